@@ -1,0 +1,33 @@
+"""crnn-jax: a CRNN that reads text captchas, in JAX.
+
+Shapes stand in comments as ``# [B, T, K]``, with these letters everywhere:
+
+    N  examples of a data set       B  examples of a batch
+    W  width of a picture           H  height           C  channels
+    T  time steps of the model      D  features         U  units of one LSTM direction
+    K  classes, symbols + 1: ids 0 .. K-2 are the alphabet in order, K-1 is the CTC blank
+    L  length of the longest label; shorter ones are padded on the right with -1
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+# Names are imported when first used: a verb that needs no jax does not pay for it.
+_HOMES = {
+    "load": "crnn_jax.recognizer",
+    "Recognizer": "crnn_jax.recognizer",
+    "Reading": "crnn_jax.evaluate",
+    "decode_batch_predictions": "crnn_jax.ctc",
+    "train_and_evaluate": "crnn_jax.train",
+}
+__all__ = ["Reading", "Recognizer", "decode_batch_predictions", "load", "train_and_evaluate"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,0 +1,149 @@
+"""The verbs of `python -m crnn_jax`: they parse and call, nothing else."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from crnn_jax.errors import CrnnError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m crnn_jax", description=__doc__)
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+
+    verb = verbs.add_parser("evaluate", help="score a run on a data set")
+    verb.add_argument("run", metavar="RUN", help="a run directory")
+    verb.add_argument(
+        "--data",
+        metavar="DIR",
+        help="a labelled folder, all of which is read; without it, the run's validation part",
+    )
+    verb.add_argument("--format", choices=("text", "json"), default="text")
+    verb.set_defaults(call=evaluate)
+
+    verb = verbs.add_parser("predict", help="read pictures")
+    verb.add_argument("run", metavar="RUN", help="a run directory")
+    verb.add_argument(
+        "paths", metavar="PATH", nargs="+", help="files, folders, or - for a list on stdin"
+    )
+    verb.add_argument("--format", choices=("text", "json", "csv"), default="text")
+    verb.set_defaults(call=predict)
+
+    options = parser.parse_args(arguments)
+    # Names that are not UTF-8 go out as they came in.
+    sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
+    try:
+        return options.call(options)
+    except CrnnError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader of our output went away, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    from crnn_jax import recognizer
+
+    reader = recognizer.load(options.run)
+    evaluation, data_name, fingerprint, trained_on = reader.evaluate(options.data)
+    if trained_on > 0:
+        print(
+            f"note: the run was trained on {trained_on} of these "
+            f"{evaluation.scores.num_examples} images; leave --data out for the others alone",
+            file=sys.stderr,
+        )
+    if options.format == "json":
+        values = {
+            **evaluation.summary(),
+            "best_epoch": reader.epoch,
+            "seed": reader.config.seed,
+            "data_name": data_name,
+            "fingerprint": fingerprint,
+            "num_trained_on": trained_on if trained_on >= 0 else None,
+            "misreads": [misread._asdict() for misread in evaluation.misreads],
+        }
+        print(json.dumps(values, indent=2))
+        return 0
+    print(f"{data_name} (fingerprint {fingerprint[:12]}): {evaluation}")
+    for misread in evaluation.misreads:
+        print(
+            f"  {misread.file}: {misread.truth} read as {misread.reading or 'nothing'}, "
+            f"confidence {misread.confidence:.4f}"
+        )
+    return 0
+
+
+def predict(options: argparse.Namespace) -> int:
+    from crnn_jax import recognizer
+    from crnn_jax.errors import DataError
+
+    reader = recognizer.load(options.run)
+    failed = False
+
+    def readings() -> Iterator[tuple[str, recognizer.Reading]]:
+        nonlocal failed
+        paths: list[str] = []  # given to the reader, not yet answered
+
+        def remember() -> Iterator[str]:
+            for path in _expand(options.paths):
+                paths.append(path)
+                yield path
+
+        for reading in reader.stream(remember()):
+            path = paths.pop(0)
+            if isinstance(reading, DataError):
+                failed = True
+                print(f"error: {path}: {reading}", file=sys.stderr)
+            else:
+                yield path, reading
+
+    _PRINTERS[options.format](readings())
+    return 1 if failed else 0
+
+
+def _expand(paths: list[str]) -> Iterator[str]:
+    """Files as they are, the pictures of folders in the order of their names, stdin for -."""
+    from crnn_jax.dataset import IMAGE_SUFFIXES
+
+    for path in paths:
+        if path == "-":
+            yield from (line.rstrip("\r\n") for line in sys.stdin if line.strip())
+        elif os.path.isdir(path):
+            files = sorted(f for f in Path(path).iterdir() if f.suffix.lower() in IMAGE_SUFFIXES)
+            # An empty folder is answered with an error of its own, as a file that is missing.
+            yield from map(str, files) if files else [path]
+        else:
+            yield path
+
+
+def _print_text(readings) -> None:
+    for path, reading in readings:
+        print(f"{path}\t{reading.text}\t{reading.confidence:.4f}")
+
+
+def _print_csv(readings) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(("path", "text", "confidence"))
+    for path, reading in readings:
+        writer.writerow((path, reading.text, f"{reading.confidence:.6f}"))
+
+
+def _print_json(readings) -> None:
+    separator = "["
+    for path, reading in readings:
+        print(separator, json.dumps({"path": path, **reading._asdict()}), end="")
+        separator = ",\n "
+    print("[]" if separator == "[" else "]")
+
+
+_PRINTERS = {"text": _print_text, "csv": _print_csv, "json": _print_json}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,199 @@
+"""The configuration as frozen dataclasses. A ConfigDict becomes one at the door, here.
+
+No field has a default: every key stands, with its meaning, in `experiments/base.py`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+import ml_collections
+
+from crnn_jax.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    dir: str
+    width: int
+    height: int
+    channels: int
+    alphabet: str
+    standardise: bool
+    val_fraction: float
+    split_seed: int
+    num_folds: int
+    fold: int
+    train_size: int
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    conv_features: tuple[int, ...]
+    dense_features: int
+    lstm_units: tuple[int, ...]
+    dropout: float
+    lstm_dropout: float
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    learning_rate: float
+    momentum: float
+    nesterov: bool
+    clip_norm: float
+    warmup_steps: int
+    schedule: str
+
+
+@dataclasses.dataclass(frozen=True)
+class FlatStartConfig:
+    epochs: int
+    weight: float
+    trim: float
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    batch_size: int
+    epochs: int
+    patience: int
+    eval_batch_size: int
+
+
+@dataclasses.dataclass(frozen=True)
+class LogConfig:
+    every_steps: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    seed: int
+    data: DataConfig
+    model: ModelConfig
+    optimizer: OptimizerConfig
+    flat_start: FlatStartConfig
+    train: TrainConfig
+    log: LogConfig
+
+
+def from_config_dict(config: ml_collections.ConfigDict) -> Config:
+    """Checks an ml_collections ConfigDict and makes it a Config. ConfigError names the key."""
+    return from_dict(config.to_dict())
+
+
+def from_dict(values: Mapping[str, Any]) -> Config:
+    """Checks nested plain values (as `config.json` holds them) and makes them a Config."""
+    config = _build(Config, values, "")
+    _check_ranges(config)
+    return config
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Nested plain values, as JSON has them."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{'data': {'fold': 0}} to {'data.fold': 0}."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def num_steps(config: Config) -> int:
+    """T: every convolution's pooling halves the width, rounding down."""
+    return config.data.width >> len(config.model.conv_features)
+
+
+def check_key(key: str) -> None:
+    """Raises ConfigError, naming the nearest key, unless the dotted `key` exists."""
+    known = _known_keys(Config)
+    if key in known:
+        return
+    _, _, last = key.rpartition(".")
+    # The right name in the wrong section is as likely as a slip of the fingers.
+    near = [k for k in known if k.rpartition(".")[2] == last] or difflib.get_close_matches(
+        key, known, n=1, cutoff=0.5
+    )
+    hint = f"did you mean {near[0]}?" if near else f"the keys are: {', '.join(known)}"
+    raise ConfigError(f"there is no config key {key!r}; {hint}")
+
+
+def _known_keys(cls: type, prefix: str = "") -> list[str]:
+    keys = []
+    for name, kind in typing.get_type_hints(cls).items():
+        keys += _known_keys(kind, f"{name}.") if dataclasses.is_dataclass(kind) else [prefix + name]
+    return keys
+
+
+def _build(cls: Any, values: Any, prefix: str) -> Any:
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{prefix.rstrip('.')} is a section of keys, not {values!r}")
+    kinds = typing.get_type_hints(cls)
+    for key in values:
+        if key not in kinds:
+            check_key(prefix + str(key))
+    missing = [prefix + key for key in kinds if key not in values]
+    if missing:
+        raise ConfigError(f"the config lacks {', '.join(missing)} (see experiments/base.py)")
+    return cls(**{key: _convert(kinds[key], values[key], prefix + key) for key in kinds})
+
+
+def _convert(kind: Any, value: Any, key: str) -> Any:
+    if dataclasses.is_dataclass(kind):
+        return _build(kind, value, f"{key}.")
+    if kind == tuple[int, ...] and isinstance(value, (list, tuple)):
+        return tuple(_convert(int, item, key) for item in value)
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        name = getattr(kind, "__name__", str(kind))
+        raise ConfigError(f"{key} must be of type {name}, not {value!r}")
+    return value
+
+
+def _check_ranges(c: Config) -> None:
+    layers = len(c.model.conv_features)
+    rules = [
+        ("seed", c.seed >= 0, "at least 0"),
+        ("data.split_seed", c.data.split_seed >= 0, "at least 0"),
+        ("data.channels", c.data.channels in (1, 3), "1 (grey) or 3 (colour)"),
+        ("data.val_fraction", 0 < c.data.val_fraction < 1, "between 0 and 1"),
+        ("data.num_folds", c.data.num_folds == 0 or c.data.num_folds >= 2, "0 (off) or at least 2"),
+        ("data.fold", 0 <= c.data.fold < max(c.data.num_folds, 1), "from 0 to num_folds - 1"),
+        ("data.train_size", c.data.train_size >= 0, "0 (all) or a count of images"),
+        ("model.conv_features", layers > 0 and min(c.model.conv_features) > 0, "positive"),
+        ("data.width", c.data.width >> layers > 0, f"at least {1 << layers}"),
+        ("data.height", c.data.height >> layers > 0, f"at least {1 << layers}"),
+        ("model.dense_features", c.model.dense_features > 0, "positive"),
+        ("model.lstm_units", bool(c.model.lstm_units) and min(c.model.lstm_units) > 0, "positive"),
+        ("model.dropout", 0 <= c.model.dropout < 1, "in [0, 1)"),
+        ("model.lstm_dropout", 0 <= c.model.lstm_dropout < 1, "in [0, 1)"),
+        ("optimizer.learning_rate", c.optimizer.learning_rate > 0, "positive"),
+        ("optimizer.momentum", 0 <= c.optimizer.momentum < 1, "in [0, 1)"),
+        ("optimizer.clip_norm", c.optimizer.clip_norm >= 0, "0 (off) or positive"),
+        ("optimizer.warmup_steps", c.optimizer.warmup_steps >= 0, "at least 0"),
+        ("optimizer.schedule", c.optimizer.schedule in ("cosine", "constant"), "cosine, constant"),
+        ("flat_start.epochs", c.flat_start.epochs >= 0, "0 (off) or positive"),
+        ("flat_start.weight", c.flat_start.weight > 0, "positive"),
+        ("flat_start.trim", 0 <= c.flat_start.trim < 0.5, "in [0, 0.5)"),
+        ("train.batch_size", c.train.batch_size > 0, "positive"),
+        ("train.eval_batch_size", c.train.eval_batch_size > 0, "positive"),
+        ("train.epochs", c.train.epochs > 0, "positive"),
+        ("train.patience", c.train.patience >= 0, "0 (never stop early) or positive"),
+        ("log.every_steps", c.log.every_steps > 0, "positive"),
+    ]
+    flat = flatten(dataclasses.asdict(c))
+    wrong = [f"{key} must be {rule}, not {flat[key]!r}" for key, holds, rule in rules if not holds]
+    if wrong:
+        raise ConfigError("; ".join(wrong))

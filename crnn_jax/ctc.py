@@ -1,0 +1,106 @@
+"""Connectionist temporal classification: the loss, the greedy decoder, the plateau.
+
+Graves, Fernandez, Gomez & Schmidhuber 2006. The blank is the last class, K - 1, as in Keras.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from crnn_jax.charset import PAD, Charset, required_steps
+from crnn_jax.errors import ConfigError
+
+# The alphabet of the reference's data set, sorted.
+CAPTCHA_V2 = "2345678bcdefgmnpwxy"
+
+
+def ctc_loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Negative log-probability of each label in nats: logits [B, T, K], labels [B, L] to [B].
+
+    optax.ctc_loss over all T steps. A label that cannot fit costs about 1e5, not inf, which is
+    why such labels are refused at loading; in float32 a loss near zero can be slightly negative.
+    """
+    return optax.ctc_loss(
+        logits,
+        jnp.zeros(logits.shape[:2]),
+        labels,
+        (labels == PAD).astype(jnp.float32),
+        blank_id=logits.shape[-1] - 1,
+    )
+
+
+def greedy_decode(logits: jax.Array) -> jax.Array:
+    """Best-path decoding: scores [B, T, K] to ids i32 [B, T], padded with PAD on the right.
+
+    The best class of each step, runs merged, blanks dropped (Graves et al. 2006, section 3.2).
+    Takes logits, log-probabilities or probabilities alike.
+    """
+    batch, steps, classes = logits.shape
+    best = logits.argmax(-1).astype(jnp.int32)  # [B, T]
+    previous = jnp.pad(best, ((0, 0), (1, 0)), constant_values=PAD)[:, :-1]
+    keep = (best != previous) & (best != classes - 1)
+    # What is kept moves to its rank; the rest goes to a column T that is cut off.
+    target = jnp.where(keep, jnp.cumsum(keep, axis=1) - 1, steps)  # [B, T]
+    ids = jnp.full((batch, steps + 1), PAD, jnp.int32)
+    return ids.at[jnp.arange(batch)[:, None], target].set(best)[:, :steps]
+
+
+_greedy_decode = jax.jit(greedy_decode)
+
+
+def decode_batch_predictions(pred: Sequence, alphabet: str = CAPTCHA_V2) -> list[str]:
+    """Texts of a batch of predictions [B, T, K], as the reference's function of this name.
+
+    Args:
+      pred: softmax outputs, log-probabilities or logits, the blank last.
+      alphabet: the symbols in the order of their classes, K - 1 of them.
+
+    Raises:
+      ConfigError: the alphabet does not have K - 1 symbols.
+    """
+    charset = Charset(alphabet)
+    scores = jnp.asarray(pred)
+    if scores.ndim != 3 or scores.shape[-1] != charset.num_classes:
+        raise ConfigError(
+            f"predictions must be [B, T, {charset.num_classes}] for the {len(alphabet)} symbols of "
+            f"{alphabet!r} and a blank; these are {list(scores.shape)}. Give their alphabet"
+        )
+    return [charset.decode(row) for row in np.asarray(_greedy_decode(scores)).tolist()]
+
+
+def plateau_loss(texts: Sequence[str], num_steps: int, num_symbols: int) -> float:
+    """Mean CTC loss of the best predictor that does not look, in nats.
+
+    CTC training first learns to emit the same distribution at every step: blank with
+    probability b, each of S symbols with (1 - b) / S. A text of L characters with r adjacent
+    repeats is emitted by n symbol steps in C(n-1, L-1) ways to make L runs of them, times
+    C(T-n-r+L, L) ways to place the T - n blanks in the L + 1 gaps, r of which must not be
+    empty:
+
+        P = sum_n C(n-1, L-1) C(T-n-r+L, L) b^(T-n) ((1-b)/S)^n,   n = L .. T-r.
+
+    Returned is the minimum over b of the mean of -log P.
+    """
+    kinds: dict[tuple[int, int], int] = {}
+    for text in texts:
+        kind = (len(text), required_steps(text) - len(text))
+        kinds[kind] = kinds.get(kind, 0) + 1
+    log_b = np.log(np.linspace(0.01, 0.99, 99))
+    log_p = np.log1p(-np.exp(log_b)) - math.log(num_symbols)
+    total = np.zeros_like(log_b)
+    for (length, repeats), count in kinds.items():
+        terms = [
+            math.log(math.comb(n - 1, length - 1))
+            + math.log(math.comb(num_steps - n - repeats + length, length))
+            + (num_steps - n) * log_b
+            + n * log_p
+            for n in range(length, num_steps - repeats + 1)
+        ]
+        total -= count * np.logaddexp.reduce(terms, axis=0)
+    return float(total.min() / len(texts))

@@ -1,0 +1,122 @@
+"""Reading a set of pictures and scoring the readings."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from crnn_jax import ctc, dataset, metrics
+from crnn_jax import model as model_lib
+from crnn_jax.charset import Charset
+
+
+class Reading(NamedTuple):
+    """What the model reads in a picture."""
+
+    text: str
+    confidence: float  # the model's probability of `text`, over all its alignments
+
+
+class Misread(NamedTuple):
+    file: str
+    truth: str
+    reading: str
+    confidence: float
+
+
+class Evaluation(NamedTuple):
+    scores: metrics.Scores
+    loss: float  # mean CTC loss, nats
+    misreads: list[Misread]
+
+    def summary(self) -> dict[str, Any]:
+        """The figures under the names of `result.json`."""
+        s = self.scores
+        return {
+            "exact_match": s.exact_match,
+            "exact_match_95": [s.exact_match_low, s.exact_match_high],
+            "cer": s.cer,
+            "char_accuracy": s.char_accuracy,
+            "num_exact": s.num_exact,
+            "num_examples": s.num_examples,
+            "val_loss": self.loss,
+        }
+
+    def __str__(self) -> str:
+        s = self.scores
+        return (
+            f"exact match {s.num_exact} of {s.num_examples} ({s.exact_match:.2%}, 95 % interval "
+            f"{s.exact_match_low:.2%} to {s.exact_match_high:.2%}), CER {s.cer:.2%}, "
+            f"character accuracy {s.char_accuracy:.2%}, loss {self.loss:.4f}"
+        )
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def read(params: Any, images: jax.Array, *, model: model_lib.CRNN) -> tuple[jax.Array, jax.Array]:
+    """u8 [B, W, H, C] to ids [B, T] and the log-probability of each reading [B]."""
+    return _decode(model_lib.apply(model, params, images))
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def read_and_score(
+    params: Any, images: jax.Array, labels: jax.Array, indices: jax.Array, *, model: model_lib.CRNN
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Examples `indices` [B] of a data set: ids [B, T], log-probabilities [B], losses [B]."""
+    logits = model_lib.apply(model, params, images[indices])
+    return *_decode(logits), ctc.ctc_loss(logits, labels[indices])
+
+
+def _decode(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
+    ids = ctc.greedy_decode(logits)
+    # Rounding can push the loss of a certain reading a hair below 0.
+    return ids, jnp.minimum(-ctc.ctc_loss(logits, ids), 0)
+
+
+def evaluate(
+    model: model_lib.CRNN,
+    params: Any,
+    charset: Charset,
+    images: jax.Array,
+    labels: jax.Array,
+    files: Sequence[str],
+    texts: Sequence[str],
+    indices: np.ndarray,
+    batch_size: int,
+) -> Evaluation:
+    """Reads the examples `indices`, each once, and scores them.
+
+    Args:
+      model, params, charset: the reader.
+      images, labels: a whole data set on the device, u8 [N, W, H, C] and i32 [N, L].
+      files, texts: its names and truths, N each.
+      indices: i32 [n], which of them to read.
+      batch_size: B; the last batch is padded and the padding not counted.
+    """
+    readings: list[Reading] = []
+    loss_sum = 0.0
+    for batch, mask in dataset.batches(indices, batch_size):
+        outputs = jax.device_get(read_and_score(params, images, labels, batch, model=model))
+        ids, log_probability, losses = (rows[mask] for rows in outputs)
+        readings += to_readings(charset, ids, log_probability)
+        loss_sum += float(losses.astype(np.float64).sum())
+    truths = [texts[i] for i in indices]
+    misreads = [
+        Misread(files[i], truth, *reading)
+        for i, truth, reading in zip(indices, truths, readings, strict=True)
+        if truth != reading.text
+    ]
+    scores = metrics.score(truths, [reading.text for reading in readings])
+    return Evaluation(scores, loss_sum / len(indices), misreads)
+
+
+def to_readings(charset: Charset, ids: np.ndarray, log_probability: np.ndarray) -> list[Reading]:
+    """Host arrays [n, T] and [n] to readings."""
+    return [
+        Reading(charset.decode(row), float(np.exp(value)))
+        for row, value in zip(ids.tolist(), log_probability, strict=True)
+    ]

@@ -1,0 +1,63 @@
+"""How readings are scored: plain Python on the host, sums and counts, divided once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class Scores(NamedTuple):
+    """Rates over a set of readings, as fractions; the counts that they come from."""
+
+    exact_match: float
+    exact_match_low: float  # 95 % Wilson interval
+    exact_match_high: float
+    cer: float  # edits / characters of the truths; can exceed 1
+    char_accuracy: float  # characters of the truths read right at their own position
+    num_exact: int
+    num_examples: int
+    num_chars: int
+
+
+def score(truths: Sequence[str], readings: Sequence[str]) -> Scores:
+    """Scores readings against truths, of which there must be at least one character."""
+    exact = chars = edits = in_place = 0
+    for truth, reading in zip(truths, readings, strict=True):
+        exact += truth == reading
+        chars += len(truth)
+        edits += edit_distance(truth, reading)
+        in_place += sum(a == b for a, b in zip(truth, reading, strict=False))
+    low, high = wilson_interval(exact, len(truths))
+    return Scores(
+        exact_match=exact / len(truths),
+        exact_match_low=low,
+        exact_match_high=high,
+        cer=edits / chars,
+        char_accuracy=in_place / chars,
+        num_exact=exact,
+        num_examples=len(truths),
+        num_chars=chars,
+    )
+
+
+def edit_distance(a: str, b: str) -> int:
+    """The fewest insertions, deletions and substitutions that turn `a` into `b` (Levenshtein)."""
+    if a == b:
+        return 0
+    above = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        row = [i]
+        for j, y in enumerate(b, 1):
+            row.append(min(above[j] + 1, row[-1] + 1, above[j - 1] + (x != y)))
+        above = row
+    return above[-1]
+
+
+def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:
+    """The 95 % score interval of a proportion (Wilson 1927), as fractions."""
+    p = successes / trials
+    centre = p + z * z / (2 * trials)
+    spread = z * math.sqrt(p * (1 - p) / trials + z * z / (4 * trials * trials))
+    scale = 1 + z * z / trials
+    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)

@@ -1,0 +1,129 @@
+"""The CRNN: pictures to logits. Flax is imported nowhere else.
+
+The network is `ocr_model_v1` of Keras' captcha_ocr example (A. K. Nain, 2020), layer for
+layer, with Keras' initialisers; at 200x50 grey and 19 symbols it has 432,596 parameters.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jax.nn import initializers
+
+from crnn_jax import lstm
+from crnn_jax.config import DataConfig, ModelConfig
+
+
+class CRNN(nn.Module):
+    """Pixels 0 to 255 [B, W, H, C] to logits [B, T, K]; T = W / 2 ** len(conv_features).
+
+    Pixels are standardised here with the training set's moments, so that nothing that holds
+    the model can forget it.
+    The logits are not normalised: the softmax of Keras' last layer is part of the loss here.
+    With `train`, dropout draws from the rng named 'dropout'.
+    """
+
+    config: ModelConfig
+    num_classes: int  # K
+    mean: tuple[float, ...]  # of each channel [C]
+    deviation: tuple[float, ...]  # [C]
+
+    @nn.compact
+    def __call__(self, images: jax.Array, train: bool) -> jax.Array:
+        c = self.config
+        shape = (1,) * (images.ndim - 1) + (-1,)
+        x = images.astype(jnp.float32) - np.asarray(self.mean, np.float32).reshape(shape)
+        x = x / np.asarray(self.deviation, np.float32).reshape(shape)
+        for i, features in enumerate(c.conv_features, 1):
+            he_normal = initializers.he_normal()
+            x = nn.Conv(features, (3, 3), kernel_init=he_normal, name=f"Conv{i}")(x)
+            x = max_pool(nn.relu(x))
+        x = x.reshape(*x.shape[:2], -1)  # [B, T, H C], as Keras' Reshape orders them
+        x = nn.relu(_dense(c.dense_features, "dense1")(x))
+        x = nn.Dropout(c.dropout, deterministic=not train)(x)
+        for i, units in enumerate(c.lstm_units):
+            name = f"bidirectional_{i}" if i else "bidirectional"
+            x = BiLSTM(units, c.lstm_dropout, name=name)(x, train)
+        return _dense(self.num_classes, "dense2")(x)
+
+
+class BiLSTM(nn.Module):
+    """Keras' Bidirectional(LSTM(units, return_sequences=True, dropout=dropout))."""
+
+    units: int
+    dropout: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        features, units = x.shape[-1], self.units
+        # One mask for all time steps, and one of its own for each direction.
+        drop = nn.Dropout(self.dropout, broadcast_dims=(1,), deterministic=not train)
+        directions = [
+            lstm.Weights(
+                self.param(f"{name}_kernel", initializers.glorot_uniform(), (features, 4 * units)),
+                self.param(
+                    f"{name}_recurrent_kernel", initializers.orthogonal(), (units, 4 * units)
+                ),
+                self.param(f"{name}_bias", _unit_forget_bias, (4 * units,)),
+            )
+            for name in ("forward", "backward")
+        ]
+        return lstm.bilstm(drop(x), drop(x), *directions)
+
+
+def max_pool(x: jax.Array) -> jax.Array:
+    """2x2 maximum, stride 2, an odd last row or column dropped: [B, W, H, C] halved.
+
+    A maximum of strided slices: on CPU its gradient is many times faster than that of
+    reduce_window. At a tie the gradient is shared between the winners.
+    """
+    w, h = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
+    x = jnp.maximum(x[:, 0:w:2], x[:, 1:w:2])
+    return jnp.maximum(x[:, :, 0:h:2], x[:, :, 1:h:2])
+
+
+def init(model: CRNN, key: jax.Array, config: DataConfig) -> Any:
+    """Fresh parameters, a function of the key alone."""
+    images = jnp.zeros((1, config.width, config.height, config.channels), jnp.uint8)
+    return jax.jit(model.init, static_argnames="train")(key, images, train=False)["params"]
+
+
+def apply(model: CRNN, params: Any, images: jax.Array, dropout_key: jax.Array | None = None):
+    """Logits [B, T, K] of pixels [B, W, H, C], u8 or float; a key turns dropout on."""
+    if dropout_key is None:
+        return model.apply({"params": params}, images, train=False)
+    return model.apply({"params": params}, images, train=True, rngs={"dropout": dropout_key})
+
+
+def parameter_table(params: Any) -> str:
+    """A line for each parameter and layer, and the total: what `params.txt` holds."""
+    lines = [f"{'parameter':<44}{'shape':<20}{'count':>9}"]
+    total = 0
+    for layer in sorted(params, key=_layer_order):
+        count = 0
+        for name, value in sorted(params[layer].items()):
+            lines.append(f"{layer + '/' + name:<44}{value.shape!s:<20}{value.size:>9,}")
+            count += value.size
+        lines.append(f"{layer:<64}{count:>9,}")
+        total += count
+    return "\n".join([*lines, f"{'total':<64}{total:>9,}"]) + "\n"
+
+
+def _dense(features: int, name: str) -> nn.Dense:
+    return nn.Dense(features, kernel_init=initializers.glorot_uniform(), name=name)
+
+
+def _unit_forget_bias(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32):
+    """Zeros, and ones at the forget gate, the second quarter (Jozefowicz et al. 2015)."""
+    del key
+    return jnp.zeros(shape, dtype).at[shape[0] // 4 : shape[0] // 2].set(1)
+
+
+def _layer_order(name: str) -> tuple[int, str]:
+    """The order of the forward pass."""
+    kinds = ("Conv", "dense1", "bidirectional", "dense2")
+    return next(i for i, kind in enumerate(kinds) if name.startswith(kind)), name

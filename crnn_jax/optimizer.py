@@ -1,0 +1,31 @@
+"""The optimizer: a section of the config to an optax chain and its schedule."""
+
+from __future__ import annotations
+
+import optax
+
+from crnn_jax.config import OptimizerConfig
+
+
+def schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
+    """Learning rate of update 0, 1, ... of `num_steps`: linear warm-up, then the config's shape.
+
+    The warm-up never takes more than half of the run, so a short run reaches its peak too.
+    """
+    peak = config.learning_rate
+    warmup = min(config.warmup_steps, num_steps // 2)
+    if config.schedule == "cosine":
+        after = optax.cosine_decay_schedule(peak, max(num_steps - warmup, 1))
+    else:
+        after = optax.constant_schedule(peak)
+    # Update 0 already moves: it is step 1 of the rise.
+    rise = optax.linear_schedule(peak / (warmup + 1), peak, warmup)
+    return optax.join_schedules([rise, after], [warmup])
+
+
+def build(config: OptimizerConfig, num_steps: int) -> optax.GradientTransformation:
+    """Clipping by global norm, then SGD with momentum."""
+    sgd = optax.sgd(schedule(config, num_steps), config.momentum, config.nesterov)
+    if config.clip_norm == 0:
+        return sgd
+    return optax.chain(optax.clip_by_global_norm(config.clip_norm), sgd)

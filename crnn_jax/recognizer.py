@@ -1,0 +1,196 @@
+"""A trained reader: a run directory to `predict`."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from PIL import Image
+
+from crnn_jax import config as config_lib
+from crnn_jax import ctc, dataset, evaluate, record
+from crnn_jax import model as model_lib
+from crnn_jax.charset import Charset
+from crnn_jax.checkpoint import Checkpoints
+from crnn_jax.config import Config
+from crnn_jax.errors import CrnnError, DataError, RunError
+from crnn_jax.evaluate import Reading
+
+BATCH = 64  # the largest batch; a shorter one is padded to a power of two
+
+# A path, the bytes of a file, a Pillow image, or pixels u8 [H, W] or [H, W, C] of any size.
+Picture = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
+
+
+class SetEvaluation(NamedTuple):
+    """A reader's evaluation on a data set, or on its validation part."""
+
+    evaluation: evaluate.Evaluation
+    data_name: str
+    fingerprint: str
+    num_trained_on: int  # of the images read, how many the run was trained on; -1 unknown
+
+
+def load(run: str | os.PathLike[str]) -> Recognizer:
+    """The reader of a run directory, with its best weights so far.
+
+    Raises:
+      RunError: it is no run directory, nothing was trained there, or its files are damaged.
+    """
+    directory = record.Record(run)
+    config = directory.config()
+    with Checkpoints(directory.checkpoints, read_only=True) as checkpoints:
+        latest = checkpoints.latest_epoch()
+        if latest is None:
+            raise RunError(f"{run} holds no checkpoint yet; train it first")
+        epoch = checkpoints.meta(latest)["best_epoch"]
+        meta = checkpoints.meta(epoch)
+        charset = Charset(meta["alphabet"])
+        model = model_lib.CRNN(
+            config.model, charset.num_classes, tuple(meta["mean"]), tuple(meta["deviation"])
+        )
+        shapes = jax.eval_shape(lambda: model_lib.init(model, jax.random.key(0), config.data))
+        params = checkpoints.restore(epoch, {"params": shapes})["params"]
+    return Recognizer(config, charset, model, params, epoch, meta["fingerprint"])
+
+
+class Recognizer:
+    """Reads pictures with a trained model."""
+
+    def __init__(
+        self,
+        config: Config,
+        charset: Charset,
+        model: model_lib.CRNN,
+        params: Any,
+        epoch: int,
+        fingerprint: str,
+    ):
+        self.config = config
+        self.charset = charset
+        self.model = model
+        self.params = params
+        self.epoch = epoch  # the one the weights are from
+        self.fingerprint = fingerprint  # of the data set that it was trained on
+
+    def predict(self, pictures: Picture | Iterable[Picture]) -> list[Reading]:
+        """Reads pictures, one or many: a Reading (text, confidence) each, in their order.
+
+        Args:
+          pictures: paths, bytes of image files, Pillow images, or arrays u8 [H, W] or [H, W, C]
+            (C 1 grey, 3 RGB, 4 RGBA) of any size; an array [N, H, W, C] counts as N pictures.
+
+        Raises:
+          DataError: names every picture that cannot be read.
+        """
+        if isinstance(pictures, (str, os.PathLike, bytes, Image.Image)):
+            pictures = [pictures]
+        elif isinstance(pictures, np.ndarray):
+            single = pictures.ndim == 2 or (pictures.ndim == 3 and pictures.shape[-1] in (1, 3, 4))
+            pictures = pictures[None] if single else pictures
+        pictures = list(pictures)
+        readings = list(self.stream(pictures))
+        bad = [
+            f"  {picture if isinstance(picture, (str, os.PathLike)) else f'number {i}'}: {reading}"
+            for i, (picture, reading) in enumerate(zip(pictures, readings, strict=True))
+            if isinstance(reading, DataError)
+        ]
+        if bad:
+            raise DataError(f"{len(bad)} of {len(pictures)} cannot be read:\n" + "\n".join(bad))
+        return readings  # type: ignore[return-value]
+
+    def stream(self, pictures: Iterable[Picture]) -> Iterator[Reading | DataError]:
+        """As `predict`, one by one in bounded memory, with the error in the place of a reading.
+
+        Pictures are decoded by threads, a batch ahead of the model.
+        """
+        pictures = iter(pictures)
+        with ThreadPoolExecutor() as pool:
+            ahead = pool.map(self._decode, list(islice(pictures, BATCH)))
+            while decoded := list(ahead):
+                ahead = pool.map(self._decode, list(islice(pictures, BATCH)))
+                readings = iter(self._read([a for a in decoded if isinstance(a, np.ndarray)]))
+                for item in decoded:
+                    yield item if isinstance(item, DataError) else next(readings)
+
+    def evaluate(self, folder: str | os.PathLike[str] | None = None) -> SetEvaluation:
+        """Scores the reader on every image of `folder`, or on its own validation part.
+
+        Raises:
+          DataError: images or labels of no use, characters outside the alphabet among them.
+        """
+        section = self.config.data
+        steps = config_lib.num_steps(self.config)
+        if folder is not None:
+            section = dataclasses.replace(section, dir=os.fspath(folder))
+        data = dataset.load(section, self.charset, steps)
+        same = data.fingerprint == self.fingerprint
+        if folder is not None:
+            indices = np.arange(len(data), dtype=np.int32)
+            trained_on = len(dataset.split(data.texts, section).train) if same else -1
+        elif same:
+            indices, trained_on = dataset.split(data.texts, section).val, 0
+        else:
+            raise DataError(
+                f"{section.dir} is not the data set that the run was trained on any more: its "
+                "validation part is unknown. Name a data set with --data"
+            )
+        evaluation = evaluate.evaluate(
+            self.model,
+            self.params,
+            self.charset,
+            jax.device_put(data.images),
+            jax.device_put(self.charset.encode(data.texts)),
+            data.files,
+            data.texts,
+            indices,
+            BATCH,
+        )
+        return SetEvaluation(evaluation, data.name, data.fingerprint, trained_on)
+
+    def decode_batch_predictions(self, pred: Any) -> list[str]:
+        """Texts of predictions [B, T, K] over this reader's alphabet."""
+        return ctc.decode_batch_predictions(pred, self.charset.alphabet)
+
+    def _decode(self, picture: Picture) -> np.ndarray | DataError:
+        try:
+            return dataset.to_array(_to_image(picture), self.config.data)
+        except CrnnError as error:
+            return DataError(str(error))
+
+    def _read(self, arrays: list[np.ndarray]) -> list[Reading]:
+        """At most BATCH arrays u8 [W, H, C]."""
+        if not arrays:
+            return []
+        size = min(BATCH, 1 << (len(arrays) - 1).bit_length())
+        batch = np.zeros((size, *arrays[0].shape), np.uint8)
+        batch[: len(arrays)] = arrays
+        ids, log_probability = jax.device_get(evaluate.read(self.params, batch, model=self.model))
+        n = len(arrays)
+        return evaluate.to_readings(self.charset, ids[:n], log_probability[:n])
+
+
+def _to_image(picture: Picture) -> Image.Image:
+    if isinstance(picture, Image.Image):
+        return picture
+    if isinstance(picture, bytes):
+        return dataset.open_image(io.BytesIO(picture))
+    if isinstance(picture, (str, os.PathLike)):
+        return dataset.open_image(picture)
+    array = np.asarray(picture)
+    if array.ndim == 3 and array.shape[-1] == 1:
+        array = array[..., 0]
+    colour = array.ndim == 3 and array.shape[-1] in (3, 4)
+    if array.dtype != np.uint8 or 0 in array.shape or not (array.ndim == 2 or colour):
+        raise DataError(
+            f"an array must be u8 [H, W], [H, W, 1], [H, W, 3] or [H, W, 4], not {array.dtype} "
+            f"{list(array.shape)}"
+        )
+    return Image.fromarray(array)

@@ -1,0 +1,175 @@
+"""The run directory: what a run leaves, readable with `cat`, written atomically.
+
+config.json  environment.json  params.txt  metrics.jsonl  errors.csv  result.json  checkpoints/
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import importlib.metadata
+import io
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from crnn_jax import config as config_lib
+from crnn_jax.config import Config
+from crnn_jax.errors import ConfigError, RunError
+
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow")
+
+
+class Record:
+    """The files of one run directory."""
+
+    def __init__(self, workdir: str | os.PathLike[str]):
+        self.workdir = Path(workdir)
+        self.checkpoints = self.workdir / "checkpoints"
+        self.metrics = self.workdir / "metrics.jsonl"
+
+    def open(self, config: Config) -> None:
+        """Makes the directory for `config`, or checks that it is one of the same config.
+
+        Keys of the section `log` may differ: they do not touch the result.
+
+        Raises:
+          RunError: it cannot be written, is of another config, or is no run directory.
+        """
+        try:
+            self.workdir.mkdir(parents=True, exist_ok=True)
+            if (self.workdir / "config.json").exists():
+                self._check_same(config)
+            elif foreign := [f.name for f in self.workdir.iterdir() if f.suffix != ".partial"]:
+                raise RunError(
+                    f"{self.workdir} is not empty and not a run directory (it holds "
+                    f"{foreign[0]}); choose another --workdir"
+                )
+            self.write_json("config.json", config_lib.to_dict(config))
+        except OSError as error:
+            raise RunError(
+                f"the run directory {self.workdir} cannot be written ({error.strerror}); "
+                "choose another with --workdir"
+            ) from error
+
+    def config(self) -> Config:
+        """The run's configuration. RunError where there is none to be read."""
+        try:
+            return config_lib.from_dict(self._read_json("config.json"))
+        except ConfigError as error:
+            raise RunError(f"{self.workdir / 'config.json'}: {error}") from error
+
+    def result(self) -> dict[str, Any] | None:
+        """What `result.json` holds; None while the run is not finished."""
+        return self._read_json("result.json") if (self.workdir / "result.json").exists() else None
+
+    def write_json(self, name: str, values: Mapping[str, Any]) -> None:
+        self.write_text(name, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+
+    def write_csv(self, name: str, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+        self.write_text(name, buffer.getvalue())
+
+    def write_text(self, name: str, text: str) -> None:
+        """Writes beside and renames: a reader sees the old file or the new one, whole."""
+        partial = self.workdir / f"{name}.partial"
+        # File names that are not UTF-8 reach us as surrogates and go back as they came.
+        with partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(self.workdir / name)
+
+    def append_metrics(self, values: Mapping[str, Any]) -> None:
+        """One more JSON object, on a line of its own."""
+        with self.metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(values) + "\n")
+
+    def rewind_metrics(self, epoch: int) -> None:
+        """Drops the lines of later epochs, and a line that a kill cut off."""
+        lines = []
+        if self.metrics.exists():
+            for line in self.metrics.read_text(encoding="utf-8").splitlines(keepends=True):
+                if line.endswith("\n") and json.loads(line)["epoch"] <= epoch:
+                    lines.append(line)
+        self.write_text("metrics.jsonl", "".join(lines))
+
+    def _check_same(self, config: Config) -> None:
+        old = config_lib.flatten(self._read_json("config.json"))
+        new = config_lib.flatten(config_lib.to_dict(config))
+        changed = [
+            f"{key}: {old.get(key, 'absent')!r} there, {new.get(key, 'absent')!r} now"
+            for key in sorted(old | new)
+            if old.get(key) != new.get(key) and not key.startswith("log.")
+        ]
+        if changed:
+            raise RunError(
+                f"{self.workdir} holds a run of another config; choose another --workdir\n  "
+                + "\n  ".join(changed)
+            )
+
+    def _read_json(self, name: str) -> dict[str, Any]:
+        path = self.workdir / name
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise RunError(f"{self.workdir} is not a run directory: it has no {name}") from error
+        except (OSError, ValueError) as error:
+            raise RunError(f"{path} cannot be read: {error}") from error
+        if not isinstance(values, dict):
+            raise RunError(f"{path} is not a JSON object")
+        return values
+
+
+def default_workdir(experiment: str, config: Config) -> Path:
+    """runs/<experiment>-<digest>, a directory for each config: a command finds its own again."""
+    values = {**config_lib.to_dict(config), "log": None}
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+    return Path("runs") / f"{experiment}-{digest[:8]}"
+
+
+def environment(devices: Iterable[str]) -> dict[str, Any]:
+    """Where a run happens: commit, versions, machine, and the devices as the caller names them."""
+    return {
+        "commit": _git("rev-parse", "HEAD"),
+        "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        "devices": list(devices),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+    }
+
+
+def _git(*arguments: str) -> str | None:
+    """None where the package does not lie in a git checkout of its own."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=root, capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()

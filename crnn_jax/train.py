@@ -1,0 +1,391 @@
+"""Training: the state, the step, and the loop of one run."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import math
+import os
+import time
+import zlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from crnn_jax import config as config_lib
+from crnn_jax import ctc, dataset, evaluate, record
+from crnn_jax import flat_start as flat_start_lib
+from crnn_jax import model as model_lib
+from crnn_jax import optimizer as optimizer_lib
+from crnn_jax.charset import Charset
+from crnn_jax.checkpoint import Checkpoints
+from crnn_jax.config import Config, FlatStartConfig
+from crnn_jax.errors import RunError, TrainingError
+from crnn_jax.progress import Progress
+
+# The plateau is left at this share of the best constant predictor's loss: about 12 of 16.4
+# for five characters.
+_OFF_PLATEAU = 0.75
+
+
+class TrainState(NamedTuple):
+    step: jax.Array  # i32, updates done
+    params: Any
+    opt_state: optax.OptState
+
+
+class Stopping(NamedTuple):
+    """Early stopping: what has to be remembered from epoch to epoch."""
+
+    best_epoch: int = 0
+    best_loss: float = math.inf  # of the validation part
+    left_plateau: int = 0  # epoch; 0 while still on it
+
+    def update(self, epoch: int, val_loss: float, plateau_loss: float) -> Stopping:
+        left = self.left_plateau or (epoch if val_loss < _OFF_PLATEAU * plateau_loss else 0)
+        if val_loss < self.best_loss:
+            return Stopping(epoch, val_loss, left)
+        return self._replace(left_plateau=left)
+
+    def is_over(self, epoch: int, patience: int) -> bool:
+        """Patience counts from the best epoch, and not before the plateau was left."""
+        waited = epoch - max(self.best_epoch, self.left_plateau)
+        return bool(patience and self.left_plateau and waited >= patience)
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What `result.json` holds. Rates are fractions, of the validation part, best weights."""
+
+    exact_match: float
+    exact_match_95: list[float]  # Wilson interval
+    cer: float
+    char_accuracy: float
+    num_exact: int
+    num_examples: int
+    val_loss: float
+    best_epoch: int
+    epochs_run: int
+    seconds: float  # of training and evaluation, interrupted attempts included to their last save
+    seed: int
+    params_sha256: str
+    data_name: str
+    fingerprint: str
+    num_train: int
+    num_val: int
+
+    def __str__(self) -> str:
+        low, high = self.exact_match_95
+        return (
+            f"exact match {self.num_exact} of {self.num_examples} ({self.exact_match:.2%}, "
+            f"95 % interval {low:.2%} to {high:.2%}), CER {self.cer:.2%}, validation loss "
+            f"{self.val_loss:.4f}; best epoch {self.best_epoch} of {self.epochs_run}, "
+            f"{self.seconds:.0f} s"
+        )
+
+
+def train_step(
+    state: TrainState,
+    images: jax.Array,  # u8 [N, W, H, C]
+    labels: jax.Array,  # i32 [N, L]
+    indices: jax.Array,  # i32 [B]
+    mask: jax.Array,  # bool [B], False for padding
+    dropout_key: jax.Array,
+    *,
+    model: model_lib.CRNN,
+    optimizer: optax.GradientTransformation,
+    flat_start: FlatStartConfig,
+    steps_per_epoch: int,
+) -> tuple[TrainState, jax.Array]:
+    """One update on a batch: the new state, and the batch's mean CTC loss before it."""
+    key = jax.random.fold_in(dropout_key, state.step)
+
+    def objective(params: Any) -> tuple[jax.Array, jax.Array]:
+        logits = model_lib.apply(model, params, images[indices], key)
+        ctc_loss = jnp.sum(ctc.ctc_loss(logits, labels[indices]), where=mask) / jnp.sum(mask)
+        if not flat_start.epochs:
+            return ctc_loss, ctc_loss
+        guide = flat_start_lib.loss(logits, labels[indices], images[indices], flat_start.trim)
+        guide = jnp.sum(guide, where=mask) / jnp.sum(mask)
+        weight = jnp.maximum(0, 1 - state.step / (flat_start.epochs * steps_per_epoch))
+        return ctc_loss + flat_start.weight * weight * guide, ctc_loss
+
+    grads, loss = jax.grad(objective, has_aux=True)(state.params)
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    return TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state), loss
+
+
+def stream(seed: int, name: str) -> jax.Array:
+    """The key of a named stream: turning one stream off leaves the others as they were."""
+    return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
+
+
+class Task(NamedTuple):
+    """What a config asks for: the data, the reader to be trained, and how."""
+
+    data: dataset.Dataset
+    split: dataset.Split
+    charset: Charset
+    model: model_lib.CRNN
+    optimizer: optax.GradientTransformation
+    steps_per_epoch: int
+    plateau_loss: float  # of the best constant predictor
+    images: jax.Array  # u8 [N, W, H, C], on the device like the labels
+    labels: jax.Array  # i32 [N, L]
+
+    def identity(self) -> dict[str, Any]:
+        """What a reader needs besides parameters, and a resumed run must find again."""
+        return {
+            "alphabet": self.charset.alphabet,
+            "mean": list(self.model.mean),
+            "deviation": list(self.model.deviation),
+            "fingerprint": self.data.fingerprint,
+        }
+
+
+def prepare(config: Config) -> Task:
+    """Loads the data and builds model and optimizer. DataError for data of no use."""
+    given = Charset(config.data.alphabet) if config.data.alphabet else None
+    data = dataset.load(config.data, given, config_lib.num_steps(config))
+    charset = given or Charset.derive(data.texts)
+    split = dataset.split(data.texts, config.data)
+    mean, deviation = dataset.moments(data.images[split.train], config.data.standardise)
+    steps_per_epoch = -(-len(split.train) // config.train.batch_size)
+    return Task(
+        data=data,
+        split=split,
+        charset=charset,
+        model=model_lib.CRNN(config.model, charset.num_classes, mean, deviation),
+        optimizer=optimizer_lib.build(config.optimizer, config.train.epochs * steps_per_epoch),
+        steps_per_epoch=steps_per_epoch,
+        plateau_loss=ctc.plateau_loss(
+            [data.texts[i] for i in split.train],
+            config_lib.num_steps(config),
+            len(charset.alphabet),
+        ),
+        images=jax.device_put(data.images),
+        labels=jax.device_put(charset.encode(data.texts)),
+    )
+
+
+def jitted_step(task: Task, config: Config) -> Callable[..., tuple[TrainState, jax.Array]]:
+    step = functools.partial(
+        train_step,
+        model=task.model,
+        optimizer=task.optimizer,
+        flat_start=config.flat_start,
+        steps_per_epoch=task.steps_per_epoch,
+    )
+    return jax.jit(step, donate_argnums=0)
+
+
+def init_state(task: Task, config: Config) -> TrainState:
+    params = model_lib.init(task.model, stream(config.seed, "init"), config.data)
+    return TrainState(jnp.zeros((), jnp.int32), params, task.optimizer.init(params))
+
+
+def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> Result:
+    """Trains a reader, or goes on where `workdir` was left, and scores its best weights.
+
+    Raises:
+      DataError, RunError: before training starts, for data or a run directory of no use.
+      TrainingError: the loss is not finite any more.
+    """
+    clock = time.monotonic()
+    task = prepare(config)
+    run = record.Record(workdir)
+    run.open(config)
+    announce(task)
+    if run.result() is not None:
+        return finished_result(run, task)
+    state = init_state(task, config)
+    describe(run, task, state)
+
+    step_fn = jitted_step(task, config)
+    dropout_key = stream(config.seed, "dropout")
+    with Checkpoints(run.checkpoints) as checkpoints:
+        state, stopping, epoch, seconds = resume(checkpoints, state, task)
+        clock -= seconds
+        run.rewind_metrics(epoch)
+        with Progress(config.train.epochs, task.steps_per_epoch, epoch) as progress:
+            while epoch < config.train.epochs and not stopping.is_over(
+                epoch, config.train.patience
+            ):
+                epoch += 1
+                order = dataset.epoch_order(task.split.train, config.seed, epoch)
+                losses: list[jax.Array] = []
+                for indices, mask in dataset.batches(order, config.train.batch_size):
+                    state, loss = step_fn(
+                        state, task.images, task.labels, indices, mask, dropout_key
+                    )
+                    losses.append(loss)
+                    progress.step()
+                    step = (epoch - 1) * task.steps_per_epoch + len(losses)
+                    if step % config.log.every_steps == 0:
+                        # Of the step before: it is done, and the one just sent goes on.
+                        log_step(run, epoch, step - 1, losses[-2:][0])
+                evaluation = evaluate_split(task, state.params, config)
+                values = log_epoch(run, epoch, step, losses, evaluation, time.monotonic() - clock)
+                stopping = stopping.update(epoch, evaluation.loss, task.plateau_loss)
+                save(checkpoints, epoch, state, stopping, task, values["seconds"])
+                progress.epoch(values)
+        like = {"params": state.params}
+        best = checkpoints.restore(stopping.best_epoch, like)["params"]
+    evaluation = evaluate_split(task, best, config)
+    run.write_csv("errors.csv", evaluate.Misread._fields, evaluation.misreads)
+    result = Result(
+        **evaluation.summary(),
+        best_epoch=stopping.best_epoch,
+        epochs_run=epoch,
+        seconds=round(time.monotonic() - clock, 2),
+        seed=config.seed,
+        params_sha256=params_sha256(best),
+        data_name=task.data.name,
+        fingerprint=task.data.fingerprint,
+        num_train=len(task.split.train),
+        num_val=len(task.split.val),
+    )
+    run.write_json("result.json", dataclasses.asdict(result))
+    return result
+
+
+# ------------------------------------------------------------------ the loop's small steps
+
+
+def evaluate_split(task: Task, params: Any, config: Config) -> evaluate.Evaluation:
+    return evaluate.evaluate(
+        task.model,
+        params,
+        task.charset,
+        task.images,
+        task.labels,
+        task.data.files,
+        task.data.texts,
+        task.split.val,
+        config.train.eval_batch_size,
+    )
+
+
+def resume(
+    checkpoints: Checkpoints, fresh: TrainState, task: Task
+) -> tuple[TrainState, Stopping, int, float]:
+    """State, early stopping, epochs done and seconds spent: of the latest checkpoint, if any."""
+    epoch = checkpoints.latest_epoch()
+    if epoch is None:
+        return fresh, Stopping(), 0, 0.0
+    meta = checkpoints.meta(epoch)
+    for name, value in task.identity().items():
+        if meta[name] != value:
+            raise RunError(
+                f"{checkpoints.directory} was trained with {name} {meta[name]!r}, but the data "
+                f"now give {value!r}: the data set changed. Restore it or choose another --workdir"
+            )
+    training = {"step": fresh.step, "opt_state": fresh.opt_state}
+    trees = checkpoints.restore(epoch, {"params": fresh.params, "training": training})
+    print(f"going on after epoch {epoch}")
+    stopping = Stopping(*(meta[name] for name in Stopping._fields))
+    return TrainState(params=trees["params"], **trees["training"]), stopping, epoch, meta["seconds"]
+
+
+def save(
+    checkpoints: Checkpoints,
+    epoch: int,
+    state: TrainState,
+    stopping: Stopping,
+    task: Task,
+    seconds: float,
+) -> None:
+    training = {"step": state.step, "opt_state": state.opt_state}
+    meta = {**task.identity(), **stopping._asdict(), "seconds": seconds}
+    checkpoints.save(epoch, state.params, training, meta, stopping.best_epoch)
+
+
+def log_step(run: record.Record, epoch: int, step: int, loss: jax.Array) -> None:
+    require_finite(float(loss), f"of training at step {step}")
+    run.append_metrics({"epoch": epoch, "step": step, "step_loss": float(loss)})
+
+
+def log_epoch(
+    run: record.Record,
+    epoch: int,
+    step: int,
+    losses: list[jax.Array],
+    evaluation: evaluate.Evaluation,
+    seconds: float,
+) -> dict[str, Any]:
+    """Writes an epoch's line of `metrics.jsonl` and returns it; `loss` is the mean over steps."""
+    loss = float(np.mean(jax.device_get(losses)))
+    require_finite(loss, f"of training in epoch {epoch}")
+    require_finite(evaluation.loss, f"of validation in epoch {epoch}")
+    scores = evaluation.scores
+    values = {
+        "epoch": epoch,
+        "step": step,
+        "loss": loss,
+        "val_loss": evaluation.loss,
+        "exact_match": scores.exact_match,
+        "cer": scores.cer,
+        "seconds": round(seconds, 3),
+    }
+    run.append_metrics(values)
+    return values
+
+
+def require_finite(loss: float, what: str) -> None:
+    if not math.isfinite(loss):
+        raise TrainingError(
+            f"the loss {what} is {loss}; the checkpoint of the epoch before is kept. Try a smaller "
+            "optimizer.learning_rate, a longer optimizer.warmup_steps or a smaller clip_norm"
+        )
+
+
+def announce(task: Task) -> None:
+    print(
+        f"{task.data.name}: {len(task.split.train)} images to train on, {len(task.split.val)} to "
+        f"validate on, {len(task.charset.alphabet)} symbols {task.charset.alphabet}, "
+        f"fingerprint {task.data.fingerprint[:12]}"
+    )
+
+
+def describe(run: record.Record, task: Task, state: TrainState) -> None:
+    """Writes what is known before the first step, and prints the parameter table."""
+    table = model_lib.parameter_table(state.params)
+    print(table, end="", flush=True)
+    run.write_text("params.txt", table)
+    data = {
+        "name": task.data.name,
+        "num_examples": len(task.data),
+        "num_train": len(task.split.train),
+        "num_val": len(task.split.val),
+        "plateau_loss": task.plateau_loss,
+        **task.identity(),
+    }
+    devices = [f"{d.platform} {d.device_kind}" for d in jax.devices()]
+    run.write_json("environment.json", {**record.environment(devices), "data": data})
+
+
+def finished_result(run: record.Record, task: Task) -> Result:
+    """The result of a run that ended before. RunError if it was of other data."""
+    values = run.result()
+    if values["fingerprint"] != task.data.fingerprint:
+        raise RunError(
+            f"{run.workdir} is a finished run on other data: {values['data_name']}, fingerprint "
+            f"{values['fingerprint'][:12]}; choose another --workdir"
+        )
+    print(f"{run.workdir} is finished; nothing is left to do")
+    return Result(**values)
+
+
+def params_sha256(params: Any) -> str:
+    """Digest of the parameters: names, shapes and bytes in the order of their names."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
+        array = np.asarray(leaf)
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        digest.update(f"{name} {array.shape} {array.dtype.str}\n".encode() + array.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,80 @@
+"""The reference recipe. Every key of the configuration stands here.
+
+python run.py --config experiments/base.py
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    return ConfigDict(
+        {
+            # Root of the streams init, order and dropout; the split has its own seed below.
+            "seed": 0,
+            "data": {
+                # A folder of images named by their text (226md.png, 226md_2.png) or
+                # with a labels.csv (file,label).
+                "dir": "data/captcha_images_v2",
+                # Pictures are resized to this, in pixels.
+                "width": 200,
+                "height": 50,
+                # 1 grey, 3 colour.
+                "channels": 1,
+                # '' takes the sorted characters of the labels.
+                "alphabet": "",
+                # True: (pixel - mean) / deviation of the training part. False: pixel / 255.
+                "standardise": True,
+                # The validation part is this share of the images ...
+                "val_fraction": 0.1,
+                "split_seed": 0,
+                # ... or, with num_folds >= 2, fold number `fold` of that many.
+                "num_folds": 0,
+                "fold": 0,
+                # Images to train on, the first of the shuffled training part; 0 takes all.
+                "train_size": 0,
+            },
+            "model": {
+                # One 3x3 convolution, ReLU and 2x2 max-pooling for each entry.
+                "conv_features": (32, 64),
+                "dense_features": 64,
+                # One bidirectional LSTM for each entry, units of one direction.
+                "lstm_units": (128, 64),
+                # Dropout after the dense layer, and on each LSTM's input.
+                "dropout": 0.2,
+                "lstm_dropout": 0.25,
+            },
+            "optimizer": {
+                # SGD; the peak of the schedule.
+                "learning_rate": 0.02,
+                "momentum": 0.9,
+                "nesterov": True,
+                # Gradients of a larger global norm are scaled down to it; 0 turns it off.
+                "clip_norm": 5.0,
+                # Steps of linear rise from 0 to the peak.
+                "warmup_steps": 100,
+                # After that: 'cosine' falls to 0 at the last epoch, 'constant' stays.
+                "schedule": "cosine",
+            },
+            "flat_start": {
+                # For this many epochs a frame-wise cross-entropy against a segmentation of the
+                # label by ink is added to the CTC loss, its weight falling linearly from
+                # `weight` to 0: it leads off the plateau of the constant predictor. 0 turns it off.
+                "epochs": 3,
+                "weight": 50.0,
+                # Share of the ink at either end that is taken for something else than text.
+                "trim": 0.02,
+            },
+            "train": {
+                "batch_size": 16,
+                "epochs": 50,
+                # Stop after this many epochs without a better validation loss, counted only
+                # after the run has left the constant predictor's plateau; 0 never stops early.
+                "patience": 10,
+                "eval_batch_size": 64,
+            },
+            "log": {
+                # Steps between two lines of metrics.jsonl (and checks that the loss is finite).
+                "every_steps": 20,
+            },
+        }
+    )

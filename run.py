@@ -1,0 +1,57 @@
+"""Trains and evaluates: python run.py --config experiments/base.py [--config.section.key=value]"""
+
+import re
+import sys
+from pathlib import Path
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from crnn_jax import config as config_lib
+from crnn_jax import record
+from crnn_jax.errors import CrnnError
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", help_string="A file of experiments/; --config.section.key=value overrides a key."
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "The run directory; default runs/, named by the experiment and its config."
+)
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+    """absl's parser, but a config key that does not exist is answered with the nearest one."""
+    for argument in argv[1:]:
+        if override := re.match(r"--?(?:no)?config\.([^=]+)", argument):
+            config_lib.check_key(override[1])
+    try:
+        rest = flags.FLAGS(argv)
+        _ = flags.FLAGS["config"].present and _CONFIG.value.seed  # loaded, or says why not
+    except (flags.Error, OSError) as error:  # a value of the wrong type, a file that is not there
+        raise CrnnError(str(error)) from error
+    if rest[1:]:
+        raise CrnnError(f"run.py takes flags only, not {' '.join(rest[1:])}")
+    if _CONFIG.value is None:
+        raise CrnnError("which experiment? For example: --config experiments/base.py")
+    return rest
+
+
+def main(_: list[str]) -> None:
+    from crnn_jax import train  # jax is loaded only when the flags are right
+
+    config = config_lib.from_config_dict(_CONFIG.value)
+    name = Path(flags.FLAGS["config"].config_filename).stem
+    workdir = _WORKDIR.value or record.default_workdir(name, config)
+    result = train.train_and_evaluate(config, workdir)
+    print(f"{result}\nrun directory: {workdir}")
+
+
+def run() -> None:
+    try:
+        app.run(main, flags_parser=parse_flags)
+    except CrnnError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,71 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from crnn_jax.checkpoint import Checkpoints
+from crnn_jax.errors import RunError
+
+PARAMS = {"layer": {"kernel": jnp.arange(6.0).reshape(2, 3), "bias": jnp.zeros(3)}}
+META = {"alphabet": "añ日", "mean": [1.5], "best_epoch": 1}
+
+
+def _training(step):
+    tx = optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(lambda i: 0.1, momentum=0.9))
+    return {"step": jnp.int32(step), "opt_state": tx.init(PARAMS)}
+
+
+def _scaled(factor):
+    return jax.tree.map(lambda x: x * factor, PARAMS)
+
+
+def test_latest_and_best_are_kept_and_come_back_bit_for_bit(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.latest_epoch() is None
+        for epoch, best in ((1, 1), (2, 2), (3, 2), (4, 2)):
+            checkpoints.save(epoch, _scaled(epoch), _training(epoch), META, best)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["2", "4"]
+    with Checkpoints(tmp_path, read_only=True) as checkpoints:
+        assert checkpoints.latest_epoch() == 4
+        assert checkpoints.meta(2) == META
+        latest = checkpoints.restore(4, {"params": PARAMS, "training": _training(0)})
+        best = checkpoints.restore(2, {"params": PARAMS})
+    expected = {"params": _scaled(4), "training": _training(4)}
+    assert jax.tree.structure(latest) == jax.tree.structure(expected)
+    jax.tree.map(np.testing.assert_array_equal, latest, expected)
+    jax.tree.map(np.testing.assert_array_equal, best, {"params": _scaled(2)})
+
+
+@pytest.mark.parametrize(
+    ("like", "named"),
+    [
+        ({"layer": {"kernel": jnp.zeros((2, 4)), "bias": jnp.zeros(3)}}, "layer/kernel"),
+        ({"layer": {"kernel": jnp.zeros((2, 3))}}, "layer/bias"),
+        ({"other": {"kernel": jnp.zeros((2, 3)), "bias": jnp.zeros(3)}}, "layer/bias"),
+    ],
+)
+def test_another_model_s_checkpoint_is_refused_by_name(tmp_path, like, named):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, PARAMS, _training(1), META, 1)
+        with pytest.raises(RunError, match=f"of another model: {named}"):
+            checkpoints.restore(1, {"params": like})
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, PARAMS, _training(1), META, 1)
+    for path in (tmp_path / "1" / "params").rglob("*"):
+        if path.is_file() and "ocdbt" in path.name:
+            path.write_bytes(path.read_bytes()[:10])
+    with (
+        Checkpoints(tmp_path, read_only=True) as checkpoints,
+        pytest.raises(RunError, match="damaged"),
+    ):
+        checkpoints.restore(1, {"params": PARAMS})
+
+
+def test_reading_needs_a_directory_and_makes_none(tmp_path):
+    with pytest.raises(RunError, match="nothing has been trained"):
+        Checkpoints(tmp_path / "none", read_only=True)
+    assert not (tmp_path / "none").exists()

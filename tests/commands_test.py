@@ -1,0 +1,169 @@
+"""What a person types. Each command runs once in a process of its own; the rest in this one."""
+
+import csv
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from crnn_jax import __main__
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def _run(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, **options
+    )
+
+
+def _call(capsys, *arguments):
+    status = __main__.main([str(a) for a in arguments])
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+def test_run_py_trains_and_a_second_call_finds_the_run_finished(tmp_path, captchas):
+    command = (
+        "run.py", "--config", "experiments/tiny.py", f"--config.data.dir={captchas}",
+        "--config.train.epochs=2", "--workdir", tmp_path / "run",
+    )  # fmt: skip
+    first = _run(*command)
+    assert first.returncode == 0, first.stderr
+    lines = first.stdout.splitlines()
+    # Not a terminal: a plain line an epoch and no control characters.
+    assert [line.split()[1] for line in lines if line.startswith("epoch ")] == ["1/2", "2/2"]
+    assert "\r" not in first.stdout
+    assert "\x1b" not in first.stdout
+    assert first.stderr == ""
+    assert any(line.startswith("total") for line in lines)
+    assert any(line.startswith("exact match") for line in lines)
+    second = _run(*command)
+    assert second.returncode == 0
+    assert "is finished" in second.stdout
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["train"]["epochs"] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config.optimizer.learning_rat=1"], "did you mean optimizer.learning_rate?"),
+        (["--config.data.wdth", "3"], "did you mean data.width?"),
+        (["--config.data.width=wide"], "invalid literal"),
+        (["--config.model.dropout=1.5"], "model.dropout must be in [0, 1)"),
+        (["--config.data.dir=/nowhere"], "--config.data.dir=FOLDER"),
+        (["stray"], "flags only"),
+    ],
+)
+def test_run_py_answers_a_mistake_in_a_few_lines(tmp_path, arguments, message):
+    workdir = tmp_path / "run"
+    done = _run("run.py", "--config", "experiments/tiny.py", "--workdir", workdir, *arguments)
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not workdir.exists()
+
+
+def test_run_py_without_a_config_says_which_to_take():
+    done = _run("run.py")
+    assert done.returncode != 0
+    assert "experiments/base.py" in done.stderr
+
+
+def test_predict_in_a_process_of_its_own(trained, captchas):
+    path = sorted(captchas.iterdir())[0]
+    done = _run("-m", "crnn_jax", "predict", trained, path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split("\t")[0] == str(path)
+
+
+def test_predict_prints_files_folders_and_a_list_in_the_order_given(
+    trained, captchas, capsys, monkeypatch
+):
+    paths = sorted(map(str, captchas.iterdir()))
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{paths[5]}\n\n{paths[4]}\n"))
+    status, out, _ = _call(capsys, "predict", trained, paths[7], captchas, "-", "--format", "csv")
+    assert status == 0
+    rows = list(csv.reader(io.StringIO(out)))
+    assert rows[0] == ["path", "text", "confidence"]
+    assert [row[0] for row in rows[1:]] == [paths[7], *paths, paths[5], paths[4]]
+    assert all(0 <= float(row[2]) <= 1 for row in rows[1:])
+
+
+def test_predict_formats_agree(trained, captchas, capsys):
+    paths = sorted(map(str, captchas.iterdir()))[:3]
+    outs = {
+        form: _call(capsys, "predict", trained, *paths, "--format", form)[1]
+        for form in ("text", "json", "csv")
+    }
+    from_json = json.loads(outs["json"])
+    assert [row["path"] for row in from_json] == paths
+    texts = [row["text"] for row in from_json]
+    assert [line.split("\t")[1] for line in outs["text"].splitlines()] == texts
+    assert [row["text"] for row in csv.DictReader(io.StringIO(outs["csv"]))] == texts
+
+
+def test_predict_goes_on_after_a_file_that_cannot_be_read(trained, captchas, capsys, tmp_path):
+    good = sorted(map(str, captchas.iterdir()))[:2]
+    (tmp_path / "bad.png").write_text("no")
+    (tmp_path / "none").mkdir()
+    arguments = [good[0], tmp_path / "bad.png", tmp_path / "none", "/nowhere.png", good[1]]
+    status, out, err = _call(capsys, "predict", trained, *arguments, "--format", "json")
+    assert status == 1
+    assert [row["path"] for row in json.loads(out)] == good
+    assert [line.split(": ")[1] for line in err.splitlines()] == list(map(str, arguments[1:4]))
+
+
+def test_predict_of_nothing_readable_is_still_whole_json(trained, capsys):
+    status, out, _ = _call(capsys, "predict", trained, "/nowhere.png", "--format", "json")
+    assert (status, json.loads(out)) == (1, [])
+
+
+def test_evaluate_text_and_json(trained, captchas, capsys, tmp_path):
+    result = json.loads((trained / "result.json").read_text())
+    status, out, err = _call(capsys, "evaluate", trained, "--format", "json")
+    values = json.loads(out)
+    assert (status, err) == (0, "")
+    for name in ("exact_match", "cer", "num_examples", "best_epoch", "seed", "fingerprint"):
+        assert values[name] == result[name], name
+
+    status, out, err = _call(capsys, "evaluate", trained, "--data", captchas)
+    assert status == 0
+    assert "trained on 36 of these 40" in err
+    assert f"of 40 ({values['exact_match']:.2%}" in out or "exact match" in out
+
+    # The same pictures under other names are another data set.
+    for path in captchas.iterdir():
+        shutil.copy(path, tmp_path / f"{path.stem}_1.png")
+    _, out, err = _call(capsys, "evaluate", trained, "--data", tmp_path, "--format", "json")
+    assert json.loads(out)["num_examples"] == 40
+    assert err == ""
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "predict"])
+def test_a_directory_that_is_no_run_is_one_line(capsys, tmp_path, verb):
+    extra = ["x.png"] if verb == "predict" else []
+    status, out, err = _call(capsys, verb, tmp_path, *extra)
+    assert (status, out) == (2, "")
+    assert err.count("\n") == 1
+    assert "config.json" in err
+
+
+def test_help_needs_no_jax():
+    code = "import sys; sys.argv = ['x', '-h']; import crnn_jax.__main__ as m\ntry: m.main()\n"
+    code += "except SystemExit: pass\nassert 'jax' not in sys.modules"
+    assert _run("-c", code).returncode == 0
+
+
+def test_output_cut_off_by_its_reader_is_no_traceback(trained, captchas):
+    command = f"{sys.executable} -m crnn_jax predict {trained} {captchas} | true"
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, env={**os.environ}
+    )
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,119 @@
+import dataclasses
+import json
+
+import pytest
+from ml_collections import ConfigDict
+
+from crnn_jax import config as config_lib
+from crnn_jax.errors import ConfigError
+from experiments import base, tiny
+
+
+def _with(**overrides):
+    values = base.get_config().to_dict()
+    for key, value in overrides.items():
+        *section, name = key.split("__")
+        (values[section[0]] if section else values)[name] = value
+    return ConfigDict(values)
+
+
+@pytest.mark.parametrize("experiment", [base, tiny])
+def test_experiments_are_valid_and_survive_json(experiment):
+    config = config_lib.from_config_dict(experiment.get_config())
+    plain = json.loads(json.dumps(config_lib.to_dict(config)))
+    assert config_lib.from_dict(plain) == config
+
+
+def test_config_is_frozen_and_hashable():
+    config = config_lib.from_config_dict(base.get_config())
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.seed = 1
+    assert hash(config) == hash(config_lib.from_config_dict(base.get_config()))
+
+
+@pytest.mark.parametrize(
+    ("key", "nearest"),
+    [
+        ("optimizer.learning_rat", "optimizer.learning_rate"),
+        ("optimiser.momentum", "optimizer.momentum"),
+        ("train.dropout", "model.dropout"),
+        ("sed", "seed"),
+    ],
+)
+def test_a_misspelt_key_names_the_nearest(key, nearest):
+    with pytest.raises(ConfigError, match=f"did you mean {nearest}"):
+        config_lib.check_key(key)
+
+
+def test_the_door_refuses_a_key_too_many_and_a_key_too_few():
+    with pytest.raises(ConfigError, match=r"did you mean data\.width"):
+        config_lib.from_config_dict(_with(data__widht=3))
+    values = base.get_config()
+    del values.model.dropout
+    with pytest.raises(ConfigError, match=r"lacks model\.dropout"):
+        config_lib.from_config_dict(values)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("seed", "one"),
+        ("seed", True),
+        ("data__width", 200.0),
+        ("data__dir", None),
+        ("model__lstm_units", (64, 0.5)),
+        ("model", 3),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_named(key, value):
+    with pytest.raises(ConfigError, match=key.replace("__", r"\.")):
+        config_lib.from_config_dict(_with(**{key: value}))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("seed", -1),
+        ("data__split_seed", -1),
+        ("data__channels", 2),
+        ("data__val_fraction", 0.0),
+        ("data__val_fraction", 1.0),
+        ("data__num_folds", 1),
+        ("data__fold", 1),
+        ("data__train_size", -1),
+        ("data__width", 3),
+        ("data__height", 3),
+        ("model__conv_features", ()),
+        ("model__conv_features", (0,)),
+        ("model__dense_features", 0),
+        ("model__lstm_units", ()),
+        ("model__dropout", 1.0),
+        ("model__lstm_dropout", -0.1),
+        ("optimizer__learning_rate", 0.0),
+        ("optimizer__momentum", 1.0),
+        ("optimizer__clip_norm", -1.0),
+        ("optimizer__warmup_steps", -1),
+        ("optimizer__schedule", "linear"),
+        ("flat_start__epochs", -1),
+        ("flat_start__weight", 0.0),
+        ("flat_start__trim", 0.5),
+        ("train__batch_size", 0),
+        ("train__eval_batch_size", 0),
+        ("train__epochs", 0),
+        ("train__patience", -1),
+        ("log__every_steps", 0),
+    ],
+)
+def test_a_value_out_of_range_is_named(key, value):
+    with pytest.raises(ConfigError, match=key.replace("__", r"\.")):
+        config_lib.from_config_dict(_with(**{key: value}))
+
+
+def test_whole_numbers_serve_as_floats():
+    assert config_lib.from_config_dict(_with(model__dropout=0)).model.dropout == 0.0
+
+
+def test_time_steps_are_the_width_halved_by_each_pooling():
+    assert config_lib.num_steps(config_lib.from_config_dict(base.get_config())) == 50
+    config = config_lib.from_config_dict(_with(data__width=103, model__conv_features=(8, 8, 8)))
+    assert config_lib.num_steps(config) == 12

@@ -1,0 +1,82 @@
+"""Strict numerics, and a small data set that every test can afford."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from crnn_jax import config as config_lib
+from crnn_jax import train
+from experiments import tiny
+
+# A sum over axes that were never meant to meet is an error, not a broadcast.
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+REAL_SET = Path(__file__).resolve().parents[2] / "shared" / "data" / "captcha_images_v2"
+
+
+@pytest.fixture(scope="session")
+def real_set() -> Path:
+    if not REAL_SET.is_dir():
+        pytest.skip(f"the real data set is not at {REAL_SET}")
+    return REAL_SET
+
+
+def draw(text: str, width: int = 64, height: int = 16) -> Image.Image:
+    """Dark text on light grey, one character after the other."""
+    image = Image.new("L", (width, height), 220)
+    pen = ImageDraw.Draw(image)
+    for i, character in enumerate(text):
+        pen.text((6 + 14 * i, 2), character, fill=20)
+    return image
+
+
+@pytest.fixture(scope="session")
+def captchas(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """40 pictures of distinct texts over 'abc7', 2 to 4 characters; do not write there."""
+    folder = tmp_path_factory.mktemp("captchas")
+    rng = np.random.default_rng(0)
+    texts: set[str] = set()
+    while len(texts) < 40:
+        texts.add("".join(rng.choice(list("abc7"), rng.integers(2, 5))))
+    for text in texts:
+        draw(text).save(folder / f"{text}.png")
+    return folder
+
+
+@pytest.fixture
+def tiny_config(captchas: Path):
+    """A function: overrides by dotted key to a Config on the small data set."""
+
+    def make(**overrides: object) -> config_lib.Config:
+        values = tiny.get_config()
+        values.update_from_flattened_dict(
+            {"data.dir": os.fspath(captchas)}
+            | {k.replace("__", "."): v for k, v in overrides.items()}
+        )
+        return config_lib.from_config_dict(values)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, captchas: Path) -> Path:
+    """A finished run that reads some of the small set and misreads some; do not write there."""
+    values = tiny.get_config()
+    values.update_from_flattened_dict(
+        {
+            "data.dir": os.fspath(captchas),
+            "train.epochs": 40,
+            "optimizer.learning_rate": 0.1,
+            "model.dropout": 0.0,
+            "model.lstm_dropout": 0.0,
+        }
+    )
+    workdir = tmp_path_factory.mktemp("trained")
+    train.train_and_evaluate(config_lib.from_config_dict(values), workdir)
+    return workdir

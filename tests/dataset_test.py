@@ -1,0 +1,315 @@
+import dataclasses
+import io
+import shutil
+
+import numpy as np
+import pytest
+from conftest import draw
+from PIL import Image
+
+from crnn_jax import dataset
+from crnn_jax.charset import Charset
+from crnn_jax.config import DataConfig
+from crnn_jax.errors import DataError
+
+CONFIG = DataConfig(
+    dir="",
+    width=64,
+    height=16,
+    channels=1,
+    alphabet="",
+    standardise=True,
+    val_fraction=0.1,
+    split_seed=0,
+    num_folds=0,
+    fold=0,
+    train_size=0,
+)
+
+
+def _load(folder, charset=None, num_steps=16, **changes):
+    config = dataclasses.replace(CONFIG, dir=str(folder), **changes)
+    return dataset.load(config, charset, num_steps)
+
+
+# ---------------------------------------------------------------------------- reading
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("226md.png", "226md"),
+        ("226md_2.png", "226md"),
+        ("226md_2_b.jpeg", "226md"),
+        ("a.b.png", "a.b"),
+        ("e\u0301.png", "\u00e9"),  # decomposed, as some file systems store names
+    ],
+)
+def test_label_of_a_file_name(file, text):
+    assert dataset.label_of(file) == text
+
+
+def test_a_folder_is_read_in_the_order_of_its_names(tmp_path):
+    for name in ("b.png", "a_2.png", "a.jpg"):
+        draw("a").save(tmp_path / name)
+    (tmp_path / ".hidden").write_text("not a picture, and not asked for")
+    data = _load(tmp_path)
+    assert data.files == ("a.jpg", "a_2.png", "b.png")
+    assert data.texts == ("a", "a", "b")
+    assert data.images.shape == (3, 64, 16, 1)
+    assert data.images.dtype == np.uint8
+    assert data.name == tmp_path.name
+
+
+def test_a_labels_file_names_the_files_and_their_texts(tmp_path):
+    draw("x").save(tmp_path / "1.png")
+    draw("y").save(tmp_path / "2.png")
+    draw("z").save(tmp_path / "not listed.png")
+    (tmp_path / "labels.csv").write_text('file,label\n2.png,"y,_"\n1.png,x\n')
+    data = _load(tmp_path)
+    assert dict(zip(data.files, data.texts, strict=True)) == {"1.png": "x", "2.png": "y,_"}
+
+
+def test_width_becomes_the_first_axis():
+    pixels = np.arange(6, dtype=np.uint8).reshape(2, 3)  # [H, W]
+    config = dataclasses.replace(CONFIG, width=3, height=2)
+    array = dataset.to_array(Image.fromarray(pixels), config)
+    np.testing.assert_array_equal(array[..., 0], [[0, 3], [1, 4], [2, 5]])
+
+
+def test_resizing_down_averages_instead_of_picking():
+    # Stripes a pixel wide, black and white: every antialiased pixel is grey.
+    stripes = np.tile(np.array([0, 255], np.uint8), (16, 64))  # [16, 128]
+    array = dataset.to_array(Image.fromarray(stripes), CONFIG)
+    # A triangle over four pixels weighs black and white alike but at the two edges.
+    assert np.abs(array[1:-1].astype(int) - 127).max() <= 1
+
+
+def test_grey_weighs_colours_as_itu_r_601():
+    image = Image.new("RGB", (64, 16), (200, 100, 50))
+    grey = dataset.to_array(image, CONFIG)
+    assert np.unique(grey).tolist() == [round(0.299 * 200 + 0.587 * 100 + 0.114 * 50)]
+    colour = dataset.to_array(image, dataclasses.replace(CONFIG, channels=3))
+    assert colour.shape == (64, 16, 3)
+    assert colour[0, 0].tolist() == [200, 100, 50]
+
+
+def test_transparency_lies_on_white_and_16_bits_are_scaled():
+    clear = Image.new("RGBA", (64, 16), (0, 0, 0, 0))
+    assert dataset.to_array(clear, CONFIG).min() == 255
+    deep = Image.fromarray(np.full((16, 64), 0x8000, np.uint16))
+    assert np.unique(dataset.to_array(deep, CONFIG)).tolist() == [128]
+
+
+def test_fingerprint_changes_with_names_labels_and_pixels_and_with_nothing_else(tmp_path):
+    def fingerprint(pictures, labels=None, **changes):
+        folder = tmp_path / "set"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        for name, image in pictures.items():
+            image.save(folder / name)
+        if labels:
+            (folder / "labels.csv").write_text("file,label\n" + labels)
+        return _load(folder, **changes).fingerprint
+
+    a, b = draw("a"), draw("b")
+    first = fingerprint({"a.png": a, "b.png": b})
+    assert fingerprint({"b.png": b, "a.png": a}) == first
+    assert fingerprint({"a.png": a, "b.png": b}, width=32) == first
+    assert fingerprint({"a.png": a, "b.png": b}, labels="a.png,a\nb.png,b\n") == first
+    others = [
+        fingerprint({"a.png": a, "c.png": b}),
+        fingerprint({"a.png": b, "b.png": a}),
+        fingerprint({"a.png": a, "b.png": b}, labels="a.png,a\nb.png,c\n"),
+        fingerprint({"a.png": a}),
+    ]
+    assert len({first, *others}) == 5
+
+
+# ------------------------------------------------------------------------- bad input
+
+
+def test_every_bad_file_is_named_at_once(tmp_path):
+    draw("good").save(tmp_path / "good.png")
+    (tmp_path / "empty.png").write_bytes(b"")
+    (tmp_path / "text.png").write_text("hello")
+    whole = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (50, 200), np.uint8)).save(
+        whole, "PNG"
+    )
+    (tmp_path / "cut.png").write_bytes(whole.getvalue()[:2000])
+    draw("x").save(tmp_path / "_2.png")  # no label before the underscore
+    draw("x").save(tmp_path / "gooz.png")
+    draw("x").save(tmp_path / "oooo.png")  # 4 symbols and 3 blanks
+    with pytest.raises(DataError) as error:
+        _load(tmp_path, Charset("dgoemptyxcu"), num_steps=6)
+    message = str(error.value)
+    for part in (
+        "6 files",
+        "empty.png: empty file",
+        "text.png: not an image",
+        "cut.png: ",
+        "_2.png: its label is empty",
+        "gooz.png: its label 'gooz' has 'z'",
+        "oooo.png: its label 'oooo' needs 7 time steps",
+    ):
+        assert part in message
+    assert "good.png" not in message
+
+
+def test_a_stranger_among_the_images_is_named(tmp_path):
+    draw("a").save(tmp_path / "a.png")
+    (tmp_path / "notes.txt").write_text("a")
+    with pytest.raises(DataError, match=r"notes\.txt: not an image"):
+        _load(tmp_path)
+
+
+def test_a_label_that_just_fits_is_taken(tmp_path):
+    draw("x").save(tmp_path / "oooo.png")
+    assert len(_load(tmp_path, num_steps=7)) == 1
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty", "file"])
+def test_a_folder_that_is_none(tmp_path, kind):
+    folder = tmp_path / "set"
+    if kind == "empty":
+        folder.mkdir()
+    if kind == "file":
+        folder.write_text("")
+    advice = "must be a folder" if kind == "file" else r"CAPTCHA Version 2.*--config\.data\.dir"
+    with pytest.raises(DataError, match=advice):
+        _load(folder)
+
+
+@pytest.mark.parametrize(
+    ("labels", "complaint"),
+    [
+        ("name,text\na.png,a\n", "header file,label"),
+        ("", "header file,label"),
+        ("file,label\na.png,a\na.png,b\n", "line 3: a.png is listed twice"),
+        ("file,label\nb.png,b\n", r"b\.png: missing"),
+        ("file,label\na.png\n", r"a\.png: its label is empty"),
+    ],
+)
+def test_a_bad_labels_file(tmp_path, labels, complaint):
+    draw("a").save(tmp_path / "a.png")
+    (tmp_path / "labels.csv").write_text(labels)
+    with pytest.raises(DataError, match=complaint):
+        _load(tmp_path)
+
+
+# ---------------------------------------------------------------------- split and folds
+
+
+def _texts(n):
+    return [f"{i:04d}" for i in range(n)]
+
+
+def _split(texts, **changes):
+    return dataset.split(texts, dataclasses.replace(CONFIG, **changes))
+
+
+@pytest.mark.parametrize(("n", "val"), [(1040, 104), (936, 94), (10, 1), (2, 1)])
+def test_ninety_ten(n, val):
+    # As the reference counts: int(n * 0.9) to train on.
+    split = _split(_texts(n))
+    assert len(split.val) == val
+    assert sorted([*split.train, *split.val]) == list(range(n))
+
+
+def test_the_split_is_shuffled_and_depends_on_its_seed():
+    # The reference threw the shuffle's result away: the split was alphabetical.
+    splits = [_split(_texts(1000), split_seed=s).val for s in (0, 1, 0)]
+    np.testing.assert_array_equal(splits[0], splits[2])
+    assert set(splits[0]) != set(splits[1])
+    # The mean of 100 of 0..999 drawn at random is 499.5 +- 27; alphabetically it would be 949.5.
+    assert abs(np.mean(splits[0]) - 499.5) < 5 * 27
+
+
+def test_folds_partition_the_set():
+    folds = [_split(_texts(103), num_folds=5, fold=k) for k in range(5)]
+    assert sorted(np.concatenate([f.val for f in folds])) == list(range(103))
+    assert {len(f.val) for f in folds} <= {20, 21}
+    for fold in folds:
+        assert sorted([*fold.train, *fold.val]) == list(range(103))
+
+
+def test_fold_0_of_ten_is_the_ninety_ten_split():
+    np.testing.assert_array_equal(_split(_texts(936), num_folds=10).val, _split(_texts(936)).val)
+
+
+def test_a_repeated_label_stays_on_one_side():
+    texts = [f"{i // 3}" for i in range(60)]  # each of 20 labels three times
+    for fold in range(4):
+        split = _split(texts, num_folds=4, fold=fold)
+        assert not {texts[i] for i in split.train} & {texts[i] for i in split.val}
+
+
+def test_train_size_nests_and_leaves_validation_alone():
+    whole = _split(_texts(100))
+    small, middle = (_split(_texts(100), train_size=n) for n in (10, 30))
+    assert set(small.train) < set(middle.train) < set(whole.train)
+    assert (len(small.train), len(middle.train)) == (10, 30)
+    np.testing.assert_array_equal(small.val, whole.val)
+
+
+@pytest.mark.parametrize(
+    ("texts", "changes"),
+    [
+        (["a"], {}),
+        (["a"] * 10, {}),
+        (["a", "b", "c"], {"num_folds": 10, "fold": 1}),
+        (_texts(100), {"train_size": 91}),
+    ],
+)
+def test_a_split_that_cannot_be(texts, changes):
+    with pytest.raises(DataError):
+        _split(texts, **changes)
+
+
+# ---------------------------------------------------------------- moments and batches
+
+
+def test_moments_are_those_of_numpy_a_channel_each():
+    images = np.random.default_rng(0).integers(0, 255, (5, 6, 7, 3), np.uint8)
+    mean, deviation = dataset.moments(images, standardise=True)
+    np.testing.assert_allclose(mean, images.mean((0, 1, 2)), rtol=1e-12)
+    np.testing.assert_allclose(deviation, images.std((0, 1, 2)), rtol=1e-12)
+    assert dataset.moments(images, standardise=False) == ((0.0,) * 3, (255.0,) * 3)
+
+
+def test_pictures_of_one_colour_have_nothing_to_read():
+    with pytest.raises(DataError, match="one even colour"):
+        dataset.moments(np.full((2, 3, 4, 1), 7, np.uint8), standardise=True)
+
+
+def test_batches_hold_each_example_once_and_mask_the_rest():
+    batches = list(dataset.batches(np.arange(5, 15), 4))
+    assert [indices.shape for indices, _ in batches] == [(4,)] * 3
+    assert np.concatenate([i[m] for i, m in batches]).tolist() == list(range(5, 15))
+    assert batches[-1][1].tolist() == [True, True, False, False]
+
+
+def test_the_order_of_an_epoch_depends_on_seed_and_epoch_alone():
+    train = np.arange(100)
+    orders = {
+        (seed, epoch): tuple(dataset.epoch_order(train, seed, epoch))
+        for seed in (0, 1)
+        for epoch in (1, 2)
+    }
+    assert len(set(orders.values())) == 4
+    assert orders[1, 2] == tuple(dataset.epoch_order(train, 1, 2))
+    assert all(sorted(order) == list(range(100)) for order in orders.values())
+
+
+# -------------------------------------------------------------------------- the real set
+
+
+def test_the_real_set(real_set):
+    data = dataset.load(
+        dataclasses.replace(CONFIG, dir=str(real_set), width=200, height=50), None, num_steps=50
+    )
+    assert data.images.shape == (936, 200, 50, 1)
+    assert Charset.derive(data.texts).alphabet == "2345678bcdefgmnpwxy"
+    with Image.open(real_set / data.files[7]) as image:  # 200x50 grey: nothing to convert
+        np.testing.assert_array_equal(data.images[7, :, :, 0], np.asarray(image).T)

@@ -1,0 +1,225 @@
+"""The identity of the model, and its parity with the reference in Keras."""
+
+import functools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from crnn_jax import config as config_lib
+from crnn_jax import ctc
+from crnn_jax import model as model_lib
+from experiments import base
+
+CONFIG = config_lib.from_config_dict(base.get_config())
+
+
+def _build(num_classes=20, mean=(0.0,), deviation=(1.0,), **overrides):
+    values = base.get_config()
+    values.update_from_flattened_dict({k.replace("__", "."): v for k, v in overrides.items()})
+    config = config_lib.from_config_dict(values)
+    model = model_lib.CRNN(config.model, num_classes, mean, deviation)
+    return model, model_lib.init(model, jax.random.key(0), config.data)
+
+
+@pytest.fixture(scope="module")
+def reference():
+    return _build()
+
+
+def test_every_layer_has_the_reference_s_parameters(reference):
+    _, params = reference
+    counts = {name: sum(p.size for p in jax.tree.leaves(layer)) for name, layer in params.items()}
+    assert counts == {
+        "Conv1": 320,
+        "Conv2": 18_496,
+        "dense1": 49_216,
+        "bidirectional": 197_632,
+        "bidirectional_1": 164_352,
+        "dense2": 2_580,
+    }
+    assert sum(counts.values()) == 432_596
+
+
+def test_the_parameter_table_shows_them_in_the_order_of_the_forward_pass(reference):
+    rows = [line.split() for line in model_lib.parameter_table(reference[1]).splitlines()]
+    layers = [(row[0], row[1]) for row in rows if len(row) == 2]
+    assert layers == [
+        ("Conv1", "320"),
+        ("Conv2", "18,496"),
+        ("dense1", "49,216"),
+        ("bidirectional", "197,632"),
+        ("bidirectional_1", "164,352"),
+        ("dense2", "2,580"),
+        ("total", "432,596"),
+    ]
+
+
+def test_outputs_of_the_layers_have_the_reference_s_shapes(reference):
+    model, params = reference
+    images = jax.ShapeDtypeStruct((3, 200, 50, 1), jnp.uint8)
+
+    def outputs(params, images):
+        kept = {"capture_intermediates": True, "mutable": ["intermediates"]}
+        logits, state = model.apply({"params": params}, images, train=False, **kept)
+        return logits, state["intermediates"]
+
+    logits, layers = jax.eval_shape(outputs, params, images)
+    assert logits.shape == (3, 50, 20)
+    shapes = {name: layers[name]["__call__"][0].shape for name in params}
+    assert shapes == {
+        "Conv1": (3, 200, 50, 32),
+        "Conv2": (3, 100, 25, 64),
+        "dense1": (3, 50, 64),
+        "bidirectional": (3, 50, 256),
+        "bidirectional_1": (3, 50, 128),
+        "dense2": (3, 50, 20),
+    }
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "channels", "symbols", "steps"),
+    [(100, 40, 3, 26, 25), (37, 7, 1, 1, 9), (4, 4, 1, 62, 1)],
+)
+def test_other_sizes_alphabets_and_channel_counts(width, height, channels, symbols, steps):
+    moments = {"mean": (0.0,) * channels, "deviation": (1.0,) * channels}
+    model, params = _build(
+        symbols + 1, **moments, data__width=width, data__height=height, data__channels=channels
+    )
+    images = jax.ShapeDtypeStruct((2, width, height, channels), jnp.uint8)
+    logits = jax.eval_shape(lambda p, x: model_lib.apply(model, p, x), params, images)
+    assert logits.shape == (2, steps, symbols + 1)
+
+
+def test_pooling_takes_the_maximum_of_four_and_drops_an_odd_edge():
+    x = jnp.arange(15.0).reshape(1, 3, 5, 1)  # rows 0-4, 5-9, 10-14
+    assert model_lib.max_pool(x)[0, :, :, 0].tolist() == [[6.0, 8.0]]
+
+
+def test_initial_values_are_keras(reference):
+    _, params = reference
+    for name, fan_in in (("Conv1", 9 * 1), ("Conv2", 9 * 32)):
+        kernel = np.asarray(params[name]["kernel"])
+        # he_normal: deviation sqrt(2 / fan_in), cut at two of the untruncated normal's.
+        assert kernel.std() == pytest.approx(np.sqrt(2 / fan_in), rel=0.15)
+        assert np.abs(kernel).max() <= 2 * np.sqrt(2 / fan_in) / 0.87962566103423978
+    for name, fans in (("dense1", 768 + 64), ("dense2", 128 + 20)):
+        kernel = np.asarray(params[name]["kernel"])
+        limit = np.sqrt(6 / fans)  # glorot_uniform
+        assert 0.98 * limit < np.abs(kernel).max() <= limit
+    lstm = params["bidirectional_1"]
+    for direction in ("forward", "backward"):
+        kernel = np.asarray(lstm[f"{direction}_kernel"])
+        limit = np.sqrt(6 / (256 + 256))
+        assert 0.98 * limit < np.abs(kernel).max() <= limit
+        recurrent = np.asarray(lstm[f"{direction}_recurrent_kernel"])
+        np.testing.assert_allclose(recurrent @ recurrent.T, np.eye(64), atol=1e-5)
+        bias = np.asarray(lstm[f"{direction}_bias"])
+        np.testing.assert_array_equal(bias, np.repeat([0, 1, 0, 0], 64))
+    for name in ("Conv1", "Conv2", "dense1", "dense2"):
+        assert not np.asarray(params[name]["bias"]).any()
+
+
+def test_pixels_are_standardised_by_the_model(reference):
+    model, params = reference
+    moments = {"mean": (100.0,), "deviation": (50.0,)}
+    other = model_lib.CRNN(model.config, model.num_classes, **moments)
+    images = np.random.default_rng(0).integers(0, 256, (1, 200, 50, 1), np.uint8)
+    standard = (jnp.asarray(images, jnp.float32) - 100) / 50
+    np.testing.assert_allclose(
+        model_lib.apply(other, params, images), model_lib.apply(model, params, standard), atol=1e-6
+    )
+
+
+def test_each_dropout_rate_acts_where_it_should():
+    images = np.random.default_rng(0).integers(0, 256, (1, 16, 8, 1), np.uint8)
+    key = jax.random.key(1)
+    small = {
+        "data__width": 16,
+        "data__height": 8,
+        "model__conv_features": (4,),
+        "model__dense_features": 64,
+        "model__lstm_units": (8,),
+    }
+
+    def logits(key=None, **rates):
+        model, params = _build(5, **small, **{f"model__{k}": v for k, v in rates.items()})
+        return np.asarray(jax.jit(functools.partial(model_lib.apply, model))(params, images, key))
+
+    none = {"dropout": 0.0, "lstm_dropout": 0.0}
+    both = {"dropout": 0.5, "lstm_dropout": 0.5}
+    # Without a key there is none; with rates of 0 a key changes nothing.
+    np.testing.assert_array_equal(logits(**both), logits(**none))
+    np.testing.assert_array_equal(logits(key, **none), logits(**none))
+    assert not np.array_equal(logits(key, dropout=0.5, lstm_dropout=0.0), logits(**none))
+    assert not np.array_equal(logits(key, dropout=0.0, lstm_dropout=0.5), logits(**none))
+    np.testing.assert_array_equal(logits(key, **both), logits(key, **both))
+    assert not np.array_equal(logits(key, **both), logits(jax.random.key(2), **both))
+
+
+def test_lstm_dropout_keeps_one_mask_for_all_steps_and_one_for_each_direction(monkeypatch):
+    seen = []
+
+    def spy(x_forward, x_backward, forward, backward):
+        seen.extend([np.asarray(x_forward), np.asarray(x_backward)])
+        return x_forward
+
+    monkeypatch.setattr(model_lib.lstm, "bilstm", spy)
+    layer = model_lib.BiLSTM(units=4, dropout=0.25)
+    x = jnp.ones((8, 5, 100))  # [B, T, D]
+    rngs = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+    layer.init(rngs, x, train=True)
+    for out in seen:
+        np.testing.assert_array_equal(out, np.broadcast_to(out[:, :1], out.shape))
+        assert set(np.unique(out)) == {0.0, np.float32(1 / 0.75)}
+        # 800 draws at 0.25: 200 +- 12
+        assert abs((out[:, 0] == 0).sum() - 200) < 5 * 12.3
+    assert not np.array_equal(*seen)
+
+
+def test_logits_loss_and_gradients_equal_keras(reference, tmp_path):
+    """Weights of the reference in, logits, loss and gradients out, against Keras itself.
+
+    Keras runs on its JAX backend, in a process of its own: it must not meet our strict settings.
+    """
+    model, _ = reference
+    script = Path(__file__).parent / "keras_reference.py"
+    out = tmp_path / "reference.npz"
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "KERAS_HOME": str(tmp_path)}
+    subprocess.run([sys.executable, script, out], env=environment, check=True)
+    with np.load(out) as file:
+        stored = dict(file)
+
+    def tree(prefix):
+        result: dict[str, dict[str, np.ndarray]] = {}
+        for key, value in stored.items():
+            if key.startswith(prefix):
+                layer, name = key.removeprefix(prefix).split("/")
+                result.setdefault(layer, {})[name] = value
+        return result
+
+    params, images, labels = tree("weights/"), stored["images"], stored["labels"]
+
+    @jax.jit
+    def loss_and_logits(params):
+        logits = model_lib.apply(model, params, images)
+        return ctc.ctc_loss(logits, labels).mean(), logits
+
+    grads, logits = jax.grad(loss_and_logits, has_aux=True)(params)
+    loss, _ = loss_and_logits(params)
+    # Logits are about 1; sums over at most 768 float32 terms in another order.
+    np.testing.assert_allclose(logits, stored["logits"], atol=2e-6)
+    np.testing.assert_allclose(loss, stored["loss"], rtol=1e-5)
+    expected = tree("grads/")
+    assert jax.tree.structure(grads) == jax.tree.structure(expected)
+    for layer, values in expected.items():
+        for name, value in values.items():
+            scale = np.abs(value).max()
+            np.testing.assert_allclose(
+                grads[layer][name], value, atol=2e-4 * scale, err_msg=f"{layer}/{name}"
+            )

@@ -1,0 +1,79 @@
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from crnn_jax import optimizer
+from crnn_jax.config import OptimizerConfig
+
+PLAIN = OptimizerConfig(
+    learning_rate=0.1,
+    momentum=0.9,
+    nesterov=True,
+    clip_norm=5.0,
+    warmup_steps=0,
+    schedule="constant",
+)
+
+
+def _updates(config, grads_of_each_step):
+    """Two leaves; the updates of every step."""
+    params = {"a": jnp.zeros(2), "b": jnp.zeros(1)}
+    tx = optimizer.build(config, num_steps=10)
+    state = tx.init(params)
+    result = []
+    for a, b in grads_of_each_step:
+        update, state = tx.update({"a": jnp.array(a), "b": jnp.array(b)}, state, params)
+        result.append(np.concatenate([update["a"], update["b"]]))
+    return result
+
+
+@pytest.mark.parametrize(
+    ("changes", "second"),
+    [
+        # Nesterov: m1 = g1, m2 = g2 + 0.9 m1; the update is -lr (g2 + 0.9 m2). By hand for
+        # g1 = (3, 4, 0), g2 = (1, 0, 2): m2 = (3.7, 3.6, 2), g2 + 0.9 m2 = (4.33, 3.24, 3.8).
+        ({}, [-0.433, -0.324, -0.38]),
+        # Without: -lr m2.
+        ({"nesterov": False}, [-0.37, -0.36, -0.2]),
+        # Without momentum: -lr g2.
+        ({"nesterov": False, "momentum": 0.0}, [-0.1, 0.0, -0.2]),
+        # The norm of g1 is 5 and is halved; g2's is sqrt(5) < 2.5 and stays:
+        # m2 = (1 + 1.35, 1.8, 2); g2 + 0.9 m2 = (3.115, 1.62, 3.8).
+        ({"clip_norm": 2.5}, [-0.3115, -0.162, -0.38]),
+        # Off: a gradient of norm 5 keeps it, as above.
+        ({"clip_norm": 0.0}, [-0.433, -0.324, -0.38]),
+        ({"learning_rate": 0.2}, [-0.866, -0.648, -0.76]),
+    ],
+)
+def test_second_update_by_hand(changes, second):
+    config = dataclasses.replace(PLAIN, **changes)
+    updates = _updates(config, [([3.0, 4.0], [0.0]), ([1.0, 0.0], [2.0])])
+    np.testing.assert_allclose(updates[1], second, rtol=1e-6, atol=1e-8)
+
+
+def test_clipping_off_lets_large_gradients_through():
+    (update,) = _updates(
+        dataclasses.replace(PLAIN, clip_norm=0.0, momentum=0.0, nesterov=False),
+        [([300.0, 400.0], [0.0])],
+    )
+    np.testing.assert_allclose(update, [-30, -40, 0], rtol=1e-6)
+
+
+def test_warm_up_rises_in_equal_steps_and_cosine_ends_at_zero():
+    config = dataclasses.replace(PLAIN, warmup_steps=3, schedule="cosine")
+    rate = optimizer.schedule(config, num_steps=11)
+    np.testing.assert_allclose([rate(i) for i in range(4)], [0.025, 0.05, 0.075, 0.1], rtol=1e-6)
+    # 8 steps after the warm-up: halfway after 4, zero after 8.
+    np.testing.assert_allclose([rate(7), rate(11)], [0.05, 0.0], atol=1e-8)
+
+
+def test_constant_schedule_stays_at_its_peak():
+    rate = optimizer.schedule(dataclasses.replace(PLAIN, warmup_steps=3), num_steps=11)
+    np.testing.assert_allclose([rate(3), rate(10)], [0.1, 0.1], rtol=1e-6)
+
+
+def test_a_run_shorter_than_its_warm_up_still_reaches_the_peak():
+    rate = optimizer.schedule(dataclasses.replace(PLAIN, warmup_steps=1000), num_steps=10)
+    assert max(float(rate(i)) for i in range(10)) == pytest.approx(0.1)

@@ -1,0 +1,145 @@
+import io
+
+import numpy as np
+import pytest
+from conftest import draw
+from PIL import Image
+
+import crnn_jax
+from crnn_jax import evaluate, recognizer, train
+from crnn_jax.errors import DataError, RunError
+
+
+@pytest.fixture(scope="module")
+def run(trained):
+    return trained
+
+
+@pytest.fixture(scope="module")
+def reader(run):
+    return crnn_jax.load(run)
+
+
+def test_paths_bytes_images_and_arrays_give_the_same_reading(reader, captchas):
+    path = sorted(captchas.iterdir())[0]
+    image = Image.open(path)
+    array = np.asarray(image)
+    kinds = [path, str(path), path.read_bytes(), image, array, array[..., None]]
+    readings = reader.predict(kinds)
+    assert readings == [readings[0]] * len(kinds)
+    # One alone, and a whole array of them. A batch of another size may round differently.
+    for alone in (str(path), path.read_bytes(), image, array):
+        assert [reading.text for reading in reader.predict(alone)] == [readings[0].text]
+    batch = reader.predict(np.stack([array] * 3)[..., None])
+    assert [reading.text for reading in batch] == [readings[0].text] * 3
+
+
+def test_the_order_is_kept_over_batches_and_padding_reads_nothing(reader, captchas, monkeypatch):
+    paths = sorted(captchas.iterdir())
+    expected = [reader.predict(path)[0].text for path in paths]
+    assert len(set(expected)) > 10
+    monkeypatch.setattr(recognizer, "BATCH", 16)  # 40 = 16 + 16 + 8
+    assert [reading.text for reading in reader.predict(paths)] == expected
+    assert reader.predict([]) == []
+
+
+def test_confidence_is_the_probability_over_all_alignments(reader, captchas):
+    """Against optax' loss of the reading, a path that shares no padding with the decoder's."""
+    import optax
+
+    from crnn_jax import dataset
+    from crnn_jax import model as model_lib
+
+    path = sorted(captchas.iterdir())[3]
+    (reading,) = reader.predict(path)
+    picture = dataset.to_array(Image.open(path), reader.config.data)[None]
+    logits = model_lib.apply(reader.model, reader.params, picture)
+    label = reader.charset.encode([reading.text])
+    zeros = np.zeros((1, logits.shape[1])), np.zeros(label.shape)
+    loss = optax.ctc_loss(logits, zeros[0], label, zeros[1], blank_id=reader.charset.blank)
+    assert reading.confidence == pytest.approx(float(np.exp(-loss[0])), rel=1e-5)
+    assert 0 < reading.confidence <= 1
+
+
+def test_evaluation_counts_every_example_once_whatever_the_batch(reader, captchas):
+    data_sets = [reader.evaluate(captchas)]
+    texts = [path.stem for path in sorted(captchas.iterdir())]
+    readings = [reading.text for reading in reader.predict(sorted(captchas.iterdir()))]
+    by_hand = sum(a == b for a, b in zip(texts, readings, strict=True))
+    evaluation, name, fingerprint, trained_on = data_sets[0]
+    assert evaluation.scores.num_examples == 40
+    assert evaluation.scores.num_exact == by_hand
+    assert len(evaluation.misreads) == 40 - by_hand
+    assert (name, fingerprint, trained_on) == (captchas.name, reader.fingerprint, 36)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 7, 10, 64])
+def test_ten_examples_score_the_same_in_batches_of_any_size(reader, tiny_config, batch_size):
+    config = tiny_config(train__eval_batch_size=batch_size)
+    task = train.prepare(config)
+    task = task._replace(
+        model=reader.model, split=task.split._replace(val=np.arange(10, dtype=np.int32))
+    )
+    evaluation = train.evaluate_split(task, reader.params, config)
+    whole = evaluate.evaluate(
+        reader.model, reader.params, reader.charset, task.images, task.labels, task.data.files,
+        task.data.texts, np.arange(10), batch_size=10,
+    )  # fmt: skip
+    assert evaluation.scores == whole.scores
+    assert evaluation.loss == pytest.approx(whole.loss, rel=1e-5)
+
+
+def test_the_validation_part_gives_the_run_s_own_result(reader, run):
+    import json
+
+    result = json.loads((run / "result.json").read_text())
+    evaluation, *_, trained_on = reader.evaluate()
+    assert trained_on == 0
+    assert evaluation.scores.num_exact == result["num_exact"]
+    # Another batch size, so the sums round differently.
+    assert evaluation.loss == pytest.approx(result["val_loss"], rel=1e-5)
+
+
+def test_decode_batch_predictions_knows_the_reader_s_alphabet(reader):
+    pred = np.eye(5)[[[0, 4, 1, 1, 4]]]  # 7 - a a -
+    assert reader.decode_batch_predictions(pred) == ["7a"]
+
+
+def test_every_picture_that_cannot_be_read_is_named(reader, captchas, tmp_path):
+    good = sorted(captchas.iterdir())[0]
+    (tmp_path / "bad.png").write_text("no")
+    pictures = [good, tmp_path / "bad.png", b"no", np.zeros((4, 4)), tmp_path / "none.png"]
+    with pytest.raises(DataError) as error:
+        reader.predict(pictures)
+    message = str(error.value)
+    for part in ("4 of 5", "bad.png: not an image", "number 2: ", "number 3: an array", "none.png"):
+        assert part in message
+
+
+def test_a_reader_takes_pictures_of_any_size(reader):
+    assert len(reader.predict([draw("ab", 200, 50), draw("a", 1, 1)])) == 2
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty", "untrained"])
+def test_a_directory_that_is_no_run(tmp_path, run, kind):
+    folder = tmp_path / "run"
+    if kind != "missing":
+        folder.mkdir()
+    if kind == "untrained":
+        (folder / "config.json").write_bytes((run / "config.json").read_bytes())
+    with pytest.raises(RunError):
+        crnn_jax.load(folder)
+
+
+def test_a_folder_with_other_characters_is_refused_by_name(reader, tmp_path):
+    draw("az").save(tmp_path / "az.png")
+    with pytest.raises(DataError, match=r"az\.png.*'z'"):
+        reader.evaluate(tmp_path)
+
+
+def test_bytes_of_every_common_format_are_read(reader, captchas):
+    image = Image.open(sorted(captchas.iterdir())[0]).convert("RGB")
+    for kind in ("PNG", "BMP", "GIF", "TIFF", "WEBP", "JPEG"):
+        buffer = io.BytesIO()
+        image.save(buffer, kind)
+        assert len(reader.predict(buffer.getvalue())) == 1

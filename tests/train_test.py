@@ -1,0 +1,337 @@
+import csv
+import json
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from crnn_jax import ctc, dataset, flat_start, train
+from crnn_jax import model as model_lib
+from crnn_jax.errors import RunError, TrainingError
+
+
+class Interrupted(BaseException):
+    """Stands for a kill: nothing may catch it."""
+
+
+def _metrics(workdir):
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, captchas):
+    """A run of four epochs: its config, directory and result."""
+    from crnn_jax import config as config_lib
+    from experiments import tiny
+
+    values = tiny.get_config()
+    values.data.dir = str(captchas)
+    values.log.every_steps = 3
+    config = config_lib.from_config_dict(values)
+    workdir = tmp_path_factory.mktemp("run")
+    return config, workdir, train.train_and_evaluate(config, workdir)
+
+
+def test_a_run_leaves_its_record(finished, captchas):
+    _, workdir, _ = finished
+    assert {p.name for p in workdir.iterdir()} == {
+        "config.json",
+        "environment.json",
+        "params.txt",
+        "metrics.jsonl",
+        "errors.csv",
+        "result.json",
+        "checkpoints",
+    }
+    stored = json.loads((workdir / "result.json").read_text())
+    assert {
+        "exact_match", "cer", "num_examples", "best_epoch", "epochs_run", "val_loss", "seconds",
+        "seed", "params_sha256", "data_name", "fingerprint", "num_train", "num_val",
+    } <= stored.keys()  # fmt: skip
+    assert stored["data_name"] == captchas.name
+    assert (stored["num_train"], stored["num_val"], stored["num_examples"]) == (36, 4, 4)
+    assert stored["epochs_run"] == 4
+    environment = json.loads((workdir / "environment.json").read_text())
+    assert environment["data"]["alphabet"] == "7abc"
+    assert environment["data"]["fingerprint"] == stored["fingerprint"]
+    with (workdir / "errors.csv").open() as file:
+        misread = list(csv.DictReader(file))
+    assert len(misread) == 4 - stored["num_exact"]
+    assert all(row["truth"] != row["reading"] for row in misread)
+
+
+def test_metrics_hold_every_epoch_and_every_third_step(finished):
+    # 36 images in batches of 8: five steps an epoch, twenty in all.
+    _, workdir, result = finished
+    lines = _metrics(workdir)
+    epochs = [line for line in lines if "val_loss" in line]
+    assert [(line["epoch"], line["step"]) for line in epochs] == [(1, 5), (2, 10), (3, 15), (4, 20)]
+    steps = [line["step"] for line in lines if "step_loss" in line]
+    # Logged at 3, 6, ... 18, each with the loss of the step before; at 6, an epoch's first, with
+    # its own.
+    assert steps == [2, 5, 8, 11, 14, 17]
+    assert result.val_loss == min(line["val_loss"] for line in epochs)
+    assert result.best_epoch == min(epochs, key=lambda line: line["val_loss"])["epoch"]
+
+
+def test_a_finished_run_says_so_and_trains_no_more(finished, capsys):
+    config, workdir, result = finished
+    before = {p: p.stat().st_mtime_ns for p in workdir.rglob("*") if p.is_file()}
+    before.pop(workdir / "config.json")
+    assert train.train_and_evaluate(config, workdir) == result
+    assert "is finished" in capsys.readouterr().out
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+
+
+def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(
+    finished, tmp_path, monkeypatch, capsys
+):
+    config, workdir, result = finished
+    save = train.save
+
+    def save_twice_then_stop(checkpoints, epoch, *rest):
+        save(checkpoints, epoch, *rest)
+        if epoch == 2:
+            raise Interrupted
+
+    monkeypatch.setattr(train, "save", save_twice_then_stop)
+    with pytest.raises(Interrupted):
+        train.train_and_evaluate(config, tmp_path)
+    monkeypatch.setattr(train, "save", save)
+    resumed = train.train_and_evaluate(config, tmp_path)
+    assert "going on after epoch 2" in capsys.readouterr().out
+    assert resumed.params_sha256 == result.params_sha256
+    assert resumed.val_loss == result.val_loss
+
+    def without_time(lines):
+        return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+
+    assert without_time(_metrics(tmp_path)) == without_time(_metrics(workdir))
+
+
+def test_the_step_compiles_once_though_the_last_batch_is_short(tiny_config, tmp_path, monkeypatch):
+    steps = []
+    jitted_step = train.jitted_step
+
+    def spy(*arguments):
+        steps.append(jitted_step(*arguments))
+        return steps[-1]
+
+    monkeypatch.setattr(train, "jitted_step", spy)
+    config = tiny_config(train__epochs=2, train__batch_size=8)  # 36 = 4 x 8 + 4
+    train.train_and_evaluate(config, tmp_path)
+    assert [step._cache_size() for step in steps] == [1]
+
+
+def test_batch_size_sets_the_updates_and_each_example_is_seen_once_an_epoch(tiny_config):
+    for batch_size, updates in ((8, 5), (36, 1), (100, 1)):
+        task = train.prepare(tiny_config(train__batch_size=batch_size))
+        assert task.steps_per_epoch == updates
+        order = dataset.epoch_order(task.split.train, 0, 1)
+        batches = list(dataset.batches(order, batch_size))
+        assert len(batches) == updates
+        seen = np.concatenate([indices[mask] for indices, mask in batches])
+        assert sorted(seen) == sorted(task.split.train)
+
+
+def test_padding_of_a_short_batch_changes_nothing(tiny_config):
+    """Three examples and a mask: the loss is their mean, whatever fills the rest."""
+    config = tiny_config(model__dropout=0.0, model__lstm_dropout=0.0, flat_start__epochs=0)
+    task = train.prepare(config)
+    step = train.jitted_step(task, config)
+    mask = np.array([True] * 3 + [False] * 5)
+    results = []
+    for filler in (0, 7):
+        indices = np.array([4, 5, 6] + [filler] * 5, np.int32)
+        state = train.init_state(task, config)
+        results.append(
+            step(state, task.images, task.labels, indices, mask, train.stream(0, "dropout"))
+        )
+    params = train.init_state(task, config).params
+    logits = model_lib.apply(task.model, params, task.images[jnp.array([4, 5, 6])])
+    expected = ctc.ctc_loss(logits, task.labels[jnp.array([4, 5, 6])]).mean()
+    np.testing.assert_allclose([loss for _, loss in results], [expected] * 2, rtol=1e-5)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
+        results[0][0].params,
+        results[1][0].params,
+    )
+
+
+def test_a_step_is_the_optimizer_s_update_of_the_mean_loss(tiny_config):
+    config = tiny_config(
+        model__dropout=0.0,
+        model__lstm_dropout=0.0,
+        flat_start__epochs=0,
+        optimizer__momentum=0.0,
+        optimizer__nesterov=False,
+        optimizer__clip_norm=0.0,
+        optimizer__warmup_steps=0,
+        optimizer__schedule="constant",
+        optimizer__learning_rate=0.01,
+    )
+    task = train.prepare(config)
+    state = train.init_state(task, config)
+    start = jax.tree.map(np.asarray, state.params)
+    indices = np.arange(8, dtype=np.int32)
+
+    def loss(params):
+        logits = model_lib.apply(task.model, params, task.images[indices])
+        return ctc.ctc_loss(logits, task.labels[indices]).mean()
+
+    grads = jax.jit(jax.grad(loss))(start)
+    step = train.jitted_step(task, config)
+    state, _ = step(
+        state, task.images, task.labels, indices, np.ones(8, bool), train.stream(0, "dropout")
+    )
+    assert int(state.step) == 1
+    jax.tree.map(
+        lambda new, old, grad: np.testing.assert_allclose(new, old - 0.01 * grad, atol=1e-6),
+        state.params,
+        start,
+        grads,
+    )
+
+
+def test_streams_are_independent(tiny_config):
+    """Dropout off leaves initial weights, order and split; another seed changes the first two."""
+    with_dropout, without, other = (
+        tiny_config(),
+        tiny_config(model__dropout=0.0, model__lstm_dropout=0.0),
+        tiny_config(seed=1),
+    )
+    tasks = [train.prepare(c) for c in (with_dropout, without, other)]
+    shas = [
+        train.params_sha256(train.init_state(task, c).params)
+        for task, c in zip(tasks, (with_dropout, without, other), strict=True)
+    ]
+    assert shas[0] == shas[1] != shas[2]
+    for task in tasks[1:]:
+        np.testing.assert_array_equal(task.split.val, tasks[0].split.val)
+    keys = {tuple(jax.random.key_data(train.stream(s, n)).tolist()) for s in (0, 1) for n in "ab"}
+    assert len(keys) == 4
+
+
+def test_best_is_the_least_loss_and_patience_waits_for_the_plateau_s_end():
+    stopping = train.Stopping()
+    seen = []
+    # The plateau is at 16; it is left below 12, at epoch 5. The best is epoch 6.
+    for epoch, loss in enumerate([20, 16, 16.1, 16.2, 11, 3, 4, 3.5, 3.2], 1):
+        stopping = stopping.update(epoch, loss, plateau_loss=16)
+        seen.append((stopping.best_epoch, stopping.left_plateau, stopping.is_over(epoch, 2)))
+    assert seen == [
+        (1, 0, False),
+        (2, 0, False),
+        (2, 0, False),
+        (2, 0, False),  # two epochs without a better one, but on the plateau
+        (5, 5, False),
+        (6, 5, False),
+        (6, 5, False),
+        (6, 5, True),
+        (6, 5, True),
+    ]
+    assert not stopping.is_over(1000, patience=0)
+
+
+def test_patience_ends_a_run(tiny_config, tmp_path, monkeypatch):
+    losses = iter([1.0, 2.0, 3.0, 0.5])
+    evaluate_split = train.evaluate_split
+
+    def worse_and_worse(*arguments):
+        return evaluate_split(*arguments)._replace(loss=next(losses))
+
+    monkeypatch.setattr(train, "evaluate_split", worse_and_worse)
+    config = tiny_config(train__epochs=9, train__patience=2)
+    result = train.train_and_evaluate(config, tmp_path)
+    assert (result.best_epoch, result.epochs_run) == (1, 3)
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_names_the_step(
+    tiny_config, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(ctc, "ctc_loss", lambda logits, labels: jnp.full(len(logits), math.nan))
+    with pytest.raises(TrainingError, match=r"step 1\b.*learning_rate"):
+        train.train_and_evaluate(tiny_config(log__every_steps=2), tmp_path)
+
+
+def test_a_data_set_that_changed_is_refused(tiny_config, tmp_path, captchas):
+    import shutil
+
+    folder = tmp_path / "set"
+    shutil.copytree(captchas, folder)
+    config = tiny_config(data__dir=str(folder), train__epochs=1)
+    train.train_and_evaluate(config, tmp_path / "run")
+    victim = sorted(folder.iterdir())[0]
+    shutil.copy(sorted(folder.iterdir())[1], victim)  # another picture under an old name
+    with pytest.raises(RunError, match="fingerprint"):
+        train.train_and_evaluate(config, tmp_path / "run")
+    (tmp_path / "run" / "result.json").unlink()
+    with pytest.raises(RunError, match=r"the data set changed"):
+        train.train_and_evaluate(config, tmp_path / "run")
+
+
+def test_a_checkpoint_of_another_alphabet_is_refused(tiny_config, tmp_path):
+    config = tiny_config(data__alphabet="7abc", train__epochs=1)
+    train.train_and_evaluate(config, tmp_path)
+    (tmp_path / "result.json").unlink()
+    text = (tmp_path / "config.json").read_text()
+    (tmp_path / "config.json").write_text(text.replace('"7abc"', '"cba7"'))
+    with pytest.raises(RunError, match=r"alphabet '7abc'.*'cba7'"):
+        train.train_and_evaluate(tiny_config(data__alphabet="cba7", train__epochs=1), tmp_path)
+
+
+def test_the_reader_learns_to_read(tiny_config, tmp_path):
+    """The whole of it on a set that is easily read: nothing less than all words, unseen ones."""
+    config = tiny_config(
+        train__epochs=60,
+        train__patience=0,
+        optimizer__learning_rate=0.1,
+        optimizer__warmup_steps=20,
+        model__dropout=0.0,
+        model__lstm_dropout=0.0,
+    )
+    result = train.train_and_evaluate(config, tmp_path)
+    assert result.exact_match == 1.0
+
+
+def test_flat_start_weight_falls_linearly_to_nothing(tiny_config):
+    """With a constant gradient the guide's share can be read off the update."""
+    config = tiny_config(
+        flat_start__epochs=2,
+        flat_start__weight=3.0,
+        optimizer__momentum=0.0,
+        optimizer__nesterov=False,
+        optimizer__clip_norm=0.0,
+        optimizer__warmup_steps=0,
+        optimizer__schedule="constant",
+        model__dropout=0.0,
+        model__lstm_dropout=0.0,
+    )
+    task = train.prepare(config)
+    params = jax.tree.map(np.asarray, train.init_state(task, config).params)
+    indices = np.arange(8, dtype=np.int32)
+
+    def losses(params):
+        logits = model_lib.apply(task.model, params, task.images[indices])
+        labels = task.labels[indices]
+        guide = flat_start.loss(logits, labels, task.images[indices], config.flat_start.trim)
+        return ctc.ctc_loss(logits, labels).mean(), guide.mean()
+
+    ctc_grads, guide_grads = jax.jit(jax.jacrev(losses))(params)
+    step = train.jitted_step(task, config)
+    rate = config.optimizer.learning_rate
+    # Five steps an epoch, two epochs: full weight at step 0, half at 5, none at 10 and after.
+    for at, weight in ((0, 3.0), (5, 1.5), (10, 0.0), (12, 0.0)):
+        state = train.TrainState(
+            jnp.int32(at), jax.tree.map(jnp.asarray, params), task.optimizer.init(params)
+        )
+        state, _ = step(
+            state, task.images, task.labels, indices, np.ones(8, bool), train.stream(0, "dropout")
+        )
+        expected = jax.tree.map(
+            lambda p, a, b, w=weight: p - rate * (a + w * b), params, ctc_grads, guide_grads
+        )
+        assert optax.tree.norm(jax.tree.map(jnp.subtract, state.params, expected)) < 1e-4
