@@ -33,6 +33,26 @@ class DataConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class AugmentConfig:
+    after_epochs: int
+    shift: float
+    rotate: float
+    scale: float
+    shear: float
+    ripple: float
+    thickness: float
+    lines: int
+    blur: float
+    contrast: float
+    brightness: float
+    noise: float
+
+    @property
+    def is_on(self) -> bool:
+        return any(v for k, v in dataclasses.asdict(self).items() if k != "after_epochs")
+
+
+@dataclasses.dataclass(frozen=True)
 class ModelConfig:
     conv_features: tuple[int, ...]
     dense_features: int
@@ -75,6 +95,7 @@ class LogConfig:
 class Config:
     seed: int
     data: DataConfig
+    augment: AugmentConfig
     model: ModelConfig
     optimizer: OptimizerConfig
     flat_start: FlatStartConfig
@@ -172,6 +193,18 @@ def _check_ranges(c: Config) -> None:
         ("data.num_folds", c.data.num_folds == 0 or c.data.num_folds >= 2, "0 (off) or at least 2"),
         ("data.fold", 0 <= c.data.fold < max(c.data.num_folds, 1), "from 0 to num_folds - 1"),
         ("data.train_size", c.data.train_size >= 0, "0 (all) or a count of images"),
+        ("augment.after_epochs", c.augment.after_epochs >= 0, "at least 0"),
+        ("augment.lines", c.augment.lines >= 0, "at least 0"),
+        ("augment.shift", c.augment.shift >= 0, "at least 0"),
+        ("augment.rotate", c.augment.rotate >= 0, "at least 0"),
+        ("augment.ripple", c.augment.ripple >= 0, "at least 0"),
+        ("augment.shear", c.augment.shear >= 0, "at least 0"),
+        ("augment.noise", c.augment.noise >= 0, "at least 0"),
+        ("augment.scale", 0 <= c.augment.scale < 1, "in [0, 1)"),
+        ("augment.thickness", 0 <= c.augment.thickness <= 1, "from 0 to 1"),
+        ("augment.blur", 0 <= c.augment.blur <= 1, "from 0 to 1"),
+        ("augment.contrast", 0 <= c.augment.contrast <= 1, "from 0 to 1"),
+        ("augment.brightness", 0 <= c.augment.brightness <= 1, "from 0 to 1"),
         ("model.conv_features", layers > 0 and min(c.model.conv_features) > 0, "positive"),
         ("data.width", c.data.width >> layers > 0, f"at least {1 << layers}"),
         ("data.height", c.data.height >> layers > 0, f"at least {1 << layers}"),

@@ -22,9 +22,10 @@ from crnn_jax import ctc, dataset, evaluate, record
 from crnn_jax import flat_start as flat_start_lib
 from crnn_jax import model as model_lib
 from crnn_jax import optimizer as optimizer_lib
+from crnn_jax.augment import augment
 from crnn_jax.charset import Charset
 from crnn_jax.checkpoint import Checkpoints
-from crnn_jax.config import Config, FlatStartConfig
+from crnn_jax.config import Config
 from crnn_jax.errors import RunError, TrainingError
 from crnn_jax.progress import Progress
 
@@ -95,24 +96,34 @@ def train_step(
     labels: jax.Array,  # i32 [N, L]
     indices: jax.Array,  # i32 [B]
     mask: jax.Array,  # bool [B], False for padding
-    dropout_key: jax.Array,
+    key: jax.Array,  # of the run
     *,
     model: model_lib.CRNN,
     optimizer: optax.GradientTransformation,
-    flat_start: FlatStartConfig,
+    config: Config,
     steps_per_epoch: int,
 ) -> tuple[TrainState, jax.Array]:
     """One update on a batch: the new state, and the batch's mean CTC loss before it."""
-    key = jax.random.fold_in(dropout_key, state.step)
+    flat_start = config.flat_start
+    epochs_done = state.step / steps_per_epoch
+    pixels = images[indices]
+    if config.augment.is_on:
+        augment_key = stream(key, "augment", state.step)
+        pixels = jax.lax.cond(
+            epochs_done < config.augment.after_epochs,
+            lambda x: x.astype(jnp.float32),
+            lambda x: augment(augment_key, x, config.augment),
+            pixels,
+        )
 
     def objective(params: Any) -> tuple[jax.Array, jax.Array]:
-        logits = model_lib.apply(model, params, images[indices], key)
+        logits = model_lib.apply(model, params, pixels, stream(key, "dropout", state.step))
         ctc_loss = jnp.sum(ctc.ctc_loss(logits, labels[indices]), where=mask) / jnp.sum(mask)
         if not flat_start.epochs:
             return ctc_loss, ctc_loss
-        guide = flat_start_lib.loss(logits, labels[indices], images[indices], flat_start.trim)
+        guide = flat_start_lib.loss(logits, labels[indices], pixels, flat_start.trim)
         guide = jnp.sum(guide, where=mask) / jnp.sum(mask)
-        weight = jnp.maximum(0, 1 - state.step / (flat_start.epochs * steps_per_epoch))
+        weight = jnp.maximum(0, 1 - epochs_done / flat_start.epochs)
         return ctc_loss + flat_start.weight * weight * guide, ctc_loss
 
     grads, loss = jax.grad(objective, has_aux=True)(state.params)
@@ -120,9 +131,9 @@ def train_step(
     return TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state), loss
 
 
-def stream(seed: int, name: str) -> jax.Array:
-    """The key of a named stream: turning one stream off leaves the others as they were."""
-    return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
+def stream(key: jax.Array, name: str, step: int | jax.Array = 0) -> jax.Array:
+    """The key of a named stream at a step: turning one off leaves the others as they were."""
+    return jax.random.fold_in(jax.random.fold_in(key, zlib.crc32(name.encode())), step)
 
 
 class Task(NamedTuple):
@@ -178,14 +189,15 @@ def jitted_step(task: Task, config: Config) -> Callable[..., tuple[TrainState, j
         train_step,
         model=task.model,
         optimizer=task.optimizer,
-        flat_start=config.flat_start,
+        config=config,
         steps_per_epoch=task.steps_per_epoch,
     )
     return jax.jit(step, donate_argnums=0)
 
 
 def init_state(task: Task, config: Config) -> TrainState:
-    params = model_lib.init(task.model, stream(config.seed, "init"), config.data)
+    key = stream(jax.random.key(config.seed), "init")
+    params = model_lib.init(task.model, key, config.data)
     return TrainState(jnp.zeros((), jnp.int32), params, task.optimizer.init(params))
 
 
@@ -207,7 +219,7 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> Resul
     describe(run, task, state)
 
     step_fn = jitted_step(task, config)
-    dropout_key = stream(config.seed, "dropout")
+    key = jax.random.key(config.seed)
     with Checkpoints(run.checkpoints) as checkpoints:
         state, stopping, epoch, seconds = resume(checkpoints, state, task)
         clock -= seconds
@@ -220,9 +232,7 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> Resul
                 order = dataset.epoch_order(task.split.train, config.seed, epoch)
                 losses: list[jax.Array] = []
                 for indices, mask in dataset.batches(order, config.train.batch_size):
-                    state, loss = step_fn(
-                        state, task.images, task.labels, indices, mask, dropout_key
-                    )
+                    state, loss = step_fn(state, task.images, task.labels, indices, mask, key)
                     losses.append(loss)
                     progress.step()
                     step = (epoch - 1) * task.steps_per_epoch + len(losses)

@@ -33,6 +33,34 @@ def get_config() -> ConfigDict:
                 # Images to train on, the first of the shuffled training part; 0 takes all.
                 "train_size": 0,
             },
+            # Random distortions of training pictures; each strength ends the range that a
+            # picture's own draw comes from, and 0 turns it off.
+            "augment": {
+                # The first epochs see the pictures as they are.
+                "after_epochs": 3,
+                # Share of the height, both ways.
+                "shift": 0.05,
+                # Degrees.
+                "rotate": 3.0,
+                # Share of the size, each axis by itself.
+                "scale": 0.08,
+                # Offset along the width for each height.
+                "shear": 0.1,
+                # Amplitude of a sine warp, share of the height.
+                "ripple": 0.0,
+                # 1 lets dark strokes grow or shrink by a pixel on each side.
+                "thickness": 0.0,
+                # Up to so many straight lines across.
+                "lines": 0,
+                # 1 is a mean over 3x3 pixels.
+                "blur": 0.0,
+                # Share of the deviation from the picture's mean.
+                "contrast": 0.0,
+                # Share of the range from black to white.
+                "brightness": 0.0,
+                # Deviation of Gaussian noise, share of the range from black to white.
+                "noise": 0.0,
+            },
             "model": {
                 # One 3x3 convolution, ReLU and 2x2 max-pooling for each entry.
                 "conv_features": (32, 64),

@@ -5,6 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+# The same programs are compiled by many tests, and by the processes that some start.
+CACHE = Path(__file__).resolve().parents[1] / ".pytest_cache" / "xla"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.fspath(CACHE))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+
 import jax
 import numpy as np
 import pytest
@@ -75,6 +80,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, captchas: Path) -> Path:
             "optimizer.learning_rate": 0.1,
             "model.dropout": 0.0,
             "model.lstm_dropout": 0.0,
+            "augment.after_epochs": 40,
         }
     )
     workdir = tmp_path_factory.mktemp("trained")

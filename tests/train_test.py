@@ -147,9 +147,7 @@ def test_padding_of_a_short_batch_changes_nothing(tiny_config):
     for filler in (0, 7):
         indices = np.array([4, 5, 6] + [filler] * 5, np.int32)
         state = train.init_state(task, config)
-        results.append(
-            step(state, task.images, task.labels, indices, mask, train.stream(0, "dropout"))
-        )
+        results.append(step(state, task.images, task.labels, indices, mask, jax.random.key(0)))
     params = train.init_state(task, config).params
     logits = model_lib.apply(task.model, params, task.images[jnp.array([4, 5, 6])])
     expected = ctc.ctc_loss(logits, task.labels[jnp.array([4, 5, 6])]).mean()
@@ -184,9 +182,7 @@ def test_a_step_is_the_optimizer_s_update_of_the_mean_loss(tiny_config):
 
     grads = jax.jit(jax.grad(loss))(start)
     step = train.jitted_step(task, config)
-    state, _ = step(
-        state, task.images, task.labels, indices, np.ones(8, bool), train.stream(0, "dropout")
-    )
+    state, _ = step(state, task.images, task.labels, indices, np.ones(8, bool), jax.random.key(0))
     assert int(state.step) == 1
     jax.tree.map(
         lambda new, old, grad: np.testing.assert_allclose(new, old - 0.01 * grad, atol=1e-6),
@@ -211,7 +207,11 @@ def test_streams_are_independent(tiny_config):
     assert shas[0] == shas[1] != shas[2]
     for task in tasks[1:]:
         np.testing.assert_array_equal(task.split.val, tasks[0].split.val)
-    keys = {tuple(jax.random.key_data(train.stream(s, n)).tolist()) for s in (0, 1) for n in "ab"}
+    keys = {
+        tuple(jax.random.key_data(train.stream(jax.random.key(s), n)).tolist())
+        for s in (0, 1)
+        for n in "ab"
+    }
     assert len(keys) == 4
 
 
@@ -292,6 +292,7 @@ def test_the_reader_learns_to_read(tiny_config, tmp_path):
         optimizer__warmup_steps=20,
         model__dropout=0.0,
         model__lstm_dropout=0.0,
+        augment__after_epochs=60,
     )
     result = train.train_and_evaluate(config, tmp_path)
     assert result.exact_match == 1.0
@@ -329,7 +330,7 @@ def test_flat_start_weight_falls_linearly_to_nothing(tiny_config):
             jnp.int32(at), jax.tree.map(jnp.asarray, params), task.optimizer.init(params)
         )
         state, _ = step(
-            state, task.images, task.labels, indices, np.ones(8, bool), train.stream(0, "dropout")
+            state, task.images, task.labels, indices, np.ones(8, bool), jax.random.key(0)
         )
         expected = jax.tree.map(
             lambda p, a, b, w=weight: p - rate * (a + w * b), params, ctc_grads, guide_grads

@@ -1,0 +1,147 @@
+"""Random distortions of pictures on the device: a pure function of (key, pixels, strengths).
+
+Every strength is the end of the range that a picture's own draw comes from, and 0 turns its
+distortion off, which then costs nothing. None mirrors a picture: text has a direction.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.ndimage import map_coordinates
+
+from crnn_jax.config import AugmentConfig
+
+
+def augment(key: jax.Array, images: jax.Array, config: AugmentConfig) -> jax.Array:
+    """Distorts pixels [B, W, H, C] of 0 to 255, each picture by itself: f32 of the same shape."""
+    x = images.astype(jnp.float32)
+    if config.thickness:
+        x = _thickness(_draw(key, "thickness", x, config.thickness), x)
+    if any((config.shift, config.rotate, config.scale, config.shear, config.ripple)):
+        x = _sample(x, *_source_points(key, x, config))
+    if config.lines:
+        x = _lines(key, x, config.lines)
+    if config.blur:
+        x = _blend(x, _box(x), jnp.abs(_draw(key, "blur", x, config.blur)))
+    if config.contrast:
+        mean = x.mean((1, 2, 3), keepdims=True)
+        x = mean + (x - mean) * (1 + _draw(key, "contrast", x, config.contrast))
+    if config.brightness:
+        x = x + 255 * _draw(key, "brightness", x, config.brightness)
+    if config.noise:
+        deviation = 255 * jnp.abs(_draw(key, "noise", x, config.noise))
+        x = x + deviation * jax.random.normal(_stream(key, "grain"), x.shape)
+    return jnp.clip(x, 0, 255)
+
+
+def _stream(key: jax.Array, name: str) -> jax.Array:
+    # By name, so that one distortion's draws do not depend on which others are on.
+    return jax.random.fold_in(key, zlib.crc32(name.encode()))
+
+
+def _draw(key: jax.Array, name: str, x: jax.Array, strength: float) -> jax.Array:
+    """Uniform in [-strength, strength), one for each picture: [B, 1, 1, 1]."""
+    return strength * jax.random.uniform(_stream(key, name), (len(x), 1, 1, 1), minval=-1)
+
+
+# ------------------------------------------------------------------------------ geometry
+
+
+def _source_points(
+    key: jax.Array, x: jax.Array, config: AugmentConfig
+) -> tuple[jax.Array, jax.Array]:
+    """Where each pixel of the result comes from: columns and rows, [B, W, H] each.
+
+    Lengths are in heights, so that a strength means the same in every format: shift moves,
+    scale stretches each axis by itself, shear slants (offset along the width for each height),
+    ripple is a sine of random wave length and phase along either axis.
+    """
+    _, width, height, _ = x.shape
+
+    def draw(name: str, strength: float) -> jax.Array:
+        return _draw(key, name, x, strength)[..., 0]  # [B, 1, 1]
+
+    u = (jnp.arange(width, dtype=jnp.float32) - (width - 1) / 2)[None, :, None] / height
+    v = (jnp.arange(height, dtype=jnp.float32) - (height - 1) / 2)[None, None, :] / height
+    angle = draw("rotate", config.rotate) * (jnp.pi / 180)
+    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    s = (cos * u - sin * v) / (1 + draw("scale_u", config.scale))
+    t = (sin * u + cos * v) / (1 + draw("scale_v", config.scale))
+    s = s + draw("shear", config.shear) * t + draw("shift_u", config.shift)
+    t = t + draw("shift_v", config.shift)
+    if config.ripple:
+        # A wave is one to three heights long.
+        wave_u, wave_v = (jnp.pi * (2 + draw(f"wave_{a}", 1) * 4 / 3) for a in "uv")
+        phase_u, phase_v = (draw(f"phase_{a}", 1) * jnp.pi for a in "uv")
+        s, t = (
+            s + draw("ripple_u", config.ripple) * jnp.sin(wave_u * t + phase_u),
+            t + draw("ripple_v", config.ripple) * jnp.sin(wave_v * s + phase_v),
+        )
+    return s * height + (width - 1) / 2, t * height + (height - 1) / 2
+
+
+def _sample(x: jax.Array, columns: jax.Array, rows: jax.Array) -> jax.Array:
+    """Bilinear interpolation of [B, W, H, C] at [B, W, H]; beyond the edge lies the edge."""
+
+    def plane(pixels: jax.Array, at: tuple[jax.Array, jax.Array]) -> jax.Array:
+        return map_coordinates(pixels, at, order=1, mode="nearest")
+
+    over_channels = jax.vmap(plane, in_axes=(-1, None), out_axes=-1)
+    return jax.vmap(over_channels)(x, (columns, rows))
+
+
+# -------------------------------------------------------------------------------- strokes
+
+
+def _neighbours(x: jax.Array, axis: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Each pixel's predecessor, itself and its successor along an axis; the edge repeats."""
+    size = x.shape[axis]
+    widths = [(0, 0)] * x.ndim
+    widths[axis] = (1, 1)
+    padded = jnp.pad(x, widths, mode="edge")
+    return tuple(jax.lax.slice_in_dim(padded, i, i + size, axis=axis) for i in range(3))
+
+
+def _box(x: jax.Array) -> jax.Array:
+    """The mean over 3x3 pixels."""
+    for axis in (1, 2):
+        x = sum(_neighbours(x, axis)) / 3
+    return x
+
+
+def _thickness(amount: jax.Array, x: jax.Array) -> jax.Array:
+    """Towards the darkest (amount > 0) or lightest of 3x3 pixels: dark strokes grow or shrink."""
+    dark = light = x
+    for axis in (1, 2):
+        dark = jnp.minimum(jnp.minimum(*_neighbours(dark, axis)[:2]), _neighbours(dark, axis)[2])
+        light = jnp.maximum(jnp.maximum(*_neighbours(light, axis)[:2]), _neighbours(light, axis)[2])
+    return _blend(x, jnp.where(amount > 0, dark, light), jnp.abs(amount))
+
+
+def _blend(a: jax.Array, b: jax.Array, share: jax.Array) -> jax.Array:
+    return a + share * (b - a)
+
+
+def _lines(key: jax.Array, x: jax.Array, count: int) -> jax.Array:
+    """Draws up to `count` straight lines, one to two pixels wide, from edge to edge, any grey."""
+    batch, width, height, _ = x.shape
+    column = jnp.linspace(0, 1, width)[None, None, :, None]  # of [B, lines, W, H]
+    row = jnp.arange(height, dtype=jnp.float32)[None, None, None, :]
+
+    def draw(name: str, low: float, high: float) -> jax.Array:
+        shape = (batch, count, 1, 1)
+        return jax.random.uniform(_stream(key, name), shape, minval=low, maxval=high)
+
+    left, right = draw("left", -0.5, 1.5) * height, draw("right", -0.5, 1.5) * height
+    slope = (right - left) / width
+    # The distance from the line, not along the column: a steep line is no wider.
+    distance = jnp.abs(row - left - (right - left) * column) / jnp.sqrt(1 + slope**2)
+    cover = jnp.clip(draw("width", 0.5, 1.0) + 0.5 - distance, 0, 1)  # antialiased
+    cover = cover * (draw("present", 0, 1) < 0.5)
+    grey = draw("grey", 0, 255)
+    for i in range(count):
+        x = _blend(x, grey[:, i, :, :, None], cover[:, i, :, :, None])
+    return x

@@ -1,0 +1,183 @@
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from crnn_jax import config as config_lib
+from crnn_jax import train
+from crnn_jax.augment import augment
+from experiments import base
+
+OFF = dataclasses.replace(
+    config_lib.from_config_dict(base.get_config()).augment,
+    **{"after_epochs": 0, "shift": 0.0, "rotate": 0.0, "scale": 0.0, "shear": 0.0},
+)
+STRENGTHS = {
+    "shift": 0.2, "rotate": 20.0, "scale": 0.3, "shear": 0.3, "ripple": 0.1, "thickness": 1.0,
+    "lines": 3, "blur": 1.0, "contrast": 0.5, "brightness": 0.5, "noise": 0.1,
+}  # fmt: skip
+KEY = jax.random.key(3)
+
+
+def _blob(batch=64, width=41, height=21):
+    """A black disc of radius 5 off the middle of a grey ground: [B, W, H, 1]."""
+    u, v = np.mgrid[:width, :height]
+    disc = (u - 24) ** 2 + (v - 8) ** 2 <= 25
+    return jnp.asarray(np.where(disc, 20, 180).astype(np.float32))[None, ..., None].repeat(batch, 0)
+
+
+def _augmented(name, images):
+    config = dataclasses.replace(OFF, **{name: STRENGTHS[name]})
+    return np.asarray(jax.jit(lambda k, x: augment(k, x, config))(KEY, images))
+
+
+def _moments(x):
+    """Mass, centroid and covariance of the ink of each picture."""
+    ink = 180 - x[..., 0]
+    u, v = np.mgrid[: x.shape[1], : x.shape[2]]
+    mass = ink.sum((1, 2))
+    cu, cv = (ink * u).sum((1, 2)) / mass, (ink * v).sum((1, 2)) / mass
+    uu = (ink * (u - cu[:, None, None]) ** 2).sum((1, 2)) / mass
+    vv = (ink * (v - cv[:, None, None]) ** 2).sum((1, 2)) / mass
+    return mass, cu, cv, uu, vv
+
+
+@pytest.mark.parametrize("name", STRENGTHS)
+def test_each_strength_acts_on_every_picture_differently_and_repeatably(name):
+    images = _blob(16)
+    out = _augmented(name, images)
+    np.testing.assert_array_equal(out, _augmented(name, images))
+    assert out.shape == images.shape
+    assert out.dtype == np.float32
+    assert out.min() >= 0
+    assert out.max() <= 255
+    distinct = np.unique(out.reshape(16, -1), axis=0)
+    # Half of the lines are absent, so that an eighth of the pictures has none of three.
+    assert len(distinct) >= (10 if name == "lines" else 16)
+
+
+def test_all_off_leaves_pixels_as_they_are():
+    images = jnp.asarray(np.random.default_rng(0).integers(0, 256, (2, 9, 7, 3), np.uint8))
+    np.testing.assert_array_equal(augment(KEY, images, OFF), images)
+    assert not OFF.is_on
+    assert dataclasses.replace(OFF, noise=0.1).is_on
+
+
+def test_no_distortion_changes_the_draws_of_another():
+    both = dataclasses.replace(OFF, brightness=0.1, thickness=0.5)
+    flat = jnp.full((8, 9, 7, 1), 100.0)  # nothing for thickness to grow
+    alone = augment(KEY, flat, dataclasses.replace(OFF, brightness=0.1))
+    np.testing.assert_array_equal(augment(KEY, flat, both), alone)
+
+
+def test_shift_moves_the_centroid_by_at_most_its_strength_in_heights():
+    _, cu, cv, *_ = _moments(_augmented("shift", _blob()))
+    _, cu0, cv0, *_ = _moments(np.asarray(_blob(1)))
+    limit = 0.2 * 21
+    for moved in (cu - cu0, cv - cv0):
+        # 64 uniform draws reach past nine tenths on either side but for a chance of 1 in 20.
+        assert 0.9 * limit < np.abs(moved).max() <= limit + 0.01
+        assert moved.min() < 0 < moved.max()
+
+
+def test_rotation_turns_about_the_middle_and_keeps_the_radius():
+    mass, cu, cv, *_ = _moments(_augmented("rotate", _blob()))
+    mass0, *_ = _moments(np.asarray(_blob(1)))
+    radius, angle = np.hypot(cu - 20, cv - 10), np.degrees(np.arctan2(cv - 10, cu - 20))
+    turned = angle - math.degrees(math.atan2(-2, 4))
+    np.testing.assert_allclose(radius, math.hypot(4, 2), atol=0.05)
+    np.testing.assert_allclose(mass, mass0[0], rtol=0.01)
+    assert 18 < np.abs(turned).max() < 20.5
+    assert turned.min() < 0 < turned.max()
+
+
+def test_scale_stretches_each_axis_by_itself():
+    *_, uu, vv = _moments(_augmented("scale", _blob()))
+    *_, uu0, vv0 = _moments(np.asarray(_blob(1)))
+    for stretch in (np.sqrt(uu / uu0), np.sqrt(vv / vv0)):
+        assert 0.69 < stretch.min() < 0.76
+        assert 1.24 < stretch.max() < 1.31
+    assert np.corrcoef(uu, vv)[0, 1] < 0.5
+
+
+def test_shear_slants_and_leaves_rows_where_they_are():
+    _, cu, cv, *_ = _moments(_augmented("shear", _blob()))
+    # The disc lies 2 pixels above the middle: it moves by 2 * shear along the width.
+    np.testing.assert_allclose(cv, 8, atol=0.02)
+    assert 0.9 * 0.6 < np.abs(cu - 24).max() < 0.6 + 0.05
+
+
+def test_thickness_grows_or_shrinks_dark_strokes():
+    stroke = np.full((64, 15, 9, 1), 200, np.float32)
+    stroke[:, 7] = 0
+    out = _augmented("thickness", jnp.asarray(stroke))
+    grown, shrunk = out[:, 6, 4, 0] < 200, out[:, 7, 4, 0] > 0
+    assert grown.any()
+    assert shrunk.any()
+    assert not (grown & shrunk).any()
+
+
+def test_blur_keeps_the_sum_and_spreads_a_point_evenly_over_nine():
+    point = np.zeros((8, 9, 9, 1), np.float32)
+    point[:, 4, 4] = 90
+    out = _augmented("blur", jnp.asarray(point))
+    np.testing.assert_allclose(out.sum((1, 2, 3)), 90, rtol=1e-5)
+    np.testing.assert_allclose(out[:, 3:6, 3, 0], out[:, 3:4, 3, 0].repeat(3, 1), rtol=1e-5)
+    assert (out[:, 3, 3, 0] <= 10).all()
+
+
+def test_contrast_and_brightness_by_their_definitions():
+    images = jnp.asarray(np.random.default_rng(0).uniform(120, 130, (64, 9, 7, 1)), jnp.float32)
+    out = _augmented("contrast", images)
+    np.testing.assert_allclose(out.mean((1, 2, 3)), images.mean((1, 2, 3)), rtol=1e-4)
+    factor = out.std((1, 2, 3)) / images.std((1, 2, 3))
+    assert 0.5 <= factor.min() < 0.6
+    assert 1.4 < factor.max() <= 1.5
+    shift = (_augmented("brightness", images) - images).reshape(64, -1)
+    unclipped = np.abs(shift[:, 0]) < 120
+    np.testing.assert_allclose(shift[unclipped], shift[unclipped][:, :1].repeat(63, 1), atol=1e-3)
+    assert np.abs(shift).max() <= 127.5
+
+
+def test_noise_has_a_deviation_up_to_its_strength():
+    noise = _augmented("noise", jnp.full((64, 40, 20, 1), 128.0)) - 128
+    deviation = noise.std((1, 2, 3))
+    assert deviation.max() < 25.5 * 1.1
+    assert deviation.max() > 20
+    assert deviation.min() < 5
+
+
+def test_lines_are_thin_and_reach_from_edge_to_edge():
+    flat = jnp.full((64, 60, 20, 1), 128.0)
+    config = dataclasses.replace(OFF, lines=1)
+    drawn = np.asarray(augment(KEY, flat, config))[..., 0] != 128
+    touched = drawn.any((1, 2))
+    assert 15 < touched.sum() < 49  # half of 64 lines are present; some run outside the picture
+    # At most two pixels and their antialiased edges thick, across the line's slope.
+    assert drawn.sum(2).max() <= 6
+
+
+def test_augmentation_begins_after_its_epochs_and_leaves_other_streams_alone(tiny_config):
+    quiet = {"model__dropout": 0.0, "model__lstm_dropout": 0.0, "augment__noise": 0.2}
+
+    def losses(**overrides):
+        config = tiny_config(**quiet, **overrides)
+        task = train.prepare(config)
+        step = train.jitted_step(task, config)
+        state = train.init_state(task, config)
+        indices, mask = np.arange(8, dtype=np.int32), np.ones(8, bool)
+        result = []
+        for _ in range(6):  # five steps an epoch
+            state, loss = step(
+                state, task.images, task.labels, indices, mask, jax.random.key(0)
+            )
+            result.append(float(loss))
+        return result
+
+    never, later, at_once = (losses(augment__after_epochs=n) for n in (9, 1, 0))
+    assert later[:5] == never[:5]
+    assert later[5] != never[5]
+    assert at_once[0] != never[0]
