@@ -6,6 +6,7 @@ config.json  environment.json  params.txt  metrics.jsonl  errors.csv  result.jso
 from __future__ import annotations
 
 import csv
+import dataclasses
 import hashlib
 import importlib.metadata
 import io
@@ -23,6 +24,37 @@ from crnn_jax.config import Config
 from crnn_jax.errors import ConfigError, RunError
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow")
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What `result.json` holds. Rates are fractions, of the validation part, best weights."""
+
+    exact_match: float
+    exact_match_95: list[float]  # Wilson interval
+    cer: float
+    char_accuracy: float
+    num_exact: int
+    num_examples: int
+    val_loss: float
+    best_epoch: int
+    epochs_run: int
+    seconds: float  # of training and evaluation, interrupted attempts included to their last save
+    seed: int
+    params_sha256: str
+    data_name: str
+    fingerprint: str
+    num_train: int
+    num_val: int
+
+    def __str__(self) -> str:
+        low, high = self.exact_match_95
+        return (
+            f"exact match {self.num_exact} of {self.num_examples} ({self.exact_match:.2%}, "
+            f"95 % interval {low:.2%} to {high:.2%}), CER {self.cer:.2%}, validation loss "
+            f"{self.val_loss:.4f}; best epoch {self.best_epoch} of {self.epochs_run}, "
+            f"{self.seconds:.0f} s"
+        )
 
 
 class Record:
@@ -64,9 +96,14 @@ class Record:
         except ConfigError as error:
             raise RunError(f"{self.workdir / 'config.json'}: {error}") from error
 
-    def result(self) -> dict[str, Any] | None:
+    def result(self) -> Result | None:
         """What `result.json` holds; None while the run is not finished."""
-        return self._read_json("result.json") if (self.workdir / "result.json").exists() else None
+        if not (self.workdir / "result.json").exists():
+            return None
+        try:
+            return Result(**self._read_json("result.json"))
+        except TypeError as error:
+            raise RunError(f"{self.workdir / 'result.json'} is of another version") from error
 
     def write_json(self, name: str, values: Mapping[str, Any]) -> None:
         self.write_text(name, json.dumps(values, indent=2, ensure_ascii=False) + "\n")

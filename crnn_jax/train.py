@@ -17,77 +17,23 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from crnn_jax import config as config_lib
 from crnn_jax import ctc, dataset, evaluate, record
 from crnn_jax import flat_start as flat_start_lib
 from crnn_jax import model as model_lib
-from crnn_jax import optimizer as optimizer_lib
 from crnn_jax.augment import augment
-from crnn_jax.charset import Charset
 from crnn_jax.checkpoint import Checkpoints
 from crnn_jax.config import Config
 from crnn_jax.errors import RunError, TrainingError
 from crnn_jax.progress import Progress
-
-# The plateau is left at this share of the best constant predictor's loss: about 12 of 16.4
-# for five characters.
-_OFF_PLATEAU = 0.75
+from crnn_jax.record import Result
+from crnn_jax.stopping import Stopping
+from crnn_jax.task import Task, prepare
 
 
 class TrainState(NamedTuple):
     step: jax.Array  # i32, updates done
     params: Any
     opt_state: optax.OptState
-
-
-class Stopping(NamedTuple):
-    """Early stopping: what has to be remembered from epoch to epoch."""
-
-    best_epoch: int = 0
-    best_loss: float = math.inf  # of the validation part
-    left_plateau: int = 0  # epoch; 0 while still on it
-
-    def update(self, epoch: int, val_loss: float, plateau_loss: float) -> Stopping:
-        left = self.left_plateau or (epoch if val_loss < _OFF_PLATEAU * plateau_loss else 0)
-        if val_loss < self.best_loss:
-            return Stopping(epoch, val_loss, left)
-        return self._replace(left_plateau=left)
-
-    def is_over(self, epoch: int, patience: int) -> bool:
-        """Patience counts from the best epoch, and not before the plateau was left."""
-        waited = epoch - max(self.best_epoch, self.left_plateau)
-        return bool(patience and self.left_plateau and waited >= patience)
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """What `result.json` holds. Rates are fractions, of the validation part, best weights."""
-
-    exact_match: float
-    exact_match_95: list[float]  # Wilson interval
-    cer: float
-    char_accuracy: float
-    num_exact: int
-    num_examples: int
-    val_loss: float
-    best_epoch: int
-    epochs_run: int
-    seconds: float  # of training and evaluation, interrupted attempts included to their last save
-    seed: int
-    params_sha256: str
-    data_name: str
-    fingerprint: str
-    num_train: int
-    num_val: int
-
-    def __str__(self) -> str:
-        low, high = self.exact_match_95
-        return (
-            f"exact match {self.num_exact} of {self.num_examples} ({self.exact_match:.2%}, "
-            f"95 % interval {low:.2%} to {high:.2%}), CER {self.cer:.2%}, validation loss "
-            f"{self.val_loss:.4f}; best epoch {self.best_epoch} of {self.epochs_run}, "
-            f"{self.seconds:.0f} s"
-        )
 
 
 def train_step(
@@ -136,54 +82,6 @@ def stream(key: jax.Array, name: str, step: int | jax.Array = 0) -> jax.Array:
     return jax.random.fold_in(jax.random.fold_in(key, zlib.crc32(name.encode())), step)
 
 
-class Task(NamedTuple):
-    """What a config asks for: the data, the reader to be trained, and how."""
-
-    data: dataset.Dataset
-    split: dataset.Split
-    charset: Charset
-    model: model_lib.CRNN
-    optimizer: optax.GradientTransformation
-    steps_per_epoch: int
-    plateau_loss: float  # of the best constant predictor
-    images: jax.Array  # u8 [N, W, H, C], on the device like the labels
-    labels: jax.Array  # i32 [N, L]
-
-    def identity(self) -> dict[str, Any]:
-        """What a reader needs besides parameters, and a resumed run must find again."""
-        return {
-            "alphabet": self.charset.alphabet,
-            "mean": list(self.model.mean),
-            "deviation": list(self.model.deviation),
-            "fingerprint": self.data.fingerprint,
-        }
-
-
-def prepare(config: Config) -> Task:
-    """Loads the data and builds model and optimizer. DataError for data of no use."""
-    given = Charset(config.data.alphabet) if config.data.alphabet else None
-    data = dataset.load(config.data, given, config_lib.num_steps(config))
-    charset = given or Charset.derive(data.texts)
-    split = dataset.split(data.texts, config.data)
-    mean, deviation = dataset.moments(data.images[split.train], config.data.standardise)
-    steps_per_epoch = -(-len(split.train) // config.train.batch_size)
-    return Task(
-        data=data,
-        split=split,
-        charset=charset,
-        model=model_lib.CRNN(config.model, charset.num_classes, mean, deviation),
-        optimizer=optimizer_lib.build(config.optimizer, config.train.epochs * steps_per_epoch),
-        steps_per_epoch=steps_per_epoch,
-        plateau_loss=ctc.plateau_loss(
-            [data.texts[i] for i in split.train],
-            config_lib.num_steps(config),
-            len(charset.alphabet),
-        ),
-        images=jax.device_put(data.images),
-        labels=jax.device_put(charset.encode(data.texts)),
-    )
-
-
 def jitted_step(task: Task, config: Config) -> Callable[..., tuple[TrainState, jax.Array]]:
     step = functools.partial(
         train_step,
@@ -213,21 +111,20 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> Resul
     run = record.Record(workdir)
     run.open(config)
     announce(task)
-    if run.result() is not None:
-        return finished_result(run, task)
+    if (result := run.result()) is not None:
+        return finished(result, run, task)
     state = init_state(task, config)
     describe(run, task, state)
 
     step_fn = jitted_step(task, config)
     key = jax.random.key(config.seed)
+    patience = config.train.patience
     with Checkpoints(run.checkpoints) as checkpoints:
         state, stopping, epoch, seconds = resume(checkpoints, state, task)
         clock -= seconds
         run.rewind_metrics(epoch)
         with Progress(config.train.epochs, task.steps_per_epoch, epoch) as progress:
-            while epoch < config.train.epochs and not stopping.is_over(
-                epoch, config.train.patience
-            ):
+            while epoch < config.train.epochs and not stopping.is_over(epoch, patience):
                 epoch += 1
                 order = dataset.epoch_order(task.split.train, config.seed, epoch)
                 losses: list[jax.Array] = []
@@ -239,14 +136,14 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> Resul
                     if step % config.log.every_steps == 0:
                         # Of the step before: it is done, and the one just sent goes on.
                         log_step(run, epoch, step - 1, losses[-2:][0])
-                evaluation = evaluate_split(task, state.params, config)
+                evaluation = task.evaluate(state.params)
                 values = log_epoch(run, epoch, step, losses, evaluation, time.monotonic() - clock)
                 stopping = stopping.update(epoch, evaluation.loss, task.plateau_loss)
                 save(checkpoints, epoch, state, stopping, task, values["seconds"])
                 progress.epoch(values)
         like = {"params": state.params}
         best = checkpoints.restore(stopping.best_epoch, like)["params"]
-    evaluation = evaluate_split(task, best, config)
+    evaluation = task.evaluate(best)
     run.write_csv("errors.csv", evaluate.Misread._fields, evaluation.misreads)
     result = Result(
         **evaluation.summary(),
@@ -265,20 +162,6 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> Resul
 
 
 # ------------------------------------------------------------------ the loop's small steps
-
-
-def evaluate_split(task: Task, params: Any, config: Config) -> evaluate.Evaluation:
-    return evaluate.evaluate(
-        task.model,
-        params,
-        task.charset,
-        task.images,
-        task.labels,
-        task.data.files,
-        task.data.texts,
-        task.split.val,
-        config.train.eval_batch_size,
-    )
 
 
 def resume(
@@ -379,16 +262,15 @@ def describe(run: record.Record, task: Task, state: TrainState) -> None:
     run.write_json("environment.json", {**record.environment(devices), "data": data})
 
 
-def finished_result(run: record.Record, task: Task) -> Result:
+def finished(result: Result, run: record.Record, task: Task) -> Result:
     """The result of a run that ended before. RunError if it was of other data."""
-    values = run.result()
-    if values["fingerprint"] != task.data.fingerprint:
+    if result.fingerprint != task.data.fingerprint:
         raise RunError(
-            f"{run.workdir} is a finished run on other data: {values['data_name']}, fingerprint "
-            f"{values['fingerprint'][:12]}; choose another --workdir"
+            f"{run.workdir} is a finished run on other data: {result.data_name}, fingerprint "
+            f"{result.fingerprint[:12]}; choose another --workdir"
         )
     print(f"{run.workdir} is finished; nothing is left to do")
-    return Result(**values)
+    return result
 
 
 def params_sha256(params: Any) -> str:

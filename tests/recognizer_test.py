@@ -6,8 +6,9 @@ from conftest import draw
 from PIL import Image
 
 import crnn_jax
-from crnn_jax import evaluate, recognizer, train
+from crnn_jax import evaluate, recognizer
 from crnn_jax.errors import DataError, RunError
+from crnn_jax.task import prepare
 
 
 @pytest.fixture(scope="module")
@@ -76,11 +77,11 @@ def test_evaluation_counts_every_example_once_whatever_the_batch(reader, captcha
 @pytest.mark.parametrize("batch_size", [1, 4, 7, 10, 64])
 def test_ten_examples_score_the_same_in_batches_of_any_size(reader, tiny_config, batch_size):
     config = tiny_config(train__eval_batch_size=batch_size)
-    task = train.prepare(config)
+    task = prepare(config)
     task = task._replace(
         model=reader.model, split=task.split._replace(val=np.arange(10, dtype=np.int32))
     )
-    evaluation = train.evaluate_split(task, reader.params, config)
+    evaluation = task.evaluate(reader.params)
     whole = evaluate.evaluate(
         reader.model, reader.params, reader.charset, task.images, task.labels, task.data.files,
         task.data.texts, np.arange(10), batch_size=10,

@@ -76,7 +76,9 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="disk full"):
         run.write_json("result.json", {"a": 2})
-    assert run.result() == {"a": 1}
+    assert json.loads((tmp_path / "result.json").read_text()) == {"a": 1}
+    with pytest.raises(RunError, match="another version"):
+        run.result()
 
 
 def test_the_default_workdir_is_the_config_s_own(tiny_config):

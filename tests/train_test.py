@@ -11,6 +11,7 @@ import pytest
 from crnn_jax import ctc, dataset, flat_start, train
 from crnn_jax import model as model_lib
 from crnn_jax.errors import RunError, TrainingError
+from crnn_jax.task import Task, prepare
 
 
 class Interrupted(BaseException):
@@ -128,7 +129,7 @@ def test_the_step_compiles_once_though_the_last_batch_is_short(tiny_config, tmp_
 
 def test_batch_size_sets_the_updates_and_each_example_is_seen_once_an_epoch(tiny_config):
     for batch_size, updates in ((8, 5), (36, 1), (100, 1)):
-        task = train.prepare(tiny_config(train__batch_size=batch_size))
+        task = prepare(tiny_config(train__batch_size=batch_size))
         assert task.steps_per_epoch == updates
         order = dataset.epoch_order(task.split.train, 0, 1)
         batches = list(dataset.batches(order, batch_size))
@@ -140,7 +141,7 @@ def test_batch_size_sets_the_updates_and_each_example_is_seen_once_an_epoch(tiny
 def test_padding_of_a_short_batch_changes_nothing(tiny_config):
     """Three examples and a mask: the loss is their mean, whatever fills the rest."""
     config = tiny_config(model__dropout=0.0, model__lstm_dropout=0.0, flat_start__epochs=0)
-    task = train.prepare(config)
+    task = prepare(config)
     step = train.jitted_step(task, config)
     mask = np.array([True] * 3 + [False] * 5)
     results = []
@@ -171,7 +172,7 @@ def test_a_step_is_the_optimizer_s_update_of_the_mean_loss(tiny_config):
         optimizer__schedule="constant",
         optimizer__learning_rate=0.01,
     )
-    task = train.prepare(config)
+    task = prepare(config)
     state = train.init_state(task, config)
     start = jax.tree.map(np.asarray, state.params)
     indices = np.arange(8, dtype=np.int32)
@@ -199,7 +200,7 @@ def test_streams_are_independent(tiny_config):
         tiny_config(model__dropout=0.0, model__lstm_dropout=0.0),
         tiny_config(seed=1),
     )
-    tasks = [train.prepare(c) for c in (with_dropout, without, other)]
+    tasks = [prepare(c) for c in (with_dropout, without, other)]
     shas = [
         train.params_sha256(train.init_state(task, c).params)
         for task, c in zip(tasks, (with_dropout, without, other), strict=True)
@@ -215,35 +216,14 @@ def test_streams_are_independent(tiny_config):
     assert len(keys) == 4
 
 
-def test_best_is_the_least_loss_and_patience_waits_for_the_plateau_s_end():
-    stopping = train.Stopping()
-    seen = []
-    # The plateau is at 16; it is left below 12, at epoch 5. The best is epoch 6.
-    for epoch, loss in enumerate([20, 16, 16.1, 16.2, 11, 3, 4, 3.5, 3.2], 1):
-        stopping = stopping.update(epoch, loss, plateau_loss=16)
-        seen.append((stopping.best_epoch, stopping.left_plateau, stopping.is_over(epoch, 2)))
-    assert seen == [
-        (1, 0, False),
-        (2, 0, False),
-        (2, 0, False),
-        (2, 0, False),  # two epochs without a better one, but on the plateau
-        (5, 5, False),
-        (6, 5, False),
-        (6, 5, False),
-        (6, 5, True),
-        (6, 5, True),
-    ]
-    assert not stopping.is_over(1000, patience=0)
-
-
 def test_patience_ends_a_run(tiny_config, tmp_path, monkeypatch):
     losses = iter([1.0, 2.0, 3.0, 0.5])
-    evaluate_split = train.evaluate_split
+    evaluate = Task.evaluate
 
     def worse_and_worse(*arguments):
-        return evaluate_split(*arguments)._replace(loss=next(losses))
+        return evaluate(*arguments)._replace(loss=next(losses))
 
-    monkeypatch.setattr(train, "evaluate_split", worse_and_worse)
+    monkeypatch.setattr(Task, "evaluate", worse_and_worse)
     config = tiny_config(train__epochs=9, train__patience=2)
     result = train.train_and_evaluate(config, tmp_path)
     assert (result.best_epoch, result.epochs_run) == (1, 3)
@@ -311,7 +291,7 @@ def test_flat_start_weight_falls_linearly_to_nothing(tiny_config):
         model__dropout=0.0,
         model__lstm_dropout=0.0,
     )
-    task = train.prepare(config)
+    task = prepare(config)
     params = jax.tree.map(np.asarray, train.init_state(task, config).params)
     indices = np.arange(8, dtype=np.int32)
 

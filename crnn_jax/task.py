@@ -1,0 +1,79 @@
+"""What a config asks for: the data, the reader to be trained on it, and the optimizer."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import optax
+
+from crnn_jax import config as config_lib
+from crnn_jax import ctc, dataset, evaluate
+from crnn_jax import model as model_lib
+from crnn_jax import optimizer as optimizer_lib
+from crnn_jax.charset import Charset
+from crnn_jax.config import Config
+
+
+class Task(NamedTuple):
+    """Everything that does not change while a run trains."""
+
+    data: dataset.Dataset
+    split: dataset.Split
+    charset: Charset
+    model: model_lib.CRNN
+    optimizer: optax.GradientTransformation
+    steps_per_epoch: int
+    plateau_loss: float  # of the best constant predictor
+    images: jax.Array  # u8 [N, W, H, C], on the device like the labels
+    labels: jax.Array  # i32 [N, L]
+    eval_batch_size: int
+
+    def identity(self) -> dict[str, Any]:
+        """What a reader needs besides parameters, and a resumed run must find again."""
+        return {
+            "alphabet": self.charset.alphabet,
+            "mean": list(self.model.mean),
+            "deviation": list(self.model.deviation),
+            "fingerprint": self.data.fingerprint,
+        }
+
+    def evaluate(self, params: Any) -> evaluate.Evaluation:
+        """Scores parameters on the validation part."""
+        return evaluate.evaluate(
+            self.model,
+            params,
+            self.charset,
+            self.images,
+            self.labels,
+            self.data.files,
+            self.data.texts,
+            self.split.val,
+            self.eval_batch_size,
+        )
+
+
+def prepare(config: Config) -> Task:
+    """Loads the data and builds model and optimizer. DataError for data of no use."""
+    given = Charset(config.data.alphabet) if config.data.alphabet else None
+    data = dataset.load(config.data, given, config_lib.num_steps(config))
+    charset = given or Charset.derive(data.texts)
+    split = dataset.split(data.texts, config.data)
+    mean, deviation = dataset.moments(data.images[split.train], config.data.standardise)
+    steps_per_epoch = -(-len(split.train) // config.train.batch_size)
+    return Task(
+        data=data,
+        split=split,
+        charset=charset,
+        model=model_lib.CRNN(config.model, charset.num_classes, mean, deviation),
+        optimizer=optimizer_lib.build(config.optimizer, config.train.epochs * steps_per_epoch),
+        steps_per_epoch=steps_per_epoch,
+        plateau_loss=ctc.plateau_loss(
+            [data.texts[i] for i in split.train],
+            config_lib.num_steps(config),
+            len(charset.alphabet),
+        ),
+        images=jax.device_put(data.images),
+        labels=jax.device_put(charset.encode(data.texts)),
+        eval_batch_size=config.train.eval_batch_size,
+    )
