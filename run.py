@@ -7,8 +7,8 @@ from pathlib import Path
 from absl import app, flags
 from ml_collections import config_flags
 
+from crnn_jax import allocator, record
 from crnn_jax import config as config_lib
-from crnn_jax import record
 from crnn_jax.errors import CrnnError
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -37,6 +37,7 @@ def parse_flags(argv: list[str]) -> list[str]:
 
 
 def main(_: list[str]) -> None:
+    allocator.keep_memory()
     from crnn_jax import train  # jax is loaded only when the flags are right
 
     config = config_lib.from_config_dict(_CONFIG.value)

@@ -34,7 +34,6 @@ class DataConfig:
 
 @dataclasses.dataclass(frozen=True)
 class AugmentConfig:
-    after_epochs: int
     shift: float
     rotate: float
     scale: float
@@ -49,7 +48,7 @@ class AugmentConfig:
 
     @property
     def is_on(self) -> bool:
-        return any(v for k, v in dataclasses.asdict(self).items() if k != "after_epochs")
+        return any(dataclasses.asdict(self).values())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +81,7 @@ class FlatStartConfig:
 class TrainConfig:
     batch_size: int
     epochs: int
+    plain_epochs: int
     patience: int
     eval_batch_size: int
 
@@ -193,7 +193,6 @@ def _check_ranges(c: Config) -> None:
         ("data.num_folds", c.data.num_folds == 0 or c.data.num_folds >= 2, "0 (off) or at least 2"),
         ("data.fold", 0 <= c.data.fold < max(c.data.num_folds, 1), "from 0 to num_folds - 1"),
         ("data.train_size", c.data.train_size >= 0, "0 (all) or a count of images"),
-        ("augment.after_epochs", c.augment.after_epochs >= 0, "at least 0"),
         ("augment.lines", c.augment.lines >= 0, "at least 0"),
         ("augment.shift", c.augment.shift >= 0, "at least 0"),
         ("augment.rotate", c.augment.rotate >= 0, "at least 0"),
@@ -223,6 +222,7 @@ def _check_ranges(c: Config) -> None:
         ("train.batch_size", c.train.batch_size > 0, "positive"),
         ("train.eval_batch_size", c.train.eval_batch_size > 0, "positive"),
         ("train.epochs", c.train.epochs > 0, "positive"),
+        ("train.plain_epochs", c.train.plain_epochs >= 0, "at least 0"),
         ("train.patience", c.train.patience >= 0, "0 (never stop early) or positive"),
         ("log.every_steps", c.log.every_steps > 0, "positive"),
     ]

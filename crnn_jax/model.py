@@ -17,6 +17,8 @@ from jax.nn import initializers
 from crnn_jax import lstm
 from crnn_jax.config import DataConfig, ModelConfig
 
+Rate = float | jax.Array  # a Python float is known when the program is compiled
+
 
 class CRNN(nn.Module):
     """Pixels 0 to 255 [B, W, H, C] to logits [B, T, K]; T = W / 2 ** len(conv_features).
@@ -24,7 +26,7 @@ class CRNN(nn.Module):
     Pixels are standardised here with the training set's moments, so that nothing that holds
     the model can forget it.
     The logits are not normalised: the softmax of Keras' last layer is part of the loss here.
-    With `train`, dropout draws from the rng named 'dropout'.
+    Dropout draws from the rng named 'dropout', at `drop` times its rates; 0 is off.
     """
 
     config: ModelConfig
@@ -33,7 +35,7 @@ class CRNN(nn.Module):
     deviation: tuple[float, ...]  # [C]
 
     @nn.compact
-    def __call__(self, images: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, images: jax.Array, drop: Rate = 0.0) -> jax.Array:
         c = self.config
         shape = (1,) * (images.ndim - 1) + (-1,)
         x = images.astype(jnp.float32) - np.asarray(self.mean, np.float32).reshape(shape)
@@ -44,24 +46,21 @@ class CRNN(nn.Module):
             x = max_pool(nn.relu(x))
         x = x.reshape(*x.shape[:2], -1)  # [B, T, H C], as Keras' Reshape orders them
         x = nn.relu(_dense(c.dense_features, "dense1")(x))
-        x = nn.Dropout(c.dropout, deterministic=not train)(x)
+        x = dropout(self, x, drop * c.dropout, x.shape)
         for i, units in enumerate(c.lstm_units):
             name = f"bidirectional_{i}" if i else "bidirectional"
-            x = BiLSTM(units, c.lstm_dropout, name=name)(x, train)
+            x = BiLSTM(units, name=name)(x, drop * c.lstm_dropout)
         return _dense(self.num_classes, "dense2")(x)
 
 
 class BiLSTM(nn.Module):
-    """Keras' Bidirectional(LSTM(units, return_sequences=True, dropout=dropout))."""
+    """Keras' Bidirectional(LSTM(units, return_sequences=True, dropout=rate))."""
 
     units: int
-    dropout: float
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, x: jax.Array, rate: Rate) -> jax.Array:
         features, units = x.shape[-1], self.units
-        # One mask for all time steps, and one of its own for each direction.
-        drop = nn.Dropout(self.dropout, broadcast_dims=(1,), deterministic=not train)
         directions = [
             lstm.Weights(
                 self.param(f"{name}_kernel", initializers.glorot_uniform(), (features, 4 * units)),
@@ -72,7 +71,22 @@ class BiLSTM(nn.Module):
             )
             for name in ("forward", "backward")
         ]
-        return lstm.bilstm(drop(x), drop(x), *directions)
+        # One mask for all time steps, and one of its own for each direction.
+        one_mask = (x.shape[0], 1, features)
+        inputs = [dropout(self, x, rate, one_mask) for _ in directions]
+        return lstm.bilstm(*inputs, *directions)
+
+
+def dropout(module: nn.Module, x: jax.Array, rate: Rate, shape: tuple[int, ...]) -> jax.Array:
+    """Inverted dropout with a mask of `shape`, which broadcasts over x.
+
+    Unlike nn.Dropout it takes a traced rate, so that one compiled step can turn it on and off.
+    """
+    if isinstance(rate, float) and rate == 0:
+        return x
+    keep = 1 - jnp.asarray(rate, x.dtype)
+    mask = jax.random.bernoulli(module.make_rng("dropout"), keep, shape)
+    return jnp.where(mask, x / keep, 0)
 
 
 def max_pool(x: jax.Array) -> jax.Array:
@@ -89,14 +103,19 @@ def max_pool(x: jax.Array) -> jax.Array:
 def init(model: CRNN, key: jax.Array, config: DataConfig) -> Any:
     """Fresh parameters, a function of the key alone."""
     images = jnp.zeros((1, config.width, config.height, config.channels), jnp.uint8)
-    return jax.jit(model.init, static_argnames="train")(key, images, train=False)["params"]
+    return jax.jit(model.init)(key, images)["params"]
 
 
-def apply(model: CRNN, params: Any, images: jax.Array, dropout_key: jax.Array | None = None):
-    """Logits [B, T, K] of pixels [B, W, H, C], u8 or float; a key turns dropout on."""
-    if dropout_key is None:
-        return model.apply({"params": params}, images, train=False)
-    return model.apply({"params": params}, images, train=True, rngs={"dropout": dropout_key})
+def apply(model: CRNN, params: Any, images: jax.Array) -> jax.Array:
+    """Logits [B, T, K] of pixels [B, W, H, C], u8 or float."""
+    return model.apply({"params": params}, images)
+
+
+def apply_with_dropout(
+    model: CRNN, params: Any, images: jax.Array, key: jax.Array, drop: Rate
+) -> jax.Array:
+    """As `apply`, with dropout at `drop` times the config's rates."""
+    return model.apply({"params": params}, images, drop, rngs={"dropout": key})
 
 
 def parameter_table(params: Any) -> str:

@@ -52,18 +52,20 @@ def train_step(
     """One update on a batch: the new state, and the batch's mean CTC loss before it."""
     flat_start = config.flat_start
     epochs_done = state.step / steps_per_epoch
+    plain = epochs_done < config.train.plain_epochs
     pixels = images[indices]
     if config.augment.is_on:
         augment_key = stream(key, "augment", state.step)
         pixels = jax.lax.cond(
-            epochs_done < config.augment.after_epochs,
+            plain,
             lambda x: x.astype(jnp.float32),
             lambda x: augment(augment_key, x, config.augment),
             pixels,
         )
+    dropout_key, drop = stream(key, "dropout", state.step), jnp.where(plain, 0.0, 1.0)
 
     def objective(params: Any) -> tuple[jax.Array, jax.Array]:
-        logits = model_lib.apply(model, params, pixels, stream(key, "dropout", state.step))
+        logits = model_lib.apply_with_dropout(model, params, pixels, dropout_key, drop)
         ctc_loss = jnp.sum(ctc.ctc_loss(logits, labels[indices]), where=mask) / jnp.sum(mask)
         if not flat_start.epochs:
             return ctc_loss, ctc_loss

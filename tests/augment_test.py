@@ -14,7 +14,7 @@ from experiments import base
 
 OFF = dataclasses.replace(
     config_lib.from_config_dict(base.get_config()).augment,
-    **{"after_epochs": 0, "shift": 0.0, "rotate": 0.0, "scale": 0.0, "shear": 0.0},
+    **{"shift": 0.0, "rotate": 0.0, "scale": 0.0, "shear": 0.0},
 )
 STRENGTHS = {
     "shift": 0.2, "rotate": 20.0, "scale": 0.3, "shear": 0.3, "ripple": 0.1, "thickness": 1.0,
@@ -176,6 +176,6 @@ def test_augmentation_begins_after_its_epochs_and_leaves_other_streams_alone(tin
             result.append(float(loss))
         return result
 
-    never, later = (losses(augment__after_epochs=n) for n in (9, 1))
+    never, later = (losses(train__plain_epochs=n) for n in (9, 1))
     assert later[:5] == never[:5]
     assert later[5] != never[5]

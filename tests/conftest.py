@@ -77,10 +77,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, captchas: Path) -> Path:
         {
             "data.dir": os.fspath(captchas),
             "train.epochs": 40,
-            "optimizer.learning_rate": 0.1,
-            "model.dropout": 0.0,
-            "model.lstm_dropout": 0.0,
-            "augment.after_epochs": 40,
+            "train.plain_epochs": 40,
         }
     )
     workdir = tmp_path_factory.mktemp("trained")

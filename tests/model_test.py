@@ -66,7 +66,7 @@ def test_outputs_of_the_layers_have_the_reference_s_shapes(reference):
 
     def outputs(params, images):
         kept = {"capture_intermediates": True, "mutable": ["intermediates"]}
-        logits, state = model.apply({"params": params}, images, train=False, **kept)
+        logits, state = model.apply({"params": params}, images, **kept)
         return logits, state["intermediates"]
 
     logits, layers = jax.eval_shape(outputs, params, images)
@@ -138,7 +138,6 @@ def test_pixels_are_standardised_by_the_model(reference):
 
 def test_each_dropout_rate_acts_where_it_should():
     images = np.random.default_rng(0).integers(0, 256, (1, 16, 8, 1), np.uint8)
-    key = jax.random.key(1)
     small = {
         "data__width": 16,
         "data__height": 8,
@@ -147,19 +146,31 @@ def test_each_dropout_rate_acts_where_it_should():
         "model__lstm_units": (8,),
     }
 
-    def logits(key=None, **rates):
-        model, params = _build(5, **small, **{f"model__{k}": v for k, v in rates.items()})
-        return np.asarray(jax.jit(functools.partial(model_lib.apply, model))(params, images, key))
+    def reader(dropout, lstm_dropout):
+        rates = {"model__dropout": dropout, "model__lstm_dropout": lstm_dropout}
+        model, params = _build(5, **small, **rates)
+        call = jax.jit(functools.partial(model_lib.apply_with_dropout, model))
+        return lambda seed, drop: np.asarray(call(params, images, jax.random.key(seed), drop))
 
-    none = {"dropout": 0.0, "lstm_dropout": 0.0}
-    both = {"dropout": 0.5, "lstm_dropout": 0.5}
-    # Without a key there is none; with rates of 0 a key changes nothing.
-    np.testing.assert_array_equal(logits(**both), logits(**none))
-    np.testing.assert_array_equal(logits(key, **none), logits(**none))
-    assert not np.array_equal(logits(key, dropout=0.5, lstm_dropout=0.0), logits(**none))
-    assert not np.array_equal(logits(key, dropout=0.0, lstm_dropout=0.5), logits(**none))
-    np.testing.assert_array_equal(logits(key, **both), logits(key, **both))
-    assert not np.array_equal(logits(key, **both), logits(jax.random.key(2), **both))
+    both = reader(0.5, 0.5)
+    plain = both(1, 0.0)
+    np.testing.assert_array_equal(both(1, 1.0), both(1, 1.0))
+    assert not np.array_equal(both(1, 1.0), both(2, 1.0))
+    for one in (reader(0.5, 0.0), reader(0.0, 0.5)):
+        assert not np.array_equal(one(1, 1.0), plain)
+        np.testing.assert_array_equal(one(1, 0.0), plain)
+
+
+def test_dropout_drops_its_share_and_keeps_the_mean():
+    layer = model_lib.BiLSTM(units=4)  # any module that has an rng
+    rngs = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+    x = jnp.ones((100, 100))
+    out, _ = layer.init_with_output(
+        rngs, x, method=lambda module, x: model_lib.dropout(module, x, 0.2, x.shape)
+    )
+    assert set(np.unique(out)) == {0.0, np.float32(1 / np.float32(0.8))}
+    # 10,000 draws at 0.2: 2,000 +- 40
+    assert abs((np.asarray(out) == 0).sum() - 2000) < 5 * 40
 
 
 def test_lstm_dropout_keeps_one_mask_for_all_steps_and_one_for_each_direction(monkeypatch):
@@ -170,10 +181,9 @@ def test_lstm_dropout_keeps_one_mask_for_all_steps_and_one_for_each_direction(mo
         return x_forward
 
     monkeypatch.setattr(model_lib.lstm, "bilstm", spy)
-    layer = model_lib.BiLSTM(units=4, dropout=0.25)
+    layer = model_lib.BiLSTM(units=4)
     x = jnp.ones((8, 5, 100))  # [B, T, D]
-    rngs = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
-    layer.init(rngs, x, train=True)
+    layer.init({"params": jax.random.key(0), "dropout": jax.random.key(1)}, x, 0.25)
     for out in seen:
         np.testing.assert_array_equal(out, np.broadcast_to(out[:, :1], out.shape))
         assert set(np.unique(out)) == {0.0, np.float32(1 / 0.75)}

@@ -268,11 +268,7 @@ def test_the_reader_learns_to_read(tiny_config, tmp_path):
     config = tiny_config(
         train__epochs=60,
         train__patience=0,
-        optimizer__learning_rate=0.1,
-        optimizer__warmup_steps=20,
-        model__dropout=0.0,
-        model__lstm_dropout=0.0,
-        augment__after_epochs=60,
+        train__plain_epochs=60,
     )
     result = train.train_and_evaluate(config, tmp_path)
     assert result.exact_match == 1.0

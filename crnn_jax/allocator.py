@@ -1,0 +1,31 @@
+"""Settings of the C library's allocator, for processes that train.
+
+A training step on a CPU frees and allocates over 100 MB of temporaries. glibc hands them back
+to the system each time and has them faulted in again, page by page; kept in the process they
+save about a fifth of a step's time and cost about 50 MB.
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+# The parameter numbers of glibc's <malloc.h>.
+_SETTINGS = (
+    (-4, 0),  # M_MMAP_MAX: no allocation of its own mapping, which free would unmap
+    (-1, 2**31 - 1),  # M_TRIM_THRESHOLD: nothing goes back before 2 GiB are free
+    (-8, 1),  # M_ARENA_MAX: one heap for all threads, so that what one frees another finds
+)
+
+
+def keep_memory() -> bool:
+    """Tells glibc to keep freed memory. False, and nothing changed, under another C library.
+
+    For the start of a program, before its first large allocation; it holds for the process.
+    """
+    try:
+        libc = ctypes.CDLL(None)
+        libc.gnu_get_libc_version  # noqa: B018  (musl has a mallopt that does nothing)
+        mallopt = libc.mallopt
+    except (OSError, AttributeError, TypeError):
+        return False
+    return all(mallopt(parameter, value) == 1 for parameter, value in _SETTINGS)

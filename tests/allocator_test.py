@@ -1,0 +1,30 @@
+import platform
+import subprocess
+import sys
+
+import pytest
+
+# A loop that allocates 64 MiB, touches it and frees it. With the settings the pages stay in the
+# process, so that rounds after the first fault in next to nothing: 64 MiB are 16,384 pages.
+LOOP = """
+import resource, sys
+import numpy as np
+from crnn_jax import allocator
+assert {keep} is False or allocator.keep_memory()
+faults = []
+for _ in range(4):
+    np.ones(1 << 23)
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+print(faults[-1] - faults[0])
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="settings of glibc")
+def test_freed_memory_stays_in_the_process():
+    def faults(keep):
+        code = LOOP.format(keep=keep)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        return int(done.stdout)
+
+    # Three rounds; huge pages may lower the first figure a hundredfold.
+    assert faults(keep=True) < 50 < 3 * 16_384 / 512 <= faults(keep=False)
