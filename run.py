@@ -41,7 +41,7 @@ def main(_: list[str]) -> None:
     from crnn_jax import train  # jax is loaded only when the flags are right
 
     config = config_lib.from_config_dict(_CONFIG.value)
-    name = Path(flags.FLAGS["config"].config_filename).stem
+    name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
     workdir = _WORKDIR.value or record.default_workdir(name, config)
     result = train.train_and_evaluate(config, workdir)
     print(f"{result}\nrun directory: {workdir}")

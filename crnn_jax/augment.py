@@ -6,6 +6,7 @@ distortion off, which then costs nothing. None mirrors a picture: text has a dir
 
 from __future__ import annotations
 
+import functools
 import zlib
 
 import jax
@@ -96,19 +97,19 @@ def _sample(x: jax.Array, columns: jax.Array, rows: jax.Array) -> jax.Array:
 # -------------------------------------------------------------------------------- strokes
 
 
-def _neighbours(x: jax.Array, axis: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _neighbours(x: jax.Array, axis: int) -> list[jax.Array]:
     """Each pixel's predecessor, itself and its successor along an axis; the edge repeats."""
     size = x.shape[axis]
     widths = [(0, 0)] * x.ndim
     widths[axis] = (1, 1)
     padded = jnp.pad(x, widths, mode="edge")
-    return tuple(jax.lax.slice_in_dim(padded, i, i + size, axis=axis) for i in range(3))
+    return [jax.lax.slice_in_dim(padded, i, i + size, axis=axis) for i in range(3)]
 
 
 def _box(x: jax.Array) -> jax.Array:
     """The mean over 3x3 pixels."""
     for axis in (1, 2):
-        x = sum(_neighbours(x, axis)) / 3
+        x = functools.reduce(jnp.add, _neighbours(x, axis)) / 3
     return x
 
 
@@ -116,8 +117,8 @@ def _thickness(amount: jax.Array, x: jax.Array) -> jax.Array:
     """Towards the darkest (amount > 0) or lightest of 3x3 pixels: dark strokes grow or shrink."""
     dark = light = x
     for axis in (1, 2):
-        dark = jnp.minimum(jnp.minimum(*_neighbours(dark, axis)[:2]), _neighbours(dark, axis)[2])
-        light = jnp.maximum(jnp.maximum(*_neighbours(light, axis)[:2]), _neighbours(light, axis)[2])
+        dark = functools.reduce(jnp.minimum, _neighbours(dark, axis))
+        light = functools.reduce(jnp.maximum, _neighbours(light, axis))
     return _blend(x, jnp.where(amount > 0, dark, light), jnp.abs(amount))
 
 

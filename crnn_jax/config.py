@@ -83,6 +83,7 @@ class TrainConfig:
     epochs: int
     plain_epochs: int
     patience: int
+    weights: str
     eval_batch_size: int
 
 
@@ -150,7 +151,7 @@ def check_key(key: str) -> None:
     raise ConfigError(f"there is no config key {key!r}; {hint}")
 
 
-def _known_keys(cls: type, prefix: str = "") -> list[str]:
+def _known_keys(cls: Any, prefix: str = "") -> list[str]:
     keys = []
     for name, kind in typing.get_type_hints(cls).items():
         keys += _known_keys(kind, f"{name}.") if dataclasses.is_dataclass(kind) else [prefix + name]
@@ -224,6 +225,7 @@ def _check_ranges(c: Config) -> None:
         ("train.epochs", c.train.epochs > 0, "positive"),
         ("train.plain_epochs", c.train.plain_epochs >= 0, "at least 0"),
         ("train.patience", c.train.patience >= 0, "0 (never stop early) or positive"),
+        ("train.weights", c.train.weights in ("best", "last"), "best or last"),
         ("log.every_steps", c.log.every_steps > 0, "positive"),
     ]
     flat = flatten(dataclasses.asdict(c))

@@ -73,7 +73,7 @@ def load(config: DataConfig, charset: Charset | None, num_steps: int) -> Dataset
         if complaint := _label_complaint(text, charset, num_steps):
             complaints[file] = complaint
 
-    def read(file: str) -> tuple[np.ndarray, bytes] | str:
+    def read(file: str) -> tuple[np.ndarray, bytes] | str:  # pixels and digest, or a complaint
         try:
             image = open_image(folder / file)
         except DataError as error:
@@ -81,23 +81,25 @@ def load(config: DataConfig, charset: Charset | None, num_steps: int) -> Dataset
         native = f"{image.mode} {image.size} ".encode() + image.tobytes()
         return to_array(image, config), hashlib.sha256(native).digest()
 
+    pictures: dict[str, tuple[np.ndarray, bytes]] = {}
     with ThreadPoolExecutor() as pool:
-        results = dict(zip(listed, pool.map(read, listed), strict=True))
-    for file, result in results.items():
-        if isinstance(result, str):
-            complaints[file] = result
+        for file, result in zip(listed, pool.map(read, listed), strict=True):
+            if isinstance(result, str):
+                complaints[file] = result
+            else:
+                pictures[file] = result
     if complaints:
         raise DataError(_name_all(folder, complaints))
 
     digest = hashlib.sha256()
     for file, text in listed.items():
-        for part in (file.encode(errors="surrogateescape"), text.encode(), results[file][1]):
+        for part in (file.encode(errors="surrogateescape"), text.encode(), pictures[file][1]):
             digest.update(len(part).to_bytes(8, "little") + part)
     return Dataset(
         name=folder.resolve().name,
         files=tuple(listed),
         texts=tuple(listed.values()),
-        images=np.stack([array for array, _ in results.values()]),
+        images=np.stack([array for array, _ in pictures.values()]),
         fingerprint=digest.hexdigest(),
     )
 

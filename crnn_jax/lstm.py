@@ -25,7 +25,9 @@ class Weights(NamedTuple):
     bias: jax.Array  # [4U]
 
 
-def bilstm(x_forward: jax.Array, x_backward: jax.Array, forward: Weights, backward: Weights):
+def bilstm(
+    x_forward: jax.Array, x_backward: jax.Array, forward: Weights, backward: Weights
+) -> jax.Array:
     """Runs both directions over [B, T, D] and returns [B, T, 2U], forward first.
 
     The directions take an input each because each has a dropout mask of its own; both inputs

@@ -73,8 +73,8 @@ class BiLSTM(nn.Module):
         ]
         # One mask for all time steps, and one of its own for each direction.
         one_mask = (x.shape[0], 1, features)
-        inputs = [dropout(self, x, rate, one_mask) for _ in directions]
-        return lstm.bilstm(*inputs, *directions)
+        x_forward, x_backward = (dropout(self, x, rate, one_mask) for _ in directions)
+        return lstm.bilstm(x_forward, x_backward, *directions)
 
 
 def dropout(module: nn.Module, x: jax.Array, rate: Rate, shape: tuple[int, ...]) -> jax.Array:
@@ -108,14 +108,15 @@ def init(model: CRNN, key: jax.Array, config: DataConfig) -> Any:
 
 def apply(model: CRNN, params: Any, images: jax.Array) -> jax.Array:
     """Logits [B, T, K] of pixels [B, W, H, C], u8 or float."""
-    return model.apply({"params": params}, images)
+    return model.apply({"params": params}, images)  # type: ignore[return-value]
 
 
 def apply_with_dropout(
     model: CRNN, params: Any, images: jax.Array, key: jax.Array, drop: Rate
 ) -> jax.Array:
     """As `apply`, with dropout at `drop` times the config's rates."""
-    return model.apply({"params": params}, images, drop, rngs={"dropout": key})
+    rngs = {"dropout": key}
+    return model.apply({"params": params}, images, drop, rngs=rngs)  # type: ignore[return-value]
 
 
 def parameter_table(params: Any) -> str:

@@ -40,6 +40,11 @@ class Progress:
         if self._bar:
             self._bar.update()
 
+    def loss(self, value: float) -> None:
+        """The newest training loss that is known on the host."""
+        if self._bar:
+            self._bar.set_postfix_str(f"loss {value:.3f}", refresh=False)
+
     def epoch(self, values: Mapping[str, float]) -> None:
         """Shows an epoch's metrics, as `metrics.jsonl` names them."""
         epoch = int(values["epoch"])

@@ -17,9 +17,12 @@ class Stopping(NamedTuple):
     best_loss: float = math.inf  # of the validation part
     left_plateau: int = 0  # epoch; 0 while still on it
 
-    def update(self, epoch: int, val_loss: float, plateau_loss: float) -> Stopping:
+    def update(
+        self, epoch: int, val_loss: float, plateau_loss: float, weights: str = "best"
+    ) -> Stopping:
+        """With weights 'last' every epoch replaces the one before it, whatever its loss."""
         left = self.left_plateau or (epoch if val_loss < _OFF_PLATEAU * plateau_loss else 0)
-        if val_loss < self.best_loss:
+        if val_loss < self.best_loss or weights == "last":
             return Stopping(epoch, val_loss, left)
         return self._replace(left_plateau=left)
 

@@ -120,7 +120,7 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> Resul
 
     step_fn = jitted_step(task, config)
     key = jax.random.key(config.seed)
-    patience = config.train.patience
+    patience, weights = config.train.patience, config.train.weights
     with Checkpoints(run.checkpoints) as checkpoints:
         state, stopping, epoch, seconds = resume(checkpoints, state, task)
         clock -= seconds
@@ -137,10 +137,10 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> Resul
                     step = (epoch - 1) * task.steps_per_epoch + len(losses)
                     if step % config.log.every_steps == 0:
                         # Of the step before: it is done, and the one just sent goes on.
-                        log_step(run, epoch, step - 1, losses[-2:][0])
+                        progress.loss(log_step(run, epoch, step - 1, losses[-2:][0]))
                 evaluation = task.evaluate(state.params)
                 values = log_epoch(run, epoch, step, losses, evaluation, time.monotonic() - clock)
-                stopping = stopping.update(epoch, evaluation.loss, task.plateau_loss)
+                stopping = stopping.update(epoch, evaluation.loss, task.plateau_loss, weights)
                 save(checkpoints, epoch, state, stopping, task, values["seconds"])
                 progress.epoch(values)
         like = {"params": state.params}
@@ -200,9 +200,12 @@ def save(
     checkpoints.save(epoch, state.params, training, meta, stopping.best_epoch)
 
 
-def log_step(run: record.Record, epoch: int, step: int, loss: jax.Array) -> None:
-    require_finite(float(loss), f"of training at step {step}")
-    run.append_metrics({"epoch": epoch, "step": step, "step_loss": float(loss)})
+def log_step(run: record.Record, epoch: int, step: int, loss: jax.Array) -> float:
+    """Writes a step's line of `metrics.jsonl` and returns the loss."""
+    value = float(loss)
+    require_finite(value, f"of training at step {step}")
+    run.append_metrics({"epoch": epoch, "step": step, "step_loss": value})
+    return value
 
 
 def log_epoch(

@@ -99,6 +99,9 @@ def get_config() -> ConfigDict:
                 # Stop after this many epochs without a better validation loss, counted only
                 # after the run has left the constant predictor's plateau; 0 never stops early.
                 "patience": 10,
+                # The weights that are kept and scored: of the epoch of least validation loss,
+                # 'best', or of the last one, 'last', so that the validation part has no say.
+                "weights": "best",
                 "eval_batch_size": 64,
             },
             "log": {

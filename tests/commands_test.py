@@ -70,6 +70,11 @@ def test_run_py_answers_a_mistake_in_a_few_lines(tmp_path, arguments, message):
     assert not workdir.exists()
 
 
+def test_ci_runs_the_readme_s_test_command():
+    script = (ROOT / ".ci" / "run").read_text().splitlines()
+    assert script[-1] in (ROOT / "README.md").read_text().splitlines()
+
+
 def test_run_py_without_a_config_says_which_to_take():
     done = _run("run.py")
     assert done.returncode != 0

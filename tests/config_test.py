@@ -102,6 +102,7 @@ def test_a_value_of_the_wrong_type_is_named(key, value):
         ("train__epochs", 0),
         ("train__patience", -1),
         ("train__plain_epochs", -1),
+        ("train__weights", "first"),
         ("augment__shift", -0.1),
         ("augment__rotate", -1.0),
         ("augment__scale", 1.0),

@@ -20,3 +20,11 @@ def test_best_is_the_least_loss_and_patience_waits_for_the_plateau_s_end():
         (6, 5, True),
     ]
     assert not stopping.is_over(1000, patience=0)
+
+
+def test_last_weights_give_the_validation_part_no_say():
+    stopping = Stopping()
+    for epoch, loss in enumerate([5, 3, 4, 9], 1):
+        stopping = stopping.update(epoch, loss, plateau_loss=16, weights="last")
+        assert stopping.best_epoch == epoch
+        assert not stopping.is_over(epoch, patience=1)

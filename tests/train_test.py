@@ -229,6 +229,21 @@ def test_patience_ends_a_run(tiny_config, tmp_path, monkeypatch):
     assert (result.best_epoch, result.epochs_run) == (1, 3)
 
 
+def test_last_weights_are_those_of_the_last_epoch(tiny_config, tmp_path, monkeypatch):
+    losses = iter([1.0, 2.0, 3.0])
+    evaluate, scored = Task.evaluate, []
+
+    def worse_and_worse(task, params):
+        scored.append(train.params_sha256(params))
+        return evaluate(task, params)._replace(loss=next(losses, 4.0))
+
+    monkeypatch.setattr(Task, "evaluate", worse_and_worse)
+    config = tiny_config(train__epochs=3, train__weights="last", train__patience=1)
+    result = train.train_and_evaluate(config, tmp_path)
+    assert (result.best_epoch, result.epochs_run) == (3, 3)
+    assert result.params_sha256 == scored[2] != scored[0]
+
+
 def test_a_loss_that_is_no_number_ends_the_run_and_names_the_step(
     tiny_config, tmp_path, monkeypatch
 ):
