@@ -7,7 +7,7 @@ from pathlib import Path
 from absl import app, flags
 from ml_collections import config_flags
 
-from crnn_jax import allocator, record
+from crnn_jax import allocator, grid, record
 from crnn_jax import config as config_lib
 from crnn_jax.errors import CrnnError
 
@@ -17,12 +17,16 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "The run directory; default runs/, named by the experiment and its config."
 )
+_JOBS = flags.DEFINE_integer(
+    "jobs", 1, "Cells of a grid that run at the same time, each on its share of the cores.", 1
+)
 
 
 def parse_flags(argv: list[str]) -> list[str]:
     """absl's parser, but a config key that does not exist is answered with the nearest one."""
     for argument in argv[1:]:
-        if override := re.match(r"--?(?:no)?config\.([^=]+)", argument):
+        override = re.match(r"--?(?:no)?config\.([^=]+)", argument)
+        if override and not override[1].startswith("grid."):
             config_lib.check_key(override[1])
     try:
         rest = flags.FLAGS(argv)
@@ -37,14 +41,20 @@ def parse_flags(argv: list[str]) -> list[str]:
 
 
 def main(_: list[str]) -> None:
-    allocator.keep_memory()
-    from crnn_jax import train  # jax is loaded only when the flags are right
-
-    config = config_lib.from_config_dict(_CONFIG.value)
     name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
-    workdir = _WORKDIR.value or record.default_workdir(name, config)
-    result = train.train_and_evaluate(config, workdir)
-    print(f"{result}\nrun directory: {workdir}")
+    values = _CONFIG.value.to_dict()
+    if "grid" in values:
+        workdir = Path(_WORKDIR.value or f"runs/{name}")
+        if failed := grid.run(grid.from_dict(values), workdir, _JOBS.value):
+            raise CrnnError(f"{len(failed)} cells failed; the same command tries them again")
+        print(f"grid directory: {workdir}")
+        return
+    allocator.keep_memory()
+    config = config_lib.from_dict(values)
+    workdir = Path(_WORKDIR.value or record.default_workdir(name, config))
+    from crnn_jax import train  # jax is loaded only when it is needed
+
+    print(f"{train.train_and_evaluate(config, workdir)}\nrun directory: {workdir}")
 
 
 def run() -> None:

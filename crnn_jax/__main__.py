@@ -17,6 +17,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m crnn_jax", description=__doc__)
     verbs = parser.add_subparsers(required=True, metavar="VERB")
 
+    verb = verbs.add_parser("train", help="train from a run directory's config.json, or go on")
+    verb.add_argument("run", metavar="RUN", help="a run directory with a config.json")
+    verb.set_defaults(call=train)
+
     verb = verbs.add_parser("evaluate", help="score a run on a data set")
     verb.add_argument("run", metavar="RUN", help="a run directory")
     verb.add_argument(
@@ -46,6 +50,17 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def train(options: argparse.Namespace) -> int:
+    from crnn_jax import allocator, record
+
+    allocator.keep_memory()
+    config = record.Record(options.run).config()
+    from crnn_jax import train as train_lib
+
+    print(train_lib.train_and_evaluate(config, options.run))
+    return 0
 
 
 def evaluate(options: argparse.Namespace) -> int:

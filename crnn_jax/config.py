@@ -132,6 +132,16 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def with_changes(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested plain values with some replaced, by dotted key. ConfigError for an unknown key."""
+    result = {k: dict(v) if isinstance(v, Mapping) else v for k, v in values.items()}
+    for key, value in changes.items():
+        check_key(key)
+        section, _, name = key.rpartition(".")
+        (result[section] if section else result)[name] = value
+    return result
+
+
 def num_steps(config: Config) -> int:
     """T: every convolution's pooling halves the width, rounding down."""
     return config.data.width >> len(config.model.conv_features)

@@ -44,6 +44,7 @@ class Evaluation(NamedTuple):
             "char_accuracy": s.char_accuracy,
             "num_exact": s.num_exact,
             "num_examples": s.num_examples,
+            "num_chars": s.num_chars,
             "val_loss": self.loss,
         }
 

@@ -36,6 +36,7 @@ class Result:
     char_accuracy: float
     num_exact: int
     num_examples: int
+    num_chars: int
     val_loss: float
     best_epoch: int
     epochs_run: int

@@ -70,6 +70,16 @@ def test_run_py_answers_a_mistake_in_a_few_lines(tmp_path, arguments, message):
     assert not workdir.exists()
 
 
+def test_run_py_runs_one_variant_of_a_grid(tmp_path, captchas):
+    done = _run(
+        "run.py", "--config", "experiments/ablations.py:no_flat_start", "--config.grid.seeds=(5,)",
+        f"--config.data.dir={captchas}", "--config.train.epochs=1", "--config.data.width=16",
+        "--config.data.height=8", "--config.model.conv_features=(2,)", "--workdir", tmp_path / "g",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "g" / "no_flat_start" / "seed5-fold0" / "result.json").exists()
+
+
 def test_ci_runs_the_readme_s_test_command():
     script = (ROOT / ".ci" / "run").read_text().splitlines()
     assert script[-1] in (ROOT / "README.md").read_text().splitlines()

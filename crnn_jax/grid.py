@@ -1,0 +1,143 @@
+"""Grids of runs: variants x seeds x folds, each cell a run directory of its own.
+
+Cells run in processes of their own, `jobs` at a time, each on its share of the cores: one that
+fails or is killed leaves the others as they are, and what is finished is never done again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from crnn_jax import config as config_lib
+from crnn_jax.config import Config
+from crnn_jax.errors import ConfigError
+from crnn_jax.record import Record
+
+FAILED = "failed.txt"  # in a cell's directory: what its process said last
+
+
+class Cell(NamedTuple):
+    """One run of a grid."""
+
+    variant: str
+    seed: int
+    fold: int
+    config: Config
+
+    @property
+    def path(self) -> Path:
+        """Its run directory below the grid's."""
+        return Path(self.variant) / f"seed{self.seed}-fold{self.fold}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """Variants of a base config, by name, with the dotted keys that each changes."""
+
+    base: Mapping[str, Any]  # plain values, as `config.from_dict` takes them
+    variants: Mapping[str, Mapping[str, Any]]
+    seeds: Sequence[int]
+    folds: Sequence[int]
+
+    def cells(self) -> list[Cell]:
+        """All cells, seeds and folds outermost, so that variants can be compared early.
+
+        Raises:
+          ConfigError: a variant's key or value is wrong; it names the variant.
+        """
+        result = []
+        for seed in self.seeds:
+            for fold in self.folds:
+                for name, changes in self.variants.items():
+                    values = {**changes, "seed": seed, "data.fold": fold}
+                    try:
+                        config = config_lib.from_dict(config_lib.with_changes(self.base, values))
+                    except ConfigError as error:
+                        raise ConfigError(f"variant {name}: {error}") from error
+                    result.append(Cell(name, seed, fold, config))
+        return result
+
+
+def from_dict(values: Mapping[str, Any]) -> Grid:
+    """A Grid of plain values: a config with a section `grid` of variants, seeds and folds."""
+    base = {key: value for key, value in values.items() if key != "grid"}
+    section = values["grid"]
+    if missing := {"variants", "seeds", "folds"} - set(section):
+        raise ConfigError(f"the section grid lacks {', '.join(sorted(missing))}")
+    return Grid(base, section["variants"], tuple(section["seeds"]), tuple(section["folds"]))
+
+
+def run(grid: Grid, workdir: str | os.PathLike[str], jobs: int) -> list[Cell]:
+    """Runs the cells that are not finished and returns those that failed."""
+    workdir = Path(workdir)
+    cells = grid.cells()
+    waiting = [cell for cell in cells if Record(workdir / cell.path).result() is None]
+    print(f"{len(cells)} cells, {len(cells) - len(waiting)} of them finished before", flush=True)
+    todo, failed = len(waiting), []
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    start = time.monotonic()
+    running: dict[int, tuple[Cell, subprocess.Popen]] = {}  # by slot
+    try:
+        while waiting or running:
+            for slot in range(jobs):
+                if waiting and slot not in running:
+                    cell = waiting.pop(0)
+                    running[slot] = cell, _start(cell, workdir, cores[slot::jobs])
+            time.sleep(0.2)
+            for slot, (cell, process) in list(running.items()):
+                if process.poll() is None:
+                    continue
+                del running[slot]
+                if not _finish(cell, process, workdir):
+                    failed.append(cell)
+                done = todo - len(waiting) - len(running)
+                left = (time.monotonic() - start) / done * (todo - done)
+                print(
+                    f"[{done}/{todo}, {left / 60:.0f} min left] {_line(cell, workdir)}", flush=True
+                )
+    finally:
+        for _, process in running.values():
+            process.terminate()
+        for _, process in running.values():
+            process.wait()
+    return failed
+
+
+def _start(cell: Cell, workdir: Path, cores: Sequence[int]) -> subprocess.Popen:
+    path = workdir / cell.path
+    Record(path).open(cell.config)
+    (path / FAILED).unlink(missing_ok=True)
+    command = [sys.executable, "-m", "crnn_jax", "train", os.fspath(path)]
+    output = (path / "log.txt").open("ab")
+    with output:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+        )
+    if cores:
+        # Before the child has started a thread: its pools are sized by this.
+        os.sched_setaffinity(process.pid, cores)
+    return process
+
+
+def _finish(cell: Cell, process: subprocess.Popen, workdir: Path) -> bool:
+    path = workdir / cell.path
+    if process.returncode == 0 and Record(path).result() is not None:
+        return True
+    lines = (path / "log.txt").read_text(errors="replace").splitlines()[-20:]
+    Record(path).write_text(FAILED, "\n".join([f"status {process.returncode}", *lines]) + "\n")
+    return False
+
+
+def _line(cell: Cell, workdir: Path) -> str:
+    name = f"{cell.variant} seed {cell.seed} fold {cell.fold}"
+    result = Record(workdir / cell.path).result()
+    if result is None:
+        return f"{name}: failed, see {workdir / cell.path / FAILED}"
+    return f"{name}: {result}"

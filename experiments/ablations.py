@@ -1,0 +1,59 @@
+"""What each part of the base recipe is worth: a name and the keys that it changes.
+
+    python run.py --config experiments/ablations.py --jobs 2           the whole grid
+    python run.py --config experiments/ablations.py:no_flat_start      one variant
+
+Seeds and folds are those of `get_config`; weights are those of the last epoch, so that the
+validation part has no say.
+"""
+
+from ml_collections import ConfigDict
+
+from experiments import base
+
+NO_AFFINE = {
+    "augment.shift": 0.0,
+    "augment.rotate": 0.0,
+    "augment.scale": 0.0,
+    "augment.shear": 0.0,
+}
+
+VARIANTS = {
+    "base": {},
+    "no_flat_start": {"flat_start.epochs": 0},
+    "no_augmentation": NO_AFFINE,
+    "no_dropout": {"model.dropout": 0.0, "model.lstm_dropout": 0.0},
+    "dropout_at_once": {"train.plain_epochs": 0},
+    "no_standardisation": {"data.standardise": False},
+    "no_clipping": {"optimizer.clip_norm": 0.0},
+    "no_nesterov": {"optimizer.nesterov": False},
+    "constant_rate": {"optimizer.schedule": "constant"},
+    "half_rate": {"optimizer.learning_rate": 0.02},
+    "ripple": {"augment.ripple": 0.02},
+    "thickness": {"augment.thickness": 0.3},
+    "batch_8": {"train.batch_size": 8},
+    # The published recipe: pixels in [0, 1], a small constant rate, 50 epochs.
+    "seed_recipe": {
+        **NO_AFFINE,
+        "flat_start.epochs": 0,
+        "train.plain_epochs": 0,
+        "data.standardise": False,
+        "optimizer.learning_rate": 0.002,
+        "optimizer.schedule": "constant",
+        "optimizer.warmup_steps": 0,
+        "train.epochs": 50,
+    },
+}
+
+
+def get_config(name: str | None = None) -> ConfigDict:
+    if name is not None and name not in VARIANTS:
+        raise ValueError(f"there is no variant {name!r}; there are {', '.join(VARIANTS)}")
+    config = base.get_config()
+    config.data.num_folds = 10
+    config.train.weights = "last"
+    config.train.patience = 0
+    variants = VARIANTS if name is None else {name: VARIANTS[name]}
+    config.grid = {"seeds": (0, 1, 2), "folds": (0,)}
+    config.grid.variants = {k: ConfigDict(v, allow_dotted_keys=True) for k, v in variants.items()}
+    return config

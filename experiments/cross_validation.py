@@ -1,0 +1,20 @@
+"""Ten-fold cross-validation of the base recipe: each image is read by a model that never saw it.
+
+    python run.py --config experiments/cross_validation.py --jobs 2
+
+The weights are those of the last epoch and no run stops early, so that the fold that is read
+has no say in anything.
+"""
+
+from ml_collections import ConfigDict
+
+from experiments import base
+
+
+def get_config() -> ConfigDict:
+    config = base.get_config()
+    config.data.num_folds = 10
+    config.train.weights = "last"
+    config.train.patience = 0
+    config.grid = {"variants": {"base": {}}, "seeds": (0, 1), "folds": tuple(range(10))}
+    return config

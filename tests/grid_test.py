@@ -1,0 +1,81 @@
+import json
+import os
+
+import pytest
+
+from crnn_jax import config as config_lib
+from crnn_jax import grid
+from crnn_jax.errors import ConfigError
+from experiments import ablations, cross_validation, tiny
+
+
+@pytest.fixture
+def small(captchas):
+    """Two variants, one seed, one fold; epochs of a model of seconds."""
+
+    def make(**variants):
+        values = tiny.get_config()
+        values.data.dir = os.fspath(captchas)
+        values.data.num_folds = 4
+        values.train.epochs = 1
+        return grid.Grid(values.to_dict(), variants, seeds=(3,), folds=(1,))
+
+    return make
+
+
+def test_cells_are_the_product_and_each_has_its_own_keys(small):
+    made = small(base={}, other={"model.dropout": 0.5, "train.epochs": 2})
+    cells = grid.Grid(made.base, made.variants, seeds=(0, 1), folds=(1, 2)).cells()
+    assert len({cell.path for cell in cells}) == len(cells) == 2 * 2 * 2
+    for cell in cells:
+        assert cell.config.seed == cell.seed
+        assert cell.config.data.fold == cell.fold
+        assert cell.config.model.dropout == (0.5 if cell.variant == "other" else 0.2)
+        assert cell.config.train.epochs == (2 if cell.variant == "other" else 1)
+
+
+def test_a_variant_with_a_wrong_key_is_named_before_anything_runs(small, tmp_path):
+    with pytest.raises(ConfigError, match=r"variant typo: .*did you mean model\.dropout"):
+        grid.run(small(base={}, typo={"model.dropot": 0.5}), tmp_path / "grid", jobs=1)
+    assert not (tmp_path / "grid").exists()
+
+
+def test_a_failing_cell_is_marked_the_others_go_on_and_nothing_is_done_twice(
+    small, tmp_path, capsys
+):
+    made = small(base={}, broken={"data.dir": "/nowhere"}, other={"optimizer.learning_rate": 0.01})
+    failed = grid.run(made, tmp_path, jobs=2)
+    assert [cell.variant for cell in failed] == ["broken"]
+    assert "/nowhere" in (tmp_path / "broken" / "seed3-fold1" / grid.FAILED).read_text()
+    results = {
+        name: json.loads((tmp_path / name / "seed3-fold1" / "result.json").read_text())
+        for name in ("base", "other")
+    }
+    assert results["base"]["seed"] == 3
+    assert results["base"]["num_val"] == 10
+    assert results["base"]["params_sha256"] != results["other"]["params_sha256"]
+    assert "[3/3, 0 min left]" in capsys.readouterr().out
+
+    times = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("result.json")}
+    (tmp_path / "broken").rename(tmp_path / "away")
+    mended = small(base={}, broken={"train.epochs": 1}, other={"optimizer.learning_rate": 0.01})
+    assert grid.run(mended, tmp_path, jobs=1) == []
+    assert "3 cells, 2 of them finished before" in capsys.readouterr().out
+    assert all(path.stat().st_mtime_ns == time for path, time in times.items())
+
+
+@pytest.mark.parametrize("experiment", [ablations, cross_validation])
+def test_the_grids_of_experiments_are_valid(experiment):
+    made = grid.from_dict(experiment.get_config().to_dict())
+    cells = made.cells()
+    assert len({cell.path for cell in cells}) == len(cells)
+    configs = {config_lib.from_dict(config_lib.to_dict(cell.config)) for cell in cells}
+    assert len(configs) == len(cells), "two cells have the same config"
+    assert all(cell.config.train.weights == "last" for cell in cells)
+
+
+def test_one_variant_by_name():
+    made = grid.from_dict(ablations.get_config("no_flat_start").to_dict())
+    assert list(made.variants) == ["no_flat_start"]
+    with pytest.raises(ValueError, match="no_flat_start"):
+        ablations.get_config("no_flatstart")
