@@ -1,6 +1,10 @@
-"""The reference recipe. Every key of the configuration stands here.
+"""The default recipe. Every key of the configuration stands here.
 
-python run.py --config experiments/base.py
+    python run.py --config experiments/base.py
+
+Three to four minutes on one core of an AMD EPYC. Exact match on the validation part, seeds
+0, 1, 2, as mean [min ... max]: captcha_images_v2 (936 images) 98.94 % [98.94 ... 98.94] of 94,
+lowercase_4to5 (1018 images) 98.69 % [97.06 ... 100] of 102; records in results/base/.
 """
 
 from ml_collections import ConfigDict
