@@ -39,6 +39,10 @@ def main(arguments: list[str] | None = None) -> int:
     verb.add_argument("--format", choices=("text", "json", "csv"), default="text")
     verb.set_defaults(call=predict)
 
+    verb = verbs.add_parser("report", help="the table of a grid, and its picture")
+    verb.add_argument("workdir", metavar="WORKDIR", help="a directory of VARIANT/CELL runs")
+    verb.set_defaults(call=report)
+
     options = parser.parse_args(arguments)
     # Names that are not UTF-8 go out as they came in.
     sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
@@ -92,6 +96,21 @@ def evaluate(options: argparse.Namespace) -> int:
             f"  {misread.file}: {misread.truth} read as {misread.reading or 'nothing'}, "
             f"confidence {misread.confidence:.4f}"
         )
+    return 0
+
+
+def report(options: argparse.Namespace) -> int:
+    from crnn_jax import record
+    from crnn_jax import report as report_lib
+
+    runs = report_lib.read_grid(options.workdir)
+    rows = report_lib.table(runs)
+    markdown = report_lib.to_markdown(runs, rows)
+    directory = record.Record(options.workdir)
+    directory.write_text("report.md", markdown)
+    directory.write_text("report.csv", report_lib.to_csv(rows))
+    print(markdown, end="", flush=True)
+    report_lib.draw(rows, directory.workdir / "report.png")
     return 0
 
 

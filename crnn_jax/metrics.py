@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 
 class Scores(NamedTuple):
     """Rates over a set of readings, as fractions; the counts that they come from."""
@@ -61,3 +63,28 @@ def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[f
     spread = z * math.sqrt(p * (1 - p) / trials + z * z / (4 * trials * trials))
     scale = 1 + z * z / trials
     return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+
+
+def mcnemar(gained: int, lost: int) -> float:
+    """Exact two-sided p of McNemar's test: of two readers, how often only one was right.
+
+    Under the null hypothesis the discordant pairs are tosses of a fair coin (McNemar 1947).
+    """
+    n = gained + lost
+    tail = sum(math.comb(n, k) for k in range(min(gained, lost) + 1)) / 2**n
+    return min(1.0, 2 * tail)
+
+
+def bootstrap_mean(
+    values: Sequence[int], num_zeros: int, draws: int = 10_000
+) -> tuple[float, float]:
+    """95 % percentile interval of the mean of `values` and `num_zeros` zeros, drawn with seed 0.
+
+    A resample of whole numbers is a multinomial draw of how often each number occurs (Efron &
+    Tibshirani 1993, chapter 13).
+    """
+    kinds, counts = np.unique([*values, *[0] * num_zeros], return_counts=True)
+    total = counts.sum()
+    draws_of_kinds = np.random.default_rng(0).multinomial(total, counts / total, draws)
+    low, high = np.percentile(draws_of_kinds @ kinds / total, [2.5, 97.5])
+    return float(low), float(high)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 # The plateau is left at this share of the best constant predictor's loss: about 12 of 16.4
 # for five characters.
-_OFF_PLATEAU = 0.75
+OFF_PLATEAU = 0.75
 
 
 class Stopping(NamedTuple):
@@ -21,7 +21,7 @@ class Stopping(NamedTuple):
         self, epoch: int, val_loss: float, plateau_loss: float, weights: str = "best"
     ) -> Stopping:
         """With weights 'last' every epoch replaces the one before it, whatever its loss."""
-        left = self.left_plateau or (epoch if val_loss < _OFF_PLATEAU * plateau_loss else 0)
+        left = self.left_plateau or (epoch if val_loss < OFF_PLATEAU * plateau_loss else 0)
         if val_loss < self.best_loss or weights == "last":
             return Stopping(epoch, val_loss, left)
         return self._replace(left_plateau=left)

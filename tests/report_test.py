@@ -1,0 +1,133 @@
+import csv
+import dataclasses
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from crnn_jax import __main__, metrics, report
+from crnn_jax.errors import RunError
+from crnn_jax.record import Record, Result
+
+RESULT = Result(
+    exact_match=0.0, exact_match_95=[0.0, 1.0], cer=0.0, char_accuracy=1.0, num_exact=0,
+    num_examples=10, num_chars=50, val_loss=0.1, best_epoch=4, epochs_run=4, seconds=40.0, seed=0,
+    params_sha256="", data_name="set", fingerprint="f" * 64, num_train=90, num_val=10,
+)  # fmt: skip
+
+
+def _leave(folder, variant, seed, misread, val_losses, exact, fold=0, **changes):
+    """The record of a run of ten pictures, one wrong character in each misread one."""
+    path = folder / variant / f"seed{seed}-fold{fold}"
+    path.mkdir(parents=True)
+    run = Record(path)
+    run.write_csv("errors.csv", ("file", "truth"), [(f"{fold}-{m}.png", "x") for m in misread])
+    run.write_json("environment.json", {"commit": "c" * 40, "data": {"plateau_loss": 16.0}})
+    for epoch, (loss, match) in enumerate(zip(val_losses, exact, strict=True), 1):
+        line = {"epoch": epoch, "val_loss": loss, "exact_match": match, "seconds": 10.0 * epoch}
+        run.append_metrics({"epoch": epoch, "step_loss": 1.0})
+        run.append_metrics(line)
+    wrong = len(misread)
+    result = dataclasses.replace(
+        RESULT,
+        seed=seed,
+        num_exact=10 - wrong,
+        exact_match=1 - wrong / 10,
+        cer=wrong / 50,
+        **changes,
+    )
+    run.write_json("result.json", dataclasses.asdict(result))
+
+
+@pytest.fixture
+def grid(tmp_path):
+    fast, slow = ([20, 11.9, 3, 1], [0, 0.5, 0.95, 1.0]), ([16, 16, 12.1, 11], [0, 0, 0, 0.2])
+    _leave(tmp_path, "base", 0, [1, 2], *fast)
+    _leave(tmp_path, "base", 1, [1], *fast)
+    _leave(tmp_path, "worse", 0, [1, 2, 3, 4, 5], *slow)
+    _leave(tmp_path, "worse", 1, [1, 3, 4], [16] * 4, [0] * 4)
+    _leave(tmp_path, "other_seed", 7, [], *fast)
+    return tmp_path
+
+
+def test_rows_counted_by_hand(grid):
+    base, other, worse = report.table(report.read_grid(grid))
+    assert [row.variant for row in (base, other, worse)] == ["base", "other_seed", "worse"]
+    assert (base.runs, base.exact_match, base.cer) == (2, 17 / 20, 3 / 100)
+    assert (base.exact_match_low, base.exact_match_high) == metrics.wilson_interval(17, 20)
+    assert base.mean == pytest.approx(0.85)
+    assert base.spread == pytest.approx(np.std([0.8, 0.9], ddof=1))
+    # Below 12 of a plateau at 16; 95 % at epoch 3, 30 s.
+    assert (base.left_plateau, base.never_left) == (2, 0)
+    assert (base.epoch_95, base.seconds_95) == (3, 30.0)
+    assert base.difference is None
+    assert (worse.left_plateau, worse.never_left, worse.epoch_95) == (4, 1, None)
+    # Five pictures lost over both seeds, none gained, of twenty.
+    assert worse.difference == -5 / 20
+    assert worse.p_value == 2 / 2**5
+    assert worse.difference_low < -5 / 20 < worse.difference_high <= 0
+    # No seed in common with the base: nothing to compare.
+    assert other.difference is None
+
+
+def test_the_interval_takes_a_picture_for_one_draw_however_many_seeds_read_it(grid):
+    # Pictures 3 and 4 are lost by both seeds, 5 by one: over ten pictures -2, -2, -1, 0 x 7.
+    *_, worse = report.table(report.read_grid(grid))
+    draws = np.random.default_rng(5).choice([-2, -2, -1] + [0] * 7, (40_000, 10)).mean(1) / 2
+    low, high = np.percentile(draws, [2.5, 97.5])
+    # means of ten whole numbers come in steps of 1 / 20
+    assert (worse.difference_low, worse.difference_high) == pytest.approx((low, high), abs=0.026)
+
+
+def test_mcnemar_of_the_binomial_by_hand():
+    assert metrics.mcnemar(0, 0) == 1.0
+    assert metrics.mcnemar(5, 5) == 1.0
+    # 1 of 8: (1 + 8) / 256, two-sided.
+    assert metrics.mcnemar(1, 7) == metrics.mcnemar(7, 1) == 18 / 256
+
+
+def test_bootstrap_interval_nears_the_normal_one():
+    # 400 values: 100 ones, 300 zeros. Deviation of the mean: sqrt(0.25 * 0.75 / 400) = 0.02165.
+    low, high = metrics.bootstrap_mean([1] * 100, 300)
+    assert (low, high) == pytest.approx((0.25 - 1.96 * 0.02165, 0.25 + 1.96 * 0.02165), abs=0.003)
+
+
+def test_the_command_writes_table_csv_and_picture(grid, capsys):
+    assert __main__.main(["report", str(grid)]) == 0
+    printed = capsys.readouterr().out
+    assert (grid / "report.md").read_text() == printed
+    head, _, header, rule, *rows = printed.splitlines()
+    assert head == "set, fingerprint ffffffffffff, 100 images; 5 runs; commit cccccccccccc"
+    assert {line.count("|") for line in (header, rule, *rows)} == {10}
+    assert rows[0].startswith("| base | 2 | 85.00% [")
+    with (grid / "report.csv").open() as file:
+        assert [row["variant"] for row in csv.DictReader(file)] == ["base", "other_seed", "worse"]
+    with Image.open(grid / "report.png") as image:
+        assert image.width > 500
+
+
+def test_runs_of_different_data_have_no_common_table(grid):
+    _leave(grid, "base", 2, [], [1], [1], fingerprint="0" * 64)
+    with pytest.raises(RunError, match="different data"):
+        report.read_grid(grid)
+
+
+def test_a_directory_without_runs_says_so(tmp_path):
+    with pytest.raises(RunError, match="no finished runs"):
+        report.read_grid(tmp_path)
+
+
+def test_a_record_that_contradicts_itself_is_named(grid):
+    path = grid / "base" / "seed0-fold0"
+    values = json.loads((path / "result.json").read_text())
+    (path / "result.json").write_text(json.dumps({**values, "num_exact": 9}))
+    with pytest.raises(RunError, match=r"seed0-fold0.*do not agree"):
+        report.read_grid(grid)
+
+
+def test_a_report_imports_no_jax():
+    code = "import sys, crnn_jax.report; assert 'jax' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
