@@ -26,11 +26,11 @@ def parse_flags(argv: list[str]) -> list[str]:
     """absl's parser, but a config key that does not exist is answered with the nearest one."""
     for argument in argv[1:]:
         override = re.match(r"--?(?:no)?config\.([^=]+)", argument)
-        if override and not override[1].startswith("grid."):
+        if override:
             config_lib.check_key(override[1])
     try:
         rest = flags.FLAGS(argv)
-        _ = flags.FLAGS["config"].present and _CONFIG.value.seed  # loaded, or says why not
+        _ = flags.FLAGS["config"].present and _CONFIG.value.to_dict()  # loaded, or says why not
     except (flags.Error, OSError) as error:  # a value of the wrong type, a file that is not there
         raise CrnnError(str(error)) from error
     if rest[1:]:

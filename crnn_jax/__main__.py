@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import dataclasses
 import json
 import os
 import sys
@@ -45,7 +46,9 @@ def main(arguments: list[str] | None = None) -> int:
 
     options = parser.parse_args(arguments)
     # Names that are not UTF-8 go out as they came in.
-    sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
+    for stream in (sys.stdin, sys.stdout):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="surrogateescape")
     try:
         return options.call(options)
     except CrnnError as error:
@@ -68,7 +71,7 @@ def train(options: argparse.Namespace) -> int:
 
 
 def evaluate(options: argparse.Namespace) -> int:
-    from crnn_jax import recognizer
+    from crnn_jax import recognizer, record
 
     reader = recognizer.load(options.run)
     evaluation, data_name, fingerprint, trained_on = reader.evaluate(options.data)
@@ -79,7 +82,9 @@ def evaluate(options: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     if options.format == "json":
+        result = record.Record(options.run).result()
         values = {
+            **(dataclasses.asdict(result) if result else {}),  # of training: seed, epochs, ...
             **evaluation.summary(),
             "best_epoch": reader.epoch,
             "seed": reader.config.seed,
@@ -150,7 +155,11 @@ def _expand(paths: list[str]) -> Iterator[str]:
         if path == "-":
             yield from (line.rstrip("\r\n") for line in sys.stdin if line.strip())
         elif os.path.isdir(path):
-            files = sorted(f for f in Path(path).iterdir() if f.suffix.lower() in IMAGE_SUFFIXES)
+            try:
+                entries = sorted(Path(path).iterdir())
+            except OSError:  # the reader will say why
+                entries = []
+            files = [entry for entry in entries if entry.suffix.lower() in IMAGE_SUFFIXES]
             # An empty folder is answered with an error of its own, as a file that is missing.
             yield from map(str, files) if files else [path]
         else:

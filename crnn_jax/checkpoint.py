@@ -61,7 +61,14 @@ class Checkpoints:
         )
 
     def meta(self, epoch: int) -> dict[str, Any]:
-        return dict(self._checkpointer.metadata(epoch).custom_metadata)
+        """What `save` was given. RunError where it cannot be read."""
+        try:
+            meta = dict(self._checkpointer.metadata(epoch).custom_metadata)
+        except Exception as error:  # as in `restore`
+            raise RunError(f"the checkpoint {self.directory / str(epoch)} is damaged") from error
+        if not meta:
+            raise RunError(f"the checkpoint {self.directory / str(epoch)} is damaged")
+        return meta
 
     def restore(self, epoch: int, like: Mapping[str, Any]) -> dict[str, Any]:
         """The trees that `like` names (params, perhaps training), in its shapes and types.
@@ -73,6 +80,8 @@ class Checkpoints:
         abstract = jax.tree.map(_abstract, dict(like))
         try:
             stored = self._checkpointer.checkpointables_metadata(epoch).metadata
+            if not stored["params"]:
+                raise RunError(f"the checkpoint {path} is damaged: it names no parameters")
             if difference := _difference(stored["params"], like["params"]):
                 raise RunError(f"the checkpoint {path} is of another model: {difference}")
             return self._checkpointer.load_checkpointables(epoch, abstract)

@@ -149,7 +149,7 @@ def num_steps(config: Config) -> int:
 
 def check_key(key: str) -> None:
     """Raises ConfigError, naming the nearest key, unless the dotted `key` exists."""
-    known = _known_keys(Config)
+    known = [*_known_keys(Config), *(["grid.seeds", "grid.folds"] if key[:5] == "grid." else [])]
     if key in known:
         return
     _, _, last = key.rpartition(".")
@@ -197,7 +197,7 @@ def _convert(kind: Any, value: Any, key: str) -> Any:
 def _check_ranges(c: Config) -> None:
     layers = len(c.model.conv_features)
     rules = [
-        ("seed", c.seed >= 0, "at least 0"),
+        ("seed", 0 <= c.seed < 2**32, "from 0 to 2**32 - 1"),
         ("data.split_seed", c.data.split_seed >= 0, "at least 0"),
         ("data.channels", c.data.channels in (1, 3), "1 (grey) or 3 (colour)"),
         ("data.val_fraction", 0 < c.data.val_fraction < 1, "between 0 and 1"),

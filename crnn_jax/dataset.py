@@ -65,27 +65,29 @@ def load(config: DataConfig, charset: Charset | None, num_steps: int) -> Dataset
       DataError: the folder is missing or empty, or files or labels are bad; it names all.
     """
     folder = Path(config.dir)
-    listed = _list_folder(folder)
+    try:
+        listed, complaints = _list_folder(folder)
+    except OSError as error:
+        raise DataError(f"{folder} cannot be read: {error.strerror}") from error
     if not listed:
         raise DataError(f"{folder} holds no images. {WHERE_TO_GET_IT}")
-    complaints = {}
     for file, text in listed.items():
         if complaint := _label_complaint(text, charset, num_steps):
-            complaints[file] = complaint
+            complaints.setdefault(file, complaint)
 
     def read(file: str) -> tuple[np.ndarray, bytes] | str:  # pixels and digest, or a complaint
         try:
             image = open_image(folder / file)
+            native = f"{image.mode} {image.size} ".encode() + image.tobytes()
+            return to_array(image, config), hashlib.sha256(native).digest()
         except DataError as error:
-            return str(error) if (folder / file).exists() else f"missing, but in {LABELS_FILE}"
-        native = f"{image.mode} {image.size} ".encode() + image.tobytes()
-        return to_array(image, config), hashlib.sha256(native).digest()
+            return str(error) if (folder / file).exists() else "there is no such file"
 
     pictures: dict[str, tuple[np.ndarray, bytes]] = {}
     with ThreadPoolExecutor() as pool:
         for file, result in zip(listed, pool.map(read, listed), strict=True):
             if isinstance(result, str):
-                complaints[file] = result
+                complaints.setdefault(file, result)
             else:
                 pictures[file] = result
     if complaints:
@@ -105,32 +107,49 @@ def load(config: DataConfig, charset: Charset | None, num_steps: int) -> Dataset
 
 
 def open_image(source: str | os.PathLike[str] | IO[bytes]) -> Image.Image:
-    """Reads and decodes a picture whole. DataError says what is wrong with it."""
+    """Reads a picture whole: see `decode`. DataError says what is wrong with it."""
     try:
         with Image.open(source) as image:
-            image.load()
-            return image
+            return decode(image)
     except UnidentifiedImageError as error:
         empty = isinstance(source, (str, os.PathLike)) and os.path.getsize(source) == 0
         raise DataError("empty file" if empty else "not an image") from error
     except OSError as error:
         raise DataError(error.strerror or str(error)) from error
     # Pillow's decoders raise many kinds of errors on damaged bytes, SyntaxError among them.
+    except (DataError, MemoryError):
+        raise
     except Exception as error:
         raise DataError(f"not a readable image ({error})") from error
 
 
+def decode(image: Image.Image) -> Image.Image:
+    """Pixels as they are seen: upright by EXIF, palettes and transparency resolved to RGBA.
+
+    Raises:
+      DataError: the picture is damaged.
+    """
+    try:
+        image.load()
+        image = ImageOps.exif_transpose(image)
+        if image.mode == "P" or "A" in image.getbands() or "transparency" in image.info:
+            image = image.convert("RGBA")
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise DataError(f"not a readable image ({error})") from error
+    return image
+
+
 def to_array(image: Image.Image, config: DataConfig) -> np.ndarray:
-    """A Pillow image to u8 [W, H, C]: upright, on white, grey or RGB, resized with antialiasing.
+    """A decoded image to u8 [W, H, C]: on white, grey or RGB, resized with antialiasing.
 
     The first axis is the width: it becomes the time axis of the model.
     """
     width, height, channels = config.width, config.height, config.channels
-    image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16"):  # Pillow would clip 16 bits to 255 instead of scaling
         image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
-    if "A" in image.getbands() or "transparency" in image.info:
-        image = image.convert("RGBA")
+    if image.mode == "RGBA":
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     image = image.convert("L" if channels == 1 else "RGB")
     if image.size != (width, height):
@@ -148,8 +167,8 @@ def label_of(file: str) -> str:
     return unicodedata.normalize("NFC", Path(file).stem.split("_")[0])
 
 
-def _list_folder(folder: Path) -> dict[str, str]:
-    """{file: text}, sorted by file name."""
+def _list_folder(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """{file: text}, sorted by file name, and {file: complaint} of what cannot be used."""
     if not folder.exists():
         raise DataError(f"there is no folder {folder}. {WHERE_TO_GET_IT}")
     if not folder.is_dir():
@@ -157,33 +176,42 @@ def _list_folder(folder: Path) -> dict[str, str]:
     if (folder / LABELS_FILE).is_file():
         return _read_labels_file(folder / LABELS_FILE)
     # Every visible file counts: a picture with a mistyped extension must not vanish in silence.
-    files = sorted(p.name for p in folder.iterdir() if p.is_file() and p.name[0] != ".")
+    files = sorted(p.name for p in folder.iterdir() if not p.is_dir() and p.name[0] != ".")
     foreign = {f: "not an image" for f in files if Path(f).suffix.lower() not in IMAGE_SUFFIXES}
-    if foreign and len(foreign) < len(files):
-        raise DataError(_name_all(folder, foreign))
-    return {} if foreign else {file: label_of(file) for file in files}
+    if len(foreign) == len(files):
+        return {}, {}
+    return {file: label_of(file) for file in files}, foreign
 
 
-def _read_labels_file(path: Path) -> dict[str, str]:
+def _read_labels_file(path: Path) -> tuple[dict[str, str], dict[str, str]]:
+    listed: dict[str, str] = {}
+    complaints: dict[str, str] = {}
     try:
         content = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as UTF-8 text: {error}") from error
-    rows = csv.DictReader(io.StringIO(content, newline=""))
-    if not {"file", "label"} <= set(rows.fieldnames or ()):
-        raise DataError(f"{path} must begin with the header file,label; it has {rows.fieldnames}")
-    listed: dict[str, str] = {}
-    for row in rows:
-        file, text = row["file"] or "", unicodedata.normalize("NFC", row["label"] or "")
-        if file in listed:
-            raise DataError(f"{path}, line {rows.line_num}: {file} is listed twice")
-        listed[file] = text
-    return dict(sorted(listed.items()))
+        rows = csv.DictReader(io.StringIO(content, newline=""), strict=True)
+        if not {"file", "label"} <= set(rows.fieldnames or ()):
+            raise DataError(
+                f"{path} must begin with the header file,label; it has {rows.fieldnames}"
+            )
+        for row in rows:
+            file, text = row["file"] or "", unicodedata.normalize("NFC", row["label"] or "")
+            if file in listed:
+                complaints[file] = f"listed twice in {LABELS_FILE}"
+            elif None in row:
+                complaints[file] = f"more fields than the header in {LABELS_FILE}"
+            elif text != text.strip() or len(text.splitlines()) > 1:
+                complaints[file] = f"its label {text!r} begins or ends in white space, or has lines"
+            listed[file] = text
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} is not a CSV file in UTF-8: {error}") from error
+    return dict(sorted(listed.items())), complaints
 
 
 def _label_complaint(text: str, charset: Charset | None, num_steps: int) -> str | None:
     if not text:
         return "its label is empty"
+    if any("\ud800" <= c <= "\udfff" for c in text):
+        return "its name is not valid UTF-8"
     if charset and (unknown := charset.unknown(text)):
         return f"its label {text!r} has {unknown!r}, not in the alphabet {charset.alphabet!r}"
     if required_steps(text) > num_steps:

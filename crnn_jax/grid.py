@@ -75,9 +75,17 @@ def from_dict(values: Mapping[str, Any]) -> Grid:
 
 
 def run(grid: Grid, workdir: str | os.PathLike[str], jobs: int) -> list[Cell]:
-    """Runs the cells that are not finished and returns those that failed."""
+    """Runs the cells that are not finished and returns those that failed.
+
+    Raises:
+      ConfigError: a variant is wrong; nothing has run.
+      RunError: the directory holds a cell of another config; nothing has run.
+    """
     workdir = Path(workdir)
     cells = grid.cells()
+    for cell in cells:
+        if (workdir / cell.path / "config.json").exists():
+            Record(workdir / cell.path).open(cell.config)  # refuses a cell of another config
     waiting = [cell for cell in cells if Record(workdir / cell.path).result() is None]
     print(f"{len(cells)} cells, {len(cells) - len(waiting)} of them finished before", flush=True)
     todo, failed = len(waiting), []

@@ -179,7 +179,7 @@ class Recognizer:
 
 def _to_image(picture: Picture) -> Image.Image:
     if isinstance(picture, Image.Image):
-        return picture
+        return dataset.decode(picture)
     if isinstance(picture, bytes):
         return dataset.open_image(io.BytesIO(picture))
     if isinstance(picture, (str, os.PathLike)):

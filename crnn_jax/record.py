@@ -157,7 +157,7 @@ class Record:
     def _read_json(self, name: str) -> dict[str, Any]:
         path = self.workdir / name
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = json.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))
         except FileNotFoundError as error:
             raise RunError(f"{self.workdir} is not a run directory: it has no {name}") from error
         except (OSError, ValueError) as error:

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from crnn_jax import config as config_lib
 from crnn_jax import ctc, dataset, evaluate, record
 from crnn_jax import flat_start as flat_start_lib
 from crnn_jax import model as model_lib
@@ -109,12 +110,12 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> Resul
       TrainingError: the loss is not finite any more.
     """
     clock = time.monotonic()
-    task = prepare(config)
     run = record.Record(workdir)
+    if (result := run.result()) is not None:
+        return finished(result, run, config)
+    task = prepare(config)
     run.open(config)
     announce(task)
-    if (result := run.result()) is not None:
-        return finished(result, run, task)
     state = init_state(task, config)
     describe(run, task, state)
 
@@ -130,14 +131,18 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> Resul
                 epoch += 1
                 order = dataset.epoch_order(task.split.train, config.seed, epoch)
                 losses: list[jax.Array] = []
+                unlogged: list[tuple[int, jax.Array]] = []
                 for indices, mask in dataset.batches(order, config.train.batch_size):
                     state, loss = step_fn(state, task.images, task.labels, indices, mask, key)
                     losses.append(loss)
                     progress.step()
+                    # The loss of the step before: it is done, and the one just sent goes on.
+                    for before in unlogged:
+                        progress.loss(log_step(run, epoch, *before))
                     step = (epoch - 1) * task.steps_per_epoch + len(losses)
-                    if step % config.log.every_steps == 0:
-                        # Of the step before: it is done, and the one just sent goes on.
-                        progress.loss(log_step(run, epoch, step - 1, losses[-2:][0]))
+                    unlogged = [(step, loss)] if step % config.log.every_steps == 0 else []
+                for before in unlogged:
+                    log_step(run, epoch, *before)
                 evaluation = task.evaluate(state.params)
                 values = log_epoch(run, epoch, step, losses, evaluation, time.monotonic() - clock)
                 stopping = stopping.update(epoch, evaluation.loss, task.plateau_loss, weights)
@@ -237,8 +242,9 @@ def log_epoch(
 def require_finite(loss: float, what: str) -> None:
     if not math.isfinite(loss):
         raise TrainingError(
-            f"the loss {what} is {loss}; the checkpoint of the epoch before is kept. Try a smaller "
-            "optimizer.learning_rate, a longer optimizer.warmup_steps or a smaller clip_norm"
+            f"the loss {what} is {loss}; checkpoints of earlier epochs are kept. Try a smaller "
+            "optimizer.learning_rate, a longer optimizer.warmup_steps or a smaller "
+            "optimizer.clip_norm, in a --workdir of its own"
         )
 
 
@@ -267,13 +273,17 @@ def describe(run: record.Record, task: Task, state: TrainState) -> None:
     run.write_json("environment.json", {**record.environment(devices), "data": data})
 
 
-def finished(result: Result, run: record.Record, task: Task) -> Result:
-    """The result of a run that ended before. RunError if it was of other data."""
-    if result.fingerprint != task.data.fingerprint:
-        raise RunError(
-            f"{run.workdir} is a finished run on other data: {result.data_name}, fingerprint "
-            f"{result.fingerprint[:12]}; choose another --workdir"
-        )
+def finished(result: Result, run: record.Record, config: Config) -> Result:
+    """The result of a run that ended before. RunError if it was of another config or other data."""
+    run.open(config)
+    # The data may be gone by now, but if they are there they must be the same.
+    if os.path.isdir(config.data.dir):
+        data = dataset.load(config.data, None, config_lib.num_steps(config))
+        if result.fingerprint != data.fingerprint:
+            raise RunError(
+                f"{run.workdir} is a finished run on other data: {result.data_name}, fingerprint "
+                f"{result.fingerprint[:12]}; choose another --workdir"
+            )
     print(f"{run.workdir} is finished; nothing is left to do")
     return result
 

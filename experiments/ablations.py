@@ -9,6 +9,7 @@ validation part has no say.
 
 from ml_collections import ConfigDict
 
+from crnn_jax.errors import ConfigError
 from experiments import base
 
 NO_AFFINE = {
@@ -48,7 +49,7 @@ VARIANTS = {
 
 def get_config(name: str | None = None) -> ConfigDict:
     if name is not None and name not in VARIANTS:
-        raise ValueError(f"there is no variant {name!r}; there are {', '.join(VARIANTS)}")
+        raise ConfigError(f"there is no variant {name!r}; there are {', '.join(VARIANTS)}")
     config = base.get_config()
     config.data.num_folds = 10
     config.train.weights = "last"

@@ -65,6 +65,17 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
         checkpoints.restore(1, {"params": PARAMS})
 
 
+def test_a_checkpoint_without_its_metadata_is_damaged(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, PARAMS, _training(1), META, 1)
+    (tmp_path / "1" / "_CHECKPOINT_METADATA").write_text("{")
+    with (
+        Checkpoints(tmp_path, read_only=True) as checkpoints,
+        pytest.raises(RunError, match="damaged"),
+    ):
+        checkpoints.meta(1)
+
+
 def test_reading_needs_a_directory_and_makes_none(tmp_path):
     with pytest.raises(RunError, match="nothing has been trained"):
         Checkpoints(tmp_path / "none", read_only=True)

@@ -59,6 +59,8 @@ def test_run_py_trains_and_a_second_call_finds_the_run_finished(tmp_path, captch
         (["--config.model.dropout=1.5"], "model.dropout must be in [0, 1)"),
         (["--config.data.dir=/nowhere"], "--config.data.dir=FOLDER"),
         (["stray"], "flags only"),
+        (["--config=experiments/ablations.py:no_flatstart"], "no variant 'no_flatstart'"),
+        (["--config.grid.sedes=(5,)"], "did you mean grid.seeds?"),
     ],
 )
 def test_run_py_answers_a_mistake_in_a_few_lines(tmp_path, arguments, message):

@@ -74,6 +74,7 @@ def test_a_value_of_the_wrong_type_is_named(key, value):
     ("key", "value"),
     [
         ("seed", -1),
+        ("seed", 2**32),
         ("data__split_seed", -1),
         ("data__channels", 2),
         ("data__val_fraction", 0.0),

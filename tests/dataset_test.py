@@ -126,6 +126,25 @@ def test_fingerprint_changes_with_names_labels_and_pixels_and_with_nothing_else(
     assert len({first, *others}) == 5
 
 
+def test_fingerprint_sees_a_palette_and_the_orientation(tmp_path):
+    """The same stored bytes, seen differently."""
+    fingerprints = set()
+    indices = np.random.default_rng(0).integers(0, 2, (16, 64), np.uint8)
+    for palette in ([0, 0, 0, 255, 255, 255], [255, 255, 255, 0, 0, 0]):
+        image = Image.fromarray(indices, "L").convert("P")
+        image.putpalette(palette)
+        image.putdata(indices.ravel())
+        image.save(tmp_path / "a.png")
+        fingerprints.add(_load(tmp_path).fingerprint)
+    (tmp_path / "a.png").unlink()
+    for orientation in (1, 3):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        draw("a").save(tmp_path / "a.jpg", exif=exif)
+        fingerprints.add(_load(tmp_path).fingerprint)
+    assert len(fingerprints) == 4
+
+
 # ------------------------------------------------------------------------- bad input
 
 
@@ -160,7 +179,26 @@ def test_every_bad_file_is_named_at_once(tmp_path):
 def test_a_stranger_among_the_images_is_named(tmp_path):
     draw("a").save(tmp_path / "a.png")
     (tmp_path / "notes.txt").write_text("a")
-    with pytest.raises(DataError, match=r"notes\.txt: not an image"):
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    (tmp_path / "empty.png").write_bytes(b"")
+    with pytest.raises(DataError) as error:
+        _load(tmp_path)
+    for part in ("3 files", "notes.txt: not an image", "gone.png: there is no", "empty.png: empty"):
+        assert part in str(error.value)
+
+
+def test_a_picture_with_damaged_exif_is_named(tmp_path):
+    buffer = io.BytesIO()
+    draw("a").save(buffer, "PNG", exif=b"Exif\0\0garbage")
+    (tmp_path / "a.png").write_bytes(buffer.getvalue())
+    with pytest.raises(DataError, match=r"a\.png: not a readable image"):
+        _load(tmp_path)
+
+
+def test_a_name_that_is_not_utf_8_is_named(tmp_path):
+    draw("a").save(tmp_path / "a.png")
+    (tmp_path / "a.png").rename(tmp_path / "\udcff.png")  # the byte 0xff, as Python has it
+    with pytest.raises(DataError, match="not valid UTF-8"):
         _load(tmp_path)
 
 
@@ -186,8 +224,12 @@ def test_a_folder_that_is_none(tmp_path, kind):
     [
         ("name,text\na.png,a\n", "header file,label"),
         ("", "header file,label"),
-        ("file,label\na.png,a\na.png,b\n", "line 3: a.png is listed twice"),
-        ("file,label\nb.png,b\n", r"b\.png: missing"),
+        ("file,label\na.png,a\na.png,b\n", r"a\.png: listed twice"),
+        ("file,label\nb.png,b\n", r"b\.png: there is no such file"),
+        ("file,label\na.png,a,b\n", r"a\.png: more fields"),
+        ("file,label\na.png, a\n", r"a\.png: its label ' a' begins or ends"),
+        ('file,label\na.png,"a\nb.png,b"\n', r"a\.png: its label .* has lines"),
+        ('file,label\na.png,"a\nb.png,b\n', "not a CSV file"),
         ("file,label\na.png\n", r"a\.png: its label is empty"),
     ],
 )
@@ -209,10 +251,13 @@ def _split(texts, **changes):
     return dataset.split(texts, dataclasses.replace(CONFIG, **changes))
 
 
-@pytest.mark.parametrize(("n", "val"), [(1040, 104), (936, 94), (10, 1), (2, 1)])
-def test_ninety_ten(n, val):
+@pytest.mark.parametrize(
+    ("n", "fraction", "val"),
+    [(1040, 0.1, 104), (936, 0.1, 94), (10, 0.1, 1), (2, 0.1, 1), (40, 0.25, 10)],
+)
+def test_ninety_ten(n, fraction, val):
     # As the reference counts: int(n * 0.9) to train on.
-    split = _split(_texts(n))
+    split = _split(_texts(n), val_fraction=fraction)
     assert len(split.val) == val
     assert sorted([*split.train, *split.val]) == list(range(n))
 

@@ -5,7 +5,7 @@ import pytest
 
 from crnn_jax import config as config_lib
 from crnn_jax import grid
-from crnn_jax.errors import ConfigError
+from crnn_jax.errors import ConfigError, RunError
 from experiments import ablations, cross_validation, tiny
 
 
@@ -64,6 +64,15 @@ def test_a_failing_cell_is_marked_the_others_go_on_and_nothing_is_done_twice(
     assert all(path.stat().st_mtime_ns == time for path, time in times.items())
 
 
+def test_a_directory_of_another_config_is_refused_before_anything_runs(small, tmp_path):
+    (tmp_path / "base" / "seed3-fold1").mkdir(parents=True)
+    before = small(base={"train.epochs": 3}).cells()[0]
+    grid.Record(tmp_path / before.path).open(before.config)
+    with pytest.raises(RunError, match=r"train\.epochs: 3 there, 1 now"):
+        grid.run(small(another={}, base={}), tmp_path, jobs=1)
+    assert not (tmp_path / "another").exists()
+
+
 @pytest.mark.parametrize("experiment", [ablations, cross_validation])
 def test_the_grids_of_experiments_are_valid(experiment):
     made = grid.from_dict(experiment.get_config().to_dict())
@@ -77,5 +86,5 @@ def test_the_grids_of_experiments_are_valid(experiment):
 def test_one_variant_by_name():
     made = grid.from_dict(ablations.get_config("no_flat_start").to_dict())
     assert list(made.variants) == ["no_flat_start"]
-    with pytest.raises(ValueError, match="no_flat_start"):
+    with pytest.raises(ConfigError, match="no_flat_start"):
         ablations.get_config("no_flatstart")

@@ -96,6 +96,21 @@ def test_other_sizes_alphabets_and_channel_counts(width, height, channels, symbo
     assert logits.shape == (2, steps, symbols + 1)
 
 
+def test_widths_come_from_the_config():
+    _, params = _build(
+        7, model__conv_features=(3, 5, 6), model__dense_features=11, model__lstm_units=(4,)
+    )
+    shapes = {name: layer["kernel"].shape for name, layer in params.items() if "kernel" in layer}
+    assert shapes == {
+        "Conv1": (3, 3, 1, 3),
+        "Conv2": (3, 3, 3, 5),
+        "Conv3": (3, 3, 5, 6),
+        "dense1": (6 * 6, 11),  # 50 rows halved three times
+        "dense2": (8, 7),
+    }
+    assert params["bidirectional"]["forward_kernel"].shape == (11, 16)
+
+
 def test_pooling_takes_the_maximum_of_four_and_drops_an_odd_edge():
     x = jnp.arange(15.0).reshape(1, 3, 5, 1)  # rows 0-4, 5-9, 10-14
     assert model_lib.max_pool(x)[0, :, :, 0].tolist() == [[6.0, 8.0]]

@@ -69,6 +69,16 @@ def test_warm_up_rises_in_equal_steps_and_cosine_ends_at_zero():
     np.testing.assert_allclose([rate(7), rate(11)], [0.05, 0.0], atol=1e-8)
 
 
+def test_updates_follow_the_schedule():
+    config = dataclasses.replace(
+        PLAIN, momentum=0.0, nesterov=False, warmup_steps=3, schedule="cosine"
+    )
+    updates = _updates(config, [([1.0, 0.0], [0.0])] * 10)  # of 10 steps: 3 to rise, 7 to fall
+    cosine = [0.1 * (1 + np.cos(np.pi * i / 7)) / 2 for i in range(7)]
+    rates = [-update[0] for update in updates]
+    np.testing.assert_allclose(rates, [0.025, 0.05, 0.075, *cosine], rtol=1e-5)
+
+
 def test_constant_schedule_stays_at_its_peak():
     rate = optimizer.schedule(dataclasses.replace(PLAIN, warmup_steps=3), num_steps=11)
     np.testing.assert_allclose([rate(3), rate(10)], [0.1, 0.1], rtol=1e-6)

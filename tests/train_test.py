@@ -71,9 +71,7 @@ def test_metrics_hold_every_epoch_and_every_third_step(finished):
     epochs = [line for line in lines if "val_loss" in line]
     assert [(line["epoch"], line["step"]) for line in epochs] == [(1, 5), (2, 10), (3, 15), (4, 20)]
     steps = [line["step"] for line in lines if "step_loss" in line]
-    # Logged at 3, 6, ... 18, each with the loss of the step before; at 6, an epoch's first, with
-    # its own.
-    assert steps == [2, 5, 8, 11, 14, 17]
+    assert steps == [3, 6, 9, 12, 15, 18]
     assert result.val_loss == min(line["val_loss"] for line in epochs)
     assert result.best_epoch == min(epochs, key=lambda line: line["val_loss"])["epoch"]
 
@@ -248,7 +246,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_names_the_step(
     tiny_config, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(ctc, "ctc_loss", lambda logits, labels: jnp.full(len(logits), math.nan))
-    with pytest.raises(TrainingError, match=r"step 1\b.*learning_rate"):
+    with pytest.raises(TrainingError, match=r"step 2\b.*learning_rate"):
         train.train_and_evaluate(tiny_config(log__every_steps=2), tmp_path)
 
 
@@ -294,6 +292,7 @@ def test_flat_start_weight_falls_linearly_to_nothing(tiny_config):
     config = tiny_config(
         flat_start__epochs=2,
         flat_start__weight=3.0,
+        flat_start__trim=0.2,
         optimizer__momentum=0.0,
         optimizer__nesterov=False,
         optimizer__clip_norm=0.0,
@@ -327,3 +326,52 @@ def test_flat_start_weight_falls_linearly_to_nothing(tiny_config):
             lambda p, a, b, w=weight: p - rate * (a + w * b), params, ctc_grads, guide_grads
         )
         assert optax.tree.norm(jax.tree.map(jnp.subtract, state.params, expected)) < 1e-4
+
+
+def test_plain_epochs_drop_nothing_out(tiny_config):
+    """Steps of different runs' keys agree until the plain epochs are over."""
+    config = tiny_config(train__plain_epochs=1, augment__shift=0.0, augment__rotate=0.0,
+                         augment__scale=0.0, augment__shear=0.0)  # fmt: skip
+    task = prepare(config)
+    step = train.jitted_step(task, config)
+    losses = []
+    for seed in (0, 1):
+        state = train.init_state(task, config)
+        losses.append([])
+        for _ in range(6):  # five steps an epoch
+            state, loss = step(
+                state, task.images, task.labels, np.arange(8, dtype=np.int32), np.ones(8, bool),
+                jax.random.key(seed),
+            )  # fmt: skip
+            losses[-1].append(float(loss))
+    assert losses[0][:5] == losses[1][:5]
+    assert losses[0][5] != losses[1][5]
+
+
+@pytest.mark.parametrize(("standardise", "moments"), [(True, "the set's"), (False, (0.0, 255.0))])
+def test_the_model_standardises_with_the_training_part(tiny_config, standardise, moments):
+    task = prepare(tiny_config(data__standardise=standardise))
+    if standardise:
+        pixels = task.data.images[task.split.train].astype(np.float64)
+        moments = (pixels.mean(), pixels.std())
+    np.testing.assert_allclose((task.model.mean[0], task.model.deviation[0]), moments)
+
+
+def test_colour_trains_with_three_channels(tiny_config, tmp_path):
+    result = train.train_and_evaluate(
+        tiny_config(data__channels=3, train__epochs=1, flat_start__epochs=0), tmp_path
+    )
+    assert result.epochs_run == 1
+    assert "(3, 3, 3, 4)" in (tmp_path / "params.txt").read_text()
+
+
+def test_a_finished_run_says_so_without_its_data(tiny_config, tmp_path, captchas, capsys):
+    import shutil
+
+    folder = tmp_path / "set"
+    shutil.copytree(captchas, folder)
+    config = tiny_config(data__dir=str(folder), train__epochs=1)
+    result = train.train_and_evaluate(config, tmp_path / "run")
+    shutil.rmtree(folder)
+    assert train.train_and_evaluate(config, tmp_path / "run") == result
+    assert "is finished" in capsys.readouterr().out
