@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 def get_config() -> ConfigDict:
     return ConfigDict(
         {
-            # Root of the streams init, order and dropout; the split has its own seed below.
+            # Root of the streams init, order, dropout and augment; the split has its own below.
             "seed": 0,
             "data": {
                 # A folder of images named by their text (226md.png, 226md_2.png) or
@@ -80,7 +80,7 @@ def get_config() -> ConfigDict:
                 "nesterov": True,
                 # Gradients of a larger global norm are scaled down to it; 0 turns it off.
                 "clip_norm": 5.0,
-                # Steps of linear rise from 0 to the peak.
+                # Steps of linear rise to the peak, at most half of the run.
                 "warmup_steps": 100,
                 # After that: 'cosine' falls to 0 at the last epoch, 'constant' stays.
                 "schedule": "cosine",
