@@ -7,7 +7,7 @@ from pathlib import Path
 from absl import app, flags
 from ml_collections import config_flags
 
-from crnn_jax import allocator, grid, record
+from crnn_jax import allocator, cache, grid, record
 from crnn_jax import config as config_lib
 from crnn_jax.errors import CrnnError
 
@@ -50,6 +50,7 @@ def main(_: list[str]) -> None:
         print(f"grid directory: {workdir}")
         return
     allocator.keep_memory()
+    cache.keep_programs()
     config = config_lib.from_dict(values)
     workdir = Path(_WORKDIR.value or record.default_workdir(name, config))
     from crnn_jax import train  # jax is loaded only when it is needed

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from crnn_jax import cache
 from crnn_jax.errors import CrnnError
 
 
@@ -44,11 +45,24 @@ def main(arguments: list[str] | None = None) -> int:
     verb.add_argument("workdir", metavar="WORKDIR", help="a directory of VARIANT/CELL runs")
     verb.set_defaults(call=report)
 
+    verb = verbs.add_parser("reproduce", help="train a finished run again, and compare")
+    verb.add_argument("run", metavar="RUN", help="the record of a finished run")
+    verb.add_argument("--data", metavar="DIR", help="the data set, if it lies elsewhere by now")
+    verb.add_argument("--workdir", metavar="DIR", help="for the new run; default RUN.again")
+    verb.set_defaults(call=reproduce)
+
+    verb = verbs.add_parser("audit", help="rank a data set's labels by how doubtful they are")
+    verb.add_argument("workdir", metavar="WORKDIR", help="a cross-validation's directory")
+    verb.add_argument("--data", metavar="DIR", help="the data set, if it lies elsewhere by now")
+    verb.add_argument("--top", metavar="N", type=int, default=40, help="pictures on the sheet")
+    verb.set_defaults(call=audit)
+
     options = parser.parse_args(arguments)
     # Names that are not UTF-8 go out as they came in.
     for stream in (sys.stdin, sys.stdout):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="surrogateescape")
+    cache.keep_programs()
     try:
         return options.call(options)
     except CrnnError as error:
@@ -116,6 +130,37 @@ def report(options: argparse.Namespace) -> int:
     directory.write_text("report.csv", report_lib.to_csv(rows))
     print(markdown, end="", flush=True)
     report_lib.draw(rows, directory.workdir / "report.png")
+    return 0
+
+
+def reproduce(options: argparse.Namespace) -> int:
+    """Status 0 for bit-identical parameters, 1 for others."""
+    from crnn_jax import allocator
+    from crnn_jax import reproduce as reproduce_lib
+
+    allocator.keep_memory()
+    workdir = Path(options.workdir or f"{options.run.rstrip('/')}.again")
+    comparison = reproduce_lib.again(options.run, workdir, options.data)
+    print(comparison)
+    return 0 if comparison.identical else 1
+
+
+def audit(options: argparse.Namespace) -> int:
+    from crnn_jax import audit as audit_lib
+    from crnn_jax import record
+
+    doubts = audit_lib.rank(options.workdir)
+    directory = record.Record(options.workdir)
+    directory.write_csv("audit.csv", audit_lib.Doubt._fields, doubts)
+    for doubt in doubts[: options.top]:
+        if doubt.disagree:
+            print(
+                f"{doubt.file}: {doubt.label} read as {doubt.reading or 'nothing'} by "
+                f"{doubt.disagree} of {doubt.readers}, loss {doubt.loss:.2f}"
+            )
+    folder = options.data or audit_lib.data_folder(options.workdir)
+    audit_lib.contact_sheet(doubts[: options.top], folder).save(directory.workdir / "audit.png")
+    print(f"wrote audit.csv ({len(doubts)} pictures) and audit.png to {directory.workdir}")
     return 0
 
 

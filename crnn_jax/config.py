@@ -58,22 +58,35 @@ class ModelConfig:
     lstm_units: tuple[int, ...]
     dropout: float
     lstm_dropout: float
+    norm: str
+    cell: str
 
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
+    name: str
     learning_rate: float
     momentum: float
     nesterov: bool
     clip_norm: float
+    clip_each: bool
     warmup_steps: int
     schedule: str
 
 
 @dataclasses.dataclass(frozen=True)
+class LossConfig:
+    by_length: bool
+    inner: float
+    entropy: float
+    consistency: float
+
+
+@dataclasses.dataclass(frozen=True)
 class FlatStartConfig:
-    epochs: int
-    weight: float
+    until: float
+    max_steps: int
+    fade_steps: int
     trim: float
 
 
@@ -81,9 +94,9 @@ class FlatStartConfig:
 class TrainConfig:
     batch_size: int
     epochs: int
-    plain_epochs: int
     patience: int
     weights: str
+    average_decay: float
     eval_batch_size: int
 
 
@@ -99,6 +112,7 @@ class Config:
     augment: AugmentConfig
     model: ModelConfig
     optimizer: OptimizerConfig
+    loss: LossConfig
     flat_start: FlatStartConfig
     train: TrainConfig
     log: LogConfig
@@ -222,19 +236,26 @@ def _check_ranges(c: Config) -> None:
         ("model.lstm_units", bool(c.model.lstm_units) and min(c.model.lstm_units) > 0, "positive"),
         ("model.dropout", 0 <= c.model.dropout < 1, "in [0, 1)"),
         ("model.lstm_dropout", 0 <= c.model.lstm_dropout < 1, "in [0, 1)"),
+        ("model.norm", c.model.norm in ("", "layer"), "'' or layer"),
+        ("model.cell", c.model.cell in ("lstm", "gru"), "lstm or gru"),
+        ("optimizer.name", c.optimizer.name in ("sgd", "adam"), "sgd or adam"),
         ("optimizer.learning_rate", c.optimizer.learning_rate > 0, "positive"),
         ("optimizer.momentum", 0 <= c.optimizer.momentum < 1, "in [0, 1)"),
         ("optimizer.clip_norm", c.optimizer.clip_norm >= 0, "0 (off) or positive"),
         ("optimizer.warmup_steps", c.optimizer.warmup_steps >= 0, "at least 0"),
         ("optimizer.schedule", c.optimizer.schedule in ("cosine", "constant"), "cosine, constant"),
-        ("flat_start.epochs", c.flat_start.epochs >= 0, "0 (off) or positive"),
-        ("flat_start.weight", c.flat_start.weight > 0, "positive"),
+        ("loss.inner", 0 <= c.loss.inner < 1, "in [0, 1)"),
+        ("loss.entropy", c.loss.entropy >= 0, "at least 0"),
+        ("loss.consistency", c.loss.consistency >= 0, "at least 0"),
+        ("flat_start.until", 0 <= c.flat_start.until <= 1, "0 (off) to 1"),
+        ("flat_start.max_steps", c.flat_start.max_steps > 0, "positive"),
+        ("flat_start.fade_steps", c.flat_start.fade_steps > 0, "positive"),
         ("flat_start.trim", 0 <= c.flat_start.trim < 0.5, "in [0, 0.5)"),
         ("train.batch_size", c.train.batch_size > 0, "positive"),
         ("train.eval_batch_size", c.train.eval_batch_size > 0, "positive"),
         ("train.epochs", c.train.epochs > 0, "positive"),
-        ("train.plain_epochs", c.train.plain_epochs >= 0, "at least 0"),
         ("train.patience", c.train.patience >= 0, "0 (never stop early) or positive"),
+        ("train.average_decay", 0 <= c.train.average_decay < 1, "in [0, 1)"),
         ("train.weights", c.train.weights in ("best", "last"), "best or last"),
         ("log.every_steps", c.log.every_steps > 0, "positive"),
     ]

@@ -22,17 +22,24 @@ class Reading(NamedTuple):
     confidence: float  # the model's probability of `text`, over all its alignments
 
 
-class Misread(NamedTuple):
+class Answer(NamedTuple):
+    """A reading beside the truth: a line of `readings.csv`."""
+
     file: str
     truth: str
     reading: str
     confidence: float
+    loss: float  # CTC loss of the truth, nats
 
 
 class Evaluation(NamedTuple):
     scores: metrics.Scores
     loss: float  # mean CTC loss, nats
-    misreads: list[Misread]
+    answers: list[Answer]  # in the order of the files
+
+    @property
+    def misreads(self) -> list[Answer]:
+        return [answer for answer in self.answers if answer.reading != answer.truth]
 
     def summary(self) -> dict[str, Any]:
         """The figures under the names of `result.json`."""
@@ -99,20 +106,19 @@ def evaluate(
       batch_size: B; the last batch is padded and the padding not counted.
     """
     readings: list[Reading] = []
-    loss_sum = 0.0
+    losses: list[float] = []
     for batch, mask in dataset.batches(indices, batch_size):
         outputs = jax.device_get(read_and_score(params, images, labels, batch, model=model))
-        ids, log_probability, losses = (rows[mask] for rows in outputs)
+        ids, log_probability, batch_losses = (rows[mask] for rows in outputs)
         readings += to_readings(charset, ids, log_probability)
-        loss_sum += float(losses.astype(np.float64).sum())
+        losses += batch_losses.tolist()
     truths = [texts[i] for i in indices]
-    misreads = [
-        Misread(files[i], truth, *reading)
-        for i, truth, reading in zip(indices, truths, readings, strict=True)
-        if truth != reading.text
+    answers = [
+        Answer(files[i], truth, *reading, loss)
+        for i, truth, reading, loss in zip(indices, truths, readings, losses, strict=True)
     ]
     scores = metrics.score(truths, [reading.text for reading in readings])
-    return Evaluation(scores, loss_sum / len(indices), misreads)
+    return Evaluation(scores, sum(losses) / len(indices), answers)
 
 
 def to_readings(charset: Charset, ids: np.ndarray, log_probability: np.ndarray) -> list[Reading]:

@@ -9,11 +9,44 @@ segmentation is wrong in detail, and good enough to start the alignment that CTC
 
 from __future__ import annotations
 
+import math
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import optax
 
 from crnn_jax.charset import PAD
+from crnn_jax.config import FlatStartConfig
+
+_MEMORY = 0.95  # of the running mean of the guide's loss, for each step
+_BLUR = 5  # pixels
+_FLOOR = 0.1  # quantile of a picture's columns that is taken for free of text
+
+
+class Guide(NamedTuple):
+    """How far the flat start has come."""
+
+    loss: jax.Array  # f32, running mean of the guide's loss; 1 is that of an even guess
+    share: jax.Array  # f32, of the guide in the objective: 1, then falling to 0, where it stays
+
+    def advance(
+        self, loss: jax.Array, num_classes: int, is_over: jax.Array, config: FlatStartConfig
+    ) -> Guide:
+        """The guide after a batch of mean `loss`.
+
+        It falls once the symbols are told apart, whenever that is: easy pictures need fewer
+        steps. `is_over` makes it fall in any case.
+        """
+        even = math.log(max(num_classes - 1, 2))  # no target is the blank
+        loss = _MEMORY * self.loss + (1 - _MEMORY) * loss / even
+        falling = (self.share < 1) | (loss < config.until) | is_over
+        fallen = jnp.maximum(self.share - 1 / config.fade_steps, 0)
+        return Guide(loss, jnp.where(falling, fallen, self.share))
+
+
+def start(config: FlatStartConfig) -> Guide:
+    return Guide(jnp.ones(()), jnp.float32(config.until > 0))
 
 
 def loss(logits: jax.Array, labels: jax.Array, images: jax.Array, trim: float) -> jax.Array:
@@ -47,15 +80,29 @@ def segment(labels: jax.Array, position: jax.Array, trim: float) -> jax.Array:
 def ink_position(images: jax.Array, num_steps: int) -> jax.Array:
     """Share of a picture's ink that lies left of the middle of each step: [B, W, H, C] to [B, T].
 
-    Ink is the squared difference of neighbours along the width, summed over a column: strokes
-    count, a smooth background does not, and a wide symbol has more than a narrow one. Margins
-    and gaps take no share, so the segmentation follows the text wherever it stands. A picture
-    without ink counts as evenly inked.
+    Ink is the difference of neighbours along the width, summed over a column: strokes count, a
+    smooth background does not, and a wide symbol has more than a narrow one. Noise is blurred
+    away, what the emptiest columns have is taken for background, and the root keeps dark
+    symbols from outweighing faint ones. Margins and gaps take little, so the segmentation
+    follows the text wherever it stands. A picture without ink counts as evenly inked.
     """
     width = images.shape[1]
     pixels = images.astype(jnp.float32)
-    ink = jnp.sum(jnp.square(pixels[:, 1:] - pixels[:, :-1]), axis=(2, 3))  # [B, W - 1]
-    ink = ink + 1e-6  # far below one pixel's grey level
+    for axis in (1, 2):
+        pixels = _mean_filter(pixels, axis)
+    ink = jnp.sum(jnp.abs(pixels[:, 1:] - pixels[:, :-1]), axis=(2, 3))  # [B, W - 1]
+    floor = jnp.quantile(ink, _FLOOR, axis=1, keepdims=True)
+    ink = jnp.sqrt(jnp.maximum(ink - floor, 0)) + 1e-6  # far below one pixel's grey level
     left = jnp.cumsum(ink, axis=1) / jnp.sum(ink, axis=1, keepdims=True)
     middles = ((jnp.arange(num_steps) + 0.5) * width / num_steps).astype(jnp.int32)
     return left[:, jnp.minimum(middles, width - 2)]
+
+
+def _mean_filter(pixels: jax.Array, axis: int) -> jax.Array:
+    """The mean over _BLUR pixels along an axis; the edge repeats."""
+    margin = [(0, 0)] * pixels.ndim
+    margin[axis] = (_BLUR // 2, _BLUR // 2)
+    padded = jnp.pad(pixels, margin, mode="edge")
+    size = pixels.shape[axis]
+    shifted = (jax.lax.slice_in_dim(padded, i, i + size, axis=axis) for i in range(_BLUR))
+    return sum(shifted, start=jnp.zeros_like(pixels)) / _BLUR

@@ -33,6 +33,7 @@ class CRNN(nn.Module):
     num_classes: int  # K
     mean: tuple[float, ...]  # of each channel [C]
     deviation: tuple[float, ...]  # [C]
+    inner: bool = False  # a second head, on the first LSTM, its logits sown as 'inner_logits'
 
     @nn.compact
     def __call__(self, images: jax.Array, drop: Rate = 0.0) -> jax.Array:
@@ -43,13 +44,22 @@ class CRNN(nn.Module):
         for i, features in enumerate(c.conv_features, 1):
             he_normal = initializers.he_normal()
             x = nn.Conv(features, (3, 3), kernel_init=he_normal, name=f"Conv{i}")(x)
+            if c.norm == "layer":
+                x = nn.LayerNorm(name=f"norm{i}")(x)
             x = max_pool(nn.relu(x))
         x = x.reshape(*x.shape[:2], -1)  # [B, T, H C], as Keras' Reshape orders them
         x = nn.relu(_dense(c.dense_features, "dense1")(x))
         x = dropout(self, x, drop * c.dropout, x.shape)
         for i, units in enumerate(c.lstm_units):
             name = f"bidirectional_{i}" if i else "bidirectional"
-            x = BiLSTM(units, name=name)(x, drop * c.lstm_dropout)
+            if c.cell == "gru":
+                x = dropout(self, x, drop * c.lstm_dropout, (x.shape[0], 1, x.shape[2]))
+                cells = (nn.RNN(nn.GRUCell(units)), nn.RNN(nn.GRUCell(units)))
+                x = jnp.asarray(nn.Bidirectional(*cells, name=name)(x))
+            else:
+                x = BiLSTM(units, name=name)(x, drop * c.lstm_dropout)
+            if self.inner and not i:
+                self.sow("intermediates", "inner_logits", _dense(self.num_classes, "inner")(x))
         return _dense(self.num_classes, "dense2")(x)
 
 
@@ -113,10 +123,11 @@ def apply(model: CRNN, params: Any, images: jax.Array) -> jax.Array:
 
 def apply_with_dropout(
     model: CRNN, params: Any, images: jax.Array, key: jax.Array, drop: Rate
-) -> jax.Array:
-    """As `apply`, with dropout at `drop` times the config's rates."""
+) -> tuple[jax.Array, jax.Array | None]:
+    """As `apply`, with dropout at `drop` times the config's rates; and the inner logits."""
     rngs = {"dropout": key}
-    return model.apply({"params": params}, images, drop, rngs=rngs)  # type: ignore[return-value]
+    logits, sown = model.apply({"params": params}, images, drop, rngs=rngs, mutable="intermediates")
+    return logits, sown["intermediates"]["inner_logits"][0] if model.inner else None
 
 
 def parameter_table(params: Any) -> str:
@@ -145,5 +156,5 @@ def _unit_forget_bias(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.f
 
 def _layer_order(name: str) -> tuple[int, str]:
     """The order of the forward pass."""
-    kinds = ("Conv", "dense1", "bidirectional", "dense2")
+    kinds = ("Conv", "norm", "dense1", "bidirectional", "inner", "dense2")
     return next(i for i, kind in enumerate(kinds) if name.startswith(kind)), name

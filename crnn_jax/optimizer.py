@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import jax
+import jax.numpy as jnp
 import optax
 
 from crnn_jax.config import OptimizerConfig
@@ -24,8 +26,20 @@ def schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
 
 
 def build(config: OptimizerConfig, num_steps: int) -> optax.GradientTransformation:
-    """Clipping by global norm, then SGD with momentum."""
-    sgd = optax.sgd(schedule(config, num_steps), config.momentum, config.nesterov)
+    """Clipping by norm, then SGD with momentum, or Adam."""
+    rate = schedule(config, num_steps)
+    if config.name == "adam":
+        update = optax.adam(rate, b1=config.momentum, nesterov=config.nesterov)
+    else:
+        update = optax.sgd(rate, config.momentum, config.nesterov)
     if config.clip_norm == 0:
-        return sgd
-    return optax.chain(optax.clip_by_global_norm(config.clip_norm), sgd)
+        return update
+    if not config.clip_each:
+        return optax.chain(optax.clip_by_global_norm(config.clip_norm), update)
+
+    def clip(gradient: jax.Array) -> jax.Array:
+        norm = jnp.linalg.norm(gradient)
+        return gradient * jnp.minimum(1, config.clip_norm / jnp.maximum(norm, 1e-9))
+
+    each = optax.stateless(lambda grads, _: jax.tree.map(clip, grads))
+    return optax.chain(each, update)

@@ -1,6 +1,7 @@
 """The run directory: what a run leaves, readable with `cat`, written atomically.
 
-config.json  environment.json  params.txt  metrics.jsonl  errors.csv  result.json  checkpoints/
+config.json  environment.json  params.txt  metrics.jsonl  readings.csv  errors.csv  result.json
+checkpoints/
 """
 
 from __future__ import annotations
@@ -105,6 +106,10 @@ class Record:
             return Result(**self._read_json("result.json"))
         except TypeError as error:
             raise RunError(f"{self.workdir / 'result.json'} is of another version") from error
+
+    def environment(self) -> dict[str, Any]:
+        """What `environment.json` holds. RunError where there is none to be read."""
+        return self._read_json("environment.json")
 
     def write_json(self, name: str, values: Mapping[str, Any]) -> None:
         self.write_text(name, json.dumps(values, indent=2, ensure_ascii=False) + "\n")

@@ -18,13 +18,13 @@ import numpy as np
 import optax
 
 from crnn_jax import config as config_lib
-from crnn_jax import ctc, dataset, evaluate, record
-from crnn_jax import flat_start as flat_start_lib
+from crnn_jax import dataset, evaluate, flat_start, record
 from crnn_jax import model as model_lib
 from crnn_jax.augment import augment
 from crnn_jax.checkpoint import Checkpoints
 from crnn_jax.config import Config
 from crnn_jax.errors import RunError, TrainingError
+from crnn_jax.objective import objective
 from crnn_jax.progress import Progress
 from crnn_jax.record import Result
 from crnn_jax.stopping import Stopping
@@ -34,7 +34,9 @@ from crnn_jax.task import Task, prepare
 class TrainState(NamedTuple):
     step: jax.Array  # i32, updates done
     params: Any
+    average: Any  # of the parameters over the last updates: what is evaluated and kept
     opt_state: optax.OptState
+    guide: flat_start.Guide
 
 
 def train_step(
@@ -48,12 +50,12 @@ def train_step(
     model: model_lib.CRNN,
     optimizer: optax.GradientTransformation,
     config: Config,
-    steps_per_epoch: int,
+    num_steps: int,
 ) -> tuple[TrainState, jax.Array]:
-    """One update on a batch: the new state, and the batch's mean CTC loss before it."""
-    flat_start = config.flat_start
-    epochs_done = state.step / steps_per_epoch
-    plain = epochs_done < config.train.plain_epochs
+    """One update on a batch, of `num_steps`: the new state, and the mean CTC loss before it."""
+    views = 2 if config.loss.consistency else 1
+    indices, mask = jnp.tile(indices, views), jnp.tile(mask, views)
+    plain = state.guide.share > 0
     pixels = images[indices]
     if config.augment.is_on:
         augment_key = stream(key, "augment", state.step)
@@ -65,19 +67,22 @@ def train_step(
         )
     dropout_key, drop = stream(key, "dropout", state.step), jnp.where(plain, 0.0, 1.0)
 
-    def objective(params: Any) -> tuple[jax.Array, jax.Array]:
-        logits = model_lib.apply_with_dropout(model, params, pixels, dropout_key, drop)
-        ctc_loss = jnp.sum(ctc.ctc_loss(logits, labels[indices]), where=mask) / jnp.sum(mask)
-        if not flat_start.epochs:
-            return ctc_loss, ctc_loss
-        guide = flat_start_lib.loss(logits, labels[indices], pixels, flat_start.trim)
-        guide = jnp.sum(guide, where=mask) / jnp.sum(mask)
-        weight = jnp.maximum(0, 1 - epochs_done / flat_start.epochs)
-        return ctc_loss + flat_start.weight * weight * guide, ctc_loss
+    def loss_of(params: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        logits, inner = model_lib.apply_with_dropout(model, params, pixels, dropout_key, drop)
+        share = state.guide.share
+        return objective(logits, inner, labels[indices], pixels, mask, share, config)
 
-    grads, loss = jax.grad(objective, has_aux=True)(state.params)
+    grads, (loss, guide_loss) = jax.grad(loss_of, has_aux=True)(state.params)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    return TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state), loss
+    params = optax.apply_updates(state.params, updates)
+    # A short memory first, so that the average does not drag the initial weights along.
+    decay = jnp.minimum(config.train.average_decay, (1 + state.step) / (10 + state.step))
+    average = optax.incremental_update(params, state.average, 1 - decay)
+    last = min(config.flat_start.max_steps, num_steps // 3)
+    guide = state.guide.advance(
+        guide_loss, model.num_classes, state.step >= last, config.flat_start
+    )
+    return TrainState(state.step + 1, params, average, opt_state, guide), loss
 
 
 def stream(key: jax.Array, name: str, step: int | jax.Array = 0) -> jax.Array:
@@ -91,7 +96,7 @@ def jitted_step(task: Task, config: Config) -> Callable[..., tuple[TrainState, j
         model=task.model,
         optimizer=task.optimizer,
         config=config,
-        steps_per_epoch=task.steps_per_epoch,
+        num_steps=config.train.epochs * task.steps_per_epoch,
     )
     return jax.jit(step, donate_argnums=0)
 
@@ -99,7 +104,14 @@ def jitted_step(task: Task, config: Config) -> Callable[..., tuple[TrainState, j
 def init_state(task: Task, config: Config) -> TrainState:
     key = stream(jax.random.key(config.seed), "init")
     params = model_lib.init(task.model, key, config.data)
-    return TrainState(jnp.zeros((), jnp.int32), params, task.optimizer.init(params))
+    average = jax.tree.map(jnp.copy, params)  # the step gives its arguments' memory away
+    return TrainState(
+        jnp.zeros((), jnp.int32),
+        params,
+        average,
+        task.optimizer.init(params),
+        flat_start.start(config.flat_start),
+    )
 
 
 def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> Result:
@@ -143,15 +155,15 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> Resul
                     unlogged = [(step, loss)] if step % config.log.every_steps == 0 else []
                 for before in unlogged:
                     log_step(run, epoch, *before)
-                evaluation = task.evaluate(state.params)
+                evaluation = task.evaluate(state.average)
                 values = log_epoch(run, epoch, step, losses, evaluation, time.monotonic() - clock)
                 stopping = stopping.update(epoch, evaluation.loss, task.plateau_loss, weights)
                 save(checkpoints, epoch, state, stopping, task, values["seconds"])
                 progress.epoch(values)
-        like = {"params": state.params}
-        best = checkpoints.restore(stopping.best_epoch, like)["params"]
+        best = checkpoints.restore(stopping.best_epoch, {"params": state.average})["params"]
     evaluation = task.evaluate(best)
-    run.write_csv("errors.csv", evaluate.Misread._fields, evaluation.misreads)
+    run.write_csv("readings.csv", evaluate.Answer._fields, evaluation.answers)
+    run.write_csv("errors.csv", evaluate.Answer._fields, evaluation.misreads)
     result = Result(
         **evaluation.summary(),
         best_epoch=stopping.best_epoch,
@@ -185,11 +197,12 @@ def resume(
                 f"{checkpoints.directory} was trained with {name} {meta[name]!r}, but the data "
                 f"now give {value!r}: the data set changed. Restore it or choose another --workdir"
             )
-    training = {"step": fresh.step, "opt_state": fresh.opt_state}
-    trees = checkpoints.restore(epoch, {"params": fresh.params, "training": training})
+    like = {"params": fresh.average, "training": _training(fresh)}
+    trees = checkpoints.restore(epoch, like)
     print(f"going on after epoch {epoch}")
     stopping = Stopping(*(meta[name] for name in Stopping._fields))
-    return TrainState(params=trees["params"], **trees["training"]), stopping, epoch, meta["seconds"]
+    state = TrainState(average=trees["params"], **trees["training"])
+    return state, stopping, epoch, meta["seconds"]
 
 
 def save(
@@ -200,9 +213,13 @@ def save(
     task: Task,
     seconds: float,
 ) -> None:
-    training = {"step": state.step, "opt_state": state.opt_state}
     meta = {**task.identity(), **stopping._asdict(), "seconds": seconds}
-    checkpoints.save(epoch, state.params, training, meta, stopping.best_epoch)
+    checkpoints.save(epoch, state.average, _training(state), meta, stopping.best_epoch)
+
+
+def _training(state: TrainState) -> dict[str, Any]:
+    """What a checkpoint holds besides a reader's parameters, which are the average."""
+    return {k: v for k, v in state._asdict().items() if k != "average"}
 
 
 def log_step(run: record.Record, epoch: int, step: int, loss: jax.Array) -> float:

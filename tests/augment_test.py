@@ -161,8 +161,9 @@ def test_lines_are_thin_and_reach_from_edge_to_edge():
     assert drawn.sum(2).max() <= 6
 
 
-def test_augmentation_begins_after_its_epochs_and_leaves_other_streams_alone(tiny_config):
-    quiet = {"model__dropout": 0.0, "model__lstm_dropout": 0.0, "augment__noise": 0.2}
+def test_augmentation_begins_when_the_guide_is_gone_and_leaves_other_streams_alone(tiny_config):
+    quiet = {"model__dropout": 0.0, "model__lstm_dropout": 0.0, "augment__noise": 0.2,
+             "flat_start__fade_steps": 1}  # fmt: skip
 
     def losses(**overrides):
         config = tiny_config(**quiet, **overrides)
@@ -171,11 +172,11 @@ def test_augmentation_begins_after_its_epochs_and_leaves_other_streams_alone(tin
         state = train.init_state(task, config)
         indices, mask = np.arange(8, dtype=np.int32), np.ones(8, bool)
         result = []
-        for _ in range(6):  # five steps an epoch
+        for _ in range(6):
             state, loss = step(state, task.images, task.labels, indices, mask, jax.random.key(0))
             result.append(float(loss))
         return result
 
-    never, later = (losses(train__plain_epochs=n) for n in (9, 1))
+    never, later = (losses(flat_start__max_steps=n) for n in (9, 4))
     assert later[:5] == never[:5]
     assert later[5] != never[5]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 # The same programs are compiled by many tests, and by the processes that some start.
@@ -18,6 +19,7 @@ from PIL import Image, ImageDraw
 from crnn_jax import config as config_lib
 from crnn_jax import train
 from experiments import tiny
+from tests.quiet import QUIET
 
 # A sum over axes that were never meant to meet is an error, not a broadcast.
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -56,12 +58,12 @@ def captchas(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tiny_config(captchas: Path):
-    """A function: overrides by dotted key to a Config on the small data set."""
+    """A function: changes by dotted key (or with __ for a dot) to a Config on the small set."""
 
-    def make(**overrides: object) -> config_lib.Config:
+    def make(changes: Mapping[str, object] = {}, **overrides: object) -> config_lib.Config:
         values = tiny.get_config()
         values.update_from_flattened_dict(
-            {"data.dir": os.fspath(captchas)}
+            {"data.dir": os.fspath(captchas), **changes}
             | {k.replace("__", "."): v for k, v in overrides.items()}
         )
         return config_lib.from_config_dict(values)
@@ -77,7 +79,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, captchas: Path) -> Path:
         {
             "data.dir": os.fspath(captchas),
             "train.epochs": 40,
-            "train.plain_epochs": 40,
+            **QUIET,
         }
     )
     workdir = tmp_path_factory.mktemp("trained")

@@ -1,23 +1,40 @@
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from crnn_jax import flat_start
+from crnn_jax.config import FlatStartConfig
 
 
 def test_ink_is_where_columns_differ():
-    # 20 columns, strokes of equal height at 5 and 15 on a flat ground: each has two edges,
-    # at 4-5, 5-6 and 14-15, 15-16. Ten steps; their middles are columns 1, 3, ... 19.
-    image = np.full((1, 20, 4, 1), 200, np.uint8)
-    image[0, [5, 15]] = 0
-    position = flat_start.ink_position(jnp.asarray(image), 10)
-    #          1  3  5    7    9    11   13   15  17 19
-    expected = [0, 0, 0.5, 0.5, 0.5, 0.5, 0.5, 1, 1, 1]
-    np.testing.assert_allclose(position[0], expected, atol=1e-6)
+    # 40 columns, strokes of equal height at 10 and 30 on a flat ground. Blurred over five
+    # columns a stroke is a plateau from 8 to 12, so that columns differ at its ends: 7-8, 12-13
+    # and 27-28, 32-33, by the same amount. Twenty steps; their middles are columns 1, 3, ... 39.
+    image = np.full((1, 40, 4, 1), 200, np.uint8)
+    image[0, [10, 30]] = 0
+    position = flat_start.ink_position(jnp.asarray(image), 20)
+    expected = np.repeat([0, 0.25, 0.5, 0.75, 1], [3, 3, 7, 3, 4])
+    np.testing.assert_allclose(position[0], expected, atol=1e-5)
+
+
+def test_noise_that_is_everywhere_is_no_ink_and_a_faint_symbol_counts_by_its_root():
+    # Stripes of period two all over: a blur over five leaves a fifth of them, the same in each
+    # column, which is the floor. The second stroke is a quarter of the first one: half its root.
+    image = np.full((1, 60, 6, 1), 180.0, np.float32)
+    image[0, 15] -= 160
+    image[0, 45] -= 40
+    clean = flat_start.ink_position(jnp.asarray(image), 30)
+    image[0, :, 0::2] += 20 * (-1) ** np.arange(60)[:, None, None]
+    noisy = flat_start.ink_position(jnp.asarray(image), 30)
+    middle = 15  # column 31, between the strokes
+    np.testing.assert_allclose(clean[0, middle], 2 / 3, atol=1e-4)
+    np.testing.assert_allclose(noisy[0, middle], 2 / 3, atol=0.03)
 
 
 def test_a_picture_without_ink_counts_as_even():
-    image = jnp.full((1, 41, 3, 1), 7, jnp.uint8)
+    image = jnp.full((1, 41, 5, 1), 7, jnp.uint8)
     position = flat_start.ink_position(image, 10)
     # middles at 2, 6, ... of 40 differences
     np.testing.assert_allclose(position[0], (np.arange(10) * 4 + 3) / 40, rtol=1e-5)
@@ -57,3 +74,30 @@ def test_loss_is_finite_for_a_picture_of_one_column_of_ink(trim):
     image[0, 6:] = 255
     loss = flat_start.loss(jnp.zeros((1, 6, 4)), jnp.array([[0, 1]]), jnp.asarray(image), trim)
     assert np.isfinite(loss).all()
+
+
+CONFIG = FlatStartConfig(until=0.5, max_steps=9, fade_steps=4, trim=0.0)
+
+
+def test_the_guide_falls_in_equal_steps_once_its_loss_is_low_and_stays_away():
+    """Of three classes two are symbols: an even guess costs ln 2."""
+    guide = flat_start.start(CONFIG)
+    assert (guide.loss, guide.share) == (1, 1)
+    shares, means = [], [1.0]
+    # The loss of an even guess, then none at all: the mean is 0.95^n and below 1/2 at n = 14.
+    losses = [np.log(2)] * 3 + [0.0] * 20 + [np.log(2) * 9] * 3
+    for loss in losses:
+        guide = guide.advance(jnp.float32(loss), 3, jnp.bool_(False), CONFIG)
+        shares.append(float(guide.share))
+        means.append(float(guide.loss))
+    np.testing.assert_allclose(means[3:24], 0.95 ** np.arange(21), rtol=1e-5)
+    assert shares == [1.0] * 16 + [0.75, 0.5, 0.25] + [0.0] * 7
+
+
+def test_the_guide_falls_when_its_time_is_over():
+    guide = flat_start.start(CONFIG).advance(jnp.float32(5), 3, jnp.bool_(True), CONFIG)
+    assert guide.share == 0.75
+
+
+def test_without_a_flat_start_there_is_no_guide():
+    assert flat_start.start(dataclasses.replace(CONFIG, until=0.0)).share == 0

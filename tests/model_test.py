@@ -165,7 +165,7 @@ def test_each_dropout_rate_acts_where_it_should():
         rates = {"model__dropout": dropout, "model__lstm_dropout": lstm_dropout}
         model, params = _build(5, **small, **rates)
         call = jax.jit(functools.partial(model_lib.apply_with_dropout, model))
-        return lambda seed, drop: np.asarray(call(params, images, jax.random.key(seed), drop))
+        return lambda seed, drop: np.asarray(call(params, images, jax.random.key(seed), drop)[0])
 
     both = reader(0.5, 0.5)
     plain = both(1, 0.0)
@@ -248,3 +248,28 @@ def test_logits_loss_and_gradients_equal_keras(reference, tmp_path):
             np.testing.assert_allclose(
                 grads[layer][name], value, atol=2e-4 * scale, err_msg=f"{layer}/{name}"
             )
+
+
+def test_variants_change_the_count_by_hand():
+    def count(**changes):
+        return sum(leaf.size for leaf in jax.tree.leaves(_build(**changes)[1]))
+
+    # A scale and an offset for each of 32 and 64 channels.
+    assert count(model__norm="layer") == 432_596 + 2 * (32 + 64)
+    # Three gates for four, with flax' second bias on the candidate's recurrent part:
+    # 3 (D U + U U + U) + U for each direction, D and U of 64, 128 and 256, 64.
+    lstms = sum(2 * 4 * (d * u + u * u + u) for d, u in ((64, 128), (256, 64)))
+    grus = sum(2 * (3 * (d * u + u * u + u) + u) for d, u in ((64, 128), (256, 64)))
+    assert count(model__cell="gru") == 432_596 - lstms + grus
+
+
+def test_an_inner_head_is_a_part_of_training_alone():
+    model, _ = _build(5, data__width=16, data__height=8, model__conv_features=(4,))
+    model = model.clone(inner=True)
+    images = np.zeros((1, 16, 8, 1), np.uint8)
+    params = model.init(jax.random.key(0), images)["params"]
+    assert params["inner"]["kernel"].shape == (256, 5)
+    key = jax.random.key(0)
+    logits, inner = model_lib.apply_with_dropout(model, params, images, key, 0.0)
+    assert logits.shape == inner.shape == (1, 8, 5)
+    np.testing.assert_array_equal(model_lib.apply(model, params, images), logits)

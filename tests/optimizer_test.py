@@ -8,6 +8,8 @@ from crnn_jax import optimizer
 from crnn_jax.config import OptimizerConfig
 
 PLAIN = OptimizerConfig(
+    name="sgd",
+    clip_each=False,
     learning_rate=0.1,
     momentum=0.9,
     nesterov=True,
@@ -87,3 +89,18 @@ def test_constant_schedule_stays_at_its_peak():
 def test_a_run_shorter_than_its_warm_up_still_reaches_the_peak():
     rate = optimizer.schedule(dataclasses.replace(PLAIN, warmup_steps=1000), num_steps=10)
     assert max(float(rate(i)) for i in range(10)) == pytest.approx(0.1)
+
+
+def test_each_variable_can_be_clipped_by_itself():
+    config = dataclasses.replace(
+        PLAIN, clip_norm=1.0, clip_each=True, momentum=0.0, nesterov=False, learning_rate=1.0
+    )
+    # The norms are 5, cut to 1, and 1/2, which stays.
+    (update,) = _updates(config, [([3.0, 4.0], [0.5])])
+    np.testing.assert_allclose(update, [-0.6, -0.8, -0.5], rtol=1e-6)
+
+
+def test_adam_s_first_step_is_the_rate_whatever_the_gradient():
+    config = dataclasses.replace(PLAIN, name="adam", nesterov=False, clip_norm=0.0)
+    (update,) = _updates(config, [([3.0, -4.0], [0.5])])
+    np.testing.assert_allclose(update, [-0.1, 0.1, -0.1], rtol=1e-5)

@@ -12,6 +12,7 @@ from crnn_jax import ctc, dataset, flat_start, train
 from crnn_jax import model as model_lib
 from crnn_jax.errors import RunError, TrainingError
 from crnn_jax.task import Task, prepare
+from tests.quiet import QUIET
 
 
 class Interrupted(BaseException):
@@ -43,6 +44,7 @@ def test_a_run_leaves_its_record(finished, captchas):
         "environment.json",
         "params.txt",
         "metrics.jsonl",
+        "readings.csv",
         "errors.csv",
         "result.json",
         "checkpoints",
@@ -138,7 +140,7 @@ def test_batch_size_sets_the_updates_and_each_example_is_seen_once_an_epoch(tiny
 
 def test_padding_of_a_short_batch_changes_nothing(tiny_config):
     """Three examples and a mask: the loss is their mean, whatever fills the rest."""
-    config = tiny_config(model__dropout=0.0, model__lstm_dropout=0.0, flat_start__epochs=0)
+    config = tiny_config(QUIET, flat_start__until=0.0)
     task = prepare(config)
     step = train.jitted_step(task, config)
     mask = np.array([True] * 3 + [False] * 5)
@@ -160,9 +162,8 @@ def test_padding_of_a_short_batch_changes_nothing(tiny_config):
 
 def test_a_step_is_the_optimizer_s_update_of_the_mean_loss(tiny_config):
     config = tiny_config(
-        model__dropout=0.0,
-        model__lstm_dropout=0.0,
-        flat_start__epochs=0,
+        QUIET,
+        flat_start__until=0.0,
         optimizer__momentum=0.0,
         optimizer__nesterov=False,
         optimizer__clip_norm=0.0,
@@ -279,30 +280,28 @@ def test_a_checkpoint_of_another_alphabet_is_refused(tiny_config, tmp_path):
 def test_the_reader_learns_to_read(tiny_config, tmp_path):
     """The whole of it on a set that is easily read: nothing less than all words, unseen ones."""
     config = tiny_config(
+        QUIET,
         train__epochs=60,
         train__patience=0,
-        train__plain_epochs=60,
     )
     result = train.train_and_evaluate(config, tmp_path)
     assert result.exact_match == 1.0
 
 
-def test_flat_start_weight_falls_linearly_to_nothing(tiny_config):
-    """With a constant gradient the guide's share can be read off the update."""
+def test_the_objective_is_shared_by_the_guide_and_ctc(tiny_config):
+    """With plain SGD the share of each can be read off the update."""
     config = tiny_config(
-        flat_start__epochs=2,
-        flat_start__weight=3.0,
+        QUIET,
         flat_start__trim=0.2,
         optimizer__momentum=0.0,
         optimizer__nesterov=False,
         optimizer__clip_norm=0.0,
         optimizer__warmup_steps=0,
         optimizer__schedule="constant",
-        model__dropout=0.0,
-        model__lstm_dropout=0.0,
     )
     task = prepare(config)
-    params = jax.tree.map(np.asarray, train.init_state(task, config).params)
+    fresh = train.init_state(task, config)
+    params = jax.tree.map(np.asarray, fresh.params)
     indices = np.arange(8, dtype=np.int32)
 
     def losses(params):
@@ -313,32 +312,53 @@ def test_flat_start_weight_falls_linearly_to_nothing(tiny_config):
 
     ctc_grads, guide_grads = jax.jit(jax.jacrev(losses))(params)
     step = train.jitted_step(task, config)
-    rate = config.optimizer.learning_rate
-    # Five steps an epoch, two epochs: full weight at step 0, half at 5, none at 10 and after.
-    for at, weight in ((0, 3.0), (5, 1.5), (10, 0.0), (12, 0.0)):
-        state = train.TrainState(
-            jnp.int32(at), jax.tree.map(jnp.asarray, params), task.optimizer.init(params)
-        )
+    rate, num_steps = config.optimizer.learning_rate, 16
+    for share in (1.0, 0.25, 0.0):
+        state = jax.tree.map(jnp.array, fresh)
+        state = state._replace(guide=flat_start.Guide(jnp.float32(1), jnp.float32(share)))
         state, _ = step(
             state, task.images, task.labels, indices, np.ones(8, bool), jax.random.key(0)
         )
         expected = jax.tree.map(
-            lambda p, a, b, w=weight: p - rate * (a + w * b), params, ctc_grads, guide_grads
+            lambda p, a, b, w=share: p - rate * ((1 - w) * a + w * num_steps * b),
+            params,
+            ctc_grads,
+            guide_grads,
         )
         assert optax.tree.norm(jax.tree.map(jnp.subtract, state.params, expected)) < 1e-4
 
 
-def test_plain_epochs_drop_nothing_out(tiny_config):
-    """Steps of different runs' keys agree until the plain epochs are over."""
-    config = tiny_config(train__plain_epochs=1, augment__shift=0.0, augment__rotate=0.0,
-                         augment__scale=0.0, augment__shear=0.0)  # fmt: skip
+def test_the_guide_is_over_by_max_steps_and_by_a_third_of_the_run(tiny_config):
+    # Four epochs of five steps: it would fall from the seventh step on, step 6.
+    for max_steps, last in ((3, 3), (500, 6)):
+        config = tiny_config(flat_start__max_steps=max_steps, flat_start__fade_steps=2)
+        task = prepare(config)
+        step = train.jitted_step(task, config)
+        state, shares = train.init_state(task, config), []
+        for _ in range(9):
+            state, _ = step(
+                state, task.images, task.labels, np.arange(8, dtype=np.int32), np.ones(8, bool),
+                jax.random.key(0),
+            )  # fmt: skip
+            shares.append(float(state.guide.share))
+        assert shares == ([1.0] * last + [0.5] + [0.0] * 9)[:9]
+
+
+def test_nothing_is_dropped_out_before_the_guide_is_gone(tiny_config):
+    """Steps of different runs' keys agree until then."""
+    config = tiny_config(
+        QUIET,
+        flat_start__max_steps=4,
+        flat_start__fade_steps=1,
+        model__dropout=0.2,
+    )
     task = prepare(config)
     step = train.jitted_step(task, config)
     losses = []
     for seed in (0, 1):
         state = train.init_state(task, config)
         losses.append([])
-        for _ in range(6):  # five steps an epoch
+        for _ in range(6):
             state, loss = step(
                 state, task.images, task.labels, np.arange(8, dtype=np.int32), np.ones(8, bool),
                 jax.random.key(seed),
@@ -346,6 +366,22 @@ def test_plain_epochs_drop_nothing_out(tiny_config):
             losses[-1].append(float(loss))
     assert losses[0][:5] == losses[1][:5]
     assert losses[0][5] != losses[1][5]
+
+
+def test_the_average_by_hand(tiny_config):
+    """Decays 1/10, 2/11 and then the config's 0.2, which is less than 3/12."""
+    config = tiny_config(train__average_decay=0.2)
+    task = prepare(config)
+    step = train.jitted_step(task, config)
+    state = train.init_state(task, config)
+    expected = np.asarray(state.params["dense2"]["kernel"])
+    for decay in (1 / 10, 2 / 11, 0.2):
+        state, _ = step(
+            state, task.images, task.labels, np.arange(8, dtype=np.int32), np.ones(8, bool),
+            jax.random.key(0),
+        )  # fmt: skip
+        expected = decay * expected + (1 - decay) * np.asarray(state.params["dense2"]["kernel"])
+    np.testing.assert_allclose(state.average["dense2"]["kernel"], expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("standardise", "moments"), [(True, "the set's"), (False, (0.0, 255.0))])
@@ -359,7 +395,7 @@ def test_the_model_standardises_with_the_training_part(tiny_config, standardise,
 
 def test_colour_trains_with_three_channels(tiny_config, tmp_path):
     result = train.train_and_evaluate(
-        tiny_config(data__channels=3, train__epochs=1, flat_start__epochs=0), tmp_path
+        tiny_config(data__channels=3, train__epochs=1, flat_start__until=0.0), tmp_path
     )
     assert result.epochs_run == 1
     assert "(3, 3, 3, 4)" in (tmp_path / "params.txt").read_text()

@@ -1,0 +1,81 @@
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from crnn_jax import __main__, audit
+from crnn_jax.errors import RunError
+from crnn_jax.evaluate import Answer
+from crnn_jax.record import Record
+
+
+@pytest.fixture
+def grid(tmp_path, tiny_config):
+    """Two seeds of two folds of two pictures each; the label of 1.png is wrong."""
+    folder = tmp_path / "set"
+    folder.mkdir()
+    for i in range(4):
+        Image.fromarray(np.full((20, 40), 60 * i, np.uint8)).save(folder / f"{i}.png")
+    answers = {
+        (0, 0): [("0.png", "ab", "ab", 0.9, 0.1), ("1.png", "cd", "ce", 0.8, 6.0)],
+        (0, 1): [("2.png", "ef", "ef", 0.9, 0.2), ("3.png", "gh", "g", 0.4, 1.0)],
+        (1, 0): [("0.png", "ab", "ab", 0.9, 0.1), ("1.png", "cd", "ce", 0.6, 4.0)],
+        (1, 1): [("2.png", "ef", "ef", 0.9, 0.2), ("3.png", "gh", "gh", 0.7, 0.5)],
+    }
+    for (seed, fold), rows in answers.items():
+        run = Record(tmp_path / "grid" / "base" / f"seed{seed}-fold{fold}")
+        run.open(tiny_config(data__dir=str(folder)))
+        run.write_csv("readings.csv", Answer._fields, rows)
+    return tmp_path / "grid"
+
+
+def test_ranks_by_the_mean_loss_of_the_label(grid):
+    doubts = audit.rank(grid)
+    assert [doubt.file for doubt in doubts] == ["1.png", "3.png", "2.png", "0.png"]
+    worst, second = doubts[:2]
+    assert worst == ("1.png", "cd", 5.0, "ce", 2, 2, pytest.approx(0.7))
+    assert (second.loss, second.readers, second.disagree) == (0.75, 2, 1)
+
+
+def test_the_command_writes_csv_and_contact_sheet(grid, capsys):
+    assert __main__.main(["audit", str(grid), "--top", "3"]) == 0
+    out = capsys.readouterr().out
+    assert "1.png: cd read as ce by 2 of 2, loss 5.00" in out
+    assert "2.png" not in out  # nobody disagrees
+    with (grid / "audit.csv").open() as file:
+        assert [row["file"] for row in csv.DictReader(file)] == ["1.png", "3.png", "2.png", "0.png"]
+    with Image.open(grid / "audit.png") as sheet:
+        pixels = np.asarray(sheet)
+    # The pictures are of one grey each: 60, 180, 120 in the order of the ranking.
+    assert [pixels[10, x].tolist() for x in (15, 225, 435)] == [[g] * 3 for g in (60, 180, 120)]
+
+
+def test_moved_data_are_found_with_data(grid, tmp_path, capsys):
+    (tmp_path / "set").rename(tmp_path / "moved")
+    assert __main__.main(["audit", str(grid)]) == 2
+    assert "1.png" in capsys.readouterr().err
+    assert (grid / "audit.csv").exists()
+    assert __main__.main(["audit", str(grid), "--data", str(tmp_path / "moved")]) == 0
+
+
+def test_a_directory_without_readings_says_so(tmp_path):
+    with pytest.raises(RunError, match=r"readings\.csv"):
+        audit.rank(tmp_path)
+
+
+def test_an_audit_imports_no_jax():
+    code = "import sys, crnn_jax.audit; assert 'jax' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_readings_of_a_run_hold_every_validation_picture(trained):
+    with (trained / "readings.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    result = json.loads((trained / "result.json").read_text())
+    assert len(rows) == result["num_examples"]
+    assert sum(row["truth"] == row["reading"] for row in rows) == result["num_exact"]
+    assert np.mean([float(row["loss"]) for row in rows]) == pytest.approx(result["val_loss"])
