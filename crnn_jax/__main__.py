@@ -126,10 +126,15 @@ def report(options: argparse.Namespace) -> int:
     rows = report_lib.table(runs)
     markdown = report_lib.to_markdown(runs, rows)
     directory = record.Record(options.workdir)
+    for augmented in sorted(directory.workdir.glob("base/*/augmented.png"))[:1]:
+        path = augmented.relative_to(directory.workdir).as_posix()
+        markdown += f"\nTraining pictures, as they are and augmented: ![augmented]({path})\n"
     directory.write_text("report.md", markdown)
     directory.write_text("report.csv", report_lib.to_csv(rows))
     print(markdown, end="", flush=True)
     report_lib.draw(rows, directory.workdir / "report.png")
+    if len({row.num_train for row in rows}) > 2:
+        report_lib.draw_sizes(rows, directory.workdir / "report_sizes.png")
     return 0
 
 
@@ -159,7 +164,7 @@ def audit(options: argparse.Namespace) -> int:
                 f"{doubt.disagree} of {doubt.readers}, loss {doubt.loss:.2f}"
             )
     folder = options.data or audit_lib.data_folder(options.workdir)
-    audit_lib.contact_sheet(doubts[: options.top], folder).save(directory.workdir / "audit.png")
+    directory.write_image("audit.png", audit_lib.contact_sheet(doubts[: options.top], folder))
     print(f"wrote audit.csv ({len(doubts)} pictures) and audit.png to {directory.workdir}")
     return 0
 

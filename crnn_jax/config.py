@@ -94,6 +94,7 @@ class FlatStartConfig:
 class TrainConfig:
     batch_size: int
     epochs: int
+    stop_after: int
     patience: int
     weights: str
     average_decay: float
@@ -254,6 +255,7 @@ def _check_ranges(c: Config) -> None:
         ("train.batch_size", c.train.batch_size > 0, "positive"),
         ("train.eval_batch_size", c.train.eval_batch_size > 0, "positive"),
         ("train.epochs", c.train.epochs > 0, "positive"),
+        ("train.stop_after", c.train.stop_after >= 0, "0 (never) or a count of epochs"),
         ("train.patience", c.train.patience >= 0, "0 (never stop early) or positive"),
         ("train.average_decay", 0 <= c.train.average_decay < 1, "in [0, 1)"),
         ("train.weights", c.train.weights in ("best", "last"), "best or last"),

@@ -1,7 +1,7 @@
 """The run directory: what a run leaves, readable with `cat`, written atomically.
 
-config.json  environment.json  params.txt  metrics.jsonl  readings.csv  errors.csv  result.json
-checkpoints/
+config.json  environment.json  params.txt  augmented.png  metrics.jsonl  readings.csv  errors.csv
+result.json  checkpoints/
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from crnn_jax import config as config_lib
 from crnn_jax.config import Config
@@ -129,6 +131,12 @@ class Record:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
+        partial.replace(self.workdir / name)
+
+    def write_image(self, name: str, image: Image.Image) -> None:
+        """As `write_text`, for a PNG."""
+        partial = self.workdir / f"{name}.partial"
+        image.save(partial, format="png")
         partial.replace(self.workdir / name)
 
     def append_metrics(self, values: Mapping[str, Any]) -> None:

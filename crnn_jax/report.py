@@ -44,6 +44,7 @@ class Row:
 
     variant: str
     runs: int
+    num_train: int  # images, of the first run
     exact_match: float  # pooled over runs
     exact_match_low: float  # Wilson, of the pooled count
     exact_match_high: float
@@ -51,6 +52,7 @@ class Row:
     spread: float  # their standard deviation; 0 for one seed
     cer: float
     left_plateau: float | None  # median epoch
+    left_plateau_last: int | None  # the latest of those that left
     never_left: int  # runs that stayed on the plateau
     epoch_95: float | None  # medians
     seconds_95: float | None
@@ -93,12 +95,12 @@ def to_markdown(runs: Sequence[Run], rows: Sequence[Row]) -> str:
         f"commit {', '.join(commit[:12] for commit in commits)}",
         "",
         "| variant | runs | exact match, 95 % interval | seeds' mean ± deviation | CER "
-        "| left plateau | epochs, seconds to 95 % | difference to base, 95 % interval "
-        "| McNemar p |",
+        "| left plateau: median, latest epoch | epochs, seconds to 95 % "
+        "| difference to base, 95 % interval | McNemar p |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        plateau = _number(row.left_plateau, ".0f")
+        plateau = f"{_number(row.left_plateau, '.0f')}, {_number(row.left_plateau_last, '.0f')}"
         if row.never_left:
             plateau += f" ({row.never_left} never)"
         lines.append(
@@ -124,13 +126,7 @@ def to_csv(rows: Iterable[Row]) -> str:
 
 def draw(rows: Sequence[Row], path: Path) -> None:
     """Exact match of every variant with its interval, as a PNG. RunError without matplotlib."""
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise RunError("the picture needs matplotlib: pip install 'crnn-jax[plots]'") from error
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
+    plt = _pyplot()
     figure, axes = plt.subplots(figsize=(7, 1 + 0.35 * len(rows)), layout="constrained")
     for y, row in enumerate(reversed(rows)):
         values = [100 * v for v in (row.exact_match_low, row.exact_match, row.exact_match_high)]
@@ -144,6 +140,39 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     axes.grid(axis="x", alpha=0.3)
     figure.savefig(path, dpi=150)
     plt.close(figure)
+
+
+def draw_sizes(rows: Sequence[Row], path: Path) -> None:
+    """Exact match against the size of the training set, as a PNG."""
+    plt = _pyplot()
+    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    rows = sorted(rows, key=lambda row: row.num_train)
+    sizes, rates = [row.num_train for row in rows], [100 * row.exact_match for row in rows]
+    # At 0 and 1 rounding can put an end of the interval on the wrong side by a hair.
+    below = [max(0, 100 * (row.exact_match - row.exact_match_low)) for row in rows]
+    above = [max(0, 100 * (row.exact_match_high - row.exact_match)) for row in rows]
+    axes.errorbar(sizes, rates, (below, above), fmt="o-", capsize=3, color="tab:blue")
+    for size, rate in zip(sizes, rates, strict=True):
+        axes.annotate(f"{rate:.1f}", (size, rate), (7, -10), textcoords="offset points", fontsize=8)
+    axes.set_xscale("log")
+    axes.set_xticks(sizes, [str(size) for size in sizes])
+    axes.minorticks_off()
+    axes.set_xlabel("training images")
+    axes.set_ylabel("exact match, %, pooled over runs, with 95 % Wilson interval")
+    axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def _pyplot() -> Any:
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise RunError("the picture needs matplotlib: pip install 'crnn-jax[plots]'") from error
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    return pyplot
 
 
 def _read_run(path: Path) -> Run:
@@ -191,6 +220,7 @@ def _row(variant: str, runs: Sequence[Run], base: dict[str, Run]) -> Row:
     return Row(
         variant=variant,
         runs=len(runs),
+        num_train=runs[0].result.num_train,
         exact_match=exact / examples,
         exact_match_low=low,
         exact_match_high=high,
@@ -198,6 +228,7 @@ def _row(variant: str, runs: Sequence[Run], base: dict[str, Run]) -> Row:
         spread=statistics.stdev(rates) if len(rates) > 1 else 0.0,
         cer=sum(run.result.cer * run.result.num_chars for run in runs) / chars,
         left_plateau=_median(run.left_plateau for run in runs),
+        left_plateau_last=max((run.left_plateau for run in runs if run.left_plateau), default=None),
         never_left=sum(run.left_plateau is None for run in runs),
         epoch_95=_median(run.epoch_95 for run in runs),
         seconds_95=_median(run.seconds_95 for run in runs),

@@ -18,7 +18,7 @@ import numpy as np
 import optax
 
 from crnn_jax import config as config_lib
-from crnn_jax import dataset, evaluate, flat_start, record
+from crnn_jax import dataset, evaluate, flat_start, record, samples
 from crnn_jax import model as model_lib
 from crnn_jax.augment import augment
 from crnn_jax.checkpoint import Checkpoints
@@ -129,17 +129,18 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> Resul
     run.open(config)
     announce(task)
     state = init_state(task, config)
-    describe(run, task, state)
+    describe(run, task, config, state)
 
     step_fn = jitted_step(task, config)
     key = jax.random.key(config.seed)
     patience, weights = config.train.patience, config.train.weights
+    last_epoch = min(config.train.epochs, config.train.stop_after or config.train.epochs)
     with Checkpoints(run.checkpoints) as checkpoints:
         state, stopping, epoch, seconds = resume(checkpoints, state, task)
         clock -= seconds
         run.rewind_metrics(epoch)
-        with Progress(config.train.epochs, task.steps_per_epoch, epoch) as progress:
-            while epoch < config.train.epochs and not stopping.is_over(epoch, patience):
+        with Progress(last_epoch, task.steps_per_epoch, epoch) as progress:
+            while epoch < last_epoch and not stopping.is_over(epoch, patience):
                 epoch += 1
                 order = dataset.epoch_order(task.split.train, config.seed, epoch)
                 losses: list[jax.Array] = []
@@ -273,11 +274,13 @@ def announce(task: Task) -> None:
     )
 
 
-def describe(run: record.Record, task: Task, state: TrainState) -> None:
+def describe(run: record.Record, task: Task, config: Config, state: TrainState) -> None:
     """Writes what is known before the first step, and prints the parameter table."""
     table = model_lib.parameter_table(state.params)
     print(table, end="", flush=True)
     run.write_text("params.txt", table)
+    if config.augment.is_on:
+        run.write_image("augmented.png", samples.sheet(task, config))
     data = {
         "name": task.data.name,
         "num_examples": len(task.data),

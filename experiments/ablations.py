@@ -64,10 +64,7 @@ VARIANTS = {
 def get_config(name: str | None = None) -> ConfigDict:
     if name is not None and name not in VARIANTS:
         raise ConfigError(f"there is no variant {name!r}; there are {', '.join(VARIANTS)}")
-    config = base.get_config()
-    config.data.num_folds = 10
-    config.train.weights = "last"
-    config.train.patience = 0
+    config = base.get_blind_config()
     variants = VARIANTS if name is None else {name: VARIANTS[name]}
     config.grid = {"seeds": (0, 1, 2), "folds": (0,)}
     config.grid.variants = {k: ConfigDict(v, allow_dotted_keys=True) for k, v in variants.items()}

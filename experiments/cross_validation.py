@@ -12,9 +12,6 @@ from experiments import base
 
 
 def get_config() -> ConfigDict:
-    config = base.get_config()
-    config.data.num_folds = 10
-    config.train.weights = "last"
-    config.train.patience = 0
+    config = base.get_blind_config()
     config.grid = {"variants": {"base": {}}, "seeds": (0, 1), "folds": tuple(range(10))}
     return config

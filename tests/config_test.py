@@ -108,6 +108,7 @@ def test_a_value_of_the_wrong_type_is_named(key, value):
         ("train__batch_size", 0),
         ("train__eval_batch_size", 0),
         ("train__epochs", 0),
+        ("train__stop_after", -1),
         ("train__patience", -1),
         ("train__average_decay", 1.0),
         ("train__weights", "first"),

@@ -6,7 +6,7 @@ import pytest
 from crnn_jax import config as config_lib
 from crnn_jax import grid
 from crnn_jax.errors import ConfigError, RunError
-from experiments import ablations, cross_validation, tiny
+from experiments import ablations, cross_validation, data_efficiency, plateau, tiny
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_a_directory_of_another_config_is_refused_before_anything_runs(small, tm
     assert not (tmp_path / "another").exists()
 
 
-@pytest.mark.parametrize("experiment", [ablations, cross_validation])
+@pytest.mark.parametrize("experiment", [ablations, cross_validation, data_efficiency, plateau])
 def test_the_grids_of_experiments_are_valid(experiment):
     made = grid.from_dict(experiment.get_config().to_dict())
     cells = made.cells()

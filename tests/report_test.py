@@ -61,10 +61,11 @@ def test_rows_counted_by_hand(grid):
     assert base.mean == pytest.approx(0.85)
     assert base.spread == pytest.approx(np.std([0.8, 0.9], ddof=1))
     # Below 12 of a plateau at 16; 95 % at epoch 3, 30 s.
-    assert (base.left_plateau, base.never_left) == (2, 0)
+    assert (base.left_plateau, base.left_plateau_last, base.never_left) == (2, 2, 0)
     assert (base.epoch_95, base.seconds_95) == (3, 30.0)
     assert base.difference is None
     assert (worse.left_plateau, worse.never_left, worse.epoch_95) == (4, 1, None)
+    assert worse.left_plateau_last == 4
     # Five pictures lost over both seeds, none gained, of twenty.
     assert worse.difference == -5 / 20
     assert worse.p_value == 2 / 2**5
@@ -107,6 +108,17 @@ def test_the_command_writes_table_csv_and_picture(grid, capsys):
         assert [row["variant"] for row in csv.DictReader(file)] == ["base", "other_seed", "worse"]
     with Image.open(grid / "report.png") as image:
         assert image.width > 500
+    assert not (grid / "report_sizes.png").exists()  # all are of 90 pictures
+
+
+def test_training_sets_of_several_sizes_make_a_curve(grid):
+    for size in (20, 40):
+        _leave(grid, f"{size}_images", 0, [1, 2, 3], [1], [1], num_train=size)
+    (grid / "base" / "seed0-fold0" / "augmented.png").touch()
+    assert __main__.main(["report", str(grid)]) == 0
+    with Image.open(grid / "report_sizes.png") as image:
+        assert image.width > 500
+    assert "![augmented](base/seed0-fold0/augmented.png)" in (grid / "report.md").read_text()
 
 
 def test_runs_of_different_data_have_no_common_table(grid):

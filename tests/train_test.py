@@ -43,6 +43,7 @@ def test_a_run_leaves_its_record(finished, captchas):
         "config.json",
         "environment.json",
         "params.txt",
+        "augmented.png",
         "metrics.jsonl",
         "readings.csv",
         "errors.csv",
@@ -226,6 +227,19 @@ def test_patience_ends_a_run(tiny_config, tmp_path, monkeypatch):
     config = tiny_config(train__epochs=9, train__patience=2)
     result = train.train_and_evaluate(config, tmp_path)
     assert (result.best_epoch, result.epochs_run) == (1, 3)
+
+
+def test_stop_after_ends_a_run_and_leaves_its_schedule(finished, tiny_config, tmp_path):
+    _, workdir, _ = finished
+    config = tiny_config(log__every_steps=3, train__stop_after=2)
+    result = train.train_and_evaluate(config, tmp_path)
+    assert result.epochs_run == 2
+    first, whole = (
+        [line["val_loss"] for line in _metrics(path) if "val_loss" in line]
+        for path in (tmp_path, workdir)
+    )
+    assert first == whole[:2]
+    assert train.train_and_evaluate(config, tmp_path) == result
 
 
 def test_last_weights_are_those_of_the_last_epoch(tiny_config, tmp_path, monkeypatch):

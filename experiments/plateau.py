@@ -1,0 +1,17 @@
+"""Do all seeds leave the plateau of the constant predictor? The first three epochs of twenty.
+
+    python run.py --config experiments/plateau.py --jobs 2
+
+`python -m crnn_jax report runs/plateau` gives the latest epoch at which one left it.
+"""
+
+from ml_collections import ConfigDict
+
+from experiments import base
+
+
+def get_config() -> ConfigDict:
+    config = base.get_blind_config()
+    config.train.stop_after = 3
+    config.grid = {"variants": {"base": {}}, "seeds": tuple(range(20)), "folds": (0,)}
+    return config

@@ -1,0 +1,25 @@
+import numpy as np
+
+from crnn_jax import samples
+from crnn_jax.task import prepare
+from tests.quiet import QUIET
+
+
+def test_a_row_starts_with_the_picture_itself(tiny_config):
+    config = tiny_config(QUIET, augment__noise=0.1)
+    task = prepare(config)
+    sheet = np.asarray(samples.sheet(task, config))
+    # Six rows of five pictures of 64x16, four pixels between them.
+    assert sheet.shape == (6 * 20, 5 * 68)
+    for row in range(6):
+        picture = task.data.images[task.split.train[row], :, :, 0].T
+        tiles = [sheet[row * 20 : row * 20 + 16, c * 68 : c * 68 + 64] for c in range(5)]
+        np.testing.assert_array_equal(tiles[0], picture)
+        # Each of the others has noise of its own, of a deviation of at most a tenth of 255.
+        assert len({tile.tobytes() for tile in tiles}) == 5
+        assert all(0 < (tile - picture.astype(float)).std() < 26 for tile in tiles[1:])
+
+
+def test_colour_stays_colour(tiny_config):
+    config = tiny_config(data__channels=3)
+    assert samples.sheet(prepare(config), config).mode == "RGB"
