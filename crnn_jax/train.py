@@ -76,7 +76,7 @@ def train_step(
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     # A short memory first, so that the average does not drag the initial weights along.
-    decay = jnp.minimum(config.train.average_decay, (1 + state.step) / (10 + state.step))
+    decay = jnp.minimum(config.train.average_decay, (1 + state.step) / (25 + state.step))
     average = optax.incremental_update(params, state.average, 1 - decay)
     last = min(config.flat_start.max_steps, num_steps // 3)
     guide = state.guide.advance(

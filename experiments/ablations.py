@@ -33,7 +33,7 @@ VARIANTS = {
     "half_rate": {"optimizer.learning_rate": 0.02},
     "higher_rate": {"optimizer.learning_rate": 0.06},
     "batch_8": {"train.batch_size": 8},
-    "epochs_24": {"train.epochs": 24},
+    "epochs_16": {"train.epochs": 16},
     "ripple": {"augment.ripple": 0.02},
     "thickness": {"augment.thickness": 0.3},
     # Adam with its usual rate.
@@ -41,7 +41,7 @@ VARIANTS = {
     "inner_ctc": {"loss.inner": 0.3},
     "entropy": {"loss.entropy": 0.02},
     # Two views of each picture: half the epochs cost the same.
-    "consistency": {"loss.consistency": 0.2, "train.epochs": 8},
+    "consistency": {"loss.consistency": 0.2, "train.epochs": 12},
     "by_length": {"loss.by_length": True},
     "layer_norm": {"model.norm": "layer"},
     "gru": {"model.cell": "gru"},

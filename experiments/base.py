@@ -108,7 +108,7 @@ def get_config() -> ConfigDict:
                 # segmentation of the label by ink, on pictures as they are and without dropout:
                 # it leads past the plateau of the constant predictor. It falls away once its
                 # loss is below this share of an even guess's. 0 turns the flat start off.
-                "until": 0.8,
+                "until": 0.85,
                 # ... or after this many steps, or a third of the run, at the latest,
                 "max_steps": 500,
                 # and hands over to CTC within so many, after which augmentation and dropout begin.
@@ -118,7 +118,7 @@ def get_config() -> ConfigDict:
             },
             "train": {
                 "batch_size": 16,
-                "epochs": 16,
+                "epochs": 24,
                 # End after this many epochs of a schedule that is laid out for `epochs`, to see
                 # how runs begin; 0 goes to the end.
                 "stop_after": 0,
@@ -130,7 +130,7 @@ def get_config() -> ConfigDict:
                 "weights": "best",
                 # The weights that are kept are an exponential moving average over the updates,
                 # each old one counting this much of the next; 0 keeps the weights themselves.
-                "average_decay": 0.9,
+                "average_decay": 0.98,
                 "eval_batch_size": 64,
             },
             "log": {

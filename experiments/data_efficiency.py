@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from experiments import base
 
 SIZES = (50, 100, 200, 400)
-STEPS = 16 * 53  # of the base recipe on the 842 training pictures of captcha_images_v2
+STEPS = 24 * 53  # of the base recipe on the 842 training pictures of captcha_images_v2
 
 
 def get_config() -> ConfigDict:

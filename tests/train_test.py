@@ -383,13 +383,13 @@ def test_nothing_is_dropped_out_before_the_guide_is_gone(tiny_config):
 
 
 def test_the_average_by_hand(tiny_config):
-    """Decays 1/10, 2/11 and then the config's 0.2, which is less than 3/12."""
-    config = tiny_config(train__average_decay=0.2)
+    """Decays 1/25, 2/26 and then the config's 0.1, which is less than 3/27."""
+    config = tiny_config(train__average_decay=0.1)
     task = prepare(config)
     step = train.jitted_step(task, config)
     state = train.init_state(task, config)
     expected = np.asarray(state.params["dense2"]["kernel"])
-    for decay in (1 / 10, 2 / 11, 0.2):
+    for decay in (1 / 25, 2 / 26, 0.1):
         state, _ = step(
             state, task.images, task.labels, np.arange(8, dtype=np.int32), np.ones(8, bool),
             jax.random.key(0),
