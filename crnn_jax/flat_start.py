@@ -19,7 +19,7 @@ import optax
 from crnn_jax.charset import PAD
 from crnn_jax.config import FlatStartConfig
 
-_MEMORY = 0.95  # of the running mean of the guide's loss, for each step
+_MEMORY = 0.9  # of the running mean of the guide's loss, for each step
 _BLUR = 5  # pixels
 _FLOOR = 0.1  # quantile of a picture's columns that is taken for free of text
 

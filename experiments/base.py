@@ -108,7 +108,7 @@ def get_config() -> ConfigDict:
                 # segmentation of the label by ink, on pictures as they are and without dropout:
                 # it leads past the plateau of the constant predictor. It falls away once its
                 # loss is below this share of an even guess's. 0 turns the flat start off.
-                "until": 0.85,
+                "until": 0.75,
                 # ... or after this many steps, or a third of the run, at the latest,
                 "max_steps": 500,
                 # and hands over to CTC within so many, after which augmentation and dropout begin.

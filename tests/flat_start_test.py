@@ -84,14 +84,14 @@ def test_the_guide_falls_in_equal_steps_once_its_loss_is_low_and_stays_away():
     guide = flat_start.start(CONFIG)
     assert (guide.loss, guide.share) == (1, 1)
     shares, means = [], [1.0]
-    # The loss of an even guess, then none at all: the mean is 0.95^n and below 1/2 at n = 14.
+    # The loss of an even guess, then none at all: the mean is 0.9^n and below 1/2 at n = 7.
     losses = [np.log(2)] * 3 + [0.0] * 20 + [np.log(2) * 9] * 3
     for loss in losses:
         guide = guide.advance(jnp.float32(loss), 3, jnp.bool_(False), CONFIG)
         shares.append(float(guide.share))
         means.append(float(guide.loss))
-    np.testing.assert_allclose(means[3:24], 0.95 ** np.arange(21), rtol=1e-5)
-    assert shares == [1.0] * 16 + [0.75, 0.5, 0.25] + [0.0] * 7
+    np.testing.assert_allclose(means[3:24], 0.9 ** np.arange(21), rtol=1e-5)
+    assert shares == [1.0] * 9 + [0.75, 0.5, 0.25] + [0.0] * 14
 
 
 def test_the_guide_falls_when_its_time_is_over():
