@@ -5,8 +5,9 @@
 
 busy: six of 53 symbols in five faces, each in a colour of its own and turned by up to 20
 degrees, over coloured shapes and under four lines. noisy: four to eight of 36 symbols, grey,
-under six lines and strong noise, anywhere in the picture. Fonts are those that come with
-matplotlib (pip install 'crnn-jax[plots]'). Picture i of a style is always the same.
+under six lines and strong noise. Fonts are those that come with
+matplotlib (pip install 'crnn-jax[plots]'). Picture i of a style is
+always the same with the same Pillow.
 """
 
 import dataclasses
@@ -60,7 +61,7 @@ def draw(style: Style, text: str, rng: np.random.Generator) -> Image.Image:
         a, b = rng.integers(8, 60, 2)
         shape = pen.ellipse if rng.random() < 0.5 else pen.rectangle
         shape((x, y, x + a, y + b), fill=(*colour(80, 256), int(rng.integers(60, 160))))
-    pitch = min((width - 20) / len(text), 34) * rng.uniform(0.85, 1)
+    pitch = min((width - 32) / len(text), 34) * rng.uniform(0.85, 1)
     x = rng.integers(4, 14)
     for character in text:
         face = FACES[rng.integers(style.faces)]
@@ -82,7 +83,7 @@ def draw(style: Style, text: str, rng: np.random.Generator) -> Image.Image:
 
 def main(name: str, count: str, folder: str) -> None:
     style = STYLES[name]
-    Path(folder).mkdir(parents=True)
+    Path(folder).mkdir(parents=True, exist_ok=True)
     lines = ["file,label"]
     for i in range(int(count)):
         rng = np.random.default_rng([len(style.alphabet), i])
@@ -94,4 +95,6 @@ def main(name: str, count: str, folder: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 4 or sys.argv[1] not in STYLES:
+        sys.exit(f"usage: hard_styles.py {'|'.join(STYLES)} COUNT FOLDER")
     main(*sys.argv[1:])

@@ -48,13 +48,15 @@ def main(arguments: list[str] | None = None) -> int:
     verb = verbs.add_parser("reproduce", help="train a finished run again, and compare")
     verb.add_argument("run", metavar="RUN", help="the record of a finished run")
     verb.add_argument("--data", metavar="DIR", help="the data set, if it lies elsewhere by now")
-    verb.add_argument("--workdir", metavar="DIR", help="for the new run; default RUN.again")
+    verb.add_argument("--workdir", metavar="DIR", help="for the new run; default below runs/")
     verb.set_defaults(call=reproduce)
 
     verb = verbs.add_parser("audit", help="rank a data set's labels by how doubtful they are")
     verb.add_argument("workdir", metavar="WORKDIR", help="a cross-validation's directory")
     verb.add_argument("--data", metavar="DIR", help="the data set, if it lies elsewhere by now")
-    verb.add_argument("--top", metavar="N", type=int, default=40, help="pictures on the sheet")
+    verb.add_argument(
+        "--top", metavar="N", type=_positive, default=40, help="pictures on the sheet"
+    )
     verb.set_defaults(call=audit)
 
     options = parser.parse_args(arguments)
@@ -71,6 +73,13 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
 
 
 def train(options: argparse.Namespace) -> int:
@@ -133,7 +142,7 @@ def report(options: argparse.Namespace) -> int:
     directory.write_text("report.csv", report_lib.to_csv(rows))
     print(markdown, end="", flush=True)
     report_lib.draw(rows, directory.workdir / "report.png")
-    if len({row.num_train for row in rows}) > 2:
+    if report_lib.has_sizes(runs):
         report_lib.draw_sizes(rows, directory.workdir / "report_sizes.png")
     return 0
 
@@ -144,8 +153,7 @@ def reproduce(options: argparse.Namespace) -> int:
     from crnn_jax import reproduce as reproduce_lib
 
     allocator.keep_memory()
-    workdir = Path(options.workdir or f"{options.run.rstrip('/')}.again")
-    comparison = reproduce_lib.again(options.run, workdir, options.data)
+    comparison = reproduce_lib.again(options.run, options.workdir, options.data)
     print(comparison)
     return 0 if comparison.identical else 1
 
@@ -159,10 +167,7 @@ def audit(options: argparse.Namespace) -> int:
     directory.write_csv("audit.csv", audit_lib.Doubt._fields, doubts)
     for doubt in doubts[: options.top]:
         if doubt.disagree:
-            print(
-                f"{doubt.file}: {doubt.label} read as {doubt.reading or 'nothing'} by "
-                f"{doubt.disagree} of {doubt.readers}, loss {doubt.loss:.2f}"
-            )
+            print(f"{doubt.file}: {doubt}")
     folder = options.data or audit_lib.data_folder(options.workdir)
     directory.write_image("audit.png", audit_lib.contact_sheet(doubts[: options.top], folder))
     print(f"wrote audit.csv ({len(doubts)} pictures) and audit.png to {directory.workdir}")

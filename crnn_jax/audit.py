@@ -7,17 +7,17 @@ Chuang 2021, confident learning). Works from records alone; imports no jax.
 
 from __future__ import annotations
 
-import csv
 import os
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont
 
-from crnn_jax.errors import RunError
-from crnn_jax.record import Record
+from crnn_jax import dataset
+from crnn_jax.errors import DataError, RunError
+from crnn_jax.record import Answer, Record
 
 _TILE = (210, 108)  # pixels of a picture on the sheet, its caption included
 _COLUMNS = 4
@@ -29,46 +29,62 @@ class Doubt(NamedTuple):
     file: str
     label: str
     loss: float  # mean over the models of -log p(label | picture), nats
-    reading: str  # that most of them give
-    readers: int  # how many read it
+    readers: int  # how many models read it
     disagree: int  # how many of them read something else than the label
+    reading: str  # the commonest of those readings; the label if there is none
     confidence: float  # mean over the readers of `reading`
+
+    def __str__(self) -> str:
+        who = f"{self.disagree} of {self.readers} disagree, loss {self.loss:.2f}"
+        return f"{self.label} or {self.reading or 'nothing'}: {who}" if self.disagree else who
 
 
 def rank(workdir: str | os.PathLike[str]) -> list[Doubt]:
-    """Every picture that a run below `workdir` validated on, the most doubtful label first.
+    """Every picture that a finished run below `workdir` validated on, doubtful labels first.
 
     Raises:
-      RunError: there is no `readings.csv` of a finished run.
+      RunError: there is no finished run; the runs are of different data or of different
+        variants; a run left no `readings.csv`, as those of older versions, or a damaged one.
     """
-    readings: dict[tuple[str, str], list[dict[str, str]]] = {}
-    for path in sorted(Path(workdir).rglob("readings.csv")):
-        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-            for row in csv.DictReader(file):
-                readings.setdefault((row["file"], row["truth"]), []).append(row)
-    if not readings:
-        raise RunError(f"{workdir} holds no finished runs (readings.csv)")
-    doubts = [_doubt(file, label, rows) for (file, label), rows in readings.items()]
+    runs = [Record(path.parent) for path in sorted(Path(workdir).rglob("result.json"))]
+    if not runs:
+        raise RunError(f"{workdir} holds no finished runs (result.json)")
+    if len({result.fingerprint for run in runs if (result := run.result())}) > 1:
+        raise RunError(f"the runs of {workdir} are of different data; audit one set at a time")
+    variants = sorted({run.workdir.parent.name for run in runs})
+    if len(variants) > 1:
+        raise RunError(f"{workdir} holds {', '.join(variants)}; give the directory of one")
+    readings: dict[tuple[str, str], list[Answer]] = {}
+    for run in runs:
+        for row in run.read_csv("readings.csv", Answer._fields):
+            try:
+                answer = Answer(row["file"], row["truth"], row["reading"],
+                                float(row["confidence"]), float(row["loss"]))  # fmt: skip
+            except (TypeError, ValueError) as error:
+                raise RunError(f"{run.workdir / 'readings.csv'} is damaged: {row}") from error
+            readings.setdefault((answer.file, answer.truth), []).append(answer)
+    doubts = [_doubt(answers) for answers in readings.values()]
     return sorted(doubts, key=lambda doubt: (-doubt.loss, doubt.file))
 
 
 def data_folder(workdir: str | os.PathLike[str]) -> str:
     """Where the record of a run below `workdir` says that its pictures lie."""
-    path = next(Path(workdir).rglob("readings.csv"))
-    return Record(path.parent).config().data.dir
+    path = next(Path(workdir).rglob("result.json"))
+    return Record(path.parent).config_value("data.dir")
 
 
-def _doubt(file: str, label: str, rows: Sequence[dict[str, str]]) -> Doubt:
-    texts = [row["reading"] for row in rows]
-    reading = statistics.mode(texts)
+def _doubt(answers: Sequence[Answer]) -> Doubt:
+    label = answers[0].truth
+    wrong = [answer.reading for answer in answers if answer.reading != label]
+    reading = statistics.mode(wrong) if wrong else label
     return Doubt(
-        file=file,
+        file=answers[0].file,
         label=label,
-        loss=statistics.mean(float(row["loss"]) for row in rows),
+        loss=statistics.mean(answer.loss for answer in answers),
+        readers=len(answers),
+        disagree=len(wrong),
         reading=reading,
-        readers=len(rows),
-        disagree=sum(text != label for text in texts),
-        confidence=statistics.mean(float(r["confidence"]) for r in rows if r["reading"] == reading),
+        confidence=statistics.mean(a.confidence for a in answers if a.reading == reading),
     )
 
 
@@ -86,16 +102,15 @@ def contact_sheet(doubts: Sequence[Doubt], folder: str | os.PathLike[str]) -> Im
     for i, doubt in enumerate(doubts):
         x, y = i % _COLUMNS * width + 5, i // _COLUMNS * height + 5
         try:
-            with Image.open(Path(folder) / doubt.file) as file:
-                picture = file.convert("RGB")
-        except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-            raise RunError(f"the sheet needs {doubt.file} of {folder}: {error}") from error
+            image = dataset.open_image(Path(folder) / doubt.file)
+        except DataError as error:
+            raise RunError(
+                f"the sheet needs {doubt.file} of {folder}: {error}; --data names another folder"
+            ) from error
+        picture = dataset.flatten(image).convert("RGB")
         picture.thumbnail((width - 10, height - 48))
         sheet.paste(picture, (x, y))
-        caption = (
-            f"{doubt.label} read as {doubt.reading or 'nothing'}\n"
-            f"loss {doubt.loss:.2f}, {doubt.disagree} of {doubt.readers} disagree"
-        )
+        caption = str(doubt).replace(": ", "\n")
         color = "firebrick" if doubt.disagree else "dimgray"
         pen.multiline_text((x, y + height - 44), caption, color, font)
     return sheet

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 
 def keep_programs() -> None:
@@ -12,7 +11,8 @@ def keep_programs() -> None:
     JAX_COMPILATION_CACHE_DIR names another folder and JAX_ENABLE_COMPILATION_CACHE=0 turns it
     off, as everywhere in jax. A folder that cannot be written costs a warning, not the run.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "crnn_jax"
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.fspath(cache))
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = os.path.join(home, "crnn_jax")
     # Small programs add up: there are dozens of them, at some 50 ms each.
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")

@@ -1,9 +1,9 @@
 """Checkpoints: the latest epoch and the best one. Orbax is imported nowhere else.
 
-A checkpoint is a directory `checkpoints/<epoch>` with two trees, `params` and `training`
-(step and optimizer state), so that a reader restores the parameters alone, and a JSON object
-of what a reader or a resumed run needs besides. Orbax writes it under another name and
-renames it when it is whole: a killed save leaves the one before.
+A checkpoint is a directory `checkpoints/<epoch>` with two trees, `params` (what a reader needs,
+the average) and `training` (the rest of the state), so that a reader restores the former alone,
+and a JSON object of what a reader or a resumed run needs besides. Orbax writes it under another
+name and renames it when it is whole: a killed save leaves the one before.
 """
 
 from __future__ import annotations

@@ -141,17 +141,22 @@ def decode(image: Image.Image) -> Image.Image:
     return image
 
 
+def flatten(image: Image.Image) -> Image.Image:
+    """A decoded image on white, of eight bits."""
+    if image.mode.startswith("I;16"):  # Pillow would clip 16 bits to 255 instead of scaling
+        image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+    if image.mode == "RGBA":
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image
+
+
 def to_array(image: Image.Image, config: DataConfig) -> np.ndarray:
     """A decoded image to u8 [W, H, C]: on white, grey or RGB, resized with antialiasing.
 
     The first axis is the width: it becomes the time axis of the model.
     """
     width, height, channels = config.width, config.height, config.channels
-    if image.mode.startswith("I;16"):  # Pillow would clip 16 bits to 255 instead of scaling
-        image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
-    if image.mode == "RGBA":
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    image = image.convert("L" if channels == 1 else "RGB")
+    image = flatten(image).convert("L" if channels == 1 else "RGB")
     if image.size != (width, height):
         # Pillow's filters widen with the reduction, which is what antialiasing means.
         image = image.resize((width, height), Image.Resampling.BILINEAR)

@@ -13,6 +13,7 @@ import numpy as np
 from crnn_jax import ctc, dataset, metrics
 from crnn_jax import model as model_lib
 from crnn_jax.charset import Charset
+from crnn_jax.record import Answer
 
 
 class Reading(NamedTuple):
@@ -20,16 +21,6 @@ class Reading(NamedTuple):
 
     text: str
     confidence: float  # the model's probability of `text`, over all its alignments
-
-
-class Answer(NamedTuple):
-    """A reading beside the truth: a line of `readings.csv`."""
-
-    file: str
-    truth: str
-    reading: str
-    confidence: float
-    loss: float  # CTC loss of the truth, nats
 
 
 class Evaluation(NamedTuple):

@@ -3,8 +3,9 @@
 CTC's first discovery is the constant predictor, a plateau on which SGD can stay for dozens of
 epochs. Speech recognition starts its models from a uniform segmentation of the transcript
 instead (Young et al., The HTK Book, section 8.3). So does this: each label is cut over the
-picture's time steps, and the frame-wise cross-entropy against that is added for a while. The
-segmentation is wrong in detail, and good enough to start the alignment that CTC then finds.
+picture's time steps, and the frame-wise cross-entropy against that is minimised until the
+symbols are told apart; then CTC takes over. The segmentation is wrong in detail, and good
+enough to start the alignment that CTC then finds.
 """
 
 from __future__ import annotations
@@ -31,18 +32,29 @@ class Guide(NamedTuple):
     share: jax.Array  # f32, of the guide in the objective: 1, then falling to 0, where it stays
 
     def advance(
-        self, loss: jax.Array, num_classes: int, is_over: jax.Array, config: FlatStartConfig
+        self,
+        loss: jax.Array,
+        step: jax.Array,
+        num_classes: int,
+        num_steps: int,
+        config: FlatStartConfig,
     ) -> Guide:
-        """The guide after a batch of mean `loss`.
+        """The guide after update `step`, from 0, of `num_steps`, on a batch of mean `loss`.
 
         It falls once the symbols are told apart, whenever that is: easy pictures need fewer
-        steps. `is_over` makes it fall in any case.
+        steps. It begins to fall within a third of the run and is gone within half of it.
         """
         even = math.log(max(num_classes - 1, 2))  # no target is the blank
         loss = _MEMORY * self.loss + (1 - _MEMORY) * loss / even
+        is_over = step >= min(config.max_steps, num_steps // 3)
         falling = (self.share < 1) | (loss < config.until) | is_over
-        fallen = jnp.maximum(self.share - 1 / config.fade_steps, 0)
+        fade_steps = max(min(config.fade_steps, num_steps // 6), 1)
+        fallen = jnp.maximum(self.share - 1 / fade_steps, 0)
         return Guide(loss, jnp.where(falling, fallen, self.share))
+
+    @property
+    def is_there(self) -> jax.Array:
+        return self.share > 1e-6  # rounding may leave a trace
 
 
 def start(config: FlatStartConfig) -> Guide:

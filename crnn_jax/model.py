@@ -6,6 +6,7 @@ layer, with Keras' initialisers; at 200x50 grey and 19 symbols it has 432,596 pa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -15,7 +16,7 @@ from flax import linen as nn
 from jax.nn import initializers
 
 from crnn_jax import lstm
-from crnn_jax.config import DataConfig, ModelConfig
+from crnn_jax.config import Config, DataConfig, ModelConfig
 
 Rate = float | jax.Array  # a Python float is known when the program is compiled
 
@@ -54,8 +55,7 @@ class CRNN(nn.Module):
             name = f"bidirectional_{i}" if i else "bidirectional"
             if c.cell == "gru":
                 x = dropout(self, x, drop * c.lstm_dropout, (x.shape[0], 1, x.shape[2]))
-                cells = (nn.RNN(nn.GRUCell(units)), nn.RNN(nn.GRUCell(units)))
-                x = jnp.asarray(nn.Bidirectional(*cells, name=name)(x))
+                x = BiGRU(units, name=name)(x)
             else:
                 x = BiLSTM(units, name=name)(x, drop * c.lstm_dropout)
             if self.inner and not i:
@@ -87,6 +87,17 @@ class BiLSTM(nn.Module):
         return lstm.bilstm(x_forward, x_backward, *directions)
 
 
+class BiGRU(nn.Module):
+    """Flax' own gated recurrent unit, in both directions: [B, T, D] to [B, T, 2U]."""
+
+    units: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        forward, backward = (nn.GRUCell(self.units, name=name) for name in ("forward", "backward"))
+        return jnp.asarray(nn.Bidirectional(nn.RNN(forward), nn.RNN(backward))(x))
+
+
 def dropout(module: nn.Module, x: jax.Array, rate: Rate, shape: tuple[int, ...]) -> jax.Array:
     """Inverted dropout with a mask of `shape`, which broadcasts over x.
 
@@ -108,6 +119,14 @@ def max_pool(x: jax.Array) -> jax.Array:
     w, h = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
     x = jnp.maximum(x[:, 0:w:2], x[:, 1:w:2])
     return jnp.maximum(x[:, :, 0:h:2], x[:, :, 1:h:2])
+
+
+def build(
+    config: Config, num_classes: int, mean: Sequence[float], deviation: Sequence[float]
+) -> CRNN:
+    """The model of a config, as it is trained and as it is read from a checkpoint."""
+    inner = config.loss.inner > 0
+    return CRNN(config.model, num_classes, tuple(mean), tuple(deviation), inner)
 
 
 def init(model: CRNN, key: jax.Array, config: DataConfig) -> Any:
@@ -136,8 +155,9 @@ def parameter_table(params: Any) -> str:
     total = 0
     for layer in sorted(params, key=_layer_order):
         count = 0
-        for name, value in sorted(params[layer].items()):
-            lines.append(f"{layer + '/' + name:<44}{value.shape!s:<20}{value.size:>9,}")
+        for path, value in jax.tree_util.tree_leaves_with_path(params[layer]):
+            name = f"{layer}/{jax.tree_util.keystr(path, simple=True, separator='/')}"
+            lines.append(f"{name:<44}{value.shape!s:<20}{value.size:>9,}")
             count += value.size
         lines.append(f"{layer:<64}{count:>9,}")
         total += count
@@ -155,6 +175,6 @@ def _unit_forget_bias(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.f
 
 
 def _layer_order(name: str) -> tuple[int, str]:
-    """The order of the forward pass."""
+    """The order of the forward pass, kind by kind."""
     kinds = ("Conv", "norm", "dense1", "bidirectional", "inner", "dense2")
     return next(i for i, kind in enumerate(kinds) if name.startswith(kind)), name

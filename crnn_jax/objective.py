@@ -19,7 +19,7 @@ def objective(
     guide_share: jax.Array,
     config: Config,
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    """The objective; and its mean CTC loss and guide loss, in nats for each picture and step.
+    """The objective; and its mean CTC loss and guide loss, in nats for a picture and for a step.
 
     Args:
       logits: [B, T, K]; with `loss.consistency` the second half of the batch are other views of

@@ -53,9 +53,7 @@ def load(run: str | os.PathLike[str]) -> Recognizer:
         epoch = checkpoints.meta(latest)["best_epoch"]
         meta = checkpoints.meta(epoch)
         charset = Charset(meta["alphabet"])
-        model = model_lib.CRNN(
-            config.model, charset.num_classes, tuple(meta["mean"]), tuple(meta["deviation"])
-        )
+        model = model_lib.build(config, charset.num_classes, meta["mean"], meta["deviation"])
         shapes = jax.eval_shape(lambda: model_lib.init(model, jax.random.key(0), config.data))
         params = checkpoints.restore(epoch, {"params": shapes})["params"]
     return Recognizer(config, charset, model, params, epoch, meta["fingerprint"])

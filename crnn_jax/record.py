@@ -18,7 +18,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from PIL import Image
 
@@ -59,6 +59,16 @@ class Result:
             f"{self.val_loss:.4f}; best epoch {self.best_epoch} of {self.epochs_run}, "
             f"{self.seconds:.0f} s"
         )
+
+
+class Answer(NamedTuple):
+    """A reading beside the truth: a line of `readings.csv`."""
+
+    file: str
+    truth: str
+    reading: str
+    confidence: float
+    loss: float  # CTC loss of the truth, nats
 
 
 class Record:
@@ -113,6 +123,36 @@ class Record:
         """What `environment.json` holds. RunError where there is none to be read."""
         return self._read_json("environment.json")
 
+    def config_value(self, key: str) -> Any:
+        """One dotted key of `config.json`, whatever version wrote it. RunError without it."""
+        flat = config_lib.flatten(self._read_json("config.json"))
+        if key not in flat:
+            raise RunError(f"{self.workdir / 'config.json'} has no key {key}")
+        return flat[key]
+
+    def metrics_lines(self) -> list[dict[str, Any]]:
+        """The objects of `metrics.jsonl`. RunError where there are none to be read."""
+        try:
+            lines = [json.loads(line) for line in self.metrics.read_text("utf-8").splitlines()]
+        except (OSError, ValueError) as error:
+            raise RunError(f"{self.metrics} cannot be read: {error}") from error
+        if not lines:
+            raise RunError(f"{self.metrics} is empty")
+        return lines
+
+    def read_csv(self, name: str, columns: Iterable[str]) -> list[dict[str, str]]:
+        """The rows of a CSV file. RunError where it cannot be read or lacks a column."""
+        path = self.workdir / name
+        try:
+            with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+                rows = csv.DictReader(file)
+                header, values = rows.fieldnames or [], list(rows)
+        except (OSError, csv.Error) as error:
+            raise RunError(f"{path} cannot be read: {error}") from error
+        if missing := set(columns) - set(header):
+            raise RunError(f"{path} has no column {', '.join(sorted(missing))}")
+        return values
+
     def write_json(self, name: str, values: Mapping[str, Any]) -> None:
         self.write_text(name, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
 
@@ -125,19 +165,26 @@ class Record:
 
     def write_text(self, name: str, text: str) -> None:
         """Writes beside and renames: a reader sees the old file or the new one, whole."""
-        partial = self.workdir / f"{name}.partial"
         # File names that are not UTF-8 reach us as surrogates and go back as they came.
-        with partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(self.workdir / name)
+        self._write(name, text.encode("utf-8", errors="surrogateescape"))
 
     def write_image(self, name: str, image: Image.Image) -> None:
         """As `write_text`, for a PNG."""
+        buffer = io.BytesIO()
+        image.save(buffer, format="png")
+        self._write(name, buffer.getvalue())
+
+    def _write(self, name: str, content: bytes) -> None:
         partial = self.workdir / f"{name}.partial"
-        image.save(partial, format="png")
-        partial.replace(self.workdir / name)
+        try:
+            with partial.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(self.workdir / name)
+        except OSError as error:
+            message = f"{self.workdir / name} cannot be written: {error.strerror}"
+            raise RunError(message) from error
 
     def append_metrics(self, values: Mapping[str, Any]) -> None:
         """One more JSON object, on a line of its own."""

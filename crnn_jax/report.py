@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-import json
 import os
 import statistics
 from collections.abc import Iterable, Sequence
@@ -31,6 +30,7 @@ class Run:
     variant: str
     cell: str  # names seed and fold
     result: Result
+    train_size: int  # as the config has it: 0 for all
     commit: str | None
     misread: frozenset[str]
     left_plateau: int | None  # epoch
@@ -142,6 +142,11 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     plt.close(figure)
 
 
+def has_sizes(runs: Sequence[Run]) -> bool:
+    """Whether the grid is one of training sets of several sizes."""
+    return len({run.train_size for run in runs}) > 2
+
+
 def draw_sizes(rows: Sequence[Row], path: Path) -> None:
     """Exact match against the size of the training set, as a PNG."""
     plt = _pyplot()
@@ -179,19 +184,18 @@ def _read_run(path: Path) -> Run:
     record = Record(path)
     result = record.result()
     assert result is not None
-    with (path / "errors.csv").open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-        misread = frozenset(row["file"] for row in csv.DictReader(file))
+    misread = frozenset(row["file"] for row in record.read_csv("errors.csv", ["file"]))
     if len(misread) != result.num_examples - result.num_exact:
         raise RunError(f"{path}: errors.csv and result.json do not agree")
-    environment = json.loads((path / "environment.json").read_text(encoding="utf-8"))
+    environment, lines = record.environment(), record.metrics_lines()
     limit = OFF_PLATEAU * environment["data"]["plateau_loss"]
-    lines = map(json.loads, (path / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
     epochs = [line for line in lines if "val_loss" in line]
     read_95: dict[str, Any] = next((e for e in epochs if e["exact_match"] >= 0.95), {})
     return Run(
         variant=path.parent.name,
         cell=path.name,
         result=result,
+        train_size=record.config_value("data.train_size"),
         commit=environment["commit"],
         misread=misread,
         left_plateau=next((e["epoch"] for e in epochs if e["val_loss"] < limit), None),

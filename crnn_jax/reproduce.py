@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from crnn_jax import config as config_lib
+from crnn_jax import dataset
 from crnn_jax.errors import RunError
-from crnn_jax.record import Record, Result
+from crnn_jax.record import Record, Result, default_workdir
 
 # What may differ between two runs whose numbers are the same.
 _NOT_COMPARED = ("seconds",)
@@ -35,40 +34,52 @@ class Comparison(NamedTuple):
         return "\n".join(lines)
 
 
-def again(run: str | os.PathLike[str], workdir: Path, data: str | None) -> Comparison:
-    """Trains `run` once more, in `workdir`, and compares.
+def again(
+    run: str | os.PathLike[str], workdir: str | os.PathLike[str] | None, data: str | None
+) -> Comparison:
+    """Trains `run` once more and compares.
 
     Args:
       run: the record of a finished run; its checkpoints need not be there.
-      workdir: a new directory, or one where the same reproduction was cut off.
+      workdir: a new directory, or one where the same reproduction was cut off; by default one
+        below runs/.
       data: the folder of the data set, if it is not where the record says.
 
     Raises:
-      RunError: the run is not finished, or its record is of another version of this package.
+      RunError: before training, for a record that is not finished, is damaged or is of another
+        version of this package, for other data, and for a reproduction that is finished.
       DataError: the data are not there.
     """
     record = Record(run)
-    if record.result() is None:
-        raise RunError(f"{run} is not finished: there is nothing to compare with")
-    config = record.config()
+    result, _, environment = _result(record), record.metrics_lines(), record.environment()
+    try:
+        config = record.config()
+    except RunError as error:
+        raise RunError(f"{error}; the run was made by commit {environment['commit']}") from error
     if data is not None:
-        config = config_lib.from_dict(
-            config_lib.with_changes(config_lib.to_dict(config), {"data.dir": data})
+        changed = config_lib.with_changes(config_lib.to_dict(config), {"data.dir": data})
+        config = config_lib.from_dict(changed)
+    new = Record(workdir or default_workdir("again", config))
+    if new.result() is not None:
+        raise RunError(f"{new.workdir} is finished; choose another --workdir, or remove it")
+    if not os.path.isdir(config.data.dir):
+        raise RunError(f"the data are not at {config.data.dir}; say with --data where they are")
+    found = dataset.load(config.data, None, config_lib.num_steps(config)).fingerprint
+    if found != result.fingerprint:
+        raise RunError(
+            f"{config.data.dir} has fingerprint {found[:12]}; the run was trained on "
+            f"{result.data_name}, {result.fingerprint[:12]}"
         )
     from crnn_jax import train  # the comparison alone needs no jax
 
-    train.train_and_evaluate(config, workdir)
-    return compare(record, Record(workdir))
+    train.train_and_evaluate(config, new.workdir)
+    return compare(record, new)
 
 
 def compare(old: Record, new: Record) -> Comparison:
     """Compares two finished runs. RunError where one's files cannot be read."""
-    results = [_result(record) for record in (old, new)]
-    identical = results[0].params_sha256 == results[1].params_sha256
-    parted = None if identical else _first_difference(_metrics(old), _metrics(new))
-    if results[0].fingerprint != results[1].fingerprint:
-        shorts = [result.fingerprint[:12] for result in results]
-        parted = f"the data differ: fingerprint {shorts[0]} then, {shorts[1]} now"
+    identical = _result(old).params_sha256 == _result(new).params_sha256
+    parted = None if identical else _first_difference(old.metrics_lines(), new.metrics_lines())
     return Comparison(identical, parted, _environment_difference(old, new))
 
 
@@ -79,23 +90,16 @@ def _result(record: Record) -> Result:
     return result
 
 
-def _metrics(record: Record) -> list[dict[str, Any]]:
-    try:
-        return [json.loads(line) for line in record.metrics.read_text("utf-8").splitlines()]
-    except (OSError, ValueError) as error:
-        raise RunError(f"{record.metrics} cannot be read: {error}") from error
-
-
 def _first_difference(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> str | None:
     # Steps are logged every so often, which may differ: what both have is compared.
     theirs = {(line["step"], "step_loss" in line): line for line in new}
     for line in old:
         other = theirs.get((line["step"], "step_loss" in line), line)
         for name, value in line.items():
-            if name not in _NOT_COMPARED and other[name] != value:
+            if name not in _NOT_COMPARED and other.get(name) != value:
                 return (
                     f"they part at step {line['step']} (epoch {line['epoch']}), in {name}: "
-                    f"{value!r} then, {other[name]!r} now"
+                    f"{value!r} then, {other.get(name)!r} now"
                 )
     if old[-1]["step"] != new[-1]["step"]:
         return f"the old run ended at step {old[-1]['step']}, the new one at {new[-1]['step']}"

@@ -65,9 +65,7 @@ def prepare(config: Config) -> Task:
         data=data,
         split=split,
         charset=charset,
-        model=model_lib.CRNN(
-            config.model, charset.num_classes, mean, deviation, inner=config.loss.inner > 0
-        ),
+        model=model_lib.build(config, charset.num_classes, mean, deviation),
         optimizer=optimizer_lib.build(config.optimizer, config.train.epochs * steps_per_epoch),
         steps_per_epoch=steps_per_epoch,
         plateau_loss=ctc.plateau_loss(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import math
 import os
 import time
 import zlib
@@ -18,12 +17,12 @@ import numpy as np
 import optax
 
 from crnn_jax import config as config_lib
-from crnn_jax import dataset, evaluate, flat_start, record, samples
+from crnn_jax import dataset, flat_start, logbook, record
 from crnn_jax import model as model_lib
 from crnn_jax.augment import augment
 from crnn_jax.checkpoint import Checkpoints
 from crnn_jax.config import Config
-from crnn_jax.errors import RunError, TrainingError
+from crnn_jax.errors import RunError
 from crnn_jax.objective import objective
 from crnn_jax.progress import Progress
 from crnn_jax.record import Result
@@ -55,7 +54,7 @@ def train_step(
     """One update on a batch, of `num_steps`: the new state, and the mean CTC loss before it."""
     views = 2 if config.loss.consistency else 1
     indices, mask = jnp.tile(indices, views), jnp.tile(mask, views)
-    plain = state.guide.share > 0
+    plain = state.guide.is_there
     pixels = images[indices]
     if config.augment.is_on:
         augment_key = stream(key, "augment", state.step)
@@ -78,9 +77,8 @@ def train_step(
     # A short memory first, so that the average does not drag the initial weights along.
     decay = jnp.minimum(config.train.average_decay, (1 + state.step) / (25 + state.step))
     average = optax.incremental_update(params, state.average, 1 - decay)
-    last = min(config.flat_start.max_steps, num_steps // 3)
     guide = state.guide.advance(
-        guide_loss, model.num_classes, state.step >= last, config.flat_start
+        guide_loss, state.step, model.num_classes, num_steps, config.flat_start
     )
     return TrainState(state.step + 1, params, average, opt_state, guide), loss
 
@@ -127,9 +125,9 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> Resul
         return finished(result, run, config)
     task = prepare(config)
     run.open(config)
-    announce(task)
+    logbook.announce(task)
     state = init_state(task, config)
-    describe(run, task, config, state)
+    logbook.describe(run, task, config, state.params)
 
     step_fn = jitted_step(task, config)
     key = jax.random.key(config.seed)
@@ -151,20 +149,21 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> Resul
                     progress.step()
                     # The loss of the step before: it is done, and the one just sent goes on.
                     for before in unlogged:
-                        progress.loss(log_step(run, epoch, *before))
+                        progress.loss(logbook.log_step(run, epoch, *before))
                     step = (epoch - 1) * task.steps_per_epoch + len(losses)
                     unlogged = [(step, loss)] if step % config.log.every_steps == 0 else []
                 for before in unlogged:
-                    log_step(run, epoch, *before)
+                    logbook.log_step(run, epoch, *before)
                 evaluation = task.evaluate(state.average)
-                values = log_epoch(run, epoch, step, losses, evaluation, time.monotonic() - clock)
+                seconds = time.monotonic() - clock
+                values = logbook.log_epoch(run, epoch, step, losses, evaluation, seconds)
                 stopping = stopping.update(epoch, evaluation.loss, task.plateau_loss, weights)
                 save(checkpoints, epoch, state, stopping, task, values["seconds"])
                 progress.epoch(values)
         best = checkpoints.restore(stopping.best_epoch, {"params": state.average})["params"]
     evaluation = task.evaluate(best)
-    run.write_csv("readings.csv", evaluate.Answer._fields, evaluation.answers)
-    run.write_csv("errors.csv", evaluate.Answer._fields, evaluation.misreads)
+    run.write_csv("readings.csv", record.Answer._fields, evaluation.answers)
+    run.write_csv("errors.csv", record.Answer._fields, evaluation.misreads)
     result = Result(
         **evaluation.summary(),
         best_epoch=stopping.best_epoch,
@@ -221,76 +220,6 @@ def save(
 def _training(state: TrainState) -> dict[str, Any]:
     """What a checkpoint holds besides a reader's parameters, which are the average."""
     return {k: v for k, v in state._asdict().items() if k != "average"}
-
-
-def log_step(run: record.Record, epoch: int, step: int, loss: jax.Array) -> float:
-    """Writes a step's line of `metrics.jsonl` and returns the loss."""
-    value = float(loss)
-    require_finite(value, f"of training at step {step}")
-    run.append_metrics({"epoch": epoch, "step": step, "step_loss": value})
-    return value
-
-
-def log_epoch(
-    run: record.Record,
-    epoch: int,
-    step: int,
-    losses: list[jax.Array],
-    evaluation: evaluate.Evaluation,
-    seconds: float,
-) -> dict[str, Any]:
-    """Writes an epoch's line of `metrics.jsonl` and returns it; `loss` is the mean over steps."""
-    loss = float(np.mean(jax.device_get(losses)))
-    require_finite(loss, f"of training in epoch {epoch}")
-    require_finite(evaluation.loss, f"of validation in epoch {epoch}")
-    scores = evaluation.scores
-    values = {
-        "epoch": epoch,
-        "step": step,
-        "loss": loss,
-        "val_loss": evaluation.loss,
-        "exact_match": scores.exact_match,
-        "cer": scores.cer,
-        "seconds": round(seconds, 3),
-    }
-    run.append_metrics(values)
-    return values
-
-
-def require_finite(loss: float, what: str) -> None:
-    if not math.isfinite(loss):
-        raise TrainingError(
-            f"the loss {what} is {loss}; checkpoints of earlier epochs are kept. Try a smaller "
-            "optimizer.learning_rate, a longer optimizer.warmup_steps or a smaller "
-            "optimizer.clip_norm, in a --workdir of its own"
-        )
-
-
-def announce(task: Task) -> None:
-    print(
-        f"{task.data.name}: {len(task.split.train)} images to train on, {len(task.split.val)} to "
-        f"validate on, {len(task.charset.alphabet)} symbols {task.charset.alphabet}, "
-        f"fingerprint {task.data.fingerprint[:12]}"
-    )
-
-
-def describe(run: record.Record, task: Task, config: Config, state: TrainState) -> None:
-    """Writes what is known before the first step, and prints the parameter table."""
-    table = model_lib.parameter_table(state.params)
-    print(table, end="", flush=True)
-    run.write_text("params.txt", table)
-    if config.augment.is_on:
-        run.write_image("augmented.png", samples.sheet(task, config))
-    data = {
-        "name": task.data.name,
-        "num_examples": len(task.data),
-        "num_train": len(task.split.train),
-        "num_val": len(task.split.val),
-        "plateau_loss": task.plateau_loss,
-        **task.identity(),
-    }
-    devices = [f"{d.platform} {d.device_kind}" for d in jax.devices()]
-    run.write_json("environment.json", {**record.environment(devices), "data": data})
 
 
 def finished(result: Result, run: record.Record, config: Config) -> Result:

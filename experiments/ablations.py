@@ -37,7 +37,11 @@ VARIANTS = {
     "ripple": {"augment.ripple": 0.02},
     "thickness": {"augment.thickness": 0.3},
     # Adam with its usual rate.
-    "adam": {"optimizer.name": "adam", "optimizer.learning_rate": 0.001},
+    "adam": {
+        "optimizer.name": "adam",
+        "optimizer.learning_rate": 0.001,
+        "optimizer.nesterov": False,
+    },
     "inner_ctc": {"loss.inner": 0.3},
     "entropy": {"loss.entropy": 0.02},
     # Two views of each picture: half the epochs cost the same.

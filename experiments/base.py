@@ -78,7 +78,7 @@ def get_config() -> ConfigDict:
                 "cell": "lstm",
             },
             "optimizer": {
-                # 'sgd' or 'adam'.
+                # 'sgd', or 'adam', whose first decay the momentum is then.
                 "name": "sgd",
                 # The peak of the schedule.
                 "learning_rate": 0.04,
@@ -108,11 +108,11 @@ def get_config() -> ConfigDict:
                 # segmentation of the label by ink, on pictures as they are and without dropout:
                 # it leads past the plateau of the constant predictor. It falls away once its
                 # loss is below this share of an even guess's. 0 turns the flat start off.
-                "until": 0.75,
+                "until": 0.9,
                 # ... or after this many steps, or a third of the run, at the latest,
                 "max_steps": 500,
                 # and hands over to CTC within so many, after which augmentation and dropout begin.
-                "fade_steps": 30,
+                "fade_steps": 90,
                 # Share of the ink at either end that is taken for something else than text.
                 "trim": 0.02,
             },
@@ -129,7 +129,8 @@ def get_config() -> ConfigDict:
                 # 'best', or of the last one, 'last', so that the validation part has no say.
                 "weights": "best",
                 # The weights that are kept are an exponential moving average over the updates,
-                # each old one counting this much of the next; 0 keeps the weights themselves.
+                # each old one counting this much of the next, and less at first: no more than
+                # (1 + s) / (25 + s) after s updates. 0 keeps the weights themselves.
                 "average_decay": 0.98,
                 "eval_batch_size": 64,
             },

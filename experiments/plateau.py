@@ -1,4 +1,4 @@
-"""Do all seeds leave the plateau of the constant predictor? The first three epochs of twenty.
+"""Do all seeds leave the plateau of the constant predictor? Three epochs of twenty seeds.
 
     python run.py --config experiments/plateau.py --jobs 2
 

@@ -1,5 +1,7 @@
 import csv
+import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 
@@ -9,8 +11,8 @@ from PIL import Image
 
 from crnn_jax import __main__, audit
 from crnn_jax.errors import RunError
-from crnn_jax.evaluate import Answer
-from crnn_jax.record import Record
+from crnn_jax.record import Answer, Record
+from tests.report_test import RESULT
 
 
 @pytest.fixture
@@ -30,6 +32,7 @@ def grid(tmp_path, tiny_config):
         run = Record(tmp_path / "grid" / "base" / f"seed{seed}-fold{fold}")
         run.open(tiny_config(data__dir=str(folder)))
         run.write_csv("readings.csv", Answer._fields, rows)
+        run.write_json("result.json", dataclasses.asdict(RESULT))
     return tmp_path / "grid"
 
 
@@ -37,14 +40,15 @@ def test_ranks_by_the_mean_loss_of_the_label(grid):
     doubts = audit.rank(grid)
     assert [doubt.file for doubt in doubts] == ["1.png", "3.png", "2.png", "0.png"]
     worst, second = doubts[:2]
-    assert worst == ("1.png", "cd", 5.0, "ce", 2, 2, pytest.approx(0.7))
-    assert (second.loss, second.readers, second.disagree) == (0.75, 2, 1)
+    assert worst == ("1.png", "cd", 5.0, 2, 2, "ce", pytest.approx(0.7))
+    # One of the two read the label; what the other read is told.
+    assert second == ("3.png", "gh", 0.75, 2, 1, "g", 0.4)
 
 
 def test_the_command_writes_csv_and_contact_sheet(grid, capsys):
     assert __main__.main(["audit", str(grid), "--top", "3"]) == 0
     out = capsys.readouterr().out
-    assert "1.png: cd read as ce by 2 of 2, loss 5.00" in out
+    assert "1.png: cd or ce: 2 of 2 disagree, loss 5.00" in out
     assert "2.png" not in out  # nobody disagrees
     with (grid / "audit.csv").open() as file:
         assert [row["file"] for row in csv.DictReader(file)] == ["1.png", "3.png", "2.png", "0.png"]
@@ -57,14 +61,37 @@ def test_the_command_writes_csv_and_contact_sheet(grid, capsys):
 def test_moved_data_are_found_with_data(grid, tmp_path, capsys):
     (tmp_path / "set").rename(tmp_path / "moved")
     assert __main__.main(["audit", str(grid)]) == 2
-    assert "1.png" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "1.png" in err
+    assert "--data" in err
     assert (grid / "audit.csv").exists()
     assert __main__.main(["audit", str(grid), "--data", str(tmp_path / "moved")]) == 0
 
 
 def test_a_directory_without_readings_says_so(tmp_path):
-    with pytest.raises(RunError, match=r"readings\.csv"):
+    with pytest.raises(RunError, match="no finished runs"):
         audit.rank(tmp_path)
+
+
+def test_runs_that_do_not_belong_together_are_refused(grid):
+    path = grid / "base" / "seed0-fold0"
+    shutil.copytree(path, grid / "other" / "seed0-fold0")
+    with pytest.raises(RunError, match="holds base, other"):
+        audit.rank(grid)
+    shutil.rmtree(grid / "other")
+    Record(path).write_json("result.json", {**dataclasses.asdict(RESULT), "fingerprint": "0"})
+    with pytest.raises(RunError, match="different data"):
+        audit.rank(grid)
+
+
+@pytest.mark.parametrize(
+    "text", [None, "file,truth\n", "file,truth,reading,confidence,loss\na,b,c,1,x\n"]
+)
+def test_readings_that_are_missing_or_damaged_are_named(grid, text):
+    path = grid / "base" / "seed0-fold0" / "readings.csv"
+    path.unlink() if text is None else path.write_text(text)
+    with pytest.raises(RunError, match=r"seed0-fold0.readings\.csv"):
+        audit.rank(grid)
 
 
 def test_an_audit_imports_no_jax():

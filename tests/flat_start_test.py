@@ -87,16 +87,31 @@ def test_the_guide_falls_in_equal_steps_once_its_loss_is_low_and_stays_away():
     # The loss of an even guess, then none at all: the mean is 0.9^n and below 1/2 at n = 7.
     losses = [np.log(2)] * 3 + [0.0] * 20 + [np.log(2) * 9] * 3
     for loss in losses:
-        guide = guide.advance(jnp.float32(loss), 3, jnp.bool_(False), CONFIG)
+        guide = guide.advance(jnp.float32(loss), jnp.int32(0), 3, 1000, CONFIG)
         shares.append(float(guide.share))
         means.append(float(guide.loss))
     np.testing.assert_allclose(means[3:24], 0.9 ** np.arange(21), rtol=1e-5)
     assert shares == [1.0] * 9 + [0.75, 0.5, 0.25] + [0.0] * 14
 
 
-def test_the_guide_falls_when_its_time_is_over():
-    guide = flat_start.start(CONFIG).advance(jnp.float32(5), 3, jnp.bool_(True), CONFIG)
-    assert guide.share == 0.75
+@pytest.mark.parametrize(
+    ("num_steps", "last", "fall"), [(1000, 9, 1 / 4), (12, 4, 1 / 2), (2, 0, 1)]
+)
+def test_the_guide_falls_when_its_time_is_over(num_steps, last, fall):
+    """After max_steps, or a third of a short run; it is gone within half of that."""
+    even = jnp.float32(np.log(2))
+    guide = flat_start.start(CONFIG)
+    if last:
+        assert guide.advance(even, jnp.int32(last - 1), 3, num_steps, CONFIG).share == 1
+    assert guide.advance(even, jnp.int32(last), 3, num_steps, CONFIG).share == 1 - fall
+
+
+def test_a_trace_left_by_rounding_is_nothing():
+    guide, config = flat_start.start(CONFIG), dataclasses.replace(CONFIG, fade_steps=7)
+    for _ in range(7):
+        assert guide.is_there
+        guide = guide.advance(jnp.float32(0), jnp.int32(9), 3, 1000, config)
+    assert not guide.is_there
 
 
 def test_without_a_flat_start_there_is_no_guide():

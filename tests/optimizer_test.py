@@ -100,7 +100,13 @@ def test_each_variable_can_be_clipped_by_itself():
     np.testing.assert_allclose(update, [-0.6, -0.8, -0.5], rtol=1e-6)
 
 
-def test_adam_s_first_step_is_the_rate_whatever_the_gradient():
-    config = dataclasses.replace(PLAIN, name="adam", nesterov=False, clip_norm=0.0)
-    (update,) = _updates(config, [([3.0, -4.0], [0.5])])
-    np.testing.assert_allclose(update, [-0.1, 0.1, -0.1], rtol=1e-5)
+def test_adam_by_hand():
+    """Kingma & Ba 2015 with b1 = 0.8, b2 = 0.999: after gradients 1 and 3,
+
+    m = (0.8 * 0.2 + 0.2 * 3) / (1 - 0.8^2), v = (0.999 * 0.001 + 0.001 * 9) / (1 - 0.999^2).
+    """
+    config = dataclasses.replace(PLAIN, name="adam", momentum=0.8, nesterov=False, clip_norm=0.0)
+    first, second = _updates(config, [([1.0, -4.0], [0.5]), ([3.0, -4.0], [0.5])])
+    np.testing.assert_allclose(first, [-0.1, 0.1, -0.1], rtol=1e-5)
+    m, v = 0.76 / 0.36, 0.009999 / 0.001999
+    np.testing.assert_allclose(second, [-0.1 * m / v**0.5, 0.1, -0.1], rtol=1e-4)

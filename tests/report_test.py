@@ -25,6 +25,8 @@ def _leave(folder, variant, seed, misread, val_losses, exact, fold=0, **changes)
     path.mkdir(parents=True)
     run = Record(path)
     run.write_csv("errors.csv", ("file", "truth"), [(f"{fold}-{m}.png", "x") for m in misread])
+    size = changes.get("num_train", 0)
+    run.write_json("config.json", {"data": {"train_size": size}})
     run.write_json("environment.json", {"commit": "c" * 40, "data": {"plateau_loss": 16.0}})
     for epoch, (loss, match) in enumerate(zip(val_losses, exact, strict=True), 1):
         line = {"epoch": epoch, "val_loss": loss, "exact_match": match, "seconds": 10.0 * epoch}
@@ -137,6 +139,13 @@ def test_a_record_that_contradicts_itself_is_named(grid):
     values = json.loads((path / "result.json").read_text())
     (path / "result.json").write_text(json.dumps({**values, "num_exact": 9}))
     with pytest.raises(RunError, match=r"seed0-fold0.*do not agree"):
+        report.read_grid(grid)
+
+
+@pytest.mark.parametrize("name", ["errors.csv", "environment.json", "metrics.jsonl"])
+def test_a_damaged_record_is_named(grid, name):
+    (grid / "base" / "seed0-fold0" / name).write_text("")
+    with pytest.raises(RunError, match=f"seed0-fold0.{name}"):
         report.read_grid(grid)
 
 

@@ -22,21 +22,33 @@ def _change(record, name, change):
     record.write_json(name, values)
 
 
-def test_a_run_trained_again_is_bit_identical(tmp_path, trained, capsys):
+def test_a_run_trained_again_is_bit_identical(tmp_path, monkeypatch, trained, capsys):
     shutil.copytree(trained, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
-    assert __main__.main(["reproduce", f"{tmp_path}/run/"]) == 0
+    monkeypatch.chdir(tmp_path)
+    assert __main__.main(["reproduce", "run"]) == 0
     out = capsys.readouterr().out
     assert "the parameters are bit-identical" in out
     assert "the environment is the same" in out
-    first, second = (Record(tmp_path / name).result() for name in ("run", "run.again"))
+    (workdir,) = (tmp_path / "runs").iterdir()
+    first, second = (Record(path).result() for path in (tmp_path / "run", workdir))
     assert first.params_sha256 == second.params_sha256
+    # Once more would compare with what is there, and train nothing.
+    assert __main__.main(["reproduce", "run"]) == 2
+    assert "choose another --workdir" in capsys.readouterr().err
 
 
-def test_copies_are_the_same_whatever_time_they_took(copies):
-    _change(copies[1], "result.json", lambda values: values.update(seconds=1e9))
+def test_a_run_is_not_compared_with_itself(copies):
+    workdir = copies[0].workdir
+    with pytest.raises(RunError, match="is finished"):
+        reproduce.again(workdir, workdir, None)
+
+
+def test_the_time_that_steps_took_does_not_part_runs(copies):
+    _change(copies[1], "result.json", lambda values: values.update(params_sha256="0"))
     lines = copies[1].metrics.read_text().replace('"seconds": ', '"seconds": 1')
     copies[1].write_text("metrics.jsonl", lines)
-    assert reproduce.compare(*copies) == (True, None, [])
+    assert reproduce.compare(*copies) == (False, None, [])
+    assert "the metrics do not differ" in str(reproduce.compare(*copies))
 
 
 def test_the_first_step_and_metric_that_differ_are_named(copies):
@@ -68,14 +80,20 @@ def test_what_differs_in_the_environment_is_named(copies):
     assert environment[1].endswith("'0.1' now")
 
 
-def test_other_data_are_named_before_any_metric(copies):
-    _change(
-        copies[1],
-        "result.json",
-        lambda v: v.update(params_sha256="0", fingerprint="abc" + "0" * 60),
-    )
-    assert "the data differ" in reproduce.compare(*copies).parted
-    assert "abc000000000 now" in reproduce.compare(*copies).parted
+def test_other_data_and_missing_data_are_named_before_training(copies, tmp_path):
+    _change(copies[0], "result.json", lambda v: v.update(fingerprint="abc" + "0" * 61))
+    with pytest.raises(RunError, match=r"trained on captchas\d*, abc000000000"):
+        reproduce.again(copies[0].workdir, tmp_path / "again", None)
+    with pytest.raises(RunError, match="--data"):
+        reproduce.again(copies[1].workdir, tmp_path / "again", "/nowhere")
+    assert not (tmp_path / "again").exists()
+
+
+def test_a_record_of_another_version_names_its_commit(copies, tmp_path):
+    _change(copies[0], "config.json", lambda values: values["model"].pop("dropout"))
+    _change(copies[0], "environment.json", lambda values: values.update(commit="c" * 40))
+    with pytest.raises(RunError, match=r"lacks model\.dropout.*commit cccc"):
+        reproduce.again(copies[0].workdir, tmp_path / "again", None)
 
 
 def test_an_unfinished_run_cannot_be_reproduced(copies, tmp_path):
