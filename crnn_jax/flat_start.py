@@ -21,6 +21,7 @@ from crnn_jax.charset import PAD
 from crnn_jax.config import FlatStartConfig
 
 _MEMORY = 0.9  # of the running mean of the guide's loss, for each step
+_END = 0.01  # a share below this is none
 _BLUR = 5  # pixels
 _FLOOR = 0.1  # quantile of a picture's columns that is taken for free of text
 
@@ -48,13 +49,12 @@ class Guide(NamedTuple):
         loss = _MEMORY * self.loss + (1 - _MEMORY) * loss / even
         is_over = step >= min(config.max_steps, num_steps // 3)
         falling = (self.share < 1) | (loss < config.until) | is_over
-        fade_steps = max(min(config.fade_steps, num_steps // 6), 1)
-        fallen = jnp.maximum(self.share - 1 / fade_steps, 0)
+        fade_steps = max(min(config.fade_steps, num_steps / 6 / -math.log(_END)), 1)
+        # A constant factor, not an equal amount: CTC is left alone little by little. When it was
+        # left suddenly, a quarter of the seeds fell back on the plateau.
+        fallen = self.share * (1 - 1 / fade_steps)
+        fallen = jnp.where(fallen < _END, 0, fallen)
         return Guide(loss, jnp.where(falling, fallen, self.share))
-
-    @property
-    def is_there(self) -> jax.Array:
-        return self.share > 1e-6  # rounding may leave a trace
 
 
 def start(config: FlatStartConfig) -> Guide:

@@ -54,7 +54,7 @@ def train_step(
     """One update on a batch, of `num_steps`: the new state, and the mean CTC loss before it."""
     views = 2 if config.loss.consistency else 1
     indices, mask = jnp.tile(indices, views), jnp.tile(mask, views)
-    plain = state.guide.is_there
+    plain = state.guide.share > 0
     pixels = images[indices]
     if config.augment.is_on:
         augment_key = stream(key, "augment", state.step)

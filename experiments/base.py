@@ -108,11 +108,12 @@ def get_config() -> ConfigDict:
                 # segmentation of the label by ink, on pictures as they are and without dropout:
                 # it leads past the plateau of the constant predictor. It falls away once its
                 # loss is below this share of an even guess's. 0 turns the flat start off.
-                "until": 0.9,
+                "until": 0.85,
                 # ... or after this many steps, or a third of the run, at the latest,
                 "max_steps": 500,
-                # and hands over to CTC within so many, after which augmentation and dropout begin.
-                "fade_steps": 90,
+                # and hands over to CTC by a factor of 1 - 1 / fade_steps at each step. Augmentation
+                # and dropout begin when less than a hundredth is left.
+                "fade_steps": 20,
                 # Share of the ink at either end that is taken for something else than text.
                 "trim": 0.02,
             },
