@@ -183,8 +183,8 @@ class Record:
                 os.fsync(file.fileno())
             partial.replace(self.workdir / name)
         except OSError as error:
-            message = f"{self.workdir / name} cannot be written: {error.strerror}"
-            raise RunError(message) from error
+            why = error.strerror or error
+            raise RunError(f"{self.workdir / name} cannot be written: {why}") from error
 
     def append_metrics(self, values: Mapping[str, Any]) -> None:
         """One more JSON object, on a line of its own."""
