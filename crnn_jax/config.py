@@ -24,7 +24,7 @@ class DataConfig:
     height: int
     channels: int
     alphabet: str
-    standardise: bool
+    standardise: str
     val_fraction: float
     split_seed: int
     num_folds: int
@@ -215,6 +215,7 @@ def _check_ranges(c: Config) -> None:
         ("seed", 0 <= c.seed < 2**32, "from 0 to 2**32 - 1"),
         ("data.split_seed", c.data.split_seed >= 0, "at least 0"),
         ("data.channels", c.data.channels in (1, 3), "1 (grey) or 3 (colour)"),
+        ("data.standardise", c.data.standardise in ("", "set", "picture"), "'', set or picture"),
         ("data.val_fraction", 0 < c.data.val_fraction < 1, "between 0 and 1"),
         ("data.num_folds", c.data.num_folds == 0 or c.data.num_folds >= 2, "0 (off) or at least 2"),
         ("data.fold", 0 <= c.data.fold < max(c.data.num_folds, 1), "from 0 to num_folds - 1"),

@@ -283,10 +283,10 @@ def split(texts: Sequence[str], config: DataConfig) -> Split:
     return Split(np.array(train, np.int32), np.array(sorted(val), np.int32))
 
 
-def moments(images: np.ndarray, standardise: bool) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and deviation of each channel of u8 [N, W, H, C]; 0 and 255 unless `standardise`."""
+def moments(images: np.ndarray, standardise: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of each channel of u8 [N, W, H, C]; 0 and 255 unless by the "set"."""
     channels = images.shape[-1]
-    if not standardise:
+    if standardise != "set":
         return (0.0,) * channels, (255.0,) * channels
     # From the 256 counts: exact, and without a float copy of all pictures.
     counts = np.stack(

@@ -24,8 +24,8 @@ Rate = float | jax.Array  # a Python float is known when the program is compiled
 class CRNN(nn.Module):
     """Pixels 0 to 255 [B, W, H, C] to logits [B, T, K]; T = W / 2 ** len(conv_features).
 
-    Pixels are standardised here with the training set's moments, so that nothing that holds
-    the model can forget it.
+    Pixels are standardised here, with the training set's moments or each picture's own, so that
+    nothing that holds the model can forget it.
     The logits are not normalised: the softmax of Keras' last layer is part of the loss here.
     Dropout draws from the rng named 'dropout', at `drop` times its rates; 0 is off.
     """
@@ -34,6 +34,7 @@ class CRNN(nn.Module):
     num_classes: int  # K
     mean: tuple[float, ...]  # of each channel [C]
     deviation: tuple[float, ...]  # [C]
+    each_picture: bool = False  # standardise each picture by itself besides
     inner: bool = False  # a second head, on the first LSTM, its logits sown as 'inner_logits'
 
     @nn.compact
@@ -42,6 +43,8 @@ class CRNN(nn.Module):
         shape = (1,) * (images.ndim - 1) + (-1,)
         x = images.astype(jnp.float32) - np.asarray(self.mean, np.float32).reshape(shape)
         x = x / np.asarray(self.deviation, np.float32).reshape(shape)
+        if self.each_picture:
+            x = standardise(x)
         for i, features in enumerate(c.conv_features, 1):
             he_normal = initializers.he_normal()
             x = nn.Conv(features, (3, 3), kernel_init=he_normal, name=f"Conv{i}")(x)
@@ -61,6 +64,16 @@ class CRNN(nn.Module):
             if self.inner and not i:
                 self.sow("intermediates", "inner_logits", _dense(self.num_classes, "inner")(x))
         return _dense(self.num_classes, "dense2")(x)
+
+
+def standardise(x: jax.Array) -> jax.Array:
+    """Each channel's mean to 0, the deviation of the picture to 1: [B, W, H, C], from [0, 1].
+
+    Light and contrast are no part of a text. An even picture becomes zeros.
+    """
+    x = x - jnp.mean(x, axis=(-3, -2), keepdims=True)
+    variance = jnp.mean(x * x, axis=(-3, -2, -1), keepdims=True)
+    return x / jnp.sqrt(variance + 1e-6)  # far below the deviation of one grey level
 
 
 class BiLSTM(nn.Module):
@@ -125,8 +138,14 @@ def build(
     config: Config, num_classes: int, mean: Sequence[float], deviation: Sequence[float]
 ) -> CRNN:
     """The model of a config, as it is trained and as it is read from a checkpoint."""
-    inner = config.loss.inner > 0
-    return CRNN(config.model, num_classes, tuple(mean), tuple(deviation), inner)
+    return CRNN(
+        config.model,
+        num_classes,
+        tuple(mean),
+        tuple(deviation),
+        each_picture=config.data.standardise == "picture",
+        inner=config.loss.inner > 0,
+    )
 
 
 def init(model: CRNN, key: jax.Array, config: DataConfig) -> Any:

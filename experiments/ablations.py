@@ -25,7 +25,8 @@ VARIANTS = {
     "no_augmentation": NO_AFFINE,
     "no_dropout": {"model.dropout": 0.0, "model.lstm_dropout": 0.0},
     "no_averaging": {"train.average_decay": 0.0},
-    "no_standardisation": {"data.standardise": False},
+    "set_moments": {"data.standardise": "set"},
+    "no_standardisation": {"data.standardise": ""},
     "no_clipping": {"optimizer.clip_norm": 0.0},
     "clip_each": {"optimizer.clip_each": True},
     "no_nesterov": {"optimizer.nesterov": False},
@@ -55,7 +56,7 @@ VARIANTS = {
     "seed_recipe": {
         **NO_AFFINE,
         "flat_start.until": 0.0,
-        "data.standardise": False,
+        "data.standardise": "",
         "optimizer.learning_rate": 0.002,
         "optimizer.schedule": "constant",
         "optimizer.warmup_steps": 0,

@@ -27,8 +27,9 @@ def get_config() -> ConfigDict:
                 "channels": 1,
                 # '' takes the sorted characters of the labels.
                 "alphabet": "",
-                # True: (pixel - mean) / deviation of the training part. False: pixel / 255.
-                "standardise": True,
+                # (pixel - mean) / deviation: of each 'picture' by itself, or of the training 'set'.
+                # '' is pixel / 255.
+                "standardise": "picture",
                 # The validation part is this share of the images ...
                 "val_fraction": 0.1,
                 "split_seed": 0,

@@ -77,6 +77,7 @@ def test_a_value_of_the_wrong_type_is_named(key, value):
         ("seed", 2**32),
         ("data__split_seed", -1),
         ("data__channels", 2),
+        ("data__standardise", "each"),
         ("data__val_fraction", 0.0),
         ("data__val_fraction", 1.0),
         ("data__num_folds", 1),

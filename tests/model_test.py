@@ -21,6 +21,7 @@ CONFIG = config_lib.from_config_dict(base.get_config())
 
 def _build(num_classes=20, mean=(0.0,), deviation=(1.0,), **overrides):
     values = base.get_config()
+    values.data.standardise = "set"  # with the moments that are given
     values.update_from_flattened_dict({k.replace("__", "."): v for k, v in overrides.items()})
     config = config_lib.from_config_dict(values)
     model = model_lib.build(config, num_classes, mean, deviation)
@@ -149,6 +150,27 @@ def test_pixels_are_standardised_by_the_model(reference):
     np.testing.assert_allclose(
         model_lib.apply(other, params, images), model_lib.apply(model, params, standard), atol=1e-6
     )
+
+
+def test_a_picture_standardised_by_itself_has_mean_0_and_deviation_1():
+    # Two columns of red, 10 and 30, and an even green: deviations 10 and 0, in all sqrt(50).
+    x = jnp.asarray([[[[0.10, 0.5]], [[0.30, 0.5]]]])  # [1, 2, 1, 2]
+    expected = np.array([[[[-2.0, 0.0]], [[2.0, 0.0]]]]) / np.sqrt(2)
+    np.testing.assert_allclose(model_lib.standardise(x), expected, rtol=1e-4)
+    np.testing.assert_array_equal(model_lib.standardise(jnp.full((1, 4, 4, 1), 0.25)), 0)
+
+
+def test_light_and_contrast_are_nothing_to_a_model_that_standardises_each_picture():
+    small = {"data__width": 16, "data__height": 8, "model__lstm_units": (4,)}
+    moments = {"mean": (0.0,), "deviation": (255.0,)}
+    model, params = _build(data__standardise="picture", **moments, **small)
+    images = jax.random.uniform(jax.random.key(0), (2, 16, 8, 1), maxval=255.0)
+    dark = images * jnp.array([0.2, 0.5]).reshape(2, 1, 1, 1) + 20
+    logits = model_lib.apply(model, params, images)
+    np.testing.assert_allclose(model_lib.apply(model, params, dark), logits, atol=1e-3)
+    by_set, _ = _build(**moments, **small)
+    other = model_lib.apply(by_set, params, dark) - model_lib.apply(by_set, params, images)
+    assert jnp.abs(other).max() > 1e-2
 
 
 def test_each_dropout_rate_acts_where_it_should():

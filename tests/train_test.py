@@ -2,14 +2,11 @@ import csv
 import json
 import math
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
-from crnn_jax import ctc, dataset, flat_start, train
-from crnn_jax import model as model_lib
+from crnn_jax import ctc, dataset, train
 from crnn_jax.errors import RunError, TrainingError
 from crnn_jax.task import Task, prepare
 from tests.quiet import QUIET
@@ -139,83 +136,6 @@ def test_batch_size_sets_the_updates_and_each_example_is_seen_once_an_epoch(tiny
         assert sorted(seen) == sorted(task.split.train)
 
 
-def test_padding_of_a_short_batch_changes_nothing(tiny_config):
-    """Three examples and a mask: the loss is their mean, whatever fills the rest."""
-    config = tiny_config(QUIET, flat_start__until=0.0)
-    task = prepare(config)
-    step = train.jitted_step(task, config)
-    mask = np.array([True] * 3 + [False] * 5)
-    results = []
-    for filler in (0, 7):
-        indices = np.array([4, 5, 6] + [filler] * 5, np.int32)
-        state = train.init_state(task, config)
-        results.append(step(state, task.images, task.labels, indices, mask, jax.random.key(0)))
-    params = train.init_state(task, config).params
-    logits = model_lib.apply(task.model, params, task.images[jnp.array([4, 5, 6])])
-    expected = ctc.ctc_loss(logits, task.labels[jnp.array([4, 5, 6])]).mean()
-    np.testing.assert_allclose([loss for _, loss in results], [expected] * 2, rtol=1e-5)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
-        results[0][0].params,
-        results[1][0].params,
-    )
-
-
-def test_a_step_is_the_optimizer_s_update_of_the_mean_loss(tiny_config):
-    config = tiny_config(
-        QUIET,
-        flat_start__until=0.0,
-        optimizer__momentum=0.0,
-        optimizer__nesterov=False,
-        optimizer__clip_norm=0.0,
-        optimizer__warmup_steps=0,
-        optimizer__schedule="constant",
-        optimizer__learning_rate=0.01,
-    )
-    task = prepare(config)
-    state = train.init_state(task, config)
-    start = jax.tree.map(np.asarray, state.params)
-    indices = np.arange(8, dtype=np.int32)
-
-    def loss(params):
-        logits = model_lib.apply(task.model, params, task.images[indices])
-        return ctc.ctc_loss(logits, task.labels[indices]).mean()
-
-    grads = jax.jit(jax.grad(loss))(start)
-    step = train.jitted_step(task, config)
-    state, _ = step(state, task.images, task.labels, indices, np.ones(8, bool), jax.random.key(0))
-    assert int(state.step) == 1
-    jax.tree.map(
-        lambda new, old, grad: np.testing.assert_allclose(new, old - 0.01 * grad, atol=1e-6),
-        state.params,
-        start,
-        grads,
-    )
-
-
-def test_streams_are_independent(tiny_config):
-    """Dropout off leaves initial weights, order and split; another seed changes the first two."""
-    with_dropout, without, other = (
-        tiny_config(),
-        tiny_config(model__dropout=0.0, model__lstm_dropout=0.0),
-        tiny_config(seed=1),
-    )
-    tasks = [prepare(c) for c in (with_dropout, without, other)]
-    shas = [
-        train.params_sha256(train.init_state(task, c).params)
-        for task, c in zip(tasks, (with_dropout, without, other), strict=True)
-    ]
-    assert shas[0] == shas[1] != shas[2]
-    for task in tasks[1:]:
-        np.testing.assert_array_equal(task.split.val, tasks[0].split.val)
-    keys = {
-        tuple(jax.random.key_data(train.stream(jax.random.key(s), n)).tolist())
-        for s in (0, 1)
-        for n in "ab"
-    }
-    assert len(keys) == 4
-
-
 def test_patience_ends_a_run(tiny_config, tmp_path, monkeypatch):
     losses = iter([1.0, 2.0, 3.0, 0.5])
     evaluate = Task.evaluate
@@ -303,111 +223,7 @@ def test_the_reader_learns_to_read(tiny_config, tmp_path):
     assert result.exact_match == 1.0
 
 
-def test_the_objective_is_shared_by_the_guide_and_ctc(tiny_config):
-    """With plain SGD the share of each can be read off the update."""
-    config = tiny_config(
-        QUIET,
-        flat_start__trim=0.2,
-        optimizer__momentum=0.0,
-        optimizer__nesterov=False,
-        optimizer__clip_norm=0.0,
-        optimizer__warmup_steps=0,
-        optimizer__schedule="constant",
-    )
-    task = prepare(config)
-    fresh = train.init_state(task, config)
-    params = jax.tree.map(np.asarray, fresh.params)
-    indices = np.arange(8, dtype=np.int32)
-
-    def losses(params):
-        logits = model_lib.apply(task.model, params, task.images[indices])
-        labels = task.labels[indices]
-        guide = flat_start.loss(logits, labels, task.images[indices], config.flat_start.trim)
-        return ctc.ctc_loss(logits, labels).mean(), guide.mean()
-
-    ctc_grads, guide_grads = jax.jit(jax.jacrev(losses))(params)
-    step = train.jitted_step(task, config)
-    rate, num_steps = config.optimizer.learning_rate, 16
-    for share in (1.0, 0.25, 0.0):
-        state = jax.tree.map(jnp.array, fresh)
-        state = state._replace(guide=flat_start.Guide(jnp.float32(1), jnp.float32(share)))
-        state, _ = step(
-            state, task.images, task.labels, indices, np.ones(8, bool), jax.random.key(0)
-        )
-        expected = jax.tree.map(
-            lambda p, a, b, w=share: p - rate * ((1 - w) * a + w * num_steps * b),
-            params,
-            ctc_grads,
-            guide_grads,
-        )
-        assert optax.tree.norm(jax.tree.map(jnp.subtract, state.params, expected)) < 1e-4
-
-
-def test_the_guide_is_over_by_max_steps_and_by_a_third_of_the_run(tiny_config):
-    # Four epochs of five steps: it falls from the seventh step on, number 6, at the latest.
-    for max_steps, last in ((3, 3), (500, 6)):
-        config = tiny_config(flat_start__max_steps=max_steps, flat_start__fade_steps=1)
-        task = prepare(config)
-        step = train.jitted_step(task, config)
-        state, shares = train.init_state(task, config), []
-        for _ in range(9):
-            state, _ = step(
-                state, task.images, task.labels, np.arange(8, dtype=np.int32), np.ones(8, bool),
-                jax.random.key(0),
-            )  # fmt: skip
-            shares.append(float(state.guide.share))
-        assert shares == ([1.0] * last + [0.0] * 9)[:9]
-
-
-def test_nothing_is_dropped_out_before_the_guide_is_gone(tiny_config):
-    """Steps of different runs' keys agree until then."""
-    config = tiny_config(
-        QUIET,
-        flat_start__max_steps=4,
-        flat_start__fade_steps=1,
-        model__dropout=0.2,
-    )
-    task = prepare(config)
-    step = train.jitted_step(task, config)
-    losses = []
-    for seed in (0, 1):
-        state = train.init_state(task, config)
-        losses.append([])
-        for _ in range(6):
-            state, loss = step(
-                state, task.images, task.labels, np.arange(8, dtype=np.int32), np.ones(8, bool),
-                jax.random.key(seed),
-            )  # fmt: skip
-            losses[-1].append(float(loss))
-    assert losses[0][:5] == losses[1][:5]
-    assert losses[0][5] != losses[1][5]
-
-
-def test_the_average_by_hand(tiny_config):
-    """Decays 1/25, 2/26 and then the config's 0.1, which is less than 3/27."""
-    config = tiny_config(train__average_decay=0.1)
-    task = prepare(config)
-    step = train.jitted_step(task, config)
-    state = train.init_state(task, config)
-    expected = np.asarray(state.params["dense2"]["kernel"])
-    for decay in (1 / 25, 2 / 26, 0.1):
-        state, _ = step(
-            state, task.images, task.labels, np.arange(8, dtype=np.int32), np.ones(8, bool),
-            jax.random.key(0),
-        )  # fmt: skip
-        expected = decay * expected + (1 - decay) * np.asarray(state.params["dense2"]["kernel"])
-    np.testing.assert_allclose(state.average["dense2"]["kernel"], expected, rtol=1e-5)
-
-
 @pytest.mark.parametrize(("standardise", "moments"), [(True, "the set's"), (False, (0.0, 255.0))])
-def test_the_model_standardises_with_the_training_part(tiny_config, standardise, moments):
-    task = prepare(tiny_config(data__standardise=standardise))
-    if standardise:
-        pixels = task.data.images[task.split.train].astype(np.float64)
-        moments = (pixels.mean(), pixels.std())
-    np.testing.assert_allclose((task.model.mean[0], task.model.deviation[0]), moments)
-
-
 def test_colour_trains_with_three_channels(tiny_config, tmp_path):
     result = train.train_and_evaluate(
         tiny_config(data__channels=3, train__epochs=1, flat_start__until=0.0), tmp_path

@@ -1,0 +1,160 @@
+"""One update: what it minimises, and what it leaves alone."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from crnn_jax import ctc, flat_start, train
+from crnn_jax import model as model_lib
+from crnn_jax.task import Task, prepare
+from tests.quiet import QUIET
+
+RATE = 0.01
+PLAIN_SGD = {
+    "optimizer.momentum": 0.0,
+    "optimizer.nesterov": False,
+    "optimizer.clip_norm": 0.0,
+    "optimizer.warmup_steps": 0,
+    "optimizer.schedule": "constant",
+    "optimizer.learning_rate": RATE,
+}
+BATCH = np.arange(8, dtype=np.int32)
+NUM_STEPS = 16  # T of the tiny model
+
+
+class Trainer(NamedTuple):
+    """A task with its compiled step, and the state that it starts from."""
+
+    task: Task
+    state: train.TrainState
+    step_fn: object
+
+    def step(self, state, indices=BATCH, mask=np.ones(8, bool), seed=0):  # noqa: B008
+        key = jax.random.key(seed)
+        state = jax.tree.map(jnp.array, state)  # the step gives its arguments' memory away
+        return self.step_fn(state, self.task.images, self.task.labels, indices, mask, key)
+
+    def losses(self, params, trim=0.0):
+        """Mean CTC loss and mean loss of the guide on the batch."""
+        images, labels = self.task.images[BATCH], self.task.labels[BATCH]
+        logits = model_lib.apply(self.task.model, params, images)
+        guide = flat_start.loss(logits, labels, images, trim)
+        return ctc.ctc_loss(logits, labels).mean(), guide.mean()
+
+
+@pytest.fixture
+def trainer(tiny_config):
+    def make(*arguments, **overrides):
+        config = tiny_config(*arguments, **overrides)
+        task = prepare(config)
+        return Trainer(task, train.init_state(task, config), train.jitted_step(task, config))
+
+    return make
+
+
+def test_padding_of_a_short_batch_changes_nothing(trainer):
+    """Three examples and a mask: the loss is their mean, whatever fills the rest."""
+    it = trainer(QUIET, flat_start__until=0.0)
+    mask = np.array([True] * 3 + [False] * 5)
+    results = [
+        it.step(it.state, np.array([4, 5, 6] + [filler] * 5, np.int32), mask) for filler in (0, 7)
+    ]
+    three = jnp.array([4, 5, 6])
+    logits = model_lib.apply(it.task.model, it.state.params, it.task.images[three])
+    expected = ctc.ctc_loss(logits, it.task.labels[three]).mean()
+    np.testing.assert_allclose([loss for _, loss in results], [expected] * 2, rtol=1e-5)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
+        results[0][0].params,
+        results[1][0].params,
+    )
+
+
+def test_a_step_is_the_optimizer_s_update_of_the_objective(trainer):
+    """With plain SGD the share of the guide and of CTC can be read off the update."""
+    it = trainer({**QUIET, **PLAIN_SGD}, flat_start__trim=0.2)
+    params = it.state.params
+    ctc_grads, guide_grads = jax.jit(jax.jacrev(lambda p: it.losses(p, trim=0.2)))(params)
+    for share in (1.0, 0.25, 0.0):
+        guide = flat_start.Guide(jnp.float32(1), jnp.float32(share))
+        state, loss = it.step(it.state._replace(guide=guide))
+        expected = jax.tree.map(
+            lambda p, a, b, w=share: p - RATE * ((1 - w) * a + w * NUM_STEPS * b),
+            params,
+            ctc_grads,
+            guide_grads,
+        )
+        assert optax.tree.norm(jax.tree.map(jnp.subtract, state.params, expected)) < 1e-5
+        np.testing.assert_allclose(loss, it.losses(params)[0], rtol=1e-5)
+        assert int(state.step) == 1
+
+
+def test_the_guide_is_over_by_max_steps_and_by_a_third_of_the_run(trainer):
+    # Four epochs of five steps: it falls from the seventh step on, number 6, at the latest.
+    for max_steps, last in ((3, 3), (500, 6)):
+        it = trainer(flat_start__max_steps=max_steps, flat_start__fade_steps=1)
+        state, shares = it.state, []
+        for _ in range(9):
+            state, _ = it.step(state)
+            shares.append(float(state.guide.share))
+        assert shares == ([1.0] * last + [0.0] * 9)[:9]
+
+
+def test_nothing_is_dropped_out_before_the_guide_is_gone(trainer):
+    """Steps of different runs' keys agree until then."""
+    it = trainer(QUIET, flat_start__max_steps=4, flat_start__fade_steps=1, model__dropout=0.2)
+    losses = []
+    for seed in (0, 1):
+        state = it.state
+        losses.append([])
+        for _ in range(6):
+            state, loss = it.step(state, seed=seed)
+            losses[-1].append(float(loss))
+    assert losses[0][:5] == losses[1][:5]
+    assert losses[0][5] != losses[1][5]
+
+
+def test_the_average_by_hand(trainer):
+    """Decays 1/25, 2/26 and then the config's 0.1, which is less than 3/27."""
+    it = trainer(train__average_decay=0.1)
+    state, expected = it.state, np.asarray(it.state.params["dense2"]["kernel"])
+    for decay in (1 / 25, 2 / 26, 0.1):
+        state, _ = it.step(state)
+        expected = decay * expected + (1 - decay) * np.asarray(state.params["dense2"]["kernel"])
+    np.testing.assert_allclose(state.average["dense2"]["kernel"], expected, rtol=1e-5)
+
+
+def test_streams_are_independent(tiny_config):
+    """Dropout off leaves initial weights, order and split; another seed changes the first two."""
+    with_dropout, without, other = (
+        tiny_config(),
+        tiny_config(model__dropout=0.0, model__lstm_dropout=0.0),
+        tiny_config(seed=1),
+    )
+    tasks = [prepare(c) for c in (with_dropout, without, other)]
+    shas = [
+        train.params_sha256(train.init_state(task, c).params)
+        for task, c in zip(tasks, (with_dropout, without, other), strict=True)
+    ]
+    assert shas[0] == shas[1] != shas[2]
+    for task in tasks[1:]:
+        np.testing.assert_array_equal(task.split.val, tasks[0].split.val)
+    keys = {
+        tuple(jax.random.key_data(train.stream(jax.random.key(s), n)).tolist())
+        for s in (0, 1)
+        for n in "ab"
+    }
+    assert len(keys) == 4
+
+
+@pytest.mark.parametrize(("standardise", "moments"), [("set", "the set's"), ("", (0.0, 255.0))])
+def test_the_model_standardises_with_the_training_part(tiny_config, standardise, moments):
+    task = prepare(tiny_config(data__standardise=standardise))
+    if standardise == "set":
+        pixels = task.data.images[task.split.train].astype(np.float64)
+        moments = (pixels.mean(), pixels.std())
+    np.testing.assert_allclose((task.model.mean[0], task.model.deviation[0]), moments)
