@@ -5,9 +5,8 @@
 
 busy: six of 53 symbols in five faces, each in a colour of its own and turned by up to 20
 degrees, over coloured shapes and under four lines. noisy: four to eight of 36 symbols, grey,
-under six lines and strong noise. Fonts are those that come with
-matplotlib (pip install 'crnn-jax[plots]'). Picture i of a style is
-always the same with the same Pillow.
+under six lines and strong noise. Fonts are those that come with matplotlib
+(pip install 'crnn-jax[plots]'). Picture i of a style is always the same with the same Pillow.
 """
 
 import dataclasses

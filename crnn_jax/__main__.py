@@ -43,6 +43,9 @@ def main(arguments: list[str] | None = None) -> int:
 
     verb = verbs.add_parser("report", help="the table of a grid, and its picture")
     verb.add_argument("workdir", metavar="WORKDIR", help="a directory of VARIANT/CELL runs")
+    verb.add_argument(
+        "--reach", metavar="SHARE", type=_share, default=0.95, help="exact match to be dated"
+    )
     verb.set_defaults(call=report)
 
     verb = verbs.add_parser("reproduce", help="train a finished run again, and compare")
@@ -79,6 +82,13 @@ def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError("must be above 0 and at most 1")
     return value
 
 
@@ -128,22 +138,20 @@ def evaluate(options: argparse.Namespace) -> int:
 
 
 def report(options: argparse.Namespace) -> int:
-    from crnn_jax import record
+    from crnn_jax import plots, record
     from crnn_jax import report as report_lib
 
-    runs = report_lib.read_grid(options.workdir)
+    runs = report_lib.read_grid(options.workdir, options.reach)
     rows = report_lib.table(runs)
-    markdown = report_lib.to_markdown(runs, rows)
     directory = record.Record(options.workdir)
-    for augmented in sorted(directory.workdir.glob("base/*/augmented.png"))[:1]:
-        path = augmented.relative_to(directory.workdir).as_posix()
-        markdown += f"\nTraining pictures, as they are and augmented: ![augmented]({path})\n"
+    markdown = report_lib.to_markdown(runs, rows, options.reach)
+    markdown += report_lib.pictures(directory.workdir)
     directory.write_text("report.md", markdown)
     directory.write_text("report.csv", report_lib.to_csv(rows))
     print(markdown, end="", flush=True)
-    report_lib.draw(rows, directory.workdir / "report.png")
+    plots.draw(rows, directory.workdir / "report.png")
     if report_lib.has_sizes(runs):
-        report_lib.draw_sizes(rows, directory.workdir / "report_sizes.png")
+        plots.draw_sizes(rows, directory.workdir / "report_sizes.png")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Tables and a picture of a grid of runs, from their records alone; imports no jax.
+"""Tables of a grid of runs, from their records alone; imports no jax.
 
 A record's `errors.csv` names the misread files of its validation part; all others were read
 right. That is all a paired comparison needs: the same seed and fold mean the same pictures.
@@ -34,8 +34,8 @@ class Run:
     commit: str | None
     misread: frozenset[str]
     left_plateau: int | None  # epoch
-    epoch_95: int | None  # the first to read 95 % of the validation part
-    seconds_95: float | None
+    epoch_reached: int | None  # the first to read `reach` of the validation part
+    seconds_reached: float | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,26 +51,33 @@ class Row:
     mean: float  # of the seeds' pooled rates
     spread: float  # their standard deviation; 0 for one seed
     cer: float
+    val_loss: float  # nats a picture, pooled over runs
     left_plateau: float | None  # median epoch
     left_plateau_last: int | None  # the latest of those that left
     never_left: int  # runs that stayed on the plateau
-    epoch_95: float | None  # medians
-    seconds_95: float | None
+    epoch_reached: float | None  # medians
+    epoch_reached_last: int | None  # the latest of those that got there
+    seconds_reached: float | None
+    never_reached: int
     difference: float | None  # exact match less the base's, over the runs that both have
     difference_low: float | None  # 95 % bootstrap interval over pictures
     difference_high: float | None
     p_value: float | None  # McNemar, exact, two-sided; takes a picture's seeds for independent
 
 
-def read_grid(workdir: str | os.PathLike[str]) -> list[Run]:
+def read_grid(workdir: str | os.PathLike[str], reach: float = 0.95) -> list[Run]:
     """The finished runs below a grid's directory, `VARIANT/CELL/result.json`.
+
+    Args:
+      workdir: the grid's directory.
+      reach: the share of the validation part whose first reading is dated.
 
     Raises:
       RunError: there are none, or they are not all of the same data.
     """
     runs = []
     for path in sorted(Path(workdir).glob("*/*/result.json")):
-        runs.append(_read_run(path.parent))
+        runs.append(_read_run(path.parent, reach))
     if not runs:
         raise RunError(f"{workdir} holds no finished runs (VARIANT/CELL/result.json)")
     if len({run.result.fingerprint for run in runs}) > 1:
@@ -86,7 +93,7 @@ def table(runs: Sequence[Run]) -> list[Row]:
     return sorted(rows, key=lambda row: (row.variant != BASE, -row.exact_match, row.variant))
 
 
-def to_markdown(runs: Sequence[Run], rows: Sequence[Row]) -> str:
+def to_markdown(runs: Sequence[Run], rows: Sequence[Row], reach: float = 0.95) -> str:
     result = runs[0].result
     commits = sorted({run.commit or "unknown" for run in runs})
     lines = [
@@ -95,23 +102,37 @@ def to_markdown(runs: Sequence[Run], rows: Sequence[Row]) -> str:
         f"commit {', '.join(commit[:12] for commit in commits)}",
         "",
         "| variant | runs | exact match, 95 % interval | seeds' mean ± deviation | CER "
-        "| left plateau: median, latest epoch | epochs, seconds to 95 % "
+        "| validation loss | left plateau: median, latest epoch "
+        f"| to {reach:.0%}: median, latest epoch; seconds "
         "| difference to base, 95 % interval | McNemar p |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "|" + "---|" * 10,
     ]
     for row in rows:
-        plateau = f"{_number(row.left_plateau, '.0f')}, {_number(row.left_plateau_last, '.0f')}"
-        if row.never_left:
-            plateau += f" ({row.never_left} never)"
+        left = _epochs(row.left_plateau, row.left_plateau_last, row.never_left)
+        reached = _epochs(row.epoch_reached, row.epoch_reached_last, row.never_reached)
+        if row.seconds_reached is not None:
+            reached += f"; {row.seconds_reached:.0f}"
+        difference = "-"
+        if row.difference is not None:
+            low, high = row.difference_low, row.difference_high
+            difference = f"{row.difference:+.2%} [{low:+.2%}, {high:+.2%}]"
         lines.append(
             f"| {row.variant} | {row.runs} "
             f"| {row.exact_match:.2%} [{row.exact_match_low:.2%}, {row.exact_match_high:.2%}] "
-            f"| {row.mean:.2%} ± {row.spread:.2%} | {row.cer:.3%} | {plateau} "
-            f"| {_number(row.epoch_95, '.0f')}, {_number(row.seconds_95, '.0f')} "
-            f"| {_number(row.difference, '+.2%')} [{_number(row.difference_low, '+.2%')}, "
-            f"{_number(row.difference_high, '+.2%')}] | {_number(row.p_value, '.3f')} |"
+            f"| {row.mean:.2%} ± {row.spread:.2%} | {row.cer:.3%} | {row.val_loss:.3f} "
+            f"| {left} | {reached} | {difference} "
+            f"| {'-' if row.p_value is None else format(row.p_value, '.3f')} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def pictures(workdir: Path) -> str:
+    """Markdown that shows augmented training pictures of a run of the base, if there are any."""
+    found = sorted(workdir.glob(f"{BASE}/*/augmented.png"))
+    if not found:
+        return ""
+    path = found[0].relative_to(workdir).as_posix()
+    return f"\nTraining pictures, as they are and augmented: ![augmented]({path})\n"
 
 
 def to_csv(rows: Iterable[Row]) -> str:
@@ -124,63 +145,12 @@ def to_csv(rows: Iterable[Row]) -> str:
     return buffer.getvalue()
 
 
-def draw(rows: Sequence[Row], path: Path) -> None:
-    """Exact match of every variant with its interval, as a PNG. RunError without matplotlib."""
-    plt = _pyplot()
-    figure, axes = plt.subplots(figsize=(7, 1 + 0.35 * len(rows)), layout="constrained")
-    for y, row in enumerate(reversed(rows)):
-        values = [100 * v for v in (row.exact_match_low, row.exact_match, row.exact_match_high)]
-        axes.plot([values[0], values[2]], [y, y], color="0.6", linewidth=2)
-        axes.plot(values[1], y, "o", color="tab:blue" if row.variant == BASE else "black")
-        axes.annotate(f"{values[1]:.1f}", (values[1], y), (0, 5), textcoords="offset points",
-                      ha="center", fontsize=7)  # fmt: skip
-    axes.set_yticks(range(len(rows)), [f"{row.variant} ({row.runs})" for row in reversed(rows)])
-    axes.set_xlabel("exact match, %, pooled over runs, with 95 % Wilson interval")
-    axes.margins(y=0.08)
-    axes.grid(axis="x", alpha=0.3)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
-
-
 def has_sizes(runs: Sequence[Run]) -> bool:
     """Whether the grid is one of training sets of several sizes."""
     return len({run.train_size for run in runs}) > 2
 
 
-def draw_sizes(rows: Sequence[Row], path: Path) -> None:
-    """Exact match against the size of the training set, as a PNG."""
-    plt = _pyplot()
-    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
-    rows = sorted(rows, key=lambda row: row.num_train)
-    sizes, rates = [row.num_train for row in rows], [100 * row.exact_match for row in rows]
-    # At 0 and 1 rounding can put an end of the interval on the wrong side by a hair.
-    below = [max(0, 100 * (row.exact_match - row.exact_match_low)) for row in rows]
-    above = [max(0, 100 * (row.exact_match_high - row.exact_match)) for row in rows]
-    axes.errorbar(sizes, rates, (below, above), fmt="o-", capsize=3, color="tab:blue")
-    for size, rate in zip(sizes, rates, strict=True):
-        axes.annotate(f"{rate:.1f}", (size, rate), (7, -10), textcoords="offset points", fontsize=8)
-    axes.set_xscale("log")
-    axes.set_xticks(sizes, [str(size) for size in sizes])
-    axes.minorticks_off()
-    axes.set_xlabel("training images")
-    axes.set_ylabel("exact match, %, pooled over runs, with 95 % Wilson interval")
-    axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
-
-
-def _pyplot() -> Any:
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise RunError("the picture needs matplotlib: pip install 'crnn-jax[plots]'") from error
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    return pyplot
-
-
-def _read_run(path: Path) -> Run:
+def _read_run(path: Path, reach: float) -> Run:
     record = Record(path)
     result = record.result()
     assert result is not None
@@ -190,7 +160,7 @@ def _read_run(path: Path) -> Run:
     environment, lines = record.environment(), record.metrics_lines()
     limit = OFF_PLATEAU * environment["data"]["plateau_loss"]
     epochs = [line for line in lines if "val_loss" in line]
-    read_95: dict[str, Any] = next((e for e in epochs if e["exact_match"] >= 0.95), {})
+    reached: dict[str, Any] = next((e for e in epochs if e["exact_match"] >= reach), {})
     return Run(
         variant=path.parent.name,
         cell=path.name,
@@ -199,8 +169,8 @@ def _read_run(path: Path) -> Run:
         commit=environment["commit"],
         misread=misread,
         left_plateau=next((e["epoch"] for e in epochs if e["val_loss"] < limit), None),
-        epoch_95=read_95.get("epoch"),
-        seconds_95=read_95.get("seconds"),
+        epoch_reached=reached.get("epoch"),
+        seconds_reached=reached.get("seconds"),
     )
 
 
@@ -231,11 +201,14 @@ def _row(variant: str, runs: Sequence[Run], base: dict[str, Run]) -> Row:
         mean=statistics.mean(rates),
         spread=statistics.stdev(rates) if len(rates) > 1 else 0.0,
         cer=sum(run.result.cer * run.result.num_chars for run in runs) / chars,
+        val_loss=sum(run.result.val_loss * run.result.num_examples for run in runs) / examples,
         left_plateau=_median(run.left_plateau for run in runs),
-        left_plateau_last=max((run.left_plateau for run in runs if run.left_plateau), default=None),
+        left_plateau_last=_latest(run.left_plateau for run in runs),
         never_left=sum(run.left_plateau is None for run in runs),
-        epoch_95=_median(run.epoch_95 for run in runs),
-        seconds_95=_median(run.seconds_95 for run in runs),
+        epoch_reached=_median(run.epoch_reached for run in runs),
+        epoch_reached_last=_latest(run.epoch_reached for run in runs),
+        seconds_reached=_median(run.seconds_reached for run in runs),
+        never_reached=sum(run.epoch_reached is None for run in runs),
         difference=(gained - lost) / paired if pairs else None,
         difference_low=interval[0],
         difference_high=interval[1],
@@ -264,5 +237,11 @@ def _median(values: Iterable[float | None]) -> float | None:
     return statistics.median(known) if known else None
 
 
-def _number(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)
+def _latest(values: Iterable[int | None]) -> int | None:
+    return max((value for value in values if value is not None), default=None)
+
+
+def _epochs(median: float | None, latest: int | None, never: int) -> str:
+    if median is None:
+        return "never"
+    return f"{median:g}, {latest}" + (f" ({never} never)" if never else "")

@@ -50,7 +50,7 @@ def grid(tmp_path):
     _leave(tmp_path, "base", 0, [1, 2], *fast)
     _leave(tmp_path, "base", 1, [1], *fast)
     _leave(tmp_path, "worse", 0, [1, 2, 3, 4, 5], *slow)
-    _leave(tmp_path, "worse", 1, [1, 3, 4], [16] * 4, [0] * 4)
+    _leave(tmp_path, "worse", 1, [1, 3, 4], [16] * 4, [0] * 4, val_loss=0.4)
     _leave(tmp_path, "other_seed", 7, [], *fast)
     return tmp_path
 
@@ -64,9 +64,12 @@ def test_rows_counted_by_hand(grid):
     assert base.spread == pytest.approx(np.std([0.8, 0.9], ddof=1))
     # Below 12 of a plateau at 16; 95 % at epoch 3, 30 s.
     assert (base.left_plateau, base.left_plateau_last, base.never_left) == (2, 2, 0)
-    assert (base.epoch_95, base.seconds_95) == (3, 30.0)
+    assert (base.epoch_reached, base.epoch_reached_last, base.seconds_reached) == (3, 3, 30.0)
     assert base.difference is None
-    assert (worse.left_plateau, worse.never_left, worse.epoch_95) == (4, 1, None)
+    assert (worse.left_plateau, worse.never_left, worse.epoch_reached) == (4, 1, None)
+    assert (base.never_reached, worse.never_reached) == (0, 2)
+    # Ten pictures each, of losses 0.1 and 0.4.
+    assert (base.val_loss, worse.val_loss) == pytest.approx((0.1, 0.25))
     assert worse.left_plateau_last == 4
     # Five pictures lost over both seeds, none gained, of twenty.
     assert worse.difference == -5 / 20
@@ -104,13 +107,24 @@ def test_the_command_writes_table_csv_and_picture(grid, capsys):
     assert (grid / "report.md").read_text() == printed
     head, _, header, rule, *rows = printed.splitlines()
     assert head == "set, fingerprint ffffffffffff, 100 images; 5 runs; commit cccccccccccc"
-    assert {line.count("|") for line in (header, rule, *rows)} == {10}
+    assert {line.count("|") for line in (header, rule, *rows)} == {11}
     assert rows[0].startswith("| base | 2 | 85.00% [")
+    assert "| to 95%: median, latest epoch; seconds |" in header
+    assert "| 2, 2 | 3, 3; 30 | - | - |" in rows[0]
+    assert "| 4, 4 (1 never) | never | -25.00% [" in rows[2]
     with (grid / "report.csv").open() as file:
         assert [row["variant"] for row in csv.DictReader(file)] == ["base", "other_seed", "worse"]
     with Image.open(grid / "report.png") as image:
         assert image.width > 500
     assert not (grid / "report_sizes.png").exists()  # all are of 90 pictures
+
+
+def test_the_share_that_is_dated_is_the_reader_s(grid, capsys):
+    assert __main__.main(["report", str(grid), "--reach", "0.5"]) == 0
+    assert "| 2, 2; 20 |" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        __main__.main(["report", str(grid), "--reach", "95"])
+    assert "above 0 and at most 1" in capsys.readouterr().err
 
 
 def test_training_sets_of_several_sizes_make_a_curve(grid):

@@ -223,7 +223,6 @@ def test_the_reader_learns_to_read(tiny_config, tmp_path):
     assert result.exact_match == 1.0
 
 
-@pytest.mark.parametrize(("standardise", "moments"), [(True, "the set's"), (False, (0.0, 255.0))])
 def test_colour_trains_with_three_channels(tiny_config, tmp_path):
     result = train.train_and_evaluate(
         tiny_config(data__channels=3, train__epochs=1, flat_start__until=0.0), tmp_path
