@@ -172,12 +172,17 @@ def label_of(file: str) -> str:
     return unicodedata.normalize("NFC", Path(file).stem.split("_")[0])
 
 
-def _list_folder(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """{file: text}, sorted by file name, and {file: complaint} of what cannot be used."""
+def check_folder(folder: Path) -> None:
+    """DataError unless there is such a folder."""
     if not folder.exists():
         raise DataError(f"there is no folder {folder}. {WHERE_TO_GET_IT}")
     if not folder.is_dir():
         raise DataError(f"data.dir is {folder}, a file; it must be a folder of images")
+
+
+def _list_folder(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """{file: text}, sorted by file name, and {file: complaint} of what cannot be used."""
+    check_folder(folder)
     if (folder / LABELS_FILE).is_file():
         return _read_labels_file(folder / LABELS_FILE)
     # Every visible file counts: a picture with a mistyped extension must not vanish in silence.

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from crnn_jax import config as config_lib
+from crnn_jax import dataset
 from crnn_jax.config import Config
 from crnn_jax.errors import ConfigError
 from crnn_jax.record import Record
@@ -79,6 +80,7 @@ def run(grid: Grid, workdir: str | os.PathLike[str], jobs: int) -> list[Cell]:
 
     Raises:
       ConfigError: a variant is wrong; nothing has run.
+      DataError: no cell that is left has a folder to train on; nothing has run.
       RunError: the directory holds a cell of another config; nothing has run.
     """
     workdir = Path(workdir)
@@ -87,6 +89,9 @@ def run(grid: Grid, workdir: str | os.PathLike[str], jobs: int) -> list[Cell]:
         if (workdir / cell.path / "config.json").exists():
             Record(workdir / cell.path).open(cell.config)  # refuses a cell of another config
     waiting = [cell for cell in cells if Record(workdir / cell.path).result() is None]
+    folders = {Path(cell.config.data.dir): None for cell in waiting}
+    if folders and not any(folder.is_dir() for folder in folders):
+        dataset.check_folder(next(iter(folders)))
     print(f"{len(cells)} cells, {len(cells) - len(waiting)} of them finished before", flush=True)
     todo, failed = len(waiting), []
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []

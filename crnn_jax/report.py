@@ -62,7 +62,7 @@ class Row:
     difference: float | None  # exact match less the base's, over the runs that both have
     difference_low: float | None  # 95 % bootstrap interval over pictures
     difference_high: float | None
-    p_value: float | None  # McNemar, exact, two-sided; takes a picture's seeds for independent
+    p_value: float | None  # McNemar, exact, two-sided, over pictures
 
 
 def read_grid(workdir: str | os.PathLike[str], reach: float = 0.95) -> list[Run]:
@@ -186,10 +186,10 @@ def _row(variant: str, runs: Sequence[Run], base: dict[str, Run]) -> Row:
         for results in seeds.values()
     ]
     pairs = [(run, base[run.cell]) for run in runs if run.cell in base and variant != BASE]
-    gained = sum(len(theirs.misread - ours.misread) for ours, theirs in pairs)
-    lost = sum(len(ours.misread - theirs.misread) for ours, theirs in pairs)
+    net = _net(pairs)
     paired = sum(ours.result.num_examples for ours, _ in pairs)
-    interval = _interval(pairs) if pairs else (None, None)
+    interval = _interval(net, pairs) if pairs else (None, None)
+    gained, lost = sum(n > 0 for n in net.values()), sum(n < 0 for n in net.values())
     chars = sum(run.result.num_chars for run in runs)
     return Row(
         variant=variant,
@@ -209,22 +209,28 @@ def _row(variant: str, runs: Sequence[Run], base: dict[str, Run]) -> Row:
         epoch_reached_last=_latest(run.epoch_reached for run in runs),
         seconds_reached=_median(run.seconds_reached for run in runs),
         never_reached=sum(run.epoch_reached is None for run in runs),
-        difference=(gained - lost) / paired if pairs else None,
+        difference=sum(net.values()) / paired if pairs else None,
         difference_low=interval[0],
         difference_high=interval[1],
         p_value=metrics.mcnemar(gained, lost) if pairs else None,
     )
 
 
-def _interval(pairs: Sequence[tuple[Run, Run]]) -> tuple[float, float]:
-    """Bootstrap interval of the difference of exact match, over pictures.
+def _net(pairs: Sequence[tuple[Run, Run]]) -> dict[str, int]:
+    """By picture: how many seeds read it right in the first run of a pair, less in the second.
 
-    A picture that several seeds read is one draw, since its readings are not independent.
+    A picture that several seeds read counts once in what follows, since its readings are not
+    independent. Pictures that no run misread are left out.
     """
-    net: dict[str, int] = {}  # picture: seeds that read it right here, less those at the base
+    net: dict[str, int] = {}
     for ours, theirs in pairs:
         for file in theirs.misread ^ ours.misread:
             net[file] = net.get(file, 0) + (1 if file in theirs.misread else -1)
+    return net
+
+
+def _interval(net: dict[str, int], pairs: Sequence[tuple[Run, Run]]) -> tuple[float, float]:
+    """Bootstrap interval of the difference of exact match, over pictures."""
     readings = sum(ours.result.num_examples for ours, _ in pairs)
     pictures = readings // len({ours.result.seed for ours, _ in pairs})
     low, high = metrics.bootstrap_mean(list(net.values()), pictures - len(net))

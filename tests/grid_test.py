@@ -5,7 +5,7 @@ import pytest
 
 from crnn_jax import config as config_lib
 from crnn_jax import grid
-from crnn_jax.errors import ConfigError, RunError
+from crnn_jax.errors import ConfigError, DataError, RunError
 from experiments import ablations, cross_validation, data_efficiency, plateau, tiny
 
 
@@ -62,6 +62,19 @@ def test_a_failing_cell_is_marked_the_others_go_on_and_nothing_is_done_twice(
     assert grid.run(mended, tmp_path, jobs=1) == []
     assert "3 cells, 2 of them finished before" in capsys.readouterr().out
     assert all(path.stat().st_mtime_ns == time for path, time in times.items())
+
+
+def test_a_grid_without_its_data_says_so_once(small, tmp_path):
+    made = small(base={}, other={"model.dropout": 0.5})
+    missing = grid.from_dict(
+        {
+            **config_lib.with_changes(made.base, {"data.dir": "/nowhere"}),
+            "grid": {"variants": made.variants, "seeds": [3], "folds": [1]},
+        }
+    )
+    with pytest.raises(DataError, match="no folder /nowhere"):
+        grid.run(missing, tmp_path / "grid", jobs=1)
+    assert not (tmp_path / "grid").exists()
 
 
 def test_a_directory_of_another_config_is_refused_before_anything_runs(small, tmp_path):
