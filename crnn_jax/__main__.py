@@ -10,9 +10,14 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from crnn_jax import cache
 from crnn_jax.errors import CrnnError
+
+if TYPE_CHECKING:  # jax is loaded by the verbs that need it
+    from crnn_jax.decode import Decoder
+    from crnn_jax.recognizer import Recognizer
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -31,6 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
         help="a labelled folder, all of which is read; without it, the run's validation part",
     )
     verb.add_argument("--format", choices=("text", "json"), default="text")
+    _add_decoder(verb)
     verb.set_defaults(call=evaluate)
 
     verb = verbs.add_parser("predict", help="read pictures")
@@ -39,6 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
         "paths", metavar="PATH", nargs="+", help="files, folders, or - for a list on stdin"
     )
     verb.add_argument("--format", choices=("text", "json", "csv"), default="text")
+    _add_decoder(verb)
     verb.set_defaults(call=predict)
 
     verb = verbs.add_parser("report", help="the table of a grid, and its picture")
@@ -78,6 +85,43 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
 
 
+def _add_decoder(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--beam",
+        metavar="WIDTH",
+        type=_positive,
+        default=0,
+        help="decode by a prefix beam search of this width",
+    )
+    verb.add_argument(
+        "--length",
+        metavar="N|MIN-MAX",
+        type=_length,
+        help="characters of every text: read the best one of this length",
+    )
+    verb.add_argument(
+        "--allowed",
+        metavar="SYMBOLS",
+        action="append",
+        help="symbols that may stand in a text; given again for each position in turn, if several",
+    )
+
+
+def _decoder(reader: Recognizer, options: argparse.Namespace) -> Decoder:
+    allowed = options.allowed
+    if allowed is not None and len(allowed) == 1:
+        (allowed,) = allowed
+    return reader.decoder(beam=options.beam, length=options.length, allowed=allowed)
+
+
+def _length(text: str) -> int | tuple[int, int]:
+    first, dash, last = text.partition("-")
+    try:
+        return (int(first), int(last)) if dash else int(first)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be like 5 or 4-6, not {text!r}") from None
+
+
 def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
@@ -107,7 +151,9 @@ def evaluate(options: argparse.Namespace) -> int:
     from crnn_jax import recognizer, record
 
     reader = recognizer.load(options.run)
-    evaluation, data_name, fingerprint, trained_on = reader.evaluate(options.data)
+    evaluation, data_name, fingerprint, trained_on = reader.evaluate(
+        options.data, _decoder(reader, options)
+    )
     if trained_on > 0:
         print(
             f"note: the run was trained on {trained_on} of these "
@@ -187,6 +233,7 @@ def predict(options: argparse.Namespace) -> int:
     from crnn_jax.errors import DataError
 
     reader = recognizer.load(options.run)
+    decoder = _decoder(reader, options)
     failed = False
 
     def readings() -> Iterator[tuple[str, recognizer.Reading]]:
@@ -198,7 +245,7 @@ def predict(options: argparse.Namespace) -> int:
                 paths.append(path)
                 yield path
 
-        for reading in reader.stream(remember()):
+        for reading in reader.stream(remember(), decoder):
             path = paths.pop(0)
             if isinstance(reading, DataError):
                 failed = True

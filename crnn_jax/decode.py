@@ -2,12 +2,87 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from crnn_jax.charset import PAD
+from crnn_jax import ctc
+from crnn_jax.charset import PAD, Charset
+from crnn_jax.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True)
+class Decoder:
+    """What turns logits into texts: greedy, a beam search, or the best path of a known form."""
+
+    beam: int = 0  # prefixes that a beam search keeps; 0 for none
+    shortest: int = 0  # characters of a text of known form
+    longest: int = 0  # 0: the form is not known
+    allowed: tuple[tuple[bool, ...], ...] = ()  # [longest, K - 1], symbols that may stand there
+
+    def __call__(self, logits: jax.Array) -> jax.Array:
+        """Logits [B, T, K] to ids i32 [B, L], padded with PAD."""
+        if self.beam:
+            return beam_search(logits, self.beam, 1)[0][:, 0]
+        if self.longest:
+            allowed = jnp.asarray(self.allowed) if self.allowed else None
+            return best_path(logits, self.shortest, self.longest, allowed)[0]
+        return ctc.greedy_decode(logits)
+
+
+GREEDY = Decoder()
+
+
+def decoder(
+    charset: Charset,
+    num_steps: int,
+    beam: int = 0,
+    length: int | tuple[int, int] | None = None,
+    allowed: str | Sequence[str] | None = None,
+) -> Decoder:
+    """The decoder that a user asks for.
+
+    Args:
+      charset: of the reader.
+      num_steps: T of its logits.
+      beam: width of a prefix beam search; 0 for none.
+      length: of the text, or its least and greatest.
+      allowed: the symbols that may stand anywhere, or those of each position in turn.
+
+    Raises:
+      ConfigError: names what cannot be had.
+    """
+    if beam < 0:
+        raise ConfigError(f"a beam must be of at least one prefix, not {beam}")
+    if length is None and allowed is None:
+        return Decoder(beam=beam)
+    if beam:
+        raise ConfigError("a beam search knows no length and no allowed symbols; choose one")
+    if length is None:
+        length = (0, num_steps) if isinstance(allowed, str) else len(allowed or ())
+    shortest, longest = (length, length) if isinstance(length, int) else length
+    if not 0 <= shortest <= longest <= num_steps or not longest:
+        raise ConfigError(
+            f"a text has from 1 to {num_steps} characters here, one for each time step; not "
+            f"{shortest} to {longest}"
+        )
+    if allowed is None:
+        return Decoder(shortest=shortest, longest=longest)
+    places = [allowed] * longest if isinstance(allowed, str) else list(allowed)
+    if len(places) != longest:
+        raise ConfigError(
+            f"{len(places)} positions have allowed symbols, but a text has up to {longest}"
+        )
+    for position, symbols in enumerate(places, 1):
+        if unknown := charset.unknown(symbols):
+            raise ConfigError(f"the reader does not know {unknown!r}, allowed at {position}")
+        if not symbols:
+            raise ConfigError(f"no symbol is allowed at position {position}")
+    mask = tuple(tuple(symbol in symbols for symbol in charset.alphabet) for symbols in places)
+    return Decoder(shortest=shortest, longest=longest, allowed=mask)
 
 
 class Beam(NamedTuple):

@@ -13,6 +13,7 @@ import numpy as np
 from crnn_jax import ctc, dataset, metrics
 from crnn_jax import model as model_lib
 from crnn_jax.charset import Charset
+from crnn_jax.decode import GREEDY, Decoder
 from crnn_jax.record import Answer
 
 
@@ -55,23 +56,31 @@ class Evaluation(NamedTuple):
         )
 
 
-@functools.partial(jax.jit, static_argnames="model")
-def read(params: Any, images: jax.Array, *, model: model_lib.CRNN) -> tuple[jax.Array, jax.Array]:
-    """u8 [B, W, H, C] to ids [B, T] and the log-probability of each reading [B]."""
-    return _decode(model_lib.apply(model, params, images))
+@functools.partial(jax.jit, static_argnames=("model", "decoder"))
+def read(
+    params: Any, images: jax.Array, *, model: model_lib.CRNN, decoder: Decoder = GREEDY
+) -> tuple[jax.Array, jax.Array]:
+    """u8 [B, W, H, C] to ids [B, L] and the log-probability of each reading [B]."""
+    return _decode(model_lib.apply(model, params, images), decoder)
 
 
-@functools.partial(jax.jit, static_argnames="model")
+@functools.partial(jax.jit, static_argnames=("model", "decoder"))
 def read_and_score(
-    params: Any, images: jax.Array, labels: jax.Array, indices: jax.Array, *, model: model_lib.CRNN
+    params: Any,
+    images: jax.Array,
+    labels: jax.Array,
+    indices: jax.Array,
+    *,
+    model: model_lib.CRNN,
+    decoder: Decoder = GREEDY,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Examples `indices` [B] of a data set: ids [B, T], log-probabilities [B], losses [B]."""
+    """Examples `indices` [B] of a data set: ids [B, L], log-probabilities [B], losses [B]."""
     logits = model_lib.apply(model, params, images[indices])
-    return *_decode(logits), ctc.ctc_loss(logits, labels[indices])
+    return *_decode(logits, decoder), ctc.ctc_loss(logits, labels[indices])
 
 
-def _decode(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
-    ids = ctc.greedy_decode(logits)
+def _decode(logits: jax.Array, decoder: Decoder) -> tuple[jax.Array, jax.Array]:
+    ids = decoder(logits)
     # Rounding can push the loss of a certain reading a hair below 0.
     return ids, jnp.minimum(-ctc.ctc_loss(logits, ids), 0)
 
@@ -86,6 +95,7 @@ def evaluate(
     texts: Sequence[str],
     indices: np.ndarray,
     batch_size: int,
+    decoder: Decoder = GREEDY,
 ) -> Evaluation:
     """Reads the examples `indices`, each once, and scores them.
 
@@ -95,11 +105,14 @@ def evaluate(
       files, texts: its names and truths, N each.
       indices: i32 [n], which of them to read.
       batch_size: B; the last batch is padded and the padding not counted.
+      decoder: what turns logits into texts.
     """
     readings: list[Reading] = []
     losses: list[float] = []
     for batch, mask in dataset.batches(indices, batch_size):
-        outputs = jax.device_get(read_and_score(params, images, labels, batch, model=model))
+        outputs = jax.device_get(
+            read_and_score(params, images, labels, batch, model=model, decoder=decoder)
+        )
         ids, log_probability, batch_losses = (rows[mask] for rows in outputs)
         readings += to_readings(charset, ids, log_probability)
         losses += batch_losses.tolist()

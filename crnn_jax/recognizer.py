@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any, NamedTuple
@@ -15,11 +15,12 @@ import numpy as np
 from PIL import Image
 
 from crnn_jax import config as config_lib
-from crnn_jax import ctc, dataset, evaluate, record
+from crnn_jax import ctc, dataset, decode, evaluate, record
 from crnn_jax import model as model_lib
 from crnn_jax.charset import Charset
 from crnn_jax.checkpoint import Checkpoints
 from crnn_jax.config import Config
+from crnn_jax.decode import GREEDY, Decoder
 from crnn_jax.errors import CrnnError, DataError, RunError
 from crnn_jax.evaluate import Reading
 
@@ -78,12 +79,26 @@ class Recognizer:
         self.epoch = epoch  # the one the weights are from
         self.fingerprint = fingerprint  # of the data set that it was trained on
 
-    def predict(self, pictures: Picture | Iterable[Picture]) -> list[Reading]:
+    def decoder(
+        self,
+        *,
+        beam: int = 0,
+        length: int | tuple[int, int] | None = None,
+        allowed: str | Sequence[str] | None = None,
+    ) -> Decoder:
+        """A decoder for this reader: see `decode.decoder`. ConfigError for what cannot be had."""
+        steps = config_lib.num_steps(self.config)
+        return decode.decoder(self.charset, steps, beam, length, allowed)
+
+    def predict(
+        self, pictures: Picture | Iterable[Picture], decoder: Decoder = GREEDY
+    ) -> list[Reading]:
         """Reads pictures, one or many: a Reading (text, confidence) each, in their order.
 
         Args:
           pictures: paths, bytes of image files, Pillow images, or arrays u8 [H, W] or [H, W, C]
             (C 1 grey, 3 RGB, 4 RGBA) of any size; an array [N, H, W, C] counts as N pictures.
+          decoder: what turns logits into texts, from the method `decoder`.
 
         Raises:
           DataError: names every picture that cannot be read.
@@ -94,7 +109,7 @@ class Recognizer:
             single = pictures.ndim == 2 or (pictures.ndim == 3 and pictures.shape[-1] in (1, 3, 4))
             pictures = pictures[None] if single else pictures
         pictures = list(pictures)
-        readings = list(self.stream(pictures))
+        readings = list(self.stream(pictures, decoder))
         bad = [
             f"  {picture if isinstance(picture, (str, os.PathLike)) else f'number {i}'}: {reading}"
             for i, (picture, reading) in enumerate(zip(pictures, readings, strict=True))
@@ -104,7 +119,9 @@ class Recognizer:
             raise DataError(f"{len(bad)} of {len(pictures)} cannot be read:\n" + "\n".join(bad))
         return readings  # type: ignore[return-value]
 
-    def stream(self, pictures: Iterable[Picture]) -> Iterator[Reading | DataError]:
+    def stream(
+        self, pictures: Iterable[Picture], decoder: Decoder = GREEDY
+    ) -> Iterator[Reading | DataError]:
         """As `predict`, one by one in bounded memory, with the error in the place of a reading.
 
         Pictures are decoded by threads, a batch ahead of the model.
@@ -114,11 +131,14 @@ class Recognizer:
             ahead = pool.map(self._decode, list(islice(pictures, BATCH)))
             while decoded := list(ahead):
                 ahead = pool.map(self._decode, list(islice(pictures, BATCH)))
-                readings = iter(self._read([a for a in decoded if isinstance(a, np.ndarray)]))
+                arrays = [a for a in decoded if isinstance(a, np.ndarray)]
+                readings = iter(self._read(arrays, decoder))
                 for item in decoded:
                     yield item if isinstance(item, DataError) else next(readings)
 
-    def evaluate(self, folder: str | os.PathLike[str] | None = None) -> SetEvaluation:
+    def evaluate(
+        self, folder: str | os.PathLike[str] | None = None, decoder: Decoder = GREEDY
+    ) -> SetEvaluation:
         """Scores the reader on every image of `folder`, or on its own validation part.
 
         Raises:
@@ -150,6 +170,7 @@ class Recognizer:
             data.texts,
             indices,
             BATCH,
+            decoder,
         )
         return SetEvaluation(evaluation, data.name, data.fingerprint, trained_on)
 
@@ -163,14 +184,15 @@ class Recognizer:
         except CrnnError as error:
             return DataError(str(error))
 
-    def _read(self, arrays: list[np.ndarray]) -> list[Reading]:
+    def _read(self, arrays: list[np.ndarray], decoder: Decoder) -> list[Reading]:
         """At most BATCH arrays u8 [W, H, C]."""
         if not arrays:
             return []
         size = min(BATCH, 1 << (len(arrays) - 1).bit_length())
         batch = np.zeros((size, *arrays[0].shape), np.uint8)
         batch[: len(arrays)] = arrays
-        ids, log_probability = jax.device_get(evaluate.read(self.params, batch, model=self.model))
+        outputs = evaluate.read(self.params, batch, model=self.model, decoder=decoder)
+        ids, log_probability = jax.device_get(outputs)
         n = len(arrays)
         return evaluate.to_readings(self.charset, ids[:n], log_probability[:n])
 

@@ -163,6 +163,27 @@ def test_evaluate_text_and_json(trained, captchas, capsys, tmp_path):
     assert err == ""
 
 
+def test_predict_and_evaluate_take_a_decoder(trained, captchas, capsys):
+    told = ["--length", "2-3", "--allowed", "ab7"]
+    _, out, _ = _call(capsys, "predict", trained, captchas, "--format", "csv", *told)
+    texts = [row["text"] for row in csv.DictReader(io.StringIO(out))]
+    assert {len(text) for text in texts} == {2, 3}
+    assert set("".join(texts)) == set("ab7")
+    by_position = ["--allowed", "a", "--allowed", "b7"]
+    _, out, _ = _call(capsys, "predict", trained, captchas, "--format", "csv", *by_position)
+    assert {row["text"] for row in csv.DictReader(io.StringIO(out))} == {"ab", "a7"}
+    _, out, _ = _call(capsys, "evaluate", trained, "--data", captchas, "--length", "2-3")
+    readings = [line.split(" read as ")[1].split(",")[0] for line in out.splitlines()[1:]]
+    assert {len(reading) for reading in readings} <= {2, 3}
+    assert len(readings) >= sum(len(path.stem) == 4 for path in captchas.iterdir())
+    status, _, err = _call(capsys, "predict", trained, captchas, "--length", "3", "--beam", "4")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "choose one" in err
+    with pytest.raises(SystemExit):
+        __main__.main(["predict", str(trained), "x.png", "--length", "five"])
+    assert "must be like 5 or 4-6, not 'five'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("verb", ["evaluate", "predict"])
 def test_a_directory_that_is_no_run_is_one_line(capsys, tmp_path, verb):
     extra = ["x.png"] if verb == "predict" else []

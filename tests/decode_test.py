@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from crnn_jax import ctc, decode
+from crnn_jax.charset import Charset
+from crnn_jax.errors import ConfigError
 
 STEPS, CLASSES = 5, 4  # symbols 0, 1, 2 and the blank 3
 
@@ -134,3 +136,47 @@ def test_a_text_that_does_not_fit_is_not_found():
 def test_impossible_wishes_are_refused(call):
     with pytest.raises(ValueError, match=r"n_best|lengths|allowed"):
         call(jnp.zeros((1, 4, 3)))
+
+
+CHARSET = Charset("abc")
+
+
+def test_each_wish_finds_its_decoder(examples):
+    logits, _ = examples
+    for wish, ids in [
+        ({}, ctc.greedy_decode(logits)),
+        ({"beam": 4}, decode.beam_search(logits, 4, 1)[0][:, 0]),
+        ({"length": 2}, decode.best_path(logits, 2, 2)[0]),
+        ({"length": (1, 3)}, decode.best_path(logits, 1, 3)[0]),
+        (
+            {"length": 2, "allowed": "ac"},
+            decode.best_path(logits, 2, 2, jnp.array([[True, False, True]] * 2))[0],
+        ),
+        (
+            {"allowed": ["a", "bc"]},
+            decode.best_path(logits, 2, 2, jnp.array([[True, False, False], [False, True, True]]))[
+                0
+            ],
+        ),
+    ]:
+        made = decode.decoder(CHARSET, STEPS, **wish)
+        np.testing.assert_array_equal(made(logits), ids)
+        assert hash(made) == hash(decode.decoder(CHARSET, STEPS, **wish))
+
+
+@pytest.mark.parametrize(
+    ("wish", "complaint"),
+    [
+        ({"beam": -1}, "at least one prefix"),
+        ({"beam": 4, "length": 2}, "choose one"),
+        ({"length": 6}, "from 1 to 5 characters"),
+        ({"length": (3, 2)}, "not 3 to 2"),
+        ({"length": 0}, "not 0 to 0"),
+        ({"length": 2, "allowed": ["a", "b", "c"]}, "3 positions"),
+        ({"length": 2, "allowed": ["a", "xy"]}, "'xy', allowed at 2"),
+        ({"length": 2, "allowed": ["a", ""]}, "position 2"),
+    ],
+)
+def test_a_decoder_that_cannot_be_had_is_refused(wish, complaint):
+    with pytest.raises(ConfigError, match=complaint):
+        decode.decoder(CHARSET, STEPS, **wish)

@@ -62,6 +62,35 @@ def test_confidence_is_the_probability_over_all_alignments(reader, captchas):
     assert 0 < reading.confidence <= 1
 
 
+def test_a_reader_keeps_to_the_length_that_it_is_told(reader, captchas):
+    paths = sorted(captchas.iterdir())
+    by_length = reader.predict(paths, reader.decoder(length=3, allowed="ab7"))
+    assert {len(reading.text) for reading in by_length} == {3}
+    assert set("".join(reading.text for reading in by_length)) <= set("ab7")
+    # Where greedy has that form it is the best path already.
+    fitting = 0
+    for free, told in zip(reader.predict(paths), by_length, strict=True):
+        if len(free.text) == 3 and "c" not in free.text:
+            fitting += 1
+            assert told.text == free.text
+            assert told.confidence == pytest.approx(free.confidence, rel=1e-4)
+    assert fitting > 2
+    # A wider beam never has a less probable text than a greedy path.
+    for free, searched in zip(
+        reader.predict(paths), reader.predict(paths, reader.decoder(beam=8)), strict=True
+    ):
+        assert searched.confidence >= free.confidence * (1 - 1e-4)
+
+
+def test_evaluation_takes_a_decoder(reader, captchas):
+    told = reader.evaluate(captchas, reader.decoder(length=4)).evaluation
+    right = {answer.file for answer in told.answers if answer.truth == answer.reading}
+    assert right
+    assert all(len(answer.reading) == 4 for answer in told.answers)
+    with pytest.raises(crnn_jax.errors.ConfigError, match="characters"):
+        reader.decoder(length=17)  # 64 pixels are 16 steps
+
+
 def test_evaluation_counts_every_example_once_whatever_the_batch(reader, captchas):
     data_sets = [reader.evaluate(captchas)]
     texts = [path.stem for path in sorted(captchas.iterdir())]
