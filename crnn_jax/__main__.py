@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import dataclasses
 import json
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from crnn_jax import cache
 from crnn_jax.errors import CrnnError
@@ -46,10 +45,18 @@ def main(arguments: list[str] | None = None) -> int:
     )
     verb.add_argument("--format", choices=("text", "json", "csv"), default="text")
     _add_decoder(verb)
+    verb.add_argument(
+        "--min-confidence",
+        metavar="SHARE",
+        type=_share,
+        help="leave readings of less confidence blank, and flag them",
+    )
     verb.set_defaults(call=predict)
 
-    verb = verbs.add_parser("report", help="the table of a grid, and its picture")
-    verb.add_argument("workdir", metavar="WORKDIR", help="a directory of VARIANT/CELL runs")
+    verb = verbs.add_parser("report", help="a grid's table and picture, or a run's page")
+    verb.add_argument(
+        "workdir", metavar="WORKDIR", help="a run directory, or one of VARIANT/CELL runs"
+    )
     verb.add_argument(
         "--reach", metavar="SHARE", type=_share, default=0.95, help="exact match to be dated"
     )
@@ -147,6 +154,9 @@ def train(options: argparse.Namespace) -> int:
     return 0
 
 
+_ACCURACIES = (0.99, 0.999)  # at which `evaluate` says how much can be answered
+
+
 def evaluate(options: argparse.Namespace) -> int:
     from crnn_jax import recognizer, record
 
@@ -170,11 +180,19 @@ def evaluate(options: argparse.Namespace) -> int:
             "data_name": data_name,
             "fingerprint": fingerprint,
             "num_trained_on": trained_on if trained_on >= 0 else None,
+            "temperature": reader.temperature,
+            "coverage": {str(a): evaluation.coverage(a)._asdict() for a in _ACCURACIES},
             "misreads": [misread._asdict() for misread in evaluation.misreads],
         }
         print(json.dumps(values, indent=2))
         return 0
     print(f"{data_name} (fingerprint {fingerprint[:12]}): {evaluation}")
+    print(
+        f"confidence: calibration error {evaluation.calibration_error:.2%} at temperature "
+        f"{reader.temperature:.2f}"
+    )
+    for accuracy in _ACCURACIES:
+        print(f"  for {accuracy:.1%} right: {evaluation.coverage(accuracy)}")
     for misread in evaluation.misreads:
         print(
             f"  {misread.file}: {misread.truth} read as {misread.reading or 'nothing'}, "
@@ -187,6 +205,11 @@ def report(options: argparse.Namespace) -> int:
     from crnn_jax import plots, record
     from crnn_jax import report as report_lib
 
+    if (Path(options.workdir) / "config.json").exists():
+        from crnn_jax import page
+
+        print(f"wrote {page.write(options.workdir)} and its pictures")
+        return 0
     runs = report_lib.read_grid(options.workdir, options.reach)
     rows = report_lib.table(runs)
     directory = record.Record(options.workdir)
@@ -229,14 +252,14 @@ def audit(options: argparse.Namespace) -> int:
 
 
 def predict(options: argparse.Namespace) -> int:
-    from crnn_jax import recognizer
+    from crnn_jax import formats, recognizer
     from crnn_jax.errors import DataError
 
     reader = recognizer.load(options.run)
     decoder = _decoder(reader, options)
     failed = False
 
-    def readings() -> Iterator[tuple[str, recognizer.Reading]]:
+    def rows() -> Iterator[dict[str, Any]]:
         nonlocal failed
         paths: list[str] = []  # given to the reader, not yet answered
 
@@ -250,10 +273,17 @@ def predict(options: argparse.Namespace) -> int:
             if isinstance(reading, DataError):
                 failed = True
                 print(f"error: {path}: {reading}", file=sys.stderr)
-            else:
-                yield path, reading
+                continue
+            row = {"path": path, **reading._asdict()}
+            if options.min_confidence is not None:
+                row["answered"] = reading.confidence >= options.min_confidence
+                row["text"] = reading.text if row["answered"] else ""
+            yield row
 
-    _PRINTERS[options.format](readings())
+    columns = ["path", "text", "confidence"]
+    if options.min_confidence is not None:
+        columns.append("answered")
+    formats.PRINTERS[options.format](rows(), columns)
     return 1 if failed else 0
 
 
@@ -275,28 +305,6 @@ def _expand(paths: list[str]) -> Iterator[str]:
         else:
             yield path
 
-
-def _print_text(readings) -> None:
-    for path, reading in readings:
-        print(f"{path}\t{reading.text}\t{reading.confidence:.4f}")
-
-
-def _print_csv(readings) -> None:
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(("path", "text", "confidence"))
-    for path, reading in readings:
-        writer.writerow((path, reading.text, f"{reading.confidence:.6f}"))
-
-
-def _print_json(readings) -> None:
-    separator = "["
-    for path, reading in readings:
-        print(separator, json.dumps({"path": path, **reading._asdict()}), end="")
-        separator = ",\n "
-    print("[]" if separator == "[" else "]")
-
-
-_PRINTERS = {"text": _print_text, "csv": _print_csv, "json": _print_json}
 
 if __name__ == "__main__":
     sys.exit(main())

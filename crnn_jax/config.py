@@ -16,6 +16,8 @@ import ml_collections
 
 from crnn_jax.errors import ConfigError
 
+STANDARDISE = ("auto", "set", "picture", "")
+
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
@@ -215,7 +217,11 @@ def _check_ranges(c: Config) -> None:
         ("seed", 0 <= c.seed < 2**32, "from 0 to 2**32 - 1"),
         ("data.split_seed", c.data.split_seed >= 0, "at least 0"),
         ("data.channels", c.data.channels in (1, 3), "1 (grey) or 3 (colour)"),
-        ("data.standardise", c.data.standardise in ("", "set", "picture"), "'', set or picture"),
+        (
+            "data.standardise",
+            c.data.standardise in STANDARDISE,
+            " or ".join(map(repr, STANDARDISE)),
+        ),
         ("data.val_fraction", 0 < c.data.val_fraction < 1, "between 0 and 1"),
         ("data.num_folds", c.data.num_folds == 0 or c.data.num_folds >= 2, "0 (off) or at least 2"),
         ("data.fold", 0 <= c.data.fold < max(c.data.num_folds, 1), "from 0 to num_folds - 1"),

@@ -288,23 +288,6 @@ def split(texts: Sequence[str], config: DataConfig) -> Split:
     return Split(np.array(train, np.int32), np.array(sorted(val), np.int32))
 
 
-def moments(images: np.ndarray, standardise: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and deviation of each channel of u8 [N, W, H, C]; 0 and 255 unless by the "set"."""
-    channels = images.shape[-1]
-    if standardise != "set":
-        return (0.0,) * channels, (255.0,) * channels
-    # From the 256 counts: exact, and without a float copy of all pictures.
-    counts = np.stack(
-        [np.bincount(images[..., c].ravel(), minlength=256) for c in range(channels)]
-    ).astype(np.float64)  # [C, 256]
-    levels = np.arange(256.0)
-    mean = counts @ levels / counts.sum(1)
-    deviation = np.sqrt((counts * (levels - mean[:, None]) ** 2).sum(1) / counts.sum(1))
-    if (deviation == 0).any():
-        raise DataError("all training pictures are of one even colour; there is nothing to read")
-    return tuple(mean.tolist()), tuple(deviation.tolist())
-
-
 # ------------------------------------------------------------------------------ batches
 
 

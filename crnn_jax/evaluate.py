@@ -21,7 +21,7 @@ class Reading(NamedTuple):
     """What the model reads in a picture."""
 
     text: str
-    confidence: float  # the model's probability of `text`, over all its alignments
+    confidence: float  # the reader's probability of `text`, over all its alignments
 
 
 class Evaluation(NamedTuple):
@@ -32,6 +32,19 @@ class Evaluation(NamedTuple):
     @property
     def misreads(self) -> list[Answer]:
         return [answer for answer in self.answers if answer.reading != answer.truth]
+
+    @property
+    def calibration_error(self) -> float:
+        """Expected calibration error of the confidences, a fraction."""
+        return metrics.calibration_error(*self._confidences())
+
+    def coverage(self, accuracy: float) -> metrics.Coverage:
+        """What may be answered if `accuracy` of the answers must be right."""
+        return metrics.coverage(*self._confidences(), accuracy)
+
+    def _confidences(self) -> tuple[list[float], list[bool]]:
+        answers = self.answers
+        return [a.confidence for a in answers], [a.reading == a.truth for a in answers]
 
     def summary(self) -> dict[str, Any]:
         """The figures under the names of `result.json`."""
@@ -45,6 +58,7 @@ class Evaluation(NamedTuple):
             "num_examples": s.num_examples,
             "num_chars": s.num_chars,
             "val_loss": self.loss,
+            "calibration_error": self.calibration_error,
         }
 
     def __str__(self) -> str:
@@ -58,10 +72,15 @@ class Evaluation(NamedTuple):
 
 @functools.partial(jax.jit, static_argnames=("model", "decoder"))
 def read(
-    params: Any, images: jax.Array, *, model: model_lib.CRNN, decoder: Decoder = GREEDY
+    params: Any,
+    images: jax.Array,
+    temperature: float,
+    *,
+    model: model_lib.CRNN,
+    decoder: Decoder = GREEDY,
 ) -> tuple[jax.Array, jax.Array]:
     """u8 [B, W, H, C] to ids [B, L] and the log-probability of each reading [B]."""
-    return _decode(model_lib.apply(model, params, images), decoder)
+    return _decode(model_lib.apply(model, params, images), temperature, decoder)
 
 
 @functools.partial(jax.jit, static_argnames=("model", "decoder"))
@@ -70,19 +89,28 @@ def read_and_score(
     images: jax.Array,
     labels: jax.Array,
     indices: jax.Array,
+    temperature: float,
     *,
     model: model_lib.CRNN,
     decoder: Decoder = GREEDY,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Examples `indices` [B] of a data set: ids [B, L], log-probabilities [B], losses [B]."""
     logits = model_lib.apply(model, params, images[indices])
-    return *_decode(logits, decoder), ctc.ctc_loss(logits, labels[indices])
+    return *_decode(logits, temperature, decoder), ctc.ctc_loss(logits, labels[indices])
 
 
-def _decode(logits: jax.Array, decoder: Decoder) -> tuple[jax.Array, jax.Array]:
+@functools.partial(jax.jit, static_argnames="model")
+def logits_of(
+    params: Any, images: jax.Array, indices: jax.Array, *, model: model_lib.CRNN
+) -> jax.Array:
+    """Logits [B, T, K] of the examples `indices` [B] of a data set."""
+    return model_lib.apply(model, params, images[indices])
+
+
+def _decode(logits: jax.Array, temperature: float, decoder: Decoder) -> tuple[jax.Array, jax.Array]:
     ids = decoder(logits)
     # Rounding can push the loss of a certain reading a hair below 0.
-    return ids, jnp.minimum(-ctc.ctc_loss(logits, ids), 0)
+    return ids, jnp.minimum(-ctc.ctc_loss(logits / temperature, ids), 0)
 
 
 def evaluate(
@@ -95,6 +123,7 @@ def evaluate(
     texts: Sequence[str],
     indices: np.ndarray,
     batch_size: int,
+    temperature: float = 1.0,
     decoder: Decoder = GREEDY,
 ) -> Evaluation:
     """Reads the examples `indices`, each once, and scores them.
@@ -105,13 +134,14 @@ def evaluate(
       files, texts: its names and truths, N each.
       indices: i32 [n], which of them to read.
       batch_size: B; the last batch is padded and the padding not counted.
+      temperature: that the logits are divided by for the confidences; not for the losses.
       decoder: what turns logits into texts.
     """
     readings: list[Reading] = []
     losses: list[float] = []
     for batch, mask in dataset.batches(indices, batch_size):
         outputs = jax.device_get(
-            read_and_score(params, images, labels, batch, model=model, decoder=decoder)
+            read_and_score(params, images, labels, batch, temperature, model=model, decoder=decoder)
         )
         ids, log_probability, batch_losses = (rows[mask] for rows in outputs)
         readings += to_readings(charset, ids, log_probability)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -56,6 +56,31 @@ def edit_distance(a: str, b: str) -> int:
     return above[-1]
 
 
+def confusions(pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:
+    """How often each symbol of the truths was read as which, over (truth, reading) pairs.
+
+    Along the fewest edits; where several ways are as short, substitutions go before the others.
+    '' stands for nothing: a symbol that was left out is (symbol, ''), one too many ('', symbol).
+    """
+    counts: dict[tuple[str, str], int] = {}
+    for truth, reading in pairs:
+        table = [list(range(len(reading) + 1))]
+        for i, x in enumerate(truth, 1):
+            row = [i]
+            for j, y in enumerate(reading, 1):
+                row.append(min(table[-1][j] + 1, row[-1] + 1, table[-1][j - 1] + (x != y)))
+            table.append(row)
+        i, j = len(truth), len(reading)
+        while i or j:
+            both = i and j and table[i][j] == table[i - 1][j - 1] + (truth[i - 1] != reading[j - 1])
+            left_out = not both and i and table[i][j] == table[i - 1][j] + 1
+            x = truth[i - 1] if both or left_out else ""
+            y = "" if left_out else reading[j - 1]
+            counts[x, y] = counts.get((x, y), 0) + 1
+            i, j = i - bool(x), j - bool(y)
+    return counts
+
+
 def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:
     """The 95 % score interval of a proportion (Wilson 1927), as fractions."""
     p = successes / trials
@@ -63,6 +88,47 @@ def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[f
     spread = z * math.sqrt(p * (1 - p) / trials + z * z / (4 * trials * trials))
     scale = 1 + z * z / trials
     return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+
+
+def calibration_error(confidences: Sequence[float], right: Sequence[bool], bins: int = 15) -> float:
+    """How far confidence is from the share that is right, a mean over bins of equal width.
+
+    The expected calibration error of Guo et al. 2017, equation 3; a fraction. 0 for no readings.
+    """
+    groups: dict[int, list[float]] = {}
+    for confidence, is_right in zip(confidences, right, strict=True):
+        group = groups.setdefault(min(int(confidence * bins), bins - 1), [])
+        group.append(confidence - is_right)
+    return sum(abs(sum(group)) for group in groups.values()) / max(len(confidences), 1)
+
+
+class Coverage(NamedTuple):
+    """What a reader answers that keeps silent below a confidence."""
+
+    threshold: float | None  # least confidence that is answered; None if none may be
+    coverage: float  # share of the pictures that are answered
+    accuracy: float  # share of those that are read right; 1 for none
+
+    def __str__(self) -> str:
+        if self.threshold is None:
+            return "nothing can be answered"
+        return (
+            f"{self.coverage:.2%} are answered, at confidence {self.threshold:.4f} or more, and "
+            f"{self.accuracy:.2%} of these are right"
+        )
+
+
+def coverage(confidences: Sequence[float], right: Sequence[bool], accuracy: float) -> Coverage:
+    """The most that can be answered with at least `accuracy` of the answers right."""
+    pairs = sorted(zip(confidences, right, strict=True), reverse=True)
+    best, hits = Coverage(None, 0.0, 1.0), 0
+    for count, (confidence, is_right) in enumerate(pairs, 1):
+        hits += is_right
+        # Readings of one confidence are answered together, or none of them.
+        is_last = count == len(pairs) or pairs[count][0] < confidence
+        if is_last and hits / count >= accuracy:
+            best = Coverage(confidence, count / len(pairs), hits / count)
+    return best
 
 
 def mcnemar(gained: int, lost: int) -> float:

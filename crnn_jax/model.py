@@ -34,7 +34,7 @@ class CRNN(nn.Module):
     num_classes: int  # K
     mean: tuple[float, ...]  # of each channel [C]
     deviation: tuple[float, ...]  # [C]
-    each_picture: bool = False  # standardise each picture by itself besides
+    each_picture: bool = False  # standardise each picture by itself after that
     inner: bool = False  # a second head, on the first LSTM, its logits sown as 'inner_logits'
 
     @nn.compact
@@ -135,7 +135,11 @@ def max_pool(x: jax.Array) -> jax.Array:
 
 
 def build(
-    config: Config, num_classes: int, mean: Sequence[float], deviation: Sequence[float]
+    config: Config,
+    num_classes: int,
+    mean: Sequence[float],
+    deviation: Sequence[float],
+    each_picture: bool,
 ) -> CRNN:
     """The model of a config, as it is trained and as it is read from a checkpoint."""
     return CRNN(
@@ -143,7 +147,7 @@ def build(
         num_classes,
         tuple(mean),
         tuple(deviation),
-        each_picture=config.data.standardise == "picture",
+        each_picture=each_picture,
         inner=config.loss.inner > 0,
     )
 

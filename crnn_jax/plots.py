@@ -1,8 +1,9 @@
-"""Pictures of a report: a dot and its interval for each variant, a curve over sizes."""
+"""Pictures of reports: of a grid's variants, and of one run."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,80 @@ def draw_sizes(rows: Sequence[Row], path: Path) -> None:
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=150)
     plt.close(figure)
+
+
+def curves(lines: Sequence[Mapping[str, Any]]) -> bytes:
+    """Losses and exact match by epoch, of the lines of a `metrics.jsonl`, as a PNG."""
+    plt = _pyplot()
+    epochs = [line for line in lines if "val_loss" in line]
+    x = [line["epoch"] for line in epochs]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+    left.plot(x, [line["loss"] for line in epochs], label="training")
+    left.plot(x, [line["val_loss"] for line in epochs], label="validation")
+    left.set_yscale("log")
+    left.set_ylabel("CTC loss, nats a picture")
+    left.legend()
+    right.plot(x, [100 * line["exact_match"] for line in epochs], color="tab:orange")
+    right.set_ylabel("exact match of the validation part, %")
+    right.set_ylim(-2, 102)
+    for axes in (left, right):
+        axes.set_xlabel("epoch")
+        axes.grid(alpha=0.3)
+    return _png(figure)
+
+
+def confusion(counts: Mapping[tuple[str, str], int], alphabet: str) -> bytes:
+    """Which symbol (down) was read as which (across), '' for nothing, as a PNG.
+
+    Rows are shares of the symbol; what was read right stands on the diagonal.
+    """
+    plt = _pyplot()
+    symbols = [*alphabet, ""]
+    table = [[counts.get((x, y), 0) for y in symbols] for x in symbols]
+    shares = [[n / max(sum(row), 1) for n in row] for row in table]
+    size = max(3.5, 0.26 * len(symbols))
+    figure, axes = plt.subplots(figsize=(size, size), layout="constrained")
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for i, row in enumerate(table):
+        for j, n in enumerate(row):
+            if n:
+                color = "white" if shares[i][j] > 0.5 else "black"
+                axes.text(j, i, str(n), ha="center", va="center", fontsize=6, color=color)
+    names = [*alphabet, "none"]
+    axes.set_xticks(range(len(names)), names, fontsize=8, parse_math=False)
+    axes.set_yticks(range(len(names)), names, fontsize=8, parse_math=False)
+    axes.tick_params(axis="x", labelrotation=0)
+    axes.set_xlabel("read as")
+    axes.set_ylabel("truth")
+    return _png(figure)
+
+
+def reliability(confidences: Sequence[float], right: Sequence[bool], bins: int = 10) -> bytes:
+    """Share read right against confidence, in bins of equal width, as a PNG."""
+    plt = _pyplot()
+    groups: dict[int, list[tuple[float, bool]]] = {}
+    for pair in zip(confidences, right, strict=True):
+        groups.setdefault(min(int(pair[0] * bins), bins - 1), []).append(pair)
+    figure, axes = plt.subplots(figsize=(4.2, 4), layout="constrained")
+    axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
+    for _, group in sorted(groups.items()):
+        x = sum(confidence for confidence, _ in group) / len(group)
+        y = sum(is_right for _, is_right in group) / len(group)
+        axes.plot(x, y, "o", color="tab:blue", markersize=4 + 10 * (len(group) / len(right)) ** 0.5)
+        axes.annotate(str(len(group)), (x, y), (-8, -14), textcoords="offset points", fontsize=8)
+    axes.set_xlim(-0.03, 1.05)
+    axes.set_ylim(-0.03, 1.05)
+    axes.set_xlabel("confidence, mean of a bin")
+    axes.set_ylabel("share read right; the number is of pictures")
+    axes.grid(alpha=0.3)
+    return _png(figure)
+
+
+def _png(figure: Any) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    _pyplot().close(figure)
+    return buffer.getvalue()
 
 
 def _pyplot() -> Any:

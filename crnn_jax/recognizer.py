@@ -15,14 +15,15 @@ import numpy as np
 from PIL import Image
 
 from crnn_jax import config as config_lib
-from crnn_jax import ctc, dataset, decode, evaluate, record
+from crnn_jax import ctc, dataset, decode, evaluate, explanation, record
 from crnn_jax import model as model_lib
-from crnn_jax.charset import Charset
+from crnn_jax.charset import PAD, Charset
 from crnn_jax.checkpoint import Checkpoints
 from crnn_jax.config import Config
 from crnn_jax.decode import GREEDY, Decoder
 from crnn_jax.errors import CrnnError, DataError, RunError
 from crnn_jax.evaluate import Reading
+from crnn_jax.explanation import Explanation
 
 BATCH = 64  # the largest batch; a shorter one is padded to a power of two
 
@@ -54,10 +55,14 @@ def load(run: str | os.PathLike[str]) -> Recognizer:
         epoch = checkpoints.meta(latest)["best_epoch"]
         meta = checkpoints.meta(epoch)
         charset = Charset(meta["alphabet"])
-        model = model_lib.build(config, charset.num_classes, meta["mean"], meta["deviation"])
+        model = model_lib.build(
+            config, charset.num_classes, meta["mean"], meta["deviation"], meta["each_picture"]
+        )
         shapes = jax.eval_shape(lambda: model_lib.init(model, jax.random.key(0), config.data))
         params = checkpoints.restore(epoch, {"params": shapes})["params"]
-    return Recognizer(config, charset, model, params, epoch, meta["fingerprint"])
+    result = directory.result()  # None while the run goes on: nothing is calibrated yet
+    temperature = result.temperature if result else 1.0
+    return Recognizer(config, charset, model, params, epoch, meta["fingerprint"], temperature)
 
 
 class Recognizer:
@@ -71,6 +76,7 @@ class Recognizer:
         params: Any,
         epoch: int,
         fingerprint: str,
+        temperature: float,
     ):
         self.config = config
         self.charset = charset
@@ -78,6 +84,7 @@ class Recognizer:
         self.params = params
         self.epoch = epoch  # the one the weights are from
         self.fingerprint = fingerprint  # of the data set that it was trained on
+        self.temperature = temperature  # of its confidences
 
     def decoder(
         self,
@@ -103,12 +110,7 @@ class Recognizer:
         Raises:
           DataError: names every picture that cannot be read.
         """
-        if isinstance(pictures, (str, os.PathLike, bytes, Image.Image)):
-            pictures = [pictures]
-        elif isinstance(pictures, np.ndarray):
-            single = pictures.ndim == 2 or (pictures.ndim == 3 and pictures.shape[-1] in (1, 3, 4))
-            pictures = pictures[None] if single else pictures
-        pictures = list(pictures)
+        pictures = _to_list(pictures)
         readings = list(self.stream(pictures, decoder))
         bad = [
             f"  {picture if isinstance(picture, (str, os.PathLike)) else f'number {i}'}: {reading}"
@@ -118,6 +120,31 @@ class Recognizer:
         if bad:
             raise DataError(f"{len(bad)} of {len(pictures)} cannot be read:\n" + "\n".join(bad))
         return readings  # type: ignore[return-value]
+
+    def explain(
+        self, pictures: Picture | Iterable[Picture], decoder: Decoder = GREEDY
+    ) -> list[Explanation]:
+        """As `predict`, with the place and the probability of each character."""
+        pictures = _to_list(pictures)
+        readings = self.predict(pictures, decoder)
+        ids = self.charset.encode([reading.text for reading in readings])  # [N, L]
+        explanations = []
+        for start in range(0, len(pictures), BATCH):
+            few = readings[start : start + BATCH]
+            arrays = [dataset.to_array(_to_image(p), self.config.data)
+                      for p in pictures[start : start + BATCH]]  # fmt: skip
+            batch = _pad(arrays)
+            labels = np.full((len(batch), config_lib.num_steps(self.config)), PAD, np.int32)
+            labels[: len(few), : ids.shape[1]] = ids[start : start + BATCH]
+            outputs = explanation.explain(
+                self.params, batch, labels, self.temperature, model=self.model
+            )
+            positions, probabilities = jax.device_get(outputs)
+            for i, (text, confidence) in enumerate(few):
+                rows = labels[i], positions[i], probabilities[i]
+                characters = explanation.to_characters(self.charset, *rows)
+                explanations.append(Explanation(text, confidence, characters))
+        return explanations
 
     def stream(
         self, pictures: Iterable[Picture], decoder: Decoder = GREEDY
@@ -170,6 +197,7 @@ class Recognizer:
             data.texts,
             indices,
             BATCH,
+            self.temperature,
             decoder,
         )
         return SetEvaluation(evaluation, data.name, data.fingerprint, trained_on)
@@ -188,13 +216,29 @@ class Recognizer:
         """At most BATCH arrays u8 [W, H, C]."""
         if not arrays:
             return []
-        size = min(BATCH, 1 << (len(arrays) - 1).bit_length())
-        batch = np.zeros((size, *arrays[0].shape), np.uint8)
-        batch[: len(arrays)] = arrays
-        outputs = evaluate.read(self.params, batch, model=self.model, decoder=decoder)
-        ids, log_probability = jax.device_get(outputs)
+        batch = _pad(arrays)
+        ids, log_probability = jax.device_get(
+            evaluate.read(self.params, batch, self.temperature, model=self.model, decoder=decoder)
+        )
         n = len(arrays)
         return evaluate.to_readings(self.charset, ids[:n], log_probability[:n])
+
+
+def _to_list(pictures: Picture | Iterable[Picture]) -> list[Picture]:
+    if isinstance(pictures, (str, os.PathLike, bytes, Image.Image)):
+        return [pictures]
+    if isinstance(pictures, np.ndarray):
+        single = pictures.ndim == 2 or (pictures.ndim == 3 and pictures.shape[-1] in (1, 3, 4))
+        pictures = pictures[None] if single else pictures
+    return list(pictures)
+
+
+def _pad(arrays: list[np.ndarray]) -> np.ndarray:
+    """At most BATCH arrays u8 [W, H, C] to [B, W, H, C], B a power of two: few programs."""
+    size = min(BATCH, 1 << (len(arrays) - 1).bit_length())
+    batch = np.zeros((size, *arrays[0].shape), np.uint8)
+    batch[: len(arrays)] = arrays
+    return batch
 
 
 def _to_image(picture: Picture) -> Image.Image:

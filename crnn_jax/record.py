@@ -50,6 +50,10 @@ class Result:
     fingerprint: str
     num_train: int
     num_val: int
+    # Of the confidences, both fitted and measured on the validation part. Records of versions
+    # without them are of temperature 1.
+    temperature: float = 1.0
+    calibration_error: float | None = None  # expected, a fraction
 
     def __str__(self) -> str:
         low, high = self.exact_match_95
@@ -67,8 +71,8 @@ class Answer(NamedTuple):
     file: str
     truth: str
     reading: str
-    confidence: float
-    loss: float  # CTC loss of the truth, nats
+    confidence: float  # at the run's temperature
+    loss: float  # CTC loss of the truth, nats, at temperature 1
 
 
 class Record:
@@ -166,15 +170,15 @@ class Record:
     def write_text(self, name: str, text: str) -> None:
         """Writes beside and renames: a reader sees the old file or the new one, whole."""
         # File names that are not UTF-8 reach us as surrogates and go back as they came.
-        self._write(name, text.encode("utf-8", errors="surrogateescape"))
+        self.write_bytes(name, text.encode("utf-8", errors="surrogateescape"))
 
     def write_image(self, name: str, image: Image.Image) -> None:
         """As `write_text`, for a PNG."""
         buffer = io.BytesIO()
         image.save(buffer, format="png")
-        self._write(name, buffer.getvalue())
+        self.write_bytes(name, buffer.getvalue())
 
-    def _write(self, name: str, content: bytes) -> None:
+    def write_bytes(self, name: str, content: bytes) -> None:
         partial = self.workdir / f"{name}.partial"
         try:
             with partial.open("wb") as file:

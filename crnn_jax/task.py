@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 
+from crnn_jax import calibration, ctc, dataset, evaluate, standard
 from crnn_jax import config as config_lib
-from crnn_jax import ctc, dataset, evaluate
 from crnn_jax import model as model_lib
 from crnn_jax import optimizer as optimizer_lib
 from crnn_jax.charset import Charset
@@ -35,10 +36,20 @@ class Task(NamedTuple):
             "alphabet": self.charset.alphabet,
             "mean": list(self.model.mean),
             "deviation": list(self.model.deviation),
+            "each_picture": self.model.each_picture,
             "fingerprint": self.data.fingerprint,
         }
 
-    def evaluate(self, params: Any) -> evaluate.Evaluation:
+    def temperature(self, params: Any) -> float:
+        """That of the parameters' confidences, fitted on the validation part."""
+        logits = [
+            evaluate.logits_of(params, self.images, batch, model=self.model)[mask]
+            for batch, mask in dataset.batches(self.split.val, self.eval_batch_size)
+        ]
+        labels = self.labels[self.split.val]
+        return float(calibration.fit_temperature(jnp.concatenate(logits), labels))
+
+    def evaluate(self, params: Any, temperature: float = 1.0) -> evaluate.Evaluation:
         """Scores parameters on the validation part."""
         return evaluate.evaluate(
             self.model,
@@ -50,6 +61,7 @@ class Task(NamedTuple):
             self.data.texts,
             self.split.val,
             self.eval_batch_size,
+            temperature,
         )
 
 
@@ -59,13 +71,13 @@ def prepare(config: Config) -> Task:
     data = dataset.load(config.data, given, config_lib.num_steps(config))
     charset = given or Charset.derive(data.texts)
     split = dataset.split(data.texts, config.data)
-    mean, deviation = dataset.moments(data.images[split.train], config.data.standardise)
+    moments = standard.fit(data.images[split.train], config.data.standardise)
     steps_per_epoch = -(-len(split.train) // config.train.batch_size)
     return Task(
         data=data,
         split=split,
         charset=charset,
-        model=model_lib.build(config, charset.num_classes, mean, deviation),
+        model=model_lib.build(config, charset.num_classes, *moments),
         optimizer=optimizer_lib.build(config.optimizer, config.train.epochs * steps_per_epoch),
         steps_per_epoch=steps_per_epoch,
         plateau_loss=ctc.plateau_loss(

@@ -161,7 +161,8 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> Resul
                 save(checkpoints, epoch, state, stopping, task, values["seconds"])
                 progress.epoch(values)
         best = checkpoints.restore(stopping.best_epoch, {"params": state.average})["params"]
-    evaluation = task.evaluate(best)
+    temperature = task.temperature(best)
+    evaluation = task.evaluate(best, temperature)
     run.write_csv("readings.csv", record.Answer._fields, evaluation.answers)
     run.write_csv("errors.csv", record.Answer._fields, evaluation.misreads)
     result = Result(
@@ -175,6 +176,7 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> Resul
         fingerprint=task.data.fingerprint,
         num_train=len(task.split.train),
         num_val=len(task.split.val),
+        temperature=temperature,
     )
     run.write_json("result.json", dataclasses.asdict(result))
     return result

@@ -27,9 +27,10 @@ def get_config() -> ConfigDict:
                 "channels": 1,
                 # '' takes the sorted characters of the labels.
                 "alphabet": "",
-                # (pixel - mean) / deviation: of each 'picture' by itself, or of the training 'set'.
-                # '' is pixel / 255.
-                "standardise": "picture",
+                # (pixel - mean) / deviation: of the training 'set', or of each 'picture' by itself.
+                # 'auto' is by picture where they differ in light or contrast by more than a
+                # tenth, else by set. '' is pixel / 255.
+                "standardise": "auto",
                 # The validation part is this share of the images ...
                 "val_fraction": 0.1,
                 "split_seed": 0,

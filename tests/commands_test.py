@@ -147,13 +147,18 @@ def test_evaluate_text_and_json(trained, captchas, capsys, tmp_path):
     status, out, err = _call(capsys, "evaluate", trained, "--format", "json")
     values = json.loads(out)
     assert (status, err) == (0, "")
-    for name in ("exact_match", "cer", "num_examples", "best_epoch", "seed", "fingerprint"):
+    for name in ("exact_match", "cer", "num_examples", "best_epoch", "seed", "fingerprint",
+                 "temperature"):  # fmt: skip
         assert values[name] == result[name], name
+    assert values["calibration_error"] == pytest.approx(result["calibration_error"], abs=1e-5)
+    assert set(values["coverage"]) == {"0.99", "0.999"}
 
     status, out, err = _call(capsys, "evaluate", trained, "--data", captchas)
     assert status == 0
     assert "trained on 36 of these 40" in err
-    assert f"of 40 ({values['exact_match']:.2%}" in out or "exact match" in out
+    assert "exact match" in out
+    assert f"temperature {result['temperature']:.2f}" in out
+    assert "for 99.9% right: " in out
 
     # The same pictures under other names are another data set.
     for path in captchas.iterdir():
@@ -161,6 +166,26 @@ def test_evaluate_text_and_json(trained, captchas, capsys, tmp_path):
     _, out, err = _call(capsys, "evaluate", trained, "--data", tmp_path, "--format", "json")
     assert json.loads(out)["num_examples"] == 40
     assert err == ""
+
+
+def test_readings_of_little_confidence_are_left_blank_and_flagged(trained, captchas, capsys):
+    _, out, _ = _call(capsys, "predict", trained, captchas, "--format", "json")
+    rows = json.loads(out)
+    middle = sorted(row["confidence"] for row in rows)[20]
+    wish = ["--min-confidence", middle]
+    for form in ("json", "csv", "text"):
+        status, out, _ = _call(capsys, "predict", trained, captchas, "--format", form, *wish)
+        assert status == 0
+        if form == "json":
+            for old, new in zip(rows, json.loads(out), strict=True):
+                answered = old["confidence"] >= middle
+                assert new == {**old, "text": old["text"] if answered else "", "answered": answered}
+        elif form == "csv":
+            flags = [(row["text"], row["answered"]) for row in csv.DictReader(io.StringIO(out))]
+            assert [flag for _, flag in flags].count("true") == 20
+            assert {text for text, flag in flags if flag == "false"} == {""}
+        else:
+            assert [line.endswith("\tunanswered") for line in out.splitlines()].count(True) == 20
 
 
 def test_predict_and_evaluate_take_a_decoder(trained, captchas, capsys):
@@ -173,7 +198,8 @@ def test_predict_and_evaluate_take_a_decoder(trained, captchas, capsys):
     _, out, _ = _call(capsys, "predict", trained, captchas, "--format", "csv", *by_position)
     assert {row["text"] for row in csv.DictReader(io.StringIO(out))} == {"ab", "a7"}
     _, out, _ = _call(capsys, "evaluate", trained, "--data", captchas, "--length", "2-3")
-    readings = [line.split(" read as ")[1].split(",")[0] for line in out.splitlines()[1:]]
+    misreads = [line for line in out.splitlines() if " read as " in line]
+    readings = [line.split(" read as ")[1].split(",")[0] for line in misreads]
     assert {len(reading) for reading in readings} <= {2, 3}
     assert len(readings) >= sum(len(path.stem) == 4 for path in captchas.iterdir())
     status, _, err = _call(capsys, "predict", trained, captchas, "--length", "3", "--beam", "4")

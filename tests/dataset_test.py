@@ -312,20 +312,7 @@ def test_a_split_that_cannot_be(texts, changes):
         _split(texts, **changes)
 
 
-# ---------------------------------------------------------------- moments and batches
-
-
-def test_moments_are_those_of_numpy_a_channel_each():
-    images = np.random.default_rng(0).integers(0, 255, (5, 6, 7, 3), np.uint8)
-    mean, deviation = dataset.moments(images, standardise="set")
-    np.testing.assert_allclose(mean, images.mean((0, 1, 2)), rtol=1e-12)
-    np.testing.assert_allclose(deviation, images.std((0, 1, 2)), rtol=1e-12)
-    assert dataset.moments(images, standardise="picture") == ((0.0,) * 3, (255.0,) * 3)
-
-
-def test_pictures_of_one_colour_have_nothing_to_read():
-    with pytest.raises(DataError, match="one even colour"):
-        dataset.moments(np.full((2, 3, 4, 1), 7, np.uint8), standardise="set")
+# ---------------------------------------------------------------- batches
 
 
 def test_batches_hold_each_example_once_and_mask_the_rest():

@@ -52,3 +52,46 @@ def test_edit_distance_of_the_textbook():
 def test_wilson_interval_of_published_examples(successes, trials, low, high):
     # The source rounds to four digits.
     assert metrics.wilson_interval(successes, trials) == pytest.approx((low, high), abs=6e-5)
+
+
+def test_calibration_error_by_hand():
+    # Two bins of equal width. Lower: 0.2 wrong, 0.4 right: mean 0.3 against 1/2. Upper: 0.9 and
+    # 1.0 right, 0.8 wrong: mean 0.9 against 2/3.
+    confidences, right = [0.2, 0.4, 0.9, 1.0, 0.8], [False, True, True, True, False]
+    expected = 2 / 5 * (0.5 - 0.3) + 3 / 5 * (0.9 - 2 / 3)
+    assert metrics.calibration_error(confidences, right, bins=2) == pytest.approx(expected)
+    assert metrics.calibration_error([1.0, 0.0], [True, False]) == 0
+    assert metrics.calibration_error([], []) == 0
+
+
+def test_coverage_by_hand():
+    confidences = [0.9, 0.99, 0.5, 0.8, 0.8]
+    right = [True, True, False, False, True]
+    # From the top: 0.99 right, 0.9 right; then the two of 0.8 together: 3 of 4; then 3 of 5.
+    assert metrics.coverage(confidences, right, 1.0) == (0.9, 2 / 5, 1.0)
+    assert metrics.coverage(confidences, right, 0.75) == (0.8, 4 / 5, 0.75)
+    assert metrics.coverage(confidences, right, 0.6) == (0.5, 1.0, 0.6)
+    assert metrics.coverage(confidences, [False] * 5, 0.5) == (None, 0.0, 1.0)
+
+
+def test_coverage_regains_what_one_sure_misread_costs():
+    # The surest reading is wrong: 9 of 10 are right all the same.
+    confidences = [1 - i / 100 for i in range(10)]
+    assert metrics.coverage(confidences, [False] + [True] * 9, 0.9).coverage == 1.0
+
+
+def test_confusions_follow_the_fewest_edits():
+    # abc -> abd: c for d. aab -> ab: one a left out, and no b for an a. '' -> x: one too many.
+    counts = metrics.confusions([("abc", "abd"), ("aab", "ab"), ("", "x"), ("b", "")])
+    assert counts == {
+        ("a", "a"): 2, ("b", "b"): 2, ("c", "d"): 1, ("a", ""): 1, ("", "x"): 1, ("b", ""): 1,
+    }  # fmt: skip
+
+
+def test_confusions_that_differ_are_as_many_as_edits():
+    texts = ["".join(t) for n in range(4) for t in itertools.product("ab", repeat=n)]
+    for a, b in itertools.product(texts, texts):
+        counts = metrics.confusions([(a, b)])
+        assert sum(n for (x, y), n in counts.items() if x != y) == metrics.edit_distance(a, b)
+        assert sum(n for (x, _), n in counts.items() if x) == len(a)
+        assert sum(n for (_, y), n in counts.items() if y) == len(b)

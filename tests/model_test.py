@@ -24,7 +24,8 @@ def _build(num_classes=20, mean=(0.0,), deviation=(1.0,), **overrides):
     values.data.standardise = "set"  # with the moments that are given
     values.update_from_flattened_dict({k.replace("__", "."): v for k, v in overrides.items()})
     config = config_lib.from_config_dict(values)
-    model = model_lib.build(config, num_classes, mean, deviation)
+    by_picture = config.data.standardise == "picture"
+    model = model_lib.build(config, num_classes, mean, deviation, by_picture)
     return model, model_lib.init(model, jax.random.key(0), config.data)
 
 

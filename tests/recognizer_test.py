@@ -57,6 +57,8 @@ def test_confidence_is_the_probability_over_all_alignments(reader, captchas):
     logits = model_lib.apply(reader.model, reader.params, picture)
     label = reader.charset.encode([reading.text])
     zeros = np.zeros((1, logits.shape[1])), np.zeros(label.shape)
+    assert reader.temperature != 1
+    logits = logits / reader.temperature
     loss = optax.ctc_loss(logits, zeros[0], label, zeros[1], blank_id=reader.charset.blank)
     assert reading.confidence == pytest.approx(float(np.exp(-loss[0])), rel=1e-5)
     assert 0 < reading.confidence <= 1
@@ -80,6 +82,27 @@ def test_a_reader_keeps_to_the_length_that_it_is_told(reader, captchas):
         reader.predict(paths), reader.predict(paths, reader.decoder(beam=8)), strict=True
     ):
         assert searched.confidence >= free.confidence * (1 - 1e-4)
+
+
+def test_an_explanation_says_where_each_character_stands(reader, captchas, monkeypatch):
+    monkeypatch.setattr(recognizer, "BATCH", 16)
+    paths = sorted(captchas.iterdir())
+    explanations, readings = reader.explain(paths), reader.predict(paths)
+    assert [(e.text, e.confidence) for e in explanations] == readings
+    distances = []
+    for path, (text, confidence, characters) in zip(paths, explanations, strict=True):
+        assert "".join(c.symbol for c in characters) == text
+        assert all(0 <= c.left < c.right <= 1 for c in characters)
+        assert [c.left for c in characters] == sorted(c.left for c in characters)
+        # The whole text is no surer than any of its characters, the others given.
+        assert all(confidence <= c.probability + 1e-4 <= 1.001 for c in characters)
+        if text == path.stem:
+            # `draw` puts character i at 6 + 14 i of 64 pixels; they are about six wide.
+            distances += [
+                abs((c.left + c.right) / 2 - (9 + 14 * i) / 64) for i, c in enumerate(characters)
+            ]
+    assert len(distances) > 20
+    assert np.median(distances) < 7 / 64  # half of what lies between two characters
 
 
 def test_evaluation_takes_a_decoder(reader, captchas):

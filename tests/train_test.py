@@ -51,6 +51,7 @@ def test_a_run_leaves_its_record(finished, captchas):
     assert {
         "exact_match", "cer", "num_examples", "best_epoch", "epochs_run", "val_loss", "seconds",
         "seed", "params_sha256", "data_name", "fingerprint", "num_train", "num_val",
+        "temperature", "calibration_error",
     } <= stored.keys()  # fmt: skip
     assert stored["data_name"] == captchas.name
     assert (stored["num_train"], stored["num_val"], stored["num_examples"]) == (36, 4, 4)
@@ -166,9 +167,9 @@ def test_last_weights_are_those_of_the_last_epoch(tiny_config, tmp_path, monkeyp
     losses = iter([1.0, 2.0, 3.0])
     evaluate, scored = Task.evaluate, []
 
-    def worse_and_worse(task, params):
+    def worse_and_worse(task, params, *temperature):
         scored.append(train.params_sha256(params))
-        return evaluate(task, params)._replace(loss=next(losses, 4.0))
+        return evaluate(task, params, *temperature)._replace(loss=next(losses, 4.0))
 
     monkeypatch.setattr(Task, "evaluate", worse_and_worse)
     config = tiny_config(train__epochs=3, train__weights="last", train__patience=1)

@@ -1,0 +1,130 @@
+"""Decoders compared, and how far confidence can be trusted, on the runs of a cross-validation.
+
+    python run.py --config experiments/cross_validation.py --jobs 2
+    python benchmarks/reading.py runs/cross_validation/base
+
+Each run's validation part is read from its logits: by every decoder, also with Gaussian noise
+added, where decoders differ; and with the temperature that the other runs' validation parts ask
+for, so that no picture has a say in its own confidence. Both as Markdown.
+"""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from crnn_jax import calibration, ctc, dataset, evaluate, metrics, recognizer
+from crnn_jax import config as config_lib
+
+NOISE = (0.0, 1.0, 2.0, 3.0)  # deviation of what is added to the logits
+BEAM = 16
+ACCURACIES = (0.99, 0.999)
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """The validation part of a run, as its model sees it."""
+
+    reader: recognizer.Recognizer
+    logits: jax.Array  # [N, T, K]
+    labels: jax.Array  # i32 [N, L]
+    texts: list[str]
+
+    def share_right(self, ids: jax.Array) -> np.ndarray:
+        decode = self.reader.charset.decode
+        return np.array([decode(row) == t for row, t in zip(ids.tolist(), self.texts, strict=True)])
+
+
+def main(arguments: list[str]) -> None:
+    if len(arguments) != 1:
+        sys.exit("usage: reading.py DIRECTORY_OF_RUNS")
+    parts = [load(path.parent) for path in sorted(Path(arguments[0]).glob("*/result.json"))]
+    if len(parts) < 2:
+        sys.exit(f"{arguments[0]} holds fewer than two finished runs")
+    pictures = sum(len(part.texts) for part in parts)
+    print(f"{len(parts)} runs, {pictures} readings, of {arguments[0]}\n")
+    decoders(parts)
+    print()
+    confidence(parts)
+
+
+def load(run: Path) -> Part:
+    reader = recognizer.load(run)
+    config = reader.config
+    data = dataset.load(config.data, reader.charset, config_lib.num_steps(config))
+    val = dataset.split(data.texts, config.data).val
+    images, texts = jnp.asarray(data.images), [data.texts[i] for i in val]
+    logits = evaluate.logits_of(reader.params, images, val, model=reader.model)
+    return Part(reader, logits, jnp.asarray(reader.charset.encode(texts)), texts)
+
+
+def decoders(parts: list[Part]) -> None:
+    """Exact match of each decoder at each deviation of the noise."""
+    lengths = [len(text) for part in parts for text in part.texts]
+    shortest, longest = min(lengths), max(lengths)
+    print("| decoder | " + " | ".join(f"noise {noise:g}" for noise in NOISE) + " |")
+    print("|---" * (len(NOISE) + 1) + "|")
+    for name, wish in [
+        ("greedy", {}),
+        (f"beam of {BEAM}", {"beam": BEAM}),
+        (f"length {shortest} to {longest} known", {"length": (shortest, longest)}),
+    ]:
+        cells = []
+        for noise in NOISE:
+            right = []
+            for i, part in enumerate(parts):
+                added = noise * jax.random.normal(jax.random.key(i), part.logits.shape)
+                ids = jax.jit(part.reader.decoder(**wish))(part.logits + added)
+                right.append(part.share_right(ids))
+            cells.append(f"{np.concatenate(right).mean():.2%}")
+        print(f"| {name} | " + " | ".join(cells) + " |")
+
+
+def confidence(parts: list[Part]) -> None:
+    """Calibration error and coverage over all readings, before and after scaling."""
+    wanted = " | ".join(f"answered for {accuracy:.1%} right" for accuracy in ACCURACIES)
+    print(f"| temperature | calibration error | {wanted} |")
+    print("|---" * (len(ACCURACIES) + 2) + "|")
+    others = [[p for p in parts if p is not part] for part in parts]
+    fitted = [
+        float(
+            calibration.fit_temperature(
+                jnp.concatenate([p.logits for p in group]), _stack([p.labels for p in group])
+            )
+        )
+        for group in others
+    ]
+    for name, temperatures in [
+        ("1", [1.0] * len(parts)),
+        (f"of the other runs, {min(fitted):.2f} to {max(fitted):.2f}", fitted),
+    ]:
+        confidences: list[float] = []
+        right: list[bool] = []
+        for part, temperature in zip(parts, temperatures, strict=True):
+            ids = ctc.greedy_decode(part.logits)
+            losses = ctc.ctc_loss(part.logits / temperature, ids)
+            confidences += np.minimum(np.exp(-np.asarray(losses)), 1).tolist()
+            right += part.share_right(ids).tolist()
+        cells = [f"{metrics.calibration_error(confidences, right):.2%}"]
+        for accuracy in ACCURACIES:
+            c = metrics.coverage(confidences, right, accuracy)
+            cells.append(f"{c.coverage:.2%}, at {c.threshold or 1:.3f} or more")
+        print(f"| {name} | " + " | ".join(cells) + " |")
+
+
+def _stack(labels: list[jax.Array]) -> jax.Array:
+    """Labels [N, L] of several L, one above the other, padded on the right."""
+    width = max(rows.shape[1] for rows in labels)
+    return jnp.concatenate(
+        [
+            jnp.pad(rows, ((0, 0), (0, width - rows.shape[1])), constant_values=-1)
+            for rows in labels
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+
+from crnn_jax import standard
+from crnn_jax.errors import DataError
+
+
+def test_the_moments_of_a_set_are_those_of_numpy_a_channel_each():
+    images = np.random.default_rng(0).integers(0, 255, (5, 6, 7, 3), np.uint8)
+    mean, deviation, each_picture = standard.fit(images, "set")
+    np.testing.assert_allclose(mean, images.mean((0, 1, 2)), rtol=1e-12)
+    np.testing.assert_allclose(deviation, images.std((0, 1, 2)), rtol=1e-12)
+    assert not each_picture
+    assert standard.fit(images, "picture") == ((0.0,) * 3, (255.0,) * 3, True)
+    assert standard.fit(images, "") == ((0.0,) * 3, (255.0,) * 3, False)
+
+
+def _half(dark, light):
+    """A picture whose left half is dark."""
+    picture = np.full((4, 2, 1), light, np.uint8)
+    picture[:2] = dark
+    return picture
+
+
+def test_differences_of_light_and_contrast_by_hand():
+    # Means 100 and 140, deviations 20 and 40 of the mean 30: light 20 / 30; contrast half of ln 2.
+    images = np.stack([_half(80, 120), _half(100, 180)])
+    light, contrast = standard.differences(images)
+    assert light == pytest.approx(20 / 30)
+    assert contrast == pytest.approx(np.log(2) / 2)
+    many = np.concatenate([images] * 300)  # more than are looked at in one go
+    assert standard.differences(many) == pytest.approx((light, contrast))
+
+
+@pytest.mark.parametrize(
+    ("pictures", "each_picture"),
+    [
+        ([(80, 120), (80, 120)], False),
+        ([(80, 120), (83, 123)], False),  # light 1.5 / 20
+        ([(80, 120), (90, 130)], True),  # light 5 / 20
+        ([(80, 120), (70, 130)], True),  # contrast ln 1.5 / 2
+    ],
+)
+def test_pictures_that_differ_are_standardised_one_by_one(pictures, each_picture):
+    images = np.stack([_half(*levels) for levels in pictures])
+    fitted = standard.fit(images, "auto")
+    assert fitted == standard.fit(images, "picture" if each_picture else "set")
+    assert fitted.each_picture == each_picture
+
+
+def test_pictures_of_one_colour_have_nothing_to_read():
+    with pytest.raises(DataError, match="one even colour"):
+        standard.fit(np.full((2, 3, 4, 1), 7, np.uint8), "set")
+    one_blank = np.stack([_half(80, 120), _half(100, 100)])
+    assert standard.fit(one_blank, "auto").each_picture
