@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crnn_jax import cache
-from crnn_jax.errors import CrnnError
+from crnn_jax import cache, interop
+from crnn_jax.errors import ConfigError, CrnnError
 
 if TYPE_CHECKING:  # jax is loaded by the verbs that need it
     from crnn_jax.decode import Decoder
@@ -46,6 +46,11 @@ def main(arguments: list[str] | None = None) -> int:
     verb.add_argument("--format", choices=("text", "json", "csv"), default="text")
     _add_decoder(verb)
     verb.add_argument(
+        "--explain",
+        action="store_true",
+        help="with --format json: each character's place and probability, and the best texts",
+    )
+    verb.add_argument(
         "--min-confidence",
         metavar="SHARE",
         type=_share,
@@ -59,6 +64,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     verb.add_argument(
         "--reach", metavar="SHARE", type=_share, default=0.95, help="exact match to be dated"
+    )
+    verb.add_argument(
+        "--data", metavar="DIR", help="of a run: a labelled folder instead of the validation part"
     )
     verb.set_defaults(call=report)
 
@@ -76,6 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     verb.set_defaults(call=audit)
 
+    interop.add_verbs(verbs)
     options = parser.parse_args(arguments)
     # Names that are not UTF-8 go out as they came in.
     for stream in (sys.stdin, sys.stdout):
@@ -208,8 +217,10 @@ def report(options: argparse.Namespace) -> int:
     if (Path(options.workdir) / "config.json").exists():
         from crnn_jax import page
 
-        print(f"wrote {page.write(options.workdir)} and its pictures")
+        print(f"wrote {page.write(options.workdir, options.data)} and its pictures")
         return 0
+    if options.data:
+        raise ConfigError("--data is for the report of one run")
     runs = report_lib.read_grid(options.workdir, options.reach)
     rows = report_lib.table(runs)
     directory = record.Record(options.workdir)
@@ -252,9 +263,13 @@ def audit(options: argparse.Namespace) -> int:
 
 
 def predict(options: argparse.Namespace) -> int:
-    from crnn_jax import formats, recognizer
+    from tqdm import tqdm
+
+    from crnn_jax import listing, recognizer
     from crnn_jax.errors import DataError
 
+    if options.explain and options.format != "json":
+        raise ConfigError("--explain needs --format json")
     reader = recognizer.load(options.run)
     decoder = _decoder(reader, options)
     failed = False
@@ -264,11 +279,16 @@ def predict(options: argparse.Namespace) -> int:
         paths: list[str] = []  # given to the reader, not yet answered
 
         def remember() -> Iterator[str]:
-            for path in _expand(options.paths):
+            for path in listing.expand(options.paths):
                 paths.append(path)
                 yield path
 
-        for reading in reader.stream(remember(), decoder):
+        for reading in tqdm(
+            reader.stream(remember(), decoder, options.explain),
+            unit=" files",
+            # Not among the readings, and not in a log.
+            disable=sys.stdout.isatty() or not sys.stderr.isatty(),
+        ):
             path = paths.pop(0)
             if isinstance(reading, DataError):
                 failed = True
@@ -278,32 +298,17 @@ def predict(options: argparse.Namespace) -> int:
             if options.min_confidence is not None:
                 row["answered"] = reading.confidence >= options.min_confidence
                 row["text"] = reading.text if row["answered"] else ""
+            if options.explain:
+                for name in ("characters", "alternatives"):
+                    parts = getattr(reading, name) if row.get("answered", True) else []
+                    row[name] = [part._asdict() for part in parts]
             yield row
 
     columns = ["path", "text", "confidence"]
     if options.min_confidence is not None:
         columns.append("answered")
-    formats.PRINTERS[options.format](rows(), columns)
+    listing.PRINTERS[options.format](rows(), columns)
     return 1 if failed else 0
-
-
-def _expand(paths: list[str]) -> Iterator[str]:
-    """Files as they are, the pictures of folders in the order of their names, stdin for -."""
-    from crnn_jax.dataset import IMAGE_SUFFIXES
-
-    for path in paths:
-        if path == "-":
-            yield from (line.rstrip("\r\n") for line in sys.stdin if line.strip())
-        elif os.path.isdir(path):
-            try:
-                entries = sorted(Path(path).iterdir())
-            except OSError:  # the reader will say why
-                entries = []
-            files = [entry for entry in entries if entry.suffix.lower() in IMAGE_SUFFIXES]
-            # An empty folder is answered with an error of its own, as a file that is missing.
-            yield from map(str, files) if files else [path]
-        else:
-            yield path
 
 
 if __name__ == "__main__":

@@ -54,11 +54,13 @@ class Checkpoints:
     def save(
         self, epoch: int, params: Any, training: Any, meta: Mapping[str, Any], best_epoch: int
     ) -> None:
-        """Writes epoch `epoch`, then deletes all but it and `best_epoch`."""
+        """Writes epoch `epoch`, then deletes all but it and `best_epoch`.
+
+        A reader that was not trained here has no `training`, None.
+        """
         self._keep.best_epoch = best_epoch
-        self._checkpointer.save_checkpointables(
-            epoch, {"params": params, "training": training}, custom_metadata=dict(meta)
-        )
+        trees = {"params": params} | ({} if training is None else {"training": training})
+        self._checkpointer.save_checkpointables(epoch, trees, custom_metadata=dict(meta))
 
     def meta(self, epoch: int) -> dict[str, Any]:
         """What `save` was given. RunError where it cannot be read."""

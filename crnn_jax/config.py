@@ -97,6 +97,7 @@ class TrainConfig:
     batch_size: int
     epochs: int
     stop_after: int
+    init_from: str
     patience: int
     weights: str
     average_decay: float
@@ -106,6 +107,7 @@ class TrainConfig:
 @dataclasses.dataclass(frozen=True)
 class LogConfig:
     every_steps: int
+    tensorboard: bool
 
 
 @dataclasses.dataclass(frozen=True)

@@ -80,7 +80,7 @@ def read(
     decoder: Decoder = GREEDY,
 ) -> tuple[jax.Array, jax.Array]:
     """u8 [B, W, H, C] to ids [B, L] and the log-probability of each reading [B]."""
-    return _decode(model_lib.apply(model, params, images), temperature, decoder)
+    return decode(model_lib.apply(model, params, images), temperature, decoder)
 
 
 @functools.partial(jax.jit, static_argnames=("model", "decoder"))
@@ -96,7 +96,7 @@ def read_and_score(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Examples `indices` [B] of a data set: ids [B, L], log-probabilities [B], losses [B]."""
     logits = model_lib.apply(model, params, images[indices])
-    return *_decode(logits, temperature, decoder), ctc.ctc_loss(logits, labels[indices])
+    return *decode(logits, temperature, decoder), ctc.ctc_loss(logits, labels[indices])
 
 
 @functools.partial(jax.jit, static_argnames="model")
@@ -107,7 +107,8 @@ def logits_of(
     return model_lib.apply(model, params, images[indices])
 
 
-def _decode(logits: jax.Array, temperature: float, decoder: Decoder) -> tuple[jax.Array, jax.Array]:
+def decode(logits: jax.Array, temperature: float, decoder: Decoder) -> tuple[jax.Array, jax.Array]:
+    """Logits [B, T, K] to ids [B, L] and the log-probability of each text [B]."""
     ids = decoder(logits)
     # Rounding can push the loss of a certain reading a hair below 0.
     return ids, jnp.minimum(-ctc.ctc_loss(logits / temperature, ids), 0)

@@ -8,9 +8,13 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from crnn_jax import alignment
+from crnn_jax import alignment, evaluate
 from crnn_jax import model as model_lib
 from crnn_jax.charset import PAD, Charset
+from crnn_jax.decode import Decoder, beam_search
+from crnn_jax.evaluate import Reading
+
+_BEAM, _ALTERNATIVES = 16, 5
 
 
 class Character(NamedTuple):
@@ -26,32 +30,46 @@ class Explanation(NamedTuple):
     text: str
     confidence: float
     characters: list[Character]
+    alternatives: list[Reading]  # the most probable texts, as far as a beam search finds them
 
 
-@functools.partial(jax.jit, static_argnames="model")
+@functools.partial(jax.jit, static_argnames=("model", "decoder"))
 def explain(
-    params: Any, images: jax.Array, ids: jax.Array, temperature: float, *, model: model_lib.CRNN
-) -> tuple[jax.Array, jax.Array]:
-    """Readings `ids` [B, L] of pictures u8 [B, W, H, C].
+    params: Any, images: jax.Array, temperature: float, *, model: model_lib.CRNN, decoder: Decoder
+) -> tuple[jax.Array, ...]:
+    """Pictures u8 [B, W, H, C] read and explained.
 
     Returns:
-      Of each step the position of its character, PAD at a blank, i32 [B, T]; and of each
-      character its probability, f32 [B, L], 0 at padding.
+      ids i32 [B, L] and the log-probability of each reading [B], as `evaluate.read`; of each
+      step the position of its character, PAD at a blank, i32 [B, T]; of each character its
+      probability, f32 [B, L], 0 at padding; and the five most probable texts, i32 [B, 5, T],
+      with their log-probabilities [B, 5].
     """
     logits = model_lib.apply(model, params, images)
+    ids, log_probability = evaluate.decode(logits, temperature, decoder)
     posteriors = alignment.character_posteriors(logits / temperature, ids)  # [B, L, K - 1]
     chosen = jax.nn.one_hot(ids, posteriors.shape[-1], dtype=posteriors.dtype)
-    return alignment.align(logits, ids), (posteriors * chosen).sum(-1)
+    positions, probabilities = alignment.align(logits, ids), (posteriors * chosen).sum(-1)
+    best = beam_search(logits / temperature, _BEAM, _ALTERNATIVES)
+    return ids, log_probability, positions, probabilities, *best
 
 
-def to_characters(
-    charset: Charset, ids: np.ndarray, positions: np.ndarray, probabilities: np.ndarray
-) -> list[Character]:
-    """Host arrays of one reading, [L], [T] and [L], to its characters."""
+def to_explanation(
+    charset: Charset,
+    reading: Reading,
+    ids: np.ndarray,
+    positions: np.ndarray,
+    probabilities: np.ndarray,
+    best_ids: np.ndarray,
+    best_scores: np.ndarray,
+) -> Explanation:
+    """Host arrays of one reading, [L], [T], [L], [5, T] and [5], to its explanation."""
     steps = len(positions)
     characters = []
     for n, k in enumerate(ids[ids != PAD].tolist()):
         (own,) = np.nonzero(positions == n)
-        left, right = own[0] / steps, (own[-1] + 1) / steps
+        left, right = float(own[0] / steps), float((own[-1] + 1) / steps)
         characters.append(Character(charset.decode([k]), float(probabilities[n]), left, right))
-    return characters
+    found = np.isfinite(best_scores)
+    alternatives = evaluate.to_readings(charset, best_ids[found], best_scores[found])
+    return Explanation(*reading, characters, alternatives)

@@ -44,16 +44,20 @@ class Shown(NamedTuple):
     picture: Image.Image
 
 
-def write(run: str | os.PathLike[str]) -> Path:
-    """Reads a finished run's validation part again and leaves `report.html` and its PNGs.
+def write(run: str | os.PathLike[str], data: str | os.PathLike[str] | None = None) -> Path:
+    """Reads pictures with a run's best weights and leaves `report.html` and its PNGs there.
+
+    Args:
+      run: a run directory.
+      data: a labelled folder, all of which is read; None is the run's validation part.
 
     Raises:
-      RunError, DataError: there is no trained reader, or its data are gone or have changed.
+      RunError, DataError: there is no trained reader, or the data are gone or have changed.
     """
     directory = Record(run)
     reader = recognizer.load(run)
-    answers = reader.evaluate().evaluation.answers
-    folder = Path(reader.config.data.dir)
+    answers = reader.evaluate(data).evaluation.answers
+    folder = Path(data or reader.config.data.dir)
     misread = [a for a in answers if a.reading != a.truth]
     misread.sort(key=lambda a: -a.confidence)
     right = [a for a in answers if a.reading == a.truth]
@@ -77,7 +81,7 @@ def write(run: str | os.PathLike[str]) -> Path:
         "report.html",
         "\n".join(
             [
-                _head(directory, reader),
+                _head(directory, reader, data),
                 _image(charts["curves.png"], "loss and exact match by epoch"),
                 f"<h2>Misread: {len(misread)} of {len(answers)}</h2>",
                 _note(len(misread), split),
@@ -102,16 +106,19 @@ def write(run: str | os.PathLike[str]) -> Path:
 # --------------------------------------------------------------------------- its parts
 
 
-def _head(directory: Record, reader: recognizer.Recognizer) -> str:
+def _head(
+    directory: Record, reader: recognizer.Recognizer, data: str | os.PathLike[str] | None
+) -> str:
     result = directory.result()
     name = html.escape(directory.workdir.resolve().name)
-    data = f"{Path(reader.config.data.dir).name}, fingerprint {reader.fingerprint[:12]}"
+    trained = f"{Path(reader.config.data.dir).name}, fingerprint {reader.fingerprint[:12]}"
+    of = "of the validation part, which no training step saw" if data is None else f"of {data}"
     summary = f"{result}" if result else f"not finished; weights of epoch {reader.epoch}"
     return (
         f'<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>{name}</title>'
         f"<style>{_STYLE}</style><h1>{name}</h1><p>{html.escape(summary)}</p>"
-        f"<p>Data: {html.escape(data)}; seed {reader.config.seed}. Pictures, figures and charts "
-        "are of the validation part, which no training step saw.</p>"
+        f"<p>Trained on {html.escape(trained)}; seed {reader.config.seed}. What follows is "
+        f"{html.escape(of)}.</p>"
     )
 
 

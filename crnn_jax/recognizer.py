@@ -17,7 +17,7 @@ from PIL import Image
 from crnn_jax import config as config_lib
 from crnn_jax import ctc, dataset, decode, evaluate, explanation, record
 from crnn_jax import model as model_lib
-from crnn_jax.charset import PAD, Charset
+from crnn_jax.charset import Charset
 from crnn_jax.checkpoint import Checkpoints
 from crnn_jax.config import Config
 from crnn_jax.decode import GREEDY, Decoder
@@ -110,48 +110,22 @@ class Recognizer:
         Raises:
           DataError: names every picture that cannot be read.
         """
-        pictures = _to_list(pictures)
-        readings = list(self.stream(pictures, decoder))
-        bad = [
-            f"  {picture if isinstance(picture, (str, os.PathLike)) else f'number {i}'}: {reading}"
-            for i, (picture, reading) in enumerate(zip(pictures, readings, strict=True))
-            if isinstance(reading, DataError)
-        ]
-        if bad:
-            raise DataError(f"{len(bad)} of {len(pictures)} cannot be read:\n" + "\n".join(bad))
-        return readings  # type: ignore[return-value]
+        return self._read_all(pictures, decoder, explain=False)
 
     def explain(
         self, pictures: Picture | Iterable[Picture], decoder: Decoder = GREEDY
     ) -> list[Explanation]:
-        """As `predict`, with the place and the probability of each character."""
-        pictures = _to_list(pictures)
-        readings = self.predict(pictures, decoder)
-        ids = self.charset.encode([reading.text for reading in readings])  # [N, L]
-        explanations = []
-        for start in range(0, len(pictures), BATCH):
-            few = readings[start : start + BATCH]
-            arrays = [dataset.to_array(_to_image(p), self.config.data)
-                      for p in pictures[start : start + BATCH]]  # fmt: skip
-            batch = _pad(arrays)
-            labels = np.full((len(batch), config_lib.num_steps(self.config)), PAD, np.int32)
-            labels[: len(few), : ids.shape[1]] = ids[start : start + BATCH]
-            outputs = explanation.explain(
-                self.params, batch, labels, self.temperature, model=self.model
-            )
-            positions, probabilities = jax.device_get(outputs)
-            for i, (text, confidence) in enumerate(few):
-                rows = labels[i], positions[i], probabilities[i]
-                characters = explanation.to_characters(self.charset, *rows)
-                explanations.append(Explanation(text, confidence, characters))
-        return explanations
+        """As `predict`, with place and probability of each character, and the next best texts."""
+        return self._read_all(pictures, decoder, explain=True)
 
     def stream(
-        self, pictures: Iterable[Picture], decoder: Decoder = GREEDY
-    ) -> Iterator[Reading | DataError]:
-        """As `predict`, one by one in bounded memory, with the error in the place of a reading.
+        self, pictures: Iterable[Picture], decoder: Decoder = GREEDY, explain: bool = False
+    ) -> Iterator[Any]:
+        """As `predict` or `explain`, one by one in bounded memory.
 
-        Pictures are decoded by threads, a batch ahead of the model.
+        A Reading, or with `explain` an Explanation, for each picture, in their order; for one
+        that cannot be read the DataError that says why. Pictures are decoded by threads, a
+        batch ahead of the model.
         """
         pictures = iter(pictures)
         with ThreadPoolExecutor() as pool:
@@ -159,7 +133,7 @@ class Recognizer:
             while decoded := list(ahead):
                 ahead = pool.map(self._decode, list(islice(pictures, BATCH)))
                 arrays = [a for a in decoded if isinstance(a, np.ndarray)]
-                readings = iter(self._read(arrays, decoder))
+                readings = iter(self._read(arrays, decoder, explain))
                 for item in decoded:
                     yield item if isinstance(item, DataError) else next(readings)
 
@@ -212,16 +186,38 @@ class Recognizer:
         except CrnnError as error:
             return DataError(str(error))
 
-    def _read(self, arrays: list[np.ndarray], decoder: Decoder) -> list[Reading]:
+    def _read_all(
+        self, pictures: Picture | Iterable[Picture], decoder: Decoder, explain: bool
+    ) -> list[Any]:
+        pictures = _to_list(pictures)
+        readings = list(self.stream(pictures, decoder, explain))
+        bad = [
+            f"  {picture if isinstance(picture, (str, os.PathLike)) else f'number {i}'}: {reading}"
+            for i, (picture, reading) in enumerate(zip(pictures, readings, strict=True))
+            if isinstance(reading, DataError)
+        ]
+        if bad:
+            raise DataError(f"{len(bad)} of {len(pictures)} cannot be read:\n" + "\n".join(bad))
+        return readings
+
+    def _read(self, arrays: list[np.ndarray], decoder: Decoder, explain: bool) -> Sequence[Any]:
         """At most BATCH arrays u8 [W, H, C]."""
         if not arrays:
             return []
-        batch = _pad(arrays)
-        ids, log_probability = jax.device_get(
-            evaluate.read(self.params, batch, self.temperature, model=self.model, decoder=decoder)
-        )
-        n = len(arrays)
-        return evaluate.to_readings(self.charset, ids[:n], log_probability[:n])
+        # Padded to a power of two: few programs.
+        size = min(BATCH, 1 << (len(arrays) - 1).bit_length())
+        batch = np.zeros((size, *arrays[0].shape), np.uint8)
+        batch[: len(arrays)] = arrays
+        call = explanation.explain if explain else evaluate.read
+        outputs = call(self.params, batch, self.temperature, model=self.model, decoder=decoder)
+        ids, log_probability, *more = (rows[: len(arrays)] for rows in jax.device_get(outputs))
+        readings = evaluate.to_readings(self.charset, ids, log_probability)
+        if not explain:
+            return readings
+        return [
+            explanation.to_explanation(self.charset, reading, *rows)
+            for reading, *rows in zip(readings, ids, *more, strict=True)
+        ]
 
 
 def _to_list(pictures: Picture | Iterable[Picture]) -> list[Picture]:
@@ -231,14 +227,6 @@ def _to_list(pictures: Picture | Iterable[Picture]) -> list[Picture]:
         single = pictures.ndim == 2 or (pictures.ndim == 3 and pictures.shape[-1] in (1, 3, 4))
         pictures = pictures[None] if single else pictures
     return list(pictures)
-
-
-def _pad(arrays: list[np.ndarray]) -> np.ndarray:
-    """At most BATCH arrays u8 [W, H, C] to [B, W, H, C], B a power of two: few programs."""
-    size = min(BATCH, 1 << (len(arrays) - 1).bit_length())
-    batch = np.zeros((size, *arrays[0].shape), np.uint8)
-    batch[: len(arrays)] = arrays
-    return batch
 
 
 def _to_image(picture: Picture) -> Image.Image:

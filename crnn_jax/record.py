@@ -16,7 +16,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -82,6 +82,7 @@ class Record:
         self.workdir = Path(workdir)
         self.checkpoints = self.workdir / "checkpoints"
         self.metrics = self.workdir / "metrics.jsonl"
+        self.listeners: list[Callable[[Mapping[str, Any]], None]] = []  # to new metrics
 
     def open(self, config: Config) -> None:
         """Makes the directory for `config`, or checks that it is one of the same config.
@@ -194,6 +195,8 @@ class Record:
         """One more JSON object, on a line of its own."""
         with self.metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(values) + "\n")
+        for listener in self.listeners:
+            listener(values)
 
     def rewind_metrics(self, epoch: int) -> None:
         """Drops the lines of later epochs, and a line that a kill cut off."""

@@ -17,7 +17,7 @@ import numpy as np
 import optax
 
 from crnn_jax import config as config_lib
-from crnn_jax import dataset, flat_start, logbook, record
+from crnn_jax import dataset, flat_start, logbook, record, tensorboard, warm_start
 from crnn_jax import model as model_lib
 from crnn_jax.augment import augment
 from crnn_jax.checkpoint import Checkpoints
@@ -134,10 +134,13 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> Resul
     patience, weights = config.train.patience, config.train.weights
     last_epoch = min(config.train.epochs, config.train.stop_after or config.train.epochs)
     with Checkpoints(run.checkpoints) as checkpoints:
-        state, stopping, epoch, seconds = resume(checkpoints, state, task)
+        state, stopping, epoch, seconds = resume(checkpoints, state, task, config)
         clock -= seconds
         run.rewind_metrics(epoch)
-        with Progress(last_epoch, task.steps_per_epoch, epoch) as progress:
+        with (
+            Progress(last_epoch, task.steps_per_epoch, epoch) as progress,
+            tensorboard.mirror(run, config.log.tensorboard),
+        ):
             while epoch < last_epoch and not stopping.is_over(epoch, patience):
                 epoch += 1
                 order = dataset.epoch_order(task.split.train, config.seed, epoch)
@@ -186,11 +189,18 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> Resul
 
 
 def resume(
-    checkpoints: Checkpoints, fresh: TrainState, task: Task
+    checkpoints: Checkpoints, fresh: TrainState, task: Task, config: Config
 ) -> tuple[TrainState, Stopping, int, float]:
     """State, early stopping, epochs done and seconds spent: of the latest checkpoint, if any."""
     epoch = checkpoints.latest_epoch()
     if epoch is None:
+        if run := config.train.init_from:
+            params = warm_start.transfer(fresh.params, task.charset, run)
+            # A reader needs no guide to the symbols: it would lose the alignment that it has.
+            guide = fresh.guide._replace(share=jnp.zeros(()))
+            fresh = fresh._replace(
+                params=params, average=jax.tree.map(jnp.copy, params), guide=guide
+            )
         return fresh, Stopping(), 0, 0.0
     meta = checkpoints.meta(epoch)
     for name, value in task.identity().items():

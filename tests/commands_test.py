@@ -168,6 +168,21 @@ def test_evaluate_text_and_json(trained, captchas, capsys, tmp_path):
     assert err == ""
 
 
+def test_predict_explains_each_character_in_json(trained, captchas, capsys):
+    path = sorted(captchas.iterdir())[0]
+    _, out, _ = _call(capsys, "predict", trained, path, "--format", "json", "--explain")
+    (row,) = json.loads(out)
+    assert "".join(character["symbol"] for character in row["characters"]) == row["text"]
+    assert set(row["characters"][0]) == {"symbol", "probability", "left", "right"}
+    assert row["text"] in [other["text"] for other in row["alternatives"]]
+    wish = ["--min-confidence", "1", "--format", "json", "--explain"]
+    (blank,) = json.loads(_call(capsys, "predict", trained, path, *wish)[1])
+    assert (blank["text"], blank["answered"], blank["characters"]) == ("", False, [])
+    assert blank["alternatives"] == []
+    status, _, err = _call(capsys, "predict", trained, path, "--explain")
+    assert (status, err) == (2, "error: --explain needs --format json\n")
+
+
 def test_readings_of_little_confidence_are_left_blank_and_flagged(trained, captchas, capsys):
     _, out, _ = _call(capsys, "predict", trained, captchas, "--format", "json")
     rows = json.loads(out)

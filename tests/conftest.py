@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -71,6 +73,20 @@ def tiny_config(captchas: Path):
         return config_lib.from_config_dict(values)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def keras_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What tests/keras_reference.py leaves: reference.npz and models in Keras' own files.
+
+    Keras runs on its JAX backend, in a process of its own: it must not meet our strict settings.
+    """
+    folder = tmp_path_factory.mktemp("keras")
+    script = Path(__file__).parent / "keras_reference.py"
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "KERAS_HOME": str(folder)}
+    command = [sys.executable, script, folder / "reference.npz"]
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    return folder
 
 
 @pytest.fixture(scope="session")

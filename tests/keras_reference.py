@@ -6,6 +6,7 @@ The layers are those of the captcha_ocr example on keras.io; only its softmax is
 since keras.ops.ctc_loss takes logits.
 """
 
+import pathlib
 import sys
 
 import jax
@@ -69,3 +70,14 @@ np.savez(
     **{f"weights/{n}": w for n, w in zip(names, weights, strict=True)},
     **{f"grads/{n}": g for n, g in zip(names, grads, strict=True)},
 )
+
+# The same weights in every kind of file that Keras 3 writes. The whole model has a softmax and an
+# optimizer, as the example's has.
+out = keras.Model(inputs, layers.Softmax()(model.output))
+out.compile("adam", "mse")
+for variable, weight in zip(out.trainable_variables, weights, strict=True):
+    variable.assign(weight)
+folder = pathlib.Path(sys.argv[1]).parent
+out.save(folder / "whole.keras")
+out.save(folder / "whole.h5")
+out.save_weights(folder / "some.weights.h5")

@@ -5,8 +5,8 @@ import shutil
 import pytest
 from PIL import Image
 
+import crnn_jax
 from crnn_jax import __main__
-from crnn_jax.record import Record
 
 
 class _Checker(html.parser.HTMLParser):
@@ -32,15 +32,21 @@ class _Checker(html.parser.HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def page(trained, tmp_path_factory):
-    run = tmp_path_factory.mktemp("page") / "run <1>"
+def page(trained, captchas, tmp_path_factory):
+    """The page of a run on the whole set, three of its labels wrong; and what it reads."""
+    folder = tmp_path_factory.mktemp("page")
+    run, data = folder / "run <1>", folder / "data"
     shutil.copytree(trained, run)
-    assert __main__.main(["report", str(run)]) == 0
-    return run, (run / "report.html").read_text()
+    shutil.copytree(captchas, data)
+    for path in sorted(data.iterdir())[:3]:
+        path.rename(path.with_stem(path.stem + "a_wrong"))
+    assert __main__.main(["report", str(run), "--data", str(data)]) == 0
+    answers = crnn_jax.load(run).evaluate(data).evaluation.answers
+    return run, (run / "report.html").read_text(), answers
 
 
 def test_the_page_is_whole_and_holds_all_that_it_needs(page):
-    run, text = page
+    run, text, _ = page
     checker = _Checker()
     checker.feed(text)
     assert checker.open == ["html"]  # whose end may be left out
@@ -53,38 +59,44 @@ def test_the_page_is_whole_and_holds_all_that_it_needs(page):
 
 
 def test_the_page_shows_every_misread_picture_with_its_alignment(page):
-    run, text = page
-    answers = Record(run).read_csv("readings.csv", ["file", "truth", "reading"])
-    wrong = [row for row in answers if row["truth"] != row["reading"]]
-    right = [row for row in answers if row["truth"] == row["reading"]]
-    assert wrong
-    assert f"Misread: {len(wrong)} of {len(answers)}" in text
-    for row in wrong:
-        assert f'alt="{row["file"]}"' in text
-        assert f"{row['truth']} read as {row['reading'] or 'nothing'}, confidence" in text
+    _, text, answers = page
+    wrong = [a for a in answers if a.reading != a.truth]
+    right = [a for a in answers if a.reading == a.truth]
+    assert 3 <= len(wrong) < 40
+    assert f"Misread: {len(wrong)} of 40" in text
+    for answer in wrong:
+        assert f'alt="{answer.file}"' in text
+        assert f"{answer.truth} read as {answer.reading or 'nothing'}, confidence" in text
     checker = _Checker()
     checker.feed(text)
-    # One mark for each character that is read in the pictures shown, these being few.
-    assert len(answers) <= 12
-    assert len(checker.spans) == sum(len(row["reading"]) for row in [*wrong, *right])
+    shown = [*wrong, *right[:: -(-len(right) // 12)]]
+    assert len(checker.images) == len(shown) + 3
+    # One mark for each character that is read.
+    assert len(checker.spans) == sum(len(answer.reading) for answer in shown)
     for span in checker.spans:
         left, width = (float(number) for number in re.findall(r"([\d.]+)%", span))
         assert 0 <= left < left + width <= 100.1
 
 
 def test_the_page_counts_characters_by_their_place(page):
-    run, text = page
-    answers = Record(run).read_csv("readings.csv", ["truth", "reading"])
-    hits = sum(row["truth"][0] == row["reading"][:1] for row in answers)
-    row = f'<td>character 1</td><td class="n">{hits}</td><td class="n">{len(answers)}</td>'
+    _, text, answers = page
+    hits = sum(answer.truth[0] == answer.reading[:1] for answer in answers)
+    row = f'<td>character 1</td><td class="n">{hits}</td><td class="n">40</td>'
+    assert row in text
+    longest = [answer for answer in answers if len(answer.truth) >= 4]
+    hits = sum(answer.truth[3] == answer.reading[3:4] for answer in longest)
+    row = f'<td>character 4</td><td class="n">{hits}</td><td class="n">{len(longest)}</td>'
     assert row in text
 
 
-def test_a_page_needs_the_data_that_the_run_was_trained_on(page, tmp_path, capsys):
-    run, _ = page
+def test_a_page_of_the_validation_part_needs_the_run_s_data(page, tmp_path, capsys):
+    run, *_ = page
     shutil.copytree(run, tmp_path / "run")
+    assert __main__.main(["report", str(tmp_path / "run")]) == 0
+    assert "of the validation part" in (tmp_path / "run" / "report.html").read_text()
     config = (tmp_path / "run" / "config.json").read_text()
     moved = re.sub(r'"dir": "[^"]*"', '"dir": "/nowhere"', config)
     (tmp_path / "run" / "config.json").write_text(moved)
+    capsys.readouterr()
     assert __main__.main(["report", str(tmp_path / "run")]) == 2
     assert "no folder /nowhere" in capsys.readouterr().err

@@ -1,0 +1,82 @@
+"""How long a person waits for readings: the first answer of a process, and a thousand files.
+
+    python benchmarks/predict.py RUN FOLDER [ROUNDS]
+
+Of a trained run, on the pictures of a folder, over and over up to a thousand. In turns, so that a
+busy machine is busy for all: a process that reads one file, one that reads a thousand, and in
+this process what decoding and the model take by themselves. Medians; the first round, which
+fills the compilation cache, does not count.
+"""
+
+import itertools
+import json
+import statistics
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from crnn_jax import allocator, cache, dataset, evaluate, recognizer
+
+FILES = 1000
+
+
+def main(arguments: list[str]) -> None:
+    if len(arguments) not in (2, 3):
+        sys.exit("usage: predict.py RUN FOLDER [ROUNDS]")
+    run, folder = arguments[:2]
+    rounds = int(arguments[2]) if len(arguments) == 3 else 5
+    allocator.keep_memory()
+    cache.keep_programs()
+    reader = recognizer.load(run)
+    suffixes = dataset.IMAGE_SUFFIXES
+    paths = sorted(p for p in Path(folder).iterdir() if p.suffix.lower() in suffixes)
+    paths = list(itertools.islice(itertools.cycle(paths), FILES))
+    section = reader.config.data
+
+    def decode(path: Path) -> np.ndarray:
+        return dataset.to_array(dataset.open_image(path), section)
+
+    batch = np.stack([decode(path) for path in paths[: recognizer.BATCH]])
+
+    def predict(count: int) -> None:
+        command = [sys.executable, "-m", "crnn_jax", "predict", run, "-"]
+        names = "\n".join(map(str, paths[:count]))
+        done = subprocess.run(command, input=names, capture_output=True, text=True, check=True)
+        assert done.stdout.count("\n") == count
+
+    def decode_all() -> None:
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(decode, paths))
+
+    def model() -> None:
+        for _ in range(-(-FILES // recognizer.BATCH)):
+            outputs = evaluate.read(reader.params, batch, reader.temperature, model=reader.model)
+        jax.block_until_ready(outputs)
+
+    contenders = {
+        "first answer": lambda: predict(1),
+        f"{FILES} files": lambda: predict(FILES),
+        "decoding alone": decode_all,
+        "model alone": model,
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds + 1):
+        for name, call in contenders.items():
+            start = time.perf_counter()
+            call()
+            seconds[name].append(time.perf_counter() - start)
+    medians = {name: statistics.median(times[1:]) for name, times in seconds.items()}
+    for name, median in medians.items():
+        print(f"{name:<16} {median:6.2f} s")
+    rest = medians[f"{FILES} files"] - medians["first answer"]
+    print(f"after the first answer {FILES / rest:.0f} files a second")
+    print(json.dumps({"rounds": rounds, "median_seconds": medians, "seconds": seconds}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
