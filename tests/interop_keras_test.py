@@ -127,6 +127,11 @@ def test_what_does_not_fit_is_refused_by_name(keras_files, stored, tmp_path):
     (tmp_path / "text.h5").write_text("no")
     with pytest.raises(RunError, match="no file of Keras"):
         _import(tmp_path / "text.h5", tmp_path / "run", SYMBOLS)
+    broken = _weights(stored)
+    broken["Conv1"] = {**broken["Conv1"], "bias": np.full(32, np.nan, np.float32)}
+    _keras_2(tmp_path / "nan.h5", broken, LAYERS)
+    with pytest.raises(RunError, match="Conv1 holds numbers that are not finite"):
+        _import(tmp_path / "nan.h5", tmp_path / "run", SYMBOLS)
     shutil.make_archive(str(tmp_path / "other"), "zip", tmp_path, "text.h5")
     with pytest.raises(RunError, match="no file of Keras"):
         _import(tmp_path / "other.zip", tmp_path / "run", SYMBOLS)

@@ -27,7 +27,8 @@ from crnn_jax.errors import RunError
 
 UNKNOWN = "\ufffd"  # stands for the class [UNK] of Keras' StringLookup, if the model has it
 _RANKS = {"kernel": 0, "recurrent_kernel": 1, "bias": 2}
-_MOST_VALUES = 10**8  # of one array; the reference's largest has 131,072
+# Bounds on what strangers send. The reference has 2 convolutions, 2 LSTMs, arrays of 131,072.
+_MOST_VALUES, _MOST_BYTES, _MOST_LAYERS = 10**8, 2 * 10**9, 6
 
 
 class Cell(NamedTuple):
@@ -60,15 +61,18 @@ def read(path: str | os.PathLike[str]) -> Model:
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
+                if sum(member.file_size for member in archive.infolist()) > _MOST_BYTES:
+                    raise ValueError(f"it unpacks to more than {_MOST_BYTES} bytes")
                 weights = io.BytesIO(archive.read("model.weights.h5"))
                 config = archive.read("config.json").decode()
         else:
             weights, config = io.BytesIO(path.read_bytes()), None
         cells, legacy_config = _read_cells(weights)
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        size = _input_size(config or legacy_config)
+    except (OSError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
         raise RunError(f"{path} is no file of Keras that can be read: {error}") from error
     try:
-        return _assemble(cells, _input_size(config or legacy_config))
+        return _assemble(cells, size)
     except LookupError as error:
         found = ", ".join(f"{c.name} {[a.shape for a in c.arrays]}" for c in cells) or "no weights"
         raise RunError(
@@ -83,13 +87,13 @@ def _read_cells(file: io.BytesIO) -> tuple[list[Cell], str | None]:
     groups: dict[str, dict[int, np.ndarray]] = {}
 
     def visit(name: str, item: Any) -> None:
-        group, _, last = name.rpartition("/")
+        group, _, last = name.replace("\\", "/").rpartition("/")
         last = last.removesuffix(":0")
         foreign = group.startswith("optimizer") or "seed_generator" in group
         if not isinstance(item, h5py.Dataset) or foreign:
             return
-        if item.size > _MOST_VALUES:
-            raise ValueError(f"{name} is of {item.size} values")
+        if item.dtype.kind != "f" or item.size > _MOST_VALUES:
+            raise ValueError(f"{name} is {item.dtype} {item.shape}, which no weight is")
         rank = int(last) if last.isdigit() else _RANKS.get(last, len(_RANKS))
         groups.setdefault(group, {})[rank] = np.asarray(item)
 
@@ -108,8 +112,13 @@ def _assemble(cells: Sequence[Cell], size: tuple[int, int] | None) -> Model:
     lstms = [c for c in cells if _ranks(c) == (2, 2, 1)]
     if others := [c.name for c in cells if c not in convs and c not in dense and c not in lstms]:
         raise LookupError(f"it has no place for {others[0]}")
-    if not convs or len(dense) != 2 or not lstms or len(lstms) % 2:
-        raise LookupError("it needs convolutions, two dense layers and bidirectional LSTMs")
+    few = range(1, _MOST_LAYERS + 1)
+    if len(convs) not in few or len(dense) != 2 or len(lstms) / 2 not in few:
+        raise LookupError(
+            f"it has 1 to {_MOST_LAYERS} convolutions and bidirectional LSTMs and 2 dense layers"
+        )
+    if broken := [c.name for c in cells if not all(np.isfinite(a).all() for a in c.arrays)]:
+        raise LookupError(f"{broken[0]} holds numbers that are not finite")
     if any(c.arrays[0].shape[:2] != (3, 3) for c in convs):
         raise LookupError("its convolutions are 3x3")
 
@@ -199,10 +208,14 @@ def _input_size(config: str | None) -> tuple[int, int] | None:
     """Width and height of the first input of four axes in a model's configuration."""
     if config is None:
         return None
-    for layer in json.loads(config).get("config", {}).get("layers", []):
-        section = layer.get("config", {})
+    try:
+        layers = json.loads(config).get("config", {}).get("layers", [])
+        inputs = [layer["config"] for layer in layers if layer["class_name"] == "InputLayer"]
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"its configuration is none of Keras: {error!r}") from error
+    for section in inputs:
         shape: Sequence[Any] = section.get("batch_shape") or section.get("batch_input_shape") or []
-        if layer.get("class_name") == "InputLayer" and len(shape) == 4 and all(shape[1:3]):
+        if len(shape) == 4 and all(isinstance(n, int) and n > 0 for n in shape[1:3]):
             return int(shape[1]), int(shape[2])
     return None
 
