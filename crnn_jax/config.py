@@ -79,9 +79,7 @@ class OptimizerConfig:
 @dataclasses.dataclass(frozen=True)
 class LossConfig:
     by_length: bool
-    inner: float
     entropy: float
-    consistency: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -254,9 +252,7 @@ def _check_ranges(c: Config) -> None:
         ("optimizer.clip_norm", c.optimizer.clip_norm >= 0, "0 (off) or positive"),
         ("optimizer.warmup_steps", c.optimizer.warmup_steps >= 0, "at least 0"),
         ("optimizer.schedule", c.optimizer.schedule in ("cosine", "constant"), "cosine, constant"),
-        ("loss.inner", 0 <= c.loss.inner < 1, "in [0, 1)"),
         ("loss.entropy", c.loss.entropy >= 0, "at least 0"),
-        ("loss.consistency", c.loss.consistency >= 0, "at least 0"),
         ("flat_start.until", 0 <= c.flat_start.until <= 1, "0 (off) to 1"),
         ("flat_start.max_steps", c.flat_start.max_steps > 0, "positive"),
         ("flat_start.fade_steps", c.flat_start.fade_steps > 0, "positive"),

@@ -16,7 +16,7 @@ from flax import linen as nn
 from jax.nn import initializers
 
 from crnn_jax import lstm
-from crnn_jax.config import Config, DataConfig, ModelConfig
+from crnn_jax.config import DataConfig, ModelConfig
 
 Rate = float | jax.Array  # a Python float is known when the program is compiled
 
@@ -35,7 +35,6 @@ class CRNN(nn.Module):
     mean: tuple[float, ...]  # of each channel [C]
     deviation: tuple[float, ...]  # [C]
     each_picture: bool = False  # standardise each picture by itself after that
-    inner: bool = False  # a second head, on the first LSTM, its logits sown as 'inner_logits'
 
     @nn.compact
     def __call__(self, images: jax.Array, drop: Rate = 0.0) -> jax.Array:
@@ -61,8 +60,6 @@ class CRNN(nn.Module):
                 x = BiGRU(units, name=name)(x)
             else:
                 x = BiLSTM(units, name=name)(x, drop * c.lstm_dropout)
-            if self.inner and not i:
-                self.sow("intermediates", "inner_logits", _dense(self.num_classes, "inner")(x))
         return _dense(self.num_classes, "dense2")(x)
 
 
@@ -135,21 +132,14 @@ def max_pool(x: jax.Array) -> jax.Array:
 
 
 def build(
-    config: Config,
+    config: ModelConfig,
     num_classes: int,
     mean: Sequence[float],
     deviation: Sequence[float],
     each_picture: bool,
 ) -> CRNN:
     """The model of a config, as it is trained and as it is read from a checkpoint."""
-    return CRNN(
-        config.model,
-        num_classes,
-        tuple(mean),
-        tuple(deviation),
-        each_picture=each_picture,
-        inner=config.loss.inner > 0,
-    )
+    return CRNN(config, num_classes, tuple(mean), tuple(deviation), each_picture)
 
 
 def init(model: CRNN, key: jax.Array, config: DataConfig) -> Any:
@@ -165,11 +155,9 @@ def apply(model: CRNN, params: Any, images: jax.Array) -> jax.Array:
 
 def apply_with_dropout(
     model: CRNN, params: Any, images: jax.Array, key: jax.Array, drop: Rate
-) -> tuple[jax.Array, jax.Array | None]:
-    """As `apply`, with dropout at `drop` times the config's rates; and the inner logits."""
-    rngs = {"dropout": key}
-    logits, sown = model.apply({"params": params}, images, drop, rngs=rngs, mutable="intermediates")
-    return logits, sown["intermediates"]["inner_logits"][0] if model.inner else None
+) -> jax.Array:
+    """As `apply`, with dropout at `drop` times the config's rates."""
+    return model.apply({"params": params}, images, drop, rngs={"dropout": key})  # type: ignore[return-value]
 
 
 def parameter_table(params: Any) -> str:
@@ -199,5 +187,5 @@ def _unit_forget_bias(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.f
 
 def _layer_order(name: str) -> tuple[int, str]:
     """The order of the forward pass, kind by kind."""
-    kinds = ("Conv", "norm", "dense1", "bidirectional", "inner", "dense2")
+    kinds = ("Conv", "norm", "dense1", "bidirectional", "dense2")
     return next(i for i, kind in enumerate(kinds) if name.startswith(kind)), name

@@ -12,7 +12,6 @@ from crnn_jax.config import Config
 
 def objective(
     logits: jax.Array,
-    inner_logits: jax.Array | None,
     labels: jax.Array,
     pixels: jax.Array,
     mask: jax.Array,
@@ -22,9 +21,7 @@ def objective(
     """The objective; and its mean CTC loss and guide loss, in nats for a picture and for a step.
 
     Args:
-      logits: [B, T, K]; with `loss.consistency` the second half of the batch are other views of
-        the pictures of the first.
-      inner_logits: [B, T, K] of the head on the first LSTM, where `loss.inner` asks for it.
+      logits: [B, T, K].
       labels: i32 [B, L].
       pixels: [B, W, H, C], what the model saw.
       mask: bool [B], False for padding.
@@ -41,15 +38,9 @@ def objective(
     if weights.by_length:
         lengths = jnp.sum(labels != PAD, axis=1)
         total = mean(losses / jnp.maximum(lengths, 1)) * mean(lengths)
-    if inner_logits is not None:
-        # Lee & Watanabe 2021, equation 9.
-        inner = mean(ctc.ctc_loss(inner_logits, labels))
-        total = (1 - weights.inner) * total + weights.inner * inner
     if weights.entropy:
         # Pereyra et al. 2017: a confident distribution costs.
         total -= weights.entropy * mean(entropy(logits))
-    if weights.consistency:
-        total += weights.consistency * mean(consistency(logits))
     guide = jnp.zeros(())
     if config.flat_start.until:
         guide = mean(flat_start.loss(logits, labels, pixels, config.flat_start.trim))
@@ -61,14 +52,3 @@ def entropy(logits: jax.Array) -> jax.Array:
     """Entropy of the distributions, summed over the steps: [B, T, K] to [B], nats."""
     log_p = jax.nn.log_softmax(logits)
     return -jnp.sum(jnp.exp(log_p) * log_p, axis=(1, 2))
-
-
-def consistency(logits: jax.Array) -> jax.Array:
-    """How far each view's distributions are from the other view's: [B, T, K] to [B], nats.
-
-    Kullback-Leibler divergence from the other view, which is taken for given, summed over the
-    steps (Yao et al. 2024, CR-CTC, equation 5). Views i and i + B / 2 are of one picture.
-    """
-    log_p = jax.nn.log_softmax(logits)
-    target = jax.lax.stop_gradient(jnp.roll(log_p, len(logits) // 2, axis=0))
-    return jnp.sum(jnp.exp(target) * (target - log_p), axis=(1, 2))

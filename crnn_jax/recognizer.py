@@ -56,7 +56,7 @@ def load(run: str | os.PathLike[str]) -> Recognizer:
         meta = checkpoints.meta(epoch)
         charset = Charset(meta["alphabet"])
         model = model_lib.build(
-            config, charset.num_classes, meta["mean"], meta["deviation"], meta["each_picture"]
+            config.model, charset.num_classes, meta["mean"], meta["deviation"], meta["each_picture"]
         )
         shapes = jax.eval_shape(lambda: model_lib.init(model, jax.random.key(0), config.data))
         params = checkpoints.restore(epoch, {"params": shapes})["params"]

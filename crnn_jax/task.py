@@ -77,7 +77,7 @@ def prepare(config: Config) -> Task:
         data=data,
         split=split,
         charset=charset,
-        model=model_lib.build(config, charset.num_classes, *moments),
+        model=model_lib.build(config.model, charset.num_classes, *moments),
         optimizer=optimizer_lib.build(config.optimizer, config.train.epochs * steps_per_epoch),
         steps_per_epoch=steps_per_epoch,
         plateau_loss=ctc.plateau_loss(

@@ -52,8 +52,6 @@ def train_step(
     num_steps: int,
 ) -> tuple[TrainState, jax.Array]:
     """One update on a batch, of `num_steps`: the new state, and the mean CTC loss before it."""
-    views = 2 if config.loss.consistency else 1
-    indices, mask = jnp.tile(indices, views), jnp.tile(mask, views)
     plain = state.guide.share > 0
     pixels = images[indices]
     if config.augment.is_on:
@@ -67,9 +65,9 @@ def train_step(
     dropout_key, drop = stream(key, "dropout", state.step), jnp.where(plain, 0.0, 1.0)
 
     def loss_of(params: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-        logits, inner = model_lib.apply_with_dropout(model, params, pixels, dropout_key, drop)
+        logits = model_lib.apply_with_dropout(model, params, pixels, dropout_key, drop)
         share = state.guide.share
-        return objective(logits, inner, labels[indices], pixels, mask, share, config)
+        return objective(logits, labels[indices], pixels, mask, share, config)
 
     grads, (loss, guide_loss) = jax.grad(loss_of, has_aux=True)(state.params)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)

@@ -99,12 +99,8 @@ def get_config() -> ConfigDict:
             "loss": {
                 # Weigh a picture's loss by one over the length of its label.
                 "by_length": False,
-                # Share of a CTC loss on the first LSTM (arXiv 2102.03216); 0 turns it off.
-                "inner": 0.0,
                 # Weight of the entropy of the outputs, which is rewarded.
                 "entropy": 0.0,
-                # Weight of the consistency of two views of each picture (arXiv 2410.05101).
-                "consistency": 0.0,
             },
             "flat_start": {
                 # At first the objective is not CTC but a frame-wise cross-entropy against a

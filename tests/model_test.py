@@ -21,7 +21,7 @@ def _build(num_classes=20, mean=(0.0,), deviation=(1.0,), **overrides):
     values.update_from_flattened_dict({k.replace("__", "."): v for k, v in overrides.items()})
     config = config_lib.from_config_dict(values)
     by_picture = config.data.standardise == "picture"
-    model = model_lib.build(config, num_classes, mean, deviation, by_picture)
+    model = model_lib.build(config.model, num_classes, mean, deviation, by_picture)
     return model, model_lib.init(model, jax.random.key(0), config.data)
 
 
@@ -184,7 +184,7 @@ def test_each_dropout_rate_acts_where_it_should():
         rates = {"model__dropout": dropout, "model__lstm_dropout": lstm_dropout}
         model, params = _build(5, **small, **rates)
         call = jax.jit(functools.partial(model_lib.apply_with_dropout, model))
-        return lambda seed, drop: np.asarray(call(params, images, jax.random.key(seed), drop)[0])
+        return lambda seed, drop: np.asarray(call(params, images, jax.random.key(seed), drop))
 
     both = reader(0.5, 0.5)
     plain = both(1, 0.0)
@@ -274,14 +274,3 @@ def test_variants_change_the_count_by_hand():
     lstms = sum(2 * 4 * (d * u + u * u + u) for d, u in ((64, 128), (256, 64)))
     grus = sum(2 * (3 * (d * u + u * u + u) + u) for d, u in ((64, 128), (256, 64)))
     assert count(model__cell="gru") == 432_596 - lstms + grus
-
-
-def test_an_inner_head_is_a_part_of_training_alone():
-    small = {"data__width": 16, "data__height": 8, "model__conv_features": (4,)}
-    model, params = _build(5, loss__inner=0.3, **small)
-    images = np.zeros((1, 16, 8, 1), np.uint8)
-    assert params["inner"]["kernel"].shape == (256, 5)
-    key = jax.random.key(0)
-    logits, inner = model_lib.apply_with_dropout(model, params, images, key, 0.0)
-    assert logits.shape == inner.shape == (1, 8, 5)
-    np.testing.assert_array_equal(model_lib.apply(model, params, images), logits)
