@@ -24,16 +24,15 @@ def _events(folder):
 
 
 def test_event_files_hold_the_metrics_and_hold_them_once_after_a_resume(tiny_config, tmp_path):
-    config = tiny_config(
-        log__tensorboard=True, log__every_steps=3, train__epochs=2, train__stop_after=1
-    )
-    train.train_and_evaluate(config, tmp_path)
+    def config(stop_after):
+        return tiny_config(log__tensorboard=True, log__every_steps=3, train__stop_after=stop_after)
+
+    train.train_and_evaluate(config(1), tmp_path)
     # As if it had been cut off after the first epoch.
     (tmp_path / "result.json").unlink()
     text = (tmp_path / "config.json").read_text()
-    (tmp_path / "config.json").write_text(text.replace('"stop_after": 1', '"stop_after": 0'))
-    config = tiny_config(log__tensorboard=True, log__every_steps=3, train__epochs=2)
-    train.train_and_evaluate(config, tmp_path)
+    (tmp_path / "config.json").write_text(text.replace('"stop_after": 1', '"stop_after": 2'))
+    train.train_and_evaluate(config(2), tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     events = _events(tmp_path / "tensorboard")
     assert set(events) == {
