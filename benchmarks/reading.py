@@ -21,7 +21,6 @@ from crnn_jax import config as config_lib
 
 NOISE = (0.0, 1.0, 2.0, 3.0)  # deviation of what is added to the logits
 BEAM = 16
-ACCURACIES = (0.99, 0.999)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,10 +29,10 @@ class Part:
 
     reader: recognizer.Recognizer
     logits: jax.Array  # [N, T, K]
-    labels: jax.Array  # i32 [N, L]
     texts: list[str]
 
-    def share_right(self, ids: jax.Array) -> np.ndarray:
+    def right(self, ids: jax.Array) -> np.ndarray:
+        """Which texts are read right, bool [N]."""
         decode = self.reader.charset.decode
         return np.array([decode(row) == t for row, t in zip(ids.tolist(), self.texts, strict=True)])
 
@@ -58,7 +57,7 @@ def load(run: Path) -> Part:
     val = dataset.split(data.texts, config.data).val
     images, texts = jnp.asarray(data.images), [data.texts[i] for i in val]
     logits = evaluate.logits_of(reader.params, images, val, model=reader.model)
-    return Part(reader, logits, jnp.asarray(reader.charset.encode(texts)), texts)
+    return Part(reader, logits, texts)
 
 
 def decoders(parts: list[Part]) -> None:
@@ -78,25 +77,25 @@ def decoders(parts: list[Part]) -> None:
             for i, part in enumerate(parts):
                 added = noise * jax.random.normal(jax.random.key(i), part.logits.shape)
                 ids = jax.jit(part.reader.decoder(**wish))(part.logits + added)
-                right.append(part.share_right(ids))
+                right.append(part.right(ids))
             cells.append(f"{np.concatenate(right).mean():.2%}")
         print(f"| {name} | " + " | ".join(cells) + " |")
 
 
+def fit(parts: list[Part]) -> float:
+    """The temperature that the validation parts ask for, all of one alphabet."""
+    labels = parts[0].reader.charset.encode([text for part in parts for text in part.texts])
+    return float(
+        calibration.fit_temperature(jnp.concatenate([part.logits for part in parts]), labels)
+    )
+
+
 def confidence(parts: list[Part]) -> None:
     """Calibration error and coverage over all readings, before and after scaling."""
-    wanted = " | ".join(f"answered for {accuracy:.1%} right" for accuracy in ACCURACIES)
+    wanted = " | ".join(f"answered for {accuracy:.1%} right" for accuracy in metrics.ACCURACIES)
     print(f"| temperature | calibration error | {wanted} |")
-    print("|---" * (len(ACCURACIES) + 2) + "|")
-    others = [[p for p in parts if p is not part] for part in parts]
-    fitted = [
-        float(
-            calibration.fit_temperature(
-                jnp.concatenate([p.logits for p in group]), _stack([p.labels for p in group])
-            )
-        )
-        for group in others
-    ]
+    print("|---" * (len(metrics.ACCURACIES) + 2) + "|")
+    fitted = [fit([other for other in parts if other is not part]) for part in parts]
     for name, temperatures in [
         ("1", [1.0] * len(parts)),
         (f"of the other runs, {min(fitted):.2f} to {max(fitted):.2f}", fitted),
@@ -107,23 +106,12 @@ def confidence(parts: list[Part]) -> None:
             ids = ctc.greedy_decode(part.logits)
             losses = ctc.ctc_loss(part.logits / temperature, ids)
             confidences += np.minimum(np.exp(-np.asarray(losses)), 1).tolist()
-            right += part.share_right(ids).tolist()
+            right += part.right(ids).tolist()
         cells = [f"{metrics.calibration_error(confidences, right):.2%}"]
-        for accuracy in ACCURACIES:
+        for accuracy in metrics.ACCURACIES:
             c = metrics.coverage(confidences, right, accuracy)
             cells.append(f"{c.coverage:.2%}, at {c.threshold or 1:.3f} or more")
         print(f"| {name} | " + " | ".join(cells) + " |")
-
-
-def _stack(labels: list[jax.Array]) -> jax.Array:
-    """Labels [N, L] of several L, one above the other, padded on the right."""
-    width = max(rows.shape[1] for rows in labels)
-    return jnp.concatenate(
-        [
-            jnp.pad(rows, ((0, 0), (0, width - rows.shape[1])), constant_values=-1)
-            for rows in labels
-        ]
-    )
 
 
 if __name__ == "__main__":

@@ -163,11 +163,8 @@ def train(options: argparse.Namespace) -> int:
     return 0
 
 
-_ACCURACIES = (0.99, 0.999)  # at which `evaluate` says how much can be answered
-
-
 def evaluate(options: argparse.Namespace) -> int:
-    from crnn_jax import recognizer, record
+    from crnn_jax import metrics, recognizer, record
 
     reader = recognizer.load(options.run)
     evaluation, data_name, fingerprint, trained_on = reader.evaluate(
@@ -190,7 +187,7 @@ def evaluate(options: argparse.Namespace) -> int:
             "fingerprint": fingerprint,
             "num_trained_on": trained_on if trained_on >= 0 else None,
             "temperature": reader.temperature,
-            "coverage": {str(a): evaluation.coverage(a)._asdict() for a in _ACCURACIES},
+            "coverage": {str(a): evaluation.coverage(a)._asdict() for a in metrics.ACCURACIES},
             "misreads": [misread._asdict() for misread in evaluation.misreads],
         }
         print(json.dumps(values, indent=2))
@@ -200,7 +197,7 @@ def evaluate(options: argparse.Namespace) -> int:
         f"confidence: calibration error {evaluation.calibration_error:.2%} at temperature "
         f"{reader.temperature:.2f}"
     )
-    for accuracy in _ACCURACIES:
+    for accuracy in metrics.ACCURACIES:
         print(f"  for {accuracy:.1%} right: {evaluation.coverage(accuracy)}")
     for misread in evaluation.misreads:
         print(

@@ -45,15 +45,7 @@ def score(truths: Sequence[str], readings: Sequence[str]) -> Scores:
 
 def edit_distance(a: str, b: str) -> int:
     """The fewest insertions, deletions and substitutions that turn `a` into `b` (Levenshtein)."""
-    if a == b:
-        return 0
-    above = list(range(len(b) + 1))
-    for i, x in enumerate(a, 1):
-        row = [i]
-        for j, y in enumerate(b, 1):
-            row.append(min(above[j] + 1, row[-1] + 1, above[j - 1] + (x != y)))
-        above = row
-    return above[-1]
+    return 0 if a == b else _edits(a, b)[-1][-1]
 
 
 def confusions(pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:
@@ -64,12 +56,7 @@ def confusions(pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:
     """
     counts: dict[tuple[str, str], int] = {}
     for truth, reading in pairs:
-        table = [list(range(len(reading) + 1))]
-        for i, x in enumerate(truth, 1):
-            row = [i]
-            for j, y in enumerate(reading, 1):
-                row.append(min(table[-1][j] + 1, row[-1] + 1, table[-1][j - 1] + (x != y)))
-            table.append(row)
+        table = _edits(truth, reading)
         i, j = len(truth), len(reading)
         while i or j:
             both = i and j and table[i][j] == table[i - 1][j - 1] + (truth[i - 1] != reading[j - 1])
@@ -81,6 +68,17 @@ def confusions(pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:
     return counts
 
 
+def _edits(a: str, b: str) -> list[list[int]]:
+    """The fewest edits from the first i characters of `a` to the first j of `b`, [i][j]."""
+    table = [list(range(len(b) + 1))]
+    for i, x in enumerate(a, 1):
+        above, row = table[-1], [i]
+        for j, y in enumerate(b, 1):
+            row.append(min(above[j] + 1, row[-1] + 1, above[j - 1] + (x != y)))
+        table.append(row)
+    return table
+
+
 def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:
     """The 95 % score interval of a proportion (Wilson 1927), as fractions."""
     p = successes / trials
@@ -90,16 +88,37 @@ def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[f
     return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
 
 
+class Bin(NamedTuple):
+    """Readings of about the same confidence."""
+
+    confidence: float  # mean
+    right: float  # share that is read right
+    readings: int
+
+
+def bins_of(confidences: Sequence[float], right: Sequence[bool], bins: int) -> list[Bin]:
+    """The bins of equal width that hold readings, from the least confidence on."""
+    groups: dict[int, list[tuple[float, bool]]] = {}
+    for pair in zip(confidences, right, strict=True):
+        groups.setdefault(min(int(pair[0] * bins), bins - 1), []).append(pair)
+    return [
+        Bin(
+            sum(c for c, _ in group) / len(group), sum(r for _, r in group) / len(group), len(group)
+        )
+        for _, group in sorted(groups.items())
+    ]
+
+
 def calibration_error(confidences: Sequence[float], right: Sequence[bool], bins: int = 15) -> float:
     """How far confidence is from the share that is right, a mean over bins of equal width.
 
     The expected calibration error of Guo et al. 2017, equation 3; a fraction. 0 for no readings.
     """
-    groups: dict[int, list[float]] = {}
-    for confidence, is_right in zip(confidences, right, strict=True):
-        group = groups.setdefault(min(int(confidence * bins), bins - 1), [])
-        group.append(confidence - is_right)
-    return sum(abs(sum(group)) for group in groups.values()) / max(len(confidences), 1)
+    gaps = [b.readings * abs(b.confidence - b.right) for b in bins_of(confidences, right, bins)]
+    return sum(gaps) / max(len(confidences), 1)
+
+
+ACCURACIES = (0.99, 0.999)  # at which it is told how much can be answered
 
 
 class Coverage(NamedTuple):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import dataclasses
 import html
-import io
 import itertools
 import os
 from collections.abc import Iterable, Sequence
@@ -16,8 +15,9 @@ from PIL import Image
 
 from crnn_jax import config as config_lib
 from crnn_jax import dataset, metrics, plots, recognizer
+from crnn_jax.evaluate import Evaluation
 from crnn_jax.explanation import Explanation
-from crnn_jax.record import Answer, Record
+from crnn_jax.record import Answer, Record, png
 
 _MISREADS, _EXAMPLES = 60, 12  # pictures shown
 _STYLE = """
@@ -56,10 +56,10 @@ def write(run: str | os.PathLike[str], data: str | os.PathLike[str] | None = Non
     """
     directory = Record(run)
     reader = recognizer.load(run)
-    answers = reader.evaluate(data).evaluation.answers
+    evaluation = reader.evaluate(data).evaluation
+    answers = evaluation.answers
     folder = Path(data or reader.config.data.dir)
-    misread = [a for a in answers if a.reading != a.truth]
-    misread.sort(key=lambda a: -a.confidence)
+    misread = sorted(evaluation.misreads, key=lambda a: -a.confidence)
     right = [a for a in answers if a.reading == a.truth]
     split = min(len(misread), _MISREADS)
     chosen = misread[:split] + right[:: max(1, -(-len(right) // _EXAMPLES))]
@@ -75,8 +75,8 @@ def write(run: str | os.PathLike[str], data: str | os.PathLike[str] | None = Non
             [a.confidence for a in answers], [a.reading == a.truth for a in answers]
         ),
     }
-    for name, png in charts.items():
-        directory.write_bytes(name, png)
+    for name, content in charts.items():
+        directory.write_bytes(name, content)
     directory.write_text(
         "report.html",
         "\n".join(
@@ -91,7 +91,7 @@ def write(run: str | os.PathLike[str], data: str | os.PathLike[str] | None = Non
                 _image(charts["confusion.png"], "confusion matrix by character"),
                 "<h2>Confidence</h2>",
                 _image(charts["reliability.png"], "reliability diagram"),
-                _coverage(answers),
+                _confidence(evaluation),
                 "<h2>Where it errs</h2>",
                 _places(answers),
                 "<h2>Read right</h2>",
@@ -146,7 +146,7 @@ def _gallery(shown: Iterable[Shown]) -> str:
             caption += f" read as {answer.reading or 'nothing'}"
         caption += f", confidence {answer.confidence:.1%}"
         figures.append(
-            f'<figure><img alt="{html.escape(answer.file)}" src="{_url(_png(picture))}">'
+            f'<figure><img alt="{html.escape(answer.file)}" src="{_url(png(picture))}">'
             f'<div class="spans">{spans}</div>'
             f"<figcaption>{html.escape(caption)}</figcaption></figure>"
         )
@@ -163,13 +163,11 @@ def _confusions(confusions: dict[tuple[str, str], int]) -> str:
     return _table(("truth", "read as", "times"), rows)
 
 
-def _coverage(answers: Sequence[Answer]) -> str:
-    confidences = [a.confidence for a in answers]
-    right = [a.reading == a.truth for a in answers]
-    lines = [f"Expected calibration error {metrics.calibration_error(confidences, right):.2%}."]
+def _confidence(evaluation: Evaluation) -> str:
+    lines = [f"Expected calibration error {evaluation.calibration_error:.2%}."]
     lines += [
-        f"For {accuracy:.1%} right: {metrics.coverage(confidences, right, accuracy)}."
-        for accuracy in (0.99, 0.999)
+        f"For {accuracy:.1%} right: {evaluation.coverage(accuracy)}."
+        for accuracy in metrics.ACCURACIES
     ]
     return "".join(f"<p>{line}</p>" for line in lines)
 
@@ -181,9 +179,10 @@ def _places(answers: Sequence[Answer]) -> str:
         there = [a for a in answers if len(a.truth) > position]
         hits = sum(a.reading[position : position + 1] == a.truth[position] for a in there)
         rows.append((f"character {position + 1}", hits, len(there)))
-    repeats = [a for a in answers if any(x == y for x, y in itertools.pairwise(a.truth))]
-    others = [a for a in answers if a not in repeats]
-    kinds = [("texts with a repeated neighbour", repeats), ("texts without", others)]
+    repeats: dict[bool, list[Answer]] = {True: [], False: []}
+    for a in answers:
+        repeats[any(x == y for x, y in itertools.pairwise(a.truth))].append(a)
+    kinds = [("texts with a repeated neighbour", repeats[True]), ("texts without", repeats[False])]
     lengths = sorted({len(a.truth) for a in answers})
     if len(lengths) > 1:
         kinds += [
@@ -222,15 +221,9 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     return "<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
 
 
-def _image(png: bytes, what: str) -> str:
-    return f'<img class="plot" alt="{what}" src="{_url(png)}">'
+def _image(content: bytes, what: str) -> str:
+    return f'<img class="plot" alt="{what}" src="{_url(content)}">'
 
 
-def _png(picture: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, format="png")
-    return buffer.getvalue()
-
-
-def _url(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode()
+def _url(content: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(content).decode()

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from crnn_jax import metrics
 from crnn_jax.errors import RunError
 from crnn_jax.report import BASE, Row
 
@@ -100,16 +101,11 @@ def confusion(counts: Mapping[tuple[str, str], int], alphabet: str) -> bytes:
 def reliability(confidences: Sequence[float], right: Sequence[bool], bins: int = 10) -> bytes:
     """Share read right against confidence, in bins of equal width, as a PNG."""
     plt = _pyplot()
-    groups: dict[int, list[tuple[float, bool]]] = {}
-    for pair in zip(confidences, right, strict=True):
-        groups.setdefault(min(int(pair[0] * bins), bins - 1), []).append(pair)
     figure, axes = plt.subplots(figsize=(4.2, 4), layout="constrained")
     axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
-    for _, group in sorted(groups.items()):
-        x = sum(confidence for confidence, _ in group) / len(group)
-        y = sum(is_right for _, is_right in group) / len(group)
-        axes.plot(x, y, "o", color="tab:blue", markersize=4 + 10 * (len(group) / len(right)) ** 0.5)
-        axes.annotate(str(len(group)), (x, y), (-8, -14), textcoords="offset points", fontsize=8)
+    for x, y, count in metrics.bins_of(confidences, right, bins):
+        axes.plot(x, y, "o", color="tab:blue", markersize=4 + 10 * (count / len(right)) ** 0.5)
+        axes.annotate(str(count), (x, y), (-8, -14), textcoords="offset points", fontsize=8)
     axes.set_xlim(-0.03, 1.05)
     axes.set_ylim(-0.03, 1.05)
     axes.set_xlabel("confidence, mean of a bin")

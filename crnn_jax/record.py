@@ -175,9 +175,7 @@ class Record:
 
     def write_image(self, name: str, image: Image.Image) -> None:
         """As `write_text`, for a PNG."""
-        buffer = io.BytesIO()
-        image.save(buffer, format="png")
-        self.write_bytes(name, buffer.getvalue())
+        self.write_bytes(name, png(image))
 
     def write_bytes(self, name: str, content: bytes) -> None:
         partial = self.workdir / f"{name}.partial"
@@ -232,6 +230,12 @@ class Record:
         if not isinstance(values, dict):
             raise RunError(f"{path} is not a JSON object")
         return values
+
+
+def png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format="png")
+    return buffer.getvalue()
 
 
 def default_workdir(experiment: str, config: Config) -> Path:

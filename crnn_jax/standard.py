@@ -37,7 +37,12 @@ def fit(images: np.ndarray, how: str) -> Standard:
         how = "picture" if max(differences(images)) > ALIKE else "set"
     if how == "set":
         return Standard(tuple(mean.tolist()), tuple(deviation.tolist()), False)
-    return Standard((0.0,) * channels, (255.0,) * channels, how == "picture")
+    return plain(channels)._replace(each_picture=how == "picture")
+
+
+def plain(channels: int) -> Standard:
+    """Pixels / 255."""
+    return Standard((0.0,) * channels, (255.0,) * channels, False)
 
 
 def differences(images: np.ndarray) -> tuple[float, float]:

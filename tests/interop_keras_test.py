@@ -1,5 +1,6 @@
 """Files that Keras 3 itself wrote, and one as Keras 2 writes it, by hand after its layout."""
 
+import json
 import shutil
 
 import h5py
@@ -36,7 +37,11 @@ def _weights(stored):
 def _keras_2(path, weights, layers, optimizer=True):
     """A whole model of TF-Keras 2: groups by layer, names with :0, an optimizer besides."""
     with h5py.File(path, "w") as file:
-        file.attrs["model_config"] = "{}"
+        inputs = [
+            {"class_name": "InputLayer", "config": {"batch_input_shape": [None, None]}},  # labels
+            {"class_name": "InputLayer", "config": {"batch_input_shape": [None, 200, 50, 1]}},
+        ]
+        file.attrs["model_config"] = json.dumps({"config": {"layers": inputs}})
         group = file.create_group("model_weights")
         for layer, name in layers.items():
             for key, array in weights[layer].items():
@@ -71,6 +76,7 @@ def test_a_model_of_keras_2_is_known_by_its_layers_and_not_by_their_names(stored
         _keras_2(tmp_path / "old.h5", _weights(stored), layers)
         model = keras.read(tmp_path / "old.h5")
         jax.tree.map(np.testing.assert_array_equal, model.params, _weights(stored))
+        assert model.size == (200, 50)
         (tmp_path / "old.h5").unlink()
 
 
@@ -124,6 +130,11 @@ def test_what_does_not_fit_is_refused_by_name(keras_files, stored, tmp_path):
     _keras_2(tmp_path / "short.h5", _weights(stored), without)
     with pytest.raises(RunError, match=r"do not follow each other.*bidirectional_4"):
         _import(tmp_path / "short.h5", tmp_path / "run", SYMBOLS)
+    _keras_2(tmp_path / "list.h5", _weights(stored), LAYERS)
+    with h5py.File(tmp_path / "list.h5", "a") as changed:
+        changed.attrs["model_config"] = "[]"
+    with pytest.raises(RunError, match="its configuration is none of Keras"):
+        _import(tmp_path / "list.h5", tmp_path / "run", SYMBOLS)
     (tmp_path / "text.h5").write_text("no")
     with pytest.raises(RunError, match="no file of Keras"):
         _import(tmp_path / "text.h5", tmp_path / "run", SYMBOLS)

@@ -209,14 +209,15 @@ def _input_size(config: str | None) -> tuple[int, int] | None:
     if config is None:
         return None
     try:
-        layers = json.loads(config).get("config", {}).get("layers", [])
-        inputs = [layer["config"] for layer in layers if layer["class_name"] == "InputLayer"]
+        for layer in json.loads(config)["config"]["layers"]:
+            section = layer["config"]
+            if layer["class_name"] != "InputLayer":
+                continue
+            shape = section.get("batch_shape") or section.get("batch_input_shape") or []
+            if len(shape) == 4 and all(isinstance(n, int) and n > 0 for n in shape[1:3]):
+                return int(shape[1]), int(shape[2])
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"its configuration is none of Keras: {error!r}") from error
-    for section in inputs:
-        shape: Sequence[Any] = section.get("batch_shape") or section.get("batch_input_shape") or []
-        if len(shape) == 4 and all(isinstance(n, int) and n > 0 for n in shape[1:3]):
-            return int(shape[1]), int(shape[2])
     return None
 
 
@@ -246,6 +247,7 @@ def import_run(
       RunError: the file or the directory is of no use, or sizes or alphabet do not fit.
     """
     from crnn_jax import config as config_lib
+    from crnn_jax import standard
     from crnn_jax.charset import Charset
     from crnn_jax.checkpoint import Checkpoints
     from crnn_jax.record import Record, environment
@@ -280,12 +282,9 @@ def import_run(
     if blank == "first":
         for name, array in model.params["dense2"].items():
             model.params["dense2"][name] = np.roll(array, -1, axis=-1)
-    channels = config.data.channels
     identity = {
         "alphabet": Charset(alphabet).alphabet,
-        "mean": [0.0] * channels,
-        "deviation": [255.0] * channels,
-        "each_picture": False,
+        **standard.plain(model.channels)._asdict(),
         "fingerprint": "",  # nobody knows what it was trained on
     }
     run = Record(workdir)
