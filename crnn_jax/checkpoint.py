@@ -18,6 +18,7 @@ from absl import logging
 from orbax.checkpoint import v1 as ocp
 
 from crnn_jax.errors import RunError
+from crnn_jax.model import by_name
 
 logging.set_verbosity(logging.WARNING)  # Orbax tells every save in a page
 std_logging.getLogger("absl").setLevel(std_logging.WARNING)
@@ -100,10 +101,9 @@ class Checkpoints:
 def _difference(stored: Any, wanted: Any) -> str | None:
     """The first parameter, by name, in which two trees differ."""
     shapes = [
-        {jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape)
-         for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
+        {name: tuple(leaf.shape) for name, leaf in by_name(tree).items()}
         for tree in (stored, wanted)
-    ]  # fmt: skip
+    ]
     for name in sorted(set(shapes[0]) | set(shapes[1])):
         there, here = (s.get(name, "nothing") for s in shapes)
         if there != here:

@@ -6,6 +6,7 @@ layer, with Keras' initialisers; at 200x50 grey and 19 symbols it has 432,596 pa
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -166,13 +167,27 @@ def parameter_table(params: Any) -> str:
     total = 0
     for layer in sorted(params, key=_layer_order):
         count = 0
-        for path, value in jax.tree_util.tree_leaves_with_path(params[layer]):
-            name = f"{layer}/{jax.tree_util.keystr(path, simple=True, separator='/')}"
+        for name, value in by_name({layer: params[layer]}).items():
             lines.append(f"{name:<44}{value.shape!s:<20}{value.size:>9,}")
             count += value.size
         lines.append(f"{layer:<64}{count:>9,}")
         total += count
     return "\n".join([*lines, f"{'total':<64}{total:>9,}"]) + "\n"
+
+
+def by_name(params: Any) -> dict[str, Any]:
+    """The leaves of a tree under names like Conv1/kernel, in their order."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+def params_sha256(params: Any) -> str:
+    """Digest of the parameters: names, shapes and bytes in the order of their names."""
+    digest = hashlib.sha256()
+    for name, leaf in by_name(params).items():
+        array = np.asarray(leaf)
+        digest.update(f"{name} {array.shape} {array.dtype.str}\n".encode() + array.tobytes())
+    return digest.hexdigest()
 
 
 def _dense(features: int, name: str) -> nn.Dense:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import os
 import time
 import zlib
@@ -13,7 +12,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from crnn_jax import config as config_lib
@@ -172,7 +170,7 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> Resul
         epochs_run=epoch,
         seconds=round(time.monotonic() - clock, 2),
         seed=config.seed,
-        params_sha256=params_sha256(best),
+        params_sha256=model_lib.params_sha256(best),
         data_name=task.data.name,
         fingerprint=task.data.fingerprint,
         num_train=len(task.split.train),
@@ -245,13 +243,3 @@ def finished(result: Result, run: record.Record, config: Config) -> Result:
             )
     print(f"{run.workdir} is finished; nothing is left to do")
     return result
-
-
-def params_sha256(params: Any) -> str:
-    """Digest of the parameters: names, shapes and bytes in the order of their names."""
-    digest = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
-        array = np.asarray(leaf)
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
-        digest.update(f"{name} {array.shape} {array.dtype.str}\n".encode() + array.tobytes())
-    return digest.hexdigest()

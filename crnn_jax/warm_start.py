@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from crnn_jax import model as model_lib
 from crnn_jax import recognizer
 from crnn_jax.charset import Charset
 from crnn_jax.errors import RunError
@@ -45,8 +46,7 @@ def transfer(params: Any, charset: Charset, run: str | os.PathLike[str]) -> Any:
 
 def _shapes(params: Any) -> dict[str, tuple[int, ...]]:
     """By name, of all parameters; of the last layer without the classes."""
-    shapes = {}
-    for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
-        shapes[name] = leaf.shape[:-1] if name.startswith(f"{_HEAD}/") else leaf.shape
-    return shapes
+    return {
+        name: leaf.shape[:-1] if name.startswith(f"{_HEAD}/") else leaf.shape
+        for name, leaf in model_lib.by_name(params).items()
+    }

@@ -12,7 +12,7 @@ import crnn_jax
 from crnn_jax import __main__
 from crnn_jax import model as model_lib
 from crnn_jax.errors import RunError
-from crnn_jax.interop import keras
+from crnn_jax.interop import keras, keras_file
 from experiments import base
 
 SYMBOLS = "2345678bcdefgmnpwxy"
@@ -63,7 +63,7 @@ LAYERS = {
 
 @pytest.mark.parametrize("name", ["whole.keras", "whole.h5", "some.weights.h5"])
 def test_each_kind_of_file_gives_the_same_weights(keras_files, stored, name):
-    model = keras.read(keras_files / name)
+    model = keras_file.read(keras_files / name)
     jax.tree.map(np.testing.assert_array_equal, model.params, _weights(stored))
     assert (model.conv_features, model.dense_features) == ((32, 64), 64)
     assert (model.lstm_units, model.num_classes, model.channels) == ((128, 64), 20, 1)
@@ -74,10 +74,20 @@ def test_a_model_of_keras_2_is_known_by_its_layers_and_not_by_their_names(stored
     names = {**LAYERS, "Conv1": "a", "dense2": "b", "bidirectional_1": "bidirectional_10"}
     for layers in (LAYERS, names):
         _keras_2(tmp_path / "old.h5", _weights(stored), layers)
-        model = keras.read(tmp_path / "old.h5")
+        model = keras_file.read(tmp_path / "old.h5")
         jax.tree.map(np.testing.assert_array_equal, model.params, _weights(stored))
         assert model.size == (200, 50)
         (tmp_path / "old.h5").unlink()
+
+
+def test_what_keras_keeps_besides_weights_is_passed_over(keras_files, stored, tmp_path):
+    """As Keras 2.15 writes a model that was trained: the state of its metrics."""
+    shutil.copy(keras_files / "some.weights.h5", tmp_path / "some.weights.h5")
+    with h5py.File(tmp_path / "some.weights.h5", "a") as file:
+        file["metrics/mean/vars/0"] = np.float32(7)
+        file["optimizer_2/vars/0"] = np.zeros((3, 3, 1, 32), np.float32)
+    model = keras_file.read(tmp_path / "some.weights.h5")
+    jax.tree.map(np.testing.assert_array_equal, model.params, _weights(stored))
 
 
 def test_an_imported_run_has_keras_logits_and_reads(

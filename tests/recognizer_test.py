@@ -149,7 +149,8 @@ def test_ten_examples_score_the_same_in_batches_of_any_size(reader, tiny_config,
         task.data.texts, np.arange(10), batch_size=10,
     )  # fmt: skip
     assert evaluation.scores == whole.scores
-    assert evaluation.loss == pytest.approx(whole.loss, rel=1e-5)
+    # One picture alone is multiplied by other kernels: 2e-4 in its logits without optimisation.
+    assert evaluation.loss == pytest.approx(whole.loss, rel=1e-4)
 
 
 def test_the_validation_part_gives_the_run_s_own_result(reader, run):

@@ -137,7 +137,7 @@ def test_streams_are_independent(tiny_config):
     )
     tasks = [prepare(c) for c in (with_dropout, without, other)]
     shas = [
-        train.params_sha256(train.init_state(task, c).params)
+        model_lib.params_sha256(train.init_state(task, c).params)
         for task, c in zip(tasks, (with_dropout, without, other), strict=True)
     ]
     assert shas[0] == shas[1] != shas[2]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from crnn_jax import ctc, dataset, train
+from crnn_jax import model as model_lib
 from crnn_jax.errors import RunError, TrainingError
 from crnn_jax.task import Task, prepare
 from tests.quiet import QUIET
@@ -168,7 +169,7 @@ def test_last_weights_are_those_of_the_last_epoch(tiny_config, tmp_path, monkeyp
     evaluate, scored = Task.evaluate, []
 
     def worse_and_worse(task, params, *temperature):
-        scored.append(train.params_sha256(params))
+        scored.append(model_lib.params_sha256(params))
         return evaluate(task, params, *temperature)._replace(loss=next(losses, 4.0))
 
     monkeypatch.setattr(Task, "evaluate", worse_and_worse)

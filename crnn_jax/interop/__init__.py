@@ -3,23 +3,96 @@
 from __future__ import annotations
 
 import argparse
+import importlib
+import os
+from pathlib import Path
 from typing import Any
 
 from crnn_jax.errors import RunError
 
+FORMATS = ("stablehlo", "onnx", "safetensors", "keras", "web")
+
 
 def add_verbs(verbs: Any) -> None:
     """Adds the verbs of this folder to an argparse parser's subparsers."""
+    verb = verbs.add_parser("export", help="write a run's reader for another program")
+    verb.add_argument("run", metavar="RUN", help="a run directory")
+    verb.add_argument("--format", choices=FORMATS, required=True)
+    verb.add_argument("--out", metavar="DIR", help="a folder; default RUN/export/FORMAT")
+    verb.add_argument(
+        "--runtime", metavar="DIR", help="of --format web: the folder of npm's onnxruntime-web"
+    )
+    verb.set_defaults(call=_export)
+
     verb = verbs.add_parser("import-keras", help="make a run of a Keras model's weights")
     verb.add_argument("file", metavar="FILE", help=".h5, .weights.h5 or .keras")
     verb.add_argument("run", metavar="RUN", help="the run directory to be made")
     verb.add_argument(
-        "--alphabet", metavar="SYMBOLS", required=True, help="in the order of its classes"
+        "--alphabet",
+        metavar="SYMBOLS",
+        help="in the order of its classes; needed unless the file was exported from here",
     )
     verb.add_argument("--blank", choices=("last", "first"), default="last", help="its blank class")
     verb.add_argument("--width", type=int, metavar="PIXELS", help="where the file does not tell")
     verb.add_argument("--height", type=int, metavar="PIXELS", help="likewise; 200x50 by default")
     verb.set_defaults(call=_import_keras)
+
+    verb = verbs.add_parser("import-safetensors", help="make a run of an export to safetensors")
+    verb.add_argument("folder", metavar="FOLDER", help="with model.safetensors and its companions")
+    verb.add_argument("run", metavar="RUN", help="the run directory to be made")
+    verb.set_defaults(call=_import_safetensors)
+
+
+def export(
+    run: str | os.PathLike[str],
+    kind: str,
+    out: str | os.PathLike[str] | None = None,
+    runtime: str | os.PathLike[str] | None = None,
+) -> Path:
+    """Writes a run's reader for another program.
+
+    Args:
+      run: a run directory.
+      kind: one of FORMATS.
+      out: a folder, made if need be; files of an earlier export there are replaced.
+      runtime: of 'web', the folder of npm's onnxruntime-web.
+
+    Returns:
+      The file that other programs open.
+
+    Raises:
+      RunError: there is no reader, it cannot be exported, or a package is missing.
+    """
+    from crnn_jax import recognizer, record
+    from crnn_jax.interop import description as description_lib
+
+    reader = recognizer.load(run)
+    description = description_lib.describe(reader, record.Record(run).result())
+    module = importlib.import_module(f"crnn_jax.interop.{kind}")
+    arguments = (runtime,) if kind == "web" else ()
+    try:
+        files = module.export(reader, description, *arguments)
+    except ImportError as error:
+        raise RunError(
+            f"{kind} needs the package {error.name}: pip install 'crnn-jax[export]'"
+        ) from error
+    files[description_lib.FILE] = description_lib.to_json(description).encode()
+    folder = Path(out) if out is not None else Path(run) / "export" / kind
+    for name, content in files.items():
+        path = folder / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"{path.parent} cannot be made: {error.strerror}") from error
+        record.Record(path.parent).write_bytes(path.name, content)
+    return folder / module.FILE
+
+
+def _export(options: argparse.Namespace) -> int:
+    if options.runtime and options.format != "web":
+        raise RunError("--runtime is for --format web")
+    print(f"wrote {export(options.run, options.format, options.out, options.runtime)}")
+    return 0
 
 
 def _import_keras(options: argparse.Namespace) -> int:
@@ -35,7 +108,15 @@ def _import_keras(options: argparse.Namespace) -> int:
     for name in ("width", "height"):
         values["data"][name] = getattr(options, name) or values["data"][name]
     alphabet = keras.import_run(options.file, options.run, values, options.alphabet, options.blank)
-    if alphabet != options.alphabet:
+    if alphabet.startswith(keras.UNKNOWN) and alphabet != options.alphabet:
         print("the model has one class more: it is taken for [UNK] and read as \ufffd")
+    print(f"run directory: {options.run}; score it with evaluate --data FOLDER")
+    return 0
+
+
+def _import_safetensors(options: argparse.Namespace) -> int:
+    from crnn_jax.interop import safetensors
+
+    safetensors.import_run(options.folder, options.run)
     print(f"run directory: {options.run}; score it with evaluate --data FOLDER")
     return 0

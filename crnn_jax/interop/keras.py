@@ -1,234 +1,33 @@
-"""In from Keras: weights of `ocr_model_v1`, in whatever file Keras left them, to a run directory.
-
-Read with h5py alone; nothing in the file is executed. Layers are known by what they are and not
-by their names, which Keras counts up in a session (bidirectional_4): convolutions, a dense layer,
-bidirectional LSTMs, a dense layer, each fitting the one before. Formats:
-
-    .h5, .hdf5      Keras 2 and 3, whole models and weights alone (groups named by layer)
-    .weights.h5     Keras 3 (layers/<kind>/vars/0, 1, ...)
-    .keras          Keras 3 and late 2: a zip that holds config.json and such a file
-"""
+"""In from Keras and out to it: weights of `ocr_model_v1` to a run, and a run to .keras."""
 
 from __future__ import annotations
 
 import io
-import itertools
-import json
 import os
-import re
+import tempfile
 import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from crnn_jax import config as config_lib
+from crnn_jax import standard as standard_lib
 from crnn_jax.errors import RunError
+from crnn_jax.interop import description as description_lib
+from crnn_jax.interop import imported, keras_file
+from crnn_jax.recognizer import Recognizer
 
+FILE = "model.keras"
 UNKNOWN = "\ufffd"  # stands for the class [UNK] of Keras' StringLookup, if the model has it
-_RANKS = {"kernel": 0, "recurrent_kernel": 1, "bias": 2}
-# Bounds on what strangers send. The reference has 2 convolutions, 2 LSTMs, arrays of 131,072.
-_MOST_VALUES, _MOST_BYTES, _MOST_LAYERS = 10**8, 2 * 10**9, 6
-
-
-class Cell(NamedTuple):
-    """The arrays of one layer, or of one direction of one, in Keras' order."""
-
-    name: str  # path in the file
-    arrays: tuple[np.ndarray, ...]  # kernel, bias; or kernel, recurrent kernel, bias
-
-
-class Model(NamedTuple):
-    """What a file holds, under the names of this package."""
-
-    params: dict[str, dict[str, np.ndarray]]
-    conv_features: tuple[int, ...]
-    dense_features: int
-    lstm_units: tuple[int, ...]
-    channels: int
-    rows: int  # height after the last pooling
-    num_classes: int
-    size: tuple[int, int] | None  # width and height of the input, where the file tells
-
-
-def read(path: str | os.PathLike[str]) -> Model:
-    """The model in a file of Keras.
-
-    Raises:
-      RunError: it cannot be read, or is no CNN-BiLSTM of this kind; it says what it found.
-    """
-    path = Path(path)
-    try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                if sum(member.file_size for member in archive.infolist()) > _MOST_BYTES:
-                    raise ValueError(f"it unpacks to more than {_MOST_BYTES} bytes")
-                weights = io.BytesIO(archive.read("model.weights.h5"))
-                config = archive.read("config.json").decode()
-        else:
-            weights, config = io.BytesIO(path.read_bytes()), None
-        cells, legacy_config = _read_cells(weights)
-        size = _input_size(config or legacy_config)
-    except (OSError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
-        raise RunError(f"{path} is no file of Keras that can be read: {error}") from error
-    try:
-        return _assemble(cells, size)
-    except LookupError as error:
-        found = ", ".join(f"{c.name} {[a.shape for a in c.arrays]}" for c in cells) or "no weights"
-        raise RunError(
-            f"{path} is not the CRNN of this package: {error}. It holds {found}"
-        ) from None
-
-
-def _read_cells(file: io.BytesIO) -> tuple[list[Cell], str | None]:
-    """All layers with weights, and the model's configuration as JSON, if it is there."""
-    import h5py
-
-    groups: dict[str, dict[int, np.ndarray]] = {}
-
-    def visit(name: str, item: Any) -> None:
-        group, _, last = name.replace("\\", "/").rpartition("/")
-        last = last.removesuffix(":0")
-        foreign = group.startswith("optimizer") or "seed_generator" in group
-        if not isinstance(item, h5py.Dataset) or foreign:
-            return
-        if item.dtype.kind != "f" or item.size > _MOST_VALUES:
-            raise ValueError(f"{name} is {item.dtype} {item.shape}, which no weight is")
-        rank = int(last) if last.isdigit() else _RANKS.get(last, len(_RANKS))
-        groups.setdefault(group, {})[rank] = np.asarray(item)
-
-    with h5py.File(file, "r") as root:
-        config = root.attrs.get("model_config")
-        root.get("model_weights", root).visititems(visit)
-    cells = [Cell(n, tuple(a for _, a in sorted(g.items()))) for n, g in groups.items()]
-    cells.sort(key=lambda cell: _natural(cell.name))
-    return cells, config.decode() if isinstance(config, bytes) else config
-
-
-def _assemble(cells: Sequence[Cell], size: tuple[int, int] | None) -> Model:
-    """LookupError says what is missing."""
-    convs = [c for c in cells if _ranks(c) == (4, 1)]
-    dense = [c for c in cells if _ranks(c) == (2, 1)]
-    lstms = [c for c in cells if _ranks(c) == (2, 2, 1)]
-    if others := [c.name for c in cells if c not in convs and c not in dense and c not in lstms]:
-        raise LookupError(f"it has no place for {others[0]}")
-    few = range(1, _MOST_LAYERS + 1)
-    if len(convs) not in few or len(dense) != 2 or len(lstms) / 2 not in few:
-        raise LookupError(
-            f"it has 1 to {_MOST_LAYERS} convolutions and bidirectional LSTMs and 2 dense layers"
-        )
-    if broken := [c.name for c in cells if not all(np.isfinite(a).all() for a in c.arrays)]:
-        raise LookupError(f"{broken[0]} holds numbers that are not finite")
-    if any(c.arrays[0].shape[:2] != (3, 3) for c in convs):
-        raise LookupError("its convolutions are 3x3")
-
-    def fits(cells: Iterable[Cell]) -> bool:
-        return all(
-            a.arrays[0].shape[-1] == b.arrays[0].shape[-2] for a, b in itertools.pairwise(cells)
-        )
-
-    convs = _first(itertools.permutations(convs), fits, "the convolutions do not follow each other")
-    layers = _pair(lstms)
-
-    def chain(order: Sequence[Any]) -> bool:
-        (first, last), pairs = order
-        width = first.arrays[0].shape[1]
-        for forward, backward in pairs:
-            units = forward.arrays[1].shape[0]
-            for cell in (forward, backward):
-                kernel, recurrent, bias = (a.shape for a in cell.arrays)
-                if (kernel, recurrent, bias) != (
-                    (width, 4 * units), (units, 4 * units), (4 * units,)
-                ):  # fmt: skip
-                    return False
-            width = 2 * units
-        return last.arrays[0].shape[0] == width and not first.arrays[0].shape[0] % features
-
-    features = convs[-1].arrays[0].shape[-1]
-    orders = itertools.product(itertools.permutations(dense), itertools.permutations(layers))
-    (first, last), pairs = _first(orders, chain, "dense layers and LSTMs do not follow each other")
-    params = {f"Conv{i}": _named(c, ("kernel", "bias")) for i, c in enumerate(convs, 1)}
-    params["dense1"] = _named(first, ("kernel", "bias"))
-    params["dense2"] = _named(last, ("kernel", "bias"))
-    for i, pair in enumerate(pairs):
-        params[f"bidirectional_{i}" if i else "bidirectional"] = {
-            f"{direction}_{name}": array
-            for direction, cell in zip(("forward", "backward"), pair, strict=True)
-            for name, array in _named(cell, tuple(_RANKS)).items()
-        }
-    return Model(
-        params,
-        conv_features=tuple(c.arrays[0].shape[-1] for c in convs),
-        dense_features=first.arrays[0].shape[1],
-        lstm_units=tuple(forward.arrays[1].shape[0] for forward, _ in pairs),
-        channels=convs[0].arrays[0].shape[2],
-        rows=first.arrays[0].shape[0] // features,
-        num_classes=last.arrays[0].shape[1],
-        size=size,
-    )
-
-
-def _pair(cells: Sequence[Cell]) -> list[tuple[Cell, Cell]]:
-    """Forward and backward cells of one layer, the layers in the order of their names."""
-    forward = [c for c in cells if "forward" in c.name]
-    backward = [c for c in cells if "backward" in c.name]
-    if len(forward) != len(backward) or len(forward) + len(backward) != len(cells):
-        raise LookupError("its LSTMs are bidirectional")
-    pairs = []
-    for cell in forward:
-        layer = cell.name.partition("forward")[0]
-        other = [c for c in backward if c.name.partition("backward")[0] == layer]
-        if len(other) != 1:
-            raise LookupError(f"{cell.name} has no backward direction")
-        pairs.append((cell, other[0]))
-    return pairs
-
-
-def _first(candidates: Iterable[Any], holds: Callable[[Any], bool], complaint: str) -> Any:
-    for candidate in candidates:
-        if holds(candidate):
-            return candidate
-    raise LookupError(complaint)
-
-
-def _named(cell: Cell, names: Sequence[str]) -> dict[str, np.ndarray]:
-    return {n: np.asarray(a, np.float32) for n, a in zip(names, cell.arrays, strict=True)}
-
-
-def _ranks(cell: Cell) -> tuple[int, ...]:
-    return tuple(array.ndim for array in cell.arrays)
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """lstm_2 before lstm_10, and lstm before both."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
-
-
-def _input_size(config: str | None) -> tuple[int, int] | None:
-    """Width and height of the first input of four axes in a model's configuration."""
-    if config is None:
-        return None
-    try:
-        for layer in json.loads(config)["config"]["layers"]:
-            section = layer["config"]
-            if layer["class_name"] != "InputLayer":
-                continue
-            shape = section.get("batch_shape") or section.get("batch_input_shape") or []
-            if len(shape) == 4 and all(isinstance(n, int) and n > 0 for n in shape[1:3]):
-                return int(shape[1]), int(shape[2])
-    except (AttributeError, KeyError, TypeError) as error:
-        raise ValueError(f"its configuration is none of Keras: {error!r}") from error
-    return None
-
-
-# ------------------------------------------------------------------ to a run directory
 
 
 def import_run(
     file: str | os.PathLike[str],
     workdir: str | os.PathLike[str],
     values: Mapping[str, Any],
-    alphabet: str,
+    alphabet: str | None,
     blank: str,
 ) -> str:
     """Writes a run directory that evaluates, predicts and is trained on with train.init_from.
@@ -237,7 +36,8 @@ def import_run(
       file: of Keras.
       workdir: a new directory.
       values: the base configuration as plain values; what the file says takes its place.
-      alphabet: the symbols in the order of the model's classes.
+      alphabet: the symbols in the order of the model's classes; None where this package wrote
+        the file, which names them then.
       blank: 'last' or 'first', which class of the model is the blank.
 
     Returns:
@@ -246,14 +46,18 @@ def import_run(
     Raises:
       RunError: the file or the directory is of no use, or sizes or alphabet do not fit.
     """
-    from crnn_jax import config as config_lib
-    from crnn_jax import standard
-    from crnn_jax.charset import Charset
-    from crnn_jax.checkpoint import Checkpoints
-    from crnn_jax.record import Record, environment
-    from crnn_jax.stopping import Stopping
-
-    model = read(file)
+    file = os.fspath(file)
+    model = keras_file.read(file)
+    known = model.description and description_lib.parse(model.description, file)
+    if known:
+        if alphabet not in (None, known.alphabet) or blank != "last":
+            raise RunError(
+                f"{file} has the alphabet {known.alphabet!r} and the blank last, not {alphabet!r} "
+                f"and {blank}; leave both out"
+            )
+        alphabet = known.alphabet
+    if alphabet is None:
+        raise RunError(f"{file} names no symbols: give them with --alphabet, in their order")
     symbols = model.num_classes - 1
     if len(alphabet) + 1 == symbols:
         alphabet = UNKNOWN + alphabet
@@ -268,12 +72,18 @@ def import_run(
             f"{file} takes pictures whose height is {model.rows} after "
             f"{len(model.conv_features)} poolings, which {height} is not; give --height"
         )
+    # The example itself takes pixels / 255.
+    standard = model.standard or standard_lib.plain(model.channels)
+    if len(standard.mean) == 1:
+        standard = standard._replace(
+            mean=standard.mean * model.channels, deviation=standard.deviation * model.channels
+        )
     changes = {
         "data.width": width,
         "data.height": height,
         "data.channels": model.channels,
         "data.alphabet": alphabet,
-        "data.standardise": "",  # the example takes pixels / 255
+        "data.standardise": "",
         "model.conv_features": model.conv_features,
         "model.dense_features": model.dense_features,
         "model.lstm_units": model.lstm_units,
@@ -282,17 +92,66 @@ def import_run(
     if blank == "first":
         for name, array in model.params["dense2"].items():
             model.params["dense2"][name] = np.roll(array, -1, axis=-1)
-    identity = {
-        "alphabet": Charset(alphabet).alphabet,
-        **standard.plain(model.channels)._asdict(),
-        "fingerprint": "",  # nobody knows what it was trained on
-    }
-    run = Record(workdir)
-    if (run.workdir / "config.json").exists():
-        raise RunError(f"{workdir} is a run directory already; choose another")
-    run.open(config)
-    run.write_json("environment.json", {**environment([]), "imported": os.fspath(file)})
-    with Checkpoints(run.checkpoints) as checkpoints:
-        meta = {**identity, **Stopping(best_loss=0.0)._asdict(), "seconds": 0.0}
-        checkpoints.save(0, model.params, None, meta, best_epoch=0)
+    if known:
+        description_lib.check_digest(model.params, known, file)
+    imported.write(
+        workdir,
+        config,
+        alphabet,
+        known.standard if known else standard,
+        model.params,
+        known.fingerprint if known else "",
+        file,
+        known.result if known else None,
+    )
     return alphabet
+
+
+def export(reader: Recognizer, description: Mapping[str, Any]) -> dict[str, bytes]:
+    """The files of the export by name: a model that Keras 3 loads; needs Keras, of any backend.
+
+    It is the example's: pixels [B, W, H, C], 0 to 255, to a softmax over the classes, [B, T, K].
+    What standardises pixels here are layers there, so that nothing of this package is needed.
+
+    Raises:
+      RunError: the model has a layer that is not exported.
+    """
+    os.environ.setdefault("KERAS_BACKEND", "jax")
+    import keras
+    from keras import layers
+
+    config, data, standard = reader.config.model, reader.config.data, reader.model
+    if config.norm or config.cell != "lstm":
+        raise RunError(
+            f"a model of model.norm {config.norm!r} and model.cell {config.cell!r} cannot be "
+            "exported to Keras; only the reference's layers can"
+        )
+    mean, deviation = np.array(standard.mean), np.array(standard.deviation)
+    x = inputs = layers.Input((data.width, data.height, data.channels), name="image")
+    x = layers.Rescaling((1 / deviation).tolist(), (-mean / deviation).tolist())(x)
+    if standard.each_picture:
+        average = layers.GlobalAveragePooling2D(keepdims=True)(x)
+        x = layers.Subtract()([x, average])
+        x = layers.LayerNormalization(axis=(1, 2, 3), epsilon=1e-6, center=False, scale=False)(x)
+    for i, features in enumerate(config.conv_features, 1):
+        x = layers.Conv2D(features, 3, activation="relu", padding="same", name=f"Conv{i}")(x)
+        x = layers.MaxPooling2D(name=f"pool{i}")(x)
+    x = layers.Reshape((x.shape[1], x.shape[2] * x.shape[3]), name="reshape")(x)
+    x = layers.Dense(config.dense_features, activation="relu", name="dense1")(x)
+    x = layers.Dropout(config.dropout)(x)
+    for i, units in enumerate(config.lstm_units):
+        cell = layers.LSTM(units, return_sequences=True, dropout=config.lstm_dropout)
+        x = layers.Bidirectional(cell, name=f"bidirectional_{i}" if i else "bidirectional")(x)
+    x = layers.Dense(reader.charset.num_classes, activation="softmax", name="dense2")(x)
+    model = keras.Model(inputs, x, name="ocr_model_v1")
+    for layer, arrays in reader.params.items():
+        ways = ("forward_", "backward_") if len(arrays) > 2 else ("",)
+        order = [way + name for way in ways for name in keras_file.ARRAYS if way + name in arrays]
+        model.get_layer(layer).set_weights([np.asarray(arrays[name]) for name in order])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / FILE
+        model.save(path)
+        content = io.BytesIO(path.read_bytes())
+    with zipfile.ZipFile(content, "a") as archive:
+        archive.writestr(description_lib.FILE, description_lib.to_json(description))
+    return {FILE: content.getvalue()}

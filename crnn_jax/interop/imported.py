@@ -1,0 +1,78 @@
+"""A run directory of weights that were not trained here: what every import ends in."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Any
+
+import jax
+import numpy as np
+
+from crnn_jax import model as model_lib
+from crnn_jax.charset import Charset
+from crnn_jax.checkpoint import Checkpoints
+from crnn_jax.config import Config
+from crnn_jax.errors import RunError
+from crnn_jax.record import Record, Result, environment
+from crnn_jax.standard import Standard
+from crnn_jax.stopping import Stopping
+
+
+def write(
+    workdir: str | os.PathLike[str],
+    config: Config,
+    alphabet: str,
+    standard: Standard,
+    params: Any,
+    fingerprint: str,
+    source: str,
+    result: Result | None = None,
+) -> None:
+    """Writes a run directory that evaluates, predicts and is trained on with train.init_from.
+
+    Args:
+      workdir: a new directory.
+      config: of the run.
+      alphabet: symbols in the order of the model's classes; the blank is the last class.
+      standard: how the model standardises pixels.
+      params: {layer: {name: array}} as the model of `config` has them.
+      fingerprint: of the data set that it was trained on; '' if nobody knows.
+      source: where the weights are from, for the record.
+      result: of their training, if it is known.
+
+    Raises:
+      RunError: the directory is taken, or the parameters are not those of the config's model.
+    """
+    charset = Charset(alphabet)
+    model = model_lib.build(config.model, charset.num_classes, *standard)
+    wanted = jax.eval_shape(lambda: model_lib.init(model, jax.random.key(0), config.data))
+    here, there = (
+        {name: (leaf.shape, str(leaf.dtype)) for name, leaf in model_lib.by_name(tree).items()}
+        for tree in (wanted, params)
+    )
+    for name in sorted(set(here) | set(there)):
+        if here.get(name) != there.get(name):
+            raise RunError(
+                f"{source}: {name} is {there.get(name, 'absent')}; its configuration and alphabet "
+                f"ask for {here.get(name, 'none')}"
+            )
+    for name, array in model_lib.by_name(params).items():
+        if not np.isfinite(array).all():
+            raise RunError(f"{source}: {name} holds numbers that are not finite")
+    run = Record(workdir)
+    if (run.workdir / "config.json").exists():
+        raise RunError(f"{workdir} is a run directory already; choose another")
+    run.open(config)
+    run.write_json("environment.json", {**environment([]), "imported": source})
+    with Checkpoints(run.checkpoints) as checkpoints:
+        meta = {
+            "alphabet": charset.alphabet,
+            **standard._asdict(),
+            "fingerprint": fingerprint,
+            **Stopping(best_loss=0.0)._asdict(),
+            "seconds": 0.0,
+        }
+        checkpoints.save(0, params, None, meta, best_epoch=0)
+    if result:
+        run.write_json("result.json", dataclasses.asdict(result))

@@ -1,0 +1,166 @@
+"""Out as ONNX: the graph as one would draw it by hand, in ONNX' own operators.
+
+Opset 17, IR version 8 (onnx 1.12, onnxruntime 1.12 and later). Input `images` u8 [B, W, H, C],
+output `logits` f32 [B, T, K]. A recurrent layer is one bidirectional LSTM node: unrolled into
+Loop operators, as converters write a scan, it takes several times as long. The description of the
+reader stands in the model's metadata.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from crnn_jax.errors import RunError
+from crnn_jax.interop import description as description_lib
+from crnn_jax.recognizer import Recognizer
+
+FILE = "model.onnx"
+OPSET, IR_VERSION = 17, 8
+_GATES = (0, 3, 1, 2)  # ONNX' i, o, f, c of Keras' i, f, g, o
+
+
+class Graph:
+    """Nodes and constants so far; `x` is the value that the next node takes."""
+
+    def __init__(self, start: str):
+        self.x = start
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+
+    def add(self, operator: str, *inputs: np.ndarray | str, **attributes: Any) -> str:
+        """Appends a node of `x` and `inputs`, arrays or names; its output becomes `x`."""
+        from onnx import helper, numpy_helper
+
+        names = [self.x]
+        for value in inputs:
+            if isinstance(value, np.ndarray):
+                name = f"constant{len(self.constants)}"
+                self.constants.append(numpy_helper.from_array(value, name))
+                value = name
+            names.append(value)
+        self.x = f"{operator}{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operator, names, [self.x], **attributes))
+        return self.x
+
+
+def export(reader: Recognizer, description: Mapping[str, Any]) -> dict[str, bytes]:
+    """The files of the export by name; needs onnx.
+
+    Raises:
+      RunError: the model has a layer that is not exported.
+    """
+    import onnx
+    from onnx import TensorProto, helper
+
+    config, data = reader.config.model, reader.config.data
+    if config.norm or config.cell != "lstm":
+        raise RunError(
+            f"a model of model.norm {config.norm!r} and model.cell {config.cell!r} cannot be "
+            "exported to ONNX; only the reference's layers can"
+        )
+    pixels: list[str | int | None] = ["batch", data.width, data.height, data.channels]
+    logits: list[str | int | None] = [
+        "batch",
+        description["output"]["steps"],
+        reader.charset.num_classes,
+    ]
+    graph = _build(reader)
+    graph.nodes[-1].output[0] = "logits"
+    model = helper.make_model(
+        helper.make_graph(
+            graph.nodes,
+            "crnn",
+            [helper.make_tensor_value_info("images", TensorProto.UINT8, pixels)],
+            [helper.make_tensor_value_info("logits", TensorProto.FLOAT, logits)],
+            graph.constants,
+        ),
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+        producer_name="crnn-jax",
+        producer_version=description["version"],
+    )
+    helper.set_model_props(model, {description_lib.FILE: description_lib.to_json(description)})
+    onnx.checker.check_model(model, full_check=True)
+    return {FILE: model.SerializeToString()}
+
+
+def _build(reader: Recognizer) -> Graph:
+    """The nodes from `images` [B, W, H, C] to logits [B, T, K]."""
+    model = reader.model
+    params = {
+        layer: {name: np.asarray(a, np.float32) for name, a in arrays.items()}
+        for layer, arrays in reader.params.items()
+    }
+    graph = Graph("images")
+    graph.add("Cast", to=1)  # float32
+    graph.add("Sub", np.array(model.mean, np.float32))
+    graph.add("Div", np.array(model.deviation, np.float32))
+    if model.each_picture:
+        _standardise(graph)
+    graph.add("Transpose", perm=(0, 3, 1, 2))  # [B, C, W, H]
+    for i, _ in enumerate(model.config.conv_features, 1):
+        kernel, bias = params[f"Conv{i}"]["kernel"], params[f"Conv{i}"]["bias"]
+        graph.add("Conv", kernel.transpose(3, 2, 0, 1), bias, pads=(1, 1, 1, 1))
+        graph.add("Relu")
+        graph.add("MaxPool", kernel_shape=(2, 2), strides=(2, 2))
+    graph.add("Transpose", perm=(2, 0, 3, 1))  # [T, B, H, C]
+    graph.add("Reshape", _flatten(params["dense1"]["kernel"].shape[0]))
+    _dense(graph, params["dense1"])
+    graph.add("Relu")
+    for i, units in enumerate(model.config.lstm_units):
+        _lstm(graph, params[f"bidirectional_{i}" if i else "bidirectional"], units)
+    _dense(graph, params["dense2"])
+    graph.add("Transpose", perm=(1, 0, 2))  # [B, T, K]
+    return graph
+
+
+def _standardise(graph: Graph) -> None:
+    """`model.standardise` on [B, W, H, C]."""
+    x = graph.x
+    mean = graph.add("ReduceMean", axes=(1, 2), keepdims=1)
+    graph.x = x
+    x = graph.add("Sub", mean)
+    graph.add("Mul", x)
+    graph.add("ReduceMean", axes=(1, 2, 3), keepdims=1)
+    graph.add("Add", np.array(1e-6, np.float32))
+    deviation = graph.add("Sqrt")
+    graph.x = x
+    graph.add("Div", deviation)
+
+
+def _flatten(size: int) -> np.ndarray:
+    """The shape that makes one axis of size `size` of all but the first two."""
+    return np.array((0, 0, size), np.int64)
+
+
+def _dense(graph: Graph, layer: Mapping[str, np.ndarray]) -> None:
+    graph.add("MatMul", layer["kernel"])
+    graph.add("Add", layer["bias"])
+
+
+def _lstm(graph: Graph, layer: Mapping[str, np.ndarray], units: int) -> None:
+    """[T, B, D] to [T, B, 2U]."""
+
+    def both(name: str) -> np.ndarray:
+        """Of both directions, the gates in ONNX' order: [2, 4U] or [2, 4U, D]."""
+        return np.stack(
+            [
+                np.concatenate([np.split(layer[f"{way}_{name}"].T, 4)[gate] for gate in _GATES])
+                for way in ("forward", "backward")
+            ]
+        )
+
+    bias = both("bias")
+    graph.add(
+        "LSTM",
+        both("kernel"),
+        both("recurrent_kernel"),
+        np.concatenate([bias, np.zeros_like(bias)], axis=1),  # the recurrence has none of its own
+        direction="bidirectional",
+        hidden_size=units,
+    )  # [T, 2, B, U]
+    graph.add("Transpose", perm=(0, 2, 1, 3))
+    graph.add("Reshape", _flatten(2 * units))

@@ -1,0 +1,127 @@
+// Pixels in, texts out: what stands around the model, as in crnn_jax (dataset.py, ctc.py,
+// alignment.py). Pure functions of arrays; `reader` is reader.json.
+"use strict";
+
+/** RGBA of w x h pixels to u8 [W, H, C], the model's input: on white, grey or RGB, resized. */
+function toPixels(rgba, w, h, reader) {
+  const channels = reader.input.channels === "grey" ? 1 : 3;
+  const { width, height } = reader.input.size;
+  const flat = new Uint8Array(w * h * channels); // [h, w, C]
+  for (let i = 0; i < w * h; i++) {
+    const alpha = rgba[4 * i + 3];
+    const [r, g, b] = [0, 1, 2].map((c) =>
+      Math.round((alpha * rgba[4 * i + c] + (255 - alpha) * 255) / 255));
+    if (channels === 1) flat[i] = (19595 * r + 38470 * g + 7471 * b + 32768) >>> 16;
+    else flat.set([r, g, b], 3 * i);
+  }
+  let rows = flat;
+  if (w !== width) rows = resizeAxis(rows, h, w, channels, width);
+  if (h !== height) rows = resizeAxis(rows, 1, h, width * channels, height);
+  const pixels = new Uint8Array(width * height * channels);
+  for (let y = 0; y < height; y++)
+    for (let x = 0; x < width; x++)
+      for (let c = 0; c < channels; c++)
+        pixels[(x * height + y) * channels + c] = rows[(y * width + x) * channels + c];
+  return pixels;
+}
+
+/** Resizes the middle axis of u8 [outer, size, inner] by a triangle as wide as the reduction. */
+function resizeAxis(values, outer, size, inner, wanted) {
+  const result = new Uint8Array(outer * wanted * inner);
+  const scale = size / wanted, support = Math.max(scale, 1);
+  for (let i = 0; i < wanted; i++) {
+    const centre = (i + 0.5) * scale;
+    const first = Math.max(0, Math.floor(centre - support + 0.5));
+    const last = Math.min(size, Math.floor(centre + support + 0.5));
+    const weights = [];
+    for (let j = first; j < last; j++)
+      weights.push(Math.max(0, 1 - Math.abs((j - centre + 0.5) / support)));
+    const sum = weights.reduce((a, b) => a + b, 0);
+    for (let o = 0; o < outer; o++)
+      for (let n = 0; n < inner; n++) {
+        let value = 0.5;
+        weights.forEach((weight, k) => {
+          value += (weight / sum) * values[(o * size + first + k) * inner + n];
+        });
+        result[(o * wanted + i) * inner + n] = Math.min(255, Math.floor(value));
+      }
+  }
+  return result;
+}
+
+/** Logits [T, K], flat, to log-probabilities: T arrays of K, at the reader's temperature. */
+function logSoftmax(logits, reader) {
+  const { steps, classes } = reader.output;
+  return Array.from({ length: steps }, (_, t) => {
+    const row = Array.from(logits.slice(t * classes, (t + 1) * classes));
+    row.forEach((_, k) => (row[k] /= reader.temperature));
+    const total = logSum(row);
+    return row.map((v) => v - total);
+  });
+}
+
+function logSum(values) {
+  const top = Math.max(...values);
+  if (top === -Infinity) return top;
+  return top + Math.log(values.reduce((sum, value) => sum + Math.exp(value - top), 0));
+}
+
+/** The best class of each step, runs merged and blanks dropped. */
+function greedy(logP, blank) {
+  const best = logP.map((row) => row.indexOf(Math.max(...row)));
+  return best.filter((k, t) => k !== blank && k !== best[t - 1]);
+}
+
+/** All paths that spell `ids`, summed (logSum) or the best one (max): log-probability and places.
+ *
+ * State 2 n is the blank after n characters, state 2 n + 1 is character n. `path` gives each step's
+ * character, -1 at a blank; it is of use with max alone.
+ */
+function walk(logP, ids, blank, plus) {
+  const states = 2 * ids.length + 1;
+  const classOf = (s) => (s % 2 ? ids[(s - 1) / 2] : blank);
+  let alpha = Array.from({ length: states }, (_, s) => (s === 0 ? 0 : -Infinity));
+  const from = [];
+  for (const row of logP) {
+    const back = [];
+    alpha = alpha.map((stay, s) => {
+      const ways = [stay, s > 0 ? alpha[s - 1] : -Infinity];
+      if (s % 2 && s > 1 && classOf(s) !== classOf(s - 2)) ways.push(alpha[s - 2]);
+      back.push(s - ways.indexOf(Math.max(...ways)));
+      return row[classOf(s)] + plus(ways);
+    });
+    from.push(back);
+  }
+  const ends = alpha.slice(-2); // the last character, or the blank after it
+  let state = states - ends.length + ends.indexOf(Math.max(...ends));
+  const path = [];
+  for (let t = logP.length - 1; t >= 0; t--) {
+    path[t] = state % 2 ? (state - 1) / 2 : -1;
+    state = from[t][state];
+  }
+  return { logProbability: plus(ends), path };
+}
+
+/** A picture's logits to its text, with confidence, and place and probability of each character. */
+function explain(logits, reader) {
+  const { alphabet, blank } = reader;
+  const logP = logSoftmax(logits, reader);
+  const ids = greedy(logP, blank);
+  const { path } = walk(logP, ids, blank, (ways) => Math.max(...ways));
+  const characters = ids.map((id, n) => {
+    // That it is this symbol, the others given.
+    const scores = alphabet.map((_, k) =>
+      walk(logP, ids.map((other, m) => (m === n ? k : other)), blank, logSum).logProbability);
+    return {
+      symbol: alphabet[id],
+      probability: Math.exp(scores[id] - logSum(scores)),
+      left: path.indexOf(n) / path.length,
+      right: (path.lastIndexOf(n) + 1) / path.length,
+    };
+  });
+  return {
+    text: ids.map((k) => alphabet[k]).join(""),
+    confidence: Math.exp(walk(logP, ids, blank, logSum).logProbability),
+    characters,
+  };
+}

@@ -1,0 +1,132 @@
+"""Out and in as safetensors: a folder as model hubs keep them, with a card of the run's record.
+
+model.safetensors   parameters f32 by name (Conv1.kernel), the description in its metadata
+config.json         the run's configuration
+reader.json         the description
+README.md           the card
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crnn_jax import config as config_lib
+from crnn_jax.errors import ConfigError, RunError
+from crnn_jax.interop import description as description_lib
+from crnn_jax.interop import imported
+from crnn_jax.recognizer import Recognizer
+
+FILE = "model.safetensors"
+
+
+def export(reader: Recognizer, description: Mapping[str, Any]) -> dict[str, bytes]:
+    """The files of the export by name; needs safetensors."""
+    from safetensors import numpy as safetensors
+
+    arrays = {
+        f"{layer}.{name}": np.asarray(array, np.float32)
+        for layer, named in reader.params.items()
+        for name, array in named.items()
+    }
+    metadata = {description_lib.FILE: description_lib.to_json(description)}
+    # Where the pictures lay says nothing to others.
+    data = dataclasses.replace(reader.config.data, dir=Path(reader.config.data.dir).name)
+    config = config_lib.to_dict(dataclasses.replace(reader.config, data=data))
+    return {
+        FILE: safetensors.save(arrays, metadata),
+        "config.json": (json.dumps(config, indent=2, ensure_ascii=False) + "\n").encode(),
+        "README.md": card(description).encode(),
+    }
+
+
+def import_run(folder: str | os.PathLike[str], workdir: str | os.PathLike[str]) -> None:
+    """Makes a run directory of such a folder: it evaluates, predicts and is trained on.
+
+    Raises:
+      RunError: files are missing, damaged, or do not belong together.
+    """
+    from safetensors import SafetensorError
+    from safetensors import numpy as safetensors
+
+    folder = Path(folder)
+    try:
+        content = {
+            name: (folder / name).read_bytes()
+            for name in (FILE, "config.json", description_lib.FILE)
+        }
+        config = config_lib.from_dict(json.loads(content["config.json"]))
+        arrays = safetensors.load(content[FILE])
+    except (OSError, ValueError, TypeError, ConfigError, SafetensorError) as error:
+        raise RunError(f"{folder} holds no exported reader: {error}") from error
+    parsed = description_lib.parse(content[description_lib.FILE], os.fspath(folder))
+    params: dict[str, dict[str, np.ndarray]] = {}
+    for key, array in arrays.items():
+        layer, _, name = key.rpartition(".")
+        params.setdefault(layer, {})[name] = array
+    description_lib.check_digest(params, parsed, os.fspath(folder / FILE))
+    imported.write(
+        workdir,
+        config,
+        parsed.alphabet,
+        parsed.standard,
+        params,
+        parsed.fingerprint,
+        os.fspath(folder),
+        parsed.result,
+    )
+
+
+def card(description: Mapping[str, Any]) -> str:
+    """The model card in Markdown: what it reads, how well, what it was trained on."""
+    alphabet = "".join(description["alphabet"])
+    size, result = description["input"]["size"], description["result"]
+    lines = [
+        "---",
+        "library_name: crnn-jax",
+        "pipeline_tag: image-to-text",
+        "tags: [jax, flax, ocr, captcha, ctc]",
+        "---",
+        "",
+        "# A CRNN that reads text captchas",
+        "",
+        f"It reads pictures of {size['width']}x{size['height']} pixels (others are resized), texts "
+        f"over the {len(alphabet)} symbols `{alphabet}`, in {description['output']['steps']} time "
+        f"steps. The architecture is `ocr_model_v1` of Keras' captcha_ocr example; config.json has "
+        "its sizes, reader.json all that a program must know to use it.",
+        "",
+        "## How well it reads",
+        "",
+    ]
+    if result is None:
+        lines.append("Unknown: its run has no result.")
+    else:
+        low, high = (f"{100 * share:.1f}" for share in result["exact_match_95"])
+        lines += [
+            f"{result['num_exact']} of {result['num_examples']} pictures of its validation part "
+            f"are read exactly (95 % interval {low} to {high} %), CER {100 * result['cer']:.2f} %.",
+            "",
+            f"Trained on {result['num_train']} pictures of `{result['data_name']}` (fingerprint "
+            f"`{result['fingerprint'][:12]}`) for {result['epochs_run']} epochs with seed "
+            f"{result['seed']}; weights of epoch {result['best_epoch']}. Pictures that look "
+            "otherwise are not what it was measured on.",
+        ]
+    lines += [
+        "",
+        "## Use",
+        "",
+        "```sh",
+        "python -m crnn_jax import-safetensors FOLDER RUN",
+        "python -m crnn_jax predict RUN picture.png",
+        "```",
+        "",
+        f"Written by crnn-jax {description['version']}; digest of the parameters "
+        f"`{description['params_sha256']}`.",
+    ]
+    return "\n".join(lines) + "\n"

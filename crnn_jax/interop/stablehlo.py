@@ -1,0 +1,33 @@
+"""Out as StableHLO: pixels to logits as one function, for any program that has jax, or XLA.
+
+    import jax, pathlib
+    read = jax.export.deserialize(bytearray(pathlib.Path("model.stablehlo").read_bytes())).call
+    logits = read(pixels)  # u8 [B, W, H, C] to f32 [B, T, K], any B
+
+No code of this package is needed. jax keeps what it writes readable for six months, and what it
+reads for three years (jax.export's compatibility guarantees).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import export as jax_export
+
+from crnn_jax import model as model_lib
+from crnn_jax.recognizer import Recognizer
+
+FILE = "model.stablehlo"
+PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
+
+
+def export(reader: Recognizer, _: Mapping[str, Any]) -> dict[str, bytes]:
+    """The files of the export by name; needs flatbuffers."""
+    data = reader.config.data
+    (batch,) = jax_export.symbolic_shape("batch")
+    pixels = jax.ShapeDtypeStruct((batch, data.width, data.height, data.channels), jnp.uint8)
+    read = jax.jit(lambda images: model_lib.apply(reader.model, reader.params, images))
+    return {FILE: bytes(jax_export.export(read, platforms=PLATFORMS)(pixels).serialize())}

@@ -1,0 +1,78 @@
+"""Out as a web page: a folder that reads pictures in the browser, from a disk or any web server.
+
+The model is the ONNX export; it runs in onnxruntime-web, which is copied into the folder. A page
+that is opened from a disk may load scripts and nothing else, so model and runtime are scripts too.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from crnn_jax.errors import RunError
+from crnn_jax.interop import onnx
+from crnn_jax.recognizer import Recognizer
+
+FILE = "index.html"
+_PAGE = Path(__file__).parent / "page"
+_PACKAGE = "onnxruntime-web"
+_SCRIPT, _GLUE = "ort.wasm.min.js", "ort-wasm-simd-threaded.mjs"
+_BINARY = "ort-wasm-simd-threaded.wasm"
+
+
+def export(
+    reader: Recognizer, description: Mapping[str, Any], runtime: str | os.PathLike[str] | None
+) -> dict[str, bytes]:
+    """The files of the export by name; needs onnx, and onnxruntime-web from npm.
+
+    Args:
+      reader, description: as for ONNX.
+      runtime: the folder of npm's package; by default node_modules/onnxruntime-web here or in a
+        folder above.
+
+    Raises:
+      RunError: the package is not there, or the model cannot be exported to ONNX.
+    """
+    folder = _find_runtime(runtime)
+    try:
+        script, glue, binary = (
+            (folder / "dist" / name).read_bytes() for name in (_SCRIPT, _GLUE, _BINARY)
+        )
+        version = json.loads((folder / "package.json").read_bytes())["version"]
+    except (OSError, ValueError, KeyError) as error:
+        raise RunError(f"{folder} is not npm's {_PACKAGE}: {error}") from error
+    model = onnx.export(reader, description)[onnx.FILE]
+    pages = {name: (_PAGE / name).read_bytes() for name in (FILE, "reader.js", "page.js")}
+    described = json.dumps(description)
+    return {
+        **pages,
+        "model.js": f'const READER = {described};\nconst MODEL = "{_base64(model)}";\n'.encode(),
+        f"runtime/{_SCRIPT}": script,
+        "runtime/binary.js": (
+            f'const RUNTIME_MJS = "{_base64(glue)}";\nconst RUNTIME_WASM = "{_base64(binary)}";\n'
+        ).encode(),
+        "runtime/README.txt": (
+            f"{_PACKAGE} {version} by Microsoft Corporation, under the MIT licence; see "
+            "https://github.com/microsoft/onnxruntime\n"
+        ).encode(),
+    }
+
+
+def _find_runtime(given: str | os.PathLike[str] | None) -> Path:
+    if given is not None:
+        return Path(given)
+    for folder in (Path.cwd(), *Path.cwd().parents):
+        if (folder / "node_modules" / _PACKAGE).is_dir():
+            return folder / "node_modules" / _PACKAGE
+    raise RunError(
+        f"the page needs npm's {_PACKAGE}: npm install {_PACKAGE}, or name its folder with "
+        "--runtime"
+    )
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()

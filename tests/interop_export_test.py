@@ -1,0 +1,264 @@
+"""Each export is read by its own runtime, and says what the reader says."""
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from safetensors import numpy as safetensors
+
+import crnn_jax
+from crnn_jax import __main__, ctc, dataset, interop
+from crnn_jax import config as config_lib
+from crnn_jax import model as model_lib
+from crnn_jax.errors import RunError
+from crnn_jax.interop import imported
+from crnn_jax.interop import safetensors as safetensors_lib
+from crnn_jax.standard import Standard
+from experiments import base, tiny
+
+# float32 sums in other orders, through two recurrences; the logits are of order 10. The small
+# model amplifies rounding: its own logits of one picture alone and of five differ by 2e-4.
+TOLERANCE, SMALL = 1e-4, 1e-3
+
+
+@pytest.fixture(scope="module")
+def pixels(captchas):
+    """u8 [5, W, H, 1] of the small set."""
+    values = tiny.get_config().data
+    pictures = [dataset.open_image(p) for p in sorted(captchas.iterdir())[:5]]
+    return np.stack([dataset.to_array(p, values) for p in pictures])
+
+
+def _make(workdir, config, standard, alphabet="abc7", noise=0.3):
+    """A run of random weights."""
+    model = model_lib.build(config.model, len(alphabet) + 1, *standard)
+    params = model_lib.init(model, jax.random.key(0), config.data)
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda a: np.float32(a + noise * rng.normal(size=a.shape)), params)
+    imported.write(workdir, config, alphabet, standard, params, "", "a test")
+    return crnn_jax.load(workdir)
+
+
+@pytest.fixture(scope="module", params=["trained", "colour"])
+def case(request, trained, captchas, pixels, tmp_path_factory):
+    """A run directory, its reader, pixels and logits: grey by set, and colour by picture."""
+    if request.param == "trained":
+        reader = crnn_jax.load(trained)
+        return trained, reader, pixels, _logits(reader, pixels)
+    workdir = tmp_path_factory.mktemp("colour") / "run"
+    config = crnn_jax.load(trained).config
+    config = dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, channels=3, width=41, height=19),
+    )
+    reader = _make(workdir, config, Standard((10.0, 20.0, 30.0), (255.0, 200.0, 90.0), True))
+    shape = (5, 41, 19, 3)
+    images = np.random.default_rng(1).integers(0, 256, shape).astype(np.uint8)
+    return workdir, reader, images, _logits(reader, images)
+
+
+def _logits(reader, images):
+    return np.asarray(model_lib.apply(reader.model, reader.params, images))
+
+
+def _texts(reader, logits):
+    return [reader.charset.decode(row) for row in np.asarray(ctc.greedy_decode(logits)).tolist()]
+
+
+def test_the_description_says_what_another_program_must_know(trained, tmp_path):
+    path = interop.export(trained, "safetensors", tmp_path)
+    values = json.loads((path.parent / "reader.json").read_text())
+    result = json.loads((trained / "result.json").read_text())
+    assert values["alphabet"] == ["7", "a", "b", "c"]
+    assert values["blank"] == 4
+    assert values["input"]["axes"] == ["batch", "width", "height", "channel"]
+    assert values["input"]["size"] == {"width": 64, "height": 16}
+    assert values["input"]["channels"] == "grey"
+    assert values["output"] == {"axes": ["batch", "step", "class"], "steps": 16, "classes": 5}
+    assert values["params_sha256"] == result["params_sha256"]
+    assert values["temperature"] == result["temperature"] != 1
+    assert values["trained_on"]["fingerprint"] == result["fingerprint"]
+    assert values["result"] == result
+    assert len(values["standardise"]["mean"]) == 1
+
+
+ALONE = """
+import sys, numpy, jax
+from jax import export
+with open(sys.argv[1], "rb") as file:
+    read = export.deserialize(bytearray(file.read())).call
+pixels = numpy.load(sys.argv[2])
+logits = [read(pixels), read(pixels[:1])]
+assert not [name for name in sys.modules if name.split(".")[0] in ("crnn_jax", "flax", "optax")]
+numpy.savez(sys.argv[3], *logits)
+"""
+
+
+def test_stablehlo_needs_jax_alone(case, tmp_path):
+    run, _, images, expected = case
+    path = interop.export(run, "stablehlo", tmp_path)
+    np.save(tmp_path / "pixels.npy", images)
+    command = [sys.executable, "-c", ALONE, path, tmp_path / "pixels.npy", tmp_path / "out.npz"]
+    subprocess.run(command, check=True, cwd=tmp_path)
+    with np.load(tmp_path / "out.npz") as found:
+        np.testing.assert_allclose(found["arr_0"], expected, atol=SMALL)
+        np.testing.assert_allclose(found["arr_1"], expected[:1], atol=SMALL)
+
+
+def test_onnx_runs_in_onnxruntime_with_its_own_operators(case, tmp_path):
+    run, reader, images, expected = case
+    path = interop.export(run, "onnx", tmp_path)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"images": images})
+    np.testing.assert_allclose(found, expected, atol=SMALL)
+    assert _texts(reader, found) == _texts(reader, expected)
+    (one,) = session.run(["logits"], {"images": images[:1]})
+    np.testing.assert_allclose(one, expected[:1], atol=SMALL)
+    kinds = [node.op_type for node in onnx.load(path).graph.node]
+    assert kinds.count("LSTM") == kinds.count("Conv") == 2
+    assert not {"Loop", "Scan"} & set(kinds)
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["reader.json"]) == json.loads((tmp_path / "reader.json").read_text())
+
+
+KERAS = """
+import sys, numpy
+from crnn_jax import interop
+path = interop.export(sys.argv[1], "keras", sys.argv[3])
+import keras
+model = keras.saving.load_model(path)
+numpy.save(sys.argv[4], numpy.asarray(model(numpy.load(sys.argv[2]).astype("float32"))))
+"""
+
+
+def _in_keras(run, images, folder):
+    """An exported model and what Keras says of it, probabilities [B, T, K].
+
+    In a process of its own: Keras must not meet our strict settings.
+    """
+    np.save(folder / "pixels.npy", images)
+    environment = {**os.environ, "KERAS_HOME": str(folder)}
+    arguments = [run, folder / "pixels.npy", folder, folder / "out.npy"]
+    subprocess.run([sys.executable, "-c", KERAS, *arguments], env=environment, check=True)
+    return folder / "model.keras", np.load(folder / "out.npy")
+
+
+def test_keras_reads_the_same_and_comes_back_the_same(case, tmp_path, capsys):
+    run, reader, images, expected = case
+    path, found = _in_keras(run, images, tmp_path)
+    np.testing.assert_allclose(found, jax.nn.softmax(expected), atol=1e-5)
+    assert reader.decode_batch_predictions(found) == _texts(reader, expected)
+    assert __main__.main(["import-keras", str(path), str(tmp_path / "back")]) == 0
+    back = crnn_jax.load(tmp_path / "back")
+    assert (back.charset, back.temperature) == (reader.charset, reader.temperature)
+    assert back.fingerprint == reader.fingerprint
+    np.testing.assert_allclose(_logits(back, images), expected, atol=1e-6)
+    arguments = ["--alphabet", reader.charset.alphabet[::-1], str(path), str(tmp_path / "no")]
+    capsys.readouterr()
+    assert __main__.main(["import-keras", *arguments]) == 2
+    assert reader.charset.alphabet in capsys.readouterr().err
+    # What Keras itself saves has no description: the layers say how pixels are standardised.
+    shutil.copy(path, tmp_path / "plain.keras")
+    subprocess.run(["zip", "-qd", tmp_path / "plain.keras", "reader.json"], check=True)
+    arguments[1:3] = [reader.charset.alphabet, str(tmp_path / "plain.keras")]
+    assert __main__.main(["import-keras", *arguments]) == 0
+    np.testing.assert_allclose(_logits(crnn_jax.load(tmp_path / "no"), images), expected, atol=1e-5)
+
+
+def test_safetensors_goes_round_bit_for_bit(case, tmp_path):
+    run, reader, images, expected = case
+    path = interop.export(run, "safetensors", tmp_path / "out")
+    arrays = safetensors.load_file(path)
+    assert sum(a.size for a in arrays.values()) == sum(
+        a.size for a in jax.tree.leaves(reader.params)
+    )
+    np.testing.assert_array_equal(arrays["Conv1.kernel"], reader.params["Conv1"]["kernel"])
+    assert __main__.main(["import-safetensors", str(path.parent), str(tmp_path / "back")]) == 0
+    back = crnn_jax.load(tmp_path / "back")
+    jax.tree.map(np.testing.assert_array_equal, back.params, reader.params)
+    np.testing.assert_array_equal(_logits(back, images), expected)
+    assert (back.charset, back.temperature) == (reader.charset, reader.temperature)
+    card = (path.parent / "README.md").read_text()
+    assert reader.charset.alphabet in card
+    assert f"{reader.config.data.width}x{reader.config.data.height} pixels" in card
+    assert str(reader.config.data.dir) not in (path.parent / "config.json").read_text()
+
+
+def test_what_does_not_belong_together_is_refused_by_name(trained, tmp_path):
+    folder = interop.export(trained, "safetensors", tmp_path / "out").parent
+    description = json.loads((folder / "reader.json").read_text())
+
+    def refused(match, changes=None, arrays=None):
+        (folder / "reader.json").write_text(json.dumps({**description, **(changes or {})}))
+        if arrays:
+            safetensors.save_file(arrays, folder / "model.safetensors")
+        with pytest.raises(RunError, match=match):
+            safetensors_lib.import_run(folder, tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+
+    refused("dense2/bias is .*5.*ask for .*4", {"alphabet": ["7", "a", "b"], "blank": 3})
+    refused("blank is 0", {"blank": 0})
+    refused("'onnx'", {"format": "onnx"})
+    refused("'7a' more than once|names '7' more than once", {"alphabet": list("77ab")})
+    refused("standardises", {"standardise": {**description["standardise"], "deviation": [0.0]}})
+    refused("reader.json", {"standardise": None})
+    arrays = safetensors.load_file(folder / "model.safetensors")
+    arrays["Conv1.bias"] = arrays["Conv1.bias"] + 1
+    refused("damaged or changed", arrays=arrays)
+    (folder / "model.safetensors").write_bytes(b"no")
+    refused("no exported reader")
+
+
+@pytest.mark.parametrize("kind", ["onnx", "keras"])
+def test_a_layer_that_is_not_exported_is_named(trained, tmp_path, tiny_config, kind):
+    config = tiny_config(model__cell="gru")
+    _make(tmp_path / "run", config, Standard((0.0,), (255.0,), False))
+    with pytest.raises(RunError, match=r"model.cell 'gru' cannot be exported"):
+        interop.export(tmp_path / "run", kind)
+    assert interop.export(tmp_path / "run", "stablehlo").exists()  # the function as it is
+
+
+def test_a_missing_package_is_named(trained, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    with pytest.raises(RunError, match=r"needs the package safetensors: pip install"):
+        interop.export(trained, "safetensors", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RunError, match="npm install onnxruntime-web"):
+        interop.export(trained, "web", tmp_path)
+
+
+def test_the_whole_model_reads_a_hundred_real_pictures_the_same(real_set, tmp_path):
+    """The reference's sizes; random weights, with the logits centred so that texts differ."""
+    run = tmp_path / "run"
+    config = config_lib.from_config_dict(base.get_config())
+    files = sorted(real_set.iterdir())[:100]
+    images = np.stack([dataset.to_array(dataset.open_image(f), config.data) for f in files])
+    standard = Standard((182.4,), (80.0,), False)
+    reader = _make(tmp_path / "raw", config, standard, "2345678bcdefgmnpwxy", noise=0.05)
+    params = jax.tree.map(np.array, reader.params)
+    params["dense2"]["bias"] -= _logits(reader, images).mean((0, 1))
+    imported.write(run, config, reader.charset.alphabet, standard, params, "", "a test")
+    reader = crnn_jax.load(run)
+    expected = _logits(reader, images)
+    texts = _texts(reader, expected)
+    assert len(set(texts)) > 90
+    path = interop.export(run, "onnx", tmp_path / "onnx")
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    found = {"onnx": session.run(None, {"images": images})[0]}
+    path = interop.export(run, "stablehlo", tmp_path / "stablehlo")
+    read = jax.export.deserialize(bytearray(path.read_bytes())).call
+    found["stablehlo"] = np.asarray(read(images))
+    _, probabilities = _in_keras(run, images, tmp_path)
+    # Beyond a constant of each step, which is none of a softmax's business.
+    found["keras"] = np.log(probabilities) + jax.nn.logsumexp(expected, -1, keepdims=True)
+    for kind, logits in found.items():
+        np.testing.assert_allclose(logits, expected, atol=TOLERANCE, err_msg=kind)
+        assert _texts(reader, logits) == texts

@@ -1,0 +1,116 @@
+"""The page's own code against Pillow and ours in Node; the page as it is in Chromium (long)."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import crnn_jax
+from crnn_jax import dataset, interop
+from crnn_jax import model as model_lib
+from crnn_jax.interop import description
+from tests.browser import CHROMIUM, browser
+
+NODE, NPM = shutil.which("node"), shutil.which("npm")
+SCRIPT = Path(interop.__file__).parent / "page" / "reader.js"
+
+
+def _node(program, values, tmp_path):
+    """What a program prints, as JSON: reader.js before it, `input` and `reader` given."""
+    if NODE is None:
+        pytest.skip("Node is not installed")
+    (tmp_path / "input.json").write_text(json.dumps(values))
+    source = (
+        SCRIPT.read_text()
+        + f"const input = JSON.parse(require('fs').readFileSync('{tmp_path}/input.json'));\n"
+        + f"const reader = input.reader;\nconsole.log(JSON.stringify({program}));\n"
+    )
+    (tmp_path / "test.js").write_text(source)
+    done = subprocess.run([NODE, tmp_path / "test.js"], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def test_pixels_are_those_of_pillow(trained, tmp_path):
+    reader = crnn_jax.load(trained)  # 64x16, grey
+    rng = np.random.default_rng(0)
+    sizes = [(64, 16), (200, 50), (31, 9), (64, 40), (7, 16), (1, 1)]
+    pictures = [Image.fromarray(rng.integers(0, 256, (h, w, 4)).astype(np.uint8)) for w, h in sizes]
+    values = {
+        "reader": description.describe(reader, None),
+        "pictures": [[p.width, p.height, list(p.tobytes())] for p in pictures],
+    }
+    program = "input.pictures.map(([w, h, rgba]) => Array.from(toPixels(rgba, w, h, reader)))"
+    found = _node(program, values, tmp_path)
+    for pixels, picture in zip(found, pictures, strict=True):
+        expected = dataset.to_array(dataset.decode(picture), reader.config.data).reshape(-1)
+        difference = np.abs(expected.astype(int) - pixels)
+        # Pillow rounds transparency and weights to fixed point: a grey level here and there.
+        assert difference.max() <= 1
+        assert (difference > 0).mean() < 0.1
+
+
+def test_texts_places_and_probabilities_are_the_reader_s(trained, captchas, tmp_path):
+    reader = crnn_jax.load(trained)
+    files = sorted(captchas.iterdir())[:12]
+    pictures = [dataset.to_array(dataset.open_image(f), reader.config.data) for f in files]
+    logits = np.asarray(model_lib.apply(reader.model, reader.params, np.stack(pictures)))
+    values = {
+        "reader": description.describe(reader, None),
+        "logits": [rows.reshape(-1).tolist() for rows in logits],
+    }
+    found = _node("input.logits.map((row) => explain(row, reader))", values, tmp_path)
+    for here, there in zip(reader.explain(files), found, strict=True):
+        assert there["text"] == here.text
+        assert there["confidence"] == pytest.approx(here.confidence, rel=1e-3)
+        assert len(there["characters"]) == len(here.characters)
+        for ours, other in zip(here.characters, there["characters"], strict=True):
+            assert other["symbol"] == ours.symbol
+            assert other["probability"] == pytest.approx(ours.probability, abs=1e-3)
+            assert (other["left"], other["right"]) == pytest.approx((ours.left, ours.right))
+
+
+def test_a_runtime_that_is_none_is_named(trained, tmp_path):
+    with pytest.raises(crnn_jax.errors.RunError, match="is not npm's onnxruntime-web"):
+        interop.export(trained, "web", tmp_path, runtime=tmp_path)
+
+
+WAIT = """new Promise((done) => {
+    const wait = () => results.children.length < COUNT ? setTimeout(wait, 20) : done();
+    wait();
+})"""
+READ = """[...document.querySelectorAll('figure')].map((figure) => [
+    figure.querySelector('.text').textContent,
+    parseFloat(figure.querySelector('.confidence').textContent) / 100,
+    figure.querySelectorAll('.picture span').length,
+])"""
+
+
+@pytest.mark.long
+def test_the_page_reads_ten_pictures_in_a_browser(trained, captchas, tmp_path):
+    """From a disk, as a person does who double-clicks it; needs Chromium, and npm to install."""
+    if CHROMIUM is None or NPM is None:
+        pytest.skip("Chromium or npm is not installed")
+    command = [NPM, "install", "--silent", "--prefix", tmp_path, "onnxruntime-web@1.30.0"]
+    subprocess.run(command, check=True)
+    runtime = tmp_path / "node_modules" / "onnxruntime-web"
+    page = interop.export(trained, "web", tmp_path / "page", runtime)
+    (tmp_path / "bad.png").write_text("no picture")
+    files = [*sorted(captchas.iterdir())[:10], tmp_path / "bad.png"]
+    with browser(tmp_path / "profile") as chromium:
+        chromium.open(page.as_uri())
+        chromium.choose("#files", files)
+        chromium.evaluate(WAIT.replace("COUNT", "11"))
+        found = chromium.evaluate(READ)
+        errors = chromium.evaluate("document.querySelector('.error').textContent")
+        asked = chromium.evaluate("performance.getEntriesByType('resource').map((e) => e.name)")
+    expected = crnn_jax.load(trained).predict(files[:10])
+    assert [text for text, _, _ in found] == [reading.text for reading in expected]
+    assert [len(reading.text) for reading in expected] == [spans for *_, spans in found]
+    for (_, confidence, _), reading in zip(found, expected, strict=True):
+        assert confidence == pytest.approx(reading.confidence, abs=2e-3)  # a tenth of a percent
+    assert "bad.png: cannot be read" in errors
+    assert all(name.startswith(("file:", "blob:")) for name in asked)
