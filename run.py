@@ -7,7 +7,7 @@ from pathlib import Path
 from absl import app, flags
 from ml_collections import config_flags
 
-from crnn_jax import allocator, cache, grid, record
+from crnn_jax import allocator, cache, grid, interrupt, record
 from crnn_jax import config as config_lib
 from crnn_jax.errors import CrnnError
 
@@ -61,6 +61,9 @@ def main(_: list[str]) -> None:
 def run() -> None:
     try:
         app.run(main, flags_parser=parse_flags)
+    except interrupt.Interrupted as error:
+        print(error, file=sys.stderr)
+        interrupt.end_as_usual(error)
     except CrnnError as error:
         sys.exit(f"error: {error}")
 

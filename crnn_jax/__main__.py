@@ -6,12 +6,13 @@ import argparse
 import dataclasses
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crnn_jax import cache, interop
+from crnn_jax import cache, interop, interrupt
 from crnn_jax.errors import ConfigError, CrnnError
 
 if TYPE_CHECKING:  # jax is loaded by the verbs that need it
@@ -93,9 +94,16 @@ def main(arguments: list[str] | None = None) -> int:
     cache.keep_programs()
     try:
         return options.call(options)
+    except interrupt.Interrupted as error:
+        print(error, file=sys.stderr)
+        interrupt.end_as_usual(error)
+        return 1
     except CrnnError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:  # nothing is half done: files are written beside and renamed
+        interrupt.end_as_usual(interrupt.Interrupted("", signal.SIGINT))
+        return 1
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

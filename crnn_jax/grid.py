@@ -6,6 +6,7 @@ fails or is killed leaves the others as they are, and what is finished is never 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import subprocess
@@ -16,9 +17,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from crnn_jax import config as config_lib
-from crnn_jax import dataset
+from crnn_jax import dataset, lock
 from crnn_jax.config import Config
 from crnn_jax.errors import ConfigError
+from crnn_jax.interrupt import Interruption
 from crnn_jax.record import Record
 
 FAILED = "failed.txt"  # in a cell's directory: what its process said last
@@ -81,7 +83,9 @@ def run(grid: Grid, workdir: str | os.PathLike[str], jobs: int) -> list[Cell]:
     Raises:
       ConfigError: a variant is wrong; nothing has run.
       DataError: no cell that is left has a folder to train on; nothing has run.
-      RunError: the directory holds a cell of another config; nothing has run.
+      RunError: the directory holds a cell of another config, or another process works there;
+        nothing has run.
+      Interrupted: a signal came; what ran has saved its state.
     """
     workdir = Path(workdir)
     cells = grid.cells()
@@ -97,13 +101,16 @@ def run(grid: Grid, workdir: str | os.PathLike[str], jobs: int) -> list[Cell]:
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     start = time.monotonic()
     running: dict[int, tuple[Cell, subprocess.Popen]] = {}  # by slot
-    try:
+    with lock.hold(workdir), Interruption() as interruption, contextlib.ExitStack() as stack:
+        stack.callback(_stop, running)
         while waiting or running:
             for slot in range(jobs):
                 if waiting and slot not in running:
                     cell = waiting.pop(0)
                     running[slot] = cell, _start(cell, workdir, cores[slot::jobs])
             time.sleep(0.2)
+            if interruption.number:
+                raise interruption.stop(f"{todo - len(waiting) - len(running)} of {todo} cells")
             for slot, (cell, process) in list(running.items()):
                 if process.poll() is None:
                     continue
@@ -115,12 +122,15 @@ def run(grid: Grid, workdir: str | os.PathLike[str], jobs: int) -> list[Cell]:
                 print(
                     f"[{done}/{todo}, {left / 60:.0f} min left] {_line(cell, workdir)}", flush=True
                 )
-    finally:
-        for _, process in running.values():
-            process.terminate()
-        for _, process in running.values():
-            process.wait()
     return failed
+
+
+def _stop(running: Mapping[int, tuple[Cell, subprocess.Popen]]) -> None:
+    """Has the cells save what they are at, and waits for them."""
+    for _, process in running.values():
+        process.terminate()
+    for _, process in running.values():
+        process.wait()
 
 
 def _start(cell: Cell, workdir: Path, cores: Sequence[int]) -> subprocess.Popen:

@@ -13,14 +13,14 @@ from tqdm import tqdm
 class Progress:
     """A context manager around the training loop."""
 
-    def __init__(self, epochs: int, steps_per_epoch: int, epochs_done: int):
+    def __init__(self, epochs: int, steps_per_epoch: int, steps_done: int):
         self._epochs = epochs
-        self._first = epochs_done
+        self._first = steps_done / steps_per_epoch
         self._start = time.monotonic()
         self._bar = (
             tqdm(
                 total=epochs * steps_per_epoch,
-                initial=epochs_done * steps_per_epoch,
+                initial=steps_done,
                 unit="step",
                 file=sys.stdout,
                 dynamic_ncols=True,

@@ -196,12 +196,12 @@ class Record:
         for listener in self.listeners:
             listener(values)
 
-    def rewind_metrics(self, epoch: int) -> None:
-        """Drops the lines of later epochs, and a line that a kill cut off."""
+    def rewind_metrics(self, step: int) -> None:
+        """Drops the lines after a step, and a line that a kill cut off."""
         lines = []
         if self.metrics.exists():
             for line in self.metrics.read_text(encoding="utf-8").splitlines(keepends=True):
-                if line.endswith("\n") and json.loads(line)["epoch"] <= epoch:
+                if line.endswith("\n") and json.loads(line)["step"] <= step:
                     lines.append(line)
         self.write_text("metrics.jsonl", "".join(lines))
 

@@ -7,7 +7,8 @@ import functools
 import os
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -15,12 +16,13 @@ import jax.numpy as jnp
 import optax
 
 from crnn_jax import config as config_lib
-from crnn_jax import dataset, flat_start, logbook, record, tensorboard, warm_start
+from crnn_jax import dataset, flat_start, lock, logbook, record, tensorboard, unfinished, warm_start
 from crnn_jax import model as model_lib
 from crnn_jax.augment import augment
 from crnn_jax.checkpoint import Checkpoints
 from crnn_jax.config import Config
 from crnn_jax.errors import RunError
+from crnn_jax.interrupt import Interruption
 from crnn_jax.objective import objective
 from crnn_jax.progress import Progress
 from crnn_jax.record import Result
@@ -114,6 +116,7 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> Resul
     Raises:
       DataError, RunError: before training starts, for data or a run directory of no use.
       TrainingError: the loss is not finite any more.
+      Interrupted: a signal came; the state is saved.
     """
     clock = time.monotonic()
     run = record.Record(workdir)
@@ -121,45 +124,76 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> Resul
         return finished(result, run, config)
     task = prepare(config)
     run.open(config)
-    logbook.announce(task)
+    with lock.hold(run.workdir), Interruption() as interruption:
+        logbook.announce(task)
+        best, stopping, epoch, clock = train(run, task, config, clock, interruption)
+        return score(run, task, config, best, stopping, epoch, clock)
+
+
+def train(
+    run: record.Record, task: Task, config: Config, clock: float, interruption: Interruption
+) -> tuple[Any, Stopping, int, float]:
+    """The loop: best parameters, how they were chosen, epochs done, and when all began."""
     state = init_state(task, config)
     logbook.describe(run, task, config, state.params)
-
     step_fn = jitted_step(task, config)
     key = jax.random.key(config.seed)
     patience, weights = config.train.patience, config.train.weights
     last_epoch = min(config.train.epochs, config.train.stop_after or config.train.epochs)
     with Checkpoints(run.checkpoints) as checkpoints:
-        state, stopping, epoch, seconds = resume(checkpoints, state, task, config)
+        state, stopping, epoch, losses, seconds = resume(run, checkpoints, state, task, config)
         clock -= seconds
-        run.rewind_metrics(epoch)
+        step = epoch * task.steps_per_epoch + len(losses)
+        run.rewind_metrics(step)
         with (
-            Progress(last_epoch, task.steps_per_epoch, epoch) as progress,
+            Progress(last_epoch, task.steps_per_epoch, step) as progress,
             tensorboard.mirror(run, config.log.tensorboard),
         ):
             while epoch < last_epoch and not stopping.is_over(epoch, patience):
                 epoch += 1
                 order = dataset.epoch_order(task.split.train, config.seed, epoch)
-                losses: list[jax.Array] = []
+                order = order[len(losses) * config.train.batch_size :]
                 unlogged: list[tuple[int, jax.Array]] = []
                 for indices, mask in dataset.batches(order, config.train.batch_size):
                     state, loss = step_fn(state, task.images, task.labels, indices, mask, key)
                     losses.append(loss)
+                    step += 1
                     progress.step()
                     # The loss of the step before: it is done, and the one just sent goes on.
                     for before in unlogged:
                         progress.loss(logbook.log_step(run, epoch, *before))
-                    step = (epoch - 1) * task.steps_per_epoch + len(losses)
                     unlogged = [(step, loss)] if step % config.log.every_steps == 0 else []
+                    if interruption.number:
+                        break
                 for before in unlogged:
                     logbook.log_step(run, epoch, *before)
+                seconds = time.monotonic() - clock
+                if interruption.number and step < epoch * task.steps_per_epoch:
+                    meta = {**task.identity(), "seconds": seconds}
+                    trees = state.average, _training(state)
+                    unfinished.save(run, epoch, step, *trees, losses, meta)
+                    raise interruption.stop(f"step {step}, in epoch {epoch}")
                 evaluation = task.evaluate(state.average)
                 seconds = time.monotonic() - clock
                 values = logbook.log_epoch(run, epoch, step, losses, evaluation, seconds)
+                losses = []
                 stopping = stopping.update(epoch, evaluation.loss, task.plateau_loss, weights)
-                save(checkpoints, epoch, state, stopping, task, values["seconds"])
+                save(run, checkpoints, epoch, state, stopping, task, values["seconds"])
                 progress.epoch(values)
         best = checkpoints.restore(stopping.best_epoch, {"params": state.average})["params"]
+    return best, stopping, epoch, clock
+
+
+def score(
+    run: record.Record,
+    task: Task,
+    config: Config,
+    best: Any,
+    stopping: Stopping,
+    epoch: int,
+    clock: float,
+) -> Result:
+    """Reads the validation part with the best parameters, and writes down how it went."""
     temperature = task.temperature(best)
     evaluation = task.evaluate(best, temperature)
     run.write_csv("readings.csv", record.Answer._fields, evaluation.answers)
@@ -185,35 +219,46 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> Resul
 
 
 def resume(
-    checkpoints: Checkpoints, fresh: TrainState, task: Task, config: Config
-) -> tuple[TrainState, Stopping, int, float]:
-    """State, early stopping, epochs done and seconds spent: of the latest checkpoint, if any."""
+    run: record.Record, checkpoints: Checkpoints, fresh: TrainState, task: Task, config: Config
+) -> tuple[TrainState, Stopping, int, list[Any], float]:
+    """Where a run was left: state, early stopping, epochs done, losses since, seconds spent."""
     epoch = checkpoints.latest_epoch()
-    if epoch is None:
-        if run := config.train.init_from:
-            params = warm_start.transfer(fresh.params, task.charset, run)
-            # A reader needs no guide to the symbols: it would lose the alignment that it has.
-            guide = fresh.guide._replace(share=jnp.zeros(()))
-            fresh = fresh._replace(
-                params=params, average=jax.tree.map(jnp.copy, params), guide=guide
-            )
-        return fresh, Stopping(), 0, 0.0
-    meta = checkpoints.meta(epoch)
+    like = {"params": fresh.average, "training": _training(fresh)}
+    stopping, seconds, trees = Stopping(), 0.0, None
+    if epoch is not None:
+        meta = checkpoints.meta(epoch)
+        check_data(meta, task, checkpoints.directory)
+        stopping, seconds = Stopping(*(meta[name] for name in Stopping._fields)), meta["seconds"]
+    epoch, losses = epoch or 0, []
+    if cut := unfinished.restore(run, epoch + 1, like):
+        check_data(cut.meta, task, run.workdir / unfinished.FOLDER)
+        trees, losses, seconds = cut.trees, cut.losses, cut.meta["seconds"]
+    elif epoch:
+        trees = checkpoints.restore(epoch, like)
+    if trees:
+        print(f"going on after epoch {epoch}" + (f" and {len(losses)} steps" if losses else ""))
+        state = TrainState(average=trees["params"], **trees["training"])
+        return state, stopping, epoch, losses, seconds
+    if source := config.train.init_from:
+        params = warm_start.transfer(fresh.params, task.charset, source)
+        # A reader needs no guide to the symbols: it would lose the alignment that it has.
+        guide = fresh.guide._replace(share=jnp.zeros(()))
+        fresh = fresh._replace(params=params, average=jax.tree.map(jnp.copy, params), guide=guide)
+    return fresh, stopping, 0, [], 0.0
+
+
+def check_data(meta: Mapping[str, Any], task: Task, directory: Path) -> None:
+    """RunError unless a checkpoint is of the data at hand."""
     for name, value in task.identity().items():
         if meta[name] != value:
             raise RunError(
-                f"{checkpoints.directory} was trained with {name} {meta[name]!r}, but the data "
-                f"now give {value!r}: the data set changed. Restore it or choose another --workdir"
+                f"{directory} was trained with {name} {meta[name]!r}, but the data now give "
+                f"{value!r}: the data set changed. Restore it or choose another --workdir"
             )
-    like = {"params": fresh.average, "training": _training(fresh)}
-    trees = checkpoints.restore(epoch, like)
-    print(f"going on after epoch {epoch}")
-    stopping = Stopping(*(meta[name] for name in Stopping._fields))
-    state = TrainState(average=trees["params"], **trees["training"])
-    return state, stopping, epoch, meta["seconds"]
 
 
 def save(
+    run: record.Record,
     checkpoints: Checkpoints,
     epoch: int,
     state: TrainState,
@@ -223,6 +268,7 @@ def save(
 ) -> None:
     meta = {**task.identity(), **stopping._asdict(), "seconds": seconds}
     checkpoints.save(epoch, state.average, _training(state), meta, stopping.best_epoch)
+    unfinished.clear(run)
 
 
 def _training(state: TrainState) -> dict[str, Any]:

@@ -54,16 +54,16 @@ def test_a_directory_without_a_readable_config_is_no_run(tmp_path, content):
         record.Record(tmp_path).config()
 
 
-def test_metrics_are_rewound_to_an_epoch_and_to_whole_lines(tmp_path):
+def test_metrics_are_rewound_to_a_step_and_to_whole_lines(tmp_path):
     run = record.Record(tmp_path)
     run.rewind_metrics(0)
-    for epoch in (1, 1, 2, 3):
-        run.append_metrics({"epoch": epoch})
+    for step in (10, 20, 20, 21):
+        run.append_metrics({"step": step})
     with run.metrics.open("a") as file:
-        file.write('{"epoch": 3, "lo')  # as a kill leaves it
-    run.rewind_metrics(2)
+        file.write('{"step": 20, "lo')  # as a kill leaves it
+    run.rewind_metrics(20)
     lines = [json.loads(line) for line in run.metrics.read_text().splitlines()]
-    assert [line["epoch"] for line in lines] == [1, 1, 2]
+    assert [line["step"] for line in lines] == [10, 20, 20]
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):

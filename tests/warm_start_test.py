@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import crnn_jax
-from crnn_jax import train, warm_start
+from crnn_jax import record, train, warm_start
 from crnn_jax.charset import Charset
 from crnn_jax.checkpoint import Checkpoints
 from crnn_jax.errors import RunError
@@ -42,15 +42,16 @@ def test_a_run_starts_where_the_other_ended_and_without_a_flat_start(
     task = prepare(config)
     fresh = train.init_state(task, config)
     assert float(fresh.guide.share) == 1
-    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
-        state, stopping, epoch, _ = train.resume(checkpoints, fresh, task, config)
+    run = record.Record(tmp_path)
+    with Checkpoints(run.checkpoints) as checkpoints:
+        state, stopping, epoch, *_ = train.resume(run, checkpoints, fresh, task, config)
         for params in (state.params, state.average):
             jax.tree.map(np.testing.assert_array_equal, params, reader.params)
         assert (float(state.guide.share), epoch) == (0, 0)
         # What is gone does not matter to a run that has begun.
-        train.save(checkpoints, 1, state, stopping._replace(best_epoch=1), task, 0.0)
+        train.save(run, checkpoints, 1, state, stopping._replace(best_epoch=1), task, 0.0)
         monkeypatch.setattr(warm_start, "transfer", None)
-        state, _, epoch, _ = train.resume(checkpoints, fresh, task, config)
+        state, _, epoch, *_ = train.resume(run, checkpoints, fresh, task, config)
         jax.tree.map(np.testing.assert_array_equal, state.params, reader.params)
         assert epoch == 1
 

@@ -1,0 +1,57 @@
+"""An epoch that was interrupted: the state after its last step, beside the epochs' checkpoints.
+
+It lies in `interrupted/<step>` of the run directory, until its epoch ends.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from crnn_jax.checkpoint import Checkpoints
+from crnn_jax.record import Record
+
+FOLDER = "interrupted"
+
+
+class Unfinished(NamedTuple):
+    trees: dict[str, Any]  # as `Checkpoints.restore` gives them
+    meta: dict[str, Any]  # that `save` was given
+    losses: list[Any]  # f32, of the epoch's steps so far
+
+
+def save(
+    run: Record,
+    epoch: int,
+    step: int,
+    params: Any,
+    training: Any,
+    losses: Sequence[jax.Array],
+    meta: Mapping[str, Any],
+) -> None:
+    """Keeps the state after `step`, in epoch `epoch`, whose steps so far had `losses`."""
+    values = [float(loss) for loss in jax.device_get(list(losses))]
+    with Checkpoints(run.workdir / FOLDER) as checkpoints:
+        known = {**meta, "epoch": epoch, "losses": values}
+        checkpoints.save(step, params, training, known, best_epoch=step)
+
+
+def restore(run: Record, epoch: int, like: Mapping[str, Any]) -> Unfinished | None:
+    """What was kept of epoch `epoch`, if anything was. RunError if it is damaged."""
+    if not (run.workdir / FOLDER).is_dir():
+        return None
+    with Checkpoints(run.workdir / FOLDER) as checkpoints:
+        step = checkpoints.latest_epoch()
+        if step is None or (meta := checkpoints.meta(step))["epoch"] != epoch:
+            return None
+        trees = checkpoints.restore(step, like)
+    return Unfinished(trees, meta, [np.float32(loss) for loss in meta["losses"]])
+
+
+def clear(run: Record) -> None:
+    """Forgets it."""
+    shutil.rmtree(run.workdir / FOLDER, ignore_errors=True)

@@ -1,0 +1,117 @@
+"""Ctrl-C and SIGTERM: what was done is saved, and the end is that of a run without them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from crnn_jax import interrupt, train
+from crnn_jax.progress import Progress
+from tests.quiet import QUIET
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def config(tiny_config):
+    """Three epochs of five steps."""
+    return tiny_config({**QUIET, "train.epochs": 3, "log.every_steps": 2})
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return tmp_path_factory.mktemp("whole") / "run"
+
+
+def _interrupt_after(steps, number, monkeypatch):
+    """Sends this process a signal after so many steps, as a scheduler or a person would."""
+    left = iter(range(steps, -1000, -1))
+
+    def step(self):
+        if next(left) == 1:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(Progress, "step", step)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_interrupted_run_ends_bit_identical(config, whole, tmp_path, monkeypatch, number):
+    if not whole.exists():
+        train.train_and_evaluate(config, whole)
+    run = tmp_path / "run"
+    # In the first epoch, again in the same epoch, at an epoch's last step, and in the last epoch.
+    for steps, done in [(2, 2), (1, 3), (2, 6), (5, 11)]:
+        _interrupt_after(steps, number, monkeypatch)
+        with pytest.raises(interrupt.Interrupted, match=rf"after step {done}, .*same command"):
+            train.train_and_evaluate(config, run)
+        assert signal.getsignal(number) is not interrupt.Interruption._note
+    monkeypatch.undo()
+    result = train.train_and_evaluate(config, run)
+    expected = json.loads((whole / "result.json").read_text())
+    assert result.params_sha256 == expected["params_sha256"]
+    lines = [
+        [
+            {k: v for k, v in json.loads(line).items() if k != "seconds"}
+            for line in (folder / "metrics.jsonl").read_text().splitlines()
+        ]
+        for folder in (run, whole)
+    ]
+    assert lines[0] == lines[1]
+    assert not (run / "interrupted").exists()
+
+
+def test_what_was_left_of_an_epoch_that_ended_since_is_not_taken(
+    config, tmp_path, monkeypatch, whole
+):
+    """A kill between an epoch's checkpoint and the removal of the interrupted one."""
+    if not whole.exists():
+        train.train_and_evaluate(config, whole)
+    monkeypatch.setattr(train.unfinished, "clear", lambda run: None)
+    _interrupt_after(2, signal.SIGTERM, monkeypatch)
+    with pytest.raises(interrupt.Interrupted):
+        train.train_and_evaluate(config, tmp_path / "run")
+    _interrupt_after(1000, signal.SIGTERM, monkeypatch)  # never
+    train.train_and_evaluate(config, tmp_path / "run")
+    assert [p.name for p in (tmp_path / "run" / "interrupted").glob("[0-9]*")] == ["2"]
+    (tmp_path / "run" / "result.json").unlink()
+    result = train.train_and_evaluate(config, tmp_path / "run")
+    expected = json.loads((whole / "result.json").read_text())
+    assert result.params_sha256 == expected["params_sha256"]
+
+
+@pytest.mark.parametrize("grid", [False, True])
+def test_a_process_ends_by_the_signal_with_one_line(captchas, tmp_path, grid):
+    experiment = "ablations.py:base" if grid else "tiny.py"
+    command = [
+        sys.executable, "-u", "run.py", "--config", f"experiments/{experiment}",
+        f"--config.data.dir={captchas}", "--config.train.epochs=1000", "--workdir",
+        str(tmp_path / "run"), "--config.data.width=16", "--config.data.height=8",
+        "--config.model.conv_features=(2,)", "--config.model.lstm_units=(2,)",
+    ]  # fmt: skip
+    cell = tmp_path / "run" / "base" / "seed0-fold0" if grid else tmp_path / "run"
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        deadline = 60 / 0.1
+        while not (cell / "metrics.jsonl").exists() or not (cell / "metrics.jsonl").read_text():
+            deadline -= 1
+            assert deadline, "the run does not begin"
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(0.1)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == -signal.SIGTERM
+    assert said.count("\n") == 1
+    assert "stopped by SIGTERM after" in said
+    assert "the same command goes on" in said
+    assert not (cell / "failed.txt").exists()
+    # The last state that was saved is of a step that metrics.jsonl may know.
+    kept = [p for folder in ("checkpoints", "interrupted") for p in (cell / folder).glob("*")]
+    assert kept
