@@ -9,6 +9,7 @@ state with a step that is taken back, read every picture, and save all kinds of 
 Each file is imported here and compared: logits, CTC loss, texts.
 """
 
+import dataclasses
 import subprocess
 import sys
 import tempfile
@@ -39,9 +40,8 @@ def compare(run: str, folder: str, environments: Path, work: Path) -> None:
     reader = recognizer.load(run)
     if (reader.model.mean, reader.model.deviation) != ((0.0,), (255.0,)):
         sys.exit(f"{run} does not take pixels / 255; train one with --config.data.standardise=''")
-    data = dataset.load(reader.config.data, reader.charset, config_lib.num_steps(reader.config))
-    if Path(folder).resolve() != Path(reader.config.data.dir).resolve():
-        sys.exit(f"{run} is of {reader.config.data.dir}")
+    section = dataclasses.replace(reader.config.data, dir=folder)
+    data = dataset.load(section, reader.charset, config_lib.num_steps(reader.config))
     labels = reader.charset.encode(data.texts)
     weights = {k.replace("/", "."): a for k, a in model_lib.by_name(reader.params).items()}
     np.savez(work / "in.npz", images=data.images, labels=labels, **weights)

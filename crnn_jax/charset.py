@@ -25,6 +25,8 @@ class Charset:
     def __post_init__(self) -> None:
         if not self.alphabet:
             raise ConfigError("the alphabet is empty")
+        if any("\ud800" <= c <= "\udfff" for c in self.alphabet):
+            raise ConfigError(f"the alphabet {self.alphabet!r} holds half a character")
         twice = sorted({c for c in self.alphabet if self.alphabet.count(c) > 1})
         if twice:
             raise ConfigError(f"data.alphabet names {''.join(twice)!r} more than once")

@@ -12,13 +12,15 @@ import hashlib
 import importlib.metadata
 import io
 import json
+import math
 import os
 import platform
 import subprocess
 import sys
+import typing
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from PIL import Image
 
@@ -54,6 +56,22 @@ class Result:
     # without them are of temperature 1.
     temperature: float = 1.0
     calibration_error: float | None = None  # expected, a fraction
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Of plain values from a file. TypeError or ValueError for any that cannot be."""
+        result = cls(**values)
+        for name, kind in typing.get_type_hints(cls).items():
+            value = getattr(result, name)
+            items = value if name == "exact_match_95" else [value]
+            number = str if kind is str else int if kind is int else (int, float)
+            if value is None and type(None) in typing.get_args(kind):
+                continue
+            if not all(isinstance(item, number) and item == item for item in items):
+                raise TypeError(f"{name} is {value!r}")
+        if len(result.exact_match_95) != 2 or not 0 < result.temperature < math.inf:
+            raise ValueError("an interval has two ends, and a temperature is above 0")
+        return result
 
     def __str__(self) -> str:
         low, high = self.exact_match_95
@@ -120,9 +138,10 @@ class Record:
         if not (self.workdir / "result.json").exists():
             return None
         try:
-            return Result(**self._read_json("result.json"))
-        except TypeError as error:
-            raise RunError(f"{self.workdir / 'result.json'} is of another version") from error
+            return Result.from_dict(self._read_json("result.json"))
+        except (TypeError, ValueError) as error:
+            message = f"{self.workdir / 'result.json'} is damaged or of another version: {error}"
+            raise RunError(message) from error
 
     def environment(self) -> dict[str, Any]:
         """What `environment.json` holds. RunError where there is none to be read."""

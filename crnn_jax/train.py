@@ -135,13 +135,13 @@ def train(
 ) -> tuple[Any, Stopping, int, float]:
     """The loop: best parameters, how they were chosen, epochs done, and when all began."""
     state = init_state(task, config)
-    logbook.describe(run, task, config, state.params)
     step_fn = jitted_step(task, config)
     key = jax.random.key(config.seed)
     patience, weights = config.train.patience, config.train.weights
     last_epoch = min(config.train.epochs, config.train.stop_after or config.train.epochs)
     with Checkpoints(run.checkpoints) as checkpoints:
         state, stopping, epoch, losses, seconds = resume(run, checkpoints, state, task, config)
+        logbook.describe(run, task, config, state.params)
         clock -= seconds
         step = epoch * task.steps_per_epoch + len(losses)
         run.rewind_metrics(step)
@@ -225,6 +225,11 @@ def resume(
     epoch = checkpoints.latest_epoch()
     like = {"params": fresh.average, "training": _training(fresh)}
     stopping, seconds, trees = Stopping(), 0.0, None
+    if epoch == 0:
+        raise RunError(
+            f"{run.workdir} was imported and not trained here; start another run from it, with "
+            f"--config.train.init_from={run.workdir}"
+        )
     if epoch is not None:
         meta = checkpoints.meta(epoch)
         check_data(meta, task, checkpoints.directory)

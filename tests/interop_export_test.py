@@ -15,10 +15,11 @@ import pytest
 from safetensors import numpy as safetensors
 
 import crnn_jax
-from crnn_jax import __main__, ctc, dataset, interop
+from crnn_jax import __main__, ctc, dataset, interop, train
 from crnn_jax import config as config_lib
 from crnn_jax import model as model_lib
 from crnn_jax.errors import RunError
+from crnn_jax.interop import description as description_lib
 from crnn_jax.interop import imported
 from crnn_jax.interop import safetensors as safetensors_lib
 from crnn_jax.standard import Standard
@@ -85,7 +86,7 @@ def test_the_description_says_what_another_program_must_know(trained, tmp_path):
     assert values["output"] == {"axes": ["batch", "step", "class"], "steps": 16, "classes": 5}
     assert values["params_sha256"] == result["params_sha256"]
     assert values["temperature"] == result["temperature"] != 1
-    assert values["trained_on"]["fingerprint"] == result["fingerprint"]
+    assert values["fingerprint"] == result["fingerprint"]
     assert values["result"] == result
     assert len(values["standardise"]["mean"]) == 1
 
@@ -146,9 +147,9 @@ def _in_keras(run, images, folder):
     """
     np.save(folder / "pixels.npy", images)
     environment = {**os.environ, "KERAS_HOME": str(folder)}
-    arguments = [run, folder / "pixels.npy", folder, folder / "out.npy"]
+    arguments = [run, folder / "pixels.npy", folder / "keras", folder / "out.npy"]
     subprocess.run([sys.executable, "-c", KERAS, *arguments], env=environment, check=True)
-    return folder / "model.keras", np.load(folder / "out.npy")
+    return folder / "keras" / "model.keras", np.load(folder / "out.npy")
 
 
 def test_keras_reads_the_same_and_comes_back_the_same(case, tmp_path, capsys):
@@ -159,7 +160,10 @@ def test_keras_reads_the_same_and_comes_back_the_same(case, tmp_path, capsys):
     assert __main__.main(["import-keras", str(path), str(tmp_path / "back")]) == 0
     back = crnn_jax.load(tmp_path / "back")
     assert (back.charset, back.temperature) == (reader.charset, reader.temperature)
+    # The split of its own training goes with it, so that evaluate knows what it never saw.
     assert back.fingerprint == reader.fingerprint
+    assert back.config.data.split_seed == reader.config.data.split_seed
+    assert back.config.train == reader.config.train
     np.testing.assert_allclose(_logits(back, images), expected, atol=1e-6)
     arguments = ["--alphabet", reader.charset.alphabet[::-1], str(path), str(tmp_path / "no")]
     capsys.readouterr()
@@ -194,27 +198,68 @@ def test_safetensors_goes_round_bit_for_bit(case, tmp_path):
 
 def test_what_does_not_belong_together_is_refused_by_name(trained, tmp_path):
     folder = interop.export(trained, "safetensors", tmp_path / "out").parent
-    description = json.loads((folder / "reader.json").read_text())
+    whole = (folder / "reader.json").read_text()
+    description = json.loads(whole)
 
-    def refused(match, changes=None, arrays=None):
-        (folder / "reader.json").write_text(json.dumps({**description, **(changes or {})}))
+    def refused(match, changes=None, arrays=None, resealed=True):
+        values = {**description, **(changes or {})}
+        del values["digest"]
+        seal = description_lib._digest(values) if resealed else description["digest"]
+        (folder / "reader.json").write_text(json.dumps({**values, "digest": seal}))
         if arrays:
             safetensors.save_file(arrays, folder / "model.safetensors")
         with pytest.raises(RunError, match=match):
             safetensors_lib.import_run(folder, tmp_path / "run")
         assert not (tmp_path / "run").exists()
 
-    refused("dense2/bias is .*5.*ask for .*4", {"alphabet": ["7", "a", "b"], "blank": 3})
-    refused("blank is 0", {"blank": 0})
-    refused("'onnx'", {"format": "onnx"})
-    refused("'7a' more than once|names '7' more than once", {"alphabet": list("77ab")})
-    refused("standardises", {"standardise": {**description["standardise"], "deviation": [0.0]}})
-    refused("reader.json", {"standardise": None})
+    refused("it was changed", {"alphabet": ["a", "7", "b", "c"]}, resealed=False)
+    refused("dense2/bias is .*5.*ask for .*4", {"alphabet": ["7", "a", "b"]})
+    refused("format is 'onnx'", {"format": "onnx"})
+    refused("names '7' more than once", {"alphabet": list("77ab")})
+    refused("half a character", {"alphabet": ["\ud800", *"abc"]})
+    standard = description["standardise"]
+    for wrong in ([0.0], [1.0, 1.0], ["x"], [float("inf")], []):
+        refused("cannot be standardised", {"standardise": {**standard, "deviation": wrong}})
+    refused(r"reader\.json of .* cannot be used", {"standardise": None})
+    for name, wrong in [("temperature", 0), ("temperature", "x"), ("exact_match_95", 1)]:
+        result = {**description["result"], name: wrong}
+        refused(r"reader\.json of .* cannot be used", {"result": result})
+    refused("learning_rat", {"config": {**description["config"], "learning_rat": 1}})
     arrays = safetensors.load_file(folder / "model.safetensors")
-    arrays["Conv1.bias"] = arrays["Conv1.bias"] + 1
-    refused("damaged or changed", arrays=arrays)
+    refused(
+        "Conv1/bias.*not finite|damaged", arrays={**arrays, "Conv1.bias": arrays["Conv1.bias"] + 1}
+    )
     (folder / "model.safetensors").write_bytes(b"no")
     refused("no exported reader")
+    (folder / "model.safetensors").unlink()
+    refused("no exported reader")
+
+
+def test_an_export_touches_nothing_but_exports(trained, tmp_path):
+    (tmp_path / "README.md").write_text("mine")
+    with pytest.raises(RunError, match="other things than an export"):
+        interop.export(trained, "safetensors", tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["README.md"]
+    for _ in range(2):  # over an earlier one
+        interop.export(trained, "safetensors", tmp_path / "new")
+
+
+def test_an_imported_run_is_not_trained_in_its_place(tmp_path, tiny_config):
+    config = tiny_config()
+    _make(tmp_path / "run", config, Standard((0.0,), (255.0,), False))
+    with pytest.raises(RunError, match=r"was imported.*--config.train.init_from="):
+        train.train_and_evaluate(config, tmp_path / "run")
+    with pytest.raises(RunError, match="exists already"):
+        _make(tmp_path / "run", config, Standard((0.0,), (255.0,), False))
+
+
+def test_other_layers_go_round_as_safetensors(tmp_path, tiny_config):
+    config = tiny_config(model__cell="gru", model__norm="layer")
+    reader = _make(tmp_path / "run", config, Standard((0.0,), (255.0,), False))
+    path = interop.export(tmp_path / "run", "safetensors")
+    safetensors_lib.import_run(path.parent, tmp_path / "back")
+    back = crnn_jax.load(tmp_path / "back")
+    jax.tree.map(np.testing.assert_array_equal, back.params, reader.params)
 
 
 @pytest.mark.parametrize("kind", ["onnx", "keras"])
@@ -226,13 +271,29 @@ def test_a_layer_that_is_not_exported_is_named(trained, tmp_path, tiny_config, k
     assert interop.export(tmp_path / "run", "stablehlo").exists()  # the function as it is
 
 
-def test_a_missing_package_is_named(trained, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "safetensors", None)
-    with pytest.raises(RunError, match=r"needs the package safetensors: pip install"):
-        interop.export(trained, "safetensors", tmp_path)
+@pytest.mark.parametrize(
+    ("arguments", "package"),
+    [
+        (["export", "RUN", "--format", "safetensors"], "safetensors"),
+        (["export", "RUN", "--format", "stablehlo"], "flatbuffers"),
+        (["import-keras", "FILE", "RUN"], "h5py"),
+        (["import-safetensors", "FILE", "RUN"], "safetensors"),
+    ],
+)
+def test_a_missing_package_is_named(trained, tmp_path, monkeypatch, capsys, arguments, package):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setitem(sys.modules, package, None)
+    names = {"RUN": str(trained), "FILE": str(tmp_path / "file")}
+    assert __main__.main([names.get(a, a) for a in arguments]) == 2
+    said = capsys.readouterr().err
+    assert package in said
+    assert "pip install 'crnn-jax[" in said
+
+
+def test_the_page_s_runtime_is_asked_for(trained, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RunError, match="npm install onnxruntime-web"):
-        interop.export(trained, "web", tmp_path)
+        interop.export(trained, "web", tmp_path / "page")
 
 
 def test_the_whole_model_reads_a_hundred_real_pictures_the_same(real_set, tmp_path):

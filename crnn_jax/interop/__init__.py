@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ def add_verbs(verbs: Any) -> None:
     verb.add_argument(
         "--runtime", metavar="DIR", help="of --format web: the folder of npm's onnxruntime-web"
     )
-    verb.set_defaults(call=_export)
+    verb.set_defaults(call=_names_package(_export, "export"))
 
     verb = verbs.add_parser("import-keras", help="make a run of a Keras model's weights")
     verb.add_argument("file", metavar="FILE", help=".h5, .weights.h5 or .keras")
@@ -35,12 +36,12 @@ def add_verbs(verbs: Any) -> None:
     verb.add_argument("--blank", choices=("last", "first"), default="last", help="its blank class")
     verb.add_argument("--width", type=int, metavar="PIXELS", help="where the file does not tell")
     verb.add_argument("--height", type=int, metavar="PIXELS", help="likewise; 200x50 by default")
-    verb.set_defaults(call=_import_keras)
+    verb.set_defaults(call=_names_package(_import_keras, "keras"))
 
     verb = verbs.add_parser("import-safetensors", help="make a run of an export to safetensors")
     verb.add_argument("folder", metavar="FOLDER", help="with model.safetensors and its companions")
     verb.add_argument("run", metavar="RUN", help="the run directory to be made")
-    verb.set_defaults(call=_import_safetensors)
+    verb.set_defaults(call=_names_package(_import_safetensors, "export"))
 
 
 def export(
@@ -61,31 +62,42 @@ def export(
       The file that other programs open.
 
     Raises:
-      RunError: there is no reader, it cannot be exported, or a package is missing.
+      RunError: there is no reader, it cannot be exported, or the folder cannot be written.
+      ImportError: a package is missing.
     """
     from crnn_jax import recognizer, record
     from crnn_jax.interop import description as description_lib
 
+    folder = Path(out) if out is not None else Path(run) / "export" / kind
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / description_lib.FILE).exists():
+        raise RunError(f"{folder} holds other things than an export; choose another --out")
     reader = recognizer.load(run)
     description = description_lib.describe(reader, record.Record(run).result())
     module = importlib.import_module(f"crnn_jax.interop.{kind}")
-    arguments = (runtime,) if kind == "web" else ()
+    files = module.export(reader, description, *((runtime,) if kind == "web" else ()))
     try:
-        files = module.export(reader, description, *arguments)
-    except ImportError as error:
-        raise RunError(
-            f"{kind} needs the package {error.name}: pip install 'crnn-jax[export]'"
-        ) from error
+        # A description stands beside the model that it is of, or beside none.
+        (folder / description_lib.FILE).unlink(missing_ok=True)
+        for path in {(folder / name).parent for name in files}:
+            path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{folder} cannot be written: {error.strerror}") from error
     files[description_lib.FILE] = description_lib.to_json(description).encode()
-    folder = Path(out) if out is not None else Path(run) / "export" / kind
     for name, content in files.items():
-        path = folder / name
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(f"{path.parent} cannot be made: {error.strerror}") from error
-        record.Record(path.parent).write_bytes(path.name, content)
+        record.Record((folder / name).parent).write_bytes(Path(name).name, content)
     return folder / module.FILE
+
+
+def _names_package(call: Callable[[argparse.Namespace], int], extra: str) -> Any:
+    """The call, with what is not installed as an error for a person."""
+
+    def wrapped(options: argparse.Namespace) -> int:
+        try:
+            return call(options)
+        except ImportError as error:
+            raise RunError(f"{error}; pip install 'crnn-jax[{extra}]' brings it") from error
+
+    return wrapped
 
 
 def _export(options: argparse.Namespace) -> int:
@@ -105,10 +117,17 @@ def _import_keras(options: argparse.Namespace) -> int:
             "the configuration is that of experiments/base.py: call this in a checkout of crnn-jax"
         ) from error
     values = base.get_config().to_dict()
-    for name in ("width", "height"):
-        values["data"][name] = getattr(options, name) or values["data"][name]
-    alphabet = keras.import_run(options.file, options.run, values, options.alphabet, options.blank)
-    if alphabet.startswith(keras.UNKNOWN) and alphabet != options.alphabet:
+    config = keras.import_run(
+        options.file,
+        options.run,
+        values,
+        options.alphabet,
+        options.blank,
+        (options.width, options.height),
+    )
+    data = config.data
+    print(f"pictures of {data.width}x{data.height}, {len(data.alphabet)} symbols {data.alphabet}")
+    if options.alphabet and len(data.alphabet) > len(options.alphabet):
         print("the model has one class more: it is taken for [UNK] and read as \ufffd")
     print(f"run directory: {options.run}; score it with evaluate --data FOLDER")
     return 0

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
+import shutil
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -31,12 +34,14 @@ def write(
 ) -> None:
     """Writes a run directory that evaluates, predicts and is trained on with train.init_from.
 
+    It appears whole: it is written beside and renamed.
+
     Args:
       workdir: a new directory.
       config: of the run.
       alphabet: symbols in the order of the model's classes; the blank is the last class.
       standard: how the model standardises pixels.
-      params: {layer: {name: array}} as the model of `config` has them.
+      params: trees of arrays as the model of `config` has them.
       fingerprint: of the data set that it was trained on; '' if nobody knows.
       source: where the weights are from, for the record.
       result: of their training, if it is known.
@@ -44,8 +49,46 @@ def write(
     Raises:
       RunError: the directory is taken, or the parameters are not those of the config's model.
     """
-    charset = Charset(alphabet)
+    workdir, charset = Path(workdir), Charset(alphabet)
+    _check_standard(standard, config.data.channels, source)
     model = model_lib.build(config.model, charset.num_classes, *standard)
+    _check_params(params, model, config, source)
+    if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
+        raise RunError(f"{workdir} exists already; choose another")
+    partial = workdir.with_name(workdir.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    run = Record(partial)
+    run.open(config)
+    run.write_json("environment.json", {**environment([]), "imported": source})
+    if result:
+        run.write_json("result.json", dataclasses.asdict(result))
+    with Checkpoints(run.checkpoints) as checkpoints:
+        meta = {
+            "alphabet": charset.alphabet,
+            **standard._asdict(),
+            "fingerprint": fingerprint,
+            **Stopping()._asdict(),
+            "seconds": 0.0,
+        }
+        checkpoints.save(0, params, None, meta, best_epoch=0)
+    partial.rename(workdir)
+
+
+def _check_standard(standard: Standard, channels: int, source: str) -> None:
+    numbers = (*standard.mean, *standard.deviation)
+    fine = (
+        len(standard.mean) == len(standard.deviation) == channels
+        and all(isinstance(n, (int, float)) and math.isfinite(n) for n in numbers)
+        and all(standard.deviation)
+        and isinstance(standard.each_picture, bool)
+    )
+    if not fine:
+        raise RunError(
+            f"{source}: pixels of {channels} channels cannot be standardised by {standard}"
+        )
+
+
+def _check_params(params: Any, model: model_lib.CRNN, config: Config, source: str) -> None:
     wanted = jax.eval_shape(lambda: model_lib.init(model, jax.random.key(0), config.data))
     here, there = (
         {name: (leaf.shape, str(leaf.dtype)) for name, leaf in model_lib.by_name(tree).items()}
@@ -60,19 +103,3 @@ def write(
     for name, array in model_lib.by_name(params).items():
         if not np.isfinite(array).all():
             raise RunError(f"{source}: {name} holds numbers that are not finite")
-    run = Record(workdir)
-    if (run.workdir / "config.json").exists():
-        raise RunError(f"{workdir} is a run directory already; choose another")
-    run.open(config)
-    run.write_json("environment.json", {**environment([]), "imported": source})
-    with Checkpoints(run.checkpoints) as checkpoints:
-        meta = {
-            "alphabet": charset.alphabet,
-            **standard._asdict(),
-            "fingerprint": fingerprint,
-            **Stopping(best_loss=0.0)._asdict(),
-            "seconds": 0.0,
-        }
-        checkpoints.save(0, params, None, meta, best_epoch=0)
-    if result:
-        run.write_json("result.json", dataclasses.asdict(result))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
 import tempfile
@@ -14,6 +15,7 @@ import numpy as np
 
 from crnn_jax import config as config_lib
 from crnn_jax import standard as standard_lib
+from crnn_jax.config import Config
 from crnn_jax.errors import RunError
 from crnn_jax.interop import description as description_lib
 from crnn_jax.interop import imported, keras_file
@@ -27,9 +29,10 @@ def import_run(
     file: str | os.PathLike[str],
     workdir: str | os.PathLike[str],
     values: Mapping[str, Any],
-    alphabet: str | None,
-    blank: str,
-) -> str:
+    alphabet: str | None = None,
+    blank: str = "last",
+    size: tuple[int | None, int | None] = (None, None),
+) -> Config:
     """Writes a run directory that evaluates, predicts and is trained on with train.init_from.
 
     Args:
@@ -39,39 +42,39 @@ def import_run(
       alphabet: the symbols in the order of the model's classes; None where this package wrote
         the file, which names them then.
       blank: 'last' or 'first', which class of the model is the blank.
+      size: width and height of the pictures, where the file does not tell.
 
     Returns:
-      The alphabet of the run: that given, after UNKNOWN if the model has a class for it.
+      The run's configuration. Its alphabet is that given, after UNKNOWN if the model has a class
+      for it.
 
     Raises:
       RunError: the file or the directory is of no use, or sizes or alphabet do not fit.
     """
     file = os.fspath(file)
     model = keras_file.read(file)
-    known = model.description and description_lib.parse(model.description, file)
-    if known:
-        if alphabet not in (None, known.alphabet) or blank != "last":
-            raise RunError(
-                f"{file} has the alphabet {known.alphabet!r} and the blank last, not {alphabet!r} "
-                f"and {blank}; leave both out"
-            )
-        alphabet = known.alphabet
-    if alphabet is None:
-        raise RunError(f"{file} names no symbols: give them with --alphabet, in their order")
-    symbols = model.num_classes - 1
-    if len(alphabet) + 1 == symbols:
-        alphabet = UNKNOWN + alphabet
-    if len(alphabet) != symbols:
-        raise RunError(
-            f"{file} has {model.num_classes} classes, for {symbols} symbols and a blank, or "
-            f"{symbols - 1} besides [UNK]; the alphabet {alphabet!r} has {len(alphabet)}"
+    if model.description:
+        parsed = description_lib.parse(model.description, file)
+        data = dataclasses.replace(parsed.config.data, alphabet=parsed.alphabet)
+        there = (parsed.alphabet, "last", data.width, data.height)
+        for known, wish in zip(there, (alphabet, blank, *size), strict=True):
+            if wish not in (None, known):
+                raise RunError(f"{file} says {known!r}, not {wish!r}; leave it out")
+        parsed.check_digest(model.params, file)
+        config = dataclasses.replace(parsed.config, data=data)
+        imported.write(
+            workdir,
+            config,
+            parsed.alphabet,
+            parsed.standard,
+            model.params,
+            parsed.fingerprint,
+            file,
+            parsed.result,
         )
-    width, height = model.size or (values["data"]["width"], values["data"]["height"])
-    if height >> len(model.conv_features) != model.rows:
-        raise RunError(
-            f"{file} takes pictures whose height is {model.rows} after "
-            f"{len(model.conv_features)} poolings, which {height} is not; give --height"
-        )
+        return config
+    alphabet = _alphabet(model, alphabet, file)
+    width, height = _size(model, size, values["data"], file)
     # The example itself takes pixels / 255.
     standard = model.standard or standard_lib.plain(model.channels)
     if len(standard.mean) == 1:
@@ -92,19 +95,50 @@ def import_run(
     if blank == "first":
         for name, array in model.params["dense2"].items():
             model.params["dense2"][name] = np.roll(array, -1, axis=-1)
-    if known:
-        description_lib.check_digest(model.params, known, file)
-    imported.write(
-        workdir,
-        config,
-        alphabet,
-        known.standard if known else standard,
-        model.params,
-        known.fingerprint if known else "",
-        file,
-        known.result if known else None,
-    )
+    imported.write(workdir, config, alphabet, standard, model.params, "", file)
+    return config
+
+
+def _alphabet(model: keras_file.Model, given: str | None, file: str) -> str:
+    """That of the run."""
+    symbols = model.num_classes - 1
+    if given is None:
+        raise RunError(
+            f"{file} does not name its {symbols} symbols: give --alphabet, in the classes' order"
+        )
+    alphabet = UNKNOWN + given if len(given) + 1 == symbols else given
+    if len(alphabet) != symbols:
+        raise RunError(
+            f"{file} has {model.num_classes} classes, for {symbols} symbols and a blank, or "
+            f"{symbols - 1} besides [UNK]; the alphabet {given!r} has {len(given)}"
+        )
     return alphabet
+
+
+def _size(
+    model: keras_file.Model,
+    given: tuple[int | None, int | None],
+    data: Mapping[str, Any],
+    file: str,
+) -> tuple[int, int]:
+    """Width and height of the pictures: of the file, or as given, or the base's."""
+    sizes = []
+    for name, known, wish in zip(
+        ("width", "height"), model.size or (None, None), given, strict=True
+    ):
+        if known and wish and known != wish:
+            raise RunError(f"{file} takes pictures of {name} {known}, not {wish}")
+        sizes.append(known or wish or data[name])
+    width, height = sizes
+    poolings = len(model.conv_features)
+    if height >> poolings != model.rows:
+        turned = ", and a width that is" if width >> poolings == model.rows else ""
+        raise RunError(
+            f"{file} is of pictures whose height is {model.rows} after {poolings} poolings, which "
+            f"{height} is not{turned}; the first axis must be the width, and --height tells "
+            "the height where the file does not"
+        )
+    return width, height
 
 
 def export(reader: Recognizer, description: Mapping[str, Any]) -> dict[str, bytes]:
@@ -120,22 +154,21 @@ def export(reader: Recognizer, description: Mapping[str, Any]) -> dict[str, byte
     import keras
     from keras import layers
 
+    description_lib.require_reference_layers(reader, "Keras")
     config, data, standard = reader.config.model, reader.config.data, reader.model
-    if config.norm or config.cell != "lstm":
-        raise RunError(
-            f"a model of model.norm {config.norm!r} and model.cell {config.cell!r} cannot be "
-            "exported to Keras; only the reference's layers can"
-        )
+    axes = "channels_last"  # whatever the user's own settings of Keras are
     mean, deviation = np.array(standard.mean), np.array(standard.deviation)
     x = inputs = layers.Input((data.width, data.height, data.channels), name="image")
     x = layers.Rescaling((1 / deviation).tolist(), (-mean / deviation).tolist())(x)
     if standard.each_picture:
-        average = layers.GlobalAveragePooling2D(keepdims=True)(x)
+        average = layers.GlobalAveragePooling2D(data_format=axes, keepdims=True)(x)
         x = layers.Subtract()([x, average])
         x = layers.LayerNormalization(axis=(1, 2, 3), epsilon=1e-6, center=False, scale=False)(x)
     for i, features in enumerate(config.conv_features, 1):
-        x = layers.Conv2D(features, 3, activation="relu", padding="same", name=f"Conv{i}")(x)
-        x = layers.MaxPooling2D(name=f"pool{i}")(x)
+        x = layers.Conv2D(
+            features, 3, activation="relu", padding="same", data_format=axes, name=f"Conv{i}"
+        )(x)
+        x = layers.MaxPooling2D(data_format=axes, name=f"pool{i}")(x)
     x = layers.Reshape((x.shape[1], x.shape[2] * x.shape[3]), name="reshape")(x)
     x = layers.Dense(config.dense_features, activation="relu", name="dense1")(x)
     x = layers.Dropout(config.dropout)(x)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import io
 import itertools
-import json
 import os
 import re
 import zipfile
@@ -25,11 +24,12 @@ import numpy as np
 
 from crnn_jax.errors import RunError
 from crnn_jax.interop import description as description_lib
+from crnn_jax.interop import keras_config
 from crnn_jax.standard import Standard
 
 ARRAYS = ("kernel", "recurrent_kernel", "bias")  # of a layer, in Keras' order
 # Bounds on what strangers send. The reference has 2 convolutions, 2 LSTMs, arrays of 131,072.
-_MOST_VALUES, _MOST_BYTES, _MOST_LAYERS = 10**8, 2 * 10**9, 6
+_MOST_BYTES, _MOST_LAYERS = 2 * 10**9, 6
 
 
 class Cell(NamedTuple):
@@ -68,49 +68,67 @@ def read(path: str | os.PathLike[str]) -> Model:
                 if sum(member.file_size for member in archive.infolist()) > _MOST_BYTES:
                     raise ValueError(f"it unpacks to more than {_MOST_BYTES} bytes")
                 weights = io.BytesIO(archive.read("model.weights.h5"))
-                config = archive.read("config.json").decode()
+                config: str | bytes | None = archive.read("config.json")
                 if description_lib.FILE in archive.namelist():
                     description = archive.read(description_lib.FILE)
         else:
             weights, config = io.BytesIO(path.read_bytes()), None
         cells, legacy_config = _read_cells(weights)
-        size, standard = _input(config or legacy_config)
-    except (OSError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
-        raise RunError(f"{path} is no file of Keras that can be read: {error}") from error
-    try:
+        size, standard = keras_config.read(config or legacy_config)
         return _assemble(cells)._replace(size=size, standard=standard, description=description)
     except LookupError as error:
+        if isinstance(error, KeyError):
+            raise RunError(f"{path} is no file of Keras that can be read: no {error}") from error
         found = ", ".join(f"{c.name} {[a.shape for a in c.arrays]}" for c in cells) or "no weights"
         raise RunError(
             f"{path} is not the CRNN of this package: {error}. It holds {found}"
         ) from None
+    except ImportError:
+        raise
+    # h5py, zipfile and the decompressors raise errors of many kinds on what strangers send.
+    except Exception as error:
+        raise RunError(f"{path} is no file of Keras that can be read: {error}") from error
 
 
-def _read_cells(file: io.BytesIO) -> tuple[list[Cell], str | None]:
-    """All layers with weights, and the model's configuration as JSON, if it is there."""
+def _read_cells(file: io.BytesIO) -> tuple[list[Cell], str | bytes | None]:
+    """All layers with weights, in the model's order, and its configuration, if it is there."""
     import h5py
 
     groups: dict[str, dict[int, np.ndarray]] = {}
+    num_bytes = 0
 
     def visit(name: str, item: Any) -> None:
+        nonlocal num_bytes
         group, _, last = name.replace("\\", "/").rpartition("/")
         last = last.removesuffix(":0")
         foreign = group.startswith(("optimizer", "metrics")) or "seed_generator" in group
         if not isinstance(item, h5py.Dataset) or foreign:
             return
-        if item.dtype.kind != "f" or item.size > _MOST_VALUES:
+        if item.dtype.kind != "f" or item.shape is None or item.external or item.is_virtual:
             raise ValueError(f"{name} is {item.dtype} {item.shape}, which no weight is")
-        rank = (
-            int(last) if last.isdigit() else ARRAYS.index(last) if last in ARRAYS else len(ARRAYS)
-        )
+        num_bytes += item.size * item.dtype.itemsize
+        if num_bytes > _MOST_BYTES:
+            raise ValueError(f"it holds more than {_MOST_BYTES} bytes of weights")
+        rank = int(last) if last.isdigit() else ARRAYS.index(last) if last in ARRAYS else 3
         groups.setdefault(group, {})[rank] = np.asarray(item)
 
     with h5py.File(file, "r") as root:
-        config = root.attrs.get("model_config")
-        root.get("model_weights", root).visititems(visit)
+        config, weights = root.attrs.get("model_config"), root
+        if isinstance(root.get("model_weights", getlink=True), h5py.HardLink):
+            weights = root["model_weights"]
+        weights.visititems(visit)
+        names = [
+            n.decode() if isinstance(n, bytes) else n for n in weights.attrs.get("layer_names", ())
+        ]
     cells = [Cell(n, tuple(a for _, a in sorted(g.items()))) for n, g in groups.items()]
-    cells.sort(key=lambda cell: _natural(cell.name))
-    return cells, config.decode() if isinstance(config, bytes) else config
+    order = {name: place for place, name in enumerate(names)}
+    cells.sort(
+        key=lambda cell: (
+            min((order[part] for part in cell.name.split("/") if part in order), default=-1),
+            _natural(cell.name),
+        )
+    )
+    return cells, config
 
 
 def _assemble(cells: Sequence[Cell]) -> Model:
@@ -125,6 +143,8 @@ def _assemble(cells: Sequence[Cell]) -> Model:
         raise LookupError(
             f"it has 1 to {_MOST_LAYERS} convolutions and bidirectional LSTMs and 2 dense layers"
         )
+    if empty := [c.name for c in cells if not all(a.size for a in c.arrays)]:
+        raise LookupError(f"{empty[0]} is empty")
     if broken := [c.name for c in cells if not all(np.isfinite(a).all() for a in c.arrays)]:
         raise LookupError(f"{broken[0]} holds numbers that are not finite")
     if any(c.arrays[0].shape[:2] != (3, 3) for c in convs):
@@ -212,32 +232,3 @@ def _ranks(cell: Cell) -> tuple[int, ...]:
 def _natural(name: str) -> list[tuple[int, str]]:
     """lstm_2 before lstm_10, and lstm before both."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
-
-
-def _input(config: str | None) -> tuple[tuple[int, int] | None, Standard | None]:
-    """Width and height of the pictures, and how layers before the first convolution rescale them.
-
-    Of a model's configuration as JSON. ValueError where it is none.
-    """
-    size, standard = None, None
-    try:
-        for layer in json.loads(config)["config"]["layers"] if config else ():
-            kind, section = layer["class_name"], layer["config"]
-            if kind == "InputLayer":
-                shape = section.get("batch_shape") or section.get("batch_input_shape") or []
-                if len(shape) == 4 and all(isinstance(n, int) and n > 0 for n in shape[1:3]):
-                    size = size or (int(shape[1]), int(shape[2]))
-            elif kind == "Rescaling":  # x scale + offset
-                scale, offset = np.broadcast_arrays(
-                    np.array(section["scale"], float, ndmin=1), np.array(section["offset"], float)
-                )
-                if standard or not (np.isfinite(offset / scale) & (scale > 0)).all():
-                    raise ValueError(f"it rescales pixels by {scale} and {offset}, or twice")
-                standard = Standard(
-                    tuple((-offset / scale).tolist()), tuple((1 / scale).tolist()), False
-                )
-            elif kind == "LayerNormalization" and standard:
-                standard = standard._replace(each_picture=True)
-    except (AttributeError, KeyError, TypeError) as error:
-        raise ValueError(f"its configuration is none of Keras: {error!r}") from error
-    return size, standard

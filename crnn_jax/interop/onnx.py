@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from crnn_jax.errors import RunError
 from crnn_jax.interop import description as description_lib
 from crnn_jax.recognizer import Recognizer
 
@@ -55,12 +54,8 @@ def export(reader: Recognizer, description: Mapping[str, Any]) -> dict[str, byte
     import onnx
     from onnx import TensorProto, helper
 
-    config, data = reader.config.model, reader.config.data
-    if config.norm or config.cell != "lstm":
-        raise RunError(
-            f"a model of model.norm {config.norm!r} and model.cell {config.cell!r} cannot be "
-            "exported to ONNX; only the reference's layers can"
-        )
+    data = reader.config.data
+    description_lib.require_reference_layers(reader, "ONNX")
     pixels: list[str | int | None] = ["batch", data.width, data.height, data.channels]
     logits: list[str | int | None] = [
         "batch",

@@ -1,14 +1,13 @@
 """Out and in as safetensors: a folder as model hubs keep them, with a card of the run's record.
 
 model.safetensors   parameters f32 by name (Conv1.kernel), the description in its metadata
-config.json         the run's configuration
+config.json         the run's configuration, for who looks
 reader.json         the description
 README.md           the card
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 from collections.abc import Mapping
@@ -17,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from crnn_jax import config as config_lib
-from crnn_jax.errors import ConfigError, RunError
+from crnn_jax.errors import RunError
 from crnn_jax.interop import description as description_lib
 from crnn_jax.interop import imported
+from crnn_jax.model import by_name
 from crnn_jax.recognizer import Recognizer
 
 FILE = "model.safetensors"
@@ -31,17 +30,14 @@ def export(reader: Recognizer, description: Mapping[str, Any]) -> dict[str, byte
     from safetensors import numpy as safetensors
 
     arrays = {
-        f"{layer}.{name}": np.asarray(array, np.float32)
-        for layer, named in reader.params.items()
-        for name, array in named.items()
+        name.replace("/", "."): np.asarray(array, np.float32)
+        for name, array in by_name(reader.params).items()
     }
     metadata = {description_lib.FILE: description_lib.to_json(description)}
-    # Where the pictures lay says nothing to others.
-    data = dataclasses.replace(reader.config.data, dir=Path(reader.config.data.dir).name)
-    config = config_lib.to_dict(dataclasses.replace(reader.config, data=data))
+    config = json.dumps(description["config"], indent=2, ensure_ascii=False) + "\n"
     return {
         FILE: safetensors.save(arrays, metadata),
-        "config.json": (json.dumps(config, indent=2, ensure_ascii=False) + "\n").encode(),
+        "config.json": config.encode(),
         "README.md": card(description).encode(),
     }
 
@@ -52,28 +48,26 @@ def import_run(folder: str | os.PathLike[str], workdir: str | os.PathLike[str]) 
     Raises:
       RunError: files are missing, damaged, or do not belong together.
     """
-    from safetensors import SafetensorError
     from safetensors import numpy as safetensors
 
     folder = Path(folder)
     try:
-        content = {
-            name: (folder / name).read_bytes()
-            for name in (FILE, "config.json", description_lib.FILE)
-        }
-        config = config_lib.from_dict(json.loads(content["config.json"]))
-        arrays = safetensors.load(content[FILE])
-    except (OSError, ValueError, TypeError, ConfigError, SafetensorError) as error:
+        description = (folder / description_lib.FILE).read_bytes()
+        arrays = safetensors.load((folder / FILE).read_bytes())
+    except Exception as error:  # safetensors raises many kinds, for types that numpy lacks too
         raise RunError(f"{folder} holds no exported reader: {error}") from error
-    parsed = description_lib.parse(content[description_lib.FILE], os.fspath(folder))
-    params: dict[str, dict[str, np.ndarray]] = {}
+    parsed = description_lib.parse(description, os.fspath(folder))
+    params: dict[str, Any] = {}
     for key, array in arrays.items():
-        layer, _, name = key.rpartition(".")
-        params.setdefault(layer, {})[name] = array
-    description_lib.check_digest(params, parsed, os.fspath(folder / FILE))
+        *path, name = key.split(".")
+        layer = params
+        for part in path:
+            layer = layer.setdefault(part, {})
+        layer[name] = array
+    parsed.check_digest(params, os.fspath(folder / FILE))
     imported.write(
         workdir,
-        config,
+        parsed.config,
         parsed.alphabet,
         parsed.standard,
         params,
@@ -98,7 +92,7 @@ def card(description: Mapping[str, Any]) -> str:
         "",
         f"It reads pictures of {size['width']}x{size['height']} pixels (others are resized), texts "
         f"over the {len(alphabet)} symbols `{alphabet}`, in {description['output']['steps']} time "
-        f"steps. The architecture is `ocr_model_v1` of Keras' captcha_ocr example; config.json has "
+        "steps. The architecture is `ocr_model_v1` of Keras' captcha_ocr example; config.json has "
         "its sizes, reader.json all that a program must know to use it.",
         "",
         "## How well it reads",

@@ -4,8 +4,8 @@
     read = jax.export.deserialize(bytearray(pathlib.Path("model.stablehlo").read_bytes())).call
     logits = read(pixels)  # u8 [B, W, H, C] to f32 [B, T, K], any B
 
-No code of this package is needed. jax keeps what it writes readable for six months, and what it
-reads for three years (jax.export's compatibility guarantees).
+No code of this package is needed. Versions of jax up to six months newer than the one that wrote
+a file read it (jax.export's compatibility guarantees); the run directory can be exported again.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 def export(reader: Recognizer, _: Mapping[str, Any]) -> dict[str, bytes]:
     """The files of the export by name; needs flatbuffers."""
+    import flatbuffers  # noqa: F401  (jax does not say what it lacks)
+
     data = reader.config.data
     (batch,) = jax_export.symbolic_shape("batch")
     pixels = jax.ShapeDtypeStruct((batch, data.width, data.height, data.channels), jnp.uint8)

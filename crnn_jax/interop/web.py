@@ -22,6 +22,30 @@ _PAGE = Path(__file__).parent / "page"
 _PACKAGE = "onnxruntime-web"
 _SCRIPT, _GLUE = "ort.wasm.min.js", "ort-wasm-simd-threaded.mjs"
 _BINARY = "ort-wasm-simd-threaded.wasm"
+_LICENSE = """{package} {version}
+
+MIT License
+
+Copyright (c) Microsoft Corporation
+
+Permission is hereby granted, free of charge, to any person obtaining a copy
+of this software and associated documentation files (the "Software"), to deal
+in the Software without restriction, including without limitation the rights
+to use, copy, modify, merge, publish, distribute, sublicense, and/or sell
+copies of the Software, and to permit persons to whom the Software is
+furnished to do so, subject to the following conditions:
+
+The above copyright notice and this permission notice shall be included in all
+copies or substantial portions of the Software.
+
+THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR
+IMPLIED, INCLUDING BUT NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY,
+FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE
+AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER
+LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM,
+OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE
+SOFTWARE.
+"""
 
 
 def export(
@@ -55,10 +79,7 @@ def export(
         "runtime/binary.js": (
             f'const RUNTIME_MJS = "{_base64(glue)}";\nconst RUNTIME_WASM = "{_base64(binary)}";\n'
         ).encode(),
-        "runtime/README.txt": (
-            f"{_PACKAGE} {version} by Microsoft Corporation, under the MIT licence; see "
-            "https://github.com/microsoft/onnxruntime\n"
-        ).encode(),
+        "runtime/LICENSE.txt": _LICENSE.format(package=_PACKAGE, version=version).encode(),
     }
 
 
