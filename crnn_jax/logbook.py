@@ -8,23 +8,34 @@ from typing import Any
 import jax
 import numpy as np
 
-from crnn_jax import evaluate, record, samples
+from crnn_jax import dataset, evaluate, record, samples
 from crnn_jax import model as model_lib
 from crnn_jax.config import Config
 from crnn_jax.errors import TrainingError
 from crnn_jax.task import Task
 
 
-def log_step(run: record.Record, epoch: int, step: int, loss: jax.Array) -> float:
-    """Writes a step's line of `metrics.jsonl` and returns the loss."""
+def log_step(
+    run: record.Record,
+    task: Task,
+    config: Config,
+    epoch: int,
+    losses: list[jax.Array],
+    step: int,
+    loss: jax.Array,
+) -> float:
+    """Writes a step's line of `metrics.jsonl` and returns its loss; `losses` are the epoch's."""
     value = float(loss)
-    require_finite(value, f"of training at step {step}")
+    if not math.isfinite(value):
+        raise not_finite(run, task, config, epoch, losses)
     run.append_metrics({"epoch": epoch, "step": step, "step_loss": value})
     return value
 
 
 def log_epoch(
     run: record.Record,
+    task: Task,
+    config: Config,
     epoch: int,
     step: int,
     losses: list[jax.Array],
@@ -33,8 +44,8 @@ def log_epoch(
 ) -> dict[str, Any]:
     """Writes an epoch's line of `metrics.jsonl` and returns it; `loss` is the mean over steps."""
     loss = float(np.mean(jax.device_get(losses)))
-    require_finite(loss, f"of training in epoch {epoch}")
-    require_finite(evaluation.loss, f"of validation in epoch {epoch}")
+    if not math.isfinite(loss + evaluation.loss):
+        raise not_finite(run, task, config, epoch, losses)
     scores = evaluation.scores
     values = {
         "epoch": epoch,
@@ -49,12 +60,47 @@ def log_epoch(
     return values
 
 
-def require_finite(loss: float, what: str) -> None:
-    if not math.isfinite(loss):
-        raise TrainingError(
-            f"the loss {what} is {loss}; checkpoints of earlier epochs are kept. Try a smaller "
-            "optimizer.learning_rate, a longer optimizer.warmup_steps or a smaller "
-            "optimizer.clip_norm, in a --workdir of its own"
+def not_finite(
+    run: record.Record, task: Task, config: Config, epoch: int, losses: list[jax.Array]
+) -> TrainingError:
+    """The error of a run whose loss is no number; the pictures at fault go to `not_finite.csv`.
+
+    They are those of the first step whose loss is not finite, and of the step before it, whose
+    gradient may have spoilt the parameters.
+    """
+    values = np.asarray(jax.device_get(losses))
+    bad = np.flatnonzero(~np.isfinite(values))
+    place = int(bad[0]) if len(bad) else len(values)  # the last update, seen by the evaluation
+    order = dataset.epoch_order(task.split.train, config.seed, epoch)
+    batches = [chunk[mask] for chunk, mask in dataset.batches(order, config.train.batch_size)]
+    first = (epoch - 1) * task.steps_per_epoch + 1
+    suspects = range(max(place - 1, 0), min(place + 1, len(values)))
+    run.write_csv(
+        "not_finite.csv",
+        ("step", "file", "text"),
+        [
+            (first + i, task.data.files[n], task.data.texts[n])
+            for i in suspects
+            for n in batches[i].tolist()
+        ],
+    )
+    what = f"of training at step {first + place}" if len(bad) else f"of validation in epoch {epoch}"
+    return TrainingError(
+        f"the loss {what} is not finite; checkpoints of earlier epochs are kept, and the pictures "
+        f"of steps {first + suspects[0]} to {first + suspects[-1]} are in "
+        f"{run.workdir / 'not_finite.csv'}. Try a smaller optimizer.learning_rate, a longer "
+        "optimizer.warmup_steps or a smaller optimizer.clip_norm, in a --workdir of its own"
+    )
+
+
+def warn_of_plateau(task: Task, left: int, loss: float) -> None:
+    """Says so where a run has learnt nothing but to say nothing."""
+    if not left:
+        print(
+            f"note: it has not left the plateau: its loss of {loss:.2f} is about that of the best "
+            f"constant predictor, {task.plateau_loss:.2f}, which reads nothing. Try "
+            "flat_start.until=0.85 if it is off, data.standardise=auto, a smaller "
+            "optimizer.learning_rate, more train.epochs, or more pictures"
         )
 
 

@@ -161,12 +161,12 @@ def train(
                     progress.step()
                     # The loss of the step before: it is done, and the one just sent goes on.
                     for before in unlogged:
-                        progress.loss(logbook.log_step(run, epoch, *before))
+                        progress.loss(logbook.log_step(run, task, config, epoch, losses, *before))
                     unlogged = [(step, loss)] if step % config.log.every_steps == 0 else []
                     if interruption.number:
                         break
                 for before in unlogged:
-                    logbook.log_step(run, epoch, *before)
+                    logbook.log_step(run, task, config, epoch, losses, *before)
                 seconds = time.monotonic() - clock
                 if interruption.number and step < epoch * task.steps_per_epoch:
                     meta = {**task.identity(), "seconds": seconds}
@@ -175,7 +175,9 @@ def train(
                     raise interruption.stop(f"step {step}, in epoch {epoch}")
                 evaluation = task.evaluate(state.average)
                 seconds = time.monotonic() - clock
-                values = logbook.log_epoch(run, epoch, step, losses, evaluation, seconds)
+                values = logbook.log_epoch(
+                    run, task, config, epoch, step, losses, evaluation, seconds
+                )
                 losses = []
                 stopping = stopping.update(epoch, evaluation.loss, task.plateau_loss, weights)
                 save(run, checkpoints, epoch, state, stopping, task, values["seconds"])
@@ -196,6 +198,7 @@ def score(
     """Reads the validation part with the best parameters, and writes down how it went."""
     temperature = task.temperature(best)
     evaluation = task.evaluate(best, temperature)
+    logbook.warn_of_plateau(task, stopping.left_plateau, evaluation.loss)
     run.write_csv("readings.csv", record.Answer._fields, evaluation.answers)
     run.write_csv("errors.csv", record.Answer._fields, evaluation.misreads)
     result = Result(

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from crnn_jax import ctc, dataset, train
+from crnn_jax import ctc, dataset, logbook, train
 from crnn_jax import model as model_lib
 from crnn_jax.errors import RunError, TrainingError
 from crnn_jax.task import Task, prepare
@@ -179,12 +179,42 @@ def test_last_weights_are_those_of_the_last_epoch(tiny_config, tmp_path, monkeyp
     assert result.params_sha256 == scored[2] != scored[0]
 
 
-def test_a_loss_that_is_no_number_ends_the_run_and_names_the_step(
+def test_a_loss_that_is_no_number_ends_the_run_and_names_step_and_pictures(
     tiny_config, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(ctc, "ctc_loss", lambda logits, labels: jnp.full(len(logits), math.nan))
-    with pytest.raises(TrainingError, match=r"step 2\b.*learning_rate"):
-        train.train_and_evaluate(tiny_config(log__every_steps=2), tmp_path)
+    config = tiny_config(log__every_steps=5)
+    task = prepare(config)
+    order = dataset.epoch_order(task.split.train, config.seed, 1)
+    victim = order[17]  # of the third batch of eight
+    poison = jnp.asarray(task.labels[victim])
+
+    def ctc_loss(logits, labels):
+        if labels.shape[1] != len(poison):  # of readings
+            return jnp.zeros(len(logits))
+        same = (labels == poison[None]).all(-1)
+        return jnp.where(same, math.nan, jnp.zeros(len(logits)))
+
+    monkeypatch.setattr(ctc, "ctc_loss", ctc_loss)
+    message = r"step 3 is not finite.*steps 2 to 3 .*not_finite\.csv.*learning_rate"
+    with pytest.raises(TrainingError, match=message):
+        train.train_and_evaluate(config, tmp_path)
+    with (tmp_path / "not_finite.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    expected = [(str(2 + (n >= 16)), task.data.files[order[n]]) for n in range(8, 24)]
+    assert [(row["step"], row["file"]) for row in rows] == expected
+    assert task.data.texts[victim] == rows[9]["text"]
+
+
+def test_a_run_that_stays_on_the_plateau_says_so(tiny_config, tmp_path, capsys):
+    result = train.train_and_evaluate(tiny_config(train__epochs=1), tmp_path)
+    said = [line for line in capsys.readouterr().out.splitlines() if "not left" in line]
+    plateau = json.loads((tmp_path / "environment.json").read_text())["data"]["plateau_loss"]
+    assert result.val_loss > 0.75 * plateau
+    assert len(said) == 1
+    assert f"{result.val_loss:.2f}" in said[0]
+    assert f"{plateau:.2f}" in said[0]
+    logbook.warn_of_plateau(None, 3, 0.1)
+    assert capsys.readouterr().out == ""
 
 
 def test_a_data_set_that_changed_is_refused(tiny_config, tmp_path, captchas):
