@@ -20,6 +20,9 @@ _WORKDIR = flags.DEFINE_string(
 _JOBS = flags.DEFINE_integer(
     "jobs", 1, "Cells of a grid that run at the same time, each on its share of the cores.", 1
 )
+_ELSEWHERE = flags.DEFINE_bool(
+    "elsewhere", False, "Go on with a run although versions or machine are others by now."
+)
 
 
 def parse_flags(argv: list[str]) -> list[str]:
@@ -45,7 +48,7 @@ def main(_: list[str]) -> None:
     values = _CONFIG.value.to_dict()
     if "grid" in values:
         workdir = Path(_WORKDIR.value or f"runs/{name}")
-        if failed := grid.run(grid.from_dict(values), workdir, _JOBS.value):
+        if failed := grid.run(grid.from_dict(values), workdir, _JOBS.value, _ELSEWHERE.value):
             raise CrnnError(f"{len(failed)} cells failed; the same command tries them again")
         print(f"grid directory: {workdir}")
         return
@@ -55,7 +58,8 @@ def main(_: list[str]) -> None:
     workdir = Path(_WORKDIR.value or record.default_workdir(name, config))
     from crnn_jax import train  # jax is loaded only when it is needed
 
-    print(f"{train.train_and_evaluate(config, workdir)}\nrun directory: {workdir}")
+    print(train.train_and_evaluate(config, workdir, _ELSEWHERE.value))
+    print(f"run directory: {workdir}")
 
 
 def run() -> None:

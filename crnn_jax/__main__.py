@@ -26,6 +26,11 @@ def main(arguments: list[str] | None = None) -> int:
 
     verb = verbs.add_parser("train", help="train from a run directory's config.json, or go on")
     verb.add_argument("run", metavar="RUN", help="a run directory with a config.json")
+    verb.add_argument(
+        "--elsewhere",
+        action="store_true",
+        help="go on although versions or machine are others than the run began with",
+    )
     verb.set_defaults(call=train)
 
     verb = verbs.add_parser("evaluate", help="score a run on a data set")
@@ -167,7 +172,7 @@ def train(options: argparse.Namespace) -> int:
     config = record.Record(options.run).config()
     from crnn_jax import train as train_lib
 
-    print(train_lib.train_and_evaluate(config, options.run))
+    print(train_lib.train_and_evaluate(config, options.run, options.elsewhere))
     return 0
 
 

@@ -77,8 +77,13 @@ def from_dict(values: Mapping[str, Any]) -> Grid:
     return Grid(base, section["variants"], tuple(section["seeds"]), tuple(section["folds"]))
 
 
-def run(grid: Grid, workdir: str | os.PathLike[str], jobs: int) -> list[Cell]:
+def run(
+    grid: Grid, workdir: str | os.PathLike[str], jobs: int, elsewhere: bool = False
+) -> list[Cell]:
     """Runs the cells that are not finished and returns those that failed.
+
+    `jobs` cells run at a time; with `elsewhere` those that were begun with other versions or on
+    another machine go on too.
 
     Raises:
       ConfigError: a variant is wrong; nothing has run.
@@ -107,7 +112,7 @@ def run(grid: Grid, workdir: str | os.PathLike[str], jobs: int) -> list[Cell]:
             for slot in range(jobs):
                 if waiting and slot not in running:
                     cell = waiting.pop(0)
-                    running[slot] = cell, _start(cell, workdir, cores[slot::jobs])
+                    running[slot] = cell, _start(cell, workdir, cores[slot::jobs], elsewhere)
             time.sleep(0.2)
             if interruption.number:
                 raise interruption.stop(f"{todo - len(waiting) - len(running)} of {todo} cells")
@@ -133,11 +138,12 @@ def _stop(running: Mapping[int, tuple[Cell, subprocess.Popen]]) -> None:
         process.wait()
 
 
-def _start(cell: Cell, workdir: Path, cores: Sequence[int]) -> subprocess.Popen:
+def _start(cell: Cell, workdir: Path, cores: Sequence[int], elsewhere: bool) -> subprocess.Popen:
     path = workdir / cell.path
     Record(path).open(cell.config)
     (path / FAILED).unlink(missing_ok=True)
     command = [sys.executable, "-m", "crnn_jax", "train", os.fspath(path)]
+    command += ["--elsewhere"] if elsewhere else []
     output = (path / "log.txt").open("ab")
     with output:
         process = subprocess.Popen(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -112,7 +113,9 @@ def announce(task: Task) -> None:
     )
 
 
-def describe(run: record.Record, task: Task, config: Config, params: Any) -> None:
+def describe(
+    run: record.Record, task: Task, config: Config, params: Any, place: Mapping[str, Any]
+) -> None:
     """Writes what is known before the first step, and prints the parameter table."""
     table = model_lib.parameter_table(params)
     print(table, end="", flush=True)
@@ -127,5 +130,4 @@ def describe(run: record.Record, task: Task, config: Config, params: Any) -> Non
         "plateau_loss": task.plateau_loss,
         **task.identity(),
     }
-    devices = [f"{d.platform} {d.device_kind}" for d in jax.devices()]
-    run.write_json("environment.json", {**record.environment(devices), "data": data})
+    run.write_json("environment.json", {**place, "data": data})

@@ -9,14 +9,10 @@ from __future__ import annotations
 import csv
 import dataclasses
 import hashlib
-import importlib.metadata
 import io
 import json
 import math
 import os
-import platform
-import subprocess
-import sys
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -27,8 +23,6 @@ from PIL import Image
 from crnn_jax import config as config_lib
 from crnn_jax.config import Config
 from crnn_jax.errors import ConfigError, RunError
-
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -262,42 +256,3 @@ def default_workdir(experiment: str, config: Config) -> Path:
     values = {**config_lib.to_dict(config), "log": None}
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
     return Path("runs") / f"{experiment}-{digest[:8]}"
-
-
-def environment(devices: Iterable[str]) -> dict[str, Any]:
-    """Where a run happens: commit, versions, machine, and the devices as the caller names them."""
-    return {
-        "commit": _git("rev-parse", "HEAD"),
-        "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
-        "command": sys.argv,
-        "python": platform.python_version(),
-        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
-        "platform": platform.platform(),
-        "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
-        "devices": list(devices),
-        "xla_flags": os.environ.get("XLA_FLAGS", ""),
-    }
-
-
-def _git(*arguments: str) -> str | None:
-    """None where the package does not lie in a git checkout of its own."""
-    root = Path(__file__).resolve().parent.parent
-    if not (root / ".git").exists():
-        return None
-    try:
-        done = subprocess.run(
-            ["git", *arguments], cwd=root, capture_output=True, text=True, timeout=10, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor()

@@ -6,13 +6,12 @@ import os
 from typing import Any, NamedTuple
 
 from crnn_jax import config as config_lib
-from crnn_jax import dataset
+from crnn_jax import dataset, environment
 from crnn_jax.errors import RunError
 from crnn_jax.record import Record, Result, default_workdir
 
 # What may differ between two runs whose numbers are the same.
 _NOT_COMPARED = ("seconds",)
-_ENVIRONMENT_NOT_COMPARED = ("command", "data")
 
 
 class Comparison(NamedTuple):
@@ -51,11 +50,11 @@ def again(
       DataError: the data are not there.
     """
     record = Record(run)
-    result, _, environment = _result(record), record.metrics_lines(), record.environment()
+    result, _, there = _result(record), record.metrics_lines(), record.environment()
     try:
         config = record.config()
     except RunError as error:
-        raise RunError(f"{error}; the run was made by commit {environment['commit']}") from error
+        raise RunError(f"{error}; the run was made by commit {there['commit']}") from error
     if data is not None:
         changed = config_lib.with_changes(config_lib.to_dict(config), {"data.dir": data})
         config = config_lib.from_dict(changed)
@@ -80,7 +79,8 @@ def compare(old: Record, new: Record) -> Comparison:
     """Compares two finished runs. RunError where one's files cannot be read."""
     identical = _result(old).params_sha256 == _result(new).params_sha256
     parted = None if identical else _first_difference(old.metrics_lines(), new.metrics_lines())
-    return Comparison(identical, parted, _environment_difference(old, new))
+    changes = list(environment.differences(old.environment(), new.environment()).values())
+    return Comparison(identical, parted, changes)
 
 
 def _result(record: Record) -> Result:
@@ -104,15 +104,3 @@ def _first_difference(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> s
     if old[-1]["step"] != new[-1]["step"]:
         return f"the old run ended at step {old[-1]['step']}, the new one at {new[-1]['step']}"
     return None
-
-
-def _environment_difference(old: Record, new: Record) -> list[str]:
-    then, now = (
-        config_lib.flatten({k: v for k, v in values.items() if k not in _ENVIRONMENT_NOT_COMPARED})
-        for values in (old.environment(), new.environment())
-    )
-    return [
-        f"{key}: {then.get(key, 'absent')!r} then, {now.get(key, 'absent')!r} now"
-        for key in sorted(then | now)
-        if then.get(key) != now.get(key)
-    ]

@@ -6,17 +6,15 @@ import dataclasses
 import functools
 import os
 import time
-import zlib
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from crnn_jax import config as config_lib
-from crnn_jax import dataset, flat_start, lock, logbook, record, tensorboard, unfinished, warm_start
+from crnn_jax import dataset, environment, lock, logbook, record, tensorboard, unfinished
 from crnn_jax import model as model_lib
 from crnn_jax.augment import augment
 from crnn_jax.checkpoint import Checkpoints
@@ -26,16 +24,17 @@ from crnn_jax.interrupt import Interruption
 from crnn_jax.objective import objective
 from crnn_jax.progress import Progress
 from crnn_jax.record import Result
+from crnn_jax.state import (
+    TrainState,
+    check_place,
+    init_state,
+    resume,
+    save,
+    stream,
+    training_part,
+)
 from crnn_jax.stopping import Stopping
 from crnn_jax.task import Task, prepare
-
-
-class TrainState(NamedTuple):
-    step: jax.Array  # i32, updates done
-    params: Any
-    average: Any  # of the parameters over the last updates: what is evaluated and kept
-    opt_state: optax.OptState
-    guide: flat_start.Guide
 
 
 def train_step(
@@ -81,11 +80,6 @@ def train_step(
     return TrainState(state.step + 1, params, average, opt_state, guide), loss
 
 
-def stream(key: jax.Array, name: str, step: int | jax.Array = 0) -> jax.Array:
-    """The key of a named stream at a step: turning one off leaves the others as they were."""
-    return jax.random.fold_in(jax.random.fold_in(key, zlib.crc32(name.encode())), step)
-
-
 def jitted_step(task: Task, config: Config) -> Callable[..., tuple[TrainState, jax.Array]]:
     step = functools.partial(
         train_step,
@@ -97,21 +91,15 @@ def jitted_step(task: Task, config: Config) -> Callable[..., tuple[TrainState, j
     return jax.jit(step, donate_argnums=0)
 
 
-def init_state(task: Task, config: Config) -> TrainState:
-    key = stream(jax.random.key(config.seed), "init")
-    params = model_lib.init(task.model, key, config.data)
-    average = jax.tree.map(jnp.copy, params)  # the step gives its arguments' memory away
-    return TrainState(
-        jnp.zeros((), jnp.int32),
-        params,
-        average,
-        task.optimizer.init(params),
-        flat_start.start(config.flat_start),
-    )
-
-
-def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> Result:
+def train_and_evaluate(
+    config: Config, workdir: str | os.PathLike[str], elsewhere: bool = False
+) -> Result:
     """Trains a reader, or goes on where `workdir` was left, and scores its best weights.
+
+    Args:
+      config: of the run.
+      workdir: its directory.
+      elsewhere: go on although versions or machine are others than the run began with.
 
     Raises:
       DataError, RunError: before training starts, for data or a run directory of no use.
@@ -126,22 +114,30 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> Resul
     run.open(config)
     with lock.hold(run.workdir), Interruption() as interruption:
         logbook.announce(task)
-        best, stopping, epoch, clock = train(run, task, config, clock, interruption)
+        best, stopping, epoch, clock = train(run, task, config, clock, interruption, elsewhere)
         return score(run, task, config, best, stopping, epoch, clock)
 
 
 def train(
-    run: record.Record, task: Task, config: Config, clock: float, interruption: Interruption
+    run: record.Record,
+    task: Task,
+    config: Config,
+    clock: float,
+    interruption: Interruption,
+    elsewhere: bool,
 ) -> tuple[Any, Stopping, int, float]:
     """The loop: best parameters, how they were chosen, epochs done, and when all began."""
-    state = init_state(task, config)
+    fresh = init_state(task, config)
     step_fn = jitted_step(task, config)
     key = jax.random.key(config.seed)
     patience, weights = config.train.patience, config.train.weights
     last_epoch = min(config.train.epochs, config.train.stop_after or config.train.epochs)
     with Checkpoints(run.checkpoints) as checkpoints:
-        state, stopping, epoch, losses, seconds = resume(run, checkpoints, state, task, config)
-        logbook.describe(run, task, config, state.params)
+        state, stopping, epoch, losses, seconds = resume(run, checkpoints, fresh, task, config)
+        place = environment.here(f"{d.platform} {d.device_kind}" for d in jax.devices())
+        if epoch or losses:
+            place = check_place(run, place, elsewhere)
+        logbook.describe(run, task, config, state.params, place)
         clock -= seconds
         step = epoch * task.steps_per_epoch + len(losses)
         run.rewind_metrics(step)
@@ -170,7 +166,7 @@ def train(
                 seconds = time.monotonic() - clock
                 if interruption.number and step < epoch * task.steps_per_epoch:
                     meta = {**task.identity(), "seconds": seconds}
-                    trees = state.average, _training(state)
+                    trees = state.average, training_part(state)
                     unfinished.save(run, epoch, step, *trees, losses, meta)
                     raise interruption.stop(f"step {step}, in epoch {epoch}")
                 evaluation = task.evaluate(state.average)
@@ -216,72 +212,6 @@ def score(
     )
     run.write_json("result.json", dataclasses.asdict(result))
     return result
-
-
-# ------------------------------------------------------------------ the loop's small steps
-
-
-def resume(
-    run: record.Record, checkpoints: Checkpoints, fresh: TrainState, task: Task, config: Config
-) -> tuple[TrainState, Stopping, int, list[Any], float]:
-    """Where a run was left: state, early stopping, epochs done, losses since, seconds spent."""
-    epoch = checkpoints.latest_epoch()
-    like = {"params": fresh.average, "training": _training(fresh)}
-    stopping, seconds, trees = Stopping(), 0.0, None
-    if epoch == 0:
-        raise RunError(
-            f"{run.workdir} was imported and not trained here; start another run from it, with "
-            f"--config.train.init_from={run.workdir}"
-        )
-    if epoch is not None:
-        meta = checkpoints.meta(epoch)
-        check_data(meta, task, checkpoints.directory)
-        stopping, seconds = Stopping(*(meta[name] for name in Stopping._fields)), meta["seconds"]
-    epoch, losses = epoch or 0, []
-    if cut := unfinished.restore(run, epoch + 1, like):
-        check_data(cut.meta, task, run.workdir / unfinished.FOLDER)
-        trees, losses, seconds = cut.trees, cut.losses, cut.meta["seconds"]
-    elif epoch:
-        trees = checkpoints.restore(epoch, like)
-    if trees:
-        print(f"going on after epoch {epoch}" + (f" and {len(losses)} steps" if losses else ""))
-        state = TrainState(average=trees["params"], **trees["training"])
-        return state, stopping, epoch, losses, seconds
-    if source := config.train.init_from:
-        params = warm_start.transfer(fresh.params, task.charset, source)
-        # A reader needs no guide to the symbols: it would lose the alignment that it has.
-        guide = fresh.guide._replace(share=jnp.zeros(()))
-        fresh = fresh._replace(params=params, average=jax.tree.map(jnp.copy, params), guide=guide)
-    return fresh, stopping, 0, [], 0.0
-
-
-def check_data(meta: Mapping[str, Any], task: Task, directory: Path) -> None:
-    """RunError unless a checkpoint is of the data at hand."""
-    for name, value in task.identity().items():
-        if meta[name] != value:
-            raise RunError(
-                f"{directory} was trained with {name} {meta[name]!r}, but the data now give "
-                f"{value!r}: the data set changed. Restore it or choose another --workdir"
-            )
-
-
-def save(
-    run: record.Record,
-    checkpoints: Checkpoints,
-    epoch: int,
-    state: TrainState,
-    stopping: Stopping,
-    task: Task,
-    seconds: float,
-) -> None:
-    meta = {**task.identity(), **stopping._asdict(), "seconds": seconds}
-    checkpoints.save(epoch, state.average, _training(state), meta, stopping.best_epoch)
-    unfinished.clear(run)
-
-
-def _training(state: TrainState) -> dict[str, Any]:
-    """What a checkpoint holds besides a reader's parameters, which are the average."""
-    return {k: v for k, v in state._asdict().items() if k != "average"}
 
 
 def finished(result: Result, run: record.Record, config: Config) -> Result:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from crnn_jax import config as config_lib
+from crnn_jax import state as state_lib
 from crnn_jax import train
 from crnn_jax.augment import augment
 from crnn_jax.task import prepare
@@ -169,7 +170,7 @@ def test_augmentation_begins_when_the_guide_is_gone_and_leaves_other_streams_alo
         config = tiny_config(**quiet, **overrides)
         task = prepare(config)
         step = train.jitted_step(task, config)
-        state = train.init_state(task, config)
+        state = state_lib.init_state(task, config)
         indices, mask = np.arange(8, dtype=np.int32), np.ones(8, bool)
         result = []
         for _ in range(6):

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from crnn_jax import environment as environment_lib
 from crnn_jax import record
 from crnn_jax.errors import RunError
 
@@ -93,7 +94,7 @@ def test_the_default_workdir_is_the_config_s_own(tiny_config):
 
 
 def test_environment_tells_commit_versions_and_machine():
-    environment = record.environment(["cpu"])
+    environment = environment_lib.here(["cpu"])
     assert environment["packages"]["jax"]
     assert environment["devices"] == ["cpu"]
     assert environment["cores"] >= 1

@@ -10,6 +10,7 @@ import pytest
 
 from crnn_jax import ctc, flat_start, train
 from crnn_jax import model as model_lib
+from crnn_jax import state as state_lib
 from crnn_jax.task import Task, prepare
 from tests.quiet import QUIET
 
@@ -30,7 +31,7 @@ class Trainer(NamedTuple):
     """A task with its compiled step, and the state that it starts from."""
 
     task: Task
-    state: train.TrainState
+    state: state_lib.TrainState
     step_fn: object
 
     def step(self, state, indices=BATCH, mask=np.ones(8, bool), seed=0):  # noqa: B008
@@ -51,7 +52,7 @@ def trainer(tiny_config):
     def make(*arguments, **overrides):
         config = tiny_config(*arguments, **overrides)
         task = prepare(config)
-        return Trainer(task, train.init_state(task, config), train.jitted_step(task, config))
+        return Trainer(task, state_lib.init_state(task, config), train.jitted_step(task, config))
 
     return make
 
@@ -137,14 +138,14 @@ def test_streams_are_independent(tiny_config):
     )
     tasks = [prepare(c) for c in (with_dropout, without, other)]
     shas = [
-        model_lib.params_sha256(train.init_state(task, c).params)
+        model_lib.params_sha256(state_lib.init_state(task, c).params)
         for task, c in zip(tasks, (with_dropout, without, other), strict=True)
     ]
     assert shas[0] == shas[1] != shas[2]
     for task in tasks[1:]:
         np.testing.assert_array_equal(task.split.val, tasks[0].split.val)
     keys = {
-        tuple(jax.random.key_data(train.stream(jax.random.key(s), n)).tolist())
+        tuple(jax.random.key_data(state_lib.stream(jax.random.key(s), n)).tolist())
         for s in (0, 1)
         for n in "ab"
     }

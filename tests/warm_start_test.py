@@ -4,6 +4,7 @@ import pytest
 
 import crnn_jax
 from crnn_jax import record, train, warm_start
+from crnn_jax import state as state_lib
 from crnn_jax.charset import Charset
 from crnn_jax.checkpoint import Checkpoints
 from crnn_jax.errors import RunError
@@ -19,7 +20,7 @@ def test_columns_go_with_their_symbols(tiny_config, trained, reader):
     assert reader.charset.alphabet == "7abc"
     config = tiny_config()
     task = prepare(config)
-    fresh = train.init_state(task, config).params
+    fresh = state_lib.init_state(task, config).params
     wider = jax.tree.map(lambda x: x, fresh)
     wider["dense2"] = {
         "kernel": np.random.default_rng(0).normal(size=(16, 6)),  # c, x, a, 7, b and the blank
@@ -40,18 +41,18 @@ def test_a_run_starts_where_the_other_ended_and_without_a_flat_start(
 ):
     config = tiny_config(train__init_from=str(trained))
     task = prepare(config)
-    fresh = train.init_state(task, config)
+    fresh = state_lib.init_state(task, config)
     assert float(fresh.guide.share) == 1
     run = record.Record(tmp_path)
     with Checkpoints(run.checkpoints) as checkpoints:
-        state, stopping, epoch, *_ = train.resume(run, checkpoints, fresh, task, config)
+        state, stopping, epoch, *_ = state_lib.resume(run, checkpoints, fresh, task, config)
         for params in (state.params, state.average):
             jax.tree.map(np.testing.assert_array_equal, params, reader.params)
         assert (float(state.guide.share), epoch) == (0, 0)
         # What is gone does not matter to a run that has begun.
-        train.save(run, checkpoints, 1, state, stopping._replace(best_epoch=1), task, 0.0)
+        state_lib.save(run, checkpoints, 1, state, stopping._replace(best_epoch=1), task, 0.0)
         monkeypatch.setattr(warm_start, "transfer", None)
-        state, _, epoch, *_ = train.resume(run, checkpoints, fresh, task, config)
+        state, _, epoch, *_ = state_lib.resume(run, checkpoints, fresh, task, config)
         jax.tree.map(np.testing.assert_array_equal, state.params, reader.params)
         assert epoch == 1
 

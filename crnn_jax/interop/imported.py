@@ -12,12 +12,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from crnn_jax import environment
 from crnn_jax import model as model_lib
 from crnn_jax.charset import Charset
 from crnn_jax.checkpoint import Checkpoints
 from crnn_jax.config import Config
 from crnn_jax.errors import RunError
-from crnn_jax.record import Record, Result, environment
+from crnn_jax.record import Record, Result
 from crnn_jax.standard import Standard
 from crnn_jax.stopping import Stopping
 
@@ -59,7 +60,7 @@ def write(
     shutil.rmtree(partial, ignore_errors=True)
     run = Record(partial)
     run.open(config)
-    run.write_json("environment.json", {**environment([]), "imported": source})
+    run.write_json("environment.json", {**environment.here([]), "imported": source})
     if result:
         run.write_json("result.json", dataclasses.asdict(result))
     with Checkpoints(run.checkpoints) as checkpoints:

@@ -27,7 +27,7 @@ def whole(tmp_path_factory):
     return tmp_path_factory.mktemp("whole") / "run"
 
 
-def _interrupt_after(steps, number, monkeypatch):
+def interrupt_after(steps, number, monkeypatch):
     """Sends this process a signal after so many steps, as a scheduler or a person would."""
     left = iter(range(steps, -1000, -1))
 
@@ -45,7 +45,7 @@ def test_an_interrupted_run_ends_bit_identical(config, whole, tmp_path, monkeypa
     run = tmp_path / "run"
     # In the first epoch, again in the same epoch, at an epoch's last step, and in the last epoch.
     for steps, done in [(2, 2), (1, 3), (2, 6), (5, 11)]:
-        _interrupt_after(steps, number, monkeypatch)
+        interrupt_after(steps, number, monkeypatch)
         with pytest.raises(interrupt.Interrupted, match=rf"after step {done}, .*same command"):
             train.train_and_evaluate(config, run)
         assert signal.getsignal(number) is not interrupt.Interruption._note
@@ -71,10 +71,10 @@ def test_what_was_left_of_an_epoch_that_ended_since_is_not_taken(
     if not whole.exists():
         train.train_and_evaluate(config, whole)
     monkeypatch.setattr(train.unfinished, "clear", lambda run: None)
-    _interrupt_after(2, signal.SIGTERM, monkeypatch)
+    interrupt_after(2, signal.SIGTERM, monkeypatch)
     with pytest.raises(interrupt.Interrupted):
         train.train_and_evaluate(config, tmp_path / "run")
-    _interrupt_after(1000, signal.SIGTERM, monkeypatch)  # never
+    interrupt_after(1000, signal.SIGTERM, monkeypatch)  # never
     train.train_and_evaluate(config, tmp_path / "run")
     assert [p.name for p in (tmp_path / "run" / "interrupted").glob("[0-9]*")] == ["2"]
     (tmp_path / "run" / "result.json").unlink()

@@ -1,0 +1,133 @@
+"""The state of a training: how it begins, is kept, and goes on."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from crnn_jax import environment, flat_start, record, unfinished, warm_start
+from crnn_jax import model as model_lib
+from crnn_jax.checkpoint import Checkpoints
+from crnn_jax.config import Config
+from crnn_jax.errors import RunError
+from crnn_jax.stopping import Stopping
+from crnn_jax.task import Task
+
+
+class TrainState(NamedTuple):
+    step: jax.Array  # i32, updates done
+    params: Any
+    average: Any  # of the parameters over the last updates: what is evaluated and kept
+    opt_state: optax.OptState
+    guide: flat_start.Guide
+
+
+def stream(key: jax.Array, name: str, step: int | jax.Array = 0) -> jax.Array:
+    """The key of a named stream at a step: turning one off leaves the others as they were."""
+    return jax.random.fold_in(jax.random.fold_in(key, zlib.crc32(name.encode())), step)
+
+
+def init_state(task: Task, config: Config) -> TrainState:
+    key = stream(jax.random.key(config.seed), "init")
+    params = model_lib.init(task.model, key, config.data)
+    average = jax.tree.map(jnp.copy, params)  # the step gives its arguments' memory away
+    return TrainState(
+        jnp.zeros((), jnp.int32),
+        params,
+        average,
+        task.optimizer.init(params),
+        flat_start.start(config.flat_start),
+    )
+
+
+def resume(
+    run: record.Record, checkpoints: Checkpoints, fresh: TrainState, task: Task, config: Config
+) -> tuple[TrainState, Stopping, int, list[Any], float]:
+    """Where a run was left: state, early stopping, epochs done, losses since, seconds spent."""
+    epoch = checkpoints.latest_epoch()
+    like = {"params": fresh.average, "training": training_part(fresh)}
+    stopping, seconds, trees = Stopping(), 0.0, None
+    if epoch == 0:
+        raise RunError(
+            f"{run.workdir} was imported and not trained here; start another run from it, with "
+            f"--config.train.init_from={run.workdir}"
+        )
+    if epoch is not None:
+        meta = checkpoints.meta(epoch)
+        check_data(meta, task, checkpoints.directory)
+        stopping, seconds = Stopping(*(meta[name] for name in Stopping._fields)), meta["seconds"]
+    epoch, losses = epoch or 0, []
+    if cut := unfinished.restore(run, epoch + 1, like):
+        check_data(cut.meta, task, run.workdir / unfinished.FOLDER)
+        trees, losses, seconds = cut.trees, cut.losses, cut.meta["seconds"]
+    elif epoch:
+        trees = checkpoints.restore(epoch, like)
+    if trees:
+        print(f"going on after epoch {epoch}" + (f" and {len(losses)} steps" if losses else ""))
+        state = TrainState(average=trees["params"], **trees["training"])
+        return state, stopping, epoch, losses, seconds
+    if source := config.train.init_from:
+        params = warm_start.transfer(fresh.params, task.charset, source)
+        # A reader needs no guide to the symbols: it would lose the alignment that it has.
+        guide = fresh.guide._replace(share=jnp.zeros(()))
+        fresh = fresh._replace(params=params, average=jax.tree.map(jnp.copy, params), guide=guide)
+    return fresh, stopping, 0, [], 0.0
+
+
+def check_data(meta: Mapping[str, Any], task: Task, directory: Path) -> None:
+    """RunError unless a checkpoint is of the data at hand."""
+    for name, value in task.identity().items():
+        if meta[name] != value:
+            raise RunError(
+                f"{directory} was trained with {name} {meta[name]!r}, but the data now give "
+                f"{value!r}: the data set changed. Restore it or choose another --workdir"
+            )
+
+
+def save(
+    run: record.Record,
+    checkpoints: Checkpoints,
+    epoch: int,
+    state: TrainState,
+    stopping: Stopping,
+    task: Task,
+    seconds: float,
+) -> None:
+    meta = {**task.identity(), **stopping._asdict(), "seconds": seconds}
+    checkpoints.save(epoch, state.average, training_part(state), meta, stopping.best_epoch)
+    unfinished.clear(run)
+
+
+def training_part(state: TrainState) -> dict[str, Any]:
+    """What a checkpoint holds besides a reader's parameters, which are the average."""
+    return {k: v for k, v in state._asdict().items() if k != "average"}
+
+
+def check_place(run: record.Record, now: Mapping[str, Any], elsewhere: bool) -> dict[str, Any]:
+    """The environment to be recorded, with those before it of a run that has moved.
+
+    Raises:
+      RunError: the run was begun with versions or on a machine that may end in other numbers, and
+        `elsewhere` does not allow it.
+    """
+    then = run.environment()
+    changes = environment.differences(then, now)
+    decisive = [text for key, text in changes.items() if environment.is_decisive(key)]
+    if decisive and not elsewhere:
+        raise RunError(
+            f"{run.workdir} was begun elsewhere, and would not end as it would have there:\n  "
+            + "\n  ".join(decisive)
+            + "\nGo on all the same with --elsewhere, or choose another --workdir"
+        )
+    for text in changes.values():
+        print(f"note: since the run began, {text}")
+    earlier = then.get("earlier", [])
+    if decisive:
+        earlier = [*earlier, {k: v for k, v in then.items() if k != "earlier"}]
+    return {**now, **({"earlier": earlier} if earlier else {})}

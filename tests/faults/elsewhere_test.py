@@ -1,0 +1,62 @@
+"""A run that goes on with other versions or on another machine."""
+
+import json
+import signal
+
+import pytest
+
+from crnn_jax import environment, interrupt, train
+from crnn_jax.errors import RunError
+from tests.faults.interrupt_test import interrupt_after
+from tests.quiet import QUIET
+
+
+def _edit(run, **changes):
+    path = run / "environment.json"
+    values = json.loads(path.read_text())
+    for key, value in changes.items():
+        section, _, name = key.rpartition("__")
+        (values[section] if section else values)[name] = value
+    path.write_text(json.dumps(values))
+
+
+def test_what_changed_is_named_and_refused_or_told(tiny_config, tmp_path, monkeypatch, capsys):
+    config = tiny_config({**QUIET, "train.epochs": 2})
+    run = tmp_path / "run"
+    interrupt_after(2, signal.SIGTERM, monkeypatch)
+    with pytest.raises(interrupt.Interrupted):
+        train.train_and_evaluate(config, run)
+    whole = (run / "environment.json").read_text()
+    _edit(run, packages__jax="0.1", cores=77)
+    interrupt_after(2, signal.SIGTERM, monkeypatch)
+    with pytest.raises(
+        RunError, match=r"(?s)cores: 77 then.*packages.jax: '0.1' then.*--elsewhere"
+    ) as error:
+        train.train_and_evaluate(config, run)
+    assert "commit" not in str(error.value)
+    capsys.readouterr()
+    with pytest.raises(interrupt.Interrupted):
+        train.train_and_evaluate(config, run, elsewhere=True)
+    assert "note: since the run began, cores: 77 then" in capsys.readouterr().out
+    now = json.loads((run / "environment.json").read_text())
+    assert [(e["cores"], e["packages"]["jax"]) for e in now["earlier"]] == [(77, "0.1")]
+    assert {k: v for k, v in now.items() if k != "earlier"} == json.loads(whole)
+    # What ends in the same numbers is told and no more.
+    _edit(run, commit="f" * 40, packages__orbax_checkpoint="0.1")
+    monkeypatch.undo()
+    train.train_and_evaluate(config, run)
+    said = capsys.readouterr().out
+    assert "commit: 'ffff" in said
+    assert "cores" not in said
+    assert json.loads((run / "environment.json").read_text())["earlier"] == now["earlier"]
+
+
+def test_a_difference_is_decisive_or_not():
+    then = {"cores": 2, "packages": {"jax": "1", "orbax-checkpoint": "1"}, "command": ["a"]}
+    now = {"cores": 2, "packages": {"jax": "2", "orbax-checkpoint": "2"}, "command": ["b"]}
+    changes = environment.differences(then, now)
+    assert changes == {
+        "packages.jax": "packages.jax: '1' then, '2' now",
+        "packages.orbax-checkpoint": "packages.orbax-checkpoint: '1' then, '2' now",
+    }
+    assert [key for key in changes if environment.is_decisive(key)] == ["packages.jax"]
