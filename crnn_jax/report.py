@@ -32,6 +32,7 @@ class Run:
     result: Result
     train_size: int  # as the config has it: 0 for all
     commit: str | None
+    num_images: int  # of the whole data set
     misread: frozenset[str]
     left_plateau: int | None  # epoch
     epoch_reached: int | None  # the first to read `reach` of the validation part
@@ -98,7 +99,7 @@ def to_markdown(runs: Sequence[Run], rows: Sequence[Row], reach: float = 0.95) -
     commits = sorted({run.commit or "unknown" for run in runs})
     lines = [
         f"{result.data_name}, fingerprint {result.fingerprint[:12]}, "
-        f"{result.num_train + result.num_val} images; {len(runs)} runs; "
+        f"{runs[0].num_images} images; {len(runs)} runs; "
         f"commit {', '.join(commit[:12] for commit in commits)}",
         "",
         "| variant | runs | exact match, 95 % interval | seeds' mean ± deviation | CER "
@@ -167,6 +168,7 @@ def _read_run(path: Path, reach: float) -> Run:
         result=result,
         train_size=record.config_value("data.train_size"),
         commit=environment["commit"],
+        num_images=environment["data"]["num_examples"],
         misread=misread,
         left_plateau=next((e["epoch"] for e in epochs if e["val_loss"] < limit), None),
         epoch_reached=reached.get("epoch"),

@@ -27,7 +27,8 @@ def _leave(folder, variant, seed, misread, val_losses, exact, fold=0, **changes)
     run.write_csv("errors.csv", ("file", "truth"), [(f"{fold}-{m}.png", "x") for m in misread])
     size = changes.get("num_train", 0)
     run.write_json("config.json", {"data": {"train_size": size}})
-    run.write_json("environment.json", {"commit": "c" * 40, "data": {"plateau_loss": 16.0}})
+    data = {"plateau_loss": 16.0, "num_examples": 136}
+    run.write_json("environment.json", {"commit": "c" * 40, "data": data})
     for epoch, (loss, match) in enumerate(zip(val_losses, exact, strict=True), 1):
         line = {"epoch": epoch, "val_loss": loss, "exact_match": match, "seconds": 10.0 * epoch}
         run.append_metrics({"epoch": epoch, "step_loss": 1.0})
@@ -107,7 +108,7 @@ def test_the_command_writes_table_csv_and_picture(grid, capsys):
     printed = capsys.readouterr().out
     assert (grid / "report.md").read_text() == printed
     head, _, header, rule, *rows = printed.splitlines()
-    assert head == "set, fingerprint ffffffffffff, 100 images; 5 runs; commit cccccccccccc"
+    assert head == "set, fingerprint ffffffffffff, 136 images; 5 runs; commit cccccccccccc"
     assert {line.count("|") for line in (header, rule, *rows)} == {11}
     assert rows[0].startswith("| base | 2 | 85.00% [")
     assert "| to 95%: median, latest epoch; seconds |" in header
