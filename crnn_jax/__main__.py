@@ -177,7 +177,10 @@ def train(options: argparse.Namespace) -> int:
 
 
 def evaluate(options: argparse.Namespace) -> int:
-    from crnn_jax import metrics, recognizer, record
+    from crnn_jax import allocator, metrics, record
+
+    allocator.keep_memory()
+    from crnn_jax import recognizer
 
     reader = recognizer.load(options.run)
     evaluation, data_name, fingerprint, trained_on = reader.evaluate(
@@ -275,7 +278,10 @@ def audit(options: argparse.Namespace) -> int:
 def predict(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from crnn_jax import listing, recognizer
+    from crnn_jax import allocator, listing
+
+    allocator.keep_memory()
+    from crnn_jax import recognizer
     from crnn_jax.errors import DataError
 
     if options.explain and options.format != "json":
