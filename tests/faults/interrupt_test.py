@@ -38,13 +38,13 @@ def interrupt_after(steps, number, monkeypatch):
     monkeypatch.setattr(Progress, "step", step)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_an_interrupted_run_ends_bit_identical(config, whole, tmp_path, monkeypatch, number):
+def test_an_interrupted_run_ends_bit_identical(config, whole, tmp_path, monkeypatch):
     if not whole.exists():
         train.train_and_evaluate(config, whole)
     run = tmp_path / "run"
     # In the first epoch, again in the same epoch, at an epoch's last step, and in the last epoch.
-    for steps, done in [(2, 2), (1, 3), (2, 6), (5, 11)]:
+    term, ctrl_c = signal.SIGTERM, signal.SIGINT
+    for steps, done, number in [(2, 2, term), (1, 3, ctrl_c), (2, 6, ctrl_c), (5, 11, term)]:
         interrupt_after(steps, number, monkeypatch)
         with pytest.raises(interrupt.Interrupted, match=rf"after step {done}, .*same command"):
             train.train_and_evaluate(config, run)
