@@ -35,7 +35,6 @@ def compare(run: str, folder: str, environments: Path, work: Path) -> None:
     from crnn_jax import ctc, dataset, recognizer
     from crnn_jax import model as model_lib
     from crnn_jax.interop import keras
-    from experiments import base
 
     reader = recognizer.load(run)
     if (reader.model.mean, reader.model.deviation) != ((0.0,), (255.0,)):
@@ -64,7 +63,7 @@ def compare(run: str, folder: str, environments: Path, work: Path) -> None:
             keras_texts = reader.decode_batch_predictions(there["logits"])
             for file in sorted(f for f in out.iterdir() if f.name != "out.npz"):
                 workdir = work / f"run-{out.name}-{file.name}"
-                values = base.get_config().to_dict()
+                values = config_lib.to_dict(reader.config)
                 keras.import_run(file, workdir, values, reader.charset.alphabet, "last")
                 back = recognizer.load(workdir)
                 logits = np.concatenate(

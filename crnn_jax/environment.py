@@ -15,8 +15,10 @@ from crnn_jax import config as config_lib
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow")
 # What another value of may end in other bits; the commit may too, but seldom does.
-_DECISIVE = ("processor", "cores", "devices", "xla_flags", *(f"packages.{p}" for p in _PACKAGES))
-_HARMLESS = ("packages.orbax-checkpoint",)
+_DECISIVE = (
+    *("processor", "cores", "devices", "xla_flags"),
+    *(f"packages.{name}" for name in _PACKAGES if name != "orbax-checkpoint"),
+)
 _NOT_COMPARED = ("command", "data", "earlier")
 
 
@@ -74,4 +76,4 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, st
 
 def is_decisive(key: str) -> bool:
     """Whether a difference there may end in other numbers, were it in the last bits."""
-    return key in _DECISIVE and key not in _HARMLESS
+    return key in _DECISIVE

@@ -226,9 +226,7 @@ def test_what_does_not_belong_together_is_refused_by_name(trained, tmp_path):
         refused(r"reader\.json of .* cannot be used", {"result": result})
     refused("learning_rat", {"config": {**description["config"], "learning_rat": 1}})
     arrays = safetensors.load_file(folder / "model.safetensors")
-    refused(
-        "Conv1/bias.*not finite|damaged", arrays={**arrays, "Conv1.bias": arrays["Conv1.bias"] + 1}
-    )
+    refused("damaged or changed", arrays={**arrays, "Conv1.bias": arrays["Conv1.bias"] + 1})
     (folder / "model.safetensors").write_bytes(b"no")
     refused("no exported reader")
     (folder / "model.safetensors").unlink()

@@ -75,19 +75,18 @@ def read(path: str | os.PathLike[str]) -> Model:
             weights, config = io.BytesIO(path.read_bytes()), None
         cells, legacy_config = _read_cells(weights)
         size, standard = keras_config.read(config or legacy_config)
-        return _assemble(cells)._replace(size=size, standard=standard, description=description)
-    except LookupError as error:
-        if isinstance(error, KeyError):
-            raise RunError(f"{path} is no file of Keras that can be read: no {error}") from error
-        found = ", ".join(f"{c.name} {[a.shape for a in c.arrays]}" for c in cells) or "no weights"
-        raise RunError(
-            f"{path} is not the CRNN of this package: {error}. It holds {found}"
-        ) from None
     except ImportError:
         raise
     # h5py, zipfile and the decompressors raise errors of many kinds on what strangers send.
     except Exception as error:
         raise RunError(f"{path} is no file of Keras that can be read: {error}") from error
+    try:
+        return _assemble(cells)._replace(size=size, standard=standard, description=description)
+    except LookupError as error:
+        found = ", ".join(f"{c.name} {[a.shape for a in c.arrays]}" for c in cells) or "no weights"
+        raise RunError(
+            f"{path} is not the CRNN of this package: {error}. It holds {found}"
+        ) from None
 
 
 def _read_cells(file: io.BytesIO) -> tuple[list[Cell], str | bytes | None]:

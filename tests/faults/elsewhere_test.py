@@ -16,7 +16,7 @@ def _edit(run, **changes):
     values = json.loads(path.read_text())
     for key, value in changes.items():
         section, _, name = key.rpartition("__")
-        (values[section] if section else values)[name] = value
+        (values[section] if section else values)[name.replace("_", "-")] = value
     path.write_text(json.dumps(values))
 
 
@@ -47,6 +47,7 @@ def test_what_changed_is_named_and_refused_or_told(tiny_config, tmp_path, monkey
     train.train_and_evaluate(config, run)
     said = capsys.readouterr().out
     assert "commit: 'ffff" in said
+    assert "packages.orbax-checkpoint: '0.1' then" in said
     assert "cores" not in said
     assert json.loads((run / "environment.json").read_text())["earlier"] == now["earlier"]
 
