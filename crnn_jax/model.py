@@ -16,7 +16,7 @@ import numpy as np
 from flax import linen as nn
 from jax.nn import initializers
 
-from crnn_jax import lstm
+from crnn_jax import conv, lstm
 from crnn_jax.config import DataConfig, ModelConfig
 
 Rate = float | jax.Array  # a Python float is known when the program is compiled
@@ -46,11 +46,12 @@ class CRNN(nn.Module):
         if self.each_picture:
             x = standardise(x)
         for i, features in enumerate(c.conv_features, 1):
-            he_normal = initializers.he_normal()
-            x = nn.Conv(features, (3, 3), kernel_init=he_normal, name=f"Conv{i}")(x)
             if c.norm == "layer":
-                x = nn.LayerNorm(name=f"norm{i}")(x)
-            x = max_pool(nn.relu(x))
+                he_normal = initializers.he_normal()
+                x = nn.Conv(features, (3, 3), kernel_init=he_normal, name=f"Conv{i}")(x)
+                x = conv.max_pool(nn.relu(nn.LayerNorm(name=f"norm{i}")(x)))
+            else:
+                x = ConvReluPool(features, name=f"Conv{i}")(x)
         x = x.reshape(*x.shape[:2], -1)  # [B, T, H C], as Keras' Reshape orders them
         x = nn.relu(_dense(c.dense_features, "dense1")(x))
         x = dropout(self, x, drop * c.dropout, x.shape)
@@ -72,6 +73,19 @@ def standardise(x: jax.Array) -> jax.Array:
     x = x - jnp.mean(x, axis=(-3, -2), keepdims=True)
     variance = jnp.mean(x * x, axis=(-3, -2, -1), keepdims=True)
     return x / jnp.sqrt(variance + 1e-6)  # far below the deviation of one grey level
+
+
+class ConvReluPool(nn.Module):
+    """Keras' Conv2D(features, 3, activation="relu", padding="same") and MaxPooling2D."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        shape = (3, 3, x.shape[-1], self.features)
+        kernel = self.param("kernel", initializers.he_normal(), shape)
+        bias = self.param("bias", initializers.zeros, shape[-1:])
+        return conv.conv_relu_pool(x, kernel, bias)
 
 
 class BiLSTM(nn.Module):
@@ -119,17 +133,6 @@ def dropout(module: nn.Module, x: jax.Array, rate: Rate, shape: tuple[int, ...])
     keep = 1 - jnp.asarray(rate, x.dtype)
     mask = jax.random.bernoulli(module.make_rng("dropout"), keep, shape)
     return jnp.where(mask, x / keep, 0)
-
-
-def max_pool(x: jax.Array) -> jax.Array:
-    """2x2 maximum, stride 2, an odd last row or column dropped: [B, W, H, C] halved.
-
-    A maximum of strided slices: on CPU its gradient is many times faster than that of
-    reduce_window. At a tie the gradient is shared between the winners.
-    """
-    w, h = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
-    x = jnp.maximum(x[:, 0:w:2], x[:, 1:w:2])
-    return jnp.maximum(x[:, :, 0:h:2], x[:, :, 1:h:2])
 
 
 def build(

@@ -1,0 +1,93 @@
+"""Convolution, ReLU and pooling by windows, against the definition in float64 with plain loops."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from crnn_jax import conv
+
+
+def _definition(x, kernel, bias):
+    """The output, and the pixel of the full-size array that each of its values comes from."""
+    batch, width, height, _ = x.shape
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    full = np.zeros((batch, width, height, kernel.shape[-1]))
+    for i, j in np.ndindex(3, 3):
+        full += padded[:, i : i + width, j : j + height] @ kernel[i, j]
+    out = np.zeros((batch, width // 2, height // 2, kernel.shape[-1]))
+    source = np.zeros(out.shape, int)
+    for n, a, h, d in np.ndindex(out.shape):
+        window = full[n, 2 * a : 2 * a + 2, 2 * h : 2 * h + 2, d].ravel()
+        source[n, a, h, d] = window.argmax()
+        out[n, a, h, d] = max(window.max() + bias[d], 0)
+    return out, source
+
+
+def _gradients(x, kernel, out, source, g):
+    """Of sum(g * out): each value's gradient goes to the pixels under the kernel of its source."""
+    dx, dkernel = np.zeros(np.add(x.shape, (0, 2, 2, 0))), np.zeros(kernel.shape)
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    g = np.where(out > 0, g, 0)
+    for n, a, h, d in np.ndindex(out.shape):
+        p, q = divmod(source[n, a, h, d], 2)
+        place = n, slice(2 * a + p, 2 * a + p + 3), slice(2 * h + q, 2 * h + q + 3)
+        dx[place] += g[n, a, h, d] * kernel[..., d]
+        dkernel[..., d] += g[n, a, h, d] * padded[place]
+    return dx[:, 1:-1, 1:-1], dkernel, g.sum((0, 1, 2))
+
+
+@pytest.mark.parametrize("piece", [conv._PIECE, 1])  # the batch whole, and picture by picture
+@pytest.mark.parametrize(
+    ("width", "height", "channels"),
+    # Few and many channels; even and odd sizes, and one that leaves a single window.
+    [(6, 4, 1), (5, 7, 3), (6, 5, 8), (7, 4, 9), (3, 2, 8)],
+)
+def test_outputs_and_gradients_are_the_definition_s(monkeypatch, piece, width, height, channels):
+    monkeypatch.setattr(conv, "_PIECE", piece)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(3, width, height, channels))
+    kernel, bias = rng.normal(size=(3, 3, channels, 5)), rng.normal(size=5) - 1
+    out, source = _definition(x, kernel, bias)
+    assert 0 < np.mean(out > 0) < 1
+    g = rng.normal(size=out.shape)
+
+    arrays = [jnp.asarray(a, jnp.float32) for a in (x, kernel, bias)]
+    result, pullback = jax.vjp(conv.conv_relu_pool, *arrays)
+    # sums of 9 C products of about 1, in float32
+    np.testing.assert_allclose(result, out, atol=1e-5)
+    for ours, expected in zip(
+        pullback(jnp.asarray(g, jnp.float32)), _gradients(x, kernel, out, source, g), strict=True
+    ):
+        np.testing.assert_allclose(ours, expected, atol=2e-5)
+
+
+def test_of_equal_outputs_the_first_takes_the_gradient():
+    # An even picture: inside, all four outputs of a window are equal.
+    x, g = jnp.ones((1, 6, 6, 1)), jnp.zeros((1, 3, 3, 1)).at[0, 1, 1].set(1)
+    pullback = jax.vjp(lambda x: conv.conv_relu_pool(x, jnp.ones((3, 3, 1, 1)), jnp.zeros(1)), x)[1]
+    expected = np.zeros((6, 6))
+    expected[1:4, 1:4] = 1  # around output (2, 2)
+    np.testing.assert_array_equal(pullback(g)[0][0, :, :, 0], expected)
+
+
+def test_the_plain_form_is_the_definition():
+    rng = np.random.default_rng(1)
+    x, kernel, bias = (
+        rng.normal(size=(2, 5, 6, 2)),
+        rng.normal(size=(3, 3, 2, 3)),
+        rng.normal(size=3),
+    )
+    out = conv.plain(*(jnp.asarray(a, jnp.float32) for a in (x, kernel, bias)))
+    np.testing.assert_allclose(out, _definition(x, kernel, bias)[0], atol=1e-5)
+
+
+def test_pooling_takes_the_maximum_of_four_and_drops_an_odd_edge():
+    x = jnp.arange(15.0).reshape(1, 3, 5, 1)  # rows 0-4, 5-9, 10-14
+    assert conv.max_pool(x)[0, :, :, 0].tolist() == [[6.0, 8.0]]
+
+
+def test_a_number_that_is_none_is_not_lost():
+    x = jnp.zeros((1, 4, 4, 1)).at[0, 0, 0].set(jnp.nan)
+    out = conv.conv_relu_pool(x, jnp.ones((3, 3, 1, 1)), jnp.zeros(1))
+    assert np.isnan(out[0, 0, 0, 0])
