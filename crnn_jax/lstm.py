@@ -1,11 +1,22 @@
-"""The bidirectional LSTM of Keras, as a pure function.
+"""The bidirectional LSTM of Keras, as a pure function with its own gradient.
 
 Hochreiter & Schmidhuber 1997 with the forget gate of Gers et al. 2000, in Keras' layout: one
 bias, and the four gates side by side in the order i, f, g, o. For one direction, with
 W [D, 4U], R [U, 4U] and b [4U]:
 
     z_t = x_t W + h_{t-1} R + b;   i, f, o = sigmoid(z_i), sigmoid(z_f), sigmoid(z_o);
-    c_t = f * c_{t-1} + i * tanh(z_g);   h_t = o * tanh(c_t);   h_0 = c_0 = 0.
+    g = tanh(z_g);   c_t = f * c_{t-1} + i * g;   h_t = o * tanh(c_t);   h_0 = c_0 = 0.
+
+Backwards in time, with dh_t the gradient from above and dz_t R' of the step after it, and dc_t
+beginning with f_{t+1} * dc_{t+1} of the step after it:
+
+    dc_t += dh_t * o * (1 - tanh(c_t)^2);
+    dz_i = dc_t * g * i * (1 - i);         dz_f = dc_t * c_{t-1} * f * (1 - f);
+    dz_g = dc_t * i * (1 - g^2);           dz_o = dh_t * tanh(c_t) * o * (1 - o);
+    dW = sum_t x_t' dz_t;   dR = sum_t h_{t-1}' dz_t;   db = sum_t dz_t;   dx_t = dz_t W'.
+
+Everything that needs no step before it is one large product outside of the loop over time, the
+sums of the gradient among them, which autodiff would leave in it.
 """
 
 from __future__ import annotations
@@ -25,6 +36,15 @@ class Weights(NamedTuple):
     bias: jax.Array  # [4U]
 
 
+class _Steps(NamedTuple):
+    """What the gradient needs of all steps of one direction, in the order it walks them."""
+
+    h: jax.Array  # [T, B, U]
+    c: jax.Array  # [T, B, U]
+    gates: jax.Array  # i, f, g, o: [T, B, 4U]
+
+
+@jax.custom_vjp
 def bilstm(
     x_forward: jax.Array, x_backward: jax.Array, forward: Weights, backward: Weights
 ) -> jax.Array:
@@ -33,30 +53,112 @@ def bilstm(
     The directions take an input each because each has a dropout mask of its own; both inputs
     run with time, and so does the result. One scan walks both directions: the recurrence is
     bound by latency, not arithmetic, and the two chains of small matmuls hide each other's.
+    No forward-mode differentiation.
     """
-    # The input's share of z for all steps is one large matmul each, outside the scan.
-    z_forward = _project(x_forward, forward)  # [T, B, 4U]
-    z_backward = _project(x_backward, backward)[::-1]
 
     def step(carry, z):
         (h_f, c_f), (h_b, c_b) = carry
-        h_f, c_f = _cell(z[0] + h_f @ forward.recurrent_kernel, c_f)
-        h_b, c_b = _cell(z[1] + h_b @ backward.recurrent_kernel, c_b)
+        h_f, c_f, _ = _cell(z[0] + h_f @ forward.recurrent_kernel, c_f)
+        h_b, c_b, _ = _cell(z[1] + h_b @ backward.recurrent_kernel, c_b)
         return ((h_f, c_f), (h_b, c_b)), (h_f, h_b)
 
-    zeros = jnp.zeros((x_forward.shape[0], forward.recurrent_kernel.shape[0]), x_forward.dtype)
-    start = ((zeros, zeros), (zeros, zeros))
-    _, (h_forward, h_backward) = lax.scan(step, start, (z_forward, z_backward))  # [T, B, U]
-    return jnp.concatenate([h_forward, h_backward[::-1]], axis=-1).swapaxes(0, 1)
+    z = _project(x_forward, forward), _project(x_backward, backward)[::-1]
+    return _in_time(*lax.scan(step, _start(z[0]), z)[1])
+
+
+def _forward_and_keep(x_forward, x_backward, forward, backward):
+    def step(carry, z):
+        (h_f, c_f), (h_b, c_b) = carry
+        new_f = _cell(z[0] + h_f @ forward.recurrent_kernel, c_f)
+        new_b = _cell(z[1] + h_b @ backward.recurrent_kernel, c_b)
+        return (new_f[:2], new_b[:2]), (_Steps(*new_f), _Steps(*new_b))
+
+    z = _project(x_forward, forward), _project(x_backward, backward)[::-1]
+    _, kept = lax.scan(step, _start(z[0]), z)
+    out = _in_time(kept[0].h, kept[1].h)
+    return out, (x_forward, x_backward, forward, backward, *kept)
+
+
+def _backward(kept, g):
+    x_forward, x_backward, forward, backward, steps_f, steps_b = kept
+    g_forward, g_backward = jnp.split(g.swapaxes(0, 1), 2, axis=-1)  # [T, B, U]
+    transposed = forward.recurrent_kernel.T, backward.recurrent_kernel.T  # once, not every step
+
+    def step(carry, inputs):
+        (dh_f, dc_f), (dh_b, dc_b) = carry
+        (g_f, steps_f, c_f), (g_b, steps_b, c_b) = inputs
+        dz_f, dc_f = _cell_gradient(g_f + dh_f, dc_f, steps_f, c_f)
+        dz_b, dc_b = _cell_gradient(g_b + dh_b, dc_b, steps_b, c_b)
+        return ((dz_f @ transposed[0], dc_f), (dz_b @ transposed[1], dc_b)), (dz_f, dz_b)
+
+    inputs = (
+        (g_forward, steps_f, _before(steps_f.c)),
+        (g_backward[::-1], steps_b, _before(steps_b.c)),
+    )
+    _, (dz_f, dz_b) = lax.scan(step, _start(steps_f.gates), inputs, reverse=True)
+    dx_forward, d_forward = _sums(dz_f, _before(steps_f.h), x_forward.swapaxes(0, 1), forward)
+    x_b = x_backward.swapaxes(0, 1)[::-1]
+    dx_backward, d_backward = _sums(dz_b, _before(steps_b.h), x_b, backward)
+    return (
+        dx_forward.swapaxes(0, 1),
+        dx_backward[::-1].swapaxes(0, 1),
+        d_forward,
+        d_backward,
+    )
+
+
+bilstm.defvjp(_forward_and_keep, _backward)
 
 
 def _project(x: jax.Array, weights: Weights) -> jax.Array:
-    """[B, T, D] to [T, B, 4U]."""
+    """The input's share of z: [B, T, D] to [T, B, 4U]."""
     return x.swapaxes(0, 1) @ weights.kernel + weights.bias[None, None]
 
 
-def _cell(z: jax.Array, c: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """z [B, 4U] and c [B, U] to the next h and c."""
+def _start(z: jax.Array) -> tuple[tuple[jax.Array, jax.Array], ...]:
+    """h and c of both directions before the first step, [B, U] each, for z [T, B, 4U]."""
+    zeros = jnp.zeros((z.shape[1], z.shape[2] // 4), z.dtype)
+    return (zeros, zeros), (zeros, zeros)
+
+
+def _in_time(h_forward: jax.Array, h_backward: jax.Array) -> jax.Array:
+    """[T, B, U], as the directions walk, to [B, T, 2U]."""
+    return jnp.concatenate([h_forward, h_backward[::-1]], axis=-1).swapaxes(0, 1)
+
+
+def _before(steps: jax.Array) -> jax.Array:
+    """What stood before each step: zeros, and all but the last."""
+    return jnp.concatenate([jnp.zeros_like(steps[:1]), steps[:-1]])
+
+
+def _cell(z: jax.Array, c: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """z [B, 4U] and c [B, U] to the next h and c, and the gates [B, 4U]."""
     i, f, g, o = jnp.split(z, 4, axis=-1)
-    c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
-    return jax.nn.sigmoid(o) * jnp.tanh(c), c
+    i, f, g, o = jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)
+    c = f * c + i * g
+    return o * jnp.tanh(c), c, jnp.concatenate([i, f, g, o], axis=-1)
+
+
+def _cell_gradient(
+    dh: jax.Array, dc: jax.Array, step: _Steps, c_before: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """dz [B, 4U], and the dc [B, U] that the step before begins with."""
+    i, f, g, o = jnp.split(step.gates, 4, axis=-1)
+    tanh_c = jnp.tanh(step.c)
+    dc = dc + dh * o * (1 - tanh_c * tanh_c)
+    di, df, dg, do = dc * g, dc * c_before, dc * i, dh * tanh_c
+    dz = [di * i * (1 - i), df * f * (1 - f), dg * (1 - g * g), do * o * (1 - o)]
+    return jnp.concatenate(dz, axis=-1), dc * f
+
+
+def _sums(
+    dz: jax.Array, h_before: jax.Array, x: jax.Array, weights: Weights
+) -> tuple[jax.Array, Weights]:
+    """dx [T, B, D] and the weights' gradients, of dz [T, B, 4U]."""
+    flat = dz.reshape(-1, dz.shape[-1])
+
+    def over_steps(a: jax.Array) -> jax.Array:
+        return a.reshape(len(flat), -1).T @ flat
+
+    d_weights = Weights(over_steps(x), over_steps(h_before), flat.sum(0))
+    return (flat @ weights.kernel.T).reshape(x.shape), d_weights

@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -40,3 +41,33 @@ def test_both_directions_equal_the_equations():
     assert out.shape == (3, 6, 10)
     # outputs are within (-1, 1); float32 against float64 over six steps
     np.testing.assert_allclose(out, expected, atol=5e-6)
+
+
+def test_the_gradient_is_the_slope_of_the_equations():
+    rng = np.random.default_rng(1)
+    arrays = [rng.normal(size=(2, 4, 3)) for _ in "fb"]  # [B, T, D] of both directions
+    for _ in "fb":
+        arrays += [rng.normal(size=s) for s in ((3, 8), (2, 8), (8,))]
+    g = rng.normal(size=(2, 4, 4))
+
+    def loss(x_f, x_b, *weights):
+        forward = _one_direction(x_f, *weights[:3])
+        backward = _one_direction(x_b[:, ::-1], *weights[3:])[:, ::-1]
+        return float(np.sum(g * np.concatenate([forward, backward], axis=-1)))
+
+    def ours(x_f, x_b, *weights):
+        out = lstm.bilstm(x_f, x_b, lstm.Weights(*weights[:3]), lstm.Weights(*weights[3:]))
+        return jnp.sum(out * g)
+
+    f32 = [jnp.asarray(a, jnp.float32) for a in arrays]
+    gradients = jax.jit(jax.grad(ours, argnums=range(len(f32))))(*f32)
+    for k, gradient in enumerate(gradients):
+        slope = np.zeros(arrays[k].shape)
+        for place in np.ndindex(slope.shape):
+            values = []
+            for shift in (1e-5, -1e-5):
+                moved = [a.copy() for a in arrays]
+                moved[k][place] += shift
+                values.append(loss(*moved))
+            slope[place] = (values[0] - values[1]) / 2e-5  # central difference, float64
+        np.testing.assert_allclose(gradient, slope, atol=2e-5)
