@@ -134,8 +134,10 @@ def _before(steps: jax.Array) -> jax.Array:
 def _cell(z: jax.Array, c: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """z [B, 4U] and c [B, U] to the next h and c, and the gates [B, 4U]."""
     i, f, g, o = jnp.split(z, 4, axis=-1)
-    i, f, g, o = jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)
-    c = f * c + i * g
+    gates = [jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)]
+    # XLA would compute the gates once for c, and again for h.
+    i, f, g, o = lax.optimization_barrier(gates)
+    c = lax.optimization_barrier(f * c + i * g)
     return o * jnp.tanh(c), c, jnp.concatenate([i, f, g, o], axis=-1)
 
 
