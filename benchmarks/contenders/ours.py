@@ -1,0 +1,99 @@
+"""This package, through its public functions, as its own commands run it."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import worker
+
+from crnn_jax import allocator
+
+allocator.keep_memory()  # as run.py and predict do, before jax is loaded
+
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+
+from crnn_jax import config as config_lib  # noqa: E402
+from crnn_jax import ctc, evaluate, recognizer, state, task, train  # noqa: E402
+from crnn_jax import model as model_lib  # noqa: E402
+
+
+def recipe(job: worker.Job) -> config_lib.Config:
+    """The config of a job. The variant 'recipe' trains as base.py does, augmentation and all."""
+    config = config_lib.from_dict(job.config)
+    config = dataclasses.replace(
+        config, train=dataclasses.replace(config.train, batch_size=job.batch)
+    )
+    if job.variant == "recipe":
+        return config
+    even = config_lib.with_changes(
+        config_lib.to_dict(config),
+        {
+            **{f"augment.{f.name}": 0 for f in dataclasses.fields(config.augment)},
+            "flat_start.until": 0.0,
+        },
+    )
+    return config_lib.from_dict(even)
+
+
+def prepare(job: worker.Job) -> worker.Work:
+    config = recipe(job)
+    task_ = task.prepare(config)
+    fresh = state.init_state(task_, config)
+    params = jax.tree.map(np.asarray, fresh.params)  # the step gives the state's memory away
+    read = jax.jit(lambda params, images: model_lib.apply(task_.model, params, images))
+    images = task_.data.images
+    loss = ctc.ctc_loss(read(params, images[: job.batch]), task_.labels[: job.batch]).mean()
+    answers = {
+        "logits": np.asarray(read(params, images[: worker.CHECKED])),
+        "loss": float(loss),
+    }
+    count = sum(leaf.size for leaf in jax.tree.leaves(params))
+    packages = ("jax", "jaxlib", "flax", "optax")
+    if job.work == "train":
+        turn = train_turn(job, config, task_, fresh)
+    else:
+        turn = read_turn(job, config, task_, jax.device_put(params), read)
+    return worker.Work(turn, count, packages, **answers)
+
+
+def train_turn(job, config, task_, training):
+    step = train.jitted_step(task_, config)
+    key = jax.random.key(config.seed)
+    batches = itertools.cycle([b.astype(np.int32) for b in job.batches(8, len(task_.data))])
+    mask = np.ones(job.batch, bool)
+    if job.variant == "recipe":  # past the flat start, where nearly all of a run is spent
+        guide = training.guide._replace(share=jax.numpy.zeros_like(training.guide.share))
+        training = training._replace(guide=guide)
+
+    def call():
+        nonlocal training
+        training, loss = step(training, task_.images, task_.labels, next(batches), mask, key)
+        return loss
+
+    return worker.timed(call, jax.block_until_ready)
+
+
+def read_turn(job, config, task_, params, read):
+    pixels = task_.data.images[: job.batch]
+    if job.variant == "":  # arrays in, logits out, as the others
+        return worker.timed(lambda: np.asarray(read(params, pixels)))
+    if job.variant == "texts":  # texts and confidences, a batch at a time
+
+        def texts():
+            answers = []
+            for start in range(0, len(pixels), recognizer.BATCH):
+                batch = pixels[start : start + recognizer.BATCH]
+                outputs = evaluate.read(params, batch, 1.0, model=task_.model)
+                answers += evaluate.to_readings(task_.charset, *jax.device_get(outputs))
+            return answers
+
+        return worker.timed(texts)
+    reader = recognizer.Recognizer(config, task_.charset, task_.model, params, 0, "", 1.0)
+    pictures = list(pixels[..., 0].swapaxes(1, 2))  # u8 [H, W] each
+    return worker.timed(lambda: reader.predict(pictures))
+
+
+if __name__ == "__main__":
+    worker.serve(prepare)

@@ -1,0 +1,114 @@
+"""The half of a contest that runs in a contender's process: it takes orders, one line each.
+
+Standard library and numpy only; every contender's environment has these. `contest.py` is the
+other half.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import dataclasses
+import importlib.metadata
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+CHECKED = 4  # pictures whose logits are compared
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What a contender is asked to do; the same for all."""
+
+    work: str  # 'train' or 'read'
+    batch: int  # B
+    threads: int
+    scale: float  # of the model's widths
+    variant: str  # a contender's own way of doing it, '' for the plain one
+    arrays: str  # npz: images u8 [N, W, H, C], labels i32 [N, L], and parameters by name
+    config: dict[str, Any]  # of the package, for itself
+    onnx: str = ""  # the exported model, for onnxruntime
+
+    def load(self) -> dict[str, np.ndarray]:
+        with np.load(self.arrays) as stored:
+            return dict(stored)
+
+    def widths(self) -> tuple[tuple[int, int], int, tuple[int, int]]:
+        """Convolutions, dense layer and LSTMs."""
+        c, d, u = (32, 64), 64, (128, 64)
+        s = self.scale
+        return (int(s * c[0]), int(s * c[1])), int(s * d), (int(s * u[0]), int(s * u[1]))
+
+    def batches(self, count: int, images: int) -> list[np.ndarray]:
+        """Indices i64 [B] of `count` batches."""
+        rng = np.random.default_rng(0)
+        return [rng.permutation(images)[: self.batch] for _ in range(count)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """A contender that is ready."""
+
+    turn: Callable[[int, int], float]  # untimed and timed calls to the seconds of the timed ones
+    parameters: int
+    packages: tuple[str, ...]  # whose versions matter
+    logits: np.ndarray | None = None  # of the first CHECKED pictures, with the given parameters
+    loss: float | None = None  # mean CTC loss of the first B pictures, likewise, no dropout
+
+
+def timed(call: Callable[[], Any], wait: Callable[[Any], Any] = lambda result: result) -> Any:
+    """A `turn` of calls one after the other; `wait` returns when a call's result is there."""
+
+    def turn(untimed: int, count: int) -> float:
+        for _ in range(untimed):
+            wait(call())
+        start = time.perf_counter()
+        for _ in range(count):
+            result = call()
+        wait(result)
+        return time.perf_counter() - start
+
+    return turn
+
+
+def give_back_memory() -> None:
+    """What is free goes back to the system, so that contenders that wait leave room."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def serve(prepare: Callable[[Job], Work]) -> None:
+    """Makes ready, says so, and answers orders until the input ends."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # libraries print where they like
+    job = Job(**json.loads(sys.argv[1]))
+
+    def say(**values: Any) -> None:
+        print(json.dumps(values), file=answers, flush=True)
+
+    start = time.perf_counter()
+    work = prepare(job)
+    work.turn(1, 1)
+    say(
+        ready=time.perf_counter() - start,
+        parameters=work.parameters,
+        versions={name: importlib.metadata.version(name) for name in work.packages},
+        logits=None if work.logits is None else np.asarray(work.logits, float).tolist(),
+        loss=None if work.loss is None else float(work.loss),
+    )
+    for line in sys.stdin:
+        order = json.loads(line)
+        seconds = work.turn(order["untimed"], order["count"])
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        give_back_memory()
+        say(seconds=seconds, peak_mib=peak / 1024)
+    # Frameworks with threads of their own are slow to leave, and sometimes do not.
+    answers.flush()
+    os._exit(0)
