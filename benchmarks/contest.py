@@ -27,6 +27,7 @@ import figures
 
 CONTENDERS = Path(__file__).resolve().parent / "contenders"
 OF_THE_PACKAGE = ("ours", "flax_plain")  # these run in the environment of the package
+CACHE = Path(__file__).resolve().parents[1] / "runs" / "benchmarks" / "xla"  # what jax compiles
 PATIENCE = 900  # seconds for a contender to answer
 
 # glibc's allocator: as it is; told to keep freed memory; and in huge pages besides.
@@ -71,6 +72,7 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=self.log,
             env={
+                "JAX_COMPILATION_CACHE_DIR": os.fspath(CACHE),
                 **os.environ,
                 "OMP_NUM_THREADS": str(len(cores)),
                 **ALLOCATOR[contender.allocator],
@@ -181,8 +183,9 @@ def numbers(text: str) -> list[int]:
 
 
 def pin(cores: Sequence[int]) -> None:
-    """Keeps this process, and those it starts, on some cores."""
+    """Keeps this process, and those it starts, on some cores; all end when it is told to."""
     os.sched_setaffinity(0, cores)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 def note(text: str) -> None:

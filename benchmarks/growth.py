@@ -4,8 +4,8 @@
 
 Sizes: whole runs of run.py on folders of drawn pictures, two epochs each (in batches of --batch,
 augmentation and evaluation included): seconds to the first epoch's end, of the second epoch,
-and the peak of memory. Widths: milliseconds a step of 16 and its memory, all widths of the model
-times a factor, beside plain Flax and PyTorch.
+and the peak of memory; the first round fills the compilation cache. Widths: milliseconds a step
+of 16 and its memory, all widths of the model times a factor, beside plain Flax and PyTorch.
 """
 
 from __future__ import annotations
@@ -43,22 +43,22 @@ def main() -> None:
 
 
 def by_size(scratch: Path, options: Any) -> dict[str, Any]:
-    figures: dict[str, dict[str, list[float]]] = {
+    columns: dict[str, dict[str, list[float]]] = {
         name: {str(size): [] for size in options.sizes}
         for name in ("s to the end of epoch 1", "s an epoch", "MiB at the peak")
     }
-    # A cache that the first run of all fills: programs depend on the size of the set.
+    # Filled by the first round: programs depend on the size of the set.
     cache = {"JAX_COMPILATION_CACHE_DIR": os.fspath(scratch / "cache")}
     for number in range(options.rounds):
         for size in options.sizes:
             first, second, peak = run(scratch, size, options.batch, cache)
             values = (first, second, peak)
-            for series, value in zip(figures.values(), values, strict=True):
+            for series, value in zip(columns.values(), values, strict=True):
                 series[str(size)].append(value)
         contest.note(f"round {number + 1} of {options.rounds} of the sizes")
     smallest = str(options.sizes[0])
     summaries = {}
-    for name, series in figures.items():
+    for name, series in columns.items():
         rows = figures.summary(series, smallest)
         print("\n" + figures.table(f"pictures: {name}", rows, smallest), flush=True)
         summaries[name] = {size: {**rows[size], "values": series[size]} for size in rows}
@@ -98,12 +98,15 @@ def by_width(scratch: Path, material: Any, options: Any) -> dict[str, Any]:
             entries.append((contender, job))
     found = contest.hold(entries, options.cores, options.rounds, 1, 2)
     series = {name: r.get("milliseconds", []) for name, r in found.items()}
-    rows = figures.summary(series, str(entries[0][0]))
-    print("\n" + figures.table("widths: ms a step, batch 16", rows, str(entries[0][0])))
-    for name, row in rows.items():
-        facts = found[name]
-        print(f"{name}: {facts['parameters']:,} parameters, {facts['peak_mib']} MiB at the peak")
-        facts |= row
+    for text in options.widths.split(","):
+        ours = f"crnn-jax, {text}"
+        names = [str(contender) for contender, _ in entries if contender.name.endswith(f", {text}")]
+        rows = figures.summary({name: series[name] for name in names}, ours)
+        print("\n" + figures.table(f"ms a step of 16, widths times {text}", rows, ours))
+        for name, row in rows.items():
+            found[name] |= row
+            print(f"{name}: {found[name]['peak_mib']} MiB at the peak", flush=True)
+        print(f"{found[ours].get('parameters', 0):,} parameters")
     return found
 
 

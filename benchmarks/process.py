@@ -49,18 +49,20 @@ def until(
             )
         found, seconds, ended = None, 0.0, False
         read = 0  # bytes of the file that were looked at
-        while found is None and not ended and seconds < patience:
-            time.sleep(_LOOK_EVERY)
-            pid, status, usage = os.wait4(process.pid, os.WNOHANG)
-            ended = pid != 0
-            seconds = time.perf_counter() - start
-            lines, read = _new_lines(file or output, read)
-            found = next((line for line in lines if wanted(line)), None)
-        if not ended:
-            # A process that ends by itself tears down much; what counts is over.
-            os.killpg(process.pid, signal.SIGKILL)
-            _, _, usage = os.wait4(process.pid, 0)
-        process.returncode = 0  # it is waited for
+        try:
+            while found is None and not ended and seconds < patience:
+                time.sleep(_LOOK_EVERY)
+                pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+                ended = pid != 0
+                seconds = time.perf_counter() - start
+                lines, read = _new_lines(file or output, read)
+                found = next((line for line in lines if wanted(line)), None)
+        finally:  # Ctrl-C comes here too: the process has a session of its own
+            if not ended:
+                # A process that ends by itself tears down much; what counts is over.
+                os.killpg(process.pid, signal.SIGKILL)
+                _, _, usage = os.wait4(process.pid, 0)
+            process.returncode = 0  # it is waited for
         if found is None and (status or not ended):
             said = output.read_text(errors="replace")[-2000:]
             what = "failed" if ended else f"gave no line within {patience} s"
