@@ -28,6 +28,7 @@ import figures
 CONTENDERS = Path(__file__).resolve().parent / "contenders"
 OF_THE_PACKAGE = ("ours", "flax_plain")  # these run in the environment of the package
 CACHE = Path(__file__).resolve().parents[1] / "runs" / "benchmarks" / "xla"  # what jax compiles
+ROOM = 4  # GiB that a contender finds free when it starts, or it stays out
 PATIENCE = 900  # seconds for a contender to answer
 
 # glibc's allocator: as it is; told to keep freed memory; and in huge pages besides.
@@ -59,6 +60,8 @@ class Worker:
     """A contender's process."""
 
     def __init__(self, contender: Contender, job: Mapping[str, Any], cores: Sequence[int]):
+        if (left := _available_gib()) < ROOM:
+            raise Failure(f"{left:.1f} GiB of memory are left, of {ROOM} that it may need")
         own = contender.module in OF_THE_PACKAGE
         python = sys.executable if own else environment.python()
         self.log = tempfile.TemporaryFile()  # noqa: SIM115  (it lives as long as the process)
@@ -186,6 +189,11 @@ def pin(cores: Sequence[int]) -> None:
     """Keeps this process, and those it starts, on some cores; all end when it is told to."""
     os.sched_setaffinity(0, cores)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+
+def _available_gib() -> float:
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if "MemAvailable" in line) / 2**20
 
 
 def note(text: str) -> None:

@@ -33,7 +33,7 @@ def main() -> None:
     )
     parser.add_argument("--reach", type=float, default=0.97)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=60, help="of the example at most")
+    parser.add_argument("--epochs", type=int, default=100, help="of the example at most")
     parser.add_argument("--onednn", action="store_true", help="the example with oneDNN besides")
     parser.add_argument("--without-keras", action="store_true")
     options = parser.parse_args()

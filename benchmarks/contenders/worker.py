@@ -104,8 +104,10 @@ def serve(prepare: Callable[[Job], Work]) -> None:
     start = time.perf_counter()
     work = prepare(job)
     work.turn(1, 1)
+    ready = time.perf_counter() - start
+    give_back_memory()
     say(
-        ready=time.perf_counter() - start,
+        ready=ready,
         parameters=work.parameters,
         versions={name: importlib.metadata.version(name) for name in work.packages},
         logits=None if work.logits is None else np.asarray(work.logits, float).tolist(),
