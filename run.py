@@ -7,7 +7,7 @@ from pathlib import Path
 from absl import app, flags
 from ml_collections import config_flags
 
-from crnn_jax import allocator, cache, grid, interrupt, record
+from crnn_jax import allocator, cache, errors, grid, interrupt, record
 from crnn_jax import config as config_lib
 from crnn_jax.errors import CrnnError
 
@@ -50,7 +50,7 @@ def main(_: list[str]) -> None:
         workdir = Path(_WORKDIR.value or f"runs/{name}")
         if failed := grid.run(grid.from_dict(values), workdir, _JOBS.value, _ELSEWHERE.value):
             raise CrnnError(f"{len(failed)} cells failed; the same command tries them again")
-        print(f"grid directory: {workdir}")
+        print(f"grid directory: {workdir}", flush=True)
         return
     allocator.keep_memory()
     cache.keep_programs()
@@ -59,7 +59,7 @@ def main(_: list[str]) -> None:
     from crnn_jax import train  # jax is loaded only when it is needed
 
     print(train.train_and_evaluate(config, workdir, _ELSEWHERE.value))
-    print(f"run directory: {workdir}")
+    print(f"run directory: {workdir}", flush=True)
 
 
 def run() -> None:
@@ -70,6 +70,8 @@ def run() -> None:
         interrupt.end_as_usual(error)
     except CrnnError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        sys.exit(f"error: {errors.of_system(error)}")
 
 
 if __name__ == "__main__":

@@ -8,11 +8,12 @@ import json
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crnn_jax import cache, interop, interrupt
+from crnn_jax import cache, errors, interop, interrupt
 from crnn_jax.errors import ConfigError, CrnnError
 
 if TYPE_CHECKING:  # jax is loaded by the verbs that need it
@@ -41,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
         help="a labelled folder, all of which is read; without it, the run's validation part",
     )
     verb.add_argument("--format", choices=("text", "json"), default="text")
-    _add_decoder(verb)
+    _add_reader(verb)
     verb.set_defaults(call=evaluate)
 
     verb = verbs.add_parser("predict", help="read pictures")
@@ -50,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
         "paths", metavar="PATH", nargs="+", help="files, folders, or - for a list on stdin"
     )
     verb.add_argument("--format", choices=("text", "json", "csv"), default="text")
-    _add_decoder(verb)
+    _add_reader(verb)
     verb.add_argument(
         "--explain",
         action="store_true",
@@ -98,7 +99,9 @@ def main(arguments: list[str] | None = None) -> int:
             stream.reconfigure(errors="surrogateescape")
     cache.keep_programs()
     try:
-        return options.call(options)
+        status = options.call(options)
+        sys.stdout.flush()
+        return status
     except interrupt.Interrupted as error:
         print(error, file=sys.stderr)
         interrupt.end_as_usual(error)
@@ -112,9 +115,18 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        print(f"error: {errors.of_system(error)}", file=sys.stderr)
+        return 2
 
 
-def _add_decoder(verb: argparse.ArgumentParser) -> None:
+def _add_reader(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--epoch",
+        metavar="N",
+        type=_positive,
+        help="the weights of another epoch that the run keeps, instead of the best",
+    )
     verb.add_argument(
         "--beam",
         metavar="WIDTH",
@@ -182,7 +194,7 @@ def evaluate(options: argparse.Namespace) -> int:
     allocator.keep_memory()
     from crnn_jax import recognizer
 
-    reader = recognizer.load(options.run)
+    reader = recognizer.load(options.run, options.epoch)
     evaluation, data_name, fingerprint, trained_on = reader.evaluate(
         options.data, _decoder(reader, options)
     )
@@ -242,9 +254,9 @@ def report(options: argparse.Namespace) -> int:
     directory.write_text("report.md", markdown)
     directory.write_text("report.csv", report_lib.to_csv(rows))
     print(markdown, end="", flush=True)
-    plots.draw(rows, directory.workdir / "report.png")
+    directory.write_bytes("report.png", plots.variants(rows))
     if report_lib.has_sizes(runs):
-        plots.draw_sizes(rows, directory.workdir / "report_sizes.png")
+        directory.write_bytes("report_sizes.png", plots.sizes(rows))
     return 0
 
 
@@ -276,6 +288,7 @@ def audit(options: argparse.Namespace) -> int:
 
 
 def predict(options: argparse.Namespace) -> int:
+    from PIL import Image
     from tqdm import tqdm
 
     from crnn_jax import allocator, listing
@@ -284,9 +297,10 @@ def predict(options: argparse.Namespace) -> int:
     from crnn_jax import recognizer
     from crnn_jax.errors import DataError
 
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
     if options.explain and options.format != "json":
         raise ConfigError("--explain needs --format json")
-    reader = recognizer.load(options.run)
+    reader = recognizer.load(options.run, options.epoch)
     decoder = _decoder(reader, options)
     failed = False
 
@@ -308,7 +322,7 @@ def predict(options: argparse.Namespace) -> int:
             path = paths.pop(0)
             if isinstance(reading, DataError):
                 failed = True
-                print(f"error: {path}: {reading}", file=sys.stderr)
+                print(f"error: {errors.one_line(path)}: {reading}", file=sys.stderr)
                 continue
             row = {"path": path, **reading._asdict()}
             if options.min_confidence is not None:

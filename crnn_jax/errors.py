@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import sys
+import unicodedata
+
 
 class CrnnError(Exception):
     """Base of all errors that are meant for the person at the keyboard."""
@@ -19,5 +24,33 @@ class RunError(CrnnError):
     """A run directory that cannot be used: of another config, unwritable, incomplete."""
 
 
+class DamageError(RunError):
+    """A checkpoint whose bytes are not those that were written."""
+
+
 class TrainingError(CrnnError):
     """Training that cannot go on: the loss is no longer a number."""
+
+
+def one_line(text: str) -> str:
+    """As it can stand in a line: control characters and ends of lines escaped."""
+    return "".join(
+        repr(c)[1:-1] if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in text
+    )
+
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES)
+
+
+def of_system(error: OSError) -> str:
+    """What the system says, in a sentence that names the path; `error` itself if it has neither.
+
+    The last resort of the programs' entry points: what reads and writes says more.
+    """
+    if error.filename is not None:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    if error.errno not in _NO_ROOM:
+        raise error
+    with open(os.devnull, "w") as nowhere:  # or Python tries once more when it ends
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+    return f"the standard output cannot be written: {error.strerror}"

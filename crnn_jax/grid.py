@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from crnn_jax import config as config_lib
-from crnn_jax import dataset, lock
+from crnn_jax import dataset, disk, lock
 from crnn_jax.config import Config
 from crnn_jax.errors import ConfigError
 from crnn_jax.interrupt import Interruption
@@ -141,11 +141,13 @@ def _stop(running: Mapping[int, tuple[Cell, subprocess.Popen]]) -> None:
 def _start(cell: Cell, workdir: Path, cores: Sequence[int], elsewhere: bool) -> subprocess.Popen:
     path = workdir / cell.path
     Record(path).open(cell.config)
-    (path / FAILED).unlink(missing_ok=True)
+    try:
+        (path / FAILED).unlink(missing_ok=True)
+    except OSError as error:
+        raise disk.unwritable(path / FAILED, error) from error
     command = [sys.executable, "-m", "crnn_jax", "train", os.fspath(path)]
     command += ["--elsewhere"] if elsewhere else []
-    output = (path / "log.txt").open("ab")
-    with output:
+    with disk.opened(path / "log.txt") as output:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
         )
@@ -159,7 +161,7 @@ def _finish(cell: Cell, process: subprocess.Popen, workdir: Path) -> bool:
     path = workdir / cell.path
     if process.returncode == 0 and Record(path).result() is not None:
         return True
-    lines = (path / "log.txt").read_text(errors="replace").splitlines()[-20:]
+    lines = disk.read(path / "log.txt").decode(errors="replace").splitlines()[-20:]
     Record(path).write_text(FAILED, "\n".join([f"status {process.returncode}", *lines]) + "\n")
     return False
 

@@ -8,6 +8,7 @@ import platform
 from collections.abc import Iterator
 from pathlib import Path
 
+from crnn_jax import disk
 from crnn_jax.errors import RunError
 
 FILE = "lock"  # names the last holder; it stays behind, which locks nothing
@@ -29,17 +30,12 @@ def hold(directory: Path) -> Iterator[None]:
         yield
         return
     path = directory / FILE
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+", encoding="utf-8")
-    except OSError as error:
-        raise RunError(f"{path} cannot be written: {error.strerror}") from error
-    with file:
+    with disk.opened(path) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            holder = file.read().strip() or "another process"
+            holder = file.read(200).decode(errors="replace").strip() or "another process"
             raise RunError(
                 f"{directory} is in use by {holder}; wait for it to end, or choose another "
                 "--workdir"
@@ -47,7 +43,9 @@ def hold(directory: Path) -> Iterator[None]:
         except OSError:  # a file system without locks
             yield
             return
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {platform.node()}\n")
-        file.flush()
+        try:
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {platform.node()}\n".encode())
+        except OSError as error:
+            raise disk.unwritable(path, error) from error
         yield

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from crnn_jax import metrics
@@ -12,7 +11,7 @@ from crnn_jax.errors import RunError
 from crnn_jax.report import BASE, Row
 
 
-def draw(rows: Sequence[Row], path: Path) -> None:
+def variants(rows: Sequence[Row]) -> bytes:
     """Exact match of every variant with its interval, as a PNG. RunError without matplotlib."""
     plt = _pyplot()
     figure, axes = plt.subplots(figsize=(7, 1 + 0.35 * len(rows)), layout="constrained")
@@ -22,35 +21,35 @@ def draw(rows: Sequence[Row], path: Path) -> None:
         axes.plot(values[1], y, "o", color="tab:blue" if row.variant == BASE else "black")
         axes.annotate(f"{values[1]:.1f}", (values[1], y), (0, 5), textcoords="offset points",
                       ha="center", fontsize=7)  # fmt: skip
-    axes.set_yticks(range(len(rows)), [f"{row.variant} ({row.runs})" for row in reversed(rows)])
+    names = [f"{row.variant} ({row.runs})" for row in reversed(rows)]
+    axes.set_yticks(range(len(rows)), names, parse_math=False)
     axes.set_xlabel("exact match, %, pooled over runs, with 95 % Wilson interval")
     axes.margins(y=0.08)
     axes.grid(axis="x", alpha=0.3)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    return _png(figure, 150)
 
 
-def draw_sizes(rows: Sequence[Row], path: Path) -> None:
+def sizes(rows: Sequence[Row]) -> bytes:
     """Exact match against the size of the training set, as a PNG."""
     plt = _pyplot()
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
     rows = sorted(rows, key=lambda row: row.num_train)
-    sizes, rates = [row.num_train for row in rows], [100 * row.exact_match for row in rows]
+    counts, rates = [row.num_train for row in rows], [100 * row.exact_match for row in rows]
     # At 0 and 1 rounding can put an end of the interval on the wrong side by a hair.
     below = [max(0, 100 * (row.exact_match - row.exact_match_low)) for row in rows]
     above = [max(0, 100 * (row.exact_match_high - row.exact_match)) for row in rows]
-    axes.errorbar(sizes, rates, (below, above), fmt="o-", capsize=3, color="tab:blue")
-    for size, rate in zip(sizes, rates, strict=True):
-        axes.annotate(f"{rate:.1f}", (size, rate), (7, -10), textcoords="offset points", fontsize=8)
+    axes.errorbar(counts, rates, (below, above), fmt="o-", capsize=3, color="tab:blue")
+    for count, rate in zip(counts, rates, strict=True):
+        axes.annotate(f"{rate:.1f}", (count, rate), (7, -10), textcoords="offset points",
+                      fontsize=8)  # fmt: skip
     axes.set_xscale("log")
-    axes.set_xticks(sizes, [str(size) for size in sizes])
+    axes.set_xticks(counts, [str(count) for count in counts])
     axes.minorticks_off()
     axes.set_xlabel("training images")
     axes.set_ylabel("exact match, %, 95 % Wilson interval")
     axes.margins(x=0.12)
     axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    return _png(figure, 150)
 
 
 def curves(lines: Sequence[Mapping[str, Any]]) -> bytes:
@@ -115,9 +114,9 @@ def reliability(confidences: Sequence[float], right: Sequence[bool], bins: int =
     return _png(figure)
 
 
-def _png(figure: Any) -> bytes:
+def _png(figure: Any, dpi: int = 120) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
+    figure.savefig(buffer, format="png", dpi=dpi)
     _pyplot().close(figure)
     return buffer.getvalue()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,15 +14,17 @@ import numpy as np
 from PIL import Image
 
 from crnn_jax import config as config_lib
-from crnn_jax import ctc, dataset, decode, evaluate, explanation, record
+from crnn_jax import ctc, dataset, decode, evaluate, explanation, record, standard
 from crnn_jax import model as model_lib
+from crnn_jax import picture as picture_lib
 from crnn_jax.charset import Charset
 from crnn_jax.checkpoint import Checkpoints
 from crnn_jax.config import Config
 from crnn_jax.decode import GREEDY, Decoder
-from crnn_jax.errors import CrnnError, DataError, RunError
+from crnn_jax.errors import ConfigError, CrnnError, DamageError, DataError, RunError
 from crnn_jax.evaluate import Reading
 from crnn_jax.explanation import Explanation
+from crnn_jax.standard import Standard
 
 BATCH = 64  # the largest batch; a shorter one is padded to a power of two
 
@@ -40,29 +41,30 @@ class SetEvaluation(NamedTuple):
     num_trained_on: int  # of the images read, how many the run was trained on; -1 unknown
 
 
-def load(run: str | os.PathLike[str]) -> Recognizer:
-    """The reader of a run directory, with its best weights so far.
+def load(run: str | os.PathLike[str], epoch: int | None = None) -> Recognizer:
+    """The reader of a run directory, with its best weights so far, or those of another epoch.
 
     Raises:
-      RunError: it is no run directory, nothing was trained there, or its files are damaged.
+      RunError: it is no run directory, nothing was trained there, it has no such epoch, or its
+        files are damaged; the message names the epochs that are whole.
     """
     directory = record.Record(run)
     config = directory.config()
-    with Checkpoints(directory.checkpoints, read_only=True) as checkpoints:
-        latest = checkpoints.latest_epoch()
-        if latest is None:
-            raise RunError(f"{run} holds no checkpoint yet; train it first")
-        epoch = checkpoints.meta(latest)["best_epoch"]
-        meta = checkpoints.meta(epoch)
-        charset = Charset(meta["alphabet"])
-        model = model_lib.build(
-            config.model, charset.num_classes, meta["mean"], meta["deviation"], meta["each_picture"]
-        )
-        shapes = jax.eval_shape(lambda: model_lib.init(model, jax.random.key(0), config.data))
-        params = checkpoints.restore(epoch, {"params": shapes})["params"]
     result = directory.result()  # None while the run goes on: nothing is calibrated yet
-    temperature = result.temperature if result else 1.0
-    return Recognizer(config, charset, model, params, epoch, meta["fingerprint"], temperature)
+    with Checkpoints(directory.checkpoints, read_only=True) as checkpoints:
+        epochs = checkpoints.epochs()
+        if not epochs:
+            raise RunError(f"{run} holds no checkpoint yet; train it first")
+        if epoch is not None and epoch not in epochs:
+            raise RunError(f"{run} keeps epochs {_list(epochs)}, and no epoch {epoch}")
+        try:
+            if epoch is None:
+                epoch = _number(checkpoints.meta(epochs[-1]), "best_epoch")
+            return _restore(checkpoints, epoch, config, result)
+        except DamageError as error:
+            others = [e for e in epochs if _is_whole(checkpoints, e, config)]
+            offer = f"; whole and read by --epoch: {_list(others)}" if others else ""
+            raise DamageError(f"{error}{offer}") from error
 
 
 class Recognizer:
@@ -182,7 +184,7 @@ class Recognizer:
 
     def _decode(self, picture: Picture) -> np.ndarray | DataError:
         try:
-            return dataset.to_array(_to_image(picture), self.config.data)
+            return picture_lib.to_array(_to_image(picture), self.config.data)
         except CrnnError as error:
             return DataError(str(error))
 
@@ -220,6 +222,46 @@ class Recognizer:
         ]
 
 
+def _restore(
+    checkpoints: Checkpoints, epoch: int, config: Config, result: record.Result | None
+) -> Recognizer:
+    meta = checkpoints.meta(epoch)
+    path = os.fspath(checkpoints.directory / str(epoch))
+    try:
+        charset = Charset(meta["alphabet"])
+        moments = Standard(tuple(meta["mean"]), tuple(meta["deviation"]), meta["each_picture"])
+        standard.check(moments, config.data.channels, path)
+        fingerprint = str(meta["fingerprint"])
+    except (ConfigError, KeyError, TypeError) as error:
+        raise DamageError(f"the checkpoint {path} is damaged: {error!r}") from error
+    model = model_lib.build(config.model, charset.num_classes, *moments)
+    shapes = jax.eval_shape(lambda: model_lib.init(model, jax.random.key(0), config.data))
+    params = checkpoints.restore(epoch, {"params": shapes})["params"]
+    # Of the best weights; an import keeps the result of the run that it is from.
+    calibrated = result is not None and epoch in (result.best_epoch, 0)
+    temperature = result.temperature if result and calibrated else 1.0
+    return Recognizer(config, charset, model, params, epoch, fingerprint, temperature)
+
+
+def _is_whole(checkpoints: Checkpoints, epoch: int, config: Config) -> bool:
+    try:
+        _restore(checkpoints, epoch, config, None)
+    except RunError:
+        return False
+    return True
+
+
+def _number(meta: dict[str, Any], key: str) -> int:
+    value = meta.get(key)
+    if not isinstance(value, int):
+        raise DamageError(f"the latest checkpoint names {value!r} as its {key}")
+    return value
+
+
+def _list(epochs: list[int]) -> str:
+    return ", ".join(map(str, epochs))
+
+
 def _to_list(pictures: Picture | Iterable[Picture]) -> list[Picture]:
     if isinstance(pictures, (str, os.PathLike, bytes, Image.Image)):
         return [pictures]
@@ -231,11 +273,9 @@ def _to_list(pictures: Picture | Iterable[Picture]) -> list[Picture]:
 
 def _to_image(picture: Picture) -> Image.Image:
     if isinstance(picture, Image.Image):
-        return dataset.decode(picture)
-    if isinstance(picture, bytes):
-        return dataset.open_image(io.BytesIO(picture))
-    if isinstance(picture, (str, os.PathLike)):
-        return dataset.open_image(picture)
+        return picture_lib.decode(picture)
+    if isinstance(picture, (bytes, str, os.PathLike)):
+        return picture_lib.open_image(picture)
     array = np.asarray(picture)
     if array.ndim == 3 and array.shape[-1] == 1:
         array = array[..., 0]

@@ -1,7 +1,7 @@
 """The run directory: what a run leaves, readable with `cat`, written atomically.
 
 config.json  environment.json  params.txt  augmented.png  metrics.jsonl  readings.csv  errors.csv
-result.json  checkpoints/
+result.json  checkpoints.json  checkpoints/
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, Self
 from PIL import Image
 
 from crnn_jax import config as config_lib
+from crnn_jax import disk
 from crnn_jax.config import Config
 from crnn_jax.errors import ConfigError, RunError
 
@@ -113,17 +114,17 @@ class Record:
                     f"{self.workdir} is not empty and not a run directory (it holds "
                     f"{foreign[0]}); choose another --workdir"
                 )
-            self.write_json("config.json", config_lib.to_dict(config))
         except OSError as error:
             raise RunError(
                 f"the run directory {self.workdir} cannot be written ({error.strerror}); "
                 "choose another with --workdir"
             ) from error
+        self.write_json("config.json", config_lib.to_dict(config), if_new=True)
 
     def config(self) -> Config:
         """The run's configuration. RunError where there is none to be read."""
         try:
-            return config_lib.from_dict(self._read_json("config.json"))
+            return config_lib.from_dict(self.read_json("config.json"))
         except ConfigError as error:
             raise RunError(f"{self.workdir / 'config.json'}: {error}") from error
 
@@ -132,28 +133,25 @@ class Record:
         if not (self.workdir / "result.json").exists():
             return None
         try:
-            return Result.from_dict(self._read_json("result.json"))
+            return Result.from_dict(self.read_json("result.json"))
         except (TypeError, ValueError) as error:
             message = f"{self.workdir / 'result.json'} is damaged or of another version: {error}"
             raise RunError(message) from error
 
     def environment(self) -> dict[str, Any]:
         """What `environment.json` holds. RunError where there is none to be read."""
-        return self._read_json("environment.json")
+        return self.read_json("environment.json")
 
     def config_value(self, key: str) -> Any:
         """One dotted key of `config.json`, whatever version wrote it. RunError without it."""
-        flat = config_lib.flatten(self._read_json("config.json"))
+        flat = config_lib.flatten(self.read_json("config.json"))
         if key not in flat:
             raise RunError(f"{self.workdir / 'config.json'} has no key {key}")
         return flat[key]
 
     def metrics_lines(self) -> list[dict[str, Any]]:
         """The objects of `metrics.jsonl`. RunError where there are none to be read."""
-        try:
-            lines = [json.loads(line) for line in self.metrics.read_text("utf-8").splitlines()]
-        except (OSError, ValueError) as error:
-            raise RunError(f"{self.metrics} cannot be read: {error}") from error
+        lines = [values for _, values in self._metrics()]
         if not lines:
             raise RunError(f"{self.metrics} is empty")
         return lines
@@ -162,17 +160,20 @@ class Record:
         """The rows of a CSV file. RunError where it cannot be read or lacks a column."""
         path = self.workdir / name
         try:
-            with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-                rows = csv.DictReader(file)
-                header, values = rows.fieldnames or [], list(rows)
+            content = disk.read(path).decode("utf-8", errors="surrogateescape")
+            rows = csv.DictReader(io.StringIO(content, newline=""))
+            header, values = rows.fieldnames or [], list(rows)
         except (OSError, csv.Error) as error:
             raise RunError(f"{path} cannot be read: {error}") from error
         if missing := set(columns) - set(header):
             raise RunError(f"{path} has no column {', '.join(sorted(missing))}")
         return values
 
-    def write_json(self, name: str, values: Mapping[str, Any]) -> None:
-        self.write_text(name, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+    def write_json(self, name: str, values: Mapping[str, Any], if_new: bool = False) -> None:
+        """With `if_new` a file that says so already is left alone, be it on a read-only disk."""
+        content = _encoded(json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+        if not (if_new and self._holds(name, content)):
+            self.write_bytes(name, content)
 
     def write_csv(self, name: str, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
         buffer = io.StringIO()
@@ -183,29 +184,18 @@ class Record:
 
     def write_text(self, name: str, text: str) -> None:
         """Writes beside and renames: a reader sees the old file or the new one, whole."""
-        # File names that are not UTF-8 reach us as surrogates and go back as they came.
-        self.write_bytes(name, text.encode("utf-8", errors="surrogateescape"))
+        self.write_bytes(name, _encoded(text))
 
     def write_image(self, name: str, image: Image.Image) -> None:
         """As `write_text`, for a PNG."""
         self.write_bytes(name, png(image))
 
     def write_bytes(self, name: str, content: bytes) -> None:
-        partial = self.workdir / f"{name}.partial"
-        try:
-            with partial.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(self.workdir / name)
-        except OSError as error:
-            why = error.strerror or error
-            raise RunError(f"{self.workdir / name} cannot be written: {why}") from error
+        disk.write(self.workdir / name, content)
 
     def append_metrics(self, values: Mapping[str, Any]) -> None:
         """One more JSON object, on a line of its own."""
-        with self.metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(values) + "\n")
+        disk.append(self.metrics, (json.dumps(values) + "\n").encode())
         for listener in self.listeners:
             listener(values)
 
@@ -213,13 +203,29 @@ class Record:
         """Drops the lines after a step, and a line that a kill cut off."""
         lines = []
         if self.metrics.exists():
-            for line in self.metrics.read_text(encoding="utf-8").splitlines(keepends=True):
-                if line.endswith("\n") and json.loads(line)["step"] <= step:
-                    lines.append(line)
+            lines = [line for line, values in self._metrics() if values.get("step", 0) <= step]
         self.write_text("metrics.jsonl", "".join(lines))
 
+    def _metrics(self) -> list[tuple[str, dict[str, Any]]]:
+        """The lines of `metrics.jsonl`, without one that a kill cut off, and what they say."""
+        try:
+            text = disk.read(self.metrics).decode("utf-8")
+            lines = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
+            result = [(line, json.loads(line)) for line in lines]
+            if not all(isinstance(values, dict) for _, values in result):
+                raise ValueError("a line is not an object")
+        except (OSError, ValueError, RecursionError) as error:
+            raise RunError(f"{self.metrics} cannot be read: {error}") from error
+        return result
+
+    def _holds(self, name: str, content: bytes) -> bool:
+        try:
+            return disk.read(self.workdir / name) == content
+        except OSError:
+            return False
+
     def _check_same(self, config: Config) -> None:
-        old = config_lib.flatten(self._read_json("config.json"))
+        old = config_lib.flatten(self.read_json("config.json"))
         new = config_lib.flatten(config_lib.to_dict(config))
         changed = [
             f"{key}: {old.get(key, 'absent')!r} there, {new.get(key, 'absent')!r} now"
@@ -232,17 +238,23 @@ class Record:
                 + "\n  ".join(changed)
             )
 
-    def _read_json(self, name: str) -> dict[str, Any]:
+    def read_json(self, name: str) -> dict[str, Any]:
+        """The object of a JSON file. RunError where there is none to be read."""
         path = self.workdir / name
         try:
-            values = json.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))
+            values = json.loads(disk.read(path).decode("utf-8", errors="surrogateescape"))
         except FileNotFoundError as error:
             raise RunError(f"{self.workdir} is not a run directory: it has no {name}") from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise RunError(f"{path} cannot be read: {error}") from error
         if not isinstance(values, dict):
             raise RunError(f"{path} is not a JSON object")
         return values
+
+
+def _encoded(text: str) -> bytes:
+    # File names that are not UTF-8 reach us as surrogates and go back as they came.
+    return text.encode("utf-8", errors="surrogateescape")
 
 
 def png(image: Image.Image) -> bytes:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
-from crnn_jax.errors import DataError
+from crnn_jax.errors import DataError, RunError
 
 # Up to here pictures are taken for alike in light and contrast. Those of captcha_images_v2 differ
 # by 0.04, which is their text; sets whose ink or paper changes by 0.14 and more.
@@ -43,6 +44,21 @@ def fit(images: np.ndarray, how: str) -> Standard:
 def plain(channels: int) -> Standard:
     """Pixels / 255."""
     return Standard((0.0,) * channels, (255.0,) * channels, False)
+
+
+def check(standard: Standard, channels: int, source: str) -> None:
+    """RunError unless pixels of so many channels can be standardised by what a file says."""
+    numbers = (*standard.mean, *standard.deviation)
+    fine = (
+        len(standard.mean) == len(standard.deviation) == channels
+        and all(isinstance(n, (int, float)) and math.isfinite(n) for n in numbers)
+        and all(standard.deviation)
+        and isinstance(standard.each_picture, bool)
+    )
+    if not fine:
+        raise RunError(
+            f"{source}: pixels of {channels} channels cannot be standardised by {standard}"
+        )
 
 
 def differences(images: np.ndarray) -> tuple[float, float]:

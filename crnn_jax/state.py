@@ -15,7 +15,7 @@ from crnn_jax import environment, flat_start, record, unfinished, warm_start
 from crnn_jax import model as model_lib
 from crnn_jax.checkpoint import Checkpoints
 from crnn_jax.config import Config
-from crnn_jax.errors import RunError
+from crnn_jax.errors import DamageError, RunError
 from crnn_jax.stopping import Stopping
 from crnn_jax.task import Task
 
@@ -59,15 +59,13 @@ def resume(
             f"--config.train.init_from={run.workdir}"
         )
     if epoch is not None:
-        meta = checkpoints.meta(epoch)
+        meta, trees = whole(checkpoints, epoch, like)
         check_data(meta, task, checkpoints.directory)
         stopping, seconds = Stopping(*(meta[name] for name in Stopping._fields)), meta["seconds"]
     epoch, losses = epoch or 0, []
     if cut := unfinished.restore(run, epoch + 1, like):
         check_data(cut.meta, task, run.workdir / unfinished.FOLDER)
         trees, losses, seconds = cut.trees, cut.losses, cut.meta["seconds"]
-    elif epoch:
-        trees = checkpoints.restore(epoch, like)
     if trees:
         print(f"going on after epoch {epoch}" + (f" and {len(losses)} steps" if losses else ""))
         state = TrainState(average=trees["params"], **trees["training"])
@@ -78,6 +76,52 @@ def resume(
         guide = fresh.guide._replace(share=jnp.zeros(()))
         fresh = fresh._replace(params=params, average=jax.tree.map(jnp.copy, params), guide=guide)
     return fresh, stopping, 0, [], 0.0
+
+
+def whole(
+    checkpoints: Checkpoints, epoch: int, like: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What was saved at `epoch`, JSON object and trees, its best epoch's parameters checked too.
+
+    Raises:
+      DamageError: not all of it is what was written; the message offers the newest epoch of which
+        all is, to go on from.
+    """
+    try:
+        return _whole(checkpoints, epoch, like)
+    except DamageError as error:
+        earlier = [e for e in reversed(checkpoints.epochs()) if e < epoch]
+        before = next((e for e in earlier if _is_whole(checkpoints, e, like)), None)
+        if before is None:
+            offer = (
+                "There is no whole one before it; the same config in another --workdir ends as "
+                "this run would have"
+            )
+        else:
+            paths = [checkpoints.directory / str(e) for e in checkpoints.epochs() if e > before]
+            offer = (
+                f"That of epoch {before} is whole: remove {' '.join(map(str, paths))} and the same "
+                "command goes on from there, to the same end"
+            )
+        raise DamageError(f"{error}. {offer}") from error
+
+
+def _whole(
+    checkpoints: Checkpoints, epoch: int, like: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    meta = checkpoints.meta(epoch)
+    if meta["best_epoch"] != epoch:
+        checkpoints.meta(meta["best_epoch"])
+        checkpoints.restore(meta["best_epoch"], {"params": like["params"]})
+    return meta, checkpoints.restore(epoch, like)
+
+
+def _is_whole(checkpoints: Checkpoints, epoch: int, like: Mapping[str, Any]) -> bool:
+    try:
+        _whole(checkpoints, epoch, like)
+    except RunError:
+        return False
+    return True
 
 
 def check_data(meta: Mapping[str, Any], task: Task, directory: Path) -> None:

@@ -1,6 +1,7 @@
 """An epoch that was interrupted: the state after its last step, beside the epochs' checkpoints.
 
-It lies in `interrupted/<step>` of the run directory, until its epoch ends.
+It lies in `interrupted/<step>` of the run directory, until its epoch ends, and its digests in
+`interrupted.json`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import jax
 import numpy as np
 
 from crnn_jax.checkpoint import Checkpoints
+from crnn_jax.errors import DamageError
 from crnn_jax.record import Record
 
 FOLDER = "interrupted"
@@ -41,17 +43,27 @@ def save(
 
 
 def restore(run: Record, epoch: int, like: Mapping[str, Any]) -> Unfinished | None:
-    """What was kept of epoch `epoch`, if anything was. RunError if it is damaged."""
-    if not (run.workdir / FOLDER).is_dir():
+    """What was kept of epoch `epoch`, if anything was.
+
+    Raises:
+      DamageError: it is not what was written; the message says how to go on without it.
+    """
+    folder = run.workdir / FOLDER
+    if not folder.is_dir():
         return None
-    with Checkpoints(run.workdir / FOLDER) as checkpoints:
-        step = checkpoints.latest_epoch()
-        if step is None or (meta := checkpoints.meta(step))["epoch"] != epoch:
-            return None
-        trees = checkpoints.restore(step, like)
+    try:
+        with Checkpoints(folder) as checkpoints:
+            step = checkpoints.latest_epoch()
+            if step is None or (meta := checkpoints.meta(step))["epoch"] != epoch:
+                return None
+            trees = checkpoints.restore(step, like)
+    except DamageError as error:
+        where = f"goes on after epoch {epoch - 1}" if epoch > 1 else "begins anew"
+        raise DamageError(f"{error}. Remove {folder} and the same command {where}") from error
     return Unfinished(trees, meta, [np.float32(loss) for loss in meta["losses"]])
 
 
 def clear(run: Record) -> None:
     """Forgets it."""
     shutil.rmtree(run.workdir / FOLDER, ignore_errors=True)
+    (run.workdir / f"{FOLDER}.json").unlink(missing_ok=True)

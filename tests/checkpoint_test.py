@@ -20,15 +20,17 @@ def _scaled(factor):
     return jax.tree.map(lambda x: x * factor, PARAMS)
 
 
-def test_latest_and_best_are_kept_and_come_back_bit_for_bit(tmp_path):
+def test_latest_and_best_are_kept_with_those_before_and_come_back_bit_for_bit(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.latest_epoch() is None
-        for epoch, best in ((1, 1), (2, 2), (3, 2), (4, 2)):
-            checkpoints.save(epoch, _scaled(epoch), _training(epoch), META, best)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["2", "4"]
+        for epoch, best in ((1, 1), (2, 2), (3, 2), (4, 2), (5, 5)):
+            meta = {**META, "best_epoch": best}
+            checkpoints.save(epoch, _scaled(epoch), _training(epoch), meta, best)
+    # The latest, 5, is the best; the one before it is 4, whose best was 2.
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["2", "4", "5"]
     with Checkpoints(tmp_path, read_only=True) as checkpoints:
-        assert checkpoints.latest_epoch() == 4
-        assert checkpoints.meta(2) == META
+        assert checkpoints.latest_epoch() == 5
+        assert checkpoints.meta(2) == {**META, "best_epoch": 2}
         latest = checkpoints.restore(4, {"params": PARAMS, "training": _training(0)})
         best = checkpoints.restore(2, {"params": PARAMS})
     expected = {"params": _scaled(4), "training": _training(4)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 import shutil
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 
 from crnn_jax import environment
 from crnn_jax import model as model_lib
+from crnn_jax import standard as standard_lib
 from crnn_jax.charset import Charset
 from crnn_jax.checkpoint import Checkpoints
 from crnn_jax.config import Config
@@ -51,7 +51,7 @@ def write(
       RunError: the directory is taken, or the parameters are not those of the config's model.
     """
     workdir, charset = Path(workdir), Charset(alphabet)
-    _check_standard(standard, config.data.channels, source)
+    standard_lib.check(standard, config.data.channels, source)
     model = model_lib.build(config.model, charset.num_classes, *standard)
     _check_params(params, model, config, source)
     if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
@@ -73,20 +73,6 @@ def write(
         }
         checkpoints.save(0, params, None, meta, best_epoch=0)
     partial.rename(workdir)
-
-
-def _check_standard(standard: Standard, channels: int, source: str) -> None:
-    numbers = (*standard.mean, *standard.deviation)
-    fine = (
-        len(standard.mean) == len(standard.deviation) == channels
-        and all(isinstance(n, (int, float)) and math.isfinite(n) for n in numbers)
-        and all(standard.deviation)
-        and isinstance(standard.each_picture, bool)
-    )
-    if not fine:
-        raise RunError(
-            f"{source}: pixels of {channels} channels cannot be standardised by {standard}"
-        )
 
 
 def _check_params(params: Any, model: model_lib.CRNN, config: Config, source: str) -> None:

@@ -1,0 +1,125 @@
+"""Checkpoints with flipped or missing bytes: known when read, and what is whole is offered."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+from crnn_jax import recognizer, record, train
+from crnn_jax.checkpoint import Checkpoints
+from crnn_jax.errors import DamageError
+from tests.quiet import QUIET
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return tmp_path_factory.mktemp("damage") / "run"
+
+
+@pytest.fixture
+def run(tiny_config, whole, tmp_path):
+    """A run of three epochs; the last is the best. Its result is not written yet."""
+    config = tiny_config(
+        {**QUIET, "train.epochs": 3, "log.every_steps": 2, "train.weights": "last"}
+    )
+    if not whole.exists():
+        train.train_and_evaluate(config, whole)
+    copy = tmp_path / "run"
+    shutil.copytree(whole, copy)
+    expected = json.loads((copy / "result.json").read_text())
+    (copy / "result.json").unlink()
+    return config, copy, expected
+
+
+def _arrays(checkpoint, tree):
+    """The largest file of a tree: the bytes of its arrays."""
+    files = [p for p in (checkpoint / tree).rglob("*") if p.is_file()]
+    return max(files, key=lambda p: p.stat().st_size)
+
+
+def _flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def _flip_meta(checkpoint):
+    path = checkpoint / "_CHECKPOINT_METADATA"
+    values = json.loads(path.read_text())
+    values["custom_metadata"]["mean"] = [values["custom_metadata"]["mean"][0] + 1]
+    path.write_text(json.dumps(values))
+
+
+DAMAGES = {
+    "flipped": lambda c: _flip(_arrays(c, "params")),
+    "flipped training": lambda c: _flip(_arrays(c, "training")),
+    "cut off": lambda c: _arrays(c, "params").write_bytes(b"\0" * 100),
+    "missing": lambda c: _arrays(c, "params").unlink(),
+    "another mean": _flip_meta,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_is_named_and_the_one_before_goes_on_to_the_same_end(run, damage):
+    config, folder, expected = run
+    latest = folder / "checkpoints" / "3"
+    DAMAGES[damage](latest)
+    with pytest.raises(DamageError, match=r"checkpoints/3 is damaged") as error:
+        train.train_and_evaluate(config, folder)
+    offer = re.search(
+        r"That of epoch 2 is whole: remove (\S+) and the same command", str(error.value)
+    )
+    assert offer
+    assert offer[1] == str(latest)
+    if damage != "flipped training":  # which a reader does not need
+        with pytest.raises(DamageError, match=r"checkpoints/3 is damaged.*--epoch: 2$"):
+            recognizer.load(folder)
+    if damage != "flipped":
+        return
+    assert recognizer.load(folder, epoch=2).epoch == 2
+    shutil.rmtree(latest)
+    assert train.train_and_evaluate(config, folder).params_sha256 == expected["params_sha256"]
+
+
+def test_without_a_whole_one_the_message_says_so(run):
+    config, folder, _ = run
+    for epoch in (2, 3):
+        _flip(_arrays(folder / "checkpoints" / str(epoch), "params"))
+    with pytest.raises(DamageError, match="no whole one before it; the same config in another"):
+        train.train_and_evaluate(config, folder)
+    with pytest.raises(DamageError, match=r"damaged: [^;]*$"):
+        recognizer.load(folder)
+
+
+def test_arrays_that_changed_behind_sound_checksums_are_known_by_their_digest(tmp_path):
+    """Another checkpoint's files, whole in themselves, in the place of the one that was written."""
+    params = {"a": np.arange(3.0, dtype=np.float32)}
+    for name, factor in (("one", 1), ("two", 2)):
+        with Checkpoints(tmp_path / name / "checkpoints") as checkpoints:
+            checkpoints.save(1, {"a": params["a"] * factor}, None, {"best_epoch": 1}, 1)
+    one, two = (tmp_path / name / "checkpoints" / "1" / "params" for name in ("one", "two"))
+    shutil.rmtree(one)
+    shutil.copytree(two, one)
+    with Checkpoints(tmp_path / "one" / "checkpoints", read_only=True) as checkpoints:
+        assert checkpoints.meta(1) == {"best_epoch": 1}
+        with pytest.raises(
+            DamageError, match=r"checkpoints/1 is damaged: the digest of its params"
+        ):
+            checkpoints.restore(1, {"params": params})
+        # A run of a version that kept no digests is read.
+        (tmp_path / "one" / "checkpoints.json").unlink()
+        restored = checkpoints.restore(1, {"params": params})["params"]["a"]
+    np.testing.assert_array_equal(restored, 2 * params["a"])
+
+
+def test_a_digest_that_is_not_in_the_record_is_missed(tmp_path):
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        checkpoints.save(1, {"a": np.ones(2, np.float32)}, None, {"best_epoch": 1}, 1)
+    record.Record(tmp_path).write_json("checkpoints.json", {})
+    with (
+        Checkpoints(tmp_path / "checkpoints", read_only=True) as checkpoints,
+        pytest.raises(DamageError, match="not None"),
+    ):
+        checkpoints.meta(1)

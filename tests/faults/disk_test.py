@@ -1,0 +1,243 @@
+"""A disk that is full, or may not be written: what was there stays, and the path is named.
+
+Here the system's answer is made up, at each write in turn; `python -m tests.faults.long` has a
+small disk that is really full.
+"""
+
+import contextlib
+import errno
+import io
+import json
+import os
+import sys
+
+import numpy as np
+import pytest
+from orbax.checkpoint import v1 as ocp
+
+from crnn_jax import __main__, checkpoint, disk, errors, grid, lock, record, train
+from crnn_jax import config as config_lib
+from crnn_jax.errors import RunError
+from tests.quiet import QUIET
+
+FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _fail(*_, **__):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
+    disk.write(tmp_path / "a", b"old")
+    monkeypatch.setattr(os, "fsync", _fail)
+    with pytest.raises(RunError, match=rf"^{tmp_path}/a cannot be written: No space.*make room"):
+        disk.write(tmp_path / "a", b"new")
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+    assert (tmp_path / "a").read_bytes() == b"old"
+
+
+def test_a_link_in_the_way_is_replaced_and_not_followed(tmp_path):
+    """As it may stand in a run directory from a stranger, to have us write elsewhere."""
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"mine")
+    for name in ("a", "a.partial"):
+        (tmp_path / name).symlink_to(victim)
+    disk.write(tmp_path / "a", b"new")
+    assert not (tmp_path / "a").is_symlink()
+    assert (tmp_path / "a").read_bytes() == b"new"
+    (tmp_path / "b").symlink_to(victim)
+    with pytest.raises(RunError, match=r"b cannot be written.*symbolic link"):
+        disk.append(tmp_path / "b", b"more")
+    (tmp_path / lock.FILE).symlink_to(victim)
+    with pytest.raises(RunError, match="symbolic link"), lock.hold(tmp_path):
+        pass
+    assert victim.read_bytes() == b"mine"
+
+
+def test_a_line_is_added_whole_or_not_at_all(tmp_path, monkeypatch):
+    disk.append(tmp_path / "a", b"one\n")
+
+    class Small(io.FileIO):
+        """Takes two bytes and then no more."""
+
+        def write(self, content):
+            return super().write(bytes(content[:2])) if self.tell() < 6 else _fail()
+
+    @contextlib.contextmanager
+    def opened(path):
+        with Small(path, "ab") as file:
+            yield file
+
+    monkeypatch.setattr(disk, "opened", opened)
+    with pytest.raises(RunError, match="a cannot be written: No space"):
+        disk.append(tmp_path / "a", b"two\n")
+    assert (tmp_path / "a").read_bytes() == b"one\n"
+    monkeypatch.undo()
+    disk.append(tmp_path / "a", b"two\n")
+    assert (tmp_path / "a").read_bytes() == b"one\ntwo\n"
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"), [("pipe", "a pipe"), ("folder", "directory"), ("large", "too many")]
+)
+def test_what_is_read_is_a_file_of_bounded_size(tmp_path, kind, says):
+    path = tmp_path / "a"
+    {
+        "pipe": lambda: os.mkfifo(path),
+        "folder": path.mkdir,
+        "large": lambda: path.write_bytes(b"12345"),
+    }[kind]()
+    with pytest.raises(OSError, match=says):
+        disk.read(path, most=4)
+    with pytest.raises(OSError, match="a pipe, device or socket"):
+        disk.read("/dev/zero", most=4)
+
+
+@pytest.mark.parametrize("name", ["../a", "b/../../a", "/etc/a", "a\0b"])
+def test_a_name_that_leads_out_of_its_folder_is_refused(tmp_path, name):
+    with pytest.raises(ValueError, match="out of the folder"):
+        disk.inside(tmp_path, name)
+    assert disk.inside(tmp_path, "b/a..png") == tmp_path / "b" / "a..png"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return tmp_path_factory.mktemp("disk") / "run"
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        pytest.param(["checkpoints.json", "epoch 2", "metrics.jsonl +", "result.json"], id="some"),
+        pytest.param(None, id="all", marks=pytest.mark.long),
+    ],
+)
+def test_a_full_disk_at_each_write_of_a_run(tiny_config, whole, tmp_path, monkeypatch, places):
+    """Each write fails once; the same command goes on each time, and ends as if none had."""
+    config = tiny_config({**QUIET, "train.epochs": 3, "log.every_steps": 2})
+    if not whole.exists():
+        train.train_and_evaluate(config, whole)
+    run, failed = tmp_path / "run", []
+
+    def fails(place):
+        if place in failed or (places is not None and place not in places):
+            return False
+        failed.append(place)
+        return True
+
+    real_write, real_append = disk.write, disk.append
+
+    def write(path, content):
+        if fails(path.name):
+            raise disk.unwritable(path, FULL)
+        real_write(path, content)
+
+    def append(path, content):
+        if fails(f"{path.name} +"):
+            real_append(path, content[: len(content) // 2])  # as a kill in the middle leaves it
+            raise disk.unwritable(path, FULL)
+        real_append(path, content)
+
+    save = ocp.training.Checkpointer.save_checkpointables
+
+    def save_or_fail(self, epoch, *rest, **keywords):
+        if fails(f"epoch {epoch}"):
+            raise FULL
+        return save(self, epoch, *rest, **keywords)
+
+    monkeypatch.setattr(disk, "write", write)
+    monkeypatch.setattr(disk, "append", append)
+    monkeypatch.setattr(ocp.training.Checkpointer, "save_checkpointables", save_or_fail)
+    said = []
+    while len(said) < 30:
+        with contextlib.suppress(RunError):
+            result = train.train_and_evaluate(config, run)
+            break
+        said.append(failed[-1])
+    # Once for each place. Of all: config, environment, params, metrics (rewound, added to),
+    # digests, epochs 1 to 3, readings, errors, result.
+    assert said == failed
+    assert len(said) == len(set(said)) == (len(places) if places else 12)
+    expected = json.loads((whole / "result.json").read_text())
+    assert result.params_sha256 == expected["params_sha256"]
+    lines = [
+        [
+            {k: v for k, v in json.loads(line).items() if k != "seconds"}
+            for line in (folder / "metrics.jsonl").read_text().splitlines()
+        ]
+        for folder in (run, whole)
+    ]
+    assert lines[0] == lines[1]
+
+
+def test_a_checkpoint_that_cannot_be_written_is_named_and_leaves_the_one_before(
+    tmp_path, monkeypatch
+):
+    params = {"a": np.arange(3, dtype=np.float32)}
+    with checkpoint.Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        checkpoints.save(1, params, None, {"best_epoch": 1}, 1)
+        monkeypatch.setattr(ocp.training.Checkpointer, "save_checkpointables", _fail)
+        with pytest.raises(
+            RunError, match=r"^the checkpoint \S+/checkpoints/2 cannot be written: No .*; make room"
+        ):
+            checkpoints.save(2, params, None, {"best_epoch": 2}, 2)
+    with checkpoint.Checkpoints(tmp_path / "checkpoints", read_only=True) as checkpoints:
+        assert checkpoints.meta(checkpoints.latest_epoch()) == {"best_epoch": 1}
+        restored = checkpoints.restore(1, {"params": params})["params"]["a"]
+    np.testing.assert_array_equal(restored, params["a"])
+
+
+def test_a_finished_run_on_a_disk_that_cannot_be_written_says_so(trained, tiny_config, monkeypatch):
+    config = record.Record(trained).config()
+    monkeypatch.setattr(disk, "write", _fail)
+    assert train.train_and_evaluate(config, trained) == record.Record(trained).result()
+
+
+def test_a_grid_names_what_it_cannot_write(tiny_config, tmp_path, monkeypatch):
+    cells = grid.Grid(config_lib.to_dict(tiny_config()), {"base": {}}, (0,), (0,))
+    monkeypatch.setattr(grid.disk, "opened", _named(grid.disk.opened, "log.txt"))
+    with pytest.raises(RunError, match=r"base/seed0-fold0/log\.txt cannot be written: No space"):
+        grid.run(cells, tmp_path / "grid", 1)
+
+
+def _named(real, name):
+    def opened(path):
+        if path.name == name:
+            raise disk.unwritable(path, FULL)
+        return real(path)
+
+    return opened
+
+
+def test_an_output_that_cannot_be_written_is_one_line(capsys, monkeypatch, tmp_path):
+    """The last resort of both entry points: the path, or the standard output that has none."""
+    named = OSError(errno.EROFS, "Read-only file system", "/some/where")
+    monkeypatch.setattr(__main__, "evaluate", lambda _: _raise(named))
+    assert __main__.main(["evaluate", "run"]) == 2
+    assert capsys.readouterr().err == "error: /some/where: Read-only file system\n"
+    with pytest.raises(OSError, match="broken"):  # a mistake of ours keeps its traceback
+        errors.of_system(OSError(errno.EBADF, "broken"))
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+@pytest.mark.parametrize("verb", ["predict", "run.py"])
+def test_a_full_standard_output_is_one_line(trained, captchas, verb):
+    import subprocess
+    from pathlib import Path
+
+    picture = sorted(captchas.iterdir())[0]
+    if verb == "predict":
+        command = ["-m", "crnn_jax", "predict", str(trained), str(picture)]
+    else:
+        command = ["run.py", "--config", "experiments/tiny.py", f"--config.data.dir={captchas}",
+                   "--config.train.epochs=40", "--workdir", str(trained)]  # fmt: skip
+        command += [f"--config.{key}={value}" for key, value in QUIET.items()]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, *command], cwd=Path(__file__).parents[2],
+                              stdout=full, stderr=subprocess.PIPE, text=True)  # fmt: skip
+    assert done.returncode in (1, 2)
+    assert done.stderr == "error: the standard output cannot be written: No space left on device\n"
+
+
+def _raise(error):
+    raise error
