@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
-from crnn_jax import dataset
+from crnn_jax import disk
+from crnn_jax import picture as picture_lib
 from crnn_jax.errors import DataError, RunError
 from crnn_jax.record import Answer, Record
 
@@ -102,12 +103,12 @@ def contact_sheet(doubts: Sequence[Doubt], folder: str | os.PathLike[str]) -> Im
     for i, doubt in enumerate(doubts):
         x, y = i % _COLUMNS * width + 5, i // _COLUMNS * height + 5
         try:
-            image = dataset.open_image(Path(folder) / doubt.file)
-        except DataError as error:
+            image = picture_lib.open_image(disk.inside(folder, doubt.file))
+        except (DataError, ValueError) as error:
             raise RunError(
                 f"the sheet needs {doubt.file} of {folder}: {error}; --data names another folder"
             ) from error
-        picture = dataset.flatten(image).convert("RGB")
+        picture = picture_lib.flatten(image).convert("RGB")
         picture.thumbnail((width - 10, height - 48))
         sheet.paste(picture, (x, y))
         caption = str(doubt).replace(": ", "\n")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import errno
 import hashlib
 import io
 import os
@@ -15,16 +16,16 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
 
+from crnn_jax import disk
 from crnn_jax.charset import Charset, required_steps
 from crnn_jax.config import DataConfig
-from crnn_jax.errors import DataError
+from crnn_jax.errors import DataError, one_line
+from crnn_jax.picture import IMAGE_SUFFIXES, open_image, to_array
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"})
 LABELS_FILE = "labels.csv"
 _MAX_NAMED = 50  # bad files named one by one in an error; a longer list ends in a count
 
@@ -75,93 +76,41 @@ def load(config: DataConfig, charset: Charset | None, num_steps: int) -> Dataset
         if complaint := _label_complaint(text, charset, num_steps):
             complaints.setdefault(file, complaint)
 
-    def read(file: str) -> tuple[np.ndarray, bytes] | str:  # pixels and digest, or a complaint
-        try:
-            image = open_image(folder / file)
-            native = f"{image.mode} {image.size} ".encode() + image.tobytes()
-            return to_array(image, config), hashlib.sha256(native).digest()
-        except DataError as error:
-            return str(error) if (folder / file).exists() else "there is no such file"
+    images = np.empty((len(listed), config.width, config.height, config.channels), np.uint8)
+    pixels: dict[str, bytes] = {}  # digests
 
-    pictures: dict[str, tuple[np.ndarray, bytes]] = {}
+    def read(place: int, file: str) -> bytes | str:  # digest of the pixels, or a complaint
+        try:
+            image = open_image(disk.inside(folder, file))
+            native = f"{image.mode} {image.size} ".encode() + image.tobytes()
+            images[place] = to_array(image, config)
+            return hashlib.sha256(native).digest()
+        except ValueError as error:
+            return str(error)
+        except DataError as error:
+            missing = str(error) == os.strerror(errno.ENOENT)
+            return "there is no such file" if missing else str(error)
+
     with ThreadPoolExecutor() as pool:
-        for file, result in zip(listed, pool.map(read, listed), strict=True):
+        for file, result in zip(listed, pool.map(read, range(len(listed)), listed), strict=True):
             if isinstance(result, str):
                 complaints.setdefault(file, result)
             else:
-                pictures[file] = result
+                pixels[file] = result
     if complaints:
         raise DataError(_name_all(folder, complaints))
 
     digest = hashlib.sha256()
     for file, text in listed.items():
-        for part in (file.encode(errors="surrogateescape"), text.encode(), pictures[file][1]):
+        for part in (file.encode(errors="surrogateescape"), text.encode(), pixels[file]):
             digest.update(len(part).to_bytes(8, "little") + part)
     return Dataset(
         name=folder.resolve().name,
         files=tuple(listed),
         texts=tuple(listed.values()),
-        images=np.stack([array for array, _ in pictures.values()]),
+        images=images,
         fingerprint=digest.hexdigest(),
     )
-
-
-def open_image(source: str | os.PathLike[str] | IO[bytes]) -> Image.Image:
-    """Reads a picture whole: see `decode`. DataError says what is wrong with it."""
-    try:
-        with Image.open(source) as image:
-            return decode(image)
-    except UnidentifiedImageError as error:
-        empty = isinstance(source, (str, os.PathLike)) and os.path.getsize(source) == 0
-        raise DataError("empty file" if empty else "not an image") from error
-    except OSError as error:
-        raise DataError(error.strerror or str(error)) from error
-    # Pillow's decoders raise many kinds of errors on damaged bytes, SyntaxError among them.
-    except (DataError, MemoryError):
-        raise
-    except Exception as error:
-        raise DataError(f"not a readable image ({error})") from error
-
-
-def decode(image: Image.Image) -> Image.Image:
-    """Pixels as they are seen: upright by EXIF, palettes and transparency resolved to RGBA.
-
-    Raises:
-      DataError: the picture is damaged.
-    """
-    try:
-        image.load()
-        image = ImageOps.exif_transpose(image)
-        if image.mode == "P" or "A" in image.getbands() or "transparency" in image.info:
-            image = image.convert("RGBA")
-    except MemoryError:
-        raise
-    except Exception as error:
-        raise DataError(f"not a readable image ({error})") from error
-    return image
-
-
-def flatten(image: Image.Image) -> Image.Image:
-    """A decoded image on white, of eight bits."""
-    if image.mode.startswith("I;16"):  # Pillow would clip 16 bits to 255 instead of scaling
-        image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
-    if image.mode == "RGBA":
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image
-
-
-def to_array(image: Image.Image, config: DataConfig) -> np.ndarray:
-    """A decoded image to u8 [W, H, C]: on white, grey or RGB, resized with antialiasing.
-
-    The first axis is the width: it becomes the time axis of the model.
-    """
-    width, height, channels = config.width, config.height, config.channels
-    image = flatten(image).convert("L" if channels == 1 else "RGB")
-    if image.size != (width, height):
-        # Pillow's filters widen with the reduction, which is what antialiasing means.
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
-    array = np.asarray(image, np.uint8).reshape(height, width, channels)
-    return array.transpose(1, 0, 2)
 
 
 def label_of(file: str) -> str:
@@ -183,7 +132,7 @@ def check_folder(folder: Path) -> None:
 def _list_folder(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
     """{file: text}, sorted by file name, and {file: complaint} of what cannot be used."""
     check_folder(folder)
-    if (folder / LABELS_FILE).is_file():
+    if (folder / LABELS_FILE).exists():
         return _read_labels_file(folder / LABELS_FILE)
     # Every visible file counts: a picture with a mistyped extension must not vanish in silence.
     files = sorted(p.name for p in folder.iterdir() if not p.is_dir() and p.name[0] != ".")
@@ -197,7 +146,7 @@ def _read_labels_file(path: Path) -> tuple[dict[str, str], dict[str, str]]:
     listed: dict[str, str] = {}
     complaints: dict[str, str] = {}
     try:
-        content = path.read_text(encoding="utf-8-sig")
+        content = disk.read(path).decode("utf-8-sig")
         rows = csv.DictReader(io.StringIO(content, newline=""), strict=True)
         if not {"file", "label"} <= set(rows.fieldnames or ()):
             raise DataError(
@@ -233,7 +182,7 @@ def _label_complaint(text: str, charset: Charset | None, num_steps: int) -> str 
 
 
 def _name_all(folder: Path, complaints: dict[str, str]) -> str:
-    lines = [f"  {file}: {complaint}" for file, complaint in sorted(complaints.items())]
+    lines = [f"  {one_line(f)}: {complaint}" for f, complaint in sorted(complaints.items())]
     if len(lines) > _MAX_NAMED:
         lines[_MAX_NAMED:] = [f"  ... and {len(lines) - _MAX_NAMED} more"]
     count = f"{len(complaints)} file{'s' if len(complaints) > 1 else ''}"

@@ -11,10 +11,10 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from crnn_jax.dataset import IMAGE_SUFFIXES
+from crnn_jax.errors import one_line
+from crnn_jax.picture import IMAGE_SUFFIXES
 
 
 def expand(paths: list[str]) -> Iterator[str]:
@@ -24,12 +24,12 @@ def expand(paths: list[str]) -> Iterator[str]:
             yield from (line.rstrip("\r\n") for line in sys.stdin if line.strip())
         elif os.path.isdir(path):
             try:
-                entries = sorted(Path(path).iterdir())
+                names = sorted(os.listdir(path))
             except OSError:  # the reader will say why
-                entries = []
-            files = [entry for entry in entries if entry.suffix.lower() in IMAGE_SUFFIXES]
+                names = []
+            files = [n for n in names if os.path.splitext(n)[1].lower() in IMAGE_SUFFIXES]
             # An empty folder is answered with an error of its own, as a file that is missing.
-            yield from map(str, files) if files else [path]
+            yield from (os.path.join(path, name) for name in files) if files else [path]
         else:
             yield path
 
@@ -37,7 +37,9 @@ def expand(paths: list[str]) -> Iterator[str]:
 def print_text(rows: Iterator[dict[str, Any]], _: list[str]) -> None:
     for row in rows:
         silent = "" if row.get("answered", True) else "\tunanswered"
-        print(f"{row['path']}\t{row['text']}\t{row['confidence']:.4f}{silent}")
+        # A name with a line in it is not to pass for two answers.
+        path, text = one_line(row["path"]), one_line(row["text"])
+        print(f"{path}\t{text}\t{row['confidence']:.4f}{silent}")
 
 
 def print_csv(rows: Iterator[dict[str, Any]], columns: list[str]) -> None:

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from crnn_jax import config as config_lib
-from crnn_jax import dataset, metrics, plots, recognizer
+from crnn_jax import metrics, plots, recognizer
+from crnn_jax import picture as picture_lib
 from crnn_jax.evaluate import Evaluation
 from crnn_jax.explanation import Explanation
 from crnn_jax.record import Answer, Record, png
@@ -64,7 +65,7 @@ def write(run: str | os.PathLike[str], data: str | os.PathLike[str] | None = Non
     split = min(len(misread), _MISREADS)
     chosen = misread[:split] + right[:: max(1, -(-len(right) // _EXAMPLES))]
     explanations = reader.explain([folder / a.file for a in chosen])
-    pictures = [dataset.flatten(dataset.open_image(folder / a.file)) for a in chosen]
+    pictures = [picture_lib.flatten(picture_lib.open_image(folder / a.file)) for a in chosen]
     shown = list(map(Shown, chosen, explanations, pictures))
 
     confusions = metrics.confusions([(a.truth, a.reading) for a in answers])

@@ -13,6 +13,7 @@ from PIL import Image
 import crnn_jax
 from crnn_jax import dataset, interop
 from crnn_jax import model as model_lib
+from crnn_jax import picture as picture_lib
 from crnn_jax.interop import description
 from tests.browser import CHROMIUM, browser
 
@@ -50,7 +51,7 @@ def test_pixels_are_those_of_pillow(trained, tmp_path, channels):
     program = "input.pictures.map(([w, h, rgba]) => Array.from(toPixels(rgba, w, h, reader)))"
     found = _node(program, values, tmp_path)
     for pixels, picture in zip(found, pictures, strict=True):
-        expected = dataset.to_array(dataset.decode(picture), data).reshape(-1)
+        expected = dataset.to_array(picture_lib.decode(picture), data).reshape(-1)
         difference = np.abs(expected.astype(int) - pixels)
         # Pillow rounds transparency and weights to fixed point: a grey level here and there.
         assert difference.max() <= 1

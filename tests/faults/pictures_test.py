@@ -1,0 +1,193 @@
+"""Pictures from strangers: an answer that belongs to its file, or one line that says why not."""
+
+import csv
+import dataclasses
+import io
+import json
+import os
+import socket
+
+import numpy as np
+import pytest
+from conftest import draw
+from PIL import Image
+
+import crnn_jax
+from crnn_jax import __main__, dataset, picture
+from crnn_jax.charset import Charset
+from crnn_jax.errors import DataError
+from tests.faults import strangers
+
+
+@pytest.fixture(scope="module")
+def reader(trained):
+    return crnn_jax.load(trained)
+
+
+def test_every_kind_of_picture_shows_the_same(captchas):
+    """Pixels of the grey PNG, up to what JPEG and WebP lose and 254 of 255 parts of opacity."""
+    from tests.dataset_test import CONFIG
+
+    original = Image.open(sorted(captchas.iterdir())[0])
+    expected = dataset.to_array(original, CONFIG).astype(int)
+    for name, content in strangers.kinds(original).items():
+        found = dataset.to_array(picture.open_image(content), CONFIG)
+        limit = {"jpg": 25, "webp": 25}.get(name[-3:].strip("."), 2)
+        if name.startswith("lossy") or name.endswith("jpg"):
+            limit = 40
+        assert np.abs(found - expected).max() <= limit, name
+
+
+def test_what_costs_too_much_or_is_not_clear_is_refused_by_its_reason():
+    for name, (content, reason) in strangers.refused().items():
+        with pytest.raises(DataError) as error:
+            picture.open_image(content)
+        assert reason in str(error.value), name
+        assert "\n" not in str(error.value), name
+    with pytest.raises(DataError, match="3000x3000 pixels are too many"):
+        picture.decode(Image.new("L", (3000, 3000)))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (10000, 1), (1, 10000), (2048, 2048)])
+def test_odd_sizes_are_read(reader, size):
+    assert len(reader.predict(draw("a", *size))) == 1
+
+
+def odd_files(folder):
+    """What may stand in a folder under a picture's name: its name to a part of the answer."""
+    os.mkfifo(folder / "pipe.png")
+    (folder / "loop.png").symlink_to(folder / "loop.png")
+    (folder / "gone.png").symlink_to(folder / "nowhere.png")
+    (folder / "device.png").symlink_to("/dev/zero")
+    (folder / "folder.png").mkdir()
+    with socket.socket(socket.AF_UNIX) as server:
+        here = os.getcwd()
+        os.chdir(folder)  # a socket's path is short
+        server.bind("socket.png")
+        os.chdir(here)
+    return {
+        "pipe.png": "a pipe",
+        "loop.png": "symbolic links",
+        "gone.png": "No such file",
+        "device.png": "a pipe, device or socket",
+        "folder.png": "directory",
+        "socket.png": "No such device",
+    }
+
+
+def test_what_is_no_file_keeps_nobody_waiting(reader, captchas, tmp_path, capsys):
+    expected = odd_files(tmp_path)
+    good = sorted(captchas.iterdir())[0]
+    paths = [*(os.fspath(tmp_path / name) for name in expected), os.fspath(good), "a\0b"]
+    *bad, answer, last = reader.stream(paths)
+    assert answer.text == reader.predict(good)[0].text
+    assert "not a file name" in str(last)
+    for said, reason in zip(bad, expected.values(), strict=True):
+        assert isinstance(said, DataError)
+        assert reason in str(said)
+    (tmp_path / "ab.png").write_bytes(good.read_bytes())
+    from tests.dataset_test import CONFIG
+
+    config = dataclasses.replace(CONFIG, dir=os.fspath(tmp_path))
+    with pytest.raises(DataError, match="5 files") as error:
+        dataset.load(config, None, 16)
+    assert "pipe.png: a pipe" in str(error.value)
+
+
+NAMES = ["a,b.png", 'a"b.png', "a\nb.png", "a\tb.png", "日本.png", " a .png", "-a.png",
+         "a;rm.png", os.fsdecode(b"\xff\xfe.png"), "=1+1.png", "\x1b[31m.png"]  # fmt: skip
+
+
+def test_names_of_any_kind_come_out_as_they_are(trained, captchas, tmp_path, capfdbinary):
+    texts = {}
+    pictures = sorted(captchas.iterdir())
+    for name, path in zip(NAMES, pictures, strict=False):
+        (tmp_path / name).write_bytes(path.read_bytes())
+        texts[os.fspath(tmp_path / name)] = path
+    reader = crnn_jax.load(trained)
+    expected = {name: reader.predict(path)[0].text for name, path in texts.items()}
+    out = {}
+    for kind in ("json", "csv", "text"):
+        assert (
+            __main__.main(["predict", os.fspath(trained), os.fspath(tmp_path), "--format", kind])
+            == 0
+        )
+        out[kind] = capfdbinary.readouterr().out
+    assert {row["path"]: row["text"] for row in json.loads(out["json"])} == expected
+    rows = csv.DictReader(io.StringIO(os.fsdecode(out["csv"]), newline=""))
+    assert {row["path"]: row["text"] for row in rows} == expected
+    assert out["text"].count(b"\n") == len(NAMES)
+    assert b"\x1b" not in out["text"]
+    assert rb"a\nb.png" in out["text"]
+
+
+def check_mutated(reader, clean, count, seed):
+    """Streams mutated files with clean ones among them; counts of read, refused and clean."""
+    rng = np.random.default_rng(seed)
+    kinds = [content for path in clean for content in strangers.kinds(Image.open(path)).values()]
+    answers = [reader.predict(path)[0] for path in clean]
+    given, expected = [], []
+    for i in range(count):
+        if i % 10 == 0:
+            which = int(rng.integers(len(clean)))
+            given.append(clean[which])
+            expected.append(answers[which])
+        one, other = rng.integers(len(kinds), size=2)
+        given.append(strangers.mutate(rng, kinds[one], kinds[other]))
+        expected.append(None)
+    read, refused, right = 0, 0, 0
+    for content, answer, wanted in zip(given, reader.stream(iter(given)), expected, strict=True):
+        if isinstance(answer, DataError):
+            assert wanted is None
+            assert "\n" not in str(answer), answer
+            refused += 1
+        elif wanted is None:
+            read += 1
+        else:
+            assert answer.text == wanted.text
+            assert abs(answer.confidence - wanted.confidence) < 1e-3
+            right += 1
+        del content
+    return read, refused, right
+
+
+def test_mutated_files_are_read_or_refused_and_move_no_answer(reader, captchas):
+    read, refused, right = check_mutated(reader, sorted(captchas.iterdir())[:4], 500, seed=0)
+    assert read + refused == 500
+    assert min(read, refused) > 50
+    assert right == 50
+
+
+def test_a_data_set_names_exactly_its_bad_files(captchas, tmp_path):
+    from tests.dataset_test import CONFIG
+
+    rng = np.random.default_rng(1)
+    kinds = list(strangers.kinds(Image.open(sorted(captchas.iterdir())[0])).values())
+    bad = set()
+    for i in range(60):
+        one, other = rng.integers(len(kinds), size=2)
+        content = strangers.mutate(rng, kinds[one], kinds[other]) if i % 3 else kinds[one]
+        (tmp_path / f"ab_{i}.png").write_bytes(content)
+        try:
+            picture.open_image(content)
+        except DataError:
+            bad.add(f"ab_{i}.png")
+    assert 10 < len(bad) < 40
+    config = dataclasses.replace(CONFIG, dir=os.fspath(tmp_path))
+    with pytest.raises(DataError) as error:
+        dataset.load(config, Charset("ab"), 16)
+    named = {line.split(":")[0].strip() for line in str(error.value).splitlines()[1:]}
+    assert named == bad
+
+
+def test_a_labels_file_leads_nowhere_else(captchas, tmp_path):
+    from tests.dataset_test import CONFIG
+
+    good = sorted(captchas.iterdir())[0]
+    (tmp_path / "set").mkdir()
+    (tmp_path / "out.png").write_bytes(good.read_bytes())
+    (tmp_path / "set" / "labels.csv").write_text(f"file,label\n../out.png,ab\n{good},ab\n")
+    config = dataclasses.replace(CONFIG, dir=os.fspath(tmp_path / "set"))
+    with pytest.raises(DataError) as error:
+        dataset.load(config, None, 16)
+    assert str(error.value).count("leads out of the folder") == 2

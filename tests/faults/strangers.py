@@ -1,0 +1,159 @@
+"""Pictures as strangers send them: of every kind, mutated, and made to do harm."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+
+import numpy as np
+from PIL import Image
+
+
+def kinds(image: Image.Image) -> dict[str, bytes]:
+    """One picture (grey, small) in formats and modes that show the same to the eye."""
+    grey, colour = image.convert("L"), image.convert("RGB")
+    turned = Image.Exif()
+    turned[0x0112] = 6  # to be turned by 90 degrees clockwise
+    deep = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+    clear = colour.convert("RGBA")
+    clear.putalpha(254)
+    return {
+        "grey.png": _save(grey, "PNG"),
+        "colour.png": _save(colour, "PNG", icc_profile=b"\0" * 3000),
+        "clear.png": _save(clear, "PNG"),
+        "palette.png": _save(colour.quantize(32), "PNG", transparency=99),
+        "deep.png": _save(deep, "PNG"),
+        "turned.png": _save(grey.transpose(Image.Transpose.ROTATE_90), "PNG", exif=turned),
+        "wrong extension.jpg": _save(grey, "PNG"),
+        "grey.jpg": _save(grey, "JPEG", quality=95),
+        "progressive.jpg": _save(colour, "JPEG", quality=95, progressive=True),
+        "turned.jpg": _save(
+            colour.transpose(Image.Transpose.ROTATE_90), "JPEG", quality=95, exif=turned
+        ),
+        "cmyk.jpg": _save(colour.convert("CMYK"), "JPEG", quality=95),
+        "grey.bmp": _save(grey, "BMP"),
+        "grey.gif": _save(grey, "GIF"),
+        "grey.webp": _save(colour, "WEBP", lossless=True),
+        "lossy.webp": _save(colour, "WEBP", quality=95),
+        "grey.tif": _save(grey, "TIFF"),
+        "deflated.tif": _save(colour, "TIFF", compression="tiff_adobe_deflate"),
+        "cmyk.tif": _save(colour.convert("CMYK"), "TIFF"),
+        "deep.tif": _save(deep, "TIFF"),
+    }
+
+
+def refused() -> dict[str, tuple[bytes, str]]:
+    """What is no picture of one text, or would cost too much: bytes, and a part of the answer."""
+    small = Image.new("L", (64, 16), 200)
+    frames = [Image.new("L", (64, 16), i) for i in (0, 100, 200)]
+    animated = {"save_all": True, "append_images": frames[1:], "duration": 50}
+    png = _save(small, "PNG")
+    return {
+        "empty.png": (b"", "empty file"),
+        "text.png": (b"no picture", "not an image"),
+        "program.png": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
+        "cut off.png": (png[: len(png) // 2], "not a readable image"),
+        "animated.gif": (_save(frames[0], "GIF", **animated), "more than one frame"),
+        "animated.png": (_save(frames[0], "PNG", **animated), "more than one frame"),
+        "animated.webp": (_save(frames[0], "WEBP", **animated), "more than one frame"),
+        "pages.tif": (_save(frames[0], "TIFF", **animated), "more than one frame"),
+        "claims.png": (_png(60000, 60000, b""), "pixels"),
+        "bomb.png": (_png(8000, 8000, zlib.compress(b"\0" * 8001 * 8000, 9)), "pixels"),
+        "text bomb.png": (_png(64, 16, b"", _text_bomb()), "not a readable image"),
+        "claims.gif": (_patched(_save(small, "GIF"), 6, "<HH", 65535, 65535), "pixels"),
+        "claims.bmp": (_patched(_save(small, "BMP"), 18, "<ii", 2**30, 2**30), "pixels"),
+        "tile bomb.tif": (_tile_bomb(), "larger tiles"),
+        "scan bomb.jpg": (_scan_bomb(), "scans"),
+        "large.png": (png + b"\0" * 2**24, "bytes are too many"),
+        "float.tif": (_save(small.convert("F"), "TIFF"), "mode F"),
+        "32 bits.tif": (_save(small.convert("I"), "TIFF"), "mode I"),
+    }
+
+
+def mutate(rng: np.random.Generator, content: bytes, other: bytes) -> bytes:
+    """A file with something wrong with it, in one of nine ways, or in several."""
+    data = bytearray(content)
+    for _ in range(int(rng.choice((1, 1, 1, 2, 4)))):
+        if not data:
+            break
+        place, length = int(rng.integers(len(data))), int(rng.geometric(0.05))
+        match int(rng.integers(9)):
+            case 0:  # cut off
+                del data[place:]
+            case 1:  # bits flipped
+                for i in rng.integers(len(data), size=int(rng.integers(1, 20))):
+                    data[i] ^= 1 << int(rng.integers(8))
+            case 2:  # a stretch overwritten
+                data[place : place + length] = rng.bytes(min(length, len(data) - place))
+            case 3:
+                data[place : place + length] = b"\xff" * min(length, len(data) - place)
+            case 4:  # left out, put in, repeated
+                del data[place : place + length]
+            case 5:
+                data[place:place] = rng.bytes(length)
+            case 6:
+                data[place:place] = data[place : place + 10 * length]
+            case 7:  # an extreme number, most of all among the first bytes, where sizes stand
+                place = int(rng.integers(min(len(data), 64)))
+                number = int(rng.choice((0, 1, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1)))
+                data[place : place + 4] = struct.pack(rng.choice(("<I", ">I")), number)
+            case 8:  # begins as one file and ends as another
+                data[place:] = other[int(rng.integers(len(other))) :]
+    return bytes(data)
+
+
+def _save(image: Image.Image, kind: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def _patched(content: bytes, place: int, form: str, *values: int) -> bytes:
+    patch = struct.pack(form, *values)
+    return content[:place] + patch + content[place + len(patch) :]
+
+
+def _chunk(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + name + content + struct.pack(
+        ">I", zlib.crc32(name + content)
+    )  # fmt: skip
+
+
+def _png(width: int, height: int, pixels: bytes, before: bytes = b"") -> bytes:
+    """Grey, 8 bits."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + _chunk(b"IHDR", header)
+        + before
+        + _chunk(b"IDAT", pixels)
+        + _chunk(b"IEND", b"")
+    )
+
+
+def _text_bomb() -> bytes:
+    """A compressed comment of 200 MB."""
+    return _chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"\0" * 200_000_000, 9))
+
+
+def _tile_bomb() -> bytes:
+    """64x16 pixels in one tile of 400 million."""
+    width, height = 64, 16
+    pixels = zlib.compress(b"\0" * 20000 * 200, 9)
+    entries = [
+        *((256, width), (257, height), (258, 8), (259, 8), (262, 1), (277, 1)),
+        *((322, 20000), (323, 20000), (324, 0), (325, len(pixels))),
+    ]
+    offset = 8 + 2 + 12 * len(entries) + 4
+    table = b"".join(
+        struct.pack("<HHII", tag, 4, 1, offset if tag == 324 else value) for tag, value in entries
+    )
+    return b"II*\0" + struct.pack("<IH", 8, len(entries)) + table + bytes(4) + pixels
+
+
+def _scan_bomb() -> bytes:
+    """A progressive JPEG whose last scan comes two thousand times."""
+    content = _save(Image.new("L", (2000, 2000), 90), "JPEG", progressive=True)
+    last = content.rindex(b"\xff\xda")
+    return content[:-2] + content[last:-2] * 2000 + content[-2:]
