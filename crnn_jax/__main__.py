@@ -32,6 +32,11 @@ def main(arguments: list[str] | None = None) -> int:
         action="store_true",
         help="go on although versions or machine are others than the run began with",
     )
+    verb.add_argument(
+        "--follow-input",
+        action="store_true",
+        help="stop when the standard input ends, as a grid's cells do that outlive it",
+    )
     verb.set_defaults(call=train)
 
     verb = verbs.add_parser("evaluate", help="score a run on a data set")
@@ -180,6 +185,8 @@ def _share(text: str) -> float:
 def train(options: argparse.Namespace) -> int:
     from crnn_jax import allocator, record
 
+    if options.follow_input:
+        interrupt.follow_input()
     allocator.keep_memory()
     config = record.Record(options.run).config()
     from crnn_jax import train as train_lib
@@ -229,8 +236,8 @@ def evaluate(options: argparse.Namespace) -> int:
         print(f"  for {accuracy:.1%} right: {evaluation.coverage(accuracy)}")
     for misread in evaluation.misreads:
         print(
-            f"  {misread.file}: {misread.truth} read as {misread.reading or 'nothing'}, "
-            f"confidence {misread.confidence:.4f}"
+            f"  {errors.one_line(misread.file)}: {misread.truth} read as "
+            f"{misread.reading or 'nothing'}, confidence {misread.confidence:.4f}"
         )
     return 0
 
@@ -280,7 +287,7 @@ def audit(options: argparse.Namespace) -> int:
     directory.write_csv("audit.csv", audit_lib.Doubt._fields, doubts)
     for doubt in doubts[: options.top]:
         if doubt.disagree:
-            print(f"{doubt.file}: {doubt}")
+            print(f"{errors.one_line(doubt.file)}: {doubt}")
     folder = options.data or audit_lib.data_folder(options.workdir)
     directory.write_image("audit.png", audit_lib.contact_sheet(doubts[: options.top], folder))
     print(f"wrote audit.csv ({len(doubts)} pictures) and audit.png to {directory.workdir}")

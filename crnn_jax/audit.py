@@ -111,7 +111,7 @@ def contact_sheet(doubts: Sequence[Doubt], folder: str | os.PathLike[str]) -> Im
         picture = picture_lib.flatten(image).convert("RGB")
         picture.thumbnail((width - 10, height - 48))
         sheet.paste(picture, (x, y))
-        caption = str(doubt).replace(": ", "\n")
+        caption = str(doubt).replace(": ", "\n").encode(errors="replace").decode()
         color = "firebrick" if doubt.disagree else "dimgray"
         pen.multiline_text((x, y + height - 44), caption, color, font)
     return sheet

@@ -2,17 +2,68 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
+import time
+import warnings
+import zlib
+from pathlib import Path
+
+_SWEPT = "swept"  # its age is that of the last look at what others left
+_SUFFIX = "-cache"  # of jax' files
 
 
 def keep_programs() -> None:
     """Has jax keep what it compiles in `$XDG_CACHE_HOME/crnn_jax`; call before it is imported.
 
     JAX_COMPILATION_CACHE_DIR names another folder and JAX_ENABLE_COMPILATION_CACHE=0 turns it
-    off, as everywhere in jax. A folder that cannot be written costs a warning, not the run.
+    off, as everywhere in jax. A folder that cannot be written costs a note, not the run.
     """
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
         os.environ["JAX_COMPILATION_CACHE_DIR"] = os.path.join(home, "crnn_jax")
     # Small programs add up: there are dozens of them, at some 50 ms each.
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
+    # jax says so of each program by itself.
+    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
+    folder = Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        sweep(folder)
+    except OSError as error:
+        print(
+            f"note: compiled programs cannot be kept in {folder} ({error.strerror}): each start "
+            "compiles anew",
+            file=sys.stderr,
+        )
+
+
+def sweep(folder: Path) -> None:
+    """Removes programs that a kill or a full disk cut off while jax wrote them.
+
+    jax would keep them, compile anew each time, and replace them never. Only what is newer than
+    the last sweep is looked at, and nothing that may be in the writing.
+    """
+    mark = folder / _SWEPT
+    since = mark.stat().st_mtime - 10 if mark.exists() else 0.0
+    now = time.time()
+    for entry in os.scandir(folder):
+        if entry.name.endswith(_SUFFIX) and since <= entry.stat().st_mtime < now - 5:
+            path = Path(entry.path)
+            if not _is_whole(path.read_bytes()):
+                with contextlib.suppress(FileNotFoundError):
+                    path.unlink()
+    mark.touch()
+
+
+def _is_whole(content: bytes) -> bool:
+    """Whether a file is zlib's to its end; what jax compressed otherwise is taken for whole."""
+    if content and content[0] != 0x78:
+        return True
+    unpacked = zlib.decompressobj()
+    try:
+        unpacked.decompress(content)
+    except zlib.error:
+        return False
+    return unpacked.eof

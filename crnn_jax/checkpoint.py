@@ -16,6 +16,7 @@ import inspect
 import json
 import logging as std_logging
 import shutil
+import sys
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -29,8 +30,9 @@ from crnn_jax.errors import DamageError, RunError
 from crnn_jax.model import by_name
 from crnn_jax.record import Record
 
-logging.set_verbosity(logging.WARNING)  # Orbax tells every save in a page
-std_logging.getLogger("absl").setLevel(std_logging.WARNING)
+# Orbax tells every save in a page, and each error from each of its threads: it raises them too.
+logging.set_verbosity(logging.FATAL)
+std_logging.getLogger("absl").setLevel(std_logging.CRITICAL)
 
 
 class Checkpoints:
@@ -58,7 +60,7 @@ class Checkpoints:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with _quiet(), contextlib.suppress(Exception):  # of a save that failed, and said so
+        with contextlib.suppress(Exception):  # of a save that failed, and said so
             self._checkpointer.close()
 
     def epochs(self) -> list[int]:
@@ -91,9 +93,10 @@ class Checkpoints:
         self._digests.write_json(self._file, digests)
         path = self.directory / str(epoch)
         try:
-            with _quiet(), _errors_of(f"the checkpoint {path} cannot be written"):
+            with _errors_of(f"the checkpoint {path} cannot be written"):
                 self._checkpointer.save_checkpointables(epoch, trees, custom_metadata=dict(meta))
         except RunError:
+            _hush()
             for part in self.directory.glob(f"{epoch}.*"):  # others want the space
                 shutil.rmtree(part, ignore_errors=True)
             raise
@@ -156,8 +159,7 @@ class Checkpoints:
         """Orbax wraps what the file system or tensorstore say in errors of many kinds."""
         path = self.directory / str(epoch)
         try:
-            with _quiet():
-                yield
+            yield
         except DamageError as error:
             raise DamageError(f"the checkpoint {path} is damaged: {error}") from error
         except RunError:
@@ -193,15 +195,15 @@ def _errors_of(what: str) -> Iterator[None]:
         raise RunError(f"{what}: {_first_line(error)}{room}") from error
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Orbax logs each error from each of its threads, with its traceback, and raises it too."""
-    before = logging.get_verbosity()
-    logging.set_verbosity(logging.FATAL)
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
+def _hush() -> None:
+    """What Orbax still has in hand when a save fails ends in tracebacks of other threads."""
+    hook = sys.excepthook
+
+    def filtered(kind: Any, error: BaseException, trace: Any) -> None:
+        if str(error) != "Event loop is closed":
+            hook(kind, error, trace)
+
+    sys.excepthook = filtered
 
 
 def _close_forgotten() -> None:

@@ -17,6 +17,8 @@ import ml_collections
 from crnn_jax.errors import ConfigError
 
 STANDARDISE = ("auto", "set", "picture", "")
+# A config may come from a stranger; what it asks for is still to fit into a memory.
+_MOST_PIXELS, _MOST_LAYERS, _MOST_UNITS, _MOST_BATCH = 2**20, 16, 2**13, 2**16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,8 +213,12 @@ def _convert(kind: Any, value: Any, key: str) -> Any:
     return value
 
 
+def _are_sizes(numbers: tuple[int, ...]) -> bool:
+    return 0 < len(numbers) <= _MOST_LAYERS and all(0 < n <= _MOST_UNITS for n in numbers)
+
+
 def _check_ranges(c: Config) -> None:
-    layers = len(c.model.conv_features)
+    layers = min(len(c.model.conv_features), _MOST_LAYERS)
     rules = [
         ("seed", 0 <= c.seed < 2**32, "from 0 to 2**32 - 1"),
         ("data.split_seed", c.data.split_seed >= 0, "at least 0"),
@@ -237,11 +243,28 @@ def _check_ranges(c: Config) -> None:
         ("augment.blur", 0 <= c.augment.blur <= 1, "from 0 to 1"),
         ("augment.contrast", 0 <= c.augment.contrast <= 1, "from 0 to 1"),
         ("augment.brightness", 0 <= c.augment.brightness <= 1, "from 0 to 1"),
-        ("model.conv_features", layers > 0 and min(c.model.conv_features) > 0, "positive"),
+        (
+            "model.conv_features",
+            _are_sizes(c.model.conv_features),
+            f"1 to {_MOST_LAYERS} numbers from 1 to {_MOST_UNITS}",
+        ),
         ("data.width", c.data.width >> layers > 0, f"at least {1 << layers}"),
         ("data.height", c.data.height >> layers > 0, f"at least {1 << layers}"),
-        ("model.dense_features", c.model.dense_features > 0, "positive"),
-        ("model.lstm_units", bool(c.model.lstm_units) and min(c.model.lstm_units) > 0, "positive"),
+        (
+            "data.width",
+            c.data.width * c.data.height <= _MOST_PIXELS,
+            f"such that width times height is at most {_MOST_PIXELS}",
+        ),
+        (
+            "model.dense_features",
+            0 < c.model.dense_features <= _MOST_UNITS,
+            f"from 1 to {_MOST_UNITS}",
+        ),
+        (
+            "model.lstm_units",
+            _are_sizes(c.model.lstm_units),
+            f"1 to {_MOST_LAYERS} numbers from 1 to {_MOST_UNITS}",
+        ),
         ("model.dropout", 0 <= c.model.dropout < 1, "in [0, 1)"),
         ("model.lstm_dropout", 0 <= c.model.lstm_dropout < 1, "in [0, 1)"),
         ("model.norm", c.model.norm in ("", "layer"), "'' or layer"),
@@ -258,7 +281,11 @@ def _check_ranges(c: Config) -> None:
         ("flat_start.fade_steps", c.flat_start.fade_steps > 0, "positive"),
         ("flat_start.trim", 0 <= c.flat_start.trim < 0.5, "in [0, 0.5)"),
         ("train.batch_size", c.train.batch_size > 0, "positive"),
-        ("train.eval_batch_size", c.train.eval_batch_size > 0, "positive"),
+        (
+            "train.eval_batch_size",
+            0 < c.train.eval_batch_size <= _MOST_BATCH,
+            f"from 1 to {_MOST_BATCH}",
+        ),
         ("train.epochs", c.train.epochs > 0, "positive"),
         ("train.stop_after", c.train.stop_after >= 0, "0 (never) or a count of epochs"),
         ("train.patience", c.train.patience >= 0, "0 (never stop early) or positive"),

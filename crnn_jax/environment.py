@@ -11,12 +11,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from crnn_jax import __version__
 from crnn_jax import config as config_lib
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow")
 # What another value of may end in other bits; the commit may too, but seldom does.
 _DECISIVE = (
-    *("processor", "cores", "devices", "xla_flags"),
+    *("version", "processor", "cores", "devices", "xla_flags"),
     *(f"packages.{name}" for name in _PACKAGES if name != "orbax-checkpoint"),
 )
 _NOT_COMPARED = ("command", "data", "earlier")
@@ -28,6 +29,7 @@ def here(devices: Iterable[str]) -> dict[str, Any]:
         "commit": _git("rev-parse", "HEAD"),
         "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
         "command": sys.argv,
+        "version": __version__,
         "python": platform.python_version(),
         "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
         "platform": platform.platform(),

@@ -108,6 +108,7 @@ def run(
     running: dict[int, tuple[Cell, subprocess.Popen]] = {}  # by slot
     with lock.hold(workdir), Interruption() as interruption, contextlib.ExitStack() as stack:
         stack.callback(_stop, running)
+        _wait_for_former([workdir / cell.path for cell in waiting])
         while waiting or running:
             for slot in range(jobs):
                 if waiting and slot not in running:
@@ -130,12 +131,22 @@ def run(
     return failed
 
 
+def _wait_for_former(paths: Sequence[Path]) -> None:
+    """Until the cells of a grid that was killed have saved what they were at, a minute at most."""
+    for _ in range(300):
+        if not any(map(lock.is_held, paths)):
+            return
+        time.sleep(0.2)
+
+
 def _stop(running: Mapping[int, tuple[Cell, subprocess.Popen]]) -> None:
     """Has the cells save what they are at, and waits for them."""
     for _, process in running.values():
         process.terminate()
     for _, process in running.values():
         process.wait()
+        if process.stdin:
+            process.stdin.close()
 
 
 def _start(cell: Cell, workdir: Path, cores: Sequence[int], elsewhere: bool) -> subprocess.Popen:
@@ -145,11 +156,11 @@ def _start(cell: Cell, workdir: Path, cores: Sequence[int], elsewhere: bool) -> 
         (path / FAILED).unlink(missing_ok=True)
     except OSError as error:
         raise disk.unwritable(path / FAILED, error) from error
-    command = [sys.executable, "-m", "crnn_jax", "train", os.fspath(path)]
+    command = [sys.executable, "-m", "crnn_jax", "train", os.fspath(path), "--follow-input"]
     command += ["--elsewhere"] if elsewhere else []
     with disk.opened(path / "log.txt") as output:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+            command, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT
         )
     if cores:
         # Before the child has started a thread: its pools are sized by this.
@@ -159,6 +170,8 @@ def _start(cell: Cell, workdir: Path, cores: Sequence[int], elsewhere: bool) -> 
 
 def _finish(cell: Cell, process: subprocess.Popen, workdir: Path) -> bool:
     path = workdir / cell.path
+    if process.stdin:
+        process.stdin.close()
     if process.returncode == 0 and Record(path).result() is not None:
         return True
     lines = disk.read(path / "log.txt").decode(errors="replace").splitlines()[-20:]

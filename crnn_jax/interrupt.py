@@ -53,6 +53,20 @@ class Interruption:
         self.number = self.number or number
 
 
+def follow_input() -> None:
+    """Takes the end of the standard input for a SIGTERM: it ends with the process that holds it.
+
+    So the cells of a grid that was killed save what they are at, as they do when it is stopped.
+    """
+
+    def wait() -> None:
+        while os.read(0, 1024):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def end_as_usual(error: Interrupted) -> None:
     """Ends this process by the signal, so that its parent sees the usual status."""
     signal.signal(error.number, signal.SIG_DFL)

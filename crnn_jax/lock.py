@@ -49,3 +49,17 @@ def hold(directory: Path) -> Iterator[None]:
         except OSError as error:
             raise disk.unwritable(path, error) from error
         yield
+
+
+def is_held(directory: Path) -> bool:
+    """Whether a process, this one or another, keeps others from writing to a directory."""
+    try:
+        import fcntl
+
+        with (directory / FILE).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except (ImportError, OSError):
+        return False
+    return False

@@ -125,13 +125,17 @@ def _is_whole(checkpoints: Checkpoints, epoch: int, like: Mapping[str, Any]) -> 
 
 
 def check_data(meta: Mapping[str, Any], task: Task, directory: Path) -> None:
-    """RunError unless a checkpoint is of the data at hand."""
-    for name, value in task.identity().items():
-        if meta[name] != value:
-            raise RunError(
-                f"{directory} was trained with {name} {meta[name]!r}, but the data now give "
-                f"{value!r}: the data set changed. Restore it or choose another --workdir"
-            )
+    """RunError unless a checkpoint is of the data at hand; it names all that changed."""
+    changed = [
+        f"  {name}: {meta.get(name)!r} then, {value!r} now"
+        for name, value in task.identity().items()
+        if meta.get(name) != value
+    ]
+    if changed:
+        raise RunError(
+            f"the data set is not the one that {directory} was trained on; restore it, or choose "
+            "another --workdir\n" + "\n".join(changed)
+        )
 
 
 def save(

@@ -1,4 +1,5 @@
 import os
+import warnings
 
 import pytest
 
@@ -8,16 +9,53 @@ from crnn_jax import cache
 @pytest.mark.parametrize(
     ("given", "folder"),
     [
-        ({"XDG_CACHE_HOME": "/xdg"}, "/xdg/crnn_jax"),
-        ({"HOME": "/home/me"}, "/home/me/.cache/crnn_jax"),
-        ({"HOME": "/home/me", "JAX_COMPILATION_CACHE_DIR": "/mine"}, "/mine"),
+        ({"XDG_CACHE_HOME": "xdg"}, "xdg/crnn_jax"),
+        ({"HOME": "me"}, "me/.cache/crnn_jax"),
+        ({"HOME": "me", "JAX_COMPILATION_CACHE_DIR": "mine"}, "mine"),
     ],
 )
-def test_the_folder_is_jax_s_own_variable_or_the_user_s_cache(monkeypatch, given, folder):
+def test_the_folder_is_jax_s_own_variable_or_the_user_s_cache(monkeypatch, tmp_path, given, folder):
     for name in ("XDG_CACHE_HOME", "HOME", "JAX_COMPILATION_CACHE_DIR"):
         monkeypatch.delenv(name, raising=False)
     for name, value in given.items():
-        monkeypatch.setenv(name, value)
+        monkeypatch.setenv(name, str(tmp_path / value))
     cache.keep_programs()
-    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == folder
+    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == str(tmp_path / folder)
     monkeypatch.undo()
+
+
+def test_programs_that_were_cut_off_are_removed_and_others_kept(tmp_path):
+    import zlib
+
+    whole = zlib.compress(b"program" * 1000)
+    files = {
+        "whole-cache": whole,
+        "cut-cache": whole[:20],
+        "empty-cache": b"",
+        "other-cache": b"(\xb5/\xfd",  # as zstandard begins
+        "cut": whole[:20],  # not jax'
+        "fresh-cache": whole[:20],  # perhaps still being written
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+        if name != "fresh-cache":
+            os.utime(tmp_path / name, (10**9, 10**9))
+    cache.sweep(tmp_path)
+    left = {"whole-cache", "other-cache", "cut", "fresh-cache", "swept"}
+    assert {path.name for path in tmp_path.iterdir()} == left
+    # A second sweep looks at what came since.
+    os.utime(tmp_path / "swept", (2 * 10**9, 2 * 10**9))
+    (tmp_path / "cut-cache").write_bytes(b"")
+    os.utime(tmp_path / "cut-cache", (10**9, 10**9))
+    cache.sweep(tmp_path)
+    assert (tmp_path / "cut-cache").exists()
+
+
+def test_a_folder_that_cannot_be_made_costs_a_note(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", os.fspath(tmp_path / "file" / "cache"))
+    with warnings.catch_warnings():
+        cache.keep_programs()
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert f"{tmp_path}/file/cache" in said

@@ -48,6 +48,7 @@ def test_a_run_leaves_its_record(finished, captchas):
         "result.json",
         "lock",
         "checkpoints",
+        "checkpoints.json",
     }
     stored = json.loads((workdir / "result.json").read_text())
     assert {
@@ -230,7 +231,7 @@ def test_a_data_set_that_changed_is_refused(tiny_config, tmp_path, captchas):
     with pytest.raises(RunError, match="fingerprint"):
         train.train_and_evaluate(config, tmp_path / "run")
     (tmp_path / "run" / "result.json").unlink()
-    with pytest.raises(RunError, match=r"the data set changed"):
+    with pytest.raises(RunError, match=r"the data set is not the one"):
         train.train_and_evaluate(config, tmp_path / "run")
 
 
@@ -240,7 +241,7 @@ def test_a_checkpoint_of_another_alphabet_is_refused(tiny_config, tmp_path):
     (tmp_path / "result.json").unlink()
     text = (tmp_path / "config.json").read_text()
     (tmp_path / "config.json").write_text(text.replace('"7abc"', '"cba7"'))
-    with pytest.raises(RunError, match=r"alphabet '7abc'.*'cba7'"):
+    with pytest.raises(RunError, match=r"alphabet: '7abc' then, 'cba7' now"):
         train.train_and_evaluate(tiny_config(data__alphabet="cba7", train__epochs=1), tmp_path)
 
 

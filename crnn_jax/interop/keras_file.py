@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from crnn_jax import disk
 from crnn_jax.errors import RunError
 from crnn_jax.interop import description as description_lib
 from crnn_jax.interop import keras_config
@@ -63,8 +64,9 @@ def read(path: str | os.PathLike[str]) -> Model:
     path = Path(path)
     description = None
     try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
+        content = io.BytesIO(disk.read(path, _MOST_BYTES))
+        if zipfile.is_zipfile(content):
+            with zipfile.ZipFile(content) as archive:
                 if sum(member.file_size for member in archive.infolist()) > _MOST_BYTES:
                     raise ValueError(f"it unpacks to more than {_MOST_BYTES} bytes")
                 weights = io.BytesIO(archive.read("model.weights.h5"))
@@ -72,7 +74,7 @@ def read(path: str | os.PathLike[str]) -> Model:
                 if description_lib.FILE in archive.namelist():
                     description = archive.read(description_lib.FILE)
         else:
-            weights, config = io.BytesIO(path.read_bytes()), None
+            weights, config = content, None
         cells, legacy_config = _read_cells(weights)
         size, standard = keras_config.read(config or legacy_config)
     except ImportError:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from crnn_jax import disk
 from crnn_jax.errors import RunError
 from crnn_jax.interop import description as description_lib
 from crnn_jax.interop import imported
@@ -52,18 +53,17 @@ def import_run(folder: str | os.PathLike[str], workdir: str | os.PathLike[str]) 
 
     folder = Path(folder)
     try:
-        description = (folder / description_lib.FILE).read_bytes()
-        arrays = safetensors.load((folder / FILE).read_bytes())
+        description = disk.read(folder / description_lib.FILE)
+        arrays = safetensors.load(disk.read(folder / FILE))
     except Exception as error:  # safetensors raises many kinds, for types that numpy lacks too
         raise RunError(f"{folder} holds no exported reader: {error}") from error
     parsed = description_lib.parse(description, os.fspath(folder))
     params: dict[str, Any] = {}
     for key, array in arrays.items():
-        *path, name = key.split(".")
-        layer = params
-        for part in path:
-            layer = layer.setdefault(part, {})
-        layer[name] = array
+        layer, dot, name = key.partition(".")
+        if not dot or "." in name:
+            raise RunError(f"{folder / FILE}: {key!r} is not the name of a layer and an array")
+        params.setdefault(layer, {})[name] = array
     parsed.check_digest(params, os.fspath(folder / FILE))
     imported.write(
         workdir,

@@ -116,3 +116,13 @@ def test_a_process_ends_by_the_signal_with_one_line(captchas, tmp_path, grid):
     # The last state that was saved is of a step that metrics.jsonl may know.
     kept = [p for folder in ("checkpoints", "interrupted") for p in (cell / folder).glob("*")]
     assert kept
+
+
+def test_a_cell_of_a_grid_that_is_killed_stops_as_if_it_were_asked_to():
+    """Its standard input ends with the grid, however that ends."""
+    code = "import time; from crnn_jax import interrupt; interrupt.follow_input(); time.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.5)
+    process.stdin.close()
+    assert process.wait(30) == -signal.SIGTERM

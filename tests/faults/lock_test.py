@@ -43,7 +43,10 @@ def test_a_second_writer_is_refused_and_told_who_the_first_is(tmp_path, tiny_con
         with pytest.raises(RunError, match=who):
             grid.run(cells, run, 1)
         assert not (run / "environment.json").exists()  # it wrote nothing
+        assert lock.is_held(run)
         process.kill()
+    assert not lock.is_held(run)
+    assert not lock.is_held(tmp_path / "nowhere")
     with lock.hold(run):  # a dead process holds nothing
         assert (run / lock.FILE).read_text() == f"process {os.getpid()} on {platform.node()}\n"
 

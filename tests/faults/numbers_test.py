@@ -1,0 +1,49 @@
+"""Numbers that are none: a gradient that is not finite shows in the next loss."""
+
+import csv
+import signal
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from crnn_jax import ctc, dataset, interrupt, recognizer, train
+from crnn_jax import model as model_lib
+from crnn_jax.errors import TrainingError
+from crnn_jax.task import prepare
+from tests.faults.interrupt_test import interrupt_after
+from tests.quiet import QUIET
+
+
+def test_a_gradient_that_is_no_number_ends_the_run_and_leaves_the_last_good_checkpoint(
+    tiny_config, tmp_path, monkeypatch
+):
+    """The loss of step 8 is finite and its gradient is not: 0 = sqrt(0 x), of slope 0 times oo."""
+    config = tiny_config({**QUIET, "train.epochs": 3, "log.every_steps": 100})
+    run = tmp_path / "run"
+    with monkeypatch.context() as context:
+        interrupt_after(6, signal.SIGTERM, context)  # epoch 1 of five steps is saved, and step 6
+        with pytest.raises(interrupt.Interrupted):
+            train.train_and_evaluate(config, run)
+    task = prepare(config)
+    order = dataset.epoch_order(task.split.train, config.seed, 2)
+    poison = jnp.asarray(task.labels[order[20]])  # in the third batch of eight
+    real = ctc.ctc_loss
+
+    def ctc_loss(logits, labels):
+        loss = real(logits, labels)
+        if labels.shape[1] != len(poison):
+            return loss
+        same = (labels == poison[None]).all(-1)
+        return loss + jnp.where(same, jnp.sqrt(jnp.where(same, 0 * logits.sum((1, 2)), 1.0)), 0.0)
+
+    monkeypatch.setattr(ctc, "ctc_loss", ctc_loss)
+    with pytest.raises(TrainingError, match=r"step 9 is not finite.*pictures of steps 8 to 9 are"):
+        train.train_and_evaluate(config, run)
+    with (run / "not_finite.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    expected = [(str(8 + (n >= 24)), task.data.files[order[n]]) for n in range(16, 32)]
+    assert [(row["step"], row["file"]) for row in rows] == expected
+    reader = recognizer.load(run)
+    assert reader.epoch == 1
+    assert all(np.isfinite(array).all() for array in model_lib.by_name(reader.params).values())

@@ -1,0 +1,208 @@
+"""Run directories from strangers: opened, or refused in a sentence; nothing in them is executed."""
+
+import json
+import os
+import shutil
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from crnn_jax import audit, checkpoint, page, recognizer, record, report
+from crnn_jax.errors import CrnnError, RunError
+from crnn_jax.interop import keras_file
+from crnn_jax.interop import safetensors as exported
+from tests.faults import strangers
+
+_VALUES = (
+    *(None, True, -1, 0, 1, 2**31, 10**9, 10**30, 1e308, float("nan"), float("inf")),
+    *("", "x", "a" * 1000, "\ud800", "../../x", [], {}, [[]], {"a": 1}, [1] * 1000),
+)
+
+
+def spoil(rng, values):
+    """Nested plain values with one of them replaced, or left out."""
+    places = []
+
+    def walk(value, path):
+        places.append(path)
+        if isinstance(value, (dict, list)):
+            for key in value if isinstance(value, dict) else range(len(value)):
+                walk(value[key], (*path, key))
+
+    walk(values, ())
+    *path, last = places[int(rng.integers(1, len(places)))]
+    for key in path:
+        values = values[key]
+    if rng.integers(4):
+        values[last] = _VALUES[int(rng.integers(len(_VALUES)))]
+    else:
+        del values[last]
+
+
+def check_spoilt(run, picture, folder, count, seed):
+    """Opens copies of a run with one file spoilt: how many were read, how many were refused."""
+    rng = np.random.default_rng(seed)
+    read = refused = 0
+    for _ in range(count):
+        cell = folder / "grid" / "base" / "cell"
+        shutil.rmtree(folder / "grid", ignore_errors=True)
+        shutil.copytree(run, cell)
+        files = sorted(p for p in cell.rglob("*") if p.is_file())
+        path = files[int(rng.integers(len(files)))]
+        text = path.read_text(errors="replace")
+        if text.startswith("{") and path.suffix != ".jsonl" and rng.integers(3):
+            values = json.loads(text)
+            spoil(rng, values)
+            path.write_text(json.dumps(values))
+        else:
+            path.write_bytes(strangers.mutate(rng, path.read_bytes(), picture.read_bytes()))
+        if rng.integers(3) == 0:  # as of a version that kept no digests
+            (cell / "checkpoints.json").unlink(missing_ok=True)
+        calls = [
+            lambda cell=cell: recognizer.load(cell).predict(picture),
+            lambda: (
+                (runs := report.read_grid(folder / "grid"))
+                and report.to_markdown(runs, report.table(runs))
+            ),
+            lambda: audit.rank(folder / "grid"),
+        ]
+        for call in calls:
+            try:
+                call()
+                read += 1
+            except CrnnError:  # and nothing else
+                refused += 1
+    return read, refused
+
+
+def test_a_run_with_one_file_spoilt_is_read_or_refused(trained, captchas, tmp_path):
+    picture = sorted(captchas.iterdir())[0]
+    read, refused = check_spoilt(trained, picture, tmp_path, 8, seed=0)
+    assert read + refused == 24
+    assert min(read, refused) > 2
+
+
+@pytest.fixture
+def stranger(trained, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    return run
+
+
+def _edit(path, key, value):
+    values = json.loads(path.read_text())
+    section, _, name = key.partition(".")
+    values[section][name] = value
+    path.write_text(json.dumps(values))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("model.lstm_units", [10**9, 10**9], "lstm_units must be 1 to 16 numbers from 1 to 8192"),
+        ("model.conv_features", [1] * 10**5, "conv_features must be 1 to 16"),
+        ("data.width", 10**9, "width times height"),
+        ("model.dense_features", 10**30, "from 1 to 8192"),
+        ("model.dense_features", 8192, "of another model"),
+    ],
+)
+def test_sizes_that_are_absurd_cost_nothing(stranger, key, value, says):
+    _edit(stranger / "config.json", key, value)
+    with pytest.raises(RunError, match=says):
+        recognizer.load(stranger)
+
+
+def test_pipes_and_devices_in_a_run_keep_nobody_waiting(stranger):
+    for name, call in [
+        ("result.json", lambda: recognizer.load(stranger)),
+        ("readings.csv", lambda: audit.rank(stranger.parent)),
+        ("config.json", lambda: recognizer.load(stranger)),
+    ]:
+        (stranger / name).rename(stranger / "kept")
+        os.mkfifo(stranger / name)
+        with pytest.raises(RunError, match=rf"{name} cannot be read.*a pipe"):
+            call()
+        (stranger / name).unlink()
+        (stranger / "kept").rename(stranger / name)
+
+
+def test_arrays_stored_in_pieces_larger_than_themselves_are_not_read():
+    def leaf(shape, piece):
+        stored = types.SimpleNamespace(chunk_shape=piece)
+        return types.SimpleNamespace(shape=shape, storage_metadata=stored)
+
+    assert not checkpoint._in_large_pieces({"a": leaf((3, 4), (3, 2)), "b": leaf((), ())})
+    assert checkpoint._in_large_pieces({"a": leaf((3, 4), (3, 4)), "b": leaf((3,), (10**9,))})
+
+
+def test_the_store_of_arrays_leads_out_of_no_folder(tmp_path):
+    """What Orbax reads with: a key of a checkpoint's index cannot name a file elsewhere."""
+    import tensorstore
+
+    (tmp_path / "a").mkdir()
+    (tmp_path / "secret").write_bytes(b"secret")
+    store = tensorstore.KvStore.open(f"file://{tmp_path}/a/").result()
+    for key in ("../secret", f"{tmp_path}/secret", "b/../../secret"):
+        with pytest.raises(ValueError, match="Invalid key"):
+            store.read(key).result()
+
+
+def test_what_a_report_writes_follows_no_link_of_a_stranger(stranger, tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    for name in ("report.html", "report.html.partial", "curves.png.partial"):
+        (stranger / name).symlink_to(victim)
+    page.write(stranger)
+    assert victim.read_text() == "mine"
+    assert (stranger / "report.html").read_text().startswith("<!DOCTYPE html>")
+
+
+def test_names_and_labels_are_text_in_pages_and_tables(stranger, captchas, tmp_path):
+    bad = '<script>alert("1")</script>'
+    folder = tmp_path / "set"
+    folder.mkdir()
+    for i, path in enumerate(sorted(captchas.iterdir())):
+        # A slash ends a name of a file, and an underscore its label.
+        name = f"{path.stem}_{bad.replace('/', '')}{i}.png"
+        (folder / name).write_bytes(path.read_bytes())
+    _edit(stranger / "environment.json", "data.name", bad)
+    content = page.write(stranger, folder).read_text()
+    assert "<script" not in content
+    assert "&lt;script&gt;alert(&quot;1&quot;)" in content
+    grid = tmp_path / "grid" / "a|b<b>$x$" / "seed0-fold0"
+    shutil.copytree(stranger, grid)
+    runs = report.read_grid(tmp_path / "grid")
+    table = report.to_markdown(runs, report.table(runs))
+    assert r"a\|b&lt;b&gt;$x$" in table
+    assert "<b>" not in table
+
+
+def test_an_export_from_a_stranger_names_arrays_and_nothing_else(tmp_path, monkeypatch):
+    from safetensors import numpy as safetensors
+
+    arrays = {"a": np.zeros(2, np.float32), "a.b": np.zeros(2, np.float32)}
+    (tmp_path / "model.safetensors").write_bytes(safetensors.save(arrays))
+    monkeypatch.setattr(exported.description_lib, "parse", lambda *_: None)
+    (tmp_path / "reader.json").write_text("{}")
+    with pytest.raises(RunError, match=r"'a' is not the name of a layer and an array"):
+        exported.import_run(tmp_path, tmp_path / "run")
+    os.mkfifo(tmp_path / "model.keras")
+    with pytest.raises(RunError, match="a pipe"):
+        keras_file.read(tmp_path / "model.keras")
+
+
+def test_nothing_that_executes_is_imported():
+    """No pickle, and no call that unpacks an archive or makes code of text."""
+    words = ("pickle", "marshal", "eval(", "exec(", "shelve", "extractall", "np.load", "numpy.load",
+             "yaml.load", "allow_pickle", "__import__", "load_model")  # fmt: skip
+    for path in Path(record.__file__).parent.rglob("*.py"):
+        lines = [line for line in path.read_text().splitlines() if "jax_export" not in line]
+        found = [word for word in words for line in lines if _uses(line, word)]
+        assert not found, path
+
+
+def _uses(line, word):
+    at = line.find(word)
+    return at >= 0 and not line[at - 1 : at].isidentifier() and not line.lstrip().startswith("#")
