@@ -16,7 +16,6 @@ import inspect
 import json
 import logging as std_logging
 import shutil
-import sys
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -26,6 +25,7 @@ import numpy as np
 from absl import logging
 from orbax.checkpoint import v1 as ocp
 
+from crnn_jax import disk
 from crnn_jax.errors import DamageError, RunError
 from crnn_jax.model import by_name
 from crnn_jax.record import Record
@@ -93,10 +93,11 @@ class Checkpoints:
         self._digests.write_json(self._file, digests)
         path = self.directory / str(epoch)
         try:
+            # Orbax ends in tracebacks of other threads where a disk fills up in the middle.
+            disk.check_room(path, 2 * sum(leaf.nbytes for leaf in jax.tree.leaves(trees)) + 2**18)
             with _errors_of(f"the checkpoint {path} cannot be written"):
                 self._checkpointer.save_checkpointables(epoch, trees, custom_metadata=dict(meta))
         except RunError:
-            _hush()
             for part in self.directory.glob(f"{epoch}.*"):  # others want the space
                 shutil.rmtree(part, ignore_errors=True)
             raise
@@ -188,22 +189,10 @@ def _errors_of(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        why = _first_line(error)
         if "No space left" in str(error) or "quota exceeded" in str(error):
-            room = "; make room, and the same command goes on"
-        else:
-            room = ""
-        raise RunError(f"{what}: {_first_line(error)}{room}") from error
-
-
-def _hush() -> None:
-    """What Orbax still has in hand when a save fails ends in tracebacks of other threads."""
-    hook = sys.excepthook
-
-    def filtered(kind: Any, error: BaseException, trace: Any) -> None:
-        if str(error) != "Event loop is closed":
-            hook(kind, error, trace)
-
-    sys.excepthook = filtered
+            why = "the disk is full; make room, and the same command goes on"
+        raise RunError(f"{what}: {why}") from error
 
 
 def _close_forgotten() -> None:

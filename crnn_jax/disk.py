@@ -67,6 +67,21 @@ def write(path: Path, content: bytes) -> None:
         raise unwritable(path, error) from error
 
 
+def check_room(path: Path, size: int) -> None:
+    """RunError unless so many bytes can be written at a place, or the system cannot tell."""
+    trial = path.with_name(f"{path.name}.partial")
+    try:
+        with trial.open("xb") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+            raise unwritable(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            trial.unlink(missing_ok=True)
+
+
 def append(path: Path, content: bytes) -> None:
     """All of `content` at the end of a file, or nothing of it. RunError if not."""
     with opened(path) as file:

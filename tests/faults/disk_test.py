@@ -93,6 +93,14 @@ def test_what_is_read_is_a_file_of_bounded_size(tmp_path, kind, says):
         disk.read("/dev/zero", most=4)
 
 
+def test_room_is_known_before_it_is_needed(tmp_path):
+    """No disk has an exabyte; nothing is left of the trial."""
+    disk.check_room(tmp_path / "a", 1000)
+    with pytest.raises(RunError, match=r"a cannot be written: (No space|File too large)"):
+        disk.check_room(tmp_path / "a", 2**60)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("name", ["../a", "b/../../a", "/etc/a", "a\0b"])
 def test_a_name_that_leads_out_of_its_folder_is_refused(tmp_path, name):
     with pytest.raises(ValueError, match="out of the folder"):
@@ -178,7 +186,8 @@ def test_a_checkpoint_that_cannot_be_written_is_named_and_leaves_the_one_before(
         checkpoints.save(1, params, None, {"best_epoch": 1}, 1)
         monkeypatch.setattr(ocp.training.Checkpointer, "save_checkpointables", _fail)
         with pytest.raises(
-            RunError, match=r"^the checkpoint \S+/checkpoints/2 cannot be written: No .*; make room"
+            RunError,
+            match=r"^the checkpoint \S+/checkpoints/2 cannot be written: the disk is full",
         ):
             checkpoints.save(2, params, None, {"best_epoch": 2}, 2)
     with checkpoint.Checkpoints(tmp_path / "checkpoints", read_only=True) as checkpoints:
