@@ -295,7 +295,6 @@ def audit(options: argparse.Namespace) -> int:
 
 
 def predict(options: argparse.Namespace) -> int:
-    from PIL import Image
     from tqdm import tqdm
 
     from crnn_jax import allocator, listing
@@ -304,7 +303,8 @@ def predict(options: argparse.Namespace) -> int:
     from crnn_jax import recognizer
     from crnn_jax.errors import DataError
 
-    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
+    # Of what is odd in a file, beside its answer; our own limits are lower than Pillow's.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     if options.explain and options.format != "json":
         raise ConfigError("--explain needs --format json")
     reader = recognizer.load(options.run, options.epoch)
