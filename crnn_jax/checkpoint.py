@@ -86,8 +86,11 @@ class Checkpoints:
             kept |= {before, self._best_epoch(before)}
         self._keep.epochs = kept
         # Before the checkpoint: a kill between the two leaves a digest too many, and none missing.
-        known = self._read_digests() or {}
-        digests = {str(e): known[str(e)] for e in self.epochs() if str(e) in known}
+        # Checkpoints of a version that kept none have None.
+        known = self._read_digests()
+        digests: dict[str, Any] = {
+            str(e): known.get(str(e), {}) if known is not None else None for e in self.epochs()
+        }
         digests[str(epoch)] = {name: _digest(tree) for name, tree in trees.items()}
         digests[str(epoch)]["meta"] = _digest_of(meta)
         self._digests.write_json(self._file, digests)
@@ -137,7 +140,7 @@ class Checkpoints:
 
     def _check(self, epoch: int, name: str, found: str) -> None:
         digests = self._read_digests()
-        if digests is None:  # a run of a version that kept none
+        if digests is None or digests.get(str(epoch), "") is None:  # of a version that kept none
             return
         known = digests.get(str(epoch))
         written = known.get(name) if isinstance(known, dict) else None

@@ -129,3 +129,14 @@ def test_a_digest_that_is_not_in_the_record_is_missed(tmp_path):
         pytest.raises(DamageError, match="not None"),
     ):
         checkpoints.meta(1)
+
+
+def test_a_run_of_a_version_that_kept_no_digests_goes_on(tmp_path):
+    params = {"a": np.ones(2, np.float32)}
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        checkpoints.save(1, params, None, {"best_epoch": 1}, 1)
+        (tmp_path / "checkpoints.json").unlink()
+        checkpoints.save(2, params, None, {"best_epoch": 1}, 1)
+        assert checkpoints.meta(1) == {"best_epoch": 1}
+        checkpoints.restore(1, {"params": params})
+    assert record.Record(tmp_path).read_json("checkpoints.json")["1"] is None
