@@ -16,6 +16,8 @@ import ml_collections
 
 from crnn_jax.errors import ConfigError
 
+SOURCES = ("auto", "folder", "synthetic", "stream", "mixture")
+DEFAULT_DIR = "data/captcha_images_v2"  # where the README has the default set lie
 STANDARDISE = ("auto", "set", "picture", "")
 # A config may come from a stranger; what it asks for is still to fit into a memory.
 _MOST_PIXELS, _MOST_LAYERS, _MOST_UNITS, _MOST_BATCH = 2**20, 16, 2**13, 2**16
@@ -23,7 +25,12 @@ _MOST_PIXELS, _MOST_LAYERS, _MOST_UNITS, _MOST_BATCH = 2**20, 16, 2**13, 2**16
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
+    source: str
     dir: str
+    style: str
+    count: int
+    synthetic_seed: int
+    generated_share: float
     width: int
     height: int
     channels: int
@@ -221,6 +228,10 @@ def _check_ranges(c: Config) -> None:
     layers = min(len(c.model.conv_features), _MOST_LAYERS)
     rules = [
         ("seed", 0 <= c.seed < 2**32, "from 0 to 2**32 - 1"),
+        ("data.source", c.data.source in SOURCES, " or ".join(map(repr, SOURCES))),
+        ("data.count", c.data.count >= 2, "at least 2"),
+        ("data.synthetic_seed", 0 <= c.data.synthetic_seed < 2**32, "from 0 to 2**32 - 1"),
+        ("data.generated_share", 0 < c.data.generated_share < 1, "between 0 and 1"),
         ("data.split_seed", c.data.split_seed >= 0, "at least 0"),
         ("data.channels", c.data.channels in (1, 3), "1 (grey) or 3 (colour)"),
         (

@@ -72,18 +72,14 @@ def not_finite(
     values = np.asarray(jax.device_get(losses))
     bad = np.flatnonzero(~np.isfinite(values))
     place = int(bad[0]) if len(bad) else len(values)  # the last update, seen by the evaluation
-    order = dataset.epoch_order(task.split.train, config.seed, epoch)
+    order = task.order(config.seed, epoch)
     batches = [chunk[mask] for chunk, mask in dataset.batches(order, config.train.batch_size)]
     first = (epoch - 1) * task.steps_per_epoch + 1
     suspects = range(max(place - 1, 0), min(place + 1, len(values)))
     run.write_csv(
         "not_finite.csv",
         ("step", "file", "text"),
-        [
-            (first + i, task.data.files[n], task.data.texts[n])
-            for i in suspects
-            for n in batches[i].tolist()
-        ],
+        [(first + i, *task.source_of(n)) for i in suspects for n in batches[i].tolist()],
     )
     what = f"of training at step {first + place}" if len(bad) else f"of validation in epoch {epoch}"
     return TrainingError(

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from crnn_jax import config as config_lib
-from crnn_jax import ctc, dataset, decode, evaluate, explanation, record, standard
+from crnn_jax import ctc, dataset, decode, evaluate, explanation, record, sources, standard
 from crnn_jax import model as model_lib
 from crnn_jax import picture as picture_lib
 from crnn_jax.charset import Charset
@@ -150,14 +150,15 @@ class Recognizer:
         section = self.config.data
         steps = config_lib.num_steps(self.config)
         if folder is not None:
-            section = dataclasses.replace(section, dir=os.fspath(folder))
-        data = dataset.load(section, self.charset, steps)
+            section = dataclasses.replace(section, dir=os.fspath(folder), source="folder")
+        section = dataclasses.replace(section, alphabet=self.charset.alphabet)
+        data, split, *_ = sources.load(section, steps)
         same = data.fingerprint == self.fingerprint
         if folder is not None:
             indices = np.arange(len(data), dtype=np.int32)
-            trained_on = len(dataset.split(data.texts, section).train) if same else -1
+            trained_on = len(split.train) if same else -1
         elif same:
-            indices, trained_on = dataset.split(data.texts, section).val, 0
+            indices, trained_on = split.val, 0
         else:
             raise DataError(
                 f"{section.dir} is not the data set that the run was trained on any more: its "

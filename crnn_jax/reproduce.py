@@ -6,7 +6,7 @@ import os
 from typing import Any, NamedTuple
 
 from crnn_jax import config as config_lib
-from crnn_jax import dataset, environment
+from crnn_jax import environment
 from crnn_jax.errors import RunError
 from crnn_jax.record import Record, Result, default_workdir
 
@@ -61,15 +61,17 @@ def again(
     new = Record(workdir or default_workdir("again", config))
     if new.result() is not None:
         raise RunError(f"{new.workdir} is finished; choose another --workdir, or remove it")
-    if not os.path.isdir(config.data.dir):
+    from crnn_jax import sources  # the comparison alone needs no jax
+
+    found = sources.expected_fingerprint(config.data, config_lib.num_steps(config))
+    if found is None:
         raise RunError(f"the data are not at {config.data.dir}; say with --data where they are")
-    found = dataset.load(config.data, None, config_lib.num_steps(config)).fingerprint
     if found != result.fingerprint:
         raise RunError(
             f"{config.data.dir} has fingerprint {found[:12]}; the run was trained on "
             f"{result.data_name}, {result.fingerprint[:12]}"
         )
-    from crnn_jax import train  # the comparison alone needs no jax
+    from crnn_jax import train
 
     train.train_and_evaluate(config, new.workdir)
     return compare(record, new)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
-from crnn_jax import calibration, ctc, dataset, evaluate, standard
+from crnn_jax import calibration, ctc, dataset, evaluate, sources, standard
 from crnn_jax import config as config_lib
 from crnn_jax import model as model_lib
 from crnn_jax import optimizer as optimizer_lib
@@ -29,6 +31,26 @@ class Task(NamedTuple):
     images: jax.Array  # u8 [N, W, H, C], on the device like the labels
     labels: jax.Array  # i32 [N, L]
     eval_batch_size: int
+    stream: Callable[[np.ndarray], tuple[jax.Array, jax.Array]] | None  # of an endless source
+
+    def order(self, seed: int, epoch: int) -> np.ndarray:
+        """The numbers of the pictures of an epoch, in their order; a stream's are all new."""
+        if self.stream:
+            return self.split.train + (epoch - 1) * len(self.split.train)
+        return dataset.epoch_order(self.split.train, seed, epoch)
+
+    def batch(self, numbers: np.ndarray) -> tuple[jax.Array, jax.Array, np.ndarray]:
+        """Pictures, labels, and which of them [B] are those of `numbers` [B]."""
+        if self.stream:
+            return *self.stream(numbers), np.arange(len(numbers), dtype=np.int32)
+        return self.images, self.labels, numbers
+
+    def source_of(self, number: int) -> tuple[str, str]:
+        """File and text of a training picture."""
+        if self.stream:
+            _, labels = self.stream(np.array([number]))
+            return f"{number:06d}", self.charset.decode(np.asarray(labels[0]).tolist())
+        return self.data.files[number], self.data.texts[number]
 
     def identity(self) -> dict[str, Any]:
         """What a reader needs besides parameters, and a resumed run must find again."""
@@ -67,10 +89,8 @@ class Task(NamedTuple):
 
 def prepare(config: Config) -> Task:
     """Loads the data and builds model and optimizer. DataError for data of no use."""
-    given = Charset(config.data.alphabet) if config.data.alphabet else None
-    data = dataset.load(config.data, given, config_lib.num_steps(config))
-    charset = given or Charset.derive(data.texts)
-    split = dataset.split(data.texts, config.data)
+    source = sources.load(config.data, config_lib.num_steps(config))
+    data, split, charset = source.data, source.split, source.charset
     moments = standard.fit(data.images[split.train], config.data.standardise)
     steps_per_epoch = -(-len(split.train) // config.train.batch_size)
     return Task(
@@ -88,4 +108,5 @@ def prepare(config: Config) -> Task:
         images=jax.device_put(data.images),
         labels=jax.device_put(charset.encode(data.texts)),
         eval_batch_size=config.train.eval_batch_size,
+        stream=sources.stream(config.data, charset) if source.endless else None,
     )

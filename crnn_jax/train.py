@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from crnn_jax import config as config_lib
-from crnn_jax import dataset, environment, lock, logbook, record, tensorboard, unfinished
+from crnn_jax import dataset, environment, lock, logbook, record, sources, tensorboard, unfinished
 from crnn_jax import model as model_lib
 from crnn_jax.augment import augment
 from crnn_jax.checkpoint import Checkpoints
@@ -107,6 +107,7 @@ def train_and_evaluate(
       Interrupted: a signal came; the state is saved.
     """
     clock = time.monotonic()
+    config = sources.resolve(config)
     run = record.Record(workdir)
     if (result := run.result()) is not None:
         return finished(result, run, config)
@@ -147,11 +148,11 @@ def train(
         ):
             while epoch < last_epoch and not stopping.is_over(epoch, patience):
                 epoch += 1
-                order = dataset.epoch_order(task.split.train, config.seed, epoch)
+                order = task.order(config.seed, epoch)
                 order = order[len(losses) * config.train.batch_size :]
                 unlogged: list[tuple[int, jax.Array]] = []
                 for indices, mask in dataset.batches(order, config.train.batch_size):
-                    state, loss = step_fn(state, task.images, task.labels, indices, mask, key)
+                    state, loss = step_fn(state, *task.batch(indices), mask, key)
                     losses.append(loss)
                     step += 1
                     progress.step()
@@ -218,12 +219,11 @@ def finished(result: Result, run: record.Record, config: Config) -> Result:
     """The result of a run that ended before. RunError if it was of another config or other data."""
     run.open(config)
     # The data may be gone by now, but if they are there they must be the same.
-    if os.path.isdir(config.data.dir):
-        data = dataset.load(config.data, None, config_lib.num_steps(config))
-        if result.fingerprint != data.fingerprint:
-            raise RunError(
-                f"{run.workdir} is a finished run on other data: {result.data_name}, fingerprint "
-                f"{result.fingerprint[:12]}; choose another --workdir"
-            )
+    found = sources.expected_fingerprint(config.data, config_lib.num_steps(config))
+    if found not in (None, result.fingerprint):
+        raise RunError(
+            f"{run.workdir} is a finished run on other data: {result.data_name}, fingerprint "
+            f"{result.fingerprint[:12]}; choose another --workdir"
+        )
     print(f"{run.workdir} is finished; nothing is left to do")
     return result

@@ -23,9 +23,22 @@ def get_config() -> ConfigDict:
             # Root of the streams init, order, dropout and augment; the split has its own below.
             "seed": 0,
             "data": {
+                # 'folder' reads data.dir, 'synthetic' makes a set of generated pictures, 'stream'
+                # new ones for every epoch, 'mixture' adds generated pictures to the training part
+                # of the folder. 'auto' is the folder, or where the default one is not on this
+                # machine (python -m crnn_jax fetch), a generated set of its size and alphabet.
+                "source": "auto",
                 # A folder of images named by their text (226md.png, 226md_2.png) or
                 # with a labels.csv (file,label).
                 "dir": "data/captcha_images_v2",
+                # How generated pictures look: a name of crnn_jax/styles.py or a .json file.
+                "style": "captcha_v2",
+                # Generated pictures of a set, or of an epoch of a stream, validation included.
+                "count": 1040,
+                # Picture i of a seed is the same for ever.
+                "synthetic_seed": 0,
+                # Share of generated pictures in the training part of a mixture.
+                "generated_share": 0.5,
                 # Pictures are resized to this, in pixels.
                 "width": 200,
                 "height": 50,
@@ -156,6 +169,7 @@ def get_config() -> ConfigDict:
 def get_blind_config() -> ConfigDict:
     """The recipe with a validation part that has no say: no early stop, the last weights."""
     config = get_config()
+    config.data.source = "folder"
     config.data.num_folds = 10
     config.train.weights = "last"
     config.train.patience = 0

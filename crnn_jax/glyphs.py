@@ -1,0 +1,115 @@
+"""Glyphs of real fonts as distance fields: on the host, once for an alphabet and its faces.
+
+A distance field holds, for each pixel, how far it lies from the outline, so that a glyph can be
+drawn at any size and angle, with strokes of any weight, by sampling one small picture (Green
+2007, "Improved alpha-tested magnification for vector textures and special effects").
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from scipy.ndimage import distance_transform_edt
+
+from crnn_jax.errors import ConfigError
+
+FONTS = Path(__file__).parent / "fonts"
+EM = 32  # pixels of an em in the atlas
+CELL = 52  # pixels of a cell's side; the origin lies at (LEFT, BASELINE)
+LEFT, BASELINE = 10, 36
+_FINE = 4  # the outline is found on a grid this much finer
+UNITS = 16  # steps of a distance field to one pixel
+ZERO = 128  # its value on the outline; more is inside
+
+
+class Atlas(NamedTuple):
+    """F faces of G symbols; distances and metrics in pixels at EM pixels an em."""
+
+    # u32 [F, G, CELL, CELL], x first: the field at a pixel and at its neighbours to the right,
+    # below, and both, a byte each, so that one lookup is enough to interpolate.
+    fields: np.ndarray
+    ink_left: np.ndarray  # f32 [F, G], from the origin to where the ink begins
+    ink_width: np.ndarray  # f32 [F, G]
+    advance: np.ndarray  # f32 [F, G], from an origin to the next, as the font has it
+    middle: np.ndarray  # f32 [F], from the baseline up to half of the height of an x
+
+
+def faces() -> tuple[str, ...]:
+    """The faces that come with the package, by name."""
+    return tuple(sorted(path.stem for path in FONTS.glob("*.ttf")))
+
+
+def path_of(face: str) -> Path:
+    """The file of a face: a name of `faces`, or a path to a font. ConfigError for neither."""
+    path = FONTS / f"{face}.ttf" if face in faces() else Path(face)
+    if not path.is_file():
+        raise ConfigError(f"there is no face {face!r}; name a font file or {', '.join(faces())}")
+    return path
+
+
+def digest(face: str) -> str:
+    """sha256 of a face's file."""
+    return hashlib.sha256(path_of(face).read_bytes()).hexdigest()
+
+
+@functools.lru_cache(maxsize=8)
+def atlas(alphabet: str, names: tuple[str, ...]) -> Atlas:
+    """Draws the symbols of `alphabet` in each face.
+
+    Raises:
+      ConfigError: there is no such face, it is no font, or it lacks a symbol.
+    """
+    shape = (len(names), len(alphabet))
+    fields = np.zeros((*shape, CELL, CELL), np.uint32)
+    metrics = np.zeros((3, *shape), np.float32)
+    middle = np.zeros(len(names), np.float32)
+    for f, name in enumerate(names):
+        try:
+            font = ImageFont.truetype(path_of(name), EM * _FINE)
+        except OSError as error:
+            raise ConfigError(f"{name} is not a font that Pillow reads: {error}") from error
+        # What a font lacks, it draws as the glyph of a character that no font has.
+        missing = _draw(font, "\U0010fffe")
+        for g, symbol in enumerate(alphabet):
+            ink = _draw(font, symbol)
+            if not ink.any() or np.array_equal(ink, missing):
+                raise ConfigError(f"the face {name} has no glyph for {symbol!r}")
+            fields[f, g] = _packed(_field(ink))
+            columns = np.flatnonzero(ink.any(1))
+            left, right = columns[0] / _FINE - LEFT, (columns[-1] + 1) / _FINE - LEFT
+            metrics[:, f, g] = left, right - left, font.getlength(symbol) / _FINE
+        middle[f] = -font.getbbox("x", anchor="ls")[1] / _FINE / 2
+    return Atlas(fields, *metrics, middle)
+
+
+def _draw(font: ImageFont.FreeTypeFont, symbol: str) -> np.ndarray:
+    """bool [x, y] on the fine grid of a cell: what is inside the outline."""
+    side = CELL * _FINE
+    image = Image.new("L", (side, side))
+    at = (LEFT * _FINE, BASELINE * _FINE)
+    ImageDraw.Draw(image).text(at, symbol, 255, font, anchor="ls")
+    return np.asarray(image).T > 127
+
+
+def _field(ink: np.ndarray) -> np.ndarray:
+    """The signed distance from the outline, u8 [CELL, CELL], sampled at the middle of pixels."""
+    # Half a fine pixel lies between the middle of the nearest other one and the outline.
+    inside, outside = distance_transform_edt(ink), distance_transform_edt(~ink)
+    fine = np.where(ink, inside - 0.5, 0.5 - outside) / _FINE
+    # The middle of a pixel is a corner of fine ones: the mean of the four around it.
+    h = _FINE // 2
+    corners = [fine[h - i :: _FINE, h - j :: _FINE] for i in (0, 1) for j in (0, 1)]
+    return np.clip(np.rint(ZERO + UNITS * sum(corners) / 4), 0, 255).astype(np.uint8)
+
+
+def _packed(field: np.ndarray) -> np.ndarray:
+    """u32 [x, y] of a u8 field and its three neighbours; see Atlas."""
+    wide = np.pad(field, ((0, 1), (0, 1)), mode="edge").astype(np.uint32)
+    return (
+        wide[:-1, :-1] | wide[1:, :-1] << 8 | wide[:-1, 1:] << 16 | wide[1:, 1:] << 24
+    )  # fmt: skip

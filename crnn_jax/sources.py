@@ -1,0 +1,203 @@
+"""Where a run's pictures come from: a folder, the generator, or both.
+
+folder      the pictures of data.dir
+synthetic   data.count generated pictures of data.style, split as a folder is
+stream      an endless supply of them: data.count new ones an epoch
+mixture     the folder, with generated pictures in its training part
+auto        the folder; a synthetic set where the default one is not on this machine
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from crnn_jax import dataset, style, synthetic
+from crnn_jax.charset import PAD, Charset
+from crnn_jax.config import DEFAULT_DIR, Config, DataConfig
+from crnn_jax.dataset import Dataset, Split
+from crnn_jax.errors import ConfigError, DataError
+from crnn_jax.style import Style
+
+CHUNK = 32  # pictures that are generated at a time: their temporaries stay in the cache
+
+
+class Source(NamedTuple):
+    data: Dataset
+    split: Split  # of a stream: the first epoch's numbers are those of `data`
+    charset: Charset
+    endless: bool
+
+
+def resolve(config: Config) -> Config:
+    """The config with 'auto' as what it comes to on this machine."""
+    if config.data.source != "auto":
+        return config
+    absent = config.data.dir == DEFAULT_DIR and not Path(DEFAULT_DIR).exists()
+    source = "synthetic" if absent else "folder"
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, source=source))
+
+
+def uses_folder(config: DataConfig) -> bool:
+    return config.source in ("folder", "mixture", "auto")
+
+
+def load(config: DataConfig, num_steps: int) -> Source:
+    """Reads or generates the data that a config names, and splits them.
+
+    Args:
+      config: the data section, its source resolved.
+      num_steps: T, the time steps into which each label must fit.
+
+    Raises:
+      DataError: see `dataset.load`; a generated text may need more steps than there are.
+      ConfigError: the style is of no use, or has symbols that data.alphabet lacks.
+    """
+    given = Charset(config.alphabet) if config.alphabet else None
+    if config.source == "folder":
+        data = dataset.load(config, given, num_steps)
+        return Source(data, dataset.split(data.texts, config), given or Charset.derive(data.texts),
+                      False)  # fmt: skip
+    look = style.load(config.style)
+    _check(look, config, num_steps)
+    if config.source == "mixture":
+        real = dataset.load(config, given, num_steps)
+        split = dataset.split(real.texts, config)
+        share = config.generated_share
+        extra = generate(look, config, range(round(len(split.train) * share / (1 - share))))
+        added = np.arange(len(real), len(real) + len(extra), dtype=np.int32)
+        data = _joined(real, extra)
+        charset = given or Charset.derive(real.texts + (look.alphabet,))
+        return Source(data, Split(np.concatenate((split.train, added)), split.val), charset, False)
+    data = generate(look, config, range(config.count))
+    charset = given or Charset("".join(sorted(look.alphabet)))
+    endless = config.source == "stream"
+    if endless:
+        num_val = max(1, int(config.count * config.val_fraction))
+        numbers = np.arange(config.count, dtype=np.int32)
+        split = Split(numbers[num_val:], numbers[:num_val])
+        data = dataclasses.replace(data, name=f"an endless stream of generated {_name(config)}")
+    else:
+        split = dataset.split(data.texts, config)
+    return Source(data, split, charset, endless)
+
+
+def _check(look: Style, config: DataConfig, num_steps: int) -> None:
+    if config.alphabet and (unknown := set(look.alphabet) - set(config.alphabet)):
+        raise ConfigError(
+            f"data.alphabet lacks {''.join(sorted(unknown))!r} of the style {config.style}"
+        )
+    most = 2 * look.length[1] - 1  # a blank between equal neighbours
+    if most > num_steps:
+        raise DataError(
+            f"a text of the style {config.style} can need {most} time steps and the model has "
+            f"{num_steps}; a larger data.width gives more"
+        )
+
+
+def generate(look: Style, config: DataConfig, numbers: range) -> Dataset:
+    """Generated pictures as a data set, in the size and colour that a config asks for."""
+    draw = drawer(look, config)
+    parts = [
+        np.arange(start, min(start + CHUNK, len(numbers)))
+        for start in range(0, len(numbers), CHUNK)
+    ]
+    images, labels = [], []
+    for part in parts:
+        padded = np.resize(part, CHUNK)  # one program
+        pixels, ids = jax.device_get(draw(padded))
+        images.append(pixels[: len(part)])
+        labels.append(ids[: len(part)])
+    ids = np.concatenate(labels)
+    texts = tuple("".join(look.alphabet[i] for i in row if i != PAD) for row in ids.tolist())
+    return Dataset(
+        name=f"{len(texts)} generated {_name(config)}",
+        files=tuple(f"{i:06d}" for i in numbers),
+        texts=texts,
+        images=np.concatenate(images),
+        fingerprint=fingerprint(look, config, len(texts)),
+    )
+
+
+def drawer(look: Style, config: DataConfig) -> Any:
+    """A function: numbers i32 [B] to pictures u8 [B, W, H, C] and labels i32 [B, L] of a style.
+
+    Labels are places in the style's alphabet.
+    """
+    atlas = jax.device_put(synthetic.atlas_of(look))
+
+    def draw(numbers: np.ndarray) -> tuple[jax.Array, jax.Array]:
+        pixels, ids = synthetic.pictures(atlas, config.synthetic_seed, numbers, style=look)
+        return _fitted(pixels, (config.width, config.height), config.channels), ids
+
+    return draw
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _fitted(pixels: jax.Array, size: tuple[int, int], channels: int) -> jax.Array:
+    """u8 [B, *, *, *] resized with antialiasing and made grey (ITU-R 601) or RGB."""
+    if pixels.shape[1:3] == size and pixels.shape[-1] == channels:
+        return pixels
+    x = pixels.astype(jnp.float32)
+    if channels == 1 and pixels.shape[-1] == 3:
+        x = jnp.sum(x * jnp.array([0.299, 0.587, 0.114]), axis=-1, keepdims=True)
+    x = jnp.broadcast_to(x, (*x.shape[:3], channels))
+    if x.shape[1:3] != size:
+        x = jax.image.resize(x, (len(x), *size, channels), "linear")
+    return jnp.clip(jnp.rint(x), 0, 255).astype(jnp.uint8)
+
+
+def stream(config: DataConfig, charset: Charset) -> Any:
+    """As `drawer`, with labels as class ids of a charset."""
+    look = style.load(config.style)
+    draw = drawer(look, config)
+    ids = jnp.array([*(charset.alphabet.index(s) for s in look.alphabet), PAD])  # PAD is -1
+
+    def batch(numbers: np.ndarray) -> tuple[jax.Array, jax.Array]:
+        pixels, labels = draw(numbers)
+        return pixels, ids[labels]
+
+    return batch
+
+
+def fingerprint(look: Style, config: DataConfig, count: int) -> str:
+    """sha256 of all that generated pictures depend on: no pixels, which may differ by a rounding
+    from one machine to another."""
+    recipe = {
+        "version": synthetic.VERSION,
+        "style": look.describe(),
+        "seed": config.synthetic_seed,
+        "count": count,
+        "size": (config.width, config.height, config.channels),
+    }
+    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
+
+
+def expected_fingerprint(config: DataConfig, num_steps: int) -> str | None:
+    """The fingerprint of a config's data; None where its folder is gone."""
+    if config.source in ("synthetic", "stream"):
+        return fingerprint(style.load(config.style), config, config.count)
+    return load(config, num_steps).data.fingerprint if Path(config.dir).is_dir() else None
+
+
+def _name(config: DataConfig) -> str:
+    return f"{Path(config.style).stem} pictures (seed {config.synthetic_seed})"
+
+
+def _joined(real: Dataset, extra: Dataset) -> Dataset:
+    both = hashlib.sha256((real.fingerprint + extra.fingerprint).encode()).hexdigest()
+    return Dataset(
+        name=f"{real.name} and {extra.name}",
+        files=real.files + extra.files,
+        texts=real.texts + extra.texts,
+        images=np.concatenate((real.images, extra.images)),
+        fingerprint=both,
+    )

@@ -1,0 +1,34 @@
+"""A reader from no labels at all: the base recipe on an endless stream of generated pictures.
+
+    python run.py --config experiments/synthetic_pretrain.py --workdir runs/pretrain
+    python -m crnn_jax evaluate runs/pretrain --data data/captcha_images_v2
+
+Another run starts from it with --config.train.init_from=runs/pretrain
+(experiments/few_labels.py: fifty and a hundred labels).
+"""
+
+from ml_collections import ConfigDict
+
+from experiments import base
+
+
+def get_config() -> ConfigDict:
+    config = base.get_config()
+    config.update_from_flattened_dict(
+        {
+            "data.source": "stream",
+            "data.count": 4096,
+            "data.val_fraction": 0.05,
+            # By picture, since what reads other pictures later must not lean on this set's light.
+            "data.standardise": "picture",
+            "train.epochs": 20,
+            "train.patience": 0,
+            "train.average_decay": 0.995,
+            # The generator has distortions of its own.
+            "augment.shift": 0.0,
+            "augment.rotate": 2.0,
+            "augment.scale": 0.05,
+            "augment.shear": 0.05,
+        }
+    )
+    return config
