@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from crnn_jax import dataset, style, synthetic
+from crnn_jax import dataset, styles, synthetic
 from crnn_jax.charset import PAD, Charset
 from crnn_jax.config import DEFAULT_DIR, Config, DataConfig
 from crnn_jax.dataset import Dataset, Split
@@ -66,7 +66,7 @@ def load(config: DataConfig, num_steps: int) -> Source:
         data = dataset.load(config, given, num_steps)
         return Source(data, dataset.split(data.texts, config), given or Charset.derive(data.texts),
                       False)  # fmt: skip
-    look = style.load(config.style)
+    look = styles.load(config.style)
     _check(look, config, num_steps)
     if config.source == "mixture":
         real = dataset.load(config, given, num_steps)
@@ -75,7 +75,7 @@ def load(config: DataConfig, num_steps: int) -> Source:
         extra = generate(look, config, range(round(len(split.train) * share / (1 - share))))
         added = np.arange(len(real), len(real) + len(extra), dtype=np.int32)
         data = _joined(real, extra)
-        charset = given or Charset.derive(real.texts + (look.alphabet,))
+        charset = given or Charset.derive((*real.texts, look.alphabet))
         return Source(data, Split(np.concatenate((split.train, added)), split.val), charset, False)
     data = generate(look, config, range(config.count))
     charset = given or Charset("".join(sorted(look.alphabet)))
@@ -157,7 +157,7 @@ def _fitted(pixels: jax.Array, size: tuple[int, int], channels: int) -> jax.Arra
 
 def stream(config: DataConfig, charset: Charset) -> Any:
     """As `drawer`, with labels as class ids of a charset."""
-    look = style.load(config.style)
+    look = styles.load(config.style)
     draw = drawer(look, config)
     ids = jnp.array([*(charset.alphabet.index(s) for s in look.alphabet), PAD])  # PAD is -1
 
@@ -184,7 +184,7 @@ def fingerprint(look: Style, config: DataConfig, count: int) -> str:
 def expected_fingerprint(config: DataConfig, num_steps: int) -> str | None:
     """The fingerprint of a config's data; None where its folder is gone."""
     if config.source in ("synthetic", "stream"):
-        return fingerprint(style.load(config.style), config, config.count)
+        return fingerprint(styles.load(config.style), config, config.count)
     return load(config, num_steps).data.fingerprint if Path(config.dir).is_dir() else None
 
 

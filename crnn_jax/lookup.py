@@ -1,0 +1,50 @@
+"""Lookups at points between pixels, in the forms that a CPU is quick at.
+
+XLA on a CPU fuses what a lookup reads into the lookup, and computes it again for each pixel; what
+is broadcast along one axis only it fetches pixel by pixel. Hence places are made by programs of
+their own, and sums over two axes are matrix products.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+
+def at(values: jax.Array, places: jax.Array) -> jax.Array:
+    """values[places], which are known to be inside."""
+    return values.at[places].get(mode="promise_in_bounds")
+
+
+def interpolate(four: jax.Array, u: jax.Array, v: jax.Array) -> jax.Array:
+    """Bilinear, between the four bytes of u32: at (0, 0), (1, 0), (0, 1), (1, 1) of (u, v)."""
+    a, b, c, d = (((four >> (8 * k)) & 255).astype(jnp.float32) for k in range(4))
+    top, bottom = a + u * (b - a), c + u * (d - c)
+    return top + v * (bottom - top)
+
+
+@jax.jit
+def packed(canvas: jax.Array) -> jax.Array:
+    """u32 of u8 [B, W, H]: each pixel with its neighbours to the right, below, and both."""
+    wide = jnp.pad(canvas, ((0, 0), (0, 1), (0, 1)), mode="edge").astype(jnp.uint32)
+    return (
+        wide[:, :-1, :-1] | wide[:, 1:, :-1] << 8 | wide[:, :-1, 1:] << 16 | wide[:, 1:, 1:] << 24
+    )
+
+
+@jax.jit
+def sample(packed: jax.Array, places: jax.Array, u: jax.Array, v: jax.Array) -> jax.Array:
+    """The canvas at `places`, f32 [B, W, H] from 0 to 1."""
+    return interpolate(at(packed.ravel(), places), u, v) / 255
+
+
+def outer(a: jax.Array, b: jax.Array, y: jax.Array) -> jax.Array:
+    """a[..., None] + b[..., None] y of a, b [..., W] and y [H], as a matrix product."""
+    left, right = jnp.stack((a, b), -1), jnp.stack((jnp.ones_like(y), y))
+    return jnp.dot(left, right, precision=jax.lax.Precision.HIGHEST)
+
+
+def sums(a: jax.Array, b: jax.Array) -> jax.Array:
+    """a[:, :, None] + b[:, None, :] of a [B, W] and b [B, H], as a matrix product."""
+    left, right = jnp.stack((a, jnp.ones_like(a)), -1), jnp.stack((jnp.ones_like(b), b), 1)
+    return jnp.matmul(left, right, precision=jax.lax.Precision.HIGHEST)
