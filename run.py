@@ -58,7 +58,8 @@ def main(_: list[str]) -> None:
     workdir = Path(_WORKDIR.value or record.default_workdir(name, config))
     from crnn_jax import train  # jax is loaded only when it is needed
 
-    print(train.train_and_evaluate(config, workdir, _ELSEWHERE.value))
+    result = train.train_and_evaluate(config, workdir, _ELSEWHERE.value)
+    print(f"{result.data_name} (fingerprint {result.fingerprint[:12]}): {result}")
     print(f"run directory: {workdir}", flush=True)
 
 

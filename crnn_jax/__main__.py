@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crnn_jax import cache, errors, interop, interrupt
+from crnn_jax import cache, errors, interop, interrupt, source_verbs
 from crnn_jax.errors import ConfigError, CrnnError
 
 if TYPE_CHECKING:  # jax is loaded by the verbs that need it
@@ -92,10 +92,11 @@ def main(arguments: list[str] | None = None) -> int:
     verb.add_argument("workdir", metavar="WORKDIR", help="a cross-validation's directory")
     verb.add_argument("--data", metavar="DIR", help="the data set, if it lies elsewhere by now")
     verb.add_argument(
-        "--top", metavar="N", type=_positive, default=40, help="pictures on the sheet"
+        "--top", metavar="N", type=source_verbs.positive, default=40, help="pictures on the sheet"
     )
     verb.set_defaults(call=audit)
 
+    source_verbs.add_to(verbs)
     interop.add_verbs(verbs)
     options = parser.parse_args(arguments)
     # Names that are not UTF-8 go out as they came in.
@@ -135,7 +136,7 @@ def _add_reader(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--beam",
         metavar="WIDTH",
-        type=_positive,
+        type=source_verbs.positive,
         default=0,
         help="decode by a prefix beam search of this width",
     )
@@ -166,13 +167,6 @@ def _length(text: str) -> int | tuple[int, int]:
         return (int(first), int(last)) if dash else int(first)
     except ValueError:
         raise argparse.ArgumentTypeError(f"must be like 5 or 4-6, not {text!r}") from None
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
 
 
 def _share(text: str) -> float:

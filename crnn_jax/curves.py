@@ -24,7 +24,7 @@ def chords(draws: Draws, style: Style) -> jax.Array:
     if not most:
         return jnp.zeros((0, 6))
     x = jnp.asarray([style.curve_x[k % len(style.curve_x)] for k in range(most)]) * style.width
-    y = draws.even("curve_y", (0, style.height), 4 * most).reshape(most, 4)
+    y = style.height * draws.even("curve_y", 4 * most).reshape(most, 4)
     ends, breaks = jax.vmap(lambda p: _chords(p, style.curve_flatness))(jnp.stack((x, y), -1))
     order = jnp.cumsum(breaks, axis=1) - 1  # [curves, leaves], which chord a leaf is part of
     widths = jnp.asarray(style.curve_width)[jnp.clip(order, 0, len(style.curve_width) - 1)]
@@ -39,8 +39,8 @@ def chords(draws: Draws, style: Style) -> jax.Array:
 @functools.partial(jax.jit, static_argnames="style")
 def cover(chords: jax.Array, *, style: Style) -> jax.Array:
     """The ink of chords [B, S, 6], f32 [B, W, H] from 0 to 1."""
-    px = (jnp.arange(style.width) + 0.5)[:, None]
-    py = jnp.arange(style.height) + 0.5
+    px = (jnp.arange(style.width) + 0.5)[None, :, None]
+    py = (jnp.arange(style.height) + 0.5)[None, None, :]
     result = jnp.zeros((len(chords), style.width, style.height))
     for ax, ay, dx, dy, inverse, half in jnp.transpose(chords, (1, 2, 0))[..., None, None]:
         ex, ey = px - ax, py - ay
@@ -80,6 +80,6 @@ def _halves(p: jax.Array) -> tuple[jax.Array, jax.Array]:
 def _is_flat(p: jax.Array, flatness: float) -> jax.Array:
     """Whether both inner control points lie within `flatness` of the chord, a segment."""
     chord = p[3] - p[0]
-    part = jnp.clip((p[1:3] - p[0]) @ chord / (chord @ chord + 1e-6), 0, 1)  # [2]
-    away = p[1:3] - p[0] - part[:, None] * chord
+    part = jnp.clip((p[1:3] - p[:1]) @ chord / (chord @ chord + 1e-6), 0, 1)  # [2]
+    away = p[1:3] - p[:1] - part[:, None] * chord[None, :]
     return jnp.all(jnp.sum(away**2, axis=1) <= flatness**2)

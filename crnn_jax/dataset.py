@@ -22,7 +22,7 @@ import numpy as np
 
 from crnn_jax import disk
 from crnn_jax.charset import Charset, required_steps
-from crnn_jax.config import DataConfig
+from crnn_jax.config import DEFAULT_DIR, Config, DataConfig
 from crnn_jax.errors import DataError, one_line
 from crnn_jax.picture import IMAGE_SUFFIXES, open_image, to_array
 
@@ -31,8 +31,9 @@ _MAX_NAMED = 50  # bad files named one by one in an error; a longer list ends in
 
 WHERE_TO_GET_IT = (
     "The default set is 'CAPTCHA Version 2 Images' (1040 PNGs of five characters; on Kaggle: "
-    "fournierp/captcha-version-2-images; R. Wilhelmy and H. Rosas, 2013). Unpack it to "
-    "data/captcha_images_v2, or point at a folder of your own, images named by their text, "
+    "fournierp/captcha-version-2-images; R. Wilhelmy and H. Rosas, 2013). `python -m crnn_jax "
+    "fetch` puts it into data/captcha_images_v2; or train on generated pictures with "
+    "--config.data.source=synthetic, or point at a folder of your own, images named by their text, "
     "with --config.data.dir=FOLDER"
 )
 
@@ -127,6 +128,23 @@ def check_folder(folder: Path) -> None:
         raise DataError(f"there is no folder {folder}. {WHERE_TO_GET_IT}")
     if not folder.is_dir():
         raise DataError(f"data.dir is {folder}, a file; it must be a folder of images")
+
+
+def resolve(config: Config) -> Config:
+    """The config with its data's source 'auto' as what it comes to on this machine.
+
+    Only the default folder may be absent: any other was named by a person, who wants to know.
+    """
+    if config.data.source != "auto":
+        return config
+    absent = config.data.dir == DEFAULT_DIR and not Path(DEFAULT_DIR).exists()
+    source = "synthetic" if absent else "folder"
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, source=source))
+
+
+def uses_folder(config: DataConfig) -> bool:
+    """Whether the pictures of a config, all or some of them, are in a folder."""
+    return config.source not in ("synthetic", "stream")
 
 
 def _list_folder(folder: Path) -> tuple[dict[str, str], dict[str, str]]:

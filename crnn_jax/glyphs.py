@@ -84,7 +84,8 @@ def atlas(alphabet: str, names: tuple[str, ...]) -> Atlas:
             left, right = columns[0] / _FINE - LEFT, (columns[-1] + 1) / _FINE - LEFT
             metrics[:, f, g] = left, right - left, font.getlength(symbol) / _FINE
         middle[f] = -font.getbbox("x", anchor="ls")[1] / _FINE / 2
-    return Atlas(fields, *metrics, middle)
+    left_edge, ink_width, advance = metrics
+    return Atlas(fields, left_edge, ink_width, advance, middle)
 
 
 def _draw(font: ImageFont.FreeTypeFont, symbol: str) -> np.ndarray:

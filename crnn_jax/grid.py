@@ -62,6 +62,7 @@ class Grid:
                     values = {**changes, "seed": seed, "data.fold": fold}
                     try:
                         config = config_lib.from_dict(config_lib.with_changes(self.base, values))
+                        config = dataset.resolve(config)
                     except ConfigError as error:
                         raise ConfigError(f"variant {name}: {error}") from error
                     result.append(Cell(name, seed, fold, config))
@@ -98,9 +99,11 @@ def run(
         if (workdir / cell.path / "config.json").exists():
             Record(workdir / cell.path).open(cell.config)  # refuses a cell of another config
     waiting = [cell for cell in cells if Record(workdir / cell.path).result() is None]
-    folders = {Path(cell.config.data.dir): None for cell in waiting}
-    if folders and not any(folder.is_dir() for folder in folders):
-        dataset.check_folder(next(iter(folders)))
+    folders = [
+        Path(cell.config.data.dir) for cell in waiting if dataset.uses_folder(cell.config.data)
+    ]
+    if folders and len(folders) == len(waiting) and not any(f.is_dir() for f in folders):
+        dataset.check_folder(folders[0])
     print(f"{len(cells)} cells, {len(cells) - len(waiting)} of them finished before", flush=True)
     todo, failed = len(waiting), []
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []

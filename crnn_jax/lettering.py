@@ -38,14 +38,14 @@ def place(draws: Draws, atlas: Atlas, style: Style) -> Text:
     inside = jnp.arange(longest) < count
     ids = draws.whole("text", (0, len(style.alphabet) - 1), longest)
     (face,) = draws.whole("face", (0, len(style.faces) - 1))
-    stretch = draws.even("stretch", style.stretch, longest)
+    stretch = draws.even("stretch", longest)
     bearing, ink, advance = (
         metric[face, ids] * stretch for metric in (atlas.ink_left, atlas.ink_width, atlas.advance)
     )
     pace = jnp.where(inside, ink if style.spacing_by == "ink" else advance, 0)
-    (left,), (spacing,) = draws.even("left", style.left), draws.even("spacing", style.spacing)
+    (left,), (spacing,) = draws.even("left"), draws.even("spacing")
     room = style.width - left - spacing * (count - 1) - MARGIN
-    (size,) = draws.even("size", style.size)
+    (size,) = draws.even("size")
     scale = jnp.minimum(size / glyphs.EM, jnp.maximum(room, style.width / 4) / pace.sum())
     origin = left + (jnp.cumsum(pace) - pace) * scale + spacing * jnp.arange(longest)
     return Text(
@@ -53,11 +53,10 @@ def place(draws: Draws, atlas: Atlas, style: Style) -> Text:
         face=face,
         scale=scale,
         centre=jnp.where(inside, origin + (bearing + ink / 2) * scale, 10.0 * style.width),
-        baseline=draws.even("baseline", style.baseline)
-        + draws.even("jitter", style.jitter, longest),
+        baseline=draws.even("baseline") + draws.even("jitter", longest),
         stretch=stretch,
-        turn=draws.even("turn", style.turn, longest) * (jnp.pi / 180),
-        shear=draws.even("shear", style.shear, longest),
+        turn=draws.even("turn", longest) * (jnp.pi / 180),
+        shear=draws.even("shear", longest),
     )
 
 
@@ -105,7 +104,7 @@ def places(columns: jax.Array, *, style: Style) -> tuple[jax.Array, jax.Array, j
 
     Places in the atlas, and how far beyond them along u and v, [B, 2, W, H] each.
     """
-    x, y = jnp.arange(style.width) + 0.5, jnp.arange(style.height) + 0.5
+    x, y = (jnp.arange(style.width) + 0.5)[None, None, :], jnp.arange(style.height) + 0.5
     u0, ux, uy, v0, vx, vy, start = jnp.moveaxis(columns, -1, 0)  # [B, 2, W]
     u = jnp.clip(outer(u0 + ux * x, uy, y), 0, CELL - 1.001)
     v = jnp.clip(outer(v0 + vx * x, vy, y), 0, CELL - 1.001)
@@ -131,7 +130,7 @@ def ink(
       scale, weight, softness: of each picture, f32 [B, 1, 1].
     """
     fields = jnp.asarray(atlas.fields).ravel()
-    cover = jnp.zeros(())
+    cover = jnp.zeros(u[:, 0].shape)
     for k in (0, 1):
         inside = interpolate(at(fields, places[:, k]), u[:, k], v[:, k]) - glyphs.ZERO
         inside = inside * (scale / glyphs.UNITS)

@@ -101,12 +101,18 @@ def warn_of_plateau(task: Task, left: int, loss: float) -> None:
         )
 
 
-def announce(task: Task) -> None:
+def announce(task: Task, config: Config) -> None:
     print(
         f"{task.data.name}: {len(task.split.train)} images to train on, {len(task.split.val)} to "
         f"validate on, {len(task.charset.alphabet)} symbols {task.charset.alphabet}, "
         f"fingerprint {task.data.fingerprint[:12]}"
     )
+    if not dataset.uses_folder(config.data):
+        print(
+            "note: these pictures are generated, those of the validation part too: what the run "
+            "scores is not what it would on real ones. `python -m crnn_jax fetch` gets the default "
+            "real set; --config.data.source=folder insists on one"
+        )
 
 
 def describe(

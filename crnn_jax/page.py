@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from crnn_jax import config as config_lib
-from crnn_jax import metrics, plots, recognizer
+from crnn_jax import metrics, plots, recognizer, sources
 from crnn_jax import picture as picture_lib
 from crnn_jax.evaluate import Evaluation
 from crnn_jax.explanation import Explanation
@@ -59,13 +59,12 @@ def write(run: str | os.PathLike[str], data: str | os.PathLike[str] | None = Non
     reader = recognizer.load(run)
     evaluation = reader.evaluate(data).evaluation
     answers = evaluation.answers
-    folder = Path(data or reader.config.data.dir)
     misread = sorted(evaluation.misreads, key=lambda a: -a.confidence)
     right = [a for a in answers if a.reading == a.truth]
     split = min(len(misread), _MISREADS)
     chosen = misread[:split] + right[:: max(1, -(-len(right) // _EXAMPLES))]
-    explanations = reader.explain([folder / a.file for a in chosen])
-    pictures = [picture_lib.flatten(picture_lib.open_image(folder / a.file)) for a in chosen]
+    pictures = [sources.picture(reader.config.data, data, a.file) for a in chosen]
+    explanations = reader.explain(pictures)
     shown = list(map(Shown, chosen, explanations, pictures))
 
     confusions = metrics.confusions([(a.truth, a.reading) for a in answers])
@@ -112,7 +111,8 @@ def _head(
 ) -> str:
     result = directory.result()
     name = html.escape(directory.workdir.resolve().name)
-    trained = f"{Path(reader.config.data.dir).name}, fingerprint {reader.fingerprint[:12]}"
+    data_name = result.data_name if result else Path(reader.config.data.dir).name
+    trained = f"{data_name}, fingerprint {reader.fingerprint[:12]}"
     of = "of the validation part, which no training step saw" if data is None else f"of {data}"
     summary = f"{result}" if result else f"not finished; weights of epoch {reader.epoch}"
     return (

@@ -114,6 +114,40 @@ def reliability(confidences: Sequence[float], right: Sequence[bool], bins: int =
     return _png(figure)
 
 
+def strengths(rows: Sequence[Any]) -> bytes:
+    """Exact match against strength, a panel for each distortion of `strength.Row`s, as a PNG."""
+    plt = _pyplot()
+    names = list(dict.fromkeys(row.distortion for row in rows))
+    across = min(4, len(names))
+    down = -(-len(names) // across)
+    size = (3 * across, 2.6 * down)
+    figure, grid = plt.subplots(
+        down, across, figsize=size, layout="constrained", squeeze=False, sharey=True
+    )
+    for axes in grid.flat[len(names) :]:
+        axes.set_axis_off()
+    for axes, name in zip(grid.flat, names, strict=False):
+        for trained, label, color in (
+            (False, "as it is", "tab:blue"),
+            (True, "trained against it", "tab:orange"),
+        ):
+            own = [r for r in rows if r.distortion == name and r.trained_against == trained]
+            x = [r.strength for r in own]
+            axes.plot(x, [100 * r.exact_match for r in own], "o-", color=color, label=label)
+            low, high = (
+                [100 * getattr(r, f"exact_match_{e}") for r in own] for e in ("low", "high")
+            )
+            axes.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
+            axes.set_xlabel(own[0].unit if own else axes.get_xlabel())
+        axes.set_title(name)
+        axes.set_ylim(-3, 103)
+        axes.grid(alpha=0.3)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("exact match, %")
+    grid.flat[0].legend(fontsize=8)
+    return _png(figure)
+
+
 def _png(figure: Any, dpi: int = 120) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi)

@@ -13,20 +13,24 @@ import dataclasses
 import functools
 import hashlib
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from PIL import Image
 
 from crnn_jax import dataset, styles, synthetic
 from crnn_jax.charset import PAD, Charset
-from crnn_jax.config import DEFAULT_DIR, Config, DataConfig
+from crnn_jax.config import DataConfig
 from crnn_jax.dataset import Dataset, Split
 from crnn_jax.errors import ConfigError, DataError
 from crnn_jax.style import Style
 
+Draw = Callable[[np.ndarray], tuple[jax.Array, jax.Array]]
 CHUNK = 32  # pictures that are generated at a time: their temporaries stay in the cache
 
 
@@ -35,19 +39,6 @@ class Source(NamedTuple):
     split: Split  # of a stream: the first epoch's numbers are those of `data`
     charset: Charset
     endless: bool
-
-
-def resolve(config: Config) -> Config:
-    """The config with 'auto' as what it comes to on this machine."""
-    if config.data.source != "auto":
-        return config
-    absent = config.data.dir == DEFAULT_DIR and not Path(DEFAULT_DIR).exists()
-    source = "synthetic" if absent else "folder"
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, source=source))
-
-
-def uses_folder(config: DataConfig) -> bool:
-    return config.source in ("folder", "mixture", "auto")
 
 
 def load(config: DataConfig, num_steps: int) -> Source:
@@ -105,29 +96,67 @@ def _check(look: Style, config: DataConfig, num_steps: int) -> None:
 
 def generate(look: Style, config: DataConfig, numbers: range) -> Dataset:
     """Generated pictures as a data set, in the size and colour that a config asks for."""
-    draw = drawer(look, config)
-    parts = [
-        np.arange(start, min(start + CHUNK, len(numbers)))
-        for start in range(0, len(numbers), CHUNK)
-    ]
-    images, labels = [], []
-    for part in parts:
-        padded = np.resize(part, CHUNK)  # one program
-        pixels, ids = jax.device_get(draw(padded))
-        images.append(pixels[: len(part)])
-        labels.append(ids[: len(part)])
-    ids = np.concatenate(labels)
-    texts = tuple("".join(look.alphabet[i] for i in row if i != PAD) for row in ids.tolist())
+    images, texts = _drawn(look, drawer(look, config), numbers)
     return Dataset(
         name=f"{len(texts)} generated {_name(config)}",
         files=tuple(f"{i:06d}" for i in numbers),
         texts=texts,
-        images=np.concatenate(images),
+        images=images,
         fingerprint=fingerprint(look, config, len(texts)),
     )
 
 
-def drawer(look: Style, config: DataConfig) -> Any:
+def write(name: str, count: int, seed: int, folder: str | os.PathLike[str]) -> None:
+    """Writes `count` pictures of a style as PNGs and a labels.csv into a new folder.
+
+    Raises:
+      ConfigError: there is no such style.
+      DataError: the folder is there already, or cannot be written.
+    """
+    folder, look = Path(folder), styles.load(name)
+    draw = functools.partial(synthetic.pictures, synthetic.atlas_of(look), seed, style=look)
+    images, texts = _drawn(look, draw, range(count))
+    try:
+        folder.mkdir(parents=True)
+        lines = ["file,label"]
+        for i, (text, image) in enumerate(zip(texts, images, strict=True)):
+            to_picture(image).save(folder / f"{i:06d}.png")
+            lines.append(f"{i:06d}.png,{text}")
+        (folder / dataset.LABELS_FILE).write_text("\n".join(lines) + "\n", "utf-8")
+    except FileExistsError as error:
+        raise DataError(f"{folder} is there already; name a new folder") from error
+    except OSError as error:
+        raise DataError(f"{folder} cannot be written: {error.strerror}") from error
+
+
+def picture(config: DataConfig, folder: str | os.PathLike[str] | None, file: str) -> Image.Image:
+    """The picture that an evaluation of `folder`, or of the config's own data, names `file`."""
+    if folder is not None or dataset.uses_folder(config):
+        return dataset.flatten(dataset.open_image(Path(folder or config.dir) / file))
+    number = int(file)
+    data = generate(styles.load(config.style), config, range(number, number + 1))
+    return to_picture(data.images[0])
+
+
+def to_picture(image: np.ndarray) -> Image.Image:
+    """u8 [W, H, C] as Pillow has it."""
+    upright = image.swapaxes(0, 1)
+    return Image.fromarray(upright[..., 0] if image.shape[-1] == 1 else upright)
+
+
+def _drawn(look: Style, draw: Draw, numbers: range) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Pictures u8 [N, W, H, C] and texts, CHUNK at a time."""
+    images, texts = [], []
+    for start in range(0, len(numbers), CHUNK):
+        part = np.array(numbers[start : start + CHUNK], np.int32)
+        pixels, ids = jax.device_get(draw(np.resize(part, CHUNK)))  # one program for all parts
+        images.append(pixels[: len(part)])
+        for row in ids[: len(part)].tolist():
+            texts.append("".join(look.alphabet[i] for i in row if i != PAD))
+    return np.concatenate(images), tuple(texts)
+
+
+def drawer(look: Style, config: DataConfig) -> Draw:
     """A function: numbers i32 [B] to pictures u8 [B, W, H, C] and labels i32 [B, L] of a style.
 
     Labels are places in the style's alphabet.
@@ -155,7 +184,7 @@ def _fitted(pixels: jax.Array, size: tuple[int, int], channels: int) -> jax.Arra
     return jnp.clip(jnp.rint(x), 0, 255).astype(jnp.uint8)
 
 
-def stream(config: DataConfig, charset: Charset) -> Any:
+def stream(config: DataConfig, charset: Charset) -> Draw:
     """As `drawer`, with labels as class ids of a charset."""
     look = styles.load(config.style)
     draw = drawer(look, config)

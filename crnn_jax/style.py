@@ -94,6 +94,16 @@ class Style:
         ]:
             raise ConfigError(f"a style's {'; '.join(bad)}")
 
+    def frame(self) -> Style:
+        """The style without its ranges but for what is on at all: what makes a program."""
+        changes: dict[str, Any] = {}
+        for field in dataclasses.fields(self):
+            if field.type == "Range":
+                default, value = field.default, getattr(self, field.name)
+                off_or_on = (0.0, 0.0) if value == (0, 0) else (1.0, 1.0)
+                changes[field.name] = off_or_on if default == (0, 0) else default
+        return dataclasses.replace(self, **changes)
+
     def describe(self) -> dict[str, Any]:
         """Plain values, and the digests of the font files: what a picture depends on."""
         fonts = {face: glyphs.digest(face) for face in self.faces}

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from crnn_jax import curves, glyphs, lettering, lookup, warp
-from crnn_jax.draws import Draws, draws
+from crnn_jax.draws import Draws, draws, ranges_of
 from crnn_jax.glyphs import Atlas
 from crnn_jax.lettering import Text
 from crnn_jax.style import Style
@@ -34,16 +34,17 @@ def atlas_of(style: Style) -> Atlas:
 
 
 def pictures(
-    atlas: Atlas, seed: int | jax.Array, numbers: jax.Array, *, style: Style
+    atlas: Atlas, seed: int | jax.Array, numbers: jax.Array | np.ndarray, *, style: Style
 ) -> tuple[jax.Array, jax.Array]:
     """The pictures of `numbers` i32 [B]: u8 [B, W, H, C], and labels i32 [B, L] padded with PAD.
 
     C is 3 for a style in colour, else 1; L is its greatest length; labels are places in its
     alphabet. `atlas` is `atlas_of(style)`, best put on the device once.
     """
-    plan = _plan(atlas, seed, numbers, style=style)
+    ranges, style = ranges_of(style), style.frame()
+    plan = _plan(atlas, ranges, seed, numbers, style=style)
     drawn = plan.draws
-    weight, softness = (drawn.scalar(name, style) for name in ("weight", "softness"))
+    weight, softness = (drawn.scalar(name) for name in ("weight", "softness"))
     scale = plan.text.scale[:, None, None]
     canvas = lettering.ink(
         atlas, *lettering.places(plan.columns, style=style), scale, weight, softness
@@ -66,17 +67,19 @@ class Plan(NamedTuple):
 
 
 @functools.partial(jax.jit, static_argnames="style")
-def _plan(atlas: Atlas, seed: jax.Array, numbers: jax.Array, *, style: Style) -> Plan:
-    atlas = Atlas(*(jnp.asarray(part) for part in atlas))
+def _plan(
+    atlas: Atlas, ranges: jax.Array, seed: jax.Array, numbers: jax.Array, *, style: Style
+) -> Plan:
+    atlas = jax.tree.map(jnp.asarray, atlas)
     root = jax.random.key(seed)
 
     def one(number: jax.Array) -> Plan:
-        drawn = draws(jax.random.fold_in(root, number), style)
+        drawn = draws(jax.random.fold_in(root, number), ranges, style)
         text = lettering.place(drawn, atlas, style)
         columns = lettering.by_column(text, atlas, style)
         waves = (
-            warp.wave(drawn, "wave_x", style.height, style),
-            warp.wave(drawn, "wave_y", style.width, style),
+            warp.wave(drawn, "wave_x", style.height),
+            warp.wave(drawn, "wave_y", style.width),
         )
         return Plan(drawn, text, columns, *waves, curves.chords(drawn, style))
 
@@ -87,7 +90,8 @@ def _plan(atlas: Atlas, seed: jax.Array, numbers: jax.Array, *, style: Style) ->
 def _finished(
     plan: Plan, cover: jax.Array, lines: jax.Array, x: jax.Array, *, style: Style
 ) -> jax.Array:
-    return jax.vmap(lambda *parts: finish(*parts, style))(plan.draws, plan.text, cover, lines, x)
+    one = functools.partial(finish, style=style)
+    return jax.vmap(one)(plan.draws, plan.text, cover, lines, x)
 
 
 def finish(
@@ -100,37 +104,34 @@ def finish(
     channels = 3 if style.colour else 1
 
     def shade(name: str) -> jax.Array:
-        return draws.even(name, getattr(style, name), channels)
+        return draws.even(name, channels)[None, None, :]
 
     ink = shade("ink")
     if style.ink_each:
-        inks = draws.even("ink", style.ink, len(text.ids) * channels).reshape(-1, channels)
+        inks = draws.even("ink", len(text.ids) * channels).reshape(-1, 1, 1, channels)
         # Of the glyph whose middle is nearest.
         bounds = (text.centre[1:] + text.centre[:-1]) / 2
-        ink = sum(
-            (
-                (b - a) * (x >= bound)[..., None]
-                for a, b, bound in zip(inks, inks[1:], bounds, strict=False)
-            ),
-            start=inks[0],
-        )  # [W, H, C]
+        ink = jnp.broadcast_to(inks[0], (*cover.shape, channels))
+        for k in range(len(text.ids) - 1):
+            ink = jnp.where((x >= bounds[k])[..., None], inks[k + 1], ink)
     # A gradient along the diagonal.
-    u = jnp.arange(style.width)[:, None] * style.width + jnp.arange(style.height) * style.height
-    share = (u / (style.width**2 + style.height**2))[..., None]
+    u = jnp.arange(style.width)[:, None] * style.width
+    v = jnp.arange(style.height)[None, :] * style.height
+    share = ((u + v) / (style.width**2 + style.height**2))[..., None]
     left, right = shade("paper"), shade("paper_end")
     pixels = left + (right - left) * share
     pixels = pixels + cover[..., None] * (ink - pixels)
     if style.curves[1]:
         pixels = pixels + lines[..., None] * (shade("curve_ink") - pixels)
     if style.dots != (0, 0):
-        is_dot = _grain(draws, "dot_grain", cover.shape)[0] < draws.even("dots", style.dots) * 256
+        is_dot = _grain(draws, "dot_grain", cover.shape)[0] < 256 * draws.even("dots")[0]
         pixels = jnp.where(is_dot[..., None], ink, pixels)
     if style.blur != (0, 0):
-        pixels = pixels + draws.even("blur", style.blur) * (_box(pixels) - pixels)
+        pixels = pixels + draws.even("blur")[0] * (_box(pixels) - pixels)
     if style.noise != (0, 0):
         # The sum of four even bytes: mean 510, deviation sqrt(4 (256^2 - 1) / 12).
         bell = (sum(_grain(draws, "grain", pixels.shape)) - 510) / 147.8
-        pixels = pixels + draws.even("noise", style.noise) * bell
+        pixels = pixels + draws.even("noise")[0] * bell
     return jnp.clip(jnp.rint(pixels), 0, 255).astype(jnp.uint8)
 
 
@@ -140,7 +141,7 @@ def _grain(draws: Draws, name: str, shape: tuple[int, ...]) -> list[jax.Array]:
     Cheaper than a cipher's bits by a factor of ten, and good enough for an eye. The hash is a
     multiply-and-shift mixer of 32 bits (constants of Wellons 2018, "lowbias32").
     """
-    low, high = draws.even(name, (0, 2**16), 2).astype(jnp.uint32)
+    low, high = (2**16 * draws.even(name, 2)).astype(jnp.uint32)
     h = jnp.arange(int(np.prod(shape)), dtype=jnp.uint32).reshape(shape) * jnp.uint32(0x9E3779B9)
     h = h ^ (low | high << 16)
     h = (h ^ h >> 16) * jnp.uint32(0x7FEB352D)

@@ -107,14 +107,14 @@ def train_and_evaluate(
       Interrupted: a signal came; the state is saved.
     """
     clock = time.monotonic()
-    config = sources.resolve(config)
+    config = dataset.resolve(config)
     run = record.Record(workdir)
     if (result := run.result()) is not None:
         return finished(result, run, config)
     task = prepare(config)
     run.open(config)
     with lock.hold(run.workdir), Interruption() as interruption:
-        logbook.announce(task)
+        logbook.announce(task, config)
         best, stopping, epoch, clock = train(run, task, config, clock, interruption, elsewhere)
         return score(run, task, config, best, stopping, epoch, clock)
 

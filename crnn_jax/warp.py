@@ -12,12 +12,9 @@ from crnn_jax.lookup import sums
 from crnn_jax.style import Style
 
 
-def wave(draws: Draws, name: str, count: int, style: Style) -> jax.Array:
+def wave(draws: Draws, name: str, count: int) -> jax.Array:
     """a sin(2 pi (i / length + phase)) of i from 0: f32 [count]."""
-    amplitude, length, phase = (
-        draws.even(name + suffix, getattr(style, name + suffix))
-        for suffix in ("", "_length", "_phase")
-    )
+    amplitude, length, phase = (draws.even(name + suffix) for suffix in ("", "_length", "_phase"))
     return amplitude * jnp.sin(2 * jnp.pi * (jnp.arange(count) / length + phase))
 
 
@@ -38,15 +35,14 @@ def places(
     Returns:
       The column, and for `lookup.sample` place, u and v: [B, W, H] each.
     """
-    x = sums(jnp.zeros_like(wave_y) + jnp.arange(style.width), wave_x)
-    y = sums(wave_y, jnp.zeros_like(wave_x) + jnp.arange(style.height))
+    x = sums(jnp.broadcast_to(jnp.arange(style.width, dtype=jnp.float32), wave_y.shape), wave_x)
+    y = sums(wave_y, jnp.broadcast_to(jnp.arange(style.height, dtype=jnp.float32), wave_x.shape))
     if style.water != (0, 0):
-        dx = x - draws.scalar("water_at_x", style) * style.width
-        dy = y - draws.scalar("water_at_y", style) * style.height
+        dx = x - draws.scalar("water_at_x") * style.width
+        dy = y - draws.scalar("water_at_y") * style.height
         distance = jnp.sqrt(dx * dx + dy * dy + 1e-6)
         amplitude, length, phase, radius = (
-            draws.scalar(name, style)
-            for name in ("water", "water_length", "water_phase", "water_radius")
+            draws.scalar(name) for name in ("water", "water_length", "water_phase", "water_radius")
         )
         shift = amplitude * jnp.maximum(1 - distance / radius, 0) / distance
         shift = shift * _sine(distance / length + phase)

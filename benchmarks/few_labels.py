@@ -1,0 +1,48 @@
+"""How runs on a part of a folder read all the rest of it, not their validation part alone.
+
+    python benchmarks/few_labels.py runs/few_labels
+
+A line for each finished run below the directory, and one for each variant, as Markdown.
+"""
+
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from crnn_jax import config as config_lib
+from crnn_jax import dataset, evaluate, metrics, recognizer
+
+
+def main(arguments: list[str]) -> None:
+    if len(arguments) != 1:
+        sys.exit("usage: few_labels.py DIRECTORY_OF_RUNS")
+    totals: dict[str, list[int]] = {}
+    print("| run | labels | pictures read | exact match |\n|---|---|---|---|")
+    for path in sorted(Path(arguments[0]).rglob("result.json")):
+        reader = recognizer.load(path.parent)
+        config = reader.config
+        data = dataset.load(config.data, reader.charset, config_lib.num_steps(config))
+        train = dataset.split(data.texts, config.data).train
+        rest = np.setdiff1d(np.arange(len(data), dtype=np.int32), train)
+        scores = evaluate.evaluate(
+            reader.model, reader.params, reader.charset, jax.device_put(data.images),
+            jax.device_put(reader.charset.encode(data.texts)), data.files, data.texts, rest, 64,
+        ).scores  # fmt: skip
+        name = f"{path.parent.parent.name} {path.parent.name}"
+        print(f"| {name} | {len(train)} | {len(rest)} | {scores.exact_match:.2%} |", flush=True)
+        total = totals.setdefault(path.parent.parent.name, [0, 0])
+        total[0] += scores.num_exact
+        total[1] += scores.num_examples
+    print()
+    for name, (exact, count) in totals.items():
+        low, high = metrics.wilson_interval(exact, count)
+        print(
+            f"{name}: {exact} of {count}, {exact / count:.2%}, "
+            f"95 % interval {low:.2%} to {high:.2%}"
+        )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

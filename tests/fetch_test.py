@@ -1,0 +1,178 @@
+"""Downloads from a server on the loopback address that behaves badly on request."""
+
+import io
+import threading
+import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from crnn_jax import fetch
+from crnn_jax.errors import DataError
+
+
+def png(size=(200, 50)):
+    buffer = io.BytesIO()
+    Image.fromarray(np.zeros(size[::-1], np.uint8)).save(buffer, "png")
+    return buffer.getvalue()
+
+
+def zipped(entries):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in entries.items():
+            file.writestr(name, content)
+    return buffer.getvalue()
+
+
+def texts(count):
+    """`count` distinct names of five of the 19 symbols."""
+    symbols, base = fetch.SYMBOLS, len(fetch.SYMBOLS)
+    return ["".join(symbols[i // base**k % base] for k in range(5)) for i in range(count)]
+
+
+GOOD = {f"captcha_images_v2/{text}.png": png() for text in texts(12)}
+
+
+class Server(ThreadingHTTPServer):
+    """Serves `content`; each entry of `faults` spoils one request."""
+
+    def __init__(self, content):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.content, self.faults, self.ranges = content, [], []
+        self.url = f"http://127.0.0.1:{self.server_address[1]}/set.zip"
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        content, given = self.server.content, self.headers.get("Range")
+        self.server.ranges.append(given)
+        fault = self.server.faults.pop(0) if self.server.faults else None
+        if isinstance(fault, int):
+            self.send_error(fault)
+            return
+        start = int(given[6:-1]) if given and fault != "no range" else 0
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(content) - start))
+        self.end_headers()
+        self.wfile.write(content[start : len(content) // 2] if fault == "cut" else content[start:])
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def serve(monkeypatch):
+    monkeypatch.setattr(fetch, "COUNT", 12)
+    servers = []
+
+    def start(content):
+        servers.append(Server(content))
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_set_is_fetched_once(serve, tmp_path):
+    server = serve(zipped(GOOD | {"__MACOSX/._22222.png": b"?", "captcha_images_v2/.x": b""}))
+    folder = tmp_path / "data" / "set"
+    assert fetch.fetch(server.url, folder, 0)
+    assert sorted(p.stem for p in folder.iterdir()) == sorted(texts(12))
+    assert not fetch.fetch(server.url, folder, 0)
+    assert server.ranges == [None]
+    assert [p.name for p in folder.parent.iterdir()] == ["set"]
+
+
+def test_a_download_that_is_cut_off_goes_on(serve, tmp_path):
+    server = serve(zipped(GOOD))
+    server.faults = ["cut", 503, "no range"]
+    assert fetch.fetch(server.url, tmp_path / "set", 0)
+    half = f"bytes={len(server.content) // 2}-"
+    assert server.ranges == [None, half, half]
+
+
+def test_what_was_got_stays_for_the_next_command(serve, tmp_path, monkeypatch):
+    monkeypatch.setattr(fetch, "TRIES", 1)
+    server = serve(zipped(GOOD))
+    server.faults = ["cut"]
+    with pytest.raises(DataError, match=r"connection ended after \d+ of \d+ bytes"):
+        fetch.fetch(server.url, tmp_path / "set", 0)
+    assert fetch.fetch(server.url, tmp_path / "set", 0)
+    assert server.ranges[1] == f"bytes={len(server.content) // 2}-"
+
+
+def test_a_beginning_of_another_file_is_thrown_away(serve, tmp_path):
+    server = serve(zipped(GOOD))
+    server.faults = [416]
+    (tmp_path / "set.zip.partial").write_bytes(b"x" * 9)
+    assert fetch.fetch(server.url, tmp_path / "set", 0)
+    assert server.ranges == ["bytes=9-", None]
+
+
+def test_an_answer_that_will_not_change_is_not_asked_for_again(serve, tmp_path):
+    server = serve(b"")
+    server.faults = [404] * 9
+    with pytest.raises(DataError, match=r"could not be downloaded: the server says 404") as error:
+        fetch.fetch(server.url, tmp_path / "set", 0)
+    assert "\n" not in str(error.value)
+    assert len(server.ranges) == 1
+    with pytest.raises(DataError, match="only http and https"):
+        fetch.fetch("file:///etc/hostname", tmp_path / "set", 0)
+
+
+def test_offline_it_fails_with_one_sentence(serve, tmp_path):
+    server = serve(b"")
+    server.shutdown()
+    server.server_close()
+    with pytest.raises(DataError, match=r"could not be downloaded: .*refused") as error:
+        fetch.fetch(server.url, tmp_path / "set", 0)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "set").exists()
+
+
+LINK = zipfile.ZipInfo("link.png")
+LINK.external_attr = 0o120777 << 16
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        (None, "not a sound zip archive"),
+        (GOOD | {"../22.png": png()}, r"leads out of its folder: \.\./22\.png"),
+        (GOOD | {"/22.png": png()}, "leads out of its folder"),
+        (GOOD | {"a\\..\\..\\22.png": png()}, "leads out of its folder"),
+        (GOOD | {LINK: b"/etc/passwd"}, "has a link: link.png"),
+        (GOOD | {f"other/{texts(1)[0]}.png": png()}, "two pictures of one name"),
+        (dict(list(GOOD.items())[1:]), "holds 11 pictures, not 12"),
+        (dict(list(GOOD.items())[1:]) | {"2222a.png": png()}, "2222a.png is not named by 5"),
+        (dict(list(GOOD.items())[1:]) | {"yyyyy.png": png((100, 50))}, "yyyyy.png is of 100x50"),
+        (dict(list(GOOD.items())[1:]) | {"yyyyy.png": b"GIF"}, "yyyyy.png: not an image"),
+    ],
+)
+def test_an_archive_of_no_use_leaves_nothing(serve, tmp_path, entries, message):
+    server = serve(b"<html>not found" if entries is None else zipped(entries))
+    with pytest.raises(DataError, match=message):
+        fetch.fetch(server.url, tmp_path / "set", 0)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_bomb_is_refused_by_what_it_says_and_by_what_it_is(serve, tmp_path, monkeypatch):
+    monkeypatch.setattr(fetch, "MOST", 100_000)
+    server = serve(zipped(GOOD | {"22222.png": b"\0" * 200_000}))
+    with pytest.raises(DataError, match="unpacks to more than"):
+        fetch.fetch(server.url, tmp_path / "set", 0)
+    # The directory of the archive says ten bytes, the file has more: the check sum tells.
+    lying = bytearray(zipped({"yyyyy.png": b"\0" * 90_000}))
+    place = lying.index(b"PK\1\2") + 24
+    lying[place : place + 4] = (10).to_bytes(4, "little")
+    with pytest.raises(DataError, match="not a sound zip archive"):
+        fetch.fetch(serve(bytes(lying)).url, tmp_path / "set", 0)
+    with pytest.raises(DataError, match="could not be downloaded: it has more than"):
+        fetch.fetch(serve(b"x" * 200_000).url, tmp_path / "set", 0)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,286 @@
+"""Pictures against what geometry says of them; shapes are [W, H], the width first."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import ImageFont
+
+from crnn_jax import curves, glyphs, lookup, styles, synthetic, warp
+from crnn_jax.draws import Draws, draws, ranges_of
+from crnn_jax.errors import ConfigError
+from crnn_jax.style import Style
+
+# Bars: the glyph of | is an upright rectangle in this face.
+BARS = Style(alphabet="|", length=(3, 3), width=64, height=24, size=(20, 20), left=(8, 8),
+             baseline=(18, 18), spacing=(4, 4), spacing_by="ink")  # fmt: skip
+WORDS = Style(alphabet="abc7", length=(2, 4), width=64, height=24, size=(16, 16), left=(3, 8),
+              baseline=(17, 18))  # fmt: skip
+
+
+def make(style, numbers=range(4), seed=0):
+    pictures, labels = synthetic.pictures(
+        synthetic.atlas_of(style), seed, np.array(numbers, np.int32), style=style
+    )
+    return np.asarray(pictures), np.asarray(labels)
+
+
+def having(style, **changes):
+    return dataclasses.replace(style, **changes)
+
+
+def bar(size):
+    """Edges of the ink of | from its origin, by Pillow's outline at twenty times the size."""
+    font = ImageFont.truetype(glyphs.path_of("NotoSans-Bold"), size * 20)
+    left, _, right, _ = font.getmask("|").getbbox()
+    return left / 20, right / 20
+
+
+# -------------------------------------------------------------------------------- glyphs
+
+
+def test_a_field_is_the_distance_from_the_outline():
+    atlas = glyphs.atlas("|", ("NotoSans-Bold",))
+    left, right = bar(glyphs.EM)
+    column = np.arange(glyphs.CELL) + 0.5 - glyphs.LEFT  # of the middles of pixels, from the origin
+    expected = (right - left) / 2 - np.abs(column - (left + right) / 2)
+    row = atlas.fields[0, 0, :, glyphs.BASELINE - 8] & 255  # in the middle of the bar
+    found = (row.astype(float) - glyphs.ZERO) / glyphs.UNITS
+    near = np.abs(expected) < 5
+    # A quarter of a pixel: the outline lies on a grid of quarters.
+    np.testing.assert_allclose(found[near], expected[near], atol=0.25)
+
+
+def test_metrics_are_those_of_the_font():
+    atlas = glyphs.atlas("|m", ("NotoSans-Bold", "Go-Bold"))
+    left, right = bar(glyphs.EM)
+    np.testing.assert_allclose(atlas.ink_left[0, 0], left, atol=0.3)
+    np.testing.assert_allclose(atlas.ink_width[0, 0], right - left, atol=0.3)
+    for f, face in enumerate(("NotoSans-Bold", "Go-Bold")):
+        font = ImageFont.truetype(glyphs.path_of(face), 640)
+        np.testing.assert_allclose(atlas.advance[f, 1], font.getlength("m") / 20, atol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("alphabet", "face", "message"),
+    [
+        ("a", "Arial", "no face 'Arial'; name a font file or .*Go-Bold"),
+        ("a", __file__, "is not a font that Pillow reads"),
+        ("aж", "Go-Bold", "Go-Bold has no glyph for 'ж'"),
+        ("a ", "Go-Bold", "Go-Bold has no glyph for ' '"),
+    ],
+)
+def test_a_face_of_no_use_is_named(alphabet, face, message):
+    with pytest.raises(ConfigError, match=message):
+        glyphs.atlas(alphabet, (face,))
+
+
+def test_every_face_has_its_licence_beside_it():
+    notes = (glyphs.FONTS / "README.txt").read_text()
+    for face in glyphs.faces():
+        (line,) = [line for line in notes.splitlines() if f"{face}.ttf" in line]
+        assert (glyphs.FONTS / line.split()[-1]).stat().st_size > 1000
+
+
+# ----------------------------------------------------------------------------- the text
+
+
+def test_ink_stands_where_the_layout_puts_it():
+    (picture,), ((*label,),) = make(BARS, [7])
+    assert label == [0, 0, 0]
+    ink = 1 - picture[:, 12, 0] / 255.0  # along the middle row
+    left, right = bar(20)
+    width = right - left
+    # Spaced by ink: a bar every width + 4 pixels, the first origin at 8.
+    for i in range(3):
+        start = 8 + left + i * (width + 4)
+        column = np.arange(64)
+        mass = ink[int(start) - 2 : int(start + width) + 3]
+        np.testing.assert_allclose(mass.sum(), width, atol=0.35)
+        centre = (mass * (column[int(start) - 2 : int(start + width) + 3] + 0.5)).sum() / mass.sum()
+        np.testing.assert_allclose(centre, start + width / 2, atol=0.2)
+
+
+def test_weight_is_added_on_both_sides():
+    thin, thick = (make(having(BARS, weight=(w, w)), [0])[0] for w in (0, 1))
+    row = [(1 - x[0, :, 12, 0] / 255.0).sum() for x in (thin, thick)]
+    np.testing.assert_allclose(row[1] - row[0], 3 * 2, atol=0.2)
+
+
+def test_a_quarter_turn_lays_a_bar_down():
+    one = having(BARS, length=(1, 1), size=(12, 12))
+    upright, lying = (make(having(one, turn=(a, a)), [0])[0][0, ..., 0] < 128 for a in (0, 90))
+    sides = [[np.ptp(np.flatnonzero(x.any(axis))) for axis in (1, 0)] for x in (upright, lying)]
+    np.testing.assert_allclose(sides[0], sides[1][::-1], atol=1)
+    assert sides[0][1] > 2 * sides[0][0]
+
+
+def test_jitter_moves_a_glyph_and_a_long_text_is_made_to_fit():
+    lower = make(having(BARS, jitter=(3, 3)), [0])[0]
+    np.testing.assert_array_equal(lower[0, :, 3:], make(BARS, [0])[0][0, :, :-3])
+    crowd = having(BARS, length=(8, 8), size=(40, 40), spacing_by="advance", spacing=(1, 1))
+    dark = make(crowd, [0])[0][0, ..., 0].min(axis=1) < 160
+    assert (np.diff(dark.astype(int)) == 1).sum() == 8
+    assert not dark[-2:].any()
+
+
+# ------------------------------------------------------------------------ warps, curves
+
+
+def test_waves_and_water_move_pixels_as_their_formulas_say():
+    style = having(BARS, wave_x=(3, 3), wave_x_length=(10, 10), wave_x_phase=(0.1, 0.1),
+                   water=(2, 2), water_length=(7, 7), water_radius=(20, 20))  # fmt: skip
+    drawn = Draws(jnp.asarray(ranges_of(style))[None, :, :1])
+    wave_x = 3 * np.sin(2 * np.pi * (np.arange(24) / 10 + 0.1))
+    np.testing.assert_allclose(
+        warp.wave(jax.tree.map(lambda v: v[0], drawn), "wave_x", 24), wave_x, atol=1e-5
+    )
+    x, places, u, v = warp.places(
+        drawn, jnp.asarray(wave_x, jnp.float32)[None], jnp.zeros((1, 64)), style=style
+    )
+    for i, j in ((30, 9), (40, 15), (20, 20), (32, 13)):
+        dx, dy = i + wave_x[j] - 32, j - 12
+        distance = np.hypot(dx, dy)
+        shift = 2 * max(1 - distance / 20, 0) * np.sin(2 * np.pi * distance / 7) / distance
+        column, row = 32 + dx * (1 + shift), 12 + dy * (1 + shift)
+        # A sine to 1e-3, times an amplitude of 2.
+        np.testing.assert_allclose(x[0, i, j], column, atol=5e-3)
+        place = int(places[0, i, j])
+        found = place // 24 + u[0, i, j], place % 24 + v[0, i, j]
+        np.testing.assert_allclose(found, (column, row), atol=5e-3)
+
+
+def test_a_picture_without_warps_is_its_canvas():
+    canvas = np.random.default_rng(0).integers(0, 256, (1, 64, 24)).astype(np.uint8)
+    drawn = Draws(jnp.asarray(ranges_of(BARS))[None, :, :1])
+    _, *places = warp.places(drawn, jnp.zeros((1, 24)), jnp.zeros((1, 64)), style=BARS)
+    found = lookup.sample(lookup.packed(canvas), *places)
+    np.testing.assert_allclose(found, canvas / 255, atol=1e-6)
+
+
+def test_a_curve_is_cut_until_it_is_flat():
+    straight = np.array([[0.0, 5], [10, 5], [20, 5], [30, 5]], np.float32)
+    ends, breaks = curves._chords(jnp.asarray(straight), 2.0)
+    assert breaks.tolist() == [True, False, False, False]
+    np.testing.assert_allclose(ends[:, 1], 5)
+    arch = np.array([[0, 0], [0, 40], [30, 40], [30, 0]], np.float32)
+    ends, breaks = curves._chords(jnp.asarray(arch), 2.0)
+    assert breaks.all()
+    t = np.array([0, 0.25, 0.5, 0.75, 1])[:, None]
+    a, b, c, d = arch
+    bezier = (1 - t) ** 3 * a + 3 * (1 - t) ** 2 * t * b + 3 * (1 - t) * t**2 * c + t**3 * d
+    np.testing.assert_allclose(ends, bezier, atol=1e-4)
+    # Half of it lies within 9 pixels of its chord, all of it does not.
+    _, breaks = curves._chords(jnp.asarray(arch), 12.0)
+    assert breaks.tolist() == [True, False, True, False]
+
+
+def test_a_chord_is_as_wide_as_it_says():
+    chord = jnp.array([[10, 12.3, 30, 0, 1 / 900, 1.5]])[None]  # from (10, 12.3), 30 long, 3 wide
+    cover = np.asarray(curves.cover(chord, style=BARS))[0]
+    np.testing.assert_allclose(cover[15:35].sum(1), 3, atol=0.1)
+    assert not cover[:7].any()
+    assert not cover[44:].any()
+
+
+# --------------------------------------------------------------------------- the picture
+
+
+def test_a_picture_is_the_same_in_any_batch_and_differs_by_seed_and_number():
+    style = having(WORDS, noise=(0, 9), curves=(0, 2), water=(0, 2), turn=(-9, 9))
+    many, labels = make(style, range(6))
+    for i in (0, 3, 5):
+        one, label = make(style, [i])
+        np.testing.assert_array_equal(one[0], many[i])
+        np.testing.assert_array_equal(label[0], labels[i])
+    backwards, _ = make(style, range(5, -1, -1))
+    np.testing.assert_array_equal(backwards, many[::-1])
+    assert len({picture.tobytes() for picture in many}) == 6
+    assert (make(style, [0], seed=1)[0] != many[:1]).any()
+
+
+def test_texts_are_of_the_alphabet_and_of_every_length():
+    _, labels = make(WORDS, range(300))
+    lengths = (labels >= 0).sum(1)
+    assert set(lengths) == {2, 3, 4}
+    assert set(labels[labels >= 0]) == set(range(4))
+    assert (np.diff((labels >= 0).astype(int)) <= 0).all()  # padding is at the end
+    # Each symbol a quarter of about 900: 3.5 deviations are 45.
+    counts = np.bincount(labels[labels >= 0])
+    np.testing.assert_allclose(counts, len(labels[labels >= 0]) / 4, atol=46)
+
+
+def test_one_feature_leaves_the_draws_of_the_others():
+    plain, labels = make(WORDS)
+    for change in ({"noise": (20, 20)}, {"curves": (2, 2)}, {"paper": (200, 200)}):
+        changed, same = make(having(WORDS, **change))
+        np.testing.assert_array_equal(same, labels)
+        ink = plain.min(axis=2) < 60  # columns with text
+        assert (changed.min(axis=2)[ink] < 130).all()
+
+
+def test_paper_is_a_gradient_along_the_diagonal():
+    picture = make(having(WORDS, paper=(100, 100), paper_end=(200, 200)), [0])[0][0, ..., 0]
+    share = (63 * 64 + 0 * 24) / (64**2 + 24**2)
+    assert picture[0, 0] == 100
+    assert picture[63, 0] == round(100 + 100 * share)
+
+
+def test_noise_dots_and_blur_are_as_strong_as_they_say():
+    blank = having(BARS, length=(1, 1), size=(4, 4), paper=(128, 128), paper_end=(128, 128))
+    noisy = make(having(blank, noise=(20, 20)), range(8))[0][:, 20:].astype(float)
+    # Of 8,448 pixels: 1 % is more than the deviation of either, the rounding to whole levels in it.
+    np.testing.assert_allclose(noisy.std(), np.sqrt(20**2 + 1 / 12), rtol=0.03)
+    np.testing.assert_allclose(noisy.mean(), 128, atol=0.8)
+    dotted = make(having(blank, dots=(0.25, 0.25)), range(8))[0][:, 20:]
+    np.testing.assert_allclose((dotted == 0).mean(), 0.25, atol=0.02)
+    sharp, blurred = (make(having(BARS, blur=(b, b)), [0])[0][0, ..., 0] for b in (0, 1))
+    window = sharp[14:17, 10:13].astype(float)
+    np.testing.assert_allclose(blurred[15, 11], window.mean(), atol=0.51)
+
+
+def test_colour_draws_each_channel_and_each_glyph():
+    style = having(BARS, colour=True, ink=(0, 255), ink_each=True)
+    picture = make(style, [1])[0][0]
+    assert picture.shape == (64, 24, 3)
+    left, right = bar(20)
+    inks = [picture[int(8 + left + i * (right - left + 4) + 1), 12] for i in range(3)]
+    assert len({tuple(ink) for ink in inks}) == 3
+    assert np.ptp(inks[0]) > 0
+
+
+def test_another_strength_is_not_another_program():
+    style = having(WORDS, noise=(5, 5), water=(1, 1))
+    make(style)
+    before = synthetic._finished._cache_size(), synthetic._plan._cache_size()
+    make(having(style, noise=(9, 30), water=(2, 3), size=(12, 14), left=(1, 2)))
+    assert (synthetic._finished._cache_size(), synthetic._plan._cache_size()) == before
+
+
+def test_draws_fill_their_ranges():
+    style = having(WORDS, size=(10, 20))
+    keys = jax.random.split(jax.random.key(0), 400)
+    ranges = jnp.asarray(ranges_of(style))
+    sizes = jax.vmap(lambda key: draws(key, ranges, style).even("size"))(keys)
+    assert 10 <= sizes.min() < 10.2
+    assert 19.8 < sizes.max() < 20
+    np.testing.assert_allclose(sizes.mean(), 15, atol=0.6)  # four deviations of the mean
+
+
+# Mean grey of pictures 0 to 3 of seed 0. Whoever changes these raises synthetic.VERSION.
+PINNED = {}
+
+
+@pytest.mark.parametrize("name", styles.STYLES)
+def test_pictures_stay_what_they_were(name):
+    style = styles.load(name)
+    pictures, labels = make(style)
+    assert pictures.shape == (4, style.width, style.height, 3 if style.colour else 1)
+    assert pictures.dtype == np.uint8
+    text = " ".join("".join(style.alphabet[i] for i in row if i >= 0) for row in labels)
+    mean, expected = PINNED[name]
+    assert text == expected
+    # A rounding may differ from one machine to another, no more.
+    np.testing.assert_allclose(pictures.mean(), mean, atol=0.05)
