@@ -34,8 +34,8 @@ def packed(canvas: jax.Array) -> jax.Array:
 
 @jax.jit
 def sample(packed: jax.Array, places: jax.Array, u: jax.Array, v: jax.Array) -> jax.Array:
-    """The canvas at `places`, f32 [B, W, H] from 0 to 1."""
-    return interpolate(at(packed.ravel(), places), u, v) / 255
+    """The canvas at `places`, to whole levels: u8 [B, W, H]."""
+    return jnp.rint(interpolate(at(packed.ravel(), places), u, v)).astype(jnp.uint8)
 
 
 def outer(a: jax.Array, b: jax.Array, y: jax.Array) -> jax.Array:

@@ -25,7 +25,7 @@ from crnn_jax.glyphs import Atlas
 from crnn_jax.lettering import Text
 from crnn_jax.style import Style
 
-VERSION = 1  # to be raised with every change that changes a picture: part of every fingerprint
+VERSION = 2  # to be raised with every change that changes a picture: part of every fingerprint
 
 
 def atlas_of(style: Style) -> Atlas:
@@ -49,7 +49,9 @@ def pictures(
     canvas = lettering.ink(
         atlas, *lettering.places(plan.columns, style=style), scale, weight, softness
     )
-    x, *places = warp.places(drawn, plan.wave_x, plan.wave_y, style=style)
+    if style.water != (0, 0):
+        canvas = lookup.sample(lookup.packed(canvas), *warp.water(drawn, style=style))
+    x, *places = warp.waves(plan.wave_x, plan.wave_y, style=style)
     ink = lookup.sample(lookup.packed(canvas), *places)
     lines = curves.cover(plan.chords, style=style)
     return _finished(plan, ink, lines, x, style=style), plan.text.ids
@@ -120,7 +122,7 @@ def finish(
     share = ((u + v) / (style.width**2 + style.height**2))[..., None]
     left, right = shade("paper"), shade("paper_end")
     pixels = left + (right - left) * share
-    pixels = pixels + cover[..., None] * (ink - pixels)
+    pixels = pixels + (cover / 255)[..., None] * (ink - pixels)
     if style.curves[1]:
         pixels = pixels + lines[..., None] * (shade("curve_ink") - pixels)
     if style.dots != (0, 0):

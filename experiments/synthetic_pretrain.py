@@ -21,7 +21,7 @@ def get_config() -> ConfigDict:
             "data.val_fraction": 0.05,
             # By picture, since what reads other pictures later must not lean on this set's light.
             "data.standardise": "picture",
-            "train.epochs": 20,
+            "train.epochs": 12,
             "train.patience": 0,
             "train.average_decay": 0.995,
             # The generator has distortions of its own.

@@ -1,0 +1,242 @@
+"""Where pictures come from: every key of the data section that says so."""
+
+import dataclasses
+import json
+import os
+
+import numpy as np
+import pytest
+
+import crnn_jax
+from crnn_jax import config as config_lib
+from crnn_jax import dataset, page, sources, styles, synthetic, train
+from crnn_jax.errors import ConfigError, DataError, RunError
+from crnn_jax.style import Style
+from crnn_jax.task import prepare
+from tests.quiet import QUIET
+
+STEPS = 16  # T of the tiny model
+LOOK = {"base": "plain", "alphabet": "abc7", "length": [2, 4], "width": 64, "height": 16,
+        "size": [12, 12], "left": [3, 8], "baseline": [12, 12], "faces": ["Go-Bold"]}  # fmt: skip
+
+
+@pytest.fixture
+def style_file(tmp_path):
+    (tmp_path / "look.json").write_text(json.dumps(LOOK))
+    return os.fspath(tmp_path / "look.json")
+
+
+@pytest.fixture
+def made(tiny_config, style_file):
+    def make(**changes):
+        return tiny_config(data__style=style_file, data__count=20,
+                           **{"data__source": "synthetic", **changes})  # fmt: skip
+
+    return make
+
+
+def load(config):
+    return sources.load(config.data, STEPS)
+
+
+def test_a_generated_set_is_what_the_generator_makes(made, style_file):
+    data, split, charset, endless = load(made())
+    look = styles.load(style_file)
+    pictures, labels = synthetic.pictures(
+        synthetic.atlas_of(look), 0, np.arange(20, dtype=np.int32), style=look
+    )
+    np.testing.assert_array_equal(data.images, pictures)
+    assert data.texts[7] == "".join("abc7"[i] for i in labels[7] if i >= 0)
+    assert charset.alphabet == "7abc"
+    assert not endless
+    # Two in twenty, or more where a label is there twice.
+    assert len(split.val) >= 2
+    assert len(split.val) + len(split.train) == 20
+    assert data.name == "20 generated look pictures (seed 0)"
+
+
+def test_the_fingerprint_follows_whatever_a_picture_depends_on(made, tmp_path, monkeypatch):
+    seen = {load(made()).data.fingerprint}
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps(LOOK | {"noise": [0, 5]}))
+    for changes in (
+        {"data__synthetic_seed": 1}, {"data__count": 21}, {"data__style": os.fspath(other)},
+        {"data__width": 80},
+    ):  # fmt: skip
+        seen.add(load(made(**changes)).data.fingerprint)
+    monkeypatch.setattr(synthetic, "VERSION", synthetic.VERSION + 1)
+    seen.add(load(made()).data.fingerprint)
+    assert len(seen) == 6
+    first = load(made(data__synthetic_seed=1)).data
+    assert (first.images != load(made()).data.images).any()
+
+
+def test_pictures_are_brought_to_the_size_and_colour_that_the_model_takes(made):
+    small, plain = load(made(data__width=32, data__channels=3)).data, load(made()).data
+    assert small.images.shape == (20, 32, 16, 3)
+    np.testing.assert_array_equal(small.images[..., 0], small.images[..., 2])
+    pair = plain.images[:, 16:32, :, 0].astype(float)  # far from the edges
+    # Halved with antialiasing: weights 1, 3, 3, 1 over four pixels.
+    halved = np.asarray(small.images[:, 9, :, 0], float)
+    expected = (pair[:, 1] + 3 * pair[:, 2] + 3 * pair[:, 3] + pair[:, 4]) / 8
+    np.testing.assert_allclose(halved, expected, atol=0.51)
+
+
+def test_a_stream_never_shows_a_picture_twice(made):
+    config = made(data__source="stream")
+    task = prepare(config)
+    epochs = [task.order(0, epoch).tolist() for epoch in (1, 2, 3)]
+    numbers = sum(epochs, task.split.val.tolist())
+    assert len(set(numbers)) == len(numbers) == 18 * 3 + 2
+    order = np.array(epochs[2][:8], np.int32)
+    pictures, labels, places = task.batch(order)
+    assert places.tolist() == list(range(8))
+    look = styles.load(config.data.style)
+    expected, ids = synthetic.pictures(synthetic.atlas_of(look), 0, order, style=look)
+    np.testing.assert_array_equal(pictures, expected)
+    for row, own, number in zip(labels, ids, order, strict=True):
+        text = "".join("abc7"[i] for i in own if i >= 0)
+        assert task.charset.decode(row.tolist()) == text
+        assert task.source_of(int(number)) == (f"{number:06d}", text)
+    # The pictures that the run is scored on are kept.
+    np.testing.assert_array_equal(task.images[0], load(made()).data.images[0])
+
+
+def test_a_run_on_a_stream_goes_on_bit_for_bit(made, tmp_path, monkeypatch):
+    config = made(data__source="stream", train__epochs=2, **QUIET_KEYS)
+    whole = train.train_and_evaluate(config, tmp_path / "whole")
+    save = train.save
+
+    def stop(*arguments):
+        save(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "save", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train.train_and_evaluate(config, tmp_path / "parts")
+    monkeypatch.setattr(train, "save", save)
+    parts = train.train_and_evaluate(config, tmp_path / "parts")
+    assert parts.params_sha256 == whole.params_sha256
+    assert whole.data_name == "an endless stream of generated look pictures (seed 0)"
+    again = crnn_jax.load(tmp_path / "whole").evaluate()
+    assert again.evaluation.scores.num_exact == whole.num_exact
+
+
+QUIET_KEYS = {key.replace(".", "__"): value for key, value in QUIET.items()}
+
+
+def test_a_mixture_adds_to_the_training_part_alone(made, captchas):
+    config = made(data__source="mixture", data__generated_share=0.25)
+    real = dataset.load(config.data, None, STEPS)
+    data, split, charset, _ = load(config)
+    apart = dataset.split(real.texts, config.data)
+    np.testing.assert_array_equal(split.val, apart.val)
+    assert split.train[: len(apart.train)].tolist() == apart.train.tolist()
+    added = len(split.train) - len(apart.train)
+    assert added == round(len(apart.train) / 3)  # a quarter of all
+    np.testing.assert_array_equal(data.images[len(real) :], load(made()).data.images[:added])
+    assert data.fingerprint not in (real.fingerprint, load(made()).data.fingerprint)
+    assert charset.alphabet == "7abc"
+    more = load(made(data__source="mixture", data__generated_share=0.5))
+    assert len(more.split.train) == 2 * len(apart.train)
+
+
+def test_auto_is_the_folder_or_generates_where_the_default_one_is_absent(
+    tiny_config, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    config = tiny_config(data__dir=config_lib.DEFAULT_DIR)
+    assert dataset.resolve(config).data.source == "synthetic"
+    other = tiny_config(data__dir="elsewhere")
+    assert dataset.resolve(other).data.source == "folder"
+    with pytest.raises(DataError, match=r"no folder elsewhere.*crnn_jax fetch"):
+        load(dataset.resolve(other))
+    (tmp_path / config_lib.DEFAULT_DIR).mkdir(parents=True)
+    assert dataset.resolve(config).data.source == "folder"
+    assert dataset.resolve(tiny_config(data__source="stream")).data.source == "stream"
+
+
+def test_a_run_without_the_set_says_that_its_pictures_are_generated(
+    made, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    config = made(data__source="auto", data__dir=config_lib.DEFAULT_DIR, train__epochs=1)
+    result = train.train_and_evaluate(config, "run")
+    said = capsys.readouterr().out
+    assert "20 generated look pictures (seed 0): " in said
+    assert "note: these pictures are generated" in said
+    assert result.data_name.startswith("20 generated")
+    environment = json.loads((tmp_path / "run/environment.json").read_text())
+    assert environment["data"]["name"] == result.data_name
+    assert environment["data"]["fingerprint"] == result.fingerprint
+    assert json.loads((tmp_path / "run/config.json").read_text())["data"]["source"] == "synthetic"
+    # Its page draws the pictures again, and names them.
+    text = page.write("run").read_text()
+    assert "20 generated look pictures (seed 0)" in text
+    assert crnn_jax.load("run").evaluate().data_name == result.data_name
+    # Nothing is left to do; with the set in its place it is another run.
+    assert train.train_and_evaluate(config, "run") == result
+    (tmp_path / config_lib.DEFAULT_DIR).mkdir(parents=True)
+    with pytest.raises(RunError, match=r"data\.source: 'synthetic' there, 'folder' now"):
+        train.train_and_evaluate(config, "run")
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        (
+            {"data__style": "nothing"},
+            ConfigError,
+            "no style 'nothing'; there are captcha_v2, .*json",
+        ),
+        ({"data__style": "nothing.json"}, ConfigError, "nothing.json cannot be read"),
+        ({"data__alphabet": "abc"}, ConfigError, "data.alphabet lacks '7' of the style"),
+        ({"data__width": 16}, DataError, "can need 7 time steps and the model has 4"),
+    ],
+)
+def test_what_cannot_be_generated_is_named(made, changes, error, message):
+    config = made(**changes)
+    with pytest.raises(error, match=message):
+        sources.load(config.data, config_lib.num_steps(config))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"base": "fancy"}, "base is one of captcha_v2"),
+        ({"sise": [1, 2]}, "no 'sise'; it has alphabet"),
+        ({"size": [1]}, r"size cannot be \[1\]"),
+        ({"size": [9, 8]}, r"size cannot be \(9.0, 8.0\)"),
+        ({"colour": 1}, "colour cannot be 1"),
+        ({"alphabet": "aa"}, "alphabet cannot be 'aa'"),
+        ({"length": [0, 2]}, r"length cannot be \(0, 2\)"),
+        ({"spacing_by": "eye"}, "spacing_by cannot be 'eye'"),
+    ],
+)
+def test_a_style_of_no_use_is_named_by_its_key(tmp_path, values, message):
+    (tmp_path / "s.json").write_text(json.dumps(values))
+    with pytest.raises(ConfigError, match=message):
+        styles.load(os.fspath(tmp_path / "s.json"))
+
+
+def test_a_style_survives_its_file(tmp_path):
+    for name, style in styles.STYLES.items():
+        file = tmp_path / f"{name}.json"
+        file.write_text(json.dumps(dataclasses.asdict(style)))
+        assert styles.load(os.fspath(file)) == style
+    assert isinstance(styles.from_values({"base": "night"}), Style)
+    lengths = {style.length for style in styles.STYLES.values()}
+    assert min(lengths)[0] == 4
+    assert max(longest for _, longest in lengths) == 8
+
+
+def test_written_pictures_are_a_folder_that_reads_back(made, style_file, tmp_path):
+    sources.write(style_file, 20, 0, tmp_path / "set")
+    back = dataset.load(
+        dataclasses.replace(made().data, dir=os.fspath(tmp_path / "set")), None, STEPS
+    )
+    data = load(made()).data
+    np.testing.assert_array_equal(back.images, data.images)
+    assert back.texts == data.texts
+    with pytest.raises(DataError, match="is there already"):
+        sources.write(style_file, 20, 0, tmp_path / "set")
