@@ -130,7 +130,7 @@ def _add_reader(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--epoch",
         metavar="N",
-        type=_positive,
+        type=source_verbs.positive,
         help="the weights of another epoch that the run keeps, instead of the best",
     )
     verb.add_argument(

@@ -14,6 +14,7 @@ import zipfile
 from pathlib import Path, PurePosixPath
 
 from crnn_jax import dataset
+from crnn_jax import picture as picture_lib
 from crnn_jax.errors import DataError
 
 URL = "https://github.com/AakashKumarNain/CaptchaCracker/raw/master/captcha_images_v2.zip"
@@ -148,7 +149,7 @@ def check(folder: Path) -> None:
         if len(label) != LENGTH or not set(label) <= set(SYMBOLS):
             raise DataError(f"{file.name} is not named by {LENGTH} of the symbols {SYMBOLS}")
         try:
-            size = dataset.open_image(file).size
+            size = picture_lib.open_image(file).size
         except DataError as error:
             raise DataError(f"{file.name}: {error}") from error
         if size != SIZE:

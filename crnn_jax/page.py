@@ -15,7 +15,6 @@ from PIL import Image
 
 from crnn_jax import config as config_lib
 from crnn_jax import metrics, plots, recognizer, sources
-from crnn_jax import picture as picture_lib
 from crnn_jax.evaluate import Evaluation
 from crnn_jax.explanation import Explanation
 from crnn_jax.record import Answer, Record, png

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from crnn_jax import config as config_lib
-from crnn_jax import ctc, dataset, decode, evaluate, explanation, record, sources, standard
+from crnn_jax import ctc, decode, evaluate, explanation, record, sources, standard
 from crnn_jax import model as model_lib
 from crnn_jax import picture as picture_lib
 from crnn_jax.charset import Charset

@@ -23,7 +23,8 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from crnn_jax import dataset, styles, synthetic
+from crnn_jax import dataset, disk, styles, synthetic
+from crnn_jax import picture as picture_lib
 from crnn_jax.charset import PAD, Charset
 from crnn_jax.config import DataConfig
 from crnn_jax.dataset import Dataset, Split
@@ -132,7 +133,7 @@ def write(name: str, count: int, seed: int, folder: str | os.PathLike[str]) -> N
 def picture(config: DataConfig, folder: str | os.PathLike[str] | None, file: str) -> Image.Image:
     """The picture that an evaluation of `folder`, or of the config's own data, names `file`."""
     if folder is not None or dataset.uses_folder(config):
-        return dataset.flatten(dataset.open_image(Path(folder or config.dir) / file))
+        return picture_lib.flatten(picture_lib.open_image(disk.inside(folder or config.dir, file)))
     number = int(file)
     data = generate(styles.load(config.style), config, range(number, number + 1))
     return to_picture(data.images[0])
