@@ -54,7 +54,7 @@ def load(config: DataConfig, num_steps: int) -> Source:
       ConfigError: the style is of no use, or has symbols that data.alphabet lacks.
     """
     given = Charset(config.alphabet) if config.alphabet else None
-    if config.source == "folder":
+    if config.source in ("folder", "auto"):
         data = dataset.load(config, given, num_steps)
         return Source(data, dataset.split(data.texts, config), given or Charset.derive(data.texts),
                       False)  # fmt: skip

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from experiments import base
 
 SIZES = (50, 100)
-STEPS = 300
+STEPS = 208
 
 
 def get_config() -> ConfigDict:

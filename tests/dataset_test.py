@@ -13,7 +13,12 @@ from crnn_jax.config import DataConfig
 from crnn_jax.errors import DataError
 
 CONFIG = DataConfig(
+    source="folder",
     dir="",
+    style="plain",
+    count=10,
+    synthetic_seed=0,
+    generated_share=0.5,
     width=64,
     height=16,
     channels=1,

@@ -29,8 +29,8 @@ def style_file(tmp_path):
 @pytest.fixture
 def made(tiny_config, style_file):
     def make(**changes):
-        return tiny_config(data__style=style_file, data__count=20,
-                           **{"data__source": "synthetic", **changes})  # fmt: skip
+        keys = {"data__source": "synthetic", "data__style": style_file, "data__count": 20}
+        return tiny_config(**keys | changes)
 
     return make
 

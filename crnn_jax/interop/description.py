@@ -124,7 +124,9 @@ def _portable(config: Config) -> Config:
     """Without where things lay, which says nothing to others."""
     return dataclasses.replace(
         config,
-        data=dataclasses.replace(config.data, dir=Path(config.data.dir).name),
+        data=dataclasses.replace(
+            config.data, dir=Path(config.data.dir).name, style=Path(config.data.style).name
+        ),
         train=dataclasses.replace(config.train, init_from=""),
     )
 

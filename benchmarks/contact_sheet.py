@@ -1,0 +1,38 @@
+"""A dozen real pictures on the left, as many generated on the right, twice as large.
+
+    python benchmarks/contact_sheet.py FOLDER captcha_v2 results/synthetic/contact_sheet.png
+
+The real ones are spread evenly over the folder, by file name; nothing was chosen.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from crnn_jax import dataset, sources, styles, synthetic
+
+COUNT, GAP = 12, 6
+
+
+def main(folder: str, name: str, target: str) -> None:
+    look = styles.load(name)
+    files = sorted(f for f in Path(folder).iterdir() if f.suffix in dataset.IMAGE_SUFFIXES)
+    real = [dataset.open_image(f) for f in files[:: len(files) // COUNT][:COUNT]]
+    numbers = np.arange(COUNT, dtype=np.int32)
+    pictures, _ = synthetic.pictures(synthetic.atlas_of(look), 0, numbers, style=look)
+    made = [sources.to_picture(picture) for picture in np.asarray(pictures)]
+    width, height = 2 * look.width, 2 * look.height
+    sheet = Image.new("RGB", (2 * width + 3 * GAP, COUNT * (height + GAP) + GAP), "white")
+    for column, images in enumerate((real, made)):
+        for row, image in enumerate(images):
+            at = (GAP + column * (width + GAP), GAP + row * (height + GAP))
+            sheet.paste(dataset.flatten(image).resize((width, height), 0), at)
+    sheet.convert("L" if not look.colour else "RGB").save(target, optimize=True)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit("usage: contact_sheet.py FOLDER STYLE TARGET.png")
+    main(*sys.argv[1:])

@@ -1,0 +1,89 @@
+"""How fast captchas are generated, and what share of the training step they feed that is.
+
+    taskset -c 0 python benchmarks/synthetic.py [STYLE ...]
+
+For each style of 200x50 grey pictures or as it comes: pictures a second on the cores at hand, in
+batches of the training step's size and of 64; median of the rounds, with the time of the
+processor beside it, which other processes do not add to. Then the base recipe's training step on
+a batch from memory, and on one that is generated.
+"""
+
+import sys
+import time
+
+from crnn_jax import allocator
+
+allocator.keep_memory()
+
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+
+from crnn_jax import config as config_lib  # noqa: E402
+from crnn_jax import dataset, state, styles, synthetic, task, train  # noqa: E402
+from experiments import base  # noqa: E402
+
+ROUNDS = 9
+SECONDS = 1.0  # of a round
+
+
+def rate(call, count: int) -> tuple[float, float]:
+    """Seconds a picture, on the clock and of the processor: medians of the rounds."""
+    jax.block_until_ready(call(0))
+    clock, processor = [], []
+    for _ in range(ROUNDS):
+        wall, used, calls = time.perf_counter(), time.process_time(), 0
+        while time.perf_counter() - wall < SECONDS:
+            calls += 1
+            jax.block_until_ready(call(calls))
+        clock.append((time.perf_counter() - wall) / calls / count)
+        processor.append((time.process_time() - used) / calls / count)
+    return float(np.median(clock)), float(np.median(processor))
+
+
+def generator(name: str, batch: int):
+    look = styles.load(name)
+    atlas = jax.device_put(synthetic.atlas_of(look))
+    numbers = np.arange(batch, dtype=np.int32)
+    return lambda i: synthetic.pictures(atlas, 0, numbers + i * batch, style=look)
+
+
+def main(names: list[str]) -> None:
+    print(
+        "| style | size | batch | pictures a second | by the processor's time |\n"
+        + "|---" * 5
+        + "|"
+    )
+    for name in names or list(styles.STYLES):
+        look = styles.load(name)
+        for batch in (16, 64):
+            clock, processor = rate(generator(name, batch), batch)
+            size = f"{look.width}x{look.height}{' colour' if look.colour else ''}"
+            print(
+                f"| {name} | {size} | {batch} | {1 / clock:,.0f} | {1 / processor:,.0f} |",
+                flush=True,
+            )
+    values = base.get_config()
+    values.data.source, values.data.count = "stream", 200
+    config = config_lib.from_config_dict(values)
+    prepared = task.prepare(dataset.resolve(config))
+    step = train.jitted_step(prepared, config)
+    current = state.init_state(prepared, config)
+    batch, key = config.train.batch_size, jax.random.key(0)
+    mask, numbers = np.ones(batch, bool), np.arange(batch, dtype=np.int32)
+
+    def trained(pictures):
+        nonlocal current
+        current, loss = step(current, *pictures, mask, key)
+        return loss
+
+    kept = prepared.batch(numbers)
+    alone, _ = rate(lambda i: trained(kept), 1)
+    fed, _ = rate(lambda i: trained(prepared.batch(numbers + i * batch)), 1)
+    drawn, _ = rate(lambda i: prepared.batch(numbers + i * batch)[0], 1)
+    print(f"\nA training step of {batch} takes {1000 * alone:.0f} ms on a batch that is kept and "
+          f"{1000 * fed:.0f} ms on new ones; to generate one takes {1000 * drawn:.1f} ms, "
+          f"{drawn / fed:.1%} of the step.")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
