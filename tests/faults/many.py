@@ -103,7 +103,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, rows, wrong, l
 
 
 def runs(work: Path, moments: random.Random, scale: float) -> dict[str, int]:
-    count = int(100 * scale)
+    count = int(50 * scale)
     data, run = captchas(work / "data"), work / "run"
     call(train_command(data, run))
     picture = next(data.glob("*.png"))
