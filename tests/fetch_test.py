@@ -92,9 +92,14 @@ def test_a_set_is_fetched_once(serve, tmp_path):
 def test_a_download_that_is_cut_off_goes_on(serve, tmp_path):
     server = serve(zipped(GOOD))
     server.faults = ["cut", 503, "no range"]
-    assert fetch.fetch(server.url, tmp_path / "set", 0)
+    fetch.download(server.url, tmp_path / "set.zip", 0)
     half = f"bytes={len(server.content) // 2}-"
     assert server.ranges == [None, half, half]
+    # The last answer was the whole again, in the place of the first half.
+    assert (tmp_path / "set.zip").read_bytes() == server.content
+    server.faults = ["cut"]
+    fetch.download(server.url, tmp_path / "other.zip", 0)
+    assert (tmp_path / "other.zip").read_bytes() == server.content
 
 
 def test_what_was_got_stays_for_the_next_command(serve, tmp_path, monkeypatch):

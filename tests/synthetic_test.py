@@ -150,12 +150,15 @@ def test_waves_move_rows_along_and_columns_up():
 
 
 def test_water_moves_pixels_along_the_radius():
-    style = having(BARS, water=(2, 2), water_length=(7, 7), water_radius=(20, 20))
+    style = having(
+        BARS, water=(2, 2), water_length=(7, 7), water_phase=(0.2, 0.2), water_radius=(20, 20)
+    )
     places = warp.water(Draws(jnp.asarray(ranges_of(style))[None, :, :1]), style=style)
     for i, j in ((30, 9), (40, 15), (20, 20), (32, 13), (60, 2)):
         dx, dy = i - 32, j - 12
         distance = np.hypot(dx, dy)
-        shift = 2 * max(1 - distance / 20, 0) * np.sin(2 * np.pi * distance / 7) / distance
+        shift = 2 * max(1 - distance / 20, 0) * np.sin(2 * np.pi * (distance / 7 + 0.2))
+        shift /= distance
         # A sine to 1e-3, times an amplitude of 2.
         expected = (32 + dx * (1 + shift), 12 + dy * (1 + shift))
         np.testing.assert_allclose(points(*places, i, j), expected, atol=5e-3)
