@@ -1,13 +1,12 @@
 """Generated captchas: a pure function of (style, seed, number), on the device.
 
 Picture i of a seed is the same on its own and in any batch: its key is the seed's folded with i,
-and no operation looks at another picture. `pictures` makes a batch in five jitted stages: where
-the glyphs stand, their ink on a canvas, where a warp takes each pixel from, what it finds there,
-and paper, curves and grain around it.
+and no operation looks at another picture. `pictures` makes a batch in jitted stages: where the
+glyphs stand, their ink on a canvas, where a warp takes each pixel from, what it finds there, and
+paper, curves and grain around it.
 
-They are programs of their own because XLA on a CPU fuses what a lookup reads into the lookup,
-and computes it again for each pixel that is looked up: in one program a picture takes ten times
-as long.
+They are programs of their own because XLA on a CPU fuses what a lookup reads into the lookup, and
+computes it again for each pixel that is looked up.
 """
 
 from __future__ import annotations

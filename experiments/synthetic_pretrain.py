@@ -3,6 +3,9 @@
     python run.py --config experiments/synthetic_pretrain.py --workdir runs/pretrain
     python -m crnn_jax evaluate runs/pretrain --data data/captcha_images_v2
 
+890 of the 936 real pictures, 95.09 %, are read by it, which saw none of them (seed 0, commit
+fac5a58; record in results/synthetic/). 2,928 steps, 19 minutes on a third of a core of an AMD EPYC.
+
 Another run starts from it with --config.train.init_from=runs/pretrain
 (experiments/few_labels.py: fifty and a hundred labels).
 """
