@@ -24,6 +24,7 @@ from crnn_jax.model import by_name
 from crnn_jax.recognizer import Recognizer
 
 FILE = "model.safetensors"
+_MOST_DEPTH = 8  # of layers within layers; there are three
 
 
 def export(reader: Recognizer, description: Mapping[str, Any]) -> dict[str, bytes]:
@@ -60,10 +61,13 @@ def import_run(folder: str | os.PathLike[str], workdir: str | os.PathLike[str]) 
     parsed = description_lib.parse(description, os.fspath(folder))
     params: dict[str, Any] = {}
     for key, array in arrays.items():
-        layer, dot, name = key.partition(".")
-        if not dot or "." in name:
-            raise RunError(f"{folder / FILE}: {key!r} is not the name of a layer and an array")
-        params.setdefault(layer, {})[name] = array
+        *path, name = key.split(".")
+        layer: Any = params
+        for part in path[:_MOST_DEPTH]:
+            layer = layer.setdefault(part, {}) if isinstance(layer, dict) else None
+        if len(path) > _MOST_DEPTH or not isinstance(layer, dict) or name in layer:
+            raise RunError(f"{folder / FILE}: {key[:100]!r} cannot be the name of an array")
+        layer[name] = array
     parsed.check_digest(params, os.fspath(folder / FILE))
     imported.write(
         workdir,

@@ -182,12 +182,13 @@ def test_names_and_labels_are_text_in_pages_and_tables(stranger, captchas, tmp_p
 def test_an_export_from_a_stranger_names_arrays_and_nothing_else(tmp_path, monkeypatch):
     from safetensors import numpy as safetensors
 
-    arrays = {"a": np.zeros(2, np.float32), "a.b": np.zeros(2, np.float32)}
-    (tmp_path / "model.safetensors").write_bytes(safetensors.save(arrays))
-    monkeypatch.setattr(exported.description_lib, "parse", lambda *_: None)
     (tmp_path / "reader.json").write_text("{}")
-    with pytest.raises(RunError, match=r"'a' is not the name of a layer and an array"):
-        exported.import_run(tmp_path, tmp_path / "run")
+    monkeypatch.setattr(exported.description_lib, "parse", lambda *_: None)
+    for names in (["a", "a.b"], ["a.b", "a"], ["a.b", "a.b.c.d"], [".".join("a" * 1000)]):
+        arrays = {name: np.zeros(2, np.float32) for name in names}
+        (tmp_path / "model.safetensors").write_bytes(safetensors.save(arrays))
+        with pytest.raises(RunError, match="cannot be the name of an array"):
+            exported.import_run(tmp_path, tmp_path / "run")
     os.mkfifo(tmp_path / "model.keras")
     with pytest.raises(RunError, match="a pipe"):
         keras_file.read(tmp_path / "model.keras")
