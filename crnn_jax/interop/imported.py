@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from crnn_jax import environment
+from crnn_jax import dataset, environment
 from crnn_jax import model as model_lib
 from crnn_jax import standard as standard_lib
 from crnn_jax.charset import Charset
@@ -59,7 +59,7 @@ def write(
     partial = workdir.with_name(workdir.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     run = Record(partial)
-    run.open(config)
+    run.open(dataset.resolve(config))  # as training would, which finds it in its way then
     run.write_json("environment.json", {**environment.here([]), "imported": source})
     if result:
         run.write_json("result.json", dataclasses.asdict(result))

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from crnn_jax import config as config_lib
-from crnn_jax import grid, lock, record, train
+from crnn_jax import dataset, grid, lock, record, train
 from crnn_jax.errors import RunError
 
 HOLD = """
@@ -34,7 +34,7 @@ def _holder(folder):
 def test_a_second_writer_is_refused_and_told_who_the_first_is(tmp_path, tiny_config):
     run = tmp_path / "run"
     config = tiny_config()
-    record.Record(run).open(config)  # a run directory, and nothing trained there
+    record.Record(run).open(dataset.resolve(config))  # a run directory, and nothing trained there
     with _holder(run) as process:
         who = f"process {process.pid} on {platform.node()}"
         with pytest.raises(RunError, match=rf"{run} is in use by {who}; .*--workdir"):
