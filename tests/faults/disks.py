@@ -139,8 +139,10 @@ def locked(work: Path, data: Path, moments: random.Random) -> int:
         if subprocess.run(["chattr", "+i", *folders], capture_output=True).returncode:
             process.communicate()
             return 0  # a file system that cannot
-        out, err = process.communicate()
-        subprocess.run(["chattr", "-i", *folders], check=True)
+        try:
+            out, err = process.communicate(timeout=300)
+        finally:
+            subprocess.run(["chattr", "-i", *folders], check=True)
         if process.returncode == 0:
             break
         done = subprocess.CompletedProcess(process.args, process.returncode, out, err)
