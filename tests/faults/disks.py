@@ -140,7 +140,7 @@ def locked(work: Path, data: Path, moments: random.Random) -> int:
             process.communicate()
             return 0  # a file system that cannot
         try:
-            out, err = process.communicate(timeout=300)
+            out, err = process.communicate(timeout=3000)
         finally:
             subprocess.run(["chattr", "-i", *folders], check=True)
         if process.returncode == 0:
