@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import logging
 import os
 import signal
 import sys
@@ -299,6 +300,7 @@ def predict(options: argparse.Namespace) -> int:
 
     # Of what is odd in a file, beside its answer; our own limits are lower than Pillow's.
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
     if options.explain and options.format != "json":
         raise ConfigError("--explain needs --format json")
     reader = recognizer.load(options.run, options.epoch)
