@@ -105,14 +105,7 @@ def training(scratch: Path) -> dict[str, Callable[[], float]]:
         command = [interpreter(kind), START, kind, "train", scratch / "pictures"]
         return seconds(process.until(command, is_result, None, cache_in(cache)))
 
-    return {
-        "crnn-jax, empty cache": emptied(package, scratch / "cache"),
-        OURS: lambda: package(scratch / "cache"),
-        "plain Flax, empty cache": emptied(lambda c: other("flax_plain", c), scratch / "flax"),
-        "plain Flax, warm cache": lambda: other("flax_plain", scratch / "flax"),
-        "Keras on TensorFlow": lambda: other("keras_tf"),
-        "PyTorch": lambda: other("torch_"),
-    }
+    return side_by_side(scratch, package, other)
 
 
 def reading(scratch: Path, run: Path) -> dict[str, Callable[[], float]]:
@@ -131,13 +124,22 @@ def reading(scratch: Path, run: Path) -> dict[str, Callable[[], float]]:
         return seconds(process.until(command, is_result, None, cache_in(cache)))
 
     return {
+        **side_by_side(scratch, package, other),
+        "onnxruntime": lambda: other("ort"),
+    }
+
+
+def side_by_side(
+    scratch: Path, package: Callable[[Path], float], other: Callable[..., float]
+) -> dict[str, Callable[[], float]]:
+    """Who starts at both: `package` takes a compilation cache, `other` a kind and perhaps one."""
+    return {
         "crnn-jax, empty cache": emptied(package, scratch / "cache"),
         OURS: lambda: package(scratch / "cache"),
         "plain Flax, empty cache": emptied(lambda c: other("flax_plain", c), scratch / "flax"),
         "plain Flax, warm cache": lambda: other("flax_plain", scratch / "flax"),
         "Keras on TensorFlow": lambda: other("keras_tf"),
         "PyTorch": lambda: other("torch_"),
-        "onnxruntime": lambda: other("ort"),
     }
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from crnn_jax import dataset, sources, styles, synthetic
+from crnn_jax import picture as picture_lib
 
 COUNT, GAP = 12, 6
 
@@ -19,7 +20,7 @@ COUNT, GAP = 12, 6
 def main(folder: str, name: str, target: str) -> None:
     look = styles.load(name)
     files = sorted(f for f in Path(folder).iterdir() if f.suffix in dataset.IMAGE_SUFFIXES)
-    real = [dataset.open_image(f) for f in files[:: len(files) // COUNT][:COUNT]]
+    real = [picture_lib.open_image(f) for f in files[:: len(files) // COUNT][:COUNT]]
     numbers = np.arange(COUNT, dtype=np.int32)
     pictures, _ = synthetic.pictures(synthetic.atlas_of(look), 0, numbers, style=look)
     made = [sources.to_picture(picture) for picture in np.asarray(pictures)]

@@ -18,7 +18,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +167,46 @@ def hold(
         for worker in workers.values():
             worker.end()
     return results
+
+
+def by_batches(
+    work: str,
+    contenders: Sequence[Contender],
+    first: str,
+    options: argparse.Namespace,
+    title: str,
+    calls: Callable[[int], int],
+    untimed: Callable[[int], int],
+) -> None:
+    """A contest for each of `options.batches`: tables on the way, and the record at the end.
+
+    Args:
+      work: 'train' or 'read'.
+      contenders: of them those take part whose name has `options.only`, and `first`.
+      first: the name that the others are divided by.
+      options: what was asked for; see `parser`, and batches, rounds and only.
+      title: of a table, with {} for the batch.
+      calls: of a batch, how many are timed in a turn.
+      untimed: of that number, how many come before.
+    """
+    settings = {**vars(options), "load": os.getloadavg()}
+    pin(options.cores)
+    import material  # after pinning: jax counts the cores when it is loaded
+
+    chosen = [c for c in contenders if options.only in str(c) or str(c) == first]
+    results = {}
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name)
+        material.draw(scratch / "pictures", max(512, *options.batches))
+        for batch in options.batches:
+            job, count = material.job(work, scratch / "pictures", scratch, batch), calls(batch)
+            entries = [(contender, job) for contender in chosen]
+            found = hold(entries, options.cores, options.rounds, untimed(count), count)
+            series = {name: r.get("milliseconds", []) for name, r in found.items()}
+            rows = figures.summary(series, first)
+            print("\n" + figures.table(title.format(batch), rows, first), flush=True)
+            results[batch] = {name: {**r, **rows.get(name, {})} for name, r in found.items()}
+    figures.write(options.out, settings, results)
 
 
 def parser(description: str | None, out: str) -> argparse.ArgumentParser:

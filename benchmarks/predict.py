@@ -21,6 +21,7 @@ import jax
 import numpy as np
 
 from crnn_jax import allocator, cache, dataset, evaluate, recognizer
+from crnn_jax import picture as picture_lib
 
 FILES = 1000
 
@@ -39,7 +40,7 @@ def main(arguments: list[str]) -> None:
     section = reader.config.data
 
     def decode(path: Path) -> np.ndarray:
-        return dataset.to_array(dataset.open_image(path), section)
+        return picture_lib.to_array(picture_lib.open_image(path), section)
 
     batch = np.stack([decode(path) for path in paths[: recognizer.BATCH]])
 

@@ -11,12 +11,7 @@ keeps its memory by itself, 2 GB at batch 256: all contenders together want 16 G
 
 from __future__ import annotations
 
-import os
-import tempfile
-from pathlib import Path
-
 import contest
-import figures
 from contest import Contender
 
 OURS = "crnn-jax"
@@ -47,26 +42,15 @@ def main() -> None:
     parser.add_argument("--batches", type=contest.numbers, default=[16, 64, 256])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--only", default="", help="contenders whose name has this, and crnn-jax")
-    options = parser.parse_args()
-    options.load = os.getloadavg()
-    chosen = [c for c in CONTENDERS if options.only in str(c) or str(c) == OURS]
-    contest.pin(options.cores)
-    import material  # after pinning: jax counts the cores when it is loaded
-
-    results = {}
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "pictures"
-        material.draw(folder, max(512, *options.batches))
-        for batch in options.batches:
-            job = material.job("train", folder, Path(scratch), batch)
-            count = STEPS.get(batch, 2)
-            entries = [(contender, job) for contender in chosen]
-            found = contest.hold(entries, options.cores, options.rounds, 1, count)
-            series = {name: r.get("milliseconds", []) for name, r in found.items()}
-            rows = figures.summary(series, OURS)
-            print("\n" + figures.table(f"ms a step, batch {batch}", rows, OURS), flush=True)
-            results[batch] = {name: {**r, **rows.get(name, {})} for name, r in found.items()}
-    figures.write(options.out, vars(options), results)
+    contest.by_batches(
+        "train",
+        CONTENDERS,
+        OURS,
+        parser.parse_args(),
+        title="ms a step, batch {}",
+        calls=lambda batch: STEPS.get(batch, 2),
+        untimed=lambda count: 1,
+    )
 
 
 if __name__ == "__main__":

@@ -59,8 +59,14 @@ def plain(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
 
 
 def max_pool(x: jax.Array) -> jax.Array:
-    """2x2 maximum, stride 2, an odd last row or column dropped: [B, W, H, C] halved."""
-    return lax.reduce_window(x, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+    """2x2 maximum, stride 2, an odd last row or column dropped: [B, W, H, C] halved.
+
+    A maximum of strided slices: on a CPU its gradient is many times faster than that of
+    reduce_window. At a tie the gradient is shared between the winners.
+    """
+    w, h = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
+    x = jnp.maximum(x[:, 0:w:2], x[:, 1:w:2])
+    return jnp.maximum(x[:, :, 0:h:2], x[:, :, 1:h:2])
 
 
 @jax.custom_vjp
@@ -107,7 +113,8 @@ def _backward(kept: Any, g: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]
     zeros = jnp.zeros_like(kernel), jnp.zeros_like(g[0, 0, 0])
     arrays = _cut(x, pieces), winner, g.reshape(winner.shape)
     (dkernel, dbias), rows = lax.scan(piece, zeros, arrays)
-    return _unseen(_join(rows), 1, x.shape[1]), dkernel, dbias
+    rows = [row.reshape(-1, *row.shape[2:]) for row in rows]
+    return _unseen(rows, 1, x.shape[1]), dkernel, dbias
 
 
 def _is_not_0(x: jax.Array) -> jax.Array:
@@ -236,10 +243,6 @@ def _num_pieces(x: jax.Array, kernel: jax.Array) -> int:
     return next(n for n in range(max(fewest, 1), batch + 1) if batch % n == 0)
 
 
-def _cut(tree: Any, count: int) -> Any:
-    """[B, ...] to [count, B / count, ...], every array of a tree."""
-    return jax.tree.map(lambda a: a.reshape(count, -1, *a.shape[1:]), tree)
-
-
-def _join(tree: Any) -> Any:
-    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), tree)
+def _cut(x: jax.Array, count: int) -> jax.Array:
+    """[B, ...] to [count, B / count, ...]."""
+    return x.reshape(count, -1, *x.shape[1:])

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from scipy.ndimage import distance_transform_edt
 
+from crnn_jax import lookup
 from crnn_jax.errors import ConfigError
 
 FONTS = Path(__file__).parent / "fonts"
@@ -30,8 +30,8 @@ ZERO = 128  # its value on the outline; more is inside
 class Atlas(NamedTuple):
     """F faces of G symbols; distances and metrics in pixels at EM pixels an em."""
 
-    # u32 [F, G, CELL, CELL], x first: the field at a pixel and at its neighbours to the right,
-    # below, and both, a byte each, so that one lookup is enough to interpolate.
+    # u32 [F, G, CELL, CELL], x first, as `lookup.packed` makes them: one lookup is enough to
+    # interpolate.
     fields: np.ndarray
     ink_left: np.ndarray  # f32 [F, G], from the origin to where the ink begins
     ink_width: np.ndarray  # f32 [F, G]
@@ -65,7 +65,7 @@ def atlas(alphabet: str, names: tuple[str, ...]) -> Atlas:
       ConfigError: there is no such face, it is no font, or it lacks a symbol.
     """
     shape = (len(names), len(alphabet))
-    fields = np.zeros((*shape, CELL, CELL), np.uint32)
+    fields = np.zeros((*shape, CELL, CELL), np.uint8)
     metrics = np.zeros((3, *shape), np.float32)
     middle = np.zeros(len(names), np.float32)
     for f, name in enumerate(names):
@@ -79,13 +79,14 @@ def atlas(alphabet: str, names: tuple[str, ...]) -> Atlas:
             ink = _draw(font, symbol)
             if not ink.any() or np.array_equal(ink, missing):
                 raise ConfigError(f"the face {name} has no glyph for {symbol!r}")
-            fields[f, g] = _packed(_field(ink))
+            fields[f, g] = _field(ink)
             columns = np.flatnonzero(ink.any(1))
             left, right = columns[0] / _FINE - LEFT, (columns[-1] + 1) / _FINE - LEFT
             metrics[:, f, g] = left, right - left, font.getlength(symbol) / _FINE
         middle[f] = -font.getbbox("x", anchor="ls")[1] / _FINE / 2
     left_edge, ink_width, advance = metrics
-    return Atlas(fields, left_edge, ink_width, advance, middle)
+    packed = np.asarray(lookup.packed(fields.reshape(-1, CELL, CELL))).reshape(fields.shape)
+    return Atlas(packed, left_edge, ink_width, advance, middle)
 
 
 def _draw(font: ImageFont.FreeTypeFont, symbol: str) -> np.ndarray:
@@ -99,6 +100,8 @@ def _draw(font: ImageFont.FreeTypeFont, symbol: str) -> np.ndarray:
 
 def _field(ink: np.ndarray) -> np.ndarray:
     """The signed distance from the outline, u8 [CELL, CELL], sampled at the middle of pixels."""
+    from scipy.ndimage import distance_transform_edt  # slow to load, and needed here alone
+
     # Half a fine pixel lies between the middle of the nearest other one and the outline.
     inside, outside = distance_transform_edt(ink), distance_transform_edt(~ink)
     fine = np.where(ink, inside - 0.5, 0.5 - outside) / _FINE
@@ -106,11 +109,3 @@ def _field(ink: np.ndarray) -> np.ndarray:
     h = _FINE // 2
     corners = [fine[h - i :: _FINE, h - j :: _FINE] for i in (0, 1) for j in (0, 1)]
     return np.clip(np.rint(ZERO + UNITS * sum(corners) / 4), 0, 255).astype(np.uint8)
-
-
-def _packed(field: np.ndarray) -> np.ndarray:
-    """u32 [x, y] of a u8 field and its three neighbours; see Atlas."""
-    wide = np.pad(field, ((0, 1), (0, 1)), mode="edge").astype(np.uint32)
-    return (
-        wide[:-1, :-1] | wide[1:, :-1] << 8 | wide[:-1, 1:] << 16 | wide[1:, 1:] << 24
-    )  # fmt: skip

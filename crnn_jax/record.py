@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, Self
 from PIL import Image
 
 from crnn_jax import config as config_lib
-from crnn_jax import disk
+from crnn_jax import disk, history
 from crnn_jax.config import Config
 from crnn_jax.errors import ConfigError, RunError
 
@@ -124,7 +124,7 @@ class Record:
     def config(self) -> Config:
         """The run's configuration. RunError where there is none to be read."""
         try:
-            return config_lib.from_dict(self.read_json("config.json"))
+            return config_lib.from_dict(history.up_to_date(self.read_json("config.json")))
         except ConfigError as error:
             raise RunError(f"{self.workdir / 'config.json'}: {error}") from error
 
@@ -225,7 +225,7 @@ class Record:
             return False
 
     def _check_same(self, config: Config) -> None:
-        old = config_lib.flatten(self.read_json("config.json"))
+        old = config_lib.flatten(history.up_to_date(self.read_json("config.json")))
         new = config_lib.flatten(config_lib.to_dict(config))
         changed = [
             f"{key}: {old.get(key, 'absent')!r} there, {new.get(key, 'absent')!r} now"

@@ -14,6 +14,7 @@ import functools
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -115,17 +116,20 @@ def write(name: str, count: int, seed: int, folder: str | os.PathLike[str]) -> N
       DataError: the folder is there already, or cannot be written.
     """
     folder, look = Path(folder), styles.load(name)
+    if folder.exists():
+        raise DataError(f"{folder} is there already; name a new folder")
     draw = functools.partial(synthetic.pictures, synthetic.atlas_of(look), seed, style=look)
     images, texts = _drawn(look, draw, range(count))
+    partial = folder.with_name(f"{folder.name}.partial")
     try:
-        folder.mkdir(parents=True)
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
         lines = ["file,label"]
         for i, (text, image) in enumerate(zip(texts, images, strict=True)):
-            to_picture(image).save(folder / f"{i:06d}.png")
+            to_picture(image).save(partial / f"{i:06d}.png")
             lines.append(f"{i:06d}.png,{text}")
-        (folder / dataset.LABELS_FILE).write_text("\n".join(lines) + "\n", "utf-8")
-    except FileExistsError as error:
-        raise DataError(f"{folder} is there already; name a new folder") from error
+        (partial / dataset.LABELS_FILE).write_text("\n".join(lines) + "\n", "utf-8")
+        partial.rename(folder)
     except OSError as error:
         raise DataError(f"{folder} cannot be written: {error.strerror}") from error
 

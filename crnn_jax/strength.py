@@ -8,7 +8,7 @@ reader, says what is left of it a day after. What only stops the first protects 
 from __future__ import annotations
 
 import dataclasses
-import json
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +20,8 @@ from crnn_jax.errors import ConfigError, RunError
 from crnn_jax.recognizer import Recognizer
 from crnn_jax.style import Style
 
-_EPOCH = 50  # steps of an epoch of adaptation
+_VAL = 0.1  # share of an adaptation's pictures that it is scored on
+_EPOCH = 50  # steps of an epoch of adaptation, at the most
 _CALM: Mapping[str, Any] = dict.fromkeys(
     ("jitter", "turn", "shear", "wave_x", "wave_y", "water", "curves", "dots", "blur", "noise"),
     (0, 0),
@@ -124,6 +125,13 @@ def laid_on(calm: Style, name: str, low: float, high: float) -> Style:
     return dataclasses.replace(calm, **DISTORTIONS[name].changes(name, low, high))
 
 
+def schedule(adapt: int, batch_size: int) -> tuple[int, int]:
+    """Pictures of an epoch, its validation part included, and epochs for `adapt` steps."""
+    epochs = -(-adapt // _EPOCH)
+    wanted = -(-adapt // epochs) * batch_size
+    return next(n for n in itertools.count(wanted) if n - max(1, int(n * _VAL)) == wanted), epochs
+
+
 def _adapted(
     name: str,
     run: str | os.PathLike[str],
@@ -135,18 +143,17 @@ def _adapted(
     """The reader after `adapt` steps on pictures of the distortion at all strengths."""
     strengths = DISTORTIONS[name].strengths
     workdir.mkdir(parents=True, exist_ok=True)
-    file = workdir / "style.json"
     look = laid_on(calm, name, strengths[0], strengths[-1])
-    file.write_text(json.dumps(dataclasses.asdict(look), indent=2) + "\n")
+    record.Record(workdir).write_json("style.json", dataclasses.asdict(look), if_new=True)
     values = config_lib.to_dict(reader.config)
-    batch = reader.config.train.batch_size
+    count, epochs = schedule(adapt, reader.config.train.batch_size)
     changes = {
         "data.source": "stream",
-        "data.style": os.fspath(file),
+        "data.style": os.fspath(workdir / "style.json"),
         "data.alphabet": reader.charset.alphabet,
-        "data.val_fraction": 0.1,
-        "data.count": round(min(adapt, _EPOCH) * batch / 0.9),
-        "train.epochs": -(-adapt // _EPOCH),
+        "data.val_fraction": _VAL,
+        "data.count": count,
+        "train.epochs": epochs,
         "train.init_from": os.fspath(run),
         "train.weights": "last",
         "train.patience": 0,
@@ -164,7 +171,7 @@ def _row(
     first = 2**31 - 1 - count
     config = dataclasses.replace(reader.config.data, synthetic_seed=0)
     data = sources.generate(look, config, range(first, first + count))
-    readings = reader.predict(data.images)
+    readings = reader.predict([sources.to_picture(image) for image in data.images])
     exact = sum(r.text == text for r, text in zip(readings, data.texts, strict=True))
     low, high = metrics.wilson_interval(exact, count)
     unit = DISTORTIONS[name].unit

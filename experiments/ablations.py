@@ -23,11 +23,13 @@ NO_AFFINE = {
     "augment.shear": 0.0,
 }
 
+NO_DROPOUT = {"model.dropout": 0.0, "model.lstm_dropout": 0.0}
+
 VARIANTS = {
     "base": {},
     "no_flat_start": {"flat_start.until": 0.0},
     "no_augmentation": NO_AFFINE,
-    "no_dropout": {"model.dropout": 0.0, "model.lstm_dropout": 0.0},
+    "no_dropout": NO_DROPOUT,
     "no_averaging": {"train.average_decay": 0.0},
     "set_moments": {"data.standardise": "set"},
     "picture_moments": {"data.standardise": "picture"},

@@ -15,9 +15,10 @@ import pytest
 from safetensors import numpy as safetensors
 
 import crnn_jax
-from crnn_jax import __main__, ctc, dataset, interop, train
+from crnn_jax import __main__, ctc, interop, train
 from crnn_jax import config as config_lib
 from crnn_jax import model as model_lib
+from crnn_jax import picture as picture_lib
 from crnn_jax.errors import RunError
 from crnn_jax.interop import description as description_lib
 from crnn_jax.interop import imported
@@ -34,8 +35,8 @@ TOLERANCE, SMALL = 1e-4, 1e-3
 def pixels(captchas):
     """u8 [5, W, H, 1] of the small set."""
     values = tiny.get_config().data
-    pictures = [dataset.open_image(p) for p in sorted(captchas.iterdir())[:5]]
-    return np.stack([dataset.to_array(p, values) for p in pictures])
+    pictures = [picture_lib.open_image(p) for p in sorted(captchas.iterdir())[:5]]
+    return np.stack([picture_lib.to_array(p, values) for p in pictures])
 
 
 def _make(workdir, config, standard, alphabet="abc7", noise=0.3):
@@ -299,7 +300,7 @@ def test_the_whole_model_reads_a_hundred_real_pictures_the_same(real_set, tmp_pa
     run = tmp_path / "run"
     config = config_lib.from_config_dict(base.get_config())
     files = sorted(real_set.iterdir())[:100]
-    images = np.stack([dataset.to_array(dataset.open_image(f), config.data) for f in files])
+    images = np.stack([picture_lib.to_array(picture_lib.open_image(f), config.data) for f in files])
     standard = Standard((182.4,), (80.0,), False)
     reader = _make(tmp_path / "raw", config, standard, "2345678bcdefgmnpwxy", noise=0.05)
     params = jax.tree.map(np.array, reader.params)

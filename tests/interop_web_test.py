@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import crnn_jax
-from crnn_jax import dataset, interop
+from crnn_jax import interop
 from crnn_jax import model as model_lib
 from crnn_jax import picture as picture_lib
 from crnn_jax.interop import description
@@ -51,7 +51,7 @@ def test_pixels_are_those_of_pillow(trained, tmp_path, channels):
     program = "input.pictures.map(([w, h, rgba]) => Array.from(toPixels(rgba, w, h, reader)))"
     found = _node(program, values, tmp_path)
     for pixels, picture in zip(found, pictures, strict=True):
-        expected = dataset.to_array(picture_lib.decode(picture), data).reshape(-1)
+        expected = picture_lib.to_array(picture_lib.decode(picture), data).reshape(-1)
         difference = np.abs(expected.astype(int) - pixels)
         # Pillow rounds transparency and weights to fixed point: a grey level here and there.
         assert difference.max() <= 1
@@ -61,7 +61,7 @@ def test_pixels_are_those_of_pillow(trained, tmp_path, channels):
 def test_texts_places_and_probabilities_are_the_reader_s(trained, captchas, tmp_path):
     reader = crnn_jax.load(trained)
     files = sorted(captchas.iterdir())[:12]
-    pictures = [dataset.to_array(dataset.open_image(f), reader.config.data) for f in files]
+    pictures = [picture_lib.to_array(picture_lib.open_image(f), reader.config.data) for f in files]
     logits = np.asarray(model_lib.apply(reader.model, reader.params, np.stack(pictures)))
     values = {
         "reader": description.describe(reader, None),

@@ -7,6 +7,7 @@ from PIL import Image
 
 import crnn_jax
 from crnn_jax import evaluate, recognizer
+from crnn_jax import picture as picture_lib
 from crnn_jax.errors import DataError, RunError
 from crnn_jax.task import prepare
 
@@ -48,12 +49,11 @@ def test_confidence_is_the_probability_over_all_alignments(reader, captchas):
     """Against optax' loss of the reading, a path that shares no padding with the decoder's."""
     import optax
 
-    from crnn_jax import dataset
     from crnn_jax import model as model_lib
 
     path = sorted(captchas.iterdir())[3]
     (reading,) = reader.predict(path)
-    picture = dataset.to_array(Image.open(path), reader.config.data)[None]
+    picture = picture_lib.to_array(Image.open(path), reader.config.data)[None]
     logits = model_lib.apply(reader.model, reader.params, picture)
     label = reader.charset.encode([reading.text])
     zeros = np.zeros((1, logits.shape[1])), np.zeros(label.shape)

@@ -29,9 +29,9 @@ def test_every_kind_of_picture_shows_the_same(captchas):
     from tests.dataset_test import CONFIG
 
     original = Image.open(sorted(captchas.iterdir())[0])
-    expected = dataset.to_array(original, CONFIG).astype(int)
+    expected = picture.to_array(original, CONFIG).astype(int)
     for name, content in strangers.kinds(original).items():
-        found = dataset.to_array(picture.open_image(content), CONFIG)
+        found = picture.to_array(picture.open_image(content), CONFIG)
         lossy = name.endswith("jpg") or name in ("lossy.webp", "palette.png")
         limit = 10 if lossy and name != "wrong extension.jpg" else 2
         assert np.abs(found - expected).max() <= limit, name
