@@ -16,7 +16,8 @@ import inspect
 import json
 import logging as std_logging
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -132,6 +133,7 @@ class Checkpoints:
             if difference := _difference(stored["params"], like["params"]):
                 path = self.directory / str(epoch)
                 raise RunError(f"the checkpoint {path} is of another model: {difference}")
+        _HearNoStragglers.install()
         with self._damage(epoch):
             trees = self._checkpointer.load_checkpointables(epoch, abstract)
             for name, tree in trees.items():
@@ -203,6 +205,28 @@ def _close_forgotten() -> None:
     for item in gc.get_objects():
         if _is_orbax(item) and inspect.getcoroutinestate(item) == inspect.CORO_CREATED:
             item.close()
+
+
+class _HearNoStragglers:
+    """A hook for what no caller can catch: quiet of the threads of a load that failed.
+
+    They end after it, and Python would print of each that its event loop is closed, beneath the
+    error that has told what is wrong.
+    """
+
+    def __init__(self, hook: Callable[[Any], Any]):
+        self._hook = hook
+
+    @classmethod
+    def install(cls) -> None:
+        if not isinstance(sys.unraisablehook, cls):
+            sys.unraisablehook = cls(sys.unraisablehook)
+
+    def __call__(self, unraisable: Any) -> None:
+        of_a_thread = unraisable.object is None and unraisable.exc_type is RuntimeError
+        closed = of_a_thread and str(unraisable.exc_value) == "Event loop is closed"
+        if not closed and not _is_orbax(unraisable.object):
+            self._hook(unraisable)
 
 
 def _is_orbax(item: Any) -> bool:

@@ -1,3 +1,6 @@
+import sys
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -65,6 +68,23 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
         pytest.raises(RunError, match="damaged"),
     ):
         checkpoints.restore(1, {"params": PARAMS})
+
+
+def test_what_the_threads_of_a_load_say_after_it_is_not_heard(tmp_path, monkeypatch):
+    heard = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda it: heard.append(str(it.exc_value)))
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, PARAMS, _training(1), META, 1)
+        checkpoints.restore(1, {"params": PARAMS})
+    for error, of in [
+        (RuntimeError("Event loop is closed"), None),  # as uvloop says it to tensorstore's threads
+        (RuntimeError("Event loop is closed"), print),
+        (RuntimeError("another"), None),
+    ]:
+        sys.unraisablehook(
+            types.SimpleNamespace(exc_type=type(error), exc_value=error, object=of, err_msg=None)
+        )
+    assert heard == ["Event loop is closed", "another"]
 
 
 def test_a_checkpoint_without_its_metadata_is_damaged(tmp_path):
