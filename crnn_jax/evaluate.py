@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from crnn_jax import ctc, dataset, metrics
+from crnn_jax import compiler, ctc, dataset, metrics
 from crnn_jax import model as model_lib
 from crnn_jax.charset import Charset
 from crnn_jax.decode import GREEDY, Decoder
@@ -70,7 +70,7 @@ class Evaluation(NamedTuple):
         )
 
 
-@functools.partial(jax.jit, static_argnames=("model", "decoder"))
+@functools.partial(compiler.jit_reading, static_argnames=("model", "decoder"))
 def read(
     params: Any,
     images: jax.Array,
@@ -83,7 +83,7 @@ def read(
     return decode(model_lib.apply(model, params, images), temperature, decoder)
 
 
-@functools.partial(jax.jit, static_argnames=("model", "decoder"))
+@functools.partial(compiler.jit_reading, static_argnames=("model", "decoder"))
 def read_and_score(
     params: Any,
     images: jax.Array,
@@ -99,7 +99,7 @@ def read_and_score(
     return *decode(logits, temperature, decoder), ctc.ctc_loss(logits, labels[indices])
 
 
-@functools.partial(jax.jit, static_argnames="model")
+@functools.partial(compiler.jit_reading, static_argnames="model")
 def logits_of(
     params: Any, images: jax.Array, indices: jax.Array, *, model: model_lib.CRNN
 ) -> jax.Array:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from crnn_jax import alignment, evaluate
+from crnn_jax import alignment, compiler, evaluate
 from crnn_jax import model as model_lib
 from crnn_jax.charset import PAD, Charset
 from crnn_jax.decode import Decoder, beam_search
@@ -33,7 +33,7 @@ class Explanation(NamedTuple):
     alternatives: list[Reading]  # the most probable texts, as far as a beam search finds them
 
 
-@functools.partial(jax.jit, static_argnames=("model", "decoder"))
+@functools.partial(compiler.jit_reading, static_argnames=("model", "decoder"))
 def explain(
     params: Any, images: jax.Array, temperature: float, *, model: model_lib.CRNN, decoder: Decoder
 ) -> tuple[jax.Array, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -25,8 +27,9 @@ def schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
     return optax.join_schedules([rise, after], [warmup])
 
 
+@functools.cache
 def build(config: OptimizerConfig, num_steps: int) -> optax.GradientTransformation:
-    """Clipping by norm, then SGD with momentum, or Adam."""
+    """Clipping by norm, then SGD with momentum, or Adam. The same object for the same arguments."""
     rate = schedule(config, num_steps)
     if config.name == "adam":
         update = optax.adam(rate, b1=config.momentum, nesterov=config.nesterov)

@@ -13,8 +13,18 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from crnn_jax import (
+    compiler,
+    dataset,
+    environment,
+    lock,
+    logbook,
+    record,
+    sources,
+    tensorboard,
+    unfinished,
+)
 from crnn_jax import config as config_lib
-from crnn_jax import dataset, environment, lock, logbook, record, sources, tensorboard, unfinished
 from crnn_jax import model as model_lib
 from crnn_jax.augment import augment
 from crnn_jax.checkpoint import Checkpoints
@@ -81,14 +91,20 @@ def train_step(
 
 
 def jitted_step(task: Task, config: Config) -> Callable[..., tuple[TrainState, jax.Array]]:
+    """`train_step` of a run: traced and compiled once in a process, however often it goes on."""
+    num_steps = config.train.epochs * task.steps_per_epoch
+    return _jitted_step(task.model, task.optimizer, config, num_steps)
+
+
+@functools.lru_cache(maxsize=4)
+def _jitted_step(
+    model: model_lib.CRNN, optimizer: optax.GradientTransformation, config: Config, num_steps: int
+) -> Callable[..., tuple[TrainState, jax.Array]]:
     step = functools.partial(
-        train_step,
-        model=task.model,
-        optimizer=task.optimizer,
-        config=config,
-        num_steps=config.train.epochs * task.steps_per_epoch,
+        train_step, model=model, optimizer=optimizer, config=config, num_steps=num_steps
     )
-    return jax.jit(step, donate_argnums=0)
+    options = compiler.options(compiler.TRAINING)
+    return jax.jit(step, donate_argnums=0, compiler_options=options)
 
 
 def train_and_evaluate(

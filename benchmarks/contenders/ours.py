@@ -14,8 +14,8 @@ allocator.keep_memory()  # as run.py and predict do, before jax is loaded
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 
+from crnn_jax import compiler, ctc, evaluate, recognizer, state, task, train  # noqa: E402
 from crnn_jax import config as config_lib  # noqa: E402
-from crnn_jax import ctc, evaluate, recognizer, state, task, train  # noqa: E402
 from crnn_jax import model as model_lib  # noqa: E402
 
 
@@ -42,7 +42,7 @@ def prepare(job: worker.Job) -> worker.Work:
     task_ = task.prepare(config)
     fresh = state.init_state(task_, config)
     params = jax.tree.map(np.asarray, fresh.params)  # the step gives the state's memory away
-    read = jax.jit(lambda params, images: model_lib.apply(task_.model, params, images))
+    read = compiler.jit_reading(lambda params, images: model_lib.apply(task_.model, params, images))
     images = task_.data.images
     loss = ctc.ctc_loss(read(params, images[: job.batch]), task_.labels[: job.batch]).mean()
     answers = {
