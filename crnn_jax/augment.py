@@ -15,6 +15,8 @@ from jax.scipy.ndimage import map_coordinates
 
 from crnn_jax.config import AugmentConfig
 
+_NUDGE = 2.0**-10  # pixels
+
 
 def augment(key: jax.Array, images: jax.Array, config: AugmentConfig) -> jax.Array:
     """Distorts pixels [B, W, H, C] of 0 to 255, each picture by itself: f32 of the same shape."""
@@ -86,6 +88,9 @@ def _source_points(
 
 def _sample(x: jax.Array, columns: jax.Array, rows: jax.Array) -> jax.Array:
     """Bilinear interpolation of [B, W, H, C] at [B, W, H]; beyond the edge lies the edge."""
+    # XLA may compute a place twice, once for the pixel and once for its weight. A thousandth of a
+    # pixel keeps whole numbers, which are common here, from being rounded apart by the two.
+    columns, rows = columns + _NUDGE, rows + _NUDGE
 
     def plane(pixels: jax.Array, at: tuple[jax.Array, jax.Array]) -> jax.Array:
         return map_coordinates(pixels, at, order=1, mode="nearest")

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+
+from tests import compiling  # noqa: F401  (before jax)
 
 # The same programs are compiled by many tests, and by the processes that some start.
 CACHE = Path(__file__).resolve().parents[1] / ".pytest_cache" / "xla"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.fspath(CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
-# Tests compile much and compute little: half the time without optimisation.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import jax
 import numpy as np
@@ -38,6 +39,21 @@ def real_set() -> Path:
     return REAL_SET
 
 
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that one of xdist's processes makes and all of them read."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        folder = factory.mktemp(name)
+        make(folder)
+        return folder
+    folder = factory.getbasetemp().parent / name
+    with (factory.getbasetemp().parent / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            folder.mkdir()
+            make(folder)
+    return folder
+
+
 def draw(text: str, width: int = 64, height: int = 16) -> Image.Image:
     """Dark text on light grey, one character after the other."""
     image = Image.new("L", (width, height), 220)
@@ -50,14 +66,16 @@ def draw(text: str, width: int = 64, height: int = 16) -> Image.Image:
 @pytest.fixture(scope="session")
 def captchas(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """40 pictures of distinct texts over 'abc7', 2 to 4 characters; do not write there."""
-    folder = tmp_path_factory.mktemp("captchas")
     rng = np.random.default_rng(0)
     texts: set[str] = set()
     while len(texts) < 40:
         texts.add("".join(rng.choice(list("abc7"), rng.integers(2, 5))))
-    for text in texts:
-        draw(text).save(folder / f"{text}.png")
-    return folder
+
+    def make(folder: Path) -> None:
+        for text in texts:
+            draw(text).save(folder / f"{text}.png")
+
+    return once(tmp_path_factory, "captchas", make)
 
 
 @pytest.fixture
@@ -81,12 +99,14 @@ def keras_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     Keras runs on its JAX backend, in a process of its own: it must not meet our strict settings.
     """
-    folder = tmp_path_factory.mktemp("keras")
     script = Path(__file__).parent / "keras_reference.py"
-    environment = {**os.environ, "KERAS_BACKEND": "jax", "KERAS_HOME": str(folder)}
-    command = [sys.executable, script, folder / "reference.npz"]
-    subprocess.run(command, env=environment, check=True, capture_output=True)
-    return folder
+
+    def make(folder: Path) -> None:
+        environment = {**os.environ, "KERAS_BACKEND": "jax", "KERAS_HOME": str(folder)}
+        command = [sys.executable, script, folder / "reference.npz"]
+        subprocess.run(command, env=environment, check=True, capture_output=True)
+
+    return once(tmp_path_factory, "keras", make)
 
 
 @pytest.fixture(scope="session")
@@ -94,12 +114,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory, captchas: Path) -> Path:
     """A finished run that reads some of the small set and misreads some; do not write there."""
     values = tiny.get_config()
     values.update_from_flattened_dict(
-        {
-            "data.dir": os.fspath(captchas),
-            "train.epochs": 40,
-            **QUIET,
-        }
+        {"data.dir": os.fspath(captchas), "train.epochs": 40, **QUIET}
     )
-    workdir = tmp_path_factory.mktemp("trained")
-    train.train_and_evaluate(config_lib.from_config_dict(values), workdir)
-    return workdir
+    config = config_lib.from_config_dict(values)
+    return once(
+        tmp_path_factory, "trained", lambda folder: train.train_and_evaluate(config, folder)
+    )

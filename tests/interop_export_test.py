@@ -295,11 +295,11 @@ def test_the_page_s_runtime_is_asked_for(trained, tmp_path, monkeypatch):
         interop.export(trained, "web", tmp_path / "page")
 
 
-def test_the_whole_model_reads_a_hundred_real_pictures_the_same(real_set, tmp_path):
+def test_the_whole_model_reads_real_pictures_the_same(real_set, tmp_path):
     """The reference's sizes; random weights, with the logits centred so that texts differ."""
     run = tmp_path / "run"
     config = config_lib.from_config_dict(base.get_config())
-    files = sorted(real_set.iterdir())[:100]
+    files = sorted(real_set.iterdir())[:40]
     images = np.stack([picture_lib.to_array(picture_lib.open_image(f), config.data) for f in files])
     standard = Standard((182.4,), (80.0,), False)
     reader = _make(tmp_path / "raw", config, standard, "2345678bcdefgmnpwxy", noise=0.05)
@@ -309,7 +309,7 @@ def test_the_whole_model_reads_a_hundred_real_pictures_the_same(real_set, tmp_pa
     reader = crnn_jax.load(run)
     expected = _logits(reader, images)
     texts = _texts(reader, expected)
-    assert len(set(texts)) > 90
+    assert len(set(texts)) > 36
     path = interop.export(run, "onnx", tmp_path / "onnx")
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     found = {"onnx": session.run(None, {"images": images})[0]}

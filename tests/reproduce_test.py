@@ -3,9 +3,10 @@ import shutil
 
 import pytest
 
-from crnn_jax import __main__, reproduce
+from crnn_jax import __main__, reproduce, train
 from crnn_jax.errors import RunError
 from crnn_jax.record import Record
+from tests.quiet import QUIET
 
 
 @pytest.fixture
@@ -22,8 +23,9 @@ def _change(record, name, change):
     record.write_json(name, values)
 
 
-def test_a_run_trained_again_is_bit_identical(tmp_path, monkeypatch, trained, capsys):
-    shutil.copytree(trained, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
+def test_a_run_trained_again_is_bit_identical(tmp_path, monkeypatch, tiny_config, capsys):
+    train.train_and_evaluate(tiny_config({**QUIET, "train.epochs": 2}), tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
     monkeypatch.chdir(tmp_path)
     assert __main__.main(["reproduce", "run"]) == 0
     out = capsys.readouterr().out

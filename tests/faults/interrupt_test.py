@@ -44,9 +44,9 @@ def test_an_interrupted_run_ends_bit_identical(config, whole, tmp_path, monkeypa
         train.train_and_evaluate(config, whole)
     run = tmp_path / "run"
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
-    # In the first epoch, again in the same epoch, at an epoch's last step, and in the last epoch.
+    # In the first epoch, again in the same epoch, at an epoch's last step.
     term, ctrl_c = signal.SIGTERM, signal.SIGINT
-    for steps, done, number in [(2, 2, term), (1, 3, ctrl_c), (2, 6, ctrl_c), (5, 11, term)]:
+    for steps, done, number in [(2, 2, term), (1, 3, ctrl_c), (7, 11, term)]:
         interrupt_after(steps, number, monkeypatch)
         with pytest.raises(interrupt.Interrupted, match=rf"after step {done}, .*same command"):
             train.train_and_evaluate(config, run)

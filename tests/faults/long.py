@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import faulthandler
 import importlib
-import os
 import random
 import sys
 import tempfile
@@ -19,8 +18,7 @@ import time
 import traceback
 from pathlib import Path
 
-# As in conftest.py, which this does not see: much is compiled here, and little computed.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+from tests import compiling  # noqa: F401  (before jax)
 
 PARTS = {"kills": "kills", "disks": "disks", "pictures": "many", "runs": "many"}
 

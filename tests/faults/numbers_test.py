@@ -38,6 +38,8 @@ def test_a_gradient_that_is_no_number_ends_the_run_and_leaves_the_last_good_chec
         return loss + jnp.where(same, jnp.sqrt(jnp.where(same, 0 * logits.sum((1, 2)), 1.0)), 0.0)
 
     monkeypatch.setattr(ctc, "ctc_loss", ctc_loss)
+    # Traced anew, and not kept for others.
+    monkeypatch.setattr(train, "_jitted_step", train._jitted_step.__wrapped__)
     with pytest.raises(TrainingError, match=r"step 9 is not finite.*pictures of steps 8 to 9 are"):
         train.train_and_evaluate(config, run)
     with (run / "not_finite.csv").open() as file:
