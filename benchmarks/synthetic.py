@@ -8,8 +8,10 @@ processor beside it, which other processes do not add to. Then the base recipe's
 a batch from memory, and on one that is generated.
 """
 
+import runpy
 import sys
 import time
+from pathlib import Path
 
 from crnn_jax import allocator
 
@@ -20,8 +22,8 @@ import numpy as np  # noqa: E402
 
 from crnn_jax import config as config_lib  # noqa: E402
 from crnn_jax import dataset, state, styles, synthetic, task, train  # noqa: E402
-from experiments import base  # noqa: E402
 
+BASE = Path(__file__).resolve().parents[1] / "experiments" / "base.py"
 ROUNDS = 9
 SECONDS = 1.0  # of a round
 
@@ -62,7 +64,7 @@ def main(names: list[str]) -> None:
                 f"| {name} | {size} | {batch} | {1 / clock:,.0f} | {1 / processor:,.0f} |",
                 flush=True,
             )
-    values = base.get_config()
+    values = runpy.run_path(str(BASE))["get_config"]()
     values.data.source, values.data.count = "stream", 200
     config = config_lib.from_config_dict(values)
     prepared = task.prepare(dataset.resolve(config))
