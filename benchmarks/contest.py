@@ -221,6 +221,17 @@ def parser(description: str | None, out: str) -> argparse.ArgumentParser:
     return result
 
 
+def options_of_batches(
+    description: str | None, out: str, batches: list[int], rounds: int
+) -> argparse.Namespace:
+    """The flags of a contest by batches, parsed."""
+    result = parser(description, out)
+    result.add_argument("--batches", type=numbers, default=batches)
+    result.add_argument("--rounds", type=int, default=rounds)
+    result.add_argument("--only", default="", help="contenders whose name has this, and crnn-jax")
+    return result.parse_args()
+
+
 def numbers(text: str) -> list[int]:
     return [int(part) for part in text.split(",")]
 

@@ -32,15 +32,11 @@ CALLS = {1: 100, 64: 8}  # timed in a turn; 3 of any other batch
 
 
 def main() -> None:
-    parser = contest.parser(__doc__, "inference.json")
-    parser.add_argument("--batches", type=contest.numbers, default=[1, 64, 256])
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--only", default="", help="contenders whose name has this, and crnn-jax")
     contest.by_batches(
         "read",
         CONTENDERS,
         OURS,
-        parser.parse_args(),
+        contest.options_of_batches(__doc__, "inference.json", [1, 64, 256], rounds=9),
         title="ms, {} pictures",
         calls=lambda batch: CALLS.get(batch, 3),
         untimed=lambda count: count // 4 + 1,

@@ -38,15 +38,11 @@ STEPS = {16: 8, 64: 4}  # timed in a turn; 2 of any other batch
 
 
 def main() -> None:
-    parser = contest.parser(__doc__, "train_step.json")
-    parser.add_argument("--batches", type=contest.numbers, default=[16, 64, 256])
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--only", default="", help="contenders whose name has this, and crnn-jax")
     contest.by_batches(
         "train",
         CONTENDERS,
         OURS,
-        parser.parse_args(),
+        contest.options_of_batches(__doc__, "train_step.json", [16, 64, 256], rounds=7),
         title="ms a step, batch {}",
         calls=lambda batch: STEPS.get(batch, 2),
         untimed=lambda count: 1,

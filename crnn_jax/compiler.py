@@ -1,10 +1,9 @@
 """How XLA compiles the model for a CPU: sooner, and to programs that are as fast or faster.
 
-Both are options of XLA, by its own names; what XLA_FLAGS says of one of them stands. One core of
-an AMD EPYC, batches of 16 and 64, each pair of programs in turns in one process (jax 0.10.2):
-without the fusion emitters and at LLVM's second level a training step compiles in 8.9 instead of
-16.2 s and takes as long (1.04 and 1.00 of the time); at the second level alone a reading takes 0.92
-(64 pictures) and 0.89 (one) of the time. Other backends are left as they are.
+These are options of XLA, by its own names; what XLA_FLAGS says of one of them stands. Without the
+fusion emitters and at LLVM's second level a training step compiles in 0.7 of the time and takes as
+long; at the second level alone a reading takes 0.94 of the time (benchmarks/compiling.py on a busy
+core, its figures in results/speed/compiling.txt). Other backends are left as they are.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ def options(wanted: dict[str, Any]) -> dict[str, Any]:
     if jax.default_backend() != "cpu":
         return {}
     flags = os.environ.get("XLA_FLAGS", "")
-    return {name: value for name, value in wanted.items() if name not in flags and _is_known(name)}
+    return {k: v for k, v in wanted.items() if k not in flags and _is_known(k, v)}
 
 
 def jit_reading(function: Callable[..., Any], **arguments: Any) -> Callable[..., Any]:
@@ -47,9 +46,8 @@ def jit_reading(function: Callable[..., Any], **arguments: Any) -> Callable[...,
 
 
 @functools.cache
-def _is_known(name: str) -> bool:
+def _is_known(name: str, value: Any) -> bool:
     """XLA's options come and go with its releases, and one that it does not know is an error."""
-    value = {**TRAINING, **READING}[name]
     try:
         jax.jit(lambda: 0, compiler_options={name: value}).lower().compile()
     except Exception:  # jaxlib's own kinds, and not the same ones in each release

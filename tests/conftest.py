@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -50,7 +51,11 @@ def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
             folder.mkdir()
-            make(folder)
+            try:
+                make(folder)
+            except BaseException:  # or the next one would take what is not there for made
+                shutil.rmtree(folder)
+                raise
     return folder
 
 

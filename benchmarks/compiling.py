@@ -1,0 +1,93 @@
+"""What the options of crnn_jax/compiler.py are worth: seconds to compile, milliseconds to run.
+
+    taskset -c 0 python benchmarks/compiling.py
+
+The training step of 16 and the reading of 64 pictures and of one, each compiled with the options
+and without, and run in turns in one process; drawn pictures, no compilation cache.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from crnn_jax import allocator
+
+allocator.keep_memory()
+
+import jax  # noqa: E402
+import material  # noqa: E402
+import numpy as np  # noqa: E402
+
+from crnn_jax import compiler, state, task, train  # noqa: E402
+from crnn_jax import model as model_lib  # noqa: E402
+
+ROUNDS = 10
+
+
+def compare(
+    title: str, program: Any, options: dict[str, Any], call: Callable[[Any], Any], calls: int
+) -> None:
+    """Prints medians of the rounds; `call` runs a compiled program once."""
+    compiled, seconds, times = {}, {}, {"without": [], "with": []}
+    for name, chosen in (("without", {}), ("with", options)):
+        begun = time.perf_counter()
+        compiled[name] = program.compile(compiler_options=chosen)
+        seconds[name] = time.perf_counter() - begun
+    for _ in range(ROUNDS):
+        for name, function in compiled.items():
+            for i in range(calls + 1):
+                begun = time.perf_counter()
+                jax.block_until_ready(call(function))
+                if i:  # the first call after another program's is not counted
+                    times[name].append(1000 * (time.perf_counter() - begun))
+    for name, series in times.items():
+        print(f"| {title} | {name} | {seconds[name]:.1f} | {np.median(series):.4g} |", flush=True)
+
+
+def main() -> None:
+    jax.config.update("jax_enable_compilation_cache", False)
+    print("| program | options | s to compile | ms |\n|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        material.draw(Path(folder), 200)
+        config = material.config(Path(folder))
+        config = dataclasses.replace(config, train=dataclasses.replace(config.train, batch_size=16))
+        job = task.prepare(config)
+    fresh = state.init_state(job, config)
+    params = jax.tree.map(np.asarray, fresh.params)  # the step gives the state's memory away
+    batch = (*job.batch(np.arange(16, dtype=np.int32)), np.ones(16, bool), jax.random.key(0))
+    current = fresh
+
+    def step(function: Any) -> Any:
+        nonlocal current
+        current, loss = function(current, *batch)
+        return loss
+
+    train_step = functools.partial(
+        train.train_step,
+        model=job.model,
+        optimizer=job.optimizer,
+        config=config,
+        num_steps=config.train.epochs * job.steps_per_epoch,
+    )
+    program = jax.jit(train_step, donate_argnums=0).lower(fresh, *batch)
+    compare("training step of 16", program, compiler.options(compiler.TRAINING), step, 3)
+    read = jax.jit(lambda params, images: model_lib.apply(job.model, params, images))
+    for count in (64, 1):
+        images = job.images[:count]
+        program = read.lower(params, images)
+        options = compiler.options(compiler.READING)
+
+        def call(function: Any, images: Any = images) -> Any:
+            return function(params, images)
+
+        compare(f"reading of {count}", program, options, call, 5)
+
+
+if __name__ == "__main__":
+    main()
