@@ -7,7 +7,7 @@ from pathlib import Path
 from absl import app, flags
 from ml_collections import config_flags
 
-from crnn_jax import allocator, cache, errors, grid, interrupt, record
+from crnn_jax import allocator, cache, cores, errors, grid, interrupt, record
 from crnn_jax import config as config_lib
 from crnn_jax.errors import CrnnError
 
@@ -52,9 +52,9 @@ def main(_: list[str]) -> None:
             raise CrnnError(f"{len(failed)} cells failed; the same command tries them again")
         print(f"grid directory: {workdir}", flush=True)
         return
-    allocator.keep_memory()
-    cache.keep_programs()
     config = config_lib.from_dict(values)
+    allocator.keep_memory(cores.use(config.train.batch_size))
+    cache.keep_programs()
     workdir = Path(_WORKDIR.value or record.default_workdir(name, config))
     from crnn_jax import train  # jax is loaded only when it is needed
 

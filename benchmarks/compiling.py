@@ -24,8 +24,9 @@ import jax  # noqa: E402
 import material  # noqa: E402
 import numpy as np  # noqa: E402
 
-from crnn_jax import compiler, state, task, train  # noqa: E402
+from crnn_jax import compiler, state, task  # noqa: E402
 from crnn_jax import model as model_lib  # noqa: E402
+from crnn_jax import step as step_lib  # noqa: E402
 
 ROUNDS = 10
 
@@ -60,7 +61,11 @@ def main() -> None:
         job = task.prepare(config)
     fresh = state.init_state(job, config)
     params = jax.tree.map(np.asarray, fresh.params)  # the step gives the state's memory away
-    batch = (*job.batch(np.arange(16, dtype=np.int32)), np.ones(16, bool), jax.random.key(0))
+    batch = (
+        *job.batch(np.arange(16, dtype=np.int32)[None]),
+        np.ones((1, 16), bool),
+        jax.random.key(0),
+    )
     current = fresh
 
     def step(function: Any) -> Any:
@@ -68,14 +73,14 @@ def main() -> None:
         current, loss = function(current, *batch)
         return loss
 
-    train_step = functools.partial(
-        train.train_step,
+    train_steps = functools.partial(
+        step_lib.train_steps,
         model=job.model,
         optimizer=job.optimizer,
         config=config,
         num_steps=config.train.epochs * job.steps_per_epoch,
     )
-    program = jax.jit(train_step, donate_argnums=0).lower(fresh, *batch)
+    program = jax.jit(train_steps, donate_argnums=0).lower(fresh, *batch)
     compare("training step of 16", program, compiler.options(compiler.TRAINING), step, 3)
     read = jax.jit(lambda params, images: model_lib.apply(job.model, params, images))
     for count in (64, 1):

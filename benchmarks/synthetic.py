@@ -21,7 +21,8 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 
 from crnn_jax import config as config_lib  # noqa: E402
-from crnn_jax import dataset, state, styles, synthetic, task, train  # noqa: E402
+from crnn_jax import dataset, state, styles, synthetic, task  # noqa: E402
+from crnn_jax import step as step_lib  # noqa: E402
 
 BASE = Path(__file__).resolve().parents[1] / "experiments" / "base.py"
 ROUNDS = 9
@@ -68,10 +69,10 @@ def main(names: list[str]) -> None:
     values.data.source, values.data.count = "stream", 200
     config = config_lib.from_config_dict(values)
     prepared = task.prepare(dataset.resolve(config))
-    step = train.jitted_step(prepared, config)
+    step = step_lib.jitted_steps(prepared, config)
     current = state.init_state(prepared, config)
     batch, key = config.train.batch_size, jax.random.key(0)
-    mask, numbers = np.ones(batch, bool), np.arange(batch, dtype=np.int32)
+    mask, numbers = np.ones((1, batch), bool), np.arange(batch, dtype=np.int32)[None]
 
     def trained(pictures):
         nonlocal current

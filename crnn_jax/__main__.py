@@ -178,12 +178,12 @@ def _share(text: str) -> float:
 
 
 def train(options: argparse.Namespace) -> int:
-    from crnn_jax import allocator, record
+    from crnn_jax import allocator, cores, record
 
     if options.follow_input:
         interrupt.follow_input()
-    allocator.keep_memory()
     config = record.Record(options.run).config()
+    allocator.keep_memory(cores.use(config.train.batch_size))
     from crnn_jax import train as train_lib
 
     print(train_lib.train_and_evaluate(config, options.run, options.elsewhere))
@@ -264,10 +264,8 @@ def report(options: argparse.Namespace) -> int:
 
 def reproduce(options: argparse.Namespace) -> int:
     """Status 0 for bit-identical parameters, 1 for others."""
-    from crnn_jax import allocator
     from crnn_jax import reproduce as reproduce_lib
 
-    allocator.keep_memory()
     comparison = reproduce_lib.again(options.run, options.workdir, options.data)
     print(comparison)
     return 0 if comparison.identical else 1

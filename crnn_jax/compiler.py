@@ -15,13 +15,15 @@ from typing import Any
 
 import jax
 
+from crnn_jax import backend
+
 TRAINING = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 2}
 READING = {"xla_backend_optimization_level": 2}
 
 
 def options(wanted: dict[str, Any]) -> dict[str, Any]:
     """For `jax.jit(compiler_options=...)`: those that this XLA has and nobody else has set."""
-    if jax.default_backend() != "cpu":
+    if not backend.choices().xla_options:
         return {}
     flags = os.environ.get("XLA_FLAGS", "")
     return {k: v for k, v in wanted.items() if k not in flags and _is_known(k, v)}

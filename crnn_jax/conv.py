@@ -32,6 +32,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from crnn_jax import backend
+
 # The paper's matrices, the last column of B and row of A with their signs turned.
 _A = np.array([[1, 0], [1, 1], [1, -1], [0, 1]])
 _B = np.array([[1, 0, 0, 0], [0, 1, -1, -1], [-1, 1, 1, 0], [0, 0, 0, 1]])
@@ -47,7 +49,7 @@ Grid = list[list[jax.Array]]  # arrays by row and column of a tile
 def conv_relu_pool(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
     """f32 [B, W, H, C], [3, 3, C, D] and [D] to [B, W / 2, H / 2, D], rounded down."""
     # A batch of unknown size, as in an export, cannot be cut into pieces.
-    if jax.default_backend() != "cpu" or not isinstance(x.shape[0], int):
+    if not backend.choices().windows or not isinstance(x.shape[0], int):
         return plain(x, kernel, bias)
     return by_windows(x, kernel, bias)
 

@@ -267,6 +267,15 @@ def batches(indices: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, 
         yield padded, np.arange(batch_size) < len(chunk)
 
 
+def calls(
+    indices: np.ndarray, batch_size: int, most: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """`batches` in stacks of `most`, i32 [S, B] and bool [S, B]; the last may be shorter."""
+    stacked = [np.stack(part) for part in zip(*batches(indices, batch_size), strict=True)]
+    for start in range(0, len(stacked[0]) if stacked else 0, most):
+        yield stacked[0][start : start + most], stacked[1][start : start + most]
+
+
 def epoch_order(train: np.ndarray, seed: int, epoch: int) -> np.ndarray:
     """The training indices in the order of one epoch: a function of (seed, epoch) alone."""
     return np.random.default_rng([seed, epoch]).permutation(train)

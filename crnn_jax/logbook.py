@@ -44,7 +44,7 @@ def log_epoch(
     seconds: float,
 ) -> dict[str, Any]:
     """Writes an epoch's line of `metrics.jsonl` and returns it; `loss` is the mean over steps."""
-    loss = float(np.mean(jax.device_get(losses)))
+    loss = float(np.mean(np.concatenate(jax.device_get(losses))))
     if not math.isfinite(loss + evaluation.loss):
         raise not_finite(run, task, config, epoch, losses)
     scores = evaluation.scores
@@ -69,7 +69,7 @@ def not_finite(
     They are those of the first step whose loss is not finite, and of the step before it, whose
     gradient may have spoilt the parameters.
     """
-    values = np.asarray(jax.device_get(losses))
+    values = np.concatenate(jax.device_get(losses))
     bad = np.flatnonzero(~np.isfinite(values))
     place = int(bad[0]) if len(bad) else len(values)  # the last update, seen by the evaluation
     order = task.order(config.seed, epoch)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
@@ -17,8 +19,11 @@ def objective(
     mask: jax.Array,
     guide_share: jax.Array,
     config: Config,
+    total: Callable[[jax.Array], jax.Array] = lambda x: x,
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     """The objective; and its mean CTC loss and guide loss, in nats for a picture and for a step.
+
+    Of a part of a batch, what it has in the batch's: the sum over the parts is the whole's.
 
     Args:
       logits: [B, T, K].
@@ -27,25 +32,26 @@ def objective(
       mask: bool [B], False for padding.
       guide_share: f32, how much of the objective is the flat start's.
       config: of the run.
+      total: the sum of a number over the parts of the batch; not differentiated.
     """
-    weights = config.loss
+    weights, count = config.loss, total(jnp.sum(mask))
 
     def mean(losses: jax.Array) -> jax.Array:
-        return jnp.sum(losses, where=mask) / jnp.sum(mask)
+        return jnp.sum(losses, where=mask) / count
 
     losses = ctc.ctc_loss(logits, labels)
-    total = ctc_loss = mean(losses)
+    value = ctc_loss = mean(losses)
     if weights.by_length:
         lengths = jnp.sum(labels != PAD, axis=1)
-        total = mean(losses / jnp.maximum(lengths, 1)) * mean(lengths)
+        value = mean(losses / jnp.maximum(lengths, 1)) * total(mean(lengths))
     if weights.entropy:
         # Pereyra et al. 2017: a confident distribution costs.
-        total -= weights.entropy * mean(entropy(logits))
+        value -= weights.entropy * mean(entropy(logits))
     guide = jnp.zeros(())
     if config.flat_start.until:
         guide = mean(flat_start.loss(logits, labels, pixels, config.flat_start.trim))
-        total = (1 - guide_share) * total + guide_share * logits.shape[1] * guide
-    return total, (ctc_loss, guide)
+        value = (1 - guide_share) * value + guide_share * logits.shape[1] * guide
+    return value, (ctc_loss, guide)
 
 
 def entropy(logits: jax.Array) -> jax.Array:

@@ -36,9 +36,9 @@ class Progress:
         if self._bar:
             self._bar.close()
 
-    def step(self) -> None:
+    def steps(self, count: int) -> None:
         if self._bar:
-            self._bar.update()
+            self._bar.update(count)
 
     def loss(self, value: float) -> None:
         """The newest training loss that is known on the host."""

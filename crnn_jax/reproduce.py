@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any, NamedTuple
 
+from crnn_jax import allocator, cores, environment
 from crnn_jax import config as config_lib
-from crnn_jax import environment
 from crnn_jax.errors import RunError
 from crnn_jax.record import Record, Result, default_workdir
 
@@ -61,6 +61,7 @@ def again(
     new = Record(workdir or default_workdir("again", config))
     if new.result() is not None:
         raise RunError(f"{new.workdir} is finished; choose another --workdir, or remove it")
+    allocator.keep_memory(cores.use(config.train.batch_size))
     from crnn_jax import sources  # the comparison alone needs no jax
 
     found = sources.expected_fingerprint(config.data, config_lib.num_steps(config))

@@ -67,7 +67,8 @@ def resume(
         check_data(cut.meta, task, run.workdir / unfinished.FOLDER)
         trees, losses, seconds = cut.trees, cut.losses, cut.meta["seconds"]
     if trees:
-        print(f"going on after epoch {epoch}" + (f" and {len(losses)} steps" if losses else ""))
+        since = sum(map(len, losses))
+        print(f"going on after epoch {epoch}" + (f" and {since} steps" if since else ""))
         state = TrainState(average=trees["params"], **trees["training"])
         return state, stopping, epoch, losses, seconds
     if source := config.train.init_from:

@@ -12,6 +12,7 @@ import optax
 
 from crnn_jax import calibration, ctc, dataset, evaluate, sources, standard
 from crnn_jax import config as config_lib
+from crnn_jax import devices as devices_lib
 from crnn_jax import model as model_lib
 from crnn_jax import optimizer as optimizer_lib
 from crnn_jax.charset import Charset
@@ -28,7 +29,8 @@ class Task(NamedTuple):
     optimizer: optax.GradientTransformation
     steps_per_epoch: int
     plateau_loss: float  # of the best constant predictor
-    images: jax.Array  # u8 [N, W, H, C], on the device like the labels
+    devices: devices_lib.Devices  # that a batch is split over
+    images: jax.Array  # u8 [N, W, H, C], on the devices like the labels
     labels: jax.Array  # i32 [N, L]
     eval_batch_size: int
     stream: Callable[[np.ndarray], tuple[jax.Array, jax.Array]] | None  # of an endless source
@@ -40,9 +42,10 @@ class Task(NamedTuple):
         return dataset.epoch_order(self.split.train, seed, epoch)
 
     def batch(self, numbers: np.ndarray) -> tuple[jax.Array, jax.Array, np.ndarray]:
-        """Pictures, labels, and which of them [B] are those of `numbers` [B]."""
+        """Pictures, labels, and which of them are those of `numbers`, in its shape."""
         if self.stream:
-            return *self.stream(numbers), np.arange(len(numbers), dtype=np.int32)
+            drawn = self.devices.put(self.stream(numbers.reshape(-1)))
+            return *drawn, np.arange(numbers.size, dtype=np.int32).reshape(numbers.shape)
         return self.images, self.labels, numbers
 
     def source_of(self, number: int) -> tuple[str, str]:
@@ -64,21 +67,22 @@ class Task(NamedTuple):
 
     def temperature(self, params: Any) -> float:
         """That of the parameters' confidences, fitted on the validation part."""
+        images = devices_lib.one(self.images)
         logits = [
-            evaluate.logits_of(params, self.images, batch, model=self.model)[mask]
+            evaluate.logits_of(params, images, batch, model=self.model)[mask]
             for batch, mask in dataset.batches(self.split.val, self.eval_batch_size)
         ]
-        labels = self.labels[self.split.val]
+        labels = devices_lib.one(self.labels)[self.split.val]
         return float(calibration.fit_temperature(jnp.concatenate(logits), labels))
 
     def evaluate(self, params: Any, temperature: float = 1.0) -> evaluate.Evaluation:
-        """Scores parameters on the validation part."""
+        """Scores parameters, on one device, on the validation part."""
         return evaluate.evaluate(
             self.model,
             params,
             self.charset,
-            self.images,
-            self.labels,
+            devices_lib.one(self.images),
+            devices_lib.one(self.labels),
             self.data.files,
             self.data.texts,
             self.split.val,
@@ -93,6 +97,7 @@ def prepare(config: Config) -> Task:
     data, split, charset = source.data, source.split, source.charset
     moments = standard.fit(data.images[split.train], config.data.standardise)
     steps_per_epoch = -(-len(split.train) // config.train.batch_size)
+    devices = devices_lib.for_batches(config.train.batch_size)
     return Task(
         data=data,
         split=split,
@@ -105,8 +110,9 @@ def prepare(config: Config) -> Task:
             config_lib.num_steps(config),
             len(charset.alphabet),
         ),
-        images=jax.device_put(data.images),
-        labels=jax.device_put(charset.encode(data.texts)),
+        devices=devices,
+        images=devices.put(data.images),
+        labels=devices.put(charset.encode(data.texts)),
         eval_batch_size=config.train.eval_batch_size,
         stream=sources.stream(config.data, charset) if source.endless else None,
     )

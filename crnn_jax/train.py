@@ -1,20 +1,16 @@
-"""Training: the state, the step, and the loop of one run."""
+"""Training: the loop of one run, from its data to its result."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import os
 import time
-from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import optax
 
 from crnn_jax import (
-    compiler,
+    backend,
     dataset,
     environment,
     lock,
@@ -26,85 +22,23 @@ from crnn_jax import (
 )
 from crnn_jax import config as config_lib
 from crnn_jax import model as model_lib
-from crnn_jax.augment import augment
 from crnn_jax.checkpoint import Checkpoints
 from crnn_jax.config import Config
+from crnn_jax.devices import one
 from crnn_jax.errors import RunError
 from crnn_jax.interrupt import Interruption
-from crnn_jax.objective import objective
 from crnn_jax.progress import Progress
 from crnn_jax.record import Result
 from crnn_jax.state import (
-    TrainState,
     check_place,
     init_state,
     resume,
     save,
-    stream,
     training_part,
 )
+from crnn_jax.step import jitted_steps
 from crnn_jax.stopping import Stopping
 from crnn_jax.task import Task, prepare
-
-
-def train_step(
-    state: TrainState,
-    images: jax.Array,  # u8 [N, W, H, C]
-    labels: jax.Array,  # i32 [N, L]
-    indices: jax.Array,  # i32 [B]
-    mask: jax.Array,  # bool [B], False for padding
-    key: jax.Array,  # of the run
-    *,
-    model: model_lib.CRNN,
-    optimizer: optax.GradientTransformation,
-    config: Config,
-    num_steps: int,
-) -> tuple[TrainState, jax.Array]:
-    """One update on a batch, of `num_steps`: the new state, and the mean CTC loss before it."""
-    plain = state.guide.share > 0
-    pixels = images[indices]
-    if config.augment.is_on:
-        augment_key = stream(key, "augment", state.step)
-        pixels = jax.lax.cond(
-            plain,
-            lambda x: x.astype(jnp.float32),
-            lambda x: augment(augment_key, x, config.augment),
-            pixels,
-        )
-    dropout_key, drop = stream(key, "dropout", state.step), jnp.where(plain, 0.0, 1.0)
-
-    def loss_of(params: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-        logits = model_lib.apply_with_dropout(model, params, pixels, dropout_key, drop)
-        share = state.guide.share
-        return objective(logits, labels[indices], pixels, mask, share, config)
-
-    grads, (loss, guide_loss) = jax.grad(loss_of, has_aux=True)(state.params)
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
-    # A short memory first, so that the average does not drag the initial weights along.
-    decay = jnp.minimum(config.train.average_decay, (1 + state.step) / (25 + state.step))
-    average = optax.incremental_update(params, state.average, 1 - decay)
-    guide = state.guide.advance(
-        guide_loss, state.step, model.num_classes, num_steps, config.flat_start
-    )
-    return TrainState(state.step + 1, params, average, opt_state, guide), loss
-
-
-def jitted_step(task: Task, config: Config) -> Callable[..., tuple[TrainState, jax.Array]]:
-    """`train_step` of a run: traced and compiled once in a process, however often it goes on."""
-    num_steps = config.train.epochs * task.steps_per_epoch
-    return _jitted_step(task.model, task.optimizer, config, num_steps)
-
-
-@functools.lru_cache(maxsize=4)
-def _jitted_step(
-    model: model_lib.CRNN, optimizer: optax.GradientTransformation, config: Config, num_steps: int
-) -> Callable[..., tuple[TrainState, jax.Array]]:
-    step = functools.partial(
-        train_step, model=model, optimizer=optimizer, config=config, num_steps=num_steps
-    )
-    options = compiler.options(compiler.TRAINING)
-    return jax.jit(step, donate_argnums=0, compiler_options=options)
 
 
 def train_and_evaluate(
@@ -145,9 +79,9 @@ def train(
 ) -> tuple[Any, Stopping, int, float]:
     """The loop: best parameters, how they were chosen, epochs done, and when all began."""
     fresh = init_state(task, config)
-    step_fn = jitted_step(task, config)
-    key = jax.random.key(config.seed)
+    step_fn, key = jitted_steps(task, config), task.devices.put(jax.random.key(config.seed))
     patience, weights = config.train.patience, config.train.weights
+    per_call = backend.choices().steps
     last_epoch = min(config.train.epochs, config.train.stop_after or config.train.epochs)
     with Checkpoints(run.checkpoints) as checkpoints:
         state, stopping, epoch, losses, seconds = resume(run, checkpoints, fresh, task, config)
@@ -156,46 +90,52 @@ def train(
             place = check_place(run, place, elsewhere)
         logbook.describe(run, task, config, state.params, place)
         clock -= seconds
-        step = epoch * task.steps_per_epoch + len(losses)
+        step = epoch * task.steps_per_epoch + sum(map(len, losses))
         run.rewind_metrics(step)
+        state = task.devices.put(state)
         with (
             Progress(last_epoch, task.steps_per_epoch, step) as progress,
             tensorboard.mirror(run, config.log.tensorboard),
         ):
             while epoch < last_epoch and not stopping.is_over(epoch, patience):
+                done = step - epoch * task.steps_per_epoch
                 epoch += 1
-                order = task.order(config.seed, epoch)
-                order = order[len(losses) * config.train.batch_size :]
+                order = task.order(config.seed, epoch)[done * config.train.batch_size :]
                 unlogged: list[tuple[int, jax.Array]] = []
-                for indices, mask in dataset.batches(order, config.train.batch_size):
-                    state, loss = step_fn(state, *task.batch(indices), mask, key)
-                    losses.append(loss)
-                    step += 1
-                    progress.step()
-                    # The loss of the step before: it is done, and the one just sent goes on.
+                for indices, mask in dataset.calls(order, config.train.batch_size, per_call):
+                    state, latest = step_fn(state, *task.batch(indices), mask, key)
+                    losses.append(latest)
+                    progress.steps(len(indices))
+                    # The losses of the call before: it is done, and the one just sent goes on.
                     for before in unlogged:
                         progress.loss(logbook.log_step(run, task, config, epoch, losses, *before))
-                    unlogged = [(step, loss)] if step % config.log.every_steps == 0 else []
+                    numbers = range(step + 1, step + 1 + len(indices))
+                    step += len(indices)
+                    unlogged = [
+                        (number, latest[i])
+                        for i, number in enumerate(numbers)
+                        if number % config.log.every_steps == 0
+                    ]
                     if interruption.number:
                         break
                 for before in unlogged:
                     logbook.log_step(run, task, config, epoch, losses, *before)
-                seconds = time.monotonic() - clock
+                seconds, kept = time.monotonic() - clock, one(state)
                 if interruption.number and step < epoch * task.steps_per_epoch:
                     meta = {**task.identity(), "seconds": seconds}
-                    trees = state.average, training_part(state)
+                    trees = kept.average, training_part(kept)
                     unfinished.save(run, epoch, step, *trees, losses, meta)
                     raise interruption.stop(f"step {step}, in epoch {epoch}")
-                evaluation = task.evaluate(state.average)
+                evaluation = task.evaluate(kept.average)
                 seconds = time.monotonic() - clock
                 values = logbook.log_epoch(
                     run, task, config, epoch, step, losses, evaluation, seconds
                 )
                 losses = []
                 stopping = stopping.update(epoch, evaluation.loss, task.plateau_loss, weights)
-                save(run, checkpoints, epoch, state, stopping, task, values["seconds"])
+                save(run, checkpoints, epoch, kept, stopping, task, values["seconds"])
                 progress.epoch(values)
-        best = checkpoints.restore(stopping.best_epoch, {"params": state.average})["params"]
+        best = checkpoints.restore(stopping.best_epoch, {"params": fresh.average})["params"]
     return best, stopping, epoch, clock
 
 

@@ -23,7 +23,7 @@ FOLDER = "interrupted"
 class Unfinished(NamedTuple):
     trees: dict[str, Any]  # as `Checkpoints.restore` gives them
     meta: dict[str, Any]  # that `save` was given
-    losses: list[Any]  # f32, of the epoch's steps so far
+    losses: list[Any]  # f32 [S] for each call of the epoch so far
 
 
 def save(
@@ -36,7 +36,7 @@ def save(
     meta: Mapping[str, Any],
 ) -> None:
     """Keeps the state after `step`, in epoch `epoch`, whose steps so far had `losses`."""
-    values = [float(loss) for loss in jax.device_get(list(losses))]
+    values = np.concatenate(jax.device_get(list(losses))).tolist()
     with Checkpoints(run.workdir / FOLDER) as checkpoints:
         known = {**meta, "epoch": epoch, "losses": values}
         checkpoints.save(step, params, training, known, best_epoch=step)
@@ -60,7 +60,7 @@ def restore(run: Record, epoch: int, like: Mapping[str, Any]) -> Unfinished | No
     except DamageError as error:
         where = f"goes on after epoch {epoch - 1}" if epoch > 1 else "begins anew"
         raise DamageError(f"{error}. Remove {folder} and the same command {where}") from error
-    return Unfinished(trees, meta, [np.float32(loss) for loss in meta["losses"]])
+    return Unfinished(trees, meta, [np.array(meta["losses"], np.float32)])
 
 
 def clear(run: Record) -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from crnn_jax import config as config_lib
 from crnn_jax import state as state_lib
-from crnn_jax import train
 from crnn_jax.augment import augment
+from crnn_jax.step import jitted_steps
 from crnn_jax.task import prepare
 from experiments import base
 
@@ -169,13 +169,13 @@ def test_augmentation_begins_when_the_guide_is_gone_and_leaves_other_streams_alo
     def losses(**overrides):
         config = tiny_config(**quiet, **overrides)
         task = prepare(config)
-        step = train.jitted_step(task, config)
+        step = jitted_steps(task, config)
         state = state_lib.init_state(task, config)
-        indices, mask = np.arange(8, dtype=np.int32), np.ones(8, bool)
+        indices, mask = np.arange(8, dtype=np.int32)[None], np.ones((1, 8), bool)
         result = []
         for _ in range(6):
             state, loss = step(state, task.images, task.labels, indices, mask, jax.random.key(0))
-            result.append(float(loss))
+            result.append(float(loss[0]))
         return result
 
     never, later = (losses(flat_start__max_steps=n) for n in (9, 4))

@@ -8,9 +8,10 @@ import numpy as np
 import optax
 import pytest
 
-from crnn_jax import ctc, flat_start, train
+from crnn_jax import ctc, flat_start
 from crnn_jax import model as model_lib
 from crnn_jax import state as state_lib
+from crnn_jax.step import jitted_steps
 from crnn_jax.task import Task, prepare
 from tests.quiet import QUIET
 
@@ -37,7 +38,9 @@ class Trainer(NamedTuple):
     def step(self, state, indices=BATCH, mask=np.ones(8, bool), seed=0):  # noqa: B008
         key = jax.random.key(seed)
         state = jax.tree.map(jnp.array, state)  # the step gives its arguments' memory away
-        return self.step_fn(state, self.task.images, self.task.labels, indices, mask, key)
+        data = self.task.images, self.task.labels
+        state, losses = self.step_fn(state, *data, indices[None], mask[None], key)
+        return state, losses[0]
 
     def losses(self, params, trim=0.0):
         """Mean CTC loss and mean loss of the guide on the batch."""
@@ -52,7 +55,7 @@ def trainer(tiny_config):
     def make(*arguments, **overrides):
         config = tiny_config(*arguments, **overrides)
         task = prepare(config)
-        return Trainer(task, state_lib.init_state(task, config), train.jitted_step(task, config))
+        return Trainer(task, state_lib.init_state(task, config), jitted_steps(task, config))
 
     return make
 
@@ -159,3 +162,18 @@ def test_the_model_standardises_with_the_training_part(tiny_config, standardise,
         pixels = task.data.images[task.split.train].astype(np.float64)
         moments = (pixels.mean(), pixels.std())
     np.testing.assert_allclose((task.model.mean[0], task.model.deviation[0]), moments)
+
+
+def test_steps_in_one_call_are_the_same_steps(trainer):
+    """Three batches at once, and one after the other; dropout draws by the step."""
+    it = trainer(train__batch_size=8, flat_start__until=0.0)
+    order = np.arange(24, dtype=np.int32).reshape(3, 8)
+    mask, key = np.ones((3, 8), bool), jax.random.key(0)
+    data = it.task.images, it.task.labels
+    state, expected = it.state, []
+    for indices in order:
+        state, loss = it.step(state, indices)
+        expected.append(loss)
+    together, losses = it.step_fn(jax.tree.map(jnp.array, it.state), *data, order, mask, key)
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), together, state)

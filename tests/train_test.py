@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from crnn_jax import ctc, dataset, logbook, recognizer, train
+from crnn_jax import backend, ctc, dataset, logbook, recognizer, train
 from crnn_jax import model as model_lib
 from crnn_jax.errors import RunError, TrainingError
 from crnn_jax.task import Task, prepare
@@ -117,16 +117,32 @@ def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(
 
 def test_the_step_compiles_once_though_the_last_batch_is_short(tiny_config, tmp_path, monkeypatch):
     steps = []
-    jitted_step = train.jitted_step
+    jitted_steps = train.jitted_steps
 
     def spy(*arguments):
-        steps.append(jitted_step(*arguments))
+        steps.append(jitted_steps(*arguments))
         return steps[-1]
 
-    monkeypatch.setattr(train, "jitted_step", spy)
+    monkeypatch.setattr(train, "jitted_steps", spy)
     config = tiny_config(train__epochs=2, train__batch_size=8)  # 36 = 4 x 8 + 4
     train.train_and_evaluate(config, tmp_path)
     assert [step._cache_size() for step in steps] == [1]
+
+
+def test_a_run_with_several_updates_in_a_call_is_the_same_run(tiny_config, tmp_path, monkeypatch):
+    """As on an accelerator: five updates an epoch in calls of two, two and one."""
+    lines = {}
+    for steps in (1, 2):
+        choices = backend.CPU._replace(steps=steps)
+        monkeypatch.setattr(backend, "choices", lambda choices=choices: choices)
+        config = tiny_config(QUIET, train__epochs=2, train__batch_size=8, log__every_steps=3)
+        train.train_and_evaluate(config, tmp_path / str(steps))
+        lines[steps] = _metrics(tmp_path / str(steps))
+    assert [line["step"] for line in lines[1]] == [3, 5, 6, 9, 10]
+    for one, two in zip(lines[1], lines[2], strict=True):
+        assert one.keys() == two.keys()
+        for name in one.keys() - {"seconds"}:
+            assert two[name] == pytest.approx(one[name], rel=1e-4)
 
 
 def test_batch_size_sets_the_updates_and_each_example_is_seen_once_an_epoch(tiny_config):

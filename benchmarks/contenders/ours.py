@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
+import sys
 
 import worker
 
-from crnn_jax import allocator
+from crnn_jax import allocator, cores
 
-allocator.keep_memory()  # as run.py and predict do, before jax is loaded
+# As run.py and predict do, before jax is loaded.
+JOB = worker.Job(**json.loads(sys.argv[1]))
+allocator.keep_memory(cores.use(JOB.batch) if JOB.work == "train" else 1)
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 
-from crnn_jax import compiler, ctc, evaluate, recognizer, state, task, train  # noqa: E402
+from crnn_jax import compiler, ctc, devices, evaluate, recognizer, state, task  # noqa: E402
 from crnn_jax import config as config_lib  # noqa: E402
 from crnn_jax import model as model_lib  # noqa: E402
+from crnn_jax import step as step_lib  # noqa: E402
 
 
 def recipe(job: worker.Job) -> config_lib.Config:
@@ -43,8 +48,8 @@ def prepare(job: worker.Job) -> worker.Work:
     fresh = state.init_state(task_, config)
     params = jax.tree.map(np.asarray, fresh.params)  # the step gives the state's memory away
     read = compiler.jit_reading(lambda params, images: model_lib.apply(task_.model, params, images))
-    images = task_.data.images
-    loss = ctc.ctc_loss(read(params, images[: job.batch]), task_.labels[: job.batch]).mean()
+    images, labels = task_.data.images, devices.one(task_.labels)
+    loss = ctc.ctc_loss(read(params, images[: job.batch]), labels[: job.batch]).mean()
     answers = {
         "logits": np.asarray(read(params, images[: worker.CHECKED])),
         "loss": float(loss),
@@ -59,10 +64,10 @@ def prepare(job: worker.Job) -> worker.Work:
 
 
 def train_turn(job, config, task_, training):
-    step = train.jitted_step(task_, config)
-    key = jax.random.key(config.seed)
-    batches = itertools.cycle([b.astype(np.int32) for b in job.batches(8, len(task_.data))])
-    mask = np.ones(job.batch, bool)
+    step = step_lib.jitted_steps(task_, config)
+    training, key = task_.devices.put((training, jax.random.key(config.seed)))
+    batches = itertools.cycle([b.astype(np.int32)[None] for b in job.batches(8, len(task_.data))])
+    mask = np.ones((1, job.batch), bool)
     if job.variant == "recipe":  # past the flat start, where nearly all of a run is spent
         guide = training.guide._replace(share=jax.numpy.zeros_like(training.guide.share))
         training = training._replace(guide=guide)

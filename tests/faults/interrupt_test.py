@@ -32,11 +32,11 @@ def interrupt_after(steps, number, monkeypatch):
     """Sends this process a signal after so many steps, as a scheduler or a person would."""
     left = iter(range(steps, -1000, -1))
 
-    def step(self):
+    def steps(self, count):
         if next(left) == 1:
             os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(Progress, "step", step)
+    monkeypatch.setattr(Progress, "steps", steps)
 
 
 def test_an_interrupted_run_ends_bit_identical(config, whole, tmp_path, monkeypatch):

@@ -1,0 +1,44 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from crnn_jax import cores
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "available", "expected"),
+    [
+        (16, 1, 1),
+        (16, 2, 2),
+        (16, 3, 2),  # three do not divide sixteen
+        (16, 64, 4),  # four pictures each
+        (15, 2, 1),
+        (7, 8, 1),
+        (256, 12, 8),
+        (1, 4, 1),
+    ],
+)
+def test_a_batch_is_split_evenly_and_not_too_small(batch_size, available, expected):
+    assert cores.parts(batch_size, available) == expected
+
+
+def devices(batch_size, **environment):
+    """How many jax has in a process of its own, which says that it may use three cores."""
+    code = (
+        "from crnn_jax import cores; cores.available = lambda: 3; "
+        f"cores.use({batch_size}); import jax; print(jax.device_count())"
+    )
+    clean = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_NUM_CPU_DEVICES")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**clean, **environment}
+    )
+    return int(done.stdout)
+
+
+def test_jax_has_a_device_for_each_part_unless_the_user_says_otherwise():
+    flag = "--xla_force_host_platform_device_count=4"
+    assert devices(12) == 3
+    assert devices(12, JAX_NUM_CPU_DEVICES="1") == 1
+    assert devices(12, XLA_FLAGS=flag) == 4
