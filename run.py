@@ -20,6 +20,9 @@ _WORKDIR = flags.DEFINE_string(
 _JOBS = flags.DEFINE_integer(
     "jobs", 1, "Cells of a grid that run at the same time, each on its share of the cores.", 1
 )
+_TOGETHER = flags.DEFINE_integer(
+    "together", 1, "Seeds and folds of a variant that a GPU trains in one process, in one step.", 1
+)
 _ELSEWHERE = flags.DEFINE_bool(
     "elsewhere", False, "Go on with a run although versions or machine are others by now."
 )
@@ -48,7 +51,8 @@ def main(_: list[str]) -> None:
     values = _CONFIG.value.to_dict()
     if "grid" in values:
         workdir = Path(_WORKDIR.value or f"runs/{name}")
-        if failed := grid.run(grid.from_dict(values), workdir, _JOBS.value, _ELSEWHERE.value):
+        cells = grid.from_dict(values)
+        if failed := grid.run(cells, workdir, _JOBS.value, _ELSEWHERE.value, _TOGETHER.value):
             raise CrnnError(f"{len(failed)} cells failed; the same command tries them again")
         print(f"grid directory: {workdir}", flush=True)
         return

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crnn_jax import cache, errors, interop, interrupt, source_verbs
+from crnn_jax import cache, errors, interop, interrupt, source_verbs, training_verbs
 from crnn_jax.errors import ConfigError, CrnnError
 
 if TYPE_CHECKING:  # jax is loaded by the verbs that need it
@@ -25,20 +25,6 @@ if TYPE_CHECKING:  # jax is loaded by the verbs that need it
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m crnn_jax", description=__doc__)
     verbs = parser.add_subparsers(required=True, metavar="VERB")
-
-    verb = verbs.add_parser("train", help="train from a run directory's config.json, or go on")
-    verb.add_argument("run", metavar="RUN", help="a run directory with a config.json")
-    verb.add_argument(
-        "--elsewhere",
-        action="store_true",
-        help="go on although versions or machine are others than the run began with",
-    )
-    verb.add_argument(
-        "--follow-input",
-        action="store_true",
-        help="stop when the standard input ends, as a grid's cells do that outlive it",
-    )
-    verb.set_defaults(call=train)
 
     verb = verbs.add_parser("evaluate", help="score a run on a data set")
     verb.add_argument("run", metavar="RUN", help="a run directory")
@@ -83,12 +69,6 @@ def main(arguments: list[str] | None = None) -> int:
     )
     verb.set_defaults(call=report)
 
-    verb = verbs.add_parser("reproduce", help="train a finished run again, and compare")
-    verb.add_argument("run", metavar="RUN", help="the record of a finished run")
-    verb.add_argument("--data", metavar="DIR", help="the data set, if it lies elsewhere by now")
-    verb.add_argument("--workdir", metavar="DIR", help="for the new run; default below runs/")
-    verb.set_defaults(call=reproduce)
-
     verb = verbs.add_parser("audit", help="rank a data set's labels by how doubtful they are")
     verb.add_argument("workdir", metavar="WORKDIR", help="a cross-validation's directory")
     verb.add_argument("--data", metavar="DIR", help="the data set, if it lies elsewhere by now")
@@ -98,6 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
     verb.set_defaults(call=audit)
 
     source_verbs.add_to(verbs)
+    training_verbs.add_to(verbs)
     interop.add_verbs(verbs)
     options = parser.parse_args(arguments)
     # Names that are not UTF-8 go out as they came in.
@@ -177,19 +158,6 @@ def _share(text: str) -> float:
     return value
 
 
-def train(options: argparse.Namespace) -> int:
-    from crnn_jax import allocator, cores, record
-
-    if options.follow_input:
-        interrupt.follow_input()
-    config = record.Record(options.run).config()
-    allocator.keep_memory(cores.use(config.train.batch_size))
-    from crnn_jax import train as train_lib
-
-    print(train_lib.train_and_evaluate(config, options.run, options.elsewhere))
-    return 0
-
-
 def evaluate(options: argparse.Namespace) -> int:
     from crnn_jax import allocator, metrics, record
 
@@ -260,15 +228,6 @@ def report(options: argparse.Namespace) -> int:
     if report_lib.has_sizes(runs):
         directory.write_bytes("report_sizes.png", plots.sizes(rows))
     return 0
-
-
-def reproduce(options: argparse.Namespace) -> int:
-    """Status 0 for bit-identical parameters, 1 for others."""
-    from crnn_jax import reproduce as reproduce_lib
-
-    comparison = reproduce_lib.again(options.run, options.workdir, options.data)
-    print(comparison)
-    return 0 if comparison.identical else 1
 
 
 def audit(options: argparse.Namespace) -> int:

@@ -1,7 +1,8 @@
 """Grids of runs: variants x seeds x folds, each cell a run directory of its own.
 
 Cells run in processes of their own, `jobs` at a time, each on its share of the cores: one that
-fails or is killed leaves the others as they are, and what is finished is never done again.
+fails or is killed leaves the others as they are, and what is finished is never done again. On an
+accelerator several cells of a variant can share a process and its steps (together.py).
 """
 
 from __future__ import annotations
@@ -79,12 +80,16 @@ def from_dict(values: Mapping[str, Any]) -> Grid:
 
 
 def run(
-    grid: Grid, workdir: str | os.PathLike[str], jobs: int, elsewhere: bool = False
+    grid: Grid,
+    workdir: str | os.PathLike[str],
+    jobs: int,
+    elsewhere: bool = False,
+    together: int = 1,
 ) -> list[Cell]:
     """Runs the cells that are not finished and returns those that failed.
 
-    `jobs` cells run at a time; with `elsewhere` those that were begun with other versions or on
-    another machine go on too.
+    `jobs` processes run at a time, each with `together` cells of a variant at most; with
+    `elsewhere` those that were begun with other versions or on another machine go on too.
 
     Raises:
       ConfigError: a variant is wrong; nothing has run.
@@ -105,33 +110,47 @@ def run(
     if folders and len(folders) == len(waiting) and not any(f.is_dir() for f in folders):
         dataset.check_folder(folders[0])
     print(f"{len(cells)} cells, {len(cells) - len(waiting)} of them finished before", flush=True)
-    todo, failed = len(waiting), []
+    todo, done, failed = len(waiting), 0, []
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     start = time.monotonic()
-    running: dict[int, tuple[Cell, subprocess.Popen]] = {}  # by slot
+    groups = _grouped(waiting, together)
+    running: dict[int, tuple[list[Cell], subprocess.Popen]] = {}  # by slot
     with lock.hold(workdir), Interruption() as interruption, contextlib.ExitStack() as stack:
         stack.callback(_stop, running)
         _wait_for_former([workdir / cell.path for cell in waiting])
-        while waiting or running:
+        while groups or running:
             for slot in range(jobs):
-                if waiting and slot not in running:
-                    cell = waiting.pop(0)
-                    running[slot] = cell, _start(cell, workdir, cores[slot::jobs], elsewhere)
+                if groups and slot not in running:
+                    group = groups.pop(0)
+                    running[slot] = group, _start(group, workdir, cores[slot::jobs], elsewhere)
             time.sleep(0.2)
             if interruption.number:
-                raise interruption.stop(f"{todo - len(waiting) - len(running)} of {todo} cells")
-            for slot, (cell, process) in list(running.items()):
+                raise interruption.stop(f"{done} of {todo} cells")
+            for slot, (group, process) in list(running.items()):
                 if process.poll() is None:
                     continue
                 del running[slot]
-                if not _finish(cell, process, workdir):
-                    failed.append(cell)
-                done = todo - len(waiting) - len(running)
-                left = (time.monotonic() - start) / done * (todo - done)
-                print(
-                    f"[{done}/{todo}, {left / 60:.0f} min left] {_line(cell, workdir)}", flush=True
-                )
+                failed += _finish(group, process, workdir)
+                done += len(group)
+                left = (time.monotonic() - start) / done * (todo - done) / 60
+                for cell in group:
+                    print(
+                        f"[{done}/{todo}, {left:.0f} min left] {_line(cell, workdir)}", flush=True
+                    )
     return failed
+
+
+def _grouped(cells: Sequence[Cell], most: int) -> list[list[Cell]]:
+    """The cells in groups of one variant, `most` at most, in the order of their first cells."""
+    groups: list[list[Cell]] = []
+    for cell in cells:
+        fitting = (g for g in groups if g[0].variant == cell.variant and len(g) < most)
+        group = next(fitting, None)
+        if group is None:
+            groups.append([cell])
+        else:
+            group.append(cell)
+    return groups
 
 
 def _wait_for_former(paths: Sequence[Path]) -> None:
@@ -142,7 +161,7 @@ def _wait_for_former(paths: Sequence[Path]) -> None:
         time.sleep(0.2)
 
 
-def _stop(running: Mapping[int, tuple[Cell, subprocess.Popen]]) -> None:
+def _stop(running: Mapping[int, tuple[list[Cell], subprocess.Popen]]) -> None:
     """Has the cells save what they are at, and waits for them."""
     for _, process in running.values():
         process.terminate()
@@ -152,16 +171,20 @@ def _stop(running: Mapping[int, tuple[Cell, subprocess.Popen]]) -> None:
             process.stdin.close()
 
 
-def _start(cell: Cell, workdir: Path, cores: Sequence[int], elsewhere: bool) -> subprocess.Popen:
-    path = workdir / cell.path
-    Record(path).open(cell.config)
-    try:
-        (path / FAILED).unlink(missing_ok=True)
-    except OSError as error:
-        raise disk.unwritable(path / FAILED, error) from error
-    command = [sys.executable, "-m", "crnn_jax", "train", os.fspath(path), "--follow-input"]
+def _start(
+    cells: Sequence[Cell], workdir: Path, cores: Sequence[int], elsewhere: bool
+) -> subprocess.Popen:
+    """A process for the cells; what it says is in the directory of the first."""
+    paths = [workdir / cell.path for cell in cells]
+    for cell, path in zip(cells, paths, strict=True):
+        Record(path).open(cell.config)
+        try:
+            (path / FAILED).unlink(missing_ok=True)
+        except OSError as error:
+            raise disk.unwritable(path / FAILED, error) from error
+    command = [sys.executable, "-m", "crnn_jax", "train", *map(os.fspath, paths), "--follow-input"]
     command += ["--elsewhere"] if elsewhere else []
-    with disk.opened(path / "log.txt") as output:
+    with disk.opened(paths[0] / "log.txt") as output:
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT
         )
@@ -171,15 +194,22 @@ def _start(cell: Cell, workdir: Path, cores: Sequence[int], elsewhere: bool) -> 
     return process
 
 
-def _finish(cell: Cell, process: subprocess.Popen, workdir: Path) -> bool:
-    path = workdir / cell.path
+def _finish(group: Sequence[Cell], process: subprocess.Popen, workdir: Path) -> list[Cell]:
+    """The cells that failed; the end of what their process said is kept with each."""
     if process.stdin:
         process.stdin.close()
-    if process.returncode == 0 and Record(path).result() is not None:
-        return True
-    lines = disk.read(path / "log.txt").decode(errors="replace").splitlines()[-20:]
-    Record(path).write_text(FAILED, "\n".join([f"status {process.returncode}", *lines]) + "\n")
-    return False
+    failed = []
+    for cell in group:
+        ended = Record(workdir / cell.path).result() is not None
+        # A process that trains several fails for one of them when the others have ended.
+        if not ended or (process.returncode != 0 and len(group) == 1):
+            failed.append(cell)
+    if failed:
+        text = disk.read(workdir / group[0].path / "log.txt").decode(errors="replace")
+        lines = [f"status {process.returncode}", *text.splitlines()[-20:]]
+        for cell in failed:
+            Record(workdir / cell.path).write_text(FAILED, "\n".join(lines) + "\n")
+    return failed
 
 
 def _line(cell: Cell, workdir: Path) -> str:

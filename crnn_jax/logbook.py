@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -21,11 +21,14 @@ def log_step(
     task: Task,
     config: Config,
     epoch: int,
-    losses: list[jax.Array],
+    losses: Sequence[jax.Array | np.ndarray],
     step: int,
-    loss: jax.Array,
+    loss: jax.Array | np.ndarray,
 ) -> float:
-    """Writes a step's line of `metrics.jsonl` and returns its loss; `losses` are the epoch's."""
+    """Writes a step's line of `metrics.jsonl` and returns its loss.
+
+    `losses` are the epoch's so far, [S] for each call.
+    """
     value = float(loss)
     if not math.isfinite(value):
         raise not_finite(run, task, config, epoch, losses)
@@ -39,12 +42,12 @@ def log_epoch(
     config: Config,
     epoch: int,
     step: int,
-    losses: list[jax.Array],
+    losses: Sequence[jax.Array | np.ndarray],
     evaluation: evaluate.Evaluation,
     seconds: float,
 ) -> dict[str, Any]:
     """Writes an epoch's line of `metrics.jsonl` and returns it; `loss` is the mean over steps."""
-    loss = float(np.mean(np.concatenate(jax.device_get(losses))))
+    loss = float(np.mean(np.concatenate(jax.device_get(list(losses)))))
     if not math.isfinite(loss + evaluation.loss):
         raise not_finite(run, task, config, epoch, losses)
     scores = evaluation.scores
@@ -62,14 +65,14 @@ def log_epoch(
 
 
 def not_finite(
-    run: record.Record, task: Task, config: Config, epoch: int, losses: list[jax.Array]
+    run: record.Record, task: Task, config: Config, epoch: int, losses: Sequence[Any]
 ) -> TrainingError:
     """The error of a run whose loss is no number; the pictures at fault go to `not_finite.csv`.
 
     They are those of the first step whose loss is not finite, and of the step before it, whose
     gradient may have spoilt the parameters.
     """
-    values = np.concatenate(jax.device_get(losses))
+    values = np.concatenate(jax.device_get(list(losses)))
     bad = np.flatnonzero(~np.isfinite(values))
     place = int(bad[0]) if len(bad) else len(values)  # the last update, seen by the evaluation
     order = task.order(config.seed, epoch)

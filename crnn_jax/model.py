@@ -33,16 +33,16 @@ class CRNN(nn.Module):
 
     config: ModelConfig
     num_classes: int  # K
-    mean: tuple[float, ...]  # of each channel [C]
-    deviation: tuple[float, ...]  # [C]
+    mean: tuple[float, ...] | jax.Array  # of each channel [C]
+    deviation: tuple[float, ...] | jax.Array  # [C]
     each_picture: bool = False  # standardise each picture by itself after that
 
     @nn.compact
     def __call__(self, images: jax.Array, drop: Rate = 0.0) -> jax.Array:
         c = self.config
         shape = (1,) * (images.ndim - 1) + (-1,)
-        x = images.astype(jnp.float32) - np.asarray(self.mean, np.float32).reshape(shape)
-        x = x / np.asarray(self.deviation, np.float32).reshape(shape)
+        x = images.astype(jnp.float32) - jnp.asarray(self.mean, jnp.float32).reshape(shape)
+        x = x / jnp.asarray(self.deviation, jnp.float32).reshape(shape)
         if self.each_picture:
             x = standardise(x)
         for i, features in enumerate(c.conv_features, 1):

@@ -30,6 +30,7 @@ from crnn_jax.interrupt import Interruption
 from crnn_jax.progress import Progress
 from crnn_jax.record import Result
 from crnn_jax.state import (
+    TrainState,
     check_place,
     init_state,
     resume,
@@ -78,20 +79,14 @@ def train(
     elsewhere: bool,
 ) -> tuple[Any, Stopping, int, float]:
     """The loop: best parameters, how they were chosen, epochs done, and when all began."""
-    fresh = init_state(task, config)
     step_fn, key = jitted_steps(task, config), task.devices.put(jax.random.key(config.seed))
     patience, weights = config.train.patience, config.train.weights
     per_call = backend.choices().steps
     last_epoch = min(config.train.epochs, config.train.stop_after or config.train.epochs)
     with Checkpoints(run.checkpoints) as checkpoints:
-        state, stopping, epoch, losses, seconds = resume(run, checkpoints, fresh, task, config)
-        place = environment.here(f"{d.platform} {d.device_kind}" for d in jax.devices())
-        if epoch or losses:
-            place = check_place(run, place, elsewhere)
-        logbook.describe(run, task, config, state.params, place)
+        state, stopping, epoch, losses, seconds = begin(run, checkpoints, task, config, elsewhere)
         clock -= seconds
         step = epoch * task.steps_per_epoch + sum(map(len, losses))
-        run.rewind_metrics(step)
         state = task.devices.put(state)
         with (
             Progress(last_epoch, task.steps_per_epoch, step) as progress,
@@ -135,8 +130,22 @@ def train(
                 stopping = stopping.update(epoch, evaluation.loss, task.plateau_loss, weights)
                 save(run, checkpoints, epoch, kept, stopping, task, values["seconds"])
                 progress.epoch(values)
-        best = checkpoints.restore(stopping.best_epoch, {"params": fresh.average})["params"]
+        best = checkpoints.restore(stopping.best_epoch, {"params": one(state.average)})["params"]
     return best, stopping, epoch, clock
+
+
+def begin(
+    run: record.Record, checkpoints: Checkpoints, task: Task, config: Config, elsewhere: bool
+) -> tuple[TrainState, Stopping, int, list[Any], float]:
+    """Where a run is, as `state.resume` has it; its record is brought to there."""
+    fresh = init_state(task, config)
+    state, stopping, epoch, losses, seconds = resume(run, checkpoints, fresh, task, config)
+    place = environment.here(f"{d.platform} {d.device_kind}" for d in jax.devices())
+    if epoch or losses:
+        place = check_place(run, place, elsewhere)
+    logbook.describe(run, task, config, state.params, place)
+    run.rewind_metrics(epoch * task.steps_per_epoch + sum(map(len, losses)))
+    return state, stopping, epoch, losses, seconds
 
 
 def score(

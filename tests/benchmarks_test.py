@@ -7,10 +7,34 @@ import os
 import sys
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
+from jax.experimental import rnn
 
-from benchmarks import figures, process
+from benchmarks import cudnn_lstm, figures, process
 from benchmarks.contenders import worker
+from crnn_jax import lstm
+
+
+def test_cudnn_s_weights_are_ours():
+    """What is packed for cuDNN, unpacked by jax and run by its reference, is our layer."""
+    rng = np.random.default_rng(0)
+    features, units = 3, 4
+    shapes = (features, 4 * units), (units, 4 * units), (4 * units,)
+    both = [lstm.Weights(*(rng.normal(size=s).astype(np.float32) for s in shapes)) for _ in "fb"]
+    x = rng.normal(size=(2, 5, features)).astype(np.float32)
+    expected = lstm.bilstm(x, x, *both)
+    zeros, lengths = np.zeros((1, 2, units), np.float32), np.full(2, 5, np.int32)
+    for i, (inputs, weights) in enumerate(zip((x, x[:, ::-1]), both, strict=True)):
+        vector = cudnn_lstm.packed(weights)
+        unpacked = rnn.unpack_lstm_weights(vector, features, units, 1, False)
+        with jax.numpy_rank_promotion("allow"):
+            h = rnn.lstm_ref(
+                inputs, zeros, zeros, *unpacked, lengths, features, units, 1, 0.0, False
+            )
+        h = h[0] if i == 0 else h[0][:, ::-1]
+        np.testing.assert_allclose(h, expected[..., i * units : (i + 1) * units], atol=1e-5)
 
 
 def test_summary_divides_medians():

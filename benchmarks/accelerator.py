@@ -1,0 +1,149 @@
+"""What crnn_jax/backend.py chooses for a GPU, against the other choices; on any device of jax.
+
+    python benchmarks/accelerator.py
+    python benchmarks/accelerator.py --calls 1,4,16,64 --runs 1,2,4,8 --batch 16 --rounds 5
+
+Milliseconds an update with several updates in a call, an update of each of several runs side by
+side, and forward and backward pass of the two LSTM layers as they stand and by cuDNN, where there
+is one. Drawn pictures, augmentation and dropout on, in turns, in one process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cudnn_lstm
+import figures
+import jax
+import jax.numpy as jnp
+import material
+import numpy as np
+
+from crnn_jax import lstm, state, task, together
+from crnn_jax import step as step_lib
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--calls", type=_numbers, default=[1, 4, 16, 64])
+    parser.add_argument("--runs", type=_numbers, default=[1, 2, 4, 8])
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/accelerator.json"))
+    options = parser.parse_args()
+    device = jax.devices()[0]
+    print(f"{device.platform}: {device.device_kind}")
+    with tempfile.TemporaryDirectory() as folder:
+        material.draw(Path(folder), 400)
+        config = material.config(Path(folder), train__batch_size=options.batch)
+        job = task.prepare(config)
+    updates = {f"{n} in a call": in_a_call(job, config, n) for n in options.calls}
+    updates |= {f"{n} runs, each": side_by_side(job, config, n) for n in options.runs}
+    found = {"update": measure(f"ms an update of {options.batch}", updates, options.rounds)}
+    layers = {"scan": lstm_layers(lstm.bilstm, options.batch)}
+    if device.platform == "gpu":
+        layers["cuDNN"] = lstm_layers(cudnn_lstm.bilstm, options.batch)
+    found["lstm"] = measure("ms of the LSTM layers", layers, options.rounds)
+    settings = {**vars(options), "device": device.device_kind}
+    figures.write(options.out, settings, found)
+
+
+Turn = tuple[Callable[[], Any], int]  # a call, and how many updates it is
+
+
+def in_a_call(job: task.Task, config: Any, count: int) -> Turn:
+    """One run with `count` updates in a call."""
+    steps = step_lib.jitted_steps(job, config)
+    current = state.init_state(job, config)
+    # Past the flat start, where nearly all of a run is spent.
+    current = current._replace(guide=current.guide._replace(share=jnp.zeros(())))
+    indices, mask = _batches(count, config.train.batch_size, len(job.data))
+    key = jax.random.key(0)
+
+    def call() -> jax.Array:
+        nonlocal current
+        current, losses = steps(current, job.images, job.labels, indices, mask, key)
+        return losses
+
+    return call, count
+
+
+def side_by_side(job: task.Task, config: Any, runs: int) -> Turn:
+    """So many runs with an update each in a call."""
+    steps = together.jitted(job, config)
+    each = [state.init_state(job, dataclasses.replace(config, seed=seed)) for seed in range(runs)]
+    current = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
+    current = current._replace(guide=current.guide._replace(share=jnp.zeros(runs)))
+    moments = jnp.array([[job.model.mean, job.model.deviation]] * runs)
+    indices, mask = _batches(1, config.train.batch_size, len(job.data))
+    indices, mask = (np.stack([array] * runs) for array in (indices, mask))
+    keys = jax.random.split(jax.random.key(0), runs)
+
+    def call() -> jax.Array:
+        nonlocal current
+        current, losses = steps(current, moments, job.images, job.labels, indices, mask, keys)
+        return losses
+
+    return call, runs
+
+
+def lstm_layers(bilstm: Callable[..., jax.Array], batch: int) -> Turn:
+    """Gradient of the model's two layers, [B, 50, 64] to 256 to 128 features."""
+    rng = np.random.default_rng(0)
+
+    def weights(features: int, units: int) -> lstm.Weights:
+        shapes = (features, 4 * units), (units, 4 * units), (4 * units,)
+        return lstm.Weights(*(jnp.array(rng.normal(0, 0.05, s), jnp.float32) for s in shapes))
+
+    layers = [(weights(64, 128), weights(64, 128)), (weights(256, 64), weights(256, 64))]
+    x = jnp.array(rng.normal(size=(batch, 50, 64)), jnp.float32)
+
+    @jax.jit
+    def gradient(x: jax.Array, layers: Any) -> Any:
+        def total(x: jax.Array, layers: Any) -> jax.Array:
+            for forward, backward in layers:
+                x = bilstm(x, x, forward, backward)
+            return jnp.sum(x * x)
+
+        return jax.grad(total, argnums=(0, 1))(x, layers)
+
+    return lambda: gradient(x, layers), 1
+
+
+def measure(title: str, turns: dict[str, Turn], rounds: int) -> Any:
+    """Milliseconds for each update, in turns; prints and returns a summary."""
+    series: dict[str, list[float]] = {name: [] for name in turns}
+    for round_ in range(rounds + 1):
+        for name, (call, updates) in turns.items():
+            calls = max(1, 32 // updates)
+            jax.block_until_ready(call())
+            begun = time.perf_counter()
+            for _ in range(calls):
+                result = call()
+            jax.block_until_ready(result)
+            if round_:  # the first compiles
+                series[name].append(1000 * (time.perf_counter() - begun) / calls / updates)
+    first = next(iter(turns))
+    rows = figures.summary(series, first)
+    print("\n" + figures.table(title, rows, first), flush=True)
+    return rows
+
+
+def _batches(count: int, size: int, pictures: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    indices = [rng.permutation(pictures)[:size] for _ in range(count)]
+    return np.array(indices, np.int32), np.ones((count, size), bool)
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""Runs side by side against each of them alone."""
+
+import json
+
+import numpy as np
+import pytest
+
+from crnn_jax import backend, grid, recognizer, together, train
+from crnn_jax.errors import TrainingError
+from experiments import tiny
+from tests.quiet import QUIET
+
+
+class Stopped(BaseException):
+    """Stands for a kill."""
+
+
+def metrics(run):
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+def configs(tiny_config):
+    """Seeds 3 and 4 of fold 0, and seed 3 of fold 1, whose moments and split are others."""
+
+    def make(**changes):
+        common = {
+            "data.num_folds": 4,
+            "train.epochs": 2,
+            "train.batch_size": 8,
+            "data.standardise": "set",
+            **changes,
+        }
+        common["log.every_steps"] = 3
+        return [
+            tiny_config({**QUIET, **common}, seed=seed, data__fold=fold)
+            for seed, fold in ((3, 0), (4, 0), (3, 1))
+        ]
+
+    return make
+
+
+def test_each_run_is_what_it_is_alone(configs, tmp_path, monkeypatch):
+    """Its record, its metrics and its reader, up to rounding; and the directory goes on alone."""
+    choices = backend.CPU._replace(steps=2)  # four updates an epoch, in two calls
+    monkeypatch.setattr(backend, "choices", lambda: choices)
+    paths = [tmp_path / f"together{i}" for i in range(3)]
+    results = together.train_and_evaluate(configs(), paths)
+    for i, (config, path, result) in enumerate(zip(configs(), paths, results, strict=True)):
+        alone = tmp_path / f"alone{i}"
+        expected = train.train_and_evaluate(config, alone)
+        assert result.seed == config.seed
+        assert result.num_exact == expected.num_exact
+        assert result.val_loss == pytest.approx(expected.val_loss, rel=1e-3)
+        for one, other in zip(metrics(path), metrics(alone), strict=True):
+            assert one.keys() == other.keys()
+            for name in one.keys() - {"seconds"}:
+                assert one[name] == pytest.approx(other[name], rel=1e-3), name
+        for name in ("readings.csv", "config.json", "params.txt"):
+            assert (path / name).exists()
+        files = [
+            [line.split(",")[0] for line in (run / "readings.csv").read_text().splitlines()]
+            for run in (path, alone)
+        ]
+        assert files[0] == files[1]
+        assert recognizer.load(path).epoch == result.best_epoch
+    assert together.train_and_evaluate(configs(), paths) == results  # finished: nothing is done
+
+
+def test_what_was_stopped_goes_on_from_where_each_was(configs, tmp_path, monkeypatch):
+    """One after epoch 1, alone, and one that has not begun: both end as they would have."""
+    paths = [tmp_path / str(i) for i in range(2)]
+    save = train.save
+
+    def save_and_stop(*arguments):
+        save(*arguments)
+        raise Stopped
+
+    with monkeypatch.context() as context:
+        context.setattr(train, "save", save_and_stop)
+        with pytest.raises(Stopped):
+            train.train_and_evaluate(configs()[0], paths[0])
+    results = together.train_and_evaluate(configs()[:2], paths)
+    assert [result.epochs_run for result in results] == [2, 2]
+    for path in paths:
+        assert [line["step"] for line in metrics(path)] == [3, 4, 6, 8]
+
+
+def test_a_run_that_fails_leaves_the_others_alone(configs, tmp_path, monkeypatch):
+    paths = [tmp_path / str(i) for i in range(3)]
+    epoch = together._epoch
+
+    def spoilt(members):
+        losses = epoch(members).copy()
+        for member, its in zip(members, losses, strict=True):
+            its[:] = np.where(member.config.seed == 4, np.nan, its)
+        return losses
+
+    monkeypatch.setattr(together, "_epoch", spoilt)
+    with pytest.raises(TrainingError, match="is not finite"):
+        together.train_and_evaluate(configs(), paths)
+    assert [(path / "result.json").exists() for path in paths] == [True, False, True]
+    assert (paths[1] / "not_finite.csv").exists()
+
+
+def test_a_grid_puts_cells_of_a_variant_together(captchas, tmp_path, capsys):
+    values = tiny.get_config()
+    values.update_from_flattened_dict({"data.dir": str(captchas), "train.epochs": 1, **QUIET})
+    variants = {"base": {}, "other": {"optimizer.learning_rate": 0.01}}
+    made = grid.Grid(values.to_dict(), variants, seeds=(0, 1, 2), folds=(0,))
+    groups = grid._grouped(made.cells(), 2)
+    assert [[(c.variant, c.seed) for c in group] for group in groups] == [
+        [("base", 0), ("base", 1)],
+        [("other", 0), ("other", 1)],
+        [("base", 2)],
+        [("other", 2)],
+    ]
+    two = grid.Grid(values.to_dict(), {"base": {}}, seeds=(0, 1), folds=(0,))
+    assert grid.run(two, tmp_path, jobs=1, together=2) == []
+    assert "2 runs side by side" in (tmp_path / "base" / "seed0-fold0" / "log.txt").read_text()
+    assert "[2/2, 0 min left] base seed 1 fold 0" in capsys.readouterr().out
