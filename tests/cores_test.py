@@ -12,8 +12,10 @@ from crnn_jax import cores
     [
         (16, 1, 1),
         (16, 2, 2),
-        (16, 3, 2),  # three do not divide sixteen
-        (16, 64, 4),  # four pictures each
+        (24, 3, 3),
+        (32, 3, 2),  # three do not divide it
+        (16, 64, 2),  # eight pictures each
+        (8, 2, 1),
         (15, 2, 1),
         (7, 8, 1),
         (256, 12, 8),
@@ -39,6 +41,6 @@ def devices(batch_size, **environment):
 
 def test_jax_has_a_device_for_each_part_unless_the_user_says_otherwise():
     flag = "--xla_force_host_platform_device_count=4"
-    assert devices(12) == 3
-    assert devices(12, JAX_NUM_CPU_DEVICES="1") == 1
-    assert devices(12, XLA_FLAGS=flag) == 4
+    assert devices(24) == 3
+    assert devices(24, JAX_NUM_CPU_DEVICES="1") == 1
+    assert devices(24, XLA_FLAGS=flag) == 4

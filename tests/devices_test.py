@@ -19,9 +19,9 @@ def updates(task, config, some, key):
     """Losses of three updates on one batch, and the state after them."""
     images, labels = some.put((task.data.images, np.asarray(task.labels)))
     task = task._replace(devices=some, images=images, labels=labels)
-    mask = np.ones((1, 12), bool)
-    mask[0, 7:] = False  # the third device has nothing but padding, and the second one of four
-    batch = *task.batch(np.arange(12, dtype=np.int32)[None]), mask, some.put(key)
+    mask = np.ones((1, 24), bool)
+    mask[0, 11:] = False  # the third device has nothing but padding, the second three of eight
+    batch = *task.batch(np.arange(24, dtype=np.int32)[None]), mask, some.put(key)
     fresh = state.init_state(task, config)
     half = fresh._replace(guide=fresh.guide._replace(share=np.float32(0.5)))
     current, losses = some.put(half), []
@@ -56,7 +56,7 @@ def compare(config):
 
 
 def test_a_split_batch_is_the_whole_one(tiny_config):
-    config = tiny_config(QUIET, train__batch_size=12, loss__by_length=True, loss__entropy=0.01)
+    config = tiny_config(QUIET, train__batch_size=24, loss__by_length=True, loss__entropy=0.01)
     command = [sys.executable, "-m", "tests.devices_test", json.dumps(dataclasses.asdict(config))]
     environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "3"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
