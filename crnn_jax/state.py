@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ import optax
 from crnn_jax import environment, flat_start, record, unfinished, warm_start
 from crnn_jax import model as model_lib
 from crnn_jax.checkpoint import Checkpoints
-from crnn_jax.config import Config
+from crnn_jax.config import Config, FlatStartConfig
 from crnn_jax.errors import DamageError, RunError
 from crnn_jax.stopping import Stopping
 from crnn_jax.task import Task
@@ -35,14 +36,21 @@ def stream(key: jax.Array, name: str, step: int | jax.Array = 0) -> jax.Array:
 
 def init_state(task: Task, config: Config) -> TrainState:
     key = stream(jax.random.key(config.seed), "init")
-    params = model_lib.init(task.model, key, config.data)
+    return _fresh(model_lib.init(task.model, key, config.data), task.optimizer, config.flat_start)
+
+
+# One program: each of its zeros would be one by itself, half a second of a start in all.
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _fresh(
+    params: Any, optimizer: optax.GradientTransformation, config: FlatStartConfig
+) -> TrainState:
     average = jax.tree.map(jnp.copy, params)  # the step gives its arguments' memory away
     return TrainState(
         jnp.zeros((), jnp.int32),
         params,
         average,
-        task.optimizer.init(params),
-        flat_start.start(config.flat_start),
+        optimizer.init(params),
+        flat_start.start(config),
     )
 
 
