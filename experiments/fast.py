@@ -4,7 +4,8 @@
 
 97 % of fold 0 of ten of captcha_images_v2 31, 22 and 20 s after the command (seeds 0, 1 and 2; two
 cores of an AMD EPYC, warm compilation cache; commit 8fd0dad, fingerprint 3da3a0a4d2c0; record
-results/speed/time_to_accuracy.json, command in the README). Seeds 0 to 6 all get there, at epochs 5 to 10 (results/speed/fast_tried.txt).
+results/speed/time_to_accuracy.json, command in the README). Seeds 0 to 6 all get there, at epochs
+5 to 10 (results/speed/fast_tried.txt).
 
 144x36 pixels hold what tells the symbols of a 200x50 captcha apart, at half of the work. Twice as
 many steps of half as many pictures learn more in as much time. So short a run ends before
