@@ -164,7 +164,7 @@ def cache_in(folder: Path | None) -> dict[str, str]:
     if folder is None:
         return dict(os.environ)
     # What run.py sets by itself, for plain Flax too.
-    smallest = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.05"}
+    smallest = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     return {**os.environ, **smallest, "JAX_COMPILATION_CACHE_DIR": os.fspath(folder)}
 
 

@@ -23,8 +23,8 @@ def keep_programs() -> None:
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
         os.environ["JAX_COMPILATION_CACHE_DIR"] = os.path.join(home, "crnn_jax")
-    # Small programs add up: there are dozens of them, at some 50 ms each.
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
+    # The smallest too: they add up, since a run has dozens of them.
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     # jax says so of each program by itself.
     warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
     folder = Path(os.environ["JAX_COMPILATION_CACHE_DIR"])

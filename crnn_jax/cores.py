@@ -1,7 +1,7 @@
 """The cores of a processor as devices of jax, so that a batch is split over them.
 
 XLA computes one program on several cores by handing each of its small operations out, and waits
-for all of them each time: a training step gains a fifth by a second core. A device for each
+for all of them each time: a training step gains little by a second core. A device for each
 core computes its part of the batch by itself, and waits once, for the gradients (devices.py).
 """
 

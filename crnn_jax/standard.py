@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,6 @@ from crnn_jax.errors import DataError, RunError
 # Up to here pictures are taken for alike in light and contrast. Those of captcha_images_v2 differ
 # by 0.04, which is their text; sets whose ink or paper changes by 0.14 and more.
 ALIKE = 0.1
-PIECE = 256  # pictures looked at in one go: there is never a float copy of all
 
 
 class Standard(NamedTuple):
@@ -27,10 +27,9 @@ def fit(images: np.ndarray, how: str) -> Standard:
     """What `data.standardise` asks for, of the training pictures u8 [N, W, H, C]."""
     channels = images.shape[-1]
     counts = np.zeros((channels, 256))  # the moments follow from them exactly
-    for start in range(0, len(images), PIECE):  # bincount takes a copy of 8 bytes a pixel
+    for some in _pieces(images):
         for c in range(channels):
-            pixels = images[start : start + PIECE, ..., c].ravel()
-            counts[c] += np.bincount(pixels, minlength=256)
+            counts[c] += np.bincount(some[..., c].ravel(), minlength=256)
     levels = np.arange(256.0)
     mean = counts @ levels / counts.sum(1)
     deviation = np.sqrt((counts * (levels - mean[:, None]) ** 2).sum(1) / counts.sum(1))
@@ -70,10 +69,14 @@ def differences(images: np.ndarray) -> tuple[float, float]:
     deviation of the logarithm of the deviations within them.
     """
     means, deviations = [], []
-    for start in range(0, len(images), PIECE):
-        pixels = images[start : start + PIECE]
-        pixels = pixels.reshape(len(pixels), -1)
+    for some in _pieces(images):
+        pixels = some.reshape(len(some), -1)
         means += pixels.mean(1).tolist()
         deviations += np.maximum(pixels.std(1), 1).tolist()  # an even picture has no contrast
     light = np.std(means) / np.mean(deviations)
     return float(light), float(np.std(np.log(deviations)))
+
+
+def _pieces(images: np.ndarray, size: int = 256) -> Iterator[np.ndarray]:
+    """Some pictures at a time: numpy counts and sums by way of copies of 8 bytes a pixel."""
+    return (images[start : start + size] for start in range(0, len(images), size))

@@ -39,7 +39,7 @@ def init_state(task: Task, config: Config) -> TrainState:
     return _fresh(model_lib.init(task.model, key, config.data), task.optimizer, config.flat_start)
 
 
-# One program: each of its zeros would be one by itself, half a second of a start in all.
+# One program: each of its zeros would be one by itself, at every start.
 @functools.partial(jax.jit, static_argnums=(1, 2))
 def _fresh(
     params: Any, optimizer: optax.GradientTransformation, config: FlatStartConfig

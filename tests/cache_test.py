@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -59,3 +61,11 @@ def test_a_folder_that_cannot_be_made_costs_a_note(tmp_path, monkeypatch, capsys
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert f"{tmp_path}/file/cache" in said
+
+
+def test_the_smallest_program_is_kept(tmp_path):
+    code = "from crnn_jax import cache; cache.keep_programs(); import jax; jax.numpy.zeros(3)"
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}
+    environment["JAX_COMPILATION_CACHE_DIR"] = os.fspath(tmp_path)
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    assert [path for path in tmp_path.iterdir() if path.name.endswith("-cache")]
