@@ -2,7 +2,13 @@
 
 The gradient of a batch is the sum of what its parts say of it (synchronous data parallelism, as
 in Goyal et al. 2017). Dropout and augmentation draw from a stream for each device, so that a run
-is a function of its seed and of the number of devices; with one there is nothing of this.
+is a function of its seed and of the number of devices. With one device the key is unchanged.
+
+XLA's CPU client lets 32 programs of a device be in flight. A program of several devices that is
+launched beyond that waits in a thread that the programs before it need, and none of them ever
+ends (jaxlib 0.10: XLA aborts after 40 s in an all-reduce that a device did not join). So the host
+must not run ahead: the loop in train.py waits for the call before the one that it just sent, and
+a batch of a stream is drawn, by a dozen programs and more, before the step that takes it is sent.
 """
 
 from __future__ import annotations

@@ -44,7 +44,8 @@ class Task(NamedTuple):
     def batch(self, numbers: np.ndarray) -> tuple[jax.Array, jax.Array, np.ndarray]:
         """Pictures, labels, and which of them are those of `numbers`, in its shape."""
         if self.stream:
-            drawn = self.devices.put(self.stream(numbers.reshape(-1)))
+            # Waited for, or its programs fill the queue of a device: see devices.py.
+            drawn = jax.block_until_ready(self.devices.put(self.stream(numbers.reshape(-1))))
             return *drawn, np.arange(numbers.size, dtype=np.int32).reshape(numbers.shape)
         return self.images, self.labels, numbers
 

@@ -100,6 +100,7 @@ def train(
                 for indices, mask in dataset.calls(order, config.train.batch_size, per_call):
                     state, latest = step_fn(state, *task.batch(indices), mask, key)
                     losses.append(latest)
+                    jax.block_until_ready(losses[-2:-1])  # at most two calls are in flight
                     progress.steps(len(indices))
                     # The losses of the call before: it is done, and the one just sent goes on.
                     for before in unlogged:
