@@ -40,6 +40,12 @@ from crnn_jax.state import (
 from crnn_jax.step import jitted_steps
 from crnn_jax.stopping import Stopping
 from crnn_jax.task import Task, prepare
+from crnn_jax.watchdog import Watchdog
+
+_STUCK = (
+    "the same command goes on from the last checkpoint, and with JAX_NUM_CPU_DEVICES=1 no device "
+    "waits for another"
+)
 
 
 def train_and_evaluate(
@@ -91,6 +97,7 @@ def train(
         with (
             Progress(last_epoch, task.steps_per_epoch, step) as progress,
             tensorboard.mirror(run, config.log.tensorboard),
+            Watchdog(_STUCK) as watchdog,
         ):
             while epoch < last_epoch and not stopping.is_over(epoch, patience):
                 done = step - epoch * task.steps_per_epoch
@@ -98,9 +105,10 @@ def train(
                 order = task.order(config.seed, epoch)[done * config.train.batch_size :]
                 unlogged: list[tuple[int, jax.Array]] = []
                 for indices, mask in dataset.calls(order, config.train.batch_size, per_call):
-                    state, latest = step_fn(state, *task.batch(indices), mask, key)
-                    losses.append(latest)
-                    jax.block_until_ready(losses[-2:-1])  # at most two calls are in flight
+                    with watchdog.waiting():
+                        state, latest = step_fn(state, *task.batch(indices), mask, key)
+                        losses.append(latest)
+                        jax.block_until_ready(losses[-2:-1])  # at most two calls are in flight
                     progress.steps(len(indices))
                     # The losses of the call before: it is done, and the one just sent goes on.
                     for before in unlogged:

@@ -16,6 +16,8 @@ from tests import compiling  # noqa: F401  (before jax)
 CACHE = Path(__file__).resolve().parents[1] / ".pytest_cache" / "xla"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.fspath(CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+# As on a machine with two cores, wherever the tests run.
+os.environ.setdefault("JAX_NUM_CPU_DEVICES", "2")
 
 import jax
 import numpy as np

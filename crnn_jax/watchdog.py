@@ -1,0 +1,70 @@
+"""Ends a process whose devices wait for each other, with one line instead of XLA's abort.
+
+A program of several devices that never ends leaves the process idle: the host waits in C++, where
+no exception reaches it, until XLA aborts the process with a page of log. A step that is only slow
+uses the processor, and so does a compilation.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import Self
+
+LIMIT = 30.0  # seconds without a step and without work after which a run is taken to be stuck
+_IDLE = 0.02  # share of one core that an idle process may use
+STATUS = 70  # exit status, EX_SOFTWARE of <sysexits.h>
+
+
+class Watchdog:
+    """Watches the parts of a program that wait for devices, each under `waiting`.
+
+    A context manager. Args:
+      remedy: the end of the line that is printed: what the user can do.
+      limit: seconds.
+    """
+
+    def __init__(self, remedy: str, limit: float = LIMIT):
+        self._remedy, self._limit = remedy, limit
+        self._ended = threading.Event()
+        self._waits = 0
+        self._is_waiting = False
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._watch, daemon=True, name="watchdog").start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Around one call that waits for devices, and for nothing else (disks, pipes)."""
+        self._waits += 1
+        self._is_waiting = True
+        try:
+            yield
+        finally:
+            self._is_waiting = False
+
+    def _watch(self) -> None:
+        idle, before, used = 0.0, self._waits, time.process_time()
+        pause = self._limit / 15
+        # A process that is stopped (SIGSTOP) does not count its pauses.
+        while not self._ended.wait(pause):
+            waits, now = self._waits, time.process_time()
+            is_idle = self._is_waiting and waits == before and now - used < _IDLE * pause
+            idle = idle + pause if is_idle else 0.0
+            before, used = waits, now
+            if idle >= self._limit:
+                print(
+                    f"error: training is stuck: no step has ended for {idle:.0f} s and the process "
+                    f"is idle; {self._remedy}",
+                    file=sys.stderr,
+                    flush=True,
+                )
+                os._exit(STATUS)

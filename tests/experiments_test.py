@@ -1,0 +1,76 @@
+"""Every file of experiments/, on a model of seconds, for a few steps on one device and on two."""
+
+import importlib
+import os
+from pathlib import Path
+
+import pytest
+
+from crnn_jax import config as config_lib
+from crnn_jax import cores, grid, train
+
+NAMES = sorted(p.stem for p in Path("experiments").glob("*.py") if p.stem != "__init__")
+SMALL = {
+    "data.width": 64,
+    "data.height": 16,
+    "data.count": 48,
+    "data.num_folds": 0,
+    "data.fold": 0,
+    "data.train_size": 0,
+    "model.conv_features": (4, 8),
+    "model.dense_features": 16,
+    "model.lstm_units": (16, 8),
+    "optimizer.warmup_steps": 2,
+    "train.batch_size": 16,
+    "train.eval_batch_size": 8,
+    "train.epochs": 1,
+    "log.every_steps": 1,
+}
+
+
+def small(name, captchas, trained):
+    """The experiment's config, or that of its first cell, at the size of a test."""
+    values = importlib.import_module(f"experiments.{name}").get_config().to_dict()
+    if "grid" in values:
+        values = config_lib.to_dict(grid.from_dict(values).cells()[0].config)
+    changes = dict(SMALL)
+    if values["data"]["source"] != "stream":
+        changes |= {"data.source": "folder", "data.dir": os.fspath(captchas)}
+    if values["train"]["init_from"]:
+        changes["train.init_from"] = os.fspath(trained)
+    return config_lib.from_dict(config_lib.with_changes(values, changes))
+
+
+def use_devices(monkeypatch, count):
+    """Splits every batch over `count` of jax' devices."""
+    monkeypatch.setattr(cores, "parts", lambda batch_size, devices: min(count, devices))
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("name", NAMES)
+def test_every_experiment_trains(name, count, captchas, trained, tmp_path, monkeypatch):
+    use_devices(monkeypatch, count)
+    config = small(name, captchas, trained)
+    result = train.train_and_evaluate(config, tmp_path)
+    on_stream = config.data.source == "stream"
+    # 40 images: 4 validate. 48 of a stream: 5 % of them, at least one, validate.
+    assert (result.num_train, result.num_val) == ((46, 2) if on_stream else (36, 4))
+    assert result.epochs_run == 1
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert len(lines) == 3 + 1  # ceil(46 / 16) = ceil(36 / 16) = 3 steps, and the epoch
+
+
+@pytest.mark.parametrize("source", ["folder", "stream"])
+def test_a_run_on_two_devices_may_go_unread_for_longer_than_their_queue(
+    source, tiny_config, tmp_path, monkeypatch
+):
+    """A device of XLA's CPU client has 32 programs in flight; a 33rd step must not wait for it."""
+    use_devices(monkeypatch, 2)
+    changes = {"data.count": 48, "data.source": source, "train.batch_size": 2, "train.epochs": 3}
+    config = tiny_config(changes, log__every_steps=1000)
+    assert train.prepare(config).devices.mesh.size == 2
+    assert train.train_and_evaluate(config, tmp_path).epochs_run == 3
+
+
+def test_experiments_are_found():
+    assert {"base", "fast", "few_labels", "synthetic_pretrain", "ablations"} <= set(NAMES)
