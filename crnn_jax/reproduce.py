@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from crnn_jax import allocator, cores, environment
 from crnn_jax import config as config_lib
-from crnn_jax.errors import RunError
+from crnn_jax.errors import RunError, one_line
 from crnn_jax.record import Record, Result, default_workdir
 
 # What may differ between two runs whose numbers are the same.
@@ -54,7 +55,8 @@ def again(
     try:
         config = record.config()
     except RunError as error:
-        raise RunError(f"{error}; the run was made by commit {there['commit']}") from error
+        commit = there.get("commit") or "unknown"
+        raise RunError(f"{error}; the run was made by commit {commit}") from error
     if data is not None:
         changed = config_lib.with_changes(config_lib.to_dict(config), {"data.dir": data})
         config = config_lib.from_dict(changed)
@@ -70,7 +72,7 @@ def again(
     if found != result.fingerprint:
         raise RunError(
             f"{config.data.dir} has fingerprint {found[:12]}; the run was trained on "
-            f"{result.data_name}, {result.fingerprint[:12]}"
+            f"{one_line(result.data_name)}, {result.fingerprint[:12]}"
         )
     from crnn_jax import train
 
@@ -93,17 +95,20 @@ def _result(record: Record) -> Result:
     return result
 
 
-def _first_difference(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> str | None:
+def _first_difference(
+    old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]
+) -> str | None:
     # Steps are logged every so often, which may differ: what both have is compared.
-    theirs = {(line["step"], "step_loss" in line): line for line in new}
+    theirs = {(line.get("step"), "step_loss" in line): line for line in new}
     for line in old:
-        other = theirs.get((line["step"], "step_loss" in line), line)
+        other = theirs.get((line.get("step"), "step_loss" in line), line)
         for name, value in line.items():
             if name not in _NOT_COMPARED and other.get(name) != value:
                 return (
-                    f"they part at step {line['step']} (epoch {line['epoch']}), in {name}: "
+                    f"they part at step {line.get('step')} (epoch {line.get('epoch')}), in {name}: "
                     f"{value!r} then, {other.get(name)!r} now"
                 )
-    if old[-1]["step"] != new[-1]["step"]:
-        return f"the old run ended at step {old[-1]['step']}, the new one at {new[-1]['step']}"
+    ends = [lines[-1].get("step") for lines in (old, new)]
+    if ends[0] != ends[1]:
+        return f"the old run ended at step {ends[0]}, the new one at {ends[1]}"
     return None
