@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from crnn_jax import allocator, cores, environment
 from crnn_jax import config as config_lib
+from crnn_jax.config import Config
 from crnn_jax.errors import RunError, one_line
 from crnn_jax.record import Record, Result, default_workdir
 
@@ -50,19 +51,7 @@ def again(
         version of this package, for other data, and for a reproduction that is finished.
       DataError: the data are not there.
     """
-    record = Record(run)
-    result, _, there = _result(record), record.metrics_lines(), record.environment()
-    try:
-        config = record.config()
-    except RunError as error:
-        commit = there.get("commit") or "unknown"
-        raise RunError(f"{error}; the run was made by commit {commit}") from error
-    if data is not None:
-        changed = config_lib.with_changes(config_lib.to_dict(config), {"data.dir": data})
-        config = config_lib.from_dict(changed)
-    new = Record(workdir or default_workdir("again", config))
-    if new.result() is not None:
-        raise RunError(f"{new.workdir} is finished; choose another --workdir, or remove it")
+    record, result, config, new = prepare(run, workdir, data)
     allocator.keep_memory(cores.use(config.train.batch_size))
     from crnn_jax import sources  # the comparison alone needs no jax
 
@@ -78,6 +67,30 @@ def again(
 
     train.train_and_evaluate(config, new.workdir)
     return compare(record, new)
+
+
+def prepare(
+    run: str | os.PathLike[str], workdir: str | os.PathLike[str] | None, data: str | None
+) -> tuple[Record, Result, Config, Record]:
+    """Reads all records that `again` needs: the old run, its result, the config, and the new run.
+
+    Raises:
+      RunError: as for `again`, except for the data, which are not read.
+    """
+    record = Record(run)
+    result, _, there = _result(record), record.metrics_lines(), record.environment()
+    try:
+        config = record.config()
+    except RunError as error:
+        commit = there.get("commit") or "unknown"
+        raise RunError(f"{error}; the run was made by commit {commit}") from error
+    if data is not None:
+        changed = config_lib.with_changes(config_lib.to_dict(config), {"data.dir": data})
+        config = config_lib.from_dict(changed)
+    new = Record(workdir or default_workdir("again", config))
+    if new.result() is not None:
+        raise RunError(f"{new.workdir} is finished; choose another --workdir, or remove it")
+    return record, result, config, new
 
 
 def compare(old: Record, new: Record) -> Comparison:

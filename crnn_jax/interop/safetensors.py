@@ -117,8 +117,9 @@ def card(description: Mapping[str, Any]) -> str:
         "",
         f"It reads pictures of {size['width']}x{size['height']} pixels (others are resized), texts "
         f"over the {len(alphabet)} symbols {markup.markdown(alphabet)}, in "
-        f"{description['output']['steps']} time steps. The architecture is `ocr_model_v1` of Keras' captcha_ocr example; config.json has "
-        "its sizes, reader.json all that a program must know to use it.",
+        f"{description['output']['steps']} time steps. The architecture is `ocr_model_v1` of "
+        "Keras' captcha_ocr example; config.json has its sizes, reader.json all that a program "
+        "must know to use it.",
         "",
         "## How well it reads",
         "",
@@ -132,9 +133,10 @@ def card(description: Mapping[str, Any]) -> str:
             f"are read exactly (95 % interval {low} to {high} %), CER {100 * result['cer']:.2f} %.",
             "",
             f"Trained on {result['num_train']} pictures of "
-            f"{markup.markdown(result['data_name'])} (fingerprint `{result['fingerprint'][:12]}`) for {result['epochs_run']} epochs with seed "
-            f"{result['seed']}; weights of epoch {result['best_epoch']}. Pictures that look "
-            "otherwise are not what it was measured on.",
+            f"{markup.markdown(result['data_name'])} (fingerprint `{result['fingerprint'][:12]}`) "
+            f"for {result['epochs_run']} epochs with seed {result['seed']}; weights of epoch "
+            f"{result['best_epoch']}. Pictures that look otherwise are not what it was measured "
+            "on.",
         ]
     lines += [
         "",
