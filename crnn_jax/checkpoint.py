@@ -113,8 +113,7 @@ class Checkpoints:
             if not meta:
                 raise DamageError("it says nothing of itself")
             self._check(epoch, "meta", _digest_of(meta))
-            schema.check_plain(meta)
-            schema.check(meta, schema.PartialMeta)
+            schema.check_meta(meta)
         return meta
 
     def restore(self, epoch: int, like: Mapping[str, Any]) -> dict[str, Any]:
@@ -168,7 +167,7 @@ class Checkpoints:
         path = self.directory / str(epoch)
         try:
             yield
-        except (DamageError, schema.InvalidError) as error:
+        except DamageError as error:
             raise DamageError(f"the checkpoint {path} is damaged: {error}") from error
         except RunError:
             raise

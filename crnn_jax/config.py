@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 import ml_collections
 from msgspec import Meta
 
-from crnn_jax import limits, schema
+from crnn_jax import schema, sizes
 from crnn_jax.errors import ConfigError, quote
 
 DEFAULT_DIR = "data/captcha_images_v2"  # where the README puts the default data set
@@ -28,7 +28,7 @@ _Share = schema.Share
 _Rate = Annotated[float, Meta(ge=0, lt=1)]
 _Dropout = Annotated[float, Meta(ge=0, le=0.99)]  # of 1 - 1e-9 float32 makes 1
 _Size = Annotated[  # pixels
-    int, Meta(ge=1, le=2**20, extra={"note": f"width times height at most {limits.MAX_PIXELS}"})
+    int, Meta(ge=1, le=2**20, extra={"note": f"width times height at most {sizes.MAX_PIXELS}"})
 ]
 _Units = Annotated[int, Meta(ge=1, le=2**13)]
 _Layers = Annotated[tuple[_Units, ...], Meta(min_length=1, max_length=16)]
@@ -154,7 +154,7 @@ def from_config_dict(config: ml_collections.ConfigDict) -> Config:
 def from_dict(values: Mapping[str, Any]) -> Config:
     """The Config of nested plain values, as in `config.json`. ConfigError names the wrong keys."""
     config = _build(Config, values, "")
-    limits.check(config)
+    sizes.check(config)
     return config
 
 
@@ -180,7 +180,10 @@ def with_changes(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[
     for key, value in changes.items():
         check_key(key)
         section, _, name = key.rpartition(".")
-        (result[section] if section else result)[name] = value
+        inner = result.get(section) if section else result
+        if not isinstance(inner, dict):
+            raise ConfigError(f"the config has no section {section}")
+        inner[name] = value
     return result
 
 
@@ -191,7 +194,7 @@ def num_steps(config: Config) -> int:
 
 def check_key(key: str) -> None:
     """Raises ConfigError, naming the nearest key, unless the dotted `key` exists."""
-    declared = dict(keys())
+    declared = dict(declared_keys())
     known = [*declared, *(["grid.seeds", "grid.folds"] if key[:5] == "grid." else [])]
     if key in known:
         return
@@ -204,7 +207,7 @@ def check_key(key: str) -> None:
     raise ConfigError(f"there is no config key {quote(key)}; {hint}")
 
 
-def keys() -> Iterator[tuple[str, Any]]:
+def declared_keys() -> Iterator[tuple[str, Any]]:
     """All dotted keys with their declared types."""
     for name, kind in _kinds(Config).items():
         if isinstance(kind, type) and dataclasses.is_dataclass(kind):

@@ -13,12 +13,12 @@ from crnn_jax.errors import RunError, one_line
 from crnn_jax.report import BASE, Row
 
 # matplotlib draws no image of more than 2**16 pixels on a side.
-_MAX_ROWS, _MAX_SYMBOLS, _MAX_NAME = 400, 200, 40
+_MAX_ROWS, _MAX_SYMBOLS, _MAX_NAME = 200, 100, 40
 _MIN_LOSS = 1e-7  # shown on a logarithmic axis
 
 
 def variants(rows: Sequence[Row]) -> bytes:
-    """Exact match of the first 400 variants with their intervals, as a PNG.
+    """Exact match of the first 200 variants with their intervals, as a PNG.
 
     Raises:
       RunError: matplotlib is not installed.
@@ -90,7 +90,7 @@ def curves(epochs: Sequence[Mapping[str, Any]]) -> bytes:
 def confusion(counts: Mapping[tuple[str, str], int], alphabet: str) -> bytes:
     """The confusion matrix, as a PNG: truths in rows, readings in columns, '' for no symbol.
 
-    Colors are shares of a row. Of an alphabet of more than 200 symbols, the most confused ones.
+    Colors are shares of a row. Of an alphabet of more than 100 symbols, the most confused ones.
     """
     plt = _pyplot()
     if len(alphabet) > _MAX_SYMBOLS:

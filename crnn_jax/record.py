@@ -163,7 +163,7 @@ class Record:
                 raise RunError(f"{self.workdir / 'config.json'} has no key {key}")
             value = value[name]
         try:
-            return config_lib.check_value(dict(config_lib.keys())[key], value, key)
+            return config_lib.check_value(dict(config_lib.declared_keys())[key], value, key)
         except ConfigError as error:
             raise RunError(f"{self.workdir / 'config.json'}: {error}") from error
 

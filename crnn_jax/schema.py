@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Meta
 
 from crnn_jax import disk
-from crnn_jax.errors import RunError, one_line, quote
+from crnn_jax.errors import DamageError, RunError, one_line, quote
 
 T = TypeVar("T")
 
@@ -203,6 +203,15 @@ def check_plain(value: Any, key: str = "", depth: int = 0) -> None:
             if isinstance(name, str):
                 check_plain(name, key, depth)
             check_plain(item, f"{key}.{name}" if len(key) < 300 else key, depth + 1)
+
+
+def check_meta(meta: Any) -> None:
+    """DamageError unless the metadata of a checkpoint have the declared types; names the key."""
+    try:
+        check_plain(meta)
+        check(meta, PartialMeta)
+    except InvalidError as error:
+        raise DamageError(f"its metadata are wrong: {error}") from error
 
 
 def _named(key: str) -> str:
