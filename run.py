@@ -63,7 +63,7 @@ def main(_: list[str]) -> None:
     from crnn_jax import train  # jax is loaded only when it is needed
 
     result = train.train_and_evaluate(config, workdir, _ELSEWHERE.value)
-    print(f"{result.data_name} (fingerprint {result.fingerprint[:12]}): {result}")
+    print(f"{errors.one_line(result.data_name)} (fingerprint {result.fingerprint[:12]}): {result}")
     print(f"run directory: {workdir}", flush=True)
 
 
@@ -74,9 +74,9 @@ def run() -> None:
         print(error, file=sys.stderr)
         interrupt.end_as_usual(error)
     except CrnnError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {errors.for_terminal(error)}")
     except OSError as error:
-        sys.exit(f"error: {errors.of_system(error)}")
+        sys.exit(f"error: {errors.for_terminal(errors.of_system(error))}")
 
 
 if __name__ == "__main__":

@@ -95,7 +95,7 @@ def main(arguments: list[str] | None = None) -> int:
         interrupt.end_as_usual(error)
         return 1
     except CrnnError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {errors.for_terminal(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:  # nothing is half done: files are written beside and renamed
         interrupt.end_as_usual(interrupt.Interrupted("", signal.SIGINT))
@@ -104,7 +104,7 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        print(f"error: {errors.of_system(error)}", file=sys.stderr)
+        print(f"error: {errors.for_terminal(errors.of_system(error))}", file=sys.stderr)
         return 2
 
 
@@ -190,7 +190,7 @@ def evaluate(options: argparse.Namespace) -> int:
         }
         print(json.dumps(values, indent=2))
         return 0
-    print(f"{data_name} (fingerprint {fingerprint[:12]}): {evaluation}")
+    print(f"{errors.one_line(data_name)} (fingerprint {fingerprint[:12]}): {evaluation}")
     print(
         f"confidence: calibration error {evaluation.calibration_error:.2%} at temperature "
         f"{reader.temperature:.2f}"
@@ -199,8 +199,8 @@ def evaluate(options: argparse.Namespace) -> int:
         print(f"  for {accuracy:.1%} right: {evaluation.coverage(accuracy)}")
     for misread in evaluation.misreads:
         print(
-            f"  {errors.one_line(misread.file)}: {misread.truth} read as "
-            f"{misread.reading or 'nothing'}, confidence {misread.confidence:.4f}"
+            f"  {errors.one_line(misread.file)}: {errors.one_line(misread.truth)} read as "
+            f"{errors.one_line(misread.reading) or 'nothing'}, confidence {misread.confidence:.4f}"
         )
     return 0
 
@@ -239,7 +239,7 @@ def audit(options: argparse.Namespace) -> int:
     directory.write_csv("audit.csv", audit_lib.Doubt._fields, doubts)
     for doubt in doubts[: options.top]:
         if doubt.disagree:
-            print(f"{errors.one_line(doubt.file)}: {doubt}")
+            print(errors.one_line(f"{doubt.file}: {doubt}"))
     folder = options.data or audit_lib.data_folder(options.workdir)
     directory.write_image("audit.png", audit_lib.contact_sheet(doubts[: options.top], folder))
     print(f"wrote audit.csv ({len(doubts)} pictures) and audit.png to {directory.workdir}")
@@ -282,7 +282,10 @@ def predict(options: argparse.Namespace) -> int:
             path = paths.pop(0)
             if isinstance(reading, DataError):
                 failed = True
-                print(f"error: {errors.one_line(path)}: {reading}", file=sys.stderr)
+                print(
+                    f"error: {errors.one_line(path)}: {errors.for_terminal(reading)}",
+                    file=sys.stderr,
+                )
                 continue
             row = {"path": path, **reading._asdict()}
             if options.min_confidence is not None:

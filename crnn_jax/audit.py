@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from crnn_jax import disk
 from crnn_jax import picture as picture_lib
-from crnn_jax.errors import DataError, RunError
+from crnn_jax.errors import DataError, RunError, one_line
 from crnn_jax.record import Answer, Record
 
 _TILE = (210, 108)  # pixels of a picture on the sheet, its caption included
@@ -54,15 +54,12 @@ def rank(workdir: str | os.PathLike[str]) -> list[Doubt]:
         raise RunError(f"the runs of {workdir} are of different data; audit one set at a time")
     variants = sorted({run.workdir.parent.name for run in runs})
     if len(variants) > 1:
-        raise RunError(f"{workdir} holds {', '.join(variants)}; give the directory of one")
+        raise RunError(
+            f"{workdir} holds {one_line(', '.join(variants))}; give the directory of one"
+        )
     readings: dict[tuple[str, str], list[Answer]] = {}
     for run in runs:
-        for row in run.read_csv("readings.csv", Answer._fields):
-            try:
-                answer = Answer(row["file"], row["truth"], row["reading"],
-                                float(row["confidence"]), float(row["loss"]))  # fmt: skip
-            except (TypeError, ValueError) as error:
-                raise RunError(f"{run.workdir / 'readings.csv'} is damaged: {row}") from error
+        for answer in run.read_csv("readings.csv", Answer):
             readings.setdefault((answer.file, answer.truth), []).append(answer)
     doubts = [_doubt(answers) for answers in readings.values()]
     return sorted(doubts, key=lambda doubt: (-doubt.loss, doubt.file))
@@ -106,12 +103,13 @@ def contact_sheet(doubts: Sequence[Doubt], folder: str | os.PathLike[str]) -> Im
             image = picture_lib.open_image(disk.inside(folder, doubt.file))
         except (DataError, ValueError) as error:
             raise RunError(
-                f"the sheet needs {doubt.file} of {folder}: {error}; --data names another folder"
+                f"the sheet needs {one_line(doubt.file)} of {folder}: {error}; --data names "
+                "another folder"
             ) from error
         picture = picture_lib.flatten(image).convert("RGB")
         picture.thumbnail((width - 10, height - 48))
         sheet.paste(picture, (x, y))
-        caption = str(doubt).replace(": ", "\n").encode(errors="replace").decode()
+        caption = one_line(str(doubt)[:200]).replace(": ", "\n").encode(errors="replace").decode()
         color = "firebrick" if doubt.disagree else "dimgray"
         pen.multiline_text((x, y + height - 44), caption, color, font)
     return sheet

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from crnn_jax.errors import ConfigError
+from crnn_jax.errors import ConfigError, quote
 
 PAD = -1  # right padding of labels and decoded ids; never a class
 
@@ -26,10 +27,9 @@ class Charset:
         if not self.alphabet:
             raise ConfigError("the alphabet is empty")
         if any("\ud800" <= c <= "\udfff" for c in self.alphabet):
-            raise ConfigError(f"the alphabet {self.alphabet!r} holds half a character")
-        twice = sorted({c for c in self.alphabet if self.alphabet.count(c) > 1})
-        if twice:
-            raise ConfigError(f"data.alphabet names {''.join(twice)!r} more than once")
+            raise ConfigError(f"the alphabet {quote(self.alphabet)} holds half a character")
+        if twice := sorted(c for c, count in Counter(self.alphabet).items() if count > 1):
+            raise ConfigError(f"data.alphabet names {quote(''.join(twice))} more than once")
 
     @classmethod
     def derive(cls, texts: Iterable[str]) -> Charset:

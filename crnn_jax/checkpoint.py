@@ -26,7 +26,7 @@ import numpy as np
 from absl import logging
 from orbax.checkpoint import v1 as ocp
 
-from crnn_jax import disk
+from crnn_jax import disk, schema
 from crnn_jax.errors import DamageError, RunError
 from crnn_jax.model import by_name
 from crnn_jax.record import Record
@@ -113,6 +113,7 @@ class Checkpoints:
             if not meta:
                 raise DamageError("it says nothing of itself")
             self._check(epoch, "meta", _digest_of(meta))
+            schema.check_meta(meta)
         return meta
 
     def restore(self, epoch: int, like: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,7 +152,7 @@ class Checkpoints:
 
     def _read_digests(self) -> dict[str, Any] | None:
         path = self._digests.workdir / self._file
-        return self._digests.read_json(self._file) if path.exists() else None
+        return self._digests.read_json(self._file, schema.Digests) if path.exists() else None
 
     def _best_epoch(self, epoch: int) -> int:
         """That a checkpoint names, or itself."""

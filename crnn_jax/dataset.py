@@ -138,8 +138,8 @@ def resolve(config: Config) -> Config:
     if config.data.source != "auto":
         return config
     absent = config.data.dir == DEFAULT_DIR and not Path(DEFAULT_DIR).exists()
-    source = "synthetic" if absent else "folder"
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, source=source))
+    data = dataclasses.replace(config.data, source="synthetic" if absent else "folder")
+    return dataclasses.replace(config, data=data)
 
 
 def uses_folder(config: DataConfig) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 
 from crnn_jax import __version__
 from crnn_jax import config as config_lib
+from crnn_jax.errors import one_line, quote
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow")
 # What another value of may end in other bits; the commit may too, but seldom does.
@@ -64,13 +65,14 @@ def _processor() -> str:
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
-    """What differs between two environments: dotted keys, and both values in words."""
+    """The differences between two environments: by dotted key, a sentence with both values."""
     old, new = (
         config_lib.flatten({k: v for k, v in values.items() if k not in _NOT_COMPARED})
         for values in (then, now)
     )
     return {
-        key: f"{key}: {old.get(key, 'absent')!r} then, {new.get(key, 'absent')!r} now"
+        key: f"{one_line(key)}: {quote(old.get(key, 'absent'))} then, "
+        f"{quote(new.get(key, 'absent'))} now"
         for key in sorted(old | new)
         if old.get(key) != new.get(key)
     }

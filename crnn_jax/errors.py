@@ -1,56 +1,114 @@
-"""What a person can mend: every message says what was wrong, where, and what to do."""
+"""Errors for the user: every message says what is wrong, where, and what to do.
+
+Values that come from files are embedded with `quote` or `one_line`. Entry points print a message
+with `for_terminal`.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
+import reprlib
 import sys
 import unicodedata
+from typing import Any
+
+MAX_LINES, MAX_COLUMNS = 100, 1000  # of a message on the terminal
 
 
 class CrnnError(Exception):
-    """Base of all errors that are meant for the person at the keyboard."""
+    """Base class of the errors that are shown to the user without a traceback."""
 
 
 class ConfigError(CrnnError):
-    """A key that does not exist, or a value that cannot be."""
+    """A config key does not exist, or its value is not allowed."""
 
 
 class DataError(CrnnError):
-    """Images or labels that cannot be used; names every offending file."""
+    """Images or labels cannot be used. The message names every file concerned."""
 
 
 class RunError(CrnnError):
-    """A run directory that cannot be used: of another config, unwritable, incomplete."""
+    """A run directory cannot be used: it is incomplete, damaged, or of another config."""
 
 
 class DamageError(RunError):
-    """A checkpoint whose bytes are not those that were written."""
+    """The bytes of a checkpoint differ from those that were written."""
 
 
 class TrainingError(CrnnError):
-    """Training that cannot go on: the loss is no longer a number."""
+    """Training cannot continue: the loss is not finite."""
 
 
 def one_line(text: str) -> str:
-    """As it can stand in a line: control characters and ends of lines escaped."""
-    return "".join(
-        repr(c)[1:-1] if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in text
-    )
+    """Escapes control characters, line ends, and marks that change the direction of text."""
+    return "".join(repr(c)[1:-1] if _is_control(c) else c for c in text)
+
+
+def _is_control(c: str) -> bool:
+    return unicodedata.category(c) in ("Cc", "Zl", "Zp") or c in _DIRECTIONS
+
+
+# A terminal shows what follows these in another order.
+_DIRECTIONS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+
+
+class _Short(reprlib.Repr):
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring, self.maxother, self.maxlevel = 200, 200, 3
+
+    def repr_int(self, x: int, level: int) -> str:
+        # The repr of an integer of more than 4300 digits is a ValueError.
+        return repr(x) if -(10**20) < x < 10**20 else f"an integer of {x.bit_length()} bits"
+
+
+_SHORT = _Short()
+
+
+def quote(value: Any) -> str:
+    """The repr of a value from a file or a command line, on one line and of bounded length."""
+    return one_line(_SHORT.repr(value))[:300]
+
+
+def brief(text: object, most: int = 300) -> str:
+    """`text` on one line, cut to `most` characters: for what a file or a server dictates."""
+    line = one_line(str(text)[: most + 1])
+    return line if len(line) <= most else f"{line[: most - 3]}..."
+
+
+def for_terminal(error: object) -> str:
+    """The text of an error or note, as it can be printed on a terminal.
+
+    At most MAX_LINES lines of MAX_COLUMNS characters; what is left out is counted. Control
+    characters other than line ends are escaped.
+    """
+    lines = str(error).split("\n", MAX_LINES)
+    rest = lines.pop() if len(lines) > MAX_LINES else None
+    shown = [one_line(_cut(line)) for line in lines]
+    if rest is not None:
+        shown.append(f"... ({rest.count(chr(10)) + 1} more lines)")
+    return "\n".join(shown)
+
+
+def _cut(line: str) -> str:
+    left_out = len(line) - MAX_COLUMNS
+    return f"{line[:MAX_COLUMNS]}... ({left_out} more characters)" if left_out > 0 else line
 
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES)
 
 
 def of_system(error: OSError) -> str:
-    """What the system says, in a sentence that names the path; `error` itself if it has neither.
+    """The message for an OSError that no other code has handled.
 
-    The last resort of the programs' entry points: what reads and writes says more.
+    It names the path. An error without a path and with an unknown number is raised again.
     """
     if error.filename is not None:
         return f"{os.fsdecode(error.filename)}: {error.strerror}"
     if error.errno not in _NO_ROOM:
         raise error
-    with open(os.devnull, "w") as nowhere:  # or Python tries once more when it ends
+    # Otherwise Python writes to the standard output once more at exit.
+    with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), sys.stdout.fileno())
     return f"the standard output cannot be written: {error.strerror}"

@@ -157,8 +157,9 @@ def evaluate(
 
 
 def to_readings(charset: Charset, ids: np.ndarray, log_probability: np.ndarray) -> list[Reading]:
-    """Host arrays [n, T] and [n] to readings."""
+    """Host arrays [n, T] and [n] to readings. Confidences are in [0, 1]; 0 for a NaN."""
+    confidences = np.exp(np.minimum(np.nan_to_num(log_probability, nan=-np.inf), 0)).tolist()
     return [
-        Reading(charset.decode(row), float(np.exp(value)))
-        for row, value in zip(ids.tolist(), log_probability, strict=True)
+        Reading(charset.decode(row), confidence)
+        for row, confidence in zip(ids.tolist(), confidences, strict=True)
     ]

@@ -68,8 +68,9 @@ def to_explanation(
     characters = []
     for n, k in enumerate(ids[ids != PAD].tolist()):
         (own,) = np.nonzero(positions == n)
-        left, right = float(own[0] / steps), float((own[-1] + 1) / steps)
-        characters.append(Character(charset.decode([k]), float(probabilities[n]), left, right))
+        left, right = (own[0] / steps, (own[-1] + 1) / steps) if len(own) else (0, 0)
+        probability = float(np.clip(np.nan_to_num(probabilities[n]), 0, 1))
+        characters.append(Character(charset.decode([k]), probability, float(left), float(right)))
     found = np.isfinite(best_scores)
     alternatives = evaluate.to_readings(charset, best_ids[found], best_scores[found])
     return Explanation(*reading, characters, alternatives)

@@ -15,12 +15,14 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypedDict
+
+from msgspec import Meta
 
 from crnn_jax import config as config_lib
-from crnn_jax import dataset, disk, lock
+from crnn_jax import dataset, disk, lock, schema
 from crnn_jax.config import Config
-from crnn_jax.errors import ConfigError
+from crnn_jax.errors import ConfigError, one_line, quote
 from crnn_jax.interrupt import Interruption
 from crnn_jax.record import Record
 
@@ -65,17 +67,31 @@ class Grid:
                         config = config_lib.from_dict(config_lib.with_changes(self.base, values))
                         config = dataset.resolve(config)
                     except ConfigError as error:
-                        raise ConfigError(f"variant {name}: {error}") from error
+                        raise ConfigError(f"variant {one_line(name)}: {error}") from error
                     result.append(Cell(name, seed, fold, config))
         return result
 
 
+class _Section(TypedDict):
+    variants: dict[Annotated[str, Meta(min_length=1, max_length=200)], dict[str, Any]]
+    seeds: Annotated[Sequence[schema.Seed], Meta(min_length=1, max_length=10**4)]
+    folds: Annotated[Sequence[schema.Count], Meta(min_length=1, max_length=10**4)]
+
+
 def from_dict(values: Mapping[str, Any]) -> Grid:
-    """A Grid of plain values: a config with a section `grid` of variants, seeds and folds."""
+    """A Grid of plain values: a config with a section `grid` of variants, seeds and folds.
+
+    Raises:
+      ConfigError: a key of the section is missing or has another type; names the key.
+    """
     base = {key: value for key, value in values.items() if key != "grid"}
-    section = values["grid"]
-    if missing := {"variants", "seeds", "folds"} - set(section):
-        raise ConfigError(f"the section grid lacks {', '.join(sorted(missing))}")
+    try:
+        section = schema.check(values["grid"], _Section)
+    except schema.InvalidError as error:
+        raise ConfigError(f"the section grid: {error}") from error
+    for name in section["variants"]:
+        if Path(name).name != name or name.startswith("."):
+            raise ConfigError(f"variant {quote(name)}: it must be the name of a directory")
     return Grid(base, section["variants"], tuple(section["seeds"]), tuple(section["folds"]))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from crnn_jax import dataset, evaluate, record, samples
 from crnn_jax import model as model_lib
 from crnn_jax.config import Config
-from crnn_jax.errors import TrainingError
+from crnn_jax.errors import TrainingError, one_line
 from crnn_jax.task import Task
 
 
@@ -106,8 +106,9 @@ def warn_of_plateau(task: Task, left: int, loss: float) -> None:
 
 def announce(task: Task, config: Config) -> None:
     print(
-        f"{task.data.name}: {len(task.split.train)} images to train on, {len(task.split.val)} to "
-        f"validate on, {len(task.charset.alphabet)} symbols {task.charset.alphabet}, "
+        f"{one_line(task.data.name)}: {len(task.split.train)} images to train on, "
+        f"{len(task.split.val)} to validate on, {len(task.charset.alphabet)} symbols "
+        f"{one_line(task.charset.alphabet[:200])}, "
         f"fingerprint {task.data.fingerprint[:12]}"
     )
     if not dataset.uses_folder(config.data):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -150,14 +151,24 @@ def coverage(confidences: Sequence[float], right: Sequence[bool], accuracy: floa
     return best
 
 
+_MAX_EXACT = 10_000  # discordant pairs whose tail is summed in whole numbers
+
+
 def mcnemar(gained: int, lost: int) -> float:
     """Exact two-sided p of McNemar's test: of two readers, how often only one was right.
 
     Under the null hypothesis the discordant pairs are tosses of a fair coin (McNemar 1947).
     """
     n = gained + lost
-    tail = sum(math.comb(n, k) for k in range(min(gained, lost) + 1)) / 2**n
-    return min(1.0, 2 * tail)
+    if n > _MAX_EXACT:
+        from scipy import special
+
+        return min(1.0, 2 * float(special.bdtr(min(gained, lost), n, 0.5)))
+    tail = ways = 1
+    for k in range(min(gained, lost)):
+        ways = ways * (n - k) // (k + 1)
+        tail += ways
+    return min(1.0, 2 * (tail / 2**n))
 
 
 def bootstrap_mean(
@@ -168,7 +179,9 @@ def bootstrap_mean(
     A resample of whole numbers is a multinomial draw of how often each number occurs (Efron &
     Tibshirani 1993, chapter 13).
     """
-    kinds, counts = np.unique([*values, *[0] * num_zeros], return_counts=True)
+    by_kind = Counter(values)
+    by_kind[0] += num_zeros
+    kinds, counts = np.array(sorted((kind, n) for kind, n in by_kind.items() if n > 0)).T
     total = counts.sum()
     draws_of_kinds = np.random.default_rng(0).multinomial(total, counts / total, draws)
     low, high = np.percentile(draws_of_kinds @ kinds / total, [2.5, 97.5])

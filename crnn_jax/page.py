@@ -68,7 +68,7 @@ def write(run: str | os.PathLike[str], data: str | os.PathLike[str] | None = Non
 
     confusions = metrics.confusions([(a.truth, a.reading) for a in answers])
     charts = {
-        "curves.png": plots.curves(directory.metrics_lines()),
+        "curves.png": plots.curves(directory.epochs()),
         "confusion.png": plots.confusion(confusions, reader.charset.alphabet),
         "reliability.png": plots.reliability(
             [a.confidence for a in answers], [a.reading == a.truth for a in answers]

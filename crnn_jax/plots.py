@@ -1,19 +1,30 @@
-"""Pictures of reports: of a grid's variants, and of one run."""
+"""Plots for reports of a grid and of one run."""
 
 from __future__ import annotations
 
 import io
+import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from crnn_jax import metrics
-from crnn_jax.errors import RunError
+from crnn_jax.errors import RunError, one_line
 from crnn_jax.report import BASE, Row
+
+# matplotlib draws no image of more than 2**16 pixels on a side.
+_MAX_ROWS, _MAX_SYMBOLS, _MAX_NAME = 200, 100, 40
+_MIN_LOSS = 1e-7  # shown on a logarithmic axis
 
 
 def variants(rows: Sequence[Row]) -> bytes:
-    """Exact match of every variant with its interval, as a PNG. RunError without matplotlib."""
-    plt = _pyplot()
+    """Exact match of the first 200 variants with their intervals, as a PNG.
+
+    Raises:
+      RunError: matplotlib is not installed.
+    """
+    plt, number = _pyplot(), len(rows)
+    rows = rows[:_MAX_ROWS]
     figure, axes = plt.subplots(figsize=(7, 1 + 0.35 * len(rows)), layout="constrained")
     for y, row in enumerate(reversed(rows)):
         values = [100 * v for v in (row.exact_match_low, row.exact_match, row.exact_match_high)]
@@ -21,9 +32,10 @@ def variants(rows: Sequence[Row]) -> bytes:
         axes.plot(values[1], y, "o", color="tab:blue" if row.variant == BASE else "black")
         axes.annotate(f"{values[1]:.1f}", (values[1], y), (0, 5), textcoords="offset points",
                       ha="center", fontsize=7)  # fmt: skip
-    names = [f"{row.variant} ({row.runs})" for row in reversed(rows)]
+    names = [f"{_name(row.variant)} ({row.runs})" for row in reversed(rows)]
     axes.set_yticks(range(len(rows)), names, parse_math=False)
-    axes.set_xlabel("exact match, %, pooled over runs, with 95 % Wilson interval")
+    shown = f"; {len(rows)} of {number} variants" if number > len(rows) else ""
+    axes.set_xlabel(f"exact match, %, pooled over runs, with 95 % Wilson interval{shown}")
     axes.margins(y=0.08)
     axes.grid(axis="x", alpha=0.3)
     return _png(figure, 150)
@@ -34,7 +46,7 @@ def sizes(rows: Sequence[Row]) -> bytes:
     plt = _pyplot()
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
     rows = sorted(rows, key=lambda row: row.num_train)
-    counts, rates = [row.num_train for row in rows], [100 * row.exact_match for row in rows]
+    counts, rates = [max(row.num_train, 1) for row in rows], [100 * row.exact_match for row in rows]
     # At 0 and 1 rounding can put an end of the interval on the wrong side by a hair.
     below = [max(0, 100 * (row.exact_match - row.exact_match_low)) for row in rows]
     above = [max(0, 100 * (row.exact_match_high - row.exact_match)) for row in rows]
@@ -52,14 +64,17 @@ def sizes(rows: Sequence[Row]) -> bytes:
     return _png(figure, 150)
 
 
-def curves(lines: Sequence[Mapping[str, Any]]) -> bytes:
-    """Losses and exact match by epoch, of the lines of a `metrics.jsonl`, as a PNG."""
+def curves(epochs: Sequence[Mapping[str, Any]]) -> bytes:
+    """Losses and exact match by epoch, as a PNG.
+
+    Args:
+      epochs: the lines of epochs of a `metrics.jsonl`, as `Record.epochs` returns them.
+    """
     plt = _pyplot()
-    epochs = [line for line in lines if "val_loss" in line]
     x = [line["epoch"] for line in epochs]
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
-    left.plot(x, [line["loss"] for line in epochs], label="training")
-    left.plot(x, [line["val_loss"] for line in epochs], label="validation")
+    left.plot(x, [max(line.get("loss", math.nan), _MIN_LOSS) for line in epochs], label="training")
+    left.plot(x, [max(line["val_loss"], _MIN_LOSS) for line in epochs], label="validation")
     left.set_yscale("log")
     left.set_ylabel("CTC loss, nats a picture")
     left.legend()
@@ -73,11 +88,13 @@ def curves(lines: Sequence[Mapping[str, Any]]) -> bytes:
 
 
 def confusion(counts: Mapping[tuple[str, str], int], alphabet: str) -> bytes:
-    """Which symbol (down) was read as which (across), '' for nothing, as a PNG.
+    """The confusion matrix, as a PNG: truths in rows, readings in columns, '' for no symbol.
 
-    Rows are shares of the symbol; what was read right stands on the diagonal.
+    Colors are shares of a row. Of an alphabet of more than 100 symbols, the most confused ones.
     """
     plt = _pyplot()
+    if len(alphabet) > _MAX_SYMBOLS:
+        alphabet = _most_confused(counts, alphabet)
     symbols = [*alphabet, ""]
     table = [[counts.get((x, y), 0) for y in symbols] for x in symbols]
     shares = [[n / max(sum(row), 1) for n in row] for row in table]
@@ -89,7 +106,7 @@ def confusion(counts: Mapping[tuple[str, str], int], alphabet: str) -> bytes:
             if n:
                 color = "white" if shares[i][j] > 0.5 else "black"
                 axes.text(j, i, str(n), ha="center", va="center", fontsize=6, color=color)
-    names = [*alphabet, "none"]
+    names = [*map(_name, alphabet), "none"]
     axes.set_xticks(range(len(names)), names, fontsize=8, parse_math=False)
     axes.set_yticks(range(len(names)), names, fontsize=8, parse_math=False)
     axes.tick_params(axis="x", labelrotation=0)
@@ -148,9 +165,27 @@ def strengths(rows: Sequence[Any]) -> bytes:
     return _png(figure)
 
 
+def _most_confused(counts: Mapping[tuple[str, str], int], alphabet: str) -> str:
+    wrong = dict.fromkeys(alphabet, 0)
+    for pair, count in counts.items():
+        for symbol in pair:
+            if symbol in wrong:
+                wrong[symbol] += count if pair[0] != pair[1] else 0
+    kept = set(sorted(alphabet, key=lambda symbol: -wrong[symbol])[:_MAX_SYMBOLS])
+    return "".join(symbol for symbol in alphabet if symbol in kept)
+
+
+def _name(text: str) -> str:
+    """A name that fits beside an axis, without control characters and surrogates."""
+    text = one_line(text).encode(errors="replace").decode()
+    return text if len(text) <= _MAX_NAME else f"{text[: _MAX_NAME - 3]}..."
+
+
 def _png(figure: Any, dpi: int = 120) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ ")  # a symbol that the font lacks is a box
+        figure.savefig(buffer, format="png", dpi=dpi)
     _pyplot().close(figure)
     return buffer.getvalue()
 

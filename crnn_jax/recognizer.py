@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from crnn_jax import config as config_lib
-from crnn_jax import ctc, decode, evaluate, explanation, record, sources, standard
+from crnn_jax import ctc, decode, evaluate, explanation, record, schema, sources, standard
 from crnn_jax import model as model_lib
 from crnn_jax import picture as picture_lib
 from crnn_jax.charset import Charset
@@ -59,7 +59,7 @@ def load(run: str | os.PathLike[str], epoch: int | None = None) -> Recognizer:
             raise RunError(f"{run} keeps epochs {_list(epochs)}, and no epoch {epoch}")
         try:
             if epoch is None:
-                epoch = _number(checkpoints.meta(epochs[-1]), "best_epoch")
+                epoch = _best_epoch(checkpoints.meta(epochs[-1]))
             return _restore(checkpoints, epoch, config, result)
         except DamageError as error:
             others = [e for e in epochs if _is_whole(checkpoints, e, config)]
@@ -229,19 +229,19 @@ def _restore(
     meta = checkpoints.meta(epoch)
     path = os.fspath(checkpoints.directory / str(epoch))
     try:
+        schema.check(meta, schema.ReaderMeta)
         charset = Charset(meta["alphabet"])
-        moments = Standard(tuple(meta["mean"]), tuple(meta["deviation"]), meta["each_picture"])
-        standard.check(moments, config.data.channels, path)
-        fingerprint = str(meta["fingerprint"])
-    except (ConfigError, KeyError, TypeError) as error:
-        raise DamageError(f"the checkpoint {path} is damaged: {error!r}") from error
+    except (ConfigError, schema.InvalidError) as error:
+        raise DamageError(f"the checkpoint {path} is damaged: {error}") from error
+    moments = Standard(tuple(meta["mean"]), tuple(meta["deviation"]), meta["each_picture"])
+    standard.check(moments, config.data.channels, path)
     model = model_lib.build(config.model, charset.num_classes, *moments)
     shapes = jax.eval_shape(lambda: model_lib.init(model, jax.random.key(0), config.data))
     params = checkpoints.restore(epoch, {"params": shapes})["params"]
     # Of the best weights; an import keeps the result of the run that it is from.
     calibrated = result is not None and epoch in (result.best_epoch, 0)
     temperature = result.temperature if result and calibrated else 1.0
-    return Recognizer(config, charset, model, params, epoch, fingerprint, temperature)
+    return Recognizer(config, charset, model, params, epoch, meta["fingerprint"], temperature)
 
 
 def _is_whole(checkpoints: Checkpoints, epoch: int, config: Config) -> bool:
@@ -252,11 +252,10 @@ def _is_whole(checkpoints: Checkpoints, epoch: int, config: Config) -> bool:
     return True
 
 
-def _number(meta: dict[str, Any], key: str) -> int:
-    value = meta.get(key)
-    if not isinstance(value, int):
-        raise DamageError(f"the latest checkpoint names {value!r} as its {key}")
-    return value
+def _best_epoch(meta: dict[str, Any]) -> int:
+    if "best_epoch" not in meta:
+        raise DamageError("the latest checkpoint does not name its best_epoch")
+    return meta["best_epoch"]
 
 
 def _list(epochs: list[int]) -> str:

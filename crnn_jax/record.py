@@ -11,61 +11,67 @@ import dataclasses
 import hashlib
 import io
 import json
-import math
 import os
-import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Annotated, Any, NamedTuple, Self, TypeVar
 
+from msgspec import Meta
 from PIL import Image
 
 from crnn_jax import config as config_lib
-from crnn_jax import disk, history
+from crnn_jax import disk, history, schema
 from crnn_jax.config import Config
-from crnn_jax.errors import ConfigError, RunError
+from crnn_jax.errors import ConfigError, RunError, one_line, quote
+from crnn_jax.schema import (
+    Count,
+    Digest,
+    Epoch,
+    InvalidError,
+    Loss,
+    Seconds,
+    Seed,
+    Share,
+    Temperature,
+    Text,
+)
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What `result.json` holds. Rates are fractions, of the validation part, best weights."""
+    """The content of `result.json`: scores of the validation part. Rates are fractions."""
 
-    exact_match: float
-    exact_match_95: list[float]  # Wilson interval
-    cer: float
-    char_accuracy: float
-    num_exact: int
-    num_examples: int
-    num_chars: int
-    val_loss: float
-    best_epoch: int
-    epochs_run: int
-    seconds: float  # of training and evaluation, interrupted attempts included to their last save
-    seed: int
-    params_sha256: str
-    data_name: str
-    fingerprint: str
-    num_train: int
-    num_val: int
-    # Of the confidences, both fitted and measured on the validation part. Records of versions
-    # without them are of temperature 1.
-    temperature: float = 1.0
-    calibration_error: float | None = None  # expected, a fraction
+    exact_match: Share
+    exact_match_95: Annotated[list[Share], Meta(min_length=2, max_length=2)]  # Wilson interval
+    cer: Annotated[float, Meta(ge=0, le=1e9)]
+    char_accuracy: Share
+    num_exact: Count
+    num_examples: Annotated[int, Meta(ge=1, le=10**9)]
+    num_chars: Annotated[int, Meta(ge=1, le=10**12)]
+    val_loss: Loss
+    best_epoch: Epoch
+    epochs_run: Epoch
+    seconds: Seconds  # of training and evaluation, including interrupted attempts up to their save
+    seed: Seed
+    params_sha256: Digest
+    data_name: Text
+    fingerprint: Digest
+    num_train: Count
+    num_val: Count
+    # Of the confidences; fitted on the validation part. Older versions did not scale: 1.
+    temperature: Temperature = 1.0
+    calibration_error: Share | None = None  # expected, on the validation part
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Of plain values from a file. TypeError or ValueError for any that cannot be."""
-        result = cls(**values)
-        for name, kind in typing.get_type_hints(cls).items():
-            value = getattr(result, name)
-            items = value if name == "exact_match_95" else [value]
-            number = str if kind is str else int if kind is int else (int, float)
-            if value is None and type(None) in typing.get_args(kind):
-                continue
-            if not all(isinstance(item, number) and item == item for item in items):
-                raise TypeError(f"{name} is {value!r}")
-        if len(result.exact_match_95) != 2 or not 0 < result.temperature < math.inf:
-            raise ValueError("an interval has two ends, and a temperature is above 0")
+        """The result of plain values from a file. InvalidError names the key that is wrong."""
+        result = schema.check(values, cls)
+        if result.num_exact > result.num_examples:
+            raise InvalidError(
+                f"num_exact: {result.num_exact} is more than num_examples, {result.num_examples}"
+            )
         return result
 
     def __str__(self) -> str:
@@ -79,13 +85,19 @@ class Result:
 
 
 class Answer(NamedTuple):
-    """A reading beside the truth: a line of `readings.csv`."""
+    """A reading and the truth: a row of `readings.csv`."""
 
-    file: str
-    truth: str
-    reading: str
-    confidence: float  # at the run's temperature
-    loss: float  # CTC loss of the truth, nats, at temperature 1
+    file: Text
+    truth: Text
+    reading: Text
+    confidence: Share  # at the run's temperature
+    loss: Loss  # CTC loss of the truth, nats, at temperature 1
+
+
+class Misread(NamedTuple):
+    """The part of a row of `errors.csv` that a report needs."""
+
+    file: Text
 
 
 class Record:
@@ -112,7 +124,7 @@ class Record:
             elif foreign := [f.name for f in self.workdir.iterdir() if f.suffix != ".partial"]:
                 raise RunError(
                     f"{self.workdir} is not empty and not a run directory (it holds "
-                    f"{foreign[0]}); choose another --workdir"
+                    f"{one_line(foreign[0])}); choose another --workdir"
                 )
         except OSError as error:
             raise RunError(
@@ -122,52 +134,58 @@ class Record:
         self.write_json("config.json", config_lib.to_dict(config), if_new=True)
 
     def config(self) -> Config:
-        """The run's configuration. RunError where there is none to be read."""
+        """The run's configuration. RunError: it cannot be read; names file and key."""
         try:
             return config_lib.from_dict(history.up_to_date(self.read_json("config.json")))
         except ConfigError as error:
             raise RunError(f"{self.workdir / 'config.json'}: {error}") from error
 
     def result(self) -> Result | None:
-        """What `result.json` holds; None while the run is not finished."""
-        if not (self.workdir / "result.json").exists():
+        """The content of `result.json`; None while the run is not finished."""
+        if not os.path.lexists(self.workdir / "result.json"):
             return None
+        values = self.read_json("result.json")
         try:
-            return Result.from_dict(self.read_json("result.json"))
-        except (TypeError, ValueError) as error:
+            return Result.from_dict(values)
+        except InvalidError as error:
             message = f"{self.workdir / 'result.json'} is damaged or of another version: {error}"
             raise RunError(message) from error
 
     def environment(self) -> dict[str, Any]:
-        """What `environment.json` holds. RunError where there is none to be read."""
-        return self.read_json("environment.json")
+        """The content of `environment.json`. RunError: it cannot be read; names file and key."""
+        return self.read_json("environment.json", schema.Environment)
 
     def config_value(self, key: str) -> Any:
-        """One dotted key of `config.json`, whatever version wrote it. RunError without it."""
-        flat = config_lib.flatten(self.read_json("config.json"))
-        if key not in flat:
-            raise RunError(f"{self.workdir / 'config.json'} has no key {key}")
-        return flat[key]
-
-    def metrics_lines(self) -> list[dict[str, Any]]:
-        """The objects of `metrics.jsonl`. RunError where there are none to be read."""
-        lines = [values for _, values in self._metrics()]
-        if not lines:
-            raise RunError(f"{self.metrics} is empty")
-        return lines
-
-    def read_csv(self, name: str, columns: Iterable[str]) -> list[dict[str, str]]:
-        """The rows of a CSV file. RunError where it cannot be read or lacks a column."""
-        path = self.workdir / name
+        """One dotted key of `config.json`, of any version. RunError: it is missing or wrong."""
+        value: Any = self.read_json("config.json")
+        for name in key.split("."):
+            if not isinstance(value, Mapping) or name not in value:
+                raise RunError(f"{self.workdir / 'config.json'} has no key {key}")
+            value = value[name]
         try:
-            content = disk.read(path).decode("utf-8", errors="surrogateescape")
-            rows = csv.DictReader(io.StringIO(content, newline=""))
-            header, values = rows.fieldnames or [], list(rows)
-        except (OSError, csv.Error) as error:
-            raise RunError(f"{path} cannot be read: {error}") from error
-        if missing := set(columns) - set(header):
-            raise RunError(f"{path} has no column {', '.join(sorted(missing))}")
-        return values
+            return config_lib.check_value(dict(config_lib.declared_keys())[key], value, key)
+        except ConfigError as error:
+            raise RunError(f"{self.workdir / 'config.json'}: {error}") from error
+
+    def metrics_lines(self) -> list[schema.Line]:
+        """The values of the lines of `metrics.jsonl`. RunError: it is empty or cannot be read."""
+        return list(self._metrics())
+
+    def epochs(self) -> list[schema.Line]:
+        """As `metrics_lines`, only those of epochs, which have a `val_loss`; perhaps none."""
+        return [values for values in self._metrics() if "val_loss" in values]
+
+    def _metrics(self) -> Iterator[schema.Line]:
+        """One by one, since of many lines a report needs a few."""
+        values = None
+        for _, values in schema.read_lines(self.metrics):
+            yield values
+        if values is None:
+            raise RunError(f"{self.metrics} is empty")
+
+    def read_csv(self, name: str, kind: type[T]) -> list[T]:
+        """The rows of a CSV file as objects of a NamedTuple. RunError names row and column."""
+        return schema.read_csv(self.workdir / name, kind)
 
     def write_json(self, name: str, values: Mapping[str, Any], if_new: bool = False) -> None:
         """With `if_new` a file that says so already is left alone, be it on a read-only disk."""
@@ -200,23 +218,10 @@ class Record:
             listener(values)
 
     def rewind_metrics(self, step: int) -> None:
-        """Drops the lines after a step, and a line that a kill cut off."""
-        lines = []
-        if self.metrics.exists():
-            lines = [line for line, values in self._metrics() if values.get("step", 0) <= step]
-        self.write_text("metrics.jsonl", "".join(lines))
-
-    def _metrics(self) -> list[tuple[str, dict[str, Any]]]:
-        """The lines of `metrics.jsonl`, without one that a kill cut off, and what they say."""
-        try:
-            text = disk.read(self.metrics).decode("utf-8")
-            lines = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
-            result = [(line, json.loads(line)) for line in lines]
-            if not all(isinstance(values, dict) for _, values in result):
-                raise ValueError("a line is not an object")
-        except (OSError, ValueError, RecursionError) as error:
-            raise RunError(f"{self.metrics} cannot be read: {error}") from error
-        return result
+        """Removes the lines after a step, and a last line that was cut off."""
+        lines = schema.read_lines(self.metrics) if self.metrics.exists() else ()
+        kept = [line for line, values in lines if values.get("step", 0) <= step]
+        self.write_bytes("metrics.jsonl", b"".join(kept))
 
     def _holds(self, name: str, content: bytes) -> bool:
         try:
@@ -228,7 +233,7 @@ class Record:
         old = config_lib.flatten(history.up_to_date(self.read_json("config.json")))
         new = config_lib.flatten(config_lib.to_dict(config))
         changed = [
-            f"{key}: {old.get(key, 'absent')!r} there, {new.get(key, 'absent')!r} now"
+            f"{key}: {quote(old.get(key, 'absent'))} there, {quote(new.get(key, 'absent'))} now"
             for key in sorted(old | new)
             if old.get(key) != new.get(key) and not key.startswith("log.")
         ]
@@ -238,18 +243,16 @@ class Record:
                 + "\n  ".join(changed)
             )
 
-    def read_json(self, name: str) -> dict[str, Any]:
-        """The object of a JSON file. RunError where there is none to be read."""
-        path = self.workdir / name
+    def read_json(self, name: str, kind: Any = dict[str, Any]) -> dict[str, Any]:
+        """The object of a JSON file, checked against its declared type.
+
+        Raises:
+          RunError: there is no such file, it cannot be read, or a key has another type.
+        """
         try:
-            values = json.loads(disk.read(path).decode("utf-8", errors="surrogateescape"))
+            return schema.read(self.workdir / name, kind)
         except FileNotFoundError as error:
             raise RunError(f"{self.workdir} is not a run directory: it has no {name}") from error
-        except (OSError, ValueError, RecursionError) as error:
-            raise RunError(f"{path} cannot be read: {error}") from error
-        if not isinstance(values, dict):
-            raise RunError(f"{path} is not a JSON object")
-        return values
 
 
 def _encoded(text: str) -> bytes:

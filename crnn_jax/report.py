@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import html
 import io
 import os
 import statistics
 import urllib.parse
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
-from crnn_jax import metrics
+from crnn_jax import markup, metrics
 from crnn_jax.errors import RunError, one_line
-from crnn_jax.record import Record, Result
+from crnn_jax.record import Misread, Record, Result
 from crnn_jax.stopping import OFF_PLATEAU
 
 BASE = "base"  # the variant that the others are compared with
@@ -100,9 +98,9 @@ def to_markdown(runs: Sequence[Run], rows: Sequence[Row], reach: float = 0.95) -
     result = runs[0].result
     commits = sorted({run.commit or "unknown" for run in runs})
     lines = [
-        f"{_cell(result.data_name)}, fingerprint {result.fingerprint[:12]}, "
+        f"{markup.markdown(result.data_name)}, fingerprint {result.fingerprint[:12]}, "
         f"{runs[0].num_images} images; {len(runs)} runs; "
-        f"commit {', '.join(_cell(commit[:12]) for commit in commits)}",
+        f"commit {', '.join(commit[:12] for commit in commits)}",
         "",
         "| variant | runs | exact match, 95 % interval | seeds' mean ± deviation | CER "
         "| validation loss | left plateau: median, latest epoch "
@@ -120,7 +118,7 @@ def to_markdown(runs: Sequence[Run], rows: Sequence[Row], reach: float = 0.95) -
             low, high = row.difference_low, row.difference_high
             difference = f"{row.difference:+.2%} [{low:+.2%}, {high:+.2%}]"
         lines.append(
-            f"| {_cell(row.variant)} | {row.runs} "
+            f"| {markup.markdown(row.variant)} | {row.runs} "
             f"| {row.exact_match:.2%} [{row.exact_match_low:.2%}, {row.exact_match_high:.2%}] "
             f"| {row.mean:.2%} ± {row.spread:.2%} | {row.cer:.3%} | {row.val_loss:.3f} "
             f"| {left} | {reached} | {difference} "
@@ -129,17 +127,12 @@ def to_markdown(runs: Sequence[Run], rows: Sequence[Row], reach: float = 0.95) -
     return "\n".join(lines) + "\n"
 
 
-def _cell(text: str) -> str:
-    """Names come from strangers too: neither a column nor HTML of their own."""
-    return html.escape(one_line(text), quote=False).replace("|", "\\|")
-
-
 def pictures(workdir: Path) -> str:
     """Markdown that shows augmented training pictures of a run of the base, if there are any."""
     found = sorted(workdir.glob(f"{BASE}/*/augmented.png"))
     if not found:
         return ""
-    path = urllib.parse.quote(found[0].relative_to(workdir).as_posix())
+    path = urllib.parse.quote(os.fsencode(found[0].relative_to(workdir)))
     return f"\nTraining pictures, as they are and augmented: ![augmented]({path})\n"
 
 
@@ -162,28 +155,28 @@ def _read_run(path: Path, reach: float) -> Run:
     record = Record(path)
     result = record.result()
     assert result is not None
-    misread = frozenset(row["file"] for row in record.read_csv("errors.csv", ["file"]))
+    misread = frozenset(row.file for row in record.read_csv("errors.csv", Misread))
     if len(misread) != result.num_examples - result.num_exact:
-        raise RunError(f"{path}: errors.csv and result.json do not agree")
-    environment, lines = record.environment(), record.metrics_lines()
-    try:
-        limit = OFF_PLATEAU * environment["data"]["plateau_loss"]
-        epochs = [line for line in lines if "val_loss" in line]
-        reached: dict[str, Any] = next((e for e in epochs if e["exact_match"] >= reach), {})
-        return Run(
-            variant=path.parent.name,
-            cell=path.name,
-            result=result,
-            train_size=int(record.config_value("data.train_size")),
-            commit=None if environment["commit"] is None else str(environment["commit"]),
-            num_images=int(environment["data"]["num_examples"]),
-            misread=misread,
-            left_plateau=next((e["epoch"] for e in epochs if e["val_loss"] < limit), None),
-            epoch_reached=reached.get("epoch"),
-            seconds_reached=reached.get("seconds"),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{path}: its record is damaged or of another version: {error!r}") from error
+        raise RunError(f"{one_line(str(path))}: errors.csv and result.json do not agree")
+    environment = record.environment()
+    data = environment.get("data", {})
+    if missing := {"plateau_loss", "num_examples"} - data.keys():
+        raise RunError(f"{one_line(str(path / 'environment.json'))} has no key data.{min(missing)}")
+    limit = OFF_PLATEAU * data["plateau_loss"]
+    epochs = record.epochs()
+    reached = next((epoch for epoch in epochs if epoch["exact_match"] >= reach), None)
+    return Run(
+        variant=path.parent.name,
+        cell=path.name,
+        result=result,
+        train_size=record.config_value("data.train_size"),
+        commit=environment.get("commit"),
+        num_images=data["num_examples"],
+        misread=misread,
+        left_plateau=next((e["epoch"] for e in epochs if e["val_loss"] < limit), None),
+        epoch_reached=reached["epoch"] if reached else None,
+        seconds_reached=reached["seconds"] if reached else None,
+    )
 
 
 def _row(variant: str, runs: Sequence[Run], base: dict[str, Run]) -> Row:

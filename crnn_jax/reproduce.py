@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from crnn_jax import allocator, cores, environment
 from crnn_jax import config as config_lib
-from crnn_jax.errors import RunError
+from crnn_jax.config import Config
+from crnn_jax.errors import RunError, one_line
 from crnn_jax.record import Record, Result, default_workdir
 
 # What may differ between two runs whose numbers are the same.
@@ -49,18 +51,7 @@ def again(
         version of this package, for other data, and for a reproduction that is finished.
       DataError: the data are not there.
     """
-    record = Record(run)
-    result, _, there = _result(record), record.metrics_lines(), record.environment()
-    try:
-        config = record.config()
-    except RunError as error:
-        raise RunError(f"{error}; the run was made by commit {there['commit']}") from error
-    if data is not None:
-        changed = config_lib.with_changes(config_lib.to_dict(config), {"data.dir": data})
-        config = config_lib.from_dict(changed)
-    new = Record(workdir or default_workdir("again", config))
-    if new.result() is not None:
-        raise RunError(f"{new.workdir} is finished; choose another --workdir, or remove it")
+    record, result, config, new = prepare(run, workdir, data)
     allocator.keep_memory(cores.use(config.train.batch_size))
     from crnn_jax import sources  # the comparison alone needs no jax
 
@@ -70,12 +61,36 @@ def again(
     if found != result.fingerprint:
         raise RunError(
             f"{config.data.dir} has fingerprint {found[:12]}; the run was trained on "
-            f"{result.data_name}, {result.fingerprint[:12]}"
+            f"{one_line(result.data_name)}, {result.fingerprint[:12]}"
         )
     from crnn_jax import train
 
     train.train_and_evaluate(config, new.workdir)
     return compare(record, new)
+
+
+def prepare(
+    run: str | os.PathLike[str], workdir: str | os.PathLike[str] | None, data: str | None
+) -> tuple[Record, Result, Config, Record]:
+    """Reads all records that `again` needs: the old run, its result, the config, and the new run.
+
+    Raises:
+      RunError: as for `again`, except for the data, which are not read.
+    """
+    record = Record(run)
+    result, _, there = _result(record), record.metrics_lines(), record.environment()
+    try:
+        config = record.config()
+    except RunError as error:
+        commit = there.get("commit") or "unknown"
+        raise RunError(f"{error}; the run was made by commit {commit}") from error
+    if data is not None:
+        changed = config_lib.with_changes(config_lib.to_dict(config), {"data.dir": data})
+        config = config_lib.from_dict(changed)
+    new = Record(workdir or default_workdir("again", config))
+    if new.result() is not None:
+        raise RunError(f"{new.workdir} is finished; choose another --workdir, or remove it")
+    return record, result, config, new
 
 
 def compare(old: Record, new: Record) -> Comparison:
@@ -93,17 +108,20 @@ def _result(record: Record) -> Result:
     return result
 
 
-def _first_difference(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> str | None:
+def _first_difference(
+    old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]
+) -> str | None:
     # Steps are logged every so often, which may differ: what both have is compared.
-    theirs = {(line["step"], "step_loss" in line): line for line in new}
+    theirs = {(line.get("step"), "step_loss" in line): line for line in new}
     for line in old:
-        other = theirs.get((line["step"], "step_loss" in line), line)
+        other = theirs.get((line.get("step"), "step_loss" in line), line)
         for name, value in line.items():
             if name not in _NOT_COMPARED and other.get(name) != value:
                 return (
-                    f"they part at step {line['step']} (epoch {line['epoch']}), in {name}: "
+                    f"they part at step {line.get('step')} (epoch {line.get('epoch')}), in {name}: "
                     f"{value!r} then, {other.get(name)!r} now"
                 )
-    if old[-1]["step"] != new[-1]["step"]:
-        return f"the old run ended at step {old[-1]['step']}, the new one at {new[-1]['step']}"
+    ends = [lines[-1].get("step") for lines in (old, new)]
+    if ends[0] != ends[1]:
+        return f"the old run ended at step {ends[0]}, the new one at {ends[1]}"
     return None

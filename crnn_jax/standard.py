@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 
+from crnn_jax import schema
 from crnn_jax.errors import DataError, RunError
 
 # Up to here pictures are taken for alike in light and contrast. Those of captcha_images_v2 differ
@@ -20,6 +20,12 @@ class Standard(NamedTuple):
 
     mean: tuple[float, ...]  # of each channel [C]
     deviation: tuple[float, ...]  # [C]
+    each_picture: bool
+
+
+class _Stored(TypedDict):
+    mean: schema.Channels
+    deviation: schema.Channels
     each_picture: bool
 
 
@@ -48,18 +54,17 @@ def plain(channels: int) -> Standard:
 
 
 def check(standard: Standard, channels: int, source: str) -> None:
-    """RunError unless pixels of so many channels can be standardised by what a file says."""
-    numbers = (*standard.mean, *standard.deviation)
-    fine = (
-        len(standard.mean) == len(standard.deviation) == channels
-        and all(isinstance(n, (int, float)) and math.isfinite(n) for n in numbers)
-        and all(standard.deviation)
-        and isinstance(standard.each_picture, bool)
-    )
-    if not fine:
-        raise RunError(
-            f"{source}: pixels of {channels} channels cannot be standardised by {standard}"
-        )
+    """RunError unless pixels of `channels` channels can be standardized so; names `source`."""
+    try:
+        checked = schema.check(standard._asdict(), _Stored)
+        for name in ("mean", "deviation"):
+            if len(checked[name]) != channels:
+                raise schema.InvalidError(f"{name}: {len(checked[name])} values")
+        if not all(map(np.float32, checked["deviation"])):
+            raise schema.InvalidError("deviation: it is 0")
+    except schema.InvalidError as error:
+        what = f"{source}: images of {channels} channels cannot be standardised"
+        raise RunError(f"{what}: {error}") from error
 
 
 def differences(images: np.ndarray) -> tuple[float, float]:

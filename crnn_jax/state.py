@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from crnn_jax import environment, flat_start, record, unfinished, warm_start
+from crnn_jax import environment, errors, flat_start, record, unfinished, warm_start
 from crnn_jax import model as model_lib
 from crnn_jax.checkpoint import Checkpoints
 from crnn_jax.config import Config, FlatStartConfig
-from crnn_jax.errors import DamageError, RunError
+from crnn_jax.errors import DamageError, RunError, quote
 from crnn_jax.stopping import Stopping
 from crnn_jax.task import Task
 
@@ -119,6 +119,11 @@ def _whole(
     checkpoints: Checkpoints, epoch: int, like: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     meta = checkpoints.meta(epoch)
+    if missing := {*Stopping._fields, "seconds"} - meta.keys():
+        raise DamageError(
+            f"the checkpoint {checkpoints.directory / str(epoch)} is damaged: its metadata has no "
+            f"{min(missing)}"
+        )
     if meta["best_epoch"] != epoch:
         checkpoints.meta(meta["best_epoch"])
         checkpoints.restore(meta["best_epoch"], {"params": like["params"]})
@@ -136,7 +141,7 @@ def _is_whole(checkpoints: Checkpoints, epoch: int, like: Mapping[str, Any]) -> 
 def check_data(meta: Mapping[str, Any], task: Task, directory: Path) -> None:
     """RunError unless a checkpoint is of the data at hand; it names all that changed."""
     changed = [
-        f"  {name}: {meta.get(name)!r} then, {value!r} now"
+        f"  {name}: {quote(meta.get(name))} then, {quote(value)} now"
         for name, value in task.identity().items()
         if meta.get(name) != value
     ]
@@ -183,7 +188,7 @@ def check_place(run: record.Record, now: Mapping[str, Any], elsewhere: bool) -> 
             + "\nGo on all the same with --elsewhere, or choose another --workdir"
         )
     for text in changes.values():
-        print(f"note: since the run began, {text}")
+        print(f"note: since the run began, {errors.for_terminal(text)}")
     earlier = then.get("earlier", [])
     if decisive:
         earlier = [*earlier, {k: v for k, v in then.items() if k != "earlier"}]

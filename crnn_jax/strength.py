@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from crnn_jax import config as config_lib
-from crnn_jax import metrics, recognizer, record, sources, styles, train
+from crnn_jax import markup, metrics, recognizer, record, sources, styles, train
 from crnn_jax.errors import ConfigError, RunError
 from crnn_jax.recognizer import Recognizer
 from crnn_jax.style import Style
@@ -211,9 +211,10 @@ def report(
     directory.workdir.mkdir(parents=True, exist_ok=True)
     rows = measure(run, directory.workdir, style_name, count, adapt, names or list(DISTORTIONS))
     what = (
-        f"{Path(run).resolve().name}, trained on {result.data_name} (fingerprint "
-        f"{result.fingerprint[:12]}); {count} generated pictures a strength, of the plain text of "
-        f"{style_name}" + (f"; trained against each distortion for {adapt} steps" if adapt else "")
+        f"{markup.markdown(Path(run).resolve().name)}, trained on "
+        f"{markup.markdown(result.data_name)} (fingerprint {result.fingerprint[:12]}); {count} "
+        f"generated pictures a strength, of the plain text of {markup.markdown(style_name)}"
+        + (f"; trained against each distortion for {adapt} steps" if adapt else "")
     )
     markdown = to_markdown(rows, what)
     directory.write_text("strength.md", markdown)

@@ -25,7 +25,7 @@ from crnn_jax import model as model_lib
 from crnn_jax.checkpoint import Checkpoints
 from crnn_jax.config import Config
 from crnn_jax.devices import one
-from crnn_jax.errors import RunError
+from crnn_jax.errors import RunError, one_line
 from crnn_jax.interrupt import Interruption
 from crnn_jax.progress import Progress
 from crnn_jax.record import Result
@@ -196,8 +196,8 @@ def finished(result: Result, run: record.Record, config: Config) -> Result:
     found = sources.expected_fingerprint(config.data, config_lib.num_steps(config))
     if found not in (None, result.fingerprint):
         raise RunError(
-            f"{run.workdir} is a finished run on other data: {result.data_name}, fingerprint "
-            f"{result.fingerprint[:12]}; choose another --workdir"
+            f"{run.workdir} is a finished run on other data: {one_line(result.data_name)}, "
+            f"fingerprint {result.fingerprint[:12]}; choose another --workdir"
         )
     print(f"{run.workdir} is finished; nothing is left to do")
     return result

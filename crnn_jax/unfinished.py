@@ -54,8 +54,10 @@ def restore(run: Record, epoch: int, like: Mapping[str, Any]) -> Unfinished | No
     try:
         with Checkpoints(folder) as checkpoints:
             step = checkpoints.latest_epoch()
-            if step is None or (meta := checkpoints.meta(step))["epoch"] != epoch:
+            if step is None or (meta := checkpoints.meta(step)).get("epoch") != epoch:
                 return None
+            if missing := {"losses", "seconds"} - meta.keys():
+                raise DamageError(f"{folder / str(step)} is damaged: it has no {min(missing)}")
             trees = checkpoints.restore(step, like)
     except DamageError as error:
         where = f"goes on after epoch {epoch - 1}" if epoch > 1 else "begins anew"

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from crnn_jax.errors import RunError
+from crnn_jax.errors import RunError, one_line
 
 FORMATS = ("stablehlo", "onnx", "safetensors", "keras", "web")
 
@@ -126,7 +126,8 @@ def _import_keras(options: argparse.Namespace) -> int:
         (options.width, options.height),
     )
     data = config.data
-    print(f"pictures of {data.width}x{data.height}, {len(data.alphabet)} symbols {data.alphabet}")
+    symbols = one_line(data.alphabet)
+    print(f"pictures of {data.width}x{data.height}, {len(data.alphabet)} symbols {symbols}")
     if options.alphabet and len(data.alphabet) > len(options.alphabet):
         print("the model has one class more: it is taken for [UNK] and read as \ufffd")
     print(f"run directory: {options.run}; score it with evaluate --data FOLDER")

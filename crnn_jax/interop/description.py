@@ -1,4 +1,4 @@
-"""What another program must know to be right: it goes with every file that leaves this package."""
+"""The description of an exported reader: what another program must know to use it correctly."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypedDict
 
-from crnn_jax import __version__, model
+from msgspec import Meta
+
+from crnn_jax import __version__, model, schema
 from crnn_jax import config as config_lib
 from crnn_jax.charset import Charset
 from crnn_jax.config import Config
-from crnn_jax.errors import RunError
+from crnn_jax.errors import ConfigError, RunError, quote
 from crnn_jax.recognizer import Recognizer
 from crnn_jax.record import Result
 from crnn_jax.standard import Standard
@@ -23,7 +25,9 @@ _FORMAT = "crnn-jax reader"
 
 
 def describe(reader: Recognizer, result: Result | None) -> dict[str, Any]:
-    """A reader and, where its run is finished, its result, as plain values for JSON."""
+    """A reader and, if its run is finished, its result, as plain values for JSON in UTF-8."""
+    if result:
+        result = dataclasses.replace(result, data_name=_utf8(result.data_name))
     data, standard = reader.config.data, reader.model
     values = {
         "format": _FORMAT,
@@ -63,8 +67,27 @@ def to_json(description: Mapping[str, Any]) -> str:
     return json.dumps(description, indent=2, ensure_ascii=False) + "\n"
 
 
+class _Standardise(TypedDict):
+    mean: list[Any]  # standard.py checks the values, for the channels of the config
+    deviation: list[Any]
+    each_picture: Any
+
+
+class _Stored(TypedDict):
+    """The keys of a description that an import uses."""
+
+    format: str
+    digest: schema.Digest
+    alphabet: list[Annotated[str, Meta(min_length=1, max_length=1)]]
+    standardise: _Standardise
+    fingerprint: schema.Digest
+    params_sha256: schema.Digest
+    config: dict[str, Any]
+    result: dict[str, Any] | None
+
+
 class Parsed(NamedTuple):
-    """What an import takes from a description."""
+    """The parts of a description that an import uses."""
 
     config: Config
     alphabet: str
@@ -84,17 +107,18 @@ class Parsed(NamedTuple):
 
 
 def parse(content: bytes, source: str) -> Parsed:
-    """A description that this package wrote; it comes from strangers, so what is used is checked.
+    """Parses and checks a description that this package wrote.
 
     Raises:
-      RunError: it is none, or was changed; names `source`.
+      RunError: it is not such a description, or was changed; names `source` and the key.
     """
     try:
-        values = json.loads(content)
+        values = schema.document(content)
+        schema.check(values, _Stored)
         if values["format"] != _FORMAT:
-            raise ValueError(f"its format is {values['format']!r}")
+            raise schema.InvalidError(f"its format is {quote(values['format'])}")
         if values.pop("digest") != _digest(values):
-            raise ValueError("it was changed: its digest is another")
+            raise schema.InvalidError("it was changed: its digest is different")
         standard = values["standardise"]
         return Parsed(
             config_lib.from_dict(values["config"]),
@@ -106,7 +130,7 @@ def parse(content: bytes, source: str) -> Parsed:
             values["params_sha256"],
             Result.from_dict(values["result"]) if values["result"] else None,
         )
-    except Exception as error:
+    except (ConfigError, schema.InvalidError) as error:
         raise RunError(f"{FILE} of {source} cannot be used: {error}") from error
 
 
@@ -121,14 +145,21 @@ def require_reference_layers(reader: Recognizer, kind: str) -> None:
 
 
 def _portable(config: Config) -> Config:
-    """Without where things lay, which says nothing to others."""
+    """The config without the paths of this machine."""
     return dataclasses.replace(
         config,
         data=dataclasses.replace(
-            config.data, dir=Path(config.data.dir).name, style=Path(config.data.style).name
+            config.data,
+            dir=_utf8(Path(config.data.dir).name),
+            style=_utf8(Path(config.data.style).name),
         ),
         train=dataclasses.replace(config.train, init_from=""),
     )
+
+
+def _utf8(name: str) -> str:
+    """A name without the bytes of it that are not UTF-8, which other programs cannot read."""
+    return name.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def _digest(values: Mapping[str, Any]) -> str:

@@ -12,12 +12,13 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, TypedDict
 
 import numpy as np
+from msgspec import Meta
 
-from crnn_jax import disk
-from crnn_jax.errors import RunError
+from crnn_jax import disk, markup, schema
+from crnn_jax.errors import RunError, brief, quote
 from crnn_jax.interop import description as description_lib
 from crnn_jax.interop import imported
 from crnn_jax.model import by_name
@@ -54,10 +55,12 @@ def import_run(folder: str | os.PathLike[str], workdir: str | os.PathLike[str]) 
 
     folder = Path(folder)
     try:
-        description = disk.read(folder / description_lib.FILE)
-        arrays = safetensors.load(disk.read(folder / FILE))
+        description = disk.read(folder / description_lib.FILE, schema.MAX_DOCUMENT)
+        content = disk.read(folder / FILE)
+        _check_header(content)
+        arrays = safetensors.load(content)
     except Exception as error:  # safetensors raises many kinds, for types that numpy lacks too
-        raise RunError(f"{folder} holds no exported reader: {error}") from error
+        raise RunError(f"{folder} holds no exported reader: {brief(error)}") from error
     parsed = description_lib.parse(description, os.fspath(folder))
     params: dict[str, Any] = {}
     for key, array in arrays.items():
@@ -66,7 +69,7 @@ def import_run(folder: str | os.PathLike[str], workdir: str | os.PathLike[str]) 
         for part in path[:_MOST_DEPTH]:
             layer = layer.setdefault(part, {}) if isinstance(layer, dict) else None
         if len(path) > _MOST_DEPTH or not isinstance(layer, dict) or name in layer:
-            raise RunError(f"{folder / FILE}: {key[:100]!r} cannot be the name of an array")
+            raise RunError(f"{folder / FILE}: {quote(key[:100])} cannot be the name of an array")
         layer[name] = array
     parsed.check_digest(params, os.fspath(folder / FILE))
     imported.write(
@@ -79,6 +82,24 @@ def import_run(folder: str | os.PathLike[str], workdir: str | os.PathLike[str]) 
         os.fspath(folder),
         parsed.result,
     )
+
+
+class _Array(TypedDict):
+    dtype: Literal["F32"]
+    shape: Annotated[list[schema.Count], Meta(max_length=4)]
+    data_offsets: Annotated[list[schema.Step], Meta(min_length=2, max_length=2)]
+
+
+def _check_header(content: bytes) -> None:
+    """InvalidError unless a safetensors file declares a moderate number of f32 arrays."""
+    size = int.from_bytes(content[:8], "little")
+    if len(content) < 8 or size > min(len(content) - 8, schema.MAX_DOCUMENT):
+        raise schema.InvalidError("its header has a wrong size")
+    header = schema.document(content[8 : 8 + size])
+    if not isinstance(header, dict):
+        raise schema.InvalidError("its header is not an object")
+    schema.check(header.pop("__metadata__", {}), dict[str, str])
+    schema.check(header, Annotated[dict[str, _Array], Meta(max_length=1000)])
 
 
 def card(description: Mapping[str, Any]) -> str:
@@ -95,9 +116,10 @@ def card(description: Mapping[str, Any]) -> str:
         "# A CRNN that reads text captchas",
         "",
         f"It reads pictures of {size['width']}x{size['height']} pixels (others are resized), texts "
-        f"over the {len(alphabet)} symbols `{alphabet}`, in {description['output']['steps']} time "
-        "steps. The architecture is `ocr_model_v1` of Keras' captcha_ocr example; config.json has "
-        "its sizes, reader.json all that a program must know to use it.",
+        f"over the {len(alphabet)} symbols {markup.markdown(alphabet)}, in "
+        f"{description['output']['steps']} time steps. The architecture is `ocr_model_v1` of "
+        "Keras' captcha_ocr example; config.json has its sizes, reader.json all that a program "
+        "must know to use it.",
         "",
         "## How well it reads",
         "",
@@ -110,10 +132,11 @@ def card(description: Mapping[str, Any]) -> str:
             f"{result['num_exact']} of {result['num_examples']} pictures of its validation part "
             f"are read exactly (95 % interval {low} to {high} %), CER {100 * result['cer']:.2f} %.",
             "",
-            f"Trained on {result['num_train']} pictures of `{result['data_name']}` (fingerprint "
-            f"`{result['fingerprint'][:12]}`) for {result['epochs_run']} epochs with seed "
-            f"{result['seed']}; weights of epoch {result['best_epoch']}. Pictures that look "
-            "otherwise are not what it was measured on.",
+            f"Trained on {result['num_train']} pictures of "
+            f"{markup.markdown(result['data_name'])} (fingerprint `{result['fingerprint'][:12]}`) "
+            f"for {result['epochs_run']} epochs with seed {result['seed']}; weights of epoch "
+            f"{result['best_epoch']}. Pictures that look otherwise are not what it was measured "
+            "on.",
         ]
     lines += [
         "",
