@@ -31,7 +31,7 @@ from crnn_jax import picture as picture_lib
 from crnn_jax.charset import PAD, Charset
 from crnn_jax.config import DataConfig
 from crnn_jax.dataset import Dataset, Split
-from crnn_jax.errors import ConfigError, DataError
+from crnn_jax.errors import ConfigError, DataError, one_line
 from crnn_jax.style import Style
 
 Draw = Callable[[np.ndarray], tuple[jax.Array, jax.Array]]
@@ -109,9 +109,9 @@ def generate(look: Style, config: DataConfig, numbers: range) -> Dataset:
     shape = (len(numbers), config.width, config.height, config.channels)
     if (size := math.prod(shape)) > MAX_BYTES:
         raise ConfigError(
-            f"{len(numbers)} pictures of {config.width}x{config.height} need {size / 2**30:.0f} GiB "
-            f"of memory ({MAX_BYTES // 2**30} at most); lower data.count or data.generated_share, "
-            "or use data.source=stream"
+            f"{len(numbers)} pictures of {config.width}x{config.height} need {size / 2**30:.0f} "
+            f"GiB of memory ({MAX_BYTES // 2**30} at most); lower data.count or "
+            "data.generated_share, or use data.source=stream"
         )
     images = np.empty(shape, np.uint8)
     texts: list[str] = []
@@ -141,11 +141,15 @@ def write(name: str, count: int, seed: int, folder: str | os.PathLike[str]) -> N
     if not 0 <= seed < 2**32:
         raise ConfigError(f"the seed must be from 0 to 2**32 - 1, not {seed}")
     folder, look = Path(folder), styles.load(name)
-    partial = folder.with_name(f"{folder.name}.partial")
+    try:
+        partial = folder.with_name(f"{folder.name}.partial")
+        exists = os.path.lexists(folder)
+    except ValueError as error:
+        raise DataError(f"{one_line(str(folder))} cannot be a new folder: {error}") from error
+    if exists:
+        raise DataError(f"{one_line(str(folder))} is there already; name a new folder")
     draw = functools.partial(synthetic.pictures, synthetic.atlas_of(look), seed, style=look)
     try:
-        if os.path.lexists(folder):
-            raise DataError(f"{folder} is there already; name a new folder")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         try:
@@ -154,9 +158,7 @@ def write(name: str, count: int, seed: int, folder: str | os.PathLike[str]) -> N
         finally:
             shutil.rmtree(partial, ignore_errors=True)  # if anything failed
     except OSError as error:
-        raise DataError(f"{folder} cannot be written: {error.strerror}") from error
-    except ValueError as error:
-        raise DataError(f"{folder} is not a folder name: {error}") from error
+        raise DataError(f"{one_line(str(folder))} cannot be written: {error.strerror}") from error
 
 
 def _write_set(folder: Path, look: Style, draw: Draw, count: int) -> None:

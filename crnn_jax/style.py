@@ -134,7 +134,9 @@ class Style:
 def from_values(base: Style, values: dict[str, Any]) -> Style:
     """`base` with changes by key. ConfigError names an unknown key or a bad value."""
     if unknown := [key for key in values if key not in _fields()]:
-        raise ConfigError(f"a style has no {reprlib.repr(unknown[0])}; it has {', '.join(_fields())}")
+        raise ConfigError(
+            f"a style has no {reprlib.repr(unknown[0])}; it has {', '.join(_fields())}"
+        )
     kinds = _fields()
     changes = {key: _converted(kinds[key], value, key) for key, value in values.items()}
     return dataclasses.replace(base, **changes)

@@ -33,7 +33,11 @@ def atlas_of(style: Style) -> Atlas:
 
 
 def pictures(
-    atlas: Atlas, seed: int | np.uint32 | jax.Array, numbers: jax.Array | np.ndarray, *, style: Style
+    atlas: Atlas,
+    seed: int | np.uint32 | jax.Array,
+    numbers: jax.Array | np.ndarray,
+    *,
+    style: Style,
 ) -> tuple[jax.Array, jax.Array]:
     """The pictures of `numbers` i32 [B]: u8 [B, W, H, C], and labels i32 [B, L] padded with PAD.
 
@@ -72,7 +76,12 @@ class Plan(NamedTuple):
 
 @functools.partial(jax.jit, static_argnames="style")
 def _plan(
-    atlas: Atlas, ranges: jax.Array, seed: np.uint32 | jax.Array, numbers: jax.Array, *, style: Style
+    atlas: Atlas,
+    ranges: jax.Array,
+    seed: np.uint32 | jax.Array,
+    numbers: jax.Array,
+    *,
+    style: Style,
 ) -> Plan:
     atlas = jax.tree.map(jnp.asarray, atlas)
     root = jax.random.key(seed)
