@@ -15,6 +15,7 @@ from crnn_jax.errors import DataError
 
 MAX_READS = 2**18  # calls of `read` while a file is opened and decoded, a few us each
 MAX_SCANS = 100  # of a progressive JPEG, which has about ten; each is a pass over the picture
+MAX_COUNTED = 2**24  # bytes of a file in which scans are counted
 MAX_PROFILES = 8  # color profiles of a PNG; each is decompressed, up to 1 MB
 MAX_EXIF_SEGMENTS = 8  # of a JPEG, 64 kB each
 MAX_TAGS = 1024  # of a TIFF directory, also in EXIF
@@ -80,7 +81,7 @@ def _content(image: Image.Image) -> bytes:
         return b""
     place = file.tell()
     file.seek(0)
-    content = file.read()
+    content = file.read(MAX_COUNTED)
     file.seek(place)
     return content
 

@@ -58,9 +58,10 @@ def read(path: Path) -> tuple[dict[str, str], dict[str, str]]:
             listed[file] = text
             if len(complaints) > MAX_BAD:
                 break
-    except (UnicodeDecodeError, csv.Error) as error:
-        where = f"line {rows.line_num + 1}"
-        raise DataError(f"{path} is not a CSV file in UTF-8: {where}: {error}") from error
+    except csv.Error as error:
+        raise DataError(f"{path} is not a CSV file: line {rows.line_num}: {error}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not in UTF-8: {error.reason}") from error
     return dict(sorted(listed.items())), complaints
 
 

@@ -51,7 +51,7 @@ def open_image(source: str | os.PathLike[str] | bytes) -> Image.Image:
         content = source if isinstance(source, bytes) else disk.read(source, MOST_BYTES)
     except OSError as error:
         raise DataError(error.strerror or str(error)) from error
-    except ValueError as error:  # a name with a zero byte
+    except Exception as error:  # a name with a zero byte, or a path object of another kind
         raise DataError(f"not a file name ({error})") from error
     if not content:
         raise DataError("empty file")
@@ -79,7 +79,7 @@ def decode(image: Image.Image) -> Image.Image:
         _check_size(image)
         claims.check_opened(image, MOST_PIXELS)
         image.load()
-        method = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation))
+        method = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
         image = image.copy() if method is None else image.transpose(method)
         if premultiplied := {"La": "LA", "RGBa": "RGBA"}.get(image.mode):
             image = image.convert(premultiplied)

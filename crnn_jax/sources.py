@@ -189,7 +189,7 @@ def to_picture(image: np.ndarray) -> Image.Image:
 
 
 def _drawn(look: Style, draw: Draw, numbers: range) -> Iterator[tuple[np.ndarray, list[str]]]:
-    """Chunks of n pictures u8 [n, W, H, C] and their texts."""
+    """Chunks of n pictures u8 [n, W, H, C] and their texts. ConfigError if one shows nothing."""
     # Smaller chunks of large pictures, since memory is proportional to the pixels.
     chunk = min(CHUNK, max(1, CHUNK_PIXELS // (look.width * look.height)))
     for start in range(0, len(numbers), chunk):
@@ -197,6 +197,12 @@ def _drawn(look: Style, draw: Draw, numbers: range) -> Iterator[tuple[np.ndarray
         pixels, ids = jax.device_get(draw(np.resize(part, chunk)))  # one program for all chunks
         rows = ids[: len(part)].tolist()
         texts = ["".join(look.alphabet[i] for i in row if i != PAD) for row in rows]
+        flat = pixels[: len(part)].reshape(len(part), -1)
+        if len(blank := np.flatnonzero(flat.min(1) == flat.max(1))):
+            raise ConfigError(
+                f"picture {part[blank[0]]} of the style is blank: its text {texts[blank[0]]!r} is "
+                "not visible; check ink, paper, weight, left, baseline and the waves"
+            )
         yield pixels[: len(part)], texts
 
 
