@@ -44,10 +44,10 @@ def each(pictures: Any) -> Iterator[Any]:
     else:
         is_list = not isinstance(pictures, (Mapping, bytearray, memoryview))
     reason = ""
-    if is_list:
+    if is_list and (hasattr(pictures, "__iter__") or hasattr(pictures, "__getitem__")):
         try:
             return _guarded(iter(pictures))
-        except Exception as error:  # not iterable, or of the object's own method
+        except Exception as error:  # of the object's own method
             reason = f" ({_shown(error)})"
     raise DataError(f"number 0: {_name(pictures)} is not a picture{reason}; {ACCEPTED}")
 

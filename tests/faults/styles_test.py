@@ -197,7 +197,8 @@ def test_styles_that_load_draw_visible_text(tmp_path):
     """Limits of single fields, in one program: nothing is NaN, black or blank without a word."""
     for key, value in (
         ("paper", [0, 255]), ("softness", [0.01, 64]), ("stretch", [0.1, 10]),
-        ("turn", [-360, 360]), ("shear", [-4, 4]), ("wave_x_length", [0.5, 10_000]), ("wave_x_phase", [-1000, 1000]),
+        ("turn", [-360, 360]), ("shear", [-4, 4]), ("wave_x_length", [0.5, 10_000]),
+        ("wave_x_phase", [-1000, 1000]),
         ("jitter", [0, 0]), ("size", [4, 512]),
     ):  # fmt: skip
         look = load(tmp_path, **SMALL | {"ink": [0, 0], key: value})
