@@ -279,7 +279,7 @@ def predict(options: argparse.Namespace) -> int:
             # Not among the readings, and not in a log.
             disable=sys.stdout.isatty() or not sys.stderr.isatty(),
         ):
-            path = paths.pop(0)
+            path = paths.pop(0) if paths else "the list of paths"
             if isinstance(reading, DataError):
                 failed = True
                 print(

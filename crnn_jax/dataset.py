@@ -6,11 +6,11 @@ on the device once; a training step receives only the indices of its batch.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import errno
 import hashlib
-import io
+import heapq
+import math
 import os
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -20,14 +20,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from crnn_jax import disk
-from crnn_jax.charset import Charset, required_steps
+from crnn_jax import disk, labels
+from crnn_jax.charset import Charset
 from crnn_jax.config import DEFAULT_DIR, Config, DataConfig
 from crnn_jax.errors import DataError, one_line
+from crnn_jax.labels import LABELS_FILE, MAX_BAD
 from crnn_jax.picture import IMAGE_SUFFIXES, open_image, to_array
 
-LABELS_FILE = "labels.csv"
 _MAX_NAMED = 50  # bad files named one by one in an error; a longer list ends in a count
+_CHUNK = 4096  # files handed to the threads at a time
 
 WHERE_TO_GET_IT = (
     "The default set is 'CAPTCHA Version 2 Images' (1040 PNGs of five characters; on Kaggle: "
@@ -64,20 +65,33 @@ def load(config: DataConfig, charset: Charset | None, num_steps: int) -> Dataset
       num_steps: T, the time steps into which each label must fit.
 
     Raises:
-      DataError: the folder is missing or empty, or files or labels are bad; it names all.
+      DataError: the folder is missing or empty, or files or labels are bad; the message names the
+        first 50 and counts the others.
     """
     folder = Path(config.dir)
     try:
         listed, complaints = _list_folder(folder)
     except OSError as error:
-        raise DataError(f"{folder} cannot be read: {error.strerror}") from error
-    if not listed:
-        raise DataError(f"{folder} holds no images. {WHERE_TO_GET_IT}")
+        path = one_line(os.fsdecode(error.filename or folder))
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise DataError(f"data.dir is no folder name: {error}") from error
+    if not listed and not complaints:
+        raise DataError(f"{folder} contains no images. {WHERE_TO_GET_IT}")
     for file, text in listed.items():
-        if complaint := _label_complaint(text, charset, num_steps):
+        if complaint := labels.complaint(text, charset, num_steps):
             complaints.setdefault(file, complaint)
+    if len(complaints) > MAX_BAD:
+        raise DataError(_name_all(folder, complaints))
 
-    images = np.empty((len(listed), config.width, config.height, config.channels), np.uint8)
+    shape = (len(listed), config.width, config.height, config.channels)
+    try:
+        images = np.empty(shape, np.uint8)
+    except (MemoryError, ValueError) as error:
+        raise DataError(
+            f"{len(listed)} images of {folder} need {math.prod(shape) / 2**30:.0f} GiB of memory; "
+            "use fewer images, or a smaller data.width"
+        ) from error
     pixels: dict[str, bytes] = {}  # digests
 
     def read(place: int, file: str) -> bytes | str:  # digest of the pixels, or a complaint
@@ -91,20 +105,28 @@ def load(config: DataConfig, charset: Charset | None, num_steps: int) -> Dataset
         except DataError as error:
             missing = str(error) == os.strerror(errno.ENOENT)
             return "there is no such file" if missing else str(error)
+        except MemoryError:
+            return "it needs more memory than there is"
 
+    files = list(listed)
     with ThreadPoolExecutor() as pool:
-        for file, result in zip(listed, pool.map(read, range(len(listed)), listed), strict=True):
-            if isinstance(result, str):
-                complaints.setdefault(file, result)
-            else:
-                pixels[file] = result
+        for start in range(0, len(files), _CHUNK):
+            part = files[start : start + _CHUNK]
+            places = range(start, start + len(part))
+            for file, found in zip(part, pool.map(read, places, part), strict=True):
+                if isinstance(found, str):
+                    complaints.setdefault(file, found)
+                else:
+                    pixels[file] = found
+            if len(complaints) > MAX_BAD:
+                break
     if complaints:
         raise DataError(_name_all(folder, complaints))
 
     digest = hashlib.sha256()
     for file, text in listed.items():
-        for part in (file.encode(errors="surrogateescape"), text.encode(), pixels[file]):
-            digest.update(len(part).to_bytes(8, "little") + part)
+        for item in (file.encode(errors="surrogateescape"), text.encode(), pixels[file]):
+            digest.update(len(item).to_bytes(8, "little") + item)
     return Dataset(
         name=folder.resolve().name,
         files=tuple(listed),
@@ -148,10 +170,10 @@ def uses_folder(config: DataConfig) -> bool:
 
 
 def _list_folder(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """{file: text}, sorted by file name, and {file: complaint} of what cannot be used."""
+    """{file: text}, sorted by file name, and {file: complaint} for what cannot be used."""
     check_folder(folder)
-    if (folder / LABELS_FILE).exists():
-        return _read_labels_file(folder / LABELS_FILE)
+    if os.path.lexists(folder / LABELS_FILE):
+        return labels.read(folder / LABELS_FILE)
     # Every visible file counts: a picture with a mistyped extension must not vanish in silence.
     files = sorted(p.name for p in folder.iterdir() if not p.is_dir() and p.name[0] != ".")
     foreign = {f: "not an image" for f in files if Path(f).suffix.lower() not in IMAGE_SUFFIXES}
@@ -160,51 +182,15 @@ def _list_folder(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
     return {file: label_of(file) for file in files}, foreign
 
 
-def _read_labels_file(path: Path) -> tuple[dict[str, str], dict[str, str]]:
-    listed: dict[str, str] = {}
-    complaints: dict[str, str] = {}
-    try:
-        content = disk.read(path).decode("utf-8-sig")
-        rows = csv.DictReader(io.StringIO(content, newline=""), strict=True)
-        if not {"file", "label"} <= set(rows.fieldnames or ()):
-            raise DataError(
-                f"{path} must begin with the header file,label; it has {rows.fieldnames}"
-            )
-        for row in rows:
-            file, text = row["file"] or "", unicodedata.normalize("NFC", row["label"] or "")
-            if file in listed:
-                complaints[file] = f"listed twice in {LABELS_FILE}"
-            elif None in row:
-                complaints[file] = f"more fields than the header in {LABELS_FILE}"
-            elif text != text.strip() or len(text.splitlines()) > 1:
-                complaints[file] = f"its label {text!r} begins or ends in white space, or has lines"
-            listed[file] = text
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} is not a CSV file in UTF-8: {error}") from error
-    return dict(sorted(listed.items())), complaints
-
-
-def _label_complaint(text: str, charset: Charset | None, num_steps: int) -> str | None:
-    if not text:
-        return "its label is empty"
-    if any("\ud800" <= c <= "\udfff" for c in text):
-        return "its name is not valid UTF-8"
-    if charset and (unknown := charset.unknown(text)):
-        return f"its label {text!r} has {unknown!r}, not in the alphabet {charset.alphabet!r}"
-    if required_steps(text) > num_steps:
-        return (
-            f"its label {text!r} needs {required_steps(text)} time steps (a blank between equal "
-            f"neighbours included) and the model has {num_steps}; a larger data.width gives more"
-        )
-    return None
-
-
 def _name_all(folder: Path, complaints: dict[str, str]) -> str:
-    lines = [f"  {one_line(f)}: {complaint}" for f, complaint in sorted(complaints.items())]
-    if len(lines) > _MAX_NAMED:
-        lines[_MAX_NAMED:] = [f"  ... and {len(lines) - _MAX_NAMED} more"]
+    named = heapq.nsmallest(_MAX_NAMED, complaints.items())
+    lines = [f"  {one_line(f)}: {complaint}" for f, complaint in named]
+    if len(complaints) > _MAX_NAMED:
+        lines.append(f"  ... and {len(complaints) - _MAX_NAMED} more")
     count = f"{len(complaints)} file{'s' if len(complaints) > 1 else ''}"
-    return f"{count} in {folder} cannot be used; mend or remove:\n" + "\n".join(lines)
+    if len(complaints) > MAX_BAD:
+        count = f"at least {count}"
+    return f"{count} in {one_line(str(folder))} cannot be used; fix or remove:\n" + "\n".join(lines)
 
 
 # ---------------------------------------------------------------------- split and folds
@@ -218,18 +204,20 @@ class Split(NamedTuple):
 def split(texts: Sequence[str], config: DataConfig) -> Split:
     """Splits a data set by label, with `config.split_seed` alone.
 
-    Images of one label stay on one side: a reader could know it by heart. With `num_folds`,
-    part `fold` is for validation; else the first `val_fraction` of the same shuffle, so that
-    fold 0 of ten is the 90/10 split. Training indices are shuffled; `train_size` takes the
-    first ones, so a smaller set is part of every larger one.
+    All images with the same label are on the same side. With `num_folds`, part `fold` is for
+    validation; else the first `val_fraction` of the same shuffle, so that fold 0 of ten is the
+    90/10 split. Training indices are shuffled; `train_size` takes the first ones, so a smaller
+    set is part of every larger one.
 
     Raises:
-      DataError: a side would be empty, or train_size is more than there is.
+      DataError: a side would be empty, or train_size exceeds the number of training images.
     """
     groups: dict[str, list[int]] = {}
     for index, text in enumerate(texts):
         groups.setdefault(text, []).append(index)
-    shuffled = np.random.default_rng(config.split_seed).permutation(sorted(groups))
+    # Indices, since numpy's strings lose a trailing NUL. The order is that of the labels shuffled.
+    texts_once = sorted(groups)
+    order = np.random.default_rng(config.split_seed).permutation(len(texts_once))
     if config.num_folds:
         # Part k takes the labels whose first image is in the k-th of num_folds equal stretches.
         def in_val(start: int) -> bool:
@@ -243,9 +231,10 @@ def split(texts: Sequence[str], config: DataConfig) -> Split:
     train: list[int] = []
     val: list[int] = []
     start = 0
-    for text in shuffled:
-        (val if in_val(start) else train).extend(groups[text])
-        start += len(groups[text])
+    for place in order.tolist():
+        group = groups[texts_once[place]]
+        (val if in_val(start) else train).extend(group)
+        start += len(group)
     if not train or not val:
         what = f"{len(texts)} images of {len(groups)} labels"
         raise DataError(f"{what} leave the training or the validation part empty; add images")

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import io
+import reprlib
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from crnn_jax import lookup
-from crnn_jax.errors import ConfigError
+from crnn_jax import disk, lookup
+from crnn_jax.errors import ConfigError, one_line
 
+MAX_BYTES = 2**27  # of a font file
 FONTS = Path(__file__).parent / "fonts"
 EM = 32  # pixels of an em in the atlas
 CELL = 52  # pixels of a cell's side; the origin lies at (LEFT, BASELINE)
@@ -45,16 +48,21 @@ def faces() -> tuple[str, ...]:
 
 
 def path_of(face: str) -> Path:
-    """The file of a face: a name of `faces`, or a path to a font. ConfigError for neither."""
+    """The file of a face: a name from `faces`, or a path to a font. ConfigError for neither."""
     path = FONTS / f"{face}.ttf" if face in faces() else Path(face)
-    if not path.is_file():
-        raise ConfigError(f"there is no face {face!r}; name a font file or {', '.join(faces())}")
-    return path
+    try:
+        if path.is_file():
+            return path
+    except (OSError, ValueError):  # a name that the system does not take
+        pass
+    raise ConfigError(
+        f"there is no face {reprlib.repr(face)}; name a font file or {', '.join(faces())}"
+    )
 
 
 def digest(face: str) -> str:
-    """sha256 of a face's file."""
-    return hashlib.sha256(path_of(face).read_bytes()).hexdigest()
+    """sha256 of a face's file. ConfigError if it cannot be read."""
+    return hashlib.sha256(_read(face)).hexdigest()
 
 
 @functools.lru_cache(maxsize=8)
@@ -62,31 +70,56 @@ def atlas(alphabet: str, names: tuple[str, ...]) -> Atlas:
     """Draws the symbols of `alphabet` in each face.
 
     Raises:
-      ConfigError: there is no such face, it is no font, or it lacks a symbol.
+      ConfigError: a face does not exist, is not a font, or lacks a symbol.
     """
     shape = (len(names), len(alphabet))
     fields = np.zeros((*shape, CELL, CELL), np.uint8)
     metrics = np.zeros((3, *shape), np.float32)
     middle = np.zeros(len(names), np.float32)
     for f, name in enumerate(names):
+        content = _read(name)
         try:
-            font = ImageFont.truetype(path_of(name), EM * _FINE)
-        except OSError as error:
-            raise ConfigError(f"{name} is not a font that Pillow reads: {error}") from error
-        # What a font lacks, it draws as the glyph of a character that no font has.
-        missing = _draw(font, "\U0010fffe")
-        for g, symbol in enumerate(alphabet):
-            ink = _draw(font, symbol)
-            if not ink.any() or np.array_equal(ink, missing):
-                raise ConfigError(f"the face {name} has no glyph for {symbol!r}")
-            fields[f, g] = _field(ink)
-            columns = np.flatnonzero(ink.any(1))
-            left, right = columns[0] / _FINE - LEFT, (columns[-1] + 1) / _FINE - LEFT
-            metrics[:, f, g] = left, right - left, font.getlength(symbol) / _FINE
-        middle[f] = -font.getbbox("x", anchor="ls")[1] / _FINE / 2
+            font = ImageFont.truetype(io.BytesIO(content), EM * _FINE)
+            fields[f], metrics[:, f], middle[f] = _face(font, alphabet, name)
+        except ConfigError:
+            raise
+        # FreeType and Pillow raise many kinds of errors on damaged fonts.
+        except Exception as error:
+            reason = f"{one_line(name)} is not a font that Pillow reads: {error}"
+            raise ConfigError(reason) from error
     left_edge, ink_width, advance = metrics
     packed = np.asarray(lookup.packed(fields.reshape(-1, CELL, CELL))).reshape(fields.shape)
     return Atlas(packed, left_edge, ink_width, advance, middle)
+
+
+def _read(face: str) -> bytes:
+    path = path_of(face)
+    try:
+        return disk.read(path, MAX_BYTES)
+    except OSError as error:
+        raise ConfigError(f"the face {one_line(face)} cannot be read: {error.strerror}") from error
+
+
+def _face(
+    font: ImageFont.FreeTypeFont, alphabet: str, name: str
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """The fields u8 [G, CELL, CELL], the metrics f32 [3, G] and the middle of one face."""
+    # What a font lacks, it draws as the glyph of a character that no font has.
+    missing = _draw(font, "\U0010fffe")
+    fields = np.zeros((len(alphabet), CELL, CELL), np.uint8)
+    metrics = np.zeros((3, len(alphabet)), np.float32)
+    for g, symbol in enumerate(alphabet):
+        ink = _draw(font, symbol)
+        if not ink.any() or np.array_equal(ink, missing):
+            raise ConfigError(f"the face {one_line(name)} has no glyph for {symbol!r}")
+        fields[g] = _field(ink)
+        columns = np.flatnonzero(ink.any(1))
+        left, right = columns[0] / _FINE - LEFT, (columns[-1] + 1) / _FINE - LEFT
+        metrics[:, g] = left, right - left, font.getlength(symbol) / _FINE
+    middle = -font.getbbox("x", anchor="ls")[1] / _FINE / 2
+    if not np.isfinite(metrics).all() or not np.isfinite(middle):
+        raise ConfigError(f"the face {one_line(name)} has metrics that are not finite")
+    return fields, metrics, middle
 
 
 def _draw(font: ImageFont.FreeTypeFont, symbol: str) -> np.ndarray:

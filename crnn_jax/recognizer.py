@@ -11,25 +11,23 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from PIL import Image
 
 from crnn_jax import config as config_lib
-from crnn_jax import ctc, decode, evaluate, explanation, record, schema, sources, standard
+from crnn_jax import ctc, decode, evaluate, explanation, inputs, record, schema, sources, standard
 from crnn_jax import model as model_lib
 from crnn_jax import picture as picture_lib
 from crnn_jax.charset import Charset
 from crnn_jax.checkpoint import Checkpoints
 from crnn_jax.config import Config
 from crnn_jax.decode import GREEDY, Decoder
-from crnn_jax.errors import ConfigError, CrnnError, DamageError, DataError, RunError
+from crnn_jax.errors import ConfigError, CrnnError, DamageError, DataError, RunError, one_line
 from crnn_jax.evaluate import Reading
 from crnn_jax.explanation import Explanation
+from crnn_jax.inputs import Picture
 from crnn_jax.standard import Standard
 
+_MAX_NAMED = 100  # pictures named one by one in an error
 BATCH = 64  # the largest batch; a shorter one is padded to a power of two
-
-# A path, the bytes of a file, a Pillow image, or pixels u8 [H, W] or [H, W, C] of any size.
-Picture = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
 
 
 class SetEvaluation(NamedTuple):
@@ -106,11 +104,12 @@ class Recognizer:
 
         Args:
           pictures: paths, bytes of image files, Pillow images, or arrays u8 [H, W] or [H, W, C]
-            (C 1 grey, 3 RGB, 4 RGBA) of any size; an array [N, H, W, C] counts as N pictures.
+            (C 1 gray, 3 RGB, 4 RGBA) of any size; an array [N, H, W, C] counts as N pictures.
           decoder: what turns logits into texts, from the method `decoder`.
 
         Raises:
-          DataError: names every picture that cannot be read.
+          DataError: `pictures` is neither a picture nor an iterable, or some cannot be read; the
+            message names them (the first 100, and the count of the others).
         """
         return self._read_all(pictures, decoder, explain=False)
 
@@ -121,15 +120,22 @@ class Recognizer:
         return self._read_all(pictures, decoder, explain=True)
 
     def stream(
-        self, pictures: Iterable[Picture], decoder: Decoder = GREEDY, explain: bool = False
+        self,
+        pictures: Picture | Iterable[Picture],
+        decoder: Decoder = GREEDY,
+        explain: bool = False,
     ) -> Iterator[Any]:
         """As `predict` or `explain`, one by one in bounded memory.
 
-        A Reading, or with `explain` an Explanation, for each picture, in their order; for one
-        that cannot be read the DataError that says why. Pictures are decoded by threads, a
-        batch ahead of the model.
+        Yields a Reading, or with `explain` an Explanation, for each picture, in order. For a
+        picture that cannot be read it yields the DataError that says why; if the iterable raises,
+        that DataError is the last item. Pictures are decoded by threads, a batch ahead of the
+        model.
+
+        Raises:
+          DataError: `pictures` is neither a picture nor an iterable.
         """
-        pictures = iter(pictures)
+        pictures = inputs.each(pictures)
         with ThreadPoolExecutor() as pool:
             ahead = pool.map(self._decode, list(islice(pictures, BATCH)))
             while decoded := list(ahead):
@@ -183,24 +189,28 @@ class Recognizer:
         """Texts of predictions [B, T, K] over this reader's alphabet."""
         return ctc.decode_batch_predictions(pred, self.charset.alphabet)
 
-    def _decode(self, picture: Picture) -> np.ndarray | DataError:
+    def _decode(self, picture: Picture | DataError) -> np.ndarray | DataError:
         try:
-            return picture_lib.to_array(_to_image(picture), self.config.data)
+            return picture_lib.to_array(inputs.to_image(picture), self.config.data)
         except CrnnError as error:
             return DataError(str(error))
 
     def _read_all(
         self, pictures: Picture | Iterable[Picture], decoder: Decoder, explain: bool
     ) -> list[Any]:
-        pictures = _to_list(pictures)
-        readings = list(self.stream(pictures, decoder, explain))
+        items = list(inputs.each(pictures))
+        readings = list(self.stream(items, decoder, explain))
         bad = [
-            f"  {picture if isinstance(picture, (str, os.PathLike)) else f'number {i}'}: {reading}"
-            for i, (picture, reading) in enumerate(zip(pictures, readings, strict=True))
+            f"  {one_line(inputs.path_of(item)) or f'number {i}'}: {reading}"
+            for i, (item, reading) in enumerate(zip(items, readings, strict=True))
             if isinstance(reading, DataError)
         ]
         if bad:
-            raise DataError(f"{len(bad)} of {len(pictures)} cannot be read:\n" + "\n".join(bad))
+            named = bad[:_MAX_NAMED]
+            if len(bad) > _MAX_NAMED:
+                named.append(f"  ... and {len(bad) - _MAX_NAMED} more")
+            count = f"{len(bad)} of {len(items)} cannot be read"
+            raise DataError(f"{count}:\n" + "\n".join(named))
         return readings
 
     def _read(self, arrays: list[np.ndarray], decoder: Decoder, explain: bool) -> Sequence[Any]:
@@ -260,29 +270,3 @@ def _best_epoch(meta: dict[str, Any]) -> int:
 
 def _list(epochs: list[int]) -> str:
     return ", ".join(map(str, epochs))
-
-
-def _to_list(pictures: Picture | Iterable[Picture]) -> list[Picture]:
-    if isinstance(pictures, (str, os.PathLike, bytes, Image.Image)):
-        return [pictures]
-    if isinstance(pictures, np.ndarray):
-        single = pictures.ndim == 2 or (pictures.ndim == 3 and pictures.shape[-1] in (1, 3, 4))
-        pictures = pictures[None] if single else pictures
-    return list(pictures)
-
-
-def _to_image(picture: Picture) -> Image.Image:
-    if isinstance(picture, Image.Image):
-        return picture_lib.decode(picture)
-    if isinstance(picture, (bytes, str, os.PathLike)):
-        return picture_lib.open_image(picture)
-    array = np.asarray(picture)
-    if array.ndim == 3 and array.shape[-1] == 1:
-        array = array[..., 0]
-    colour = array.ndim == 3 and array.shape[-1] in (3, 4)
-    if array.dtype != np.uint8 or 0 in array.shape or not (array.ndim == 2 or colour):
-        raise DataError(
-            f"an array must be u8 [H, W], [H, W, 1], [H, W, 3] or [H, W, 4], not {array.dtype} "
-            f"{list(array.shape)}"
-        )
-    return Image.fromarray(array)

@@ -9,13 +9,15 @@ auto        the folder; a synthetic set where the default one is not on this mac
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import functools
 import hashlib
 import json
+import math
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,11 +31,13 @@ from crnn_jax import picture as picture_lib
 from crnn_jax.charset import PAD, Charset
 from crnn_jax.config import DataConfig
 from crnn_jax.dataset import Dataset, Split
-from crnn_jax.errors import ConfigError, DataError
+from crnn_jax.errors import ConfigError, DataError, one_line
 from crnn_jax.style import Style
 
 Draw = Callable[[np.ndarray], tuple[jax.Array, jax.Array]]
 CHUNK = 32  # pictures that are generated at a time: their temporaries stay in the cache
+CHUNK_PIXELS = 2**20
+MAX_BYTES = 2**33  # of the pixels of a generated set
 
 
 class Source(NamedTuple):
@@ -52,7 +56,7 @@ def load(config: DataConfig, num_steps: int) -> Source:
 
     Raises:
       DataError: see `dataset.load`; a generated text may need more steps than there are.
-      ConfigError: the style is of no use, or has symbols that data.alphabet lacks.
+      ConfigError: the style cannot be used, or has symbols that data.alphabet lacks.
     """
     given = Charset(config.alphabet) if config.alphabet else None
     if config.source in ("folder", "auto"):
@@ -97,12 +101,27 @@ def _check(look: Style, config: DataConfig, num_steps: int) -> None:
 
 
 def generate(look: Style, config: DataConfig, numbers: range) -> Dataset:
-    """Generated pictures as a data set, in the size and colour that a config asks for."""
-    images, texts = _drawn(look, drawer(look, config), numbers)
+    """Generated pictures as a data set, in the size and color that a config asks for.
+
+    Raises:
+      ConfigError: the pictures need too much memory.
+    """
+    shape = (len(numbers), config.width, config.height, config.channels)
+    if (size := math.prod(shape)) > MAX_BYTES:
+        raise ConfigError(
+            f"{len(numbers)} pictures of {config.width}x{config.height} need {size / 2**30:.0f} "
+            f"GiB of memory ({MAX_BYTES // 2**30} at most); lower data.count or "
+            "data.generated_share, or use data.source=stream"
+        )
+    images = np.empty(shape, np.uint8)
+    texts: list[str] = []
+    for pixels, labels in _drawn(look, drawer(look, config), numbers):
+        images[len(texts) : len(texts) + len(labels)] = pixels
+        texts += labels
     return Dataset(
         name=f"{len(texts)} generated {_name(config)}",
         files=tuple(f"{i:06d}" for i in numbers),
-        texts=texts,
+        texts=tuple(texts),
         images=images,
         fingerprint=fingerprint(look, config, len(texts)),
     )
@@ -111,27 +130,47 @@ def generate(look: Style, config: DataConfig, numbers: range) -> Dataset:
 def write(name: str, count: int, seed: int, folder: str | os.PathLike[str]) -> None:
     """Writes `count` pictures of a style as PNGs and a labels.csv into a new folder.
 
+    The pictures are drawn and written in chunks, so that memory does not grow with `count`.
+
     Raises:
-      ConfigError: there is no such style.
-      DataError: the folder is there already, or cannot be written.
+      ConfigError: the style, the count or the seed cannot be used.
+      DataError: the folder exists already, or cannot be written.
     """
+    if not 1 <= count < 2**31:
+        raise ConfigError(f"the count must be from 1 to 2**31 - 1, not {count}")
+    if not 0 <= seed < 2**32:
+        raise ConfigError(f"the seed must be from 0 to 2**32 - 1, not {seed}")
     folder, look = Path(folder), styles.load(name)
-    if folder.exists():
-        raise DataError(f"{folder} is there already; name a new folder")
+    try:
+        partial = folder.with_name(f"{folder.name}.partial")
+        exists = os.path.lexists(folder)
+    except ValueError as error:
+        raise DataError(f"{one_line(str(folder))} cannot be a new folder: {error}") from error
+    if exists:
+        raise DataError(f"{one_line(str(folder))} is there already; name a new folder")
     draw = functools.partial(synthetic.pictures, synthetic.atlas_of(look), seed, style=look)
-    images, texts = _drawn(look, draw, range(count))
-    partial = folder.with_name(f"{folder.name}.partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        lines = ["file,label"]
-        for i, (text, image) in enumerate(zip(texts, images, strict=True)):
-            to_picture(image).save(partial / f"{i:06d}.png")
-            lines.append(f"{i:06d}.png,{text}")
-        (partial / dataset.LABELS_FILE).write_text("\n".join(lines) + "\n", "utf-8")
-        partial.rename(folder)
+        try:
+            _write_set(partial, look, draw, count)
+            partial.rename(folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)  # if anything failed
     except OSError as error:
-        raise DataError(f"{folder} cannot be written: {error.strerror}") from error
+        raise DataError(f"{one_line(str(folder))} cannot be written: {error.strerror}") from error
+
+
+def _write_set(folder: Path, look: Style, draw: Draw, count: int) -> None:
+    with (folder / dataset.LABELS_FILE).open("x", encoding="utf-8", newline="") as file:
+        labels = csv.writer(file, lineterminator="\n")
+        labels.writerow(("file", "label"))
+        number = 0
+        for pixels, texts in _drawn(look, draw, range(count)):
+            for image, text in zip(pixels, texts, strict=True):
+                to_picture(image).save(folder / f"{number:06d}.png")
+                labels.writerow((f"{number:06d}.png", text))
+                number += 1
 
 
 def picture(config: DataConfig, folder: str | os.PathLike[str] | None, file: str) -> Image.Image:
@@ -149,16 +188,22 @@ def to_picture(image: np.ndarray) -> Image.Image:
     return Image.fromarray(upright[..., 0] if image.shape[-1] == 1 else upright)
 
 
-def _drawn(look: Style, draw: Draw, numbers: range) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Pictures u8 [N, W, H, C] and texts, CHUNK at a time."""
-    images, texts = [], []
-    for start in range(0, len(numbers), CHUNK):
-        part = np.array(numbers[start : start + CHUNK], np.int32)
-        pixels, ids = jax.device_get(draw(np.resize(part, CHUNK)))  # one program for all parts
-        images.append(pixels[: len(part)])
-        for row in ids[: len(part)].tolist():
-            texts.append("".join(look.alphabet[i] for i in row if i != PAD))
-    return np.concatenate(images), tuple(texts)
+def _drawn(look: Style, draw: Draw, numbers: range) -> Iterator[tuple[np.ndarray, list[str]]]:
+    """Chunks of n pictures u8 [n, W, H, C] and their texts. ConfigError if one shows nothing."""
+    # Smaller chunks of large pictures, since memory is proportional to the pixels.
+    chunk = min(CHUNK, max(1, CHUNK_PIXELS // (look.width * look.height)))
+    for start in range(0, len(numbers), chunk):
+        part = np.array(numbers[start : start + chunk], np.int32)
+        pixels, ids = jax.device_get(draw(np.resize(part, chunk)))  # one program for all chunks
+        rows = ids[: len(part)].tolist()
+        texts = ["".join(look.alphabet[i] for i in row if i != PAD) for row in rows]
+        flat = pixels[: len(part)].reshape(len(part), -1)
+        if len(blank := np.flatnonzero(flat.min(1) == flat.max(1))):
+            raise ConfigError(
+                f"picture {part[blank[0]]} of the style is blank: its text {texts[blank[0]]!r} is "
+                "not visible; check ink, paper, weight, left, baseline and the waves"
+            )
+        yield pixels[: len(part)], texts
 
 
 def drawer(look: Style, config: DataConfig) -> Draw:

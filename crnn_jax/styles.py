@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
+import collections
 import json
-import typing
+import re
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from crnn_jax.errors import ConfigError
+from crnn_jax import disk, style
+from crnn_jax.errors import ConfigError, one_line
 from crnn_jax.style import Style
+
+MAX_BYTES = 2**24  # of a style file
 
 _SANS = ("ClearSans-Bold", "Go-Bold", "Go-Medium", "NotoSans-Bold", "OpenSans-Bold")
 _ALL = (*_SANS, "DejaVuSans-Bold", "DejaVuSansMono-Bold", "DejaVuSerif-Bold")
@@ -170,47 +174,67 @@ STYLES: dict[str, Style] = {
 
 
 def load(name: str) -> Style:
-    """The style of that name, or of a JSON file: keys of Style, those left out as `base` has them.
+    """The style with that name, or from a JSON file: keys of Style, with defaults from `base`.
 
     Raises:
-      ConfigError: there is no such style or file, or a key or value is wrong.
+      ConfigError: the style or file does not exist, or the file has a bad key or value.
     """
     if name in STYLES:
         return STYLES[name]
     path = Path(name)
     if path.suffix != ".json":
         raise ConfigError(
-            f"there is no style {name!r}; there are {', '.join(STYLES)}, and paths to .json files"
+            f"there is no style {reprlib.repr(name)}; there are {', '.join(STYLES)}, and paths to "
+            ".json files"
         )
     try:
-        values = json.loads(path.read_text("utf-8"))
+        text = disk.read(path, MAX_BYTES).decode("utf-8-sig")
+        try:
+            values = json.loads(text, object_pairs_hook=_object)
+        except RecursionError:
+            raise ConfigError(f"{_deep_key(text)} is nested too deeply") from None
         return from_values(values)
-    except (OSError, ValueError, ConfigError) as error:
-        raise ConfigError(f"the style {path} cannot be read: {error}") from error
+    except OSError as error:
+        reason = error.strerror or str(error)
+    except (ValueError, ConfigError) as error:  # bytes that are not UTF-8 or JSON, a bad value
+        reason = str(error)
+    raise ConfigError(f"the style {one_line(name)} cannot be read: {reason}")
 
 
 def from_values(values: Mapping[str, Any]) -> Style:
-    """A style of plain values; `base` names the style that gives the rest. ConfigError by key."""
-    if not isinstance(values, Mapping) or values.get("base", "plain") not in STYLES:
-        raise ConfigError(f"a style is an object whose base is one of {', '.join(STYLES)}")
-    base = STYLES[values.get("base", "plain")]
-    kinds = typing.get_type_hints(Style)
+    """A style from plain values; the style named by `base` provides the rest.
+
+    Raises:
+      ConfigError: names the key.
+    """
+    base = values.get("base", "plain") if isinstance(values, Mapping) else None
+    if not isinstance(base, str) or base not in STYLES:
+        shown = f", not {reprlib.repr(base)}" if isinstance(values, Mapping) else ""
+        raise ConfigError(f"a style is an object whose base is one of {', '.join(STYLES)}{shown}")
     changes = {key: value for key, value in values.items() if key != "base"}
-    for key, value in changes.items():
-        if key not in kinds:
-            raise ConfigError(f"a style has no {key!r}; it has {', '.join(kinds)}")
-        changes[key] = _convert(kinds[key], value, key)
-    return dataclasses.replace(base, **changes)
+    return style.from_values(STYLES[base], changes)
 
 
-def _convert(kind: Any, value: Any, key: str) -> Any:
-    parts = typing.get_args(kind)
-    if parts and isinstance(value, (list, tuple)):
-        kinds = [parts[0]] * len(value) if parts[-1] is ... else list(parts)
-        if len(kinds) == len(value):
-            return tuple(_convert(k, v, key) for k, v in zip(kinds, value, strict=True))
-    elif kind is float and type(value) is int:
-        return float(value)
-    elif type(value) is kind:
-        return value
-    raise ConfigError(f"{key} cannot be {value!r}")
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object. ConfigError if it has a key twice: which value counts is unclear."""
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        counts = collections.Counter(key for key, _ in pairs)
+        raise ConfigError(f"the key {reprlib.repr(counts.most_common(1)[0][0])} occurs twice")
+    return result
+
+
+def _deep_key(text: str) -> str:
+    """The top-level key of a JSON object whose value is nested most deeply."""
+    depth, deepest, last, key = 0, 0, "", ""
+    for token in re.finditer(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', text):
+        match token[0]:
+            case "[" | "{":
+                depth += 1
+                if depth > deepest:
+                    deepest, key = depth, last
+            case "]" | "}":
+                depth -= 1
+            case string if depth == 1:
+                last = string
+    return reprlib.repr(key.strip('"'))

@@ -33,13 +33,20 @@ def atlas_of(style: Style) -> Atlas:
 
 
 def pictures(
-    atlas: Atlas, seed: int | jax.Array, numbers: jax.Array | np.ndarray, *, style: Style
+    atlas: Atlas,
+    seed: int | np.uint32 | jax.Array,
+    numbers: jax.Array | np.ndarray,
+    *,
+    style: Style,
 ) -> tuple[jax.Array, jax.Array]:
     """The pictures of `numbers` i32 [B]: u8 [B, W, H, C], and labels i32 [B, L] padded with PAD.
 
-    C is 3 for a style in colour, else 1; L is its greatest length; labels are places in its
-    alphabet. `atlas` is `atlas_of(style)`, best put on the device once.
+    C is 3 for a style in color, else 1; L is the style's greatest length; labels are indices into
+    its alphabet. `atlas` is `atlas_of(style)`, best put on the device once. `seed` is from 0 to
+    2**32 - 1.
     """
+    if isinstance(seed, int):
+        seed = np.uint32(seed)  # JAX would take it as int32
     ranges, style = ranges_of(style), style.frame()
     plan = _plan(atlas, ranges, seed, numbers, style=style)
     drawn = plan.draws
@@ -69,7 +76,12 @@ class Plan(NamedTuple):
 
 @functools.partial(jax.jit, static_argnames="style")
 def _plan(
-    atlas: Atlas, ranges: jax.Array, seed: jax.Array, numbers: jax.Array, *, style: Style
+    atlas: Atlas,
+    ranges: jax.Array,
+    seed: np.uint32 | jax.Array,
+    numbers: jax.Array,
+    *,
+    style: Style,
 ) -> Plan:
     atlas = jax.tree.map(jnp.asarray, atlas)
     root = jax.random.key(seed)

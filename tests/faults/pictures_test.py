@@ -5,18 +5,19 @@ import dataclasses
 import io
 import json
 import os
+import random
 import socket
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 import crnn_jax
 from crnn_jax import __main__, dataset, picture
 from crnn_jax.charset import Charset
 from crnn_jax.errors import DataError
 from tests.conftest import draw
-from tests.faults import strangers
+from tests.faults import inputs, strangers
 
 
 @pytest.fixture(scope="module")
@@ -190,3 +191,76 @@ def test_a_labels_file_leads_nowhere_else(captchas, tmp_path):
     with pytest.raises(DataError) as error:
         dataset.load(config, None, 16)
     assert str(error.value).count("leads out of the folder") == 2
+
+
+# What a file costs besides its pixels.
+COSTLY = inputs.costly()
+
+
+@pytest.mark.parametrize("name", COSTLY)
+def test_files_that_cost_out_of_proportion_are_refused(name):
+    content, reason = COSTLY[name]
+    with pytest.raises(DataError, match=reason) as error:
+        picture.open_image(content)
+    assert "\n" not in str(error.value)
+
+
+def test_scans_are_counted_in_an_image_that_the_caller_opened():
+    with (
+        Image.open(io.BytesIO(COSTLY["mpo.jpg"][0])) as image,
+        pytest.raises(DataError, match="scans"),
+    ):
+        picture.decode(image)
+
+
+@pytest.mark.parametrize("mode", ["La", "RGBa"])
+def test_associated_alpha_is_read_beside_other_images(reader, captchas, mode):
+    """100 of 128 opaque parts of 255 is 100 + 127 on white, up to the rounding of 100 / 128."""
+    from tests.dataset_test import CONFIG
+
+    content = inputs.premultiplied_tiff(mode)
+    config = dataclasses.replace(CONFIG, width=2, height=1)
+    found = picture.to_array(picture.open_image(content), config)[:, 0, 0].tolist()
+    assert abs(found[0] - 227) <= 1
+    assert found[1] == 200
+    good = sorted(captchas.iterdir())[0]
+    assert len(reader.predict([content, good])) == 2
+
+
+@pytest.mark.parametrize("error", [ValueError("a\nb"), MemoryError(), KeyError(7), OSError(5, "x")])
+@pytest.mark.parametrize("method", ["load", "copy", "convert", "resize", "getexif"])
+def test_an_error_from_pillow_refuses_that_image_alone(
+    reader, captchas, monkeypatch, error, method
+):
+    good = sorted(captchas.iterdir())[0]
+    bad = Image.new("LA", (30, 20))
+    original = getattr(Image.Image, method)
+
+    def fail(image, *arguments, **options):
+        if image.size == (30, 20):
+            raise error
+        return original(image, *arguments, **options)
+
+    monkeypatch.setattr(Image.Image, method, fail)
+    first, second, third = reader.stream([good, bad, good])
+    assert isinstance(second, DataError)
+    assert "\n" not in str(second)
+    assert first.text == third.text == reader.predict(good)[0].text
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_images_are_upright_as_exif_transpose_makes_them(orientation):
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 24), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", exif=exif)
+    expected = ImageOps.exif_transpose(Image.open(buffer))
+    found = picture.open_image(buffer.getvalue())
+    np.testing.assert_array_equal(np.asarray(found), np.asarray(expected))
+
+
+def test_mutated_images_give_an_array_or_one_line(tmp_path):
+    counts = inputs.images(tmp_path, random.Random(0), 0.01)
+    assert counts["images read"] + counts["images refused"] == 1000
+    assert counts["MB grown over them"] < 200

@@ -1,0 +1,111 @@
+"""Bounds on what an image file costs besides its pixels.
+
+Pillow parses containers in Python, an object for each block, chunk, marker or tag value. A small
+file can contain millions of them, or compressed data that is decoded many times.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+
+from PIL import Image
+
+from crnn_jax.errors import DataError
+
+MAX_READS = 2**18  # calls of `read` while a file is opened and decoded, a few us each
+MAX_SCANS = 100  # of a progressive JPEG, which has about ten; each is a pass over the picture
+MAX_COUNTED = 2**24  # bytes of a file in which scans are counted
+MAX_PROFILES = 8  # color profiles of a PNG; each is decompressed, up to 1 MB
+MAX_EXIF_SEGMENTS = 8  # of a JPEG, 64 kB each
+MAX_TAGS = 1024  # of a TIFF directory, also in EXIF
+MAX_TAG_VALUES = 2**16  # numbers in a TIFF directory: offsets and sizes of strips, above all
+
+_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"MM*\0", b"II\0*", b"MM\0+", b"II+\0")
+_TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4,
+               16: 8}  # fmt: skip
+_BYTES = (1, 2, 7)  # types that Pillow keeps as bytes, without an object for each value
+_COMPRESSION, _TILE_WIDTH, _TILE_HEIGHT = 259, 322, 323
+_STRIP_OFFSETS, _TILE_OFFSETS = 273, 324
+_JPEG_COMPRESSIONS = (6, 7)
+
+
+class Metered(io.BytesIO):
+    """Bytes that can be read `MAX_READS` times; then `read` raises DataError."""
+
+    _reads = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._reads += 1
+        if self._reads > MAX_READS:
+            raise DataError(
+                "it consists of too many small blocks, which take too long to read; save it anew"
+            )
+        return super().read(size)
+
+
+def check(content: bytes) -> None:
+    """Raises DataError if the file would be costly to open."""
+    if content.startswith(b"\x89PNG") and content.count(b"iCCP") > MAX_PROFILES:
+        raise DataError(f"a PNG of more than {MAX_PROFILES} color profiles")
+    # Pillow joins the segments and parses them while it opens the file.
+    if content.startswith(b"\xff\xd8") and content.count(b"Exif\0\0") > MAX_EXIF_SEGMENTS:
+        raise DataError(f"a JPEG of more than {MAX_EXIF_SEGMENTS} EXIF segments")
+    if content.startswith(_TIFF_MAGIC):
+        _check_directory(content)
+
+
+def check_opened(image: Image.Image, max_pixels: int) -> None:
+    """Raises DataError if an image that Pillow has opened would be costly to decode."""
+    if isinstance(exif := image.info.get("exif"), bytes):
+        _check_directory(exif.removeprefix(b"Exif\0\0").removeprefix(b"Exif\0\0"))
+    num_parts = 0
+    if image.format == "TIFF":
+        tags = image.tag_v2  # type: ignore[attr-defined]
+        if int(tags.get(_TILE_WIDTH, 1)) * int(tags.get(_TILE_HEIGHT, 1)) > max_pixels:
+            raise DataError("a TIFF of larger tiles than any picture")
+        if tags.get(_COMPRESSION) not in _JPEG_COMPRESSIONS:
+            return
+        num_parts = len(tags.get(_STRIP_OFFSETS) or tags.get(_TILE_OFFSETS) or ())
+    elif image.format not in ("JPEG", "MPO"):
+        return
+    # Entropy-coded data never contain a marker, hence this counts the scans.
+    if _content(image).count(b"\xff\xda") > MAX_SCANS + num_parts:
+        raise DataError(f"a JPEG of more than {MAX_SCANS} scans")
+
+
+def _content(image: Image.Image) -> bytes:
+    """The file of an image that is not decoded yet; empty for other images."""
+    file = getattr(image, "fp", None)
+    if file is None or file.closed or not getattr(image, "tile", None):
+        return b""
+    place = file.tell()
+    file.seek(0)
+    content = file.read(MAX_COUNTED)
+    file.seek(place)
+    return content
+
+
+def _check_directory(content: bytes) -> None:
+    """Raises DataError if the first directory of a TIFF file, or of EXIF, has too many values."""
+    order, is_big = "<" if content[:2] == b"II" else ">", content[2:3] == b"+"
+    offset_form, count_form, entry_form = ("8xQ", "Q", "HHQ8x") if is_big else ("4xI", "H", "HHI4x")
+    try:
+        (place,) = struct.unpack_from(order + offset_form, content)
+        (num_tags,) = struct.unpack_from(order + count_form, content, place)
+    except struct.error:  # cut off: Pillow says so
+        return
+    if num_tags > MAX_TAGS:
+        raise DataError(f"a directory of {num_tags} tags ({MAX_TAGS} at most)")
+    place += struct.calcsize(order + count_form)
+    num_values, size = 0, 0
+    for _ in range(num_tags):
+        try:
+            _, kind, count = struct.unpack_from(order + entry_form, content, place)
+        except struct.error:
+            return
+        place += struct.calcsize(order + entry_form)
+        size += count * _TYPE_SIZES.get(kind, 0)
+        num_values += 0 if kind in _BYTES or kind not in _TYPE_SIZES else count
+    if num_values > MAX_TAG_VALUES or size > len(content):
+        raise DataError(f"a directory of too many values ({MAX_TAG_VALUES} at most)")

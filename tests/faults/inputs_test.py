@@ -1,0 +1,79 @@
+"""What a reader is given instead of pictures: one line with the position and what is accepted."""
+
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import crnn_jax
+from crnn_jax.errors import DataError
+from tests.conftest import draw
+
+
+@pytest.fixture(scope="module")
+def reader(trained):
+    return crnn_jax.load(trained)
+
+
+class Odd:
+    """Raises in whatever way numpy asks for an array."""
+
+    def __array__(self, *arguments, **options):
+        raise RuntimeError("odd")
+
+
+@pytest.mark.parametrize(
+    ("given", "position", "said"),
+    [
+        (None, 0, "NoneType is not a picture"),
+        (1.5, 0, "float is not a picture"),
+        (3, 0, "int is not a picture"),
+        (object(), 0, "object is not a picture"),
+        (Odd(), 0, "Odd is not a picture"),
+        ({"a.png": 1}, 0, "dict is not a picture"),
+        (bytearray(b"ab"), 0, "bytearray is not a picture"),
+        (np.array(7, np.uint8), 0, r"array uint8 \[\] is not a picture"),
+        (np.arange(5000), 0, r"array int64 \[5000\] is not a picture"),
+        (np.zeros((2, 8), np.float32), 0, r"not float32 \[2, 8\]; scale it to 0 to 255"),
+        (np.zeros((2, 8), bool), 0, r"not bool \[2, 8\]; convert it with x\.astype"),
+        (np.zeros((2, 8), np.int64), 0, r"not int64 \[2, 8\]; convert values from 0 to 255"),
+        (np.zeros((2, 8), complex), 0, r"not complex128 \[2, 8\]; take its magnitude"),
+        (np.full((2, 8), None), 0, r"array object \[2, 8\] is not a picture"),
+        (np.zeros((1, 2, 8, 5), np.uint8), 0, r"must be u8"),
+        ([draw("a"), None], 1, "NoneType is not a picture"),
+        ([draw("a"), [[1, 2], [3]]], 1, "list is not a picture"),
+        ([draw("a"), {}], 1, "dict is not a picture"),
+        ([draw("a"), draw("a"), Odd()], 2, r"Odd is not a picture \(RuntimeError: odd\)"),
+        ([draw("a"), b""], 1, "empty file"),
+    ],
+)
+def test_what_is_no_picture_is_named_by_its_position(reader, given, position, said):
+    for call in (reader.predict, reader.explain):
+        with pytest.raises(DataError, match=f"number {position}: .*{said}"):
+            call(given)
+
+
+def failing():
+    yield draw("a")
+    yield draw("b")
+    raise LookupError("no\nmore")
+
+
+def test_an_iterable_that_raises_costs_no_finished_work(reader):
+    *answers, last = reader.stream(failing())
+    assert [a.text for a in answers] == [a.text for a in reader.predict([draw("a"), draw("b")])]
+    assert isinstance(last, DataError)
+    with pytest.raises(DataError, match=r"number 2: .*raised LookupError: no\\nmore"):
+        reader.predict(failing())
+    with pytest.raises(DataError, match="NoneType is not a picture; accepted are paths"):
+        next(reader.stream(None))
+
+
+def test_a_stream_takes_what_predict_takes(reader, captchas):
+    good = sorted(captchas.iterdir())[0]
+    (expected,) = reader.predict(good)
+    pixels = np.asarray(Image.open(good))
+    for given in (os.fspath(good), good, good.read_bytes(), pixels, pixels[None, ..., None]):
+        (answer,) = reader.stream(given)
+        assert answer.text == expected.text
