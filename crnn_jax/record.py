@@ -6,6 +6,7 @@ result.json  checkpoints.json  checkpoints/
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import hashlib
@@ -14,16 +15,22 @@ import json
 import math
 import os
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from PIL import Image
 
 from crnn_jax import config as config_lib
-from crnn_jax import disk, history
+from crnn_jax import disk, held, history, lock
 from crnn_jax.config import Config
-from crnn_jax.errors import ConfigError, RunError
+from crnn_jax.errors import ConfigError, CrnnError, RunError
+
+# What a start writes before its first step.
+_OF_A_START = (
+    *("params.txt", "augmented.png", "environment.json", "metrics.jsonl", "checkpoints.json"),
+    *("tensorboard", "checkpoints", "config.json"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,26 +107,69 @@ class Record:
     def open(self, config: Config) -> None:
         """Makes the directory for `config`, or checks that it is one of the same config.
 
-        Keys of the section `log` may differ: they do not touch the result.
+        Keys of the section `log` may differ, because they do not change the result.
 
         Raises:
           RunError: it cannot be written, is of another config, or is no run directory.
         """
         try:
-            self.workdir.mkdir(parents=True, exist_ok=True)
+            held.anchored(self.workdir).mkdir(parents=True, exist_ok=True)
             if (self.workdir / "config.json").exists():
                 self._check_same(config)
-            elif foreign := [f.name for f in self.workdir.iterdir() if f.suffix != ".partial"]:
-                raise RunError(
-                    f"{self.workdir} is not empty and not a run directory (it holds "
-                    f"{foreign[0]}); choose another --workdir"
-                )
+            else:
+                self.check_foreign()
         except OSError as error:
             raise RunError(
                 f"the run directory {self.workdir} cannot be written ({error.strerror}); "
                 "choose another with --workdir"
             ) from error
         self.write_json("config.json", config_lib.to_dict(config), if_new=True)
+
+    def check_foreign(self) -> None:
+        """Checks that the directory is empty or a run directory. Writes nothing.
+
+        Raises:
+          RunError: it holds files of something else.
+        """
+        try:
+            names = sorted(os.listdir(self.workdir))  # once: another process may add a file now
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise RunError(f"the run directory {self.workdir}: {error.strerror}") from error
+        if "config.json" in names:
+            return
+        foreign = [name for name in names if name != lock.FILE and not name.endswith(".partial")]
+        if foreign:
+            raise RunError(
+                f"{self.workdir} is not empty and not a run directory (it holds "
+                f"{foreign[0]}); choose another --workdir"
+            )
+
+    @contextlib.contextmanager
+    def claim(self, config: Config) -> Iterator[None]:
+        """Opens the directory for a run. An error before the first step leaves nothing in it.
+
+        Call with the lock of the directory held.
+
+        Raises:
+          RunError: as `open`.
+        """
+        is_new = not (self.workdir / "config.json").exists()
+        try:
+            self.open(config)
+            yield
+        except CrnnError:
+            with contextlib.suppress(OSError, RunError):
+                if is_new and not self._has_begun():
+                    for name in _OF_A_START:
+                        disk.remove(self.workdir / name)
+            raise
+
+    def _has_begun(self) -> bool:
+        kept = [*self.checkpoints.glob("*"), *self.workdir.glob("interrupted*")]
+        lines = self.metrics.exists() and self.metrics.stat().st_size
+        return bool(kept or lines or (self.workdir / "not_finite.csv").exists())
 
     def config(self) -> Config:
         """The run's configuration. RunError where there is none to be read."""

@@ -114,8 +114,9 @@ def _train(
         for path, config, task in group:
             task = task._replace(devices=ONE, images=images, labels=one(task.labels))
             run = record.Record(path)
-            run.open(config)
+            run.check_foreign()
             stack.enter_context(lock.hold(run.workdir))
+            stack.enter_context(run.claim(config))
             logbook.announce(task, config)
             checkpoints = stack.enter_context(Checkpoints(run.checkpoints))
             where = train_lib.begin(run, checkpoints, task, config, elsewhere)
