@@ -144,8 +144,8 @@ class Checkpoints:
         stragglers.silence()
         with self._reading(epoch) as place:
             found = ocp.checkpointables_metadata(place).metadata
-            if not all(found[name] for name in like):
-                raise DamageError("it contains no arrays")
+            if empty := [name for name in like if not found.get(name)]:
+                raise DamageError(f"it contains no arrays of {empty[0]}")
             if _in_large_pieces({name: found[name] for name in like}):
                 raise DamageError("its arrays are not stored as they are written here")
             # Before the arrays are read: what a file claims decides how much memory that takes.
@@ -244,7 +244,8 @@ class Checkpoints:
 
     def _first_line(self, error: Exception) -> str:
         if isinstance(error, OSError) and error.strerror:
-            return error.strerror
+            name = Path(os.fsdecode(error.filename)).name if error.filename else ""
+            return f"{name}: {error.strerror}" if name else error.strerror
         line = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:300]}"
         return line.replace(os.fspath(self._place()), os.fspath(self.directory))
 

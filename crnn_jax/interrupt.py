@@ -28,8 +28,8 @@ class Interrupted(CrnnError):
 class Interruption:
     """A context manager in which the signals are only noted. A second Ctrl-C ends at once.
 
-    A signal that was ignored at the start stays ignored, as SIGHUP is under nohup. Outside the
-    main thread, where Python handles no signals, none is noted.
+    A SIGHUP that was ignored at the start stays ignored, as under nohup. Outside the main thread,
+    where Python handles no signals, none is noted.
     """
 
     number: int | None = None  # of the signal that came
@@ -38,7 +38,8 @@ class Interruption:
         self._before: dict[int, Any] = {}
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
-                if signal.getsignal(number) is not signal.SIG_IGN:
+                is_ignored = signal.getsignal(number) is signal.SIG_IGN
+                if not (is_ignored and number == getattr(signal, "SIGHUP", None)):
                     self._before[number] = signal.signal(number, self._note)
         return self
 
@@ -57,7 +58,8 @@ class Interruption:
 
     def _note(self, number: int, _: FrameType | None) -> None:
         if self.number is not None and number == signal.SIGINT:
-            if self._before[number] is signal.SIG_DFL:  # in our programs: end without a traceback
+            # In our programs, which leave Ctrl-C to the system: end without a traceback.
+            if self._before[number] in (signal.SIG_DFL, signal.SIG_IGN):
                 signal.signal(number, signal.SIG_DFL)
                 os.kill(os.getpid(), number)
             raise KeyboardInterrupt

@@ -6,7 +6,6 @@ result.json  checkpoints.json  checkpoints/
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import dataclasses
 import hashlib
@@ -15,7 +14,7 @@ import json
 import math
 import os
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -24,13 +23,7 @@ from PIL import Image
 from crnn_jax import config as config_lib
 from crnn_jax import disk, held, history, lock
 from crnn_jax.config import Config
-from crnn_jax.errors import ConfigError, CrnnError, RunError
-
-# What a start writes before its first step.
-_OF_A_START = (
-    *("params.txt", "augmented.png", "environment.json", "metrics.jsonl", "checkpoints.json"),
-    *("tensorboard", "checkpoints", "config.json"),
-)
+from crnn_jax.errors import ConfigError, RunError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,31 +138,6 @@ class Record:
                 f"{self.workdir} is not empty and not a run directory (it holds "
                 f"{foreign[0]}); choose another --workdir"
             )
-
-    @contextlib.contextmanager
-    def claim(self, config: Config) -> Iterator[None]:
-        """Opens the directory for a run. An error before the first step leaves nothing in it.
-
-        Call with the lock of the directory held.
-
-        Raises:
-          RunError: as `open`.
-        """
-        is_new = not (self.workdir / "config.json").exists()
-        try:
-            self.open(config)
-            yield
-        except CrnnError:
-            with contextlib.suppress(OSError, RunError):
-                if is_new and not self._has_begun():
-                    for name in _OF_A_START:
-                        disk.remove(self.workdir / name)
-            raise
-
-    def _has_begun(self) -> bool:
-        kept = [*self.checkpoints.glob("*"), *self.workdir.glob("interrupted*")]
-        lines = self.metrics.exists() and self.metrics.stat().st_size
-        return bool(kept or lines or (self.workdir / "not_finite.csv").exists())
 
     def config(self) -> Config:
         """The run's configuration. RunError where there is none to be read."""

@@ -7,6 +7,7 @@ bounded size. `obstacle` tells files that cannot be read apart from files with w
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -82,6 +83,20 @@ def obstacle(folder: Path, error: BaseException) -> str | None:
         if cause.errno not in _OF_CONTENTS:
             return _said(cause, folder)
     return None
+
+
+def listing(folder: Path) -> list[tuple[str, int]]:
+    """Names and times of everything below a directory that is there at the moment.
+
+    Two listings are equal if nothing was written or deleted in between.
+    """
+    found = []
+    for parent, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            with contextlib.suppress(OSError):
+                path = os.path.join(parent, name)
+                found.append((path, os.lstat(path).st_mtime_ns))
+    return sorted(found)
 
 
 def _walk(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:

@@ -165,7 +165,8 @@ def _replace(name: str, keep_silent: bool) -> None:
 
 
 def _raw(name: str) -> Any:
-    return getattr(getattr(getattr(sys, name), "buffer", None), "raw", None)
+    buffer = getattr(getattr(sys, name), "buffer", None)
+    return getattr(buffer, "raw", buffer)  # with python -u there is no buffer in between
 
 
 def _say(text: str) -> None:

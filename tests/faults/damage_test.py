@@ -75,7 +75,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_goes_on_to_the_same_en
     with pytest.raises(DamageError, match=r"checkpoints/3 is damaged") as error:
         train.train_and_evaluate(config, folder)
     offer = re.search(
-        r"That of epoch 2 is whole: remove (\S+) and the same command", str(error.value)
+        r"epoch 2 is intact\. Remove (\S+) and run the same command", str(error.value)
     )
     assert offer
     assert offer[1] == str(latest)
@@ -93,7 +93,7 @@ def test_without_a_whole_one_the_message_says_so(run):
     config, folder, _ = run
     for epoch in (2, 3):
         _flip(_arrays(folder / "checkpoints" / str(epoch), "params"))
-    with pytest.raises(DamageError, match="no whole one before it; the same config in another"):
+    with pytest.raises(DamageError, match="No earlier checkpoint is intact"):
         train.train_and_evaluate(config, folder)
     with pytest.raises(DamageError, match=r"damaged: [^;]*$"):
         recognizer.load(folder)

@@ -103,7 +103,7 @@ def test_a_process_ends_by_the_signal_with_one_line(captchas, tmp_path, grid):
     assert process.returncode == -signal.SIGTERM
     assert said.count("\n") == 1
     assert "stopped by SIGTERM after" in said
-    assert "the same command goes on" in said
+    assert "run the same command again" in said
     assert not (cell / "failed.txt").exists()
     # The last state that was saved is of a step that metrics.jsonl may know.
     kept = [p for folder in ("checkpoints", "interrupted") for p in (cell / folder).glob("*")]
