@@ -32,8 +32,9 @@ def prepare() -> None:
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         stream = getattr(sys, name)
-        if stream is None:  # not closed on exit: its descriptor is what keeps 0, 1 and 2 taken
-            stream = open(os.open(os.devnull, os.O_RDWR), mode, encoding="utf-8")  # noqa: SIM115
+        if stream is None:  # the descriptor stays open, or the next file would get it
+            null = os.open(os.devnull, os.O_RDWR)
+            stream = open(null, mode, encoding="utf-8", closefd=False)  # noqa: SIM115
             setattr(sys, name, stream)
             _closed.add(name)
         if hasattr(stream, "reconfigure"):
