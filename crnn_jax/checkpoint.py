@@ -216,16 +216,26 @@ class Checkpoints:
             if place.is_symlink():
                 raise DamageError("it is a symbolic link, not a directory")
             stored.check(place)
-            limits.check_open_files(f"the checkpoint {path} cannot be read")
+        except DamageError as error:
+            raise DamageError(f"the checkpoint {path} is damaged: {error}") from error
+        except OSError as error:
+            raise self._failure(epoch, error) from error
+        limits.check_open_files(f"the checkpoint {path} cannot be read")
+        try:
             yield place
         except Exception as error:
             if isinstance(error, RunError) and not isinstance(error, DamageError):
                 raise
             stragglers.close_forgotten()
-            if obstacle := stored.obstacle(place, error):
-                raise RunError(f"the checkpoint {path} cannot be read: {obstacle}") from error
-            said = str(error) if isinstance(error, DamageError) else self._first_line(error)
-            raise DamageError(f"the checkpoint {path} is damaged: {said}") from error
+            raise self._failure(epoch, error) from error
+
+    def _failure(self, epoch: int, error: Exception) -> RunError:
+        """DamageError only if all files can be read."""
+        path, place = self.directory / str(epoch), self._place() / str(epoch)
+        if obstacle := stored.obstacle(place, error):
+            return RunError(f"the checkpoint {path} cannot be read: {obstacle}")
+        said = str(error) if isinstance(error, DamageError) else self._first_line(error)
+        return DamageError(f"the checkpoint {path} is damaged: {said}")
 
     @contextlib.contextmanager
     def _errors_of(self, what: str) -> Iterator[None]:

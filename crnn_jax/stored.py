@@ -65,16 +65,16 @@ def check(folder: Path) -> None:
 def obstacle(folder: Path, error: BaseException) -> str | None:
     """Why a checkpoint could not be read, if the reason is not in its bytes.
 
-    `error` is what reading raised. If it does not say, all files are read.
+    `error` is what reading raised. If it does not say, all files are read. Call `check` first.
     """
     for cause in _chain(error):
         if isinstance(cause, MemoryError):
             return "out of memory"
         if isinstance(cause, OSError) and cause.errno not in (None, *_OF_CONTENTS):
             return _said(cause, folder)
-        for number in _OF_READING:
-            if os.strerror(number) in str(cause):
-                return os.strerror(number)
+        said = str(cause)
+        if found := [os.strerror(n) for n in _OF_READING if os.strerror(n) in said]:
+            return max(found, key=len)  # one of them begins like another
     try:
         for path, status in _walk(folder):
             if stat.S_ISREG(status.st_mode):

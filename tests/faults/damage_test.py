@@ -9,6 +9,8 @@ import shutil
 import socket
 import threading
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from orbax.checkpoint import v1 as ocp
@@ -156,7 +158,8 @@ def small(tmp_path_factory):
     """A checkpoint of one array."""
     folder = tmp_path_factory.mktemp("small") / "checkpoints"
     with Checkpoints(folder) as checkpoints:
-        checkpoints.save(1, PARAMS, None, {"best_epoch": 1}, 1)
+        params = jax.tree.map(jnp.asarray, PARAMS)
+        checkpoints.save(1, params, None, {"best_epoch": 1}, 1)
     return folder.parent
 
 
@@ -277,7 +280,7 @@ def test_a_file_that_fails_when_read_is_found_if_orbax_says_nothing(copy, monkey
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
 
     monkeypatch.setattr(stored, "_read", unreadable)
-    _flip(_arrays(copy / "checkpoints" / "1", "params"))
+    (copy / "checkpoints" / "1" / "params" / "manifest.ocdbt").write_bytes(b"x")
     with (
         Checkpoints(copy / "checkpoints", read_only=True) as checkpoints,
         pytest.raises(RunError, match=r"cannot be read: params/_METADATA: Permission denied"),
