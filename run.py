@@ -1,13 +1,16 @@
 """Trains and evaluates: python run.py --config experiments/base.py [--config.section.key=value]"""
 
 import re
-import sys
+import signal
 from pathlib import Path
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during an import prints no traceback
 
 from absl import app, flags
 from ml_collections import config_flags
 
-from crnn_jax import allocator, cache, cores, errors, grid, interrupt, record
+from crnn_jax import allocator, cache, cores, errors, grid, record, terminal
 from crnn_jax import config as config_lib
 from crnn_jax.errors import CrnnError
 
@@ -67,17 +70,13 @@ def main(_: list[str]) -> None:
     print(f"run directory: {workdir}", flush=True)
 
 
-def run() -> None:
-    try:
-        app.run(main, flags_parser=parse_flags)
-    except interrupt.Interrupted as error:
-        print(error, file=sys.stderr)
-        interrupt.end_as_usual(error)
-    except CrnnError as error:
-        sys.exit(f"error: {errors.for_terminal(error)}")
-    except OSError as error:
-        sys.exit(f"error: {errors.for_terminal(errors.of_system(error))}")
+def run() -> int:
+    """Runs the command of `sys.argv` and returns the status of the process."""
+
+    terminal.prepare()
+    terminal.outlive_output()
+    return terminal.conclude(lambda: app.run(main, flags_parser=parse_flags), failure=1)
 
 
 if __name__ == "__main__":
-    run()
+    terminal.leave(run())

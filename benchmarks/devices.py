@@ -1,6 +1,6 @@
 """One device of jax for both cores against one for each core: milliseconds a training step.
 
-    python benchmarks/devices.py --cores 0,1
+python benchmarks/devices.py --cores 0,1
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ import argparse
 import dataclasses
 import json
 import logging
-import os
 import signal
 import sys
 import warnings
@@ -14,8 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crnn_jax import cache, errors, interop, interrupt, source_verbs, training_verbs
-from crnn_jax.errors import ConfigError, CrnnError
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during an import prints no traceback
+
+from crnn_jax import cache, errors, interop, source_verbs, terminal, training_verbs
+from crnn_jax.errors import ConfigError
 
 if TYPE_CHECKING:  # jax is loaded by the verbs that need it
     from crnn_jax.decode import Decoder
@@ -80,32 +82,10 @@ def main(arguments: list[str] | None = None) -> int:
     source_verbs.add_to(verbs)
     training_verbs.add_to(verbs)
     interop.add_verbs(verbs)
+    terminal.prepare()
     options = parser.parse_args(arguments)
-    # Names that are not UTF-8 go out as they came in.
-    for stream in (sys.stdin, sys.stdout):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="surrogateescape")
     cache.keep_programs()
-    try:
-        status = options.call(options)
-        sys.stdout.flush()
-        return status
-    except interrupt.Interrupted as error:
-        print(error, file=sys.stderr)
-        interrupt.end_as_usual(error)
-        return 1
-    except CrnnError as error:
-        print(f"error: {errors.for_terminal(error)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:  # nothing is half done: files are written beside and renamed
-        interrupt.end_as_usual(interrupt.Interrupted("", signal.SIGINT))
-        return 1
-    except BrokenPipeError:  # the reader of our output went away, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except OSError as error:
-        print(f"error: {errors.for_terminal(errors.of_system(error))}", file=sys.stderr)
-        return 2
+    return terminal.conclude(lambda: options.call(options), failure=2)
 
 
 def _add_reader(verb: argparse.ArgumentParser) -> None:
@@ -161,6 +141,7 @@ def _share(text: str) -> float:
 def evaluate(options: argparse.Namespace) -> int:
     from crnn_jax import allocator, metrics, record
 
+    terminal.need_output()
     allocator.keep_memory()
     from crnn_jax import recognizer
 
@@ -251,6 +232,7 @@ def predict(options: argparse.Namespace) -> int:
 
     from crnn_jax import allocator, listing
 
+    terminal.need_output()
     allocator.keep_memory()
     from crnn_jax import recognizer
     from crnn_jax.errors import DataError
@@ -305,4 +287,4 @@ def predict(options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    terminal.leave(main())

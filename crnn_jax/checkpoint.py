@@ -1,46 +1,46 @@
 """Checkpoints: the latest epoch, the best one, and those before. Orbax is imported nowhere else.
 
-A checkpoint is a directory `checkpoints/<epoch>` with two trees, `params` (what a reader needs,
-the average) and `training` (the rest of the state), so that a reader restores the former alone,
-and a JSON object of what a reader or a resumed run needs besides. Orbax writes it under another
-name and renames it when it is whole: a killed save leaves the one before. Digests of all three
-stand in `checkpoints.json` beside the directory, by which a damaged one is known.
+A checkpoint is a directory `checkpoints/<epoch>` with two trees and a JSON object of metadata.
+`params` is the average, which is all that a reader restores; `training` is the rest of the state.
+Orbax writes a checkpoint under a temporary name and renames it when it is complete, so a killed
+save leaves the one before. Digests of all three parts are in `checkpoints.json` beside the
+directory, to detect damage.
 """
 
 from __future__ import annotations
 
 import contextlib
-import gc
 import hashlib
-import inspect
 import json
-import logging as std_logging
+import os
 import shutil
-import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import jax
 import numpy as np
-from absl import logging
 from orbax.checkpoint import v1 as ocp
 
-from crnn_jax import disk, schema
+from crnn_jax import disk, held, limits, schema, stored, stragglers
 from crnn_jax.errors import DamageError, RunError
 from crnn_jax.model import by_name
 from crnn_jax.record import Record
 
-# Orbax tells every save in a page, and each error from each of its threads: it raises them too.
-logging.set_verbosity(logging.FATAL)
-std_logging.getLogger("absl").setLevel(std_logging.CRITICAL)
+stragglers.silence()
+
+_METADATA = "_CHECKPOINT_METADATA"  # Orbax's file that has our metadata
+_FILES = 64  # files and directories of one checkpoint, and some more
 
 
 class Checkpoints:
-    """The checkpoints of one run. A context manager; closing waits for what is being written.
+    """The checkpoints of one run. A context manager; closing waits for unfinished writes.
 
-    With `read_only` nothing in the directory is touched, so that a run can be read while it
-    trains; else what a killed save left is cleared away.
+    With `read_only` nothing in the directory is changed, so that a run can be read while it
+    trains. Otherwise the first save removes what a killed save left.
+
+    Raises:
+      RunError: there is no directory to be read.
     """
 
     def __init__(self, directory: Path, read_only: bool = False):
@@ -50,23 +50,30 @@ class Checkpoints:
         self._keep = _Keep()
         self._digests = Record(directory.parent)
         self._file = f"{directory.name}.json"
-        with _errors_of(f"{directory} cannot be {'read' if read_only else 'written'}"):
-            self._checkpointer = ocp.training.Checkpointer(
-                directory.resolve(),  # Orbax takes absolute paths only
-                preservation_policy=self._keep,
-                cleanup_tmp_directories=not read_only,
-            )
+        self._anchor: held.Anchor | None = None
+        self._checkpointer: ocp.training.Checkpointer | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(Exception):  # of a save that failed, and said so
-            self._checkpointer.close()
+        with contextlib.suppress(Exception):  # a failed save was reported already
+            if self._checkpointer is not None:
+                self._checkpointer.close()
+        if self._anchor is not None:
+            self._anchor.close()
+        self._anchor = self._checkpointer = None
 
     def epochs(self) -> list[int]:
-        """Of the checkpoints that are there, in their order."""
-        return sorted(checkpoint.step for checkpoint in self._checkpointer.checkpoints)
+        """The epochs that have a checkpoint, in order. RunError if the directory is unreadable."""
+        try:
+            with os.scandir(self._place()) as entries:
+                names = [e.name for e in entries if e.is_dir(follow_symlinks=False)]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise RunError(f"{self.directory} cannot be read: {error.strerror}") from error
+        return sorted(int(n) for n in names if n.isdecimal() and n == str(int(n)))
 
     def latest_epoch(self) -> int | None:
         return max(self.epochs(), default=None)
@@ -76,18 +83,22 @@ class Checkpoints:
     ) -> None:
         """Writes epoch `epoch`, then deletes all but it, `best_epoch`, and these two of before it.
 
-        A reader that was not trained here has no `training`, None.
+        `training` is None for a reader that was not trained here.
 
         Raises:
-          RunError: the disk is full or cannot be written; the checkpoints before are as they were.
+          RunError: the disk is full, the directory cannot be written, or it was removed or
+            replaced since it was locked. The checkpoints before are unchanged.
         """
         trees = {"params": params} | ({} if training is None else {"training": training})
+        path = self.directory / str(epoch)
+        disk.make_folder(self.directory)
+        limits.check_open_files(f"the checkpoint {path} cannot be written")
         kept = {epoch, best_epoch}
         if (before := self.latest_epoch()) is not None:
             kept |= {before, self._best_epoch(before)}
         self._keep.epochs = kept
-        # Before the checkpoint: a kill between the two leaves a digest too many, and none missing.
-        # Checkpoints of a version that kept none have None.
+        # Written before the checkpoint: a kill between the two leaves an extra digest, and no
+        # checkpoint without one. Checkpoints of a version without digests have None.
         known = self._read_digests()
         digests: dict[str, Any] = {
             str(e): known.get(str(e), {}) if known is not None else None for e in self.epochs()
@@ -95,23 +106,30 @@ class Checkpoints:
         digests[str(epoch)] = {name: _digest(tree) for name, tree in trees.items()}
         digests[str(epoch)]["meta"] = _digest_of(meta)
         self._digests.write_json(self._file, digests)
-        path = self.directory / str(epoch)
         try:
-            # Orbax ends in tracebacks of other threads where a disk fills up in the middle.
-            disk.check_room(path, 2 * sum(leaf.nbytes for leaf in jax.tree.leaves(trees)) + 2**18)
-            with _errors_of(f"the checkpoint {path} cannot be written"):
-                self._checkpointer.save_checkpointables(epoch, trees, custom_metadata=dict(meta))
+            # Checked first, because Orbax fails badly on a disk that fills up during a save.
+            size = 2 * sum(leaf.nbytes for leaf in jax.tree.leaves(trees)) + 2**18
+            disk.check_room(path, size, _FILES)
+            with self._errors_of(f"the checkpoint {path} cannot be written"):
+                self._writer().save_checkpointables(epoch, trees, custom_metadata=dict(meta))
         except RunError:
-            for part in self.directory.glob(f"{epoch}.*"):  # others want the space
+            for part in self._place().glob(f"{epoch}.*"):  # others want the space
                 shutil.rmtree(part, ignore_errors=True)
             raise
+        held.check(path)
 
     def meta(self, epoch: int) -> dict[str, Any]:
-        """What `save` was given. DamageError where it cannot be read or is not what was written."""
-        with self._damage(epoch):
-            meta = dict(self._checkpointer.metadata(epoch).custom_metadata)
-            if not meta:
-                raise DamageError("it says nothing of itself")
+        """The metadata that `save` was given.
+
+        Raises:
+          DamageError: it is missing or is not what was written.
+          RunError: the checkpoint cannot be read.
+        """
+        with self._reading(epoch) as place:
+            values = json.loads(disk.read(place / _METADATA, stored.MOST_METADATA))
+            meta = values.get("custom_metadata") if isinstance(values, dict) else None
+            if not isinstance(meta, dict) or not meta:
+                raise DamageError("its metadata is missing")
             self._check(epoch, "meta", _digest_of(meta))
             schema.check_meta(meta)
         return meta
@@ -120,30 +138,60 @@ class Checkpoints:
         """The trees that `like` names (params, perhaps training), in its shapes and types.
 
         Raises:
-          DamageError: the checkpoint cannot be read, or is not what was written.
-          RunError: its arrays are of other shapes.
+          DamageError: the checkpoint is not what was written.
+          RunError: it cannot be read, or its arrays are of other shapes.
         """
         abstract = jax.tree.map(_abstract, dict(like))
-        with self._damage(epoch):
-            stored = self._checkpointer.checkpointables_metadata(epoch).metadata
-            if not all(stored[name] for name in like):
-                raise DamageError("it names no arrays")
-            if _in_large_pieces({name: stored[name] for name in like}):
+        stragglers.silence()
+        with self._reading(epoch) as place:
+            found = ocp.checkpointables_metadata(place).metadata
+            if empty := [name for name in like if not found.get(name)]:
+                raise DamageError(f"it contains no arrays of {empty[0]}")
+            if _in_large_pieces({name: found[name] for name in like}):
                 raise DamageError("its arrays are not stored as they are written here")
-            # Before they are read: what a file claims decides how much memory that takes.
-            if difference := _difference(stored["params"], like["params"]):
+            # Before the arrays are read: what a file claims decides how much memory that takes.
+            if difference := _difference(found["params"], like["params"]):
                 path = self.directory / str(epoch)
                 raise RunError(f"the checkpoint {path} is of another model: {difference}")
-        _HearNoStragglers.install()
-        with self._damage(epoch):
-            trees = self._checkpointer.load_checkpointables(epoch, abstract)
+            trees = ocp.load_checkpointables(place, abstract)
             for name, tree in trees.items():
                 self._check(epoch, name, _digest(tree))
         return trees
 
+    def _place(self) -> Path:
+        """The path to use for the directory: by its descriptor, if it is there."""
+        if self._anchor is None:
+            try:
+                self._anchor = held.Anchor(held.anchored(self.directory))
+            except FileNotFoundError:
+                return self.directory
+            except OSError as error:
+                raise RunError(f"{self.directory} cannot be read: {error.strerror}") from error
+        return self._anchor.path
+
+    def _writer(self) -> ocp.training.Checkpointer:
+        """Orbax's, made at the first save: it reads files of every checkpoint."""
+        if self._checkpointer is None:
+            try:
+                stored.check(self._place())
+            except DamageError as error:
+                raise RunError(
+                    f"{self.directory}: {error}; remove it and run the same command again"
+                ) from error
+            context = ocp.Context()
+            # Otherwise threads wait for minutes for directories that could not be made.
+            context.asynchronous.create_directories_asynchronously = False
+            self._checkpointer = ocp.training.Checkpointer(
+                self._place(),
+                preservation_policy=self._keep,
+                cleanup_tmp_directories=True,
+                context=context,
+            )
+        return self._checkpointer
+
     def _check(self, epoch: int, name: str, found: str) -> None:
         digests = self._read_digests()
-        if digests is None or digests.get(str(epoch), "") is None:  # of a version that kept none
+        if digests is None or digests.get(str(epoch), "") is None:  # of a version without digests
             return
         known = digests.get(str(epoch))
         written = known.get(name) if isinstance(known, dict) else None
@@ -155,29 +203,66 @@ class Checkpoints:
         return self._digests.read_json(self._file, schema.Digests) if path.exists() else None
 
     def _best_epoch(self, epoch: int) -> int:
-        """That a checkpoint names, or itself."""
+        """The best epoch that a checkpoint names; itself if it is damaged."""
         try:
             return int(self.meta(epoch)["best_epoch"])
-        except (RunError, KeyError, TypeError, ValueError):
+        except (DamageError, KeyError, TypeError, ValueError):
             return epoch
 
     @contextlib.contextmanager
-    def _damage(self, epoch: int) -> Iterator[None]:
-        """Orbax wraps what the file system or tensorstore say in errors of many kinds."""
-        path = self.directory / str(epoch)
+    def _reading(self, epoch: int) -> Iterator[Path]:
+        """The path of a checkpoint whose files are safe to open, and its errors in one line."""
+        path, place = self.directory / str(epoch), self._place() / str(epoch)
         try:
-            yield
+            if place.is_symlink():
+                raise DamageError("it is a symbolic link, not a directory")
+            stored.check(place)
         except DamageError as error:
             raise DamageError(f"the checkpoint {path} is damaged: {error}") from error
+        except OSError as error:
+            raise self._failure(epoch, error) from error
+        limits.check_open_files(f"the checkpoint {path} cannot be read")
+        try:
+            yield place
+        except Exception as error:
+            if isinstance(error, RunError) and not isinstance(error, DamageError):
+                raise
+            stragglers.close_forgotten()
+            raise self._failure(epoch, error) from error
+
+    def _failure(self, epoch: int, error: Exception) -> RunError:
+        """DamageError only if all files can be read."""
+        path, place = self.directory / str(epoch), self._place() / str(epoch)
+        if obstacle := stored.obstacle(place, error):
+            return RunError(f"the checkpoint {path} cannot be read: {obstacle}")
+        said = str(error) if isinstance(error, DamageError) else self._first_line(error)
+        return DamageError(f"the checkpoint {path} is damaged: {said}")
+
+    @contextlib.contextmanager
+    def _errors_of(self, what: str) -> Iterator[None]:
+        """RunError, in a sentence, for whatever Orbax raises."""
+        try:
+            yield
         except RunError:
             raise
         except Exception as error:
-            _close_forgotten()
-            raise DamageError(f"the checkpoint {path} is damaged: {_first_line(error)}") from error
+            stragglers.close_forgotten()
+            held.check(self.directory)
+            why = self._first_line(error)
+            if "No space left" in str(error) or "quota exceeded" in str(error):
+                why = "the disk is full; make room, then run the same command again"
+            raise RunError(f"{what}: {why}") from error
+
+    def _first_line(self, error: Exception) -> str:
+        if isinstance(error, OSError) and error.strerror:
+            name = Path(os.fsdecode(error.filename)).name if error.filename else ""
+            return f"{name}: {error.strerror}" if name else error.strerror
+        line = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:300]}"
+        return line.replace(os.fspath(self._place()), os.fspath(self.directory))
 
 
 def _digest(tree: Any) -> str:
-    """Of the arrays of a tree in their order, whatever they are called: types, shapes, bytes."""
+    """SHA-256 of the arrays of a tree in order: types, shapes and bytes, but not names."""
     sha = hashlib.sha256()
     for leaf in jax.tree.leaves(tree):
         array = np.asarray(leaf)
@@ -187,57 +272,6 @@ def _digest(tree: Any) -> str:
 
 def _digest_of(meta: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(dict(meta), sort_keys=True).encode()).hexdigest()
-
-
-@contextlib.contextmanager
-def _errors_of(what: str) -> Iterator[None]:
-    """RunError, in a sentence, for whatever Orbax raises."""
-    try:
-        yield
-    except Exception as error:
-        why = _first_line(error)
-        if "No space left" in str(error) or "quota exceeded" in str(error):
-            why = "the disk is full; make room, and the same command goes on"
-        raise RunError(f"{what}: {why}") from error
-
-
-def _close_forgotten() -> None:
-    """Orbax leaves the other halves of a load that fails unawaited, of which Python would warn."""
-    for item in gc.get_objects():
-        if _is_orbax(item) and inspect.getcoroutinestate(item) == inspect.CORO_CREATED:
-            item.close()
-
-
-class _HearNoStragglers:
-    """A hook for what no caller can catch: quiet of the threads of a load that failed.
-
-    They end after it, and Python would print of each that its event loop is closed, beneath the
-    error that has told what is wrong.
-    """
-
-    def __init__(self, hook: Callable[[Any], Any]):
-        self._hook = hook
-
-    @classmethod
-    def install(cls) -> None:
-        if not isinstance(sys.unraisablehook, cls):
-            sys.unraisablehook = cls(sys.unraisablehook)
-
-    def __call__(self, unraisable: Any) -> None:
-        of_a_thread = unraisable.object is None and unraisable.exc_type is RuntimeError
-        closed = of_a_thread and str(unraisable.exc_value) == "Event loop is closed"
-        if not closed and not _is_orbax(unraisable.object):
-            self._hook(unraisable)
-
-
-def _is_orbax(item: Any) -> bool:
-    return inspect.iscoroutine(item) and "/orbax/" in item.cr_code.co_filename
-
-
-def _first_line(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:300]}"
 
 
 def _difference(stored: Any, wanted: Any) -> str | None:
@@ -253,7 +287,7 @@ def _difference(stored: Any, wanted: Any) -> str | None:
 
 
 def _in_large_pieces(stored: Any) -> bool:
-    """Whether arrays claim to be stored in pieces larger than themselves, each read whole."""
+    """Whether arrays claim to be stored in chunks larger than themselves; a chunk is read whole."""
     return any(
         piece > size
         for leaf in jax.tree.leaves(stored)
@@ -268,7 +302,7 @@ def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
 
 
 class _Keep:
-    """Orbax' preservation policy protocol: which of the checkpoints stay."""
+    """Orbax's preservation policy protocol: which checkpoints are kept."""
 
     epochs: Collection[int] = ()
 

@@ -1,8 +1,9 @@
-"""Files, whole or not at all.
+"""Atomic file writes, and reads of bounded size.
 
-What is read is a regular file of bounded size: a pipe or a device from a stranger would hang us.
-What is written stands beside its place first and is renamed, so that a full disk or a kill leaves
-the old file; a symbolic link in the way is replaced and not followed. Errors name the path.
+Reads accept only regular files, because opening an untrusted pipe or device can block forever.
+Writes go to a temporary file that is then renamed, so a full disk or a kill leaves the old file
+intact. A symbolic link at the destination is replaced, not followed. Writes below a directory
+that this process holds go through its descriptor (held.py). Errors name the path.
 """
 
 from __future__ import annotations
@@ -11,16 +12,18 @@ import contextlib
 import errno
 import io
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from crnn_jax import held
 from crnn_jax.errors import RunError
 
 MOST_BYTES = 2**30  # of a file that is read whole
 _HINTS = {
-    errno.ENOSPC: "; make room, and the same command goes on",
-    errno.EDQUOT: "; make room, and the same command goes on",
+    errno.ENOSPC: "; make room, then run the same command again",
+    errno.EDQUOT: "; make room, then run the same command again",
     errno.ELOOP: "; it is a symbolic link",
 }
 
@@ -31,7 +34,7 @@ def read(path: str | os.PathLike[str], most: int = MOST_BYTES) -> bytes:
     Raises:
       OSError: it cannot be read, is no regular file, or has more than `most` bytes.
     """
-    # Without waiting: a pipe that nobody writes to would keep us here.
+    # Without O_NONBLOCK, opening a pipe that has no writer would block.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     descriptor = os.open(path, flags)
     with contextlib.ExitStack() as stack:
@@ -52,28 +55,42 @@ def read(path: str | os.PathLike[str], most: int = MOST_BYTES) -> bytes:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Writes beside and renames: a reader sees the old file or the new one. RunError if not."""
-    partial = path.with_name(f"{path.name}.partial")
+    """Writes a temporary file and renames it: a reader sees the old file or the new one.
+
+    Raises:
+      RunError: the file cannot be written; the old one is unchanged.
+    """
+    place = held.anchored(path)
+    partial = place.with_name(f"{path.name}.partial")
     try:
         partial.unlink(missing_ok=True)
         with partial.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(path)
+        partial.replace(place)
     except OSError as error:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)  # others want the space
         raise unwritable(path, error) from error
 
 
-def check_room(path: Path, size: int) -> None:
-    """RunError unless so many bytes can be written at a place, or the system cannot tell."""
-    trial = path.with_name(f"{path.name}.partial")
+def check_room(path: Path, size: int, files: int = 0) -> None:
+    """Checks that `size` bytes and `files` new files fit beside `path`, where the system can tell.
+
+    Raises:
+      RunError: they do not fit.
+    """
+    place = held.anchored(path)
+    trial = place.with_name(f"{path.name}.partial")
     try:
         with trial.open("xb") as file:
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(file.fileno(), 0, size)
+        if hasattr(os, "statvfs"):
+            room = os.statvfs(place.parent)
+            if room.f_files > 0 and room.f_favail < files:  # some file systems count no inodes
+                raise OSError(errno.ENOSPC, f"No inodes left on device ({room.f_favail} free)")
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
             raise unwritable(path, error) from error
@@ -82,8 +99,28 @@ def check_room(path: Path, size: int) -> None:
             trial.unlink(missing_ok=True)
 
 
+def make_folder(path: Path) -> None:
+    """Makes a directory and its parents. RunError if that fails."""
+    try:
+        held.anchored(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def remove(path: Path) -> None:
+    """Removes a file or a directory, if it exists. RunError if a file cannot be removed."""
+    place = held.anchored(path)
+    if place.is_dir() and not place.is_symlink():
+        shutil.rmtree(place, ignore_errors=True)
+        return
+    try:
+        place.unlink(missing_ok=True)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
 def append(path: Path, content: bytes) -> None:
-    """All of `content` at the end of a file, or nothing of it. RunError if not."""
+    """Appends all of `content` to a file, or nothing. RunError if that fails."""
     with opened(path) as file:
         size = os.fstat(file.fileno()).st_size
         try:
@@ -98,12 +135,21 @@ def append(path: Path, content: bytes) -> None:
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[io.FileIO]:
-    """A file to be read and added to, unbuffered, made if need be. RunError if that cannot be."""
+    """Opens a file unbuffered for reading and appending, and makes it first if it is missing.
+
+    Raises:
+      RunError: it cannot be opened for writing, or is not a regular file.
+    """
+    place = held.anchored(path)
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
     flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    flags |= getattr(os, "O_NONBLOCK", 0)  # opening a pipe would block
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, flags, 0o666)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(place, flags, 0o666)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise OSError(errno.EINVAL, "it is a pipe, device or socket, not a file")
     except OSError as error:
         raise unwritable(path, error) from error
     with open(descriptor, "ab+", buffering=0) as file:
@@ -111,7 +157,7 @@ def opened(path: Path) -> Iterator[io.FileIO]:
 
 
 def unwritable(path: str | os.PathLike[str], error: OSError) -> RunError:
-    """The error for a person of a file that cannot be written."""
+    """The error to show for a file that cannot be written."""
     hint = _HINTS.get(error.errno or 0, "")
     return RunError(f"{os.fspath(path)} cannot be written: {error.strerror or error}{hint}")
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -20,7 +21,7 @@ from typing import Annotated, Any, NamedTuple, TypedDict
 from msgspec import Meta
 
 from crnn_jax import config as config_lib
-from crnn_jax import dataset, disk, lock, schema
+from crnn_jax import dataset, disk, held, lock, schema
 from crnn_jax.config import Config
 from crnn_jax.errors import ConfigError, one_line, quote
 from crnn_jax.interrupt import Interruption
@@ -140,6 +141,7 @@ def run(
                     group = groups.pop(0)
                     running[slot] = group, _start(group, workdir, cores[slot::jobs], elsewhere)
             time.sleep(0.2)
+            held.check(workdir)
             if interruption.number:
                 raise interruption.stop(f"{done} of {todo} cells")
             for slot, (group, process) in list(running.items()):
@@ -178,9 +180,11 @@ def _wait_for_former(paths: Sequence[Path]) -> None:
 
 
 def _stop(running: Mapping[int, tuple[list[Cell], subprocess.Popen]]) -> None:
-    """Has the cells save what they are at, and waits for them."""
+    """Tells the cells to save and stop, and waits for them."""
     for _, process in running.values():
         process.terminate()
+        if hasattr(signal, "SIGCONT"):  # one that was suspended would not hear it
+            process.send_signal(signal.SIGCONT)
     for _, process in running.values():
         process.wait()
         if process.stdin:
@@ -194,10 +198,7 @@ def _start(
     paths = [workdir / cell.path for cell in cells]
     for cell, path in zip(cells, paths, strict=True):
         Record(path).open(cell.config)
-        try:
-            (path / FAILED).unlink(missing_ok=True)
-        except OSError as error:
-            raise disk.unwritable(path / FAILED, error) from error
+        disk.remove(path / FAILED)
     command = [sys.executable, "-m", "crnn_jax", "train", *map(os.fspath, paths), "--follow-input"]
     command += ["--elsewhere"] if elsewhere else []
     with disk.opened(paths[0] / "log.txt") as output:
@@ -221,7 +222,11 @@ def _finish(group: Sequence[Cell], process: subprocess.Popen, workdir: Path) -> 
         if not ended or (process.returncode != 0 and len(group) == 1):
             failed.append(cell)
     if failed:
-        text = disk.read(workdir / group[0].path / "log.txt").decode(errors="replace")
+        log = workdir / group[0].path / "log.txt"
+        try:
+            text = disk.read(log).decode(errors="replace")
+        except OSError as error:
+            text = f"{log} cannot be read: {error.strerror}"
         lines = [f"status {process.returncode}", *text.splitlines()[-20:]]
         for cell in failed:
             Record(workdir / cell.path).write_text(FAILED, "\n".join(lines) + "\n")

@@ -1,20 +1,24 @@
-"""Ctrl-C and SIGTERM as a wish: what is being done is finished and saved first."""
+"""On Ctrl-C, SIGTERM or SIGHUP: finish the step, save, exit."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sys
 import threading
 from types import FrameType
 from typing import Any, Self
 
 from crnn_jax.errors import CrnnError
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
 
 
 class Interrupted(CrnnError):
-    """A run that was asked to stop; the message says how to go on."""
+    """A run that was asked to stop. The message says how to continue."""
 
     def __init__(self, message: str, number: int):
         super().__init__(message)
@@ -22,9 +26,10 @@ class Interrupted(CrnnError):
 
 
 class Interruption:
-    """A context manager in which the signals are noted. A second Ctrl-C ends at once.
+    """A context manager in which the signals are only noted. A second Ctrl-C ends at once.
 
-    Elsewhere than in the main thread, where Python hears no signals, it notes none.
+    A SIGHUP that was ignored at the start stays ignored, as under nohup. Outside the main thread,
+    where Python handles no signals, none is noted.
     """
 
     number: int | None = None  # of the signal that came
@@ -32,7 +37,10 @@ class Interruption:
     def __enter__(self) -> Self:
         self._before: dict[int, Any] = {}
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
+            for number in _SIGNALS:
+                is_ignored = signal.getsignal(number) is signal.SIG_IGN
+                if not (is_ignored and number == getattr(signal, "SIGHUP", None)):
+                    self._before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -40,28 +48,35 @@ class Interruption:
             signal.signal(number, handler)
 
     def stop(self, where: str) -> Interrupted:
-        """The error to be raised when all is saved."""
+        """The error to raise when everything is saved."""
         assert self.number
         name = signal.Signals(self.number).name
         return Interrupted(
-            f"stopped by {name} after {where}; the same command goes on from there", self.number
+            f"stopped by {name} after {where}; run the same command again to continue from there",
+            self.number,
         )
 
     def _note(self, number: int, _: FrameType | None) -> None:
         if self.number is not None and number == signal.SIGINT:
+            # In our programs, which leave Ctrl-C to the system: end without a traceback.
+            if self._before[number] in (signal.SIG_DFL, signal.SIG_IGN):
+                signal.signal(number, signal.SIG_DFL)
+                os.kill(os.getpid(), number)
             raise KeyboardInterrupt
         self.number = self.number or number
 
 
 def follow_input() -> None:
-    """Takes the end of the standard input for a SIGTERM: it ends with the process that holds it.
+    """Treats the end of the standard input as a SIGTERM.
 
-    So the cells of a grid that was killed save what they are at, as they do when it is stopped.
+    The input of a grid's cells ends with the grid, so the cells of a grid that was killed save
+    and stop, as they do when the grid is interrupted.
     """
 
     def wait() -> None:
-        while os.read(0, 1024):
-            pass
+        with contextlib.suppress(OSError):
+            while os.read(0, 1024):
+                pass
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=wait, daemon=True).start()
@@ -69,5 +84,8 @@ def follow_input() -> None:
 
 def end_as_usual(error: Interrupted) -> None:
     """Ends this process by the signal, so that its parent sees the usual status."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
     signal.signal(error.number, signal.SIG_DFL)
     os.kill(os.getpid(), error.number)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -13,7 +14,18 @@ import jax
 import numpy as np
 
 from crnn_jax import config as config_lib
-from crnn_jax import ctc, decode, evaluate, explanation, inputs, record, schema, sources, standard
+from crnn_jax import (
+    ctc,
+    decode,
+    evaluate,
+    explanation,
+    inputs,
+    record,
+    schema,
+    sources,
+    standard,
+    stored,
+)
 from crnn_jax import model as model_lib
 from crnn_jax import picture as picture_lib
 from crnn_jax.charset import Charset
@@ -27,6 +39,8 @@ from crnn_jax.inputs import Picture
 from crnn_jax.standard import Standard
 
 _MAX_NAMED = 100  # pictures named one by one in an error
+_ATTEMPTS = 50  # to load a checkpoint of a run that trains
+_PAUSE = 0.1  # seconds between them
 BATCH = 64  # the largest batch; a shorter one is padded to a power of two
 
 
@@ -40,14 +54,31 @@ class SetEvaluation(NamedTuple):
 
 
 def load(run: str | os.PathLike[str], epoch: int | None = None) -> Recognizer:
-    """The reader of a run directory, with its best weights so far, or those of another epoch.
+    """Loads the reader of a run directory, with its best weights or those of another epoch.
+
+    The run may still train: if it deletes a checkpoint while it is read, a newer one is loaded.
 
     Raises:
       RunError: it is no run directory, nothing was trained there, it has no such epoch, or its
-        files are damaged; the message names the epochs that are whole.
+        files cannot be read.
+      DamageError: its files are damaged; the message names the epochs that are intact.
     """
     directory = record.Record(run)
-    config = directory.config()
+    for _ in range(_ATTEMPTS):
+        before = stored.listing(directory.checkpoints)
+        try:
+            return _load(directory, epoch)
+        except RunError as error:
+            failure = error
+        # A run that trains deletes a checkpoint file by file.
+        time.sleep(_PAUSE)
+        if stored.listing(directory.checkpoints) == before:
+            break
+    raise failure
+
+
+def _load(directory: record.Record, epoch: int | None) -> Recognizer:
+    run, config = directory.workdir, directory.config()
     result = directory.result()  # None while the run goes on: nothing is calibrated yet
     with Checkpoints(directory.checkpoints, read_only=True) as checkpoints:
         epochs = checkpoints.epochs()
@@ -60,8 +91,8 @@ def load(run: str | os.PathLike[str], epoch: int | None = None) -> Recognizer:
                 epoch = _best_epoch(checkpoints.meta(epochs[-1]))
             return _restore(checkpoints, epoch, config, result)
         except DamageError as error:
-            others = [e for e in epochs if _is_whole(checkpoints, e, config)]
-            offer = f"; whole and read by --epoch: {_list(others)}" if others else ""
+            others = [e for e in epochs if _is_intact(checkpoints, e, config)]
+            offer = f"; intact and read by --epoch: {_list(others)}" if others else ""
             raise DamageError(f"{error}{offer}") from error
 
 
@@ -254,7 +285,7 @@ def _restore(
     return Recognizer(config, charset, model, params, epoch, meta["fingerprint"], temperature)
 
 
-def _is_whole(checkpoints: Checkpoints, epoch: int, config: Config) -> bool:
+def _is_intact(checkpoints: Checkpoints, epoch: int, config: Config) -> bool:
     try:
         _restore(checkpoints, epoch, config, None)
     except RunError:

@@ -20,7 +20,7 @@ from msgspec import Meta
 from PIL import Image
 
 from crnn_jax import config as config_lib
-from crnn_jax import disk, history, schema
+from crnn_jax import disk, held, history, lock, schema
 from crnn_jax.config import Config
 from crnn_jax.errors import ConfigError, RunError, one_line, quote
 from crnn_jax.schema import (
@@ -112,26 +112,44 @@ class Record:
     def open(self, config: Config) -> None:
         """Makes the directory for `config`, or checks that it is one of the same config.
 
-        Keys of the section `log` may differ: they do not touch the result.
+        Keys of the section `log` may differ, because they do not change the result.
 
         Raises:
           RunError: it cannot be written, is of another config, or is no run directory.
         """
         try:
-            self.workdir.mkdir(parents=True, exist_ok=True)
+            held.anchored(self.workdir).mkdir(parents=True, exist_ok=True)
             if (self.workdir / "config.json").exists():
                 self._check_same(config)
-            elif foreign := [f.name for f in self.workdir.iterdir() if f.suffix != ".partial"]:
-                raise RunError(
-                    f"{self.workdir} is not empty and not a run directory (it holds "
-                    f"{one_line(foreign[0])}); choose another --workdir"
-                )
+            else:
+                self.check_foreign()
         except OSError as error:
             raise RunError(
                 f"the run directory {self.workdir} cannot be written ({error.strerror}); "
                 "choose another with --workdir"
             ) from error
         self.write_json("config.json", config_lib.to_dict(config), if_new=True)
+
+    def check_foreign(self) -> None:
+        """Checks that the directory is empty or a run directory. Writes nothing.
+
+        Raises:
+          RunError: it holds files of something else.
+        """
+        try:
+            names = sorted(os.listdir(self.workdir))  # once: another process may add a file now
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise RunError(f"the run directory {self.workdir}: {error.strerror}") from error
+        if "config.json" in names:
+            return
+        foreign = [name for name in names if name != lock.FILE and not name.endswith(".partial")]
+        if foreign:
+            raise RunError(
+                f"{self.workdir} is not empty and not a run directory (it holds "
+                f"{one_line(foreign[0])}); choose another --workdir"
+            )
 
     def config(self) -> Config:
         """The run's configuration. RunError: it cannot be read; names file and key."""

@@ -76,7 +76,7 @@ def resume(
         trees, losses, seconds = cut.trees, cut.losses, cut.meta["seconds"]
     if trees:
         since = sum(map(len, losses))
-        print(f"going on after epoch {epoch}" + (f" and {since} steps" if since else ""))
+        print(f"continuing after epoch {epoch}" + (f" and {since} steps" if since else ""))
         state = TrainState(average=trees["params"], **trees["training"])
         return state, stopping, epoch, losses, seconds
     if source := config.train.init_from:
@@ -90,11 +90,11 @@ def resume(
 def whole(
     checkpoints: Checkpoints, epoch: int, like: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What was saved at `epoch`, JSON object and trees, its best epoch's parameters checked too.
+    """Metadata and trees of the checkpoint of `epoch`; checks its best epoch's parameters too.
 
     Raises:
-      DamageError: not all of it is what was written; the message offers the newest epoch of which
-        all is, to go on from.
+      DamageError: one of the two is damaged. The message names the newest intact epoch.
+      RunError: one of the two cannot be read.
     """
     try:
         return _whole(checkpoints, epoch, like)
@@ -103,14 +103,15 @@ def whole(
         before = next((e for e in earlier if _is_whole(checkpoints, e, like)), None)
         if before is None:
             offer = (
-                "There is no whole one before it; the same config in another --workdir ends as "
-                "this run would have"
+                "No earlier checkpoint is intact. The same config in another --workdir gives the "
+                "same result"
             )
         else:
             paths = [checkpoints.directory / str(e) for e in checkpoints.epochs() if e > before]
             offer = (
-                f"That of epoch {before} is whole: remove {' '.join(map(str, paths))} and the same "
-                "command goes on from there, to the same end"
+                f"The checkpoint of epoch {before} is intact. Remove "
+                f"{' '.join(map(str, paths))} and run the same command again to continue from "
+                "there, with the same result"
             )
         raise DamageError(f"{error}. {offer}") from error
 

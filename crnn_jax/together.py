@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from crnn_jax import backend, compiler, dataset, lock, logbook, record, tensorboard, unfinished
+from crnn_jax import backend, compiler, dataset, logbook, opening, record, tensorboard, unfinished
 from crnn_jax import train as train_lib
 from crnn_jax.checkpoint import Checkpoints
 from crnn_jax.config import Config
@@ -114,8 +114,7 @@ def _train(
         for path, config, task in group:
             task = task._replace(devices=ONE, images=images, labels=one(task.labels))
             run = record.Record(path)
-            run.open(config)
-            stack.enter_context(lock.hold(run.workdir))
+            stack.enter_context(opening.take(run, config))
             logbook.announce(task, config)
             checkpoints = stack.enter_context(Checkpoints(run.checkpoints))
             where = train_lib.begin(run, checkpoints, task, config, elsewhere)

@@ -13,8 +13,8 @@ from crnn_jax import (
     backend,
     dataset,
     environment,
-    lock,
     logbook,
+    opening,
     record,
     sources,
     tensorboard,
@@ -69,8 +69,9 @@ def train_and_evaluate(
     if (result := run.result()) is not None:
         return finished(result, run, config)
     task = prepare(config)
-    run.open(config)
-    with lock.hold(run.workdir), Interruption() as interruption:
+    with opening.take(run, config), Interruption() as interruption:
+        if (result := run.result()) is not None:  # another process ended it in the meantime
+            return finished(result, run, config)
         logbook.announce(task, config)
         best, stopping, epoch, clock = train(run, task, config, clock, interruption, elsewhere)
         return score(run, task, config, best, stopping, epoch, clock)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from crnn_jax import interrupt
+from crnn_jax import interrupt, terminal
 
 
 def add_to(verbs: Any) -> None:
@@ -40,6 +40,7 @@ def add_to(verbs: Any) -> None:
 def train(options: argparse.Namespace) -> int:
     from crnn_jax import allocator, cores, record
 
+    terminal.outlive_output()
     if options.follow_input:
         interrupt.follow_input()
     configs = [record.Record(run).config() for run in options.runs]
@@ -61,6 +62,7 @@ def reproduce(options: argparse.Namespace) -> int:
     """Status 0 for bit-identical parameters, 1 for others."""
     from crnn_jax import reproduce as reproduce_lib
 
+    terminal.outlive_output()
     comparison = reproduce_lib.again(options.run, options.workdir, options.data)
     print(comparison)
     return 0 if comparison.identical else 1

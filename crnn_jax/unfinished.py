@@ -1,18 +1,18 @@
-"""An epoch that was interrupted: the state after its last step, beside the epochs' checkpoints.
+"""Checkpoints in the middle of an epoch, for runs that are interrupted.
 
-It lies in `interrupted/<step>` of the run directory, until its epoch ends, and its digests in
-`interrupted.json`.
+The state after the last step is in `interrupted/<step>` of the run directory, and its digests are
+in `interrupted.json`. Both are removed when the epoch ends.
 """
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from crnn_jax import disk
 from crnn_jax.checkpoint import Checkpoints
 from crnn_jax.errors import DamageError
 from crnn_jax.record import Record
@@ -35,7 +35,7 @@ def save(
     losses: Sequence[jax.Array],
     meta: Mapping[str, Any],
 ) -> None:
-    """Keeps the state after `step`, in epoch `epoch`, whose steps so far had `losses`."""
+    """Saves the state after `step`, with the `losses` of the steps of epoch `epoch` so far."""
     values = np.concatenate(jax.device_get(list(losses))).tolist()
     with Checkpoints(run.workdir / FOLDER) as checkpoints:
         known = {**meta, "epoch": epoch, "losses": values}
@@ -43,10 +43,11 @@ def save(
 
 
 def restore(run: Record, epoch: int, like: Mapping[str, Any]) -> Unfinished | None:
-    """What was kept of epoch `epoch`, if anything was.
+    """Restores the interrupted epoch `epoch`. None if there is no such checkpoint.
 
     Raises:
-      DamageError: it is not what was written; the message says how to go on without it.
+      DamageError: the checkpoint is damaged; the message says how to continue without it.
+      RunError: the checkpoint cannot be read.
     """
     folder = run.workdir / FOLDER
     if not folder.is_dir():
@@ -60,12 +61,14 @@ def restore(run: Record, epoch: int, like: Mapping[str, Any]) -> Unfinished | No
                 raise DamageError(f"{folder / str(step)} is damaged: it has no {min(missing)}")
             trees = checkpoints.restore(step, like)
     except DamageError as error:
-        where = f"goes on after epoch {epoch - 1}" if epoch > 1 else "begins anew"
-        raise DamageError(f"{error}. Remove {folder} and the same command {where}") from error
+        where = f"continue after epoch {epoch - 1}" if epoch > 1 else "start from the beginning"
+        raise DamageError(
+            f"{error}. Remove {folder} and run the same command again to {where}"
+        ) from error
     return Unfinished(trees, meta, [np.array(meta["losses"], np.float32)])
 
 
 def clear(run: Record) -> None:
-    """Forgets it."""
-    shutil.rmtree(run.workdir / FOLDER, ignore_errors=True)
-    (run.workdir / f"{FOLDER}.json").unlink(missing_ok=True)
+    """Removes the checkpoint of an interrupted epoch."""
+    for name in (FOLDER, f"{FOLDER}.json"):
+        disk.remove(run.workdir / name)

@@ -105,7 +105,7 @@ def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(
         train.train_and_evaluate(config, tmp_path)
     monkeypatch.setattr(train, "save", save)
     resumed = train.train_and_evaluate(config, tmp_path)
-    assert "going on after epoch 2" in capsys.readouterr().out
+    assert "continuing after epoch 2" in capsys.readouterr().out
     assert resumed.params_sha256 == result.params_sha256
     assert resumed.val_loss == result.val_loss
 

@@ -1,15 +1,23 @@
-"""Checkpoints with flipped or missing bytes: known when read, and what is whole is offered."""
+"""Damaged, unreadable and vanishing checkpoints: the message says which, and what is intact."""
 
+import errno
 import json
+import os
 import re
+import resource
 import shutil
+import socket
+import threading
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from orbax.checkpoint import v1 as ocp
 
-from crnn_jax import recognizer, record, train
+from crnn_jax import checkpoint, recognizer, record, stored, train, unfinished
 from crnn_jax.checkpoint import Checkpoints
-from crnn_jax.errors import DamageError
+from crnn_jax.errors import DamageError, RunError
 from tests.quiet import QUIET
 
 
@@ -75,7 +83,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_goes_on_to_the_same_en
     with pytest.raises(DamageError, match=r"checkpoints/3 is damaged") as error:
         train.train_and_evaluate(config, folder)
     offer = re.search(
-        r"That of epoch 2 is whole: remove (\S+) and the same command", str(error.value)
+        r"epoch 2 is intact\. Remove (\S+) and run the same command", str(error.value)
     )
     assert offer
     assert offer[1] == str(latest)
@@ -93,7 +101,7 @@ def test_without_a_whole_one_the_message_says_so(run):
     config, folder, _ = run
     for epoch in (2, 3):
         _flip(_arrays(folder / "checkpoints" / str(epoch), "params"))
-    with pytest.raises(DamageError, match="no whole one before it; the same config in another"):
+    with pytest.raises(DamageError, match="No earlier checkpoint is intact"):
         train.train_and_evaluate(config, folder)
     with pytest.raises(DamageError, match=r"damaged: [^;]*$"):
         recognizer.load(folder)
@@ -140,3 +148,232 @@ def test_a_run_of_a_version_that_kept_no_digests_goes_on(tmp_path):
         assert checkpoints.meta(1) == {"best_epoch": 1}
         checkpoints.restore(1, {"params": params})
     assert record.Record(tmp_path).read_json("checkpoints.json")["1"] is None
+
+
+PARAMS = {"a": np.arange(3, dtype=np.float32)}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A checkpoint of one array."""
+    folder = tmp_path_factory.mktemp("small") / "checkpoints"
+    with Checkpoints(folder) as checkpoints:
+        params = jax.tree.map(jnp.asarray, PARAMS)
+        checkpoints.save(1, params, None, {"best_epoch": 1}, 1)
+    return folder.parent
+
+
+@pytest.fixture
+def copy(small, tmp_path):
+    shutil.copytree(small, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "_CHECKPOINT_METADATA",
+        "commit_success.txt",
+        "params/_METADATA",
+        "params/manifest.ocdbt",
+        "params/array_metadatas/process_0",
+        "params/d",
+        "params",
+    ],
+)
+def test_a_pipe_among_the_files_is_named_and_not_opened(copy, name):
+    """Opening it would block forever."""
+    path = copy / "checkpoints" / "1" / name
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    os.mkfifo(path)
+    with Checkpoints(copy / "checkpoints", read_only=True) as checkpoints:
+        assert checkpoints.epochs() == [1]
+        with pytest.raises(DamageError, match=f"checkpoints/1 is damaged: {name} is a named pipe"):
+            checkpoints.meta(1)
+        with pytest.raises(DamageError, match=f"{name} is a named pipe"):
+            checkpoints.restore(1, {"params": PARAMS})
+    with (
+        Checkpoints(copy / "checkpoints") as checkpoints,
+        pytest.raises(RunError, match=f"checkpoints: 1/{name} is a named pipe.*remove it"),
+    ):
+        checkpoints.save(2, PARAMS, None, {"best_epoch": 2}, 2)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda path: path.symlink_to("/dev/zero"), "params/_METADATA is a symbolic link"),
+        (lambda path: _bind(path), "params/_METADATA is a socket"),
+        (lambda path: os.truncate(_made(path), 2**30), "params/_METADATA has 1073741824 bytes"),
+        (lambda path: os.truncate(_made(path.parent / "d" / "x"), 2**40), "more than 8589934592"),
+    ],
+)
+def test_other_files_that_must_not_be_opened(copy, make, says):
+    path = copy / "checkpoints" / "1" / "params" / "_METADATA"
+    path.unlink()
+    make(path)
+    with (
+        Checkpoints(copy / "checkpoints", read_only=True) as checkpoints,
+        pytest.raises(DamageError, match=says),
+    ):
+        checkpoints.restore(1, {"params": PARAMS})
+
+
+def test_the_number_of_files_is_bounded(copy, monkeypatch):
+    monkeypatch.setattr(stored, "MOST_FILES", 5)
+    with pytest.raises(DamageError, match="more than 5 files"):
+        stored.check(copy / "checkpoints" / "1")
+
+
+def test_a_pipe_in_an_interrupted_epoch_is_named(copy):
+    (copy / "checkpoints").rename(copy / unfinished.FOLDER)
+    path = copy / unfinished.FOLDER / "1" / "_CHECKPOINT_METADATA"
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(DamageError, match=r"a named pipe.*Remove \S+/interrupted and run"):
+        unfinished.restore(record.Record(copy), 1, {"params": PARAMS})
+
+
+def _bind(path):
+    before = os.getcwd()
+    os.chdir(path.parent)  # the names of sockets are short
+    with socket.socket(socket.AF_UNIX) as it:
+        it.bind(path.name)
+    os.chdir(before)
+
+
+def _made(path):
+    path.write_bytes(b"")
+    return path
+
+
+@pytest.mark.parametrize(
+    "number",
+    [errno.EACCES, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE],
+)
+@pytest.mark.parametrize("wrapped", ["as text", "as a cause", "raw"])
+def test_files_that_cannot_be_read_are_not_called_damaged(copy, monkeypatch, number, wrapped):
+    """Orbax and tensorstore wrap what the system says."""
+    error = OSError(number, os.strerror(number))
+
+    def load(*_, **__):
+        if wrapped == "raw":
+            raise error
+        if wrapped == "as text":
+            raise ValueError(f'UNKNOWN: Error opening "/a/b": {os.strerror(number)} [OS error]')
+        raise KeyError("no handler") from error
+
+    monkeypatch.setattr(ocp, "load_checkpointables", load)
+    with (
+        Checkpoints(copy / "checkpoints", read_only=True) as checkpoints,
+        pytest.raises(RunError, match=rf"1 cannot be read: {os.strerror(number)}") as caught,
+    ):
+        checkpoints.restore(1, {"params": PARAMS})
+    assert not isinstance(caught.value, DamageError)
+
+
+def test_a_file_that_fails_when_read_is_found_if_orbax_says_nothing(copy, monkeypatch):
+    """Orbax drops some errors and then finds no arrays."""
+
+    def unreadable(path):
+        if path.name == "_METADATA":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
+
+    monkeypatch.setattr(stored, "_read", unreadable)
+    (copy / "checkpoints" / "1" / "params" / "manifest.ocdbt").write_bytes(b"x")
+    with (
+        Checkpoints(copy / "checkpoints", read_only=True) as checkpoints,
+        pytest.raises(RunError, match=r"cannot be read: params/_METADATA: Permission denied"),
+    ):
+        checkpoints.restore(1, {"params": PARAMS})
+    # The metadata, which we read ourselves.
+    monkeypatch.setattr(checkpoint.disk, "read", lambda *_: unreadable(copy / "_METADATA"))
+    with (
+        Checkpoints(copy / "checkpoints", read_only=True) as checkpoints,
+        pytest.raises(RunError, match=r"checkpoints/1 cannot be read: \S*Permission denied"),
+    ):
+        checkpoints.meta(1)
+
+
+def test_too_many_open_files_is_not_damage(copy):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with Checkpoints(copy / "checkpoints", read_only=True) as checkpoints:
+        checkpoints.restore(1, {"params": PARAMS})
+        newest = os.dup(0)
+        os.close(newest)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (newest + 8, hard))
+        try:
+            with pytest.raises(RunError, match=r"read: Too many open.*ulimit") as caught:
+                checkpoints.restore(1, {"params": PARAMS})
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert not isinstance(caught.value, DamageError)
+
+
+def test_the_best_checkpoint_is_kept_when_its_name_cannot_be_read(tmp_path, monkeypatch):
+    """An error of the system while the latest checkpoint is asked for the best epoch."""
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        checkpoints.save(1, PARAMS, None, {"best_epoch": 1}, 1)
+        checkpoints.save(2, PARAMS, None, {"best_epoch": 1}, 1)
+        error = OSError(errno.EIO, os.strerror(errno.EIO))
+        monkeypatch.setattr(checkpoint.disk, "read", lambda *_: _raise(error))
+        with pytest.raises(RunError, match="2 cannot be read: Input/output error"):
+            checkpoints.save(3, PARAMS, None, {"best_epoch": 3}, 3)
+        assert checkpoints.epochs() == [1, 2]
+
+
+def _raise(error):
+    raise error
+
+
+def _resave(folder, reader, epoch):
+    meta = {
+        "alphabet": reader.charset.alphabet,
+        "mean": reader.model.mean,
+        "deviation": reader.model.deviation,
+        "each_picture": reader.model.each_picture,
+        "fingerprint": reader.fingerprint,
+        "best_epoch": epoch,
+    }
+    with Checkpoints(folder) as checkpoints:
+        checkpoints.save(epoch, reader.params, None, meta, epoch)
+
+
+def test_a_checkpoint_that_vanishes_while_it_is_read_is_no_damage(trained, tmp_path, monkeypatch):
+    """A run that trains saves a newer epoch and deletes the one that is being read."""
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    reader = recognizer.load(run)
+    newest = max(int(p.name) for p in (run / "checkpoints").iterdir()) + 1
+    real = Checkpoints.restore
+
+    def restore(self, epoch, like):
+        if epoch != newest:
+            _resave(run / "checkpoints", reader, newest)
+            shutil.rmtree(run / "checkpoints" / str(epoch))
+        return real(self, epoch, like)
+
+    monkeypatch.setattr(Checkpoints, "restore", restore)
+    assert recognizer.load(run).epoch == newest
+
+
+def test_a_run_is_read_in_a_loop_while_it_trains(trained, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    reader = recognizer.load(run)
+    first = max(int(p.name) for p in (run / "checkpoints").iterdir()) + 1
+
+    def write():
+        for epoch in range(first, first + 15):
+            _resave(run / "checkpoints", reader, epoch)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    read = []
+    try:
+        while writer.is_alive():
+            read.append(recognizer.load(run).epoch)
+    finally:
+        writer.join()
+    assert recognizer.load(run).epoch == first + 14
+    assert read == sorted(read)

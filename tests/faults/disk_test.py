@@ -8,15 +8,17 @@ import contextlib
 import errno
 import io
 import os
+import resource
 import sys
+import types
 
 import numpy as np
 import pytest
 from orbax.checkpoint import v1 as ocp
 
-from crnn_jax import __main__, checkpoint, disk, errors, grid, lock, record, train
+from crnn_jax import __main__, checkpoint, disk, errors, grid, limits, lock, record, train
 from crnn_jax import config as config_lib
-from crnn_jax.errors import RunError
+from crnn_jax.errors import CrnnError, RunError
 from tests.faults import commands
 from tests.quiet import QUIET
 
@@ -241,3 +243,42 @@ def test_a_full_standard_output_is_one_line(trained, captchas, verb):
 
 def _raise(error):
     raise error
+
+
+def test_a_disk_without_inodes_is_full(tmp_path, monkeypatch):
+    """A checkpoint has dozens of small files."""
+    for files, free, fits in [(1000, 3, False), (1000, 900, True), (0, 0, True)]:  # 0: not counted
+        room = types.SimpleNamespace(f_files=files, f_favail=free)
+        monkeypatch.setattr(os, "statvfs", lambda _, room=room: room)
+        context = contextlib.nullcontext()
+        if not fits:
+            context = pytest.raises(RunError, match=r"a cannot be written: No inodes.*\(3 free")
+        with context:
+            disk.check_room(tmp_path / "a", 1, files=64)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_low_limit_on_open_files_is_raised_or_named(monkeypatch):
+    asked = []
+    monkeypatch.setattr(resource, "setrlimit", lambda _, both: asked.append(both))
+    for soft, hard, then in [(256, 8192, (4096, 8192)), (20, 1024, (1024, 1024))]:
+        monkeypatch.setattr(resource, "getrlimit", lambda _, both=(soft, hard): both)
+        limits.raise_open_files()
+        assert asked.pop() == then
+    for low in (8, 12, 32):
+        monkeypatch.setattr(resource, "getrlimit", lambda _, low=low: (low, low))
+        with pytest.raises(CrnnError, match=rf"may open {low} files.*ulimit -n 1024`$"):
+            limits.raise_open_files()
+    monkeypatch.undo()
+    limits.check_open_files("a cannot be read", 3)
+
+
+def test_a_run_directory_whose_name_is_not_utf8(tmp_path):
+    """tensorstore takes only names that are; it sees a descriptor instead."""
+    folder = tmp_path / os.fsdecode(b"w\xff") / "checkpoints"
+    params = {"a": np.arange(3, dtype=np.float32)}
+    with lock.hold(folder.parent), checkpoint.Checkpoints(folder) as checkpoints:
+        checkpoints.save(1, params, None, {"best_epoch": 1}, 1)
+    with checkpoint.Checkpoints(folder, read_only=True) as checkpoints:
+        restored = checkpoints.restore(1, {"params": params})["params"]["a"]
+    np.testing.assert_array_equal(restored, params["a"])

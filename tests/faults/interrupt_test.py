@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: what was done is saved, and the end is that of a run without them."""
+"""Ctrl-C, SIGTERM and SIGHUP: what was done is saved, and the end is that of a run without them."""
 
 import json
 import os
@@ -15,6 +15,7 @@ from tests.faults import commands
 from tests.quiet import QUIET
 
 ROOT = Path(__file__).resolve().parents[2]
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @pytest.fixture
@@ -43,14 +44,14 @@ def test_an_interrupted_run_ends_bit_identical(config, whole, tmp_path, monkeypa
     if not whole.exists():
         train.train_and_evaluate(config, whole)
     run = tmp_path / "run"
-    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    before = [signal.getsignal(number) for number in SIGNALS]
     # In the first epoch, again in the same epoch, at an epoch's last step.
-    term, ctrl_c = signal.SIGTERM, signal.SIGINT
-    for steps, done, number in [(2, 2, term), (1, 3, ctrl_c), (7, 11, term)]:
+    term, ctrl_c, hang_up = SIGNALS
+    for steps, done, number in [(2, 2, term), (1, 3, ctrl_c), (7, 11, hang_up)]:
         interrupt_after(steps, number, monkeypatch)
         with pytest.raises(interrupt.Interrupted, match=rf"after step {done}, .*same command"):
             train.train_and_evaluate(config, run)
-        assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == before
+        assert [signal.getsignal(n) for n in SIGNALS] == before
     monkeypatch.undo()
     train.train_and_evaluate(config, run)
     assert commands.outcome(run) == commands.outcome(whole)
@@ -103,7 +104,7 @@ def test_a_process_ends_by_the_signal_with_one_line(captchas, tmp_path, grid):
     assert process.returncode == -signal.SIGTERM
     assert said.count("\n") == 1
     assert "stopped by SIGTERM after" in said
-    assert "the same command goes on" in said
+    assert "run the same command again" in said
     assert not (cell / "failed.txt").exists()
     # The last state that was saved is of a step that metrics.jsonl may know.
     kept = [p for folder in ("checkpoints", "interrupted") for p in (cell / folder).glob("*")]
@@ -118,3 +119,49 @@ def test_a_cell_of_a_grid_that_is_killed_stops_as_if_it_were_asked_to():
         process.wait(0.5)
     process.stdin.close()
     assert process.wait(30) == -signal.SIGTERM
+
+
+def _python(code, **more):
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, **more)
+
+
+def test_a_second_ctrl_c_ends_at_once_and_without_a_traceback():
+    code = """
+import os, signal
+from crnn_jax import interrupt
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # as in our programs
+with interrupt.Interruption() as interruption:
+    os.kill(os.getpid(), signal.SIGINT)
+    print(interruption.number, flush=True)
+    os.kill(os.getpid(), signal.SIGINT)
+    print("not reached", flush=True)
+"""
+    done = _python(code)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "2\n", "")
+
+
+def test_under_nohup_a_hang_up_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with interrupt.Interruption() as interruption:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert interruption.number is None
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("command", [["run.py"], ["-m", "crnn_jax", "report", "x"]])
+def test_ctrl_c_during_the_imports_prints_no_traceback(tmp_path, command):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, signal, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'crnn_jax.cache': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, *command], cwd=ROOT, env=environment,
+                          capture_output=True, text=True, timeout=60)  # fmt: skip
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")

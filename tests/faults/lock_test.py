@@ -2,14 +2,20 @@
 
 import os
 import platform
+import shutil
 import subprocess
 import sys
+import threading
 
+import numpy as np
 import pytest
 
 from crnn_jax import config as config_lib
-from crnn_jax import dataset, grid, lock, record, train
+from crnn_jax import dataset, disk, grid, held, lock, record, train, unfinished
+from crnn_jax.checkpoint import Checkpoints
 from crnn_jax.errors import RunError
+from crnn_jax.progress import Progress
+from tests.quiet import QUIET
 
 HOLD = """
 import sys, pathlib
@@ -58,3 +64,136 @@ def test_a_directory_that_cannot_be_written_is_named(tmp_path):
         lock.hold(tmp_path / "file" / "run"),
     ):
         pass
+
+
+def _swap(run, how):
+    if how == "renamed":
+        run.rename(run.with_name("moved"))
+    else:
+        shutil.rmtree(run)
+    if how != "removed":
+        run.mkdir()
+
+
+WRITES = {
+    "json": lambda run: record.Record(run).write_json("result.json", {}),
+    "line": lambda run: record.Record(run).append_metrics({"step": 1}),
+    "removal": lambda run: unfinished.clear(record.Record(run)),
+    "room": lambda run: disk.check_room(run / "checkpoints" / "1", 1),
+    "folder": lambda run: disk.make_folder(run / "cell"),
+    "checkpoint": lambda run: _save(run, 1),
+}
+
+
+def _save(run, epoch):
+    with Checkpoints(run / "checkpoints") as checkpoints:
+        checkpoints.save(epoch, {"a": np.ones(2)}, None, {"best_epoch": epoch}, epoch)
+
+
+@pytest.mark.parametrize("how", ["removed", "replaced", "renamed"])
+@pytest.mark.parametrize("write", WRITES)
+def test_nothing_is_written_to_a_directory_that_was_replaced(tmp_path, how, write):
+    run = tmp_path / "run"
+    with lock.hold(run):
+        record.Record(run).write_json("config.json", {})
+        _swap(run, how)
+        with pytest.raises(RunError, match=f"{run} was removed or replaced while"):
+            WRITES[write](run)
+    assert not run.exists() if how == "removed" else not list(run.iterdir())
+
+
+def test_the_lock_file_alone_may_not_vanish_either(tmp_path):
+    """Another process could lock a new one, and both would write."""
+    with lock.hold(tmp_path / "run"):
+        (tmp_path / "run" / lock.FILE).unlink()
+        with pytest.raises(RunError, match="removed or replaced"):
+            held.check(tmp_path / "run" / "a")
+
+
+def test_a_checkpoint_that_was_being_written_does_not_join_another_run(tmp_path, monkeypatch):
+    """The directory is replaced after the last check before the save."""
+    run = tmp_path / "run"
+    with lock.hold(run):
+        _save(run, 1)
+        real = disk.check_room
+
+        def check_room(*arguments):
+            real(*arguments)
+            _swap(run, "replaced")
+            (run / "checkpoints").mkdir()
+
+        monkeypatch.setattr(disk, "check_room", check_room)
+        with pytest.raises(RunError, match="removed or replaced"):
+            _save(run, 2)
+    assert [p.name for p in run.rglob("*")] == ["checkpoints"]
+
+
+def test_a_run_whose_directory_was_replaced_stops(tiny_config, tmp_path, monkeypatch):
+    config, run = tiny_config({**QUIET, "train.epochs": 2}), tmp_path / "run"
+    monkeypatch.setattr(Progress, "steps", lambda *_: run.exists() and _swap(run, "removed"))
+    with pytest.raises(RunError, match="removed or replaced"):
+        train.train_and_evaluate(config, run)
+    assert not run.exists()
+
+
+def test_of_processes_that_start_together_one_wins(tmp_path):
+    """In a directory that does not exist yet. The kernel's lock is one of open files."""
+    for i in range(20):
+        run, start, told = tmp_path / f"{i}" / "run", threading.Barrier(3), threading.Barrier(3)
+        said = []
+
+        def take(run=run, start=start, told=told, said=said):
+            start.wait()
+            try:
+                with lock.hold(run):
+                    record.Record(run).write_json("config.json", {})
+                    said.append("won")
+                    told.wait(30)
+            except RunError as error:
+                said.append(str(error))
+                told.wait(30)
+
+        threads = [threading.Thread(target=take) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        refused = f"{run} is in use by process {os.getpid()} on {platform.node()}; wait"
+        assert sorted(line.startswith(refused) for line in said) == [False, True, True]
+        assert "won" in said
+
+
+def test_nothing_is_written_before_the_lock_is_held(tiny_config, tmp_path):
+    run = tmp_path / "run"
+    with _holder(run) as process:
+        with pytest.raises(RunError, match=f"in use by process {process.pid} on"):
+            train.train_and_evaluate(tiny_config(), run)
+        assert [p.name for p in run.iterdir()] == [lock.FILE]
+        process.kill()
+
+
+def test_a_start_that_fails_leaves_no_directory(tiny_config, tmp_path):
+    """So that the corrected command may use the same --workdir."""
+    config = tiny_config(train__init_from=str(tmp_path / "nowhere"))
+    with pytest.raises(RunError, match="nowhere is not a run directory"):
+        train.train_and_evaluate(config, tmp_path / "a" / "run")
+    assert not (tmp_path / "a").exists()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "mine.txt").write_text("")
+    with pytest.raises(RunError, match=r"not a run directory \(it holds mine.txt"):
+        train.train_and_evaluate(tiny_config(), tmp_path / "other")
+    assert [p.name for p in (tmp_path / "other").iterdir()] == ["mine.txt"]
+
+
+def test_a_grid_whose_directory_was_replaced_stops(tiny_config, tmp_path, monkeypatch):
+    cells = grid.Grid(config_lib.to_dict(tiny_config()), {"base": {}}, (0,), (0,))
+    workdir = tmp_path / "grid"
+
+    def start(cells, workdir, cores, elsewhere):
+        _swap(workdir, "replaced")
+        return subprocess.Popen([sys.executable, "-c", ""])
+
+    monkeypatch.setattr(grid, "_start", start)
+    with pytest.raises(RunError, match="removed or replaced"):
+        grid.run(cells, workdir, 1)
+    assert not list(workdir.iterdir())

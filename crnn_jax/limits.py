@@ -1,0 +1,60 @@
+"""The limit on open files. What jax and Orbax do when they reach it is not for users to read."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+
+from crnn_jax.errors import CrnnError, RunError
+
+NEEDED = 64  # open files of a process that writes a checkpoint
+_FREE = 40  # of them, for the checkpoint itself
+_WANTED = 4096
+
+
+def raise_open_files() -> None:
+    """Raises the soft limit on open files to the hard limit.
+
+    Raises:
+      CrnnError: the hard limit is too low for any command.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    infinite = resource.RLIM_INFINITY
+    if soft != infinite and soft < _WANTED:
+        most = _WANTED if hard == infinite else min(hard, _WANTED)
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+            soft = most
+    if soft != infinite and soft < NEEDED:
+        raise CrnnError(
+            f"this process may open {soft} files at a time, but at least {NEEDED} are needed; "
+            "raise the limit with `ulimit -n 1024`"
+        )
+
+
+def check_open_files(what: str, count: int = _FREE) -> None:
+    """Checks that `count` more files can be opened.
+
+    Raises:
+      RunError: they cannot; the message begins with `what`.
+    """
+    opened: list[int] = []
+    try:
+        opened.append(os.open(os.devnull, os.O_RDONLY))
+        while len(opened) < count:
+            opened.append(os.dup(opened[0]))
+    except OSError as error:
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            return
+        raise RunError(
+            f"{what}: {os.strerror(error.errno)}; close files or raise the limit with "
+            "`ulimit -n 1024`"
+        ) from error
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)

@@ -1,0 +1,141 @@
+"""The files of a checkpoint, looked at before and after Orbax opens them.
+
+Orbax and tensorstore open whatever has the right name, so a pipe blocks them forever, and they
+wrap what the system says in errors of many types. `check` refuses everything but regular files of
+bounded size. `obstacle` tells files that cannot be read apart from files with wrong contents.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from crnn_jax.errors import DamageError
+
+MOST_FILES = 10_000
+MOST_BYTES = 2**33
+MOST_METADATA = 2**26  # bytes of one file outside the folders `d`, which hold the arrays
+
+# Errors that say something about contents or names. All others are about reading.
+_OF_CONTENTS = {
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ELOOP, errno.EEXIST),
+    *(errno.EFBIG, errno.ENAMETOOLONG, errno.ENOTEMPTY, errno.ENXIO),
+}
+_OF_READING = (
+    *(errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM),
+    *(errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.ENOLCK, errno.EBUSY, errno.ENODEV),
+    *(errno.EHOSTDOWN, errno.ENOTCONN),
+)
+_KINDS = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFLNK: "a symbolic link",
+}
+
+
+def check(folder: Path) -> None:
+    """Checks that all below a directory are regular files and directories of bounded size.
+
+    Raises:
+      DamageError: one is not; the message names it relative to the directory.
+      OSError: a directory cannot be read.
+    """
+    count = size = 0
+    for path, status in _walk(folder):
+        name, count = os.path.relpath(path, folder), count + 1
+        kind = stat.S_IFMT(status.st_mode)
+        if kind not in (stat.S_IFREG, stat.S_IFDIR):
+            raise DamageError(f"{name} is {_KINDS.get(kind, 'a special file')}, not a regular file")
+        if kind == stat.S_IFREG:
+            size += status.st_size
+            if status.st_size > MOST_METADATA and path.parent.name != "d":
+                raise DamageError(f"{name} has {status.st_size} bytes, more than {MOST_METADATA}")
+        if count > MOST_FILES:
+            raise DamageError(f"it has more than {MOST_FILES} files")
+        if size > MOST_BYTES:
+            raise DamageError(f"its files have more than {MOST_BYTES} bytes")
+
+
+def obstacle(folder: Path, error: BaseException) -> str | None:
+    """Why a checkpoint could not be read, if the reason is not in its bytes.
+
+    `error` is what reading raised. If it does not say, all files are read. Call `check` first.
+    """
+    for cause in _chain(error):
+        if isinstance(cause, MemoryError):
+            return "out of memory"
+        if isinstance(cause, OSError) and cause.errno not in (None, *_OF_CONTENTS):
+            return _said(cause, folder)
+        said = str(cause)
+        if found := [os.strerror(n) for n in _OF_READING if os.strerror(n) in said]:
+            return max(found, key=len)  # one of them begins like another
+    try:
+        for path, status in _walk(folder):
+            if stat.S_ISREG(status.st_mode):
+                _read(path)
+    except OSError as cause:
+        if cause.errno not in _OF_CONTENTS:
+            return _said(cause, folder)
+    return None
+
+
+def listing(folder: Path) -> list[tuple[str, int]]:
+    """Names and times of everything below a directory that is there at the moment.
+
+    Two listings are equal if nothing was written or deleted in between.
+    """
+    found = []
+    for parent, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            with contextlib.suppress(OSError):
+                path = os.path.join(parent, name)
+                found.append((path, os.lstat(path).st_mtime_ns))
+    return sorted(found)
+
+
+def _walk(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Everything below a directory, in the order of names. Does not follow links."""
+    folders = [folder]
+    while folders:
+        current = folders.pop()
+        for name in sorted(os.listdir(current)):
+            path = current / name
+            status = path.lstat()
+            yield path, status
+            if stat.S_ISDIR(status.st_mode):
+                folders.append(path)
+
+
+def _read(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    try:
+        while os.read(descriptor, 2**20):
+            pass
+    finally:
+        os.close(descriptor)
+
+
+def _said(error: OSError, folder: Path) -> str:
+    what = error.strerror or str(error)
+    if error.filename is None:
+        return what
+    name = os.path.relpath(os.fsdecode(error.filename), folder)
+    return what if name.startswith("..") else f"{name}: {what}"
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    waiting = [error]
+    while waiting:
+        one = waiting.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        waiting += [one.__cause__, one.__context__, *getattr(one, "exceptions", ())]

@@ -1,0 +1,99 @@
+"""Standard streams that are closed, broken or cannot show a character, and the end of a process."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from crnn_jax import __main__, terminal
+from crnn_jax.errors import RunError
+
+ROOT = Path(__file__).resolve().parents[2]
+START = "import os, sys; from crnn_jax import terminal; terminal.prepare(); "
+
+
+def _python(code, redirect="", **more):
+    command = ["sh", "-c", f'exec "$0" "$@" {redirect}', sys.executable, "-c", START + code]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, **more)
+
+
+def test_closed_streams_are_replaced_and_their_descriptors_stay_taken(tmp_path):
+    """Or the next file that is opened would get what a library prints."""
+    out = tmp_path / "out"
+    code = (
+        f"file = open({str(out)!r}, 'w'); print('lost'); print('lost', file=sys.stderr); "
+        "print(sys.stdin.read(), sys.stdout.isatty(), file.fileno(), file=file)"
+    )
+    done = _python(code, "<&- >&- 2>&-")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert out.read_text() == " False 3\n"
+
+
+@pytest.mark.parametrize("verb", ["predict", "evaluate"])
+def test_a_command_that_only_prints_needs_an_output(monkeypatch, capsys, verb):
+    monkeypatch.setattr(terminal, "_closed", {"stdout"})
+    assert __main__.main([verb, "run", *(["x.png"] if verb == "predict" else [])]) == 2
+    assert capsys.readouterr().err.startswith("error: the standard output is closed")
+
+
+@pytest.mark.parametrize("flags", [[], ["-u"]])
+def test_work_goes_on_when_the_reader_of_its_output_goes_away(tmp_path, flags):
+    done_file = tmp_path / "done"
+    code = (
+        "terminal.outlive_output()\n"
+        "def work():\n"
+        "    for i in range(3):\n"
+        "        print('x' * 100_000, flush=True)\n"
+        f"    open({str(done_file)!r}, 'w').close()\n"
+        "terminal.leave(terminal.conclude(work, 1))"
+    )
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([sys.executable, *flags, "-c", START + "\n" + code], cwd=ROOT, text=True,
+                          stdout=writer, stderr=subprocess.PIPE, timeout=60)  # fmt: skip
+    os.close(writer)
+    assert done.returncode == 0
+    assert done.stderr == "note: nobody reads the standard output any more; the run goes on\n"
+    assert done_file.exists()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"),
+    [("ascii", b"\\xe9 \\u65e5 \\udcff\n"), ("utf-8", "é 日 ".encode() + b"\xff\n")],
+)
+def test_characters_that_a_terminal_lacks_are_escaped(encoding, shown):
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    command = [sys.executable, "-c", START + r"print('\xe9 \u65e5 \udcff')"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, timeout=60)
+    assert (done.stdout, done.stderr) == (shown, b"")
+
+
+def test_a_process_ends_although_a_thread_waits():
+    """As Orbax's do after some errors."""
+    code = (
+        "import threading; threading.Thread(target=threading.Event().wait).start(); "
+        "terminal._PATIENCE = 0.3; print('said'); terminal.leave(3)"
+    )
+    done = _python(code)
+    assert (done.returncode, done.stdout) == (3, "said\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (RunError("of a run"), 2, "error: of a run\n"),
+        (MemoryError(), 2, "error: out of memory\n"),
+        (OSError(24, "Too many open files"), 2, "error: Too many open files\n"),
+        (BrokenPipeError(32, "Broken pipe"), 1, ""),
+        (SystemExit("in words"), 1, "in words\n"),
+        (SystemExit(4), 4, ""),
+    ],
+)
+def test_each_error_is_one_line_and_a_status(capsys, error, status, said):
+    def call():
+        raise error
+
+    assert terminal.conclude(call, failure=2) == status
+    assert capsys.readouterr().err == said
