@@ -39,6 +39,12 @@ def one_line(text: str) -> str:
     )
 
 
+def brief(text: object, most: int = 300) -> str:
+    """`text` on one line, cut to `most` characters: for what a file or a server dictates."""
+    line = one_line(str(text)[: most + 1])
+    return line if len(line) <= most else f"{line[: most - 3]}..."
+
+
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES)
 
 

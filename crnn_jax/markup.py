@@ -1,0 +1,33 @@
+"""Escape untrusted text for Markdown."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_MOST = 200  # characters of a value in a sentence or a table cell
+_INVISIBLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
+_SPECIAL = re.compile(r"[\\`*_{}\[\]()#!|~$^]")
+_ENTITIES = re.compile(r"[<>&@:]|(?<=www)\.", re.IGNORECASE)
+_FIRST = re.compile(r"\A(\d*)([-+=.)])")
+
+
+def markdown(text: str, most: int = _MOST) -> str:
+    """Escapes `text` so that Markdown renders it literally, on one line.
+
+    Emphasis, code, links, images, HTML, entities, lists, headings, table cells, mentions and bare
+    addresses lose their meaning. Control and invisible characters become escape sequences. The
+    result must not stand in a code span, where Markdown has no escapes.
+
+    Args:
+      text: any text, from a file or a server.
+      most: the maximum length of `text`; longer text is cut and ends in "...".
+    """
+    if len(text) > most:
+        text = text[: most - 3] + "..."
+    visible = "".join(
+        repr(c)[1:-1] if unicodedata.category(c) in _INVISIBLE else c for c in text
+    ).strip()
+    escaped = _SPECIAL.sub(r"\\\g<0>", visible)
+    escaped = _ENTITIES.sub(lambda match: f"&#{ord(match[0])};", escaped)
+    return _FIRST.sub(r"\1\\\2", escaped)
