@@ -100,6 +100,8 @@ def _receive(url: str, path: Path, most: int, deadline: float) -> None:
                     path.unlink()
                     raise _Refused(f"it has more than {most >> 20} MiB")
                 _append(path, file, block)
+    if time.monotonic() > deadline:  # the connection was shut down, which looks like its end
+        raise _Broken("it was shut down")
     if whole is not None and have != whole:
         raise _Broken(f"the connection ended after {have} of {whole} bytes")
 
@@ -202,13 +204,22 @@ def _why(error: Exception) -> str:
 class _Redirects(urllib.request.HTTPRedirectHandler):
     inf_msg = "and redirects without end: "
 
-    def redirect_request(self, req: Any, fp: Any, code: Any, msg: Any, headers: Any, url: str):  # type: ignore[no-untyped-def, override]
+    def http_error_302(self, req: Any, fp: Any, code: Any, msg: Any, headers: Any) -> Any:
+        try:
+            return super().http_error_302(req, fp, code, msg, headers)
+        except BaseException:
+            fp.close()
+            raise
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
+
+    def redirect_request(self, *args: Any) -> urllib.request.Request | None:
+        url = args[-1]
         try:
             _check_url(url)
         except _Refused as error:
-            fp.close()
             raise _Refused(f"the server redirects to {brief(url, 100)}: {error}") from error
-        return super().redirect_request(req, fp, code, msg, headers, url)
+        return super().redirect_request(*args)
 
 
 def _opener(deadline: float, stack: contextlib.ExitStack) -> urllib.request.OpenerDirector:
