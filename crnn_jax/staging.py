@@ -72,7 +72,9 @@ def files(folder: Path, contents: Mapping[str, bytes], last: str) -> None:
         cannot be written.
     """
     for name in contents:
-        disk.below(folder, *Path(name).parts[:-1])
+        place = disk.below(folder, *Path(name).parts[:-1]) / Path(name).name
+        if place.is_dir() and not place.is_symlink():
+            raise RunError(f"{place} is a directory, in the way of a file; remove it")
     inner = disk.below(folder, _INNER)
     is_new = not folder.exists()
     with _errors(folder):
@@ -95,9 +97,16 @@ def files(folder: Path, contents: Mapping[str, bytes], last: str) -> None:
             shutil.rmtree(inner)
 
 
-def is_unfinished(folder: Path) -> bool:
-    """Whether `files` began to write to `folder` and did not finish."""
-    return (folder / _INNER).is_dir()
+def is_free(folder: Path) -> bool:
+    """Whether `files` may write to a folder: it is absent, empty, or `files` did not finish there.
+
+    Raises:
+      RunError: it is a file, or cannot be read.
+    """
+    with _errors(folder):
+        if folder.exists() and not folder.is_dir():
+            raise RunError(f"{folder} exists already and is not a directory; choose another")
+        return not folder.exists() or (folder / _INNER).is_dir() or not any(folder.iterdir())
 
 
 def _discard(folder: Path, inner: Path, is_new: bool, last: str) -> None:
@@ -110,11 +119,11 @@ def _discard(folder: Path, inner: Path, is_new: bool, last: str) -> None:
 
 
 def _check_free(path: Path) -> None:
-    if path.is_symlink():
-        raise RunError(f"{path} is a symbolic link; choose a new directory")
-    if path.exists() and not path.is_dir():
-        raise RunError(f"{path} exists already and is not a directory; choose another")
     with _errors(path):
+        if path.is_symlink():
+            raise RunError(f"{path} is a symbolic link; choose a new directory")
+        if path.exists() and not path.is_dir():
+            raise RunError(f"{path} exists already and is not a directory; choose another")
         if path.is_dir() and any(path.iterdir()):
             raise RunError(f"{path} exists already; choose another")
         if path.is_dir() and path.samefile(Path.cwd()):

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from crnn_jax import disk
 from crnn_jax.checkpoint import Checkpoints
 from crnn_jax.errors import DamageError
 from crnn_jax.record import Record
@@ -65,5 +66,5 @@ def restore(run: Record, epoch: int, like: Mapping[str, Any]) -> Unfinished | No
 
 def clear(run: Record) -> None:
     """Forgets it."""
-    shutil.rmtree(run.workdir / FOLDER, ignore_errors=True)
+    shutil.rmtree(disk.below(run.workdir, FOLDER), ignore_errors=True)
     (run.workdir / f"{FOLDER}.json").unlink(missing_ok=True)

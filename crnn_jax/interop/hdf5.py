@@ -47,6 +47,8 @@ def read(content: bytes, is_weight: Callable[[str], bool]) -> Contents:
         weights = root
         if isinstance(root.get("model_weights", getlink=True), h5py.HardLink):
             weights = root["model_weights"]
+            if not isinstance(weights, h5py.Group):
+                raise ValueError("its model_weights is not a group")
         arrays: dict[str, np.ndarray] = {}
         left = len(content)
         for name, dataset in _datasets(weights, is_weight):

@@ -17,13 +17,15 @@ from typing import Any
 import numpy as np
 
 from crnn_jax import disk
-from crnn_jax.errors import RunError
+from crnn_jax.errors import RunError, brief
 from crnn_jax.interop import description as description_lib
 from crnn_jax.interop import imported
+from crnn_jax.markup import markdown
 from crnn_jax.model import by_name
 from crnn_jax.recognizer import Recognizer
 
 FILE = "model.safetensors"
+_MOST_JSON = 2**22  # bytes of the header, and of the description
 _MOST_DEPTH = 8  # of layers within layers; there are three
 
 
@@ -54,10 +56,15 @@ def import_run(folder: str | os.PathLike[str], workdir: str | os.PathLike[str]) 
 
     folder = Path(folder)
     try:
-        description = disk.read(folder / description_lib.FILE)
-        arrays = safetensors.load(disk.read(folder / FILE))
+        description = disk.read(folder / description_lib.FILE, _MOST_JSON)
+        content = disk.read(folder / FILE)
+        if int.from_bytes(content[:8], "little") > _MOST_JSON:
+            raise ValueError(f"{FILE} has a header of more than {_MOST_JSON} bytes")
+        # The library checks that the arrays fill the file, without gaps and without overlaps.
+        arrays = safetensors.load(content)
     except Exception as error:  # safetensors raises many kinds, for types that numpy lacks too
-        raise RunError(f"{folder} holds no exported reader: {error}") from error
+        why = brief(error) or type(error).__name__
+        raise RunError(f"{folder} holds no exported reader: {why}") from error
     parsed = description_lib.parse(description, os.fspath(folder))
     params: dict[str, Any] = {}
     for key, array in arrays.items():
@@ -66,7 +73,7 @@ def import_run(folder: str | os.PathLike[str], workdir: str | os.PathLike[str]) 
         for part in path[:_MOST_DEPTH]:
             layer = layer.setdefault(part, {}) if isinstance(layer, dict) else None
         if len(path) > _MOST_DEPTH or not isinstance(layer, dict) or name in layer:
-            raise RunError(f"{folder / FILE}: {key[:100]!r} cannot be the name of an array")
+            raise RunError(f"{folder / FILE}: {brief(key, 100)!r} cannot be the name of an array")
         layer[name] = array
     parsed.check_digest(params, os.fspath(folder / FILE))
     imported.write(
@@ -95,8 +102,9 @@ def card(description: Mapping[str, Any]) -> str:
         "# A CRNN that reads text captchas",
         "",
         f"It reads pictures of {size['width']}x{size['height']} pixels (others are resized), texts "
-        f"over the {len(alphabet)} symbols `{alphabet}`, in {description['output']['steps']} time "
-        "steps. The architecture is `ocr_model_v1` of Keras' captcha_ocr example; config.json has "
+        f"over the {len(alphabet)} symbols {markdown(alphabet, 1000)}, "
+        f"in {description['output']['steps']} time steps. The architecture is `ocr_model_v1` of "
+        "Keras' captcha_ocr example; config.json has "
         "its sizes, reader.json all that a program must know to use it.",
         "",
         "## How well it reads",
@@ -110,9 +118,9 @@ def card(description: Mapping[str, Any]) -> str:
             f"{result['num_exact']} of {result['num_examples']} pictures of its validation part "
             f"are read exactly (95 % interval {low} to {high} %), CER {100 * result['cer']:.2f} %.",
             "",
-            f"Trained on {result['num_train']} pictures of `{result['data_name']}` (fingerprint "
-            f"`{result['fingerprint'][:12]}`) for {result['epochs_run']} epochs with seed "
-            f"{result['seed']}; weights of epoch {result['best_epoch']}. Pictures that look "
+            f"Trained on {result['num_train']} pictures of {markdown(result['data_name'])} "
+            f"(fingerprint {markdown(result['fingerprint'][:12])}) for "
+            f"{result['epochs_run']} epochs with seed {result['seed']}; weights of epoch {result['best_epoch']}. Pictures that look "
             "otherwise are not what it was measured on.",
         ]
     lines += [
@@ -124,7 +132,7 @@ def card(description: Mapping[str, Any]) -> str:
         "python -m crnn_jax predict RUN picture.png",
         "```",
         "",
-        f"Written by crnn-jax {description['version']}; digest of the parameters "
-        f"`{description['params_sha256']}`.",
+        f"Written by crnn-jax {markdown(description['version'])}; digest of the parameters "
+        f"{markdown(description['params_sha256'])}.",
     ]
     return "\n".join(lines) + "\n"
