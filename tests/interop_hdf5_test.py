@@ -51,10 +51,6 @@ def _shared_strings(file):
     file.attrs.create("layer_names", names)
 
 
-def _same_place(file):
-    file["a/kernel"] = file["a/0"] = np.zeros(3, np.float32)
-
-
 CLAIMS = {
     "unwritten": (lambda f: f.create_dataset("a/kernel", LARGE, "f"), "of which the file holds 0"),
     "filled": (lambda f: f.create_dataset("a/kernel", LARGE, "f", fillvalue=1.5), "holds 0"),
@@ -68,7 +64,7 @@ CLAIMS = {
     "virtual": (_virtual, "stored in other files"),
     "axes": (lambda f: f.create_dataset("a/kernel", (1,) * 9, "f"), "at most 4 axes"),
     "null": (lambda f: f.create_dataset("a/kernel", data=h5py.Empty("f")), "at most 4 axes"),
-    "whole numbers": (lambda f: f.create_dataset("a/kernel", data=[1, 2]), "not an array of floats"),
+    "whole numbers": (lambda f: f.create_dataset("a/kernel", data=[1, 2]), "not an array of"),
     "references": (
         lambda f: f.create_dataset("a/kernel", (3,), h5py.ref_dtype), "not an array of floats"),
     "compound": (
@@ -84,7 +80,6 @@ CLAIMS = {
         lambda f: f.attrs.create("model_config", " " * 2**21, dtype=h5py.string_dtype()),
         "more than 1048576 bytes"),
     "shared strings": (_shared_strings, "layer_names claims more than"),
-    "same place": (_same_place, "two arrays of the same place"),
     "model_weights": (lambda f: f.create_dataset("model_weights", data=1.0), "is not a group"),
 }  # fmt: skip
 
@@ -100,19 +95,26 @@ def test_what_is_not_stored_in_the_file_is_refused_unread(tmp_path, monkeypatch,
     assert "\n" not in str(error.value)
 
 
-def test_datasets_that_share_bytes_claim_them_each():
-    buffer = io.BytesIO()
-    with h5py.File(buffer, "w") as file:
-        for i in range(9):
-            file[f"{i}/kernel"] = np.full(1000, i, np.float32)
-        places = [file[f"{i}/kernel"].id.get_offset() for i in range(9)]
-    content = buffer.getvalue()
-    for place in places:  # the header of each holds the place of its bytes
-        content = content.replace(place.to_bytes(8, "little"), places[0].to_bytes(8, "little"))
-    whole = hdf5.read(content, lambda name: True)
-    assert all((array == 0).all() for array in whole.arrays.values())
+def test_datasets_that_share_bytes_claim_them_each(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w", libver="earliest") as file:
+        for i in range(99):  # not written, so that they have no place
+            file.create_dataset(f"{i}/kernel", (1000,), "f")
+        file["x/kernel"] = np.ones(1000, np.float32)
+        place = file["x/kernel"].id.get_offset()
+    content = (tmp_path / "a.h5").read_bytes()
+    size, nowhere = (4000).to_bytes(8, "little"), b"\xff" * 8
+    shared = content.replace(nowhere + size, place.to_bytes(8, "little") + size)
+    with h5py.File(io.BytesIO(shared)) as file:
+        assert file["7/kernel"][3] == 1
     with pytest.raises(ValueError, match="claim more than"):
-        hdf5.read(content[: places[0] + 4000] + b"\0" * 20_000, lambda name: True)
+        hdf5.read(shared, lambda name: True)
+
+
+def test_two_arrays_of_one_place_are_refused(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["a/kernel"], file["a/0"] = np.zeros(3, np.float32), np.zeros(3, np.float32)
+    with pytest.raises(RunError, match="two arrays of the same place"):
+        keras_file.read(tmp_path / "a.h5")
 
 
 def test_each_dataset_is_read_once(tmp_path):
@@ -145,7 +147,7 @@ def test_small_files_that_claim_gigabytes_take_little_memory(tmp_path):
     if not CASES.is_dir():
         pytest.skip(f"the cases are not at {CASES}")
     for name in ("model.weights.h5", "config.json", "reader.json"):
-        others = {"model.weights.h5": b"", "config.json": b"{}"} | {name: b"[" * 200_000_000}
+        others = {"model.weights.h5": b"", "config.json": b"{}"} | {name: b"[" * 70_000_000}
         with zipfile.ZipFile(tmp_path / f"{name}.keras", "w", zipfile.ZIP_DEFLATED) as file:
             for other, content in others.items():
                 file.writestr(other, content)

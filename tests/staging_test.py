@@ -109,9 +109,13 @@ def test_a_full_disk_leaves_the_files_before(tmp_path, monkeypatch, failing, old
 
 
 def test_a_directory_appears_complete_or_not_at_all(tmp_path):
-    with pytest.raises(RunError, match="cannot go on"), staging.directory(tmp_path / "a") as folder:
-        (folder / "x").write_bytes(b"x")
-        raise RunError("it cannot go on")
+    def fail():
+        with staging.directory(tmp_path / "a") as folder:
+            (folder / "x").write_bytes(b"x")
+            raise RunError("it cannot go on")
+
+    with pytest.raises(RunError, match="it cannot go on"):
+        fail()
     assert not list(tmp_path.iterdir())
     (tmp_path / f"a{staging.SUFFIX}" / "left").mkdir(parents=True)  # by a kill
     (tmp_path / "a.partial").mkdir()  # somebody else's

@@ -120,8 +120,8 @@ def card(description: Mapping[str, Any]) -> str:
             "",
             f"Trained on {result['num_train']} pictures of {markdown(result['data_name'])} "
             f"(fingerprint {markdown(result['fingerprint'][:12])}) for "
-            f"{result['epochs_run']} epochs with seed {result['seed']}; weights of epoch {result['best_epoch']}. Pictures that look "
-            "otherwise are not what it was measured on.",
+            f"{result['epochs_run']} epochs with seed {result['seed']}; weights of epoch "
+            f"{result['best_epoch']}. Accuracy on images that look different is unknown.",
         ]
     lines += [
         "",

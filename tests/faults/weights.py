@@ -94,7 +94,8 @@ def _hdf5(rng: np.random.Generator, is_new: bool) -> bytes:
 
 def _zip(content: bytes, method: int = zipfile.ZIP_STORED) -> bytes:
     layers = [("Conv2D", {}), ("MaxPooling2D", {}), ("Reshape", {}),
-              ("Dense", {"activation": "relu"}), ("Bidirectional", {"layer": {"class_name": "LSTM", "config": {}}}),
+              ("Dense", {"activation": "relu"}),
+              ("Bidirectional", {"layer": {"class_name": "LSTM", "config": {}}}),
               ("Dense", {"activation": "softmax"})]  # fmt: skip
     config = {"config": {"layers": [{"class_name": k, "config": c} for k, c in layers]}}
     buffer = io.BytesIO()
