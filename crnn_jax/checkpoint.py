@@ -46,6 +46,9 @@ class Checkpoints:
     def __init__(self, directory: Path, read_only: bool = False):
         if read_only and not directory.is_dir():
             raise RunError(f"there is no directory {directory}: nothing has been trained there")
+        if not read_only and disk.below(directory.parent, directory.name).is_dir():
+            for entry in directory.iterdir():
+                disk.below(directory, entry.name)
         self.directory = directory
         self._keep = _Keep()
         self._digests = Record(directory.parent)

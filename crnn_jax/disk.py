@@ -168,3 +168,22 @@ def inside(folder: str | os.PathLike[str], name: str) -> Path:
     if path.is_absolute() or path.drive or ".." in path.parts or "\0" in name:
         raise ValueError("its name leads out of the folder")
     return Path(folder) / path
+
+
+def below(root: str | os.PathLike[str], *names: str) -> Path:
+    """The path `names` below `root`, for writing: no command changes files outside `root`.
+
+    `root` itself may be reached through symbolic links; nothing below it may be one.
+
+    Raises:
+      RunError: a component below `root` is a symbolic link; names it.
+    """
+    path = Path(root)
+    for name in names:
+        path /= name
+        if path.is_symlink():
+            raise RunError(
+                f"{path} is a symbolic link, and nothing outside {root} is changed; remove the "
+                "link or choose another folder"
+            )
+    return path

@@ -1,156 +1,103 @@
-"""The default data set from where the Keras example has it: downloaded, checked, unpacked.
+"""Download the default data set from the repository of the Keras example, check it, unpack it.
 
-Nothing else in this package talks to anyone's site, and this only when it is asked to.
+Only this and `download.py` talk to a server, and only on request.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
-import time
-import urllib.error
-import urllib.request
+import stat
 import zipfile
 from pathlib import Path, PurePosixPath
 
-from crnn_jax import dataset
+from crnn_jax import archive as archive_lib
+from crnn_jax import dataset, disk, download, staging
 from crnn_jax import picture as picture_lib
-from crnn_jax.errors import DataError
+from crnn_jax.errors import DataError, brief
 
 URL = "https://github.com/AakashKumarNain/CaptchaCracker/raw/master/captcha_images_v2.zip"
 COUNT, SIZE, LENGTH, SYMBOLS = 1040, (200, 50), 5, "2345678bcdefgmnpwxy"
-TRIES = 5
-TIMEOUT = 30.0  # seconds without a byte
-MOST = 64 << 20  # bytes of the archive, and of what is in it: six times what the set has
-_BLOCK = 1 << 16
-
-
-class _Refused(Exception):
-    """An answer that will not change when it is asked for again."""
+MOST = 64 << 20  # bytes of the archive, and of its images: six times those of the data set
+MOST_ENTRIES = 20_000
 
 
 def fetch(url: str, folder: str | os.PathLike[str], pause: float = 1.0) -> bool:
-    """Puts the set of `url`, a zip of pictures, into a new `folder`; False if that is there.
+    """Downloads a zip archive of the data set and unpacks its images into `folder`.
 
-    A download that is cut off goes on where it stopped, `TRIES` times, `pause` seconds longer
-    each; what it had got stays beside the folder for the next command. The folder appears when
-    all its pictures have been checked, or not at all.
+    A download that breaks off is resumed a few times, waiting `pause` seconds longer each time.
+    What was received stays beside the folder for the next command. The folder appears only after
+    all images have been checked.
+
+    Returns:
+      False if the folder exists and is not empty; nothing is downloaded then.
 
     Raises:
-      DataError: in one sentence, what could not be had or what is wrong with it.
+      DataError: the download failed, or the archive is not the data set.
+      RunError: the folder cannot be written.
     """
     folder = Path(folder)
-    if folder.exists():
+    if folder.is_dir() and any(folder.iterdir()):
         return False
-    archive = folder.with_name(f"{folder.name}.zip.partial")
-    unpacked = folder.with_name(f"{folder.name}.partial")
-    try:
-        archive.parent.mkdir(parents=True, exist_ok=True)
-        download(url, archive, pause)
-        shutil.rmtree(unpacked, ignore_errors=True)
-        unpacked.mkdir()
+    with staging.directory(folder) as unpacked:
+        partial = unpacked.with_name(f"{unpacked.name.removesuffix(staging.SUFFIX)}.zip.partial")
+        download.download(url, partial, MOST, pause)
         try:
-            unpack(archive, unpacked)
-            check(unpacked)
-        except DataError:
-            archive.unlink()  # it is of no use: the next command shall not find it
-            shutil.rmtree(unpacked)
-            raise
-        unpacked.rename(folder)
-        archive.unlink()
-    except OSError as error:
-        raise DataError(f"{folder} cannot be written: {error.strerror or error}") from error
+            unpack(partial, unpacked)
+        except DataError as error:
+            partial.unlink()  # the next command must not resume it
+            raise DataError(f"{brief(url)}: {error}") from error
+    with contextlib.suppress(OSError):
+        partial.unlink()
     return True
 
 
-def download(url: str, path: Path, pause: float) -> None:
-    """Downloads `url` to `path`, behind what is there of it. DataError when no try succeeds."""
-    why: object = ""
-    for attempt in range(TRIES):
-        time.sleep(attempt * pause)
-        try:
-            _receive(url, path)
-            return
-        except _Refused as error:
-            why = error
-            break
-        except urllib.error.HTTPError as error:
-            why = f"the server says {error.code} {error.reason}"
-            if error.code == 416:  # what is there is not the beginning of the file
-                path.unlink(missing_ok=True)
-            elif error.code < 500 and error.code not in (408, 429):
-                break
-        except urllib.error.URLError as error:
-            why = error.reason
-        except OSError as error:  # a connection that broke or went silent
-            why = error
-    raise DataError(f"{url} could not be downloaded: {why}")
+def unpack(path: Path, folder: Path) -> None:
+    """Checks an archive of the data set and writes its images to `folder` by their base names.
 
-
-def _receive(url: str, path: Path) -> None:
-    """One try: the rest of the file, behind the bytes that are there."""
-    if not url.startswith(("http://", "https://")):
-        raise _Refused("only http and https are fetched")
-    have = path.stat().st_size if path.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
-    with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
-        goes_on = answer.status == 206
-        have = have if goes_on else 0
-        length = answer.headers.get("Content-Length")
-        whole = have + int(length) if length and length.isdigit() else None
-        with path.open("ab" if goes_on else "wb") as file:
-            while block := answer.read(_BLOCK):
-                have += len(block)
-                if have > MOST:
-                    path.unlink()
-                    raise _Refused(f"it has more than {MOST >> 20} MiB")
-                file.write(block)
-    if whole is not None and have != whole:
-        raise OSError(f"the connection ended after {have} of {whole} bytes")
-
-
-def unpack(archive: Path, folder: Path) -> None:
-    """The pictures of a zip into `folder`, each under its bare name. DataError for a bad zip."""
+    Raises:
+      DataError: the archive cannot be read or is not the data set.
+      RunError: an image cannot be written.
+    """
     try:
-        with zipfile.ZipFile(archive) as file:
-            entries = [e for e in file.infolist() if _is_picture(e)]
-            if sum(entry.file_size for entry in entries) > MOST:
-                raise DataError(f"the archive unpacks to more than {MOST >> 20} MiB")
-            names = [PurePosixPath(entry.filename).name for entry in entries]
-            if len(set(names)) < len(names):
-                raise DataError("the archive has two pictures of one name")
-            for entry, name in zip(entries, names, strict=True):
-                with file.open(entry) as source:
-                    # A size that the directory of the archive belies is found by the CRC.
-                    content = source.read(entry.file_size + 1)
-                (folder / name).write_bytes(content)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-        raise DataError(f"what was downloaded is not a sound zip archive: {error}") from error
-
-
-def _is_picture(entry: zipfile.ZipInfo) -> bool:
-    """Whether it is to be unpacked. DataError for a path that leads out, or a link."""
-    path = PurePosixPath(entry.filename.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
-        raise DataError(f"the archive has a path that leads out of its folder: {entry.filename}")
-    if entry.external_attr >> 16 & 0o170000 == 0o120000:
-        raise DataError(f"the archive has a link: {entry.filename}")
-    hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
-    return not entry.is_dir() and not hidden and path.suffix.lower() == ".png"
-
-
-def check(folder: Path) -> None:
-    """DataError unless the folder holds what the set is known to hold."""
-    files = sorted(folder.iterdir())
-    if len(files) != COUNT:
-        raise DataError(f"the archive holds {len(files)} pictures, not {COUNT}")
-    for file in files:
-        label = dataset.label_of(file.name)
+        content = disk.read(path, MOST)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+    archive, entries = archive_lib.entries(content, MOST_ENTRIES)
+    images = [(name, entry) for entry in entries if (name := _image_name(entry))]
+    if sum(entry.file_size for _, entry in images) > MOST:
+        raise DataError(f"the archive unpacks to more than {MOST >> 20} MiB")
+    if len({name.casefold() for name, _ in images}) < len(images):
+        raise DataError("the archive has two images of the same name")
+    if len(images) != COUNT:
+        raise DataError(f"the archive holds {len(images)} images, not {COUNT}")
+    for name, _ in images:
+        label = dataset.label_of(name)
         if len(label) != LENGTH or not set(label) <= set(SYMBOLS):
-            raise DataError(f"{file.name} is not named by {LENGTH} of the symbols {SYMBOLS}")
+            raise DataError(f"the name {brief(name, 100)} is not {LENGTH} of the symbols {SYMBOLS}")
+    for name, entry in images:
+        image = archive_lib.read(archive, entry, MOST)
         try:
-            size = picture_lib.open_image(file).size
+            size = picture_lib.open_image(image).size
         except DataError as error:
-            raise DataError(f"{file.name}: {error}") from error
+            raise DataError(f"{name}: {error}") from error
         if size != SIZE:
-            raise DataError(f"{file.name} is of {size[0]}x{size[1]} pixels, not 200x50")
+            raise DataError(f"{name} has {size[0]}x{size[1]} pixels, not {SIZE[0]}x{SIZE[1]}")
+        try:
+            (folder / name).write_bytes(image)
+        except OSError as error:
+            raise disk.unwritable(folder / name, error) from error
+
+
+def _image_name(entry: zipfile.ZipInfo) -> str | None:
+    """The base name of an image; None for other entries. DataError for a link or a bad path."""
+    path = PurePosixPath(entry.filename.replace("\\", "/"))
+    shown = brief(entry.filename, 100)
+    if path.is_absolute() or ".." in path.parts or any(":" in part for part in path.parts[:1]):
+        raise DataError(f"the archive has a path that leads out of its folder: {shown}")
+    if stat.S_ISLNK(entry.external_attr >> 16):
+        raise DataError(f"the archive has a symbolic link: {shown}")
+    is_hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
+    if entry.filename.endswith("/") or is_hidden or path.suffix.lower() != ".png":
+        return None
+    return path.name

@@ -118,6 +118,7 @@ def run(
     workdir = Path(workdir)
     cells = grid.cells()
     for cell in cells:
+        disk.below(workdir, *Path(cell.path).parts)
         if (workdir / cell.path / "config.json").exists():
             Record(workdir / cell.path).open(cell.config)  # refuses a cell of another config
     waiting = [cell for cell in cells if Record(workdir / cell.path).result() is None]

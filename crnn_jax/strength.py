@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from crnn_jax import config as config_lib
-from crnn_jax import markup, metrics, recognizer, record, sources, styles, train
+from crnn_jax import disk, markup, metrics, recognizer, record, sources, styles, train
 from crnn_jax.errors import ConfigError, RunError
 from crnn_jax.recognizer import Recognizer
 from crnn_jax.style import Style
@@ -109,7 +109,7 @@ def measure(
     for name in names:
         readers = [(False, reader)]
         if adapt:
-            adapted = _adapted(name, run, Path(workdir) / name, reader, calm, adapt)
+            adapted = _adapted(name, run, disk.below(workdir, name), reader, calm, adapt)
             readers.append((True, adapted))
         for strength in DISTORTIONS[name].strengths:
             look = laid_on(calm, name, strength, strength)
@@ -160,7 +160,7 @@ def _adapted(
         "train.stop_after": 0,
     }
     config = config_lib.from_dict(config_lib.with_changes(values, changes))
-    train.train_and_evaluate(config, workdir / "run")
+    train.train_and_evaluate(config, disk.below(workdir, "run"))
     return recognizer.load(workdir / "run")
 
 
@@ -202,7 +202,7 @@ def report(
     names: Sequence[str] | None,
 ) -> Path:
     """Measures, and leaves strength.md, .csv and .png in `workdir`, by default RUN/strength."""
-    directory = record.Record(workdir or Path(run) / "strength")
+    directory = record.Record(workdir or disk.below(run, "strength"))
     config = record.Record(run).config()
     result = record.Record(run).result()
     if result is None:

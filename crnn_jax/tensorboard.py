@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from crnn_jax import held
+from crnn_jax import disk, held
 from crnn_jax.errors import RunError
 from crnn_jax.record import Record
 
@@ -36,7 +36,7 @@ def mirror(run: Record, on: bool) -> Iterator[None]:
         raise RunError(
             "log.tensorboard needs tensorboardX: pip install 'crnn-jax[tensorboard]'"
         ) from error
-    folder = held.anchored(run.workdir / FOLDER)
+    folder = held.anchored(disk.below(run.workdir, FOLDER))
     for old in folder.glob("events.out.tfevents.*"):
         old.unlink()  # of an attempt that was cut off: its lines are in metrics.jsonl
     writer = tensorboardX.SummaryWriter(str(folder))

@@ -37,7 +37,7 @@ def save(
 ) -> None:
     """Saves the state after `step`, with the `losses` of the steps of epoch `epoch` so far."""
     values = np.concatenate(jax.device_get(list(losses))).tolist()
-    with Checkpoints(run.workdir / FOLDER) as checkpoints:
+    with Checkpoints(disk.below(run.workdir, FOLDER)) as checkpoints:
         known = {**meta, "epoch": epoch, "losses": values}
         checkpoints.save(step, params, training, known, best_epoch=step)
 

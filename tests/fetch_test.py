@@ -1,6 +1,7 @@
 """Downloads from a server on the loopback address that behaves badly on request."""
 
 import io
+import os
 import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -9,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crnn_jax import fetch
-from crnn_jax.errors import DataError
+from crnn_jax import __main__, download, fetch
+from crnn_jax.errors import DataError, RunError
 
 
 def png(size=(200, 50)):
@@ -70,7 +71,7 @@ def serve(monkeypatch):
 
     def start(content):
         servers.append(Server(content))
-        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        threading.Thread(target=servers[-1].serve_forever, args=(0.01,), daemon=True).start()
         return servers[-1]
 
     yield start
@@ -92,18 +93,18 @@ def test_a_set_is_fetched_once(serve, tmp_path):
 def test_a_download_that_is_cut_off_goes_on(serve, tmp_path):
     server = serve(zipped(GOOD))
     server.faults = ["cut", 503, "no range"]
-    fetch.download(server.url, tmp_path / "set.zip", 0)
+    download.download(server.url, tmp_path / "set.zip", 2**20, 0)
     half = f"bytes={len(server.content) // 2}-"
     assert server.ranges == [None, half, half]
     # The last answer was the whole again, in the place of the first half.
     assert (tmp_path / "set.zip").read_bytes() == server.content
     server.faults = ["cut"]
-    fetch.download(server.url, tmp_path / "other.zip", 0)
+    download.download(server.url, tmp_path / "other.zip", 2**20, 0)
     assert (tmp_path / "other.zip").read_bytes() == server.content
 
 
 def test_what_was_got_stays_for_the_next_command(serve, tmp_path, monkeypatch):
-    monkeypatch.setattr(fetch, "TRIES", 1)
+    monkeypatch.setattr(download, "TRIES", 1)
     server = serve(zipped(GOOD))
     server.faults = ["cut"]
     with pytest.raises(DataError, match=r"connection ended after \d+ of \d+ bytes"):
@@ -152,11 +153,11 @@ LINK.external_attr = 0o120777 << 16
         (GOOD | {"../22.png": png()}, r"leads out of its folder: \.\./22\.png"),
         (GOOD | {"/22.png": png()}, "leads out of its folder"),
         (GOOD | {"a\\..\\..\\22.png": png()}, "leads out of its folder"),
-        (GOOD | {LINK: b"/etc/passwd"}, "has a link: link.png"),
-        (GOOD | {f"other/{texts(1)[0]}.png": png()}, "two pictures of one name"),
-        (dict(list(GOOD.items())[1:]), "holds 11 pictures, not 12"),
-        (dict(list(GOOD.items())[1:]) | {"2222a.png": png()}, "2222a.png is not named by 5"),
-        (dict(list(GOOD.items())[1:]) | {"yyyyy.png": png((100, 50))}, "yyyyy.png is of 100x50"),
+        (GOOD | {LINK: b"/etc/passwd"}, "has a symbolic link: link.png"),
+        (GOOD | {f"other/{texts(1)[0]}.png": png()}, "two images of the same name"),
+        (dict(list(GOOD.items())[1:]), "holds 11 images, not 12"),
+        (dict(list(GOOD.items())[1:]) | {"2222a.png": png()}, "the name 2222a.png is not 5 of"),
+        (dict(list(GOOD.items())[1:]) | {"yyyyy.png": png((100, 50))}, "yyyyy.png has 100x50"),
         (dict(list(GOOD.items())[1:]) | {"yyyyy.png": b"GIF"}, "yyyyy.png: not an image"),
     ],
 )
@@ -173,11 +174,57 @@ def test_a_bomb_is_refused_by_what_it_says_and_by_what_it_is(serve, tmp_path, mo
     with pytest.raises(DataError, match="unpacks to more than"):
         fetch.fetch(server.url, tmp_path / "set", 0)
     # The directory of the archive says ten bytes, the file has more: the check sum tells.
-    lying = bytearray(zipped({"yyyyy.png": b"\0" * 90_000}))
-    place = lying.index(b"PK\1\2") + 24
+    lying = bytearray(zipped(dict(list(GOOD.items())[:11]) | {"yyyyy.png": b"\0" * 90_000}))
+    place = lying.rindex(b"PK\1\2") + 24
     lying[place : place + 4] = (10).to_bytes(4, "little")
     with pytest.raises(DataError, match="not a sound zip archive"):
         fetch.fetch(serve(bytes(lying)).url, tmp_path / "set", 0)
     with pytest.raises(DataError, match="could not be downloaded: it has more than"):
         fetch.fetch(serve(b"x" * 200_000).url, tmp_path / "set", 0)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_told_apart_from_a_bad_download(serve, tmp_path, monkeypatch):
+    """Of the download, and of an image: what was received stays, and the archive is not blamed."""
+    server = serve(zipped(GOOD))
+    full = OSError(28, "No space left on device")
+
+    def fail(*_):
+        raise full
+
+    with monkeypatch.context() as context:
+        context.setattr(type(tmp_path), "write_bytes", fail)
+        with pytest.raises(RunError, match=r"\.png cannot be written: No space left"):
+            fetch.fetch(server.url, tmp_path / "set", 0)
+    assert [p.name for p in tmp_path.iterdir()] == ["set.zip.partial"]
+    assert fetch.fetch(server.url, tmp_path / "set", 0)
+
+    class Full(io.FileIO):
+        def write(self, _):
+            raise full
+
+    monkeypatch.setattr("crnn_jax.disk.open", lambda *a, **_: Full(a[0], "ab+"), raising=False)
+    with pytest.raises(RunError, match=r"file cannot be written: No space left"):
+        download.download(server.url, tmp_path / "file", 2**20, 0)
+
+
+def test_nothing_but_the_folder_is_written(serve, tmp_path):
+    server = serve(zipped(GOOD))
+    (tmp_path / "victim").write_bytes(b"mine")
+    (tmp_path / "set.zip.partial").symlink_to(tmp_path / "victim")
+    (tmp_path / "set.partial").mkdir()
+    (tmp_path / "set.partial" / "mine").write_bytes(b"mine")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    assert fetch.fetch(server.url, tmp_path / "set", 0)
+    assert (tmp_path / "victim").read_bytes() == b"mine"
+    assert (tmp_path / "set.partial" / "mine").read_bytes() == b"mine"
+    for name in ("link", "victim"):
+        with pytest.raises(RunError, match=name):
+            fetch.fetch(server.url, tmp_path / name, 0)
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_download_that_fails_is_status_2(tmp_path, capsys):
+    arguments = ["fetch", "--url", "http://127.0.0.1:x/", "--to", os.fspath(tmp_path / "set")]
+    assert __main__.main(arguments) == 2
+    assert capsys.readouterr().err.count("\n") == 1

@@ -228,17 +228,12 @@ def test_damaged_files_are_refused_in_a_sentence(keras_files, tmp_path):
     assert refused > 30
     with h5py.File(tmp_path / "null.h5", "w") as file:
         file["model_weights"] = h5py.Empty("f")
-    with pytest.raises(RunError, match="no file of Keras"):
+    with pytest.raises(RunError, match="not a Keras file"):
         keras_file.read(tmp_path / "null.h5")
     with h5py.File(tmp_path / "link.h5", "w") as file:
         file["model_weights"] = h5py.ExternalLink(str(keras_files / "whole.h5"), "model_weights")
     with pytest.raises(RunError, match="no weights"):
         keras_file.read(tmp_path / "link.h5")
-    with h5py.File(tmp_path / "bomb.h5", "w") as file:
-        for i in range(6):
-            file.create_dataset(f"{i}/kernel", (10**8,), "f", chunks=(10**6,), compression="gzip")
-    with pytest.raises(RunError, match="more than"):
-        keras_file.read(tmp_path / "bomb.h5")
 
 
 def test_what_keras_keeps_besides_weights_is_passed_over(keras_files, stored, tmp_path):
@@ -308,7 +303,7 @@ def test_what_does_not_fit_is_refused_by_name(keras_files, stored, tmp_path):
     with pytest.raises(RunError, match="its configuration is none of Keras"):
         _import(tmp_path / "list.h5", tmp_path / "run", SYMBOLS)
     (tmp_path / "text.h5").write_text("no")
-    with pytest.raises(RunError, match="no file of Keras"):
+    with pytest.raises(RunError, match="not a Keras file"):
         _import(tmp_path / "text.h5", tmp_path / "run", SYMBOLS)
     broken = _weights(stored)
     broken["Conv1"] = {**broken["Conv1"], "bias": np.full(32, np.nan, np.float32)}
@@ -316,6 +311,6 @@ def test_what_does_not_fit_is_refused_by_name(keras_files, stored, tmp_path):
     with pytest.raises(RunError, match="Conv1 holds numbers that are not finite"):
         _import(tmp_path / "nan.h5", tmp_path / "run", SYMBOLS)
     shutil.make_archive(str(tmp_path / "other"), "zip", tmp_path, "text.h5")
-    with pytest.raises(RunError, match="no file of Keras"):
+    with pytest.raises(RunError, match="not a Keras file"):
         _import(tmp_path / "other.zip", tmp_path / "run", SYMBOLS)
     assert not (tmp_path / "run").exists()

@@ -55,36 +55,30 @@ def export(
     Args:
       run: a run directory.
       kind: one of FORMATS.
-      out: a folder, made if need be; files of an earlier export there are replaced.
+      out: a folder, made if need be. Files of an earlier export there are replaced, after all new
+        ones have been written. Other files are left alone.
       runtime: of 'web', the folder of npm's onnxruntime-web.
 
     Returns:
       The file that other programs open.
 
     Raises:
-      RunError: there is no reader, it cannot be exported, or the folder cannot be written.
+      RunError: there is no reader, it cannot be exported, the folder holds other things than an
+        export, a symbolic link leads out of it, or it cannot be written.
       ImportError: a package is missing.
     """
-    from crnn_jax import recognizer, record
+    from crnn_jax import disk, recognizer, record, staging
     from crnn_jax.interop import description as description_lib
 
-    folder = Path(out) if out is not None else Path(run) / "export" / kind
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / description_lib.FILE).exists():
+    folder = Path(out) if out is not None else disk.below(run, "export", kind)
+    if not (folder / description_lib.FILE).exists() and not staging.is_free(folder):
         raise RunError(f"{folder} holds other things than an export; choose another --out")
     reader = recognizer.load(run)
     description = description_lib.describe(reader, record.Record(run).result())
     module = importlib.import_module(f"crnn_jax.interop.{kind}")
     files = module.export(reader, description, *((runtime,) if kind == "web" else ()))
-    try:
-        # A description stands beside the model that it is of, or beside none.
-        (folder / description_lib.FILE).unlink(missing_ok=True)
-        for path in {(folder / name).parent for name in files}:
-            path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"{folder} cannot be written: {error.strerror}") from error
     files[description_lib.FILE] = description_lib.to_json(description).encode()
-    for name, content in files.items():
-        record.Record((folder / name).parent).write_bytes(Path(name).name, content)
+    staging.files(folder, files, last=description_lib.FILE)
     return folder / module.FILE
 
 

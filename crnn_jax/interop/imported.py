@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import shutil
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from crnn_jax import dataset, environment
+from crnn_jax import dataset, environment, staging
 from crnn_jax import model as model_lib
 from crnn_jax import standard as standard_lib
 from crnn_jax.charset import Charset
@@ -35,7 +33,7 @@ def write(
 ) -> None:
     """Writes a run directory that evaluates, predicts and is trained on with train.init_from.
 
-    It appears whole: it is written beside and renamed.
+    It appears complete or not at all: see `staging.directory`.
 
     Args:
       workdir: a new directory.
@@ -48,31 +46,28 @@ def write(
       result: of their training, if it is known.
 
     Raises:
-      RunError: the directory is taken, or the parameters are not those of the config's model.
+      RunError: the directory exists and is not empty, it cannot be written, or the parameters are
+        not those of the config's model.
     """
-    workdir, charset = Path(workdir), Charset(alphabet)
+    charset = Charset(alphabet)
     standard_lib.check(standard, config.data.channels, source)
     model = model_lib.build(config.model, charset.num_classes, *standard)
     _check_params(params, model, config, source)
-    if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
-        raise RunError(f"{workdir} exists already; choose another")
-    partial = workdir.with_name(workdir.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    run = Record(partial)
-    run.open(dataset.resolve(config))  # as training would, which finds it in its way then
-    run.write_json("environment.json", {**environment.here([]), "imported": source})
-    if result:
-        run.write_json("result.json", dataclasses.asdict(result))
-    with Checkpoints(run.checkpoints) as checkpoints:
-        meta = {
-            "alphabet": charset.alphabet,
-            **standard._asdict(),
-            "fingerprint": fingerprint,
-            **Stopping()._asdict(),
-            "seconds": 0.0,
-        }
-        checkpoints.save(0, params, None, meta, best_epoch=0)
-    partial.rename(workdir)
+    meta = {
+        "alphabet": charset.alphabet,
+        **standard._asdict(),
+        "fingerprint": fingerprint,
+        **Stopping()._asdict(),
+        "seconds": 0.0,
+    }
+    with staging.directory(workdir) as partial:
+        run = Record(partial)
+        run.open(dataset.resolve(config))  # resolved, as training does, which then refuses it
+        run.write_json("environment.json", {**environment.here([]), "imported": source})
+        if result:
+            run.write_json("result.json", dataclasses.asdict(result))
+        with Checkpoints(run.checkpoints) as checkpoints:
+            checkpoints.save(0, params, None, meta, best_epoch=0)
 
 
 def _check_params(params: Any, model: model_lib.CRNN, config: Config, source: str) -> None:

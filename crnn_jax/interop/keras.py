@@ -16,7 +16,7 @@ import numpy as np
 from crnn_jax import config as config_lib
 from crnn_jax import standard as standard_lib
 from crnn_jax.config import Config
-from crnn_jax.errors import RunError
+from crnn_jax.errors import ConfigError, RunError, brief
 from crnn_jax.interop import description as description_lib
 from crnn_jax.interop import imported, keras_file
 from crnn_jax.recognizer import Recognizer
@@ -91,7 +91,10 @@ def import_run(
         "model.dense_features": model.dense_features,
         "model.lstm_units": model.lstm_units,
     }
-    config = config_lib.from_dict(config_lib.with_changes(values, changes))
+    try:
+        config = config_lib.from_dict(config_lib.with_changes(values, changes))
+    except ConfigError as error:
+        raise RunError(f"{file} does not fit: {brief(error)}") from error
     if blank == "first":
         for name, array in model.params["dense2"].items():
             model.params["dense2"][name] = np.roll(array, -1, axis=-1)
@@ -126,9 +129,9 @@ def _size(
     for name, known, wish in zip(
         ("width", "height"), model.size or (None, None), given, strict=True
     ):
-        if known and wish and known != wish:
+        if known and wish is not None and known != wish:
             raise RunError(f"{file} takes pictures of {name} {known}, not {wish}")
-        sizes.append(known or wish or data[name])
+        sizes.append(known or (data[name] if wish is None else wish))
     width, height = sizes
     poolings = len(model.conv_features)
     if height >> poolings != model.rows:

@@ -118,7 +118,7 @@ def _standard(section: Mapping[str, Any]) -> Standard:
     scale, offset = np.broadcast_arrays(
         np.array(section["scale"], float, ndmin=1), np.array(section["offset"], float)
     )
-    if scale.ndim != 1 or not (np.abs(scale) > 1e-30).all():
+    if scale.ndim != 1 or len(scale) > 4 or not (np.abs(scale) > 1e-30).all():
         raise ValueError(f"it rescales pixels by {section['scale']} and {section['offset']}")
     return Standard(tuple((-offset / scale).tolist()), tuple((1 / scale).tolist()), False)
 

@@ -22,15 +22,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from crnn_jax import archive as archive_lib
 from crnn_jax import disk
-from crnn_jax.errors import RunError
+from crnn_jax.errors import RunError, brief
 from crnn_jax.interop import description as description_lib
-from crnn_jax.interop import keras_config
+from crnn_jax.interop import hdf5, keras_config
 from crnn_jax.standard import Standard
 
 ARRAYS = ("kernel", "recurrent_kernel", "bias")  # of a layer, in Keras' order
-# Bounds on what strangers send. The reference has 2 convolutions, 2 LSTMs, arrays of 131,072.
-_MOST_BYTES, _MOST_LAYERS = 2 * 10**9, 6
+# Bounds on untrusted files. The reference has 2 convolutions, 2 LSTMs, arrays of 131,072.
+_MOST_BYTES, _MOST_LAYERS = 2**30, 6
+_MOST_EXPANDED = 2**26  # bytes of compressed weights
+_MOST_JSON = 2**20
+_MOST_ENTRIES = 1000
 
 
 class Cell(NamedTuple):
@@ -62,74 +66,76 @@ def read(path: str | os.PathLike[str]) -> Model:
       RunError: it cannot be read, or is no CNN-BiLSTM of this kind; it says what it found.
     """
     path = Path(path)
-    description = None
+    description = config = None
     try:
-        content = io.BytesIO(disk.read(path, _MOST_BYTES))
-        if zipfile.is_zipfile(content):
-            with zipfile.ZipFile(content) as archive:
-                if sum(member.file_size for member in archive.infolist()) > _MOST_BYTES:
-                    raise ValueError(f"it unpacks to more than {_MOST_BYTES} bytes")
-                weights = io.BytesIO(archive.read("model.weights.h5"))
-                config: str | bytes | None = archive.read("config.json")
-                if description_lib.FILE in archive.namelist():
-                    description = archive.read(description_lib.FILE)
-        else:
-            weights, config = content, None
-        cells, legacy_config = _read_cells(weights)
+        content = disk.read(path, _MOST_BYTES)
+        if zipfile.is_zipfile(io.BytesIO(content)):
+            content, config, description = _read_archive(content)
+        cells, legacy_config = _read_cells(content)
         size, standard = keras_config.read(config or legacy_config)
     except ImportError:
         raise
-    # h5py, zipfile and the decompressors raise errors of many kinds on what strangers send.
+    # h5py, zipfile and the decompressors raise errors of many kinds on damaged files.
     except Exception as error:
-        raise RunError(f"{path} is no file of Keras that can be read: {error}") from error
+        why = brief(error) or type(error).__name__
+        raise RunError(f"{path} is not a Keras file that can be read: {why}") from error
     try:
         return _assemble(cells)._replace(size=size, standard=standard, description=description)
     except LookupError as error:
-        found = ", ".join(f"{c.name} {[a.shape for a in c.arrays]}" for c in cells) or "no weights"
+        shown = [f"{brief(c.name, 60)} {[a.shape for a in c.arrays[:4]]}" for c in cells[:12]]
+        more = f" and {len(cells) - 12} more" if len(cells) > 12 else ""
         raise RunError(
-            f"{path} is not the CRNN of this package: {error}. It holds {found}"
+            f"{path} is not the CRNN of this package: {brief(error)}. It holds "
+            f"{', '.join(shown) or 'no weights'}{more}"
         ) from None
 
 
-def _read_cells(file: io.BytesIO) -> tuple[list[Cell], str | bytes | None]:
-    """All layers with weights, in the model's order, and its configuration, if it is there."""
-    import h5py
-
+def _read_cells(content: bytes) -> tuple[list[Cell], str | bytes | None]:
+    """All layers with weights, in the model's order, and its configuration if the file has one."""
+    found = hdf5.read(content, _is_weight)
     groups: dict[str, dict[int, np.ndarray]] = {}
-    num_bytes = 0
-
-    def visit(name: str, item: Any) -> None:
-        nonlocal num_bytes
+    for name, array in found.arrays.items():
         group, _, last = name.replace("\\", "/").rpartition("/")
         last = last.removesuffix(":0")
-        foreign = group.startswith(("optimizer", "metrics")) or "seed_generator" in group
-        if not isinstance(item, h5py.Dataset) or foreign:
-            return
-        if item.dtype.kind != "f" or item.shape is None or item.external or item.is_virtual:
-            raise ValueError(f"{name} is {item.dtype} {item.shape}, which no weight is")
-        num_bytes += item.size * item.dtype.itemsize
-        if num_bytes > _MOST_BYTES:
-            raise ValueError(f"it holds more than {_MOST_BYTES} bytes of weights")
-        rank = int(last) if last.isdigit() else ARRAYS.index(last) if last in ARRAYS else 3
-        groups.setdefault(group, {})[rank] = np.asarray(item)
-
-    with h5py.File(file, "r") as root:
-        config, weights = root.attrs.get("model_config"), root
-        if isinstance(root.get("model_weights", getlink=True), h5py.HardLink):
-            weights = root["model_weights"]
-        weights.visititems(visit)
-        names = [
-            n.decode() if isinstance(n, bytes) else n for n in weights.attrs.get("layer_names", ())
-        ]
+        cell = groups.setdefault(group, {})
+        rank = len(ARRAYS) + len(cell)  # of what has no place in a layer
+        if last in ARRAYS or (last.isascii() and last.isdigit() and len(last) < 4):
+            rank = int(last) if last.isdigit() else ARRAYS.index(last)
+        if rank in cell:
+            raise ValueError(f"{brief(group, 100)} holds two arrays of the same place")
+        cell[rank] = array
     cells = [Cell(n, tuple(a for _, a in sorted(g.items()))) for n, g in groups.items()]
-    order = {name: place for place, name in enumerate(names)}
+    order = {name: place for place, name in enumerate(found.layers)}
     cells.sort(
         key=lambda cell: (
             min((order[part] for part in cell.name.split("/") if part in order), default=-1),
             _natural(cell.name),
         )
     )
-    return cells, config
+    return cells, found.config
+
+
+def _is_weight(name: str) -> bool:
+    """Whether an object can be a weight, and not the state of an optimizer or a metric."""
+    return not name.startswith(("optimizer", "metrics")) and "seed_generator" not in name
+
+
+def _read_archive(content: bytes) -> tuple[bytes, bytes, bytes | None]:
+    """Weights, configuration and description in a .keras file."""
+    archive, entries = archive_lib.entries(content, _MOST_ENTRIES)
+    named = {entry.filename: entry for entry in entries}
+    if len(named) < len(entries):
+        raise ValueError("it holds two files of the same name")
+    for name in ("model.weights.h5", "config.json"):
+        if name not in named:
+            raise ValueError(f"it holds no {name}")
+    # Weights hardly get smaller when they are compressed.
+    most = max(_MOST_EXPANDED, 4 * len(content))
+    weights = archive_lib.read(archive, named["model.weights.h5"], most)
+    config = archive_lib.read(archive, named["config.json"], _MOST_JSON)
+    if description_lib.FILE not in named:
+        return weights, config, None
+    return weights, config, archive_lib.read(archive, named[description_lib.FILE], _MOST_JSON)
 
 
 def _assemble(cells: Sequence[Cell]) -> Model:
@@ -223,7 +229,8 @@ def _first(candidates: Iterable[Any], holds: Callable[[Any], bool], complaint: s
 
 
 def _named(cell: Cell, names: Sequence[str]) -> dict[str, np.ndarray]:
-    return {n: np.asarray(a, np.float32) for n, a in zip(names, cell.arrays, strict=True)}
+    with np.errstate(over="ignore"):  # an infinity is refused with the name of its array
+        return {n: np.asarray(a, np.float32) for n, a in zip(names, cell.arrays, strict=True)}
 
 
 def _ranks(cell: Cell) -> tuple[int, ...]:

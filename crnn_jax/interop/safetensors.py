@@ -25,6 +25,7 @@ from crnn_jax.model import by_name
 from crnn_jax.recognizer import Recognizer
 
 FILE = "model.safetensors"
+_MOST_JSON = 2**22  # bytes of the header, and of the description
 _MOST_DEPTH = 8  # of layers within layers; there are three
 
 
@@ -60,7 +61,8 @@ def import_run(folder: str | os.PathLike[str], workdir: str | os.PathLike[str]) 
         _check_header(content)
         arrays = safetensors.load(content)
     except Exception as error:  # safetensors raises many kinds, for types that numpy lacks too
-        raise RunError(f"{folder} holds no exported reader: {brief(error)}") from error
+        why = brief(error) or type(error).__name__
+        raise RunError(f"{folder} holds no exported reader: {why}") from error
     parsed = description_lib.parse(description, os.fspath(folder))
     params: dict[str, Any] = {}
     for key, array in arrays.items():
@@ -116,7 +118,7 @@ def card(description: Mapping[str, Any]) -> str:
         "# A CRNN that reads text captchas",
         "",
         f"It reads pictures of {size['width']}x{size['height']} pixels (others are resized), texts "
-        f"over the {len(alphabet)} symbols {markup.markdown(alphabet)}, in "
+        f"over the {len(alphabet)} symbols {markup.markdown(alphabet, 1000)}, in "
         f"{description['output']['steps']} time steps. The architecture is `ocr_model_v1` of "
         "Keras' captcha_ocr example; config.json has its sizes, reader.json all that a program "
         "must know to use it.",
@@ -135,8 +137,7 @@ def card(description: Mapping[str, Any]) -> str:
             f"Trained on {result['num_train']} pictures of "
             f"{markup.markdown(result['data_name'])} (fingerprint `{result['fingerprint'][:12]}`) "
             f"for {result['epochs_run']} epochs with seed {result['seed']}; weights of epoch "
-            f"{result['best_epoch']}. Pictures that look otherwise are not what it was measured "
-            "on.",
+            f"{result['best_epoch']}. Accuracy on images that look different is unknown.",
         ]
     lines += [
         "",
@@ -147,7 +148,7 @@ def card(description: Mapping[str, Any]) -> str:
         "python -m crnn_jax predict RUN picture.png",
         "```",
         "",
-        f"Written by crnn-jax {description['version']}; digest of the parameters "
-        f"`{description['params_sha256']}`.",
+        f"Written by crnn-jax {markup.markdown(description['version'])}; digest of the parameters "
+        f"{markup.markdown(description['params_sha256'])}.",
     ]
     return "\n".join(lines) + "\n"

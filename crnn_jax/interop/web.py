@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from crnn_jax.errors import RunError
+from crnn_jax import disk
+from crnn_jax.errors import RunError, brief
 from crnn_jax.interop import onnx
 from crnn_jax.recognizer import Recognizer
 
@@ -21,6 +22,7 @@ FILE = "index.html"
 _PAGE = Path(__file__).parent / "page"
 _PACKAGE = "onnxruntime-web"
 _SCRIPT, _GLUE = "ort.wasm.min.js", "ort-wasm-simd-threaded.mjs"
+_MOST = 2**28  # bytes of a file of the runtime
 _BINARY = "ort-wasm-simd-threaded.wasm"
 _LICENSE = """{package} {version}
 
@@ -64,11 +66,11 @@ def export(
     folder = _find_runtime(runtime)
     try:
         script, glue, binary = (
-            (folder / "dist" / name).read_bytes() for name in (_SCRIPT, _GLUE, _BINARY)
+            disk.read(folder / "dist" / name, _MOST) for name in (_SCRIPT, _GLUE, _BINARY)
         )
-        version = json.loads((folder / "package.json").read_bytes())["version"]
-    except (OSError, ValueError, KeyError) as error:
-        raise RunError(f"{folder} is not npm's {_PACKAGE}: {error}") from error
+        version = brief(json.loads(disk.read(folder / "package.json", _MOST))["version"], 40)
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise RunError(f"{folder} is not npm's {_PACKAGE}: {brief(error)}") from error
     model = onnx.export(reader, description)[onnx.FILE]
     pages = {name: (_PAGE / name).read_bytes() for name in (FILE, "reader.js", "page.js")}
     described = json.dumps(description)

@@ -1,0 +1,242 @@
+"""Exports and imports that are cut off, and links that lead elsewhere."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import crnn_jax
+from crnn_jax import disk, interop, staging, strength, tensorboard, unfinished
+from crnn_jax.checkpoint import Checkpoints
+from crnn_jax.errors import RunError
+from crnn_jax.interop import imported
+from crnn_jax.interop import safetensors as safetensors_lib
+from crnn_jax.record import Record
+from crnn_jax.standard import Standard
+
+ROOT = Path(__file__).resolve().parents[1]
+OLD = {"sub/a": b"old a", "b": b"old b", "done": b"old"}
+NEW = {"sub/a": b"new a", "b": b"new b", "done": b"new"}
+
+
+def contents(folder):
+    files = [p for p in folder.rglob("*") if p.is_file()]
+    return {str(p.relative_to(folder)): p.read_bytes() for p in files}
+
+
+KILLED = """
+import os, pathlib, signal, sys
+from crnn_jax import staging
+work, old = pathlib.Path(sys.argv[1]), sys.argv[2] == "old"
+OLD, NEW = ({"sub/a": b"%s a" % v, "b": b"%s b" % v, "done": v} for v in (b"old", b"new"))
+for kill_at in range(1, 200):
+    folder = work / str(kill_at)
+    if old:
+        staging.files(folder, OLD, "done")
+        (folder / "mine").write_bytes(b"mine")
+    child = os.fork()
+    if not child:
+        left = kill_at
+        def hook(event, _):
+            global left
+            if event in ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir"):
+                left -= 1
+                if not left:
+                    os.kill(os.getpid(), signal.SIGKILL)
+        sys.addaudithook(hook)
+        staging.files(folder, NEW, "done")
+        os._exit(0)
+    if not os.waitpid(child, 0)[1]:
+        break
+with_staging = staging.directory(work / "directory")
+if not os.fork():
+    (with_staging.__enter__() / "x").write_bytes(b"x")
+    os.kill(os.getpid(), signal.SIGKILL)
+os.wait()
+"""
+
+
+@pytest.mark.parametrize("old", [None, OLD])
+def test_files_that_a_kill_cut_off_are_written_by_the_same_call(tmp_path, old):
+    """Killed before each call of the system in turn; a process without jax forks quickly."""
+    arguments = [sys.executable, "-c", KILLED, tmp_path, "old" if old else "new"]
+    subprocess.run(arguments, check=True, cwd=ROOT, timeout=100)
+    (tmp_path / f"directory{staging.SUFFIX}" / "x").unlink()
+    with staging.directory(tmp_path / "directory") as folder:
+        assert not list(folder.iterdir())
+    (tmp_path / "directory").rmdir()
+    folders = sorted(tmp_path.iterdir(), key=lambda p: int(p.name))
+    assert len(folders) > 15
+    mine = {"mine": b"mine"} if old else {}
+    cut_off = 0
+    for folder in folders:
+        found = {k: v for k, v in contents(folder).items() if staging.SUFFIX not in k}
+        if (folder / "done").exists():  # complete, before or after
+            assert found in ({**(old or {}), **mine}, {**NEW, **mine})
+        else:
+            assert staging.is_free(folder)
+            cut_off += 1
+        staging.files(folder, NEW, "done")
+        assert contents(folder) == {**NEW, **mine}
+        assert not any(staging.SUFFIX in p.name for p in folder.iterdir())
+    assert cut_off > 3
+
+
+@pytest.mark.parametrize("old", [None, OLD])
+@pytest.mark.parametrize("failing", range(3))
+def test_a_full_disk_leaves_the_files_before(tmp_path, monkeypatch, failing, old):
+    folder, write, calls = tmp_path / "a", disk.write, []
+    if old:
+        staging.files(folder, old, "done")
+
+    def full(path, content):
+        calls.append(path)
+        if len(calls) > failing:
+            raise RunError(f"{path} cannot be written: full")
+        write(path, content)
+
+    with monkeypatch.context() as context:
+        context.setattr(disk, "write", full)
+        with pytest.raises(RunError, match="full"):
+            staging.files(folder, NEW, "done")
+    assert contents(folder) == old if old else not folder.exists()
+    staging.files(folder, NEW, "done")
+    assert contents(folder) == NEW
+
+
+def test_a_directory_appears_complete_or_not_at_all(tmp_path):
+    def fail():
+        with staging.directory(tmp_path / "a") as folder:
+            (folder / "x").write_bytes(b"x")
+            raise RunError("it cannot go on")
+
+    with pytest.raises(RunError, match="it cannot go on"):
+        fail()
+    assert not list(tmp_path.iterdir())
+    (tmp_path / f"a{staging.SUFFIX}" / "left").mkdir(parents=True)  # by a kill
+    (tmp_path / "a.partial").mkdir()  # somebody else's
+    with staging.directory(tmp_path / "a") as folder:
+        assert not list(folder.iterdir())
+        (folder / "y").write_bytes(b"y")
+        with pytest.raises(RunError, match="another process is writing"):
+            staging.directory(tmp_path / "a").__enter__()
+    assert contents(tmp_path) == {"a/y": b"y"}
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "a.partial"]
+
+
+def test_a_taken_directory_is_refused_by_name(tmp_path, monkeypatch):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "x").write_bytes(b"")
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    monkeypatch.chdir(tmp_path / "empty")
+    for name in ("full", "file", "link", "dangling", "file/below", "empty", "empty/.", "a" * 300):
+        with pytest.raises(RunError, match=name.partition("/")[0]) as error:
+            staging.directory(tmp_path / name).__enter__()
+        assert "\n" not in str(error.value)
+    with pytest.raises(RunError, match="current directory"):
+        staging.directory(".").__enter__()
+    monkeypatch.chdir(tmp_path)
+    with staging.directory(tmp_path / "empty"):
+        pass
+
+
+def test_an_import_that_fails_blocks_no_other(trained, tmp_path, monkeypatch):
+    folder = interop.export(trained, "safetensors", tmp_path / "out").parent
+    (tmp_path / "run.partial").mkdir()
+    (tmp_path / "run.partial" / "mine").write_bytes(b"mine")
+
+    def fail(*_, **__):
+        raise RunError("the disk is full")
+
+    with monkeypatch.context() as context:
+        context.setattr(Checkpoints, "save", fail)
+        with pytest.raises(RunError, match="the disk is full"):
+            safetensors_lib.import_run(folder, tmp_path / "run")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "run.partial"]
+    (tmp_path / f"run{staging.SUFFIX}" / "checkpoints").mkdir(parents=True)  # left by a kill
+    safetensors_lib.import_run(folder, tmp_path / "run")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "run", "run.partial"]
+    assert contents(tmp_path / "run.partial") == {"mine": b"mine"}
+    np.testing.assert_array_equal(
+        crnn_jax.load(tmp_path / "run").params["Conv1"]["bias"],
+        crnn_jax.load(trained).params["Conv1"]["bias"],
+    )
+
+
+@pytest.fixture
+def elsewhere(tmp_path):
+    """A folder that nothing may change; checked at the end."""
+    folder = tmp_path / "elsewhere"
+    (folder / "sub").mkdir(parents=True)
+    for name in ("reader.json", "events.out.tfevents.1", "sub/x", "README.md"):
+        (folder / name).write_bytes(b"mine")
+    before = contents(folder)
+    yield folder
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize("name", ["export", "export/safetensors", "export/safetensors/unfinished"])
+def test_an_export_does_not_follow_links_out_of_the_run(
+    trained, tmp_path, elsewhere, tiny_config, name
+):
+    config = tiny_config()
+    reader = crnn_jax.load(trained)
+    params = jax.tree.map(np.asarray, reader.params)
+    imported.write(
+        tmp_path / "run", reader.config, reader.charset.alphabet, Standard((0.0,), (255.0,), False),
+        params, "", config.data.dir,
+    )  # fmt: skip
+    suffix = staging.SUFFIX if name.endswith("unfinished") else ""
+    link = tmp_path / "run" / f"{name}{suffix}"
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(elsewhere)
+    with pytest.raises(RunError, match=rf"{link} is a symbolic link|holds other things"):
+        interop.export(tmp_path / "run", "safetensors")
+    link.unlink()
+    folder = interop.export(tmp_path / "run", "safetensors").parent
+    (folder / "README.md").unlink()
+    (folder / "README.md").symlink_to(elsewhere / "README.md")  # is replaced
+    interop.export(tmp_path / "run", "safetensors")
+    assert not (folder / "README.md").is_symlink()
+
+
+def test_files_do_not_follow_a_link_on_their_way(tmp_path, elsewhere):
+    (tmp_path / "sub").symlink_to(elsewhere / "sub")
+    with pytest.raises(RunError, match="sub is a symbolic link"):
+        staging.files(tmp_path, NEW, "done")
+
+
+def test_nothing_below_a_run_is_written_through_a_link(tmp_path, elsewhere):
+    run = Record(tmp_path / "run")
+    run.workdir.mkdir()
+    for name in ("checkpoints", unfinished.FOLDER, tensorboard.FOLDER, "strength"):
+        (run.workdir / name).symlink_to(elsewhere)
+    with pytest.raises(RunError, match="checkpoints is a symbolic link"):
+        Checkpoints(run.checkpoints)
+    (run.workdir / "checkpoints").unlink()
+    run.checkpoints.mkdir()
+    (run.checkpoints / "1").symlink_to(elsewhere)
+    with pytest.raises(RunError, match="checkpoints/1 is a symbolic link"):
+        Checkpoints(run.checkpoints)
+    with pytest.raises(RunError, match="interrupted is a symbolic link"):
+        unfinished.clear(run)
+    pytest.importorskip("tensorboardX")
+    with pytest.raises(RunError, match="tensorboard is a symbolic link"):
+        tensorboard.mirror(run, True).__enter__()
+    with pytest.raises(RunError, match="strength is a symbolic link"):
+        strength.report(run.workdir, None, None, 1, 0, None)
+
+
+def test_a_card_shows_names_as_they_are(trained, tmp_path):
+    path = interop.export(trained, "safetensors", tmp_path / "out").parent / "reader.json"
+    description = json.loads(path.read_text())
+    description["result"]["data_name"] = "a` ![x](http://y/z) <b>\n# c"
+    card = safetensors_lib.card(description)
+    assert r"a\` \!\[x\]\(http&#58;//y/z\) &#60;b&#62;\\n\# c (fingerprint" in card
