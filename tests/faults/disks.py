@@ -18,12 +18,13 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.faults.commands import ROOT, outcome
-from tests.faults.forks import Attempt, tail
+from tests.faults.forks import tail
+from tests.faults.mounts import check_finished, check_refused, remount, small_disk
 from tests.faults.workers import (
     COMBINATIONS,
     Training,
@@ -57,25 +58,6 @@ class Fault(NamedTuple):
     by_command: bool
 
 
-def remount(folder: Path, how: str) -> None:
-    """Changes the options of a mounted tmpfs."""
-    subprocess.run(["mount", "-o", f"remount,{how}", folder], check=True)
-
-
-@contextlib.contextmanager
-def small_disk(folder: Path) -> Iterator[Path | None]:
-    """A tmpfs of 100 MB and 10,000 inodes; None without the right to mount."""
-    folder.mkdir(parents=True, exist_ok=True)
-    how = ["mount", "-t", "tmpfs", "-o", "size=100m,nr_inodes=10000", "tmpfs", folder]
-    if subprocess.run(how, stderr=subprocess.DEVNULL).returncode:
-        yield None
-        return
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", folder], check=True)
-
-
 def layer(work: Path) -> Path | None:
     """Compiles faulty_io.c. None without a compiler."""
     compiler, library = shutil.which("cc"), work / "faulty_io.so"
@@ -85,25 +67,6 @@ def layer(work: Path) -> Path | None:
     command = [compiler, "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"]
     subprocess.run(command, check=True)
     return library
-
-
-def check_refused(attempt: Attempt, status: int, place: str) -> None:
-    """Checks the answer to a fault.
-
-    Raises:
-      AssertionError: it is not one line, has a traceback or another status, calls an intact file
-        damaged, or does not contain `place`.
-    """
-    said = tail(attempt.err, 20000)
-    where = f"status {status}: {brief(said)}"
-    assert "Traceback" not in said, f"traceback: {where}"
-    assert status in (1, 2), f"wrong status: {where}"
-    lines = [line for line in said.splitlines() if not line.startswith("note: ")]
-    assert "\n".join(lines).startswith("error: "), f"no error line: {where}"
-    # A data set lists its bad files below.
-    assert all(line.startswith("  ") for line in lines[1:]), f"more than one line: {where}"
-    assert "damaged" not in said, f"an intact file is called damaged: {where}"
-    assert place in said, f"the line does not name {place}: {where}"
 
 
 class Trial:
@@ -287,6 +250,13 @@ def disks(work: Path, moments: random.Random, scale: float) -> dict[str, Any]:
             with ledger.open("a") as file:
                 file.write(json.dumps(line) + "\n")
             print(f"disks: {failure or said or f'{fault.kind}: not met'}", file=sys.stderr)
+        trial = next(iter(trials.values()))
+        verbs, wrong = (0, [])
+        if trial.disk:
+            verbs, wrong = check_finished(trial.worker, trial.disk, training.whole(trial.worker))
     met = Counter(line["kind"] for line in lines if line["said"] or line["failure"])
-    failures = [line["failure"] for line in lines if line["failure"]]
-    return {"faults met": met.total(), **met, "left out": dict(left_out), "failures": failures}
+    failures = [line["failure"] for line in lines if line["failure"]] + wrong
+    return {
+        "faults met": met.total(), **met, "commands refused on a full or read-only disk": verbs,
+        "left out": dict(left_out), "failures": failures,
+    }  # fmt: skip

@@ -130,9 +130,13 @@ class Training:
         core = worker.core if devices == 1 else None
         return worker.start("run", flags, devices=devices, core=core, **more)
 
+    def whole(self, worker: Worker) -> Path:
+        """The unharmed run that `measure` leaves."""
+        return self.work / f"whole-{self.combination}-{worker.core}".replace(" ", "")
+
     def measure(self, worker: Worker) -> None:
         """Trains unharmed: keeps the outcome, or checks that it is the same again."""
-        run = self.work / f"whole-{self.combination}-{worker.core}".replace(" ", "")
+        run = self.whole(worker)
         shutil.rmtree(run, ignore_errors=True)
         begun = time.monotonic()
         attempt = self.start(worker, run)
