@@ -252,7 +252,10 @@ def main() -> None:
     from jax._src import xla_bridge
 
     assert not xla_bridge._backends, "an import started a JAX backend, which a fork cannot share"
-    if request := _serve():
+    request = None
+    with contextlib.suppress(BrokenPipeError):  # the client has ended
+        request = _serve()
+    if request:
         _become(request)
 
 

@@ -286,8 +286,9 @@ def cell(tmp_path_factory):
     for name, values in files.items():
         (folder / name).write_text(json.dumps(values))
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in METRICS))
-    for name in ("readings.csv", "errors.csv"):
-        (folder / name).write_text(READINGS)
+    header, *answers = READINGS.splitlines(keepends=True)
+    (folder / "readings.csv").write_text(READINGS)
+    (folder / "errors.csv").write_text(header + answers[1])
     return folder
 
 

@@ -160,14 +160,17 @@ def main() -> int:
     for name in names:
         kept = state / f"{name}.json"
         if kept.exists():
+            figures = json.loads(kept.read_text())
             print(f"{name}: done before", file=sys.stderr)
         else:
             print(f"{name}: begins", file=sys.stderr)
             figures = watched(name, state / name, options, record["baseline MB"])
-            kept.write_text(json.dumps(figures, indent=2))
+            if NOT_THERE not in figures:
+                kept.write_text(json.dumps(figures, indent=2))
             if not figures["failures"]:
                 shutil.rmtree(state / name / "work", ignore_errors=True)
-        record["parts"][name] = json.loads(kept.read_text())
+        record["parts"][name] = figures
+    state.mkdir(parents=True, exist_ok=True)
     path = Path(options.record) if options.record else state / "long.json"
     path.write_text(json.dumps(record, indent=2) + "\n")
     path.with_suffix(".txt").write_text(as_text(record))

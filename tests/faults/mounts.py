@@ -23,6 +23,8 @@ def remount(folder: Path, how: str) -> None:
 def small_disk(folder: Path) -> Iterator[Path | None]:
     """A tmpfs of 100 MB and 10,000 inodes; None without the right to mount."""
     folder.mkdir(parents=True, exist_ok=True)
+    if folder.is_mount():  # a stopped run left it
+        subprocess.run(["umount", "-l", folder], check=True)
     how = ["mount", "-t", "tmpfs", "-o", "size=100m,nr_inodes=10000", "tmpfs", folder]
     if subprocess.run(how, stderr=subprocess.DEVNULL).returncode:
         yield None
