@@ -1,4 +1,4 @@
-"""Commands as a person gives them, in processes of their own, and what a run must end with."""
+"""Commands as a person gives them, and the outcome that two runs are compared by."""
 
 from __future__ import annotations
 
@@ -14,10 +14,16 @@ from PIL import Image, ImageDraw
 
 ROOT = Path(__file__).resolve().parents[2]
 EPOCHS = 6
+SOURCES = ("folder", "stream")
+# A model that starts quickly: most of an attempt's time goes into tracing it.
+SMALL = {
+    "model.conv_features": "(4,)", "model.lstm_units": "(8,)", "augment.shift": 0.0,
+    "augment.rotate": 0.0, "augment.scale": 0.0, "augment.shear": 0.0,
+}  # fmt: skip
 
 
 def captchas(folder: Path, count: int = 40) -> Path:
-    """Pictures of distinct texts over 'abc7', as the tests have them."""
+    """Writes images of distinct texts over 'abc7' to a new folder, as in tests/conftest.py."""
     folder.mkdir()
     rng = np.random.default_rng(0)
     texts: dict[str, None] = {}
@@ -31,13 +37,39 @@ def captchas(folder: Path, count: int = 40) -> Path:
     return folder
 
 
+def small_style(path: Path) -> Path:
+    """Writes a style of 64x16 images over 'abc7', which a stream draws quickly."""
+    style = {
+        "base": "plain", "alphabet": "abc7", "length": [2, 4], "width": 64, "height": 16,
+        "size": [12, 13], "left": [2, 4], "baseline": [12, 13],
+    }  # fmt: skip
+    path.write_text(json.dumps(style))
+    return path
+
+
+def train_flags(
+    data: Path, run: Path, source: str = "folder", epochs: int = EPOCHS, **more: object
+) -> list[str]:
+    """Flags of run.py for a tiny run. For a stream `data` is a style's JSON file.
+
+    `more` is config keys, with __ for a dot.
+    """
+    place = {"folder": "data.dir", "stream": "data.style"}[source]
+    flags = {
+        "data.source": source, place: data, "data.count": 40, "train.epochs": epochs,
+        "log.every_steps": 2, **{key.replace("__", "."): value for key, value in more.items()},
+    }  # fmt: skip
+    overrides = [f"--config.{key}={value}" for key, value in flags.items()]
+    return ["--config", "experiments/tiny.py", *overrides, "--workdir", str(run)]
+
+
 def train_command(data: Path, run: Path, *more: str, epochs: int = EPOCHS) -> list[str]:
-    return [sys.executable, "run.py", "--config", "experiments/tiny.py",
-            f"--config.data.dir={data}", f"--config.train.epochs={epochs}",
-            "--config.log.every_steps=2", "--workdir", str(run), *more]  # fmt: skip
+    """A command that trains on a folder."""
+    return [sys.executable, "run.py", *train_flags(data, run, epochs=epochs), *more]
 
 
 def verb(*arguments: object) -> list[str]:
+    """A command of `python -m crnn_jax`."""
     return [sys.executable, "-m", "crnn_jax", *map(str, arguments)]
 
 
@@ -53,7 +85,7 @@ def call(
 
 
 def outcome(run: Path) -> dict[str, Any]:
-    """What a run must end with, whatever happened to it: all but times."""
+    """Everything a finished run wrote that must not depend on interruptions: all but times."""
     result = json.loads((run / "result.json").read_text())
     lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
     return {
@@ -62,3 +94,17 @@ def outcome(run: Path) -> dict[str, Any]:
         "readings": (run / "readings.csv").read_text(),
         "errors": (run / "errors.csv").read_text(),
     }
+
+
+def differences(found: dict[str, Any], expected: dict[str, Any]) -> str:
+    """What differs between two outcomes, in one line; empty if nothing does."""
+    wrong = []
+    for part, value in expected.items():
+        if found[part] == value:
+            continue
+        if isinstance(value, dict):
+            keys = [k for k in value | found[part] if value.get(k) != found[part].get(k)]
+            wrong += [f"{part}.{k}: {found[part].get(k)!r}, not {value.get(k)!r}" for k in keys]
+        else:
+            wrong.append(f"{part}: {str(found[part])[-300:]!r}, not {str(value)[-300:]!r}")
+    return "; ".join(wrong)

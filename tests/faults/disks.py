@@ -1,185 +1,262 @@
-"""A disk that is really full, or read-only: a part of the long run. Needs the right to mount."""
+"""Disk faults: a part of the long run. Mounts need root, I/O errors a C compiler.
+
+Each fault meets a run, half of the time one with finished checkpoints: the command must say in one
+line what failed, leave the checkpoints intact, and end like an unharmed run once the fault is gone.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import json
+import math
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from tests.faults.commands import EPOCHS, ROOT, call, captchas, outcome, train_command, verb
+from tests.faults.commands import ROOT, outcome
+from tests.faults.forks import tail
+from tests.faults.mounts import check_finished, check_refused, remount, small_disk
+from tests.faults.workers import (
+    COMBINATIONS,
+    Training,
+    Worker,
+    brief,
+    make_data,
+    prepare,
+    workers,
+)
 
-
-@contextlib.contextmanager
-def small_disk(folder: Path, size: str) -> Iterator[Path]:
-    folder.mkdir(exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=True)
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", folder], check=True)
-
-
-# KiB that are free when a run of checkpoints of 220 KiB begins.
-_ROOM = (0, 4, 12, 24, 40, 100, 400, 480, 560, 640, 720, 800, 880)
-
-
-def remount(folder: Path, how: str) -> None:
-    subprocess.run(["mount", "-o", f"remount,{how}", folder], check=True)
-
-
-def refused(done: subprocess.CompletedProcess, folder: Path | str) -> None:
-    """One sentence that names the path, and a status that says so."""
-    lines = [line for line in done.stderr.splitlines() if not line.startswith("note: ")]
-    said = f"{done.args}: {done.returncode}\n{done.stderr}"
-    assert done.returncode in (1, 2), said
-    assert len(lines) == 1, said
-    assert lines[0].startswith("error: "), said
-    assert str(folder) in lines[0], said
+KINDS = {"full": 20, "inodes": 15, "descriptors": 15, "read-only": 10, "I/O error": 40}
+BY_COMMAND = 0.1
+# Calls of faulty_io.c, and the errors that a file system may answer them with.
+_CALLS = {
+    "write": ("EIO", "ENOSPC"),
+    "fsync": ("EIO", "ENOSPC"),
+    "open": ("EIO", "EACCES", "EMFILE"),
+    "rename": ("EIO", "EACCES", "ENOSPC"),
+    "read": ("EIO",),
+    "close": ("EIO",),
+    "mkdir": ("EACCES", "ENOSPC"),
+}
 
 
-def last_checkpoint(run: Path) -> int:
-    """The newest epoch that can be restored; 0 where there is none."""
-    from crnn_jax import recognizer
+class Fault(NamedTuple):
+    """One fault."""
 
-    if not any((run / "checkpoints").glob("[0-9]")):
-        return 0
-    return recognizer.load(run).epoch
+    number: int
+    kind: str
+    begun: bool  # it meets a run that has finished checkpoints
+    by_command: bool
+
+
+def layer(work: Path) -> Path | None:
+    """Compiles faulty_io.c. None without a compiler."""
+    compiler, library = shutil.which("cc"), work / "faulty_io.so"
+    if compiler is None:
+        return None
+    source = ROOT / "tests" / "faults" / "faulty_io.c"
+    command = [compiler, "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"]
+    subprocess.run(command, check=True)
+    return library
+
+
+class Trial:
+    """What meets the faults on one worker."""
+
+    def __init__(self, worker: Worker, training: Training, disk: Path | None, begun: Path):
+        self.worker, self.training, self.disk, self.begun = worker, training, disk, begun
+        self.log = worker.work / f"faulty{worker.core}.log"
+        self.calls: dict[str, int] = {}
+
+    def count_calls(self) -> None:
+        """Counts the calls of each kind below the run directory in an unharmed run."""
+        for name in _CALLS:
+            run = self._run(Fault(0, "count", False, False))
+            self.log.unlink(missing_ok=True)
+            fault = [name, str(run), 0, errno.EIO, 0, str(self.log)]
+            attempt = self.training.start(self.worker, run, fault=fault)
+            status = attempt.finish(2 * self.training.duration + 5)
+            assert status == 0, f"counting {name}: {brief(tail(attempt.err))}"
+            self.calls[name] = max(1, int(tail(self.log).split()[-1]))
+
+    def _run(self, fault: Fault) -> Path:
+        folder = self.disk if self.disk else self.worker.work
+        run = folder / f"disk-run{self.worker.core}"
+        shutil.rmtree(run, ignore_errors=True)
+        if fault.begun:
+            shutil.copytree(self.begun, run)
+        return run
+
+    def meet(self, fault: Fault, moments: random.Random) -> str:
+        """Lets a run meet a fault and end after it.
+
+        Returns:
+          What the command said; empty if the fault came too late to be met.
+
+        Raises:
+          AssertionError: the answer is wrong, a checkpoint is lost, or the end is another.
+        """
+        run = self._run(fault)
+        before = self._epochs(run) if fault.begun else []
+        what, request, place = self._prepare(fault, run, moments)
+        expected = 2 * (self.training.duration + 5 * fault.by_command)
+        try:
+            attempt = self.training.start(self.worker, run, by_command=fault.by_command, **request)
+            status = attempt.finish(expected)
+        finally:
+            if self.disk:
+                remount(self.disk, "rw,size=100m,nr_inodes=10000")
+        said = brief(tail(attempt.err, 20000))
+        name = f"{fault.kind}, {what}, {'begun' if fault.begun else 'new'} run"
+        try:
+            if status:
+                check_refused(attempt, status, place)
+                epochs = self._epochs(run)
+                assert max(epochs, default=0) >= max(before, default=0), (
+                    f"checkpoints {before} before, {epochs} after; it said {said}"
+                )
+                attempt = self.training.start(self.worker, run)
+                status = attempt.finish(2 * self.training.duration)
+                assert status == 0, f"then, without the fault: {brief(tail(attempt.err))}"
+            else:
+                said = ""
+            found = outcome(run)
+            assert found == self.training.expected, f"other end: {self.training.differ(found)}"
+        except AssertionError as error:
+            raise AssertionError(f"{name}: {error}") from error
+        return said and f"{name}: {said}"
+
+    def _prepare(
+        self, fault: Fault, run: Path, moments: random.Random
+    ) -> tuple[str, Mapping[str, Any], str]:
+        """Brings a fault about: what it is, keys of the request, a part of the answer."""
+        if fault.kind == "descriptors":
+            count = moments.randint(8, 40)
+            return f"{count} of them", {"descriptors": count}, ""
+        if fault.kind == "I/O error":
+            name = moments.choice(sorted(_CALLS))
+            error, sticky = moments.choice(_CALLS[name]), moments.random() < 0.3
+            nth = moments.randint(1, self.calls[name])
+            place = run
+            if name in ("open", "read") and moments.random() < 0.3:
+                place, nth = self.training.work / "data", moments.randint(1, 40)
+            self.log.unlink(missing_ok=True)
+            number = getattr(errno, error)
+            request = {"fault": [name, str(place), nth, number, int(sticky), str(self.log)]}
+            which = f"{name} {nth} below {place.name} {error}{' and all after' if sticky else ''}"
+            return which, request, str(place)
+        assert self.disk
+        status = os.statvfs(self.disk)
+        if fault.kind == "full":
+            kib = round(math.exp(moments.uniform(0, math.log(1200))))
+            used = (status.f_blocks - status.f_bfree) * status.f_frsize // 1024
+            remount(self.disk, f"size={used + kib}k")
+            return f"{kib} KiB left", {}, str(run)
+        if fault.kind == "inodes":
+            count = moments.randint(0, 60)
+            remount(self.disk, f"nr_inodes={status.f_files - status.f_ffree + count}")
+            return f"{count} left", {}, str(run)
+        remount(self.disk, "ro")
+        return "from the start", {}, str(run)
+
+    def _epochs(self, run: Path) -> list[int]:
+        """The epochs whose checkpoints can be read. AssertionError for one that cannot be."""
+        if not (run / "checkpoints").is_dir():
+            return []
+        attempt = self.worker.start("check", [str(run)])
+        status = attempt.finish(20)
+        assert status == 0, f"a checkpoint is lost: {brief(tail(attempt.err))}"
+        return json.loads(tail(attempt.out).splitlines()[-1])
+
+
+def begin(worker: Worker, training: Training, run: Path) -> Path:
+    """A run that was killed after its second checkpoint."""
+    shutil.rmtree(run, ignore_errors=True)
+    attempt = training.start(worker, run)
+    end = time.monotonic() + 60
+    while not (run / "checkpoints" / "2").is_dir():
+        assert attempt.wait(0.005) is None, "it ended before its second checkpoint"
+        assert time.monotonic() < end, "no second checkpoint within a minute"
+    attempt.send(signal.SIGKILL)
+    attempt.finish(1)
+    return run
 
 
 def disks(work: Path, moments: random.Random, scale: float) -> dict[str, Any]:
-    data, whole = captchas(work / "data"), work / "whole"
-    call(train_command(data, whole))
-    expected = outcome(whole)
-    if os.getuid() or subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/mnt"]).returncode:
-        return {"disk faults": "left out: no right to mount"}
-    subprocess.run(["umount", "/mnt"], check=True)
-    faults = locked(work, data, moments)
-    with small_disk(work / "disk", "100m") as disk:
-        run, ballast = disk / "run", disk / "ballast"
-        for kib in _ROOM[:: max(1, round(1 / scale))]:
-            shutil.rmtree(run, ignore_errors=True)
-            ballast.unlink(missing_ok=True)
-            free = shutil.disk_usage(disk).free
-            ballast.write_bytes(bytes(max(0, free - kib * 1024)))
-            done = call(train_command(data, run), status=None)
-            if done.returncode == 0:
-                continue
-            refused(done, run)
-            faults += 1
-            last_checkpoint(run)
-            print(f"{kib} KiB: {done.stderr.splitlines()[-1]}", file=sys.stderr)
-            ballast.unlink()
-            call(train_command(data, run))
-            assert outcome(run) == expected
-        ballast.unlink(missing_ok=True)
-        # Everything that a finished run can be asked for, on a disk that is full and read-only.
-        grid = disk / "grid"
-        shutil.copytree(whole, grid / "base" / "seed0-fold0")
-        picture = next(data.glob("*.png"))
-        asked = [
-            (verb("report", run), run),
-            (verb("report", grid), grid),
-            (verb("audit", grid), grid),
-            *(
-                (verb("export", run, "--format", kind), run)
-                for kind in ("onnx", "safetensors", "keras", "stablehlo")
-            ),
-            (verb("import-safetensors", work / "export", disk / "imported"), disk),
-        ]
-        call(verb("export", whole, "--format", "safetensors", "--out", work / "export"))
-        for state in ("full", "ro"):
-            if state == "full":
-                ballast.write_bytes(bytes(shutil.disk_usage(disk).free))
-            else:
-                remount(disk, "ro")
-            for command, folder in asked:
-                refused(call(command, status=None), folder)
-                faults += 1
-            if state == "full":
-                with (disk / "readings.txt").open("w") as full:
-                    done = subprocess.run(verb("predict", run, picture), cwd=ROOT, stdout=full,
-                                          stderr=subprocess.PIPE, text=True)  # fmt: skip
-                refused(done, "the standard output")
-                faults += 1
-            # What writes nothing goes on as ever; so does what only looks at a finished run.
-            cache = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(disk / "cache")}
-            said = call(verb("predict", run, picture), env=cache).stdout
-            assert said == call(verb("predict", whole, picture)).stdout
-            assert "is finished" in call(train_command(data, run)).stdout
-            faults += 1
-            if state == "full":
-                ballast.unlink()
-        remount(disk, "rw")
-        for command, _ in asked:
-            call(command)
-        assert outcome(run) == expected
-        faults += tensorboard_and_grid(work, disk, data)
-    return {"disk faults": faults}
+    """Faults of disks during training, and with everything that writes about a finished run.
 
+    Returns:
+      Figures: faults that were met by kind, and `failures`, a list of messages.
+    """
+    seed, library = moments.getrandbits(32), layer(work)
+    make_data(work)
+    kinds = [kind for kind, count in KINDS.items() for _ in range(math.ceil(scale * count))]
+    faults = [
+        Fault(number, kind, bool(number % 2), number % round(1 / BY_COMMAND) == 3)
+        for number, kind in enumerate(kinds)
+    ]
+    ledger = work / "disks.jsonl"
+    lines = [json.loads(line) for line in tail(ledger, 10**7).splitlines()]
+    known = {line["fault"] for line in lines}
+    environment = os.environ | ({"LD_PRELOAD": str(library)} if library else {})
+    left_out: Counter[str] = Counter()
+    with contextlib.ExitStack() as stack:
+        pair = stack.enter_context(workers(work, environment))
+        training = Training(work, COMBINATIONS[0])
+        if fault := prepare(training, pair):
+            return {"failures": [f"the unharmed run: {fault}"]}
+        trials: dict[int, Trial] = {}
 
-def locked(work: Path, data: Path, moments: random.Random) -> int:
-    """Directories that nobody may write to, root neither, from a random moment of a run on."""
-    run, faults = work / "locked", 0
-    for _ in range(8):
-        process = subprocess.Popen(train_command(data, run), cwd=ROOT, text=True,
-                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
-        metrics, wanted = run / "metrics.jsonl", moments.randint(0, 12)
-        while process.poll() is None:
-            if metrics.exists() and metrics.read_text().count("\n") >= wanted:
-                break
-            time.sleep(0.001)
-        folders = [folder for folder in (run, run / "checkpoints") if folder.is_dir()]
-        if subprocess.run(["chattr", "+i", *folders], capture_output=True).returncode:
-            process.communicate()
-            return 0  # a file system that cannot
-        try:
-            out, err = process.communicate(timeout=3000)
-        finally:
-            subprocess.run(["chattr", "-i", *folders], check=True)
-        if process.returncode == 0:
-            break
-        done = subprocess.CompletedProcess(process.args, process.returncode, out, err)
-        refused(done, run)
-        print(f"locked: {err.splitlines()[-1]}", file=sys.stderr)
-        faults += 1
-        last_checkpoint(run)
-    call(train_command(data, run))
-    assert outcome(run) == outcome(work / "whole")
-    return faults
+        def ready(worker: Worker, _: int) -> None:
+            disk = stack.enter_context(small_disk(work / f"disk{worker.core}"))
+            run = begin(worker, training, work / f"begun{worker.core}")
+            trials[worker.core] = Trial(worker, training, disk, run)
+            if library:
+                trials[worker.core].count_calls()
 
+        list(pair.map(ready, range(2)))
 
-def tensorboard_and_grid(work: Path, disk: Path, data: Path) -> int:
-    """The writers besides: event files, and a grid's log and marks."""
-    ballast = disk / "ballast"
-    flags = ["--config.log.tensorboard=true"]
-    for run, free in ((disk / "events", 8), (disk / "events2", 60)):
-        ballast.write_bytes(bytes(shutil.disk_usage(disk).free - free * 1024))
-        refused(call(train_command(data, run, *flags), status=None), run)
-        ballast.unlink()
-        call(train_command(data, run, *flags))
-        assert outcome(run) == outcome(work / "whole")
-    experiment = work / "one.py"
-    experiment.write_text(
-        "from experiments import tiny\n\n\ndef get_config():\n    config = tiny.get_config()\n"
-        f"    config.data.dir = {str(data)!r}\n    config.train.epochs = {EPOCHS}\n"
-        "    config.log.every_steps = 2\n"
-        "    config.grid = {'variants': {'base': {}}, 'seeds': (0,), 'folds': (0,)}\n"
-        "    return config\n"
-    )
-    command = [sys.executable, "run.py", "--config", str(experiment), "--workdir", str(disk / "g")]
-    for free in (0, 40, 300):
-        ballast.write_bytes(bytes(shutil.disk_usage(disk).free - free * 1024))
-        done = call(command, status=None)
-        assert done.returncode == 1, done
-        assert done.stderr.count("\n") == 1, done.stderr
-        ballast.unlink()
-    call(command)
-    assert outcome(disk / "g/base/seed0-fold0") == outcome(work / "whole")
-    return 5
+        def meet(worker: Worker, fault: Fault) -> tuple[Fault, str, str]:
+            trial, draws = trials[worker.core], random.Random(f"{seed} {fault.number}")
+            try:
+                for _ in range(6):  # until one is met
+                    if said := trial.meet(fault, draws):
+                        return fault, said, ""
+            except AssertionError as error:
+                worker.renew()
+                return fault, "", str(error)
+            return fault, "", ""
+
+        wanted = [fault for fault in faults if fault.number not in known]
+        for fault in list(wanted):
+            needs_disk = fault.kind in ("full", "inodes", "read-only")
+            if (needs_disk and not all(t.disk for t in trials.values())) or (
+                fault.kind == "I/O error" and not library
+            ):
+                left_out[fault.kind] += 1
+                wanted.remove(fault)
+        for fault, said, failure in pair.map(meet, wanted):
+            line = {"fault": fault.number, "kind": fault.kind, "said": said, "failure": failure}
+            lines.append(line)
+            with ledger.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+            print(f"disks: {failure or said or f'{fault.kind}: not met'}", file=sys.stderr)
+        trial = next(iter(trials.values()))
+        verbs, wrong = (0, [])
+        if trial.disk:
+            verbs, wrong = check_finished(trial.worker, trial.disk, training.whole(trial.worker))
+    met = Counter(line["kind"] for line in lines if line["said"] or line["failure"])
+    failures = [line["failure"] for line in lines if line["failure"]] + wrong
+    return {
+        "faults met": met.total(), **met, "commands refused on a full or read-only disk": verbs,
+        "left out": dict(left_out), "failures": failures,
+    }  # fmt: skip

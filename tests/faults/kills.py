@@ -1,167 +1,193 @@
-"""SIGKILL at random moments of whatever this package does: a part of the long run."""
+"""Signals at random moments of training: a part of the long run.
+
+Each series is one run directory. Attempts on it get a signal at a random moment, a quarter of them
+while a checkpoint is being saved, and the same command must end with the outcome of an unharmed
+run. Series are independent and a ledger in the work folder records them, so that a long run that
+was stopped goes on.
+"""
 
 from __future__ import annotations
 
-import contextlib
+import json
 import math
-import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from tests.faults.commands import ROOT, call, captchas, outcome, train_command, verb
+from tests.faults.commands import outcome
+from tests.faults.forks import Attempt, tail
+from tests.faults.workers import (
+    COMBINATIONS,
+    Combination,
+    Training,
+    Worker,
+    check_end,
+    make_data,
+    prepare,
+    workers,
+)
 
-EPOCHS = 20  # so that a run takes several kills
-KILLS = {"training": 50, "checkpoint": 20, "grid": 16, "evaluate": 7, "report": 7}
+KILLS = 1000
+SIGNALS = ("SIGKILL", "SIGTERM", "SIGINT twice", "SIGHUP", "SIGSTOP and SIGCONT")
+AIMED, BY_COMMAND = 0.25, 0.1  # shares: at a save; by a real command instead of a fork
+COMMAND_START = 5.0  # seconds that a real command takes besides
 
 
-def kill_after(
-    command: Sequence[str], wait: Callable[[subprocess.Popen], None], group: bool
-) -> int:
-    """Starts a command and sends it SIGKILL when `wait` returns: its status."""
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        start_new_session=True,
-    )  # fmt: skip
-    wait(process)
-    if process.poll() is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL) if group else process.kill()
-    said = "" if not group and process.poll() is None else process.communicate()[1]
-    process.wait()
-    assert "Traceback" not in said, said
-    assert process.returncode in (0, -signal.SIGKILL), said
-    return process.returncode
+class Series(NamedTuple):
+    """Signals that one run directory gets, in turn."""
+
+    name: str
+    combination: Combination
+    signals: tuple[str, ...]
+    by_command: bool
+
+
+def plan(seed: int, scale: float) -> list[Series]:
+    """All series: every signal equally often in every combination."""
+    result = []
+    each = math.ceil(KILLS * scale / len(COMBINATIONS) / len(SIGNALS))
+    for combination in COMBINATIONS:
+        moments = random.Random(f"{seed} {combination}")
+        deck = list(SIGNALS) * each
+        moments.shuffle(deck)
+        number = 0
+        while deck:
+            count = moments.randint(4, 8)
+            taken, deck = deck[:count], deck[count:]
+            by_command = number % round(1 / BY_COMMAND) == 1 or (not deck and number == 0)
+            result.append(Series(f"{combination} {number}", combination, (*taken,), by_command))
+            number += 1
+    return result
+
+
+def deliver(attempt: Attempt, name: str, moments: random.Random) -> bool:
+    """Sends a signal, twice or with SIGCONT where its name says so. False if it came too late."""
+    first, *rest = name.split()
+    if not attempt.send(getattr(signal, first)):
+        return False
+    if rest == ["twice"]:
+        attempt.wait(moments.uniform(0, 0.2))
+        attempt.send(signal.SIGINT)
+    if rest:
+        time.sleep(moments.uniform(0.05, 0.5))
+        attempt.send(signal.SIGCONT)
+    return True
+
+
+def wait_for_save(attempt: Attempt, run: Path, nth: int, most: float) -> bool:
+    """Returns when the attempt's n-th save has begun. False if it ends or takes too long."""
+    before: set[str] = set()
+    end = time.monotonic() + most
+    while len(before) < nth:
+        for folder in ("checkpoints", "interrupted"):
+            before |= {p.name for p in (run / folder).glob("*tmp*")}
+        if attempt.wait(0.001) is not None or time.monotonic() > end:
+            return False
+    return True
+
+
+def harm(
+    worker: Worker, training: Training, series: Series, seed: int
+) -> tuple[Counter[str], list[str]]:
+    """Works through a series: counts of its signals, and what went wrong."""
+    moments = random.Random(f"{seed} {series.name}")
+    run = worker.work / series.name.replace(" ", "").replace(",", "-")
+    shutil.rmtree(run, ignore_errors=True)
+    left, done, failures = list(series.signals), Counter[str](), []
+    extra = COMMAND_START if series.by_command else 0.0
+    is_finished = False
+    while left or not is_finished:
+        attempt = training.start(worker, run, by_command=series.by_command)
+        end = time.monotonic() + (training.remaining(run) + extra) * 1.02
+        sent = None
+        while left:
+            rest = end - time.monotonic()
+            if moments.random() < AIMED:
+                if not wait_for_save(attempt, run, moments.randint(1, 2), rest):
+                    break
+                time.sleep(moments.uniform(0, 0.03))
+            elif attempt.wait(moments.uniform(0, max(rest, 0.1))) is not None:
+                break
+            if not deliver(attempt, left[0], moments):
+                break
+            sent = left.pop(0)
+            done[sent] += 1
+            if "STOP" not in sent:
+                break
+        is_finished = False
+        try:
+            status = attempt.finish(2 * (training.duration + extra))
+            is_finished = status == 0
+            check_end(attempt, status, sent)
+        except AssertionError as error:
+            failures.append(str(error))
+            if sent is None and not is_finished:  # it would fail for ever
+                break
+        if is_finished:
+            found = outcome(run)
+            if found != training.expected:
+                failures.append(f"other end after {dict(done)}: {training.differ(found)}")
+            shutil.rmtree(run)
+    if run.exists():  # for a look at what cannot go on
+        run.rename(run.with_name(f"kept-{run.name}"))
+    return done, failures
 
 
 def kills(work: Path, moments: random.Random, scale: float) -> dict[str, Any]:
-    """SIGKILL at random moments of each kind of work; the same command goes on to the same end."""
-    data, whole = captchas(work / "data"), work / "whole"
-    call(train_command(data, whole, epochs=EPOCHS))  # fills the compilation cache
-    shutil.rmtree(whole)
-    begun = time.monotonic()
-    call(train_command(data, whole, epochs=EPOCHS))
-    duration = time.monotonic() - begun
-    expected = outcome(whole)
-    wanted = {kind: math.ceil(scale * number) for kind, number in KILLS.items()}
-    done = dict.fromkeys(KILLS, 0)
-    survived = dict.fromkeys(KILLS, 0)
+    """Signals at random moments; the same command goes on to the same end.
 
-    def sleep(process: subprocess.Popen) -> None:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(moments.uniform(0.3, 0.7) * duration)  # past the imports, mostly
-
-    def until_saving(run: Path) -> Callable[[subprocess.Popen], None]:
-        def wait(process: subprocess.Popen) -> None:
-            before, nth = set(), moments.randint(1, 3)
-            while process.poll() is None and len(before) < nth:
-                before |= {p.name for p in (run / "checkpoints").glob("*tmp*")}
-                time.sleep(0.0005)
-            time.sleep(moments.uniform(0, 0.03))
-
-        return wait
-
-    for kind, wait_for in (("training", None), ("checkpoint", until_saving)):
-        number = 0
-        while done[kind] < wanted[kind]:
-            run = work / f"{kind}{number}"
-            pending = 0
-            while True:
-                left = done[kind] < wanted[kind]
-                wait = (wait_for(run) if wait_for else sleep) if left else (lambda p: p.wait())
-                if kill_after(train_command(data, run, epochs=EPOCHS), wait, group=False) == 0:
-                    break
-                done[kind] += 1
-                pending += 1
-            assert outcome(run) == expected, run
-            survived[kind] += pending
-            number += 1
-            shutil.rmtree(run)
-            print(f"{kind}: {survived[kind]} of {done[kind]} kills survived", file=sys.stderr)
-
-    outputs = {
-        "evaluate": (verb("evaluate", whole, "--data", data, "--format", "json"), []),
-        "report": (verb("report", whole), ["report.html", "curves.png", "reliability.png"]),
-    }
-    for kind, (command, files) in outputs.items():
-        begun = time.monotonic()
-        said = call(command).stdout
-        duration = time.monotonic() - begun
-        right = [(whole / name).read_bytes() for name in files]
-        while done[kind] < wanted[kind]:
-            if kill_after(command, sleep, group=False) == 0:
+    Returns:
+      Figures: signals sent by combination, and `failures`, a list of messages.
+    """
+    seed, ledger = moments.getrandbits(32), work / "kills.jsonl"
+    make_data(work)
+    lines = [json.loads(line) for line in tail(ledger, 10**7).splitlines()]
+    known = {line["series"] for line in lines}
+    every = [series for series in plan(seed, scale) if series.name not in known]
+    with workers(work) as pair:
+        for combination in COMBINATIONS:
+            wanted = [s for s in every if s.combination == combination]
+            if not wanted:
                 continue
-            done[kind] += 1
-            assert call(command).stdout == said
-            assert [(whole / name).read_bytes() for name in files] == right
-            survived[kind] += 1
-        print(f"{kind}: {survived[kind]} of {done[kind]} kills survived", file=sys.stderr)
-    assert outcome(whole) == expected
+            training = Training(work, combination)
+            fault = prepare(training, pair)
+            said = f"{training.duration:.1f} s unharmed, metrics after {training.beginning:.1f} s"
+            print(f"{combination}: {fault or said}", file=sys.stderr)
 
-    kill_grid(work, data, moments, wanted["grid"], done, survived)
-    return {f"kills of {kind}": f"{survived[kind]} of {done[kind]}" for kind in KILLS} | {
-        "kills survived": f"{sum(survived.values())} of {sum(done.values())}"
-    }
+            def job(worker: Worker, series: Series, t: Training = training) -> Any:
+                return series, harm(worker, t, series, seed)
+
+            jobs: Iterable[Any] = [(wanted[0], (Counter(), [fault]))]
+            for series, (done, failures) in jobs if fault else pair.map(job, wanted):
+                lines.append(
+                    {
+                        "series": series.name, "combination": str(combination),
+                        "by command": series.by_command, "done": done, "failures": failures,
+                    }
+                )  # fmt: skip
+                if not fault:
+                    with ledger.open("a") as file:
+                        file.write(json.dumps(lines[-1]) + "\n")
+                sent = sum(sum(line["done"].values()) for line in lines)
+                print(f"kills: {sent} sent; {series.name} {failures or 'ok'}", file=sys.stderr)
+    return figures(lines)
 
 
-def kill_grid(
-    work: Path,
-    data: Path,
-    moments: random.Random,
-    wanted: int,
-    done: dict[str, int],
-    survived: dict[str, int],
-) -> None:
-    """The parent alone, whose cells go on a while, and the whole group, in turn."""
-    experiment = work / "experiment.py"
-    experiment.write_text(
-        "from experiments import tiny\n\n\ndef get_config():\n    config = tiny.get_config()\n"
-        f"    config.data.dir = {str(data)!r}\n    config.train.epochs = 6\n"
-        "    config.grid = {'variants': {'base': {}},"
-        " 'seeds': (0, 1, 2), 'folds': (0,)}\n    return config\n"
-    )
-
-    def command(grid: Path) -> list[str]:
-        return [sys.executable, "run.py", "--config", str(experiment), "--workdir", str(grid)]
-
-    def finish(grid: Path) -> dict[str, Any]:
-        call(command(grid))
-        call(verb("report", grid))
-        table = (grid / "report.csv").read_text().splitlines()
-        place = table[0].split(",").index("seconds_reached")
-        return {
-            "table": [[v for i, v in enumerate(r.split(",")) if i != place] for r in table],
-            **{str(p.parent.relative_to(grid)): outcome(p.parent)
-               for p in sorted(grid.glob("*/*/result.json"))},
-        }  # fmt: skip
-
-    begun = time.monotonic()
-    expected = finish(work / "grid")
-    duration = time.monotonic() - begun
-    number = 0
-    while done["grid"] < wanted:
-        grid = work / f"grid{number}"
-        pending = 0
-        for _ in range(4):
-            if done["grid"] >= wanted:
-                break
-
-            def sleep(process: subprocess.Popen) -> None:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(moments.uniform(0.1, 0.5) * duration)
-
-            if kill_after(command(grid), sleep, group=bool(done["grid"] % 2)) == 0:
-                break
-            done["grid"] += 1
-            pending += 1
-        assert finish(grid) == expected
-        assert not list(grid.glob("*/*/failed.txt"))
-        survived["grid"] += pending
-        print(f"grid: {survived['grid']} of {done['grid']} kills survived", file=sys.stderr)
-        number += 1
+def figures(lines: list[dict[str, Any]]) -> dict[str, Any]:
+    """Counts by combination and signal of a ledger's lines, and failures by their text."""
+    table: dict[str, Any] = {}
+    failures: Counter[str] = Counter()
+    for line in lines:
+        row = table.setdefault(line["combination"], Counter())
+        row.update(line["done"])
+        row["by real commands"] += sum(line["done"].values()) if line["by command"] else 0
+        failures.update(f"{line['combination']}: {failure}" for failure in line["failures"])
+    total = sum(sum(row[name] for name in SIGNALS) for row in table.values())
+    said = [f"{count} times, {text}" for text, count in failures.most_common()]
+    return {"signals": total, "not survived": failures.total(), **table, "failures": said}

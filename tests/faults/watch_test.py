@@ -1,0 +1,52 @@
+"""The long run's watchdog sees what it is there for."""
+
+import subprocess
+import sys
+import time
+import types
+
+import pytest
+
+from crnn_jax import disk
+from tests.faults import forks, watch
+
+CODES = {
+    "uses": "import time; x = b'1' * 60_000_000; time.sleep(60)",
+    "does nothing": "import time; time.sleep(60)",
+}
+
+
+@pytest.mark.parametrize("what", CODES)
+def test_a_process_that_takes_too_much_is_reported_and_stopped(what, monkeypatch):
+    """A limit of 40 MB for 60 that are allocated, and of 1 s for a sleep of 60 s."""
+    monkeypatch.setattr(watch, "MEMORY", 40 if what == "uses" else 1024)
+    monkeypatch.setattr(watch, "LIMIT", 1.0 if what == "does nothing" else 60.0)
+    process = subprocess.Popen([sys.executable, "-c", CODES[what]])
+    with watch.Watch(0) as watcher:
+        assert process.wait(30) == -6  # SIGABRT
+    assert [f"process {process.pid} {what}" in failure for failure in watcher.failures] == [True]
+
+
+def test_a_call_that_takes_too_long_is_reported_once(tmp_path, monkeypatch):
+    """Many short calls are none, although they take as long together."""
+    system = types.SimpleNamespace(O_RDONLY=0, open=lambda *_: time.sleep(wait) or 1 / 0)
+    monkeypatch.setattr(disk, "os", system)
+    watch.guard(tmp_path / "slow", tmp_path / "heartbeat", limit=0.6)
+    for wait, count in ((0.1, 12), (2.0, 1)):
+        for _ in range(count):
+            with pytest.raises(ZeroDivisionError):
+                disk.read("a")
+        found = watch.slow_calls(tmp_path / "slow")
+        assert len(found) == (wait == 2.0)
+    assert "in read" in found[0]
+
+
+def test_an_attempt_that_hangs_fails_with_its_stacks(tmp_path, monkeypatch):
+    monkeypatch.setattr(forks, "LIMIT", 1.0)
+    script = tmp_path / "hang.py"
+    script.write_text("import time\ndef hang():\n    time.sleep(60)\nhang()\n")
+    monkeypatch.setitem(forks._COMMANDS, "hang", [str(script)])
+    request = {"program": "hang", "arguments": [], "out": tmp_path / "out", "err": tmp_path / "err"}
+    attempt = forks.Command(request, {"PYTHONFAULTHANDLER": "1"})
+    with pytest.raises(AssertionError, match=r"still running(?s:.*)in hang"):
+        attempt.finish(0.5)
