@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Meta
 
 from crnn_jax import disk
-from crnn_jax.errors import DamageError, RunError, one_line, quote
+from crnn_jax.errors import DamageError, RunError, brief, one_line, quote
 
 T = TypeVar("T")
 
@@ -153,7 +153,7 @@ def check(value: Any, kind: Any, strict: bool = True) -> Any:
     try:
         return msgspec.convert(value, kind, strict=strict)
     except msgspec.ValidationError as error:
-        raise InvalidError(_sentence(str(error))) from error
+        raise InvalidError(_sentence(brief(error))) from error
     except (UnicodeError, OverflowError, RecursionError) as error:
         raise InvalidError(f"it cannot be converted: {type(error).__name__}") from error
 
@@ -255,7 +255,7 @@ def read_lines(path: str | os.PathLike[str]) -> Iterator[tuple[bytes, Line]]:
                 raise InvalidError(f"missing required field {', '.join(sorted(missing))}")
             yield line, values
     except (InvalidError, msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        what = InvalidError(f"line {number}: {_sentence(one_line(str(error)))}")
+        what = InvalidError(f"line {number}: {_sentence(brief(error))}")
         raise _unreadable(path, what) from error
     except OSError as error:
         raise _unreadable(path, error) from error

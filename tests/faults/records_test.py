@@ -245,12 +245,15 @@ def test_a_safetensors_header_is_checked_before_arrays_are_read():
         ({"a": array}, 10**12),
         ({"a": {**array, "shape": [10**400]}}, None),
         ({"a": {**array, "dtype": "BF16"}}, None),
+        ({"a": {**array, "dtype": "\x1b" + "a" * 20_000}}, None),
         ({str(i): array for i in range(1001)}, None),
         ({"__metadata__": {"x": 1}}, None),
         ([], None),
     ]:
-        with pytest.raises(schema.InvalidError):
+        with pytest.raises(schema.InvalidError) as error:
             check(values, size)
+        assert str(error.value).isprintable()
+        assert len(str(error.value)) < 400
 
 
 def test_mcnemar_of_a_million_pairs_is_the_exact_value():
