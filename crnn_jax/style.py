@@ -83,7 +83,7 @@ class Style:
     water_at_y: Annotated[Range, Bounds(-4, 5)] = (0.5, 0.5)
     # Curves in front: cubic Bezier curves drawn as chords. The control points' x are fractions of
     # the width, one row a curve, used in turn; their y are random.
-    curves: Annotated[tuple[int, int], Bounds(0, 32)] = (0, 0)  # how many, lowest and highest
+    curves: Annotated[tuple[int, int], Bounds(0, 16)] = (0, 0)  # how many, lowest and highest
     curve_x: Annotated[tuple[_Curve, ...], Bounds(-4, 5, 64)] = ((0.0, 0.33, 0.67, 1.0),)
     # Width of the first chord, the second, ...; the last width applies to the rest.
     curve_width: Annotated[tuple[float, ...], Bounds(0.1, 64, 64)] = (1.5,)
