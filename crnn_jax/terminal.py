@@ -75,17 +75,12 @@ def conclude(call: Callable[[], Any], failure: int) -> int:
     """
     try:
         limits.raise_open_files()
-        status = call() or 0
+        status = _status(call)
         sys.stdout.flush()
         raw = _raw("stdout")
         if isinstance(raw, _Lasting) and raw.error and raw.error.errno != errno.EPIPE:
             raise raw.error
         return status
-    except SystemExit as error:
-        if isinstance(error.code, str):
-            _say(error.code)
-            return 1
-        return error.code or 0
     except interrupt.Interrupted as error:
         _say(str(error))
         interrupt.end_as_usual(error)
@@ -106,6 +101,16 @@ def conclude(call: Callable[[], Any], failure: int) -> int:
         else:
             _say(f"error: {errors.of_system(error)}")
     return failure
+
+
+def _status(call: Callable[[], Any]) -> int:
+    try:
+        return call() or 0
+    except SystemExit as error:  # as absl ends
+        if isinstance(error.code, str):
+            _say(error.code)
+            return 1
+        return error.code or 0
 
 
 def leave(status: int) -> NoReturn:
