@@ -93,7 +93,11 @@ def for_terminal(error: object) -> str:
 
 def _cut(line: str) -> str:
     left_out = len(line) - MAX_COLUMNS
-    return f"{line[:MAX_COLUMNS]}... ({left_out} more characters)" if left_out > 0 else line
+    if left_out <= 0:
+        return line
+    # The end is kept, because it says what is wrong with the name that comes first.
+    end = MAX_COLUMNS // 4
+    return f"{line[: MAX_COLUMNS - end]}... ({left_out} characters left out) ...{line[-end:]}"
 
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES)

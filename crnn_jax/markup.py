@@ -9,7 +9,7 @@ import unicodedata
 _MOST = 300  # characters of a value in a sentence or a table cell
 _INVISIBLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
 # An underscore between letters or digits is no emphasis, and stays.
-_SPECIAL = re.compile(r"[\\`*\[\]{}|~#!^]|(?<![^\W_])_|_(?![^\W_])")
+_SPECIAL = re.compile(r"[\\`*\[\]{}|~#!^$]|(?<![^\W_])_|_(?![^\W_])")
 # GitHub makes links of bare addresses, and mentions of names.
 _ADDRESS = re.compile(r":(?=//)|@|(?<=www)\.|(?<=mailto):|(?<=xmpp):", re.IGNORECASE)
 _FIRST = re.compile(r"\A(\d*)([-+=.):])")  # of a list or a heading

@@ -226,7 +226,11 @@ def test_nothing_below_a_run_is_written_through_a_link(tmp_path, elsewhere):
     with pytest.raises(RunError, match="checkpoints/1 is a symbolic link"):
         Checkpoints(run.checkpoints)
     with pytest.raises(RunError, match="interrupted is a symbolic link"):
-        unfinished.clear(run)
+        unfinished.save(run, 1, 1, {}, {}, [np.zeros(1)], {})
+    before = sorted(elsewhere.iterdir())
+    unfinished.clear(run)  # removes the link and not what it leads to
+    assert not (run.workdir / unfinished.FOLDER).is_symlink()
+    assert sorted(elsewhere.iterdir()) == before
     pytest.importorskip("tensorboardX")
     with pytest.raises(RunError, match="tensorboard is a symbolic link"):
         tensorboard.mirror(run, True).__enter__()
@@ -239,4 +243,4 @@ def test_a_card_shows_names_as_they_are(trained, tmp_path):
     description = json.loads(path.read_text())
     description["result"]["data_name"] = "a` ![x](http://y/z) <b>\n# c"
     card = safetensors_lib.card(description)
-    assert r"a\` \!\[x\]\(http&#58;//y/z\) &#60;b&#62;\\n\# c (fingerprint" in card
+    assert r"a\` \!\[x\](http&#58;//y/z) &lt;b&gt;\\n\# c (fingerprint" in card

@@ -305,7 +305,7 @@ def read_record(folder):
     return [
         run.config, run.result, run.environment, run.metrics_lines, table,
         lambda: run.config_value("data.dir"),
-        lambda: run.read_csv("readings.csv", record.Answer._fields),
+        lambda: run.read_csv("readings.csv", record.Answer),
         lambda: run.rewind_metrics(10),
         lambda: audit.rank(runs),
     ]  # fmt: skip

@@ -22,6 +22,7 @@ def run(tmp_path):
         ("[x](http://y.z)", r"\[x\](http&#58;//y.z)"),
         ("![x](y)", r"\!\[x\](y)"),
         ("a|`b`", r"a\|\`b\`"),
+        ("$x$", r"\$x\$"),
         ("<script>&amp;", "&lt;script&gt;&amp;amp;"),
         ("_a_ *b* ~c~", r"\_a\_ \*b\* \~c\~"),
         ("www.x.y a@b.c", "www&#46;x.y a&#64;b.c"),
@@ -55,7 +56,9 @@ def test_messages_are_bounded_and_printable():
     lines = text.split("\n")
     assert len(lines) == 101
     assert lines[-1] == "... (900 more lines)"
-    assert {len(line) for line in lines[:-1]} == {1000 + len("... (9005 more characters)")}
+    assert {len(line) for line in lines[:-1]} == {
+        1000 + len("... (9005 characters left out) ...") + len(r"\x1b") - 1
+    }
     assert errors.for_terminal("a\x1b[31m\rb\u202ec\nd") == "a\\x1b[31m\\rb\\u202ec\nd"
     assert errors.quote("a\n\x1b") == r"'a\n\x1b'"
     for value in ("a" * 10**6, [10**5000], {"a" * 10**5: [[[["x" * 10**5]]]]}, 10**5000):

@@ -41,6 +41,7 @@ def test_a_call_that_takes_too_long_is_reported_once(tmp_path, monkeypatch):
     assert "in read" in found[0]
 
 
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # it starts another program at once
 def test_an_attempt_that_hangs_fails_with_its_stacks(tmp_path, monkeypatch):
     monkeypatch.setattr(forks, "LIMIT", 1.0)
     script = tmp_path / "hang.py"
