@@ -224,20 +224,21 @@ def _become(request: Mapping[str, Any]) -> NoReturn:
         call, prefix, nth, number, sticky, log = fault
         arm = ctypes.CDLL(None).faulty_arm
         arm(call.encode(), prefix.encode(), nth, number, sticky, log.encode())
+    from crnn_jax import terminal
+
     _restrict(request)
     if request["program"] == "run":
         import run
 
         sys.argv = ["run.py", *request["arguments"]]
-        run.run()
-        sys.exit(0)
+        terminal.leave(run.run())
     if request["program"] == "check":
         from tests.faults import checkpoints
 
         sys.exit(checkpoints.main(request["arguments"]))
     from crnn_jax import __main__
 
-    sys.exit(__main__.main(request["arguments"]))
+    terminal.leave(__main__.main(request["arguments"]))
 
 
 def main() -> None:
