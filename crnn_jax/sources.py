@@ -16,7 +16,6 @@ import hashlib
 import json
 import math
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -26,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from crnn_jax import dataset, disk, styles, synthetic
+from crnn_jax import dataset, disk, staging, styles, synthetic
 from crnn_jax import picture as picture_lib
 from crnn_jax.charset import PAD, Charset
 from crnn_jax.config import DataConfig
@@ -69,7 +68,8 @@ def load(config: DataConfig, num_steps: int) -> Source:
         real = dataset.load(config, given, num_steps)
         split = dataset.split(real.texts, config)
         share = config.generated_share
-        extra = generate(look, config, range(round(len(split.train) * share / (1 - share))))
+        num_extra = max(1, round(len(split.train) * share / (1 - share)))
+        extra = generate(look, config, range(num_extra))
         added = np.arange(len(real), len(real) + len(extra), dtype=np.int32)
         data = _joined(real, extra)
         charset = given or Charset.derive((*real.texts, look.alphabet))
@@ -141,24 +141,18 @@ def write(name: str, count: int, seed: int, folder: str | os.PathLike[str]) -> N
     if not 0 <= seed < 2**32:
         raise ConfigError(f"the seed must be from 0 to 2**32 - 1, not {seed}")
     folder, look = Path(folder), styles.load(name)
-    try:
-        partial = folder.with_name(f"{folder.name}.partial")
-        exists = os.path.lexists(folder)
-    except ValueError as error:
-        raise DataError(f"{one_line(str(folder))} cannot be a new folder: {error}") from error
-    if exists:
+    if "\0" in str(folder):
+        raise DataError(f"{one_line(str(folder))} cannot be a new folder")
+    if os.path.lexists(folder):
         raise DataError(f"{one_line(str(folder))} is there already; name a new folder")
     draw = functools.partial(synthetic.pictures, synthetic.atlas_of(look), seed, style=look)
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+    with staging.directory(folder) as partial:
         try:
             _write_set(partial, look, draw, count)
-            partial.rename(folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)  # if anything failed
-    except OSError as error:
-        raise DataError(f"{one_line(str(folder))} cannot be written: {error.strerror}") from error
+        except OSError as error:
+            raise DataError(
+                f"{one_line(str(folder))} cannot be written: {error.strerror}"
+            ) from error
 
 
 def _write_set(folder: Path, look: Style, draw: Draw, count: int) -> None:

@@ -4,9 +4,9 @@
     python -m crnn_jax evaluate runs/pretrain --data data/captcha_images_v2
 
 It reads 890 of the 936 real images, 95.09 %, and saw none of them (seed 0, commit fac5a58, one
-device, AMD EPYC). At commit af78ae5 on an Intel Xeon it reads 889 on one device and 860 on two, which
-draw other dropout masks and distortions (seed 0; records in results/synthetic/). 2,928 steps, six
-minutes on two cores.
+device, AMD EPYC). At commit af78ae5 on an Intel Xeon it reads 889 on one device and 860 on two,
+which draw other dropout masks and distortions (seed 0; records in results/synthetic/). 2,928 steps,
+six minutes on two cores.
 
 Another run starts from it with --config.train.init_from=runs/pretrain
 (experiments/few_labels.py: fifty and a hundred labels).

@@ -263,7 +263,7 @@ def test_generating_does_not_hold_the_set_in_memory(tmp_path, monkeypatch):
         (["plain", str(2**31), "set"], "count must be from 1"),
         (["plain", "1", "set", "--seed", "-1"], "seed must be from 0"),
         (["plain", "1", "set", "--seed", str(10**30)], "seed must be from 0"),
-        (["plain", "1", "/"], "cannot be a new folder"),
+        (["plain", "1", "/"], "is there already"),
         (["plain", "1", "."], "cannot be a new folder|is there already"),
         (["plain", "1", "a" * 5000], "cannot be written|cannot be a new folder"),
         (["a\0.json", "1", "set"], "cannot be read"),
