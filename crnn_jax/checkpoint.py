@@ -22,7 +22,7 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-from crnn_jax import disk, held, limits, schema, stored, stragglers
+from crnn_jax import disk, held, limits, record_types, stored, stragglers
 from crnn_jax.errors import DamageError, RunError
 from crnn_jax.model import by_name
 from crnn_jax.record import Record
@@ -134,7 +134,7 @@ class Checkpoints:
             if not isinstance(meta, dict) or not meta:
                 raise DamageError("its metadata is missing")
             self._check(epoch, "meta", _digest_of(meta))
-            schema.check_meta(meta)
+            record_types.check_meta(meta)
         return meta
 
     def restore(self, epoch: int, like: Mapping[str, Any]) -> dict[str, Any]:
@@ -203,7 +203,7 @@ class Checkpoints:
 
     def _read_digests(self) -> dict[str, Any] | None:
         path = self._digests.workdir / self._file
-        return self._digests.read_json(self._file, schema.Digests) if path.exists() else None
+        return self._digests.read_json(self._file, record_types.Digests) if path.exists() else None
 
     def _best_epoch(self, epoch: int) -> int:
         """The best epoch that a checkpoint names; itself if it is damaged."""

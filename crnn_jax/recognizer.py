@@ -21,6 +21,7 @@ from crnn_jax import (
     explanation,
     inputs,
     record,
+    record_types,
     schema,
     sources,
     standard,
@@ -270,7 +271,7 @@ def _restore(
     meta = checkpoints.meta(epoch)
     path = os.fspath(checkpoints.directory / str(epoch))
     try:
-        schema.check(meta, schema.ReaderMeta)
+        schema.check(meta, record_types.ReaderMeta)
         charset = Charset(meta["alphabet"])
     except (ConfigError, schema.InvalidError) as error:
         raise DamageError(f"the checkpoint {path} is damaged: {error}") from error

@@ -20,7 +20,7 @@ from msgspec import Meta
 from PIL import Image
 
 from crnn_jax import config as config_lib
-from crnn_jax import disk, held, history, lock, schema
+from crnn_jax import disk, held, history, lock, record_types, schema
 from crnn_jax.config import Config
 from crnn_jax.errors import ConfigError, RunError, one_line, quote
 from crnn_jax.schema import (
@@ -171,7 +171,7 @@ class Record:
 
     def environment(self) -> dict[str, Any]:
         """The content of `environment.json`. RunError: it cannot be read; names file and key."""
-        return self.read_json("environment.json", schema.Environment)
+        return self.read_json("environment.json", record_types.Environment)
 
     def config_value(self, key: str) -> Any:
         """One dotted key of `config.json`, of any version. RunError: it is missing or wrong."""
@@ -185,25 +185,25 @@ class Record:
         except ConfigError as error:
             raise RunError(f"{self.workdir / 'config.json'}: {error}") from error
 
-    def metrics_lines(self) -> list[schema.Line]:
+    def metrics_lines(self) -> list[record_types.Line]:
         """The values of the lines of `metrics.jsonl`. RunError: it is empty or cannot be read."""
         return list(self._metrics())
 
-    def epochs(self) -> list[schema.Line]:
+    def epochs(self) -> list[record_types.Line]:
         """As `metrics_lines`, only those of epochs, which have a `val_loss`; perhaps none."""
         return [values for values in self._metrics() if "val_loss" in values]
 
-    def _metrics(self) -> Iterator[schema.Line]:
+    def _metrics(self) -> Iterator[record_types.Line]:
         """One by one, since of many lines a report needs a few."""
         values = None
-        for _, values in schema.read_lines(self.metrics):
+        for _, values in record_types.read_lines(self.metrics):
             yield values
         if values is None:
             raise RunError(f"{self.metrics} is empty")
 
     def read_csv(self, name: str, kind: type[T]) -> list[T]:
         """The rows of a CSV file as objects of a NamedTuple. RunError names row and column."""
-        return schema.read_csv(self.workdir / name, kind)
+        return record_types.read_csv(self.workdir / name, kind)
 
     def write_json(self, name: str, values: Mapping[str, Any], if_new: bool = False) -> None:
         """With `if_new` a file that says so already is left alone, be it on a read-only disk."""
@@ -237,7 +237,7 @@ class Record:
 
     def rewind_metrics(self, step: int) -> None:
         """Removes the lines after a step, and a last line that was cut off."""
-        lines = schema.read_lines(self.metrics) if self.metrics.exists() else ()
+        lines = record_types.read_lines(self.metrics) if self.metrics.exists() else ()
         kept = [line for line, values in lines if values.get("step", 0) <= step]
         self.write_bytes("metrics.jsonl", b"".join(kept))
 
@@ -268,7 +268,7 @@ class Record:
           RunError: there is no such file, it cannot be read, or a key has another type.
         """
         try:
-            return schema.read(self.workdir / name, kind)
+            return record_types.read(self.workdir / name, kind)
         except FileNotFoundError as error:
             raise RunError(f"{self.workdir} is not a run directory: it has no {name}") from error
 
