@@ -10,9 +10,11 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
 from absl import app, flags
 from ml_collections import config_flags
 
-from crnn_jax import allocator, cache, cores, errors, grid, record, terminal
 from crnn_jax import config as config_lib
+from crnn_jax import errors
 from crnn_jax.errors import CrnnError
+from crnn_jax.runs import run_dir, sweep
+from crnn_jax.runtime import allocator, compilation_cache, cpu_devices, terminal
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", help_string="A file of experiments/; --config.section.key=value overrides a key."
@@ -54,16 +56,16 @@ def main(_: list[str]) -> None:
     values = _CONFIG.value.to_dict()
     if "grid" in values:
         workdir = Path(_WORKDIR.value or f"runs/{name}")
-        cells = grid.from_dict(values)
-        if failed := grid.run(cells, workdir, _JOBS.value, _ELSEWHERE.value, _TOGETHER.value):
+        cells = sweep.from_dict(values)
+        if failed := sweep.run(cells, workdir, _JOBS.value, _ELSEWHERE.value, _TOGETHER.value):
             raise CrnnError(f"{len(failed)} cells failed; the same command tries them again")
         print(f"grid directory: {workdir}", flush=True)
         return
     config = config_lib.from_dict(values)
-    allocator.keep_memory(cores.use(config.train.batch_size))
-    cache.keep_programs()
-    workdir = Path(_WORKDIR.value or record.default_workdir(name, config))
-    from crnn_jax import train  # jax is loaded only when it is needed
+    allocator.keep_memory(cpu_devices.use(config.train.batch_size))
+    compilation_cache.keep_programs()
+    workdir = Path(_WORKDIR.value or run_dir.default_workdir(name, config))
+    from crnn_jax.training import train  # jax is loaded only when it is needed
 
     result = train.train_and_evaluate(config, workdir, _ELSEWHERE.value)
     print(f"{errors.one_line(result.data_name)} (fingerprint {result.fingerprint[:12]}): {result}")

@@ -1,4 +1,4 @@
-"""What crnn_jax/backend.py chooses for a GPU, against the other choices; on any device of jax.
+"""What runtime/backend.py chooses for a GPU, against the other choices; on any device of jax.
 
     python benchmarks/accelerator.py
     python benchmarks/accelerator.py --calls 1,4,16,64 --runs 1,2,4,8 --batch 16 --rounds 5
@@ -25,8 +25,9 @@ import jax.numpy as jnp
 import material
 import numpy as np
 
-from crnn_jax import lstm, state, task, together
-from crnn_jax import step as step_lib
+from crnn_jax.models import lstm
+from crnn_jax.training import context, state, together
+from crnn_jax.training import step as step_lib
 
 
 def main() -> None:
@@ -42,7 +43,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         material.draw(Path(folder), 400)
         config = material.config(Path(folder), train__batch_size=options.batch)
-        job = task.prepare(config)
+        job = context.prepare(config)
     updates = {f"{n} in a call": in_a_call(job, config, n) for n in options.calls}
     updates |= {f"{n} runs, each": side_by_side(job, config, n) for n in options.runs}
     found = {"update": measure(f"ms an update of {options.batch}", updates, options.rounds)}
@@ -57,7 +58,7 @@ def main() -> None:
 Turn = tuple[Callable[[], Any], int]  # a call, and how many updates it is
 
 
-def in_a_call(job: task.Task, config: Any, count: int) -> Turn:
+def in_a_call(job: context.Task, config: Any, count: int) -> Turn:
     """One run with `count` updates in a call."""
     steps = step_lib.jitted_steps(job, config)
     current = state.init_state(job, config)
@@ -74,7 +75,7 @@ def in_a_call(job: task.Task, config: Any, count: int) -> Turn:
     return call, count
 
 
-def side_by_side(job: task.Task, config: Any, runs: int) -> Turn:
+def side_by_side(job: context.Task, config: Any, runs: int) -> Turn:
     """So many runs with an update each in a call."""
     steps = together.jitted(job, config)
     each = [state.init_state(job, dataclasses.replace(config, seed=seed)) for seed in range(runs)]

@@ -1,4 +1,4 @@
-"""What the options of crnn_jax/compiler.py are worth: seconds to compile, milliseconds to run.
+"""What the options of runtime/xla_options.py are worth: seconds to compile, ms to run.
 
     taskset -c 0 python benchmarks/compiling.py
 
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from crnn_jax import allocator
+from crnn_jax.runtime import allocator
 
 allocator.keep_memory()
 
@@ -24,9 +24,10 @@ import jax  # noqa: E402
 import material  # noqa: E402
 import numpy as np  # noqa: E402
 
-from crnn_jax import compiler, state, task  # noqa: E402
-from crnn_jax import model as model_lib  # noqa: E402
-from crnn_jax import step as step_lib  # noqa: E402
+from crnn_jax.models import crnn  # noqa: E402
+from crnn_jax.runtime import xla_options  # noqa: E402
+from crnn_jax.training import context, state  # noqa: E402
+from crnn_jax.training import step as step_lib  # noqa: E402
 
 ROUNDS = 10
 
@@ -58,7 +59,7 @@ def main() -> None:
         material.draw(Path(folder), 200)
         config = material.config(Path(folder))
         config = dataclasses.replace(config, train=dataclasses.replace(config.train, batch_size=16))
-        job = task.prepare(config)
+        job = context.prepare(config)
     fresh = state.init_state(job, config)
     params = jax.tree.map(np.asarray, fresh.params)  # the step gives the state's memory away
     batch = (
@@ -81,12 +82,12 @@ def main() -> None:
         num_steps=config.train.epochs * job.steps_per_epoch,
     )
     program = jax.jit(train_steps, donate_argnums=0).lower(fresh, *batch)
-    compare("training step of 16", program, compiler.options(compiler.TRAINING), step, 3)
-    read = jax.jit(lambda params, images: model_lib.apply(job.model, params, images))
+    compare("training step of 16", program, xla_options.options(xla_options.TRAINING), step, 3)
+    read = jax.jit(lambda params, images: crnn.apply(job.model, params, images))
     for count in (64, 1):
         images = job.images[:count]
         program = read.lower(params, images)
-        options = compiler.options(compiler.READING)
+        options = xla_options.options(xla_options.READING)
 
         def call(function: Any, images: Any = images) -> Any:
             return function(params, images)

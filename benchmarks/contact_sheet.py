@@ -11,18 +11,19 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from crnn_jax import dataset, sources, styles, synthetic
-from crnn_jax import picture as picture_lib
+from crnn_jax.data import folder as dataset
+from crnn_jax.data import image_io, sources
+from crnn_jax.data.synthetic import presets, render
 
 COUNT, GAP = 12, 6
 
 
 def main(folder: str, name: str, target: str) -> None:
-    look = styles.load(name)
+    look = presets.load(name)
     files = sorted(f for f in Path(folder).iterdir() if f.suffix in dataset.IMAGE_SUFFIXES)
-    real = [picture_lib.open_image(f) for f in files[:: len(files) // COUNT][:COUNT]]
+    real = [image_io.open_image(f) for f in files[:: len(files) // COUNT][:COUNT]]
     numbers = np.arange(COUNT, dtype=np.int32)
-    pictures, _ = synthetic.pictures(synthetic.atlas_of(look), 0, numbers, style=look)
+    pictures, _ = render.pictures(render.atlas_of(look), 0, numbers, style=look)
     made = [sources.to_picture(picture) for picture in np.asarray(pictures)]
     width, height = 2 * look.width, 2 * look.height
     sheet = Image.new("RGB", (2 * width + 3 * GAP, COUNT * (height + GAP) + GAP), "white")

@@ -10,13 +10,13 @@ import jax
 import jax.numpy as jnp
 from jax.experimental import rnn
 
-from crnn_jax.lstm import Weights
+from crnn_jax.models.lstm import Weights
 
 
 def bilstm(
     x_forward: jax.Array, x_backward: jax.Array, forward: Weights, backward: Weights
 ) -> jax.Array:
-    """[B, T, D] twice to [B, T, 2U], as `crnn_jax.lstm.bilstm`."""
+    """[B, T, D] twice to [B, T, 2U], as `crnn_jax.models.lstm.bilstm`."""
     flipped = one_direction(x_backward[:, ::-1], backward)
     return jnp.concatenate([one_direction(x_forward, forward), flipped[:, ::-1]], axis=-1)
 

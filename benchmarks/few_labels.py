@@ -12,7 +12,8 @@ import jax
 import numpy as np
 
 from crnn_jax import config as config_lib
-from crnn_jax import dataset, evaluate, metrics, recognizer
+from crnn_jax.data import folder
+from crnn_jax.inference import evaluate, metrics, recognizer
 
 
 def main(arguments: list[str]) -> None:
@@ -23,8 +24,8 @@ def main(arguments: list[str]) -> None:
     for path in sorted(Path(arguments[0]).rglob("result.json")):
         reader = recognizer.load(path.parent)
         config = reader.config
-        data = dataset.load(config.data, reader.charset, config_lib.num_steps(config))
-        train = dataset.split(data.texts, config.data).train
+        data = folder.load(config.data, reader.charset, config_lib.num_steps(config))
+        train = folder.split(data.texts, config.data).train
         rest = np.setdiff1d(np.arange(len(data), dtype=np.int32), train)
         scores = evaluate.evaluate(
             reader.model, reader.params, reader.charset, jax.device_put(data.images),

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from crnn_jax import environment
+from crnn_jax.runs import provenance
 
 TOLERANCE = 1e-3  # of logits and, relative, of losses: float32 through 50 steps of two LSTMs
 _HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
@@ -67,7 +67,7 @@ def write(out: Path, settings: Mapping[str, Any], results: Any) -> None:
     record = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": {
-            **environment.here(["cpu"]),
+            **provenance.here(["cpu"]),
             "huge_pages": _HUGE_PAGES.read_text().strip() if _HUGE_PAGES.exists() else None,
         },
         "settings": settings,

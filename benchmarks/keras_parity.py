@@ -32,9 +32,10 @@ def main(arguments: list[str]) -> None:
 
 def compare(run: str, folder: str, environments: Path, work: Path) -> None:
     from crnn_jax import config as config_lib
-    from crnn_jax import ctc, dataset, recognizer
-    from crnn_jax import model as model_lib
+    from crnn_jax.data import folder as dataset
+    from crnn_jax.inference import recognizer
     from crnn_jax.interop import keras
+    from crnn_jax.models import crnn, ctc_loss
 
     reader = recognizer.load(run)
     if (reader.model.mean, reader.model.deviation) != ((0.0,), (255.0,)):
@@ -42,7 +43,7 @@ def compare(run: str, folder: str, environments: Path, work: Path) -> None:
     section = dataclasses.replace(reader.config.data, dir=folder)
     data = dataset.load(section, reader.charset, config_lib.num_steps(reader.config))
     labels = reader.charset.encode(data.texts)
-    weights = {k.replace("/", "."): a for k, a in model_lib.by_name(reader.params).items()}
+    weights = {k.replace("/", "."): a for k, a in crnn.by_name(reader.params).items()}
     np.savez(work / "in.npz", images=data.images, labels=labels, **weights)
     print(f"{len(data)} pictures of {data.name}, fingerprint {data.fingerprint[:12]}")
     print("| written by | file | logits, largest difference | loss, relative | same texts |")
@@ -68,12 +69,12 @@ def compare(run: str, folder: str, environments: Path, work: Path) -> None:
                 back = recognizer.load(workdir)
                 logits = np.concatenate(
                     [
-                        model_lib.apply(back.model, back.params, data.images[i : i + 64])
+                        crnn.apply(back.model, back.params, data.images[i : i + 64])
                         for i in range(0, len(data), 64)
                     ]
                 )
                 texts = back.decode_batch_predictions(logits)
-                losses = np.asarray(ctc.ctc_loss(logits, labels))
+                losses = np.asarray(ctc_loss.ctc_loss(logits, labels))
                 relative = np.abs(losses.mean() / there["losses"].mean() - 1)
                 same = sum(a == b for a, b in zip(texts, keras_texts, strict=True))
                 difference = np.abs(logits - there["logits"]).max()

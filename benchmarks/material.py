@@ -13,9 +13,11 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from crnn_jax import config as config_lib
-from crnn_jax import model as model_lib
-from crnn_jax import recognizer, state, task
-from crnn_jax.ctc import CAPTCHA_V2
+from crnn_jax.inference import recognizer
+from crnn_jax.interop import model_spec
+from crnn_jax.models import crnn
+from crnn_jax.models.ctc_loss import CAPTCHA_V2
+from crnn_jax.training import context, state
 
 BASE = Path(__file__).resolve().parents[1] / "experiments" / "base.py"
 
@@ -62,24 +64,23 @@ def config(folder: str | os.PathLike[str], scale: float = 1, **changes: Any) -> 
 def job(work: str, folder: Path, scratch: Path, batch: int, scale: float = 1) -> Mapping[str, Any]:
     """What a contender is asked to do, see contenders/worker.py, and the files that it needs."""
     asked = config(folder, scale)
-    prepared = task.prepare(asked)
+    prepared = context.prepare(asked)
     params = jax.device_get(state.init_state(prepared, asked).params)
     arrays = scratch / f"arrays-{scale}.npz"
     np.savez(
         arrays,
         images=prepared.data.images,
         labels=np.asarray(prepared.labels),
-        **model_lib.by_name(params),
+        **crnn.by_name(params),
     )
     onnx = scratch / f"model-{scale}.onnx"
     if work == "read":
-        from crnn_jax.interop import description
         from crnn_jax.interop import onnx as onnx_lib
 
         reader = recognizer.Recognizer(
             asked, prepared.charset, prepared.model, params, 0, prepared.data.fingerprint, 1.0
         )
-        files = onnx_lib.export(reader, description.describe(reader, None))
+        files = onnx_lib.export(reader, model_spec.describe(reader, None))
         onnx.write_bytes(files[onnx_lib.FILE])
     return {
         "work": work,

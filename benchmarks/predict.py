@@ -20,8 +20,10 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from crnn_jax import allocator, cache, dataset, evaluate, recognizer
-from crnn_jax import picture as picture_lib
+from crnn_jax.data import folder as dataset
+from crnn_jax.data import image_io
+from crnn_jax.inference import evaluate, recognizer
+from crnn_jax.runtime import allocator, compilation_cache
 
 FILES = 1000
 
@@ -32,7 +34,7 @@ def main(arguments: list[str]) -> None:
     run, folder = arguments[:2]
     rounds = int(arguments[2]) if len(arguments) == 3 else 5
     allocator.keep_memory()
-    cache.keep_programs()
+    compilation_cache.keep_programs()
     reader = recognizer.load(run)
     suffixes = dataset.IMAGE_SUFFIXES
     paths = sorted(p for p in Path(folder).iterdir() if p.suffix.lower() in suffixes)
@@ -40,7 +42,7 @@ def main(arguments: list[str]) -> None:
     section = reader.config.data
 
     def decode(path: Path) -> np.ndarray:
-        return picture_lib.to_array(picture_lib.open_image(path), section)
+        return image_io.to_array(image_io.open_image(path), section)
 
     batch = np.stack([decode(path) for path in paths[: recognizer.BATCH]])
 

@@ -16,8 +16,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from crnn_jax import calibration, ctc, dataset, evaluate, metrics, recognizer
 from crnn_jax import config as config_lib
+from crnn_jax.data import folder
+from crnn_jax.inference import calibration, evaluate, metrics, recognizer
+from crnn_jax.models import ctc_loss
 
 NOISE = (0.0, 1.0, 2.0, 3.0)  # deviation of what is added to the logits
 BEAM = 16
@@ -53,8 +55,8 @@ def main(arguments: list[str]) -> None:
 def load(run: Path) -> Part:
     reader = recognizer.load(run)
     config = reader.config
-    data = dataset.load(config.data, reader.charset, config_lib.num_steps(config))
-    val = dataset.split(data.texts, config.data).val
+    data = folder.load(config.data, reader.charset, config_lib.num_steps(config))
+    val = folder.split(data.texts, config.data).val
     images, texts = jnp.asarray(data.images), [data.texts[i] for i in val]
     logits = evaluate.logits_of(reader.params, images, val, model=reader.model)
     return Part(reader, logits, texts)
@@ -103,8 +105,8 @@ def confidence(parts: list[Part]) -> None:
         confidences: list[float] = []
         right: list[bool] = []
         for part, temperature in zip(parts, temperatures, strict=True):
-            ids = ctc.greedy_decode(part.logits)
-            losses = ctc.ctc_loss(part.logits / temperature, ids)
+            ids = ctc_loss.greedy_decode(part.logits)
+            losses = ctc_loss.ctc_loss(part.logits / temperature, ids)
             confidences += np.minimum(np.exp(-np.asarray(losses)), 1).tolist()
             right += part.right(ids).tolist()
         cells = [f"{metrics.calibration_error(confidences, right):.2%}"]

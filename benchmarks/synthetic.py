@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from crnn_jax import allocator
+from crnn_jax.runtime import allocator
 
 allocator.keep_memory()
 
@@ -21,8 +21,10 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 
 from crnn_jax import config as config_lib  # noqa: E402
-from crnn_jax import dataset, state, styles, synthetic, task  # noqa: E402
-from crnn_jax import step as step_lib  # noqa: E402
+from crnn_jax.data import folder  # noqa: E402
+from crnn_jax.data.synthetic import presets, render  # noqa: E402
+from crnn_jax.training import context, state  # noqa: E402
+from crnn_jax.training import step as step_lib  # noqa: E402
 
 BASE = Path(__file__).resolve().parents[1] / "experiments" / "base.py"
 ROUNDS = 9
@@ -44,10 +46,10 @@ def rate(call, count: int) -> tuple[float, float]:
 
 
 def generator(name: str, batch: int):
-    look = styles.load(name)
-    atlas = jax.device_put(synthetic.atlas_of(look))
+    look = presets.load(name)
+    atlas = jax.device_put(render.atlas_of(look))
     numbers = np.arange(batch, dtype=np.int32)
-    return lambda i: synthetic.pictures(atlas, 0, numbers + i * batch, style=look)
+    return lambda i: render.pictures(atlas, 0, numbers + i * batch, style=look)
 
 
 def main(names: list[str]) -> None:
@@ -56,8 +58,8 @@ def main(names: list[str]) -> None:
         + "|---" * 5
         + "|"
     )
-    for name in names or list(styles.STYLES):
-        look = styles.load(name)
+    for name in names or list(presets.STYLES):
+        look = presets.load(name)
         for batch in (16, 64):
             clock, processor = rate(generator(name, batch), batch)
             size = f"{look.width}x{look.height}{' colour' if look.colour else ''}"
@@ -68,7 +70,7 @@ def main(names: list[str]) -> None:
     values = runpy.run_path(str(BASE))["get_config"]()
     values.data.source, values.data.count = "stream", 200
     config = config_lib.from_config_dict(values)
-    prepared = task.prepare(dataset.resolve(config))
+    prepared = context.prepare(folder.resolve(config))
     step = step_lib.jitted_steps(prepared, config)
     current = state.init_state(prepared, config)
     batch, key = config.train.batch_size, jax.random.key(0)

@@ -73,7 +73,7 @@ def write_split(folder: Path, out: Path) -> str:
     import material
 
     from crnn_jax import config as config_lib
-    from crnn_jax import dataset
+    from crnn_jax.data import folder as dataset
 
     config = material.config(folder, data__alphabet="", data__num_folds=10)
     data = dataset.load(config.data, None, config_lib.num_steps(config))

@@ -18,11 +18,11 @@ __version__ = "0.1.0"
 
 # Names are imported when first used: a verb that needs no jax does not pay for it.
 _HOMES = {
-    "load": "crnn_jax.recognizer",
-    "Recognizer": "crnn_jax.recognizer",
-    "Reading": "crnn_jax.evaluate",
-    "decode_batch_predictions": "crnn_jax.ctc",
-    "train_and_evaluate": "crnn_jax.train",
+    "load": "crnn_jax.inference.recognizer",
+    "Recognizer": "crnn_jax.inference.recognizer",
+    "Reading": "crnn_jax.inference.evaluate",
+    "decode_batch_predictions": "crnn_jax.models.ctc_loss",
+    "train_and_evaluate": "crnn_jax.training.train",
 }
 __all__ = ["Reading", "Recognizer", "decode_batch_predictions", "load", "train_and_evaluate"]
 

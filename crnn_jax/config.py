@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 import ml_collections
 from msgspec import Meta
 
-from crnn_jax import schema, sizes
+from crnn_jax import config_limits, schema
 from crnn_jax.errors import ConfigError, quote
 
 DEFAULT_DIR = "data/captcha_images_v2"  # where the README puts the default data set
@@ -28,7 +28,8 @@ _Share = schema.Share
 _Rate = Annotated[float, Meta(ge=0, lt=1)]
 _Dropout = Annotated[float, Meta(ge=0, le=0.99)]  # of 1 - 1e-9 float32 makes 1
 _Size = Annotated[  # pixels
-    int, Meta(ge=1, le=2**20, extra={"note": f"width times height at most {sizes.MAX_PIXELS}"})
+    int,
+    Meta(ge=1, le=2**20, extra={"note": f"width times height at most {config_limits.MAX_PIXELS}"}),
 ]
 _Units = Annotated[int, Meta(ge=1, le=2**13)]
 _Layers = Annotated[tuple[_Units, ...], Meta(min_length=1, max_length=16)]
@@ -154,7 +155,7 @@ def from_config_dict(config: ml_collections.ConfigDict) -> Config:
 def from_dict(values: Mapping[str, Any]) -> Config:
     """The Config of nested plain values, as in `config.json`. ConfigError names the wrong keys."""
     config = _build(Config, values, "")
-    sizes.check(config)
+    config_limits.check(config)
     return config
 
 

@@ -31,7 +31,7 @@ def get_config() -> ConfigDict:
                 # A folder of images named by their text (226md.png, 226md_2.png) or
                 # with a labels.csv (file,label).
                 "dir": "data/captcha_images_v2",
-                # How generated pictures look: a name of crnn_jax/styles.py or a .json file.
+                # How generated pictures look: a name of data/synthetic/presets.py or a .json file.
                 "style": "captcha_v2",
                 # Generated pictures of a set, or of an epoch of a stream, validation included.
                 "count": 1040,

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from crnn_jax import alignment
+from crnn_jax.models import alignment
 
 STEPS, CLASSES = 6, 4  # symbols 0, 1, 2 and the blank 3
 LABELS = [[0], [0, 1], [1, 1], [0, 0, 2], [2, 0, 2], [0, 1, 2, 0], [1, 1, 1], []]

@@ -9,7 +9,7 @@ import zlib
 
 import pytest
 
-from crnn_jax import fetch
+from crnn_jax.data import fetch
 from crnn_jax.errors import DataError
 from tests.faults import archives
 from tests.fetch_test import png, texts

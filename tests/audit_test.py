@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crnn_jax import __main__, audit
+from crnn_jax.analysis import label_audit
+from crnn_jax.cli import main
 from crnn_jax.errors import RunError
-from crnn_jax.record import Answer, Record
+from crnn_jax.runs.run_dir import Answer, Record
 from tests.report_test import RESULT
 
 
@@ -37,7 +38,7 @@ def grid(tmp_path, tiny_config):
 
 
 def test_ranks_by_the_mean_loss_of_the_label(grid):
-    doubts = audit.rank(grid)
+    doubts = label_audit.rank(grid)
     assert [doubt.file for doubt in doubts] == ["1.png", "3.png", "2.png", "0.png"]
     worst, second = doubts[:2]
     assert worst == ("1.png", "cd", 5.0, 2, 2, "ce", pytest.approx(0.7))
@@ -46,7 +47,7 @@ def test_ranks_by_the_mean_loss_of_the_label(grid):
 
 
 def test_the_command_writes_csv_and_contact_sheet(grid, capsys):
-    assert __main__.main(["audit", str(grid), "--top", "3"]) == 0
+    assert main.main(["audit", str(grid), "--top", "3"]) == 0
     out = capsys.readouterr().out
     assert "1.png: cd or ce: 2 of 2 disagree, loss 5.00" in out
     assert "2.png" not in out  # nobody disagrees
@@ -60,28 +61,28 @@ def test_the_command_writes_csv_and_contact_sheet(grid, capsys):
 
 def test_moved_data_are_found_with_data(grid, tmp_path, capsys):
     (tmp_path / "set").rename(tmp_path / "moved")
-    assert __main__.main(["audit", str(grid)]) == 2
+    assert main.main(["audit", str(grid)]) == 2
     err = capsys.readouterr().err
     assert "1.png" in err
     assert "--data" in err
     assert (grid / "audit.csv").exists()
-    assert __main__.main(["audit", str(grid), "--data", str(tmp_path / "moved")]) == 0
+    assert main.main(["audit", str(grid), "--data", str(tmp_path / "moved")]) == 0
 
 
 def test_a_directory_without_readings_says_so(tmp_path):
     with pytest.raises(RunError, match="no finished runs"):
-        audit.rank(tmp_path)
+        label_audit.rank(tmp_path)
 
 
 def test_runs_that_do_not_belong_together_are_refused(grid):
     path = grid / "base" / "seed0-fold0"
     shutil.copytree(path, grid / "other" / "seed0-fold0")
     with pytest.raises(RunError, match="holds base, other"):
-        audit.rank(grid)
+        label_audit.rank(grid)
     shutil.rmtree(grid / "other")
     Record(path).write_json("result.json", {**dataclasses.asdict(RESULT), "fingerprint": "0"})
     with pytest.raises(RunError, match="different data"):
-        audit.rank(grid)
+        label_audit.rank(grid)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +92,7 @@ def test_readings_that_are_missing_or_damaged_are_named(grid, text):
     path = grid / "base" / "seed0-fold0" / "readings.csv"
     path.unlink() if text is None else path.write_text(text)
     with pytest.raises(RunError, match=r"seed0-fold0.readings\.csv"):
-        audit.rank(grid)
+        label_audit.rank(grid)
 
 
 def test_an_audit_imports_no_jax():

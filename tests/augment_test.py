@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from crnn_jax import config as config_lib
-from crnn_jax import state as state_lib
-from crnn_jax.augment import augment
-from crnn_jax.step import jitted_steps
-from crnn_jax.task import prepare
+from crnn_jax.data.augment import augment
+from crnn_jax.training import state as state_lib
+from crnn_jax.training.context import prepare
+from crnn_jax.training.step import jitted_steps
 from experiments import base
 
 OFF = dataclasses.replace(

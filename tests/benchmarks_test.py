@@ -14,7 +14,7 @@ from jax.experimental import rnn
 
 from benchmarks import cudnn_lstm, figures, process
 from benchmarks.contenders import worker
-from crnn_jax import lstm
+from crnn_jax.models import lstm
 
 
 def test_cudnn_s_weights_are_ours():

@@ -5,7 +5,7 @@ import warnings
 
 import pytest
 
-from crnn_jax import cache
+from crnn_jax.runtime import compilation_cache
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ def test_the_folder_is_jax_s_own_variable_or_the_user_s_cache(monkeypatch, tmp_p
         monkeypatch.delenv(name, raising=False)
     for name, value in given.items():
         monkeypatch.setenv(name, str(tmp_path / value))
-    cache.keep_programs()
+    compilation_cache.keep_programs()
     assert os.environ["JAX_COMPILATION_CACHE_DIR"] == str(tmp_path / folder)
     monkeypatch.undo()
 
@@ -42,14 +42,14 @@ def test_programs_that_were_cut_off_are_removed_and_others_kept(tmp_path):
         (tmp_path / name).write_bytes(content)
         if name != "fresh-cache":
             os.utime(tmp_path / name, (10**9, 10**9))
-    cache.sweep(tmp_path)
+    compilation_cache.sweep(tmp_path)
     left = {"whole-cache", "other-cache", "cut", "fresh-cache", "swept"}
     assert {path.name for path in tmp_path.iterdir()} == left
     # A second sweep looks at what came since.
     os.utime(tmp_path / "swept", (2 * 10**9, 2 * 10**9))
     (tmp_path / "cut-cache").write_bytes(b"")
     os.utime(tmp_path / "cut-cache", (10**9, 10**9))
-    cache.sweep(tmp_path)
+    compilation_cache.sweep(tmp_path)
     assert (tmp_path / "cut-cache").exists()
 
 
@@ -57,7 +57,7 @@ def test_a_folder_that_cannot_be_made_costs_a_note(tmp_path, monkeypatch, capsys
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", os.fspath(tmp_path / "file" / "cache"))
     with warnings.catch_warnings():
-        cache.keep_programs()
+        compilation_cache.keep_programs()
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert f"{tmp_path}/file/cache" in said

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from crnn_jax import calibration
+from crnn_jax.inference import calibration
 
 
 @pytest.mark.parametrize("scale", [0.5, 1.0, 3.0])

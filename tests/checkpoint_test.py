@@ -7,8 +7,8 @@ import numpy as np
 import optax
 import pytest
 
-from crnn_jax.checkpoint import Checkpoints
 from crnn_jax.errors import RunError
+from crnn_jax.runs.checkpoint import Checkpoints
 
 PARAMS = {"layer": {"kernel": jnp.arange(6.0).reshape(2, 3), "bias": jnp.zeros(3)}}
 META = {"alphabet": "añ日", "mean": [1.5], "best_epoch": 1}

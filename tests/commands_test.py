@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from crnn_jax import __main__
+from crnn_jax.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -24,7 +24,7 @@ def _run(*arguments, **options):
 
 
 def _call(capsys, *arguments):
-    status = __main__.main([str(a) for a in arguments])
+    status = main.main([str(a) for a in arguments])
     captured = capsys.readouterr()
     return status, captured.out, captured.err
 
@@ -223,7 +223,7 @@ def test_predict_and_evaluate_take_a_decoder(trained, captchas, capsys):
     assert (status, err.count("\n")) == (2, 1)
     assert "choose one" in err
     with pytest.raises(SystemExit):
-        __main__.main(["predict", str(trained), "x.png", "--length", "five"])
+        main.main(["predict", str(trained), "x.png", "--length", "five"])
     assert "must be like 5 or 4-6, not 'five'" in capsys.readouterr().err
 
 

@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from crnn_jax import compiler
+from crnn_jax.runtime import xla_options
 
 
 @pytest.fixture(autouse=True)
@@ -12,27 +12,27 @@ def no_flags(monkeypatch):
 
 def test_a_cpu_is_given_what_its_xla_knows():
     wanted = {"xla_backend_optimization_level": 2, "xla_no_such_option": True}
-    assert compiler.options(wanted) == {"xla_backend_optimization_level": 2}
+    assert xla_options.options(wanted) == {"xla_backend_optimization_level": 2}
 
 
 def test_what_the_user_s_flags_say_stands(monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
-    assert compiler.options(compiler.READING) == {}
+    assert xla_options.options(xla_options.READING) == {}
 
 
 def test_another_backend_is_left_as_it_is(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert compiler.options(compiler.TRAINING) == {}
+    assert xla_options.options(xla_options.TRAINING) == {}
 
 
 def test_the_options_reach_the_compiler(monkeypatch):
     """An option that XLA refuses is refused at the first call, not at the decoration."""
-    monkeypatch.setattr(compiler, "options", lambda _: {"xla_no_such_option": True})
-    double = compiler.jit_reading(lambda x: 2 * x)
+    monkeypatch.setattr(xla_options, "options", lambda _: {"xla_no_such_option": True})
+    double = xla_options.jit_reading(lambda x: 2 * x)
     with pytest.raises(Exception, match="xla_no_such_option"):
         double(jnp.float32(1))
 
 
 def test_static_arguments_and_names_are_jit_s():
-    power = compiler.jit_reading(lambda x, *, n: x**n, static_argnames="n")
+    power = xla_options.jit_reading(lambda x, *, n: x**n, static_argnames="n")
     assert power(jnp.float32(3), n=2) == 9

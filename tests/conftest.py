@@ -25,7 +25,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from crnn_jax import config as config_lib
-from crnn_jax import train
+from crnn_jax.training import train
 from experiments import tiny
 from tests.quiet import QUIET
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from crnn_jax import conv
+from crnn_jax.models import conv_pool
 
 
 def _definition(x, kernel, bias):
@@ -37,14 +37,14 @@ def _gradients(x, kernel, out, source, g):
     return dx[:, 1:-1, 1:-1], dkernel, g.sum((0, 1, 2))
 
 
-@pytest.mark.parametrize("piece", [conv._PIECE, 1])  # the batch whole, and picture by picture
+@pytest.mark.parametrize("piece", [conv_pool._PIECE, 1])  # the batch whole, and picture by picture
 @pytest.mark.parametrize(
     ("width", "height", "channels"),
     # Few and many channels; even and odd sizes, and one that leaves a single window.
     [(6, 4, 1), (5, 7, 3), (6, 5, 8), (7, 4, 9), (3, 2, 8)],
 )
 def test_outputs_and_gradients_are_the_definition_s(monkeypatch, piece, width, height, channels):
-    monkeypatch.setattr(conv, "_PIECE", piece)
+    monkeypatch.setattr(conv_pool, "_PIECE", piece)
     rng = np.random.default_rng(0)
     x = rng.normal(size=(3, width, height, channels))
     kernel, bias = rng.normal(size=(3, 3, channels, 5)), rng.normal(size=5) - 1
@@ -53,7 +53,7 @@ def test_outputs_and_gradients_are_the_definition_s(monkeypatch, piece, width, h
     g = rng.normal(size=out.shape)
 
     arrays = [jnp.asarray(a, jnp.float32) for a in (x, kernel, bias)]
-    result, pullback = jax.vjp(conv.conv_relu_pool, *arrays)
+    result, pullback = jax.vjp(conv_pool.conv_relu_pool, *arrays)
     # sums of 9 C products of about 1, in float32
     np.testing.assert_allclose(result, out, atol=1e-5)
     for ours, expected in zip(
@@ -65,7 +65,9 @@ def test_outputs_and_gradients_are_the_definition_s(monkeypatch, piece, width, h
 def test_of_equal_outputs_the_first_takes_the_gradient():
     # An even picture: inside, all four outputs of a window are equal.
     x, g = jnp.ones((1, 6, 6, 1)), jnp.zeros((1, 3, 3, 1)).at[0, 1, 1].set(1)
-    pullback = jax.vjp(lambda x: conv.conv_relu_pool(x, jnp.ones((3, 3, 1, 1)), jnp.zeros(1)), x)[1]
+    pullback = jax.vjp(
+        lambda x: conv_pool.conv_relu_pool(x, jnp.ones((3, 3, 1, 1)), jnp.zeros(1)), x
+    )[1]
     expected = np.zeros((6, 6))
     expected[1:4, 1:4] = 1  # around output (2, 2)
     np.testing.assert_array_equal(pullback(g)[0][0, :, :, 0], expected)
@@ -78,16 +80,16 @@ def test_the_plain_form_is_the_definition():
         rng.normal(size=(3, 3, 2, 3)),
         rng.normal(size=3),
     )
-    out = conv.plain(*(jnp.asarray(a, jnp.float32) for a in (x, kernel, bias)))
+    out = conv_pool.plain(*(jnp.asarray(a, jnp.float32) for a in (x, kernel, bias)))
     np.testing.assert_allclose(out, _definition(x, kernel, bias)[0], atol=1e-5)
 
 
 def test_pooling_takes_the_maximum_of_four_and_drops_an_odd_edge():
     x = jnp.arange(15.0).reshape(1, 3, 5, 1)  # rows 0-4, 5-9, 10-14
-    assert conv.max_pool(x)[0, :, :, 0].tolist() == [[6.0, 8.0]]
+    assert conv_pool.max_pool(x)[0, :, :, 0].tolist() == [[6.0, 8.0]]
 
 
 def test_a_number_that_is_none_is_not_lost():
     x = jnp.zeros((1, 4, 4, 1)).at[0, 0, 0].set(jnp.nan)
-    out = conv.conv_relu_pool(x, jnp.ones((3, 3, 1, 1)), jnp.zeros(1))
+    out = conv_pool.conv_relu_pool(x, jnp.ones((3, 3, 1, 1)), jnp.zeros(1))
     assert np.isnan(out[0, 0, 0, 0])

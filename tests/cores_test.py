@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from crnn_jax import cores
+from crnn_jax.runtime import cpu_devices
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from crnn_jax import cores
     ],
 )
 def test_a_batch_is_split_evenly_and_not_too_small(batch_size, available, expected):
-    assert cores.parts(batch_size, available) == expected
+    assert cpu_devices.parts(batch_size, available) == expected
 
 
 def devices(batch_size, **environment):

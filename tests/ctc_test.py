@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from crnn_jax import ctc
 from crnn_jax.errors import ConfigError
+from crnn_jax.models import ctc_loss
 
 
 def _collapse(path, blank):
@@ -33,7 +33,7 @@ def test_loss_is_the_sum_over_all_paths():
     labels = np.full((len(texts), 5), -1, np.int32)
     for row, text in zip(labels, texts, strict=True):
         row[: len(text)] = text
-    losses = ctc.ctc_loss(jnp.broadcast_to(logits, (len(texts), 5, 4)), jnp.asarray(labels))
+    losses = ctc_loss.ctc_loss(jnp.broadcast_to(logits, (len(texts), 5, 4)), jnp.asarray(labels))
     expected = [-math.log(totals[text]) for text in texts]
     # float32 log-sums over 5 steps
     np.testing.assert_allclose(losses, expected, rtol=2e-6, atol=2e-6)
@@ -45,11 +45,13 @@ def test_loss_of_a_label_that_fills_all_steps_is_one_path():
     log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     label = [3, 0, 2]
     expected = -sum(log_p[0, t, k] for t, k in enumerate(label))
-    np.testing.assert_allclose(ctc.ctc_loss(logits, jnp.array([label])), [expected], rtol=1e-6)
+    np.testing.assert_allclose(ctc_loss.ctc_loss(logits, jnp.array([label])), [expected], rtol=1e-6)
 
 
 def test_an_impossible_label_costs_about_1e5_and_not_infinity():
-    loss = float(ctc.ctc_loss(jnp.zeros((1, 2, 3)), jnp.array([[0, 0]]))[0])  # aa needs 3 steps
+    loss = float(
+        ctc_loss.ctc_loss(jnp.zeros((1, 2, 3)), jnp.array([[0, 0]]))[0]
+    )  # aa needs 3 steps
     assert 1e4 < loss < 1e6
 
 
@@ -71,7 +73,7 @@ def _one_hot(path, classes):
     ],
 )
 def test_greedy_decoder_by_hand(path, ids):
-    decoded = ctc.greedy_decode(_one_hot(["ab-".index(c) for c in path], 3))
+    decoded = ctc_loss.greedy_decode(_one_hot(["ab-".index(c) for c in path], 3))
     assert decoded.shape == (1, 4)
     assert decoded[0].tolist() == ids + [-1] * (4 - len(ids))
 
@@ -79,27 +81,27 @@ def test_greedy_decoder_by_hand(path, ids):
 def test_greedy_decoder_equals_merging_the_best_path_jitted_or_not():
     logits = jnp.asarray(np.random.default_rng(2).normal(size=(50, 12, 4)))
     expected = [list(_collapse(row, 3)) for row in np.argmax(logits, -1)]
-    for decode in (ctc.greedy_decode, jax.jit(ctc.greedy_decode)):
+    for decode in (ctc_loss.greedy_decode, jax.jit(ctc_loss.greedy_decode)):
         rows = decode(logits).tolist()
         assert [row[: row.index(-1)] if -1 in row else row for row in rows] == expected
 
 
 def test_decode_batch_predictions_reads_every_row_with_its_repeats():
     # The reference's decoder loop walked the wrong tensor; 217 of the set's labels hold a repeat.
-    alphabet = ctc.CAPTCHA_V2
+    alphabet = ctc_loss.CAPTCHA_V2
     blank = len(alphabet)
     pred = np.full((2, 10, 20), 0.01)
     for t, k in enumerate([0, 0, blank, 0, 4, 4, blank, 9, 10, blank]):
         pred[0, t, k] = 0.8
     for t, k in enumerate([18, 17, 16, 15, 14, blank, blank, blank, blank, blank]):
         pred[1, t, k] = 0.8
-    assert ctc.decode_batch_predictions(pred) == ["226de", "yxwpn"]
+    assert ctc_loss.decode_batch_predictions(pred) == ["226de", "yxwpn"]
 
 
 def test_decode_batch_predictions_refuses_another_alphabet():
     with pytest.raises(ConfigError, match="20"):
-        ctc.decode_batch_predictions(np.zeros((1, 5, 21)))
-    assert ctc.decode_batch_predictions(_one_hot([1, 2, 1], 3), alphabet="xy") == ["yy"]
+        ctc_loss.decode_batch_predictions(np.zeros((1, 5, 21)))
+    assert ctc_loss.decode_batch_predictions(_one_hot([1, 2, 1], 3), alphabet="xy") == ["yy"]
 
 
 def test_plateau_loss_is_the_best_constant_predictors():
@@ -110,6 +112,6 @@ def test_plateau_loss_is_the_best_constant_predictors():
     blanks = np.linspace(0.01, 0.99, 99)
     frames = np.log(np.stack([(1 - blanks) / 3] * 3 + [blanks], axis=-1))  # [99, K]
     logits = np.repeat(frames[:, None], 4, axis=0).repeat(steps, axis=1)  # [99 * 4, T, K]
-    losses = ctc.ctc_loss(jnp.asarray(logits, jnp.float32), jnp.tile(labels, (99, 1)))
+    losses = ctc_loss.ctc_loss(jnp.asarray(logits, jnp.float32), jnp.tile(labels, (99, 1)))
     best = losses.reshape(99, 4).mean(1).min()
-    assert ctc.plateau_loss(texts, steps, 3) == pytest.approx(float(best), rel=1e-5)
+    assert ctc_loss.plateau_loss(texts, steps, 3) == pytest.approx(float(best), rel=1e-5)

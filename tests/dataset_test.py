@@ -7,9 +7,9 @@ import pytest
 from conftest import draw
 from PIL import Image
 
-from crnn_jax import dataset
 from crnn_jax.charset import Charset
 from crnn_jax.config import DataConfig
+from crnn_jax.data import folder as dataset
 from crnn_jax.errors import DataError
 
 CONFIG = DataConfig(

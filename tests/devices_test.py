@@ -10,8 +10,9 @@ import jax
 import numpy as np
 
 from crnn_jax import config as config_lib
-from crnn_jax import devices, state, step
-from crnn_jax.task import prepare
+from crnn_jax.runtime import data_parallel
+from crnn_jax.training import state, step
+from crnn_jax.training.context import prepare
 from tests.quiet import QUIET
 
 
@@ -28,7 +29,7 @@ def updates(task, config, some, key):
     for _ in range(3):
         current, loss = step.jitted_steps(task, config)(current, *batch)
         losses.append(loss[0])
-    return jax.device_get((losses, devices.one(current)))
+    return jax.device_get((losses, data_parallel.one(current)))
 
 
 def compare(config):
@@ -36,7 +37,7 @@ def compare(config):
     task, key = prepare(config), jax.random.key(3)
     assert task.devices.mesh.size == 3
     split = updates(task, config, task.devices, key)
-    whole = updates(task, config, devices.ONE, key)
+    whole = updates(task, config, data_parallel.ONE, key)
     differences = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), split, whole)
 
     def draw(key, numbers, _):

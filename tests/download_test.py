@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from crnn_jax import download, fetch
+from crnn_jax.data import download, fetch
 from crnn_jax.errors import DataError
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from crnn_jax import config as config_lib
-from crnn_jax import cores, grid, train
+from crnn_jax.runs import sweep
+from crnn_jax.runtime import cpu_devices
+from crnn_jax.training import train
 
 NAMES = sorted(p.stem for p in Path("experiments").glob("*.py") if p.stem != "__init__")
 SMALL = {
@@ -32,7 +34,7 @@ def small(name, captchas, trained):
     """The experiment's config, or that of its first cell, at the size of a test."""
     values = importlib.import_module(f"experiments.{name}").get_config().to_dict()
     if "grid" in values:
-        values = config_lib.to_dict(grid.from_dict(values).cells()[0].config)
+        values = config_lib.to_dict(sweep.from_dict(values).cells()[0].config)
     changes = dict(SMALL)
     if values["data"]["source"] != "stream":
         changes |= {"data.source": "folder", "data.dir": os.fspath(captchas)}
@@ -43,7 +45,7 @@ def small(name, captchas, trained):
 
 def use_devices(monkeypatch, count):
     """Splits every batch over `count` of jax' devices."""
-    monkeypatch.setattr(cores, "parts", lambda batch_size, devices: min(count, devices))
+    monkeypatch.setattr(cpu_devices, "parts", lambda batch_size, devices: min(count, devices))
 
 
 @pytest.mark.parametrize("count", [1, 2])

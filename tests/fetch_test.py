@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crnn_jax import __main__, download, fetch
+from crnn_jax.cli import main
+from crnn_jax.data import download, fetch
 from crnn_jax.errors import DataError, RunError
 
 
@@ -203,7 +204,9 @@ def test_a_full_disk_is_told_apart_from_a_bad_download(serve, tmp_path, monkeypa
         def write(self, _):
             raise full
 
-    monkeypatch.setattr("crnn_jax.disk.open", lambda *a, **_: Full(a[0], "ab+"), raising=False)
+    monkeypatch.setattr(
+        "crnn_jax.runtime.files.open", lambda *a, **_: Full(a[0], "ab+"), raising=False
+    )
     with pytest.raises(RunError, match=r"file cannot be written: No space left"):
         download.download(server.url, tmp_path / "file", 2**20, 0)
 
@@ -226,5 +229,5 @@ def test_nothing_but_the_folder_is_written(serve, tmp_path):
 
 def test_a_download_that_fails_is_status_2(tmp_path, capsys):
     arguments = ["fetch", "--url", "http://127.0.0.1:x/", "--to", os.fspath(tmp_path / "set")]
-    assert __main__.main(arguments) == 2
+    assert main.main(arguments) == 2
     assert capsys.readouterr().err.count("\n") == 1

@@ -4,8 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from crnn_jax import flat_start
 from crnn_jax.config import FlatStartConfig
+from crnn_jax.training import flat_start
 
 
 def test_ink_is_where_columns_differ():

@@ -4,8 +4,8 @@ import os
 import pytest
 
 from crnn_jax import config as config_lib
-from crnn_jax import grid
 from crnn_jax.errors import ConfigError, DataError, RunError
+from crnn_jax.runs import sweep
 from experiments import ablations, cross_validation, data_efficiency, plateau, tiny
 
 
@@ -18,14 +18,14 @@ def small(captchas):
         values.data.dir = os.fspath(captchas)
         values.data.num_folds = 4
         values.train.epochs = 1
-        return grid.Grid(values.to_dict(), variants, seeds=(3,), folds=(1,))
+        return sweep.Grid(values.to_dict(), variants, seeds=(3,), folds=(1,))
 
     return make
 
 
 def test_cells_are_the_product_and_each_has_its_own_keys(small):
     made = small(base={}, other={"model.dropout": 0.5, "train.epochs": 2})
-    cells = grid.Grid(made.base, made.variants, seeds=(0, 1), folds=(1, 2)).cells()
+    cells = sweep.Grid(made.base, made.variants, seeds=(0, 1), folds=(1, 2)).cells()
     assert len({cell.path for cell in cells}) == len(cells) == 2 * 2 * 2
     for cell in cells:
         assert cell.config.seed == cell.seed
@@ -36,7 +36,7 @@ def test_cells_are_the_product_and_each_has_its_own_keys(small):
 
 def test_a_variant_with_a_wrong_key_is_named_before_anything_runs(small, tmp_path):
     with pytest.raises(ConfigError, match=r"variant typo: .*did you mean model\.dropout"):
-        grid.run(small(base={}, typo={"model.dropot": 0.5}), tmp_path / "grid", jobs=1)
+        sweep.run(small(base={}, typo={"model.dropot": 0.5}), tmp_path / "grid", jobs=1)
     assert not (tmp_path / "grid").exists()
 
 
@@ -44,15 +44,15 @@ def test_a_failing_cell_is_marked_the_others_go_on_and_nothing_is_done_twice(
     small, tmp_path, capsys
 ):
     made = small(base={}, broken={"data.dir": "/nowhere"})
-    failed = grid.run(made, tmp_path, jobs=2)
+    failed = sweep.run(made, tmp_path, jobs=2)
     assert [cell.variant for cell in failed] == ["broken"]
-    assert "/nowhere" in (tmp_path / "broken" / "seed3-fold1" / grid.FAILED).read_text()
+    assert "/nowhere" in (tmp_path / "broken" / "seed3-fold1" / sweep.FAILED).read_text()
     assert "[2/2, 0 min left]" in capsys.readouterr().out
 
     times = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("result.json")}
     (tmp_path / "broken").rename(tmp_path / "away")
     mended = small(base={}, broken={"optimizer.learning_rate": 0.01})
-    assert grid.run(mended, tmp_path, jobs=1) == []
+    assert sweep.run(mended, tmp_path, jobs=1) == []
     assert "2 cells, 1 of them finished before" in capsys.readouterr().out
     assert all(path.stat().st_mtime_ns == time for path, time in times.items())
     base, other = (
@@ -65,29 +65,29 @@ def test_a_failing_cell_is_marked_the_others_go_on_and_nothing_is_done_twice(
 
 def test_a_grid_without_its_data_says_so_once(small, tmp_path):
     made = small(base={}, other={"model.dropout": 0.5})
-    missing = grid.from_dict(
+    missing = sweep.from_dict(
         {
             **config_lib.with_changes(made.base, {"data.dir": "/nowhere"}),
             "grid": {"variants": made.variants, "seeds": [3], "folds": [1]},
         }
     )
     with pytest.raises(DataError, match="no folder /nowhere"):
-        grid.run(missing, tmp_path / "grid", jobs=1)
+        sweep.run(missing, tmp_path / "grid", jobs=1)
     assert not (tmp_path / "grid").exists()
 
 
 def test_a_directory_of_another_config_is_refused_before_anything_runs(small, tmp_path):
     (tmp_path / "base" / "seed3-fold1").mkdir(parents=True)
     before = small(base={"train.epochs": 3}).cells()[0]
-    grid.Record(tmp_path / before.path).open(before.config)
+    sweep.Record(tmp_path / before.path).open(before.config)
     with pytest.raises(RunError, match=r"train\.epochs: 3 there, 1 now"):
-        grid.run(small(another={}, base={}), tmp_path, jobs=1)
+        sweep.run(small(another={}, base={}), tmp_path, jobs=1)
     assert not (tmp_path / "another").exists()
 
 
 @pytest.mark.parametrize("experiment", [ablations, cross_validation, data_efficiency, plateau])
 def test_the_grids_of_experiments_are_valid(experiment):
-    made = grid.from_dict(experiment.get_config().to_dict())
+    made = sweep.from_dict(experiment.get_config().to_dict())
     cells = made.cells()
     assert len({cell.path for cell in cells}) == len(cells)
     configs = {config_lib.from_dict(config_lib.to_dict(cell.config)) for cell in cells}
@@ -96,7 +96,7 @@ def test_the_grids_of_experiments_are_valid(experiment):
 
 
 def test_one_variant_by_name():
-    made = grid.from_dict(ablations.get_config("no_flat_start").to_dict())
+    made = sweep.from_dict(ablations.get_config("no_flat_start").to_dict())
     assert list(made.variants) == ["no_flat_start"]
     with pytest.raises(ConfigError, match="no_flat_start"):
         ablations.get_config("no_flatstart")

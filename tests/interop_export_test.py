@@ -15,15 +15,17 @@ import pytest
 from safetensors import numpy as safetensors
 
 import crnn_jax
-from crnn_jax import __main__, ctc, interop, train
 from crnn_jax import config as config_lib
-from crnn_jax import model as model_lib
-from crnn_jax import picture as picture_lib
+from crnn_jax import interop
+from crnn_jax.cli import main
+from crnn_jax.data import image_io
+from crnn_jax.data.normalization import Standard
 from crnn_jax.errors import RunError
-from crnn_jax.interop import description as description_lib
-from crnn_jax.interop import imported
+from crnn_jax.interop import imported_run
+from crnn_jax.interop import model_spec as description_lib
 from crnn_jax.interop import safetensors as safetensors_lib
-from crnn_jax.standard import Standard
+from crnn_jax.models import crnn, ctc_loss
+from crnn_jax.training import train
 from experiments import base, tiny
 
 # float32 sums in other orders, through two recurrences; the logits are of order 10. The small
@@ -35,17 +37,17 @@ TOLERANCE, SMALL = 1e-4, 1e-3
 def pixels(captchas):
     """u8 [5, W, H, 1] of the small set."""
     values = tiny.get_config().data
-    pictures = [picture_lib.open_image(p) for p in sorted(captchas.iterdir())[:5]]
-    return np.stack([picture_lib.to_array(p, values) for p in pictures])
+    pictures = [image_io.open_image(p) for p in sorted(captchas.iterdir())[:5]]
+    return np.stack([image_io.to_array(p, values) for p in pictures])
 
 
 def _make(workdir, config, standard, alphabet="abc7", noise=0.3):
     """A run of random weights."""
-    model = model_lib.build(config.model, len(alphabet) + 1, *standard)
-    params = model_lib.init(model, jax.random.key(0), config.data)
+    model = crnn.build(config.model, len(alphabet) + 1, *standard)
+    params = crnn.init(model, jax.random.key(0), config.data)
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda a: np.float32(a + noise * rng.normal(size=a.shape)), params)
-    imported.write(workdir, config, alphabet, standard, params, "", "a test")
+    imported_run.write(workdir, config, alphabet, standard, params, "", "a test")
     return crnn_jax.load(workdir)
 
 
@@ -68,11 +70,13 @@ def case(request, trained, captchas, pixels, tmp_path_factory):
 
 
 def _logits(reader, images):
-    return np.asarray(model_lib.apply(reader.model, reader.params, images))
+    return np.asarray(crnn.apply(reader.model, reader.params, images))
 
 
 def _texts(reader, logits):
-    return [reader.charset.decode(row) for row in np.asarray(ctc.greedy_decode(logits)).tolist()]
+    return [
+        reader.charset.decode(row) for row in np.asarray(ctc_loss.greedy_decode(logits)).tolist()
+    ]
 
 
 def test_the_description_says_what_another_program_must_know(trained, tmp_path):
@@ -158,7 +162,7 @@ def test_keras_reads_the_same_and_comes_back_the_same(case, tmp_path, capsys):
     path, found = _in_keras(run, images, tmp_path)
     np.testing.assert_allclose(found, jax.nn.softmax(expected), atol=1e-5)
     assert reader.decode_batch_predictions(found) == _texts(reader, expected)
-    assert __main__.main(["import-keras", str(path), str(tmp_path / "back")]) == 0
+    assert main.main(["import-keras", str(path), str(tmp_path / "back")]) == 0
     back = crnn_jax.load(tmp_path / "back")
     assert (back.charset, back.temperature) == (reader.charset, reader.temperature)
     # The split of its own training goes with it, so that evaluate knows what it never saw.
@@ -168,13 +172,13 @@ def test_keras_reads_the_same_and_comes_back_the_same(case, tmp_path, capsys):
     np.testing.assert_allclose(_logits(back, images), expected, atol=1e-6)
     arguments = ["--alphabet", reader.charset.alphabet[::-1], str(path), str(tmp_path / "no")]
     capsys.readouterr()
-    assert __main__.main(["import-keras", *arguments]) == 2
+    assert main.main(["import-keras", *arguments]) == 2
     assert reader.charset.alphabet in capsys.readouterr().err
     # What Keras itself saves has no description: the layers say how pixels are standardised.
     shutil.copy(path, tmp_path / "plain.keras")
     subprocess.run(["zip", "-qd", tmp_path / "plain.keras", "reader.json"], check=True)
     arguments[1:3] = [reader.charset.alphabet, str(tmp_path / "plain.keras")]
-    assert __main__.main(["import-keras", *arguments]) == 0
+    assert main.main(["import-keras", *arguments]) == 0
     np.testing.assert_allclose(_logits(crnn_jax.load(tmp_path / "no"), images), expected, atol=1e-5)
 
 
@@ -186,7 +190,7 @@ def test_safetensors_goes_round_bit_for_bit(case, tmp_path):
         a.size for a in jax.tree.leaves(reader.params)
     )
     np.testing.assert_array_equal(arrays["Conv1.kernel"], reader.params["Conv1"]["kernel"])
-    assert __main__.main(["import-safetensors", str(path.parent), str(tmp_path / "back")]) == 0
+    assert main.main(["import-safetensors", str(path.parent), str(tmp_path / "back")]) == 0
     back = crnn_jax.load(tmp_path / "back")
     jax.tree.map(np.testing.assert_array_equal, back.params, reader.params)
     np.testing.assert_array_equal(_logits(back, images), expected)
@@ -283,7 +287,7 @@ def test_a_missing_package_is_named(trained, tmp_path, monkeypatch, capsys, argu
     (tmp_path / "file").write_text("")
     monkeypatch.setitem(sys.modules, package, None)
     names = {"RUN": str(trained), "FILE": str(tmp_path / "file")}
-    assert __main__.main([names.get(a, a) for a in arguments]) == 2
+    assert main.main([names.get(a, a) for a in arguments]) == 2
     said = capsys.readouterr().err
     assert package in said
     assert "pip install 'crnn-jax[" in said
@@ -300,12 +304,12 @@ def test_the_whole_model_reads_real_pictures_the_same(real_set, tmp_path):
     run = tmp_path / "run"
     config = config_lib.from_config_dict(base.get_config())
     files = sorted(real_set.iterdir())[:40]
-    images = np.stack([picture_lib.to_array(picture_lib.open_image(f), config.data) for f in files])
+    images = np.stack([image_io.to_array(image_io.open_image(f), config.data) for f in files])
     standard = Standard((182.4,), (80.0,), False)
     reader = _make(tmp_path / "raw", config, standard, "2345678bcdefgmnpwxy", noise=0.05)
     params = jax.tree.map(np.array, reader.params)
     params["dense2"]["bias"] -= _logits(reader, images).mean((0, 1))
-    imported.write(run, config, reader.charset.alphabet, standard, params, "", "a test")
+    imported_run.write(run, config, reader.charset.alphabet, standard, params, "", "a test")
     reader = crnn_jax.load(run)
     expected = _logits(reader, images)
     texts = _texts(reader, expected)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import crnn_jax
-from crnn_jax import __main__
-from crnn_jax import model as model_lib
+from crnn_jax.cli import main
 from crnn_jax.errors import RunError
 from crnn_jax.interop import keras, keras_file
+from crnn_jax.models import crnn
 from experiments import base
 
 SYMBOLS = "2345678bcdefgmnpwxy"
@@ -251,17 +251,17 @@ def test_an_imported_run_has_keras_logits_and_reads(
 ):
     run = str(tmp_path / "run")
     file = str(keras_files / "whole.keras")
-    assert __main__.main(["import-keras", file, "--alphabet", SYMBOLS, "--blank", "last", run]) == 0
+    assert main.main(["import-keras", file, "--alphabet", SYMBOLS, "--blank", "last", run]) == 0
     reader = crnn_jax.load(run)
     assert reader.charset.alphabet == SYMBOLS
     # The example's pixels are 255 times ours.
-    logits = model_lib.apply(reader.model, reader.params, stored["images"] * 255)
+    logits = crnn.apply(reader.model, reader.params, stored["images"] * 255)
     np.testing.assert_allclose(logits, stored["logits"], atol=1e-5)
     expected = reader.decode_batch_predictions(stored["logits"])
     assert reader.decode_batch_predictions(logits) == expected
     assert len(reader.predict(sorted(captchas.iterdir())[:2])) == 2
     capsys.readouterr()
-    assert __main__.main(["import-keras", file, "--alphabet", SYMBOLS, run]) == 2
+    assert main.main(["import-keras", file, "--alphabet", SYMBOLS, run]) == 2
     assert "already" in capsys.readouterr().err
 
 
@@ -281,7 +281,7 @@ def test_a_class_for_unknown_symbols_and_a_blank_in_front_are_put_in_their_place
     assert crnn_jax.load(tmp_path / "a").charset.alphabet == keras.UNKNOWN + SYMBOLS[1:]
     _import(file, tmp_path / "b", SYMBOLS, blank="first")
     logits = [
-        np.asarray(model_lib.apply(r.model, r.params, stored["images"] * 255))
+        np.asarray(crnn.apply(r.model, r.params, stored["images"] * 255))
         for r in map(crnn_jax.load, (tmp_path / "a", tmp_path / "b"))
     ]
     np.testing.assert_allclose(logits[1], logits[0][..., [*range(1, 20), 0]], atol=1e-5)

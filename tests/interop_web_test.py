@@ -12,9 +12,9 @@ from PIL import Image
 
 import crnn_jax
 from crnn_jax import interop
-from crnn_jax import model as model_lib
-from crnn_jax import picture as picture_lib
-from crnn_jax.interop import description
+from crnn_jax.data import image_io
+from crnn_jax.interop import model_spec
+from crnn_jax.models import crnn
 from tests.browser import CHROMIUM, browser
 
 NODE, NPM = shutil.which("node"), shutil.which("npm")
@@ -45,13 +45,13 @@ def test_pixels_are_those_of_pillow(trained, tmp_path, channels):
     sizes = [(64, 16), (200, 50), (31, 9), (64, 40), (7, 16), (1, 1)]
     pictures = [Image.fromarray(rng.integers(0, 256, (h, w, 4)).astype(np.uint8)) for w, h in sizes]
     values = {
-        "reader": description.describe(reader, None),
+        "reader": model_spec.describe(reader, None),
         "pictures": [[p.width, p.height, list(p.tobytes())] for p in pictures],
     }
     program = "input.pictures.map(([w, h, rgba]) => Array.from(toPixels(rgba, w, h, reader)))"
     found = _node(program, values, tmp_path)
     for pixels, picture in zip(found, pictures, strict=True):
-        expected = picture_lib.to_array(picture_lib.decode(picture), data).reshape(-1)
+        expected = image_io.to_array(image_io.decode(picture), data).reshape(-1)
         difference = np.abs(expected.astype(int) - pixels)
         # Pillow rounds transparency and weights to fixed point: a grey level here and there.
         assert difference.max() <= 1
@@ -61,10 +61,10 @@ def test_pixels_are_those_of_pillow(trained, tmp_path, channels):
 def test_texts_places_and_probabilities_are_the_reader_s(trained, captchas, tmp_path):
     reader = crnn_jax.load(trained)
     files = sorted(captchas.iterdir())[:12]
-    pictures = [picture_lib.to_array(picture_lib.open_image(f), reader.config.data) for f in files]
-    logits = np.asarray(model_lib.apply(reader.model, reader.params, np.stack(pictures)))
+    pictures = [image_io.to_array(image_io.open_image(f), reader.config.data) for f in files]
+    logits = np.asarray(crnn.apply(reader.model, reader.params, np.stack(pictures)))
     values = {
-        "reader": description.describe(reader, None),
+        "reader": model_spec.describe(reader, None),
         "logits": [rows.reshape(-1).tolist() for rows in logits],
     }
     found = _node("input.logits.map((row) => explain(row, reader))", values, tmp_path)

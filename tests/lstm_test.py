@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from crnn_jax import lstm
+from crnn_jax.models import lstm
 
 
 def _sigmoid(x):

@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 
-from crnn_jax import metrics
+from crnn_jax.inference import metrics
 
 
 def test_scores_counted_by_hand():

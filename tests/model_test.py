@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from crnn_jax import config as config_lib
-from crnn_jax import ctc
-from crnn_jax import model as model_lib
+from crnn_jax.models import crnn, ctc_loss
 from experiments import base
 
 CONFIG = config_lib.from_config_dict(base.get_config())
@@ -21,8 +20,8 @@ def _build(num_classes=20, mean=(0.0,), deviation=(1.0,), **overrides):
     values.update_from_flattened_dict({k.replace("__", "."): v for k, v in overrides.items()})
     config = config_lib.from_config_dict(values)
     by_picture = config.data.standardise == "picture"
-    model = model_lib.build(config.model, num_classes, mean, deviation, by_picture)
-    return model, model_lib.init(model, jax.random.key(0), config.data)
+    model = crnn.build(config.model, num_classes, mean, deviation, by_picture)
+    return model, crnn.init(model, jax.random.key(0), config.data)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +44,7 @@ def test_every_layer_has_the_reference_s_parameters(reference):
 
 
 def test_the_parameter_table_shows_them_in_the_order_of_the_forward_pass(reference):
-    rows = [line.split() for line in model_lib.parameter_table(reference[1]).splitlines()]
+    rows = [line.split() for line in crnn.parameter_table(reference[1]).splitlines()]
     layers = [(row[0], row[1]) for row in rows if len(row) == 2]
     assert layers == [
         ("Conv1", "320"),
@@ -90,7 +89,7 @@ def test_other_sizes_alphabets_and_channel_counts(width, height, channels, symbo
         symbols + 1, **moments, data__width=width, data__height=height, data__channels=channels
     )
     images = jax.ShapeDtypeStruct((2, width, height, channels), jnp.uint8)
-    logits = jax.eval_shape(lambda p, x: model_lib.apply(model, p, x), params, images)
+    logits = jax.eval_shape(lambda p, x: crnn.apply(model, p, x), params, images)
     assert logits.shape == (2, steps, symbols + 1)
 
 
@@ -136,11 +135,11 @@ def test_initial_values_are_keras(reference):
 def test_pixels_are_standardised_by_the_model(reference):
     model, params = reference
     moments = {"mean": (100.0,), "deviation": (50.0,)}
-    other = model_lib.CRNN(model.config, model.num_classes, **moments)
+    other = crnn.CRNN(model.config, model.num_classes, **moments)
     images = np.random.default_rng(0).integers(0, 256, (1, 200, 50, 1), np.uint8)
     standard = (jnp.asarray(images, jnp.float32) - 100) / 50
     np.testing.assert_allclose(
-        model_lib.apply(other, params, images), model_lib.apply(model, params, standard), atol=1e-6
+        crnn.apply(other, params, images), crnn.apply(model, params, standard), atol=1e-6
     )
 
 
@@ -148,8 +147,8 @@ def test_a_picture_standardised_by_itself_has_mean_0_and_deviation_1():
     # Two columns of red, 10 and 30, and an even green: deviations 10 and 0, in all sqrt(50).
     x = jnp.asarray([[[[0.10, 0.5]], [[0.30, 0.5]]]])  # [1, 2, 1, 2]
     expected = np.array([[[[-2.0, 0.0]], [[2.0, 0.0]]]]) / np.sqrt(2)
-    np.testing.assert_allclose(model_lib.standardise(x), expected, rtol=1e-4)
-    np.testing.assert_array_equal(model_lib.standardise(jnp.full((1, 4, 4, 1), 0.25)), 0)
+    np.testing.assert_allclose(crnn.standardise(x), expected, rtol=1e-4)
+    np.testing.assert_array_equal(crnn.standardise(jnp.full((1, 4, 4, 1), 0.25)), 0)
 
 
 def test_light_and_contrast_are_nothing_to_a_model_that_standardises_each_picture():
@@ -158,10 +157,10 @@ def test_light_and_contrast_are_nothing_to_a_model_that_standardises_each_pictur
     model, params = _build(data__standardise="picture", **moments, **small)
     images = jax.random.uniform(jax.random.key(0), (2, 16, 8, 1), maxval=255.0)
     dark = images * jnp.array([0.2, 0.5]).reshape(2, 1, 1, 1) + 20
-    logits = model_lib.apply(model, params, images)
-    np.testing.assert_allclose(model_lib.apply(model, params, dark), logits, atol=1e-3)
+    logits = crnn.apply(model, params, images)
+    np.testing.assert_allclose(crnn.apply(model, params, dark), logits, atol=1e-3)
     by_set, _ = _build(**moments, **small)
-    other = model_lib.apply(by_set, params, dark) - model_lib.apply(by_set, params, images)
+    other = crnn.apply(by_set, params, dark) - crnn.apply(by_set, params, images)
     assert jnp.abs(other).max() > 1e-2
 
 
@@ -178,7 +177,7 @@ def test_each_dropout_rate_acts_where_it_should():
     def reader(dropout, lstm_dropout):
         rates = {"model__dropout": dropout, "model__lstm_dropout": lstm_dropout}
         model, params = _build(5, **small, **rates)
-        call = jax.jit(functools.partial(model_lib.apply_with_dropout, model))
+        call = jax.jit(functools.partial(crnn.apply_with_dropout, model))
         return lambda seed, drop: np.asarray(call(params, images, jax.random.key(seed), drop))
 
     both = reader(0.5, 0.5)
@@ -191,11 +190,11 @@ def test_each_dropout_rate_acts_where_it_should():
 
 
 def test_dropout_drops_its_share_and_keeps_the_mean():
-    layer = model_lib.BiLSTM(units=4)  # any module that has an rng
+    layer = crnn.BiLSTM(units=4)  # any module that has an rng
     rngs = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
     x = jnp.ones((100, 100))
     out, _ = layer.init_with_output(
-        rngs, x, method=lambda module, x: model_lib.dropout(module, x, 0.2, x.shape)
+        rngs, x, method=lambda module, x: crnn.dropout(module, x, 0.2, x.shape)
     )
     assert set(np.unique(out)) == {0.0, np.float32(1 / np.float32(0.8))}
     # 10,000 draws at 0.2: 2,000 +- 40
@@ -209,8 +208,8 @@ def test_lstm_dropout_keeps_one_mask_for_all_steps_and_one_for_each_direction(mo
         seen.extend([np.asarray(x_forward), np.asarray(x_backward)])
         return x_forward
 
-    monkeypatch.setattr(model_lib.lstm, "bilstm", spy)
-    layer = model_lib.BiLSTM(units=4)
+    monkeypatch.setattr(crnn.lstm, "bilstm", spy)
+    layer = crnn.BiLSTM(units=4)
     x = jnp.ones((8, 5, 100))  # [B, T, D]
     layer.init({"params": jax.random.key(0), "dropout": jax.random.key(1)}, x, 0.25)
     for out in seen:
@@ -239,8 +238,8 @@ def test_logits_loss_and_gradients_equal_keras(reference, keras_files):
 
     @jax.jit
     def loss_and_logits(params):
-        logits = model_lib.apply(model, params, images)
-        return ctc.ctc_loss(logits, labels).mean(), logits
+        logits = crnn.apply(model, params, images)
+        return ctc_loss.ctc_loss(logits, labels).mean(), logits
 
     grads, logits = jax.grad(loss_and_logits, has_aux=True)(params)
     loss, _ = loss_and_logits(params)
@@ -259,7 +258,7 @@ def test_logits_loss_and_gradients_equal_keras(reference, keras_files):
 
 def test_variants_change_the_count_by_hand():
     def count(**changes):
-        table = model_lib.parameter_table(_build(**changes)[1])
+        table = crnn.parameter_table(_build(**changes)[1])
         return int(table.split()[-1].replace(",", ""))
 
     # A scale and an offset for each of 32 and 64 channels.

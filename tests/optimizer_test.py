@@ -4,8 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from crnn_jax import optimizer
 from crnn_jax.config import OptimizerConfig
+from crnn_jax.training import optimizer
 
 PLAIN = OptimizerConfig(
     name="sgd",

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 import crnn_jax
-from crnn_jax import __main__
+from crnn_jax.cli import main
 
 
 class _Checker(html.parser.HTMLParser):
@@ -40,7 +40,7 @@ def page(trained, captchas, tmp_path_factory):
     shutil.copytree(captchas, data)
     for path in sorted(data.iterdir())[:3]:
         path.rename(path.with_stem(path.stem + "a_wrong"))
-    assert __main__.main(["report", str(run), "--data", str(data)]) == 0
+    assert main.main(["report", str(run), "--data", str(data)]) == 0
     answers = crnn_jax.load(run).evaluate(data).evaluation.answers
     return run, (run / "report.html").read_text(), answers
 
@@ -92,11 +92,11 @@ def test_the_page_counts_characters_by_their_place(page):
 def test_a_page_of_the_validation_part_needs_the_run_s_data(page, tmp_path, capsys):
     run, *_ = page
     shutil.copytree(run, tmp_path / "run")
-    assert __main__.main(["report", str(tmp_path / "run")]) == 0
+    assert main.main(["report", str(tmp_path / "run")]) == 0
     assert "of the validation part" in (tmp_path / "run" / "report.html").read_text()
     config = (tmp_path / "run" / "config.json").read_text()
     moved = re.sub(r'"dir": "[^"]*"', '"dir": "/nowhere"', config)
     (tmp_path / "run" / "config.json").write_text(moved)
     capsys.readouterr()
-    assert __main__.main(["report", str(tmp_path / "run")]) == 2
+    assert main.main(["report", str(tmp_path / "run")]) == 2
     assert "no folder /nowhere" in capsys.readouterr().err

@@ -6,35 +6,35 @@ import numpy as np
 from dataset_test import CONFIG
 from PIL import Image
 
-from crnn_jax import picture
+from crnn_jax.data import image_io
 
 
 def test_width_becomes_the_first_axis():
     pixels = np.arange(6, dtype=np.uint8).reshape(2, 3)  # [H, W]
     config = dataclasses.replace(CONFIG, width=3, height=2)
-    array = picture.to_array(Image.fromarray(pixels), config)
+    array = image_io.to_array(Image.fromarray(pixels), config)
     np.testing.assert_array_equal(array[..., 0], [[0, 3], [1, 4], [2, 5]])
 
 
 def test_resizing_down_averages_instead_of_picking():
     # Stripes a pixel wide, black and white: every antialiased pixel is grey.
     stripes = np.tile(np.array([0, 255], np.uint8), (16, 64))  # [16, 128]
-    array = picture.to_array(Image.fromarray(stripes), CONFIG)
+    array = image_io.to_array(Image.fromarray(stripes), CONFIG)
     # A triangle over four pixels weighs black and white alike but at the two edges.
     assert np.abs(array[1:-1].astype(int) - 127).max() <= 1
 
 
 def test_grey_weighs_colours_as_itu_r_601():
     image = Image.new("RGB", (64, 16), (200, 100, 50))
-    grey = picture.to_array(image, CONFIG)
+    grey = image_io.to_array(image, CONFIG)
     assert np.unique(grey).tolist() == [round(0.299 * 200 + 0.587 * 100 + 0.114 * 50)]
-    colour = picture.to_array(image, dataclasses.replace(CONFIG, channels=3))
+    colour = image_io.to_array(image, dataclasses.replace(CONFIG, channels=3))
     assert colour.shape == (64, 16, 3)
     assert colour[0, 0].tolist() == [200, 100, 50]
 
 
 def test_transparency_lies_on_white_and_16_bits_are_scaled():
     clear = Image.new("RGBA", (64, 16), (0, 0, 0, 0))
-    assert picture.to_array(clear, CONFIG).min() == 255
+    assert image_io.to_array(clear, CONFIG).min() == 255
     deep = Image.fromarray(np.full((16, 64), 0x8000, np.uint16))
-    assert np.unique(picture.to_array(deep, CONFIG)).tolist() == [128]
+    assert np.unique(image_io.to_array(deep, CONFIG)).tolist() == [128]

@@ -6,10 +6,10 @@ from conftest import draw
 from PIL import Image
 
 import crnn_jax
-from crnn_jax import evaluate, recognizer
-from crnn_jax import picture as picture_lib
+from crnn_jax.data import image_io
 from crnn_jax.errors import DataError, RunError
-from crnn_jax.task import prepare
+from crnn_jax.inference import evaluate, recognizer
+from crnn_jax.training.context import prepare
 
 
 @pytest.fixture(scope="module")
@@ -49,12 +49,12 @@ def test_confidence_is_the_probability_over_all_alignments(reader, captchas):
     """Against optax' loss of the reading, a path that shares no padding with the decoder's."""
     import optax
 
-    from crnn_jax import model as model_lib
+    from crnn_jax.models import crnn
 
     path = sorted(captchas.iterdir())[3]
     (reading,) = reader.predict(path)
-    picture = picture_lib.to_array(Image.open(path), reader.config.data)[None]
-    logits = model_lib.apply(reader.model, reader.params, picture)
+    picture = image_io.to_array(Image.open(path), reader.config.data)[None]
+    logits = crnn.apply(reader.model, reader.params, picture)
     label = reader.charset.encode([reading.text])
     zeros = np.zeros((1, logits.shape[1])), np.zeros(label.shape)
     assert reader.temperature != 1

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crnn_jax import __main__, metrics, report
+from crnn_jax.analysis import sweep_report
+from crnn_jax.cli import main
 from crnn_jax.errors import RunError
-from crnn_jax.record import Record, Result
+from crnn_jax.inference import metrics
+from crnn_jax.runs.run_dir import Record, Result
 
 RESULT = Result(
     exact_match=0.0, exact_match_95=[0.0, 1.0], cer=0.0, char_accuracy=1.0, num_exact=0,
@@ -57,7 +59,7 @@ def grid(tmp_path):
 
 
 def test_rows_counted_by_hand(grid):
-    base, other, worse = report.table(report.read_grid(grid))
+    base, other, worse = sweep_report.table(sweep_report.read_grid(grid))
     assert [row.variant for row in (base, other, worse)] == ["base", "other_seed", "worse"]
     assert (base.runs, base.exact_match, base.cer) == (2, 17 / 20, 3 / 100)
     assert (base.exact_match_low, base.exact_match_high) == metrics.wilson_interval(17, 20)
@@ -83,7 +85,7 @@ def test_rows_counted_by_hand(grid):
 
 def test_the_interval_takes_a_picture_for_one_draw_however_many_seeds_read_it(grid):
     # Pictures 3 and 4 are lost by both seeds, 5 by one: over ten pictures -2, -2, -1, 0 x 7.
-    *_, worse = report.table(report.read_grid(grid))
+    *_, worse = sweep_report.table(sweep_report.read_grid(grid))
     draws = np.random.default_rng(5).choice([-2, -2, -1] + [0] * 7, (40_000, 10)).mean(1) / 2
     low, high = np.percentile(draws, [2.5, 97.5])
     # means of ten whole numbers come in steps of 1 / 20
@@ -104,7 +106,7 @@ def test_bootstrap_interval_nears_the_normal_one():
 
 
 def test_the_command_writes_table_csv_and_picture(grid, capsys):
-    assert __main__.main(["report", str(grid)]) == 0
+    assert main.main(["report", str(grid)]) == 0
     printed = capsys.readouterr().out
     assert (grid / "report.md").read_text() == printed
     head, _, header, rule, *rows = printed.splitlines()
@@ -122,10 +124,10 @@ def test_the_command_writes_table_csv_and_picture(grid, capsys):
 
 
 def test_the_share_that_is_dated_is_the_reader_s(grid, capsys):
-    assert __main__.main(["report", str(grid), "--reach", "0.5"]) == 0
+    assert main.main(["report", str(grid), "--reach", "0.5"]) == 0
     assert "| 2, 2; 20 |" in capsys.readouterr().out
     with pytest.raises(SystemExit):
-        __main__.main(["report", str(grid), "--reach", "95"])
+        main.main(["report", str(grid), "--reach", "95"])
     assert "above 0 and at most 1" in capsys.readouterr().err
 
 
@@ -133,7 +135,7 @@ def test_training_sets_of_several_sizes_make_a_curve(grid):
     for size in (20, 40):
         _leave(grid, f"{size}_images", 0, [1, 2, 3], [1], [1], num_train=size)
     (grid / "base" / "seed0-fold0" / "augmented.png").touch()
-    assert __main__.main(["report", str(grid)]) == 0
+    assert main.main(["report", str(grid)]) == 0
     with Image.open(grid / "report_sizes.png") as image:
         assert image.width > 500
     assert "![augmented](base/seed0-fold0/augmented.png)" in (grid / "report.md").read_text()
@@ -142,12 +144,12 @@ def test_training_sets_of_several_sizes_make_a_curve(grid):
 def test_runs_of_different_data_have_no_common_table(grid):
     _leave(grid, "base", 2, [], [1], [1], fingerprint="0" * 64)
     with pytest.raises(RunError, match="different data"):
-        report.read_grid(grid)
+        sweep_report.read_grid(grid)
 
 
 def test_a_directory_without_runs_says_so(tmp_path):
     with pytest.raises(RunError, match="no finished runs"):
-        report.read_grid(tmp_path)
+        sweep_report.read_grid(tmp_path)
 
 
 def test_a_record_that_contradicts_itself_is_named(grid):
@@ -155,14 +157,14 @@ def test_a_record_that_contradicts_itself_is_named(grid):
     values = json.loads((path / "result.json").read_text())
     (path / "result.json").write_text(json.dumps({**values, "num_exact": 9}))
     with pytest.raises(RunError, match=r"seed0-fold0.*do not agree"):
-        report.read_grid(grid)
+        sweep_report.read_grid(grid)
 
 
 @pytest.mark.parametrize("name", ["errors.csv", "environment.json", "metrics.jsonl"])
 def test_a_damaged_record_is_named(grid, name):
     (grid / "base" / "seed0-fold0" / name).write_text("")
     with pytest.raises(RunError, match=f"seed0-fold0.{name}"):
-        report.read_grid(grid)
+        sweep_report.read_grid(grid)
 
 
 def test_a_report_imports_no_jax():

@@ -3,9 +3,10 @@ import shutil
 
 import pytest
 
-from crnn_jax import __main__, reproduce, train
+from crnn_jax.cli import main
 from crnn_jax.errors import RunError
-from crnn_jax.record import Record
+from crnn_jax.runs.run_dir import Record
+from crnn_jax.training import reproduce, train
 from tests.quiet import QUIET
 
 
@@ -27,7 +28,7 @@ def test_a_run_trained_again_is_bit_identical(tmp_path, monkeypatch, tiny_config
     train.train_and_evaluate(tiny_config({**QUIET, "train.epochs": 2}), tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "checkpoints")
     monkeypatch.chdir(tmp_path)
-    assert __main__.main(["reproduce", "run"]) == 0
+    assert main.main(["reproduce", "run"]) == 0
     out = capsys.readouterr().out
     assert "the parameters are bit-identical" in out
     assert "the environment is the same" in out
@@ -35,7 +36,7 @@ def test_a_run_trained_again_is_bit_identical(tmp_path, monkeypatch, tiny_config
     first, second = (Record(path).result() for path in (tmp_path / "run", workdir))
     assert first.params_sha256 == second.params_sha256
     # Once more would compare with what is there, and train nothing.
-    assert __main__.main(["reproduce", "run"]) == 2
+    assert main.main(["reproduce", "run"]) == 2
     assert "choose another --workdir" in capsys.readouterr().err
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 
-from crnn_jax import samples
-from crnn_jax.task import prepare
+from crnn_jax.training import samples
+from crnn_jax.training.context import prepare
 from tests.quiet import QUIET
 
 

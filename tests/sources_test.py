@@ -9,10 +9,13 @@ import pytest
 
 import crnn_jax
 from crnn_jax import config as config_lib
-from crnn_jax import dataset, page, sources, styles, synthetic, train
+from crnn_jax.analysis import html_report
+from crnn_jax.data import folder, sources
+from crnn_jax.data.synthetic import presets, render
+from crnn_jax.data.synthetic.style import Style
 from crnn_jax.errors import ConfigError, DataError, RunError
-from crnn_jax.style import Style
-from crnn_jax.task import prepare
+from crnn_jax.training import train
+from crnn_jax.training.context import prepare
 from tests.quiet import QUIET
 
 STEPS = 16  # T of the tiny model
@@ -41,9 +44,9 @@ def load(config):
 
 def test_a_generated_set_is_what_the_generator_makes(made, style_file):
     data, split, charset, endless = load(made())
-    look = styles.load(style_file)
-    pictures, labels = synthetic.pictures(
-        synthetic.atlas_of(look), 0, np.arange(20, dtype=np.int32), style=look
+    look = presets.load(style_file)
+    pictures, labels = render.pictures(
+        render.atlas_of(look), 0, np.arange(20, dtype=np.int32), style=look
     )
     np.testing.assert_array_equal(data.images, pictures)
     assert data.texts[7] == "".join("abc7"[i] for i in labels[7] if i >= 0)
@@ -64,7 +67,7 @@ def test_the_fingerprint_follows_whatever_a_picture_depends_on(made, tmp_path, m
         {"data__width": 80},
     ):  # fmt: skip
         seen.add(load(made(**changes)).data.fingerprint)
-    monkeypatch.setattr(synthetic, "VERSION", synthetic.VERSION + 1)
+    monkeypatch.setattr(render, "VERSION", render.VERSION + 1)
     seen.add(load(made()).data.fingerprint)
     assert len(seen) == 6
     first = load(made(data__synthetic_seed=1)).data
@@ -91,8 +94,8 @@ def test_a_stream_never_shows_a_picture_twice(made):
     order = np.array(epochs[2][:8], np.int32)
     pictures, labels, places = task.batch(order)
     assert places.tolist() == list(range(8))
-    look = styles.load(config.data.style)
-    expected, ids = synthetic.pictures(synthetic.atlas_of(look), 0, order, style=look)
+    look = presets.load(config.data.style)
+    expected, ids = render.pictures(render.atlas_of(look), 0, order, style=look)
     np.testing.assert_array_equal(pictures, expected)
     for row, own, number in zip(labels, ids, order, strict=True):
         text = "".join("abc7"[i] for i in own if i >= 0)
@@ -127,9 +130,9 @@ QUIET_KEYS = {key.replace(".", "__"): value for key, value in QUIET.items()}
 
 def test_a_mixture_adds_to_the_training_part_alone(made, captchas):
     config = made(data__source="mixture", data__generated_share=0.25)
-    real = dataset.load(config.data, None, STEPS)
+    real = folder.load(config.data, None, STEPS)
     data, split, charset, _ = load(config)
-    apart = dataset.split(real.texts, config.data)
+    apart = folder.split(real.texts, config.data)
     np.testing.assert_array_equal(split.val, apart.val)
     assert split.train[: len(apart.train)].tolist() == apart.train.tolist()
     added = len(split.train) - len(apart.train)
@@ -146,14 +149,14 @@ def test_auto_is_the_folder_or_generates_where_the_default_one_is_absent(
 ):
     monkeypatch.chdir(tmp_path)
     config = tiny_config(data__dir=config_lib.DEFAULT_DIR)
-    assert dataset.resolve(config).data.source == "synthetic"
+    assert folder.resolve(config).data.source == "synthetic"
     other = tiny_config(data__dir="elsewhere")
-    assert dataset.resolve(other).data.source == "folder"
+    assert folder.resolve(other).data.source == "folder"
     with pytest.raises(DataError, match=r"no folder elsewhere.*crnn_jax fetch"):
-        load(dataset.resolve(other))
+        load(folder.resolve(other))
     (tmp_path / config_lib.DEFAULT_DIR).mkdir(parents=True)
-    assert dataset.resolve(config).data.source == "folder"
-    assert dataset.resolve(tiny_config(data__source="stream")).data.source == "stream"
+    assert folder.resolve(config).data.source == "folder"
+    assert folder.resolve(tiny_config(data__source="stream")).data.source == "stream"
 
 
 def test_a_run_without_the_set_says_that_its_pictures_are_generated(
@@ -171,7 +174,7 @@ def test_a_run_without_the_set_says_that_its_pictures_are_generated(
     assert environment["data"]["fingerprint"] == result.fingerprint
     assert json.loads((tmp_path / "run/config.json").read_text())["data"]["source"] == "synthetic"
     # Its page draws the pictures again, and names them.
-    text = page.write("run").read_text()
+    text = html_report.write("run").read_text()
     assert "20 generated look pictures (seed 0)" in text
     assert crnn_jax.load("run").evaluate().data_name == result.data_name
     # Nothing is left to do; with the set in its place it is another run.
@@ -216,23 +219,23 @@ def test_what_cannot_be_generated_is_named(made, changes, error, message):
 def test_a_style_of_no_use_is_named_by_its_key(tmp_path, values, message):
     (tmp_path / "s.json").write_text(json.dumps(values))
     with pytest.raises(ConfigError, match=message):
-        styles.load(os.fspath(tmp_path / "s.json"))
+        presets.load(os.fspath(tmp_path / "s.json"))
 
 
 def test_a_style_survives_its_file(tmp_path):
-    for name, style in styles.STYLES.items():
+    for name, style in presets.STYLES.items():
         file = tmp_path / f"{name}.json"
         file.write_text(json.dumps(dataclasses.asdict(style)))
-        assert styles.load(os.fspath(file)) == style
-    assert isinstance(styles.from_values({"base": "night"}), Style)
-    lengths = {style.length for style in styles.STYLES.values()}
+        assert presets.load(os.fspath(file)) == style
+    assert isinstance(presets.from_values({"base": "night"}), Style)
+    lengths = {style.length for style in presets.STYLES.values()}
     assert min(lengths)[0] == 4
     assert max(longest for _, longest in lengths) == 8
 
 
 def test_written_pictures_are_a_folder_that_reads_back(made, style_file, tmp_path):
     sources.write(style_file, 20, 0, tmp_path / "set")
-    back = dataset.load(
+    back = folder.load(
         dataclasses.replace(made().data, dir=os.fspath(tmp_path / "set")), None, STEPS
     )
     data = load(made()).data

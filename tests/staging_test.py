@@ -10,13 +10,17 @@ import numpy as np
 import pytest
 
 import crnn_jax
-from crnn_jax import disk, interop, staging, strength, tensorboard, unfinished
-from crnn_jax.checkpoint import Checkpoints
+from crnn_jax import interop
+from crnn_jax.analysis import robustness
+from crnn_jax.data.normalization import Standard
 from crnn_jax.errors import RunError
-from crnn_jax.interop import imported
+from crnn_jax.interop import imported_run
 from crnn_jax.interop import safetensors as safetensors_lib
-from crnn_jax.record import Record
-from crnn_jax.standard import Standard
+from crnn_jax.runs import tensorboard, unfinished
+from crnn_jax.runs.checkpoint import Checkpoints
+from crnn_jax.runs.run_dir import Record
+from crnn_jax.runtime import files as disk
+from crnn_jax.runtime import staging
 
 ROOT = Path(__file__).resolve().parents[1]
 OLD = {"sub/a": b"old a", "b": b"old b", "done": b"old"}
@@ -189,7 +193,7 @@ def test_an_export_does_not_follow_links_out_of_the_run(
     config = tiny_config()
     reader = crnn_jax.load(trained)
     params = jax.tree.map(np.asarray, reader.params)
-    imported.write(
+    imported_run.write(
         tmp_path / "run", reader.config, reader.charset.alphabet, Standard((0.0,), (255.0,), False),
         params, "", config.data.dir,
     )  # fmt: skip
@@ -235,7 +239,7 @@ def test_nothing_below_a_run_is_written_through_a_link(tmp_path, elsewhere):
     with pytest.raises(RunError, match="tensorboard is a symbolic link"):
         tensorboard.mirror(run, True).__enter__()
     with pytest.raises(RunError, match="strength is a symbolic link"):
-        strength.report(run.workdir, None, None, 1, 0, None)
+        robustness.report(run.workdir, None, None, 1, 0, None)
 
 
 def test_a_card_shows_names_as_they_are(trained, tmp_path):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from crnn_jax import standard
+from crnn_jax.data import normalization
 from crnn_jax.errors import DataError
 
 
@@ -9,12 +9,12 @@ def test_the_moments_of_a_set_are_those_of_numpy_a_channel_each():
     # More than are looked at in one go, and growing brighter.
     images = np.random.default_rng(0).integers(0, 156, (600, 2, 3, 3), np.uint8)
     images += (np.arange(600) // 6)[:, None, None, None].astype(np.uint8)
-    mean, deviation, each_picture = standard.fit(images, "set")
+    mean, deviation, each_picture = normalization.fit(images, "set")
     np.testing.assert_allclose(mean, images.mean((0, 1, 2)), rtol=1e-12)
     np.testing.assert_allclose(deviation, images.std((0, 1, 2)), rtol=1e-12)
     assert not each_picture
-    assert standard.fit(images, "picture") == ((0.0,) * 3, (255.0,) * 3, True)
-    assert standard.fit(images, "") == ((0.0,) * 3, (255.0,) * 3, False)
+    assert normalization.fit(images, "picture") == ((0.0,) * 3, (255.0,) * 3, True)
+    assert normalization.fit(images, "") == ((0.0,) * 3, (255.0,) * 3, False)
 
 
 def _half(dark, light):
@@ -27,11 +27,11 @@ def _half(dark, light):
 def test_differences_of_light_and_contrast_by_hand():
     # Means 100 and 140, deviations 20 and 40 of the mean 30: light 20 / 30; contrast half of ln 2.
     images = np.stack([_half(80, 120), _half(100, 180)])
-    light, contrast = standard.differences(images)
+    light, contrast = normalization.differences(images)
     assert light == pytest.approx(20 / 30)
     assert contrast == pytest.approx(np.log(2) / 2)
     many = np.concatenate([images] * 300)  # more than are looked at in one go
-    assert standard.differences(many) == pytest.approx((light, contrast))
+    assert normalization.differences(many) == pytest.approx((light, contrast))
 
 
 @pytest.mark.parametrize(
@@ -45,13 +45,13 @@ def test_differences_of_light_and_contrast_by_hand():
 )
 def test_pictures_that_differ_are_standardised_one_by_one(pictures, each_picture):
     images = np.stack([_half(*levels) for levels in pictures])
-    fitted = standard.fit(images, "auto")
-    assert fitted == standard.fit(images, "picture" if each_picture else "set")
+    fitted = normalization.fit(images, "auto")
+    assert fitted == normalization.fit(images, "picture" if each_picture else "set")
     assert fitted.each_picture == each_picture
 
 
 def test_pictures_of_one_colour_have_nothing_to_read():
     with pytest.raises(DataError, match="one even colour"):
-        standard.fit(np.full((2, 3, 4, 1), 7, np.uint8), "set")
+        normalization.fit(np.full((2, 3, 4, 1), 7, np.uint8), "set")
     one_blank = np.stack([_half(80, 120), _half(100, 100)])
-    assert standard.fit(one_blank, "auto").each_picture
+    assert normalization.fit(one_blank, "auto").each_picture

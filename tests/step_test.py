@@ -8,11 +8,11 @@ import numpy as np
 import optax
 import pytest
 
-from crnn_jax import ctc, flat_start
-from crnn_jax import model as model_lib
-from crnn_jax import state as state_lib
-from crnn_jax.step import jitted_steps
-from crnn_jax.task import Task, prepare
+from crnn_jax.models import crnn, ctc_loss
+from crnn_jax.training import flat_start
+from crnn_jax.training import state as state_lib
+from crnn_jax.training.context import Task, prepare
+from crnn_jax.training.step import jitted_steps
 from tests.quiet import QUIET
 
 RATE = 0.01
@@ -45,9 +45,9 @@ class Trainer(NamedTuple):
     def losses(self, params, trim=0.0):
         """Mean CTC loss and mean loss of the guide on the batch."""
         images, labels = self.task.images[BATCH], self.task.labels[BATCH]
-        logits = model_lib.apply(self.task.model, params, images)
+        logits = crnn.apply(self.task.model, params, images)
         guide = flat_start.loss(logits, labels, images, trim)
-        return ctc.ctc_loss(logits, labels).mean(), guide.mean()
+        return ctc_loss.ctc_loss(logits, labels).mean(), guide.mean()
 
 
 @pytest.fixture
@@ -68,8 +68,8 @@ def test_padding_of_a_short_batch_changes_nothing(trainer):
         it.step(it.state, np.array([4, 5, 6] + [filler] * 5, np.int32), mask) for filler in (0, 7)
     ]
     three = jnp.array([4, 5, 6])
-    logits = model_lib.apply(it.task.model, it.state.params, it.task.images[three])
-    expected = ctc.ctc_loss(logits, it.task.labels[three]).mean()
+    logits = crnn.apply(it.task.model, it.state.params, it.task.images[three])
+    expected = ctc_loss.ctc_loss(logits, it.task.labels[three]).mean()
     np.testing.assert_allclose([loss for _, loss in results], [expected] * 2, rtol=1e-5)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
@@ -141,7 +141,7 @@ def test_streams_are_independent(tiny_config):
     )
     tasks = [prepare(c) for c in (with_dropout, without, other)]
     shas = [
-        model_lib.params_sha256(state_lib.init_state(task, c).params)
+        crnn.params_sha256(state_lib.init_state(task, c).params)
         for task, c in zip(tasks, (with_dropout, without, other), strict=True)
     ]
     assert shas[0] == shas[1] != shas[2]

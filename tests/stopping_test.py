@@ -1,4 +1,4 @@
-from crnn_jax.stopping import Stopping
+from crnn_jax.training.early_stopping import Stopping
 
 
 def test_best_is_the_least_loss_and_patience_waits_for_the_plateau_s_end():

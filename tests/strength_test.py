@@ -8,22 +8,24 @@ import numpy as np
 import pytest
 
 import crnn_jax
-from crnn_jax import sources, strength, styles
-from crnn_jax.__main__ import main
+from crnn_jax.analysis import robustness
+from crnn_jax.cli.main import main
+from crnn_jax.data import sources
+from crnn_jax.data.synthetic import presets
 from crnn_jax.errors import ConfigError
-from crnn_jax.evaluate import Reading
+from crnn_jax.inference.evaluate import Reading
 
-CALM = styles.from_values({"alphabet": "abc7", "length": [1, 2], "width": 64, "height": 16,
+CALM = presets.from_values({"alphabet": "abc7", "length": [1, 2], "width": 64, "height": 16,
                            "size": [12, 12], "left": [4, 9], "baseline": [12, 12]})  # fmt: skip
 
 
-@pytest.mark.parametrize("name", strength.DISTORTIONS)
+@pytest.mark.parametrize("name", robustness.DISTORTIONS)
 def test_a_strength_of_none_is_plain_text_and_more_changes_its_own_keys(name):
-    distortion = strength.DISTORTIONS[name]
+    distortion = robustness.DISTORTIONS[name]
     assert distortion.strengths[0] == 0
     assert list(distortion.strengths) == sorted(distortion.strengths)
-    none, some = (strength.laid_on(CALM, name, s, s) for s in (0, distortion.strengths[-1]))
-    for key in strength._CALM:
+    none, some = (robustness.laid_on(CALM, name, s, s) for s in (0, distortion.strengths[-1]))
+    for key in robustness._CALM:
         assert getattr(none, key) == (0, 0)
     changed = {
         f.name for f in dataclasses.fields(CALM) if getattr(none, f.name) != getattr(some, f.name)
@@ -48,7 +50,7 @@ class Seer:
 
 
 def test_a_row_counts_the_right_readings_of_pictures_that_stand_upright(tiny_config):
-    row = strength._row("noise", 5, True, Seer(tiny_config(), CALM), CALM, 8)
+    row = robustness._row("noise", 5, True, Seer(tiny_config(), CALM), CALM, 8)
     assert (row.num_exact, row.num_examples, row.exact_match) == (4, 8, 0.5)
     assert (row.distortion, row.strength, row.trained_against) == ("noise", 5, True)
 
@@ -56,7 +58,9 @@ def test_a_row_counts_the_right_readings_of_pictures_that_stand_upright(tiny_con
 def test_a_report_has_a_row_for_each_strength_and_reader(trained, tmp_path, monkeypatch, capsys):
     file = tmp_path / "look.json"
     file.write_text(json.dumps(dataclasses.asdict(CALM)))
-    monkeypatch.setitem(strength.DISTORTIONS, "noise", strength.Distortion("grey levels", (0, 200)))
+    monkeypatch.setitem(
+        robustness.DISTORTIONS, "noise", robustness.Distortion("grey levels", (0, 200))
+    )
     arguments = [
         "strength", os.fspath(trained), "--style", os.fspath(file), "--count", "8", "--adapt", "4",
         "--distortion", "noise", "--workdir", os.fspath(tmp_path / "out"),
@@ -75,7 +79,7 @@ def test_a_report_has_a_row_for_each_strength_and_reader(trained, tmp_path, monk
 def test_the_steps_against_a_distortion_are_those_that_were_asked_for(trained):
     batch = crnn_jax.load(trained).config.train.batch_size
     for adapt in (1, 50, 75, 300):
-        data, train = strength.schedule(adapt, batch)
+        data, train = robustness.schedule(adapt, batch)
         new = data - max(1, int(data * 0.1))  # without the validation part
         assert new % batch == 0
         assert 0 <= train * new // batch - adapt < train  # epochs are equally long
@@ -85,4 +89,4 @@ def test_what_cannot_be_measured_is_named(trained, tmp_path, capsys):
     assert main(["strength", os.fspath(trained)]) == 2
     assert "knows no '2345" in capsys.readouterr().err
     with pytest.raises(ConfigError, match="no distortion 'glare'; there are turn, "):
-        strength.measure(trained, tmp_path, "plain", 1, 0, ["glare"])
+        robustness.measure(trained, tmp_path, "plain", 1, 0, ["glare"])

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import ImageFont
 
-from crnn_jax import curves, glyphs, lookup, styles, synthetic, warp
-from crnn_jax.draws import Draws, draws, ranges_of
+from crnn_jax.data.synthetic import curves, glyphs, interpolation, presets, render, warps
+from crnn_jax.data.synthetic.random_params import Draws, draws, ranges_of
+from crnn_jax.data.synthetic.style import Style
 from crnn_jax.errors import ConfigError
-from crnn_jax.style import Style
 
 # Bars: the glyph of | is an upright rectangle in this face.
 BARS = Style(alphabet="|", length=(3, 3), width=64, height=24, size=(20, 20), left=(8, 8),
@@ -21,8 +21,8 @@ WORDS = Style(alphabet="abc7", length=(2, 4), width=64, height=24, size=(16, 16)
 
 
 def make(style, numbers=range(4), seed=0):
-    pictures, labels = synthetic.pictures(
-        synthetic.atlas_of(style), seed, np.array(numbers, np.int32), style=style
+    pictures, labels = render.pictures(
+        render.atlas_of(style), seed, np.array(numbers, np.int32), style=style
     )
     return np.asarray(pictures), np.asarray(labels)
 
@@ -139,10 +139,10 @@ def test_waves_move_rows_along_and_columns_up():
     style = having(BARS, wave_x=(3, 3), wave_x_length=(10, 10), wave_x_phase=(0.1, 0.1))
     drawn = Draws(jnp.asarray(ranges_of(style))[:, :1])
     rows = 3 * np.sin(2 * np.pi * (np.arange(24) / 10 + 0.1))
-    np.testing.assert_allclose(warp.wave(drawn, "wave_x", 24), rows, atol=1e-5)
+    np.testing.assert_allclose(warps.wave(drawn, "wave_x", 24), rows, atol=1e-5)
     columns = np.linspace(-2, 2, 64)
     moved = (jnp.asarray(m, jnp.float32)[None] for m in (rows, columns))
-    x, *places = warp.waves(*moved, style=BARS)
+    x, *places = warps.waves(*moved, style=BARS)
     for i, j in ((30, 9), (40, 15), (2, 20)):
         expected = (i + rows[j], j + columns[i])
         np.testing.assert_allclose(points(*places, i, j), expected, atol=1e-4)
@@ -153,7 +153,7 @@ def test_water_moves_pixels_along_the_radius():
     style = having(
         BARS, water=(2, 2), water_length=(7, 7), water_phase=(0.2, 0.2), water_radius=(20, 20)
     )
-    places = warp.water(Draws(jnp.asarray(ranges_of(style))[None, :, :1]), style=style)
+    places = warps.water(Draws(jnp.asarray(ranges_of(style))[None, :, :1]), style=style)
     for i, j in ((30, 9), (40, 15), (20, 20), (32, 13), (60, 2)):
         dx, dy = i - 32, j - 12
         distance = np.hypot(dx, dy)
@@ -167,10 +167,12 @@ def test_water_moves_pixels_along_the_radius():
 def test_a_lookup_is_bilinear():
     canvas = np.random.default_rng(0).integers(0, 256, (2, 64, 24)).astype(np.uint8)
     still = jnp.zeros((2, 24)), jnp.zeros((2, 64))
-    _, *places = warp.waves(*still, style=BARS)
-    np.testing.assert_array_equal(lookup.sample(lookup.packed(canvas), *places), canvas)
-    _, *places = warp.waves(jnp.full((2, 24), 0.25), jnp.full((2, 64), 0.5), style=BARS)
-    found = np.asarray(lookup.sample(lookup.packed(canvas), *places), float)
+    _, *places = warps.waves(*still, style=BARS)
+    np.testing.assert_array_equal(
+        interpolation.sample(interpolation.packed(canvas), *places), canvas
+    )
+    _, *places = warps.waves(jnp.full((2, 24), 0.25), jnp.full((2, 64), 0.5), style=BARS)
+    found = np.asarray(interpolation.sample(interpolation.packed(canvas), *places), float)
     c = canvas.astype(float)
     row = (c[:, :, 7] + c[:, :, 8]) / 2
     np.testing.assert_allclose(found[:, 9, 7], 0.75 * row[:, 9] + 0.25 * row[:, 10], atol=0.51)
@@ -270,9 +272,9 @@ def test_colour_draws_each_channel_and_each_glyph():
 def test_another_strength_is_not_another_program():
     style = having(WORDS, noise=(5, 5), water=(1, 1))
     make(style)
-    before = synthetic._finished._cache_size(), synthetic._plan._cache_size()
+    before = render._finished._cache_size(), render._plan._cache_size()
     make(having(style, noise=(9, 30), water=(2, 3), size=(12, 14), left=(1, 2)))
-    assert (synthetic._finished._cache_size(), synthetic._plan._cache_size()) == before
+    assert (render._finished._cache_size(), render._plan._cache_size()) == before
 
 
 def test_draws_fill_their_ranges():
@@ -296,9 +298,9 @@ PINNED = {
 }
 
 
-@pytest.mark.parametrize("name", styles.STYLES)
+@pytest.mark.parametrize("name", presets.STYLES)
 def test_pictures_stay_what_they_were(name):
-    style = styles.load(name)
+    style = presets.load(name)
     pictures, labels = make(style)
     assert pictures.shape == (4, style.width, style.height, 3 if style.colour else 1)
     assert pictures.dtype == np.uint8

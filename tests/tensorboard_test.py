@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from crnn_jax import train
 from crnn_jax.errors import RunError
+from crnn_jax.training import train
 
 
 def _events(folder):

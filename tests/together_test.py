@@ -5,8 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from crnn_jax import backend, grid, recognizer, together, train
 from crnn_jax.errors import TrainingError
+from crnn_jax.inference import recognizer
+from crnn_jax.runs import sweep
+from crnn_jax.runtime import backend
+from crnn_jax.training import together, train
 from experiments import tiny
 from tests.quiet import QUIET
 
@@ -110,15 +113,15 @@ def test_a_grid_puts_cells_of_a_variant_together(captchas, tmp_path, capsys):
     values = tiny.get_config()
     values.update_from_flattened_dict({"data.dir": str(captchas), "train.epochs": 1, **QUIET})
     variants = {"base": {}, "other": {"optimizer.learning_rate": 0.01}}
-    made = grid.Grid(values.to_dict(), variants, seeds=(0, 1, 2), folds=(0,))
-    groups = grid._grouped(made.cells(), 2)
+    made = sweep.Grid(values.to_dict(), variants, seeds=(0, 1, 2), folds=(0,))
+    groups = sweep._grouped(made.cells(), 2)
     assert [[(c.variant, c.seed) for c in group] for group in groups] == [
         [("base", 0), ("base", 1)],
         [("other", 0), ("other", 1)],
         [("base", 2)],
         [("other", 2)],
     ]
-    two = grid.Grid(values.to_dict(), {"base": {}}, seeds=(0, 1), folds=(0,))
-    assert grid.run(two, tmp_path, jobs=1, together=2) == []
+    two = sweep.Grid(values.to_dict(), {"base": {}}, seeds=(0, 1), folds=(0,))
+    assert sweep.run(two, tmp_path, jobs=1, together=2) == []
     assert "2 runs side by side" in (tmp_path / "base" / "seed0-fold0" / "log.txt").read_text()
     assert "[2/2, 0 min left] base seed 1 fold 0" in capsys.readouterr().out

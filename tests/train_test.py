@@ -6,10 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from crnn_jax import backend, ctc, dataset, logbook, recognizer, train
-from crnn_jax import model as model_lib
+from crnn_jax.data import folder as dataset
 from crnn_jax.errors import RunError, TrainingError
-from crnn_jax.task import Task, prepare
+from crnn_jax.inference import recognizer
+from crnn_jax.models import crnn
+from crnn_jax.models import ctc_loss as ctc
+from crnn_jax.runtime import backend
+from crnn_jax.training import run_logging, train
+from crnn_jax.training.context import Task, prepare
 from tests.quiet import QUIET
 
 
@@ -187,7 +191,7 @@ def test_last_weights_are_those_of_the_last_epoch(tiny_config, tmp_path, monkeyp
     evaluate, scored = Task.evaluate, []
 
     def worse_and_worse(task, params, *temperature):
-        scored.append(model_lib.params_sha256(params))
+        scored.append(crnn.params_sha256(params))
         return evaluate(task, params, *temperature)._replace(loss=next(losses, 4.0))
 
     monkeypatch.setattr(Task, "evaluate", worse_and_worse)
@@ -231,7 +235,7 @@ def test_a_run_that_stays_on_the_plateau_says_so(tiny_config, tmp_path, capsys):
     assert len(said) == 1
     assert f"{result.val_loss:.2f}" in said[0]
     assert f"{plateau:.2f}" in said[0]
-    logbook.warn_of_plateau(None, 3, 0.1)
+    run_logging.warn_of_plateau(None, 3, 0.1)
     assert capsys.readouterr().out == ""
 
 

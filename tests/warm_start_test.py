@@ -3,12 +3,13 @@ import numpy as np
 import pytest
 
 import crnn_jax
-from crnn_jax import record, train, warm_start
-from crnn_jax import state as state_lib
 from crnn_jax.charset import Charset
-from crnn_jax.checkpoint import Checkpoints
 from crnn_jax.errors import RunError
-from crnn_jax.task import prepare
+from crnn_jax.runs import run_dir
+from crnn_jax.runs.checkpoint import Checkpoints
+from crnn_jax.training import state as state_lib
+from crnn_jax.training import train, warm_start
+from crnn_jax.training.context import prepare
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def test_a_run_starts_where_the_other_ended_and_without_a_flat_start(
     task = prepare(config)
     fresh = state_lib.init_state(task, config)
     assert float(fresh.guide.share) == 1
-    run = record.Record(tmp_path)
+    run = run_dir.Record(tmp_path)
     with Checkpoints(run.checkpoints) as checkpoints:
         state, stopping, epoch, *_ = state_lib.resume(run, checkpoints, fresh, task, config)
         for params in (state.params, state.average):

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from crnn_jax import watchdog
+from crnn_jax.runtime import watchdog
 
 WAIT = "import threading\nwith dog.waiting(): threading.Event().wait(60)"
 WORK = (

@@ -9,19 +9,21 @@ import sys
 
 import worker
 
-from crnn_jax import allocator, cores
+from crnn_jax.runtime import allocator, cpu_devices
 
 # As run.py and predict do, before jax is loaded.
 JOB = worker.Job(**json.loads(sys.argv[1]))
-allocator.keep_memory(cores.use(JOB.batch) if JOB.work == "train" else 1)
+allocator.keep_memory(cpu_devices.use(JOB.batch) if JOB.work == "train" else 1)
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 
-from crnn_jax import compiler, ctc, devices, evaluate, recognizer, state, task  # noqa: E402
 from crnn_jax import config as config_lib  # noqa: E402
-from crnn_jax import model as model_lib  # noqa: E402
-from crnn_jax import step as step_lib  # noqa: E402
+from crnn_jax.inference import evaluate, recognizer  # noqa: E402
+from crnn_jax.models import crnn, ctc_loss  # noqa: E402
+from crnn_jax.runtime import data_parallel, xla_options  # noqa: E402
+from crnn_jax.training import context, state  # noqa: E402
+from crnn_jax.training import step as step_lib  # noqa: E402
 
 
 def recipe(job: worker.Job) -> config_lib.Config:
@@ -44,12 +46,12 @@ def recipe(job: worker.Job) -> config_lib.Config:
 
 def prepare(job: worker.Job) -> worker.Work:
     config = recipe(job)
-    task_ = task.prepare(config)
+    task_ = context.prepare(config)
     fresh = state.init_state(task_, config)
     params = jax.tree.map(np.asarray, fresh.params)  # the step gives the state's memory away
-    read = compiler.jit_reading(lambda params, images: model_lib.apply(task_.model, params, images))
-    images, labels = task_.data.images, devices.one(task_.labels)
-    loss = ctc.ctc_loss(read(params, images[: job.batch]), labels[: job.batch]).mean()
+    read = xla_options.jit_reading(lambda params, images: crnn.apply(task_.model, params, images))
+    images, labels = task_.data.images, data_parallel.one(task_.labels)
+    loss = ctc_loss.ctc_loss(read(params, images[: job.batch]), labels[: job.batch]).mean()
     answers = {
         "logits": np.asarray(read(params, images[: worker.CHECKED])),
         "loss": float(loss),

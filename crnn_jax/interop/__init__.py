@@ -67,14 +67,17 @@ def export(
         export, a symbolic link leads out of it, or it cannot be written.
       ImportError: a package is missing.
     """
-    from crnn_jax import disk, recognizer, record, staging
-    from crnn_jax.interop import description as description_lib
+    from crnn_jax.inference import recognizer
+    from crnn_jax.interop import model_spec as description_lib
+    from crnn_jax.runs import run_dir
+    from crnn_jax.runtime import files as disk
+    from crnn_jax.runtime import staging
 
     folder = Path(out) if out is not None else disk.below(run, "export", kind)
     if not (folder / description_lib.FILE).exists() and not staging.is_free(folder):
         raise RunError(f"{folder} holds other things than an export; choose another --out")
     reader = recognizer.load(run)
-    description = description_lib.describe(reader, record.Record(run).result())
+    description = description_lib.describe(reader, run_dir.Record(run).result())
     module = importlib.import_module(f"crnn_jax.interop.{kind}")
     files = module.export(reader, description, *((runtime,) if kind == "web" else ()))
     files[description_lib.FILE] = description_lib.to_json(description).encode()

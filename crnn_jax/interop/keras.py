@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from crnn_jax import config as config_lib
-from crnn_jax import standard as standard_lib
 from crnn_jax.config import Config
+from crnn_jax.data import normalization
 from crnn_jax.errors import ConfigError, RunError, brief
-from crnn_jax.interop import description as description_lib
-from crnn_jax.interop import imported, keras_file
-from crnn_jax.recognizer import Recognizer
+from crnn_jax.inference.recognizer import Recognizer
+from crnn_jax.interop import imported_run, keras_file
+from crnn_jax.interop import model_spec as description_lib
 
 FILE = "model.keras"
 UNKNOWN = "\ufffd"  # stands for the class [UNK] of Keras' StringLookup, if the model has it
@@ -62,7 +62,7 @@ def import_run(
                 raise RunError(f"{file} says {known!r}, not {wish!r}; leave it out")
         parsed.check_digest(model.params, file)
         config = dataclasses.replace(parsed.config, data=data)
-        imported.write(
+        imported_run.write(
             workdir,
             config,
             parsed.alphabet,
@@ -76,7 +76,7 @@ def import_run(
     alphabet = _alphabet(model, alphabet, file)
     width, height = _size(model, size, values["data"], file)
     # The example itself takes pixels / 255.
-    standard = model.standard or standard_lib.plain(model.channels)
+    standard = model.standard or normalization.plain(model.channels)
     if len(standard.mean) == 1:
         standard = standard._replace(
             mean=standard.mean * model.channels, deviation=standard.deviation * model.channels
@@ -98,7 +98,7 @@ def import_run(
     if blank == "first":
         for name, array in model.params["dense2"].items():
             model.params["dense2"][name] = np.roll(array, -1, axis=-1)
-    imported.write(workdir, config, alphabet, standard, model.params, "", file)
+    imported_run.write(workdir, config, alphabet, standard, model.params, "", file)
     return config
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from crnn_jax.standard import Standard
+from crnn_jax.data.normalization import Standard
 
 _RESCALE = "Rescaling"
 # What `keras.export` writes to standardise each picture by itself.

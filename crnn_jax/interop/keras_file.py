@@ -22,12 +22,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from crnn_jax import archive as archive_lib
-from crnn_jax import disk
+from crnn_jax.data import archive as archive_lib
+from crnn_jax.data.normalization import Standard
 from crnn_jax.errors import RunError, brief
-from crnn_jax.interop import description as description_lib
 from crnn_jax.interop import hdf5, keras_config
-from crnn_jax.standard import Standard
+from crnn_jax.interop import model_spec as description_lib
+from crnn_jax.runtime import files
 
 ARRAYS = ("kernel", "recurrent_kernel", "bias")  # of a layer, in Keras' order
 # Bounds on untrusted files. The reference has 2 convolutions, 2 LSTMs, arrays of 131,072.
@@ -68,7 +68,7 @@ def read(path: str | os.PathLike[str]) -> Model:
     path = Path(path)
     description = config = None
     try:
-        content = disk.read(path, _MOST_BYTES)
+        content = files.read(path, _MOST_BYTES)
         if zipfile.is_zipfile(io.BytesIO(content)):
             content, config, description = _read_archive(content)
         cells, legacy_config = _read_cells(content)

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from crnn_jax.interop import description as description_lib
-from crnn_jax.recognizer import Recognizer
+from crnn_jax.inference.recognizer import Recognizer
+from crnn_jax.interop import model_spec as description_lib
 
 FILE = "model.onnx"
 OPSET, IR_VERSION = 17, 8

@@ -17,12 +17,14 @@ from typing import Annotated, Any, Literal, TypedDict
 import numpy as np
 from msgspec import Meta
 
-from crnn_jax import disk, markup, schema
+from crnn_jax import schema
 from crnn_jax.errors import RunError, brief, quote
-from crnn_jax.interop import description as description_lib
-from crnn_jax.interop import imported
-from crnn_jax.model import by_name
-from crnn_jax.recognizer import Recognizer
+from crnn_jax.inference.recognizer import Recognizer
+from crnn_jax.interop import imported_run
+from crnn_jax.interop import model_spec as description_lib
+from crnn_jax.models.crnn import by_name
+from crnn_jax.runs import markup
+from crnn_jax.runtime import files
 
 FILE = "model.safetensors"
 _MOST_JSON = 2**22  # bytes of the header, and of the description
@@ -56,8 +58,8 @@ def import_run(folder: str | os.PathLike[str], workdir: str | os.PathLike[str]) 
 
     folder = Path(folder)
     try:
-        description = disk.read(folder / description_lib.FILE, schema.MAX_DOCUMENT)
-        content = disk.read(folder / FILE)
+        description = files.read(folder / description_lib.FILE, schema.MAX_DOCUMENT)
+        content = files.read(folder / FILE)
         _check_header(content)
         arrays = safetensors.load(content)
     except Exception as error:  # safetensors raises many kinds, for types that numpy lacks too
@@ -74,7 +76,7 @@ def import_run(folder: str | os.PathLike[str], workdir: str | os.PathLike[str]) 
             raise RunError(f"{folder / FILE}: {quote(key[:100])} cannot be the name of an array")
         layer[name] = array
     parsed.check_digest(params, os.fspath(folder / FILE))
-    imported.write(
+    imported_run.write(
         workdir,
         parsed.config,
         parsed.alphabet,

@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 from jax import export as jax_export
 
-from crnn_jax import model as model_lib
-from crnn_jax.recognizer import Recognizer
+from crnn_jax.inference.recognizer import Recognizer
+from crnn_jax.models import crnn
 
 FILE = "model.stablehlo"
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
@@ -31,5 +31,5 @@ def export(reader: Recognizer, _: Mapping[str, Any]) -> dict[str, bytes]:
     data = reader.config.data
     (batch,) = jax_export.symbolic_shape("batch")
     pixels = jax.ShapeDtypeStruct((batch, data.width, data.height, data.channels), jnp.uint8)
-    read = jax.jit(lambda images: model_lib.apply(reader.model, reader.params, images))
+    read = jax.jit(lambda images: crnn.apply(reader.model, reader.params, images))
     return {FILE: bytes(jax_export.export(read, platforms=PLATFORMS)(pixels).serialize())}

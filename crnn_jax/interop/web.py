@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from crnn_jax import disk
 from crnn_jax.errors import RunError, brief
+from crnn_jax.inference.recognizer import Recognizer
 from crnn_jax.interop import onnx
-from crnn_jax.recognizer import Recognizer
+from crnn_jax.runtime import files
 
 FILE = "index.html"
 _PAGE = Path(__file__).parent / "page"
@@ -66,9 +66,9 @@ def export(
     folder = _find_runtime(runtime)
     try:
         script, glue, binary = (
-            disk.read(folder / "dist" / name, _MOST) for name in (_SCRIPT, _GLUE, _BINARY)
+            files.read(folder / "dist" / name, _MOST) for name in (_SCRIPT, _GLUE, _BINARY)
         )
-        version = brief(json.loads(disk.read(folder / "package.json", _MOST))["version"], 40)
+        version = brief(json.loads(files.read(folder / "package.json", _MOST))["version"], 40)
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise RunError(f"{folder} is not npm's {_PACKAGE}: {brief(error)}") from error
     model = onnx.export(reader, description)[onnx.FILE]

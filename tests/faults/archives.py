@@ -12,7 +12,7 @@ from unittest import mock
 import numpy as np
 from PIL import Image
 
-from crnn_jax import fetch
+from crnn_jax.data import fetch
 from crnn_jax.errors import CrnnError
 from tests.faults import strangers
 

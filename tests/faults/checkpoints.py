@@ -10,7 +10,7 @@ from pathlib import Path
 
 def main(arguments: Sequence[str]) -> int:
     """Prints a JSON list of the epochs that can be loaded. DamageError for one that cannot be."""
-    from crnn_jax import recognizer
+    from crnn_jax.inference import recognizer
 
     (run,) = arguments
     folder = Path(run) / "checkpoints"

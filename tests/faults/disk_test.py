@@ -16,9 +16,14 @@ import numpy as np
 import pytest
 from orbax.checkpoint import v1 as ocp
 
-from crnn_jax import __main__, checkpoint, disk, errors, grid, limits, lock, record, train
 from crnn_jax import config as config_lib
+from crnn_jax import errors
+from crnn_jax.cli import main
 from crnn_jax.errors import CrnnError, RunError
+from crnn_jax.runs import checkpoint, run_dir, sweep
+from crnn_jax.runtime import files as disk
+from crnn_jax.runtime import limits, lock
+from crnn_jax.training import train
 from tests.faults import commands
 from tests.quiet import QUIET
 
@@ -190,16 +195,16 @@ def test_a_checkpoint_that_cannot_be_written_is_named_and_leaves_the_one_before(
 
 
 def test_a_finished_run_on_a_disk_that_cannot_be_written_says_so(trained, tiny_config, monkeypatch):
-    config = record.Record(trained).config()
+    config = run_dir.Record(trained).config()
     monkeypatch.setattr(disk, "write", _fail)
-    assert train.train_and_evaluate(config, trained) == record.Record(trained).result()
+    assert train.train_and_evaluate(config, trained) == run_dir.Record(trained).result()
 
 
 def test_a_grid_names_what_it_cannot_write(tiny_config, tmp_path, monkeypatch):
-    cells = grid.Grid(config_lib.to_dict(tiny_config()), {"base": {}}, (0,), (0,))
-    monkeypatch.setattr(grid.disk, "opened", _named(grid.disk.opened, "log.txt"))
+    cells = sweep.Grid(config_lib.to_dict(tiny_config()), {"base": {}}, (0,), (0,))
+    monkeypatch.setattr(sweep.disk, "opened", _named(sweep.disk.opened, "log.txt"))
     with pytest.raises(RunError, match=r"base/seed0-fold0/log\.txt cannot be written: No space"):
-        grid.run(cells, tmp_path / "grid", 1)
+        sweep.run(cells, tmp_path / "grid", 1)
 
 
 def _named(real, name):
@@ -214,8 +219,8 @@ def _named(real, name):
 def test_an_output_that_cannot_be_written_is_one_line(capsys, monkeypatch, tmp_path):
     """The last resort of both entry points: the path, or the standard output that has none."""
     named = OSError(errno.EROFS, "Read-only file system", "/some/where")
-    monkeypatch.setattr(__main__, "evaluate", lambda _: _raise(named))
-    assert __main__.main(["evaluate", "run"]) == 2
+    monkeypatch.setattr(main, "evaluate", lambda _: _raise(named))
+    assert main.main(["evaluate", "run"]) == 2
     assert capsys.readouterr().err == "error: /some/where: Read-only file system\n"
     with pytest.raises(OSError, match="broken"):  # a mistake of ours keeps its traceback
         errors.of_system(OSError(errno.EBADF, "broken"))

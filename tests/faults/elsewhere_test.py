@@ -5,8 +5,10 @@ import signal
 
 import pytest
 
-from crnn_jax import environment, interrupt, train
 from crnn_jax.errors import RunError
+from crnn_jax.runs import provenance
+from crnn_jax.runtime import signals
+from crnn_jax.training import train
 from tests.faults.interrupt_test import interrupt_after
 from tests.quiet import QUIET
 
@@ -24,7 +26,7 @@ def test_what_changed_is_named_and_refused_or_told(tiny_config, tmp_path, monkey
     config = tiny_config({**QUIET, "train.epochs": 2})
     run = tmp_path / "run"
     interrupt_after(2, signal.SIGTERM, monkeypatch)
-    with pytest.raises(interrupt.Interrupted):
+    with pytest.raises(signals.Interrupted):
         train.train_and_evaluate(config, run)
     whole = (run / "environment.json").read_text()
     _edit(run, packages__jax="0.1", cores=77)
@@ -35,7 +37,7 @@ def test_what_changed_is_named_and_refused_or_told(tiny_config, tmp_path, monkey
         train.train_and_evaluate(config, run)
     assert "commit" not in str(error.value)
     capsys.readouterr()
-    with pytest.raises(interrupt.Interrupted):
+    with pytest.raises(signals.Interrupted):
         train.train_and_evaluate(config, run, elsewhere=True)
     assert "note: since the run began, cores: 77 then" in capsys.readouterr().out
     now = json.loads((run / "environment.json").read_text())
@@ -55,9 +57,9 @@ def test_what_changed_is_named_and_refused_or_told(tiny_config, tmp_path, monkey
 def test_a_difference_is_decisive_or_not():
     then = {"cores": 2, "packages": {"jax": "1", "orbax-checkpoint": "1"}, "command": ["a"]}
     now = {"cores": 2, "packages": {"jax": "2", "orbax-checkpoint": "2"}, "command": ["b"]}
-    changes = environment.differences(then, now)
+    changes = provenance.differences(then, now)
     assert changes == {
         "packages.jax": "packages.jax: '1' then, '2' now",
         "packages.orbax-checkpoint": "packages.orbax-checkpoint: '1' then, '2' now",
     }
-    assert [key for key in changes if environment.is_decisive(key)] == ["packages.jax"]
+    assert [key for key in changes if provenance.is_decisive(key)] == ["packages.jax"]

@@ -224,7 +224,7 @@ def _become(request: Mapping[str, Any]) -> NoReturn:
         call, prefix, nth, number, sticky, log = fault
         arm = ctypes.CDLL(None).faulty_arm
         arm(call.encode(), prefix.encode(), nth, number, sticky, log.encode())
-    from crnn_jax import terminal
+    from crnn_jax.runtime import terminal
 
     _restrict(request)
     if request["program"] == "run":
@@ -236,7 +236,7 @@ def _become(request: Mapping[str, Any]) -> NoReturn:
         from tests.faults import checkpoints
 
         sys.exit(checkpoints.main(request["arguments"]))
-    from crnn_jax import __main__
+    from crnn_jax.cli import main as __main__
 
     terminal.leave(__main__.main(request["arguments"]))
 
@@ -247,8 +247,13 @@ def main() -> None:
 
     from tests import compiling  # noqa: F401  (before jax)
 
-    names = "run", "crnn_jax.__main__", "crnn_jax.recognizer", "crnn_jax.tensorboard"
-    for name in (*names, "crnn_jax.together", "crnn_jax.train", "tests.faults.checkpoints"):
+    names = "run", "crnn_jax.cli.main", "crnn_jax.inference.recognizer", "crnn_jax.runs.tensorboard"
+    for name in (
+        *names,
+        "crnn_jax.training.together",
+        "crnn_jax.training.train",
+        "tests.faults.checkpoints",
+    ):
         importlib.import_module(name)
     from jax._src import xla_bridge
 

@@ -19,10 +19,16 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from crnn_jax import __main__, audit, dataset, decode, picture, record, report, styles
 from crnn_jax import config as config_lib
+from crnn_jax.analysis import label_audit, sweep_report
 from crnn_jax.charset import Charset
+from crnn_jax.cli import main
+from crnn_jax.data import folder as dataset
+from crnn_jax.data import image_io
+from crnn_jax.data.synthetic import presets
 from crnn_jax.errors import ConfigError, CrnnError, DataError
+from crnn_jax.models import decoding
+from crnn_jax.runs import run_dir
 from experiments import tiny
 from tests.conftest import draw
 from tests.faults import strangers
@@ -133,7 +139,7 @@ def image_files():
     yield from (content for content, _ in strangers.refused().values() if len(content) < 2000)
     modes = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB")
     between = {"La": "LA", "RGBa": "RGBA", "YCbCr": "RGB", "LAB": "RGB", "HSV": "RGB"}
-    for mode, kind in itertools.product((*modes, "HSV", "I", "F", "I;16"), picture._FORMATS):
+    for mode, kind in itertools.product((*modes, "HSV", "I", "F", "I;16"), image_io._FORMATS):
         buffer = io.BytesIO()
         with contextlib.suppress(OSError, ValueError, KeyError):
             image.convert(between.get(mode, "L")).convert(mode).save(buffer, kind)
@@ -151,7 +157,7 @@ SECTIONS = [SECTION, dataclasses.replace(SECTION, channels=3)]
 
 def read_image(content, section):
     try:
-        pixels = picture.to_array(picture.open_image(content), section)
+        pixels = image_io.to_array(image_io.open_image(content), section)
     except DataError as error:
         check_message(error, lines=1)
         return
@@ -187,7 +193,7 @@ def test_configs(values):
 
 STYLES = [
     {k: v for k, v in dataclasses.asdict(style).items() if k != "fonts"}
-    for style in styles.STYLES.values()
+    for style in presets.STYLES.values()
 ]
 
 
@@ -195,7 +201,7 @@ STYLES = [
 @given(st.sampled_from(STYLES).flatmap(lambda style: mutated({"base": "plain", **style})))
 def test_styles(values):
     try:
-        style = styles.from_values(values)
+        style = presets.from_values(values)
     except ConfigError as error:
         check_message(error)
         return
@@ -273,7 +279,7 @@ PLACE = {
              "plateau_loss": 5.9, "alphabet": "7abc", "mean": [0.5], "deviation": [0.2],
              "each_picture": False, "fingerprint": "1" * 64},
 }  # fmt: skip
-READINGS = ",".join(record.Answer._fields) + '\na.png,ab,ab,0.9,0.1\n"b,.png",ab,a,0.4,2.5\n'
+READINGS = ",".join(run_dir.Answer._fields) + '\na.png,ab,ab,0.9,0.1\n"b,.png",ab,a,0.4,2.5\n'
 
 
 @pytest.fixture(scope="module")
@@ -294,20 +300,20 @@ def cell(tmp_path_factory):
 
 def read_record(folder):
     """Everything that reads a record without its checkpoints."""
-    run = record.Record(folder)
+    run = run_dir.Record(folder)
     runs = folder.parents[1]
 
     def table():
-        found = report.read_grid(runs)
-        report.to_markdown(found, report.table(found))
-        report.to_csv(report.table(found))
+        found = sweep_report.read_grid(runs)
+        sweep_report.to_markdown(found, sweep_report.table(found))
+        sweep_report.to_csv(sweep_report.table(found))
 
     return [
         run.config, run.result, run.environment, run.metrics_lines, table,
         lambda: run.config_value("data.dir"),
-        lambda: run.read_csv("readings.csv", record.Answer),
+        lambda: run.read_csv("readings.csv", run_dir.Answer),
         lambda: run.rewind_metrics(10),
-        lambda: audit.rank(runs),
+        lambda: label_audit.rank(runs),
     ]  # fmt: skip
 
 
@@ -363,7 +369,7 @@ SYMBOLS = st.text(st.sampled_from("abc7xé "), max_size=5)
 def test_decoders(beam, length, allowed):
     assume(beam <= 16)
     try:
-        decoder = decode.decoder(CHARSET, 16, beam, length, allowed)
+        decoder = decoding.decoder(CHARSET, 16, beam, length, allowed)
     except ConfigError as error:
         check_message(error)
         return
@@ -417,7 +423,7 @@ def test_command_lines(folder, data):
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            status = __main__.main(arguments)
+            status = main.main(arguments)
         except SystemExit as end:  # of argparse
             status = end.code
     if status == 0:

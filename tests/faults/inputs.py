@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from crnn_jax import picture
-from crnn_jax import styles as styles_lib
+from crnn_jax.data import image_io
+from crnn_jax.data.synthetic import presets
+from crnn_jax.data.synthetic.style import Style
 from crnn_jax.errors import ConfigError, DataError
-from crnn_jax.style import Style
 from tests.conftest import draw
 from tests.faults import strangers
 
@@ -40,7 +40,7 @@ def styles(work: Path, random: random_lib.Random, scale: float) -> dict[str, int
         content, keys = mutated_style(random)
         path.write_bytes(content)
         try:
-            check_style(styles_lib.load(str(path)))
+            check_style(presets.load(str(path)))
             accepted += 1
         except ConfigError as error:
             refused += 1
@@ -54,8 +54,8 @@ def styles(work: Path, random: random_lib.Random, scale: float) -> dict[str, int
 
 def mutated_style(random: random_lib.Random) -> tuple[bytes, list[str]]:
     """A style file, and the keys one of which an error must name (none if the JSON is damaged)."""
-    name = random.choice(list(styles_lib.STYLES))
-    values = json.loads(json.dumps(dataclasses.asdict(styles_lib.STYLES[name])))
+    name = random.choice(list(presets.STYLES))
+    values = json.loads(json.dumps(dataclasses.asdict(presets.STYLES[name])))
     keys = random.sample(list(values), random.choice((1, 1, 1, 2, 3)))
     for key in keys:
         values[key] = _mutated(random, values[key])
@@ -123,8 +123,8 @@ def images(work: Path, random: random_lib.Random, scale: float) -> dict[str, int
         one, other = rng.integers(len(kinds), size=2)
         config.channels = int(rng.choice((1, 3)))
         try:
-            image = picture.open_image(strangers.mutate(rng, kinds[one], kinds[other]))
-            array = picture.to_array(image, config)
+            image = image_io.open_image(strangers.mutate(rng, kinds[one], kinds[other]))
+            array = image_io.to_array(image, config)
             assert array.shape == (64, 16, config.channels)
             read += 1
         except DataError as error:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from crnn_jax import interrupt, train
-from crnn_jax.progress import Progress
+from crnn_jax.runtime import signals
+from crnn_jax.training import train
+from crnn_jax.training.progress import Progress
 from tests.faults import commands
 from tests.quiet import QUIET
 
@@ -49,7 +50,7 @@ def test_an_interrupted_run_ends_bit_identical(config, whole, tmp_path, monkeypa
     term, ctrl_c, hang_up = SIGNALS
     for steps, done, number in [(2, 2, term), (1, 3, ctrl_c), (7, 11, hang_up)]:
         interrupt_after(steps, number, monkeypatch)
-        with pytest.raises(interrupt.Interrupted, match=rf"after step {done}, .*same command"):
+        with pytest.raises(signals.Interrupted, match=rf"after step {done}, .*same command"):
             train.train_and_evaluate(config, run)
         assert [signal.getsignal(n) for n in SIGNALS] == before
     monkeypatch.undo()
@@ -66,7 +67,7 @@ def test_what_was_left_of_an_epoch_that_ended_since_is_not_taken(
         train.train_and_evaluate(config, whole)
     monkeypatch.setattr(train.unfinished, "clear", lambda run: None)
     interrupt_after(2, signal.SIGTERM, monkeypatch)
-    with pytest.raises(interrupt.Interrupted):
+    with pytest.raises(signals.Interrupted):
         train.train_and_evaluate(config, tmp_path / "run")
     interrupt_after(1000, signal.SIGTERM, monkeypatch)  # never
     train.train_and_evaluate(config, tmp_path / "run")
@@ -144,7 +145,7 @@ with interrupt.Interruption() as interruption:
 def test_under_nohup_a_hang_up_stays_ignored():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with interrupt.Interruption() as interruption:
+        with signals.Interruption() as interruption:
             os.kill(os.getpid(), signal.SIGHUP)
             assert interruption.number is None
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
@@ -158,7 +159,8 @@ def test_ctrl_c_during_the_imports_prints_no_traceback(tmp_path, command):
         "import os, signal, sys\n"
         "class Finder:\n"
         "    def find_spec(self, name, *_):\n"
-        "        if name == 'crnn_jax.cache': os.kill(os.getpid(), signal.SIGINT)\n"
+        "        if name == 'crnn_jax.runtime.compilation_cache':\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
         "sys.meta_path.insert(0, Finder())\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}

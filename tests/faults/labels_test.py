@@ -6,7 +6,8 @@ import os
 import numpy as np
 import pytest
 
-from crnn_jax import dataset, labels
+from crnn_jax.data import folder as dataset
+from crnn_jax.data import label_files
 from crnn_jax.errors import DataError
 from tests.conftest import draw
 from tests.dataset_test import CONFIG
@@ -90,7 +91,7 @@ def test_messages_and_work_are_bounded_for_many_bad_rows(folder, monkeypatch):
     with pytest.raises(DataError, match="at least 10001 files") as error:
         load(folder)
     assert str(error.value).count("\n") == 51
-    monkeypatch.setattr(labels, "MAX_ROWS", 10)
+    monkeypatch.setattr(label_files, "MAX_ROWS", 10)
     (folder / "labels.csv").write_text("file,label\n" + "".join(f"{i},a\n" for i in range(20)))
     with pytest.raises(DataError, match="more than 10 rows"):
         load(folder)

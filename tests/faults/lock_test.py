@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 
 from crnn_jax import config as config_lib
-from crnn_jax import dataset, disk, grid, held, lock, record, train, unfinished
-from crnn_jax.checkpoint import Checkpoints
+from crnn_jax.data import folder as dataset
 from crnn_jax.errors import RunError
-from crnn_jax.progress import Progress
+from crnn_jax.runs import run_dir, sweep, unfinished
+from crnn_jax.runs.checkpoint import Checkpoints
+from crnn_jax.runtime import files, held, lock
+from crnn_jax.training import train
+from crnn_jax.training.progress import Progress
 from tests.quiet import QUIET
 
 HOLD = """
@@ -40,14 +43,14 @@ def _holder(folder):
 def test_a_second_writer_is_refused_and_told_who_the_first_is(tmp_path, tiny_config):
     run = tmp_path / "run"
     config = tiny_config()
-    record.Record(run).open(dataset.resolve(config))  # a run directory, and nothing trained there
+    run_dir.Record(run).open(dataset.resolve(config))  # a run directory, and nothing trained there
     with _holder(run) as process:
         who = f"process {process.pid} on {platform.node()}"
         with pytest.raises(RunError, match=rf"{run} is in use by {who}; .*--workdir"):
             train.train_and_evaluate(config, run)
-        cells = grid.Grid(config_lib.to_dict(config), {"base": {}}, (0,), (0,))
+        cells = sweep.Grid(config_lib.to_dict(config), {"base": {}}, (0,), (0,))
         with pytest.raises(RunError, match=who):
-            grid.run(cells, run, 1)
+            sweep.run(cells, run, 1)
         assert not (run / "environment.json").exists()  # it wrote nothing
         assert lock.is_held(run)
         process.kill()
@@ -76,11 +79,11 @@ def _swap(run, how):
 
 
 WRITES = {
-    "json": lambda run: record.Record(run).write_json("result.json", {}),
-    "line": lambda run: record.Record(run).append_metrics({"step": 1}),
-    "removal": lambda run: unfinished.clear(record.Record(run)),
-    "room": lambda run: disk.check_room(run / "checkpoints" / "1", 1),
-    "folder": lambda run: disk.make_folder(run / "cell"),
+    "json": lambda run: run_dir.Record(run).write_json("result.json", {}),
+    "line": lambda run: run_dir.Record(run).append_metrics({"step": 1}),
+    "removal": lambda run: unfinished.clear(run_dir.Record(run)),
+    "room": lambda run: files.check_room(run / "checkpoints" / "1", 1),
+    "folder": lambda run: files.make_folder(run / "cell"),
     "checkpoint": lambda run: _save(run, 1),
 }
 
@@ -95,7 +98,7 @@ def _save(run, epoch):
 def test_nothing_is_written_to_a_directory_that_was_replaced(tmp_path, how, write):
     run = tmp_path / "run"
     with lock.hold(run):
-        record.Record(run).write_json("config.json", {})
+        run_dir.Record(run).write_json("config.json", {})
         _swap(run, how)
         with pytest.raises(RunError, match=f"{run} was removed or replaced while"):
             WRITES[write](run)
@@ -115,14 +118,14 @@ def test_a_checkpoint_that_was_being_written_does_not_join_another_run(tmp_path,
     run = tmp_path / "run"
     with lock.hold(run):
         _save(run, 1)
-        real = disk.check_room
+        real = files.check_room
 
         def check_room(*arguments):
             real(*arguments)
             _swap(run, "replaced")
             (run / "checkpoints").mkdir()
 
-        monkeypatch.setattr(disk, "check_room", check_room)
+        monkeypatch.setattr(files, "check_room", check_room)
         with pytest.raises(RunError, match="removed or replaced"):
             _save(run, 2)
     assert [p.name for p in run.rglob("*")] == ["checkpoints"]
@@ -146,7 +149,7 @@ def test_of_processes_that_start_together_one_wins(tmp_path):
             start.wait()
             try:
                 with lock.hold(run):
-                    record.Record(run).write_json("config.json", {})
+                    run_dir.Record(run).write_json("config.json", {})
                     said.append("won")
                     told.wait(30)
             except RunError as error:
@@ -186,14 +189,14 @@ def test_a_start_that_fails_leaves_no_directory(tiny_config, tmp_path):
 
 
 def test_a_grid_whose_directory_was_replaced_stops(tiny_config, tmp_path, monkeypatch):
-    cells = grid.Grid(config_lib.to_dict(tiny_config()), {"base": {}}, (0,), (0,))
+    cells = sweep.Grid(config_lib.to_dict(tiny_config()), {"base": {}}, (0,), (0,))
     workdir = tmp_path / "grid"
 
     def start(cells, workdir, cores, elsewhere):
         _swap(workdir, "replaced")
         return subprocess.Popen([sys.executable, "-c", ""])
 
-    monkeypatch.setattr(grid, "_start", start)
+    monkeypatch.setattr(sweep, "_start", start)
     with pytest.raises(RunError, match="removed or replaced"):
-        grid.run(cells, workdir, 1)
+        sweep.run(cells, workdir, 1)
     assert not list(workdir.iterdir())

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crnn_jax import dataset, picture, recognizer
+from crnn_jax.data import folder, image_io
 from crnn_jax.errors import DataError
+from crnn_jax.inference import recognizer
 from tests.faults import pictures_test, runs_test, strangers
 from tests.faults.commands import call, captchas, train_command, verb
 
@@ -48,7 +49,7 @@ def pictures(work: Path, moments: random.Random, scale: float) -> dict[str, int]
             expected[str(path)] = reader.predict(clean[i % 8])[0].text
         path.write_bytes(content)
         try:
-            picture.open_image(content)
+            image_io.open_image(content)
         except DataError:
             bad.add(path.name)
     bad |= set(pictures_test.odd_files(files))
@@ -64,7 +65,7 @@ def pictures(work: Path, moments: random.Random, scale: float) -> dict[str, int]
     (files / "folder.png").rmdir()
     section = dataclasses.replace(reader.config.data, dir=str(files))
     with pytest.raises(DataError, match=rf"^{len(bad) - 1} files in"):
-        dataset.load(section, None, 16)
+        folder.load(section, None, 16)
     # A hundred thousand of them.
     many = work / "many"
     many.mkdir()

@@ -4,8 +4,10 @@ import dataclasses
 
 import pytest
 
-from crnn_jax import __main__, errors, markup
+from crnn_jax import errors
+from crnn_jax.cli import main
 from crnn_jax.interop import safetensors
+from crnn_jax.runs import markup
 from tests.faults.records_test import _edit, _leave, _table
 
 
@@ -67,7 +69,7 @@ def test_messages_are_bounded_and_printable():
 
 def test_the_command_prints_a_stranger_s_value_in_one_escaped_line(run, capsys):
     _edit(run, "config.json", "data.train_size", "\x1b[31m\n" + "x" * 100_000)
-    assert __main__.main(["report", str(run.workdir.parents[1])]) == 2
+    assert main.main(["report", str(run.workdir.parents[1])]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert "\x1b" not in said

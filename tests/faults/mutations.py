@@ -13,12 +13,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from crnn_jax import audit, errors, grid, page, plots, recognizer, report, reproduce
-from crnn_jax.checkpoint import Checkpoints
+from crnn_jax import errors
+from crnn_jax.analysis import html_report, label_audit, plots, sweep_report
 from crnn_jax.errors import CrnnError
-from crnn_jax.interop import description, safetensors
-from crnn_jax.record import Record
+from crnn_jax.inference import recognizer
+from crnn_jax.interop import model_spec, safetensors
+from crnn_jax.runs import sweep as grid
+from crnn_jax.runs.checkpoint import Checkpoints
+from crnn_jax.runs.run_dir import Record
 from crnn_jax.schema import InvalidError
+from crnn_jax.training import reproduce
 from tests.faults.commands import call, captchas, train_command, verb
 
 _DEEP = "a list within 100,000 lists"  # spliced in, since json cannot write it
@@ -142,14 +146,14 @@ class Runs:
         record = Record(self.cell)
         return {
             "report": self._report,
-            "audit": lambda: audit.rank(self.cell.parent),
+            "audit": lambda: label_audit.rank(self.cell.parent),
             "config": record.config,
             "result": record.result,
             "environment": record.environment,
             "metrics": record.metrics_lines,
             "epochs": record.epochs,
-            "folder": lambda: audit.data_folder(self.cell),
-            "page": lambda: page._record(record),
+            "folder": lambda: label_audit.data_folder(self.cell),
+            "page": lambda: html_report._record(record),
             "grid": lambda: _grid(record.read_json("config.json")),
             "reproduce": lambda: reproduce.prepare(self.cell, self.folder / "new", None),
             "compare": lambda: str(reproduce.compare(record, Record(self.other))),
@@ -158,13 +162,15 @@ class Runs:
     def imports(self) -> dict[str, Callable[[], object]]:
         reader, arrays = (self.export / name for name in EXPORT)
         return {
-            "description": lambda: description.parse(reader.read_bytes(), "it"),
+            "description": lambda: model_spec.parse(reader.read_bytes(), "it"),
             "arrays": lambda: safetensors._check_header(arrays.read_bytes()),
         }
 
     def _report(self) -> str:
-        runs = report.read_grid(self.folder / "grid")
-        text = report.to_markdown(runs, report.table(runs)) + report.to_csv(report.table(runs))
+        runs = sweep_report.read_grid(self.folder / "grid")
+        text = sweep_report.to_markdown(runs, sweep_report.table(runs)) + sweep_report.to_csv(
+            sweep_report.table(runs)
+        )
         assert "nan" not in text, text
         assert "<script" not in text, text
         assert "](http" not in text.replace("\\]", ""), text

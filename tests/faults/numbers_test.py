@@ -7,10 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from crnn_jax import ctc, dataset, interrupt, recognizer, step, train
-from crnn_jax import model as model_lib
+from crnn_jax.data import folder
 from crnn_jax.errors import TrainingError
-from crnn_jax.task import prepare
+from crnn_jax.inference import recognizer
+from crnn_jax.models import crnn
+from crnn_jax.models import ctc_loss as ctc
+from crnn_jax.runtime import signals
+from crnn_jax.training import step, train
+from crnn_jax.training.context import prepare
 from tests.faults.interrupt_test import interrupt_after
 from tests.quiet import QUIET
 
@@ -23,10 +27,10 @@ def test_a_gradient_that_is_no_number_ends_the_run_and_leaves_the_last_good_chec
     run = tmp_path / "run"
     with monkeypatch.context() as context:
         interrupt_after(6, signal.SIGTERM, context)  # epoch 1 of five steps is saved, and step 6
-        with pytest.raises(interrupt.Interrupted):
+        with pytest.raises(signals.Interrupted):
             train.train_and_evaluate(config, run)
     task = prepare(config)
-    order = dataset.epoch_order(task.split.train, config.seed, 2)
+    order = folder.epoch_order(task.split.train, config.seed, 2)
     poison = jnp.asarray(task.labels[order[20]])  # in the third batch of eight
     real = ctc.ctc_loss
 
@@ -48,4 +52,4 @@ def test_a_gradient_that_is_no_number_ends_the_run_and_leaves_the_last_good_chec
     assert [(row["step"], row["file"]) for row in rows] == expected
     reader = recognizer.load(run)
     assert reader.epoch == 1
-    assert all(np.isfinite(array).all() for array in model_lib.by_name(reader.params).values())
+    assert all(np.isfinite(array).all() for array in crnn.by_name(reader.params).values())

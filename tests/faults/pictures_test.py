@@ -13,8 +13,10 @@ import pytest
 from PIL import Image, ImageOps
 
 import crnn_jax
-from crnn_jax import __main__, dataset, picture
 from crnn_jax.charset import Charset
+from crnn_jax.cli import main
+from crnn_jax.data import folder as dataset
+from crnn_jax.data import image_io
 from crnn_jax.errors import DataError
 from tests.conftest import draw
 from tests.faults import inputs, strangers
@@ -30,9 +32,9 @@ def test_every_kind_of_picture_shows_the_same(captchas):
     from tests.dataset_test import CONFIG
 
     original = Image.open(sorted(captchas.iterdir())[0])
-    expected = picture.to_array(original, CONFIG).astype(int)
+    expected = image_io.to_array(original, CONFIG).astype(int)
     for name, content in strangers.kinds(original).items():
-        found = picture.to_array(picture.open_image(content), CONFIG)
+        found = image_io.to_array(image_io.open_image(content), CONFIG)
         lossy = name.endswith("jpg") or name in ("lossy.webp", "palette.png")
         limit = 10 if lossy and name != "wrong extension.jpg" else 2
         assert np.abs(found - expected).max() <= limit, name
@@ -41,11 +43,11 @@ def test_every_kind_of_picture_shows_the_same(captchas):
 def test_what_costs_too_much_or_is_not_clear_is_refused_by_its_reason():
     for name, (content, reason) in strangers.refused().items():
         with pytest.raises(DataError) as error:
-            picture.open_image(content)
+            image_io.open_image(content)
         assert reason in str(error.value), name
         assert "\n" not in str(error.value), name
     with pytest.raises(DataError, match="3000x3000 pixels are too many"):
-        picture.decode(Image.new("L", (3000, 3000)))
+        image_io.decode(Image.new("L", (3000, 3000)))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (10000, 1), (1, 10000), (2048, 2048)])
@@ -109,8 +111,7 @@ def test_names_of_any_kind_come_out_as_they_are(trained, captchas, tmp_path, cap
     out = {}
     for kind in ("json", "csv", "text"):
         assert (
-            __main__.main(["predict", os.fspath(trained), os.fspath(tmp_path), "--format", kind])
-            == 0
+            main.main(["predict", os.fspath(trained), os.fspath(tmp_path), "--format", kind]) == 0
         )
         out[kind] = capfdbinary.readouterr().out
     assert {row["path"]: row["text"] for row in json.loads(out["json"])} == expected
@@ -169,7 +170,7 @@ def test_a_data_set_names_exactly_its_bad_files(captchas, tmp_path):
         content = strangers.mutate(rng, kinds[one], kinds[other]) if i % 3 else kinds[one]
         (tmp_path / f"ab_{i}.png").write_bytes(content)
         try:
-            picture.open_image(content)
+            image_io.open_image(content)
         except DataError:
             bad.add(f"ab_{i}.png")
     assert 10 < len(bad) < 40
@@ -201,7 +202,7 @@ COSTLY = inputs.costly()
 def test_files_that_cost_out_of_proportion_are_refused(name):
     content, reason = COSTLY[name]
     with pytest.raises(DataError, match=reason) as error:
-        picture.open_image(content)
+        image_io.open_image(content)
     assert "\n" not in str(error.value)
 
 
@@ -210,7 +211,7 @@ def test_scans_are_counted_in_an_image_that_the_caller_opened():
         Image.open(io.BytesIO(COSTLY["mpo.jpg"][0])) as image,
         pytest.raises(DataError, match="scans"),
     ):
-        picture.decode(image)
+        image_io.decode(image)
 
 
 @pytest.mark.parametrize("mode", ["La", "RGBa"])
@@ -220,7 +221,7 @@ def test_associated_alpha_is_read_beside_other_images(reader, captchas, mode):
 
     content = inputs.premultiplied_tiff(mode)
     config = dataclasses.replace(CONFIG, width=2, height=1)
-    found = picture.to_array(picture.open_image(content), config)[:, 0, 0].tolist()
+    found = image_io.to_array(image_io.open_image(content), config)[:, 0, 0].tolist()
     assert abs(found[0] - 227) <= 1
     assert found[1] == 200
     good = sorted(captchas.iterdir())[0]
@@ -256,7 +257,7 @@ def test_images_are_upright_as_exif_transpose_makes_them(orientation):
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", exif=exif)
     expected = ImageOps.exif_transpose(Image.open(buffer))
-    found = picture.open_image(buffer.getvalue())
+    found = image_io.open_image(buffer.getvalue())
     np.testing.assert_array_equal(np.asarray(found), np.asarray(expected))
 
 

@@ -10,13 +10,14 @@ import sys
 import numpy as np
 import pytest
 
-from crnn_jax import config, evaluate, interop, metrics, record, schema
-from crnn_jax import grid as grid_lib
-from crnn_jax import report as report_lib
+from crnn_jax import config, interop, schema
+from crnn_jax.analysis import sweep_report
 from crnn_jax.charset import Charset
 from crnn_jax.errors import ConfigError, RunError
+from crnn_jax.inference import evaluate, metrics
 from crnn_jax.interop import safetensors
-from crnn_jax.record import Record, Result
+from crnn_jax.runs import run_dir, sweep
+from crnn_jax.runs.run_dir import Record, Result
 from experiments import base
 from tests.faults import mutations
 
@@ -62,8 +63,8 @@ def _edit(run, name, key, value):
 
 
 def _table(run):
-    runs = report_lib.read_grid(run.workdir.parents[1])
-    return report_lib.to_markdown(runs, report_lib.table(runs))
+    runs = sweep_report.read_grid(run.workdir.parents[1])
+    return sweep_report.to_markdown(runs, sweep_report.table(runs))
 
 
 def test_mutated_records_are_read_or_refused_in_a_line(trained, tmp_path):
@@ -160,7 +161,7 @@ def test_a_row_of_readings_is_named(run, row, says):
     with (run.workdir / "readings.csv").open("a") as file:
         file.write(row + "\n")
     with pytest.raises(RunError, match=rf"readings\.csv cannot be read: {says}"):
-        run.read_csv("readings.csv", record.Answer)
+        run.read_csv("readings.csv", run_dir.Answer)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +219,7 @@ def test_a_config_asks_for_bounded_memory(changes):
 )
 def test_a_grid_s_section_has_the_declared_type(section, says):
     with pytest.raises(ConfigError, match=says):
-        grid_lib.from_dict({**base.get_config().to_dict(), "grid": section})
+        sweep.from_dict({**base.get_config().to_dict(), "grid": section})
 
 
 def test_documents_are_bounded():
@@ -269,9 +270,9 @@ def test_a_count_of_images_costs_no_memory():
 
 
 def test_plots_of_many_variants_and_odd_names(run, tmp_path):
-    plots = pytest.importorskip("crnn_jax.plots")
-    runs = report_lib.read_grid(run.workdir.parents[1])
-    (row,) = report_lib.table(runs)
+    plots = pytest.importorskip("crnn_jax.analysis.plots")
+    runs = sweep_report.read_grid(run.workdir.parents[1])
+    (row,) = sweep_report.table(runs)
     names = ["\udcff\x1b$x$" + "a" * 300, *map(str, range(2000))]
     png = plots.variants([dataclasses.replace(row, variant=name) for name in names])
     assert png[:4] == b"\x89PNG"

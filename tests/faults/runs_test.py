@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crnn_jax import audit, checkpoint, page, recognizer, record, report
+from crnn_jax.analysis import html_report, label_audit, sweep_report
 from crnn_jax.errors import CrnnError, RunError
+from crnn_jax.inference import recognizer
 from crnn_jax.interop import keras_file
 from crnn_jax.interop import safetensors as exported
+from crnn_jax.runs import checkpoint, run_dir
 from tests.faults import strangers
 
 _VALUES = (
@@ -63,10 +65,10 @@ def check_spoilt(run, picture, folder, count, seed):
         calls = [
             lambda cell=cell: recognizer.load(cell).predict(picture),
             lambda: (
-                (runs := report.read_grid(folder / "grid"))
-                and report.to_markdown(runs, report.table(runs))
+                (runs := sweep_report.read_grid(folder / "grid"))
+                and sweep_report.to_markdown(runs, sweep_report.table(runs))
             ),
-            lambda: audit.rank(folder / "grid"),
+            lambda: label_audit.rank(folder / "grid"),
         ]
         for call in calls:
             try:
@@ -117,7 +119,7 @@ def test_sizes_that_are_absurd_cost_nothing(stranger, key, value, says):
 def test_pipes_and_devices_in_a_run_keep_nobody_waiting(stranger):
     for name, call in [
         ("result.json", lambda: recognizer.load(stranger)),
-        ("readings.csv", lambda: audit.rank(stranger.parent)),
+        ("readings.csv", lambda: label_audit.rank(stranger.parent)),
         ("config.json", lambda: recognizer.load(stranger)),
     ]:
         (stranger / name).rename(stranger / "kept")
@@ -154,7 +156,7 @@ def test_what_a_report_writes_follows_no_link_of_a_stranger(stranger, tmp_path):
     victim.write_text("mine")
     for name in ("report.html", "report.html.partial", "curves.png.partial"):
         (stranger / name).symlink_to(victim)
-    page.write(stranger)
+    html_report.write(stranger)
     assert victim.read_text() == "mine"
     assert (stranger / "report.html").read_text().startswith("<!DOCTYPE html>")
 
@@ -168,13 +170,13 @@ def test_names_and_labels_are_text_in_pages_and_tables(stranger, captchas, tmp_p
         name = f"{path.stem}_{bad.replace('/', '')}{i}.png"
         (folder / name).write_bytes(path.read_bytes())
     _edit(stranger / "environment.json", "data.name", bad)
-    content = page.write(stranger, folder).read_text()
+    content = html_report.write(stranger, folder).read_text()
     assert "<script" not in content
     assert "&lt;script&gt;alert(&quot;1&quot;)" in content
     grid = tmp_path / "grid" / "a|b<b>$x$" / "seed0-fold0"
     shutil.copytree(stranger, grid)
-    runs = report.read_grid(tmp_path / "grid")
-    table = report.to_markdown(runs, report.table(runs))
+    runs = sweep_report.read_grid(tmp_path / "grid")
+    table = sweep_report.to_markdown(runs, sweep_report.table(runs))
     assert r"a\|b&lt;b&gt;$x$" in table
     assert "<b>" not in table
 
@@ -198,7 +200,7 @@ def test_nothing_that_executes_is_imported():
     """No pickle, and no call that unpacks an archive or makes code of text."""
     words = ("pickle", "marshal", "eval(", "exec(", "shelve", "extractall", "np.load", "numpy.load",
              "yaml.load", "allow_pickle", "__import__", "load_model")  # fmt: skip
-    for path in Path(record.__file__).parent.rglob("*.py"):
+    for path in Path(run_dir.__file__).parent.rglob("*.py"):
         lines = [line for line in path.read_text().splitlines() if "jax_export" not in line]
         found = [word for word in words for line in lines if _uses(line, word)]
         assert not found, path

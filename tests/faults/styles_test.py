@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crnn_jax import dataset, glyphs, sources, style, styles, synthetic
-from crnn_jax.__main__ import main
+from crnn_jax.cli.main import main
+from crnn_jax.data import folder as dataset
+from crnn_jax.data import sources
+from crnn_jax.data.synthetic import glyphs, presets, render, style
 from crnn_jax.errors import ConfigError, DataError
 from tests.faults import inputs
 
@@ -24,7 +26,7 @@ SMALL = {"base": "plain", "alphabet": "abc7", "length": [2, 3], "width": 64, "he
 def load(tmp_path, **values):
     path = tmp_path / "style.json"
     path.write_text(json.dumps(values))
-    return styles.load(os.fspath(path))
+    return presets.load(os.fspath(path))
 
 
 @pytest.mark.parametrize(
@@ -117,7 +119,7 @@ def test_values_that_do_not_go_together_are_refused_by_rule(tmp_path, values, ru
 def test_a_file_that_is_no_style_is_refused_in_one_line(tmp_path, content, reason):
     (tmp_path / "s.json").write_bytes(content)
     with pytest.raises(ConfigError, match=f"s.json cannot be read: .*({reason})") as error:
-        styles.load(os.fspath(tmp_path / "s.json"))
+        presets.load(os.fspath(tmp_path / "s.json"))
     assert "\n" not in str(error.value)
 
 
@@ -135,7 +137,7 @@ def _strange(folder, name):
 def test_styles_and_fonts_are_regular_files_of_bounded_size(tmp_path):
     for path in _strange(tmp_path, ".json").values():
         with pytest.raises(ConfigError, match="cannot be read"):
-            styles.load(path)
+            presets.load(path)
     for kind, path in _strange(tmp_path, ".ttf").items():
         reason = "bytes are too many" if kind == "huge" else "there is no face"
         for read in (glyphs.digest, lambda face: glyphs.atlas("a", (face,))):
@@ -166,12 +168,12 @@ def test_a_damaged_font_is_refused(tmp_path):
 def test_every_number_of_a_style_has_finite_bounds():
     for field in dataclasses.fields(style.Style):
         for value in (float("nan"), float("inf"), -float("inf"), 1e300, 10**30):
-            default = getattr(styles.STYLES["captcha_v2"], field.name)
+            default = getattr(presets.STYLES["captcha_v2"], field.name)
             if field.name == "faces" or isinstance(default, (str, bool)):
                 continue
             wrong = np.full(np.shape(default), value, object).tolist()
             with pytest.raises(ConfigError, match=f"{field.name} cannot be"):
-                styles.from_values({field.name: wrong})
+                presets.from_values({field.name: wrong})
 
 
 def test_symbols_of_an_alphabet_never_compose():
@@ -202,8 +204,8 @@ def test_styles_that_load_draw_visible_text(tmp_path):
         ("jitter", [0, 0]), ("size", [4, 512]),
     ):  # fmt: skip
         look = load(tmp_path, **SMALL | {"ink": [0, 0], key: value})
-        pictures, _ = synthetic.pictures(
-            synthetic.atlas_of(look), 0, np.arange(16, dtype=np.int32), style=look
+        pictures, _ = render.pictures(
+            render.atlas_of(look), 0, np.arange(16, dtype=np.int32), style=look
         )
         flat = np.asarray(pictures).reshape(16, -1)
         assert (flat.max(1) > flat.min(1)).all(), key
@@ -228,10 +230,8 @@ def test_labels_read_back_as_drawn(tmp_path, alphabet):
         json.dumps(SMALL | {"alphabet": alphabet, "faces": ["DejaVuSans-Bold"]})
     )
     sources.write(os.fspath(tmp_path / "s.json"), 40, 1, tmp_path / "set")
-    look = styles.load(os.fspath(tmp_path / "s.json"))
-    _, ids = synthetic.pictures(
-        synthetic.atlas_of(look), 1, np.arange(40, dtype=np.int32), style=look
-    )
+    look = presets.load(os.fspath(tmp_path / "s.json"))
+    _, ids = render.pictures(render.atlas_of(look), 1, np.arange(40, dtype=np.int32), style=look)
     drawn = ["".join(alphabet[i] for i in row if i >= 0) for row in np.asarray(ids)]
     from tests.faults.labels_test import load as load_set
 
@@ -284,5 +284,5 @@ def test_a_generated_set_larger_than_memory_is_refused_by_its_count():
 
     config = dataclasses.replace(CONFIG, source="synthetic", count=10**9)
     with pytest.raises(ConfigError, match=r"1000000000 pictures.*data\.count"):
-        sources.generate(styles.load("plain"), config, range(10**9))
+        sources.generate(presets.load("plain"), config, range(10**9))
     assert dataset.uses_folder(CONFIG)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from crnn_jax import __main__, terminal
+from crnn_jax.cli import main
 from crnn_jax.errors import RunError
+from crnn_jax.runtime import terminal
 
 ROOT = Path(__file__).resolve().parents[2]
 START = "import os, sys; from crnn_jax import terminal; terminal.prepare(); "
@@ -34,7 +35,7 @@ def test_closed_streams_are_replaced_and_their_descriptors_stay_taken(tmp_path):
 @pytest.mark.parametrize("verb", ["predict", "evaluate"])
 def test_a_command_that_only_prints_needs_an_output(monkeypatch, capsys, verb):
     monkeypatch.setattr(terminal, "_closed", {"stdout"})
-    assert __main__.main([verb, "run", *(["x.png"] if verb == "predict" else [])]) == 2
+    assert main.main([verb, "run", *(["x.png"] if verb == "predict" else [])]) == 2
     assert capsys.readouterr().err.startswith("error: the standard output is closed")
 
 

@@ -7,7 +7,7 @@ import types
 
 import pytest
 
-from crnn_jax import disk
+from crnn_jax.runtime import files
 from tests.faults import forks, watch
 
 CODES = {
@@ -30,12 +30,12 @@ def test_a_process_that_takes_too_much_is_reported_and_stopped(what, monkeypatch
 def test_a_call_that_takes_too_long_is_reported_once(tmp_path, monkeypatch):
     """Many short calls are none, although they take as long together."""
     system = types.SimpleNamespace(O_RDONLY=0, open=lambda *_: time.sleep(wait) or 1 / 0)
-    monkeypatch.setattr(disk, "os", system)
+    monkeypatch.setattr(files, "os", system)
     watch.guard(tmp_path / "slow", tmp_path / "heartbeat", limit=0.6)
     for wait, count in ((0.1, 12), (2.0, 1)):
         for _ in range(count):
             with pytest.raises(ZeroDivisionError):
-                disk.read("a")
+                files.read("a")
         found = watch.slow_calls(tmp_path / "slow")
         assert len(found) == (wait == 2.0)
     assert "in read" in found[0]

@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 
 from crnn_jax.errors import CrnnError
-from crnn_jax.interop import imported, keras_file
+from crnn_jax.interop import imported_run, keras_file
 from crnn_jax.interop import safetensors as exported
 from tests.faults import strangers
 
@@ -67,7 +67,7 @@ def _read_safetensors(work: Path) -> None:
     parsed = mock.Mock()
     with (
         mock.patch.object(exported.description_lib, "parse", return_value=parsed),
-        mock.patch.object(imported, "write"),
+        mock.patch.object(imported_run, "write"),
     ):
         (work / exported.description_lib.FILE).write_text("{}")
         exported.import_run(work, work / "run")

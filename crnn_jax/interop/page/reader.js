@@ -1,4 +1,4 @@
-// Pixels in, texts out: what stands around the model, as in crnn_jax (dataset.py, ctc.py,
+// Pixels in, texts out: what stands around the model, as in crnn_jax (folder.py, ctc_loss.py,
 // alignment.py). Pure functions of arrays; `reader` is reader.json.
 "use strict";
 

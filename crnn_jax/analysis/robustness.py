@@ -1,0 +1,231 @@
+"""Which distortion protects? Exact match of a reader against each distortion's strength.
+
+Each distortion is laid by itself on the plain text of a style, stronger and stronger. A reader
+that never saw it says what it does today; one that has trained against it, starting from that
+reader, says what is left of it a day after. What only stops the first protects from nobody.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from crnn_jax import config as config_lib
+from crnn_jax.data import sources
+from crnn_jax.data.synthetic import presets
+from crnn_jax.data.synthetic.style import Style
+from crnn_jax.errors import ConfigError, RunError
+from crnn_jax.inference import metrics, recognizer
+from crnn_jax.inference.recognizer import Recognizer
+from crnn_jax.runs import markup, run_dir
+from crnn_jax.runtime import files
+from crnn_jax.training import train
+
+_VAL = 0.1  # share of an adaptation's pictures that it is scored on
+_EPOCH = 50  # steps of an epoch of adaptation, at the most
+_CALM: Mapping[str, Any] = dict.fromkeys(
+    ("jitter", "turn", "shear", "wave_x", "wave_y", "water", "curves", "dots", "blur", "noise"),
+    (0, 0),
+)
+
+
+class Distortion(NamedTuple):
+    """What a strength is, and what it sets: `low` to `high` of it."""
+
+    unit: str
+    strengths: Sequence[float]  # from none to as much as a person may still read
+
+    def changes(self, name: str, low: float, high: float) -> dict[str, Any]:
+        """What a style gets whose strength lies between the two."""
+        if name == "turn" or name == "jitter":  # either way
+            return {name: (-high, high)}
+        if name == "overlap":
+            return {"spacing": (-high, -low), "spacing_by": "ink"}
+        if name == "wave":
+            phases = {"wave_x_phase": (0, 1), "wave_y_phase": (0, 1)}
+            return {"wave_x": (low, high), "wave_y": (low, high), **phases}
+        if name == "water":
+            return {name: (low, high), "water_phase": (0, 1)}
+        if name == "lines":
+            across = {"curve_x": ((0.0, 0.33, 0.67, 1.0),), "curve_width": (2.5,)}
+            return {"curves": (int(low), int(high)), **across}
+        return {name: (low, high)}
+
+
+DISTORTIONS: Mapping[str, Distortion] = {
+    "turn": Distortion("degrees either way", (0, 10, 20, 30, 40)),
+    "jitter": Distortion("pixels up or down", (0, 2, 4, 6, 8)),
+    "overlap": Distortion("pixels of the ink of neighbours", (0, 2, 4, 6, 8)),
+    "wave": Distortion("pixels, along both axes", (0, 2, 4, 6, 8)),
+    "water": Distortion("pixels, in rings", (0, 2, 4, 6, 8)),
+    "lines": Distortion("curves across", (0, 2, 4, 6, 8)),
+    "dots": Distortion("share of the pixels", (0, 0.1, 0.2, 0.3, 0.4)),
+    "noise": Distortion("deviation, grey levels", (0, 40, 80, 120, 160)),
+}
+
+
+class Row(NamedTuple):
+    """A line of `strength.csv`: one reader, one distortion, one strength."""
+
+    distortion: str
+    strength: float
+    unit: str
+    trained_against: bool
+    num_exact: int
+    num_examples: int
+    exact_match: float
+    exact_match_low: float  # Wilson interval, 95 %
+    exact_match_high: float
+
+
+def measure(
+    run: str | os.PathLike[str],
+    workdir: str | os.PathLike[str],
+    style_name: str,
+    count: int,
+    adapt: int,
+    names: Sequence[str],
+) -> list[Row]:
+    """Reads `count` pictures at each strength of each distortion of `names`.
+
+    Args:
+      run: the reader's run directory.
+      workdir: where styles and adapted readers go; what is finished there is not done again.
+      style_name: the style whose plain text is distorted.
+      count: pictures a strength; those of all strengths have the same texts.
+      adapt: steps of training against each distortion; 0 for none.
+
+    Raises:
+      ConfigError: there is no such style or distortion, or its symbols are not the reader's.
+    """
+    if unknown := [name for name in names if name not in DISTORTIONS]:
+        raise ConfigError(
+            f"there is no distortion {unknown[0]!r}; there are {', '.join(DISTORTIONS)}"
+        )
+    reader = recognizer.load(run)
+    calm = dataclasses.replace(presets.load(style_name), **_CALM)
+    if foreign := set(calm.alphabet) - set(reader.charset.alphabet):
+        raise ConfigError(f"the reader of {run} knows no {''.join(sorted(foreign))!r}")
+    rows = []
+    for name in names:
+        readers = [(False, reader)]
+        if adapt:
+            adapted = _adapted(name, run, files.below(workdir, name), reader, calm, adapt)
+            readers.append((True, adapted))
+        for strength in DISTORTIONS[name].strengths:
+            look = laid_on(calm, name, strength, strength)
+            for trained, who in readers:
+                rows.append(_row(name, strength, trained, who, look, count))
+                print(f"{name} {strength:g}: {rows[-1].exact_match:.1%}"
+                      + (" when trained against it" if trained else ""), flush=True)  # fmt: skip
+    return rows
+
+
+def laid_on(calm: Style, name: str, low: float, high: float) -> Style:
+    """A style with one distortion, its strength from `low` to `high`."""
+    return dataclasses.replace(calm, **DISTORTIONS[name].changes(name, low, high))
+
+
+def schedule(adapt: int, batch_size: int) -> tuple[int, int]:
+    """Pictures of an epoch, its validation part included, and epochs for `adapt` steps."""
+    epochs = -(-adapt // _EPOCH)
+    wanted = -(-adapt // epochs) * batch_size
+    return next(n for n in itertools.count(wanted) if n - max(1, int(n * _VAL)) == wanted), epochs
+
+
+def _adapted(
+    name: str,
+    run: str | os.PathLike[str],
+    workdir: Path,
+    reader: Recognizer,
+    calm: Style,
+    adapt: int,
+) -> Recognizer:
+    """The reader after `adapt` steps on pictures of the distortion at all strengths."""
+    strengths = DISTORTIONS[name].strengths
+    workdir.mkdir(parents=True, exist_ok=True)
+    look = laid_on(calm, name, strengths[0], strengths[-1])
+    run_dir.Record(workdir).write_json("style.json", dataclasses.asdict(look), if_new=True)
+    values = config_lib.to_dict(reader.config)
+    count, epochs = schedule(adapt, reader.config.train.batch_size)
+    changes = {
+        "data.source": "stream",
+        "data.style": os.fspath(workdir / "style.json"),
+        "data.alphabet": reader.charset.alphabet,
+        "data.val_fraction": _VAL,
+        "data.count": count,
+        "train.epochs": epochs,
+        "train.init_from": os.fspath(run),
+        "train.weights": "last",
+        "train.patience": 0,
+        "train.stop_after": 0,
+    }
+    config = config_lib.from_dict(config_lib.with_changes(values, changes))
+    train.train_and_evaluate(config, files.below(workdir, "run"))
+    return recognizer.load(workdir / "run")
+
+
+def _row(
+    name: str, strength: float, trained: bool, reader: Recognizer, look: Style, count: int
+) -> Row:
+    # Other numbers than those of any training: the far end of the seed's.
+    first = 2**31 - 1 - count
+    config = dataclasses.replace(reader.config.data, synthetic_seed=0)
+    data = sources.generate(look, config, range(first, first + count))
+    readings = reader.predict([sources.to_picture(image) for image in data.images])
+    exact = sum(r.text == text for r, text in zip(readings, data.texts, strict=True))
+    low, high = metrics.wilson_interval(exact, count)
+    unit = DISTORTIONS[name].unit
+    return Row(name, strength, unit, trained, exact, count, exact / count, low, high)
+
+
+def to_markdown(rows: Sequence[Row], what: str) -> str:
+    """A table of distortions against strengths, a line for each reader."""
+    steps = max(len(DISTORTIONS[row.distortion].strengths) for row in rows)
+    lines = [what, "", "| distortion | reader |" + " strength: exact match |" * steps]
+    lines.append("|" + "---|" * (steps + 2))
+    for name in dict.fromkeys(row.distortion for row in rows):
+        for trained in (False, True):
+            own = [r for r in rows if r.distortion == name and r.trained_against == trained]
+            if own:
+                who = "trained against it" if trained else "as it is"
+                cells = " | ".join(f"{r.strength:g}: {r.exact_match:.1%}" for r in own)
+                lines.append(f"| {name}, {own[0].unit} | {who} | {cells} |")
+    return "\n".join(lines) + "\n"
+
+
+def report(
+    run: str | os.PathLike[str],
+    workdir: str | os.PathLike[str] | None,
+    style_name: str | None,
+    count: int,
+    adapt: int,
+    names: Sequence[str] | None,
+) -> Path:
+    """Measures, and leaves strength.md, .csv and .png in `workdir`, by default RUN/strength."""
+    directory = run_dir.Record(workdir or files.below(run, "strength"))
+    config = run_dir.Record(run).config()
+    result = run_dir.Record(run).result()
+    if result is None:
+        raise RunError(f"{run} is not finished; train it first")
+    style_name = style_name or config.data.style
+    directory.workdir.mkdir(parents=True, exist_ok=True)
+    rows = measure(run, directory.workdir, style_name, count, adapt, names or list(DISTORTIONS))
+    what = (
+        f"{markup.markdown(Path(run).resolve().name)}, trained on "
+        f"{markup.markdown(result.data_name)} (fingerprint {result.fingerprint[:12]}); {count} "
+        f"generated pictures a strength, of the plain text of {markup.markdown(style_name)}"
+        + (f"; trained against each distortion for {adapt} steps" if adapt else "")
+    )
+    markdown = to_markdown(rows, what)
+    directory.write_text("strength.md", markdown)
+    directory.write_csv("strength.csv", Row._fields, rows)
+    print(markdown, end="")
+    from crnn_jax.analysis import plots
+
+    directory.write_bytes("strength.png", plots.strengths(rows))
+    return directory.workdir

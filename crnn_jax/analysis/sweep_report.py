@@ -1,0 +1,259 @@
+"""Tables of a grid of runs, from their records alone; imports no jax.
+
+A record's `errors.csv` names the misread files of its validation part; all others were read
+right. That is all a paired comparison needs: the same seed and fold mean the same pictures.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import os
+import statistics
+import urllib.parse
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from crnn_jax.errors import RunError, one_line
+from crnn_jax.inference import metrics
+from crnn_jax.runs import markup
+from crnn_jax.runs.run_dir import Misread, Record, Result
+from crnn_jax.training.early_stopping import OFF_PLATEAU
+
+BASE = "base"  # the variant that the others are compared with
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What the table needs of a finished run."""
+
+    variant: str
+    cell: str  # names seed and fold
+    result: Result
+    train_size: int  # as the config has it: 0 for all
+    commit: str | None
+    num_images: int  # of the whole data set
+    misread: frozenset[str]
+    left_plateau: int | None  # epoch
+    epoch_reached: int | None  # the first to read `reach` of the validation part
+    seconds_reached: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A variant over its runs. Rates are fractions; None where no run got there."""
+
+    variant: str
+    runs: int
+    num_train: int  # images, of the first run
+    exact_match: float  # pooled over runs
+    exact_match_low: float  # Wilson, of the pooled count
+    exact_match_high: float
+    mean: float  # of the seeds' pooled rates
+    spread: float  # their standard deviation; 0 for one seed
+    cer: float
+    val_loss: float  # nats a picture, pooled over runs
+    left_plateau: float | None  # median epoch
+    left_plateau_last: int | None  # the latest of those that left
+    never_left: int  # runs that stayed on the plateau
+    epoch_reached: float | None  # medians
+    epoch_reached_last: int | None  # the latest of those that got there
+    seconds_reached: float | None
+    never_reached: int
+    difference: float | None  # exact match less the base's, over the runs that both have
+    difference_low: float | None  # 95 % bootstrap interval over pictures
+    difference_high: float | None
+    p_value: float | None  # McNemar, exact, two-sided, over pictures
+
+
+def read_grid(workdir: str | os.PathLike[str], reach: float = 0.95) -> list[Run]:
+    """The finished runs below a grid's directory, `VARIANT/CELL/result.json`.
+
+    Args:
+      workdir: the grid's directory.
+      reach: the share of the validation part whose first reading is dated.
+
+    Raises:
+      RunError: there are none, or they are not all of the same data.
+    """
+    runs = []
+    for path in sorted(Path(workdir).glob("*/*/result.json")):
+        runs.append(_read_run(path.parent, reach))
+    if not runs:
+        raise RunError(f"{workdir} holds no finished runs (VARIANT/CELL/result.json)")
+    if len({run.result.fingerprint for run in runs}) > 1:
+        raise RunError(f"the runs of {workdir} are of different data; they have no common table")
+    return runs
+
+
+def table(runs: Sequence[Run]) -> list[Row]:
+    """A row a variant, the base first, then from best to worst."""
+    variants = dict.fromkeys(run.variant for run in runs)
+    base = {run.cell: run for run in runs if run.variant == BASE}
+    rows = [_row(name, [run for run in runs if run.variant == name], base) for name in variants]
+    return sorted(rows, key=lambda row: (row.variant != BASE, -row.exact_match, row.variant))
+
+
+def to_markdown(runs: Sequence[Run], rows: Sequence[Row], reach: float = 0.95) -> str:
+    result = runs[0].result
+    commits = sorted({run.commit or "unknown" for run in runs})
+    lines = [
+        f"{markup.markdown(result.data_name)}, fingerprint {result.fingerprint[:12]}, "
+        f"{runs[0].num_images} images; {len(runs)} runs; "
+        f"commit {', '.join(commit[:12] for commit in commits)}",
+        "",
+        "| variant | runs | exact match, 95 % interval | seeds' mean ± deviation | CER "
+        "| validation loss | left plateau: median, latest epoch "
+        f"| to {reach:.0%}: median, latest epoch; seconds "
+        "| difference to base, 95 % interval | McNemar p |",
+        "|" + "---|" * 10,
+    ]
+    for row in rows:
+        left = _epochs(row.left_plateau, row.left_plateau_last, row.never_left)
+        reached = _epochs(row.epoch_reached, row.epoch_reached_last, row.never_reached)
+        if row.seconds_reached is not None:
+            reached += f"; {row.seconds_reached:.0f}"
+        difference = "-"
+        if row.difference is not None:
+            low, high = row.difference_low, row.difference_high
+            difference = f"{row.difference:+.2%} [{low:+.2%}, {high:+.2%}]"
+        lines.append(
+            f"| {markup.markdown(row.variant)} | {row.runs} "
+            f"| {row.exact_match:.2%} [{row.exact_match_low:.2%}, {row.exact_match_high:.2%}] "
+            f"| {row.mean:.2%} ± {row.spread:.2%} | {row.cer:.3%} | {row.val_loss:.3f} "
+            f"| {left} | {reached} | {difference} "
+            f"| {'-' if row.p_value is None else format(row.p_value, '.3f')} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def pictures(workdir: Path) -> str:
+    """Markdown that shows augmented training pictures of a run of the base, if there are any."""
+    found = sorted(workdir.glob(f"{BASE}/*/augmented.png"))
+    if not found:
+        return ""
+    path = urllib.parse.quote(os.fsencode(found[0].relative_to(workdir)))
+    return f"\nTraining pictures, as they are and augmented: ![augmented]({path})\n"
+
+
+def to_csv(rows: Iterable[Row]) -> str:
+    buffer = io.StringIO()
+    writer = csv.DictWriter(
+        buffer, [field.name for field in dataclasses.fields(Row)], lineterminator="\n"
+    )
+    writer.writeheader()
+    writer.writerows(dataclasses.asdict(row) for row in rows)
+    return buffer.getvalue()
+
+
+def has_sizes(runs: Sequence[Run]) -> bool:
+    """Whether the grid is one of training sets of several sizes."""
+    return len({run.train_size for run in runs}) > 2
+
+
+def _read_run(path: Path, reach: float) -> Run:
+    record = Record(path)
+    result = record.result()
+    assert result is not None
+    misread = frozenset(row.file for row in record.read_csv("errors.csv", Misread))
+    if len(misread) != result.num_examples - result.num_exact:
+        raise RunError(f"{one_line(str(path))}: errors.csv and result.json do not agree")
+    environment = record.environment()
+    data = environment.get("data", {})
+    if missing := {"plateau_loss", "num_examples"} - data.keys():
+        raise RunError(f"{one_line(str(path / 'environment.json'))} has no key data.{min(missing)}")
+    limit = OFF_PLATEAU * data["plateau_loss"]
+    epochs = record.epochs()
+    reached = next((epoch for epoch in epochs if epoch["exact_match"] >= reach), None)
+    return Run(
+        variant=path.parent.name,
+        cell=path.name,
+        result=result,
+        train_size=record.config_value("data.train_size"),
+        commit=environment.get("commit"),
+        num_images=data["num_examples"],
+        misread=misread,
+        left_plateau=next((e["epoch"] for e in epochs if e["val_loss"] < limit), None),
+        epoch_reached=reached["epoch"] if reached else None,
+        seconds_reached=reached["seconds"] if reached else None,
+    )
+
+
+def _row(variant: str, runs: Sequence[Run], base: dict[str, Run]) -> Row:
+    exact = sum(run.result.num_exact for run in runs)
+    examples = sum(run.result.num_examples for run in runs)
+    low, high = metrics.wilson_interval(exact, examples)
+    seeds: dict[int, list[Result]] = {}
+    for run in runs:
+        seeds.setdefault(run.result.seed, []).append(run.result)
+    rates = [
+        sum(r.num_exact for r in results) / sum(r.num_examples for r in results)
+        for results in seeds.values()
+    ]
+    pairs = [(run, base[run.cell]) for run in runs if run.cell in base and variant != BASE]
+    net = _net(pairs)
+    paired = sum(ours.result.num_examples for ours, _ in pairs)
+    interval = _interval(net, pairs) if pairs else (None, None)
+    gained, lost = sum(n > 0 for n in net.values()), sum(n < 0 for n in net.values())
+    chars = sum(run.result.num_chars for run in runs)
+    return Row(
+        variant=variant,
+        runs=len(runs),
+        num_train=runs[0].result.num_train,
+        exact_match=exact / examples,
+        exact_match_low=low,
+        exact_match_high=high,
+        mean=statistics.mean(rates),
+        spread=statistics.stdev(rates) if len(rates) > 1 else 0.0,
+        cer=sum(run.result.cer * run.result.num_chars for run in runs) / chars,
+        val_loss=sum(run.result.val_loss * run.result.num_examples for run in runs) / examples,
+        left_plateau=_median(run.left_plateau for run in runs),
+        left_plateau_last=_latest(run.left_plateau for run in runs),
+        never_left=sum(run.left_plateau is None for run in runs),
+        epoch_reached=_median(run.epoch_reached for run in runs),
+        epoch_reached_last=_latest(run.epoch_reached for run in runs),
+        seconds_reached=_median(run.seconds_reached for run in runs),
+        never_reached=sum(run.epoch_reached is None for run in runs),
+        difference=sum(net.values()) / paired if pairs else None,
+        difference_low=interval[0],
+        difference_high=interval[1],
+        p_value=metrics.mcnemar(gained, lost) if pairs else None,
+    )
+
+
+def _net(pairs: Sequence[tuple[Run, Run]]) -> dict[str, int]:
+    """By picture: how many seeds read it right in the first run of a pair, less in the second.
+
+    A picture that several seeds read counts once in what follows, since its readings are not
+    independent. Pictures that no run misread are left out.
+    """
+    net: dict[str, int] = {}
+    for ours, theirs in pairs:
+        for file in theirs.misread ^ ours.misread:
+            net[file] = net.get(file, 0) + (1 if file in theirs.misread else -1)
+    return net
+
+
+def _interval(net: dict[str, int], pairs: Sequence[tuple[Run, Run]]) -> tuple[float, float]:
+    """Bootstrap interval of the difference of exact match, over pictures."""
+    readings = sum(ours.result.num_examples for ours, _ in pairs)
+    pictures = readings // len({ours.result.seed for ours, _ in pairs})
+    low, high = metrics.bootstrap_mean(list(net.values()), pictures - len(net))
+    return low * pictures / readings, high * pictures / readings
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    """The median of the runs that got there."""
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if known else None
+
+
+def _latest(values: Iterable[int | None]) -> int | None:
+    return max((value for value in values if value is not None), default=None)
+
+
+def _epochs(median: float | None, latest: int | None, never: int) -> str:
+    if median is None:
+        return "never"
+    return f"{median:g}, {latest}" + (f" ({never} never)" if never else "")

@@ -1,0 +1,61 @@
+"""What `predict` is given and what it prints: paths, and rows as text, CSV or JSON.
+
+A row has path, text and confidence, answered where readings may be left blank, and characters
+where they are explained. Each is printed as soon as it is there.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from crnn_jax.data.image_io import IMAGE_SUFFIXES
+from crnn_jax.errors import one_line
+
+
+def expand(paths: list[str]) -> Iterator[str]:
+    """Files as they are, the pictures of folders in the order of their names, stdin for -."""
+    for path in paths:
+        if path == "-":
+            yield from (line.rstrip("\r\n") for line in sys.stdin if line.strip())
+        elif os.path.isdir(path):
+            try:
+                names = sorted(os.listdir(path))
+            except OSError:  # the reader will say why
+                names = []
+            files = [n for n in names if os.path.splitext(n)[1].lower() in IMAGE_SUFFIXES]
+            # An empty folder is answered with an error of its own, as a file that is missing.
+            yield from (os.path.join(path, name) for name in files) if files else [path]
+        else:
+            yield path
+
+
+def print_text(rows: Iterator[dict[str, Any]], _: list[str]) -> None:
+    for row in rows:
+        silent = "" if row.get("answered", True) else "\tunanswered"
+        # A name with a line in it is not to pass for two answers.
+        path, text = one_line(row["path"]), one_line(row["text"])
+        print(f"{path}\t{text}\t{row['confidence']:.4f}{silent}")
+
+
+def print_csv(rows: Iterator[dict[str, Any]], columns: list[str]) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        row["confidence"] = f"{row['confidence']:.6f}"
+        writer.writerow([str(row[c]).lower() if c == "answered" else row[c] for c in columns])
+
+
+def print_json(rows: Iterator[dict[str, Any]], _: list[str]) -> None:
+    separator = "["
+    for row in rows:
+        print(separator, json.dumps(row), end="")
+        separator = ",\n "
+    print("[]" if separator == "[" else "]")
+
+
+PRINTERS = {"text": print_text, "csv": print_csv, "json": print_json}

@@ -1,0 +1,287 @@
+"""The verbs of `python -m crnn_jax`: they parse and call, nothing else."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crnn_jax import errors, interop
+from crnn_jax.cli import data, train
+from crnn_jax.errors import ConfigError
+from crnn_jax.runtime import compilation_cache, terminal
+
+if TYPE_CHECKING:  # jax is loaded by the verbs that need it
+    from crnn_jax.inference.recognizer import Recognizer
+    from crnn_jax.models.decoding import Decoder
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m crnn_jax", description=__doc__)
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+
+    verb = verbs.add_parser("evaluate", help="score a run on a data set")
+    verb.add_argument("run", metavar="RUN", help="a run directory")
+    verb.add_argument(
+        "--data",
+        metavar="DIR",
+        help="a labelled folder, all of which is read; without it, the run's validation part",
+    )
+    verb.add_argument("--format", choices=("text", "json"), default="text")
+    _add_reader(verb)
+    verb.set_defaults(call=evaluate)
+
+    verb = verbs.add_parser("predict", help="read pictures")
+    verb.add_argument("run", metavar="RUN", help="a run directory")
+    verb.add_argument(
+        "paths", metavar="PATH", nargs="+", help="files, folders, or - for a list on stdin"
+    )
+    verb.add_argument("--format", choices=("text", "json", "csv"), default="text")
+    _add_reader(verb)
+    verb.add_argument(
+        "--explain",
+        action="store_true",
+        help="with --format json: each character's place and probability, and the best texts",
+    )
+    verb.add_argument(
+        "--min-confidence",
+        metavar="SHARE",
+        type=_share,
+        help="leave readings of less confidence blank, and flag them",
+    )
+    verb.set_defaults(call=predict)
+
+    verb = verbs.add_parser("report", help="a grid's table and picture, or a run's page")
+    verb.add_argument(
+        "workdir", metavar="WORKDIR", help="a run directory, or one of VARIANT/CELL runs"
+    )
+    verb.add_argument(
+        "--reach", metavar="SHARE", type=_share, default=0.95, help="exact match to be dated"
+    )
+    verb.add_argument(
+        "--data", metavar="DIR", help="of a run: a labelled folder instead of the validation part"
+    )
+    verb.set_defaults(call=report)
+
+    verb = verbs.add_parser("audit", help="rank a data set's labels by how doubtful they are")
+    verb.add_argument("workdir", metavar="WORKDIR", help="a cross-validation's directory")
+    verb.add_argument("--data", metavar="DIR", help="the data set, if it lies elsewhere by now")
+    verb.add_argument(
+        "--top", metavar="N", type=data.positive, default=40, help="pictures on the sheet"
+    )
+    verb.set_defaults(call=audit)
+
+    data.add_to(verbs)
+    train.add_to(verbs)
+    interop.add_verbs(verbs)
+    terminal.prepare()
+    options = parser.parse_args(arguments)
+    compilation_cache.keep_programs()
+    return terminal.conclude(lambda: options.call(options), failure=2)
+
+
+def _add_reader(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--epoch",
+        metavar="N",
+        type=data.positive,
+        help="the weights of another epoch that the run keeps, instead of the best",
+    )
+    verb.add_argument(
+        "--beam",
+        metavar="WIDTH",
+        type=data.positive,
+        default=0,
+        help="decode by a prefix beam search of this width",
+    )
+    verb.add_argument(
+        "--length",
+        metavar="N|MIN-MAX",
+        type=_length,
+        help="characters of every text: read the best one of this length",
+    )
+    verb.add_argument(
+        "--allowed",
+        metavar="SYMBOLS",
+        action="append",
+        help="symbols that may stand in a text; given again for each position in turn, if several",
+    )
+
+
+def _decoder(reader: Recognizer, options: argparse.Namespace) -> Decoder:
+    allowed = options.allowed
+    if allowed is not None and len(allowed) == 1:
+        (allowed,) = allowed
+    return reader.decoder(beam=options.beam, length=options.length, allowed=allowed)
+
+
+def _length(text: str) -> int | tuple[int, int]:
+    first, dash, last = text.partition("-")
+    try:
+        return (int(first), int(last)) if dash else int(first)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be like 5 or 4-6, not {text!r}") from None
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError("must be above 0 and at most 1")
+    return value
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    from crnn_jax.inference import metrics
+    from crnn_jax.runs import run_dir
+    from crnn_jax.runtime import allocator
+
+    terminal.need_output()
+    allocator.keep_memory()
+    from crnn_jax.inference import recognizer
+
+    reader = recognizer.load(options.run, options.epoch)
+    evaluation, data_name, fingerprint, trained_on = reader.evaluate(
+        options.data, _decoder(reader, options)
+    )
+    if trained_on > 0:
+        print(
+            f"note: the run was trained on {trained_on} of these "
+            f"{evaluation.scores.num_examples} images; leave --data out for the others alone",
+            file=sys.stderr,
+        )
+    if options.format == "json":
+        result = run_dir.Record(options.run).result()
+        values = {
+            **(dataclasses.asdict(result) if result else {}),  # of training: seed, epochs, ...
+            **evaluation.summary(),
+            "best_epoch": reader.epoch,
+            "seed": reader.config.seed,
+            "data_name": data_name,
+            "fingerprint": fingerprint,
+            "num_trained_on": trained_on if trained_on >= 0 else None,
+            "temperature": reader.temperature,
+            "coverage": {str(a): evaluation.coverage(a)._asdict() for a in metrics.ACCURACIES},
+            "misreads": [misread._asdict() for misread in evaluation.misreads],
+        }
+        print(json.dumps(values, indent=2))
+        return 0
+    print(f"{errors.one_line(data_name)} (fingerprint {fingerprint[:12]}): {evaluation}")
+    print(
+        f"confidence: calibration error {evaluation.calibration_error:.2%} at temperature "
+        f"{reader.temperature:.2f}"
+    )
+    for accuracy in metrics.ACCURACIES:
+        print(f"  for {accuracy:.1%} right: {evaluation.coverage(accuracy)}")
+    for misread in evaluation.misreads:
+        print(
+            f"  {errors.one_line(misread.file)}: {errors.one_line(misread.truth)} read as "
+            f"{errors.one_line(misread.reading) or 'nothing'}, confidence {misread.confidence:.4f}"
+        )
+    return 0
+
+
+def report(options: argparse.Namespace) -> int:
+    from crnn_jax.analysis import plots, sweep_report
+    from crnn_jax.runs import run_dir
+
+    if (Path(options.workdir) / "config.json").exists():
+        from crnn_jax.analysis import html_report
+
+        print(f"wrote {html_report.write(options.workdir, options.data)} and its pictures")
+        return 0
+    if options.data:
+        raise ConfigError("--data is for the report of one run")
+    runs = sweep_report.read_grid(options.workdir, options.reach)
+    rows = sweep_report.table(runs)
+    directory = run_dir.Record(options.workdir)
+    markdown = sweep_report.to_markdown(runs, rows, options.reach)
+    markdown += sweep_report.pictures(directory.workdir)
+    directory.write_text("report.md", markdown)
+    directory.write_text("report.csv", sweep_report.to_csv(rows))
+    print(markdown, end="", flush=True)
+    directory.write_bytes("report.png", plots.variants(rows))
+    if sweep_report.has_sizes(runs):
+        directory.write_bytes("report_sizes.png", plots.sizes(rows))
+    return 0
+
+
+def audit(options: argparse.Namespace) -> int:
+    from crnn_jax.analysis import label_audit
+    from crnn_jax.runs import run_dir
+
+    doubts = label_audit.rank(options.workdir)
+    directory = run_dir.Record(options.workdir)
+    directory.write_csv("audit.csv", label_audit.Doubt._fields, doubts)
+    for doubt in doubts[: options.top]:
+        if doubt.disagree:
+            print(errors.one_line(f"{doubt.file}: {doubt}"))
+    folder = options.data or label_audit.data_folder(options.workdir)
+    directory.write_image("audit.png", label_audit.contact_sheet(doubts[: options.top], folder))
+    print(f"wrote audit.csv ({len(doubts)} pictures) and audit.png to {directory.workdir}")
+    return 0
+
+
+def predict(options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from crnn_jax.cli import listing
+    from crnn_jax.runtime import allocator
+
+    terminal.need_output()
+    allocator.keep_memory()
+    from crnn_jax.errors import DataError
+    from crnn_jax.inference import recognizer
+
+    # Of what is odd in a file, beside its answer; our own limits are lower than Pillow's.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
+    if options.explain and options.format != "json":
+        raise ConfigError("--explain needs --format json")
+    reader = recognizer.load(options.run, options.epoch)
+    decoder = _decoder(reader, options)
+    failed = False
+
+    def rows() -> Iterator[dict[str, Any]]:
+        nonlocal failed
+        paths: list[str] = []  # given to the reader, not yet answered
+
+        def remember() -> Iterator[str]:
+            for path in listing.expand(options.paths):
+                paths.append(path)
+                yield path
+
+        for reading in tqdm(
+            reader.stream(remember(), decoder, options.explain),
+            unit=" files",
+            # Not among the readings, and not in a log.
+            disable=sys.stdout.isatty() or not sys.stderr.isatty(),
+        ):
+            path = paths.pop(0) if paths else "the list of paths"
+            if isinstance(reading, DataError):
+                failed = True
+                print(
+                    f"error: {errors.one_line(path)}: {errors.for_terminal(reading)}",
+                    file=sys.stderr,
+                )
+                continue
+            row = {"path": path, **reading._asdict()}
+            if options.min_confidence is not None:
+                row["answered"] = reading.confidence >= options.min_confidence
+                row["text"] = reading.text if row["answered"] else ""
+            if options.explain:
+                for name in ("characters", "alternatives"):
+                    parts = getattr(reading, name) if row.get("answered", True) else []
+                    row[name] = [part._asdict() for part in parts]
+            yield row
+
+    columns = ["path", "text", "confidence"]
+    if options.min_confidence is not None:
+        columns.append("answered")
+    listing.PRINTERS[options.format](rows(), columns)
+    return 1 if failed else 0

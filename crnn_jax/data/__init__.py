@@ -1,0 +1,3 @@
+"""Files to arrays: folders, label files, images, normalization, augmentation, generated sets.
+Imports `models` and `runtime`.
+"""

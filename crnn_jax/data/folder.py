@@ -1,0 +1,271 @@
+"""A folder of labelled pictures as arrays: reading, split and folds, batches.
+
+Everything here is numpy on the host. The arrays of a whole data set stay uint8 and are put
+on the device once; a training step receives only the indices of its batch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import hashlib
+import heapq
+import math
+import os
+import unicodedata
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from crnn_jax.charset import Charset
+from crnn_jax.config import DEFAULT_DIR, Config, DataConfig
+from crnn_jax.data import label_files
+from crnn_jax.data.image_io import IMAGE_SUFFIXES, open_image, to_array
+from crnn_jax.data.label_files import LABELS_FILE, MAX_BAD
+from crnn_jax.errors import DataError, one_line
+from crnn_jax.runtime import files as disk
+
+_MAX_NAMED = 50  # bad files named one by one in an error; a longer list ends in a count
+_CHUNK = 4096  # files handed to the threads at a time
+
+WHERE_TO_GET_IT = (
+    "The default set is 'CAPTCHA Version 2 Images' (1040 PNGs of five characters; on Kaggle: "
+    "fournierp/captcha-version-2-images; R. Wilhelmy and H. Rosas, 2013). `python -m crnn_jax "
+    "fetch` puts it into data/captcha_images_v2; or train on generated pictures with "
+    "--config.data.source=synthetic, or point at a folder of your own, images named by their text, "
+    "with --config.data.dir=FOLDER"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """A data set in memory, ordered by file name."""
+
+    name: str  # of the folder
+    files: tuple[str, ...]  # relative to the folder
+    texts: tuple[str, ...]
+    images: np.ndarray  # u8 [N, W, H, C]
+    fingerprint: str  # sha256 over names, labels and pixels at their original size
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+
+# ---------------------------------------------------------------------------- reading
+
+
+def load(config: DataConfig, charset: Charset | None, num_steps: int) -> Dataset:
+    """Reads the folder `config.dir`.
+
+    Args:
+      config: the data section.
+      charset: the alphabet that labels must keep to; None allows any character.
+      num_steps: T, the time steps into which each label must fit.
+
+    Raises:
+      DataError: the folder is missing or empty, or files or labels are bad; the message names the
+        first 50 and counts the others.
+    """
+    folder = Path(config.dir)
+    try:
+        listed, complaints = _list_folder(folder)
+    except OSError as error:
+        path = one_line(os.fsdecode(error.filename or folder))
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise DataError(f"data.dir is no folder name: {error}") from error
+    if not listed and not complaints:
+        raise DataError(f"{folder} contains no images. {WHERE_TO_GET_IT}")
+    for file, text in listed.items():
+        if complaint := label_files.complaint(text, charset, num_steps):
+            complaints.setdefault(file, complaint)
+    if len(complaints) > MAX_BAD:
+        raise DataError(_name_all(folder, complaints))
+
+    shape = (len(listed), config.width, config.height, config.channels)
+    try:
+        images = np.empty(shape, np.uint8)
+    except (MemoryError, ValueError) as error:
+        raise DataError(
+            f"{len(listed)} images of {folder} need {math.prod(shape) / 2**30:.0f} GiB of memory; "
+            "use fewer images, or a smaller data.width"
+        ) from error
+    pixels: dict[str, bytes] = {}  # digests
+
+    def read(place: int, file: str) -> bytes | str:  # digest of the pixels, or a complaint
+        try:
+            image = open_image(disk.inside(folder, file))
+            native = f"{image.mode} {image.size} ".encode() + image.tobytes()
+            images[place] = to_array(image, config)
+            return hashlib.sha256(native).digest()
+        except ValueError as error:
+            return str(error)
+        except DataError as error:
+            missing = str(error) == os.strerror(errno.ENOENT)
+            return "there is no such file" if missing else str(error)
+        except MemoryError:
+            return "it needs more memory than there is"
+
+    files = list(listed)
+    with ThreadPoolExecutor() as pool:
+        for start in range(0, len(files), _CHUNK):
+            part = files[start : start + _CHUNK]
+            places = range(start, start + len(part))
+            for file, found in zip(part, pool.map(read, places, part), strict=True):
+                if isinstance(found, str):
+                    complaints.setdefault(file, found)
+                else:
+                    pixels[file] = found
+            if len(complaints) > MAX_BAD:
+                break
+    if complaints:
+        raise DataError(_name_all(folder, complaints))
+
+    digest = hashlib.sha256()
+    for file, text in listed.items():
+        for item in (file.encode(errors="surrogateescape"), text.encode(), pixels[file]):
+            digest.update(len(item).to_bytes(8, "little") + item)
+    return Dataset(
+        name=folder.resolve().name,
+        files=tuple(listed),
+        texts=tuple(listed.values()),
+        images=images,
+        fingerprint=digest.hexdigest(),
+    )
+
+
+def label_of(file: str) -> str:
+    """The text that a file name gives: up to the extension, and up to the first underscore.
+
+    Composed Unicode (NFC), since some file systems store names decomposed.
+    """
+    return unicodedata.normalize("NFC", Path(file).stem.split("_")[0])
+
+
+def check_folder(folder: Path) -> None:
+    """DataError unless there is such a folder."""
+    if not folder.exists():
+        raise DataError(f"there is no folder {folder}. {WHERE_TO_GET_IT}")
+    if not folder.is_dir():
+        raise DataError(f"data.dir is {folder}, a file; it must be a folder of images")
+
+
+def resolve(config: Config) -> Config:
+    """The config with its data's source 'auto' as what it comes to on this machine.
+
+    Only the default folder may be absent: any other was named by a person, who wants to know.
+    """
+    if config.data.source != "auto":
+        return config
+    absent = config.data.dir == DEFAULT_DIR and not Path(DEFAULT_DIR).exists()
+    data = dataclasses.replace(config.data, source="synthetic" if absent else "folder")
+    return dataclasses.replace(config, data=data)
+
+
+def uses_folder(config: DataConfig) -> bool:
+    """Whether the pictures of a config, all or some of them, are in a folder."""
+    return config.source not in ("synthetic", "stream")
+
+
+def _list_folder(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """{file: text}, sorted by file name, and {file: complaint} for what cannot be used."""
+    check_folder(folder)
+    if os.path.lexists(folder / LABELS_FILE):
+        return label_files.read(folder / LABELS_FILE)
+    # Every visible file counts: a picture with a mistyped extension must not vanish in silence.
+    files = sorted(p.name for p in folder.iterdir() if not p.is_dir() and p.name[0] != ".")
+    foreign = {f: "not an image" for f in files if Path(f).suffix.lower() not in IMAGE_SUFFIXES}
+    if len(foreign) == len(files):
+        return {}, {}
+    return {file: label_of(file) for file in files}, foreign
+
+
+def _name_all(folder: Path, complaints: dict[str, str]) -> str:
+    named = heapq.nsmallest(_MAX_NAMED, complaints.items())
+    lines = [f"  {one_line(f)}: {complaint}" for f, complaint in named]
+    if len(complaints) > _MAX_NAMED:
+        lines.append(f"  ... and {len(complaints) - _MAX_NAMED} more")
+    count = f"{len(complaints)} file{'s' if len(complaints) > 1 else ''}"
+    if len(complaints) > MAX_BAD:
+        count = f"at least {count}"
+    return f"{count} in {one_line(str(folder))} cannot be used; fix or remove:\n" + "\n".join(lines)
+
+
+# ---------------------------------------------------------------------- split and folds
+
+
+class Split(NamedTuple):
+    train: np.ndarray  # i32 [number of training images], indices into the data set
+    val: np.ndarray  # i32 [number of validation images]
+
+
+def split(texts: Sequence[str], config: DataConfig) -> Split:
+    """Splits a data set by label, with `config.split_seed` alone.
+
+    All images with the same label are on the same side. With `num_folds`, part `fold` is for
+    validation; else the first `val_fraction` of the same shuffle, so that fold 0 of ten is the
+    90/10 split. Training indices are shuffled; `train_size` takes the first ones, so a smaller
+    set is part of every larger one.
+
+    Raises:
+      DataError: a side would be empty, or train_size exceeds the number of training images.
+    """
+    groups: dict[str, list[int]] = {}
+    for index, text in enumerate(texts):
+        groups.setdefault(text, []).append(index)
+    # Indices, since numpy's strings lose a trailing NUL. The order is that of the labels shuffled.
+    texts_once = sorted(groups)
+    order = np.random.default_rng(config.split_seed).permutation(len(texts_once))
+    if config.num_folds:
+        # Part k takes the labels whose first image is in the k-th of num_folds equal stretches.
+        def in_val(start: int) -> bool:
+            return start * config.num_folds // len(texts) == config.fold
+    else:
+        num_val = len(texts) - int(len(texts) * (1 - config.val_fraction))
+
+        def in_val(start: int) -> bool:
+            return start < num_val
+
+    train: list[int] = []
+    val: list[int] = []
+    start = 0
+    for place in order.tolist():
+        group = groups[texts_once[place]]
+        (val if in_val(start) else train).extend(group)
+        start += len(group)
+    if not train or not val:
+        what = f"{len(texts)} images of {len(groups)} labels"
+        raise DataError(f"{what} leave the training or the validation part empty; add images")
+    if config.train_size > len(train):
+        raise DataError(f"data.train_size is {config.train_size}; there are {len(train)} images")
+    train = train[: config.train_size or None]
+    return Split(np.array(train, np.int32), np.array(sorted(val), np.int32))
+
+
+# ------------------------------------------------------------------------------ batches
+
+
+def batches(indices: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Cuts indices [n] into (i32 [B], bool mask [B]); the last batch is padded with index 0."""
+    for start in range(0, len(indices), batch_size):
+        chunk = indices[start : start + batch_size]
+        padded = np.zeros(batch_size, np.int32)
+        padded[: len(chunk)] = chunk
+        yield padded, np.arange(batch_size) < len(chunk)
+
+
+def calls(
+    indices: np.ndarray, batch_size: int, most: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """`batches` in stacks of `most`, i32 [S, B] and bool [S, B]; the last may be shorter."""
+    stacked = [np.stack(part) for part in zip(*batches(indices, batch_size), strict=True)]
+    for start in range(0, len(stacked[0]) if stacked else 0, most):
+        yield stacked[0][start : start + most], stacked[1][start : start + most]
+
+
+def epoch_order(train: np.ndarray, seed: int, epoch: int) -> np.ndarray:
+    """The training indices in the order of one epoch: a function of (seed, epoch) alone."""
+    return np.random.default_rng([seed, epoch]).permutation(train)

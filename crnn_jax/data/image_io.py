@@ -1,0 +1,150 @@
+"""Decode untrusted image files.
+
+Memory and time are bounded before anything is decoded: the format, the size of the file, the
+pixels, and what `claims` checks. What could be read in more than one way is refused: several
+frames, 32-bit pixels.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from crnn_jax.config import DataConfig
+from crnn_jax.data import image_claims
+from crnn_jax.errors import DataError, one_line
+from crnn_jax.runtime import files
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"})
+MOST_BYTES = 2**24  # of a file
+MOST_PIXELS = 2**22  # of a picture: 2048x2048; the default model sees 200x50
+# Pillow knows more formats: it passes PostScript to Ghostscript, an interpreter.
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
+_MODES = frozenset(
+    [
+        *("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"),
+        *("I;16", "I;16L", "I;16B", "I;16N"),
+    ]
+)
+# By EXIF orientation. Not ImageOps.exif_transpose, which also parses and rewrites all other tags.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def open_image(source: str | os.PathLike[str] | bytes) -> Image.Image:
+    """Reads an image file, given as a path or as the bytes of the file; see `decode`.
+
+    Raises:
+      DataError: says what is wrong with it.
+    """
+    try:
+        content = source if isinstance(source, bytes) else files.read(source, MOST_BYTES)
+    except OSError as error:
+        raise DataError(error.strerror or str(error)) from error
+    except Exception as error:  # a name with a zero byte, or a path object of another kind
+        raise DataError(f"not a file name ({error})") from error
+    if not content:
+        raise DataError("empty file")
+    if len(content) > MOST_BYTES:
+        raise DataError(f"{len(content)} bytes are too many ({MOST_BYTES} at most)")
+    with _refusing():
+        image_claims.check(content)
+        with Image.open(image_claims.Metered(content), formats=_FORMATS) as image:
+            # A camera's JPEG may contain a preview as well (MPO), which is not a frame.
+            if image.format != "MPO" and getattr(image, "is_animated", False):
+                raise DataError(
+                    "it has more than one frame, and which of them shows the text is not known; "
+                    "save that one by itself"
+                )
+            return decode(image)
+
+
+def decode(image: Image.Image) -> Image.Image:
+    """The pixels as displayed: upright by EXIF, palettes and transparency converted to RGBA.
+
+    Raises:
+      DataError: the image is damaged, too large, or of a mode that does not define gray levels.
+    """
+    with _refusing():
+        _check_size(image)
+        image_claims.check_opened(image, MOST_PIXELS)
+        image.load()
+        method = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+        image = image.copy() if method is None else image.transpose(method)
+        if premultiplied := {"La": "LA", "RGBa": "RGBA"}.get(image.mode):
+            image = image.convert(premultiplied)
+        if image.mode == "P" or "A" in image.getbands() or "transparency" in image.info:
+            image = image.convert("RGBA")
+        _check_size(image)  # a GIF's first frame may be larger than its header says
+    if image.mode not in _MODES:
+        raise DataError(f"its pixels are of mode {image.mode}; save it as RGB, or gray of 16 bits")
+    return image
+
+
+def flatten(image: Image.Image) -> Image.Image:
+    """A decoded image on white, with eight bits a channel. DataError if that fails."""
+    with _refusing():
+        if image.mode.startswith("I;16"):  # Pillow would clip 16 bits to 255 instead of scaling
+            image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+        if image.mode == "RGBA":
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        if image.mode == "HSV":  # Pillow converts it to RGB only
+            image = image.convert("RGB")
+        return image
+
+
+def to_array(image: Image.Image, config: DataConfig) -> np.ndarray:
+    """A decoded image to u8 [W, H, C]: on white, gray or RGB, resized with antialiasing.
+
+    The first axis is the width: it becomes the time axis of the model.
+
+    Raises:
+      DataError: Pillow cannot convert or resize the image.
+    """
+    width, height, channels = config.width, config.height, config.channels
+    with _refusing():
+        image = flatten(image).convert("L" if channels == 1 else "RGB")
+        if image.size != (width, height):
+            # Pillow's filters widen with the reduction, which gives antialiasing.
+            image = image.resize((width, height), Image.Resampling.BILINEAR)
+        array = np.asarray(image, np.uint8).reshape(height, width, channels)
+        return array.transpose(1, 0, 2)
+
+
+@contextlib.contextmanager
+def _refusing() -> Iterator[None]:
+    """Turns every error into a DataError: one image must not stop those beside it."""
+    try:
+        yield
+    except DataError:
+        raise
+    except MemoryError as error:
+        raise DataError("it needs more memory than there is") from error
+    except UnidentifiedImageError as error:
+        raise DataError(f"not an image ({', '.join(_FORMATS)} are read)") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DataError(f"too many pixels ({MOST_PIXELS} at most)") from error
+    # Pillow's decoders raise many kinds of errors on damaged bytes, SyntaxError among them.
+    except Exception as error:
+        raise DataError(f"not a readable image ({one_line(str(error)[:200])})") from error
+
+
+def _check_size(image: Image.Image) -> None:
+    width, height = image.size
+    if width * height > MOST_PIXELS:
+        raise DataError(
+            f"{width}x{height} pixels are too many ({MOST_PIXELS} at most); crop or shrink it"
+        )
+    if not width or not height:
+        raise DataError(f"the image is empty ({width}x{height})")

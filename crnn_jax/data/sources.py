@@ -1,0 +1,278 @@
+"""Where a run's pictures come from: a folder, the generator, or both.
+
+folder      the pictures of data.dir
+synthetic   data.count generated pictures of data.style, split as a folder is
+stream      an endless supply of them: data.count new ones an epoch
+mixture     the folder, with generated pictures in its training part
+auto        the folder; a synthetic set where the default one is not on this machine
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import functools
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+
+from crnn_jax.charset import PAD, Charset
+from crnn_jax.config import DataConfig
+from crnn_jax.data import folder as dataset
+from crnn_jax.data import image_io
+from crnn_jax.data.folder import Dataset, Split
+from crnn_jax.data.synthetic import presets, render
+from crnn_jax.data.synthetic.style import Style
+from crnn_jax.errors import ConfigError, DataError, one_line
+from crnn_jax.runtime import files, staging
+
+Draw = Callable[[np.ndarray], tuple[jax.Array, jax.Array]]
+CHUNK = 32  # pictures that are generated at a time: their temporaries stay in the cache
+CHUNK_PIXELS = 2**20
+MAX_BYTES = 2**33  # of the pixels of a generated set
+
+
+class Source(NamedTuple):
+    data: Dataset
+    split: Split  # of a stream: the first epoch's numbers are those of `data`
+    charset: Charset
+    endless: bool
+
+
+def load(config: DataConfig, num_steps: int) -> Source:
+    """Reads or generates the data that a config names, and splits them.
+
+    Args:
+      config: the data section, its source resolved.
+      num_steps: T, the time steps into which each label must fit.
+
+    Raises:
+      DataError: see `dataset.load`; a generated text may need more steps than there are.
+      ConfigError: the style cannot be used, or has symbols that data.alphabet lacks.
+    """
+    given = Charset(config.alphabet) if config.alphabet else None
+    if config.source in ("folder", "auto"):
+        data = dataset.load(config, given, num_steps)
+        return Source(data, dataset.split(data.texts, config), given or Charset.derive(data.texts),
+                      False)  # fmt: skip
+    look = presets.load(config.style)
+    _check(look, config, num_steps)
+    if config.source == "mixture":
+        real = dataset.load(config, given, num_steps)
+        split = dataset.split(real.texts, config)
+        share = config.generated_share
+        num_extra = max(1, round(len(split.train) * share / (1 - share)))
+        extra = generate(look, config, range(num_extra))
+        added = np.arange(len(real), len(real) + len(extra), dtype=np.int32)
+        data = _joined(real, extra)
+        charset = given or Charset.derive((*real.texts, look.alphabet))
+        return Source(data, Split(np.concatenate((split.train, added)), split.val), charset, False)
+    data = generate(look, config, range(config.count))
+    charset = given or Charset("".join(sorted(look.alphabet)))
+    endless = config.source == "stream"
+    if endless:
+        num_val = max(1, int(config.count * config.val_fraction))
+        numbers = np.arange(config.count, dtype=np.int32)
+        split = Split(numbers[num_val:], numbers[:num_val])
+        data = dataclasses.replace(data, name=f"an endless stream of generated {_name(config)}")
+    else:
+        split = dataset.split(data.texts, config)
+    return Source(data, split, charset, endless)
+
+
+def _check(look: Style, config: DataConfig, num_steps: int) -> None:
+    if config.alphabet and (unknown := set(look.alphabet) - set(config.alphabet)):
+        raise ConfigError(
+            f"data.alphabet lacks {''.join(sorted(unknown))!r} of the style {config.style}"
+        )
+    most = 2 * look.length[1] - 1  # a blank between equal neighbours
+    if most > num_steps:
+        raise DataError(
+            f"a text of the style {config.style} can need {most} time steps and the model has "
+            f"{num_steps}; a larger data.width gives more"
+        )
+
+
+def generate(look: Style, config: DataConfig, numbers: range) -> Dataset:
+    """Generated pictures as a data set, in the size and color that a config asks for.
+
+    Raises:
+      ConfigError: the pictures need too much memory.
+    """
+    shape = (len(numbers), config.width, config.height, config.channels)
+    if (size := math.prod(shape)) > MAX_BYTES:
+        raise ConfigError(
+            f"{len(numbers)} pictures of {config.width}x{config.height} need {size / 2**30:.0f} "
+            f"GiB of memory ({MAX_BYTES // 2**30} at most); lower data.count or "
+            "data.generated_share, or use data.source=stream"
+        )
+    images = np.empty(shape, np.uint8)
+    texts: list[str] = []
+    for pixels, labels in _drawn(look, drawer(look, config), numbers):
+        images[len(texts) : len(texts) + len(labels)] = pixels
+        texts += labels
+    return Dataset(
+        name=f"{len(texts)} generated {_name(config)}",
+        files=tuple(f"{i:06d}" for i in numbers),
+        texts=tuple(texts),
+        images=images,
+        fingerprint=fingerprint(look, config, len(texts)),
+    )
+
+
+def write(name: str, count: int, seed: int, folder: str | os.PathLike[str]) -> None:
+    """Writes `count` pictures of a style as PNGs and a labels.csv into a new folder.
+
+    The pictures are drawn and written in chunks, so that memory does not grow with `count`.
+
+    Raises:
+      ConfigError: the style, the count or the seed cannot be used.
+      DataError: the folder exists already, or cannot be written.
+    """
+    if not 1 <= count < 2**31:
+        raise ConfigError(f"the count must be from 1 to 2**31 - 1, not {count}")
+    if not 0 <= seed < 2**32:
+        raise ConfigError(f"the seed must be from 0 to 2**32 - 1, not {seed}")
+    folder, look = Path(folder), presets.load(name)
+    if "\0" in str(folder):
+        raise DataError(f"{one_line(str(folder))} cannot be a new folder")
+    if os.path.lexists(folder):
+        raise DataError(f"{one_line(str(folder))} is there already; name a new folder")
+    draw = functools.partial(render.pictures, render.atlas_of(look), seed, style=look)
+    with staging.directory(folder) as partial:
+        try:
+            _write_set(partial, look, draw, count)
+        except OSError as error:
+            raise DataError(
+                f"{one_line(str(folder))} cannot be written: {error.strerror}"
+            ) from error
+
+
+def _write_set(folder: Path, look: Style, draw: Draw, count: int) -> None:
+    with (folder / dataset.LABELS_FILE).open("x", encoding="utf-8", newline="") as file:
+        labels = csv.writer(file, lineterminator="\n")
+        labels.writerow(("file", "label"))
+        number = 0
+        for pixels, texts in _drawn(look, draw, range(count)):
+            for image, text in zip(pixels, texts, strict=True):
+                to_picture(image).save(folder / f"{number:06d}.png")
+                labels.writerow((f"{number:06d}.png", text))
+                number += 1
+
+
+def picture(config: DataConfig, folder: str | os.PathLike[str] | None, file: str) -> Image.Image:
+    """The picture that an evaluation of `folder`, or of the config's own data, names `file`."""
+    if folder is not None or dataset.uses_folder(config):
+        return image_io.flatten(image_io.open_image(files.inside(folder or config.dir, file)))
+    number = int(file)
+    data = generate(presets.load(config.style), config, range(number, number + 1))
+    return to_picture(data.images[0])
+
+
+def to_picture(image: np.ndarray) -> Image.Image:
+    """u8 [W, H, C] as Pillow has it."""
+    upright = image.swapaxes(0, 1)
+    return Image.fromarray(upright[..., 0] if image.shape[-1] == 1 else upright)
+
+
+def _drawn(look: Style, draw: Draw, numbers: range) -> Iterator[tuple[np.ndarray, list[str]]]:
+    """Chunks of n pictures u8 [n, W, H, C] and their texts. ConfigError if one shows nothing."""
+    # Smaller chunks of large pictures, since memory is proportional to the pixels.
+    chunk = min(CHUNK, max(1, CHUNK_PIXELS // (look.width * look.height)))
+    for start in range(0, len(numbers), chunk):
+        part = np.array(numbers[start : start + chunk], np.int32)
+        pixels, ids = jax.device_get(draw(np.resize(part, chunk)))  # one program for all chunks
+        rows = ids[: len(part)].tolist()
+        texts = ["".join(look.alphabet[i] for i in row if i != PAD) for row in rows]
+        flat = pixels[: len(part)].reshape(len(part), -1)
+        if len(blank := np.flatnonzero(flat.min(1) == flat.max(1))):
+            raise ConfigError(
+                f"picture {part[blank[0]]} of the style is blank: its text {texts[blank[0]]!r} is "
+                "not visible; check ink, paper, weight, left, baseline and the waves"
+            )
+        yield pixels[: len(part)], texts
+
+
+def drawer(look: Style, config: DataConfig) -> Draw:
+    """A function: numbers i32 [B] to pictures u8 [B, W, H, C] and labels i32 [B, L] of a style.
+
+    Labels are places in the style's alphabet.
+    """
+    atlas = jax.device_put(render.atlas_of(look))
+
+    def draw(numbers: np.ndarray) -> tuple[jax.Array, jax.Array]:
+        pixels, ids = render.pictures(atlas, config.synthetic_seed, numbers, style=look)
+        return _fitted(pixels, (config.width, config.height), config.channels), ids
+
+    return draw
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _fitted(pixels: jax.Array, size: tuple[int, int], channels: int) -> jax.Array:
+    """u8 [B, *, *, *] resized with antialiasing and made grey (ITU-R 601) or RGB."""
+    if pixels.shape[1:3] == size and pixels.shape[-1] == channels:
+        return pixels
+    x = pixels.astype(jnp.float32)
+    if channels == 1 and pixels.shape[-1] == 3:
+        x = jnp.sum(x * jnp.array([0.299, 0.587, 0.114]), axis=-1, keepdims=True)
+    x = jnp.broadcast_to(x, (*x.shape[:3], channels))
+    if x.shape[1:3] != size:
+        x = jax.image.resize(x, (len(x), *size, channels), "linear")
+    return jnp.clip(jnp.rint(x), 0, 255).astype(jnp.uint8)
+
+
+def stream(config: DataConfig, charset: Charset) -> Draw:
+    """As `drawer`, with labels as class ids of a charset."""
+    look = presets.load(config.style)
+    draw = drawer(look, config)
+    ids = jnp.array([*(charset.alphabet.index(s) for s in look.alphabet), PAD])  # PAD is -1
+
+    def batch(numbers: np.ndarray) -> tuple[jax.Array, jax.Array]:
+        pixels, labels = draw(numbers)
+        return pixels, ids[labels]
+
+    return batch
+
+
+def fingerprint(look: Style, config: DataConfig, count: int) -> str:
+    """sha256 of all that generated pictures depend on: no pixels, which may differ by a rounding
+    from one machine to another."""
+    recipe = {
+        "version": render.VERSION,
+        "style": look.describe(),
+        "seed": config.synthetic_seed,
+        "count": count,
+        "size": (config.width, config.height, config.channels),
+    }
+    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
+
+
+def expected_fingerprint(config: DataConfig, num_steps: int) -> str | None:
+    """The fingerprint of a config's data; None where its folder is gone."""
+    if config.source in ("synthetic", "stream"):
+        return fingerprint(presets.load(config.style), config, config.count)
+    return load(config, num_steps).data.fingerprint if Path(config.dir).is_dir() else None
+
+
+def _name(config: DataConfig) -> str:
+    return f"{Path(config.style).stem} pictures (seed {config.synthetic_seed})"
+
+
+def _joined(real: Dataset, extra: Dataset) -> Dataset:
+    both = hashlib.sha256((real.fingerprint + extra.fingerprint).encode()).hexdigest()
+    return Dataset(
+        name=f"{real.name} and {extra.name}",
+        files=real.files + extra.files,
+        texts=real.texts + extra.texts,
+        images=np.concatenate((real.images, extra.images)),
+        fingerprint=both,
+    )

@@ -1,0 +1,3 @@
+"""Generated captchas, drawn on the device as a pure function of style, seed and number. Imports
+`models` and `runtime`.
+"""

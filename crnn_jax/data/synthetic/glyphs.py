@@ -1,0 +1,145 @@
+"""Glyphs of real fonts as distance fields: on the host, once for an alphabet and its faces.
+
+A distance field holds, for each pixel, how far it lies from the outline, so that a glyph can be
+drawn at any size and angle, with strokes of any weight, by sampling one small picture (Green
+2007, "Improved alpha-tested magnification for vector textures and special effects").
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import reprlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from crnn_jax.data.synthetic import interpolation
+from crnn_jax.errors import ConfigError, one_line
+from crnn_jax.runtime import files
+
+MAX_BYTES = 2**27  # of a font file
+FONTS = Path(__file__).parent / "fonts"
+EM = 32  # pixels of an em in the atlas
+CELL = 52  # pixels of a cell's side; the origin lies at (LEFT, BASELINE)
+LEFT, BASELINE = 10, 36
+_FINE = 4  # the outline is found on a grid this much finer
+UNITS = 16  # steps of a distance field to one pixel
+ZERO = 128  # its value on the outline; more is inside
+
+
+class Atlas(NamedTuple):
+    """F faces of G symbols; distances and metrics in pixels at EM pixels an em."""
+
+    # u32 [F, G, CELL, CELL], x first, as `lookup.packed` makes them: one lookup is enough to
+    # interpolate.
+    fields: np.ndarray
+    ink_left: np.ndarray  # f32 [F, G], from the origin to where the ink begins
+    ink_width: np.ndarray  # f32 [F, G]
+    advance: np.ndarray  # f32 [F, G], from an origin to the next, as the font has it
+    middle: np.ndarray  # f32 [F], from the baseline up to half of the height of an x
+
+
+def faces() -> tuple[str, ...]:
+    """The faces that come with the package, by name."""
+    return tuple(sorted(path.stem for path in FONTS.glob("*.ttf")))
+
+
+def path_of(face: str) -> Path:
+    """The file of a face: a name from `faces`, or a path to a font. ConfigError for neither."""
+    path = FONTS / f"{face}.ttf" if face in faces() else Path(face)
+    try:
+        if path.is_file():
+            return path
+    except (OSError, ValueError):  # a name that the system does not take
+        pass
+    raise ConfigError(
+        f"there is no face {reprlib.repr(face)}; name a font file or {', '.join(faces())}"
+    )
+
+
+def digest(face: str) -> str:
+    """sha256 of a face's file. ConfigError if it cannot be read."""
+    return hashlib.sha256(_read(face)).hexdigest()
+
+
+@functools.lru_cache(maxsize=8)
+def atlas(alphabet: str, names: tuple[str, ...]) -> Atlas:
+    """Draws the symbols of `alphabet` in each face.
+
+    Raises:
+      ConfigError: a face does not exist, is not a font, or lacks a symbol.
+    """
+    shape = (len(names), len(alphabet))
+    fields = np.zeros((*shape, CELL, CELL), np.uint8)
+    metrics = np.zeros((3, *shape), np.float32)
+    middle = np.zeros(len(names), np.float32)
+    for f, name in enumerate(names):
+        content = _read(name)
+        try:
+            font = ImageFont.truetype(io.BytesIO(content), EM * _FINE)
+            fields[f], metrics[:, f], middle[f] = _face(font, alphabet, name)
+        except ConfigError:
+            raise
+        # FreeType and Pillow raise many kinds of errors on damaged fonts.
+        except Exception as error:
+            reason = f"{one_line(name)} is not a font that Pillow reads: {error}"
+            raise ConfigError(reason) from error
+    left_edge, ink_width, advance = metrics
+    packed = np.asarray(interpolation.packed(fields.reshape(-1, CELL, CELL))).reshape(fields.shape)
+    return Atlas(packed, left_edge, ink_width, advance, middle)
+
+
+def _read(face: str) -> bytes:
+    path = path_of(face)
+    try:
+        return files.read(path, MAX_BYTES)
+    except OSError as error:
+        raise ConfigError(f"the face {one_line(face)} cannot be read: {error.strerror}") from error
+
+
+def _face(
+    font: ImageFont.FreeTypeFont, alphabet: str, name: str
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """The fields u8 [G, CELL, CELL], the metrics f32 [3, G] and the middle of one face."""
+    # What a font lacks, it draws as the glyph of a character that no font has.
+    missing = _draw(font, "\U0010fffe")
+    fields = np.zeros((len(alphabet), CELL, CELL), np.uint8)
+    metrics = np.zeros((3, len(alphabet)), np.float32)
+    for g, symbol in enumerate(alphabet):
+        ink = _draw(font, symbol)
+        if not ink.any() or np.array_equal(ink, missing):
+            raise ConfigError(f"the face {one_line(name)} has no glyph for {symbol!r}")
+        fields[g] = _field(ink)
+        columns = np.flatnonzero(ink.any(1))
+        left, right = columns[0] / _FINE - LEFT, (columns[-1] + 1) / _FINE - LEFT
+        metrics[:, g] = left, right - left, font.getlength(symbol) / _FINE
+    middle = -font.getbbox("x", anchor="ls")[1] / _FINE / 2
+    if not np.isfinite(metrics).all() or not np.isfinite(middle):
+        raise ConfigError(f"the face {one_line(name)} has metrics that are not finite")
+    return fields, metrics, middle
+
+
+def _draw(font: ImageFont.FreeTypeFont, symbol: str) -> np.ndarray:
+    """bool [x, y] on the fine grid of a cell: what is inside the outline."""
+    side = CELL * _FINE
+    image = Image.new("L", (side, side))
+    at = (LEFT * _FINE, BASELINE * _FINE)
+    ImageDraw.Draw(image).text(at, symbol, 255, font, anchor="ls")
+    return np.asarray(image).T > 127
+
+
+def _field(ink: np.ndarray) -> np.ndarray:
+    """The signed distance from the outline, u8 [CELL, CELL], sampled at the middle of pixels."""
+    from scipy.ndimage import distance_transform_edt  # slow to load, and needed here alone
+
+    # Half a fine pixel lies between the middle of the nearest other one and the outline.
+    inside, outside = distance_transform_edt(ink), distance_transform_edt(~ink)
+    fine = np.where(ink, inside - 0.5, 0.5 - outside) / _FINE
+    # The middle of a pixel is a corner of fine ones: the mean of the four around it.
+    h = _FINE // 2
+    corners = [fine[h - i :: _FINE, h - j :: _FINE] for i in (0, 1) for j in (0, 1)]
+    return np.clip(np.rint(ZERO + UNITS * sum(corners) / 4), 0, 255).astype(np.uint8)

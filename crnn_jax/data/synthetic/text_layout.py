@@ -1,0 +1,138 @@
+"""The text of a generated picture: where its glyphs stand, and their ink."""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from crnn_jax.charset import PAD
+from crnn_jax.data.synthetic import glyphs
+from crnn_jax.data.synthetic.glyphs import CELL, Atlas
+from crnn_jax.data.synthetic.interpolation import at, interpolate, outer
+from crnn_jax.data.synthetic.random_params import Draws
+from crnn_jax.data.synthetic.style import Style
+
+MARGIN = 4.0  # pixels at the right edge that text keeps clear of
+
+
+class Text(NamedTuple):
+    """Where the glyphs of a picture stand: L each, those beyond its length at the far right."""
+
+    ids: jax.Array  # i32 [L], into the style's alphabet; PAD beyond the text
+    face: jax.Array  # i32
+    scale: jax.Array  # pixels of the picture to one of the atlas
+    centre: jax.Array  # f32 [L], the middle of a glyph's ink
+    baseline: jax.Array  # f32 [L]
+    stretch: jax.Array  # f32 [L]
+    turn: jax.Array  # f32 [L], radians
+    shear: jax.Array  # f32 [L]
+
+
+def place(draws: Draws, atlas: Atlas, style: Style) -> Text:
+    """Draws a text and sets it out from left to right."""
+    longest = style.length[1]
+    (count,) = draws.whole("length", style.length)
+    inside = jnp.arange(longest) < count
+    ids = draws.whole("text", (0, len(style.alphabet) - 1), longest)
+    (face,) = draws.whole("face", (0, len(style.faces) - 1))
+    stretch = draws.even("stretch", longest)
+    bearing, ink, advance = (
+        metric[face, ids] * stretch for metric in (atlas.ink_left, atlas.ink_width, atlas.advance)
+    )
+    pace = jnp.where(inside, ink if style.spacing_by == "ink" else advance, 0)
+    (left,), (spacing,) = draws.even("left"), draws.even("spacing")
+    room = style.width - left - spacing * (count - 1) - MARGIN
+    (size,) = draws.even("size")
+    scale = jnp.minimum(size / glyphs.EM, jnp.maximum(room, style.width / 4) / pace.sum())
+    origin = left + (jnp.cumsum(pace) - pace) * scale + spacing * jnp.arange(longest)
+    return Text(
+        ids=jnp.where(inside, ids, PAD),
+        face=face,
+        scale=scale,
+        centre=jnp.where(inside, origin + (bearing + ink / 2) * scale, 10.0 * style.width),
+        baseline=draws.even("baseline") + draws.even("jitter", longest),
+        stretch=stretch,
+        turn=draws.even("turn", longest) * (jnp.pi / 180),
+        shear=draws.even("shear", longest),
+    )
+
+
+def by_column(text: Text, atlas: Atlas, style: Style) -> jax.Array:
+    """Of `_maps` those that hold for each column, f32 [2, W, 7].
+
+    A column is shared by two glyphs at the most: the last whose middle lies left of it and the
+    first whose middle lies right. What would reach farther is cut off.
+    """
+    maps = _maps(text, atlas, style)
+    x = jnp.arange(style.width) + 0.5
+    right = jnp.sum(text.centre[None, :] <= x[:, None], axis=1)  # [W]
+    pair = jnp.stack((right - 1, right))  # [2, W]
+    inside = (pair >= 0) & (pair < len(maps))
+    return jnp.where(inside[..., None], maps[jnp.clip(pair, 0, len(maps) - 1)], 0)
+
+
+def _maps(text: Text, atlas: Atlas, style: Style) -> jax.Array:
+    """From the picture (x, y) to a glyph's cell (u, v), pixels: f32 [L, 7].
+
+    u = u0 + ux x + uy y and v = v0 + vx x + vy y; then the row of `atlas.fields` where the cell
+    begins. A glyph is turned and sheared around the middle of its ink, half the height of an x
+    above the baseline. All zeros is the corner of a cell, where no ink is.
+    """
+    symbol, inside = jnp.maximum(text.ids, 0), text.ids != PAD
+    cos, sin = jnp.cos(text.turn), jnp.sin(text.turn)
+    across, down = text.scale * text.stretch, text.scale
+    middle = atlas.middle[text.face]
+    x, y = text.centre, text.baseline - middle * text.scale
+    ux, uy = (cos - text.shear * sin) / across, (sin + text.shear * cos) / across
+    vx, vy = -sin / down, cos / down
+    bearing = atlas.ink_left[text.face, symbol] + atlas.ink_width[text.face, symbol] / 2
+    # The middles of a cell's pixels are at whole numbers.
+    u0 = glyphs.LEFT - 0.5 + bearing - ux * x - uy * y
+    v0 = glyphs.BASELINE - 0.5 - middle - vx * x - vy * y
+    start = (text.face * len(style.alphabet) + symbol) * CELL
+    columns = (u0, ux, uy, v0, vx, vy, start)
+    maps = jnp.stack([c.astype(jnp.float32) for c in columns], axis=-1)
+    return jnp.where(inside[:, None], maps, 0)
+
+
+@functools.partial(jax.jit, static_argnames="style")
+def places(columns: jax.Array, *, style: Style) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Where each pixel lies in the two glyphs of its column, as `by_column` [B, 2, W, 7] maps it.
+
+    Places in the atlas, and how far beyond them along u and v, [B, 2, W, H] each.
+    """
+    x, y = (jnp.arange(style.width) + 0.5)[None, None, :], jnp.arange(style.height) + 0.5
+    u0, ux, uy, v0, vx, vy, start = jnp.moveaxis(columns, -1, 0)  # [B, 2, W]
+    u = jnp.clip(outer(u0 + ux * x, uy, y), 0, CELL - 1.001)
+    v = jnp.clip(outer(v0 + vx * x, vy, y), 0, CELL - 1.001)
+    start = outer(start, jnp.zeros_like(uy), y).astype(jnp.int32)
+    i, j = u.astype(jnp.int32), v.astype(jnp.int32)
+    return (start + i) * CELL + j, u - i, v - j
+
+
+@jax.jit
+def ink(
+    atlas: Atlas,
+    places: jax.Array,
+    u: jax.Array,
+    v: jax.Array,
+    scale: jax.Array,
+    weight: jax.Array,
+    softness: jax.Array,
+) -> jax.Array:
+    """The ink of the glyphs, u8 [B, W, H].
+
+    Args:
+      atlas, places, u, v: the fields, and what `places` gives.
+      scale, weight, softness: of each picture, f32 [B, 1, 1].
+    """
+    fields = jnp.asarray(atlas.fields).ravel()
+    cover = jnp.zeros(u[:, 0].shape)
+    for k in (0, 1):
+        inside = interpolate(at(fields, places[:, k]), u[:, k], v[:, k]) - glyphs.ZERO
+        inside = inside * (scale / glyphs.UNITS)
+        cover = jnp.maximum(cover, jnp.clip(0.5 + (inside + weight) / softness, 0, 1))
+    return jnp.rint(255 * cover).astype(jnp.uint8)

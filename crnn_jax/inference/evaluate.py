@@ -1,0 +1,165 @@
+"""Reading a set of pictures and scoring the readings."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from crnn_jax.charset import Charset
+from crnn_jax.data import folder
+from crnn_jax.inference import metrics
+from crnn_jax.models import crnn, ctc_loss
+from crnn_jax.models.decoding import GREEDY, Decoder
+from crnn_jax.runs.run_dir import Answer
+from crnn_jax.runtime import xla_options
+
+
+class Reading(NamedTuple):
+    """What the model reads in a picture."""
+
+    text: str
+    confidence: float  # the reader's probability of `text`, over all its alignments
+
+
+class Evaluation(NamedTuple):
+    scores: metrics.Scores
+    loss: float  # mean CTC loss, nats
+    answers: list[Answer]  # in the order of the files
+
+    @property
+    def misreads(self) -> list[Answer]:
+        return [answer for answer in self.answers if answer.reading != answer.truth]
+
+    @property
+    def calibration_error(self) -> float:
+        """Expected calibration error of the confidences, a fraction."""
+        return metrics.calibration_error(*self._confidences())
+
+    def coverage(self, accuracy: float) -> metrics.Coverage:
+        """What may be answered if `accuracy` of the answers must be right."""
+        return metrics.coverage(*self._confidences(), accuracy)
+
+    def _confidences(self) -> tuple[list[float], list[bool]]:
+        answers = self.answers
+        return [a.confidence for a in answers], [a.reading == a.truth for a in answers]
+
+    def summary(self) -> dict[str, Any]:
+        """The figures under the names of `result.json`."""
+        s = self.scores
+        return {
+            "exact_match": s.exact_match,
+            "exact_match_95": [s.exact_match_low, s.exact_match_high],
+            "cer": s.cer,
+            "char_accuracy": s.char_accuracy,
+            "num_exact": s.num_exact,
+            "num_examples": s.num_examples,
+            "num_chars": s.num_chars,
+            "val_loss": self.loss,
+            "calibration_error": self.calibration_error,
+        }
+
+    def __str__(self) -> str:
+        s = self.scores
+        return (
+            f"exact match {s.num_exact} of {s.num_examples} ({s.exact_match:.2%}, 95 % interval "
+            f"{s.exact_match_low:.2%} to {s.exact_match_high:.2%}), CER {s.cer:.2%}, "
+            f"character accuracy {s.char_accuracy:.2%}, loss {self.loss:.4f}"
+        )
+
+
+@functools.partial(xla_options.jit_reading, static_argnames=("model", "decoder"))
+def read(
+    params: Any,
+    images: jax.Array,
+    temperature: float,
+    *,
+    model: crnn.CRNN,
+    decoder: Decoder = GREEDY,
+) -> tuple[jax.Array, jax.Array]:
+    """u8 [B, W, H, C] to ids [B, L] and the log-probability of each reading [B]."""
+    return decode(crnn.apply(model, params, images), temperature, decoder)
+
+
+@functools.partial(xla_options.jit_reading, static_argnames=("model", "decoder"))
+def read_and_score(
+    params: Any,
+    images: jax.Array,
+    labels: jax.Array,
+    indices: jax.Array,
+    temperature: float,
+    *,
+    model: crnn.CRNN,
+    decoder: Decoder = GREEDY,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Examples `indices` [B] of a data set: ids [B, L], log-probabilities [B], losses [B]."""
+    logits = crnn.apply(model, params, images[indices])
+    return *decode(logits, temperature, decoder), ctc_loss.ctc_loss(logits, labels[indices])
+
+
+@functools.partial(xla_options.jit_reading, static_argnames="model")
+def logits_of(params: Any, images: jax.Array, indices: jax.Array, *, model: crnn.CRNN) -> jax.Array:
+    """Logits [B, T, K] of the examples `indices` [B] of a data set."""
+    return crnn.apply(model, params, images[indices])
+
+
+def decode(logits: jax.Array, temperature: float, decoder: Decoder) -> tuple[jax.Array, jax.Array]:
+    """Logits [B, T, K] to ids [B, L] and the log-probability of each text [B]."""
+    ids = decoder(logits)
+    # Rounding can push the loss of a certain reading a hair below 0.
+    return ids, jnp.minimum(-ctc_loss.ctc_loss(logits / temperature, ids), 0)
+
+
+def evaluate(
+    model: crnn.CRNN,
+    params: Any,
+    charset: Charset,
+    images: jax.Array,
+    labels: jax.Array,
+    files: Sequence[str],
+    texts: Sequence[str],
+    indices: np.ndarray,
+    batch_size: int,
+    temperature: float = 1.0,
+    decoder: Decoder = GREEDY,
+) -> Evaluation:
+    """Reads the examples `indices`, each once, and scores them.
+
+    Args:
+      model, params, charset: the reader.
+      images, labels: a whole data set on the device, u8 [N, W, H, C] and i32 [N, L].
+      files, texts: its names and truths, N each.
+      indices: i32 [n], which of them to read.
+      batch_size: B; the last batch is padded and the padding not counted.
+      temperature: that the logits are divided by for the confidences; not for the losses.
+      decoder: what turns logits into texts.
+    """
+    readings: list[Reading] = []
+    losses: list[float] = []
+    for batch, mask in folder.batches(indices, batch_size):
+        outputs = jax.device_get(
+            read_and_score(params, images, labels, batch, temperature, model=model, decoder=decoder)
+        )
+        ids, log_probability, batch_losses = (rows[mask] for rows in outputs)
+        readings += to_readings(charset, ids, log_probability)
+        losses += batch_losses.tolist()
+    truths = [texts[i] for i in indices]
+    answers = [
+        Answer(files[i], truth, *reading, loss)
+        for i, truth, reading, loss in zip(indices, truths, readings, losses, strict=True)
+    ]
+    scores = metrics.score(truths, [reading.text for reading in readings])
+    return Evaluation(scores, sum(losses) / len(indices), answers)
+
+
+def to_readings(charset: Charset, ids: np.ndarray, log_probability: np.ndarray) -> list[Reading]:
+    """Host arrays [n, T] and [n] to readings. Confidences are in [0, 1]; 0 for a NaN."""
+    confidences = np.exp(np.minimum(np.nan_to_num(log_probability, nan=-np.inf), 0)).tolist()
+    return [
+        Reading(charset.decode(row), confidence)
+        for row, confidence in zip(ids.tolist(), confidences, strict=True)
+    ]

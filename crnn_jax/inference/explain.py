@@ -1,0 +1,77 @@
+"""Why a reading is what it is: where each character stands, and how sure it is."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from crnn_jax.charset import PAD, Charset
+from crnn_jax.inference import evaluate
+from crnn_jax.inference.evaluate import Reading
+from crnn_jax.models import alignment, crnn
+from crnn_jax.models.decoding import Decoder, beam_search
+from crnn_jax.runtime import xla_options
+
+_BEAM, _ALTERNATIVES = 16, 5
+
+
+class Character(NamedTuple):
+    """A character of a reading. Places are shares of the picture's width."""
+
+    symbol: str
+    probability: float  # that it is this symbol, the others given
+    left: float  # of the steps that the best alignment gives to it
+    right: float
+
+
+class Explanation(NamedTuple):
+    text: str
+    confidence: float
+    characters: list[Character]
+    alternatives: list[Reading]  # the most probable texts, as far as a beam search finds them
+
+
+@functools.partial(xla_options.jit_reading, static_argnames=("model", "decoder"))
+def explain(
+    params: Any, images: jax.Array, temperature: float, *, model: crnn.CRNN, decoder: Decoder
+) -> tuple[jax.Array, ...]:
+    """Pictures u8 [B, W, H, C] read and explained.
+
+    Returns:
+      ids i32 [B, L] and the log-probability of each reading [B], as `evaluate.read`; of each
+      step the position of its character, PAD at a blank, i32 [B, T]; of each character its
+      probability, f32 [B, L], 0 at padding; and the five most probable texts, i32 [B, 5, T],
+      with their log-probabilities [B, 5].
+    """
+    logits = crnn.apply(model, params, images)
+    ids, log_probability = evaluate.decode(logits, temperature, decoder)
+    posteriors = alignment.character_posteriors(logits / temperature, ids)  # [B, L, K - 1]
+    chosen = jax.nn.one_hot(ids, posteriors.shape[-1], dtype=posteriors.dtype)
+    positions, probabilities = alignment.align(logits, ids), (posteriors * chosen).sum(-1)
+    best = beam_search(logits / temperature, _BEAM, _ALTERNATIVES)
+    return ids, log_probability, positions, probabilities, *best
+
+
+def to_explanation(
+    charset: Charset,
+    reading: Reading,
+    ids: np.ndarray,
+    positions: np.ndarray,
+    probabilities: np.ndarray,
+    best_ids: np.ndarray,
+    best_scores: np.ndarray,
+) -> Explanation:
+    """Host arrays of one reading, [L], [T], [L], [5, T] and [5], to its explanation."""
+    steps = len(positions)
+    characters = []
+    for n, k in enumerate(ids[ids != PAD].tolist()):
+        (own,) = np.nonzero(positions == n)
+        left, right = (own[0] / steps, (own[-1] + 1) / steps) if len(own) else (0, 0)
+        probability = float(np.clip(np.nan_to_num(probabilities[n]), 0, 1))
+        characters.append(Character(charset.decode([k]), probability, float(left), float(right)))
+    found = np.isfinite(best_scores)
+    alternatives = evaluate.to_readings(charset, best_ids[found], best_scores[found])
+    return Explanation(*reading, characters, alternatives)

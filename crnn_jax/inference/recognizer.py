@@ -1,0 +1,295 @@
+"""A trained reader: a run directory to `predict`."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from crnn_jax import config as config_lib
+from crnn_jax import schema
+from crnn_jax.charset import Charset
+from crnn_jax.config import Config
+from crnn_jax.data import image_io, normalization, sources
+from crnn_jax.data.normalization import Standard
+from crnn_jax.errors import ConfigError, CrnnError, DamageError, DataError, RunError, one_line
+from crnn_jax.inference import evaluate, inputs
+from crnn_jax.inference import explain as explanation
+from crnn_jax.inference.evaluate import Reading
+from crnn_jax.inference.explain import Explanation
+from crnn_jax.inference.inputs import Picture
+from crnn_jax.models import crnn, ctc_loss, decoding
+from crnn_jax.models.decoding import GREEDY, Decoder
+from crnn_jax.runs import record_types, run_dir, stored
+from crnn_jax.runs.checkpoint import Checkpoints
+
+_MAX_NAMED = 100  # pictures named one by one in an error
+_ATTEMPTS = 50  # to load a checkpoint of a run that trains
+_PAUSE = 0.1  # seconds between them
+BATCH = 64  # the largest batch; a shorter one is padded to a power of two
+
+
+class SetEvaluation(NamedTuple):
+    """A reader's evaluation on a data set, or on its validation part."""
+
+    evaluation: evaluate.Evaluation
+    data_name: str
+    fingerprint: str
+    num_trained_on: int  # of the images read, how many the run was trained on; -1 unknown
+
+
+def load(run: str | os.PathLike[str], epoch: int | None = None) -> Recognizer:
+    """Loads the reader of a run directory, with its best weights or those of another epoch.
+
+    The run may still train: if it deletes a checkpoint while it is read, a newer one is loaded.
+
+    Raises:
+      RunError: it is no run directory, nothing was trained there, it has no such epoch, or its
+        files cannot be read.
+      DamageError: its files are damaged; the message names the epochs that are intact.
+    """
+    directory = run_dir.Record(run)
+    for _ in range(_ATTEMPTS):
+        before = stored.listing(directory.checkpoints)
+        try:
+            return _load(directory, epoch)
+        except RunError as error:
+            failure = error
+        # A run that trains deletes a checkpoint file by file.
+        time.sleep(_PAUSE)
+        if stored.listing(directory.checkpoints) == before:
+            break
+    raise failure
+
+
+def _load(directory: run_dir.Record, epoch: int | None) -> Recognizer:
+    run, config = directory.workdir, directory.config()
+    result = directory.result()  # None while the run goes on: nothing is calibrated yet
+    with Checkpoints(directory.checkpoints, read_only=True) as checkpoints:
+        epochs = checkpoints.epochs()
+        if not epochs:
+            raise RunError(f"{run} holds no checkpoint yet; train it first")
+        if epoch is not None and epoch not in epochs:
+            raise RunError(f"{run} keeps epochs {_list(epochs)}, and no epoch {epoch}")
+        try:
+            if epoch is None:
+                epoch = _best_epoch(checkpoints.meta(epochs[-1]))
+            return _restore(checkpoints, epoch, config, result)
+        except DamageError as error:
+            others = [e for e in epochs if _is_intact(checkpoints, e, config)]
+            offer = f"; intact and read by --epoch: {_list(others)}" if others else ""
+            raise DamageError(f"{error}{offer}") from error
+
+
+class Recognizer:
+    """Reads pictures with a trained model."""
+
+    def __init__(
+        self,
+        config: Config,
+        charset: Charset,
+        model: crnn.CRNN,
+        params: Any,
+        epoch: int,
+        fingerprint: str,
+        temperature: float,
+    ):
+        self.config = config
+        self.charset = charset
+        self.model = model
+        self.params = params
+        self.epoch = epoch  # the one the weights are from
+        self.fingerprint = fingerprint  # of the data set that it was trained on
+        self.temperature = temperature  # of its confidences
+
+    def decoder(
+        self,
+        *,
+        beam: int = 0,
+        length: int | tuple[int, int] | None = None,
+        allowed: str | Sequence[str] | None = None,
+    ) -> Decoder:
+        """A decoder for this reader: see `decode.decoder`. ConfigError for what cannot be had."""
+        steps = config_lib.num_steps(self.config)
+        return decoding.decoder(self.charset, steps, beam, length, allowed)
+
+    def predict(
+        self, pictures: Picture | Iterable[Picture], decoder: Decoder = GREEDY
+    ) -> list[Reading]:
+        """Reads pictures, one or many: a Reading (text, confidence) each, in their order.
+
+        Args:
+          pictures: paths, bytes of image files, Pillow images, or arrays u8 [H, W] or [H, W, C]
+            (C 1 gray, 3 RGB, 4 RGBA) of any size; an array [N, H, W, C] counts as N pictures.
+          decoder: what turns logits into texts, from the method `decoder`.
+
+        Raises:
+          DataError: `pictures` is neither a picture nor an iterable, or some cannot be read; the
+            message names them (the first 100, and the count of the others).
+        """
+        return self._read_all(pictures, decoder, explain=False)
+
+    def explain(
+        self, pictures: Picture | Iterable[Picture], decoder: Decoder = GREEDY
+    ) -> list[Explanation]:
+        """As `predict`, with place and probability of each character, and the next best texts."""
+        return self._read_all(pictures, decoder, explain=True)
+
+    def stream(
+        self,
+        pictures: Picture | Iterable[Picture],
+        decoder: Decoder = GREEDY,
+        explain: bool = False,
+    ) -> Iterator[Any]:
+        """As `predict` or `explain`, one by one in bounded memory.
+
+        Yields a Reading, or with `explain` an Explanation, for each picture, in order. For a
+        picture that cannot be read it yields the DataError that says why; if the iterable raises,
+        that DataError is the last item. Pictures are decoded by threads, a batch ahead of the
+        model.
+
+        Raises:
+          DataError: `pictures` is neither a picture nor an iterable.
+        """
+        pictures = inputs.each(pictures)
+        with ThreadPoolExecutor() as pool:
+            ahead = pool.map(self._decode, list(islice(pictures, BATCH)))
+            while decoded := list(ahead):
+                ahead = pool.map(self._decode, list(islice(pictures, BATCH)))
+                arrays = [a for a in decoded if isinstance(a, np.ndarray)]
+                readings = iter(self._read(arrays, decoder, explain))
+                for item in decoded:
+                    yield item if isinstance(item, DataError) else next(readings)
+
+    def evaluate(
+        self, folder: str | os.PathLike[str] | None = None, decoder: Decoder = GREEDY
+    ) -> SetEvaluation:
+        """Scores the reader on every image of `folder`, or on its own validation part.
+
+        Raises:
+          DataError: images or labels of no use, characters outside the alphabet among them.
+        """
+        section = self.config.data
+        steps = config_lib.num_steps(self.config)
+        if folder is not None:
+            section = dataclasses.replace(section, dir=os.fspath(folder), source="folder")
+        section = dataclasses.replace(section, alphabet=self.charset.alphabet)
+        data, split, *_ = sources.load(section, steps)
+        same = data.fingerprint == self.fingerprint
+        if folder is not None:
+            indices = np.arange(len(data), dtype=np.int32)
+            trained_on = len(split.train) if same else -1
+        elif same:
+            indices, trained_on = split.val, 0
+        else:
+            raise DataError(
+                f"{section.dir} is not the data set that the run was trained on any more: its "
+                "validation part is unknown. Name a data set with --data"
+            )
+        evaluation = evaluate.evaluate(
+            self.model,
+            self.params,
+            self.charset,
+            jax.device_put(data.images),
+            jax.device_put(self.charset.encode(data.texts)),
+            data.files,
+            data.texts,
+            indices,
+            BATCH,
+            self.temperature,
+            decoder,
+        )
+        return SetEvaluation(evaluation, data.name, data.fingerprint, trained_on)
+
+    def decode_batch_predictions(self, pred: Any) -> list[str]:
+        """Texts of predictions [B, T, K] over this reader's alphabet."""
+        return ctc_loss.decode_batch_predictions(pred, self.charset.alphabet)
+
+    def _decode(self, picture: Picture | DataError) -> np.ndarray | DataError:
+        try:
+            return image_io.to_array(inputs.to_image(picture), self.config.data)
+        except CrnnError as error:
+            return DataError(str(error))
+
+    def _read_all(
+        self, pictures: Picture | Iterable[Picture], decoder: Decoder, explain: bool
+    ) -> list[Any]:
+        items = list(inputs.each(pictures))
+        readings = list(self.stream(items, decoder, explain))
+        bad = [
+            f"  {one_line(inputs.path_of(item)) or f'number {i}'}: {reading}"
+            for i, (item, reading) in enumerate(zip(items, readings, strict=True))
+            if isinstance(reading, DataError)
+        ]
+        if bad:
+            named = bad[:_MAX_NAMED]
+            if len(bad) > _MAX_NAMED:
+                named.append(f"  ... and {len(bad) - _MAX_NAMED} more")
+            count = f"{len(bad)} of {len(items)} cannot be read"
+            raise DataError(f"{count}:\n" + "\n".join(named))
+        return readings
+
+    def _read(self, arrays: list[np.ndarray], decoder: Decoder, explain: bool) -> Sequence[Any]:
+        """At most BATCH arrays u8 [W, H, C]."""
+        if not arrays:
+            return []
+        # Padded to a power of two: few programs.
+        size = min(BATCH, 1 << (len(arrays) - 1).bit_length())
+        batch = np.zeros((size, *arrays[0].shape), np.uint8)
+        batch[: len(arrays)] = arrays
+        call = explanation.explain if explain else evaluate.read
+        outputs = call(self.params, batch, self.temperature, model=self.model, decoder=decoder)
+        ids, log_probability, *more = (rows[: len(arrays)] for rows in jax.device_get(outputs))
+        readings = evaluate.to_readings(self.charset, ids, log_probability)
+        if not explain:
+            return readings
+        return [
+            explanation.to_explanation(self.charset, reading, *rows)
+            for reading, *rows in zip(readings, ids, *more, strict=True)
+        ]
+
+
+def _restore(
+    checkpoints: Checkpoints, epoch: int, config: Config, result: run_dir.Result | None
+) -> Recognizer:
+    meta = checkpoints.meta(epoch)
+    path = os.fspath(checkpoints.directory / str(epoch))
+    try:
+        schema.check(meta, record_types.ReaderMeta)
+        charset = Charset(meta["alphabet"])
+    except (ConfigError, schema.InvalidError) as error:
+        raise DamageError(f"the checkpoint {path} is damaged: {error}") from error
+    moments = Standard(tuple(meta["mean"]), tuple(meta["deviation"]), meta["each_picture"])
+    normalization.check(moments, config.data.channels, path)
+    model = crnn.build(config.model, charset.num_classes, *moments)
+    shapes = jax.eval_shape(lambda: crnn.init(model, jax.random.key(0), config.data))
+    params = checkpoints.restore(epoch, {"params": shapes})["params"]
+    # Of the best weights; an import keeps the result of the run that it is from.
+    calibrated = result is not None and epoch in (result.best_epoch, 0)
+    temperature = result.temperature if result and calibrated else 1.0
+    return Recognizer(config, charset, model, params, epoch, meta["fingerprint"], temperature)
+
+
+def _is_intact(checkpoints: Checkpoints, epoch: int, config: Config) -> bool:
+    try:
+        _restore(checkpoints, epoch, config, None)
+    except RunError:
+        return False
+    return True
+
+
+def _best_epoch(meta: dict[str, Any]) -> int:
+    if "best_epoch" not in meta:
+        raise DamageError("the latest checkpoint does not name its best_epoch")
+    return meta["best_epoch"]
+
+
+def _list(epochs: list[int]) -> str:
+    return ", ".join(map(str, epochs))

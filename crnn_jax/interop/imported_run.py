@@ -1,0 +1,88 @@
+"""A run directory of weights that were not trained here: what every import ends in."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Any
+
+import jax
+import numpy as np
+
+from crnn_jax.charset import Charset
+from crnn_jax.config import Config
+from crnn_jax.data import folder, normalization
+from crnn_jax.data.normalization import Standard
+from crnn_jax.errors import RunError
+from crnn_jax.models import crnn
+from crnn_jax.runs import provenance
+from crnn_jax.runs.checkpoint import Checkpoints
+from crnn_jax.runs.run_dir import Record, Result
+from crnn_jax.runtime import staging
+from crnn_jax.training.early_stopping import Stopping
+
+
+def write(
+    workdir: str | os.PathLike[str],
+    config: Config,
+    alphabet: str,
+    standard: Standard,
+    params: Any,
+    fingerprint: str,
+    source: str,
+    result: Result | None = None,
+) -> None:
+    """Writes a run directory that evaluates, predicts and is trained on with train.init_from.
+
+    It appears complete or not at all: see `staging.directory`.
+
+    Args:
+      workdir: a new directory.
+      config: of the run.
+      alphabet: symbols in the order of the model's classes; the blank is the last class.
+      standard: how the model standardises pixels.
+      params: trees of arrays as the model of `config` has them.
+      fingerprint: of the data set that it was trained on; '' if nobody knows.
+      source: where the weights are from, for the record.
+      result: of their training, if it is known.
+
+    Raises:
+      RunError: the directory exists and is not empty, it cannot be written, or the parameters are
+        not those of the config's model.
+    """
+    charset = Charset(alphabet)
+    normalization.check(standard, config.data.channels, source)
+    model = crnn.build(config.model, charset.num_classes, *standard)
+    _check_params(params, model, config, source)
+    meta = {
+        "alphabet": charset.alphabet,
+        **standard._asdict(),
+        "fingerprint": fingerprint,
+        **Stopping()._asdict(),
+        "seconds": 0.0,
+    }
+    with staging.directory(workdir) as partial:
+        run = Record(partial)
+        run.open(folder.resolve(config))  # resolved, as training does, which then refuses it
+        run.write_json("environment.json", {**provenance.here([]), "imported": source})
+        if result:
+            run.write_json("result.json", dataclasses.asdict(result))
+        with Checkpoints(run.checkpoints) as checkpoints:
+            checkpoints.save(0, params, None, meta, best_epoch=0)
+
+
+def _check_params(params: Any, model: crnn.CRNN, config: Config, source: str) -> None:
+    wanted = jax.eval_shape(lambda: crnn.init(model, jax.random.key(0), config.data))
+    here, there = (
+        {name: (leaf.shape, str(leaf.dtype)) for name, leaf in crnn.by_name(tree).items()}
+        for tree in (wanted, params)
+    )
+    for name in sorted(set(here) | set(there)):
+        if here.get(name) != there.get(name):
+            raise RunError(
+                f"{source}: {name} is {there.get(name, 'absent')}; its configuration and alphabet "
+                f"ask for {here.get(name, 'none')}"
+            )
+    for name, array in crnn.by_name(params).items():
+        if not np.isfinite(array).all():
+            raise RunError(f"{source}: {name} holds numbers that are not finite")

@@ -1,0 +1,167 @@
+"""The description of an exported reader: what another program must know to use it correctly."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, TypedDict
+
+from msgspec import Meta
+
+from crnn_jax import __version__, schema
+from crnn_jax import config as config_lib
+from crnn_jax.charset import Charset
+from crnn_jax.config import Config
+from crnn_jax.data.normalization import Standard
+from crnn_jax.errors import ConfigError, RunError, quote
+from crnn_jax.inference.recognizer import Recognizer
+from crnn_jax.models import crnn
+from crnn_jax.runs.run_dir import Result
+
+FILE = "reader.json"  # beside the model, or in it
+_FORMAT = "crnn-jax reader"
+
+
+def describe(reader: Recognizer, result: Result | None) -> dict[str, Any]:
+    """A reader and, if its run is finished, its result, as plain values for JSON in UTF-8."""
+    if result:
+        result = dataclasses.replace(result, data_name=_utf8(result.data_name))
+    data, standard = reader.config.data, reader.model
+    values = {
+        "format": _FORMAT,
+        "version": __version__,
+        "alphabet": list(reader.charset.alphabet),  # symbol of class 0, 1, ...
+        "blank": reader.charset.blank,  # class of the CTC blank
+        "input": {
+            "axes": ["batch", "width", "height", "channel"],  # a picture's columns come first
+            "size": {"width": data.width, "height": data.height},  # pixels
+            "channels": "grey" if data.channels == 1 else "red, green, blue",
+            "grey": "(19595 red + 38470 green + 7471 blue + 32768) // 65536",  # as Pillow's L
+            "range": [0, 255],  # of 16 bits the upper 8
+            "upright": "by its EXIF orientation",
+            "transparency": "on white",
+            "resize": "bilinear with antialiasing, over a support that grows with the reduction",
+        },
+        "standardise": {  # a part of the model, in safetensors the reader's business
+            "mean": list(standard.mean),  # of each channel: (pixel - mean) / deviation
+            "deviation": list(standard.deviation),
+            "each_picture": standard.each_picture,  # and each picture by itself after that
+        },
+        "output": {
+            "axes": ["batch", "step", "class"],
+            "steps": config_lib.num_steps(reader.config),
+            "classes": reader.charset.num_classes,
+        },
+        "temperature": reader.temperature,  # divide logits by it before a softmax
+        "params_sha256": crnn.params_sha256(reader.params),
+        "fingerprint": reader.fingerprint,  # of the data set that it was trained on
+        "result": dataclasses.asdict(result) if result else None,
+        "config": config_lib.to_dict(_portable(reader.config)),
+    }
+    return {**values, "digest": _digest(values)}
+
+
+def to_json(description: Mapping[str, Any]) -> str:
+    return json.dumps(description, indent=2, ensure_ascii=False) + "\n"
+
+
+class _Standardise(TypedDict):
+    mean: list[Any]  # normalization.py checks the values, for the channels of the config
+    deviation: list[Any]
+    each_picture: Any
+
+
+class _Stored(TypedDict):
+    """The keys of a description that an import uses."""
+
+    format: str
+    digest: schema.Digest
+    alphabet: list[Annotated[str, Meta(min_length=1, max_length=1)]]
+    standardise: _Standardise
+    fingerprint: schema.Digest
+    params_sha256: schema.Digest
+    config: dict[str, Any]
+    result: dict[str, Any] | None
+
+
+class Parsed(NamedTuple):
+    """The parts of a description that an import uses."""
+
+    config: Config
+    alphabet: str
+    standard: Standard
+    fingerprint: str  # of the data set that it was trained on
+    params_sha256: str
+    result: Result | None
+
+    def check_digest(self, params: Any, source: str) -> None:
+        """RunError unless these parameters are the ones that were described."""
+        found = crnn.params_sha256(params)
+        if self.params_sha256 != found:
+            raise RunError(
+                f"{source} is damaged or changed: the digest of its parameters is {found[:12]}..., "
+                f"and its {FILE} names {self.params_sha256[:12]}..."
+            )
+
+
+def parse(content: bytes, source: str) -> Parsed:
+    """Parses and checks a description that this package wrote.
+
+    Raises:
+      RunError: it is not such a description, or was changed; names `source` and the key.
+    """
+    try:
+        values = schema.document(content)
+        schema.check(values, _Stored)
+        if values["format"] != _FORMAT:
+            raise schema.InvalidError(f"its format is {quote(values['format'])}")
+        if values.pop("digest") != _digest(values):
+            raise schema.InvalidError("it was changed: its digest is different")
+        standard = values["standardise"]
+        return Parsed(
+            config_lib.from_dict(values["config"]),
+            Charset("".join(values["alphabet"])).alphabet,
+            Standard(
+                tuple(standard["mean"]), tuple(standard["deviation"]), standard["each_picture"]
+            ),
+            values["fingerprint"],
+            values["params_sha256"],
+            Result.from_dict(values["result"]) if values["result"] else None,
+        )
+    except (ConfigError, schema.InvalidError) as error:
+        raise RunError(f"{FILE} of {source} cannot be used: {error}") from error
+
+
+def require_reference_layers(reader: Recognizer, kind: str) -> None:
+    """RunError for a model of layers that only this package builds."""
+    config = reader.config.model
+    if config.norm or config.cell != "lstm":
+        raise RunError(
+            f"a model of model.norm {config.norm!r} and model.cell {config.cell!r} cannot be "
+            f"exported to {kind}; only the reference's layers can"
+        )
+
+
+def _portable(config: Config) -> Config:
+    """The config without the paths of this machine."""
+    return dataclasses.replace(
+        config,
+        data=dataclasses.replace(
+            config.data,
+            dir=_utf8(Path(config.data.dir).name),
+            style=_utf8(Path(config.data.style).name),
+        ),
+        train=dataclasses.replace(config.train, init_from=""),
+    )
+
+
+def _utf8(name: str) -> str:
+    """A name without the bytes of it that are not UTF-8, which other programs cannot read."""
+    return name.encode(errors="surrogateescape").decode(errors="replace")
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,250 @@
+"""Convolution, bias, ReLU and pooling in one: the form that a CPU computes soonest.
+
+    conv_relu_pool(x, w, b) = relu(max over 2x2 of (x * w) + b)
+
+with a 3x3 kernel, zeros around x, and a maximum of stride 2 that drops an odd last row or
+column. The maximum comes before bias and ReLU, which changes nothing but the cost: both are
+monotone. An accelerator computes it as it stands, in `plain`.
+
+A CPU spends its time on multiplications and on carrying full-size arrays to and fro. So it works
+by windows, the 2x2 outputs that are pooled together, in pieces of the batch that stay in its
+cache. The gradient goes to the winner of each window, the first of equals, whose number is all
+that is kept of the full-size output.
+
+With many channels a window is a tile of Winograd's F(2x2, 3x3) (Lavin & Gray 2015, section 4.1):
+of the 4x4 pixels d that it sees, 16 products stand for the 36 of the definition,
+
+    y = A' M A,   M = V U summed over the channels,   V = B' d B,   U = G w G',
+
+16 products of matrices over all tiles; the gradient is the same read backwards: dM = A dy A',
+dU = V' dM, dV = dM U', dw = G' dU G, dd = B dV B'. Rounding errors are a few times those of the
+definition. With few channels the pixels that each output sees are laid out for one product.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from crnn_jax.runtime import backend
+
+# The paper's matrices, the last column of B and row of A with their signs turned.
+_A = np.array([[1, 0], [1, 1], [1, -1], [0, 1]])
+_B = np.array([[1, 0, 0, 0], [0, 1, -1, -1], [-1, 1, 1, 0], [0, 0, 0, 1]])
+_G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], np.float32)
+
+_FEW = 8  # channels, below which the transforms cost more than they save
+_PIECE = 1 << 23  # bytes that a piece of the batch may take: a few times a core's cache
+_LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+Grid = list[list[jax.Array]]  # arrays by row and column of a tile
+
+
+def conv_relu_pool(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+    """f32 [B, W, H, C], [3, 3, C, D] and [D] to [B, W / 2, H / 2, D], rounded down."""
+    # A batch of unknown size, as in an export, cannot be cut into pieces.
+    if not backend.choices().windows or not isinstance(x.shape[0], int):
+        return plain(x, kernel, bias)
+    return by_windows(x, kernel, bias)
+
+
+def plain(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+    """`conv_relu_pool` by its definition."""
+    x = lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=_LAYOUT)
+    return jax.nn.relu(max_pool(x) + bias[None, None, None])
+
+
+def max_pool(x: jax.Array) -> jax.Array:
+    """2x2 maximum, stride 2, an odd last row or column dropped: [B, W, H, C] halved.
+
+    A maximum of strided slices: on a CPU its gradient is many times faster than that of
+    reduce_window. At a tie the gradient is shared between the winners.
+    """
+    w, h = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
+    x = jnp.maximum(x[:, 0:w:2], x[:, 1:w:2])
+    return jnp.maximum(x[:, :, 0:h:2], x[:, :, 1:h:2])
+
+
+@jax.custom_vjp
+def by_windows(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+    """`plain`, with a gradient of its own; no forward-mode differentiation."""
+    return _forward(x, kernel, bias)[0]
+
+
+def _forward(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The output, and the winner of each window: i32 of the same shape, 4 where relu gives 0."""
+    conv = _conv_few if x.shape[-1] < _FEW else _conv_tiles
+    shape = (len(x), x.shape[1] // 2, x.shape[2] // 2, kernel.shape[-1])
+
+    def piece(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        y = conv(lax.optimization_barrier(x), kernel)  # four of [n A H, D]
+        upper, lower = jnp.maximum(y[0], y[1]), jnp.maximum(y[2], y[3])
+        z = jnp.maximum(upper, lower) + bias[None]
+        left, right = _is_not_0(upper - y[0]), _is_not_0(lower - y[2]) + 2
+        winner = left + _is_not_0(jnp.maximum(upper, lower) - upper) * (right - left)
+        winner = 4 + _is_not_0(jax.nn.relu(z)) * (winner - 4)
+        return lax.optimization_barrier((jax.nn.relu(z), winner))
+
+    output, winner = lax.map(piece, _cut(x, _num_pieces(x, kernel)))
+    return output.reshape(shape), winner
+
+
+def _forward_and_keep(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> tuple[jax.Array, Any]:
+    output, winner = _forward(x, kernel, bias)
+    return output, (x, kernel, winner)
+
+
+def _backward(kept: Any, g: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    x, kernel, winner = kept
+    gradient = _gradient_few if x.shape[-1] < _FEW else _gradient_tiles
+    pieces = len(winner)
+
+    def piece(sums: Any, arrays: Any) -> tuple[Any, list[jax.Array]]:
+        x, winner, g = lax.optimization_barrier(arrays)
+        dy = [g * jnp.maximum(0, 1 - jnp.abs(winner - i)) for i in range(4)]
+        dy = lax.optimization_barrier(dy)  # computed once, and not in each of their uses
+        rows, dkernel = gradient(x, kernel, dy)
+        return (sums[0] + dkernel, sums[1] + sum(dy).sum(0)), rows
+
+    zeros = jnp.zeros_like(kernel), jnp.zeros_like(g[0, 0, 0])
+    arrays = _cut(x, pieces), winner, g.reshape(winner.shape)
+    (dkernel, dbias), rows = lax.scan(piece, zeros, arrays)
+    rows = [row.reshape(-1, *row.shape[2:]) for row in rows]
+    return _unseen(rows, 1, x.shape[1]), dkernel, dbias
+
+
+def _is_not_0(x: jax.Array) -> jax.Array:
+    """i32 1, or 0 where x, which is not negative, is 0; without a branch."""
+    return jnp.minimum(lax.bitcast_convert_type(x, jnp.int32), 1)
+
+
+by_windows.defvjp(_forward_and_keep, _backward)
+
+
+# --------------------------------------------------------------------------- many channels
+
+
+def _conv_tiles(x: jax.Array, kernel: jax.Array) -> list[jax.Array]:
+    """[n, W, H, C] and [3, 3, C, D] to the four outputs of each window, [n A H, D] each."""
+    u = _transformed(kernel)
+    m = [[v @ u[i, j] for j, v in enumerate(row)] for i, row in enumerate(_tiles(x))]
+    (y00, y01), (y10, y11) = _both_ways(_A.T, m)
+    return lax.optimization_barrier([y00, y01, y10, y11])
+
+
+def _gradient_tiles(
+    x: jax.Array, kernel: jax.Array, dy: Sequence[jax.Array]
+) -> tuple[list[jax.Array], jax.Array]:
+    """From the gradients of the four outputs those of x, by rows of the windows, and the kernel."""
+    n, width, height, channels = x.shape
+    u, v = _transformed(kernel), _tiles(x)
+    dm = lax.optimization_barrier(_both_ways(_A, [list(dy[:2]), list(dy[2:])]))
+    du = jnp.stack([jnp.stack([v[i][j].T @ dm[i][j] for j in range(4)]) for i in range(4)])
+    dkernel = jnp.einsum("ir,js,ijcd->rscd", _G, _G, du)
+    shape = (n, width // 2, height // 2, channels)
+    dv = [[(dm[i][j] @ u[i, j].T).reshape(shape) for j in range(4)] for i in range(4)]
+    dd = _both_ways(_B, lax.optimization_barrier(dv))
+    return [_unseen(row, 2, height) for row in dd], dkernel
+
+
+def _tiles(x: jax.Array) -> Grid:
+    """V: [n, W, H, C] to 4x4 arrays [n A H, C]."""
+    v = _both_ways(_B.T, _seen(x))
+    return lax.optimization_barrier([[a.reshape(-1, x.shape[-1]) for a in row] for row in v])
+
+
+def _transformed(kernel: jax.Array) -> jax.Array:
+    """U: [3, 3, C, D] to [4, 4, C, D]."""
+    return jnp.einsum("ir,js,rscd->ijcd", _G, _G, kernel)
+
+
+def _both_ways(matrix: np.ndarray, grid: Grid) -> Grid:
+    """matrix grid matrix', by additions alone: the matrix is of -1, 0 and 1."""
+
+    def add(row: np.ndarray, arrays: Sequence[jax.Array]) -> jax.Array:
+        plus = [a for sign, a in zip(row, arrays, strict=True) if sign == 1]
+        minus = [a for sign, a in zip(row, arrays, strict=True) if sign == -1]
+        return functools.reduce(jnp.subtract, minus, functools.reduce(jnp.add, plus))
+
+    columns = [[add(row, column) for row in matrix] for column in zip(*grid, strict=True)]
+    return [[add(row, line) for row in matrix] for line in zip(*columns, strict=True)]
+
+
+# ---------------------------------------------------------------------------- few channels
+
+
+def _conv_few(x: jax.Array, kernel: jax.Array) -> list[jax.Array]:
+    """As `_conv_tiles`."""
+    y = _laid_out(x).T @ kernel.reshape(-1, kernel.shape[-1])
+    return lax.optimization_barrier(list(jnp.split(y, 4)))
+
+
+def _gradient_few(
+    x: jax.Array, kernel: jax.Array, dy: Sequence[jax.Array]
+) -> tuple[list[jax.Array], jax.Array]:
+    """As `_gradient_tiles`."""
+    n, width, height, channels = x.shape
+    dkernel = (_laid_out(x) @ jnp.concatenate(dy)).reshape(kernel.shape)
+    # Each of the 4x4 pixels that a window sees has a part in those outputs that it is next to.
+    dd: Grid = [[jnp.zeros((n, width // 2, height // 2, channels))] * 4 for _ in range(4)]
+    for p, q, i, j in np.ndindex(2, 2, 3, 3):
+        share = dy[2 * p + q] @ kernel[i, j].T
+        dd[p + i][q + j] += share.reshape(dd[0][0].shape)
+    return [_unseen(row, 2, height) for row in dd], dkernel
+
+
+def _laid_out(x: jax.Array) -> jax.Array:
+    """[n, W, H, C] to [9 C, 4 n A H]: what each output of each window sees."""
+    seen, channels = _seen(x), x.shape[-1]
+    pixels = [seen[p + i][q + j] for i, j, p, q in np.ndindex(3, 3, 2, 2)]
+    stacked = jnp.stack(pixels).reshape(9, -1, channels)  # [9, 4 n A H, C]
+    return stacked.swapaxes(1, 2).reshape(9 * channels, -1)
+
+
+# ------------------------------------------------------------------------- pixels and pieces
+
+
+def _seen(x: jax.Array) -> Grid:
+    """The pixels that each window sees, zeros around x: 4x4 arrays [n, A, H, C]."""
+    a, h = x.shape[1] // 2, x.shape[2] // 2
+    x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    columns = [x[:, r : r + 2 * a - 1 : 2] for r in range(4)]
+    return [[c[:, :, s : s + 2 * h - 1 : 2] for s in range(4)] for c in columns]
+
+
+def _unseen(d: Sequence[jax.Array], axis: int, size: int) -> jax.Array:
+    """`_seen` read backwards along one axis: the sums of what the windows say of each pixel.
+
+    Pixel 2a is the second that window a sees and the fourth of window a - 1; pixel 2a + 1 the
+    third of window a and the first of window a + 1.
+    """
+
+    def pad(x: jax.Array, before: int, after: int) -> jax.Array:
+        widths = [(0, 0)] * x.ndim
+        widths[axis] = (before, after)
+        return jnp.pad(x, widths)
+
+    even = pad(d[1], 0, 1) + pad(d[3], 1, 0)
+    odd = pad(d[2], 0, 1) + pad(lax.slice_in_dim(d[0], 1, None, axis=axis), 0, 2)
+    both = jnp.stack([even, odd], axis + 1)
+    shape = (*both.shape[:axis], -1, *both.shape[axis + 2 :])
+    return lax.slice_in_dim(both.reshape(shape), 0, size, axis=axis)
+
+
+def _num_pieces(x: jax.Array, kernel: jax.Array) -> int:
+    """The fewest equal pieces of the batch that are small enough; a picture at least."""
+    batch, width, height, channels = x.shape
+    bytes_each = 4 * 16 * (width // 2) * (height // 2) * (channels + kernel.shape[-1])
+    fewest = min(batch, -(-batch * bytes_each // _PIECE))
+    return next(n for n in range(max(fewest, 1), batch + 1) if batch % n == 0)
+
+
+def _cut(x: jax.Array, count: int) -> jax.Array:
+    """[B, ...] to [count, B / count, ...]."""
+    return x.reshape(count, -1, *x.shape[1:])

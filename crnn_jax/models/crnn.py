@@ -1,0 +1,209 @@
+"""The CRNN: pictures to logits. Flax is imported nowhere else.
+
+The network is `ocr_model_v1` of Keras' captcha_ocr example (A. K. Nain, 2020), layer for
+layer, with Keras' initialisers; at 200x50 grey and 19 symbols it has 432,596 parameters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jax.nn import initializers
+
+from crnn_jax.config import DataConfig, ModelConfig
+from crnn_jax.models import conv_pool, lstm
+
+Rate = float | jax.Array  # a Python float is known when the program is compiled
+
+
+class CRNN(nn.Module):
+    """Pixels 0 to 255 [B, W, H, C] to logits [B, T, K]; T = W / 2 ** len(conv_features).
+
+    Pixels are standardised here, with the training set's moments or each picture's own, so that
+    nothing that holds the model can forget it.
+    The logits are not normalised: the softmax of Keras' last layer is part of the loss here.
+    Dropout draws from the rng named 'dropout', at `drop` times its rates; 0 is off.
+    """
+
+    config: ModelConfig
+    num_classes: int  # K
+    mean: tuple[float, ...] | jax.Array  # of each channel [C]
+    deviation: tuple[float, ...] | jax.Array  # [C]
+    each_picture: bool = False  # standardise each picture by itself after that
+
+    @nn.compact
+    def __call__(self, images: jax.Array, drop: Rate = 0.0) -> jax.Array:
+        c = self.config
+        shape = (1,) * (images.ndim - 1) + (-1,)
+        x = images.astype(jnp.float32) - jnp.asarray(self.mean, jnp.float32).reshape(shape)
+        x = x / jnp.asarray(self.deviation, jnp.float32).reshape(shape)
+        if self.each_picture:
+            x = standardise(x)
+        for i, features in enumerate(c.conv_features, 1):
+            if c.norm == "layer":
+                he_normal = initializers.he_normal()
+                x = nn.Conv(features, (3, 3), kernel_init=he_normal, name=f"Conv{i}")(x)
+                x = conv_pool.max_pool(nn.relu(nn.LayerNorm(name=f"norm{i}")(x)))
+            else:
+                x = ConvReluPool(features, name=f"Conv{i}")(x)
+        x = x.reshape(*x.shape[:2], -1)  # [B, T, H C], as Keras' Reshape orders them
+        x = nn.relu(_dense(c.dense_features, "dense1")(x))
+        x = dropout(self, x, drop * c.dropout, x.shape)
+        for i, units in enumerate(c.lstm_units):
+            name = f"bidirectional_{i}" if i else "bidirectional"
+            if c.cell == "gru":
+                x = dropout(self, x, drop * c.lstm_dropout, (x.shape[0], 1, x.shape[2]))
+                x = BiGRU(units, name=name)(x)
+            else:
+                x = BiLSTM(units, name=name)(x, drop * c.lstm_dropout)
+        return _dense(self.num_classes, "dense2")(x)
+
+
+def standardise(x: jax.Array) -> jax.Array:
+    """Each channel's mean to 0, the deviation of the picture to 1: [B, W, H, C], from [0, 1].
+
+    Light and contrast are no part of a text. An even picture becomes zeros.
+    """
+    x = x - jnp.mean(x, axis=(-3, -2), keepdims=True)
+    variance = jnp.mean(x * x, axis=(-3, -2, -1), keepdims=True)
+    return x / jnp.sqrt(variance + 1e-6)  # far below the deviation of one grey level
+
+
+class ConvReluPool(nn.Module):
+    """Keras' Conv2D(features, 3, activation="relu", padding="same") and MaxPooling2D."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        shape = (3, 3, x.shape[-1], self.features)
+        kernel = self.param("kernel", initializers.he_normal(), shape)
+        bias = self.param("bias", initializers.zeros, shape[-1:])
+        return conv_pool.conv_relu_pool(x, kernel, bias)
+
+
+class BiLSTM(nn.Module):
+    """Keras' Bidirectional(LSTM(units, return_sequences=True, dropout=rate))."""
+
+    units: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array, rate: Rate) -> jax.Array:
+        features, units = x.shape[-1], self.units
+        directions = [
+            lstm.Weights(
+                self.param(f"{name}_kernel", initializers.glorot_uniform(), (features, 4 * units)),
+                self.param(
+                    f"{name}_recurrent_kernel", initializers.orthogonal(), (units, 4 * units)
+                ),
+                self.param(f"{name}_bias", _unit_forget_bias, (4 * units,)),
+            )
+            for name in ("forward", "backward")
+        ]
+        # One mask for all time steps, and one of its own for each direction.
+        one_mask = (x.shape[0], 1, features)
+        x_forward, x_backward = (dropout(self, x, rate, one_mask) for _ in directions)
+        return lstm.bilstm(x_forward, x_backward, *directions)
+
+
+class BiGRU(nn.Module):
+    """Flax' own gated recurrent unit, in both directions: [B, T, D] to [B, T, 2U]."""
+
+    units: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        forward, backward = (nn.GRUCell(self.units, name=name) for name in ("forward", "backward"))
+        return jnp.asarray(nn.Bidirectional(nn.RNN(forward), nn.RNN(backward))(x))
+
+
+def dropout(module: nn.Module, x: jax.Array, rate: Rate, shape: tuple[int, ...]) -> jax.Array:
+    """Inverted dropout with a mask of `shape`, which broadcasts over x.
+
+    Unlike nn.Dropout it takes a traced rate, so that one compiled step can turn it on and off.
+    """
+    if isinstance(rate, float) and rate == 0:
+        return x
+    keep = 1 - jnp.asarray(rate, x.dtype)
+    mask = jax.random.bernoulli(module.make_rng("dropout"), keep, shape)
+    return jnp.where(mask, x / keep, 0)
+
+
+def build(
+    config: ModelConfig,
+    num_classes: int,
+    mean: Sequence[float],
+    deviation: Sequence[float],
+    each_picture: bool,
+) -> CRNN:
+    """The model of a config, as it is trained and as it is read from a checkpoint."""
+    return CRNN(config, num_classes, tuple(mean), tuple(deviation), each_picture)
+
+
+def init(model: CRNN, key: jax.Array, config: DataConfig) -> Any:
+    """Fresh parameters, a function of the key alone."""
+    images = jnp.zeros((1, config.width, config.height, config.channels), jnp.uint8)
+    return jax.jit(model.init)(key, images)["params"]
+
+
+def apply(model: CRNN, params: Any, images: jax.Array) -> jax.Array:
+    """Logits [B, T, K] of pixels [B, W, H, C], u8 or float."""
+    return model.apply({"params": params}, images)  # type: ignore[return-value]
+
+
+def apply_with_dropout(
+    model: CRNN, params: Any, images: jax.Array, key: jax.Array, drop: Rate
+) -> jax.Array:
+    """As `apply`, with dropout at `drop` times the config's rates."""
+    return model.apply({"params": params}, images, drop, rngs={"dropout": key})  # type: ignore[return-value]
+
+
+def parameter_table(params: Any) -> str:
+    """A line for each parameter and layer, and the total: what `params.txt` holds."""
+    lines = [f"{'parameter':<44}{'shape':<20}{'count':>9}"]
+    total = 0
+    for layer in sorted(params, key=_layer_order):
+        count = 0
+        for name, value in by_name({layer: params[layer]}).items():
+            lines.append(f"{name:<44}{value.shape!s:<20}{value.size:>9,}")
+            count += value.size
+        lines.append(f"{layer:<64}{count:>9,}")
+        total += count
+    return "\n".join([*lines, f"{'total':<64}{total:>9,}"]) + "\n"
+
+
+def by_name(params: Any) -> dict[str, Any]:
+    """The leaves of a tree under names like Conv1/kernel, in their order."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+def params_sha256(params: Any) -> str:
+    """Digest of the parameters: names, shapes and bytes in the order of their names."""
+    digest = hashlib.sha256()
+    for name, leaf in by_name(params).items():
+        array = np.asarray(leaf)
+        digest.update(f"{name} {array.shape} {array.dtype.str}\n".encode() + array.tobytes())
+    return digest.hexdigest()
+
+
+def _dense(features: int, name: str) -> nn.Dense:
+    return nn.Dense(features, kernel_init=initializers.glorot_uniform(), name=name)
+
+
+def _unit_forget_bias(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32):
+    """Zeros, and ones at the forget gate, the second quarter (Jozefowicz et al. 2015)."""
+    del key
+    return jnp.zeros(shape, dtype).at[shape[0] // 4 : shape[0] // 2].set(1)
+
+
+def _layer_order(name: str) -> tuple[int, str]:
+    """The order of the forward pass, kind by kind."""
+    kinds = ("Conv", "norm", "dense1", "bidirectional", "dense2")
+    return next(i for i, kind in enumerate(kinds) if name.startswith(kind)), name

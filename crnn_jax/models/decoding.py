@@ -1,0 +1,254 @@
+"""Decoders beyond the greedy one: the best texts, and the best text of a known form."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from crnn_jax.charset import PAD, Charset
+from crnn_jax.errors import ConfigError
+from crnn_jax.models import ctc_loss
+
+
+@dataclasses.dataclass(frozen=True)
+class Decoder:
+    """What turns logits into texts: greedy, a beam search, or the best path of a known form."""
+
+    beam: int = 0  # prefixes that a beam search keeps; 0 for none
+    shortest: int = 0  # characters of a text of known form
+    longest: int = 0  # 0: the form is not known
+    allowed: tuple[tuple[bool, ...], ...] = ()  # [longest, K - 1], symbols that may stand there
+
+    def __call__(self, logits: jax.Array) -> jax.Array:
+        """Logits [B, T, K] to ids i32 [B, L], padded with PAD."""
+        if self.beam:
+            return beam_search(logits, self.beam, 1)[0][:, 0]
+        if self.longest:
+            allowed = jnp.asarray(self.allowed) if self.allowed else None
+            return best_path(logits, self.shortest, self.longest, allowed)[0]
+        return ctc_loss.greedy_decode(logits)
+
+
+GREEDY = Decoder()
+
+
+def decoder(
+    charset: Charset,
+    num_steps: int,
+    beam: int = 0,
+    length: int | tuple[int, int] | None = None,
+    allowed: str | Sequence[str] | None = None,
+) -> Decoder:
+    """The decoder that a user asks for.
+
+    Args:
+      charset: of the reader.
+      num_steps: T of its logits.
+      beam: width of a prefix beam search; 0 for none.
+      length: of the text, or its least and greatest.
+      allowed: the symbols that may stand anywhere, or those of each position in turn.
+
+    Raises:
+      ConfigError: names what cannot be had.
+    """
+    if beam < 0:
+        raise ConfigError(f"a beam must be of at least one prefix, not {beam}")
+    if length is None and allowed is None:
+        return Decoder(beam=beam)
+    if beam:
+        raise ConfigError("a beam search knows no length and no allowed symbols; choose one")
+    if length is None:
+        length = (0, num_steps) if isinstance(allowed, str) else len(allowed or ())
+    shortest, longest = (length, length) if isinstance(length, int) else length
+    if not 0 <= shortest <= longest <= num_steps or not longest:
+        raise ConfigError(
+            f"a text has from 1 to {num_steps} characters here, one for each time step; not "
+            f"{shortest} to {longest}"
+        )
+    if allowed is None:
+        return Decoder(shortest=shortest, longest=longest)
+    places = [allowed] * longest if isinstance(allowed, str) else list(allowed)
+    if len(places) != longest:
+        raise ConfigError(
+            f"{len(places)} positions have allowed symbols, but a text has up to {longest}"
+        )
+    for position, symbols in enumerate(places, 1):
+        if unknown := charset.unknown(symbols):
+            raise ConfigError(f"the reader does not know {unknown!r}, allowed at {position}")
+        if not symbols:
+            raise ConfigError(f"no symbol is allowed at position {position}")
+    mask = tuple(tuple(symbol in symbols for symbol in charset.alphabet) for symbols in places)
+    return Decoder(shortest=shortest, longest=longest, allowed=mask)
+
+
+class Beam(NamedTuple):
+    """The prefixes that a search has kept, in no order; -inf marks a place that is free."""
+
+    ids: jax.Array  # i32 [W, T], padded with PAD
+    lengths: jax.Array  # i32 [W]
+    blank: jax.Array  # f32 [W], log-probability of the paths so far that end in a blank
+    symbol: jax.Array  # f32 [W], of those that end in the last symbol
+
+    @property
+    def score(self) -> jax.Array:
+        return jnp.logaddexp(self.blank, self.symbol)
+
+
+def beam_search(logits: jax.Array, width: int, n_best: int) -> tuple[jax.Array, jax.Array]:
+    """Prefix beam search: the texts of greatest probability, summed over their alignments.
+
+    Graves & Jaitly 2014, algorithm 1, without a language model. A text that is dropped on the
+    way loses the paths that led to it, so that probabilities are lower bounds; with a beam as
+    wide as there are texts they are exact.
+
+    Args:
+      logits: [B, T, K].
+      width: prefixes kept at each step.
+      n_best: texts returned, at most `width`.
+
+    Returns:
+      ids i32 [B, n_best, T], best first, padded with PAD, and log-probabilities [B, n_best],
+      -inf where fewer texts were found.
+    """
+    if not 0 < n_best <= width:
+        raise ValueError(f"n_best must be from 1 to the width, {width}, not {n_best}")
+    log_p = jax.nn.log_softmax(logits)
+    return jax.vmap(lambda one: _beam_search(one, width, n_best))(log_p)
+
+
+def _beam_search(log_p: jax.Array, width: int, n_best: int) -> tuple[jax.Array, jax.Array]:
+    steps = len(log_p)
+    nothing = jnp.full(width, -jnp.inf)
+    start = Beam(
+        ids=jnp.full((width, steps), PAD),
+        lengths=jnp.zeros(width, jnp.int32),
+        blank=nothing.at[0].set(0.0),
+        symbol=nothing,
+    )
+    beam, _ = jax.lax.scan(lambda beam, emit: (_extend(beam, emit), None), start, log_p)
+    scores, best = jax.lax.top_k(beam.score, n_best)
+    return beam.ids[best], scores
+
+
+def _extend(beam: Beam, emit: jax.Array) -> Beam:
+    """The beam after one more step, emit [K]: prefixes stay, or grow by a symbol."""
+    width, steps = beam.ids.shape
+    symbols = len(emit) - 1
+    rows, positions = jnp.arange(width), jnp.arange(steps)
+    last = beam.ids[rows, jnp.maximum(beam.lengths - 1, 0)]  # PAD for the empty prefix
+    is_last = jax.nn.one_hot(last, symbols, dtype=bool)  # [W, K - 1]
+    # A symbol that repeats the last one makes the prefix grow only after a blank.
+    grown = emit[None, :-1] + jnp.where(is_last, beam.blank[:, None], beam.score[:, None])
+
+    # A prefix may grow into one that is in the beam already: their paths are added.
+    is_shorter = beam.lengths[:, None] + 1 == beam.lengths[None, :]  # [W, W], parent and child
+    beyond = positions[None, None, :] >= beam.lengths[:, None, None]  # of the parent
+    is_prefix = jnp.all((beam.ids[:, None] == beam.ids[None]) | beyond, axis=-1)
+    is_alive = jnp.isfinite(beam.score)
+    is_parent = is_shorter & is_prefix & is_alive[:, None] & is_alive[None, :]
+    into = jnp.where(is_parent, grown[:, jnp.maximum(last, 0)], -jnp.inf)  # [W, W]
+    taken = jnp.any(is_parent[:, :, None] & is_last[None], axis=1)  # [W, K - 1]
+    grown = jnp.where(taken, -jnp.inf, grown)
+
+    repeated = jnp.where(last == PAD, -jnp.inf, beam.symbol + emit[jnp.maximum(last, 0)])
+    blank = beam.score + emit[-1]
+    symbol = jnp.logaddexp(repeated, jax.nn.logsumexp(into, axis=0))
+    scores = jnp.concatenate([jnp.logaddexp(blank, symbol), grown.reshape(-1)])
+    scores, chosen = jax.lax.top_k(scores, width)
+    stays = chosen < width
+    parent = jnp.where(stays, chosen, (chosen - width) // symbols)
+    added = jnp.where(stays, PAD, (chosen - width) % symbols)
+    lengths = beam.lengths[parent]
+    is_end = (positions[None, :] == lengths[:, None]) & ~stays[:, None]
+    return Beam(
+        ids=jnp.where(is_end, added[:, None], beam.ids[parent]),
+        lengths=lengths + ~stays,
+        blank=jnp.where(stays, blank[parent], -jnp.inf),
+        symbol=jnp.where(stays, symbol[parent], scores),
+    )
+
+
+def best_path(
+    logits: jax.Array, shortest: int, longest: int, allowed: jax.Array | None = None
+) -> tuple[jax.Array, jax.Array]:
+    """The most probable path whose text has a known form: exact, by dynamic programming.
+
+    Where the greedy text has that form it is the same; where not, greedy is wrong for certain.
+
+    Args:
+      logits: [B, T, K].
+      shortest, longest: the length of the text, in characters, ends included.
+      allowed: bool [longest, K - 1], which symbols may stand at each position; None is all.
+
+    Returns:
+      ids i32 [B, longest], padded with PAD, and the log-probability of the path [B]. Where no
+      path has the form, as for a text longer than T, all are PAD and -inf.
+    """
+    if not 0 <= shortest <= longest or not longest:
+        raise ValueError(f"lengths must be from 0 up, and in order: {shortest}, {longest}")
+    symbols = logits.shape[-1] - 1
+    if allowed is None:
+        allowed = jnp.ones((longest, symbols), bool)
+    if allowed.shape != (longest, symbols):
+        raise ValueError(f"allowed must be [{longest}, {symbols}], not {list(allowed.shape)}")
+    log_p = jax.nn.log_softmax(logits)
+    return jax.vmap(lambda one: _best_path(one, shortest, allowed))(log_p)
+
+
+def _best_path(log_p: jax.Array, shortest: int, allowed: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """State (n, k): n characters are begun, and the last step's class is k."""
+    classes = log_p.shape[1]
+    longest, blank = len(allowed), classes - 1
+    forbidden = jnp.where(allowed, 0.0, -jnp.inf)  # [longest, K - 1]
+    counts = jnp.arange(longest + 1)
+    end = jnp.where((counts >= shortest)[:, None], 0.0, jnp.full((longest + 1, classes), -jnp.inf))
+
+    def choices(emit: jax.Array, after: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """What each state gains by the same class again, by a blank, by character n: [n, k]."""
+        same = emit[None] + after
+        to_blank = jnp.broadcast_to(same[:, blank:], same.shape)
+        begin = same[1:, :-1] + forbidden  # [longest, K - 1]
+        return same, to_blank, jnp.pad(begin, ((0, 1), (0, 0)), constant_values=-jnp.inf)
+
+    def step(after: jax.Array, emit: jax.Array) -> tuple[jax.Array, jax.Array]:
+        same, to_blank, begin = choices(emit, after)
+        # The best new character for each class that it may not repeat: the best, or the second.
+        top, who = jax.lax.top_k(begin, min(2, classes - 1))
+        other = jnp.where(
+            jnp.arange(classes)[None] == who[:, :1],
+            top[:, 1:2] if classes > 2 else -jnp.inf,
+            top[:, :1],
+        )
+        before = jnp.maximum(jnp.maximum(same, to_blank), other)
+        return before, before
+
+    values = jax.lax.scan(step, end, log_p, reverse=True)[1]  # [T, longest + 1, K]
+    afters = jnp.concatenate([values[1:], end[None]])
+
+    def follow(
+        state: tuple[jax.Array, jax.Array], at: tuple[jax.Array, jax.Array]
+    ) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
+        n, k = state
+        same, to_blank, begin = choices(*at)
+        options = jnp.concatenate(
+            [
+                jnp.stack([same[n, k], to_blank[n, k]]),
+                jnp.where(jnp.arange(classes - 1) == k, -jnp.inf, begin[n]),
+            ]
+        )
+        best = jnp.argmax(options)
+        begins = best >= 2
+        k = jnp.where(begins, best - 2, jnp.where(best == 1, blank, k))
+        return (n + begins, k), jnp.where(begins, k, PAD)
+
+    begun = jax.lax.scan(follow, (jnp.int32(0), jnp.int32(blank)), (log_p, afters))[1]  # [T]
+    score = values[0, 0, blank]
+    # What is begun moves to its rank, as in the greedy decoder.
+    is_character = (begun != PAD) & jnp.isfinite(score)
+    target = jnp.where(is_character, jnp.cumsum(is_character) - 1, longest)
+    ids = jnp.full(longest + 1, PAD, jnp.int32).at[target].set(begun.astype(jnp.int32))
+    return ids[:longest], score

@@ -1,0 +1,316 @@
+"""Checkpoints: the latest epoch, the best one, and those before. Orbax is imported nowhere else.
+
+A checkpoint is a directory `checkpoints/<epoch>` with two trees and a JSON object of metadata.
+`params` is the average, which is all that a reader restores; `training` is the rest of the state.
+Orbax writes a checkpoint under a temporary name and renames it when it is complete, so a killed
+save leaves the one before. Digests of all three parts are in `checkpoints.json` beside the
+directory, to detect damage.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import jax
+import numpy as np
+from orbax.checkpoint import v1 as ocp
+
+from crnn_jax.errors import DamageError, RunError
+from crnn_jax.models.crnn import by_name
+from crnn_jax.runs import record_types, stored, stragglers
+from crnn_jax.runs.run_dir import Record
+from crnn_jax.runtime import files, held, limits
+
+stragglers.silence()
+
+_METADATA = "_CHECKPOINT_METADATA"  # Orbax's file that has our metadata
+_FILES = 64  # files and directories of one checkpoint, and some more
+
+
+class Checkpoints:
+    """The checkpoints of one run. A context manager; closing waits for unfinished writes.
+
+    With `read_only` nothing in the directory is changed, so that a run can be read while it
+    trains. Otherwise the first save removes what a killed save left.
+
+    Raises:
+      RunError: there is no directory to be read.
+    """
+
+    def __init__(self, directory: Path, read_only: bool = False):
+        if read_only and not directory.is_dir():
+            raise RunError(f"there is no directory {directory}: nothing has been trained there")
+        if not read_only and files.below(directory.parent, directory.name).is_dir():
+            for entry in directory.iterdir():
+                files.below(directory, entry.name)
+        self.directory = directory
+        self._keep = _Keep()
+        self._digests = Record(directory.parent)
+        self._file = f"{directory.name}.json"
+        self._anchor: held.Anchor | None = None
+        self._checkpointer: ocp.training.Checkpointer | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(Exception):  # a failed save was reported already
+            if self._checkpointer is not None:
+                self._checkpointer.close()
+        if self._anchor is not None:
+            self._anchor.close()
+        self._anchor = self._checkpointer = None
+
+    def epochs(self) -> list[int]:
+        """The epochs that have a checkpoint, in order. RunError if the directory is unreadable."""
+        try:
+            with os.scandir(self._place()) as entries:
+                names = [e.name for e in entries if e.is_dir(follow_symlinks=False)]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise RunError(f"{self.directory} cannot be read: {error.strerror}") from error
+        return sorted(int(n) for n in names if n.isdecimal() and n == str(int(n)))
+
+    def latest_epoch(self) -> int | None:
+        return max(self.epochs(), default=None)
+
+    def save(
+        self, epoch: int, params: Any, training: Any, meta: Mapping[str, Any], best_epoch: int
+    ) -> None:
+        """Writes epoch `epoch`, then deletes all but it, `best_epoch`, and these two of before it.
+
+        `training` is None for a reader that was not trained here.
+
+        Raises:
+          RunError: the disk is full, the directory cannot be written, or it was removed or
+            replaced since it was locked. The checkpoints before are unchanged.
+        """
+        trees = {"params": params} | ({} if training is None else {"training": training})
+        path = self.directory / str(epoch)
+        files.make_folder(self.directory)
+        limits.check_open_files(f"the checkpoint {path} cannot be written")
+        kept = {epoch, best_epoch}
+        if (before := self.latest_epoch()) is not None:
+            kept |= {before, self._best_epoch(before)}
+        self._keep.epochs = kept
+        # Written before the checkpoint: a kill between the two leaves an extra digest, and no
+        # checkpoint without one. Checkpoints of a version without digests have None.
+        known = self._read_digests()
+        digests: dict[str, Any] = {
+            str(e): known.get(str(e), {}) if known is not None else None for e in self.epochs()
+        }
+        digests[str(epoch)] = {name: _digest(tree) for name, tree in trees.items()}
+        digests[str(epoch)]["meta"] = _digest_of(meta)
+        self._digests.write_json(self._file, digests)
+        try:
+            # Checked first, because Orbax fails badly on a disk that fills up during a save.
+            size = 2 * sum(leaf.nbytes for leaf in jax.tree.leaves(trees)) + 2**18
+            files.check_room(path, size, _FILES)
+            with self._errors_of(f"the checkpoint {path} cannot be written"):
+                self._writer().save_checkpointables(epoch, trees, custom_metadata=dict(meta))
+        except RunError:
+            for part in self._place().glob(f"{epoch}.*"):  # others want the space
+                shutil.rmtree(part, ignore_errors=True)
+            raise
+        held.check(path)
+
+    def meta(self, epoch: int) -> dict[str, Any]:
+        """The metadata that `save` was given.
+
+        Raises:
+          DamageError: it is missing or is not what was written.
+          RunError: the checkpoint cannot be read.
+        """
+        with self._reading(epoch) as place:
+            values = json.loads(files.read(place / _METADATA, stored.MOST_METADATA))
+            meta = values.get("custom_metadata") if isinstance(values, dict) else None
+            if not isinstance(meta, dict) or not meta:
+                raise DamageError("its metadata is missing")
+            self._check(epoch, "meta", _digest_of(meta))
+            record_types.check_meta(meta)
+        return meta
+
+    def restore(self, epoch: int, like: Mapping[str, Any]) -> dict[str, Any]:
+        """The trees that `like` names (params, perhaps training), in its shapes and types.
+
+        Raises:
+          DamageError: the checkpoint is not what was written.
+          RunError: it cannot be read, or its arrays are of other shapes.
+        """
+        abstract = jax.tree.map(_abstract, dict(like))
+        stragglers.silence()
+        with self._reading(epoch) as place:
+            found = ocp.checkpointables_metadata(place).metadata
+            if empty := [name for name in like if not found.get(name)]:
+                raise DamageError(f"it contains no arrays of {empty[0]}")
+            if _in_large_pieces({name: found[name] for name in like}):
+                raise DamageError("its arrays are not stored as they are written here")
+            # Before the arrays are read: what a file claims decides how much memory that takes.
+            if difference := _difference(found["params"], like["params"]):
+                path = self.directory / str(epoch)
+                raise RunError(f"the checkpoint {path} is of another model: {difference}")
+            trees = ocp.load_checkpointables(place, abstract)
+            for name, tree in trees.items():
+                self._check(epoch, name, _digest(tree))
+        return trees
+
+    def _place(self) -> Path:
+        """The path to use for the directory: by its descriptor, if it is there."""
+        if self._anchor is None:
+            try:
+                self._anchor = held.Anchor(held.anchored(self.directory))
+            except FileNotFoundError:
+                return self.directory
+            except OSError as error:
+                raise RunError(f"{self.directory} cannot be read: {error.strerror}") from error
+        return self._anchor.path
+
+    def _writer(self) -> ocp.training.Checkpointer:
+        """Orbax's, made at the first save: it reads files of every checkpoint."""
+        if self._checkpointer is None:
+            try:
+                stored.check(self._place())
+            except DamageError as error:
+                raise RunError(
+                    f"{self.directory}: {error}; remove it and run the same command again"
+                ) from error
+            context = ocp.Context()
+            # Otherwise threads wait for minutes for directories that could not be made.
+            context.asynchronous.create_directories_asynchronously = False
+            self._checkpointer = ocp.training.Checkpointer(
+                self._place(),
+                preservation_policy=self._keep,
+                cleanup_tmp_directories=True,
+                context=context,
+            )
+        return self._checkpointer
+
+    def _check(self, epoch: int, name: str, found: str) -> None:
+        digests = self._read_digests()
+        if digests is None or digests.get(str(epoch), "") is None:  # of a version without digests
+            return
+        known = digests.get(str(epoch))
+        written = known.get(name) if isinstance(known, dict) else None
+        if found != written:
+            raise DamageError(f"the digest of its {name} is {found[:12]}, not {str(written)[:12]}")
+
+    def _read_digests(self) -> dict[str, Any] | None:
+        path = self._digests.workdir / self._file
+        return self._digests.read_json(self._file, record_types.Digests) if path.exists() else None
+
+    def _best_epoch(self, epoch: int) -> int:
+        """The best epoch that a checkpoint names; itself if it is damaged."""
+        try:
+            return int(self.meta(epoch)["best_epoch"])
+        except (DamageError, KeyError, TypeError, ValueError):
+            return epoch
+
+    @contextlib.contextmanager
+    def _reading(self, epoch: int) -> Iterator[Path]:
+        """The path of a checkpoint whose files are safe to open, and its errors in one line."""
+        path, place = self.directory / str(epoch), self._place() / str(epoch)
+        try:
+            if place.is_symlink():
+                raise DamageError("it is a symbolic link, not a directory")
+            stored.check(place)
+        except DamageError as error:
+            raise DamageError(f"the checkpoint {path} is damaged: {error}") from error
+        except OSError as error:
+            raise self._failure(epoch, error) from error
+        limits.check_open_files(f"the checkpoint {path} cannot be read")
+        try:
+            yield place
+        except Exception as error:
+            if isinstance(error, RunError) and not isinstance(error, DamageError):
+                raise
+            stragglers.close_forgotten()
+            raise self._failure(epoch, error) from error
+
+    def _failure(self, epoch: int, error: Exception) -> RunError:
+        """DamageError only if all files can be read."""
+        path, place = self.directory / str(epoch), self._place() / str(epoch)
+        if obstacle := stored.obstacle(place, error):
+            return RunError(f"the checkpoint {path} cannot be read: {obstacle}")
+        said = str(error) if isinstance(error, DamageError) else self._first_line(error)
+        return DamageError(f"the checkpoint {path} is damaged: {said}")
+
+    @contextlib.contextmanager
+    def _errors_of(self, what: str) -> Iterator[None]:
+        """RunError, in a sentence, for whatever Orbax raises."""
+        try:
+            yield
+        except RunError:
+            raise
+        except Exception as error:
+            stragglers.close_forgotten()
+            held.check(self.directory)
+            why = self._first_line(error)
+            if "No space left" in str(error) or "quota exceeded" in str(error):
+                why = "the disk is full; make room, then run the same command again"
+            raise RunError(f"{what}: {why}") from error
+
+    def _first_line(self, error: Exception) -> str:
+        if isinstance(error, OSError) and error.strerror:
+            name = Path(os.fsdecode(error.filename)).name if error.filename else ""
+            return f"{name}: {error.strerror}" if name else error.strerror
+        line = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:300]}"
+        return line.replace(os.fspath(self._place()), os.fspath(self.directory))
+
+
+def _digest(tree: Any) -> str:
+    """SHA-256 of the arrays of a tree in order: types, shapes and bytes, but not names."""
+    sha = hashlib.sha256()
+    for leaf in jax.tree.leaves(tree):
+        array = np.asarray(leaf)
+        sha.update(f"{array.dtype} {array.shape} ".encode() + array.tobytes())
+    return sha.hexdigest()
+
+
+def _digest_of(meta: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(dict(meta), sort_keys=True).encode()).hexdigest()
+
+
+def _difference(stored: Any, wanted: Any) -> str | None:
+    """The first array, by name, in which two trees differ."""
+    there, here = (
+        {name: f"{leaf.dtype} {tuple(leaf.shape)}" for name, leaf in by_name(tree).items()}
+        for tree in (stored, wanted)
+    )
+    for name in sorted(set(there) | set(here)):
+        if there.get(name) != here.get(name):
+            return f"{name} is {there.get(name, 'nothing')} there, {here.get(name, 'nothing')} here"
+    return None
+
+
+def _in_large_pieces(stored: Any) -> bool:
+    """Whether arrays claim to be stored in chunks larger than themselves; a chunk is read whole."""
+    return any(
+        piece > size
+        for leaf in jax.tree.leaves(stored)
+        for piece, size in zip(leaf.storage_metadata.chunk_shape, leaf.shape, strict=True)
+    )
+
+
+def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
+    # Without a sharding Orbax would take the one in the file, and warn.
+    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+
+class _Keep:
+    """Orbax's preservation policy protocol: which checkpoints are kept."""
+
+    epochs: Collection[int] = ()
+
+    def should_preserve(self, checkpoints: Any, *, context: Any) -> list[bool]:
+        del context
+        latest = max((c.step for c in checkpoints), default=None)
+        return [c.step == latest or c.step in self.epochs for c in checkpoints]

@@ -1,0 +1,49 @@
+"""How a run takes its directory: the lock first, then the config."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from crnn_jax.config import Config
+from crnn_jax.errors import CrnnError, RunError
+from crnn_jax.runs.run_dir import Record
+from crnn_jax.runs.unfinished import FOLDER
+from crnn_jax.runtime import files, lock
+
+# What a start writes before its first step; the config last, because it claims the directory.
+_OF_A_START = (
+    *("params.txt", "augmented.png", "environment.json", "metrics.jsonl", "checkpoints.json"),
+    *("tensorboard", "checkpoints", "config.json"),
+)
+
+
+@contextlib.contextmanager
+def take(run: Record, config: Config) -> Iterator[None]:
+    """Locks a run directory and opens it for `config`.
+
+    Nothing is written before the lock is held. If an error ends the run before its first step,
+    what was written is removed again, so that another config can use the directory.
+
+    Raises:
+      RunError: another process trains there, the directory belongs to another config or is no
+        run directory, or it cannot be written.
+    """
+    run.check_foreign()
+    with lock.hold(run.workdir):
+        is_new = not (run.workdir / "config.json").exists()
+        try:
+            run.open(config)
+            yield
+        except CrnnError:
+            with contextlib.suppress(OSError, RunError):
+                if is_new and not _has_begun(run):
+                    for name in _OF_A_START:
+                        files.remove(run.workdir / name)
+            raise
+
+
+def _has_begun(run: Record) -> bool:
+    kept = [*run.checkpoints.glob("*"), *run.workdir.glob(f"{FOLDER}*")]
+    lines = run.metrics.exists() and run.metrics.stat().st_size
+    return bool(kept or lines or (run.workdir / "not_finite.csv").exists())

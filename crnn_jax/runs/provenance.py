@@ -1,0 +1,83 @@
+"""Where a run happens: commit, versions, machine; and what of it changes a result."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from crnn_jax import __version__
+from crnn_jax import config as config_lib
+from crnn_jax.errors import one_line, quote
+
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow")
+# What another value of may end in other bits; the commit may too, but seldom does.
+_DECISIVE = (
+    *("version", "processor", "cores", "devices", "xla_flags"),
+    *(f"packages.{name}" for name in _PACKAGES if name != "orbax-checkpoint"),
+)
+_NOT_COMPARED = ("command", "data", "earlier")
+
+
+def here(devices: Iterable[str]) -> dict[str, Any]:
+    """Where a run happens: commit, versions, machine, and the devices as the caller names them."""
+    return {
+        "commit": _git("rev-parse", "HEAD"),
+        "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "command": sys.argv,
+        "version": __version__,
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        "devices": list(devices),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+    }
+
+
+def _git(*arguments: str) -> str | None:
+    """None where the package does not lie in a git checkout of its own."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=root, capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
+    """The differences between two environments: by dotted key, a sentence with both values."""
+    old, new = (
+        config_lib.flatten({k: v for k, v in values.items() if k not in _NOT_COMPARED})
+        for values in (then, now)
+    )
+    return {
+        key: f"{one_line(key)}: {quote(old.get(key, 'absent'))} then, "
+        f"{quote(new.get(key, 'absent'))} now"
+        for key in sorted(old | new)
+        if old.get(key) != new.get(key)
+    }
+
+
+def is_decisive(key: str) -> bool:
+    """Whether a difference there may end in other numbers, were it in the last bits."""
+    return key in _DECISIVE

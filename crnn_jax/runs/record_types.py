@@ -1,0 +1,226 @@
+"""The types of the files of a run, and how each kind of file is read.
+
+Keys that are not declared here are kept, because other versions of the package wrote them.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, TypedDict, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from crnn_jax.errors import DamageError, RunError, brief, one_line, quote
+from crnn_jax.runtime import files
+from crnn_jax.schema import (
+    MAX_DOCUMENT,
+    Alphabet,
+    Channels,
+    Commit,
+    Count,
+    Digest,
+    Epoch,
+    Finite,
+    InvalidError,
+    Seconds,
+    Share,
+    Step,
+    Text,
+    check,
+    check_plain,
+    document,
+    sentence,
+)
+
+T = TypeVar("T")
+
+MAX_TABLE = 2**27  # bytes of a CSV file or of metrics.jsonl
+MAX_LINE = 2**14  # bytes of a line of metrics.jsonl
+
+
+class Line(TypedDict, total=False):
+    """A line of metrics.jsonl: of a step, or of an epoch, which has a `val_loss`."""
+
+    epoch: Epoch
+    step: Step
+    step_loss: Finite
+    loss: Finite
+    val_loss: Finite
+    exact_match: Share
+    cer: Annotated[float, Meta(ge=0, le=1e9)]
+    seconds: Seconds
+
+
+EPOCH_KEYS = {"epoch", "exact_match", "seconds"}  # of every line that has a `val_loss`
+
+
+class DataFacts(TypedDict, total=False):
+    """The section `data` of environment.json."""
+
+    name: Text
+    num_examples: Count
+    num_train: Count
+    num_val: Count
+    plateau_loss: Finite
+    alphabet: Alphabet
+    mean: Channels
+    deviation: Channels
+    each_picture: bool
+    fingerprint: Digest
+
+
+class Environment(TypedDict, total=False):
+    """environment.json."""
+
+    commit: Commit | None
+    uncommitted_changes: bool
+    command: list[Text]
+    version: Text
+    python: Text
+    packages: dict[Text, Text]
+    platform: Text
+    processor: Text
+    cores: Count | None
+    devices: list[Text]
+    xla_flags: Text
+    imported: Text
+    data: DataFacts
+    earlier: list[dict[str, Any]]
+
+
+class ReaderMeta(TypedDict):
+    """The metadata of a checkpoint that a reader needs."""
+
+    alphabet: Alphabet
+    mean: Channels
+    deviation: Channels
+    each_picture: bool
+    fingerprint: Digest
+
+
+class _Progress(TypedDict, total=False):
+    best_epoch: Epoch
+    best_loss: float  # infinite at first; `check_plain` refuses NaN
+    left_plateau: Epoch
+    seconds: Seconds
+    epoch: Epoch
+    losses: list[Finite]
+
+
+class CheckpointMeta(ReaderMeta, _Progress):
+    """The metadata of a checkpoint: `Stopping`, and of an interrupted epoch its losses so far."""
+
+
+class PartialMeta(_Progress, total=False):
+    """As CheckpointMeta, before it is known what the metadata are needed for."""
+
+    alphabet: Alphabet
+    mean: Channels
+    deviation: Channels
+    each_picture: bool
+    fingerprint: Digest
+
+
+# checkpoints.json and interrupted.json: digests by epoch and tree. Older versions kept none.
+Digests = dict[str, dict[str, Digest] | None]
+
+
+def check_meta(meta: Any) -> None:
+    """DamageError unless the metadata of a checkpoint have the declared types; names the key."""
+    try:
+        check_plain(meta)
+        check(meta, PartialMeta)
+    except InvalidError as error:
+        raise DamageError(f"its metadata are wrong: {error}") from error
+
+
+def read(path: str | os.PathLike[str], kind: Any) -> Any:
+    """The value of a JSON file, after it is checked against the type `kind`.
+
+    The value is plain: keys that `kind` does not declare are kept.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      RunError: it cannot be read, or has another type; names file and key.
+    """
+    try:
+        value = document(files.read(path, MAX_DOCUMENT))
+        check(value, kind)
+    except FileNotFoundError:
+        raise
+    except (OSError, InvalidError) as error:
+        raise _unreadable(path, error) from error
+    return value
+
+
+def read_lines(path: str | os.PathLike[str]) -> Iterator[tuple[bytes, Line]]:
+    """The lines of a `metrics.jsonl` with their values, without a last line that was cut off.
+
+    Raises:
+      RunError: it cannot be read, or a line is not a `Line`; names the line and the key.
+    """
+    decoder, number = msgspec.json.Decoder(Line), 0
+    try:
+        for number, line in enumerate(io.BytesIO(files.read(path, MAX_TABLE)), 1):  # noqa: B007
+            if not line.endswith(b"\n"):
+                return
+            if len(line) > MAX_LINE:
+                raise InvalidError(f"{len(line)} bytes are too many ({MAX_LINE} at most)")
+            values = decoder.decode(line)
+            if "val_loss" in values and (missing := EPOCH_KEYS - values.keys()):
+                raise InvalidError(f"missing required field {', '.join(sorted(missing))}")
+            yield line, values
+    except (InvalidError, msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        what = InvalidError(f"line {number}: {sentence(brief(error))}")
+        raise _unreadable(path, what) from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def read_csv(path: str | os.PathLike[str], kind: type[T]) -> list[T]:
+    """The rows of a CSV file with a header as objects of a NamedTuple `kind`, by column name.
+
+    Raises:
+      RunError: it cannot be read, lacks a column, or a value has another type; names row and
+        column.
+    """
+    names: Sequence[str] = kind._fields  # type: ignore[attr-defined]
+    result: list[T] = []
+    try:
+        text = files.read(path, MAX_TABLE).decode("utf-8", errors="surrogateescape")
+        rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+        header = next(rows, [])
+        if missing := [name for name in names if name not in header]:
+            raise InvalidError(f"it has no column {', '.join(missing)}")
+        places = [header.index(name) for name in names]
+        for row in filter(None, rows):
+            if len(row) != len(header):
+                raise InvalidError(f"{len(row)} fields instead of {len(header)}")
+            result.append(_row([row[place] for place in places], kind))
+    except (csv.Error, InvalidError) as error:
+        raise _unreadable(path, InvalidError(f"row {len(result) + 1}: {error}")) from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    return result
+
+
+def _row(values: list[str], kind: type[T]) -> T:
+    try:
+        return check(values, kind, strict=False)
+    except InvalidError as error:
+        place = re.match(r"\[(\d+)\]: ", str(error))
+        if not place:
+            raise
+        column, value = kind._fields[int(place[1])], values[int(place[1])]  # type: ignore[attr-defined]
+        rest = str(error)[place.end() :]
+        raise InvalidError(f"{column}: {rest}, not {quote(value)}") from error
+
+
+def _unreadable(path: str | os.PathLike[str], error: Exception) -> RunError:
+    why = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+    return RunError(f"{one_line(os.fspath(path))} cannot be read: {why}")

@@ -1,0 +1,293 @@
+"""The run directory: what a run leaves, readable with `cat`, written atomically.
+
+config.json  environment.json  params.txt  augmented.png  metrics.jsonl  readings.csv  errors.csv
+result.json  checkpoints.json  checkpoints/
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import hashlib
+import io
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, Self, TypeVar
+
+from msgspec import Meta
+from PIL import Image
+
+from crnn_jax import config as config_lib
+from crnn_jax import schema
+from crnn_jax.config import Config
+from crnn_jax.errors import ConfigError, RunError, one_line, quote
+from crnn_jax.runs import config_migrations, record_types
+from crnn_jax.runtime import files, held, lock
+from crnn_jax.schema import (
+    Count,
+    Digest,
+    Epoch,
+    InvalidError,
+    Loss,
+    Seconds,
+    Seed,
+    Share,
+    Temperature,
+    Text,
+)
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """The content of `result.json`: scores of the validation part. Rates are fractions."""
+
+    exact_match: Share
+    exact_match_95: Annotated[list[Share], Meta(min_length=2, max_length=2)]  # Wilson interval
+    cer: Annotated[float, Meta(ge=0, le=1e9)]
+    char_accuracy: Share
+    num_exact: Count
+    num_examples: Annotated[int, Meta(ge=1, le=10**9)]
+    num_chars: Annotated[int, Meta(ge=1, le=10**12)]
+    val_loss: Loss
+    best_epoch: Epoch
+    epochs_run: Epoch
+    seconds: Seconds  # of training and evaluation, including interrupted attempts up to their save
+    seed: Seed
+    params_sha256: Digest
+    data_name: Text
+    fingerprint: Digest
+    num_train: Count
+    num_val: Count
+    # Of the confidences; fitted on the validation part. Older versions did not scale: 1.
+    temperature: Temperature = 1.0
+    calibration_error: Share | None = None  # expected, on the validation part
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The result of plain values from a file. InvalidError names the key that is wrong."""
+        result = schema.check(values, cls)
+        if result.num_exact > result.num_examples:
+            raise InvalidError(
+                f"num_exact: {result.num_exact} is more than num_examples, {result.num_examples}"
+            )
+        return result
+
+    def __str__(self) -> str:
+        low, high = self.exact_match_95
+        return (
+            f"exact match {self.num_exact} of {self.num_examples} ({self.exact_match:.2%}, "
+            f"95 % interval {low:.2%} to {high:.2%}), CER {self.cer:.2%}, validation loss "
+            f"{self.val_loss:.4f}; best epoch {self.best_epoch} of {self.epochs_run}, "
+            f"{self.seconds:.0f} s"
+        )
+
+
+class Answer(NamedTuple):
+    """A reading and the truth: a row of `readings.csv`."""
+
+    file: Text
+    truth: Text
+    reading: Text
+    confidence: Share  # at the run's temperature
+    loss: Loss  # CTC loss of the truth, nats, at temperature 1
+
+
+class Misread(NamedTuple):
+    """The part of a row of `errors.csv` that a report needs."""
+
+    file: Text
+
+
+class Record:
+    """The files of one run directory."""
+
+    def __init__(self, workdir: str | os.PathLike[str]):
+        self.workdir = Path(workdir)
+        self.checkpoints = self.workdir / "checkpoints"
+        self.metrics = self.workdir / "metrics.jsonl"
+        self.listeners: list[Callable[[Mapping[str, Any]], None]] = []  # to new metrics
+
+    def open(self, config: Config) -> None:
+        """Makes the directory for `config`, or checks that it is one of the same config.
+
+        Keys of the section `log` may differ, because they do not change the result.
+
+        Raises:
+          RunError: it cannot be written, is of another config, or is no run directory.
+        """
+        try:
+            held.anchored(self.workdir).mkdir(parents=True, exist_ok=True)
+            if (self.workdir / "config.json").exists():
+                self._check_same(config)
+            else:
+                self.check_foreign()
+        except OSError as error:
+            raise RunError(
+                f"the run directory {self.workdir} cannot be written ({error.strerror}); "
+                "choose another with --workdir"
+            ) from error
+        self.write_json("config.json", config_lib.to_dict(config), if_new=True)
+
+    def check_foreign(self) -> None:
+        """Checks that the directory is empty or a run directory. Writes nothing.
+
+        Raises:
+          RunError: it holds files of something else.
+        """
+        try:
+            names = sorted(os.listdir(self.workdir))  # once: another process may add a file now
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise RunError(f"the run directory {self.workdir}: {error.strerror}") from error
+        if "config.json" in names:
+            return
+        foreign = [name for name in names if name != lock.FILE and not name.endswith(".partial")]
+        if foreign:
+            raise RunError(
+                f"{self.workdir} is not empty and not a run directory (it holds "
+                f"{one_line(foreign[0])}); choose another --workdir"
+            )
+
+    def config(self) -> Config:
+        """The run's configuration. RunError: it cannot be read; names file and key."""
+        try:
+            return config_lib.from_dict(config_migrations.up_to_date(self.read_json("config.json")))
+        except ConfigError as error:
+            raise RunError(f"{self.workdir / 'config.json'}: {error}") from error
+
+    def result(self) -> Result | None:
+        """The content of `result.json`; None while the run is not finished."""
+        if not os.path.lexists(self.workdir / "result.json"):
+            return None
+        values = self.read_json("result.json")
+        try:
+            return Result.from_dict(values)
+        except InvalidError as error:
+            message = f"{self.workdir / 'result.json'} is damaged or of another version: {error}"
+            raise RunError(message) from error
+
+    def environment(self) -> dict[str, Any]:
+        """The content of `environment.json`. RunError: it cannot be read; names file and key."""
+        return self.read_json("environment.json", record_types.Environment)
+
+    def config_value(self, key: str) -> Any:
+        """One dotted key of `config.json`, of any version. RunError: it is missing or wrong."""
+        value: Any = self.read_json("config.json")
+        for name in key.split("."):
+            if not isinstance(value, Mapping) or name not in value:
+                raise RunError(f"{self.workdir / 'config.json'} has no key {key}")
+            value = value[name]
+        try:
+            return config_lib.check_value(dict(config_lib.declared_keys())[key], value, key)
+        except ConfigError as error:
+            raise RunError(f"{self.workdir / 'config.json'}: {error}") from error
+
+    def metrics_lines(self) -> list[record_types.Line]:
+        """The values of the lines of `metrics.jsonl`. RunError: it is empty or cannot be read."""
+        return list(self._metrics())
+
+    def epochs(self) -> list[record_types.Line]:
+        """As `metrics_lines`, only those of epochs, which have a `val_loss`; perhaps none."""
+        return [values for values in self._metrics() if "val_loss" in values]
+
+    def _metrics(self) -> Iterator[record_types.Line]:
+        """One by one, since of many lines a report needs a few."""
+        values = None
+        for _, values in record_types.read_lines(self.metrics):
+            yield values
+        if values is None:
+            raise RunError(f"{self.metrics} is empty")
+
+    def read_csv(self, name: str, kind: type[T]) -> list[T]:
+        """The rows of a CSV file as objects of a NamedTuple. RunError names row and column."""
+        return record_types.read_csv(self.workdir / name, kind)
+
+    def write_json(self, name: str, values: Mapping[str, Any], if_new: bool = False) -> None:
+        """With `if_new` a file that says so already is left alone, be it on a read-only disk."""
+        content = _encoded(json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+        if not (if_new and self._holds(name, content)):
+            self.write_bytes(name, content)
+
+    def write_csv(self, name: str, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+        self.write_text(name, buffer.getvalue())
+
+    def write_text(self, name: str, text: str) -> None:
+        """Writes beside and renames: a reader sees the old file or the new one, whole."""
+        self.write_bytes(name, _encoded(text))
+
+    def write_image(self, name: str, image: Image.Image) -> None:
+        """As `write_text`, for a PNG."""
+        self.write_bytes(name, png(image))
+
+    def write_bytes(self, name: str, content: bytes) -> None:
+        files.write(self.workdir / name, content)
+
+    def append_metrics(self, values: Mapping[str, Any]) -> None:
+        """One more JSON object, on a line of its own."""
+        files.append(self.metrics, (json.dumps(values) + "\n").encode())
+        for listener in self.listeners:
+            listener(values)
+
+    def rewind_metrics(self, step: int) -> None:
+        """Removes the lines after a step, and a last line that was cut off."""
+        lines = record_types.read_lines(self.metrics) if self.metrics.exists() else ()
+        kept = [line for line, values in lines if values.get("step", 0) <= step]
+        self.write_bytes("metrics.jsonl", b"".join(kept))
+
+    def _holds(self, name: str, content: bytes) -> bool:
+        try:
+            return files.read(self.workdir / name) == content
+        except OSError:
+            return False
+
+    def _check_same(self, config: Config) -> None:
+        old = config_lib.flatten(config_migrations.up_to_date(self.read_json("config.json")))
+        new = config_lib.flatten(config_lib.to_dict(config))
+        changed = [
+            f"{key}: {quote(old.get(key, 'absent'))} there, {quote(new.get(key, 'absent'))} now"
+            for key in sorted(old | new)
+            if old.get(key) != new.get(key) and not key.startswith("log.")
+        ]
+        if changed:
+            raise RunError(
+                f"{self.workdir} holds a run of another config; choose another --workdir\n  "
+                + "\n  ".join(changed)
+            )
+
+    def read_json(self, name: str, kind: Any = dict[str, Any]) -> dict[str, Any]:
+        """The object of a JSON file, checked against its declared type.
+
+        Raises:
+          RunError: there is no such file, it cannot be read, or a key has another type.
+        """
+        try:
+            return record_types.read(self.workdir / name, kind)
+        except FileNotFoundError as error:
+            raise RunError(f"{self.workdir} is not a run directory: it has no {name}") from error
+
+
+def _encoded(text: str) -> bytes:
+    # File names that are not UTF-8 reach us as surrogates and go back as they came.
+    return text.encode("utf-8", errors="surrogateescape")
+
+
+def png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format="png")
+    return buffer.getvalue()
+
+
+def default_workdir(experiment: str, config: Config) -> Path:
+    """runs/<experiment>-<digest>, a directory for each config: a command finds its own again."""
+    values = {**config_lib.to_dict(config), "log": None}
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+    return Path("runs") / f"{experiment}-{digest[:8]}"

@@ -1,0 +1,244 @@
+"""Grids of runs: variants x seeds x folds, each cell a run directory of its own.
+
+Cells run in processes of their own, `jobs` at a time, each on its share of the cores: one that
+fails or is killed leaves the others as they are, and what is finished is never done again. On an
+accelerator several cells of a variant can share a process and its steps (together.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, TypedDict
+
+from msgspec import Meta
+
+from crnn_jax import config as config_lib
+from crnn_jax import schema
+from crnn_jax.config import Config
+from crnn_jax.data import folder
+from crnn_jax.errors import ConfigError, one_line, quote
+from crnn_jax.runs.run_dir import Record
+from crnn_jax.runtime import files, held, lock
+from crnn_jax.runtime.signals import Interruption
+
+FAILED = "failed.txt"  # in a cell's directory: what its process said last
+
+
+class Cell(NamedTuple):
+    """One run of a grid."""
+
+    variant: str
+    seed: int
+    fold: int
+    config: Config
+
+    @property
+    def path(self) -> Path:
+        """Its run directory below the grid's."""
+        return Path(self.variant) / f"seed{self.seed}-fold{self.fold}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """Variants of a base config, by name, with the dotted keys that each changes."""
+
+    base: Mapping[str, Any]  # plain values, as `config.from_dict` takes them
+    variants: Mapping[str, Mapping[str, Any]]
+    seeds: Sequence[int]
+    folds: Sequence[int]
+
+    def cells(self) -> list[Cell]:
+        """All cells, seeds and folds outermost, so that variants can be compared early.
+
+        Raises:
+          ConfigError: a variant's key or value is wrong; it names the variant.
+        """
+        result = []
+        for seed in self.seeds:
+            for fold in self.folds:
+                for name, changes in self.variants.items():
+                    values = {**changes, "seed": seed, "data.fold": fold}
+                    try:
+                        config = config_lib.from_dict(config_lib.with_changes(self.base, values))
+                        config = folder.resolve(config)
+                    except ConfigError as error:
+                        raise ConfigError(f"variant {one_line(name)}: {error}") from error
+                    result.append(Cell(name, seed, fold, config))
+        return result
+
+
+class _Section(TypedDict):
+    variants: dict[Annotated[str, Meta(min_length=1, max_length=200)], dict[str, Any]]
+    seeds: Annotated[Sequence[schema.Seed], Meta(min_length=1, max_length=10**4)]
+    folds: Annotated[Sequence[schema.Count], Meta(min_length=1, max_length=10**4)]
+
+
+def from_dict(values: Mapping[str, Any]) -> Grid:
+    """A Grid of plain values: a config with a section `grid` of variants, seeds and folds.
+
+    Raises:
+      ConfigError: a key of the section is missing or has another type; names the key.
+    """
+    base = {key: value for key, value in values.items() if key != "grid"}
+    try:
+        section = schema.check(values["grid"], _Section)
+    except schema.InvalidError as error:
+        raise ConfigError(f"the section grid: {error}") from error
+    for name in section["variants"]:
+        if Path(name).name != name or name.startswith("."):
+            raise ConfigError(f"variant {quote(name)}: it must be the name of a directory")
+    return Grid(base, section["variants"], tuple(section["seeds"]), tuple(section["folds"]))
+
+
+def run(
+    grid: Grid,
+    workdir: str | os.PathLike[str],
+    jobs: int,
+    elsewhere: bool = False,
+    together: int = 1,
+) -> list[Cell]:
+    """Runs the cells that are not finished and returns those that failed.
+
+    `jobs` processes run at a time, each with `together` cells of a variant at most; with
+    `elsewhere` those that were begun with other versions or on another machine go on too.
+
+    Raises:
+      ConfigError: a variant is wrong; nothing has run.
+      DataError: no cell that is left has a folder to train on; nothing has run.
+      RunError: the directory holds a cell of another config, or another process works there;
+        nothing has run.
+      Interrupted: a signal came; what ran has saved its state.
+    """
+    workdir = Path(workdir)
+    cells = grid.cells()
+    for cell in cells:
+        files.below(workdir, *Path(cell.path).parts)
+        if (workdir / cell.path / "config.json").exists():
+            Record(workdir / cell.path).open(cell.config)  # refuses a cell of another config
+    waiting = [cell for cell in cells if Record(workdir / cell.path).result() is None]
+    folders = [
+        Path(cell.config.data.dir) for cell in waiting if folder.uses_folder(cell.config.data)
+    ]
+    if folders and len(folders) == len(waiting) and not any(f.is_dir() for f in folders):
+        folder.check_folder(folders[0])
+    print(f"{len(cells)} cells, {len(cells) - len(waiting)} of them finished before", flush=True)
+    todo, done, failed = len(waiting), 0, []
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    start = time.monotonic()
+    groups = _grouped(waiting, together)
+    running: dict[int, tuple[list[Cell], subprocess.Popen]] = {}  # by slot
+    with lock.hold(workdir), Interruption() as interruption, contextlib.ExitStack() as stack:
+        stack.callback(_stop, running)
+        _wait_for_former([workdir / cell.path for cell in waiting])
+        while groups or running:
+            for slot in range(jobs):
+                if groups and slot not in running:
+                    group = groups.pop(0)
+                    running[slot] = group, _start(group, workdir, cores[slot::jobs], elsewhere)
+            time.sleep(0.2)
+            held.check(workdir)
+            if interruption.number:
+                raise interruption.stop(f"{done} of {todo} cells")
+            for slot, (group, process) in list(running.items()):
+                if process.poll() is None:
+                    continue
+                del running[slot]
+                failed += _finish(group, process, workdir)
+                done += len(group)
+                left = (time.monotonic() - start) / done * (todo - done) / 60
+                for cell in group:
+                    print(
+                        f"[{done}/{todo}, {left:.0f} min left] {_line(cell, workdir)}", flush=True
+                    )
+    return failed
+
+
+def _grouped(cells: Sequence[Cell], most: int) -> list[list[Cell]]:
+    """The cells in groups of one variant, `most` at most, in the order of their first cells."""
+    groups: list[list[Cell]] = []
+    for cell in cells:
+        fitting = (g for g in groups if g[0].variant == cell.variant and len(g) < most)
+        group = next(fitting, None)
+        if group is None:
+            groups.append([cell])
+        else:
+            group.append(cell)
+    return groups
+
+
+def _wait_for_former(paths: Sequence[Path]) -> None:
+    """Until the cells of a grid that was killed have saved what they were at, a minute at most."""
+    for _ in range(300):
+        if not any(map(lock.is_held, paths)):
+            return
+        time.sleep(0.2)
+
+
+def _stop(running: Mapping[int, tuple[list[Cell], subprocess.Popen]]) -> None:
+    """Tells the cells to save and stop, and waits for them."""
+    for _, process in running.values():
+        process.terminate()
+        if hasattr(signal, "SIGCONT"):  # one that was suspended would not hear it
+            process.send_signal(signal.SIGCONT)
+    for _, process in running.values():
+        process.wait()
+        if process.stdin:
+            process.stdin.close()
+
+
+def _start(
+    cells: Sequence[Cell], workdir: Path, cores: Sequence[int], elsewhere: bool
+) -> subprocess.Popen:
+    """A process for the cells; what it says is in the directory of the first."""
+    paths = [workdir / cell.path for cell in cells]
+    for cell, path in zip(cells, paths, strict=True):
+        Record(path).open(cell.config)
+        files.remove(path / FAILED)
+    command = [sys.executable, "-m", "crnn_jax", "train", *map(os.fspath, paths), "--follow-input"]
+    command += ["--elsewhere"] if elsewhere else []
+    with files.opened(paths[0] / "log.txt") as output:
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT
+        )
+    if cores:
+        # Before the child has started a thread: its pools are sized by this.
+        os.sched_setaffinity(process.pid, cores)
+    return process
+
+
+def _finish(group: Sequence[Cell], process: subprocess.Popen, workdir: Path) -> list[Cell]:
+    """The cells that failed; the end of what their process said is kept with each."""
+    if process.stdin:
+        process.stdin.close()
+    failed = []
+    for cell in group:
+        ended = Record(workdir / cell.path).result() is not None
+        # A process that trains several fails for one of them when the others have ended.
+        if not ended or (process.returncode != 0 and len(group) == 1):
+            failed.append(cell)
+    if failed:
+        log = workdir / group[0].path / "log.txt"
+        try:
+            text = files.read(log).decode(errors="replace")
+        except OSError as error:
+            text = f"{log} cannot be read: {error.strerror}"
+        lines = [f"status {process.returncode}", *text.splitlines()[-20:]]
+        for cell in failed:
+            Record(workdir / cell.path).write_text(FAILED, "\n".join(lines) + "\n")
+    return failed
+
+
+def _line(cell: Cell, workdir: Path) -> str:
+    name = f"{cell.variant} seed {cell.seed} fold {cell.fold}"
+    result = Record(workdir / cell.path).result()
+    if result is None:
+        return f"{name}: failed, see {workdir / cell.path / FAILED}"
+    return f"{name}: {result}"

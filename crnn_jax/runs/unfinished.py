@@ -1,0 +1,74 @@
+"""Checkpoints in the middle of an epoch, for runs that are interrupted.
+
+The state after the last step is in `interrupted/<step>` of the run directory, and its digests are
+in `interrupted.json`. Both are removed when the epoch ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from crnn_jax.errors import DamageError
+from crnn_jax.runs.checkpoint import Checkpoints
+from crnn_jax.runs.run_dir import Record
+from crnn_jax.runtime import files
+
+FOLDER = "interrupted"
+
+
+class Unfinished(NamedTuple):
+    trees: dict[str, Any]  # as `Checkpoints.restore` gives them
+    meta: dict[str, Any]  # that `save` was given
+    losses: list[Any]  # f32 [S] for each call of the epoch so far
+
+
+def save(
+    run: Record,
+    epoch: int,
+    step: int,
+    params: Any,
+    training: Any,
+    losses: Sequence[jax.Array],
+    meta: Mapping[str, Any],
+) -> None:
+    """Saves the state after `step`, with the `losses` of the steps of epoch `epoch` so far."""
+    values = np.concatenate(jax.device_get(list(losses))).tolist()
+    with Checkpoints(files.below(run.workdir, FOLDER)) as checkpoints:
+        known = {**meta, "epoch": epoch, "losses": values}
+        checkpoints.save(step, params, training, known, best_epoch=step)
+
+
+def restore(run: Record, epoch: int, like: Mapping[str, Any]) -> Unfinished | None:
+    """Restores the interrupted epoch `epoch`. None if there is no such checkpoint.
+
+    Raises:
+      DamageError: the checkpoint is damaged; the message says how to continue without it.
+      RunError: the checkpoint cannot be read.
+    """
+    folder = run.workdir / FOLDER
+    if not folder.is_dir():
+        return None
+    try:
+        with Checkpoints(folder) as checkpoints:
+            step = checkpoints.latest_epoch()
+            if step is None or (meta := checkpoints.meta(step)).get("epoch") != epoch:
+                return None
+            if missing := {"losses", "seconds"} - meta.keys():
+                raise DamageError(f"{folder / str(step)} is damaged: it has no {min(missing)}")
+            trees = checkpoints.restore(step, like)
+    except DamageError as error:
+        where = f"continue after epoch {epoch - 1}" if epoch > 1 else "start from the beginning"
+        raise DamageError(
+            f"{error}. Remove {folder} and run the same command again to {where}"
+        ) from error
+    return Unfinished(trees, meta, [np.array(meta["losses"], np.float32)])
+
+
+def clear(run: Record) -> None:
+    """Removes the checkpoint of an interrupted epoch."""
+    for name in (FOLDER, f"{FOLDER}.json"):
+        files.remove(run.workdir / name)

@@ -1,0 +1,23 @@
+"""What depends on the kind of device that jax computes on: every such choice stands here."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+
+
+class Choices(NamedTuple):
+    windows: bool  # convolution and pooling by windows (conv_pool.py), not as they are defined
+    xla_options: bool  # compile with the options of xla_options.py
+    steps: int  # updates sent to the device in one call
+
+
+# A convolution in a loop over steps is 27 times slower on XLA's CPU backend than outside of it.
+CPU = Choices(windows=True, xla_options=True, steps=1)
+# The device does not wait for the host between updates.
+ACCELERATOR = Choices(windows=False, xla_options=False, steps=16)
+
+
+def choices() -> Choices:
+    return CPU if jax.default_backend() == "cpu" else ACCELERATOR

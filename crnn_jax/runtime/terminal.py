@@ -1,0 +1,187 @@
+"""Standard streams and the end of the command-line programs, for run.py and `python -m crnn_jax`.
+
+A stream may be closed, a terminal may not show all characters, and a reader such as `head` may go
+away. None of these costs a traceback, and none stops training.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from crnn_jax import errors
+from crnn_jax.errors import CrnnError
+from crnn_jax.runtime import limits, signals
+
+_PATIENCE = 10.0  # seconds between the end of a command and that of its process
+_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
+_closed: set[str] = set()  # streams that were closed when the process started
+
+
+def prepare() -> None:
+    """Makes the standard streams usable, whatever they are.
+
+    A closed stream becomes the null device. Characters that the terminal cannot show are written
+    as escapes; file names that are not UTF-8 are read and written unchanged.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:  # the descriptor stays open, or the next file would get it
+            null = os.open(os.devnull, os.O_RDWR)
+            stream = open(null, mode, encoding="utf-8", closefd=False)  # noqa: SIM115
+            setattr(sys, name, stream)
+            _closed.add(name)
+        if hasattr(stream, "reconfigure"):
+            is_utf8 = (stream.encoding or "").lower().replace("-", "") == "utf8"
+            if name != "stderr":
+                escapes = "surrogateescape" if is_utf8 or name == "stdin" else "backslashreplace"
+                stream.reconfigure(errors=escapes)
+    _replace("stderr", keep_silent=True)
+
+
+def need_output() -> None:
+    """For commands whose only result is what they print.
+
+    Raises:
+      CrnnError: the standard output is closed.
+    """
+    if "stdout" in _closed:
+        raise CrnnError("the standard output is closed, but this command prints its result there")
+
+
+def outlive_output() -> None:
+    """For commands that train: from here on, no failure to print raises an error.
+
+    A reader that went away is noted on the standard error. Other failures are reported by
+    `conclude`, when the work is done.
+    """
+    _replace("stdout", keep_silent=False)
+
+
+def conclude(call: Callable[[], Any], failure: int) -> int:
+    """Calls a command and returns the status of the process.
+
+    Errors meant for the user are printed in one line.
+
+    Args:
+      call: returns a status, or None for 0.
+      failure: the status after an error.
+    """
+    try:
+        limits.raise_open_files()
+        status = _status(call)
+        sys.stdout.flush()
+        raw = _raw("stdout")
+        if isinstance(raw, _Lasting) and raw.error and raw.error.errno != errno.EPIPE:
+            raise raw.error
+        return status
+    except signals.Interrupted as error:
+        _say(str(error))
+        signals.end_as_usual(error)
+        return 1
+    except CrnnError as error:
+        _say(f"error: {error}")
+    except KeyboardInterrupt:  # nothing is left half done: files are written atomically
+        signals.end_as_usual(signals.Interrupted("", signal.SIGINT))
+        return 1
+    except BrokenPipeError:  # the reader of our output went away, as `head` does
+        _abandon_output()
+        return 1
+    except MemoryError:
+        _say("error: out of memory")
+    except OSError as error:
+        if error.errno in _RESOURCES and error.filename is None:
+            _say(f"error: {error.strerror}")
+        else:
+            _say(f"error: {errors.of_system(error)}")
+    return failure
+
+
+def _status(call: Callable[[], Any]) -> int:
+    try:
+        return call() or 0
+    except SystemExit as error:  # as absl ends
+        if isinstance(error.code, str):
+            _say(error.code)
+            return 1
+        return error.code or 0
+
+
+def leave(status: int) -> NoReturn:
+    """Ends the process, within seconds, even if threads of a library are still waiting.
+
+    After an error Orbax may leave threads that wait for minutes for each other. They are not
+    daemons, so Python would wait for them.
+    """
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        _abandon_output()
+    guard = threading.Timer(_PATIENCE, os._exit, [status])
+    guard.daemon = True
+    with contextlib.suppress(RuntimeError):  # no more threads can be started
+        guard.start()
+    sys.exit(status)
+
+
+class _Lasting(io.FileIO):
+    """A standard stream that discards what can no longer be written."""
+
+    error: OSError | None = None
+
+    def __init__(self, descriptor: int, keep_silent: bool):
+        super().__init__(descriptor, "wb", closefd=False)
+        self._keep_silent = keep_silent
+
+    def write(self, content: Any) -> int:
+        if self.error is None:
+            try:
+                return super().write(content) or 0
+            except OSError as error:
+                self.error = error
+                if not self._keep_silent and error.errno == errno.EPIPE:
+                    _say("note: nobody reads the standard output any more; the run goes on")
+        return len(content)
+
+
+def _replace(name: str, keep_silent: bool) -> None:
+    """Puts a lasting stream in the place of one of the process, but not of one of a test."""
+    stream, raw = getattr(sys, name), _raw(name)
+    if type(raw) is not io.FileIO or raw.fileno() not in (1, 2):
+        return
+    stream.flush()
+    setattr(
+        sys,
+        name,
+        io.TextIOWrapper(
+            io.BufferedWriter(_Lasting(raw.fileno(), keep_silent)),
+            encoding=stream.encoding,
+            errors=stream.errors,
+            line_buffering=stream.line_buffering,
+            write_through=stream.write_through or name == "stderr",
+        ),
+    )
+
+
+def _raw(name: str) -> Any:
+    buffer = getattr(getattr(sys, name), "buffer", None)
+    return getattr(buffer, "raw", buffer)  # with python -u there is no buffer in between
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        print(errors.for_terminal(text), file=sys.stderr, flush=True)
+
+
+def _abandon_output() -> None:
+    """Points the standard output to the null device, or Python would write to it once more."""
+    with contextlib.suppress(OSError, ValueError), open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())

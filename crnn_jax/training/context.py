@@ -1,0 +1,120 @@
+"""What a config asks for: the data, the reader to be trained on it, and the optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from crnn_jax import config as config_lib
+from crnn_jax.charset import Charset
+from crnn_jax.config import Config
+from crnn_jax.data import folder, normalization, sources
+from crnn_jax.inference import calibration, evaluate
+from crnn_jax.models import crnn, ctc_loss
+from crnn_jax.runtime import data_parallel
+from crnn_jax.training import optimizer as optimizer_lib
+
+
+class Task(NamedTuple):
+    """Everything that does not change while a run trains."""
+
+    data: folder.Dataset
+    split: folder.Split
+    charset: Charset
+    model: crnn.CRNN
+    optimizer: optax.GradientTransformation
+    steps_per_epoch: int
+    plateau_loss: float  # of the best constant predictor
+    devices: data_parallel.Devices  # that a batch is split over
+    images: jax.Array  # u8 [N, W, H, C], on the devices like the labels
+    labels: jax.Array  # i32 [N, L]
+    eval_batch_size: int
+    stream: Callable[[np.ndarray], tuple[jax.Array, jax.Array]] | None  # of an endless source
+
+    def order(self, seed: int, epoch: int) -> np.ndarray:
+        """The numbers of the pictures of an epoch, in their order; a stream's are all new."""
+        if self.stream:
+            return self.split.train + (epoch - 1) * len(self.split.train)
+        return folder.epoch_order(self.split.train, seed, epoch)
+
+    def batch(self, numbers: np.ndarray) -> tuple[jax.Array, jax.Array, np.ndarray]:
+        """Pictures, labels, and which of them are those of `numbers`, in its shape."""
+        if self.stream:
+            # Waited for, or its programs fill the queue of a device: see data_parallel.py.
+            drawn = jax.block_until_ready(self.devices.put(self.stream(numbers.reshape(-1))))
+            return *drawn, np.arange(numbers.size, dtype=np.int32).reshape(numbers.shape)
+        return self.images, self.labels, numbers
+
+    def source_of(self, number: int) -> tuple[str, str]:
+        """File and text of a training picture."""
+        if self.stream:
+            _, labels = self.stream(np.array([number]))
+            return f"{number:06d}", self.charset.decode(np.asarray(labels[0]).tolist())
+        return self.data.files[number], self.data.texts[number]
+
+    def identity(self) -> dict[str, Any]:
+        """What a reader needs besides parameters, and a resumed run must find again."""
+        return {
+            "alphabet": self.charset.alphabet,
+            "mean": list(self.model.mean),
+            "deviation": list(self.model.deviation),
+            "each_picture": self.model.each_picture,
+            "fingerprint": self.data.fingerprint,
+        }
+
+    def temperature(self, params: Any) -> float:
+        """That of the parameters' confidences, fitted on the validation part."""
+        images = data_parallel.one(self.images)
+        logits = [
+            evaluate.logits_of(params, images, batch, model=self.model)[mask]
+            for batch, mask in folder.batches(self.split.val, self.eval_batch_size)
+        ]
+        labels = data_parallel.one(self.labels)[self.split.val]
+        return float(calibration.fit_temperature(jnp.concatenate(logits), labels))
+
+    def evaluate(self, params: Any, temperature: float = 1.0) -> evaluate.Evaluation:
+        """Scores parameters, on one device, on the validation part."""
+        return evaluate.evaluate(
+            self.model,
+            params,
+            self.charset,
+            data_parallel.one(self.images),
+            data_parallel.one(self.labels),
+            self.data.files,
+            self.data.texts,
+            self.split.val,
+            self.eval_batch_size,
+            temperature,
+        )
+
+
+def prepare(config: Config) -> Task:
+    """Loads the data and builds model and optimizer. DataError for data of no use."""
+    source = sources.load(config.data, config_lib.num_steps(config))
+    data, split, charset = source.data, source.split, source.charset
+    moments = normalization.fit(data.images[split.train], config.data.standardise)
+    steps_per_epoch = -(-len(split.train) // config.train.batch_size)
+    devices = data_parallel.for_batches(config.train.batch_size)
+    return Task(
+        data=data,
+        split=split,
+        charset=charset,
+        model=crnn.build(config.model, charset.num_classes, *moments),
+        optimizer=optimizer_lib.build(config.optimizer, config.train.epochs * steps_per_epoch),
+        steps_per_epoch=steps_per_epoch,
+        plateau_loss=ctc_loss.plateau_loss(
+            [data.texts[i] for i in split.train],
+            config_lib.num_steps(config),
+            len(charset.alphabet),
+        ),
+        devices=devices,
+        images=devices.put(data.images),
+        labels=devices.put(charset.encode(data.texts)),
+        eval_batch_size=config.train.eval_batch_size,
+        stream=sources.stream(config.data, charset) if source.endless else None,
+    )

@@ -1,0 +1,128 @@
+"""Training a finished run again from its record, and finding where the two part."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from crnn_jax import config as config_lib
+from crnn_jax.config import Config
+from crnn_jax.errors import RunError, one_line
+from crnn_jax.runs import provenance
+from crnn_jax.runs.run_dir import Record, Result, default_workdir
+from crnn_jax.runtime import allocator, cpu_devices
+
+# What may differ between two runs whose numbers are the same.
+_NOT_COMPARED = ("seconds",)
+
+
+class Comparison(NamedTuple):
+    """Two runs of one config."""
+
+    identical: bool  # the parameters, bit for bit
+    parted: str | None  # the first place of the metrics in which they differ, in words
+    environment: list[str]  # what differs in it, a line each
+
+    def __str__(self) -> str:
+        if self.identical:
+            lines = ["the parameters are bit-identical"]
+        else:
+            lines = ["the parameters differ", self.parted or "the metrics do not differ"]
+        if self.environment:
+            lines += ["the environment differs:", *(f"  {line}" for line in self.environment)]
+        else:
+            lines.append("the environment is the same")
+        return "\n".join(lines)
+
+
+def again(
+    run: str | os.PathLike[str], workdir: str | os.PathLike[str] | None, data: str | None
+) -> Comparison:
+    """Trains `run` once more and compares.
+
+    Args:
+      run: the record of a finished run; its checkpoints need not be there.
+      workdir: a new directory, or one where the same reproduction was cut off; by default one
+        below runs/.
+      data: the folder of the data set, if it is not where the record says.
+
+    Raises:
+      RunError: before training, for a record that is not finished, is damaged or is of another
+        version of this package, for other data, and for a reproduction that is finished.
+      DataError: the data are not there.
+    """
+    record, result, config, new = prepare(run, workdir, data)
+    allocator.keep_memory(cpu_devices.use(config.train.batch_size))
+    from crnn_jax.data import sources  # the comparison alone needs no jax
+
+    found = sources.expected_fingerprint(config.data, config_lib.num_steps(config))
+    if found is None:
+        raise RunError(f"the data are not at {config.data.dir}; say with --data where they are")
+    if found != result.fingerprint:
+        raise RunError(
+            f"{config.data.dir} has fingerprint {found[:12]}; the run was trained on "
+            f"{one_line(result.data_name)}, {result.fingerprint[:12]}"
+        )
+    from crnn_jax.training import train
+
+    train.train_and_evaluate(config, new.workdir)
+    return compare(record, new)
+
+
+def prepare(
+    run: str | os.PathLike[str], workdir: str | os.PathLike[str] | None, data: str | None
+) -> tuple[Record, Result, Config, Record]:
+    """Reads all records that `again` needs: the old run, its result, the config, and the new run.
+
+    Raises:
+      RunError: as for `again`, except for the data, which are not read.
+    """
+    record = Record(run)
+    result, _, there = _result(record), record.metrics_lines(), record.environment()
+    try:
+        config = record.config()
+    except RunError as error:
+        commit = there.get("commit") or "unknown"
+        raise RunError(f"{error}; the run was made by commit {commit}") from error
+    if data is not None:
+        changed = config_lib.with_changes(config_lib.to_dict(config), {"data.dir": data})
+        config = config_lib.from_dict(changed)
+    new = Record(workdir or default_workdir("again", config))
+    if new.result() is not None:
+        raise RunError(f"{new.workdir} is finished; choose another --workdir, or remove it")
+    return record, result, config, new
+
+
+def compare(old: Record, new: Record) -> Comparison:
+    """Compares two finished runs. RunError where one's files cannot be read."""
+    identical = _result(old).params_sha256 == _result(new).params_sha256
+    parted = None if identical else _first_difference(old.metrics_lines(), new.metrics_lines())
+    changes = list(provenance.differences(old.environment(), new.environment()).values())
+    return Comparison(identical, parted, changes)
+
+
+def _result(record: Record) -> Result:
+    result = record.result()
+    if result is None:
+        raise RunError(f"{record.workdir} is not finished: there is nothing to compare with")
+    return result
+
+
+def _first_difference(
+    old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]
+) -> str | None:
+    # Steps are logged every so often, which may differ: what both have is compared.
+    theirs = {(line.get("step"), "step_loss" in line): line for line in new}
+    for line in old:
+        other = theirs.get((line.get("step"), "step_loss" in line), line)
+        for name, value in line.items():
+            if name not in _NOT_COMPARED and other.get(name) != value:
+                return (
+                    f"they part at step {line.get('step')} (epoch {line.get('epoch')}), in {name}: "
+                    f"{value!r} then, {other.get(name)!r} now"
+                )
+    ends = [lines[-1].get("step") for lines in (old, new)]
+    if ends[0] != ends[1]:
+        return f"the old run ended at step {ends[0]}, the new one at {ends[1]}"
+    return None

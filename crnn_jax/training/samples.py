@@ -1,0 +1,30 @@
+"""What training sees: a few pictures of the set, and what augmentation makes of them."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+from PIL import Image
+
+from crnn_jax.config import Config
+from crnn_jax.data.augment import augment
+from crnn_jax.training.context import Task
+
+_PICTURES, _COPIES, _GAP = 6, 4, 4
+
+
+def sheet(task: Task, config: Config) -> Image.Image:
+    """A row for each of six training pictures: as it is on the left, then augmented four times."""
+    pictures = task.data.images[task.split.train[:_PICTURES]]  # u8 [n, W, H, C]
+    rows = np.repeat(pictures, _COPIES + 1, axis=0)
+    distorted = jax.jit(augment, static_argnums=2)(jax.random.key(0), rows, config.augment)
+    tiles = np.where(np.arange(len(rows))[:, None, None, None] % (_COPIES + 1), distorted, rows)
+    tiles = tiles.round().astype(np.uint8).swapaxes(1, 2)  # [n, H, W, C]
+    _, height, width, channels = tiles.shape
+    step_x, step_y = width + _GAP, height + _GAP
+    mode = "L" if channels == 1 else "RGB"
+    result = Image.new(mode, ((_COPIES + 1) * step_x, len(pictures) * step_y), "white")
+    for i, tile in enumerate(tiles.squeeze(-1) if channels == 1 else tiles):
+        row, column = divmod(i, _COPIES + 1)
+        result.paste(Image.fromarray(tile), (column * step_x, row * step_y))
+    return result
