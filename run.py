@@ -11,10 +11,10 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from crnn_jax import config as config_lib
-from crnn_jax import errors
+from crnn_jax import errors, runtime
 from crnn_jax.errors import CrnnError
 from crnn_jax.runs import run_dir, sweep
-from crnn_jax.runtime import allocator, compilation_cache, cpu_devices, terminal
+from crnn_jax.runtime import terminal
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", help_string="A file of experiments/; --config.section.key=value overrides a key."
@@ -62,8 +62,7 @@ def main(_: list[str]) -> None:
         print(f"grid directory: {workdir}", flush=True)
         return
     config = config_lib.from_dict(values)
-    allocator.keep_memory(cpu_devices.use(config.train.batch_size))
-    compilation_cache.keep_programs()
+    runtime.configure(config.train.batch_size)
     workdir = Path(_WORKDIR.value or run_dir.default_workdir(name, config))
     from crnn_jax.training import train  # jax is loaded only when it is needed
 

@@ -9,7 +9,7 @@ import pytest
 LOOP = """
 import resource, sys
 import numpy as np
-from crnn_jax import allocator
+from crnn_jax.runtime import allocator
 assert {keep} is False or allocator.keep_memory()
 faults = []
 for _ in range(4):

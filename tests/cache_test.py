@@ -64,7 +64,8 @@ def test_a_folder_that_cannot_be_made_costs_a_note(tmp_path, monkeypatch, capsys
 
 
 def test_the_smallest_program_is_kept(tmp_path):
-    code = "from crnn_jax import cache; cache.keep_programs(); import jax; jax.numpy.zeros(3)"
+    code = "from crnn_jax.runtime import compilation_cache; compilation_cache.keep_programs()"
+    code += "; import jax; jax.numpy.zeros(3)"
     environment = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}
     environment["JAX_COMPILATION_CACHE_DIR"] = os.fspath(tmp_path)
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)

@@ -29,7 +29,7 @@ def test_a_batch_is_split_evenly_and_not_too_small(batch_size, available, expect
 def devices(batch_size, **environment):
     """How many jax has in a process of its own, which says that it may use three cores."""
     code = (
-        "from crnn_jax import cores; cores.available = lambda: 3; "
+        "from crnn_jax.runtime import cpu_devices as cores; cores.available = lambda: 3; "
         f"cores.use({batch_size}); import jax; print(jax.device_count())"
     )
     clean = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_NUM_CPU_DEVICES")}

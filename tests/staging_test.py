@@ -34,7 +34,7 @@ def contents(folder):
 
 KILLED = """
 import os, pathlib, signal, sys
-from crnn_jax import staging
+from crnn_jax.runtime import staging
 work, old = pathlib.Path(sys.argv[1]), sys.argv[2] == "old"
 OLD, NEW = ({"sub/a": b"%s a" % v, "b": b"%s b" % v, "done": v} for v in (b"old", b"new"))
 for kill_at in range(1, 200):

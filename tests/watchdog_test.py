@@ -15,7 +15,8 @@ PIPE = "import time; time.sleep(3)"  # what blocks outside of a step, as a full 
 
 
 def run(body):
-    code = "from crnn_jax.watchdog import Watchdog\nwith Watchdog('try X', limit=1.5) as dog:\n"
+    code = "from crnn_jax.runtime.watchdog import Watchdog\n"
+    code += "with Watchdog('try X', limit=1.5) as dog:\n"
     code += "\n".join("    " + line for line in body.splitlines())
     return subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=False

@@ -71,9 +71,6 @@ def generate(options: argparse.Namespace) -> int:
 
 
 def strength(options: argparse.Namespace) -> int:
-    from crnn_jax.runtime import allocator
-
-    allocator.keep_memory()
     from crnn_jax.analysis import robustness
 
     folder = robustness.report(

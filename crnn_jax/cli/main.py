@@ -10,12 +10,12 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from crnn_jax import errors, interop
+from crnn_jax import errors, interop, runtime
 from crnn_jax.cli import data, train
 from crnn_jax.errors import ConfigError
-from crnn_jax.runtime import compilation_cache, terminal
+from crnn_jax.runtime import terminal
 
 if TYPE_CHECKING:  # jax is loaded by the verbs that need it
     from crnn_jax.inference.recognizer import Recognizer
@@ -82,7 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
     interop.add_verbs(verbs)
     terminal.prepare()
     options = parser.parse_args(arguments)
-    compilation_cache.keep_programs()
+    runtime.configure()
     return terminal.conclude(lambda: options.call(options), failure=2)
 
 
@@ -137,13 +137,10 @@ def _share(text: str) -> float:
 
 
 def evaluate(options: argparse.Namespace) -> int:
-    from crnn_jax.inference import metrics
+    from crnn_jax.inference import metrics, recognizer
     from crnn_jax.runs import run_dir
-    from crnn_jax.runtime import allocator
 
     terminal.need_output()
-    allocator.keep_memory()
-    from crnn_jax.inference import recognizer
 
     reader = recognizer.load(options.run, options.epoch)
     evaluation, data_name, fingerprint, trained_on = reader.evaluate(
@@ -231,12 +228,10 @@ def predict(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from crnn_jax.cli import listing
-    from crnn_jax.runtime import allocator
-
-    terminal.need_output()
-    allocator.keep_memory()
     from crnn_jax.errors import DataError
     from crnn_jax.inference import recognizer
+
+    terminal.need_output()
 
     # Of what is odd in a file, beside its answer; our own limits are lower than Pillow's.
     warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -285,3 +280,8 @@ def predict(options: argparse.Namespace) -> int:
         columns.append("answered")
     listing.PRINTERS[options.format](rows(), columns)
     return 1 if failed else 0
+
+
+def program() -> NoReturn:
+    """The console script `crnn-jax`."""
+    terminal.leave(main())

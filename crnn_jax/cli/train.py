@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from crnn_jax import runtime
 from crnn_jax.runtime import signals, terminal
 
 
@@ -39,20 +40,18 @@ def add_to(verbs: Any) -> None:
 
 def train(options: argparse.Namespace) -> int:
     from crnn_jax.runs import run_dir
-    from crnn_jax.runtime import allocator, cpu_devices
 
     terminal.outlive_output()
     if options.follow_input:
         signals.follow_input()
     configs = [run_dir.Record(run).config() for run in options.runs]
     if len(configs) > 1:
-        allocator.keep_memory()
         from crnn_jax.training import together
 
         for result in together.train_and_evaluate(configs, options.runs, options.elsewhere):
             print(result)
         return 0
-    allocator.keep_memory(cpu_devices.use(configs[0].train.batch_size))
+    runtime.configure(configs[0].train.batch_size)
     from crnn_jax.training import train as train_lib
 
     print(train_lib.train_and_evaluate(configs[0], options.runs[0], options.elsewhere))

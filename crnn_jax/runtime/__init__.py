@@ -1,3 +1,20 @@
 """The process and its devices: what must happen before jax is imported, files, locks, signals,
 terminals. Imports no other package.
 """
+
+from __future__ import annotations
+
+
+def configure(batch_size: int = 1) -> None:
+    """Sets up the process. Call it before jax is imported; it holds for the process.
+
+    glibc keeps freed memory, jax keeps compiled programs on disk, and a processor counts as as many
+    devices as a training batch is well split over.
+
+    Args:
+      batch_size: of the training; 1 for commands that do not train, which use one device.
+    """
+    from crnn_jax.runtime import allocator, compilation_cache, cpu_devices
+
+    allocator.keep_memory(cpu_devices.use(batch_size) if batch_size > 1 else 1)
+    compilation_cache.keep_programs()

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from crnn_jax import config as config_lib
+from crnn_jax import runtime
 from crnn_jax.config import Config
 from crnn_jax.errors import RunError, one_line
 from crnn_jax.runs import provenance
 from crnn_jax.runs.run_dir import Record, Result, default_workdir
-from crnn_jax.runtime import allocator, cpu_devices
 
 # What may differ between two runs whose numbers are the same.
 _NOT_COMPARED = ("seconds",)
@@ -53,7 +53,7 @@ def again(
       DataError: the data are not there.
     """
     record, result, config, new = prepare(run, workdir, data)
-    allocator.keep_memory(cpu_devices.use(config.train.batch_size))
+    runtime.configure(config.train.batch_size)
     from crnn_jax.data import sources  # the comparison alone needs no jax
 
     found = sources.expected_fingerprint(config.data, config_lib.num_steps(config))

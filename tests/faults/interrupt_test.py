@@ -114,7 +114,8 @@ def test_a_process_ends_by_the_signal_with_one_line(captchas, tmp_path, grid):
 
 def test_a_cell_of_a_grid_that_is_killed_stops_as_if_it_were_asked_to():
     """Its standard input ends with the grid, however that ends."""
-    code = "import time; from crnn_jax import interrupt; interrupt.follow_input(); time.sleep(60)"
+    code = "import time; from crnn_jax.runtime import signals; signals.follow_input(); "
+    code += "time.sleep(60)"
     process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE)
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(0.5)
@@ -130,9 +131,9 @@ def _python(code, **more):
 def test_a_second_ctrl_c_ends_at_once_and_without_a_traceback():
     code = """
 import os, signal
-from crnn_jax import interrupt
+from crnn_jax.runtime import signals
 signal.signal(signal.SIGINT, signal.SIG_DFL)  # as in our programs
-with interrupt.Interruption() as interruption:
+with signals.Interruption() as interruption:
     os.kill(os.getpid(), signal.SIGINT)
     print(interruption.number, flush=True)
     os.kill(os.getpid(), signal.SIGINT)

@@ -22,7 +22,7 @@ from tests.quiet import QUIET
 
 HOLD = """
 import sys, pathlib
-from crnn_jax import lock
+from crnn_jax.runtime import lock
 with lock.hold(pathlib.Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

@@ -89,7 +89,9 @@ def pictures(work: Path, moments: random.Random, scale: float) -> dict[str, int]
 
 _MANY = """
 import os, resource, sys
-from crnn_jax import dataset, listing, recognizer
+from crnn_jax.cli import listing
+from crnn_jax.data import folder as dataset
+from crnn_jax.inference import recognizer
 reader = recognizer.load(sys.argv[1])
 known, rows, wrong = {}, 0, 0
 paths = list(listing.expand([sys.argv[2]]))

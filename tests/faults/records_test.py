@@ -288,8 +288,9 @@ def test_records_are_read_without_jax(run):
     import subprocess
 
     code = (
-        "import sys; from crnn_jax import report, record, schema, config; "
-        f"report.read_grid({str(run.workdir.parents[1])!r}); assert 'jax' not in sys.modules"
+        "import sys; from crnn_jax import schema, config; "
+        "from crnn_jax.analysis import sweep_report; from crnn_jax.runs import run_dir; "
+        f"sweep_report.read_grid({str(run.workdir.parents[1])!r}); assert 'jax' not in sys.modules"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
     shutil.rmtree(run.workdir)

@@ -12,7 +12,7 @@ from crnn_jax.errors import RunError
 from crnn_jax.runtime import terminal
 
 ROOT = Path(__file__).resolve().parents[2]
-START = "import os, sys; from crnn_jax import terminal; terminal.prepare(); "
+START = "import os, sys; from crnn_jax.runtime import terminal; terminal.prepare(); "
 
 
 def _python(code, redirect="", **more):
