@@ -2,7 +2,7 @@
 
     python run.py --config experiments/synthetic_pretrain.py --workdir runs/pretrain
     python run.py --config experiments/few_labels.py --jobs 2
-    python benchmarks/few_labels.py runs/few_labels
+    python studies/few_labels.py runs/few_labels
 
 The labelled pictures are those of experiments/data_efficiency.py, which starts from scratch.
 """

@@ -1,7 +1,7 @@
 """Decoders compared, and how far confidence can be trusted, on the runs of a cross-validation.
 
     python run.py --config experiments/cross_validation.py --jobs 2
-    python benchmarks/reading.py runs/cross_validation/base
+    python studies/decoders.py runs/cross_validation/base
 
 Each run's validation part is read from its logits: by every decoder, also with Gaussian noise
 added, where decoders differ; and with the temperature that the other runs' validation parts ask

@@ -1,6 +1,6 @@
 """Two hard captcha styles as folders of pictures, to see where a recipe ends.
 
-    python benchmarks/hard_styles.py busy 2000 data/busy
+    python studies/hard_styles.py busy 2000 data/busy
     python run.py --config experiments/base.py --config.data.dir=data/busy
 
 busy: six of 53 symbols in five faces, each in a colour of its own and turned by up to 20

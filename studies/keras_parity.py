@@ -1,6 +1,6 @@
 """Does a model that Keras itself saved read here as it reads there?
 
-    python benchmarks/keras_parity.py RUN FOLDER [ENVIRONMENTS]
+    python studies/keras_parity.py RUN FOLDER [ENVIRONMENTS]
 
 RUN is a run of data.standardise='' (the example's pixels / 255), FOLDER a labelled data set. In
 environments of their own, made below ENVIRONMENTS (a temporary folder by default), TF-Keras 2 and

@@ -1,6 +1,6 @@
 """How runs on a part of a folder read all the rest of it, not their validation part alone.
 
-    python benchmarks/few_labels.py runs/few_labels
+    python studies/few_labels.py runs/few_labels
 
 A line for each finished run below the directory, and one for each variant, as Markdown.
 """

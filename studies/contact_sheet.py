@@ -1,6 +1,6 @@
 """A dozen real pictures on the left, as many generated on the right, twice as large.
 
-    python benchmarks/contact_sheet.py FOLDER captcha_v2 results/synthetic/contact_sheet.png
+    python studies/contact_sheet.py FOLDER captcha_v2 results/synthetic/contact_sheet.png
 
 The real ones are spread evenly over the folder, by file name; nothing was chosen.
 """
