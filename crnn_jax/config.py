@@ -1,7 +1,6 @@
-"""The configuration as frozen dataclasses, which declare the type and the range of every key.
+"""Parsing and checking of configurations; `config_keys` declares the keys.
 
-No field has a default: every key is set, with its meaning, in `experiments/base.py`. A range is a
-`msgspec.Meta`; its `description` is the place for a line of documentation.
+A ConfigDict becomes frozen dataclasses at the entry point, here, and nowhere else.
 """
 
 from __future__ import annotations
@@ -18,133 +17,44 @@ from typing import Annotated, Any, Literal
 import ml_collections
 from msgspec import Meta
 
-from crnn_jax import config_limits, schema
+from crnn_jax import schema
+from crnn_jax.config_keys import (
+    DEFAULT_DIR,
+    MAX_PIXELS,
+    AugmentConfig,
+    Config,
+    DataConfig,
+    FlatStartConfig,
+    LogConfig,
+    LossConfig,
+    ModelConfig,
+    OptimizerConfig,
+    TrainConfig,
+)
 from crnn_jax.errors import ConfigError, quote
 
-DEFAULT_DIR = "data/captcha_images_v2"  # where the README puts the default data set
-
-_Seed = schema.Seed
-_Share = schema.Share
-_Rate = Annotated[float, Meta(ge=0, lt=1)]
-_Dropout = Annotated[float, Meta(ge=0, le=0.99)]  # of 1 - 1e-9 float32 makes 1
-_Size = Annotated[  # pixels
-    int,
-    Meta(ge=1, le=2**20, extra={"note": f"width times height at most {config_limits.MAX_PIXELS}"}),
+__all__ = [
+    "DEFAULT_DIR",
+    "AugmentConfig",
+    "Config",
+    "DataConfig",
+    "FlatStartConfig",
+    "LogConfig",
+    "LossConfig",
+    "ModelConfig",
+    "OptimizerConfig",
+    "TrainConfig",
 ]
-_Units = Annotated[int, Meta(ge=1, le=2**13)]
-_Layers = Annotated[tuple[_Units, ...], Meta(min_length=1, max_length=16)]
-_Batch = Annotated[int, Meta(ge=1, le=2**16)]
-_Steps = Annotated[int, Meta(ge=1, le=10**8)]
-_Epochs = Annotated[int, Meta(ge=0, le=10**6)]
-# No NUL, and no surrogates but those that stand for the bytes of a file name.
-_Path = Annotated[str, Meta(max_length=4096, pattern="\\A[^\\0\\ud800-\\udc7f\\udd00-\\udfff]*\\Z")]
+
+# A config may come from a stranger: what it asks for must fit into memory.
+_MAX_GENERATED = 2**32  # bytes of a generated data set
+_MAX_PARAMETERS = 2**28
+_MAX_ACTIVATIONS = 2**30  # numbers of one batch, in all layers
 
 
-@dataclasses.dataclass(frozen=True)
-class DataConfig:
-    source: Literal["auto", "folder", "synthetic", "stream", "mixture"]
-    dir: _Path
-    style: _Path
-    count: Annotated[int, Meta(ge=2, le=10**7)]
-    synthetic_seed: _Seed
-    generated_share: Annotated[float, Meta(gt=0, le=0.99)]
-    width: _Size
-    height: _Size
-    channels: Literal[1, 3]
-    alphabet: Annotated[str, Meta(max_length=2**16)]
-    standardise: Literal["auto", "set", "picture", ""]
-    val_fraction: Annotated[float, Meta(gt=0, lt=1)]
-    split_seed: _Seed
-    num_folds: Annotated[int, Meta(ge=0, le=10**6)]
-    fold: Annotated[int, Meta(ge=0, le=10**6)]
-    train_size: Annotated[int, Meta(ge=0, le=10**8)]
-
-
-@dataclasses.dataclass(frozen=True)
-class AugmentConfig:
-    shift: _Share
-    rotate: Annotated[float, Meta(ge=0, le=180)]
-    scale: Annotated[float, Meta(ge=0, le=0.9)]
-    shear: Annotated[float, Meta(ge=0, le=2)]
-    ripple: _Share
-    thickness: _Share
-    lines: Annotated[int, Meta(ge=0, le=100)]
-    blur: _Share
-    contrast: _Share
-    brightness: _Share
-    noise: _Share
-
-    @property
-    def is_on(self) -> bool:
-        return any(dataclasses.asdict(self).values())
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelConfig:
-    conv_features: _Layers
-    dense_features: _Units
-    lstm_units: _Layers
-    dropout: _Dropout
-    lstm_dropout: _Dropout
-    norm: Literal["", "layer"]
-    cell: Literal["lstm", "gru"]
-
-
-@dataclasses.dataclass(frozen=True)
-class OptimizerConfig:
-    name: Literal["sgd", "adam"]
-    learning_rate: Annotated[float, Meta(gt=0, le=1000)]
-    momentum: Annotated[float, Meta(ge=0, le=0.9999)]
-    nesterov: bool
-    clip_norm: Annotated[float, Meta(ge=0, le=1e9)]
-    clip_each: bool
-    warmup_steps: Annotated[int, Meta(ge=0, le=10**8)]
-    schedule: Literal["cosine", "constant"]
-
-
-@dataclasses.dataclass(frozen=True)
-class LossConfig:
-    by_length: bool
-    entropy: Annotated[float, Meta(ge=0, le=100)]
-
-
-@dataclasses.dataclass(frozen=True)
-class FlatStartConfig:
-    until: _Share
-    max_steps: _Steps
-    fade_steps: _Steps
-    trim: Annotated[float, Meta(ge=0, lt=0.5)]
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainConfig:
-    batch_size: _Batch
-    epochs: Annotated[int, Meta(ge=1, le=10**6)]
-    stop_after: _Epochs
-    init_from: _Path
-    patience: _Epochs
-    weights: Literal["best", "last"]
-    average_decay: _Rate
-    eval_batch_size: _Batch
-
-
-@dataclasses.dataclass(frozen=True)
-class LogConfig:
-    every_steps: _Steps
-    tensorboard: bool
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-    seed: _Seed
-    data: DataConfig
-    augment: AugmentConfig
-    model: ModelConfig
-    optimizer: OptimizerConfig
-    loss: LossConfig
-    flat_start: FlatStartConfig
-    train: TrainConfig
-    log: LogConfig
+def defaults() -> dict[str, Any]:
+    """Nested plain values: the default of every key."""
+    return dataclasses.asdict(Config())
 
 
 def from_config_dict(config: ml_collections.ConfigDict) -> Config:
@@ -155,7 +65,7 @@ def from_config_dict(config: ml_collections.ConfigDict) -> Config:
 def from_dict(values: Mapping[str, Any]) -> Config:
     """The Config of nested plain values, as in `config.json`. ConfigError names the wrong keys."""
     config = _build(Config, values, "")
-    config_limits.check(config)
+    _check_limits(config)
     return config
 
 
@@ -234,7 +144,7 @@ def _build(cls: Any, values: Any, prefix: str) -> Any:
         if key not in kinds:
             check_key(f"{prefix}{key}")
     if missing := [prefix + key for key in kinds if key not in values]:
-        raise ConfigError(f"the config lacks {', '.join(missing)} (see experiments/base.py)")
+        raise ConfigError(f"the config lacks {', '.join(missing)} (see crnn_jax/config_keys.py)")
     result, wrong = {}, []
     for key, kind in kinds.items():
         try:
@@ -283,3 +193,69 @@ def rule(kind: Any, value: Any = None) -> str:
 
 def _number(bound: float) -> str:
     return "2**32 - 1" if bound == 2**32 - 1 else f"{bound:g}" if bound > 2**30 else str(bound)
+
+
+def _check_limits(c: Config) -> None:
+    """Checks the rules that concern several keys of a config. ConfigError names the keys."""
+    least = 2 ** len(c.model.conv_features)
+    pixels = c.data.width * c.data.height
+    batch = max(c.train.batch_size, c.train.eval_batch_size)
+    parameters, activations = _sizes(c)
+    rules = [
+        ("data.width", c.data.width, c.data.width >= least, f"at least {least}"),
+        ("data.height", c.data.height, c.data.height >= least, f"at least {least}"),
+        (
+            "data.width",
+            c.data.width,
+            pixels <= MAX_PIXELS,
+            f"such that width times height is at most {MAX_PIXELS}",
+        ),
+        ("data.num_folds", c.data.num_folds, c.data.num_folds != 1, "0 (off) or at least 2"),
+        (
+            "data.fold",
+            c.data.fold,
+            c.data.fold < max(c.data.num_folds, 1),
+            "from 0 to num_folds - 1",
+        ),
+        (
+            "data.count",
+            c.data.count,
+            pixels * c.data.channels * c.data.count <= _MAX_GENERATED,
+            f"such that all generated images have at most {_MAX_GENERATED} bytes",
+        ),
+        (
+            "model",
+            parameters,
+            parameters <= _MAX_PARAMETERS,
+            f"such that it has at most {_MAX_PARAMETERS} parameters",
+        ),
+        (
+            "train.batch_size and train.eval_batch_size",
+            batch,
+            batch * activations <= _MAX_ACTIVATIONS,
+            f"at most {_MAX_ACTIVATIONS // activations} for a model and images of this size",
+        ),
+    ]
+    wrong = [
+        f"{key} must be {words}, not {value}" for key, value, holds, words in rules if not holds
+    ]
+    if wrong:
+        raise ConfigError("; ".join(wrong))
+
+
+def _sizes(c: Config) -> tuple[int, int]:
+    """The parameters of the model without its last layer, and its activations for one image."""
+    width, height, inputs = c.data.width, c.data.height, int(c.data.channels)
+    parameters, activations = 0, width * height * inputs * (1 + c.augment.lines)
+    for features in c.model.conv_features:
+        parameters += 9 * inputs * features
+        activations += width * height * features
+        width, height, inputs = width // 2, height // 2, features
+    parameters += height * inputs * c.model.dense_features
+    inputs = c.model.dense_features
+    activations += width * inputs
+    for units in c.model.lstm_units:
+        parameters += 8 * units * (inputs + units)
+        activations += 10 * width * units  # four gates and the output, in both directions
+        inputs = 2 * units
+    return parameters, activations

@@ -24,6 +24,16 @@ def test_experiments_are_valid_and_survive_json(experiment):
     assert config_lib.from_dict(plain) == config
 
 
+def test_every_key_declares_a_default_in_its_range_and_a_meaning():
+    assert config_lib.from_dict(config_lib.defaults()) == config_lib.Config()
+    sections = [config_lib.Config, *(type(v) for v in vars(config_lib.Config()).values())]
+    fields = [f for s in sections if dataclasses.is_dataclass(s) for f in dataclasses.fields(s)]
+    keys = [f for f in fields if not dataclasses.is_dataclass(getattr(f, "default_factory", None))]
+    assert len(keys) == len(list(config_lib.declared_keys()))
+    for field in keys:
+        assert field.metadata["meaning"].endswith((".", "...")), field.name
+
+
 def test_config_is_frozen_and_hashable():
     config = config_lib.from_config_dict(base.get_config())
     with pytest.raises(dataclasses.FrozenInstanceError):

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from crnn_jax import config as config_lib
 from crnn_jax.errors import RunError, one_line
 
 FORMATS = ("stablehlo", "onnx", "safetensors", "keras", "web")
@@ -107,17 +108,10 @@ def _export(options: argparse.Namespace) -> int:
 def _import_keras(options: argparse.Namespace) -> int:
     from crnn_jax.interop import keras
 
-    try:
-        from experiments import base
-    except ImportError as error:
-        raise RunError(
-            "the configuration is that of experiments/base.py: call this in a checkout of crnn-jax"
-        ) from error
-    values = base.get_config().to_dict()
     config = keras.import_run(
         options.file,
         options.run,
-        values,
+        config_lib.defaults(),
         options.alphabet,
         options.blank,
         (options.width, options.height),

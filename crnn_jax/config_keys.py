@@ -1,0 +1,217 @@
+"""The configuration: every key with its type, its range, its default and its meaning.
+
+This is the one declaration of a key. Parsing, error messages (config.py), the defaults of
+`experiments/base.py` and the reference table are derived from it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from crnn_jax import schema
+
+DEFAULT_DIR = "data/captcha_images_v2"  # where the README puts the default data set
+MAX_PIXELS = 2**20  # of an image
+
+_Seed = schema.Seed
+_Share = schema.Share
+_Rate = Annotated[float, Meta(ge=0, lt=1)]
+_Dropout = Annotated[float, Meta(ge=0, le=0.99)]  # of 1 - 1e-9 float32 makes 1
+_Size = Annotated[  # pixels
+    int, Meta(ge=1, le=2**20, extra={"note": f"width times height at most {MAX_PIXELS}"})
+]
+_Units = Annotated[int, Meta(ge=1, le=2**13)]
+_Layers = Annotated[tuple[_Units, ...], Meta(min_length=1, max_length=16)]
+_Batch = Annotated[int, Meta(ge=1, le=2**16)]
+_Steps = Annotated[int, Meta(ge=1, le=10**8)]
+_Epochs = Annotated[int, Meta(ge=0, le=10**6)]
+# No NUL, and no surrogates but those that stand for the bytes of a file name.
+_Path = Annotated[str, Meta(max_length=4096, pattern="\\A[^\\0\\ud800-\\udc7f\\udd00-\\udfff]*\\Z")]
+
+
+def _key(default: Any, meaning: str) -> Any:
+    return dataclasses.field(default=default, metadata={"meaning": meaning})
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    source: Literal["auto", "folder", "synthetic", "stream", "mixture"] = _key(
+        "auto",
+        "folder: data.dir. synthetic: data.count generated images. stream: new ones every epoch. "
+        "mixture: the folder, with generated images added to its training part. auto: the folder, "
+        "or a generated set if the default folder does not exist.",
+    )
+    dir: _Path = _key(
+        DEFAULT_DIR, "A folder of images named by their text (226md.png) or with a labels.csv."
+    )
+    style: _Path = _key(
+        "captcha_v2", "How generated images look: a preset of data/synthetic/ or a .json file."
+    )
+    count: Annotated[int, Meta(ge=2, le=10**7)] = _key(
+        1040, "Generated images of a set, or of an epoch of a stream, validation included."
+    )
+    synthetic_seed: _Seed = _key(0, "Image i of a seed and a style is always the same.")
+    generated_share: Annotated[float, Meta(gt=0, le=0.99)] = _key(
+        0.5, "Share of generated images in the training part of a mixture."
+    )
+    width: _Size = _key(200, "Images are resized to this width, in pixels.")
+    height: _Size = _key(50, "Images are resized to this height, in pixels.")
+    channels: Literal[1, 3] = _key(1, "1 for gray, 3 for color.")
+    alphabet: Annotated[str, Meta(max_length=2**16)] = _key(
+        "", "The symbols; empty for the sorted characters of the labels."
+    )
+    standardise: Literal["auto", "set", "picture", ""] = _key(
+        "auto",
+        "Normalize by mean and standard deviation of the training 'set' or of each 'picture'. "
+        "auto: by picture if light or contrast differ by more than a tenth, else by set. Empty: "
+        "pixel / 255.",
+    )
+    val_fraction: Annotated[float, Meta(gt=0, lt=1)] = _key(
+        0.1, "Share of the images in the validation part, unless data.num_folds is set."
+    )
+    split_seed: _Seed = _key(0, "The seed of the split.")
+    num_folds: Annotated[int, Meta(ge=0, le=10**6)] = _key(
+        0, "The number of folds of a cross-validation; 0 for none."
+    )
+    fold: Annotated[int, Meta(ge=0, le=10**6)] = _key(
+        0, "The fold that is the validation part, counted from 0."
+    )
+    train_size: Annotated[int, Meta(ge=0, le=10**8)] = _key(
+        0, "Images to train on, the first of the shuffled training part; 0 for all."
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentConfig:
+    """Random distortions of training images.
+
+    Each strength is the end of the range that an image's own draw comes from; 0 turns it off.
+    """
+
+    shift: _Share = _key(0.05, "Shift in both directions, as a share of the height.")
+    rotate: Annotated[float, Meta(ge=0, le=180)] = _key(3.0, "Rotation, in degrees.")
+    scale: Annotated[float, Meta(ge=0, le=0.9)] = _key(0.08, "Change of size, for each axis.")
+    shear: Annotated[float, Meta(ge=0, le=2)] = _key(
+        0.1, "Offset along the width for each unit of height."
+    )
+    ripple: _Share = _key(0.0, "Amplitude of a sine warp, as a share of the height.")
+    thickness: _Share = _key(0.0, "1 lets dark strokes grow or shrink by a pixel on each side.")
+    lines: Annotated[int, Meta(ge=0, le=100)] = _key(0, "Up to so many straight lines across.")
+    blur: _Share = _key(0.0, "1 is a mean over 3x3 pixels.")
+    contrast: _Share = _key(0.0, "Share of a pixel's difference from the image's mean.")
+    brightness: _Share = _key(0.0, "Share of the range from black to white.")
+    noise: _Share = _key(
+        0.0, "Standard deviation of Gaussian noise, as a share of the range from black to white."
+    )
+
+    @property
+    def is_on(self) -> bool:
+        return any(dataclasses.asdict(self).values())
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    conv_features: _Layers = _key(
+        (32, 64), "One 3x3 convolution, ReLU and 2x2 max-pooling for each entry."
+    )
+    dense_features: _Units = _key(64, "Units of the dense layer.")
+    lstm_units: _Layers = _key(
+        (128, 64), "One bidirectional LSTM for each entry, with so many units in each direction."
+    )
+    dropout: _Dropout = _key(0.2, "Dropout rate after the dense layer.")
+    lstm_dropout: _Dropout = _key(0.25, "Dropout rate of each LSTM's input.")
+    norm: Literal["", "layer"] = _key(
+        "", "'layer' adds a layer norm after each convolution, and parameters."
+    )
+    cell: Literal["lstm", "gru"] = _key("lstm", "The recurrent cell; gru has fewer parameters.")
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    name: Literal["sgd", "adam"] = _key("sgd", "adam takes optimizer.momentum as its first decay.")
+    learning_rate: Annotated[float, Meta(gt=0, le=1000)] = _key(0.04, "The peak of the schedule.")
+    momentum: Annotated[float, Meta(ge=0, le=0.9999)] = _key(0.9, "Momentum.")
+    nesterov: bool = _key(True, "Nesterov momentum.")
+    clip_norm: Annotated[float, Meta(ge=0, le=1e9)] = _key(
+        5.0, "Gradients of a larger global norm are scaled down to it; 0 turns it off."
+    )
+    clip_each: bool = _key(False, "Take the norm of each variable instead of the global one.")
+    warmup_steps: Annotated[int, Meta(ge=0, le=10**8)] = _key(
+        100, "Steps of linear rise to the peak, at most half of the run."
+    )
+    schedule: Literal["cosine", "constant"] = _key(
+        "cosine", "After the warm-up: cosine falls to 0 at the last epoch, constant stays."
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig:
+    by_length: bool = _key(False, "Divide an image's loss by the length of its label.")
+    entropy: Annotated[float, Meta(ge=0, le=100)] = _key(
+        0.0, "Weight of the entropy of the outputs, which is rewarded."
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class FlatStartConfig:
+    """The first steps minimize a frame-wise cross-entropy against a segmentation of the label.
+
+    The segmentation follows the ink. Augmentation and dropout are off until the flat start ends.
+    """
+
+    until: _Share = _key(
+        0.85, "Fade out once the loss is below this share of that of an even guess; 0 turns it off."
+    )
+    max_steps: _Steps = _key(500, "Fade out after this many steps, or a third of the run, at most.")
+    fade_steps: _Steps = _key(20, "Its weight falls by a factor of 1 - 1 / fade_steps each step.")
+    trim: Annotated[float, Meta(ge=0, lt=0.5)] = _key(
+        0.02, "Share of the ink at either end that is not taken for text."
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    batch_size: _Batch = _key(16, "Images in a training step.")
+    epochs: Annotated[int, Meta(ge=1, le=10**6)] = _key(24, "Epochs of the schedule.")
+    stop_after: _Epochs = _key(0, "End after this many epochs of the schedule; 0 for all.")
+    init_from: _Path = _key(
+        "", "Start from the best weights of this run directory, without a flat start."
+    )
+    patience: _Epochs = _key(
+        10, "Stop after this many epochs without a better validation loss; 0 for never."
+    )
+    weights: Literal["best", "last"] = _key(
+        "best", "Which weights are kept and scored: of the least validation loss or of the end."
+    )
+    average_decay: _Rate = _key(
+        0.98, "Decay of the exponential moving average of the weights; 0 for no average."
+    )
+    eval_batch_size: _Batch = _key(64, "Images in an evaluation step.")
+
+
+@dataclasses.dataclass(frozen=True)
+class LogConfig:
+    every_steps: _Steps = _key(
+        20, "Steps between two lines of metrics.jsonl and checks that the loss is finite."
+    )
+    tensorboard: bool = _key(False, "Write event files too; needs tensorboardX.")
+
+
+def _section(kind: type) -> Any:
+    return dataclasses.field(default_factory=kind)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    seed: _Seed = _key(0, "The root of the random streams of initial weights, order, dropout, ...")
+    data: DataConfig = _section(DataConfig)
+    augment: AugmentConfig = _section(AugmentConfig)
+    model: ModelConfig = _section(ModelConfig)
+    optimizer: OptimizerConfig = _section(OptimizerConfig)
+    loss: LossConfig = _section(LossConfig)
+    flat_start: FlatStartConfig = _section(FlatStartConfig)
+    train: TrainConfig = _section(TrainConfig)
+    log: LogConfig = _section(LogConfig)

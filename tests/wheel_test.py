@@ -1,0 +1,61 @@
+"""A wheel, outside of the checkout: what a user has who installs the package."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from crnn_jax import config as config_lib
+from tests.experiments_test import SMALL
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """A folder with the wheel's contents and nothing else, its dependencies beside it."""
+    folder = tmp_path_factory.mktemp("wheel")
+    pip = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check"]
+    source = folder / "source"
+    shutil.copytree(ROOT / "crnn_jax", source / "crnn_jax")  # setuptools writes beside its sources
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    wheel = ["wheel", "--no-deps", "--no-build-isolation", "-w", folder, source]
+    subprocess.run([*pip, *wheel], check=True)
+    (built,) = folder.glob("*.whl")
+    subprocess.run([*pip, "install", "--no-deps", "--target", folder / "site", built], check=True)
+    return folder
+
+
+def run(installed, *arguments):
+    """Runs a Python command in the folder. A .pth file in a folder of PYTHONPATH is not read, so
+    that the editable install of the checkout is not found."""
+    path = os.pathsep.join([str(installed / "site"), sysconfig.get_path("purelib")])
+    environment = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=installed, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_wheel_trains_imports_and_predicts(installed, captchas, keras_files):
+    where = run(installed, "-c", "import crnn_jax; print(crnn_jax.__file__)")
+    assert where.startswith(str(installed / "site"))
+    changes = {**SMALL, "data.dir": os.fspath(captchas), "data.source": "folder"}
+    values = config_lib.with_changes(config_lib.defaults(), changes)
+    (installed / "run").mkdir()
+    (installed / "run" / "config.json").write_text(json.dumps(values))
+    assert "exact match" in run(installed, "-m", "crnn_jax", "train", "run")
+    image = next(captchas.glob("*.png"))
+    assert run(installed, "-m", "crnn_jax", "predict", "run", str(image)).startswith(f"{image}\t")
+    file = keras_files / "whole.h5"
+    run(installed, "-m", "crnn_jax", "import-keras", str(file), "imported")
+    assert run(installed, "-m", "crnn_jax", "predict", "imported", str(image)).count("\n") == 1
+    script = installed / "site" / "bin" / "crnn-jax"
+    assert "predict" in run(installed, str(script), "--help")
