@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tests import compiling  # noqa: F401  (before jax)
+from tests.helpers import compiling  # noqa: F401  (before jax)
 
 # The same programs are compiled by many tests, and by the processes that some start.
 CACHE = Path(__file__).resolve().parents[1] / ".pytest_cache" / "xla"
@@ -27,7 +27,7 @@ from PIL import Image, ImageDraw
 from crnn_jax import config as config_lib
 from crnn_jax.training import train
 from experiments import tiny
-from tests.quiet import QUIET
+from tests.helpers.quiet import QUIET
 
 # A sum over axes that were never meant to meet is an error, not a broadcast.
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -102,11 +102,11 @@ def tiny_config(captchas: Path):
 
 @pytest.fixture(scope="session")
 def keras_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What tests/keras_reference.py leaves: reference.npz and models in Keras' own files.
+    """What tests/helpers/keras_reference.py leaves: reference.npz and models in Keras' own files.
 
     Keras runs on its JAX backend, in a process of its own: it must not meet our strict settings.
     """
-    script = Path(__file__).parent / "keras_reference.py"
+    script = Path(__file__).parent / "helpers" / "keras_reference.py"
 
     def make(folder: Path) -> None:
         environment = {**os.environ, "KERAS_BACKEND": "jax", "KERAS_HOME": str(folder)}

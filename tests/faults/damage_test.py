@@ -20,7 +20,7 @@ from crnn_jax.inference import recognizer
 from crnn_jax.runs import checkpoint, run_dir, stored, unfinished
 from crnn_jax.runs.checkpoint import Checkpoints
 from crnn_jax.training import train
-from tests.quiet import QUIET
+from tests.helpers.quiet import QUIET
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from crnn_jax.runtime import files as disk
 from crnn_jax.runtime import limits, lock
 from crnn_jax.training import train
 from tests.faults import commands
-from tests.quiet import QUIET
+from tests.helpers.quiet import QUIET
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

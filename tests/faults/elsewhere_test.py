@@ -10,7 +10,7 @@ from crnn_jax.runs import provenance
 from crnn_jax.runtime import signals
 from crnn_jax.training import train
 from tests.faults.interrupt_test import interrupt_after
-from tests.quiet import QUIET
+from tests.helpers.quiet import QUIET
 
 
 def _edit(run, **changes):

@@ -245,7 +245,7 @@ def main() -> None:
     """Imports, then serves."""
     import importlib
 
-    from tests import compiling  # noqa: F401  (before jax)
+    from tests.helpers import compiling  # noqa: F401  (before jax)
 
     names = "run", "crnn_jax.cli.main", "crnn_jax.inference.recognizer", "crnn_jax.runs.tensorboard"
     for name in (

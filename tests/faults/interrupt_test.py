@@ -13,7 +13,7 @@ from crnn_jax.runtime import signals
 from crnn_jax.training import train
 from crnn_jax.training.progress import Progress
 from tests.faults import commands
-from tests.quiet import QUIET
+from tests.helpers.quiet import QUIET
 
 ROOT = Path(__file__).resolve().parents[2]
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)

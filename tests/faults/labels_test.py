@@ -10,7 +10,7 @@ from crnn_jax.data import folder as dataset
 from crnn_jax.data import label_files
 from crnn_jax.errors import DataError
 from tests.conftest import draw
-from tests.dataset_test import CONFIG
+from tests.data.folder_test import CONFIG
 
 
 def load(folder):

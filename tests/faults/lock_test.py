@@ -18,7 +18,7 @@ from crnn_jax.runs.checkpoint import Checkpoints
 from crnn_jax.runtime import files, held, lock
 from crnn_jax.training import train
 from crnn_jax.training.progress import Progress
-from tests.quiet import QUIET
+from tests.helpers.quiet import QUIET
 
 HOLD = """
 import sys, pathlib

@@ -25,9 +25,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests import compiling  # noqa: F401  (before jax)
 from tests.faults import watch
 from tests.faults.forks import ENVIRONMENT, ROOT
+from tests.helpers import compiling  # noqa: F401  (before jax)
 
 PARTS = {
     "kills": "kills.kills",

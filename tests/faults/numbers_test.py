@@ -16,7 +16,7 @@ from crnn_jax.runtime import signals
 from crnn_jax.training import step, train
 from crnn_jax.training.context import prepare
 from tests.faults.interrupt_test import interrupt_after
-from tests.quiet import QUIET
+from tests.helpers.quiet import QUIET
 
 
 def test_a_gradient_that_is_no_number_ends_the_run_and_leaves_the_last_good_checkpoint(

@@ -29,7 +29,7 @@ def reader(trained):
 
 def test_every_kind_of_picture_shows_the_same(captchas):
     """Pixels of the grey PNG, up to what JPEG and WebP lose and 254 of 255 parts of opacity."""
-    from tests.dataset_test import CONFIG
+    from tests.data.folder_test import CONFIG
 
     original = Image.open(sorted(captchas.iterdir())[0])
     expected = image_io.to_array(original, CONFIG).astype(int)
@@ -88,7 +88,7 @@ def test_what_is_no_file_keeps_nobody_waiting(reader, captchas, tmp_path, capsys
         assert isinstance(said, DataError)
         assert reason in str(said)
     (tmp_path / "ab.png").write_bytes(good.read_bytes())
-    from tests.dataset_test import CONFIG
+    from tests.data.folder_test import CONFIG
 
     config = dataclasses.replace(CONFIG, dir=os.fspath(tmp_path))
     with pytest.raises(DataError, match="5 files") as error:
@@ -160,7 +160,7 @@ def test_mutated_files_are_read_or_refused_and_move_no_answer(reader, captchas):
 
 
 def test_a_data_set_names_exactly_its_bad_files(captchas, tmp_path):
-    from tests.dataset_test import CONFIG
+    from tests.data.folder_test import CONFIG
 
     rng = np.random.default_rng(1)
     kinds = list(strangers.kinds(Image.open(sorted(captchas.iterdir())[0])).values())
@@ -182,7 +182,7 @@ def test_a_data_set_names_exactly_its_bad_files(captchas, tmp_path):
 
 
 def test_a_labels_file_leads_nowhere_else(captchas, tmp_path):
-    from tests.dataset_test import CONFIG
+    from tests.data.folder_test import CONFIG
 
     good = sorted(captchas.iterdir())[0]
     (tmp_path / "set").mkdir()
@@ -217,7 +217,7 @@ def test_scans_are_counted_in_an_image_that_the_caller_opened():
 @pytest.mark.parametrize("mode", ["La", "RGBa"])
 def test_associated_alpha_is_read_beside_other_images(reader, captchas, mode):
     """100 of 128 opaque parts of 255 is 100 + 127 on white, up to the rounding of 100 / 128."""
-    from tests.dataset_test import CONFIG
+    from tests.data.folder_test import CONFIG
 
     content = inputs.premultiplied_tiff(mode)
     config = dataclasses.replace(CONFIG, width=2, height=1)

@@ -280,7 +280,7 @@ def test_generate_names_the_argument_that_is_wrong(
 
 
 def test_a_generated_set_larger_than_memory_is_refused_by_its_count():
-    from tests.dataset_test import CONFIG
+    from tests.data.folder_test import CONFIG
 
     config = dataclasses.replace(CONFIG, source="synthetic", count=10**9)
     with pytest.raises(ConfigError, match=r"1000000000 pictures.*data\.count"):

@@ -13,7 +13,7 @@ from crnn_jax.analysis import label_audit
 from crnn_jax.cli import main
 from crnn_jax.errors import RunError
 from crnn_jax.runs.run_dir import Answer, Record
-from tests.report_test import RESULT
+from tests.analysis.sweep_report_test import RESULT
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import pytest
 
 from crnn_jax.data import fetch
 from crnn_jax.errors import DataError
+from tests.data.fetch_test import png, texts
 from tests.faults import archives
-from tests.fetch_test import png, texts
 
 
 def entry(name, content=b"", method=0, **fields):

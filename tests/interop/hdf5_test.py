@@ -16,7 +16,7 @@ from crnn_jax.errors import RunError
 from crnn_jax.interop import hdf5, keras_file
 from tests.faults import weights
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 CASES = ROOT.parent / "shared" / "cases" / "faults"
 LARGE = (30_000, 10_000)  # floats: 1.2 GB
 

@@ -22,7 +22,7 @@ from crnn_jax.runs.run_dir import Record
 from crnn_jax.runtime import files as disk
 from crnn_jax.runtime import staging
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 OLD = {"sub/a": b"old a", "b": b"old b", "done": b"old"}
 NEW = {"sub/a": b"new a", "b": b"new b", "done": b"new"}
 

@@ -16,7 +16,7 @@ from crnn_jax.data.synthetic.style import Style
 from crnn_jax.errors import ConfigError, DataError, RunError
 from crnn_jax.training import train
 from crnn_jax.training.context import prepare
-from tests.quiet import QUIET
+from tests.helpers.quiet import QUIET
 
 STEPS = 16  # T of the tiny model
 LOOK = {"base": "plain", "alphabet": "abc7", "length": [2, 4], "width": 64, "height": 16,

@@ -10,7 +10,7 @@ from crnn_jax.errors import RunError
 from crnn_jax.runs import config_migrations, run_dir
 from experiments import base
 
-RESULTS = Path(__file__).resolve().parents[1] / "results"
+RESULTS = Path(__file__).resolve().parents[2] / "results"
 
 
 def test_records_of_older_versions_are_read_as_they_were_meant():

@@ -15,7 +15,7 @@ from crnn_jax import interop
 from crnn_jax.data import image_io
 from crnn_jax.interop import model_spec
 from crnn_jax.models import crnn
-from tests.browser import CHROMIUM, browser
+from tests.helpers.browser import CHROMIUM, browser
 
 NODE, NPM = shutil.which("node"), shutil.which("npm")
 SCRIPT = Path(interop.__file__).parent / "page" / "reader.js"

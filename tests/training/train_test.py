@@ -14,7 +14,7 @@ from crnn_jax.models import ctc_loss as ctc
 from crnn_jax.runtime import backend
 from crnn_jax.training import run_logging, train
 from crnn_jax.training.context import Task, prepare
-from tests.quiet import QUIET
+from tests.helpers.quiet import QUIET
 
 
 class Interrupted(BaseException):

@@ -11,7 +11,7 @@ from crnn_jax.runs import sweep
 from crnn_jax.runtime import backend
 from crnn_jax.training import together, train
 from experiments import tiny
-from tests.quiet import QUIET
+from tests.helpers.quiet import QUIET
 
 
 class Stopped(BaseException):

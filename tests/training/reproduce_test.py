@@ -7,7 +7,7 @@ from crnn_jax.cli import main
 from crnn_jax.errors import RunError
 from crnn_jax.runs.run_dir import Record
 from crnn_jax.training import reproduce, train
-from tests.quiet import QUIET
+from tests.helpers.quiet import QUIET
 
 
 @pytest.fixture

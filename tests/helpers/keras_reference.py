@@ -1,6 +1,6 @@
 """Writes weights, logits, loss and gradients of Keras' ocr_model_v1 for model_test.py.
 
-    KERAS_BACKEND=jax python tests/keras_reference.py OUT.npz
+    KERAS_BACKEND=jax python tests/helpers/keras_reference.py OUT.npz
 
 The layers are those of the captcha_ocr example on keras.io; only its softmax is left out,
 since keras.ops.ctc_loss takes logits.

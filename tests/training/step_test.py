@@ -13,7 +13,7 @@ from crnn_jax.training import flat_start
 from crnn_jax.training import state as state_lib
 from crnn_jax.training.context import Task, prepare
 from crnn_jax.training.step import jitted_steps
-from tests.quiet import QUIET
+from tests.helpers.quiet import QUIET
 
 RATE = 0.01
 PLAIN_SGD = {

@@ -14,7 +14,7 @@ import pytest
 
 from crnn_jax.cli import main
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def _run(*arguments, **options):

@@ -2,7 +2,7 @@ import numpy as np
 
 from crnn_jax.training import samples
 from crnn_jax.training.context import prepare
-from tests.quiet import QUIET
+from tests.helpers.quiet import QUIET
 
 
 def test_a_row_starts_with_the_picture_itself(tiny_config):

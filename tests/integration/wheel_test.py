@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from crnn_jax import config as config_lib
-from tests.experiments_test import SMALL
+from tests.integration.experiments_test import SMALL
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from crnn_jax import config as config_lib
 from crnn_jax.runtime import data_parallel
 from crnn_jax.training import state, step
 from crnn_jax.training.context import prepare
-from tests.quiet import QUIET
+from tests.helpers.quiet import QUIET
 
 
 def updates(task, config, some, key):
@@ -58,7 +58,12 @@ def compare(config):
 
 def test_a_split_batch_is_the_whole_one(tiny_config):
     config = tiny_config(QUIET, train__batch_size=24, loss__by_length=True, loss__entropy=0.01)
-    command = [sys.executable, "-m", "tests.devices_test", json.dumps(dataclasses.asdict(config))]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.runtime.data_parallel_test",
+        json.dumps(dataclasses.asdict(config)),
+    ]
     environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "3"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
