@@ -3,10 +3,10 @@
 import dataclasses
 
 import numpy as np
-from dataset_test import CONFIG
 from PIL import Image
 
 from crnn_jax.data import image_io
+from tests.data.folder_test import CONFIG
 
 
 def test_width_becomes_the_first_axis():
