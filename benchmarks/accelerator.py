@@ -58,7 +58,7 @@ def main() -> None:
 Turn = tuple[Callable[[], Any], int]  # a call, and how many updates it is
 
 
-def in_a_call(job: context.Task, config: Any, count: int) -> Turn:
+def in_a_call(job: context.TrainContext, config: Any, count: int) -> Turn:
     """One run with `count` updates in a call."""
     steps = step_lib.jitted_steps(job, config)
     current = state.init_state(job, config)
@@ -75,7 +75,7 @@ def in_a_call(job: context.Task, config: Any, count: int) -> Turn:
     return call, count
 
 
-def side_by_side(job: context.Task, config: Any, runs: int) -> Turn:
+def side_by_side(job: context.TrainContext, config: Any, runs: int) -> Turn:
     """So many runs with an update each in a call."""
     steps = together.jitted(job, config)
     each = [state.init_state(job, dataclasses.replace(config, seed=seed)) for seed in range(runs)]

@@ -67,7 +67,7 @@ def prepare(job: worker.Job) -> worker.Work:
 
 def train_turn(job, config, task_, training):
     step = step_lib.jitted_steps(task_, config)
-    training, key = task_.devices.put((training, jax.random.key(config.seed)))
+    training, key = task_.devices.replicate((training, jax.random.key(config.seed)))
     batches = itertools.cycle([b.astype(np.int32)[None] for b in job.batches(8, len(task_.data))])
     mask = np.ones((1, job.batch), bool)
     if job.variant == "recipe":  # past the flat start, where nearly all of a run is spent

@@ -19,7 +19,7 @@ from crnn_jax.data import sources
 from crnn_jax.inference import metrics, recognizer
 from crnn_jax.inference.evaluate import Evaluation
 from crnn_jax.inference.explain import Explanation
-from crnn_jax.runs.run_dir import Answer, Record, png
+from crnn_jax.runs.run_dir import Answer, RunDir, png
 
 _MISREADS, _EXAMPLES = 60, 12  # pictures shown
 _STYLE = """
@@ -56,7 +56,7 @@ def write(run: str | os.PathLike[str], data: str | os.PathLike[str] | None = Non
     Raises:
       RunError, DataError: there is no trained reader, or the data are gone or have changed.
     """
-    directory = Record(run)
+    directory = RunDir(run)
     reader = recognizer.load(run)
     evaluation = reader.evaluate(data).evaluation
     answers = evaluation.answers
@@ -108,7 +108,7 @@ def write(run: str | os.PathLike[str], data: str | os.PathLike[str] | None = Non
 
 
 def _head(
-    directory: Record, reader: recognizer.Recognizer, data: str | os.PathLike[str] | None
+    directory: RunDir, reader: recognizer.Recognizer, data: str | os.PathLike[str] | None
 ) -> str:
     result = directory.result()
     name = html.escape(directory.workdir.resolve().name)
@@ -198,7 +198,7 @@ def _places(answers: Sequence[Answer]) -> str:
     )
 
 
-def _record(directory: Record) -> str:
+def _record(directory: RunDir) -> str:
     config = config_lib.flatten(config_lib.to_dict(directory.config()))
     environment = config_lib.flatten(directory.environment())
     result = directory.result()

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from crnn_jax.data import image_io
 from crnn_jax.errors import DataError, RunError, one_line
-from crnn_jax.runs.run_dir import Answer, Record
+from crnn_jax.runs.run_dir import Answer, RunDir
 from crnn_jax.runtime import files
 
 _TILE = (210, 108)  # pixels of a picture on the sheet, its caption included
@@ -47,7 +47,7 @@ def rank(workdir: str | os.PathLike[str]) -> list[Doubt]:
       RunError: there is no finished run; the runs are of different data or of different
         variants; a run left no `readings.csv`, as those of older versions, or a damaged one.
     """
-    runs = [Record(path.parent) for path in sorted(Path(workdir).rglob("result.json"))]
+    runs = [RunDir(path.parent) for path in sorted(Path(workdir).rglob("result.json"))]
     if not runs:
         raise RunError(f"{workdir} holds no finished runs (result.json)")
     if len({result.fingerprint for run in runs if (result := run.result())}) > 1:
@@ -68,7 +68,7 @@ def rank(workdir: str | os.PathLike[str]) -> list[Doubt]:
 def data_folder(workdir: str | os.PathLike[str]) -> str:
     """Where the record of a run below `workdir` says that its pictures lie."""
     path = next(Path(workdir).rglob("result.json"))
-    return Record(path.parent).config_value("data.dir")
+    return RunDir(path.parent).config_value("data.dir")
 
 
 def _doubt(answers: Sequence[Answer]) -> Doubt:

@@ -149,7 +149,7 @@ def _adapted(
     strengths = DISTORTIONS[name].strengths
     workdir.mkdir(parents=True, exist_ok=True)
     look = laid_on(calm, name, strengths[0], strengths[-1])
-    run_dir.Record(workdir).write_json("style.json", dataclasses.asdict(look), if_new=True)
+    run_dir.RunDir(workdir).write_json("style.json", dataclasses.asdict(look), if_new=True)
     values = config_lib.to_dict(reader.config)
     count, epochs = schedule(adapt, reader.config.train.batch_size)
     changes = {
@@ -207,9 +207,9 @@ def report(
     names: Sequence[str] | None,
 ) -> Path:
     """Measures, and leaves strength.md, .csv and .png in `workdir`, by default RUN/strength."""
-    directory = run_dir.Record(workdir or files.below(run, "strength"))
-    config = run_dir.Record(run).config()
-    result = run_dir.Record(run).result()
+    directory = run_dir.RunDir(workdir or files.below(run, "strength"))
+    config = run_dir.RunDir(run).config()
+    result = run_dir.RunDir(run).result()
     if result is None:
         raise RunError(f"{run} is not finished; train it first")
     style_name = style_name or config.data.style

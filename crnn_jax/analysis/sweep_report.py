@@ -18,7 +18,7 @@ from pathlib import Path
 from crnn_jax.errors import RunError, one_line
 from crnn_jax.inference import metrics
 from crnn_jax.runs import markup
-from crnn_jax.runs.run_dir import Misread, Record, Result
+from crnn_jax.runs.run_dir import Misread, Result, RunDir
 from crnn_jax.training.early_stopping import OFF_PLATEAU
 
 BASE = "base"  # the variant that the others are compared with
@@ -153,7 +153,7 @@ def has_sizes(runs: Sequence[Run]) -> bool:
 
 
 def _read_run(path: Path, reach: float) -> Run:
-    record = Record(path)
+    record = RunDir(path)
     result = record.result()
     assert result is not None
     misread = frozenset(row.file for row in record.read_csv("errors.csv", Misread))

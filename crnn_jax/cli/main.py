@@ -153,7 +153,7 @@ def evaluate(options: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     if options.format == "json":
-        result = run_dir.Record(options.run).result()
+        result = run_dir.RunDir(options.run).result()
         values = {
             **(dataclasses.asdict(result) if result else {}),  # of training: seed, epochs, ...
             **evaluation.summary(),
@@ -196,7 +196,7 @@ def report(options: argparse.Namespace) -> int:
         raise ConfigError("--data is for the report of one run")
     runs = sweep_report.read_grid(options.workdir, options.reach)
     rows = sweep_report.table(runs)
-    directory = run_dir.Record(options.workdir)
+    directory = run_dir.RunDir(options.workdir)
     markdown = sweep_report.to_markdown(runs, rows, options.reach)
     markdown += sweep_report.pictures(directory.workdir)
     directory.write_text("report.md", markdown)
@@ -213,7 +213,7 @@ def audit(options: argparse.Namespace) -> int:
     from crnn_jax.runs import run_dir
 
     doubts = label_audit.rank(options.workdir)
-    directory = run_dir.Record(options.workdir)
+    directory = run_dir.RunDir(options.workdir)
     directory.write_csv("audit.csv", label_audit.Doubt._fields, doubts)
     for doubt in doubts[: options.top]:
         if doubt.disagree:

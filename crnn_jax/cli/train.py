@@ -44,7 +44,7 @@ def train(options: argparse.Namespace) -> int:
     terminal.outlive_output()
     if options.follow_input:
         signals.follow_input()
-    configs = [run_dir.Record(run).config() for run in options.runs]
+    configs = [run_dir.RunDir(run).config() for run in options.runs]
     if len(configs) > 1:
         from crnn_jax.training import together
 

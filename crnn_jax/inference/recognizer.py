@@ -55,7 +55,7 @@ def load(run: str | os.PathLike[str], epoch: int | None = None) -> Recognizer:
         files cannot be read.
       DamageError: its files are damaged; the message names the epochs that are intact.
     """
-    directory = run_dir.Record(run)
+    directory = run_dir.RunDir(run)
     for _ in range(_ATTEMPTS):
         before = stored.listing(directory.checkpoints)
         try:
@@ -69,7 +69,7 @@ def load(run: str | os.PathLike[str], epoch: int | None = None) -> Recognizer:
     raise failure
 
 
-def _load(directory: run_dir.Record, epoch: int | None) -> Recognizer:
+def _load(directory: run_dir.RunDir, epoch: int | None) -> Recognizer:
     run, config = directory.workdir, directory.config()
     result = directory.result()  # None while the run goes on: nothing is calibrated yet
     with Checkpoints(directory.checkpoints, read_only=True) as checkpoints:

@@ -78,7 +78,7 @@ def export(
     if not (folder / description_lib.FILE).exists() and not staging.is_free(folder):
         raise RunError(f"{folder} holds other things than an export; choose another --out")
     reader = recognizer.load(run)
-    description = description_lib.describe(reader, run_dir.Record(run).result())
+    description = description_lib.describe(reader, run_dir.RunDir(run).result())
     module = importlib.import_module(f"crnn_jax.interop.{kind}")
     files = module.export(reader, description, *((runtime,) if kind == "web" else ()))
     files[description_lib.FILE] = description_lib.to_json(description).encode()

@@ -17,7 +17,7 @@ from crnn_jax.errors import RunError
 from crnn_jax.models import crnn
 from crnn_jax.runs import provenance
 from crnn_jax.runs.checkpoint import Checkpoints
-from crnn_jax.runs.run_dir import Record, Result
+from crnn_jax.runs.run_dir import Result, RunDir
 from crnn_jax.runtime import staging
 from crnn_jax.training.early_stopping import Stopping
 
@@ -62,7 +62,7 @@ def write(
         "seconds": 0.0,
     }
     with staging.directory(workdir) as partial:
-        run = Record(partial)
+        run = RunDir(partial)
         run.open(folder.resolve(config))  # resolved, as training does, which then refuses it
         run.write_json("environment.json", {**provenance.here([]), "imported": source})
         if result:

@@ -25,7 +25,7 @@ from orbax.checkpoint import v1 as ocp
 from crnn_jax.errors import DamageError, RunError
 from crnn_jax.models.crnn import by_name
 from crnn_jax.runs import record_types, stored, stragglers
-from crnn_jax.runs.run_dir import Record
+from crnn_jax.runs.run_dir import RunDir
 from crnn_jax.runtime import files, held, limits
 
 stragglers.silence()
@@ -52,7 +52,7 @@ class Checkpoints:
                 files.below(directory, entry.name)
         self.directory = directory
         self._keep = _Keep()
-        self._digests = Record(directory.parent)
+        self._digests = RunDir(directory.parent)
         self._file = f"{directory.name}.json"
         self._anchor: held.Anchor | None = None
         self._checkpointer: ocp.training.Checkpointer | None = None

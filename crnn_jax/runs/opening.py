@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from crnn_jax.config import Config
 from crnn_jax.errors import CrnnError, RunError
-from crnn_jax.runs.run_dir import Record
+from crnn_jax.runs.run_dir import RunDir
 from crnn_jax.runs.unfinished import FOLDER
 from crnn_jax.runtime import files, lock
 
@@ -19,7 +19,7 @@ _OF_A_START = (
 
 
 @contextlib.contextmanager
-def take(run: Record, config: Config) -> Iterator[None]:
+def take(run: RunDir, config: Config) -> Iterator[None]:
     """Locks a run directory and opens it for `config`.
 
     Nothing is written before the lock is held. If an error ends the run before its first step,
@@ -43,7 +43,7 @@ def take(run: Record, config: Config) -> Iterator[None]:
             raise
 
 
-def _has_begun(run: Record) -> bool:
+def _has_begun(run: RunDir) -> bool:
     kept = [*run.checkpoints.glob("*"), *run.workdir.glob(f"{FOLDER}*")]
     lines = run.metrics.exists() and run.metrics.stat().st_size
     return bool(kept or lines or (run.workdir / "not_finite.csv").exists())

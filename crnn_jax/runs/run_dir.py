@@ -102,7 +102,7 @@ class Misread(NamedTuple):
     file: Text
 
 
-class Record:
+class RunDir:
     """The files of one run directory."""
 
     def __init__(self, workdir: str | os.PathLike[str]):

@@ -25,7 +25,7 @@ from crnn_jax import schema
 from crnn_jax.config import Config
 from crnn_jax.data import folder
 from crnn_jax.errors import ConfigError, one_line, quote
-from crnn_jax.runs.run_dir import Record
+from crnn_jax.runs.run_dir import RunDir
 from crnn_jax.runtime import files, held, lock
 from crnn_jax.runtime.signals import Interruption
 
@@ -122,8 +122,8 @@ def run(
     for cell in cells:
         files.below(workdir, *Path(cell.path).parts)
         if (workdir / cell.path / "config.json").exists():
-            Record(workdir / cell.path).open(cell.config)  # refuses a cell of another config
-    waiting = [cell for cell in cells if Record(workdir / cell.path).result() is None]
+            RunDir(workdir / cell.path).open(cell.config)  # refuses a cell of another config
+    waiting = [cell for cell in cells if RunDir(workdir / cell.path).result() is None]
     folders = [
         Path(cell.config.data.dir) for cell in waiting if folder.uses_folder(cell.config.data)
     ]
@@ -200,7 +200,7 @@ def _start(
     """A process for the cells; what it says is in the directory of the first."""
     paths = [workdir / cell.path for cell in cells]
     for cell, path in zip(cells, paths, strict=True):
-        Record(path).open(cell.config)
+        RunDir(path).open(cell.config)
         files.remove(path / FAILED)
     command = [sys.executable, "-m", "crnn_jax", "train", *map(os.fspath, paths), "--follow-input"]
     command += ["--elsewhere"] if elsewhere else []
@@ -220,7 +220,7 @@ def _finish(group: Sequence[Cell], process: subprocess.Popen, workdir: Path) -> 
         process.stdin.close()
     failed = []
     for cell in group:
-        ended = Record(workdir / cell.path).result() is not None
+        ended = RunDir(workdir / cell.path).result() is not None
         # A process that trains several fails for one of them when the others have ended.
         if not ended or (process.returncode != 0 and len(group) == 1):
             failed.append(cell)
@@ -232,13 +232,13 @@ def _finish(group: Sequence[Cell], process: subprocess.Popen, workdir: Path) -> 
             text = f"{log} cannot be read: {error.strerror}"
         lines = [f"status {process.returncode}", *text.splitlines()[-20:]]
         for cell in failed:
-            Record(workdir / cell.path).write_text(FAILED, "\n".join(lines) + "\n")
+            RunDir(workdir / cell.path).write_text(FAILED, "\n".join(lines) + "\n")
     return failed
 
 
 def _line(cell: Cell, workdir: Path) -> str:
     name = f"{cell.variant} seed {cell.seed} fold {cell.fold}"
-    result = Record(workdir / cell.path).result()
+    result = RunDir(workdir / cell.path).result()
     if result is None:
         return f"{name}: failed, see {workdir / cell.path / FAILED}"
     return f"{name}: {result}"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from crnn_jax.errors import RunError
-from crnn_jax.runs.run_dir import Record
+from crnn_jax.runs.run_dir import RunDir
 from crnn_jax.runtime import files, held
 
 FOLDER = "tensorboard"  # in the run directory
@@ -21,7 +21,7 @@ _NAMES = {
 
 
 @contextlib.contextmanager
-def mirror(run: Record, on: bool) -> Iterator[None]:
+def mirror(run: RunDir, on: bool) -> Iterator[None]:
     """Whatever joins `metrics.jsonl` joins the event file too, which starts with what is there.
 
     Raises:

@@ -14,7 +14,7 @@ import numpy as np
 
 from crnn_jax.errors import DamageError
 from crnn_jax.runs.checkpoint import Checkpoints
-from crnn_jax.runs.run_dir import Record
+from crnn_jax.runs.run_dir import RunDir
 from crnn_jax.runtime import files
 
 FOLDER = "interrupted"
@@ -27,7 +27,7 @@ class Unfinished(NamedTuple):
 
 
 def save(
-    run: Record,
+    run: RunDir,
     epoch: int,
     step: int,
     params: Any,
@@ -42,7 +42,7 @@ def save(
         checkpoints.save(step, params, training, known, best_epoch=step)
 
 
-def restore(run: Record, epoch: int, like: Mapping[str, Any]) -> Unfinished | None:
+def restore(run: RunDir, epoch: int, like: Mapping[str, Any]) -> Unfinished | None:
     """Restores the interrupted epoch `epoch`. None if there is no such checkpoint.
 
     Raises:
@@ -68,7 +68,7 @@ def restore(run: Record, epoch: int, like: Mapping[str, Any]) -> Unfinished | No
     return Unfinished(trees, meta, [np.array(meta["losses"], np.float32)])
 
 
-def clear(run: Record) -> None:
+def clear(run: RunDir) -> None:
     """Removes the checkpoint of an interrupted epoch."""
     for name in (FOLDER, f"{FOLDER}.json"):
         files.remove(run.workdir / name)

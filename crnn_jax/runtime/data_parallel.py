@@ -30,12 +30,12 @@ class Devices(NamedTuple):
 
     mesh: Mesh | None  # None: one, which is jax' default
 
-    def put(self, tree: Any) -> Any:
+    def replicate(self, tree: Any) -> Any:
         """The arrays, whole on each of them."""
         place = NamedSharding(self.mesh, PartitionSpec()) if self.mesh else None
         return jax.device_put(tree, place)
 
-    def split(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def shard_batch(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function on each device: its last two arguments cut in parts, the others whole.
 
         Its results are taken to be the same on each device.
@@ -53,11 +53,11 @@ class Devices(NamedTuple):
 
         return call
 
-    def total(self, tree: Any) -> Any:
+    def psum(self, tree: Any) -> Any:
         """In a split function: the sum over the devices."""
         return jax.lax.psum(tree, _AXIS) if self.mesh else tree
 
-    def own(self, key: jax.Array) -> jax.Array:
+    def per_device_key(self, key: jax.Array) -> jax.Array:
         """In a split function: a key for each device."""
         return jax.random.fold_in(key, jax.lax.axis_index(_AXIS)) if self.mesh else key
 

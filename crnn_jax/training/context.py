@@ -20,7 +20,7 @@ from crnn_jax.runtime import data_parallel
 from crnn_jax.training import optimizer as optimizer_lib
 
 
-class Task(NamedTuple):
+class TrainContext(NamedTuple):
     """Everything that does not change while a run trains."""
 
     data: folder.Dataset
@@ -46,7 +46,7 @@ class Task(NamedTuple):
         """Pictures, labels, and which of them are those of `numbers`, in its shape."""
         if self.stream:
             # Waited for, or its programs fill the queue of a device: see data_parallel.py.
-            drawn = jax.block_until_ready(self.devices.put(self.stream(numbers.reshape(-1))))
+            drawn = jax.block_until_ready(self.devices.replicate(self.stream(numbers.reshape(-1))))
             return *drawn, np.arange(numbers.size, dtype=np.int32).reshape(numbers.shape)
         return self.images, self.labels, numbers
 
@@ -93,14 +93,14 @@ class Task(NamedTuple):
         )
 
 
-def prepare(config: Config) -> Task:
+def prepare(config: Config) -> TrainContext:
     """Loads the data and builds model and optimizer. DataError for data of no use."""
     source = sources.load(config.data, config_lib.num_steps(config))
     data, split, charset = source.data, source.split, source.charset
     moments = normalization.fit(data.images[split.train], config.data.standardise)
     steps_per_epoch = -(-len(split.train) // config.train.batch_size)
     devices = data_parallel.for_batches(config.train.batch_size)
-    return Task(
+    return TrainContext(
         data=data,
         split=split,
         charset=charset,
@@ -113,8 +113,8 @@ def prepare(config: Config) -> Task:
             len(charset.alphabet),
         ),
         devices=devices,
-        images=devices.put(data.images),
-        labels=devices.put(charset.encode(data.texts)),
+        images=devices.replicate(data.images),
+        labels=devices.replicate(charset.encode(data.texts)),
         eval_batch_size=config.train.eval_batch_size,
         stream=sources.stream(config.data, charset) if source.endless else None,
     )

@@ -11,7 +11,7 @@ from crnn_jax import runtime
 from crnn_jax.config import Config
 from crnn_jax.errors import RunError, one_line
 from crnn_jax.runs import provenance
-from crnn_jax.runs.run_dir import Record, Result, default_workdir
+from crnn_jax.runs.run_dir import Result, RunDir, default_workdir
 
 # What may differ between two runs whose numbers are the same.
 _NOT_COMPARED = ("seconds",)
@@ -72,13 +72,13 @@ def again(
 
 def prepare(
     run: str | os.PathLike[str], workdir: str | os.PathLike[str] | None, data: str | None
-) -> tuple[Record, Result, Config, Record]:
+) -> tuple[RunDir, Result, Config, RunDir]:
     """Reads all records that `again` needs: the old run, its result, the config, and the new run.
 
     Raises:
       RunError: as for `again`, except for the data, which are not read.
     """
-    record = Record(run)
+    record = RunDir(run)
     result, _, there = _result(record), record.metrics_lines(), record.environment()
     try:
         config = record.config()
@@ -88,13 +88,13 @@ def prepare(
     if data is not None:
         changed = config_lib.with_changes(config_lib.to_dict(config), {"data.dir": data})
         config = config_lib.from_dict(changed)
-    new = Record(workdir or default_workdir("again", config))
+    new = RunDir(workdir or default_workdir("again", config))
     if new.result() is not None:
         raise RunError(f"{new.workdir} is finished; choose another --workdir, or remove it")
     return record, result, config, new
 
 
-def compare(old: Record, new: Record) -> Comparison:
+def compare(old: RunDir, new: RunDir) -> Comparison:
     """Compares two finished runs. RunError where one's files cannot be read."""
     identical = _result(old).params_sha256 == _result(new).params_sha256
     parted = None if identical else _first_difference(old.metrics_lines(), new.metrics_lines())
@@ -102,7 +102,7 @@ def compare(old: Record, new: Record) -> Comparison:
     return Comparison(identical, parted, changes)
 
 
-def _result(record: Record) -> Result:
+def _result(record: RunDir) -> Result:
     result = record.result()
     if result is None:
         raise RunError(f"{record.workdir} is not finished: there is nothing to compare with")

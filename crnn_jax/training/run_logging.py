@@ -16,12 +16,12 @@ from crnn_jax.inference import evaluate
 from crnn_jax.models import crnn
 from crnn_jax.runs import run_dir
 from crnn_jax.training import samples
-from crnn_jax.training.context import Task
+from crnn_jax.training.context import TrainContext
 
 
 def log_step(
-    run: run_dir.Record,
-    task: Task,
+    run: run_dir.RunDir,
+    task: TrainContext,
     config: Config,
     epoch: int,
     losses: Sequence[jax.Array | np.ndarray],
@@ -40,8 +40,8 @@ def log_step(
 
 
 def log_epoch(
-    run: run_dir.Record,
-    task: Task,
+    run: run_dir.RunDir,
+    task: TrainContext,
     config: Config,
     epoch: int,
     step: int,
@@ -68,7 +68,7 @@ def log_epoch(
 
 
 def not_finite(
-    run: run_dir.Record, task: Task, config: Config, epoch: int, losses: Sequence[Any]
+    run: run_dir.RunDir, task: TrainContext, config: Config, epoch: int, losses: Sequence[Any]
 ) -> TrainingError:
     """The error of a run whose loss is no number; the pictures at fault go to `not_finite.csv`.
 
@@ -96,7 +96,7 @@ def not_finite(
     )
 
 
-def warn_of_plateau(task: Task, left: int, loss: float) -> None:
+def warn_of_plateau(task: TrainContext, left: int, loss: float) -> None:
     """Says so where a run has learnt nothing but to say nothing."""
     if not left:
         print(
@@ -107,7 +107,7 @@ def warn_of_plateau(task: Task, left: int, loss: float) -> None:
         )
 
 
-def announce(task: Task, config: Config) -> None:
+def announce(task: TrainContext, config: Config) -> None:
     print(
         f"{one_line(task.data.name)}: {len(task.split.train)} images to train on, "
         f"{len(task.split.val)} to validate on, {len(task.charset.alphabet)} symbols "
@@ -123,7 +123,7 @@ def announce(task: Task, config: Config) -> None:
 
 
 def describe(
-    run: run_dir.Record, task: Task, config: Config, params: Any, place: Mapping[str, Any]
+    run: run_dir.RunDir, task: TrainContext, config: Config, params: Any, place: Mapping[str, Any]
 ) -> None:
     """Writes what is known before the first step, and prints the parameter table."""
     table = crnn.parameter_table(params)

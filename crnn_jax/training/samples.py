@@ -8,12 +8,12 @@ from PIL import Image
 
 from crnn_jax.config import Config
 from crnn_jax.data.augment import augment
-from crnn_jax.training.context import Task
+from crnn_jax.training.context import TrainContext
 
 _PICTURES, _COPIES, _GAP = 6, 4, 4
 
 
-def sheet(task: Task, config: Config) -> Image.Image:
+def sheet(task: TrainContext, config: Config) -> Image.Image:
     """A row for each of six training pictures: as it is on the left, then augmented four times."""
     pictures = task.data.images[task.split.train[:_PICTURES]]  # u8 [n, W, H, C]
     rows = np.repeat(pictures, _COPIES + 1, axis=0)

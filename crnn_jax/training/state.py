@@ -19,7 +19,7 @@ from crnn_jax.models import crnn
 from crnn_jax.runs import provenance, run_dir, unfinished
 from crnn_jax.runs.checkpoint import Checkpoints
 from crnn_jax.training import flat_start, warm_start
-from crnn_jax.training.context import Task
+from crnn_jax.training.context import TrainContext
 from crnn_jax.training.early_stopping import Stopping
 
 
@@ -36,7 +36,7 @@ def stream(key: jax.Array, name: str, step: int | jax.Array = 0) -> jax.Array:
     return jax.random.fold_in(jax.random.fold_in(key, zlib.crc32(name.encode())), step)
 
 
-def init_state(task: Task, config: Config) -> TrainState:
+def init_state(task: TrainContext, config: Config) -> TrainState:
     key = stream(jax.random.key(config.seed), "init")
     return _fresh(crnn.init(task.model, key, config.data), task.optimizer, config.flat_start)
 
@@ -57,7 +57,11 @@ def _fresh(
 
 
 def resume(
-    run: run_dir.Record, checkpoints: Checkpoints, fresh: TrainState, task: Task, config: Config
+    run: run_dir.RunDir,
+    checkpoints: Checkpoints,
+    fresh: TrainState,
+    task: TrainContext,
+    config: Config,
 ) -> tuple[TrainState, Stopping, int, list[Any], float]:
     """Where a run was left: state, early stopping, epochs done, losses since, seconds spent."""
     epoch = checkpoints.latest_epoch()
@@ -141,7 +145,7 @@ def _is_whole(checkpoints: Checkpoints, epoch: int, like: Mapping[str, Any]) -> 
     return True
 
 
-def check_data(meta: Mapping[str, Any], task: Task, directory: Path) -> None:
+def check_data(meta: Mapping[str, Any], task: TrainContext, directory: Path) -> None:
     """RunError unless a checkpoint is of the data at hand; it names all that changed."""
     changed = [
         f"  {name}: {quote(meta.get(name))} then, {quote(value)} now"
@@ -156,12 +160,12 @@ def check_data(meta: Mapping[str, Any], task: Task, directory: Path) -> None:
 
 
 def save(
-    run: run_dir.Record,
+    run: run_dir.RunDir,
     checkpoints: Checkpoints,
     epoch: int,
     state: TrainState,
     stopping: Stopping,
-    task: Task,
+    task: TrainContext,
     seconds: float,
 ) -> None:
     meta = {**task.identity(), **stopping._asdict(), "seconds": seconds}
@@ -174,7 +178,7 @@ def training_part(state: TrainState) -> dict[str, Any]:
     return {k: v for k, v in state._asdict().items() if k != "average"}
 
 
-def check_place(run: run_dir.Record, now: Mapping[str, Any], elsewhere: bool) -> dict[str, Any]:
+def check_place(run: run_dir.RunDir, now: Mapping[str, Any], elsewhere: bool) -> dict[str, Any]:
     """The environment to be recorded, with those before it of a run that has moved.
 
     Raises:

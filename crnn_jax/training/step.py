@@ -15,7 +15,7 @@ from crnn_jax.data.augment import augment
 from crnn_jax.models import crnn
 from crnn_jax.runtime import xla_options
 from crnn_jax.runtime.data_parallel import ONE, Devices
-from crnn_jax.training.context import Task
+from crnn_jax.training.context import TrainContext
 from crnn_jax.training.objective import objective
 from crnn_jax.training.state import TrainState, stream
 
@@ -36,23 +36,23 @@ def gradients(
     plain = state.guide.share > 0
     pixels = images[indices]
     if config.augment.is_on:
-        augment_key = devices.own(stream(key, "augment", state.step))
+        augment_key = devices.per_device_key(stream(key, "augment", state.step))
         pixels = jax.lax.cond(
             plain,
             lambda x: x.astype(jnp.float32),
             lambda x: augment(augment_key, x, config.augment),
             pixels,
         )
-    dropout_key = devices.own(stream(key, "dropout", state.step))
+    dropout_key = devices.per_device_key(stream(key, "dropout", state.step))
     drop = jnp.where(plain, 0.0, 1.0)
 
     def loss_of(params: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
         logits = crnn.apply_with_dropout(model, params, pixels, dropout_key, drop)
-        share, total = state.guide.share, devices.total
+        share, total = state.guide.share, devices.psum
         return objective(logits, labels[indices], pixels, mask, share, config, total)
 
     grads, (loss, guide_loss) = jax.grad(loss_of, has_aux=True)(state.params)
-    return devices.total((grads, loss, guide_loss))
+    return devices.psum((grads, loss, guide_loss))
 
 
 def train_step(
@@ -71,7 +71,7 @@ def train_step(
 ) -> tuple[TrainState, jax.Array]:
     """One update on a batch, of `num_steps`: the new state, and the mean CTC loss before it."""
     of_part = functools.partial(gradients, model=model, config=config, devices=devices)
-    of_batch = devices.split(of_part)
+    of_batch = devices.shard_batch(of_part)
     grads, loss, guide_loss = of_batch(state, images, labels, key, indices, mask)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
@@ -104,7 +104,7 @@ def train_steps(
     return jax.lax.scan(step, state, (indices, mask))
 
 
-def jitted_steps(task: Task, config: Config) -> Callable[..., tuple[TrainState, jax.Array]]:
+def jitted_steps(task: TrainContext, config: Config) -> Callable[..., tuple[TrainState, jax.Array]]:
     """`train_steps` of a run: traced and compiled once in a process, however often it goes on."""
     num_steps = config.train.epochs * task.steps_per_epoch
     return _jitted_steps(task.model, task.optimizer, config, num_steps, task.devices)

@@ -33,7 +33,7 @@ from crnn_jax.runtime.data_parallel import ONE, one
 from crnn_jax.runtime.signals import Interruption
 from crnn_jax.training import run_logging
 from crnn_jax.training import train as train_lib
-from crnn_jax.training.context import Task, prepare
+from crnn_jax.training.context import TrainContext, prepare
 from crnn_jax.training.early_stopping import Stopping
 from crnn_jax.training.state import TrainState, save
 from crnn_jax.training.step import train_steps
@@ -43,8 +43,8 @@ from crnn_jax.training.step import train_steps
 class Member:
     """One of the runs, between epochs."""
 
-    run: run_dir.Record
-    task: Task
+    run: run_dir.RunDir
+    task: TrainContext
     config: Config
     checkpoints: Checkpoints
     state: TrainState
@@ -76,11 +76,11 @@ def train_and_evaluate(
     clock = time.monotonic()
     results: dict[Path, Result] = {}
     errors: list[TrainingError] = []
-    groups: dict[Any, list[tuple[Path, Config, Task | None]]] = {}
+    groups: dict[Any, list[tuple[Path, Config, TrainContext | None]]] = {}
     paths = [Path(workdir) for workdir in workdirs]
     for path, config in zip(paths, map(folder.resolve, configs), strict=True):
         begun = (path / unfinished.FOLDER).is_dir()
-        task = None if begun or run_dir.Record(path).result() else prepare(config)
+        task = None if begun or run_dir.RunDir(path).result() else prepare(config)
         shape = _shape(task, config) if task and task.stream is None else path
         groups.setdefault(shape, []).append((path, config, task))
     for group in groups.values():
@@ -99,7 +99,7 @@ def train_and_evaluate(
     return [results[path] for path in paths]
 
 
-def _shape(task: Task, config: Config) -> Any:
+def _shape(task: TrainContext, config: Config) -> Any:
     """What runs that share a program have in common: all but seed, fold and their moments."""
     data = dataclasses.replace(config.data, fold=0, split_seed=0)
     alike = dataclasses.replace(config, seed=0, data=data)
@@ -116,7 +116,7 @@ def _train(
         images, members = one(group[0][2].images), []
         for path, config, task in group:
             task = task._replace(devices=ONE, images=images, labels=one(task.labels))
-            run = run_dir.Record(path)
+            run = run_dir.RunDir(path)
             stack.enter_context(opening.take(run, config))
             run_logging.announce(task, config)
             checkpoints = stack.enter_context(Checkpoints(run.checkpoints))
@@ -159,7 +159,7 @@ def _epoch(members: Sequence[Member]) -> np.ndarray:
     return np.concatenate(jax.device_get(losses), axis=1)
 
 
-def jitted(task: Task, config: Config) -> Callable[..., tuple[TrainState, jax.Array]]:
+def jitted(task: TrainContext, config: Config) -> Callable[..., tuple[TrainState, jax.Array]]:
     """`train_steps` of the runs [R]: state, moments, indices, mask and key have one for each."""
     return _jitted(
         task.model.clone(mean=(), deviation=()),

@@ -22,7 +22,7 @@ from crnn_jax.runtime.data_parallel import one
 from crnn_jax.runtime.signals import Interruption
 from crnn_jax.runtime.watchdog import Watchdog
 from crnn_jax.training import run_logging
-from crnn_jax.training.context import Task, prepare
+from crnn_jax.training.context import TrainContext, prepare
 from crnn_jax.training.early_stopping import Stopping
 from crnn_jax.training.progress import Progress
 from crnn_jax.training.state import (
@@ -58,7 +58,7 @@ def train_and_evaluate(
     """
     clock = time.monotonic()
     config = folder.resolve(config)
-    run = run_dir.Record(workdir)
+    run = run_dir.RunDir(workdir)
     if (result := run.result()) is not None:
         return finished(result, run, config)
     task = prepare(config)
@@ -71,15 +71,15 @@ def train_and_evaluate(
 
 
 def train(
-    run: run_dir.Record,
-    task: Task,
+    run: run_dir.RunDir,
+    task: TrainContext,
     config: Config,
     clock: float,
     interruption: Interruption,
     elsewhere: bool,
 ) -> tuple[Any, Stopping, int, float]:
     """The loop: best parameters, how they were chosen, epochs done, and when all began."""
-    step_fn, key = jitted_steps(task, config), task.devices.put(jax.random.key(config.seed))
+    step_fn, key = jitted_steps(task, config), task.devices.replicate(jax.random.key(config.seed))
     patience, weights = config.train.patience, config.train.weights
     per_call = backend.choices().steps
     last_epoch = min(config.train.epochs, config.train.stop_after or config.train.epochs)
@@ -87,7 +87,7 @@ def train(
         state, stopping, epoch, losses, seconds = begin(run, checkpoints, task, config, elsewhere)
         clock -= seconds
         step = epoch * task.steps_per_epoch + sum(map(len, losses))
-        state = task.devices.put(state)
+        state = task.devices.replicate(state)
         with (
             Progress(last_epoch, task.steps_per_epoch, step) as progress,
             tensorboard.mirror(run, config.log.tensorboard),
@@ -140,7 +140,11 @@ def train(
 
 
 def begin(
-    run: run_dir.Record, checkpoints: Checkpoints, task: Task, config: Config, elsewhere: bool
+    run: run_dir.RunDir,
+    checkpoints: Checkpoints,
+    task: TrainContext,
+    config: Config,
+    elsewhere: bool,
 ) -> tuple[TrainState, Stopping, int, list[Any], float]:
     """Where a run is, as `state.resume` has it; its record is brought to there."""
     fresh = init_state(task, config)
@@ -154,8 +158,8 @@ def begin(
 
 
 def score(
-    run: run_dir.Record,
-    task: Task,
+    run: run_dir.RunDir,
+    task: TrainContext,
     config: Config,
     best: Any,
     stopping: Stopping,
@@ -185,7 +189,7 @@ def score(
     return result
 
 
-def finished(result: Result, run: run_dir.Record, config: Config) -> Result:
+def finished(result: Result, run: run_dir.RunDir, config: Config) -> Result:
     """The result of a run that ended before. RunError if it was of another config or other data."""
     run.open(config)
     # The data may be gone by now, but if they are there they must be the same.

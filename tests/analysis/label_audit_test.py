@@ -12,7 +12,7 @@ from PIL import Image
 from crnn_jax.analysis import label_audit
 from crnn_jax.cli import main
 from crnn_jax.errors import RunError
-from crnn_jax.runs.run_dir import Answer, Record
+from crnn_jax.runs.run_dir import Answer, RunDir
 from tests.analysis.sweep_report_test import RESULT
 
 
@@ -30,7 +30,7 @@ def grid(tmp_path, tiny_config):
         (1, 1): [("2.png", "ef", "ef", 0.9, 0.2), ("3.png", "gh", "gh", 0.7, 0.5)],
     }
     for (seed, fold), rows in answers.items():
-        run = Record(tmp_path / "grid" / "base" / f"seed{seed}-fold{fold}")
+        run = RunDir(tmp_path / "grid" / "base" / f"seed{seed}-fold{fold}")
         run.open(tiny_config(data__dir=str(folder)))
         run.write_csv("readings.csv", Answer._fields, rows)
         run.write_json("result.json", dataclasses.asdict(RESULT))
@@ -80,7 +80,7 @@ def test_runs_that_do_not_belong_together_are_refused(grid):
     with pytest.raises(RunError, match="holds base, other"):
         label_audit.rank(grid)
     shutil.rmtree(grid / "other")
-    Record(path).write_json("result.json", {**dataclasses.asdict(RESULT), "fingerprint": "0"})
+    RunDir(path).write_json("result.json", {**dataclasses.asdict(RESULT), "fingerprint": "0"})
     with pytest.raises(RunError, match="different data"):
         label_audit.rank(grid)
 

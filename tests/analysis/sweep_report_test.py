@@ -12,7 +12,7 @@ from crnn_jax.analysis import sweep_report
 from crnn_jax.cli import main
 from crnn_jax.errors import RunError
 from crnn_jax.inference import metrics
-from crnn_jax.runs.run_dir import Record, Result
+from crnn_jax.runs.run_dir import Result, RunDir
 
 RESULT = Result(
     exact_match=0.0, exact_match_95=[0.0, 1.0], cer=0.0, char_accuracy=1.0, num_exact=0,
@@ -25,7 +25,7 @@ def _leave(folder, variant, seed, misread, val_losses, exact, fold=0, **changes)
     """The record of a run of ten pictures, one wrong character in each misread one."""
     path = folder / variant / f"seed{seed}-fold{fold}"
     path.mkdir(parents=True)
-    run = Record(path)
+    run = RunDir(path)
     run.write_csv("errors.csv", ("file", "truth"), [(f"{fold}-{m}.png", "x") for m in misread])
     size = changes.get("num_train", 0)
     run.write_json("config.json", {"data": {"train_size": size}})

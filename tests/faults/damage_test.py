@@ -133,7 +133,7 @@ def test_arrays_that_changed_behind_sound_checksums_are_known_by_their_digest(tm
 def test_a_digest_that_is_not_in_the_record_is_missed(tmp_path):
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
         checkpoints.save(1, {"a": np.ones(2, np.float32)}, None, {"best_epoch": 1}, 1)
-    run_dir.Record(tmp_path).write_json("checkpoints.json", {})
+    run_dir.RunDir(tmp_path).write_json("checkpoints.json", {})
     with (
         Checkpoints(tmp_path / "checkpoints", read_only=True) as checkpoints,
         pytest.raises(DamageError, match="not None"),
@@ -149,7 +149,7 @@ def test_a_run_of_a_version_that_kept_no_digests_goes_on(tmp_path):
         checkpoints.save(2, params, None, {"best_epoch": 1}, 1)
         assert checkpoints.meta(1) == {"best_epoch": 1}
         checkpoints.restore(1, {"params": params})
-    assert run_dir.Record(tmp_path).read_json("checkpoints.json")["1"] is None
+    assert run_dir.RunDir(tmp_path).read_json("checkpoints.json")["1"] is None
 
 
 PARAMS = {"a": np.arange(3, dtype=np.float32)}
@@ -233,7 +233,7 @@ def test_a_pipe_in_an_interrupted_epoch_is_named(copy):
     path.unlink()
     os.mkfifo(path)
     with pytest.raises(DamageError, match=r"a named pipe.*Remove \S+/interrupted and run"):
-        unfinished.restore(run_dir.Record(copy), 1, {"params": PARAMS})
+        unfinished.restore(run_dir.RunDir(copy), 1, {"params": PARAMS})
 
 
 def _bind(path):

@@ -195,9 +195,9 @@ def test_a_checkpoint_that_cannot_be_written_is_named_and_leaves_the_one_before(
 
 
 def test_a_finished_run_on_a_disk_that_cannot_be_written_says_so(trained, tiny_config, monkeypatch):
-    config = run_dir.Record(trained).config()
+    config = run_dir.RunDir(trained).config()
     monkeypatch.setattr(disk, "write", _fail)
-    assert train.train_and_evaluate(config, trained) == run_dir.Record(trained).result()
+    assert train.train_and_evaluate(config, trained) == run_dir.RunDir(trained).result()
 
 
 def test_a_grid_names_what_it_cannot_write(tiny_config, tmp_path, monkeypatch):

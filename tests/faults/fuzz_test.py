@@ -300,7 +300,7 @@ def cell(tmp_path_factory):
 
 def read_record(folder):
     """Everything that reads a record without its checkpoints."""
-    run = run_dir.Record(folder)
+    run = run_dir.RunDir(folder)
     runs = folder.parents[1]
 
     def table():

@@ -43,7 +43,7 @@ def _holder(folder):
 def test_a_second_writer_is_refused_and_told_who_the_first_is(tmp_path, tiny_config):
     run = tmp_path / "run"
     config = tiny_config()
-    run_dir.Record(run).open(dataset.resolve(config))  # a run directory, and nothing trained there
+    run_dir.RunDir(run).open(dataset.resolve(config))  # a run directory, and nothing trained there
     with _holder(run) as process:
         who = f"process {process.pid} on {platform.node()}"
         with pytest.raises(RunError, match=rf"{run} is in use by {who}; .*--workdir"):
@@ -79,9 +79,9 @@ def _swap(run, how):
 
 
 WRITES = {
-    "json": lambda run: run_dir.Record(run).write_json("result.json", {}),
-    "line": lambda run: run_dir.Record(run).append_metrics({"step": 1}),
-    "removal": lambda run: unfinished.clear(run_dir.Record(run)),
+    "json": lambda run: run_dir.RunDir(run).write_json("result.json", {}),
+    "line": lambda run: run_dir.RunDir(run).append_metrics({"step": 1}),
+    "removal": lambda run: unfinished.clear(run_dir.RunDir(run)),
     "room": lambda run: files.check_room(run / "checkpoints" / "1", 1),
     "folder": lambda run: files.make_folder(run / "cell"),
     "checkpoint": lambda run: _save(run, 1),
@@ -98,7 +98,7 @@ def _save(run, epoch):
 def test_nothing_is_written_to_a_directory_that_was_replaced(tmp_path, how, write):
     run = tmp_path / "run"
     with lock.hold(run):
-        run_dir.Record(run).write_json("config.json", {})
+        run_dir.RunDir(run).write_json("config.json", {})
         _swap(run, how)
         with pytest.raises(RunError, match=f"{run} was removed or replaced while"):
             WRITES[write](run)
@@ -149,7 +149,7 @@ def test_of_processes_that_start_together_one_wins(tmp_path):
             start.wait()
             try:
                 with lock.hold(run):
-                    run_dir.Record(run).write_json("config.json", {})
+                    run_dir.RunDir(run).write_json("config.json", {})
                     said.append("won")
                     told.wait(30)
             except RunError as error:

@@ -20,7 +20,7 @@ from crnn_jax.inference import recognizer
 from crnn_jax.interop import model_spec, safetensors
 from crnn_jax.runs import sweep as grid
 from crnn_jax.runs.checkpoint import Checkpoints
-from crnn_jax.runs.run_dir import Record
+from crnn_jax.runs.run_dir import RunDir
 from crnn_jax.schema import InvalidError
 from crnn_jax.training import reproduce
 from tests.faults.commands import call, captchas, train_command, verb
@@ -143,7 +143,7 @@ class Runs:
 
     def light(self) -> dict[str, Callable[[], object]]:
         """The readers that take milliseconds."""
-        record = Record(self.cell)
+        record = RunDir(self.cell)
         return {
             "report": self._report,
             "audit": lambda: label_audit.rank(self.cell.parent),
@@ -156,7 +156,7 @@ class Runs:
             "page": lambda: html_report._record(record),
             "grid": lambda: _grid(record.read_json("config.json")),
             "reproduce": lambda: reproduce.prepare(self.cell, self.folder / "new", None),
-            "compare": lambda: str(reproduce.compare(record, Record(self.other))),
+            "compare": lambda: str(reproduce.compare(record, RunDir(self.other))),
         }
 
     def imports(self) -> dict[str, Callable[[], object]]:
@@ -226,7 +226,7 @@ def sweep(runs: Runs, rng: random.Random, count: int, heavy: int) -> collections
         if path.parent != runs.export and number // len(runs.files) % heavy == 0:
             calls["load"] = lambda: recognizer.load(runs.cell)
             if path.name == "metrics.jsonl":
-                calls["curves"] = lambda: plots.curves(Record(runs.cell).epochs())
+                calls["curves"] = lambda: plots.curves(RunDir(runs.cell).epochs())
         for name, reader in calls.items():
             try:
                 found["answers" if check(reader) else "refusals"] += 1

@@ -17,7 +17,7 @@ from crnn_jax.errors import ConfigError, RunError
 from crnn_jax.inference import evaluate, metrics
 from crnn_jax.interop import safetensors
 from crnn_jax.runs import run_dir, sweep
-from crnn_jax.runs.run_dir import Record, Result
+from crnn_jax.runs.run_dir import Result, RunDir
 from experiments import base
 from tests.faults import mutations
 
@@ -25,7 +25,7 @@ from tests.faults import mutations
 def _leave(cell):
     """A finished run of ten images, two of them misread."""
     cell.mkdir(parents=True)
-    run = Record(cell)
+    run = RunDir(cell)
     run.write_json("config.json", base.get_config().to_dict())
     data = {"plateau_loss": 16.0, "num_examples": 100, "name": "set"}
     run.write_json("environment.json", {"commit": "c" * 40, "data": data})

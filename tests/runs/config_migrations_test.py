@@ -15,7 +15,7 @@ RESULTS = Path(__file__).resolve().parents[2] / "results"
 
 def test_records_of_older_versions_are_read_as_they_were_meant():
     """Recipes of commits before generated pictures: base.py with ten folds and the last weights."""
-    run = run_dir.Record(RESULTS / "cross_validation" / "captcha_images_v2" / "base/seed1-fold4")
+    run = run_dir.RunDir(RESULTS / "cross_validation" / "captcha_images_v2" / "base/seed1-fold4")
     stored = config_lib.flatten(json.loads((run.workdir / "config.json").read_text()))
     assert "data.source" not in stored  # it came later
     assert stored["loss.inner"] == 0.0  # it went
@@ -30,7 +30,7 @@ def test_what_went_and_was_on_is_named(tmp_path, tiny_config):
     values["loss"]["inner"] = 0.3
     (tmp_path / "config.json").write_text(json.dumps(values))
     with pytest.raises(RunError, match=r"config\.json: there is no config key 'loss\.inner'"):
-        run_dir.Record(tmp_path).config()
+        run_dir.RunDir(tmp_path).config()
 
 
 def test_a_config_of_today_stays_as_it_is(tiny_config):
@@ -44,4 +44,4 @@ def test_a_run_of_an_older_version_is_the_same_run(tmp_path, tiny_config):
         section, _, name = key.rpartition(".")
         del config[section][name]
     (tmp_path / "config.json").write_text(json.dumps(config))
-    run_dir.Record(tmp_path).open(tiny_config(data__source="folder"))
+    run_dir.RunDir(tmp_path).open(tiny_config(data__source="folder"))

@@ -10,7 +10,7 @@ from crnn_jax.runs import provenance, run_dir
 
 def test_a_directory_is_made_and_opened_again_by_the_same_config(tmp_path, tiny_config):
     config = tiny_config()
-    run = run_dir.Record(tmp_path / "a" / "b")
+    run = run_dir.RunDir(tmp_path / "a" / "b")
     run.open(config)
     run.open(config)
     assert run.config() == config
@@ -18,7 +18,7 @@ def test_a_directory_is_made_and_opened_again_by_the_same_config(tmp_path, tiny_
 
 
 def test_a_workdir_of_another_config_is_refused_and_the_keys_named(tmp_path, tiny_config):
-    run = run_dir.Record(tmp_path)
+    run = run_dir.RunDir(tmp_path)
     run.open(tiny_config())
     with pytest.raises(RunError) as error:
         run.open(tiny_config(seed=1, model__dropout=0.5))
@@ -28,7 +28,7 @@ def test_a_workdir_of_another_config_is_refused_and_the_keys_named(tmp_path, tin
 
 
 def test_how_often_is_logged_may_change(tmp_path, tiny_config):
-    run = run_dir.Record(tmp_path)
+    run = run_dir.RunDir(tmp_path)
     run.open(tiny_config())
     run.open(tiny_config(log__every_steps=3))
 
@@ -36,14 +36,14 @@ def test_how_often_is_logged_may_change(tmp_path, tiny_config):
 def test_a_folder_of_other_things_is_left_alone(tmp_path, tiny_config):
     (tmp_path / "thesis.tex").write_text("")
     with pytest.raises(RunError, match=r"not a run directory.*thesis\.tex"):
-        run_dir.Record(tmp_path).open(tiny_config())
+        run_dir.RunDir(tmp_path).open(tiny_config())
     assert os.listdir(tmp_path) == ["thesis.tex"]
 
 
 def test_a_workdir_that_cannot_be_written_is_named(tmp_path, tiny_config):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match=r"file/run cannot be written.*--workdir"):
-        run_dir.Record(tmp_path / "file" / "run").open(tiny_config())
+        run_dir.RunDir(tmp_path / "file" / "run").open(tiny_config())
 
 
 @pytest.mark.parametrize("content", [None, "", "{", "[]", '{"seed": 0}'])
@@ -51,11 +51,11 @@ def test_a_directory_without_a_readable_config_is_no_run(tmp_path, content):
     if content is not None:
         (tmp_path / "config.json").write_text(content)
     with pytest.raises(RunError, match=r"config\.json"):
-        run_dir.Record(tmp_path).config()
+        run_dir.RunDir(tmp_path).config()
 
 
 def test_metrics_are_rewound_to_a_step_and_to_whole_lines(tmp_path):
-    run = run_dir.Record(tmp_path)
+    run = run_dir.RunDir(tmp_path)
     run.rewind_metrics(0)
     for step in (10, 20, 20, 21):
         run.append_metrics({"step": step})
@@ -67,7 +67,7 @@ def test_metrics_are_rewound_to_a_step_and_to_whole_lines(tmp_path):
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
-    run = run_dir.Record(tmp_path)
+    run = run_dir.RunDir(tmp_path)
     run.write_json("result.json", {"a": 1})
 
     def fail(_):
@@ -101,7 +101,7 @@ def test_environment_tells_commit_versions_and_machine():
 
 
 def test_config_of_a_run_keeps_every_key(tmp_path, tiny_config):
-    run = run_dir.Record(tmp_path)
+    run = run_dir.RunDir(tmp_path)
     run.open(tiny_config(data__alphabet="zyx"))
     stored = json.loads((tmp_path / "config.json").read_text())
     assert stored["data"]["alphabet"] == "zyx"

@@ -79,7 +79,7 @@ def test_a_grid_without_its_data_says_so_once(small, tmp_path):
 def test_a_directory_of_another_config_is_refused_before_anything_runs(small, tmp_path):
     (tmp_path / "base" / "seed3-fold1").mkdir(parents=True)
     before = small(base={"train.epochs": 3}).cells()[0]
-    sweep.Record(tmp_path / before.path).open(before.config)
+    sweep.RunDir(tmp_path / before.path).open(before.config)
     with pytest.raises(RunError, match=r"train\.epochs: 3 there, 1 now"):
         sweep.run(small(another={}, base={}), tmp_path, jobs=1)
     assert not (tmp_path / "another").exists()

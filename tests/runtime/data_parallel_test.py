@@ -18,14 +18,14 @@ from tests.helpers.quiet import QUIET
 
 def updates(task, config, some, key):
     """Losses of three updates on one batch, and the state after them."""
-    images, labels = some.put((task.data.images, np.asarray(task.labels)))
+    images, labels = some.replicate((task.data.images, np.asarray(task.labels)))
     task = task._replace(devices=some, images=images, labels=labels)
     mask = np.ones((1, 24), bool)
     mask[0, 11:] = False  # the third device has nothing but padding, the second three of eight
-    batch = *task.batch(np.arange(24, dtype=np.int32)[None]), mask, some.put(key)
+    batch = *task.batch(np.arange(24, dtype=np.int32)[None]), mask, some.replicate(key)
     fresh = state.init_state(task, config)
     half = fresh._replace(guide=fresh.guide._replace(share=np.float32(0.5)))
-    current, losses = some.put(half), []
+    current, losses = some.replicate(half), []
     for _ in range(3):
         current, loss = step.jitted_steps(task, config)(current, *batch)
         losses.append(loss[0])
@@ -41,11 +41,11 @@ def compare(config):
     differences = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), split, whole)
 
     def draw(key, numbers, _):
-        own = jax.random.uniform(task.devices.own(key))
-        return task.devices.total((own, numbers.sum()))
+        own = jax.random.uniform(task.devices.per_device_key(key))
+        return task.devices.psum((own, numbers.sum()))
 
     numbers = np.arange(6)
-    drawn, total = task.devices.split(draw)(key, numbers, numbers)
+    drawn, total = task.devices.shard_batch(draw)(key, numbers, numbers)
     expected = sum(jax.random.uniform(jax.random.fold_in(key, i)) for i in range(3))
     return {
         "losses": max(differences[0]),

@@ -18,7 +18,7 @@ from crnn_jax.interop import imported_run
 from crnn_jax.interop import safetensors as safetensors_lib
 from crnn_jax.runs import tensorboard, unfinished
 from crnn_jax.runs.checkpoint import Checkpoints
-from crnn_jax.runs.run_dir import Record
+from crnn_jax.runs.run_dir import RunDir
 from crnn_jax.runtime import files as disk
 from crnn_jax.runtime import staging
 
@@ -218,7 +218,7 @@ def test_files_do_not_follow_a_link_on_their_way(tmp_path, elsewhere):
 
 
 def test_nothing_below_a_run_is_written_through_a_link(tmp_path, elsewhere):
-    run = Record(tmp_path / "run")
+    run = RunDir(tmp_path / "run")
     run.workdir.mkdir()
     for name in ("checkpoints", unfinished.FOLDER, tensorboard.FOLDER, "strength"):
         (run.workdir / name).symlink_to(elsewhere)

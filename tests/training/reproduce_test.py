@@ -5,7 +5,7 @@ import pytest
 
 from crnn_jax.cli import main
 from crnn_jax.errors import RunError
-from crnn_jax.runs.run_dir import Record
+from crnn_jax.runs.run_dir import RunDir
 from crnn_jax.training import reproduce, train
 from tests.helpers.quiet import QUIET
 
@@ -15,7 +15,7 @@ def copies(tmp_path, trained):
     """Two copies of a finished run's record, without its checkpoints."""
     for name in ("old", "new"):
         shutil.copytree(trained, tmp_path / name, ignore=shutil.ignore_patterns("checkpoints"))
-    return Record(tmp_path / "old"), Record(tmp_path / "new")
+    return RunDir(tmp_path / "old"), RunDir(tmp_path / "new")
 
 
 def _change(record, name, change):
@@ -33,7 +33,7 @@ def test_a_run_trained_again_is_bit_identical(tmp_path, monkeypatch, tiny_config
     assert "the parameters are bit-identical" in out
     assert "the environment is the same" in out
     (workdir,) = (tmp_path / "runs").iterdir()
-    first, second = (Record(path).result() for path in (tmp_path / "run", workdir))
+    first, second = (RunDir(path).result() for path in (tmp_path / "run", workdir))
     assert first.params_sha256 == second.params_sha256
     # Once more would compare with what is there, and train nothing.
     assert main.main(["reproduce", "run"]) == 2

@@ -11,7 +11,7 @@ import pytest
 from crnn_jax.models import crnn, ctc_loss
 from crnn_jax.training import flat_start
 from crnn_jax.training import state as state_lib
-from crnn_jax.training.context import Task, prepare
+from crnn_jax.training.context import TrainContext, prepare
 from crnn_jax.training.step import jitted_steps
 from tests.helpers.quiet import QUIET
 
@@ -31,7 +31,7 @@ NUM_STEPS = 16  # T of the tiny model
 class Trainer(NamedTuple):
     """A task with its compiled step, and the state that it starts from."""
 
-    task: Task
+    task: TrainContext
     state: state_lib.TrainState
     step_fn: object
 

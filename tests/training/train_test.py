@@ -13,7 +13,7 @@ from crnn_jax.models import crnn
 from crnn_jax.models import ctc_loss as ctc
 from crnn_jax.runtime import backend
 from crnn_jax.training import run_logging, train
-from crnn_jax.training.context import Task, prepare
+from crnn_jax.training.context import TrainContext, prepare
 from tests.helpers.quiet import QUIET
 
 
@@ -162,12 +162,12 @@ def test_batch_size_sets_the_updates_and_each_example_is_seen_once_an_epoch(tiny
 
 def test_patience_ends_a_run(tiny_config, tmp_path, monkeypatch):
     losses = iter([1.0, 2.0, 3.0, 0.5])
-    evaluate = Task.evaluate
+    evaluate = TrainContext.evaluate
 
     def worse_and_worse(*arguments):
         return evaluate(*arguments)._replace(loss=next(losses))
 
-    monkeypatch.setattr(Task, "evaluate", worse_and_worse)
+    monkeypatch.setattr(TrainContext, "evaluate", worse_and_worse)
     config = tiny_config(train__epochs=9, train__patience=2)
     result = train.train_and_evaluate(config, tmp_path)
     assert (result.best_epoch, result.epochs_run) == (1, 3)
@@ -188,13 +188,13 @@ def test_stop_after_ends_a_run_and_leaves_its_schedule(finished, tiny_config, tm
 
 def test_last_weights_are_those_of_the_last_epoch(tiny_config, tmp_path, monkeypatch):
     losses = iter([1.0, 2.0, 3.0])
-    evaluate, scored = Task.evaluate, []
+    evaluate, scored = TrainContext.evaluate, []
 
     def worse_and_worse(task, params, *temperature):
         scored.append(crnn.params_sha256(params))
         return evaluate(task, params, *temperature)._replace(loss=next(losses, 4.0))
 
-    monkeypatch.setattr(Task, "evaluate", worse_and_worse)
+    monkeypatch.setattr(TrainContext, "evaluate", worse_and_worse)
     config = tiny_config(train__epochs=3, train__weights="last", train__patience=1)
     result = train.train_and_evaluate(config, tmp_path)
     assert (result.best_epoch, result.epochs_run) == (3, 3)

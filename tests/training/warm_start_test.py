@@ -44,7 +44,7 @@ def test_a_run_starts_where_the_other_ended_and_without_a_flat_start(
     task = prepare(config)
     fresh = state_lib.init_state(task, config)
     assert float(fresh.guide.share) == 1
-    run = run_dir.Record(tmp_path)
+    run = run_dir.RunDir(tmp_path)
     with Checkpoints(run.checkpoints) as checkpoints:
         state, stopping, epoch, *_ = state_lib.resume(run, checkpoints, fresh, task, config)
         for params in (state.params, state.average):
