@@ -1,8 +1,8 @@
-"""Which distortion protects? Exact match of a reader against each distortion's strength.
+"""Exact match of a reader against the strength of each distortion.
 
-Each distortion is laid by itself on the plain text of a style, stronger and stronger. A reader
-that never saw it says what it does today; one that has trained against it, starting from that
-reader, says what is left of it a day after. What only stops the first protects from nobody.
+Each distortion is applied by itself to the plain text of a style, at growing strength. Two readers
+are measured: one that was not trained on the distortion, and the same one after training on it. A
+distortion that only stops the first is no protection.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ def check(standard: Standard, channels: int, source: str) -> None:
         if not all(map(np.float32, checked["deviation"])):
             raise schema.InvalidError("deviation: it is 0")
     except schema.InvalidError as error:
-        what = f"{source}: images of {channels} channels cannot be standardised"
+        what = f"{source}: the normalization does not fit images of {channels} channels"
         raise RunError(f"{what}: {error}") from error
 
 

@@ -60,7 +60,7 @@ def decoder(
     if length is None and allowed is None:
         return Decoder(beam=beam)
     if beam:
-        raise ConfigError("a beam search knows no length and no allowed symbols; choose one")
+        raise ConfigError("`beam` cannot be combined with `length` or `allowed`")
     if length is None:
         length = (0, num_steps) if isinstance(allowed, str) else len(allowed or ())
     shortest, longest = (length, length) if isinstance(length, int) else length

@@ -16,7 +16,7 @@ from crnn_jax import config as config_lib
 from crnn_jax.errors import one_line, quote
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow")
-# What another value of may end in other bits; the commit may too, but seldom does.
+# Fields that can change results; the commit can too, but seldom does.
 _DECISIVE = (
     *("version", "processor", "cores", "devices", "xla_flags"),
     *(f"packages.{name}" for name in _PACKAGES if name != "orbax-checkpoint"),

@@ -42,8 +42,8 @@ def keep_programs() -> None:
 def sweep(folder: Path) -> None:
     """Removes programs that a kill or a full disk cut off while jax wrote them.
 
-    jax would keep them, compile anew each time, and replace them never. Only what is newer than
-    the last sweep is looked at, and nothing that may be in the writing.
+    JAX never replaces a truncated cache entry, so each start would compile again. Only files newer
+    than the last sweep are checked, and none that another process may be writing.
     """
     mark = folder / _SWEPT
     since = mark.stat().st_mtime - 10 if mark.exists() else 0.0

@@ -32,8 +32,7 @@ def options(wanted: dict[str, Any]) -> dict[str, Any]:
 def jit_reading(function: Callable[..., Any], **arguments: Any) -> Callable[..., Any]:
     """`jax.jit(function, **arguments)` with the options of a reader.
 
-    They are looked up at the first call: which backend there is costs its start, and to import
-    must not.
+    Resolved at the first call, because querying the backend initializes it.
     """
 
     @functools.cache

@@ -24,7 +24,7 @@ def objective(
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     """The objective; and its mean CTC loss and guide loss, in nats for a picture and for a step.
 
-    Of a part of a batch, what it has in the batch's: the sum over the parts is the whole's.
+    On a shard of a batch: its contribution. The shards sum to the batch value.
 
     Args:
       logits: [B, T, K].

@@ -97,7 +97,7 @@ def not_finite(
 
 
 def warn_of_plateau(task: TrainContext, left: int, loss: float) -> None:
-    """Says so where a run has learnt nothing but to say nothing."""
+    """Prints a note if the model predicts only blanks."""
     if not left:
         print(
             f"note: it has not left the plateau: its loss of {loss:.2f} is about that of the best "

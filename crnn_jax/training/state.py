@@ -190,9 +190,9 @@ def check_place(run: run_dir.RunDir, now: Mapping[str, Any], elsewhere: bool) ->
     decisive = [text for key, text in changes.items() if provenance.is_decisive(key)]
     if decisive and not elsewhere:
         raise RunError(
-            f"{run.workdir} was begun elsewhere, and would not end as it would have there:\n  "
+            f"{run.workdir} was started in another environment; results may differ in this one:\n  "
             + "\n  ".join(decisive)
-            + "\nGo on all the same with --elsewhere, or choose another --workdir"
+            + "\nContinue anyway with --elsewhere, or choose another --workdir"
         )
     for text in changes.values():
         print(f"note: since the run began, {errors.for_terminal(text)}")

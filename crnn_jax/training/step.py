@@ -1,4 +1,4 @@
-"""The update of a training: what a batch says, and what the optimizer makes of it."""
+"""The jitted training step."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def gradients(
     images: jax.Array,  # u8 [N, W, H, C]
     labels: jax.Array,  # i32 [N, L]
     key: jax.Array,  # of the run
-    indices: jax.Array,  # i32 [B], this device's part of the batch
+    indices: jax.Array,  # i32 [B], this device's shard of the batch
     mask: jax.Array,  # bool [B], False for padding
     *,
     model: crnn.CRNN,
     config: Config,
     devices: Devices,
 ) -> tuple[Any, jax.Array, jax.Array]:
-    """Of the objective on a batch, over all devices; its mean CTC loss and the guide's."""
+    """Gradients of the objective, summed over devices, with the mean CTC and flat-start losses."""
     plain = state.guide.share > 0
     pixels = images[indices]
     if config.augment.is_on:
@@ -70,8 +70,8 @@ def train_step(
     devices: Devices = ONE,
 ) -> tuple[TrainState, jax.Array]:
     """One update on a batch, of `num_steps`: the new state, and the mean CTC loss before it."""
-    of_part = functools.partial(gradients, model=model, config=config, devices=devices)
-    of_batch = devices.shard_batch(of_part)
+    of_shard = functools.partial(gradients, model=model, config=config, devices=devices)
+    of_batch = devices.shard_batch(of_shard)
     grads, loss, guide_loss = of_batch(state, images, labels, key, indices, mask)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)

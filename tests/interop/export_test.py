@@ -224,7 +224,7 @@ def test_what_does_not_belong_together_is_refused_by_name(trained, tmp_path):
     refused("half a character", {"alphabet": ["\ud800", *"abc"]})
     standard = description["standardise"]
     for wrong in ([0.0], [1.0, 1.0], ["x"], [float("inf")], []):
-        refused("cannot be standardised", {"standardise": {**standard, "deviation": wrong}})
+        refused("the normalization does not fit", {"standardise": {**standard, "deviation": wrong}})
     refused(r"reader\.json of .* cannot be used", {"standardise": None})
     for name, wrong in [("temperature", 0), ("temperature", "x"), ("exact_match_95", 1)]:
         result = {**description["result"], name: wrong}

@@ -141,7 +141,7 @@ def _set_cell(**values):
         (_insert(3, "Rescaling", scale=0.1, offset=0), "Rescaling"),
         (_insert(8, "LayerNormalization", axis=-1), "LayerNormalization"),
         (_insert(2, "LeakyReLU"), "LeakyReLU"),
-        (_insert(1, "Rescaling", scale=[0.1, 0.2], offset=0.0), "cannot be standardised"),
+        (_insert(1, "Rescaling", scale=[0.1, 0.2], offset=0.0), "the normalization does not fit"),
         (_insert(1, "Rescaling", scale=0, offset=0.0), "rescales pixels by 0"),
     ],
 )
