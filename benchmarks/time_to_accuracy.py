@@ -74,12 +74,13 @@ def write_split(folder: Path, out: Path) -> str:
 
     from crnn_jax import config as config_lib
     from crnn_jax.data import folder as dataset
+    from crnn_jax.data import splits
 
     config = material.config(folder, data__alphabet="", data__num_folds=10)
     data = dataset.load(config.data, None, config_lib.num_steps(config))
     parts = {
         name: [[os.fspath(folder / data.files[i]), data.texts[i]] for i in indices]
-        for name, indices in dataset.split(data.texts, config.data)._asdict().items()
+        for name, indices in splits.split(data.texts, config.data)._asdict().items()
     }
     out.write_text(json.dumps(parts))
     return data.fingerprint

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from crnn_jax import config as config_lib
-from crnn_jax.data import folder
+from crnn_jax.data import folder, splits
 from crnn_jax.inference import calibration, evaluate, metrics, recognizer
 from crnn_jax.models import ctc_loss
 
@@ -56,7 +56,7 @@ def load(run: Path) -> Part:
     reader = recognizer.load(run)
     config = reader.config
     data = folder.load(config.data, reader.charset, config_lib.num_steps(config))
-    val = folder.split(data.texts, config.data).val
+    val = splits.split(data.texts, config.data).val
     images, texts = jnp.asarray(data.images), [data.texts[i] for i in val]
     logits = evaluate.logits_of(reader.params, images, val, model=reader.model)
     return Part(reader, logits, texts)

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from crnn_jax import config as config_lib
-from crnn_jax.data import folder
+from crnn_jax.data import folder, splits
 from crnn_jax.inference import evaluate, metrics, recognizer
 
 
@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> None:
         reader = recognizer.load(path.parent)
         config = reader.config
         data = folder.load(config.data, reader.charset, config_lib.num_steps(config))
-        train = folder.split(data.texts, config.data).train
+        train = splits.split(data.texts, config.data).train
         rest = np.setdiff1d(np.arange(len(data), dtype=np.int32), train)
         scores = evaluate.evaluate(
             reader.model, reader.params, reader.charset, jax.device_put(data.images),

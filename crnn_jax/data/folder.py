@@ -1,4 +1,4 @@
-"""A folder of labelled pictures as arrays: reading, split and folds, batches.
+"""A folder of labeled images as arrays.
 
 Everything here is numpy on the host. The arrays of a whole data set stay uint8 and are put
 on the device once; a training step receives only the indices of its batch.
@@ -13,10 +13,8 @@ import heapq
 import math
 import os
 import unicodedata
-from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -52,9 +50,6 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.files)
-
-
-# ---------------------------------------------------------------------------- reading
 
 
 def load(config: DataConfig, charset: Charset | None, num_steps: int) -> Dataset:
@@ -192,80 +187,3 @@ def _name_all(folder: Path, complaints: dict[str, str]) -> str:
     if len(complaints) > MAX_BAD:
         count = f"at least {count}"
     return f"{count} in {one_line(str(folder))} cannot be used; fix or remove:\n" + "\n".join(lines)
-
-
-# ---------------------------------------------------------------------- split and folds
-
-
-class Split(NamedTuple):
-    train: np.ndarray  # i32 [number of training images], indices into the data set
-    val: np.ndarray  # i32 [number of validation images]
-
-
-def split(texts: Sequence[str], config: DataConfig) -> Split:
-    """Splits a data set by label, with `config.split_seed` alone.
-
-    All images with the same label are on the same side. With `num_folds`, part `fold` is for
-    validation; else the first `val_fraction` of the same shuffle, so that fold 0 of ten is the
-    90/10 split. Training indices are shuffled; `train_size` takes the first ones, so a smaller
-    set is part of every larger one.
-
-    Raises:
-      DataError: a side would be empty, or train_size exceeds the number of training images.
-    """
-    groups: dict[str, list[int]] = {}
-    for index, text in enumerate(texts):
-        groups.setdefault(text, []).append(index)
-    # Indices, since numpy's strings lose a trailing NUL. The order is that of the labels shuffled.
-    texts_once = sorted(groups)
-    order = np.random.default_rng(config.split_seed).permutation(len(texts_once))
-    if config.num_folds:
-        # Part k takes the labels whose first image is in the k-th of num_folds equal stretches.
-        def in_val(start: int) -> bool:
-            return start * config.num_folds // len(texts) == config.fold
-    else:
-        num_val = len(texts) - int(len(texts) * (1 - config.val_fraction))
-
-        def in_val(start: int) -> bool:
-            return start < num_val
-
-    train: list[int] = []
-    val: list[int] = []
-    start = 0
-    for place in order.tolist():
-        group = groups[texts_once[place]]
-        (val if in_val(start) else train).extend(group)
-        start += len(group)
-    if not train or not val:
-        what = f"{len(texts)} images of {len(groups)} labels"
-        raise DataError(f"{what} leave the training or the validation part empty; add images")
-    if config.train_size > len(train):
-        raise DataError(f"data.train_size is {config.train_size}; there are {len(train)} images")
-    train = train[: config.train_size or None]
-    return Split(np.array(train, np.int32), np.array(sorted(val), np.int32))
-
-
-# ------------------------------------------------------------------------------ batches
-
-
-def batches(indices: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Cuts indices [n] into (i32 [B], bool mask [B]); the last batch is padded with index 0."""
-    for start in range(0, len(indices), batch_size):
-        chunk = indices[start : start + batch_size]
-        padded = np.zeros(batch_size, np.int32)
-        padded[: len(chunk)] = chunk
-        yield padded, np.arange(batch_size) < len(chunk)
-
-
-def calls(
-    indices: np.ndarray, batch_size: int, most: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """`batches` in stacks of `most`, i32 [S, B] and bool [S, B]; the last may be shorter."""
-    stacked = [np.stack(part) for part in zip(*batches(indices, batch_size), strict=True)]
-    for start in range(0, len(stacked[0]) if stacked else 0, most):
-        yield stacked[0][start : start + most], stacked[1][start : start + most]
-
-
-def epoch_order(train: np.ndarray, seed: int, epoch: int) -> np.ndarray:
-    """The training indices in the order of one epoch: a function of (seed, epoch) alone."""
-    return np.random.default_rng([seed, epoch]).permutation(train)

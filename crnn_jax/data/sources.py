@@ -28,8 +28,9 @@ from PIL import Image
 from crnn_jax.charset import PAD, Charset
 from crnn_jax.config import DataConfig
 from crnn_jax.data import folder as dataset
-from crnn_jax.data import image_io
-from crnn_jax.data.folder import Dataset, Split
+from crnn_jax.data import image_io, splits
+from crnn_jax.data.folder import Dataset
+from crnn_jax.data.splits import Split
 from crnn_jax.data.synthetic import presets, render
 from crnn_jax.data.synthetic.style import Style
 from crnn_jax.errors import ConfigError, DataError, one_line
@@ -62,13 +63,13 @@ def load(config: DataConfig, num_steps: int) -> Source:
     given = Charset(config.alphabet) if config.alphabet else None
     if config.source in ("folder", "auto"):
         data = dataset.load(config, given, num_steps)
-        return Source(data, dataset.split(data.texts, config), given or Charset.derive(data.texts),
+        return Source(data, splits.split(data.texts, config), given or Charset.derive(data.texts),
                       False)  # fmt: skip
     look = presets.load(config.style)
     _check(look, config, num_steps)
     if config.source == "mixture":
         real = dataset.load(config, given, num_steps)
-        split = dataset.split(real.texts, config)
+        split = splits.split(real.texts, config)
         share = config.generated_share
         num_extra = max(1, round(len(split.train) * share / (1 - share)))
         extra = generate(look, config, range(num_extra))
@@ -85,7 +86,7 @@ def load(config: DataConfig, num_steps: int) -> Source:
         split = Split(numbers[num_val:], numbers[:num_val])
         data = dataclasses.replace(data, name=f"an endless stream of generated {_name(config)}")
     else:
-        split = dataset.split(data.texts, config)
+        split = splits.split(data.texts, config)
     return Source(data, split, charset, endless)
 
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from crnn_jax.charset import Charset
-from crnn_jax.data import folder
+from crnn_jax.data import batching
 from crnn_jax.inference import metrics
 from crnn_jax.models import crnn, ctc_loss
 from crnn_jax.models.decoding import GREEDY, Decoder
@@ -140,7 +140,7 @@ def evaluate(
     """
     readings: list[Reading] = []
     losses: list[float] = []
-    for batch, mask in folder.batches(indices, batch_size):
+    for batch, mask in batching.batches(indices, batch_size):
         outputs = jax.device_get(
             read_and_score(params, images, labels, batch, temperature, model=model, decoder=decoder)
         )

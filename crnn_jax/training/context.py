@@ -13,7 +13,7 @@ import optax
 from crnn_jax import config as config_lib
 from crnn_jax.charset import Charset
 from crnn_jax.config import Config
-from crnn_jax.data import folder, normalization, sources
+from crnn_jax.data import batching, folder, normalization, sources, splits
 from crnn_jax.inference import calibration, evaluate
 from crnn_jax.models import crnn, ctc_loss
 from crnn_jax.runtime import data_parallel
@@ -24,7 +24,7 @@ class TrainContext(NamedTuple):
     """Everything that does not change while a run trains."""
 
     data: folder.Dataset
-    split: folder.Split
+    split: splits.Split
     charset: Charset
     model: crnn.CRNN
     optimizer: optax.GradientTransformation
@@ -40,7 +40,7 @@ class TrainContext(NamedTuple):
         """The numbers of the pictures of an epoch, in their order; a stream's are all new."""
         if self.stream:
             return self.split.train + (epoch - 1) * len(self.split.train)
-        return folder.epoch_order(self.split.train, seed, epoch)
+        return batching.epoch_order(self.split.train, seed, epoch)
 
     def batch(self, numbers: np.ndarray) -> tuple[jax.Array, jax.Array, np.ndarray]:
         """Pictures, labels, and which of them are those of `numbers`, in its shape."""
@@ -72,7 +72,7 @@ class TrainContext(NamedTuple):
         images = data_parallel.one(self.images)
         logits = [
             evaluate.logits_of(params, images, batch, model=self.model)[mask]
-            for batch, mask in folder.batches(self.split.val, self.eval_batch_size)
+            for batch, mask in batching.batches(self.split.val, self.eval_batch_size)
         ]
         labels = data_parallel.one(self.labels)[self.split.val]
         return float(calibration.fit_temperature(jnp.concatenate(logits), labels))

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from crnn_jax.config import Config
-from crnn_jax.data import folder
+from crnn_jax.data import batching, folder
 from crnn_jax.errors import TrainingError, one_line
 from crnn_jax.inference import evaluate
 from crnn_jax.models import crnn
@@ -79,7 +79,7 @@ def not_finite(
     bad = np.flatnonzero(~np.isfinite(values))
     place = int(bad[0]) if len(bad) else len(values)  # the last update, seen by the evaluation
     order = task.order(config.seed, epoch)
-    batches = [chunk[mask] for chunk, mask in folder.batches(order, config.train.batch_size)]
+    batches = [chunk[mask] for chunk, mask in batching.batches(order, config.train.batch_size)]
     first = (epoch - 1) * task.steps_per_epoch + 1
     suspects = range(max(place - 1, 0), min(place + 1, len(values)))
     run.write_csv(

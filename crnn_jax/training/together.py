@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from crnn_jax.config import Config
-from crnn_jax.data import folder
+from crnn_jax.data import batching, folder
 from crnn_jax.errors import TrainingError
 from crnn_jax.runs import opening, run_dir, tensorboard, unfinished
 from crnn_jax.runs.checkpoint import Checkpoints
@@ -150,7 +150,7 @@ def _epoch(members: Sequence[Member]) -> np.ndarray:
     orders = [m.task.order(m.config.seed, m.epoch + 1) for m in members]
     size, per_call = config.train.batch_size, backend.choices().steps
     losses = []
-    for batches in zip(*[folder.calls(order, size, per_call) for order in orders], strict=True):
+    for batches in zip(*[batching.calls(order, size, per_call) for order in orders], strict=True):
         indices, mask = (np.stack(arrays) for arrays in zip(*batches, strict=True))  # [R, S, B]
         state, latest = steps(state, moments, task.images, task.labels, indices, mask, keys)
         losses.append(latest)

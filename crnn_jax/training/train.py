@@ -11,7 +11,7 @@ import jax
 
 from crnn_jax import config as config_lib
 from crnn_jax.config import Config
-from crnn_jax.data import folder, sources
+from crnn_jax.data import batching, folder, sources
 from crnn_jax.errors import RunError, one_line
 from crnn_jax.models import crnn
 from crnn_jax.runs import opening, provenance, run_dir, tensorboard, unfinished
@@ -98,7 +98,7 @@ def train(
                 epoch += 1
                 order = task.order(config.seed, epoch)[done * config.train.batch_size :]
                 unlogged: list[tuple[int, jax.Array]] = []
-                for indices, mask in folder.calls(order, config.train.batch_size, per_call):
+                for indices, mask in batching.calls(order, config.train.batch_size, per_call):
                     with watchdog.waiting():
                         state, latest = step_fn(state, *task.batch(indices), mask, key)
                         losses.append(latest)

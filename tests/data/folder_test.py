@@ -9,6 +9,7 @@ from PIL import Image
 
 from crnn_jax.charset import Charset
 from crnn_jax.config import DataConfig
+from crnn_jax.data import batching, splits
 from crnn_jax.data import folder as dataset
 from crnn_jax.errors import DataError
 
@@ -222,7 +223,7 @@ def _texts(n):
 
 
 def _split(texts, **changes):
-    return dataset.split(texts, dataclasses.replace(CONFIG, **changes))
+    return splits.split(texts, dataclasses.replace(CONFIG, **changes))
 
 
 @pytest.mark.parametrize(
@@ -290,7 +291,7 @@ def test_a_split_that_cannot_be(texts, changes):
 
 
 def test_batches_hold_each_example_once_and_mask_the_rest():
-    batches = list(dataset.batches(np.arange(5, 15), 4))
+    batches = list(batching.batches(np.arange(5, 15), 4))
     assert [indices.shape for indices, _ in batches] == [(4,)] * 3
     assert np.concatenate([i[m] for i, m in batches]).tolist() == list(range(5, 15))
     assert batches[-1][1].tolist() == [True, True, False, False]
@@ -299,12 +300,12 @@ def test_batches_hold_each_example_once_and_mask_the_rest():
 def test_the_order_of_an_epoch_depends_on_seed_and_epoch_alone():
     train = np.arange(100)
     orders = {
-        (seed, epoch): tuple(dataset.epoch_order(train, seed, epoch))
+        (seed, epoch): tuple(batching.epoch_order(train, seed, epoch))
         for seed in (0, 1)
         for epoch in (1, 2)
     }
     assert len(set(orders.values())) == 4
-    assert orders[1, 2] == tuple(dataset.epoch_order(train, 1, 2))
+    assert orders[1, 2] == tuple(batching.epoch_order(train, 1, 2))
     assert all(sorted(order) == list(range(100)) for order in orders.values())
 
 

@@ -10,7 +10,7 @@ import pytest
 import crnn_jax
 from crnn_jax import config as config_lib
 from crnn_jax.analysis import html_report
-from crnn_jax.data import folder, sources
+from crnn_jax.data import folder, sources, splits
 from crnn_jax.data.synthetic import presets, render
 from crnn_jax.data.synthetic.style import Style
 from crnn_jax.errors import ConfigError, DataError, RunError
@@ -132,7 +132,7 @@ def test_a_mixture_adds_to_the_training_part_alone(made, captchas):
     config = made(data__source="mixture", data__generated_share=0.25)
     real = folder.load(config.data, None, STEPS)
     data, split, charset, _ = load(config)
-    apart = folder.split(real.texts, config.data)
+    apart = splits.split(real.texts, config.data)
     np.testing.assert_array_equal(split.val, apart.val)
     assert split.train[: len(apart.train)].tolist() == apart.train.tolist()
     added = len(split.train) - len(apart.train)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from crnn_jax.data import folder as dataset
-from crnn_jax.data import label_files
+from crnn_jax.data import label_files, splits
 from crnn_jax.errors import DataError
 from tests.conftest import draw
 from tests.data.folder_test import CONFIG
@@ -149,19 +149,19 @@ def test_the_split_of_the_real_set_is_the_published_one(real_set):
         {"num_folds": 10, "fold": k} for k in range(10)
     ]:
         config = dataclasses.replace(CONFIG, **changes)
-        train, val = dataset.split(texts, config)
+        train, val = splits.split(texts, config)
         assert (train.tolist(), val.tolist()) == _as_published(texts, config)
 
 
 def test_texts_of_unequal_length_are_split_as_published():
     rng = np.random.default_rng(0)
     texts = ["".join(rng.choice(list("ab日é"), rng.integers(1, 9))) for _ in range(500)]
-    train, val = dataset.split(texts, CONFIG)
+    train, val = splits.split(texts, CONFIG)
     assert (train.tolist(), val.tolist()) == _as_published(texts, CONFIG)
 
 
 def test_texts_that_end_in_nul_are_used_once_each():
     """numpy's strings lose trailing NULs: 'a' and 'a\\0' were one."""
     texts = [text + end for text in "abcdefghij" for end in ("", "\0", "\0\0")]
-    split = dataset.split(texts, CONFIG)
+    split = splits.split(texts, CONFIG)
     assert sorted([*split.train, *split.val]) == list(range(30))

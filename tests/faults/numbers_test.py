@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from crnn_jax.data import folder
+from crnn_jax.data import batching
 from crnn_jax.errors import TrainingError
 from crnn_jax.inference import recognizer
 from crnn_jax.models import crnn
@@ -30,7 +30,7 @@ def test_a_gradient_that_is_no_number_ends_the_run_and_leaves_the_last_good_chec
         with pytest.raises(signals.Interrupted):
             train.train_and_evaluate(config, run)
     task = prepare(config)
-    order = folder.epoch_order(task.split.train, config.seed, 2)
+    order = batching.epoch_order(task.split.train, config.seed, 2)
     poison = jnp.asarray(task.labels[order[20]])  # in the third batch of eight
     real = ctc.ctc_loss
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from crnn_jax.data import folder as dataset
+from crnn_jax.data import batching
 from crnn_jax.errors import RunError, TrainingError
 from crnn_jax.inference import recognizer
 from crnn_jax.models import crnn
@@ -153,8 +153,8 @@ def test_batch_size_sets_the_updates_and_each_example_is_seen_once_an_epoch(tiny
     for batch_size, updates in ((8, 5), (36, 1), (100, 1)):
         task = prepare(tiny_config(train__batch_size=batch_size))
         assert task.steps_per_epoch == updates
-        order = dataset.epoch_order(task.split.train, 0, 1)
-        batches = list(dataset.batches(order, batch_size))
+        order = batching.epoch_order(task.split.train, 0, 1)
+        batches = list(batching.batches(order, batch_size))
         assert len(batches) == updates
         seen = np.concatenate([indices[mask] for indices, mask in batches])
         assert sorted(seen) == sorted(task.split.train)
@@ -206,7 +206,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_names_step_and_pictures(
 ):
     config = tiny_config(log__every_steps=5)
     task = prepare(config)
-    order = dataset.epoch_order(task.split.train, config.seed, 1)
+    order = batching.epoch_order(task.split.train, config.seed, 1)
     victim = order[17]  # of the third batch of eight
     poison = jnp.asarray(task.labels[victim])
 

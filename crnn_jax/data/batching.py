@@ -1,0 +1,30 @@
+"""Batches of indices: all that the host sends to the device for a step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+
+def batches(indices: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Cuts indices [n] into (i32 [B], bool mask [B]); the last batch is padded with index 0."""
+    for start in range(0, len(indices), batch_size):
+        chunk = indices[start : start + batch_size]
+        padded = np.zeros(batch_size, np.int32)
+        padded[: len(chunk)] = chunk
+        yield padded, np.arange(batch_size) < len(chunk)
+
+
+def calls(
+    indices: np.ndarray, batch_size: int, most: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """`batches` in stacks of `most`, i32 [S, B] and bool [S, B]; the last may be shorter."""
+    stacked = [np.stack(part) for part in zip(*batches(indices, batch_size), strict=True)]
+    for start in range(0, len(stacked[0]) if stacked else 0, most):
+        yield stacked[0][start : start + most], stacked[1][start : start + most]
+
+
+def epoch_order(train: np.ndarray, seed: int, epoch: int) -> np.ndarray:
+    """The training indices in the order of one epoch: a function of (seed, epoch) alone."""
+    return np.random.default_rng([seed, epoch]).permutation(train)
