@@ -1,4 +1,4 @@
-"""The jitted training step."""
+"""The jitted training step: objective, gradients, update."""
 
 from __future__ import annotations
 
@@ -10,14 +10,64 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from crnn_jax.charset import PAD
 from crnn_jax.config import Config
 from crnn_jax.data.augment import augment
 from crnn_jax.models import crnn
+from crnn_jax.models import ctc_loss as ctc
 from crnn_jax.runtime import xla_options
 from crnn_jax.runtime.data_parallel import ONE, Devices
+from crnn_jax.training import flat_start
 from crnn_jax.training.context import TrainContext
-from crnn_jax.training.objective import objective
 from crnn_jax.training.state import TrainState, stream
+
+
+def objective(
+    logits: jax.Array,
+    labels: jax.Array,
+    pixels: jax.Array,
+    mask: jax.Array,
+    guide_share: jax.Array,
+    config: Config,
+    total: Callable[[jax.Array], jax.Array] = lambda x: x,
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    """The value to minimize, with the mean CTC loss (nats an image) and flat-start loss (nats a step).
+
+    On a shard of a batch: its contribution. The shards sum to the batch value.
+
+    Args:
+      logits: [B, T, K].
+      labels: i32 [B, L].
+      pixels: [B, W, H, C], what the model saw.
+      mask: bool [B], False for padding.
+      guide_share: f32, the weight of the flat-start loss.
+      config: of the run.
+      total: the sum of a number over the shards of the batch; not differentiated.
+    """
+    weights, count = config.loss, total(jnp.sum(mask))
+
+    def mean(losses: jax.Array) -> jax.Array:
+        return jnp.sum(losses, where=mask) / count
+
+    losses = ctc.ctc_loss(logits, labels)
+    value = ctc_loss = mean(losses)
+    if weights.by_length:
+        lengths = jnp.sum(labels != PAD, axis=1)
+        value = mean(losses / jnp.maximum(lengths, 1)) * total(mean(lengths))
+    if weights.entropy:
+        # Confidence penalty of Pereyra et al. 2017 (arXiv 1701.06548), section 3.
+        value -= weights.entropy * mean(entropy(logits))
+    guide = jnp.zeros(())
+    if config.flat_start.until:
+        guide = mean(flat_start.loss(logits, labels, pixels, config.flat_start.trim))
+        value = (1 - guide_share) * value + guide_share * logits.shape[1] * guide
+    return value, (ctc_loss, guide)
+
+
+def entropy(logits: jax.Array) -> jax.Array:
+    """Entropy of the distributions, summed over the steps: [B, T, K] to [B], nats."""
+    log_p = jax.nn.log_softmax(logits)
+    return -jnp.sum(jnp.exp(log_p) * log_p, axis=(1, 2))
 
 
 def gradients(

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from crnn_jax.models import ctc_loss as ctc
-from crnn_jax.training.objective import entropy, objective
+from crnn_jax.training.step import entropy, objective
 
 T, K = 6, 4
 RNG = np.random.default_rng(0)
