@@ -31,7 +31,7 @@ def objective(
     config: Config,
     total: Callable[[jax.Array], jax.Array] = lambda x: x,
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    """The value to minimize, with the mean CTC loss (nats an image) and flat-start loss (nats a step).
+    """The value to minimize, and the mean CTC loss (per image) and flat-start loss (per step).
 
     On a shard of a batch: its contribution. The shards sum to the batch value.
 

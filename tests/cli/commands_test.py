@@ -237,7 +237,7 @@ def test_a_directory_that_is_no_run_is_one_line(capsys, tmp_path, verb):
 
 
 def test_help_needs_no_jax():
-    code = "import sys; sys.argv = ['x', '-h']; import crnn_jax.__main__ as m\ntry: m.main()\n"
+    code = "import sys; sys.argv = ['x', '-h']; import crnn_jax.cli.main as m\ntry: m.main()\n"
     code += "except SystemExit: pass\nassert 'jax' not in sys.modules"
     assert _run("-c", code).returncode == 0
 
