@@ -289,7 +289,7 @@ def test_a_file_that_fails_when_read_is_found_if_orbax_says_nothing(copy, monkey
     ):
         checkpoints.restore(1, {"params": PARAMS})
     # The metadata, which we read ourselves.
-    monkeypatch.setattr(checkpoint.disk, "read", lambda *_: unreadable(copy / "_METADATA"))
+    monkeypatch.setattr(checkpoint.files, "read", lambda *_: unreadable(copy / "_METADATA"))
     with (
         Checkpoints(copy / "checkpoints", read_only=True) as checkpoints,
         pytest.raises(RunError, match=r"checkpoints/1 cannot be read: \S*Permission denied"),
@@ -318,7 +318,7 @@ def test_the_best_checkpoint_is_kept_when_its_name_cannot_be_read(tmp_path, monk
         checkpoints.save(1, PARAMS, None, {"best_epoch": 1}, 1)
         checkpoints.save(2, PARAMS, None, {"best_epoch": 1}, 1)
         error = OSError(errno.EIO, os.strerror(errno.EIO))
-        monkeypatch.setattr(checkpoint.disk, "read", lambda *_: _raise(error))
+        monkeypatch.setattr(checkpoint.files, "read", lambda *_: _raise(error))
         with pytest.raises(RunError, match="2 cannot be read: Input/output error"):
             checkpoints.save(3, PARAMS, None, {"best_epoch": 3}, 3)
         assert checkpoints.epochs() == [1, 2]

@@ -202,7 +202,7 @@ def test_a_finished_run_on_a_disk_that_cannot_be_written_says_so(trained, tiny_c
 
 def test_a_grid_names_what_it_cannot_write(tiny_config, tmp_path, monkeypatch):
     cells = sweep.Grid(config_lib.to_dict(tiny_config()), {"base": {}}, (0,), (0,))
-    monkeypatch.setattr(sweep.disk, "opened", _named(sweep.disk.opened, "log.txt"))
+    monkeypatch.setattr(sweep.files, "opened", _named(sweep.files.opened, "log.txt"))
     with pytest.raises(RunError, match=r"base/seed0-fold0/log\.txt cannot be written: No space"):
         sweep.run(cells, tmp_path / "grid", 1)
 

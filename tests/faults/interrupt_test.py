@@ -160,7 +160,7 @@ def test_ctrl_c_during_the_imports_prints_no_traceback(tmp_path, command):
         "import os, signal, sys\n"
         "class Finder:\n"
         "    def find_spec(self, name, *_):\n"
-        "        if name == 'crnn_jax.runtime.compilation_cache':\n"
+        "        if name == 'crnn_jax.runtime.terminal':\n"
         "            os.kill(os.getpid(), signal.SIGINT)\n"
         "sys.meta_path.insert(0, Finder())\n"
     )
