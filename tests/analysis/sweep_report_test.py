@@ -168,5 +168,5 @@ def test_a_damaged_record_is_named(grid, name):
 
 
 def test_a_report_imports_no_jax():
-    code = "import sys, crnn_jax.report; assert 'jax' not in sys.modules"
+    code = "import sys, crnn_jax.analysis.sweep_report; assert 'jax' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

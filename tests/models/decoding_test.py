@@ -168,7 +168,7 @@ def test_each_wish_finds_its_decoder(examples):
     ("wish", "complaint"),
     [
         ({"beam": -1}, "at least one prefix"),
-        ({"beam": 4, "length": 2}, "choose one"),
+        ({"beam": 4, "length": 2}, "cannot be combined"),
         ({"length": 6}, "from 1 to 5 characters"),
         ({"length": (3, 2)}, "not 3 to 2"),
         ({"length": 0}, "not 0 to 0"),
