@@ -31,7 +31,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 def baseline(environment: Mapping[str, str]) -> int:
     """MB of a process that has imported everything and started JAX."""
     code = (
-        "import jax, crnn_jax.train, crnn_jax.recognizer; jax.devices()\n"
+        "import jax, crnn_jax.training.train, crnn_jax.inference.recognizer; jax.devices()\n"
         "print(*[l.split()[1] for l in open('/proc/self/status') if l.startswith('VmHWM')])"
     )
     command = [sys.executable, "-c", code]
