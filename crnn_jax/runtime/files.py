@@ -38,7 +38,7 @@ def read(path: str | os.PathLike[str], most: int = MOST_BYTES) -> bytes:
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     descriptor = os.open(path, flags)
     with contextlib.ExitStack() as stack:
-        stack.callback(os.close, descriptor)
+        stack.callback(_close_quietly, descriptor)
         status = os.fstat(descriptor)
         if stat.S_ISDIR(status.st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
@@ -52,6 +52,12 @@ def read(path: str | os.PathLike[str], most: int = MOST_BYTES) -> bytes:
     if len(content) > most:  # it grew, or did not say
         raise OSError(errno.EFBIG, f"more than {most} bytes", os.fspath(path))
     return content
+
+
+def _close_quietly(descriptor: int) -> None:
+    """Closes a file that was only read: what was read is right, whatever the system says now."""
+    with contextlib.suppress(OSError):
+        os.close(descriptor)
 
 
 def write(path: Path, content: bytes) -> None:
@@ -152,8 +158,14 @@ def opened(path: Path) -> Iterator[io.FileIO]:
             raise OSError(errno.EINVAL, "it is a pipe, device or socket, not a file")
     except OSError as error:
         raise unwritable(path, error) from error
-    with open(descriptor, "ab+", buffering=0) as file:
+    file = open(descriptor, "ab+", buffering=0)  # noqa: SIM115
+    try:
         yield file
+    finally:
+        try:
+            file.close()
+        except OSError as error:
+            raise unwritable(path, error) from error
 
 
 def unwritable(path: str | os.PathLike[str], error: OSError) -> RunError:

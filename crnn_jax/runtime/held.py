@@ -36,7 +36,8 @@ class Anchor:
 
     def close(self) -> None:
         if self._descriptor >= 0:
-            os.close(self._descriptor)
+            with contextlib.suppress(OSError):  # nothing was written through it
+                os.close(self._descriptor)
         self._descriptor = -1
 
 

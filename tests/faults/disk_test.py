@@ -287,3 +287,29 @@ def test_a_run_directory_whose_name_is_not_utf8(tmp_path):
     with checkpoint.Checkpoints(folder, read_only=True) as checkpoints:
         restored = checkpoints.restore(1, {"params": params})["params"]["a"]
     np.testing.assert_array_equal(restored, params["a"])
+
+
+def test_a_file_that_fails_when_it_is_closed_is_named(tmp_path, monkeypatch):
+    """A network file system reports a failed write at close. A file that was read is right."""
+    path = tmp_path / "file"
+    path.write_bytes(b"abc")
+    real = os.close
+
+    def close(descriptor):
+        real(descriptor)
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(disk.os, "close", close)
+        assert disk.read(path) == b"abc"
+
+    class File(io.FileIO):
+        def close(self):
+            super().close()
+            raise OSError(errno.EIO, "Input/output error")
+
+    opened = lambda descriptor, *_, **__: File(descriptor, "ab+")  # noqa: E731
+    with monkeypatch.context() as patch:
+        patch.setattr(disk, "open", opened, raising=False)
+        with pytest.raises(RunError, match=r"/file cannot be written: Input/output error"):
+            disk.append(path, b"d")
