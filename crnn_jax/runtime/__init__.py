@@ -8,8 +8,8 @@ from __future__ import annotations
 def configure(batch_size: int = 1) -> None:
     """Sets up the process. Call it before jax is imported; it holds for the process.
 
-    glibc keeps freed memory, jax keeps compiled programs on disk, and a processor counts as as many
-    devices as a training batch is well split over.
+    glibc keeps freed memory and jax keeps compiled programs on disk. For training, jax sees the
+    processor as several devices, so that a batch can be split over its cores.
 
     Args:
       batch_size: of the training; 1 for commands that do not train, which use one device.

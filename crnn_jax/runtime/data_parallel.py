@@ -1,14 +1,14 @@
-"""One batch on several devices: each takes an equal part of it, and all hold the same state.
+"""Data parallelism: each device takes an equal shard of a batch, and all hold the same state.
 
-The gradient of a batch is the sum of what its parts say of it (synchronous data parallelism, as
-in Goyal et al. 2017). Dropout and augmentation draw from a stream for each device, so that a run
-is a function of its seed and of the number of devices. With one device the key is unchanged.
+The gradient of a batch is the sum of the gradients of its shards (synchronous data parallelism, as
+in Goyal et al. 2017). Each device draws its own dropout and augmentation, so a run is a function
+of its seed and of the number of devices. With one device the key is unchanged.
 
-XLA's CPU client lets 32 programs of a device be in flight. A program of several devices that is
-launched beyond that waits in a thread that the programs before it need, and none of them ever
-ends (jaxlib 0.10: XLA aborts after 40 s in an all-reduce that a device did not join). So the host
-must not run ahead: the loop in train.py waits for the call before the one that it just sent, and
-a batch of a stream is drawn, by a dozen programs and more, before the step that takes it is sent.
+XLA's CPU client allows 32 programs in flight on each device. If a program of several devices is
+launched beyond that, its launch blocks and none of them ever ends (jaxlib 0.10: XLA aborts after
+40 s in an all-reduce that one device did not join). So the host must not run ahead: the loop in
+train.py dispatches one call and waits for the one before it, and a batch of a stream, which takes a
+dozen programs or more, is finished before its step is dispatched.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ _AXIS = "batch"
 
 
 class Devices(NamedTuple):
-    """Those that a batch is split over."""
+    """The devices that a batch is split over."""
 
-    mesh: Mesh | None  # None: one, which is jax' default
+    mesh: Mesh | None  # None for one device, the default of jax
 
     def replicate(self, tree: Any) -> Any:
-        """The arrays, whole on each of them."""
+        """Copies the arrays to each device."""
         place = NamedSharding(self.mesh, PartitionSpec()) if self.mesh else None
         return jax.device_put(tree, place)
 
     def shard_batch(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function on each device: its last two arguments cut in parts, the others whole.
+        """`function` on each device, with shards of its last two arguments and the others whole.
 
-        Its results are taken to be the same on each device.
+        The results must be the same on each device.
         """
         if self.mesh is None:
             return function
@@ -46,7 +46,7 @@ class Devices(NamedTuple):
 
         def call(*arguments: Any) -> Any:
             specs = (whole,) * (len(arguments) - 2) + (part, part)
-            # That sums over the devices are the same on each, jax need not check.
+            # Sums over the devices are the same on each: jax need not check that.
             return jax.shard_map(
                 function, mesh=self.mesh, in_specs=specs, out_specs=whole, check_vma=False
             )(*arguments)
@@ -54,11 +54,11 @@ class Devices(NamedTuple):
         return call
 
     def psum(self, tree: Any) -> Any:
-        """In a split function: the sum over the devices."""
+        """In a sharded function: the sum over the devices."""
         return jax.lax.psum(tree, _AXIS) if self.mesh else tree
 
     def per_device_key(self, key: jax.Array) -> jax.Array:
-        """In a split function: a key for each device."""
+        """In a sharded function: a different key on each device."""
         return jax.random.fold_in(key, jax.lax.axis_index(_AXIS)) if self.mesh else key
 
 
@@ -66,12 +66,12 @@ ONE = Devices(None)
 
 
 def for_batches(batch_size: int) -> Devices:
-    """As many as a batch is well split over, of those that jax has."""
+    """The devices of jax over which splitting a batch of this size pays."""
     devices = jax.local_devices()
     count = cpu_devices.parts(batch_size, len(devices))
     return Devices(Mesh(np.array(devices[:count]), (_AXIS,))) if count > 1 else ONE
 
 
 def one(tree: Any) -> Any:
-    """The arrays as the first device holds them; nothing is copied."""
+    """The arrays on the first device, without a copy."""
     return jax.tree.map(lambda x: x.addressable_data(0) if isinstance(x, jax.Array) else x, tree)
