@@ -10,21 +10,20 @@ from crnn_jax import config as config_lib
 from crnn_jax.runs import sweep
 from crnn_jax.runtime import cpu_devices
 from crnn_jax.training import train
+from experiments import tiny
 
 NAMES = sorted(p.stem for p in Path("experiments").glob("*.py") if p.stem != "__init__")
+_TINY = config_lib.flatten(tiny.get_config().to_dict())
+_SIZES = ("data.width", "data.height", "model.conv_features", "model.dense_features",
+          "model.lstm_units", "train.eval_batch_size")  # fmt: skip
 SMALL = {
-    "data.width": 64,
-    "data.height": 16,
+    **{key: _TINY[key] for key in _SIZES},
     "data.count": 48,
     "data.num_folds": 0,
     "data.fold": 0,
     "data.train_size": 0,
-    "model.conv_features": (4, 8),
-    "model.dense_features": 16,
-    "model.lstm_units": (16, 8),
     "optimizer.warmup_steps": 2,
     "train.batch_size": 16,
-    "train.eval_batch_size": 8,
     "train.epochs": 1,
     "log.every_steps": 1,
 }
