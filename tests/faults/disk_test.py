@@ -153,16 +153,16 @@ def test_a_full_disk_at_each_write_of_a_run(tiny_config, whole, tmp_path, monkey
             raise disk.unwritable(path, FULL)
         real_append(path, content)
 
-    save = ocp.training.Checkpointer.save_checkpointables
+    save = ocp.save_checkpointables
 
-    def save_or_fail(self, epoch, *rest, **keywords):
-        if fails(f"epoch {epoch}"):
+    def save_or_fail(path, *rest, **keywords):
+        if fails(f"epoch {path.stem}"):
             raise FULL
-        return save(self, epoch, *rest, **keywords)
+        return save(path, *rest, **keywords)
 
     monkeypatch.setattr(disk, "write", write)
     monkeypatch.setattr(disk, "append", append)
-    monkeypatch.setattr(ocp.training.Checkpointer, "save_checkpointables", save_or_fail)
+    monkeypatch.setattr(ocp, "save_checkpointables", save_or_fail)
     said = []
     while len(said) < 30:
         with contextlib.suppress(RunError):
@@ -182,7 +182,7 @@ def test_a_checkpoint_that_cannot_be_written_is_named_and_leaves_the_one_before(
     params = {"a": np.arange(3, dtype=np.float32)}
     with checkpoint.Checkpoints(tmp_path / "checkpoints") as checkpoints:
         checkpoints.save(1, params, None, {"best_epoch": 1}, 1)
-        monkeypatch.setattr(ocp.training.Checkpointer, "save_checkpointables", _fail)
+        monkeypatch.setattr(ocp, "save_checkpointables", _fail)
         with pytest.raises(
             RunError,
             match=r"^the checkpoint \S+/checkpoints/2 cannot be written: the disk is full",
