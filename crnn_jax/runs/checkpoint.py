@@ -251,6 +251,8 @@ class Checkpoints:
             why = self._first_line(error)
             if "No space left" in str(error) or "quota exceeded" in str(error):
                 why = "the disk is full; make room, then run the same command again"
+            elif limits.is_of_threads(error):
+                why = limits.NO_THREADS
             raise RunError(f"{what}: {why}") from error
 
     def _first_line(self, error: Exception) -> str:

@@ -13,7 +13,8 @@ from crnn_jax.runtime import cpu_devices
 NEEDED = 64  # open files of a process that writes a checkpoint
 _FREE = 40  # of them, for the checkpoint itself
 _WANTED = 4096
-_THREADS, _THREADS_PER_CORE = 8, 4  # that jax 0.10 starts on a CPU, for a first program
+# Threads that jax 0.10 (8, and 4 per core) and Orbax start on a CPU; measured.
+_THREADS, _THREADS_PER_CORE = 32, 4
 NO_THREADS = (
     "the system starts no more threads for this user; end other processes or raise the limit, as "
     "with `ulimit -u 4096`"
@@ -68,9 +69,9 @@ def check_open_files(what: str, count: int = _FREE) -> None:
 
 
 def check_threads(count: int | None = None) -> None:
-    """Checks that `count` more threads can be started; without it, as many as jax starts.
+    """Checks that `count` more threads can be started; default: as many as jax and Orbax start.
 
-    Without them jax does not raise an error but aborts the process.
+    Without them both may abort the process instead of raising an error.
 
     Raises:
       CrnnError: they cannot.
@@ -91,6 +92,6 @@ def check_threads(count: int | None = None) -> None:
             thread.join()
 
 
-def is_of_threads(error: RuntimeError) -> bool:
+def is_of_threads(error: BaseException) -> bool:
     """Whether an error is Python's, or that of a library, about a thread that did not start."""
     return "can't start new thread" in str(error)
