@@ -59,6 +59,7 @@ class Checkpoints:
         self.directory = directory
         self._digests = RunDir(directory.parent)
         self._file = f"{directory.name}.json"
+        self._is_checked = False
         self._anchor: held.Anchor | None = None
 
     def __enter__(self) -> Self:
@@ -119,6 +120,7 @@ class Checkpoints:
             size = 2 * sum(leaf.nbytes for leaf in jax.tree.leaves(trees)) + 2**18
             files.check_room(path, size, _FILES)
             with self._errors_of(f"the checkpoint {path} cannot be written"):
+                self._check_files()
                 with _context():
                     ocp.save_checkpointables(new, trees, custom_metadata=dict(meta))
                 _check_written(new, trees, meta)
@@ -182,6 +184,17 @@ class Checkpoints:
             except OSError as error:
                 raise RunError(f"{self.directory} cannot be read: {error.strerror}") from error
         return self._anchor.path
+
+    def _check_files(self) -> None:
+        """Before the first save: a pipe among the files is noticed then, not at the next start."""
+        if not self._is_checked:
+            try:
+                stored.check(self._place())
+            except DamageError as error:
+                raise RunError(
+                    f"{self.directory}: {error}; remove it and run the same command again"
+                ) from error
+            self._is_checked = True
 
     def _remove_left_over(self) -> None:
         with contextlib.suppress(OSError):
