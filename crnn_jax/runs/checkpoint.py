@@ -12,6 +12,7 @@ or is killed midway leaves the other checkpoints as they were.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -327,7 +328,8 @@ def _check_written(place: Path, trees: Mapping[str, Any], meta: Mapping[str, Any
     found = ocp.checkpointables_metadata(place).metadata
     missing = [name for name in trees if not found.get(name)]
     if missing or _digest_of(written["custom_metadata"]) != _digest_of(meta):
-        raise OSError(f"what was written has no {missing[0] if missing else 'metadata'}")
+        what = f"what was written has no {missing[0] if missing else 'metadata'}"
+        raise OSError(errno.EIO, what)
 
 
 def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
