@@ -6,7 +6,8 @@
 #
 # Each part is a program below benchmarks/gpu/ with a time limit, and has a file of its own in OUT,
 # PART.json, which is rewritten with every figure: a part that fails or is cut off keeps what it has,
-# and the next one begins. At the end a table of all. OUT/log.txt has what the programs said.
+# and the next one begins. What one does not need of its time the next ones have. At the end a table
+# of all. OUT/log.txt has what the programs said.
 #
 # Parts, with what they measure:
 #   environment  device, driver, versions
@@ -45,11 +46,31 @@ unset JAX_COMPILATION_CACHE_DIR
 : >"$OUT/log.txt"
 SECONDS=0
 
+# Of each program: its part, its name, the seconds that are kept for it, those that it may take at
+# most, and its Python.
+PROGRAMS="
+environment machine 10 20 $PYTHON
+step steps 75 110 $PYTHON
+step torch_steps 30 45 $PYTHON_TORCH
+lstm layers 30 45 $PYTHON
+lstm torch_layers 10 15 $PYTHON_TORCH
+run one_run 40 60 $PYTHON
+together many_runs 45 90 $PYTHON
+generator generator 15 25 $PYTHON
+tests suite 40 60 $PYTHON
+"
+
+# programs PART ...: the lines of these parts, in the order of the parts.
+programs() {
+    local part
+    for part in "$@"; do
+        grep "^$part " <<<"$PROGRAMS" || echo "there is no part $part" >&2
+    done
+}
+
 # program PART NAME LIMIT PYTHON: one program of a part.
 program() {
-    local part=$1 name=$2 limit=$(($3 * LONGER)) python=$4 left=$((TOTAL - SECONDS))
-    local begun status=-1 seconds=0
-    ((limit > left)) && limit=$left
+    local part=$1 name=$2 limit=$3 python=$4 begun status=-1 seconds=0
     if ((limit >= 5)); then
         echo "== $part ($name), $limit s at most" >>"$OUT/log.txt"
         begun=$(date +%s.%N)
@@ -62,31 +83,21 @@ program() {
     "$PYTHON" benchmarks/gpu/summary.py mark "$part" "$name" "$status" "$seconds" "$SCRATCH/said"
 }
 
-part() {
-    case $1 in
-        environment) program "$1" machine 20 "$PYTHON" ;;
-        step)
-            program "$1" steps 100 "$PYTHON"
-            program "$1" torch_steps 45 "$PYTHON_TORCH"
-            ;;
-        lstm)
-            program "$1" layers 40 "$PYTHON"
-            program "$1" torch_layers 15 "$PYTHON_TORCH"
-            ;;
-        run) program "$1" one_run 60 "$PYTHON" ;;
-        together) program "$1" many_runs 60 "$PYTHON" ;;
-        generator) program "$1" generator 20 "$PYTHON" ;;
-        tests) program "$1" suite 60 "$PYTHON" ;;
-        *) echo "there is no part $1" ;;
-    esac
-}
-
+kept=0
 for name in $PARTS; do
     rm -f "$OUT/$name.json"
 done
-for name in $PARTS; do
-    part "$name"
-done
+# shellcheck disable=SC2086
+CHOSEN=$(programs $PARTS)
+while read -r _ _ least _; do
+    kept=$((kept + least * LONGER))
+done <<<"$CHOSEN"
+while read -r part name least most python <&3; do
+    kept=$((kept - least * LONGER))
+    limit=$((TOTAL - SECONDS - kept))
+    ((limit > most * LONGER)) && limit=$((most * LONGER))
+    program "$part" "$name" "$limit" "$python"
+done 3<<<"$CHOSEN"
 # shellcheck disable=SC2086
 "$PYTHON" benchmarks/gpu/summary.py table $PARTS
 echo "$SECONDS s in all; records in $OUT"
