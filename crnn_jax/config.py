@@ -99,8 +99,8 @@ def with_changes(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[
 
 
 def num_steps(config: Config) -> int:
-    """The time steps T: the pooling of each convolution halves the width, rounding down."""
-    return config.data.width >> len(config.model.conv_features)
+    """The time steps T: what pooling leaves of the width, rounding down."""
+    return config.data.width // config.model.reduction[0]
 
 
 def check_key(key: str) -> None:
@@ -197,13 +197,18 @@ def _number(bound: float) -> str:
 
 def _check_limits(c: Config) -> None:
     """Checks the rules that concern several keys of a config. ConfigError names the keys."""
-    least = 2 ** len(c.model.conv_features)
+    if len(c.model.pools) != len(c.model.conv_features):
+        raise ConfigError(
+            f"model.pool must have {len(c.model.conv_features)} entries, one for each of "
+            f"model.conv_features, not {len(c.model.pools)}"
+        )
+    least_width, least_height = c.model.reduction
     pixels = c.data.width * c.data.height
     batch = max(c.train.batch_size, c.train.eval_batch_size)
     parameters, activations = _sizes(c)
     rules = [
-        ("data.width", c.data.width, c.data.width >= least, f"at least {least}"),
-        ("data.height", c.data.height, c.data.height >= least, f"at least {least}"),
+        ("data.width", c.data.width, c.data.width >= least_width, f"at least {least_width}"),
+        ("data.height", c.data.height, c.data.height >= least_height, f"at least {least_height}"),
         (
             "data.width",
             c.data.width,
@@ -220,7 +225,8 @@ def _check_limits(c: Config) -> None:
         (
             "data.count",
             c.data.count,
-            pixels * c.data.channels * c.data.count <= _MAX_GENERATED,
+            # A stream draws a batch at a time.
+            pixels * c.data.channels * c.data.count <= _MAX_GENERATED or c.data.source == "stream",
             f"such that all generated images have at most {_MAX_GENERATED} bytes",
         ),
         (
@@ -247,10 +253,10 @@ def _sizes(c: Config) -> tuple[int, int]:
     """The parameters of the model without its last layer, and its activations for one image."""
     width, height, inputs = c.data.width, c.data.height, int(c.data.channels)
     parameters, activations = 0, width * height * inputs * (1 + c.augment.lines)
-    for features in c.model.conv_features:
+    for features, (across, down) in zip(c.model.conv_features, c.model.pools, strict=True):
         parameters += 9 * inputs * features
         activations += width * height * features
-        width, height, inputs = width // 2, height // 2, features
+        width, height, inputs = width // across, height // down, features
     parameters += height * inputs * c.model.dense_features
     inputs = c.model.dense_features
     activations += width * inputs

@@ -7,6 +7,7 @@ This is the one declaration of a key. Parsing, error messages (config.py), the d
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
@@ -48,7 +49,9 @@ class DataConfig:
         DEFAULT_DIR, "A folder of images named by their text (226md.png) or with a labels.csv."
     )
     style: _Path = _key(
-        "captcha_v2", "How generated images look: a preset of data/synthetic/ or a .json file."
+        "captcha_v2",
+        "How generated images look: a preset of data/synthetic/, a .json file, 'wide', or an .npz "
+        "file of faces for the wide generator.",
     )
     count: Annotated[int, Meta(ge=2, le=10**7)] = _key(
         1040, "Generated images of a set, or of an epoch of a stream, validation included."
@@ -115,7 +118,12 @@ class AugmentConfig:
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
     conv_features: _Layers = _key(
-        (32, 64), "One 3x3 convolution, ReLU and 2x2 max-pooling for each entry."
+        (32, 64), "One 3x3 convolution, ReLU and 2x2 max-pooling (or model.pool) for each entry."
+    )
+    pool: Annotated[str, Meta(max_length=128, pattern="^((1x1|1x2|2x2)( (?!$)|$))*$")] = _key(
+        "",
+        "Max-pooling of each convolution, width x height, instead of 2x2 after each: '2x2 1x1 1x2' "
+        "for three convolutions.",
     )
     dense_features: _Units = _key(64, "Units of the dense layer.")
     lstm_units: _Layers = _key(
@@ -127,6 +135,19 @@ class ModelConfig:
         "", "'layer' adds a layer norm after each convolution, and parameters."
     )
     cell: Literal["lstm", "gru"] = _key("lstm", "The recurrent cell; gru has fewer parameters.")
+
+    @property
+    def pools(self) -> tuple[tuple[int, int], ...]:
+        """Pooling of each convolution, along width and height."""
+        if not self.pool:
+            return ((2, 2),) * len(self.conv_features)
+        return tuple((int(p[0]), int(p[2])) for p in self.pool.split())
+
+    @property
+    def reduction(self) -> tuple[int, int]:
+        """How many pixels, along width and height, become one position of the last convolution."""
+        across, down = zip(*self.pools, strict=True)
+        return math.prod(across), math.prod(down)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -60,15 +60,19 @@ def plain(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
     return jax.nn.relu(max_pool(x) + bias[None, None, None])
 
 
-def max_pool(x: jax.Array) -> jax.Array:
-    """2x2 maximum, stride 2, an odd last row or column dropped: [B, W, H, C] halved.
+def max_pool(x: jax.Array, across: int = 2, down: int = 2) -> jax.Array:
+    """Maximum over windows of `across` x `down`, each 1 or 2: [B, W, H, C] reduced by them.
 
-    A maximum of strided slices: on a CPU its gradient is many times faster than that of
-    reduce_window. At a tie the gradient is shared between the winners.
+    An odd last row or column is dropped. A maximum of strided slices: on a CPU its gradient is
+    many times faster than that of reduce_window. At a tie the gradient is shared between the
+    winners.
     """
     w, h = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
-    x = jnp.maximum(x[:, 0:w:2], x[:, 1:w:2])
-    return jnp.maximum(x[:, :, 0:h:2], x[:, :, 1:h:2])
+    if across == 2:
+        x = jnp.maximum(x[:, 0:w:2], x[:, 1:w:2])
+    if down == 2:
+        x = jnp.maximum(x[:, :, 0:h:2], x[:, :, 1:h:2])
+    return x
 
 
 @jax.custom_vjp

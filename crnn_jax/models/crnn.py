@@ -24,7 +24,7 @@ Rate = float | jax.Array  # a Python float is known when the program is compiled
 
 
 class CRNN(nn.Module):
-    """Pixels 0 to 255 [B, W, H, C] to logits [B, T, K]; T = W / 2 ** len(conv_features).
+    """Pixels 0 to 255 [B, W, H, C] to logits [B, T, K]; T is what pooling leaves of W.
 
     Pixels are standardised here, with the training set's moments or each picture's own, so that
     nothing that holds the model can forget it.
@@ -46,11 +46,13 @@ class CRNN(nn.Module):
         x = x / jnp.asarray(self.deviation, jnp.float32).reshape(shape)
         if self.each_picture:
             x = standardise(x)
-        for i, features in enumerate(c.conv_features, 1):
-            if c.norm == "layer":
+        for i, (features, pool) in enumerate(zip(c.conv_features, c.pools, strict=True), 1):
+            if c.norm == "layer" or pool != (2, 2):
                 he_normal = initializers.he_normal()
                 x = nn.Conv(features, (3, 3), kernel_init=he_normal, name=f"Conv{i}")(x)
-                x = conv_pool.max_pool(nn.relu(nn.LayerNorm(name=f"norm{i}")(x)))
+                if c.norm == "layer":
+                    x = nn.LayerNorm(name=f"norm{i}")(x)
+                x = conv_pool.max_pool(nn.relu(x), *pool)
             else:
                 x = ConvReluPool(features, name=f"Conv{i}")(x)
         x = x.reshape(*x.shape[:2], -1)  # [B, T, H C], as Keras' Reshape orders them

@@ -13,6 +13,7 @@ CAME: Mapping[str, Any] = {
     "data.synthetic_seed": 0,
     "data.generated_share": 0.5,
     "log.tensorboard": False,
+    "model.pool": "",
     "train.init_from": "",
 }
 # Keys that went, with the value that turned them off: of any other the code is gone.

@@ -108,6 +108,23 @@ def test_widths_come_from_the_config():
     assert params["bidirectional"]["forward_kernel"].shape == (11, 16)
 
 
+@pytest.mark.parametrize("norm", ["", "layer"])
+def test_pooling_follows_the_config(norm):
+    sizes = {"data__width": 16, "data__height": 8, "model__conv_features": (2, 3, 4)}
+    rest = {"model__dense_features": 5, "model__lstm_units": (4,), "model__norm": norm}
+    model, params = _build(7, model__pool="2x2 1x1 1x2", **sizes, **rest)
+    # 8 rows, halved by the first and the last: 2, of 4 channels; 16 columns, halved once.
+    assert params["dense1"]["kernel"].shape == (2 * 4, 5)
+    images = np.random.default_rng(0).integers(0, 256, (2, 16, 8, 1), np.uint8)
+    assert crnn.apply(model, params, images).shape == (2, 8, 7)
+    plain, _ = _build(7, **sizes, **rest)
+    with_default, _ = _build(7, model__pool="2x2 2x2 2x2", **sizes, **rest)
+    short = params | {"dense1": {"kernel": jnp.ones((4, 5)), "bias": jnp.zeros(5)}}
+    np.testing.assert_allclose(
+        crnn.apply(plain, short, images), crnn.apply(with_default, short, images), rtol=1e-5
+    )
+
+
 def test_initial_values_are_keras(reference):
     _, params = reference
     for name, fan_in in (("Conv1", 9 * 1), ("Conv2", 9 * 32)):
