@@ -31,22 +31,31 @@ from crnn_jax.data import folder as dataset
 from crnn_jax.data import image_io, splits
 from crnn_jax.data.folder import Dataset
 from crnn_jax.data.splits import Split
-from crnn_jax.data.synthetic import presets, render
+from crnn_jax.data.synthetic import render
 from crnn_jax.data.synthetic.style import Style
+from crnn_jax.data.synthetic.wide import family
+from crnn_jax.data.synthetic.wide.family import Wide
 from crnn_jax.errors import ConfigError, DataError, one_line
 from crnn_jax.runtime import files, staging
 
+Look = Style | Wide
 Draw = Callable[[np.ndarray], tuple[jax.Array, jax.Array]]
 CHUNK = 32  # pictures that are generated at a time: their temporaries stay in the cache
 CHUNK_PIXELS = 2**20
 MAX_BYTES = 2**33  # of the pixels of a generated set
+STREAM_SAMPLE = 4096  # training images of a stream that are kept, to normalize by
 
 
 class Source(NamedTuple):
-    data: Dataset
-    split: Split  # of a stream: the first epoch's numbers are those of `data`
+    data: Dataset  # of a stream: its validation part and the first few of its training part
+    split: Split
     charset: Charset
     endless: bool
+
+    @property
+    def sample(self) -> np.ndarray:
+        """The numbers of training images that are in memory: all, unless it is a stream."""
+        return self.split.train[self.split.train < len(self.data)]
 
 
 def load(config: DataConfig, num_steps: int) -> Source:
@@ -65,7 +74,7 @@ def load(config: DataConfig, num_steps: int) -> Source:
         data = dataset.load(config, given, num_steps)
         return Source(data, splits.split(data.texts, config), given or Charset.derive(data.texts),
                       False)  # fmt: skip
-    look = presets.load(config.style)
+    look = family.load(config.style)
     _check(look, config, num_steps)
     if config.source == "mixture":
         real = dataset.load(config, given, num_steps)
@@ -77,20 +86,22 @@ def load(config: DataConfig, num_steps: int) -> Source:
         data = _joined(real, extra)
         charset = given or Charset.derive((*real.texts, look.alphabet))
         return Source(data, Split(np.concatenate((split.train, added)), split.val), charset, False)
-    data = generate(look, config, range(config.count))
     charset = given or Charset("".join(sorted(look.alphabet)))
     endless = config.source == "stream"
-    if endless:
-        num_val = max(1, int(config.count * config.val_fraction))
-        numbers = np.arange(config.count, dtype=np.int32)
-        split = Split(numbers[num_val:], numbers[:num_val])
-        data = dataclasses.replace(data, name=f"an endless stream of generated {_name(config)}")
-    else:
-        split = splits.split(data.texts, config)
-    return Source(data, split, charset, endless)
+    if not endless:
+        data = generate(look, config, range(config.count))
+        return Source(data, splits.split(data.texts, config), charset, endless)
+    num_val = max(1, int(config.count * config.val_fraction))
+    numbers = np.arange(config.count, dtype=np.int32)
+    data = dataclasses.replace(
+        generate(look, config, range(min(config.count, num_val + STREAM_SAMPLE))),
+        name=f"an endless stream of generated {_name(config)}",
+        fingerprint=fingerprint(look, config, config.count),
+    )
+    return Source(data, Split(numbers[num_val:], numbers[:num_val]), charset, endless)
 
 
-def _check(look: Style, config: DataConfig, num_steps: int) -> None:
+def _check(look: Look, config: DataConfig, num_steps: int) -> None:
     if config.alphabet and (unknown := set(look.alphabet) - set(config.alphabet)):
         raise ConfigError(
             f"data.alphabet lacks {''.join(sorted(unknown))!r} of the style {config.style}"
@@ -103,7 +114,7 @@ def _check(look: Style, config: DataConfig, num_steps: int) -> None:
         )
 
 
-def generate(look: Style, config: DataConfig, numbers: range) -> Dataset:
+def generate(look: Look, config: DataConfig, numbers: range) -> Dataset:
     """Generated pictures as a data set, in the size and color that a config asks for.
 
     Raises:
@@ -143,12 +154,12 @@ def write(name: str, count: int, seed: int, folder: str | os.PathLike[str]) -> N
         raise ConfigError(f"the count must be from 1 to 2**31 - 1, not {count}")
     if not 0 <= seed < 2**32:
         raise ConfigError(f"the seed must be from 0 to 2**32 - 1, not {seed}")
-    folder, look = Path(folder), presets.load(name)
+    folder, look = Path(folder), family.load(name)
     if "\0" in str(folder):
         raise DataError(f"{one_line(str(folder))} cannot be a new folder")
     if os.path.lexists(folder):
         raise DataError(f"{one_line(str(folder))} is there already; name a new folder")
-    draw = functools.partial(render.pictures, render.atlas_of(look), seed, style=look)
+    draw = functools.partial(_painter(look), seed)
     with staging.directory(folder) as partial:
         try:
             _write_set(partial, look, draw, count)
@@ -158,7 +169,7 @@ def write(name: str, count: int, seed: int, folder: str | os.PathLike[str]) -> N
             ) from error
 
 
-def _write_set(folder: Path, look: Style, draw: Draw, count: int) -> None:
+def _write_set(folder: Path, look: Look, draw: Draw, count: int) -> None:
     with (folder / dataset.LABELS_FILE).open("x", encoding="utf-8", newline="") as file:
         labels = csv.writer(file, lineterminator="\n")
         labels.writerow(("file", "label"))
@@ -175,7 +186,7 @@ def picture(config: DataConfig, folder: str | os.PathLike[str] | None, file: str
     if folder is not None or dataset.uses_folder(config):
         return image_io.flatten(image_io.open_image(files.inside(folder or config.dir, file)))
     number = int(file)
-    data = generate(presets.load(config.style), config, range(number, number + 1))
+    data = generate(family.load(config.style), config, range(number, number + 1))
     return to_picture(data.images[0])
 
 
@@ -185,10 +196,12 @@ def to_picture(image: np.ndarray) -> Image.Image:
     return Image.fromarray(upright[..., 0] if image.shape[-1] == 1 else upright)
 
 
-def _drawn(look: Style, draw: Draw, numbers: range) -> Iterator[tuple[np.ndarray, list[str]]]:
+def _drawn(look: Look, draw: Draw, numbers: range) -> Iterator[tuple[np.ndarray, list[str]]]:
     """Chunks of n pictures u8 [n, W, H, C] and their texts. ConfigError if one shows nothing."""
     # Smaller chunks of large pictures, since memory is proportional to the pixels.
     chunk = min(CHUNK, max(1, CHUNK_PIXELS // (look.width * look.height)))
+    if isinstance(look, Wide):
+        chunk = look.chunk
     for start in range(0, len(numbers), chunk):
         part = np.array(numbers[start : start + chunk], np.int32)
         pixels, ids = jax.device_get(draw(np.resize(part, chunk)))  # one program for all chunks
@@ -203,18 +216,26 @@ def _drawn(look: Style, draw: Draw, numbers: range) -> Iterator[tuple[np.ndarray
         yield pixels[: len(part)], texts
 
 
-def drawer(look: Style, config: DataConfig) -> Draw:
+def drawer(look: Look, config: DataConfig) -> Draw:
     """A function: numbers i32 [B] to pictures u8 [B, W, H, C] and labels i32 [B, L] of a style.
 
     Labels are places in the style's alphabet.
     """
-    atlas = jax.device_put(render.atlas_of(look))
+    painter = _painter(look)
 
     def draw(numbers: np.ndarray) -> tuple[jax.Array, jax.Array]:
-        pixels, ids = render.pictures(atlas, config.synthetic_seed, numbers, style=look)
+        pixels, ids = painter(config.synthetic_seed, numbers)
         return _fitted(pixels, (config.width, config.height), config.channels), ids
 
     return draw
+
+
+def _painter(look: Look) -> Callable[[int, np.ndarray], tuple[jax.Array, jax.Array]]:
+    """A function: seed and numbers i32 [B] to images and labels of a style, in its own size."""
+    if isinstance(look, Wide):
+        return look.drawer()
+    atlas = jax.device_put(render.atlas_of(look))
+    return lambda seed, numbers: render.pictures(atlas, seed, numbers, style=look)
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
@@ -224,7 +245,8 @@ def _fitted(pixels: jax.Array, size: tuple[int, int], channels: int) -> jax.Arra
         return pixels
     x = pixels.astype(jnp.float32)
     if channels == 1 and pixels.shape[-1] == 3:
-        x = jnp.sum(x * jnp.array([0.299, 0.587, 0.114]), axis=-1, keepdims=True)
+        luma = jnp.array([0.299, 0.587, 0.114]).reshape(1, 1, 1, 3)
+        x = jnp.sum(x * luma, axis=-1, keepdims=True)
     x = jnp.broadcast_to(x, (*x.shape[:3], channels))
     if x.shape[1:3] != size:
         x = jax.image.resize(x, (len(x), *size, channels), "linear")
@@ -233,7 +255,7 @@ def _fitted(pixels: jax.Array, size: tuple[int, int], channels: int) -> jax.Arra
 
 def stream(config: DataConfig, charset: Charset) -> Draw:
     """As `drawer`, with labels as class ids of a charset."""
-    look = presets.load(config.style)
+    look = family.load(config.style)
     draw = drawer(look, config)
     ids = jnp.array([*(charset.alphabet.index(s) for s in look.alphabet), PAD])  # PAD is -1
 
@@ -244,7 +266,7 @@ def stream(config: DataConfig, charset: Charset) -> Draw:
     return batch
 
 
-def fingerprint(look: Style, config: DataConfig, count: int) -> str:
+def fingerprint(look: Look, config: DataConfig, count: int) -> str:
     """sha256 of all that generated pictures depend on: no pixels, which may differ by a rounding
     from one machine to another."""
     recipe = {
@@ -260,7 +282,7 @@ def fingerprint(look: Style, config: DataConfig, count: int) -> str:
 def expected_fingerprint(config: DataConfig, num_steps: int) -> str | None:
     """The fingerprint of a config's data; None where its folder is gone."""
     if config.source in ("synthetic", "stream"):
-        return fingerprint(presets.load(config.style), config, config.count)
+        return fingerprint(family.load(config.style), config, config.count)
     return load(config, num_steps).data.fingerprint if Path(config.dir).is_dir() else None
 
 

@@ -97,7 +97,7 @@ def prepare(config: Config) -> TrainContext:
     """Loads the data and builds model and optimizer. DataError for data of no use."""
     source = sources.load(config.data, config_lib.num_steps(config))
     data, split, charset = source.data, source.split, source.charset
-    moments = normalization.fit(data.images[split.train], config.data.standardise)
+    moments = normalization.fit(data.images[source.sample], config.data.standardise)
     steps_per_epoch = -(-len(split.train) // config.train.batch_size)
     devices = data_parallel.for_batches(config.train.batch_size)
     return TrainContext(
@@ -108,7 +108,7 @@ def prepare(config: Config) -> TrainContext:
         optimizer=optimizer_lib.build(config.optimizer, config.train.epochs * steps_per_epoch),
         steps_per_epoch=steps_per_epoch,
         plateau_loss=ctc_loss.plateau_loss(
-            [data.texts[i] for i in split.train],
+            [data.texts[i] for i in source.sample],
             config_lib.num_steps(config),
             len(charset.alphabet),
         ),

@@ -1,0 +1,64 @@
+"""The general reader: one model for captcha schemes that it has never seen.
+
+    python -m crnn_jax faces FOLDER faces.npz
+    python run.py --config experiments/general.py --workdir runs/general \
+        --config.data.style=faces.npz
+
+It trains on an endless stream of the wide generator, whose images draw their style one by one:
+hundreds of faces, colors, warps, clutter, and file sizes. A killed run goes on from its last
+epoch. `get_small_config` is the same for the reference architecture:
+
+    python run.py --config experiments/general.py:small --workdir runs/general_small ...
+"""
+
+from ml_collections import ConfigDict
+
+from experiments import base
+
+
+def get_config(size: str = "large") -> ConfigDict:
+    """size: 'large' (3.2 million parameters, color) or 'small' (the reference architecture)."""
+    config = base.get_config()
+    config.update_from_flattened_dict(
+        {
+            "data.source": "stream",
+            "data.style": "wide",
+            "data.count": 131_072 + 2_048,
+            "data.val_fraction": 2_048.5 / (131_072 + 2_048),
+            "data.standardise": "picture",
+            "train.epochs": 40,
+            "train.patience": 0,
+            "train.weights": "last",
+            "train.average_decay": 0.999,
+            "train.batch_size": 256,
+            "train.eval_batch_size": 256,
+            "optimizer.name": "adam",
+            "optimizer.learning_rate": 1.5e-3,
+            "optimizer.clip_norm": 1.0,
+            "optimizer.warmup_steps": 500,
+            # The generator distorts every image anew.
+            "augment.shift": 0.0,
+            "augment.rotate": 0.0,
+            "augment.scale": 0.0,
+            "augment.shear": 0.0,
+            "model.dropout": 0.0,
+            "model.lstm_dropout": 0.0,
+        }
+    )
+    if size == "large":
+        config.update_from_flattened_dict(
+            {
+                "data.width": 256,
+                "data.height": 64,
+                "data.channels": 3,
+                "optimizer.learning_rate": 1e-3,
+                "model.conv_features": (32, 64, 128, 128, 192, 192),
+                "model.pool": "2x2 2x2 1x1 1x2 1x1 1x2",
+                "model.norm": "layer",
+                "model.dense_features": 256,
+                "model.lstm_units": (256, 192),
+            }
+        )
+    elif size != "small":
+        raise ValueError(f"size must be 'large' or 'small', not {size!r}")
+    return config

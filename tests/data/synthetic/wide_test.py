@@ -1,0 +1,196 @@
+"""The wide generator against counts by hand and against Pillow."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFont
+
+from crnn_jax.data import sources
+from crnn_jax.data.synthetic import glyphs
+from crnn_jax.data.synthetic.wide import camera, clutter, colors, face_atlas, family, render, text
+from crnn_jax.data.synthetic.wide.draws import Draws
+from crnn_jax.errors import ConfigError
+
+FACES = ("Go-Bold", "DejaVuSerif-Bold")
+
+
+@pytest.fixture(scope="module")
+def atlas():
+    return face_atlas.build(glyphs.path_of(name) for name in FACES)
+
+
+@pytest.fixture(scope="module")
+def drawn(atlas):
+    images, ids = render.images(text.on_device(atlas), np.uint32(3), np.arange(8, dtype=np.int32))
+    return np.asarray(images), np.asarray(ids)
+
+
+def test_a_face_is_scaled_to_the_height_of_its_capitals(atlas):
+    h = face_atlas.SYMBOLS.index("H")
+    for field in atlas.fields[:, h]:
+        rows = np.flatnonzero((field > face_atlas.ZERO).any(0))
+        assert (rows[0], rows[-1] + 1) == (face_atlas.BASELINE - 19, face_atlas.BASELINE)
+
+
+def test_metrics_are_those_of_the_font(atlas):
+    for f, name in enumerate(FACES):
+        font = ImageFont.truetype(glyphs.path_of(name), 1000)
+        capital = -font.getbbox("H", anchor="ls")[1]
+        for symbol in "m1?":
+            image = Image.new("L", (3000, 2000))
+            ImageDraw.Draw(image).text((1000, 1500), symbol, 255, font, anchor="ls")
+            left, _, right, _ = np.array(image.getbbox()) - 1000
+            g = face_atlas.SYMBOLS.index(symbol)
+            found = np.array([atlas.left[f, g], atlas.width[f, g], atlas.advance[f, g]])
+            wanted = np.array([left, right - left, font.getlength(symbol)]) * 19 / capital
+            np.testing.assert_allclose(found, wanted, atol=0.4)  # a grid of quarters, hinting
+
+
+def test_an_atlas_survives_its_file(atlas, tmp_path):
+    face_atlas.save(atlas, tmp_path / "faces.npz")
+    again = face_atlas.load(tmp_path / "faces.npz")
+    assert again.digest() == atlas.digest()
+    np.testing.assert_array_equal(again.fields, atlas.fields)
+    look = family.load(str(tmp_path / "faces.npz"))
+    assert look.describe() == {
+        "family": "wide", "version": render.VERSION, "faces": atlas.digest()
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"x" * 1000])
+def test_a_file_that_is_no_atlas_is_named(content, tmp_path):
+    (tmp_path / "faces.npz").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"faces\.npz is not a face atlas"):
+        face_atlas.load(tmp_path / "faces.npz")
+    with pytest.raises(ConfigError, match=r"absent\.npz cannot be read: No such file"):
+        face_atlas.load(tmp_path / "absent.npz")
+
+
+def test_an_atlas_of_other_symbols_is_refused(atlas, tmp_path):
+    face_atlas.save(atlas._replace(left=atlas.left[:, :3]), tmp_path / "faces.npz")
+    with pytest.raises(ConfigError, match="another version"):
+        face_atlas.load(tmp_path / "faces.npz")
+
+
+def test_fonts_without_all_symbols_are_left_out(tmp_path):
+    (tmp_path / "broken.ttf").write_bytes(b"no font")
+    found = face_atlas.build([tmp_path / "broken.ttf", glyphs.path_of("Go-Bold")])
+    assert len(found.fields) == 1
+    with pytest.raises(ConfigError, match="none of 1 font files"):
+        face_atlas.build([tmp_path / "broken.ttf"])
+
+
+def test_an_image_is_the_same_in_any_batch(atlas, drawn):
+    images, ids = drawn
+    order = np.array([5, 0, 7, 2, 1, 3, 4, 6], np.int32)
+    again, texts = render.images(text.on_device(atlas), np.uint32(3), order)
+    np.testing.assert_array_equal(np.asarray(again), images[order])
+    np.testing.assert_array_equal(np.asarray(texts), ids[order])
+    assert len({image.tobytes() for image in images}) == 8
+
+
+def test_images_show_something(drawn):
+    images, ids = drawn
+    assert images.shape == (8, 256, 64, 3)
+    assert images.dtype == np.uint8
+    assert (images.reshape(8, -1).std(1) > 3).all()
+    lengths = (ids >= 0).sum(1)
+    assert ((lengths >= 3) & (lengths <= 10)).all()
+    for row, length in zip(ids, lengths, strict=True):  # padded on the right
+        assert (row[:length] >= 0).all()
+        assert (row[length:] == -1).all()
+
+
+def test_texts_have_the_odds_that_are_declared():
+    ids = np.asarray(
+        jax.vmap(lambda k: text._draw_ids(Draws(k, 64)))(jax.random.split(jax.random.key(0), 4000))
+    )
+    texts = ["".join(face_atlas.SYMBOLS[i] for i in row if i >= 0) for row in ids]
+    # 22 of 96 kinds are digits alone, 10**-n of the mixed ones by chance; 95 % are no sums.
+    digits = np.mean([t.isdigit() for t in texts])
+    assert digits == pytest.approx(0.95 * 22 / 96, abs=4 * np.sqrt(0.2 * 0.8 / 4000) + 0.01)
+    sums = [t for t in texts if t[0].isdigit() and t.rstrip("=?").strip("0123456789") in "+-*/"]
+    sums = [t for t in sums if any(c in "+-*/" for c in t)]
+    assert len(sums) / 4000 == pytest.approx(0.05, abs=0.015)
+    four = np.mean([len(t) == 4 for t in texts])
+    assert four == pytest.approx(0.95 * 0.28, abs=0.05)
+
+
+def test_a_color_keeps_its_luma():
+    hue = jax.random.uniform(jax.random.key(0), (100, 3))
+    luma = jnp.linspace(0, 1, 100)
+    found = colors.tinted(hue, luma[:, None], jnp.ones(()))
+    assert (found >= 0).all()
+    assert (found <= 1).all()
+    np.testing.assert_allclose(found @ jnp.array([0.299, 0.587, 0.114]), luma, atol=2e-3)
+
+
+def test_text_differs_from_paper():
+    draws = jax.vmap(lambda k: colors.draw_colors(Draws(k, 128)))
+    found = draws(jax.random.split(jax.random.key(1), 500))
+    weights = np.array([0.299, 0.587, 0.114])
+    ink, paper = np.asarray(found.ink) @ weights, np.asarray(found.paper) @ weights
+    assert np.abs(ink - paper[:, None]).min() > 0.16 - 5e-3
+
+
+def test_a_field_is_read_between_its_pixels():
+    fields = np.zeros((1, 1, face_atlas.CELL, face_atlas.CELL), np.uint8)
+    fields[0, 0, 3, 5], fields[0, 0, 4, 5] = 160, 96  # +2 and -2 pixels
+    fields[0, 0, 3, 6], fields[0, 0, 4, 6] = 128, 128
+    flat = jnp.asarray(fields.reshape(-1))
+    at = clutter.sample_field(
+        flat, jnp.int32(0), jnp.array([3.0, 3.5, 3.25]), jnp.array([5.0, 5, 5.5])
+    )
+    # Bilinear by hand: at a pixel, half way, and a quarter right and half down.
+    np.testing.assert_allclose(at, [2.0, 0.0, 0.5], atol=0.02)
+    outside = clutter.sample_field(flat, jnp.int32(0), jnp.array([-1.0]), jnp.array([5.0]))
+    assert float(outside[0]) == -8.0
+
+
+def test_a_smaller_file_loses_detail_and_keeps_the_mean():
+    stripes = jnp.tile(jnp.array([0.0, 1.0]), 32)[:, None, None] * jnp.ones((64, 16, 3))
+    small = camera._reduction(64, jnp.float32(16), jnp.float32(1), jnp.array(False))
+    same = camera._reduction(16, jnp.float32(16), jnp.float32(1), jnp.array(False))
+    np.testing.assert_allclose(same, np.eye(16), atol=1e-5)
+    large = camera._enlargement(64, jnp.float32(16))
+    back = camera._apply(large, jnp.eye(16), camera._apply(small, same, stripes))
+    # At the border the weights are those of one side.
+    np.testing.assert_allclose(back[8:-8], 0.5, atol=0.02)
+    np.testing.assert_allclose(large.sum(1), 1, atol=1e-5)
+
+
+def test_fine_steps_of_jpeg_change_little_and_coarse_ones_leave_blocks():
+    pixels = jax.random.uniform(jax.random.key(0), (20, 12, 3))
+    np.testing.assert_allclose(camera._jpeg(pixels, jnp.float32(1e-4)), pixels, atol=2e-3)
+    coarse = np.asarray(camera._jpeg(pixels, jnp.float32(3)))
+    # Nothing but the means of blocks is left, in steps of 3 / 8.
+    assert np.allclose(coarse[:8, :8], 0.375 * np.round(coarse[:1, :1] / 0.375), atol=1e-5)
+
+
+def test_a_stream_of_the_wide_family_trains_as_any_other(tiny_config, atlas, tmp_path):
+    face_atlas.save(atlas, tmp_path / "faces.npz")
+    config = tiny_config(
+        data__source="stream", data__style=str(tmp_path / "faces.npz"), data__count=24
+    )
+    data = dataclasses.replace(config.data, width=128, height=32)
+    source = sources.load(data, 64)
+    assert source.charset.alphabet == "".join(sorted(face_atlas.SYMBOLS))
+    assert source.data.images.shape == (24, 128, 32, 1)
+    draw = sources.stream(data, source.charset)
+    images, labels = draw(np.array([30, 2], np.int32))
+    np.testing.assert_array_equal(images[1], source.data.images[2])
+    assert source.charset.decode(np.asarray(labels[1]).tolist()) == source.data.texts[2]
+
+
+def test_a_long_stream_keeps_a_sample_in_memory(tiny_config, monkeypatch):
+    monkeypatch.setattr(sources, "STREAM_SAMPLE", 6)
+    config = tiny_config(
+        data__source="stream", data__style="captcha_v2", data__count=100, data__val_fraction=0.05
+    )
+    source = sources.load(config.data, 50)
+    assert len(source.data) == 11
+    assert len(source.split.train) == 95
+    assert source.sample.tolist() == [5, 6, 7, 8, 9, 10]
