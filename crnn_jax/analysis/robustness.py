@@ -176,7 +176,7 @@ def _row(
     first = 2**31 - 1 - count
     config = dataclasses.replace(reader.config.data, synthetic_seed=0)
     data = sources.generate(look, config, range(first, first + count))
-    readings = reader.predict([sources.to_picture(image) for image in data.images])
+    readings = reader.predict([sources.to_image(image) for image in data.images])
     exact = sum(r.text == text for r, text in zip(readings, data.texts, strict=True))
     low, high = metrics.wilson_interval(exact, count)
     unit = DISTORTIONS[name].unit

@@ -165,21 +165,21 @@ def _write_set(folder: Path, look: Style, draw: Draw, count: int) -> None:
         number = 0
         for pixels, texts in _drawn(look, draw, range(count)):
             for image, text in zip(pixels, texts, strict=True):
-                to_picture(image).save(folder / f"{number:06d}.png")
+                to_image(image).save(folder / f"{number:06d}.png")
                 labels.writerow((f"{number:06d}.png", text))
                 number += 1
 
 
-def picture(config: DataConfig, folder: str | os.PathLike[str] | None, file: str) -> Image.Image:
+def image(config: DataConfig, folder: str | os.PathLike[str] | None, file: str) -> Image.Image:
     """The picture that an evaluation of `folder`, or of the config's own data, names `file`."""
     if folder is not None or dataset.uses_folder(config):
         return image_io.flatten(image_io.open_image(files.inside(folder or config.dir, file)))
     number = int(file)
     data = generate(presets.load(config.style), config, range(number, number + 1))
-    return to_picture(data.images[0])
+    return to_image(data.images[0])
 
 
-def to_picture(image: np.ndarray) -> Image.Image:
+def to_image(image: np.ndarray) -> Image.Image:
     """u8 [W, H, C] as Pillow has it."""
     upright = image.swapaxes(0, 1)
     return Image.fromarray(upright[..., 0] if image.shape[-1] == 1 else upright)

@@ -107,50 +107,15 @@ def _check_header(content: bytes) -> None:
 
 
 def card(description: Mapping[str, Any]) -> str:
-    """The model card in Markdown: what it reads, how well, what it was trained on."""
-    alphabet = "".join(description["alphabet"])
-    size, result = description["input"]["size"], description["result"]
-    lines = [
-        "---",
-        "library_name: crnn-jax",
-        "pipeline_tag: image-to-text",
-        "tags: [jax, flax, ocr, captcha, ctc]",
-        "---",
-        "",
-        "# A CRNN that reads text captchas",
-        "",
-        f"It reads pictures of {size['width']}x{size['height']} pixels (others are resized), texts "
-        f"over the {len(alphabet)} symbols {markup.markdown(alphabet, 1000)}, in "
-        f"{description['output']['steps']} time steps. The architecture is `ocr_model_v1` of "
-        "Keras' captcha_ocr example; config.json has its sizes, reader.json all that a program "
-        "must know to use it.",
-        "",
-        "## How well it reads",
-        "",
-    ]
-    if result is None:
-        lines.append("Unknown: its run has no result.")
-    else:
-        low, high = (f"{100 * share:.1f}" for share in result["exact_match_95"])
-        lines += [
-            f"{result['num_exact']} of {result['num_examples']} pictures of its validation part "
-            f"are read exactly (95 % interval {low} to {high} %), CER {100 * result['cer']:.2f} %.",
-            "",
-            f"Trained on {result['num_train']} pictures of "
-            f"{markup.markdown(result['data_name'])} (fingerprint `{result['fingerprint'][:12]}`) "
-            f"for {result['epochs_run']} epochs with seed {result['seed']}; weights of epoch "
-            f"{result['best_epoch']}. Accuracy on images that look different is unknown.",
-        ]
-    lines += [
-        "",
-        "## Use",
-        "",
-        "```sh",
-        "python -m crnn_jax import-safetensors FOLDER RUN",
-        "python -m crnn_jax predict RUN picture.png",
-        "```",
-        "",
-        f"Written by crnn-jax {markup.markdown(description['version'])}; digest of the parameters "
-        f"{markup.markdown(description['params_sha256'])}.",
-    ]
-    return "\n".join(lines) + "\n"
+    """The model card in Markdown: what the model reads, how accurately, and its training data."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=False,  # of HTML; the template escapes untrusted text for Markdown
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["markdown"] = markup.markdown
+    return environment.get_template("card.md.jinja").render(description)

@@ -172,7 +172,7 @@ def test_names_and_labels_are_text_in_pages_and_tables(stranger, captchas, tmp_p
     _edit(stranger / "environment.json", "data.name", bad)
     content = html_report.write(stranger, folder).read_text()
     assert "<script" not in content
-    assert "&lt;script&gt;alert(&quot;1&quot;)" in content
+    assert "&lt;script&gt;alert(&#34;1&#34;)" in content
     grid = tmp_path / "grid" / "a|b<b>$x$" / "seed0-fold0"
     shutil.copytree(stranger, grid)
     runs = sweep_report.read_grid(tmp_path / "grid")
