@@ -113,7 +113,7 @@ def _data_url(content: bytes) -> str:
 
 
 def _most_frequent(confusions: dict[tuple[str, str], int]) -> list[tuple[str, str, int]]:
-    """Rows of truth, reading and count."""
+    """The most frequent errors, as rows of truth, reading and count."""
     wrong = sorted(
         ((count, pair) for pair, count in confusions.items() if pair[0] != pair[1]), reverse=True
     )

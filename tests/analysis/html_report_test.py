@@ -33,7 +33,7 @@ class _Checker(html.parser.HTMLParser):
 
 @pytest.fixture(scope="module")
 def page(trained, captchas, tmp_path_factory):
-    """The page of a run on the whole set, three of its labels wrong; and what it reads."""
+    """The page of a run on the whole set, with three wrong labels, and its answers."""
     folder = tmp_path_factory.mktemp("page")
     run, data = folder / "run <1>", folder / "data"
     shutil.copytree(trained, run)
@@ -58,7 +58,7 @@ def test_the_page_is_whole_and_holds_all_that_it_needs(page):
             assert image.width > 300
 
 
-def test_the_page_shows_every_misread_picture_with_its_alignment(page):
+def test_the_page_shows_every_misread_image_with_its_alignment(page):
     _, text, answers = page
     wrong = [a for a in answers if a.reading != a.truth]
     right = [a for a in answers if a.reading == a.truth]
@@ -71,7 +71,7 @@ def test_the_page_shows_every_misread_picture_with_its_alignment(page):
     checker.feed(text)
     shown = [*wrong, *right[:: -(-len(right) // 12)]]
     assert len(checker.images) == len(shown) + 3
-    # One mark for each character that is read.
+    # One span per character of a reading.
     assert len(checker.spans) == sum(len(answer.reading) for answer in shown)
     for span in checker.spans:
         left, width = (float(number) for number in re.findall(r"([\d.]+)%", span))

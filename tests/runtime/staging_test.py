@@ -201,7 +201,9 @@ def test_an_export_does_not_follow_links_out_of_the_run(
     link = tmp_path / "run" / f"{name}{suffix}"
     link.parent.mkdir(parents=True, exist_ok=True)
     link.symlink_to(elsewhere)
-    with pytest.raises(RunError, match=rf"{link} is a symbolic link|holds other things"):
+    with pytest.raises(
+        RunError, match=rf"{link} is a symbolic link|is not empty and not an export"
+    ):
         interop.export(tmp_path / "run", "safetensors")
     link.unlink()
     folder = interop.export(tmp_path / "run", "safetensors").parent
