@@ -1,9 +1,9 @@
-"""Out and in as safetensors: a folder as model hubs keep them, with a card of the run's record.
+"""Exports a run to safetensors, as a folder in the format of model hubs, and imports such a folder.
 
-model.safetensors   parameters f32 by name (Conv1.kernel), the description in its metadata
-config.json         the run's configuration, for who looks
-reader.json         the description
-README.md           the card
+model.safetensors   the parameters, f32, by name (Conv1.kernel), with reader.json in its metadata
+config.json         the run's configuration, for readers of the folder
+reader.json         the description, see `model_spec`
+README.md           the model card
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from crnn_jax.runtime import files
 
 FILE = "model.safetensors"
 _MOST_JSON = 2**22  # bytes of the header, and of the description
-_MOST_DEPTH = 8  # of layers within layers; there are three
+_MOST_DEPTH = 8  # of nested layers; the models of this package have three
 
 
 def export(reader: Recognizer, description: Mapping[str, Any]) -> dict[str, bytes]:
-    """The files of the export by name; needs safetensors."""
+    """Returns the files of the export by name. Needs safetensors."""
     from safetensors import numpy as safetensors
 
     arrays = {
@@ -49,7 +49,11 @@ def export(reader: Recognizer, description: Mapping[str, Any]) -> dict[str, byte
 
 
 def import_run(folder: str | os.PathLike[str], workdir: str | os.PathLike[str]) -> None:
-    """Makes a run directory of such a folder: it evaluates, predicts and is trained on.
+    """Writes a run directory for evaluation, prediction and training with train.init_from.
+
+    Args:
+      folder: the folder of an export.
+      workdir: a new directory.
 
     Raises:
       RunError: files are missing, damaged, or do not belong together.
@@ -62,9 +66,11 @@ def import_run(folder: str | os.PathLike[str], workdir: str | os.PathLike[str]) 
         content = files.read(folder / FILE)
         _check_header(content)
         arrays = safetensors.load(content)
-    except Exception as error:  # safetensors raises many kinds, for types that numpy lacks too
+    except (
+        Exception
+    ) as error:  # safetensors raises many kinds of errors, also for types that numpy lacks
         why = brief(error) or type(error).__name__
-        raise RunError(f"{folder} holds no exported reader: {why}") from error
+        raise RunError(f"{folder} is not a readable safetensors export: {why}") from error
     parsed = description_lib.parse(description, os.fspath(folder))
     params: dict[str, Any] = {}
     for key, array in arrays.items():
@@ -73,7 +79,7 @@ def import_run(folder: str | os.PathLike[str], workdir: str | os.PathLike[str]) 
         for part in path[:_MOST_DEPTH]:
             layer = layer.setdefault(part, {}) if isinstance(layer, dict) else None
         if len(path) > _MOST_DEPTH or not isinstance(layer, dict) or name in layer:
-            raise RunError(f"{folder / FILE}: {quote(key[:100])} cannot be the name of an array")
+            raise RunError(f"{folder / FILE}: {quote(key[:100])} is not a valid array name")
         layer[name] = array
     parsed.check_digest(params, os.fspath(folder / FILE))
     imported_run.write(
@@ -95,7 +101,7 @@ class _Array(TypedDict):
 
 
 def _check_header(content: bytes) -> None:
-    """InvalidError unless a safetensors file declares a moderate number of f32 arrays."""
+    """Raises InvalidError unless the file declares at most 1000 f32 arrays."""
     size = int.from_bytes(content[:8], "little")
     if len(content) < 8 or size > min(len(content) - 8, schema.MAX_DOCUMENT):
         raise schema.InvalidError("its header has a wrong size")
