@@ -5,15 +5,14 @@
 
 Milliseconds an update with several updates in a call, an update of each of several runs side by
 side, and forward and backward pass of the two LSTM layers as they stand and by cuDNN, where there
-is one. Drawn pictures, augmentation and dropout on, in turns, in one process.
+is one. Drawn pictures, augmentation and dropout on, in turns, in one process. gpu.sh measures
+these and more, in five minutes.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,8 @@ import jax
 import jax.numpy as jnp
 import material
 import numpy as np
+import turns
+from turns import Turn
 
 from crnn_jax.models import lstm
 from crnn_jax.training import context, state, together
@@ -45,17 +46,14 @@ def main() -> None:
         config = material.config(Path(folder), train__batch_size=options.batch)
         job = context.prepare(config)
     updates = {f"{n} in a call": in_a_call(job, config, n) for n in options.calls}
-    updates |= {f"{n} runs, each": side_by_side(job, config, n) for n in options.runs}
+    updates |= {f"{n} runs, each": side_by_side(job, config, n, 1) for n in options.runs}
     found = {"update": measure(f"ms an update of {options.batch}", updates, options.rounds)}
     layers = {"scan": lstm_layers(lstm.bilstm, options.batch)}
     if device.platform == "gpu":
         layers["cuDNN"] = lstm_layers(cudnn_lstm.bilstm, options.batch)
     found["lstm"] = measure("ms of the LSTM layers", layers, options.rounds)
     settings = {**vars(options), "device": device.device_kind}
-    figures.write(options.out, settings, found)
-
-
-Turn = tuple[Callable[[], Any], int]  # a call, and how many updates it is
+    figures.write(options.out, settings, found, [f"{device.platform} {device.device_kind}"])
 
 
 def in_a_call(job: context.TrainContext, config: Any, count: int) -> Turn:
@@ -65,33 +63,36 @@ def in_a_call(job: context.TrainContext, config: Any, count: int) -> Turn:
     # Past the flat start, where nearly all of a run is spent.
     current = current._replace(guide=current.guide._replace(share=jnp.zeros(())))
     indices, mask = _batches(count, config.train.batch_size, len(job.data))
-    key = jax.random.key(0)
+    rest = job.images, job.labels, indices, mask, jax.random.key(0)
 
-    def call() -> jax.Array:
+    def call(program: Any) -> jax.Array:
         nonlocal current
-        current, losses = steps(current, job.images, job.labels, indices, mask, key)
+        current, losses = program(current, *rest)
         return losses
 
-    return call, count
+    return Turn(steps.lower(current, *rest), call, count)
 
 
-def side_by_side(job: context.TrainContext, config: Any, runs: int) -> Turn:
-    """So many runs with an update each in a call."""
+def side_by_side(job: context.TrainContext, config: Any, runs: int, count: int) -> Turn:
+    """So many runs with `count` updates each in a call."""
     steps = together.jitted(job, config)
-    each = [state.init_state(job, dataclasses.replace(config, seed=seed)) for seed in range(runs)]
-    current = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
+    fresh = jax.device_get(state.init_state(job, config))
+    # All from the same weights, which is as much work. Put on the device as they are: to stack
+    # them there would be a program for each shape.
+    current = jax.device_put(jax.tree.map(lambda leaf: np.stack([leaf] * runs), fresh))
     current = current._replace(guide=current.guide._replace(share=jnp.zeros(runs)))
     moments = jnp.array([[job.model.mean, job.model.deviation]] * runs)
-    indices, mask = _batches(1, config.train.batch_size, len(job.data))
+    indices, mask = _batches(count, config.train.batch_size, len(job.data))
     indices, mask = (np.stack([array] * runs) for array in (indices, mask))
     keys = jax.random.split(jax.random.key(0), runs)
+    rest = moments, job.images, job.labels, indices, mask, keys
 
-    def call() -> jax.Array:
+    def call(program: Any) -> jax.Array:
         nonlocal current
-        current, losses = steps(current, moments, job.images, job.labels, indices, mask, keys)
+        current, losses = program(current, *rest)
         return losses
 
-    return call, runs
+    return Turn(steps.lower(current, *rest), call, runs * count)
 
 
 def lstm_layers(bilstm: Callable[..., jax.Array], batch: int) -> Turn:
@@ -114,24 +115,17 @@ def lstm_layers(bilstm: Callable[..., jax.Array], batch: int) -> Turn:
 
         return jax.grad(total, argnums=(0, 1))(x, layers)
 
-    return lambda: gradient(x, layers), 1
+    return Turn(gradient.lower(x, layers), lambda program: program(x, layers), 1)
 
 
-def measure(title: str, turns: dict[str, Turn], rounds: int) -> Any:
+def measure(title: str, programs: dict[str, Turn], rounds: int) -> Any:
     """Milliseconds for each update, in turns; prints and returns a summary."""
-    series: dict[str, list[float]] = {name: [] for name in turns}
-    for round_ in range(rounds + 1):
-        for name, (call, updates) in turns.items():
-            calls = max(1, 32 // updates)
-            jax.block_until_ready(call())
-            begun = time.perf_counter()
-            for _ in range(calls):
-                result = call()
-            jax.block_until_ready(result)
-            if round_:  # the first compiles
-                series[name].append(1000 * (time.perf_counter() - begun) / calls / updates)
-    first = next(iter(turns))
-    rows = figures.summary(series, first)
+    found = turns.series(turns.compile_all(programs), rounds, 0.5)
+    first = next(iter(programs))
+    times = {name: values for name, values in found.items() if not isinstance(values, str)}
+    for name in found.keys() - times:
+        print(f"{name}: {found[name]}")
+    rows = figures.summary(times, first)
     print("\n" + figures.table(title, rows, first), flush=True)
     return rows
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import math
+import os
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -59,23 +60,39 @@ def table(title: str, rows: Mapping[str, Mapping[str, float]], first: str) -> st
     return "\n".join(lines)
 
 
-def write(out: Path, settings: Mapping[str, Any], results: Any) -> None:
+def write(
+    out: Path, settings: Mapping[str, Any], results: Any, devices: Sequence[str] = ("cpu",)
+) -> None:
     """The record of a contest as JSON: date, machine, versions, commit, settings, results.
 
     What is not finite becomes null, which JSON has, and what JSON has not becomes text.
     """
-    record = {
+    put(out, {**place(devices), "settings": settings, "results": results})
+    print(f"\nwrote {out}")
+
+
+def place(devices: Sequence[str] = ("cpu",)) -> dict[str, Any]:
+    """When and where something is measured.
+
+    The variable COMMIT names the commit of a copy without git.
+    """
+    here = provenance.here(devices)
+    return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": {
-            **provenance.here(["cpu"]),
+            **here,
+            "commit": here["commit"] or os.environ.get("COMMIT"),
             "huge_pages": _HUGE_PAGES.read_text().strip() if _HUGE_PAGES.exists() else None,
         },
-        "settings": settings,
-        "results": results,
     }
+
+
+def put(out: Path, record: Mapping[str, Any]) -> None:
+    """Writes a record, whole or not at all: a process may be ended while it writes."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(_plain(record), indent=1, allow_nan=False) + "\n")
-    print(f"\nwrote {out}")
+    partial = out.with_name(f".{out.name}.partial")
+    partial.write_text(json.dumps(_plain(record), indent=1, allow_nan=False) + "\n")
+    os.replace(partial, out)
 
 
 def _plain(value: Any) -> Any:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import reprlib
-import sys
 import unicodedata
 from typing import Any
 
@@ -100,19 +99,24 @@ def _cut(line: str) -> str:
     return f"{line[: MAX_COLUMNS - end]}... ({left_out} characters left out) ...{line[-end:]}"
 
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES)
+STANDARD_OUTPUT = "the standard output"  # the file name of its errors, which terminal.py adds
+_OF_FILES = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EBADF),
+    *(errno.EPERM, errno.ESTALE),
+)
 
 
 def of_system(error: OSError) -> str:
     """The message for an OSError that no other code has handled.
 
-    It names the path. An error without a path and with an unknown number is raised again.
+    Many calls, such as `close`, do not say which file they are about; then the message does not
+    guess one.
     """
+    what = brief(error.strerror or str(error) or type(error).__name__)
+    if error.filename == STANDARD_OUTPUT:
+        return f"{STANDARD_OUTPUT} cannot be written: {what}"
     if error.filename is not None:
-        return f"{os.fsdecode(error.filename)}: {error.strerror}"
-    if error.errno not in _NO_ROOM:
-        raise error
-    # Otherwise Python writes to the standard output once more at exit.
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), sys.stdout.fileno())
-    return f"the standard output cannot be written: {error.strerror}"
+        return f"{os.fsdecode(error.filename)}: {what}"
+    if error.errno in _OF_FILES:
+        return f"a file could not be read or written: {what}"
+    return f"the system reports: {what}"

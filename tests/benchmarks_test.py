@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -89,6 +92,106 @@ def test_a_turn_makes_the_calls_it_is_asked_for():
     worker.timed(call, waited.append)(2, 3)
     # Each untimed call is waited for, so that none reaches into the time; then the last alone.
     assert (calls, waited) == ([0, 1, 2, 3, 4], [0, 1, 4])
+
+
+GPU = Path(__file__).resolve().parents[1] / "benchmarks" / "gpu"
+
+
+@pytest.fixture
+def gpu(monkeypatch, tmp_path):
+    """A function: a module of benchmarks/gpu, as gpu.sh has it imported."""
+    for folder in (GPU.parent, GPU):
+        monkeypatch.syspath_prepend(folder)
+    monkeypatch.setenv("OUT", str(tmp_path))
+    yield importlib.import_module
+    for name in ("record", "variants", "accelerator", "cudnn_lstm", "material", "figures", "turns"):
+        sys.modules.pop(name, None)
+
+
+def rehearse(**variables: str) -> str:
+    """Runs gpu.sh: what it prints."""
+    everything = {**os.environ, "TINY": "1", "LONGER": "6", "JAX_PLATFORMS": "cpu", **variables}
+    done = subprocess.run(
+        ["bash", GPU.with_suffix(".sh")], env=everything, capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+def test_gpu_script_runs_each_program_that_is_there():
+    script = GPU.with_suffix(".sh").read_text()
+    started = re.findall(r"^(\w+) (\w+) (\d+) (\d+) \$PYTHON", script, re.MULTILINE)
+    programs = {f.stem for f in GPU.glob("*.py") if '__name__ == "__main__"' in f.read_text()}
+    assert {name for _, name, _, _ in started} == programs - {"summary"}
+    listed = re.search(r'^ALL="(.*)"$', script, re.MULTILINE)
+    assert listed is not None
+    assert listed[1].split() == re.findall(r"^#   (\w+) +\w", script, re.MULTILINE)
+    assert listed[1].split() == list(dict.fromkeys(part for part, *_ in started))
+    # What is kept for each fits into the time for all.
+    assert sum(int(least) for _, _, least, _ in started) <= 300
+
+
+def test_gpu_script_writes_the_record_of_a_part(tmp_path):
+    said = rehearse(PYTHON=sys.executable, PARTS="environment", OUT=str(tmp_path), COMMIT="abc")
+    record = json.loads((tmp_path / "environment.json").read_text())
+    assert record["results"]["jax"]["platform"] == "cpu"
+    assert record["machine"]["packages"]["jax"] == jax.__version__
+    assert record["programs"]["machine"]["status"] == 0
+    assert "| environment | jax: platform | cpu |" in said
+
+
+def test_gpu_script_goes_on_after_a_part_that_fails(tmp_path):
+    """With a Python that fails one part, has nothing to say in the next, and none for the third."""
+    stub = tmp_path / "python"
+    stub.write_text(
+        "#!/bin/sh\ncase $1 in\n"
+        "*machine.py) echo oh dear >&2; exit 3;;\n"
+        "*generator.py) exit 0;;\n"
+        f'*) exec {sys.executable} "$@";;\nesac\n'
+    )
+    stub.chmod(0o755)
+    out = tmp_path / "out"
+    said = rehearse(PYTHON=str(stub), PARTS="environment generator", OUT=str(out))
+    failed = json.loads((out / "environment.json").read_text())["programs"]["machine"]
+    assert (failed["status"], failed["ended"], failed["said"]) == (3, "failed", ["oh dear"])
+    ended = json.loads((out / "generator.json").read_text())["programs"]["generator"]
+    assert ended["ended"] == "ended"
+    assert "| environment | machine | failed," in said
+    said = rehearse(PYTHON=str(stub), PARTS="environment", OUT=str(out), TOTAL="0")
+    assert "no time was left" in said
+
+
+def test_gpu_record_keeps_each_figure_and_those_of_the_program_before(gpu, tmp_path):
+    record = gpu("record")
+    record.Record("part", ["a device"]).add("one", "first", 1.5)
+    record.Record("part", ["another"]).add("two", "second", {"ms": 2.0})
+    kept = json.loads((tmp_path / "part.json").read_text())
+    assert kept["results"] == {"one": {"first": 1.5}, "two": {"second": {"ms": 2.0}}}
+    assert kept["machine"]["devices"] == ["a device"]
+    # Ten images in 4 ms are 2,500 a second.
+    assert record.times([3.0, 9.0, 4.0], 10)["images_per_s"] == 2500
+
+
+def test_gpu_variants_are_other_programs(gpu):
+    """Seen in what is lowered: barriers, iterations, and products at another precision."""
+    accelerator, variants = gpu("accelerator"), gpu("variants")
+
+    def text() -> str:
+        return accelerator.lstm_layers(lstm.bilstm, 2).lowered.as_text()
+
+    plain = text()
+    assert plain.count("stablehlo.while") == 4  # forward and backward pass of two layers
+    assert "optimization_barrier" in plain
+    with variants.recurrence(2, False):
+        unrolled = text()
+    assert "optimization_barrier" not in unrolled
+    # Fifty steps, two of them in an iteration.
+    loops = ["dense<50> : tensor<i32>" in plain, "dense<25> : tensor<i32>" in plain]
+    assert loops == [True, False]
+    assert "dense<25> : tensor<i32>" in unrolled
+    with variants.precision("highest"):
+        assert "HIGHEST" in text()
+    assert "HIGHEST" not in plain
+    assert text() == plain
 
 
 def test_process_is_ended_at_the_line(tmp_path: Path):

@@ -65,14 +65,19 @@ class CRNN(nn.Module):
                 put(getattr(lstm, f"bias_ih_{suffix}"), f"{layer}/{way}_bias")
 
 
-def loss_of(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Mean CTC loss: logits [B, T, K], labels [B, L] padded with -1."""
+def loss_of(
+    logits: torch.Tensor, labels: torch.Tensor, lengths: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Mean CTC loss: logits [B, T, K], labels [B, L] padded with -1.
+
+    `lengths` [B] of the labels, where they are known: on a GPU their sum would be waited for.
+    """
     batch, steps, classes = logits.shape
     return F.ctc_loss(
         F.log_softmax(logits, -1).transpose(0, 1),
         labels.clamp(min=0),
         torch.full((batch,), steps),
-        (labels >= 0).sum(1),
+        (labels >= 0).sum(1) if lengths is None else lengths,
         blank=classes - 1,
         reduction="sum",
     ) / batch  # fmt: skip
@@ -94,11 +99,15 @@ def updates(model: CRNN) -> torch.optim.Optimizer:
 
 
 def update(
-    model: nn.Module, optimizer: torch.optim.Optimizer, images: torch.Tensor, labels: torch.Tensor
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    lengths: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """One training step: the loss before it."""
     optimizer.zero_grad(set_to_none=True)
-    loss = loss_of(model(images), labels)
+    loss = loss_of(model(images), labels, lengths)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
     optimizer.step()

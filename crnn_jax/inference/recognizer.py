@@ -51,8 +51,8 @@ def load(run: str | os.PathLike[str], epoch: int | None = None) -> Recognizer:
     The run may still train: if it deletes a checkpoint while it is read, a newer one is loaded.
 
     Raises:
-      RunError: it is no run directory, nothing was trained there, it has no such epoch, or its
-        files cannot be read.
+      RunError: it is no run directory, nothing was trained there, it has no such epoch, its files
+        cannot be read, or its weights are not finite.
       DamageError: its files are damaged; the message names the epochs that are intact.
     """
     directory = run_dir.RunDir(run)
@@ -271,6 +271,12 @@ def _restore(
     model = crnn.build(config.model, charset.num_classes, *moments)
     shapes = jax.eval_shape(lambda: crnn.init(model, jax.random.key(0), config.data))
     params = checkpoints.restore(epoch, {"params": shapes})["params"]
+    for name, array in crnn.by_name(params).items():
+        if not np.isfinite(array).all():
+            raise RunError(
+                f"the checkpoint {path}: {name} holds numbers that are not finite; choose another "
+                "epoch with --epoch"
+            )
     # Of the best weights; an import keeps the result of the run that it is from.
     calibrated = result is not None and epoch in (result.best_epoch, 0)
     temperature = result.temperature if result and calibrated else 1.0

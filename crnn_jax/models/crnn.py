@@ -6,6 +6,7 @@ layer, with Keras' initialisers; at 200x50 grey and 19 symbols it has 432,596 pa
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Sequence
 from typing import Any
@@ -148,8 +149,14 @@ def build(
 
 def init(model: CRNN, key: jax.Array, config: DataConfig) -> Any:
     """Fresh parameters, a function of the key alone."""
-    images = jnp.zeros((1, config.width, config.height, config.channels), jnp.uint8)
-    return jax.jit(model.init)(key, images)["params"]
+    # Not of the moments either: the runs of a process, on whatever folds, share one program.
+    blank = model.clone(mean=(0.0,), deviation=(1.0,))
+    return _init(blank, key, (1, config.width, config.height, config.channels))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def _init(model: CRNN, key: jax.Array, shape: tuple[int, ...]) -> Any:
+    return model.init(key, jnp.zeros(shape, jnp.uint8))["params"]
 
 
 def apply(model: CRNN, params: Any, images: jax.Array) -> jax.Array:

@@ -2,19 +2,22 @@
 
 A checkpoint is a directory `checkpoints/<epoch>` with two trees and a JSON object of metadata.
 `params` is the average, which is all that a reader restores; `training` is the rest of the state.
-Orbax writes a checkpoint under a temporary name and renames it when it is complete, so a killed
-save leaves the one before. Digests of all three parts are in `checkpoints.json` beside the
-directory, to detect damage.
+Digests of all three parts are in `checkpoints.json` beside the directory, to detect damage.
+
+A directory named by a number is complete: a checkpoint is written and looked at under another name
+and then renamed, and an old one is renamed before it is removed. So a save or a removal that fails
+or is killed midway leaves the other checkpoints as they were.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
-import shutil
-from collections.abc import Collection, Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -34,11 +37,15 @@ _METADATA = "_CHECKPOINT_METADATA"  # Orbax's file that has our metadata
 _FILES = 64  # files and directories of one checkpoint, and some more
 
 
+# Names that begin with an epoch but are no checkpoint: of unfinished saves and removals.
+_LEFT_OVER = re.compile(r"\d+\..+")
+
+
 class Checkpoints:
-    """The checkpoints of one run. A context manager; closing waits for unfinished writes.
+    """The checkpoints of one run. A context manager.
 
     With `read_only` nothing in the directory is changed, so that a run can be read while it
-    trains. Otherwise the first save removes what a killed save left.
+    trains. Otherwise each save first removes what an unfinished save or removal left.
 
     Raises:
       RunError: there is no directory to be read.
@@ -51,22 +58,18 @@ class Checkpoints:
             for entry in directory.iterdir():
                 files.below(directory, entry.name)
         self.directory = directory
-        self._keep = _Keep()
         self._digests = RunDir(directory.parent)
         self._file = f"{directory.name}.json"
+        self._is_checked = False
         self._anchor: held.Anchor | None = None
-        self._checkpointer: ocp.training.Checkpointer | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(Exception):  # a failed save was reported already
-            if self._checkpointer is not None:
-                self._checkpointer.close()
         if self._anchor is not None:
             self._anchor.close()
-        self._anchor = self._checkpointer = None
+        self._anchor = None
 
     def epochs(self) -> list[int]:
         """The epochs that have a checkpoint, in order. RunError if the directory is unreadable."""
@@ -87,7 +90,8 @@ class Checkpoints:
     ) -> None:
         """Writes epoch `epoch`, then deletes all but it, `best_epoch`, and these two of before it.
 
-        `training` is None for a reader that was not trained here.
+        `training` is None for a reader that was not trained here. An old checkpoint that cannot
+        be deleted is no error; the next save tries again.
 
         Raises:
           RunError: the disk is full, the directory cannot be written, or it was removed or
@@ -100,7 +104,6 @@ class Checkpoints:
         kept = {epoch, best_epoch}
         if (before := self.latest_epoch()) is not None:
             kept |= {before, self._best_epoch(before)}
-        self._keep.epochs = kept
         # Written before the checkpoint: a kill between the two leaves an extra digest, and no
         # checkpoint without one. Checkpoints of a version without digests have None.
         known = self._read_digests()
@@ -110,17 +113,27 @@ class Checkpoints:
         digests[str(epoch)] = {name: _digest(tree) for name, tree in trees.items()}
         digests[str(epoch)]["meta"] = _digest_of(meta)
         self._digests.write_json(self._file, digests)
+        # Orbax adds its own suffix while it writes. A number alone is never incomplete.
+        new = self._place() / f"{epoch}.new"
+        self._remove_left_over()
         try:
             # Checked first, because Orbax fails badly on a disk that fills up during a save.
             size = 2 * sum(leaf.nbytes for leaf in jax.tree.leaves(trees)) + 2**18
             files.check_room(path, size, _FILES)
             with self._errors_of(f"the checkpoint {path} cannot be written"):
-                self._writer().save_checkpointables(epoch, trees, custom_metadata=dict(meta))
+                self._check_files()
+                with _context():
+                    ocp.save_checkpointables(new, trees, custom_metadata=dict(meta))
+                _check_written(new, trees, meta)
+                held.check(path)
+                new.rename(self._place() / str(epoch))
         except RunError:
-            for part in self._place().glob(f"{epoch}.*"):  # others want the space
-                shutil.rmtree(part, ignore_errors=True)
+            self._remove_left_over()  # others want the space
             raise
         held.check(path)
+        for old in set(self.epochs()) - kept:
+            with contextlib.suppress(RunError):
+                files.remove(self.directory / str(old))
 
     def meta(self, epoch: int) -> dict[str, Any]:
         """The metadata that `save` was given.
@@ -173,25 +186,22 @@ class Checkpoints:
                 raise RunError(f"{self.directory} cannot be read: {error.strerror}") from error
         return self._anchor.path
 
-    def _writer(self) -> ocp.training.Checkpointer:
-        """Orbax's, made at the first save: it reads files of every checkpoint."""
-        if self._checkpointer is None:
+    def _check_files(self) -> None:
+        """Before the first save: a pipe among the files is noticed then, not at the next start."""
+        if not self._is_checked:
             try:
                 stored.check(self._place())
             except DamageError as error:
                 raise RunError(
                     f"{self.directory}: {error}; remove it and run the same command again"
                 ) from error
-            context = ocp.Context()
-            # Otherwise threads wait for minutes for directories that could not be made.
-            context.asynchronous.create_directories_asynchronously = False
-            self._checkpointer = ocp.training.Checkpointer(
-                self._place(),
-                preservation_policy=self._keep,
-                cleanup_tmp_directories=True,
-                context=context,
-            )
-        return self._checkpointer
+            self._is_checked = True
+
+    def _remove_left_over(self) -> None:
+        with contextlib.suppress(OSError):
+            for entry in list(self._place().iterdir()):
+                if _LEFT_OVER.fullmatch(entry.name):
+                    files.discard(entry)
 
     def _check(self, epoch: int, name: str, found: str) -> None:
         digests = self._read_digests()
@@ -255,6 +265,8 @@ class Checkpoints:
             why = self._first_line(error)
             if "No space left" in str(error) or "quota exceeded" in str(error):
                 why = "the disk is full; make room, then run the same command again"
+            elif limits.is_of_threads(error):
+                why = limits.NO_THREADS
             raise RunError(f"{what}: {why}") from error
 
     def _first_line(self, error: Exception) -> str:
@@ -299,18 +311,28 @@ def _in_large_pieces(stored: Any) -> bool:
     )
 
 
+def _context() -> ocp.Context:
+    context = ocp.Context()
+    # Otherwise threads wait for minutes for directories that could not be made.
+    context.asynchronous.create_directories_asynchronously = False
+    return context
+
+
+def _check_written(place: Path, trees: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
+    """Looks at a checkpoint before it counts as one: Orbax does not raise all errors of writing.
+
+    Raises:
+      OSError: metadata or arrays are not all there.
+    """
+    written = json.loads(files.read(place / _METADATA, stored.MOST_METADATA))
+    found = ocp.checkpointables_metadata(place).metadata
+    missing = [name for name in trees if not found.get(name)]
+    if missing or _digest_of(written["custom_metadata"]) != _digest_of(meta):
+        what = f"what was written has no {missing[0] if missing else 'metadata'}"
+        raise OSError(errno.EIO, what)
+
+
 def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
     # Without a sharding Orbax would take the one in the file, and warn.
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
-
-
-class _Keep:
-    """Orbax's preservation policy protocol: which checkpoints are kept."""
-
-    epochs: Collection[int] = ()
-
-    def should_preserve(self, checkpoints: Any, *, context: Any) -> list[bool]:
-        del context
-        latest = max((c.step for c in checkpoints), default=None)
-        return [c.step == latest or c.step in self.epochs for c in checkpoints]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+from crnn_jax import errors
 from crnn_jax.config import Config
 from crnn_jax.errors import CrnnError, RunError
 from crnn_jax.runs.run_dir import RunDir
@@ -27,20 +28,33 @@ def take(run: RunDir, config: Config) -> Iterator[None]:
 
     Raises:
       RunError: another process trains there, the directory belongs to another config or is no
-        run directory, or it cannot be written.
+        run directory, it cannot be written, or the system reports an error that names no file.
     """
     run.check_foreign()
     with lock.hold(run.workdir):
         is_new = not (run.workdir / "config.json").exists()
         try:
             run.open(config)
-            yield
+            with _named(run):
+                yield
         except CrnnError:
             with contextlib.suppress(OSError, RunError):
                 if is_new and not _has_begun(run):
                     for name in _OF_A_START:
                         files.remove(run.workdir / name)
             raise
+
+
+@contextlib.contextmanager
+def _named(run: RunDir) -> Iterator[None]:
+    """Adds the run to an error of the system that names no file, as those of `close` do not."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        said = errors.of_system(error)
+        raise RunError(f"the run {run.workdir} was stopped: {said}") from error
 
 
 def _has_begun(run: RunDir) -> bool:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from crnn_jax.errors import DamageError
+from crnn_jax.runtime import limits
 
 MOST_FILES = 10_000
 MOST_BYTES = 2**33
@@ -70,6 +71,8 @@ def obstacle(folder: Path, error: BaseException) -> str | None:
     for cause in _chain(error):
         if isinstance(cause, MemoryError):
             return "out of memory"
+        if limits.is_of_threads(cause):
+            return limits.NO_THREADS
         if isinstance(cause, OSError) and cause.errno not in (None, *_OF_CONTENTS):
             return _said(cause, folder)
         said = str(cause)

@@ -21,6 +21,7 @@ from crnn_jax.errors import RunError
 from crnn_jax.runtime import held
 
 MOST_BYTES = 2**30  # of a file that is read whole
+_REMOVED = ".removed.partial"  # added to the name of a directory that is being deleted
 _HINTS = {
     errno.ENOSPC: "; make room, then run the same command again",
     errno.EDQUOT: "; make room, then run the same command again",
@@ -114,15 +115,34 @@ def make_folder(path: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Removes a file or a directory, if it exists. RunError if a file cannot be removed."""
+    """Removes a file or a directory, if it exists.
+
+    A directory is renamed first, so that under its own name it is complete or gone. What cannot be
+    deleted after that stays under the other name, until `remove` is called again.
+
+    Raises:
+      RunError: a file cannot be removed, or a directory cannot be renamed.
+    """
     place = held.anchored(path)
-    if place.is_dir() and not place.is_symlink():
-        shutil.rmtree(place, ignore_errors=True)
-        return
+    removed = place.with_name(place.name + _REMOVED)
+    discard(removed)
     try:
-        place.unlink(missing_ok=True)
+        if place.is_dir() and not place.is_symlink():
+            place.rename(removed)
+            discard(removed)
+        else:
+            place.unlink(missing_ok=True)
     except OSError as error:
         raise unwritable(path, error) from error
+
+
+def discard(path: Path) -> None:
+    """Removes what nobody reads: a file or a directory, or as much of it as can be removed."""
+    with contextlib.suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def append(path: Path, content: bytes) -> None:

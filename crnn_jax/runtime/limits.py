@@ -1,16 +1,24 @@
-"""The limit on open files. What jax and Orbax do when they reach it is not for users to read."""
+"""Limits on open files and threads. What jax and Orbax do at a limit is not for users to read."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
+import threading
 
 from crnn_jax.errors import CrnnError, RunError
+from crnn_jax.runtime import cpu_devices
 
 NEEDED = 64  # open files of a process that writes a checkpoint
 _FREE = 40  # of them, for the checkpoint itself
 _WANTED = 4096
+# Threads that jax 0.10 (8, and 4 per core) and Orbax start on a CPU; measured.
+_THREADS, _THREADS_PER_CORE = 32, 4
+NO_THREADS = (
+    "the system starts no more threads for this user; end other processes or raise the limit, as "
+    "with `ulimit -u 4096`"
+)
 
 
 def raise_open_files() -> None:
@@ -58,3 +66,32 @@ def check_open_files(what: str, count: int = _FREE) -> None:
     finally:
         for descriptor in opened:
             os.close(descriptor)
+
+
+def check_threads(count: int | None = None) -> None:
+    """Checks that `count` more threads can be started; default: as many as jax and Orbax start.
+
+    Without them both may abort the process instead of raising an error.
+
+    Raises:
+      CrnnError: they cannot.
+    """
+    end, started = threading.Event(), []
+    try:
+        for _ in range(count or _THREADS + _THREADS_PER_CORE * cpu_devices.available()):
+            thread = threading.Thread(target=end.wait, daemon=True)
+            thread.start()
+            started.append(thread)
+    except RuntimeError as error:
+        if not is_of_threads(error):
+            raise
+        raise CrnnError(NO_THREADS) from error
+    finally:
+        end.set()
+        for thread in started:
+            thread.join()
+
+
+def is_of_threads(error: BaseException) -> bool:
+    """Whether an error is Python's, or that of a library, about a thread that did not start."""
+    return "can't start new thread" in str(error)

@@ -29,7 +29,8 @@ def prepare() -> None:
     """Makes the standard streams usable, whatever they are.
 
     A closed stream becomes the null device. Characters that the terminal cannot show are written
-    as escapes; file names that are not UTF-8 are read and written unchanged.
+    as escapes; file names that are not UTF-8 are read and written unchanged. An error of writing to
+    the standard output says so.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         stream = getattr(sys, name)
@@ -43,7 +44,8 @@ def prepare() -> None:
             if name != "stderr":
                 escapes = "surrogateescape" if is_utf8 or name == "stdin" else "backslashreplace"
                 stream.reconfigure(errors=escapes)
-    _replace("stderr", keep_silent=True)
+    _replace("stdout", _Named)
+    _replace("stderr", lambda descriptor: _Lasting(descriptor, keep_silent=True))
 
 
 def need_output() -> None:
@@ -62,7 +64,7 @@ def outlive_output() -> None:
     A reader that went away is noted on the standard error. Other failures are reported by
     `conclude`, when the work is done.
     """
-    _replace("stdout", keep_silent=False)
+    _replace("stdout", lambda descriptor: _Lasting(descriptor, keep_silent=False))
 
 
 def conclude(call: Callable[[], Any], failure: int) -> int:
@@ -76,6 +78,7 @@ def conclude(call: Callable[[], Any], failure: int) -> int:
     """
     try:
         limits.raise_open_files()
+        limits.check_threads()
         status = _status(call)
         sys.stdout.flush()
         raw = _raw("stdout")
@@ -97,10 +100,16 @@ def conclude(call: Callable[[], Any], failure: int) -> int:
     except MemoryError:
         _say("error: out of memory")
     except OSError as error:
+        if error.filename == errors.STANDARD_OUTPUT:
+            _abandon_output()
         if error.errno in _RESOURCES and error.filename is None:
             _say(f"error: {error.strerror}")
         else:
             _say(f"error: {errors.of_system(error)}")
+    except RuntimeError as error:
+        if not limits.is_of_threads(error):
+            raise
+        _say(f"error: {limits.NO_THREADS}")
     return failure
 
 
@@ -132,13 +141,27 @@ def leave(status: int) -> NoReturn:
     sys.exit(status)
 
 
-class _Lasting(io.FileIO):
+class _Named(io.FileIO):
+    """The standard output. Its errors have a file name, unlike those of any other descriptor."""
+
+    def __init__(self, descriptor: int):
+        super().__init__(descriptor, "wb", closefd=False)
+
+    def write(self, content: Any) -> int | None:  # type: ignore[override]
+        try:
+            return super().write(content)
+        except OSError as error:
+            error.filename = errors.STANDARD_OUTPUT
+            raise
+
+
+class _Lasting(_Named):
     """A standard stream that discards what can no longer be written."""
 
     error: OSError | None = None
 
     def __init__(self, descriptor: int, keep_silent: bool):
-        super().__init__(descriptor, "wb", closefd=False)
+        super().__init__(descriptor)
         self._keep_silent = keep_silent
 
     def write(self, content: Any) -> int:
@@ -152,17 +175,19 @@ class _Lasting(io.FileIO):
         return len(content)
 
 
-def _replace(name: str, keep_silent: bool) -> None:
-    """Puts a lasting stream in the place of one of the process, but not of one of a test."""
+def _replace(name: str, make: Callable[[int], io.FileIO]) -> None:
+    """Puts another raw stream below one of the process, but not below one of a test."""
     stream, raw = getattr(sys, name), _raw(name)
-    if type(raw) is not io.FileIO or raw.fileno() not in (1, 2):
+    if type(raw) not in (io.FileIO, _Named) or raw.fileno() not in (1, 2):
         return
     stream.flush()
+    is_buffered = stream.buffer is not raw
+    made: Any = make(raw.fileno())
     setattr(
         sys,
         name,
         io.TextIOWrapper(
-            io.BufferedWriter(_Lasting(raw.fileno(), keep_silent)),
+            io.BufferedWriter(made) if is_buffered else made,
             encoding=stream.encoding,
             errors=stream.errors,
             line_buffering=stream.line_buffering,

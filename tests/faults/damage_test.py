@@ -249,6 +249,18 @@ def _made(path):
     return path
 
 
+def test_a_limit_on_threads_is_no_damage(copy, monkeypatch):
+    error = RuntimeError("can't start new thread")
+    monkeypatch.setattr(ocp, "load_checkpointables", lambda *_: _raise(error))
+    monkeypatch.setattr(ocp, "save_checkpointables", lambda *_, **__: _raise(error))
+    with Checkpoints(copy / "checkpoints") as checkpoints:
+        with pytest.raises(RunError, match=r"1 cannot be read: .* no more threads") as caught:
+            checkpoints.restore(1, {"params": PARAMS})
+        assert not isinstance(caught.value, DamageError)
+        with pytest.raises(RunError, match=r"2 cannot be written: .* no more threads"):
+            checkpoints.save(2, PARAMS, None, {"best_epoch": 2}, 2)
+
+
 @pytest.mark.parametrize(
     "number",
     [errno.EACCES, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE],

@@ -17,10 +17,9 @@ import pytest
 from orbax.checkpoint import v1 as ocp
 
 from crnn_jax import config as config_lib
-from crnn_jax import errors
 from crnn_jax.cli import main
 from crnn_jax.errors import CrnnError, RunError
-from crnn_jax.runs import checkpoint, run_dir, sweep
+from crnn_jax.runs import checkpoint, opening, run_dir, sweep
 from crnn_jax.runtime import files as disk
 from crnn_jax.runtime import limits, lock
 from crnn_jax.training import train
@@ -153,16 +152,16 @@ def test_a_full_disk_at_each_write_of_a_run(tiny_config, whole, tmp_path, monkey
             raise disk.unwritable(path, FULL)
         real_append(path, content)
 
-    save = ocp.training.Checkpointer.save_checkpointables
+    save = ocp.save_checkpointables
 
-    def save_or_fail(self, epoch, *rest, **keywords):
-        if fails(f"epoch {epoch}"):
+    def save_or_fail(path, *rest, **keywords):
+        if fails(f"epoch {path.stem}"):
             raise FULL
-        return save(self, epoch, *rest, **keywords)
+        return save(path, *rest, **keywords)
 
     monkeypatch.setattr(disk, "write", write)
     monkeypatch.setattr(disk, "append", append)
-    monkeypatch.setattr(ocp.training.Checkpointer, "save_checkpointables", save_or_fail)
+    monkeypatch.setattr(ocp, "save_checkpointables", save_or_fail)
     said = []
     while len(said) < 30:
         with contextlib.suppress(RunError):
@@ -182,7 +181,7 @@ def test_a_checkpoint_that_cannot_be_written_is_named_and_leaves_the_one_before(
     params = {"a": np.arange(3, dtype=np.float32)}
     with checkpoint.Checkpoints(tmp_path / "checkpoints") as checkpoints:
         checkpoints.save(1, params, None, {"best_epoch": 1}, 1)
-        monkeypatch.setattr(ocp.training.Checkpointer, "save_checkpointables", _fail)
+        monkeypatch.setattr(ocp, "save_checkpointables", _fail)
         with pytest.raises(
             RunError,
             match=r"^the checkpoint \S+/checkpoints/2 cannot be written: the disk is full",
@@ -222,8 +221,39 @@ def test_an_output_that_cannot_be_written_is_one_line(capsys, monkeypatch, tmp_p
     monkeypatch.setattr(main, "evaluate", lambda _: _raise(named))
     assert main.main(["evaluate", "run"]) == 2
     assert capsys.readouterr().err == "error: /some/where: Read-only file system\n"
-    with pytest.raises(OSError, match="broken"):  # a mistake of ours keeps its traceback
-        errors.of_system(OSError(errno.EBADF, "broken"))
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.EIO, "Input/output error"), "a file could not be read or written: Input/"),
+        (OSError(errno.EBADF, "Bad file"), "a file could not be read or written: Bad file"),
+        (OSError(errno.ENOSPC, "No space left"), "a file could not be read or written: No space"),
+        (OSError("odd\nline"), r"the system reports: odd\nline"),
+        (ConnectionResetError(errno.ECONNRESET, "reset"), "the system reports: reset"),
+        (OSError(), "the system reports: OSError"),
+    ],
+)
+def test_an_error_that_names_no_file_is_one_line_and_blames_none(capsys, monkeypatch, error, said):
+    """`close` does not say which file it is about, and it need not be the standard output."""
+    monkeypatch.setattr(main, "evaluate", lambda _: _raise(error))
+    assert main.main(["evaluate", "run"]) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith(f"error: {said}")
+    assert shown.count("\n") == 1
+    assert "standard output" not in shown
+
+
+def test_an_error_that_names_no_file_names_the_run_that_it_stopped(tiny_config, tmp_path):
+    error = OSError(errno.EIO, "Input/output error")
+    run = run_dir.RunDir(tmp_path / "run")
+    with (
+        pytest.raises(RunError, match=rf"^the run {tmp_path}/run was stopped: .*output error$"),
+        opening.take(run, tiny_config()),
+    ):
+        raise error
+    with pytest.raises(OSError, match="elsewhere"), opening.take(run, tiny_config()):
+        raise OSError(errno.EIO, "Input/output error", "/elsewhere")
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")

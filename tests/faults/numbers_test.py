@@ -1,17 +1,21 @@
 """Numbers that are none: a gradient that is not finite shows in the next loss."""
 
 import csv
+import re
+import shutil
 import signal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from crnn_jax.data import batching
-from crnn_jax.errors import TrainingError
+from crnn_jax.errors import RunError, TrainingError
 from crnn_jax.inference import recognizer
 from crnn_jax.models import crnn
 from crnn_jax.models import ctc_loss as ctc
+from crnn_jax.runs.checkpoint import Checkpoints
 from crnn_jax.runtime import signals
 from crnn_jax.training import step, train
 from crnn_jax.training.context import prepare
@@ -53,3 +57,21 @@ def test_a_gradient_that_is_no_number_ends_the_run_and_leaves_the_last_good_chec
     reader = recognizer.load(run)
     assert reader.epoch == 1
     assert all(np.isfinite(array).all() for array in crnn.by_name(reader.params).values())
+
+
+def test_weights_that_are_not_finite_are_refused(trained, tmp_path):
+    """They would read every picture as nothing, without a word."""
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    reader = recognizer.load(run)
+    broken = jax.tree.map(lambda leaf: leaf, reader.params)
+    layer, name = next((k, n) for k, v in broken.items() for n in v if n == "bias")
+    broken[layer][name] = broken[layer][name].at[0].set(np.nan)
+    with Checkpoints(run / "checkpoints") as checkpoints:
+        newest = checkpoints.latest_epoch() + 1
+        meta = {**checkpoints.meta(reader.epoch), "best_epoch": newest}
+        checkpoints.save(newest, broken, None, meta, newest)
+    place = re.escape(str(run / "checkpoints" / str(newest)))
+    with pytest.raises(RunError, match=rf"^the checkpoint {place}: {layer}/bias .*not finite"):
+        recognizer.load(run)
+    assert recognizer.load(run, reader.epoch).epoch == reader.epoch  # the others are read

@@ -9,7 +9,7 @@ import pytest
 
 from crnn_jax.cli import main
 from crnn_jax.errors import RunError
-from crnn_jax.runtime import terminal
+from crnn_jax.runtime import limits, terminal
 
 ROOT = Path(__file__).resolve().parents[2]
 START = "import os, sys; from crnn_jax.runtime import terminal; terminal.prepare(); "
@@ -86,6 +86,7 @@ def test_a_process_ends_although_a_thread_waits():
     [
         (RunError("of a run"), 2, "error: of a run\n"),
         (MemoryError(), 2, "error: out of memory\n"),
+        (RuntimeError("can't start new thread"), 2, f"error: {limits.NO_THREADS}\n"),
         (OSError(24, "Too many open files"), 2, "error: Too many open files\n"),
         (BrokenPipeError(32, "Broken pipe"), 1, ""),
         (SystemExit("in words"), 1, "in words\n"),
@@ -98,3 +99,34 @@ def test_each_error_is_one_line_and_a_status(capsys, error, status, said):
 
     assert terminal.conclude(call, failure=2) == status
     assert capsys.readouterr().err == said
+
+
+def test_a_runtime_error_of_ours_keeps_its_traceback():
+    def call():
+        raise RuntimeError("a mistake")
+
+    with pytest.raises(RuntimeError, match="a mistake"):
+        terminal.conclude(call, failure=2)
+
+
+@pytest.mark.parametrize("program", ["run.py", "-m crnn_jax"])
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs another user")
+def test_a_limit_on_threads_is_one_line_before_jax_aborts(tmp_path, program):
+    """The limit is of a user who is not root; jax is imported before, because it lies in /root."""
+    code = (
+        "import resource; import jax; import crnn_jax.cli.main, run\n"
+        "resource.setrlimit(resource.RLIMIT_NPROC, (4, 4)); os.setuid(65532)\n"
+        f"sys.argv = [{program.split()[-1]!r}, *sys.argv[1:]]\n"
+        + ("status = run.run()" if program == "run.py" else "status = crnn_jax.cli.main.main()")
+        + "\nterminal.leave(status)"
+    )
+    arguments = {
+        "run.py": ["--config", "experiments/tiny.py", "--workdir", str(tmp_path / "run")],
+        "-m crnn_jax": ["evaluate", str(tmp_path / "run")],
+    }[program]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", START + "\n" + code, *arguments], cwd=ROOT,
+                          env=environment, capture_output=True, text=True, timeout=60)  # fmt: skip
+    assert done.returncode in (1, 2)
+    said = [line for line in done.stderr.splitlines() if not line.startswith("note: ")]
+    assert said == [f"error: {limits.NO_THREADS}"]

@@ -1,0 +1,162 @@
+"""Part `step`: milliseconds an update, of one run and of several in one program.
+
+Programs are compiled side by side, some at a time, the most wanted first, and timed when none
+compiles any more. `alike` is what the contender in PyTorch computes: without augmentation and flat
+start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import accelerator
+import jax
+import material
+import numpy as np
+import record
+import turns
+import variants
+
+from crnn_jax import config as config_lib
+from crnn_jax.models import crnn
+from crnn_jax.runtime import backend
+from crnn_jax.training import context, state
+
+BATCHES = record.pick((16, 64, 256), (4, 8))
+SMALL, *OTHERS = BATCHES
+CALLS = record.pick((1, 4, 16, 64), (1, 2))
+RUNS = record.pick((1, 10, 50, 100), (1, 2))
+USUAL = record.pick(16, 2)  # updates in a call, as backend.py has it for a GPU
+WAVES = record.pick((3, 8, 8), (2,))  # programs that are compiled at a time, then all that is left
+PICTURES = record.pick(400, 12)
+SCALE = record.pick(1, 0.125)  # of the model's widths
+SIZE = record.pick({}, {"data__width": 64, "data__height": 16})
+
+
+class Planned(NamedTuple):
+    group: str
+    name: str
+    images: int  # of an update
+    make: Callable[[], turns.Turn]
+
+
+def main() -> None:
+    device = jax.devices()[0]
+    found = record.Record("step", [f"{device.platform} {device.device_kind}"])
+    with tempfile.TemporaryDirectory() as folder:
+        material.draw(Path(folder), PICTURES)
+        configs = {
+            batch: material.config(folder, SCALE, train__batch_size=batch, **SIZE)
+            for batch in BATCHES
+        }
+        jobs = {batch: context.prepare(config) for batch, config in configs.items()}
+    keep_arrays(jobs[SMALL], configs[SMALL])
+    planned = plan(jobs, configs, device.platform == "gpu")
+    for size in (*WAVES, len(planned)):
+        measure(found, planned[:size])
+        planned = planned[size:]
+
+
+def plan(jobs: dict[int, Any], configs: dict[int, Any], is_gpu: bool) -> list[Planned]:
+    """What is measured, in the order of its value."""
+
+    def one(batch: int, calls: int, how: str = "", over: Any = contextlib.nullcontext) -> Planned:
+        def make() -> turns.Turn:
+            with over():
+                return accelerator.in_a_call(jobs[batch], configs[batch], calls)
+
+        return Planned("one run", f"batch {batch}, {calls} in a call{how}", batch, make)
+
+    def alike(batch: int) -> Planned:
+        config = without_augmentation(configs[batch])
+        make = functools.partial(accelerator.in_a_call, jobs[batch], config, USUAL)
+        return Planned("alike", f"batch {batch}, {USUAL} in a call", batch, make)
+
+    def several(runs: int, how: str = "", over: Any = contextlib.nullcontext) -> Planned:
+        def make() -> turns.Turn:
+            with over():
+                return accelerator.side_by_side(jobs[SMALL], configs[SMALL], runs, USUAL)
+
+        return Planned("runs", f"{runs} runs of batch {SMALL}{how}", SMALL, make)
+
+    windows = functools.partial(variants.convolution, not _windows())
+    other = ", convolution " + ("as it stands" if _windows() else "by windows")
+    many = RUNS[-2]
+    planned = [
+        one(SMALL, USUAL),
+        several(many),
+        alike(SMALL),
+        *(several(runs) for runs in RUNS if runs != many),
+        several(many, other, windows),
+        one(SMALL, USUAL, ", no barriers", lambda: variants.recurrence(1, False)),
+        *(one(batch, USUAL) for batch in OTHERS),
+        *(alike(batch) for batch in OTHERS),
+        one(SMALL, 1),
+        one(SMALL, USUAL, ", unroll 10", lambda: variants.recurrence(10, True)),
+        one(SMALL, USUAL, ", unroll 10, no barriers", lambda: variants.recurrence(10, False)),
+        several(many, ", no barriers", lambda: variants.recurrence(1, False)),
+        *([one(SMALL, USUAL, ", LSTM by cuDNN", variants.by_cudnn)] if is_gpu else []),
+        *(one(SMALL, calls) for calls in CALLS if calls not in (1, USUAL)),
+        one(SMALL, USUAL, other, windows),
+        one(SMALL, USUAL, ", precision highest", lambda: variants.precision("highest")),
+        *(one(batch, calls) for batch in OTHERS for calls in CALLS if calls != USUAL),
+    ]
+    return planned[: record.pick(None, 7)]
+
+
+def _windows() -> bool:
+    return backend.choices().windows
+
+
+def measure(found: record.Record, planned: list[Planned]) -> None:
+    begun = time.perf_counter()
+    programs: dict[tuple[str, str], turns.Turn] = {}
+    sizes = {(p.group, p.name): p.images for p in planned}
+    for item in planned:
+        try:
+            programs[item.group, item.name] = item.make()
+        except Exception as error:  # a variant that this device or jax does not have
+            found.add(item.group, item.name, turns.said(error))
+    traced = time.perf_counter()
+    compiled = turns.compile_all(programs)
+    took = {"trace_s": traced - begun, "compile_s": time.perf_counter() - traced}
+    found.add("waves", f"{len(planned)} programs, {next(iter(sizes))[1]} first", took)
+    for key, program in compiled.items():
+        # Each by itself, so that a part that is cut off keeps what it has.
+        value: Any = turns.series({key: program}, record.pick(3, 1), record.pick(0.3, 0))[key]
+        if not isinstance(value, str):
+            value = record.times(value, sizes[key], program.seconds)
+        found.add(*key, value)
+
+
+def without_augmentation(config: Any) -> Any:
+    changes = {f"augment.{f.name}": 0 for f in dataclasses.fields(config.augment)}
+    changes["flat_start.until"] = 0.0
+    return config_lib.from_dict(config_lib.with_changes(config_lib.to_dict(config), changes))
+
+
+def keep_arrays(job: context.TrainContext, config: Any) -> None:
+    """Pictures, labels, weights and what comes of them, for PyTorch: $SCRATCH/arrays.npz."""
+    if not (scratch := os.environ.get("SCRATCH")):
+        return
+    params = state.init_state(job, config).params
+    read = jax.jit(lambda params, images: crnn.apply(job.model, params, images))
+    np.savez(
+        Path(scratch) / "arrays.npz",
+        logits=np.asarray(read(params, job.images[:4])),
+        images=job.data.images,
+        labels=np.asarray(job.labels),
+        **crnn.by_name(jax.device_get(params)),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""Other ways to compute the model, for programs that are traced inside of these contexts."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import types
+from collections.abc import Iterator
+from unittest import mock
+
+import cudnn_lstm
+import jax
+from jax import lax
+
+from crnn_jax.models import lstm
+from crnn_jax.runtime import backend
+from crnn_jax.training import step, together
+
+
+@contextlib.contextmanager
+def fresh() -> Iterator[None]:
+    """No step that was traced before is taken for one of the context, nor one of it later."""
+    step._jitted_steps.cache_clear()
+    together._jitted.cache_clear()
+    yield
+    step._jitted_steps.cache_clear()
+    together._jitted.cache_clear()
+
+
+@contextlib.contextmanager
+def convolution(windows: bool) -> Iterator[None]:
+    """By windows (conv_pool.py), or as it is defined."""
+    chosen = backend.choices()._replace(windows=windows)
+    with fresh(), mock.patch.object(backend, "choices", return_value=chosen):
+        yield
+
+
+@contextlib.contextmanager
+def recurrence(unroll: int = 1, barriers: bool = True) -> Iterator[None]:
+    """The LSTM's loop with several steps in an iteration; its fusion barriers left out."""
+    shim = types.SimpleNamespace(
+        scan=functools.partial(lax.scan, unroll=unroll),
+        optimization_barrier=lax.optimization_barrier if barriers else lambda x: x,
+    )
+    with fresh(), mock.patch.object(lstm, "lax", shim):
+        yield
+
+
+@contextlib.contextmanager
+def by_cudnn() -> Iterator[None]:
+    with fresh(), mock.patch.object(lstm, "bilstm", cudnn_lstm.bilstm):
+        yield
+
+
+@contextlib.contextmanager
+def precision(name: str) -> Iterator[None]:
+    """Of matrix products: jax_default_matmul_precision."""
+    with fresh(), jax.default_matmul_precision(name):
+        yield
