@@ -17,37 +17,48 @@ from crnn_jax.runs import run_dir, sweep
 from crnn_jax.runtime import terminal
 
 _CONFIG = config_flags.DEFINE_config_file(
-    "config", help_string="A file of experiments/; --config.section.key=value overrides a key."
+    "config", help_string="A file in experiments/; --config.section.key=value overrides a key."
 )
 _WORKDIR = flags.DEFINE_string(
-    "workdir", None, "The run directory; default runs/, named by the experiment and its config."
+    "workdir", None, "The run directory; default a folder in runs/ named after the config."
 )
 _JOBS = flags.DEFINE_integer(
-    "jobs", 1, "Cells of a grid that run at the same time, each on its share of the cores.", 1
+    "jobs", 1, "The runs of a sweep that run at the same time, each on its share of the cores.", 1
 )
 _TOGETHER = flags.DEFINE_integer(
-    "together", 1, "Seeds and folds of a variant that a GPU trains in one process, in one step.", 1
+    "together",
+    1,
+    "Seeds and folds of a variant that are trained in one compiled step, on a GPU.",
+    1,
 )
-_ELSEWHERE = flags.DEFINE_bool(
-    "elsewhere", False, "Go on with a run although versions or machine are others by now."
+_ALLOW_CHANGE = flags.DEFINE_bool(
+    "allow-environment-change",
+    False,
+    "Resume although package versions or the machine have changed.",
 )
+# The name in version 0.1. A module name of its own keeps it out of --help.
+flags.DEFINE_alias("elsewhere", "allow-environment-change", module_name="aliases")
 
 
 def parse_flags(argv: list[str]) -> list[str]:
-    """absl's parser, but a config key that does not exist is answered with the nearest one."""
+    """Parses the flags with absl, after checking that all config keys exist.
+
+    Raises:
+      CrnnError: a flag is wrong; for an unknown config key it names the nearest one.
+    """
     for argument in argv[1:]:
         override = re.match(r"--?(?:no)?config\.([^=]+)", argument)
         if override:
             config_lib.check_key(override[1])
     try:
         rest = flags.FLAGS(argv)
-        _ = flags.FLAGS["config"].present and _CONFIG.value.to_dict()  # loaded, or says why not
-    except (flags.Error, OSError) as error:  # a value of the wrong type, a file that is not there
+        _ = flags.FLAGS["config"].present and _CONFIG.value.to_dict()  # loads the file
+    except (flags.Error, OSError) as error:  # a value of the wrong type, a missing file
         raise CrnnError(str(error)) from error
     if rest[1:]:
-        raise CrnnError(f"run.py takes flags only, not {' '.join(rest[1:])}")
+        raise CrnnError(f"run.py accepts flags only, not {' '.join(rest[1:])}")
     if _CONFIG.value is None:
-        raise CrnnError("which experiment? For example: --config experiments/base.py")
+        raise CrnnError("--config is missing; for example: --config experiments/base.py")
     return rest
 
 
@@ -57,23 +68,22 @@ def main(_: list[str]) -> None:
     if "grid" in values:
         workdir = Path(_WORKDIR.value or f"runs/{name}")
         cells = sweep.from_dict(values)
-        if failed := sweep.run(cells, workdir, _JOBS.value, _ELSEWHERE.value, _TOGETHER.value):
-            raise CrnnError(f"{len(failed)} cells failed; the same command tries them again")
+        if failed := sweep.run(cells, workdir, _JOBS.value, _ALLOW_CHANGE.value, _TOGETHER.value):
+            raise CrnnError(f"{len(failed)} runs failed; the same command tries them again")
         print(f"grid directory: {workdir}", flush=True)
         return
     config = config_lib.from_dict(values)
     runtime.configure(config.train.batch_size)
     workdir = Path(_WORKDIR.value or run_dir.default_workdir(name, config))
-    from crnn_jax.training import train  # jax is loaded only when it is needed
+    from crnn_jax.training import train  # imports jax, which a sweep does not need
 
-    result = train.train_and_evaluate(config, workdir, _ELSEWHERE.value)
+    result = train.train_and_evaluate(config, workdir, _ALLOW_CHANGE.value)
     print(f"{errors.one_line(result.data_name)} (fingerprint {result.fingerprint[:12]}): {result}")
     print(f"run directory: {workdir}", flush=True)
 
 
 def run() -> int:
-    """Runs the command of `sys.argv` and returns the status of the process."""
-
+    """Runs the command in `sys.argv` and returns the exit status."""
     terminal.prepare()
     terminal.outlive_output()
     return terminal.conclude(lambda: app.run(main, flags_parser=parse_flags), failure=1)

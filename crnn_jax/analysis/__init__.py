@@ -1,3 +1,3 @@
-"""Records of runs to tables, plots and pages, without jax where only records are read. Imports
-`training` and what `training` may import.
+"""Turns records of runs into tables, plots and pages, without jax where only records are read.
+Imports `training` and what `training` may import.
 """

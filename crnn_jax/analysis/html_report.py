@@ -1,72 +1,64 @@
-"""One run as a self-contained page, `report.html`: curves, misreads, confusions, confidence."""
+"""A self-contained HTML page of one run: curves, misread images, confusions, confidence.
+
+The layout is in `templates/report.html.jinja`.
+"""
 
 from __future__ import annotations
 
 import base64
 import dataclasses
-import html
+import functools
 import itertools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jinja2
 from PIL import Image
 
 from crnn_jax import config as config_lib
 from crnn_jax.analysis import plots
 from crnn_jax.data import sources
 from crnn_jax.inference import metrics, recognizer
-from crnn_jax.inference.evaluate import Evaluation
 from crnn_jax.inference.explain import Explanation
 from crnn_jax.runs.run_dir import Answer, RunDir, png
 
-_MISREADS, _EXAMPLES = 60, 12  # pictures shown
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
-h2 { margin-top: 2.2rem }
-table { border-collapse: collapse } td, th { padding: .15rem .8rem .15rem 0; text-align: left }
-td.n, th.n { text-align: right; font-variant-numeric: tabular-nums }
-.pictures { display: flex; flex-wrap: wrap; gap: 1.2rem }
-figure { margin: 0; width: 18rem } figure img { width: 100%; display: block }
-.spans { position: relative; height: 2.4rem }
-.spans span { position: absolute; top: 0; border-top: 3px solid #1f77b4; font-family: monospace;
-  display: flex; flex-direction: column; align-items: center }
-.spans .doubt { border-color: #d62728; color: #d62728 }
-.spans small { font-size: .7rem; color: #666 }
-figcaption { font-family: monospace } .plot { max-width: 100% }
-"""
+_MISREADS, _EXAMPLES = 60, 12  # maximum number of images shown of each kind
+_MAX_CONFUSIONS = 20
 
 
 class Shown(NamedTuple):
-    """A picture of the validation part beside what was made of it."""
+    """An image and how it was read."""
 
     answer: Answer
     explanation: Explanation
-    picture: Image.Image
+    image: Image.Image
 
 
 def write(run: str | os.PathLike[str], data: str | os.PathLike[str] | None = None) -> Path:
-    """Reads pictures with a run's best weights and leaves `report.html` and its PNGs there.
+    """Scores a run with its best weights; writes `report.html` and its plots to the run.
 
     Args:
       run: a run directory.
-      data: a labelled folder, all of which is read; None is the run's validation part.
+      data: a labeled folder, all of which is read; None for the run's validation part.
+
+    Returns:
+      The path of the page.
 
     Raises:
-      RunError, DataError: there is no trained reader, or the data are gone or have changed.
+      RunError: the run has no trained weights.
+      DataError: the data are missing, or changed after the training.
     """
     directory = RunDir(run)
     reader = recognizer.load(run)
     evaluation = reader.evaluate(data).evaluation
     answers = evaluation.answers
-    misread = sorted(evaluation.misreads, key=lambda a: -a.confidence)
+    misread = sorted(evaluation.misreads, key=lambda a: -a.confidence)[:_MISREADS]
     right = [a for a in answers if a.reading == a.truth]
-    split = min(len(misread), _MISREADS)
-    chosen = misread[:split] + right[:: max(1, -(-len(right) // _EXAMPLES))]
-    pictures = [sources.picture(reader.config.data, data, a.file) for a in chosen]
-    explanations = reader.explain(pictures)
-    shown = list(map(Shown, chosen, explanations, pictures))
+    chosen = misread + right[:: max(1, -(-len(right) // _EXAMPLES))]
+    images = [sources.image(reader.config.data, data, a.file) for a in chosen]
+    shown = list(map(Shown, chosen, reader.explain(images), images))
 
     confusions = metrics.confusions([(a.truth, a.reading) for a in answers])
     charts = {
@@ -78,104 +70,60 @@ def write(run: str | os.PathLike[str], data: str | os.PathLike[str] | None = Non
     }
     for name, content in charts.items():
         directory.write_bytes(name, content)
-    directory.write_text(
-        "report.html",
-        "\n".join(
-            [
-                _head(directory, reader, data),
-                _image(charts["curves.png"], "loss and exact match by epoch"),
-                f"<h2>Misread: {len(misread)} of {len(answers)}</h2>",
-                _note(len(misread), split),
-                _gallery(shown[:split]),
-                "<h2>What is taken for what</h2>",
-                _confusions(confusions),
-                _image(charts["confusion.png"], "confusion matrix by character"),
-                "<h2>Confidence</h2>",
-                _image(charts["reliability.png"], "reliability diagram"),
-                _confidence(evaluation),
-                "<h2>Where it errs</h2>",
-                _places(answers),
-                "<h2>Read right</h2>",
-                _gallery(shown[split:]),
-                _record(directory),
-            ]
-        ),
+    result = directory.result()
+    data_name = result.data_name if result else Path(reader.config.data.dir).name
+    page = _template().render(
+        name=directory.workdir.resolve().name,
+        summary=str(result) if result else f"not finished; weights of epoch {reader.epoch}",
+        trained_on=f"{data_name}, fingerprint {reader.fingerprint[:12]}",
+        seed=reader.config.seed,
+        data=data,
+        curves=charts["curves.png"],
+        num_misread=len(evaluation.misreads),
+        num_answers=len(answers),
+        misread=shown[: len(misread)],
+        right=shown[len(misread) :],
+        confusions=_most_frequent(confusions),
+        confusion_matrix=charts["confusion.png"],
+        reliability=charts["reliability.png"],
+        calibration_error=evaluation.calibration_error,
+        coverages=[(accuracy, evaluation.coverage(accuracy)) for accuracy in metrics.ACCURACIES],
+        places=_places(answers),
+        record=_record(directory),
     )
+    directory.write_text("report.html", page)
     return directory.workdir / "report.html"
 
 
-# --------------------------------------------------------------------------- its parts
-
-
-def _head(
-    directory: RunDir, reader: recognizer.Recognizer, data: str | os.PathLike[str] | None
-) -> str:
-    result = directory.result()
-    name = html.escape(directory.workdir.resolve().name)
-    data_name = result.data_name if result else Path(reader.config.data.dir).name
-    trained = f"{data_name}, fingerprint {reader.fingerprint[:12]}"
-    of = "of the validation part, which no training step saw" if data is None else f"of {data}"
-    summary = f"{result}" if result else f"not finished; weights of epoch {reader.epoch}"
-    return (
-        f'<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>{name}</title>'
-        f"<style>{_STYLE}</style><h1>{name}</h1><p>{html.escape(summary)}</p>"
-        f"<p>Trained on {html.escape(trained)}; seed {reader.config.seed}. What follows is "
-        f"{html.escape(of)}.</p>"
+@functools.cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,  # names, labels and records are untrusted text
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
+    environment.filters |= {"png": png, "data_url": _data_url}
+    return environment.get_template("report.html.jinja")
 
 
-def _note(misread: int, shown: int) -> str:
-    most = f"the {shown} of most confidence, " if shown < misread else ""
-    return (
-        f"<p>Below each picture: {most}where the best alignment puts each character, and how "
-        "probable it is, the others given; red below 90 %.</p>"
-        if misread
-        else "<p>None.</p>"
-    )
+def _data_url(content: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(content).decode()
 
 
-def _gallery(shown: Iterable[Shown]) -> str:
-    figures = []
-    for answer, explanation, picture in shown:
-        spans = "".join(
-            f'<span class="{"doubt" if c.probability < 0.9 else ""}" style="left:{c.left:.1%};'
-            f'width:{c.right - c.left:.1%}">{html.escape(c.symbol)}'
-            f"<small>{c.probability:.0%}</small></span>"
-            for c in explanation.characters
-        )
-        caption = answer.truth
-        if answer.reading != answer.truth:
-            caption += f" read as {answer.reading or 'nothing'}"
-        caption += f", confidence {answer.confidence:.1%}"
-        figures.append(
-            f'<figure><img alt="{html.escape(answer.file)}" src="{_url(png(picture))}">'
-            f'<div class="spans">{spans}</div>'
-            f"<figcaption>{html.escape(caption)}</figcaption></figure>"
-        )
-    return f'<div class="pictures">{"".join(figures)}</div>'
-
-
-def _confusions(confusions: dict[tuple[str, str], int]) -> str:
+def _most_frequent(confusions: dict[tuple[str, str], int]) -> list[tuple[str, str, int]]:
+    """The most frequent errors, as rows of truth, reading and count."""
     wrong = sorted(
         ((count, pair) for pair, count in confusions.items() if pair[0] != pair[1]), reverse=True
     )
-    if not wrong:
-        return "<p>Nothing.</p>"
-    rows = [(a or "(nothing)", b or "(nothing)", count) for count, (a, b) in wrong[:20]]
-    return _table(("truth", "read as", "times"), rows)
-
-
-def _confidence(evaluation: Evaluation) -> str:
-    lines = [f"Expected calibration error {evaluation.calibration_error:.2%}."]
-    lines += [
-        f"For {accuracy:.1%} right: {evaluation.coverage(accuracy)}."
-        for accuracy in metrics.ACCURACIES
+    return [
+        (a or "(nothing)", b or "(nothing)", count) for count, (a, b) in wrong[:_MAX_CONFUSIONS]
     ]
-    return "".join(f"<p>{line}</p>" for line in lines)
 
 
-def _places(answers: Sequence[Answer]) -> str:
-    """Exact match by the position of a character and by kinds of text."""
+def _places(answers: Sequence[Answer]) -> list[tuple[str, int, int, str]]:
+    """Rows of name, number right, number of images and share: by position, and by kind of text."""
     rows = []
     for position in range(max(len(a.truth) for a in answers)):
         there = [a for a in answers if len(a.truth) > position]
@@ -184,7 +132,7 @@ def _places(answers: Sequence[Answer]) -> str:
     repeats: dict[bool, list[Answer]] = {True: [], False: []}
     for a in answers:
         repeats[any(x == y for x, y in itertools.pairwise(a.truth))].append(a)
-    kinds = [("texts with a repeated neighbour", repeats[True]), ("texts without", repeats[False])]
+    kinds = [("texts with a doubled character", repeats[True]), ("other texts", repeats[False])]
     lengths = sorted({len(a.truth) for a in answers})
     if len(lengths) > 1:
         kinds += [
@@ -192,40 +140,13 @@ def _places(answers: Sequence[Answer]) -> str:
             for length in lengths
         ]
     rows += [(name, sum(a.reading == a.truth for a in some), len(some)) for name, some in kinds]
-    return _table(
-        ("", "right", "of", "share"),
-        [(name, hits, n, f"{hits / n:.2%}" if n else "-") for name, hits, n in rows],
-    )
+    return [(name, hits, n, f"{hits / n:.2%}" if n else "-") for name, hits, n in rows]
 
 
-def _record(directory: RunDir) -> str:
-    config = config_lib.flatten(config_lib.to_dict(directory.config()))
-    environment = config_lib.flatten(directory.environment())
+def _record(directory: RunDir) -> dict[str, dict[str, Any]]:
     result = directory.result()
-    parts = {
+    return {
         "Result": dataclasses.asdict(result) if result else {},
-        "Configuration": config,
-        "Environment": environment,
+        "Configuration": config_lib.flatten(config_lib.to_dict(directory.config())),
+        "Environment": config_lib.flatten(directory.environment()),
     }
-    return "<h2>Record</h2>" + "".join(
-        f"<details><summary>{name}</summary>{_table(('', ''), values.items())}</details>"
-        for name, values in parts.items()
-    )
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    def cell(tag: str, value: Any) -> str:
-        number = ' class="n"' if isinstance(value, (int, float)) else ""
-        return f"<{tag}{number}>{html.escape(str(value))}</{tag}>"
-
-    lines = ["".join(cell("th", name) for name in header)] if any(header) else []
-    lines += ["".join(cell("td", value) for value in row) for row in rows]
-    return "<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
-
-
-def _image(content: bytes, what: str) -> str:
-    return f'<img class="plot" alt="{what}" src="{_url(content)}">'
-
-
-def _url(content: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(content).decode()

@@ -1,8 +1,8 @@
-"""Which labels are wrong? Pictures ranked by how far the models that never saw them disagree.
+"""Finds wrong labels by ranking images by the loss of models that were not trained on them.
 
-Cross-validation reads each picture with models that were not trained on it. Where the label is
-wrong they give it little probability, however sure they are of another (Northcutt, Jiang &
-Chuang 2021, confident learning). Works from records alone; imports no jax.
+In a cross-validation each image is read by models that were not trained on it. They give a wrong
+label a low probability, even when they are confident about another text (Northcutt, Jiang & Chuang
+2021, confident learning). Only records are read; jax is not imported.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from crnn_jax.errors import DataError, RunError, one_line
 from crnn_jax.runs.run_dir import Answer, RunDir
 from crnn_jax.runtime import files
 
-_TILE = (210, 108)  # pixels of a picture on the sheet, its caption included
+_TILE = (210, 108)  # width and height of an image with its caption on the sheet, in pixels
 _COLUMNS = 4
 
 
 class Doubt(NamedTuple):
-    """What the models make of one label: a line of `audit.csv`."""
+    """How the models read the image of one label: a row of `audit.csv`."""
 
     file: str
     label: str
-    loss: float  # mean over the models of -log p(label | picture), nats
-    readers: int  # how many models read it
-    disagree: int  # how many of them read something else than the label
-    reading: str  # the commonest of those readings; the label if there is none
-    confidence: float  # mean over the readers of `reading`
+    loss: float  # mean over the models of -log p(label | image), nats
+    readers: int  # number of models that read it
+    disagree: int  # number of models that read a different text
+    reading: str  # the most frequent different text; the label if there is none
+    confidence: float  # mean over the models that read `reading`
 
     def __str__(self) -> str:
         who = f"{self.disagree} of {self.readers} disagree, loss {self.loss:.2f}"
@@ -41,21 +41,22 @@ class Doubt(NamedTuple):
 
 
 def rank(workdir: str | os.PathLike[str]) -> list[Doubt]:
-    """Every picture that a finished run below `workdir` validated on, doubtful labels first.
+    """Ranks the validation images of all finished runs below `workdir`, largest loss first.
 
     Raises:
-      RunError: there is no finished run; the runs are of different data or of different
-        variants; a run left no `readings.csv`, as those of older versions, or a damaged one.
+      RunError: there is no finished run; the runs used different data or belong to different
+        variants; a `readings.csv` is damaged, or missing as in runs of older versions.
     """
     runs = [RunDir(path.parent) for path in sorted(Path(workdir).rglob("result.json"))]
     if not runs:
-        raise RunError(f"{workdir} holds no finished runs (result.json)")
+        raise RunError(f"{workdir} contains no finished runs (result.json)")
     if len({result.fingerprint for run in runs if (result := run.result())}) > 1:
-        raise RunError(f"the runs of {workdir} are of different data; audit one set at a time")
+        raise RunError(f"the runs in {workdir} used different data; audit one data set at a time")
     variants = sorted({run.workdir.parent.name for run in runs})
     if len(variants) > 1:
         raise RunError(
-            f"{workdir} holds {one_line(', '.join(variants))}; give the directory of one"
+            f"{workdir} contains the variants {one_line(', '.join(variants))}; give the directory "
+            "of one of them"
         )
     readings: dict[tuple[str, str], list[Answer]] = {}
     for run in runs:
@@ -66,9 +67,9 @@ def rank(workdir: str | os.PathLike[str]) -> list[Doubt]:
 
 
 def data_folder(workdir: str | os.PathLike[str]) -> str:
-    """Where the record of a run below `workdir` says that its pictures lie."""
+    """The image folder (`data.dir`) in the config of the first finished run below `workdir`."""
     path = next(Path(workdir).rglob("result.json"))
-    return RunDir(path.parent).config_value("data.dir")
+    return str(RunDir(path.parent).config_value("data.dir"))
 
 
 def _doubt(answers: Sequence[Answer]) -> Doubt:
@@ -87,10 +88,10 @@ def _doubt(answers: Sequence[Answer]) -> Doubt:
 
 
 def contact_sheet(doubts: Sequence[Doubt], folder: str | os.PathLike[str]) -> Image.Image:
-    """The pictures of `doubts`, row by row, each above its label, reading and loss.
+    """Draws the images of `doubts` row by row, each above its label, reading and loss.
 
     Raises:
-      RunError: a picture is not in `folder` or cannot be opened.
+      RunError: an image is not in `folder` or cannot be opened.
     """
     width, height = _TILE
     lines = -(-len(doubts) // _COLUMNS)
@@ -103,12 +104,12 @@ def contact_sheet(doubts: Sequence[Doubt], folder: str | os.PathLike[str]) -> Im
             image = image_io.open_image(files.inside(folder, doubt.file))
         except (DataError, ValueError) as error:
             raise RunError(
-                f"the sheet needs {one_line(doubt.file)} of {folder}: {error}; --data names "
-                "another folder"
+                f"the sheet needs {one_line(doubt.file)} from {folder}: {error}; name another "
+                "folder with --data"
             ) from error
-        picture = image_io.flatten(image).convert("RGB")
-        picture.thumbnail((width - 10, height - 48))
-        sheet.paste(picture, (x, y))
+        image = image_io.flatten(image).convert("RGB")
+        image.thumbnail((width - 10, height - 48))
+        sheet.paste(image, (x, y))
         caption = one_line(str(doubt)[:200]).replace(": ", "\n").encode(errors="replace").decode()
         color = "firebrick" if doubt.disagree else "dimgray"
         pen.multiline_text((x, y + height - 44), caption, color, font)

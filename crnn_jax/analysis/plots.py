@@ -1,4 +1,4 @@
-"""Plots for reports of a grid and of one run."""
+"""Plots for the reports of a sweep and of one run. Each function returns a PNG."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from crnn_jax.analysis.sweep_report import BASE, Row
 from crnn_jax.errors import RunError, one_line
 from crnn_jax.inference import metrics
 
-# matplotlib draws no image of more than 2**16 pixels on a side.
+# matplotlib cannot draw images with more than 2**16 pixels on a side.
 _MAX_ROWS, _MAX_SYMBOLS, _MAX_NAME = 200, 100, 40
-_MIN_LOSS = 1e-7  # shown on a logarithmic axis
+_MIN_LOSS = 1e-7  # smaller losses are drawn here, since the axis is logarithmic
 
 
 def variants(rows: Sequence[Row]) -> bytes:
-    """Exact match of the first 200 variants with their intervals, as a PNG.
+    """Exact match of the first 200 variants, with intervals.
 
     Raises:
       RunError: matplotlib is not installed.
@@ -42,12 +42,12 @@ def variants(rows: Sequence[Row]) -> bytes:
 
 
 def sizes(rows: Sequence[Row]) -> bytes:
-    """Exact match against the size of the training set, as a PNG."""
+    """Exact match against the size of the training set."""
     plt = _pyplot()
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
     rows = sorted(rows, key=lambda row: row.num_train)
     counts, rates = [max(row.num_train, 1) for row in rows], [100 * row.exact_match for row in rows]
-    # At 0 and 1 rounding can put an end of the interval on the wrong side by a hair.
+    # Near 0 and 1, rounding can put a bound on the wrong side of the rate.
     below = [max(0, 100 * (row.exact_match - row.exact_match_low)) for row in rows]
     above = [max(0, 100 * (row.exact_match_high - row.exact_match)) for row in rows]
     axes.errorbar(counts, rates, (below, above), fmt="o-", capsize=3, color="tab:blue")
@@ -65,10 +65,10 @@ def sizes(rows: Sequence[Row]) -> bytes:
 
 
 def curves(epochs: Sequence[Mapping[str, Any]]) -> bytes:
-    """Losses and exact match by epoch, as a PNG.
+    """Losses and exact match by epoch.
 
     Args:
-      epochs: the lines of epochs of a `metrics.jsonl`, as `Record.epochs` returns them.
+      epochs: the epoch lines of a `metrics.jsonl`, from `RunDir.epochs`.
     """
     plt = _pyplot()
     x = [line["epoch"] for line in epochs]
@@ -76,10 +76,10 @@ def curves(epochs: Sequence[Mapping[str, Any]]) -> bytes:
     left.plot(x, [max(line.get("loss", math.nan), _MIN_LOSS) for line in epochs], label="training")
     left.plot(x, [max(line["val_loss"], _MIN_LOSS) for line in epochs], label="validation")
     left.set_yscale("log")
-    left.set_ylabel("CTC loss, nats a picture")
+    left.set_ylabel("CTC loss, nats per image")
     left.legend()
     right.plot(x, [100 * line["exact_match"] for line in epochs], color="tab:orange")
-    right.set_ylabel("exact match of the validation part, %")
+    right.set_ylabel("exact match on the validation part, %")
     right.set_ylim(-2, 102)
     for axes in (left, right):
         axes.set_xlabel("epoch")
@@ -88,9 +88,14 @@ def curves(epochs: Sequence[Mapping[str, Any]]) -> bytes:
 
 
 def confusion(counts: Mapping[tuple[str, str], int], alphabet: str) -> bytes:
-    """The confusion matrix, as a PNG: truths in rows, readings in columns, '' for no symbol.
+    """The confusion matrix: truths in rows, readings in columns.
 
-    Colors are shares of a row. Of an alphabet of more than 100 symbols, the most confused ones.
+    Colors show shares of a row. From an alphabet of more than 100 symbols, the 100 that are
+    confused most often are shown.
+
+    Args:
+      counts: from `metrics.confusions`; '' stands for no symbol.
+      alphabet: the symbols.
     """
     plt = _pyplot()
     if len(alphabet) > _MAX_SYMBOLS:
@@ -116,7 +121,7 @@ def confusion(counts: Mapping[tuple[str, str], int], alphabet: str) -> bytes:
 
 
 def reliability(confidences: Sequence[float], right: Sequence[bool], bins: int = 10) -> bytes:
-    """Share read right against confidence, in bins of equal width, as a PNG."""
+    """Reliability diagram: accuracy against confidence, in bins of equal width."""
     plt = _pyplot()
     figure, axes = plt.subplots(figsize=(4.2, 4), layout="constrained")
     axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
@@ -125,14 +130,14 @@ def reliability(confidences: Sequence[float], right: Sequence[bool], bins: int =
         axes.annotate(str(count), (x, y), (-8, -14), textcoords="offset points", fontsize=8)
     axes.set_xlim(-0.03, 1.05)
     axes.set_ylim(-0.03, 1.05)
-    axes.set_xlabel("confidence, mean of a bin")
-    axes.set_ylabel("share read right; the number is of pictures")
+    axes.set_xlabel("mean confidence of a bin")
+    axes.set_ylabel("accuracy, with the number of images")
     axes.grid(alpha=0.3)
     return _png(figure)
 
 
 def strengths(rows: Sequence[Any]) -> bytes:
-    """Exact match against strength, a panel for each distortion of `strength.Row`s, as a PNG."""
+    """Exact match against strength, one panel per distortion, from `robustness.Row`s."""
     plt = _pyplot()
     names = list(dict.fromkeys(row.distortion for row in rows))
     across = min(4, len(names))
@@ -145,7 +150,7 @@ def strengths(rows: Sequence[Any]) -> bytes:
         axes.set_axis_off()
     for axes, name in zip(grid.flat, names, strict=False):
         for trained, label, color in (
-            (False, "as it is", "tab:blue"),
+            (False, "not trained on it", "tab:blue"),
             (True, "trained against it", "tab:orange"),
         ):
             own = [r for r in rows if r.distortion == name and r.trained_against == trained]
@@ -176,7 +181,7 @@ def _most_confused(counts: Mapping[tuple[str, str], int], alphabet: str) -> str:
 
 
 def _name(text: str) -> str:
-    """A name that fits beside an axis, without control characters and surrogates."""
+    """Shortens a name to fit an axis; removes control characters and surrogates."""
     text = one_line(text).encode(errors="replace").decode()
     return text if len(text) <= _MAX_NAME else f"{text[: _MAX_NAME - 3]}..."
 
@@ -184,7 +189,7 @@ def _name(text: str) -> str:
 def _png(figure: Any, dpi: int = 120) -> bytes:
     buffer = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"Glyph \d+ ")  # a symbol that the font lacks is a box
+        warnings.filterwarnings("ignore", r"Glyph \d+ ")  # missing symbols are drawn as boxes
         figure.savefig(buffer, format="png", dpi=dpi)
     _pyplot().close(figure)
     return buffer.getvalue()
@@ -194,7 +199,7 @@ def _pyplot() -> Any:
     try:
         import matplotlib
     except ImportError as error:
-        raise RunError("the picture needs matplotlib: pip install 'crnn-jax[plots]'") from error
+        raise RunError("plots need matplotlib: pip install 'crnn-jax[plots]'") from error
     matplotlib.use("Agg")
     from matplotlib import pyplot
 

@@ -1,8 +1,8 @@
-"""Exact match of a reader against the strength of each distortion.
+"""Exact match of a model against the strength of each distortion.
 
-Each distortion is applied by itself to the plain text of a style, at growing strength. Two readers
-are measured: one that was not trained on the distortion, and the same one after training on it. A
-distortion that only stops the first is no protection.
+Each distortion is applied by itself to the plain text of a style, at increasing strength. Two
+models are measured: one that was not trained on the distortion, and the same one after training on
+it. A distortion that only stops the first does not protect a captcha.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from crnn_jax.runs import markup, run_dir
 from crnn_jax.runtime import files
 from crnn_jax.training import train
 
-_VAL = 0.1  # share of an adaptation's pictures that it is scored on
-_EPOCH = 50  # steps of an epoch of adaptation, at the most
-_CALM: Mapping[str, Any] = dict.fromkeys(
+_VAL = 0.1  # validation share of the images that a model is adapted to
+_EPOCH = 50  # maximum number of steps per epoch of adaptation
+_PLAIN: Mapping[str, Any] = dict.fromkeys(
     ("jitter", "turn", "shear", "wave_x", "wave_y", "water", "curves", "dots", "blur", "noise"),
     (0, 0),
 )
 
 
 class Distortion(NamedTuple):
-    """What a strength is, and what it sets: `low` to `high` of it."""
+    """A distortion of a style: the unit of its strength, and the strengths to measure."""
 
     unit: str
-    strengths: Sequence[float]  # from none to as much as a person may still read
+    strengths: Sequence[float]  # from none to the limit of what a person can read
 
     def changes(self, name: str, low: float, high: float) -> dict[str, Any]:
-        """What a style gets whose strength lies between the two."""
-        if name == "turn" or name == "jitter":  # either way
+        """The style's keys for strengths between `low` and `high`."""
+        if name == "turn" or name == "jitter":  # in both directions
             return {name: (-high, high)}
         if name == "overlap":
             return {"spacing": (-high, -low), "spacing_by": "ink"}
@@ -59,17 +59,17 @@ class Distortion(NamedTuple):
 DISTORTIONS: Mapping[str, Distortion] = {
     "turn": Distortion("degrees either way", (0, 10, 20, 30, 40)),
     "jitter": Distortion("pixels up or down", (0, 2, 4, 6, 8)),
-    "overlap": Distortion("pixels of the ink of neighbours", (0, 2, 4, 6, 8)),
+    "overlap": Distortion("pixels of overlap between neighbors", (0, 2, 4, 6, 8)),
     "wave": Distortion("pixels, along both axes", (0, 2, 4, 6, 8)),
     "water": Distortion("pixels, in rings", (0, 2, 4, 6, 8)),
     "lines": Distortion("curves across", (0, 2, 4, 6, 8)),
     "dots": Distortion("share of the pixels", (0, 0.1, 0.2, 0.3, 0.4)),
-    "noise": Distortion("deviation, grey levels", (0, 40, 80, 120, 160)),
+    "noise": Distortion("standard deviation, gray levels", (0, 40, 80, 120, 160)),
 }
 
 
 class Row(NamedTuple):
-    """A line of `strength.csv`: one reader, one distortion, one strength."""
+    """A row of `robustness.csv`: one model, one distortion, one strength."""
 
     distortion: str
     strength: float
@@ -90,48 +90,53 @@ def measure(
     adapt: int,
     names: Sequence[str],
 ) -> list[Row]:
-    """Reads `count` pictures at each strength of each distortion of `names`.
+    """Reads `count` images at each strength of each distortion in `names`.
 
     Args:
-      run: the reader's run directory.
-      workdir: where styles and adapted readers go; what is finished there is not done again.
+      run: the model's run directory.
+      workdir: for styles and adapted models; adapted models that are finished there are reused.
       style_name: the style whose plain text is distorted.
-      count: pictures a strength; those of all strengths have the same texts.
-      adapt: steps of training against each distortion; 0 for none.
+      count: the number of images per strength; all strengths use the same texts.
+      adapt: the number of training steps on each distortion; 0 for no adapted models.
+      names: of `DISTORTIONS`.
 
     Raises:
-      ConfigError: there is no such style or distortion, or its symbols are not the reader's.
+      ConfigError: the style or a distortion does not exist, or the style has symbols that the
+        model cannot read.
     """
     if unknown := [name for name in names if name not in DISTORTIONS]:
         raise ConfigError(
             f"there is no distortion {unknown[0]!r}; there are {', '.join(DISTORTIONS)}"
         )
     reader = recognizer.load(run)
-    calm = dataclasses.replace(presets.load(style_name), **_CALM)
-    if foreign := set(calm.alphabet) - set(reader.charset.alphabet):
-        raise ConfigError(f"the reader of {run} knows no {''.join(sorted(foreign))!r}")
+    plain = dataclasses.replace(presets.load(style_name), **_PLAIN)
+    if foreign := set(plain.alphabet) - set(reader.charset.alphabet):
+        raise ConfigError(
+            f"the style {style_name} has symbols that the model in {run} cannot read: "
+            f"{''.join(sorted(foreign))!r}"
+        )
     rows = []
     for name in names:
         readers = [(False, reader)]
         if adapt:
-            adapted = _adapted(name, run, files.below(workdir, name), reader, calm, adapt)
+            adapted = _adapted(name, run, files.below(workdir, name), reader, plain, adapt)
             readers.append((True, adapted))
         for strength in DISTORTIONS[name].strengths:
-            look = laid_on(calm, name, strength, strength)
-            for trained, who in readers:
-                rows.append(_row(name, strength, trained, who, look, count))
+            look = distorted(plain, name, strength, strength)
+            for trained, model in readers:
+                rows.append(_row(name, strength, trained, model, look, count))
                 print(f"{name} {strength:g}: {rows[-1].exact_match:.1%}"
                       + (" when trained against it" if trained else ""), flush=True)  # fmt: skip
     return rows
 
 
-def laid_on(calm: Style, name: str, low: float, high: float) -> Style:
-    """A style with one distortion, its strength from `low` to `high`."""
-    return dataclasses.replace(calm, **DISTORTIONS[name].changes(name, low, high))
+def distorted(plain: Style, name: str, low: float, high: float) -> Style:
+    """The style `plain` with one distortion, of strengths from `low` to `high`."""
+    return dataclasses.replace(plain, **DISTORTIONS[name].changes(name, low, high))
 
 
 def schedule(adapt: int, batch_size: int) -> tuple[int, int]:
-    """Pictures of an epoch, its validation part included, and epochs for `adapt` steps."""
+    """The images per epoch, including the validation part, and the epochs for `adapt` steps."""
     epochs = -(-adapt // _EPOCH)
     wanted = -(-adapt // epochs) * batch_size
     return next(n for n in itertools.count(wanted) if n - max(1, int(n * _VAL)) == wanted), epochs
@@ -142,13 +147,13 @@ def _adapted(
     run: str | os.PathLike[str],
     workdir: Path,
     reader: Recognizer,
-    calm: Style,
+    plain: Style,
     adapt: int,
 ) -> Recognizer:
-    """The reader after `adapt` steps on pictures of the distortion at all strengths."""
+    """The model after `adapt` training steps on the distortion at all strengths."""
     strengths = DISTORTIONS[name].strengths
     workdir.mkdir(parents=True, exist_ok=True)
-    look = laid_on(calm, name, strengths[0], strengths[-1])
+    look = distorted(plain, name, strengths[0], strengths[-1])
     run_dir.RunDir(workdir).write_json("style.json", dataclasses.asdict(look), if_new=True)
     values = config_lib.to_dict(reader.config)
     count, epochs = schedule(adapt, reader.config.train.batch_size)
@@ -172,11 +177,11 @@ def _adapted(
 def _row(
     name: str, strength: float, trained: bool, reader: Recognizer, look: Style, count: int
 ) -> Row:
-    # Other numbers than those of any training: the far end of the seed's.
+    # The last image numbers of the seed, which no training reaches.
     first = 2**31 - 1 - count
     config = dataclasses.replace(reader.config.data, synthetic_seed=0)
     data = sources.generate(look, config, range(first, first + count))
-    readings = reader.predict([sources.to_picture(image) for image in data.images])
+    readings = reader.predict([sources.to_image(image) for image in data.images])
     exact = sum(r.text == text for r, text in zip(readings, data.texts, strict=True))
     low, high = metrics.wilson_interval(exact, count)
     unit = DISTORTIONS[name].unit
@@ -184,17 +189,17 @@ def _row(
 
 
 def to_markdown(rows: Sequence[Row], what: str) -> str:
-    """A table of distortions against strengths, a line for each reader."""
+    """A table of distortions against strengths, with one row per model."""
     steps = max(len(DISTORTIONS[row.distortion].strengths) for row in rows)
-    lines = [what, "", "| distortion | reader |" + " strength: exact match |" * steps]
+    lines = [what, "", "| distortion | model |" + " strength: exact match |" * steps]
     lines.append("|" + "---|" * (steps + 2))
     for name in dict.fromkeys(row.distortion for row in rows):
         for trained in (False, True):
             own = [r for r in rows if r.distortion == name and r.trained_against == trained]
             if own:
-                who = "trained against it" if trained else "as it is"
+                label = "trained against it" if trained else "not trained on it"
                 cells = " | ".join(f"{r.strength:g}: {r.exact_match:.1%}" for r in own)
-                lines.append(f"| {name}, {own[0].unit} | {who} | {cells} |")
+                lines.append(f"| {name}, {own[0].unit} | {label} | {cells} |")
     return "\n".join(lines) + "\n"
 
 
@@ -206,8 +211,16 @@ def report(
     adapt: int,
     names: Sequence[str] | None,
 ) -> Path:
-    """Measures, and leaves strength.md, .csv and .png in `workdir`, by default RUN/strength."""
-    directory = run_dir.RunDir(workdir or files.below(run, "strength"))
+    """Writes robustness.md, .csv and .png to `workdir`, by default RUN/robustness.
+
+    Returns:
+      The folder.
+
+    Raises:
+      RunError: the run is not finished.
+      ConfigError: see `measure`.
+    """
+    directory = run_dir.RunDir(workdir or files.below(run, "robustness"))
     config = run_dir.RunDir(run).config()
     result = run_dir.RunDir(run).result()
     if result is None:
@@ -218,14 +231,14 @@ def report(
     what = (
         f"{markup.markdown(Path(run).resolve().name)}, trained on "
         f"{markup.markdown(result.data_name)} (fingerprint {result.fingerprint[:12]}); {count} "
-        f"generated pictures a strength, of the plain text of {markup.markdown(style_name)}"
+        f"generated images per strength, plain text of {markup.markdown(style_name)}"
         + (f"; trained against each distortion for {adapt} steps" if adapt else "")
     )
     markdown = to_markdown(rows, what)
-    directory.write_text("strength.md", markdown)
-    directory.write_csv("strength.csv", Row._fields, rows)
+    directory.write_text("robustness.md", markdown)
+    directory.write_csv("robustness.csv", Row._fields, rows)
     print(markdown, end="")
     from crnn_jax.analysis import plots
 
-    directory.write_bytes("strength.png", plots.strengths(rows))
+    directory.write_bytes("robustness.png", plots.strengths(rows))
     return directory.workdir

@@ -1,7 +1,8 @@
-"""Tables of a grid of runs, from their records alone; imports no jax.
+"""Tables of a sweep, from the records of its runs. Does not import jax.
 
-A record's `errors.csv` names the misread files of its validation part; all others were read
-right. That is all a paired comparison needs: the same seed and fold mean the same pictures.
+The `errors.csv` of a run lists the misread files of its validation part; the others were read
+correctly. Runs with the same seed and fold have the same validation images, so these lists suffice
+for paired comparisons.
 """
 
 from __future__ import annotations
@@ -21,74 +22,74 @@ from crnn_jax.runs import markup
 from crnn_jax.runs.run_dir import Misread, Result, RunDir
 from crnn_jax.training.early_stopping import OFF_PLATEAU
 
-BASE = "base"  # the variant that the others are compared with
+BASE = "base"  # the variant with which the others are compared
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What the table needs of a finished run."""
+    """A finished run, as the table needs it."""
 
     variant: str
     cell: str  # names seed and fold
     result: Result
-    train_size: int  # as the config has it: 0 for all
+    train_size: int  # from the config: 0 for all images
     commit: str | None
-    num_images: int  # of the whole data set
-    misread: frozenset[str]
+    num_images: int  # in the whole data set
+    misread: frozenset[str]  # file names
     left_plateau: int | None  # epoch
-    epoch_reached: int | None  # the first to read `reach` of the validation part
+    epoch_reached: int | None  # the first with an exact match of `reach`
     seconds_reached: float | None
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A variant over its runs. Rates are fractions; None where no run got there."""
+    """The runs of a variant. Rates are fractions; None where no run reached the goal."""
 
     variant: str
     runs: int
-    num_train: int  # images, of the first run
+    num_train: int  # training images of the first run
     exact_match: float  # pooled over runs
-    exact_match_low: float  # Wilson, of the pooled count
+    exact_match_low: float  # Wilson interval of the pooled count
     exact_match_high: float
-    mean: float  # of the seeds' pooled rates
+    mean: float  # over the seeds, each pooled over its folds
     spread: float  # their standard deviation; 0 for one seed
     cer: float
-    val_loss: float  # nats a picture, pooled over runs
+    val_loss: float  # nats per image, pooled over runs
     left_plateau: float | None  # median epoch
-    left_plateau_last: int | None  # the latest of those that left
+    left_plateau_last: int | None  # the latest among the runs that left the plateau
     never_left: int  # runs that stayed on the plateau
-    epoch_reached: float | None  # medians
-    epoch_reached_last: int | None  # the latest of those that got there
-    seconds_reached: float | None
+    epoch_reached: float | None  # median
+    epoch_reached_last: int | None  # the latest among the runs that reached the goal
+    seconds_reached: float | None  # median
     never_reached: int
-    difference: float | None  # exact match less the base's, over the runs that both have
-    difference_low: float | None  # 95 % bootstrap interval over pictures
+    difference: float | None  # of exact match to the base, over the cells that both have
+    difference_low: float | None  # 95 % bootstrap interval over images
     difference_high: float | None
-    p_value: float | None  # McNemar, exact, two-sided, over pictures
+    p_value: float | None  # McNemar, exact, two-sided, over images
 
 
 def read_grid(workdir: str | os.PathLike[str], reach: float = 0.95) -> list[Run]:
-    """The finished runs below a grid's directory, `VARIANT/CELL/result.json`.
+    """Reads the finished runs of a sweep, `VARIANT/CELL/result.json`.
 
     Args:
-      workdir: the grid's directory.
-      reach: the share of the validation part whose first reading is dated.
+      workdir: the directory of the sweep.
+      reach: the exact match, as a fraction, for which the first epoch is reported.
 
     Raises:
-      RunError: there are none, or they are not all of the same data.
+      RunError: there are no finished runs, or they used different data.
     """
     runs = []
     for path in sorted(Path(workdir).glob("*/*/result.json")):
         runs.append(_read_run(path.parent, reach))
     if not runs:
-        raise RunError(f"{workdir} holds no finished runs (VARIANT/CELL/result.json)")
+        raise RunError(f"{workdir} contains no finished runs (VARIANT/CELL/result.json)")
     if len({run.result.fingerprint for run in runs}) > 1:
-        raise RunError(f"the runs of {workdir} are of different data; they have no common table")
+        raise RunError(f"the runs in {workdir} used different data and cannot be compared")
     return runs
 
 
 def table(runs: Sequence[Run]) -> list[Row]:
-    """A row a variant, the base first, then from best to worst."""
+    """One row per variant: the base first, the others from best to worst."""
     variants = dict.fromkeys(run.variant for run in runs)
     base = {run.cell: run for run in runs if run.variant == BASE}
     rows = [_row(name, [run for run in runs if run.variant == name], base) for name in variants]
@@ -103,7 +104,7 @@ def to_markdown(runs: Sequence[Run], rows: Sequence[Row], reach: float = 0.95) -
         f"{runs[0].num_images} images; {len(runs)} runs; "
         f"commit {', '.join(commit[:12] for commit in commits)}",
         "",
-        "| variant | runs | exact match, 95 % interval | seeds' mean ± deviation | CER "
+        "| variant | runs | exact match, 95 % interval | mean ± std over seeds | CER "
         "| validation loss | left plateau: median, latest epoch "
         f"| to {reach:.0%}: median, latest epoch; seconds "
         "| difference to base, 95 % interval | McNemar p |",
@@ -128,13 +129,13 @@ def to_markdown(runs: Sequence[Run], rows: Sequence[Row], reach: float = 0.95) -
     return "\n".join(lines) + "\n"
 
 
-def pictures(workdir: Path) -> str:
-    """Markdown that shows augmented training pictures of a run of the base, if there are any."""
+def images(workdir: Path) -> str:
+    """Markdown that shows augmented training images of a base run; empty if there are none."""
     found = sorted(workdir.glob(f"{BASE}/*/augmented.png"))
     if not found:
         return ""
     path = urllib.parse.quote(os.fsencode(found[0].relative_to(workdir)))
-    return f"\nTraining pictures, as they are and augmented: ![augmented]({path})\n"
+    return f"\nTraining images, original and augmented: ![augmented]({path})\n"
 
 
 def to_csv(rows: Iterable[Row]) -> str:
@@ -148,7 +149,7 @@ def to_csv(rows: Iterable[Row]) -> str:
 
 
 def has_sizes(runs: Sequence[Run]) -> bool:
-    """Whether the grid is one of training sets of several sizes."""
+    """Whether the sweep has training sets of more than two sizes."""
     return len({run.train_size for run in runs}) > 2
 
 
@@ -158,7 +159,7 @@ def _read_run(path: Path, reach: float) -> Run:
     assert result is not None
     misread = frozenset(row.file for row in record.read_csv("errors.csv", Misread))
     if len(misread) != result.num_examples - result.num_exact:
-        raise RunError(f"{one_line(str(path))}: errors.csv and result.json do not agree")
+        raise RunError(f"{one_line(str(path))}: errors.csv and result.json disagree")
     environment = record.environment()
     data = environment.get("data", {})
     if missing := {"plateau_loss", "num_examples"} - data.keys():
@@ -223,10 +224,10 @@ def _row(variant: str, runs: Sequence[Run], base: dict[str, Run]) -> Row:
 
 
 def _net(pairs: Sequence[tuple[Run, Run]]) -> dict[str, int]:
-    """By picture: how many seeds read it right in the first run of a pair, less in the second.
+    """Per image: the seeds that read it right in the first run of a pair, minus in the second.
 
-    A picture that several seeds read counts once in what follows, since its readings are not
-    independent. Pictures that no run misread are left out.
+    The statistics treat an image as one sample even if several seeds read it, because these
+    readings are not independent. Images that both runs of every pair read alike are left out.
     """
     net: dict[str, int] = {}
     for ours, theirs in pairs:
@@ -236,15 +237,15 @@ def _net(pairs: Sequence[tuple[Run, Run]]) -> dict[str, int]:
 
 
 def _interval(net: dict[str, int], pairs: Sequence[tuple[Run, Run]]) -> tuple[float, float]:
-    """Bootstrap interval of the difference of exact match, over pictures."""
+    """Bootstrap interval of the difference in exact match, over images."""
     readings = sum(ours.result.num_examples for ours, _ in pairs)
-    pictures = readings // len({ours.result.seed for ours, _ in pairs})
-    low, high = metrics.bootstrap_mean(list(net.values()), pictures - len(net))
-    return low * pictures / readings, high * pictures / readings
+    num_images = readings // len({ours.result.seed for ours, _ in pairs})
+    low, high = metrics.bootstrap_mean(list(net.values()), num_images - len(net))
+    return low * num_images / readings, high * num_images / readings
 
 
 def _median(values: Iterable[float | None]) -> float | None:
-    """The median of the runs that got there."""
+    """The median of the values that are not None."""
     known = [value for value in values if value is not None]
     return statistics.median(known) if known else None
 

@@ -1,4 +1,4 @@
-"""The verbs about where pictures come from: fetch, generate, strength."""
+"""The commands about images: fetch, generate, robustness."""
 
 from __future__ import annotations
 
@@ -6,44 +6,56 @@ import argparse
 from typing import Any
 
 
-def add_to(verbs: Any) -> None:
-    """Adds them to the subparsers of `python -m crnn_jax`."""
-    verb = verbs.add_parser("fetch", help="download the default data set, check and unpack it")
-    verb.add_argument("--to", metavar="DIR", help="a new folder; default data/captcha_images_v2")
-    verb.add_argument("--url", help="another place of the same zip archive")
-    verb.set_defaults(call=fetch)
+def add_to(commands: Any) -> None:
+    """Adds the commands to the subparsers of `python -m crnn_jax`."""
+    command = commands.add_parser("fetch", help="download, check and unpack the default data set")
+    command.add_argument("--to", metavar="DIR", help="a new folder; default data/captcha_images_v2")
+    command.add_argument("--url", help="another address of the same zip archive")
+    command.set_defaults(call=fetch)
 
-    verb = verbs.add_parser("generate", help="write generated pictures to a folder, as a data set")
-    verb.add_argument(
+    command = commands.add_parser("generate", help="write a data set of generated images")
+    command.add_argument(
         "style",
         metavar="STYLE",
-        help="a preset of data/synthetic/presets.py or a .json file",
+        help="a preset (see data/synthetic/presets.py) or a .json file",
     )
-    verb.add_argument("count", metavar="COUNT", type=positive, help="how many pictures")
-    verb.add_argument("folder", metavar="DIR", help="a new folder")
-    verb.add_argument("--seed", metavar="N", type=int, default=0, help="of the pictures; default 0")
-    verb.set_defaults(call=generate)
+    command.add_argument("count", metavar="COUNT", type=positive, help="number of images")
+    command.add_argument("folder", metavar="DIR", help="a new folder")
+    command.add_argument("--seed", metavar="N", type=int, default=0, help="default 0")
+    command.set_defaults(call=generate)
 
-    verb = verbs.add_parser(
-        "strength", help="which distortion does a reader fail at, and for how long"
+    listed = {"help": "measure a model against the strength of each distortion"}
+    _add_robustness(commands.add_parser("robustness", **listed))
+    _add_robustness(commands.add_parser("strength"))  # the name in version 0.1, not listed
+
+
+def _add_robustness(command: argparse.ArgumentParser) -> None:
+    command.add_argument("run", metavar="RUN", help="a run directory")
+    command.add_argument(
+        "--style", help="whose plain text is distorted; default the run's data.style"
     )
-    verb.add_argument("run", metavar="RUN", help="a run directory")
-    verb.add_argument("--style", help="whose plain text is distorted; default the run's data.style")
-    verb.add_argument(
-        "--count", metavar="N", type=positive, default=500, help="pictures a strength"
+    command.add_argument(
+        "--count", metavar="N", type=positive, default=500, help="images per strength; default 500"
     )
-    verb.add_argument(
-        "--adapt", metavar="STEPS", type=int, default=0, help="train against each for so many steps"
+    command.add_argument(
+        "--adapt",
+        metavar="STEPS",
+        type=int,
+        default=0,
+        help="also measure models that were trained on each distortion for this many steps",
     )
-    verb.add_argument(
-        "--distortion", metavar="NAME", action="append", help="one alone; may be given again"
+    command.add_argument(
+        "--distortion",
+        metavar="NAME",
+        action="append",
+        help="measure only this one; can be repeated",
     )
-    verb.add_argument("--workdir", metavar="DIR", help="for the report; default RUN/strength")
-    verb.set_defaults(call=strength)
+    command.add_argument("--workdir", metavar="DIR", help="for the report; default RUN/robustness")
+    command.set_defaults(call=robustness)
 
 
 def positive(text: str) -> int:
-    """For argparse: a whole number of at least 1."""
+    """Parses a positive integer, for argparse."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
@@ -56,9 +68,9 @@ def fetch(options: argparse.Namespace) -> int:
 
     folder = options.to or config_lib.DEFAULT_DIR
     if fetch_lib.fetch(options.url or fetch_lib.URL, folder):
-        print(f"{folder}: {fetch_lib.COUNT} pictures, checked")
+        print(f"{folder}: {fetch_lib.COUNT} images, checked")
     else:
-        print(f"{folder} is there already; nothing was downloaded")
+        print(f"{folder} exists already; nothing was downloaded")
     return 0
 
 
@@ -66,14 +78,14 @@ def generate(options: argparse.Namespace) -> int:
     from crnn_jax.data import sources
 
     sources.write(options.style, options.count, options.seed, options.folder)
-    print(f"{options.folder}: {options.count} generated pictures of the style {options.style}")
+    print(f"{options.folder}: {options.count} generated images of the style {options.style}")
     return 0
 
 
-def strength(options: argparse.Namespace) -> int:
-    from crnn_jax.analysis import robustness
+def robustness(options: argparse.Namespace) -> int:
+    from crnn_jax.analysis import robustness as robustness_lib
 
-    folder = robustness.report(
+    folder = robustness_lib.report(
         options.run,
         options.workdir,
         options.style,
@@ -81,5 +93,5 @@ def strength(options: argparse.Namespace) -> int:
         options.adapt,
         options.distortion,
     )
-    print(f"wrote strength.md, strength.csv and strength.png to {folder}")
+    print(f"wrote robustness.md, robustness.csv and robustness.png to {folder}")
     return 0

@@ -1,7 +1,7 @@
-"""What `predict` is given and what it prints: paths, and rows as text, CSV or JSON.
+"""The input and output of `predict`: lists the paths, and prints rows as text, CSV or JSON.
 
-A row has path, text and confidence, answered where readings may be left blank, and characters
-where they are explained. Each is printed as soon as it is there.
+A row has the keys path, text and confidence; also answered with --min-confidence, and characters
+and alternatives with --explain. Rows are printed as soon as they are available.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from crnn_jax.errors import one_line
 
 
 def expand(paths: list[str]) -> Iterator[str]:
-    """Files as they are, the pictures of folders in the order of their names, stdin for -."""
+    """Yields files as given, the images of folders sorted by name, and the lines of stdin for -."""
     for path in paths:
         if path == "-":
             yield from (line.rstrip("\r\n") for line in sys.stdin if line.strip())
         elif os.path.isdir(path):
             try:
                 names = sorted(os.listdir(path))
-            except OSError:  # the reader will say why
+            except OSError:  # reported when the folder is read as a file
                 names = []
             files = [n for n in names if os.path.splitext(n)[1].lower() in IMAGE_SUFFIXES]
-            # An empty folder is answered with an error of its own, as a file that is missing.
+            # A folder without images is passed on, so that it is reported like a missing file.
             yield from (os.path.join(path, name) for name in files) if files else [path]
         else:
             yield path
@@ -36,10 +36,10 @@ def expand(paths: list[str]) -> Iterator[str]:
 
 def print_text(rows: Iterator[dict[str, Any]], _: list[str]) -> None:
     for row in rows:
-        silent = "" if row.get("answered", True) else "\tunanswered"
-        # A name with a line in it is not to pass for two answers.
+        flag = "" if row.get("answered", True) else "\tunanswered"
+        # A line break in a name must not look like two answers.
         path, text = one_line(row["path"]), one_line(row["text"])
-        print(f"{path}\t{text}\t{row['confidence']:.4f}{silent}")
+        print(f"{path}\t{text}\t{row['confidence']:.4f}{flag}")
 
 
 def print_csv(rows: Iterator[dict[str, Any]], columns: list[str]) -> None:

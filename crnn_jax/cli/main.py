@@ -1,4 +1,4 @@
-"""The verbs of `python -m crnn_jax`: they parse and call, nothing else."""
+"""Trains, evaluates and exports a CRNN that reads text captchas."""
 
 from __future__ import annotations
 
@@ -17,100 +17,108 @@ from crnn_jax.cli import data, train
 from crnn_jax.errors import ConfigError
 from crnn_jax.runtime import terminal
 
-if TYPE_CHECKING:  # jax is loaded by the verbs that need it
+if TYPE_CHECKING:  # the commands that need jax import it
     from crnn_jax.inference.recognizer import Recognizer
     from crnn_jax.models.decoding import Decoder
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m crnn_jax", description=__doc__)
-    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    verb = verbs.add_parser("evaluate", help="score a run on a data set")
-    verb.add_argument("run", metavar="RUN", help="a run directory")
-    verb.add_argument(
+    command = commands.add_parser("evaluate", help="score a run on a data set")
+    command.add_argument("run", metavar="RUN", help="a run directory")
+    command.add_argument(
         "--data",
         metavar="DIR",
-        help="a labelled folder, all of which is read; without it, the run's validation part",
+        help="a labeled folder, all of which is read; default the run's validation part",
     )
-    verb.add_argument("--format", choices=("text", "json"), default="text")
-    _add_reader(verb)
-    verb.set_defaults(call=evaluate)
+    command.add_argument("--format", choices=("text", "json"), default="text")
+    _add_reader(command)
+    command.set_defaults(call=evaluate)
 
-    verb = verbs.add_parser("predict", help="read pictures")
-    verb.add_argument("run", metavar="RUN", help="a run directory")
-    verb.add_argument(
+    command = commands.add_parser("predict", help="read images")
+    command.add_argument("run", metavar="RUN", help="a run directory")
+    command.add_argument(
         "paths", metavar="PATH", nargs="+", help="files, folders, or - for a list on stdin"
     )
-    verb.add_argument("--format", choices=("text", "json", "csv"), default="text")
-    _add_reader(verb)
-    verb.add_argument(
+    command.add_argument("--format", choices=("text", "json", "csv"), default="text")
+    _add_reader(command)
+    command.add_argument(
         "--explain",
         action="store_true",
-        help="with --format json: each character's place and probability, and the best texts",
+        help="with --format json: position and probability of each character, and the best texts",
     )
-    verb.add_argument(
+    command.add_argument(
         "--min-confidence",
         metavar="SHARE",
         type=_share,
-        help="leave readings of less confidence blank, and flag them",
+        help="leave the text blank, and flag it, if the confidence is lower",
     )
-    verb.set_defaults(call=predict)
+    command.set_defaults(call=predict)
 
-    verb = verbs.add_parser("report", help="a grid's table and picture, or a run's page")
-    verb.add_argument(
-        "workdir", metavar="WORKDIR", help="a run directory, or one of VARIANT/CELL runs"
+    command = commands.add_parser(
+        "report", help="write tables and plots of a sweep, or a page of one run"
     )
-    verb.add_argument(
-        "--reach", metavar="SHARE", type=_share, default=0.95, help="exact match to be dated"
+    command.add_argument(
+        "workdir", metavar="WORKDIR", help="a run directory, or the directory of a sweep"
     )
-    verb.add_argument(
-        "--data", metavar="DIR", help="of a run: a labelled folder instead of the validation part"
+    command.add_argument(
+        "--reach",
+        metavar="SHARE",
+        type=_share,
+        default=0.95,
+        help="exact match whose first epoch is reported; default 0.95",
     )
-    verb.set_defaults(call=report)
+    command.add_argument(
+        "--data", metavar="DIR", help="for one run: a labeled folder instead of the validation part"
+    )
+    command.set_defaults(call=report)
 
-    verb = verbs.add_parser("audit", help="rank a data set's labels by how doubtful they are")
-    verb.add_argument("workdir", metavar="WORKDIR", help="a cross-validation's directory")
-    verb.add_argument("--data", metavar="DIR", help="the data set, if it lies elsewhere by now")
-    verb.add_argument(
-        "--top", metavar="N", type=data.positive, default=40, help="pictures on the sheet"
+    command = commands.add_parser(
+        "audit", help="find wrong labels: rank the labels of a data set by their loss"
     )
-    verb.set_defaults(call=audit)
+    command.add_argument("workdir", metavar="WORKDIR", help="the directory of a cross-validation")
+    command.add_argument("--data", metavar="DIR", help="the data set, if it was moved")
+    command.add_argument(
+        "--top", metavar="N", type=data.positive, default=40, help="images on the sheet; default 40"
+    )
+    command.set_defaults(call=audit)
 
-    data.add_to(verbs)
-    train.add_to(verbs)
-    interop.add_verbs(verbs)
+    data.add_to(commands)
+    train.add_to(commands)
+    interop.add_commands(commands)
     terminal.prepare()
     options = parser.parse_args(arguments)
     runtime.configure()
     return terminal.conclude(lambda: options.call(options), failure=2)
 
 
-def _add_reader(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument(
+def _add_reader(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
         "--epoch",
         metavar="N",
         type=data.positive,
-        help="the weights of another epoch that the run keeps, instead of the best",
+        help="the weights of another epoch that the run keeps; default the best",
     )
-    verb.add_argument(
+    command.add_argument(
         "--beam",
         metavar="WIDTH",
         type=data.positive,
         default=0,
-        help="decode by a prefix beam search of this width",
+        help="decode with a prefix beam search of this width",
     )
-    verb.add_argument(
+    command.add_argument(
         "--length",
         metavar="N|MIN-MAX",
         type=_length,
-        help="characters of every text: read the best one of this length",
+        help="read the best text with this number of characters",
     )
-    verb.add_argument(
+    command.add_argument(
         "--allowed",
         metavar="SYMBOLS",
         action="append",
-        help="symbols that may stand in a text; given again for each position in turn, if several",
+        help="symbols that a text can contain; repeat it to give those of each position in turn",
     )
 
 
@@ -149,13 +157,13 @@ def evaluate(options: argparse.Namespace) -> int:
     if trained_on > 0:
         print(
             f"note: the run was trained on {trained_on} of these "
-            f"{evaluation.scores.num_examples} images; leave --data out for the others alone",
+            f"{evaluation.scores.num_examples} images; without --data only the others are scored",
             file=sys.stderr,
         )
     if options.format == "json":
         result = run_dir.RunDir(options.run).result()
         values = {
-            **(dataclasses.asdict(result) if result else {}),  # of training: seed, epochs, ...
+            **(dataclasses.asdict(result) if result else {}),  # from training: seed, epochs, ...
             **evaluation.summary(),
             "best_epoch": reader.epoch,
             "seed": reader.config.seed,
@@ -190,7 +198,7 @@ def report(options: argparse.Namespace) -> int:
     if (Path(options.workdir) / "config.json").exists():
         from crnn_jax.analysis import html_report
 
-        print(f"wrote {html_report.write(options.workdir, options.data)} and its pictures")
+        print(f"wrote {html_report.write(options.workdir, options.data)} and its plots")
         return 0
     if options.data:
         raise ConfigError("--data is for the report of one run")
@@ -198,7 +206,7 @@ def report(options: argparse.Namespace) -> int:
     rows = sweep_report.table(runs)
     directory = run_dir.RunDir(options.workdir)
     markdown = sweep_report.to_markdown(runs, rows, options.reach)
-    markdown += sweep_report.pictures(directory.workdir)
+    markdown += sweep_report.images(directory.workdir)
     directory.write_text("report.md", markdown)
     directory.write_text("report.csv", sweep_report.to_csv(rows))
     print(markdown, end="", flush=True)
@@ -220,7 +228,7 @@ def audit(options: argparse.Namespace) -> int:
             print(errors.one_line(f"{doubt.file}: {doubt}"))
     folder = options.data or label_audit.data_folder(options.workdir)
     directory.write_image("audit.png", label_audit.contact_sheet(doubts[: options.top], folder))
-    print(f"wrote audit.csv ({len(doubts)} pictures) and audit.png to {directory.workdir}")
+    print(f"wrote audit.csv ({len(doubts)} images) and audit.png to {directory.workdir}")
     return 0
 
 
@@ -233,7 +241,7 @@ def predict(options: argparse.Namespace) -> int:
 
     terminal.need_output()
 
-    # Of what is odd in a file, beside its answer; our own limits are lower than Pillow's.
+    # Pillow warns about unusual files; the limits of this package are lower than Pillow's.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
     if options.explain and options.format != "json":
@@ -244,7 +252,7 @@ def predict(options: argparse.Namespace) -> int:
 
     def rows() -> Iterator[dict[str, Any]]:
         nonlocal failed
-        paths: list[str] = []  # given to the reader, not yet answered
+        paths: list[str] = []  # passed to the reader and not answered yet
 
         def remember() -> Iterator[str]:
             for path in listing.expand(options.paths):
@@ -254,7 +262,7 @@ def predict(options: argparse.Namespace) -> int:
         for reading in tqdm(
             reader.stream(remember(), decoder, options.explain),
             unit=" files",
-            # Not among the readings, and not in a log.
+            # The bar must not mix with readings on a terminal, nor fill a log.
             disable=sys.stdout.isatty() or not sys.stderr.isatty(),
         ):
             path = paths.pop(0) if paths else "the list of paths"

@@ -1,4 +1,4 @@
-"""The verbs that train from a record: train, reproduce."""
+"""The commands that train from the config of a run directory: train, reproduce."""
 
 from __future__ import annotations
 
@@ -9,33 +9,45 @@ from crnn_jax import runtime
 from crnn_jax.runtime import signals, terminal
 
 
-def add_to(verbs: Any) -> None:
-    """Adds them to the subparsers of `python -m crnn_jax`."""
-    verb = verbs.add_parser("train", help="train from a run directory's config.json, or go on")
-    verb.add_argument(
+def add_to(commands: Any) -> None:
+    """Adds the commands to the subparsers of `python -m crnn_jax`."""
+    command = commands.add_parser(
+        "train", help="train, or resume, from the config.json of a run directory"
+    )
+    command.add_argument(
         "runs",
         metavar="RUN",
         nargs="+",
-        help="a run directory with a config.json; several, which differ in seed and fold, are "
-        "trained in one step, for a GPU",
+        help="a run directory with a config.json; several runs that differ in seed and fold are "
+        "trained together, in one compiled step, which suits a GPU",
     )
-    verb.add_argument(
-        "--elsewhere",
+    command.add_argument(
+        "--allow-environment-change",
         action="store_true",
-        help="go on although versions or machine are others than the run began with",
+        help="resume although package versions or the machine have changed",
     )
-    verb.add_argument(
+    command.add_argument(  # the name in version 0.1
+        "--elsewhere",
+        dest="allow_environment_change",
+        action="store_true",
+        help=argparse.SUPPRESS,
+    )
+    command.add_argument(
         "--follow-input",
         action="store_true",
-        help="stop when the standard input ends, as a grid's cells do that outlive it",
+        help="save and stop when the standard input ends; a sweep stops its runs this way",
     )
-    verb.set_defaults(call=train)
+    command.set_defaults(call=train)
 
-    verb = verbs.add_parser("reproduce", help="train a finished run again, and compare")
-    verb.add_argument("run", metavar="RUN", help="the record of a finished run")
-    verb.add_argument("--data", metavar="DIR", help="the data set, if it lies elsewhere by now")
-    verb.add_argument("--workdir", metavar="DIR", help="for the new run; default below runs/")
-    verb.set_defaults(call=reproduce)
+    command = commands.add_parser(
+        "reproduce", help="repeat a finished run, and compare the weights"
+    )
+    command.add_argument("run", metavar="RUN", help="the directory of a finished run")
+    command.add_argument("--data", metavar="DIR", help="the data set, if it was moved")
+    command.add_argument(
+        "--workdir", metavar="DIR", help="for the new run; default a folder in runs/"
+    )
+    command.set_defaults(call=reproduce)
 
 
 def train(options: argparse.Namespace) -> int:
@@ -48,18 +60,21 @@ def train(options: argparse.Namespace) -> int:
     if len(configs) > 1:
         from crnn_jax.training import together
 
-        for result in together.train_and_evaluate(configs, options.runs, options.elsewhere):
+        for result in together.train_and_evaluate(
+            configs, options.runs, options.allow_environment_change
+        ):
             print(result)
         return 0
     runtime.configure(configs[0].train.batch_size)
     from crnn_jax.training import train as train_lib
 
-    print(train_lib.train_and_evaluate(configs[0], options.runs[0], options.elsewhere))
+    allow = options.allow_environment_change
+    print(train_lib.train_and_evaluate(configs[0], options.runs[0], allow))
     return 0
 
 
 def reproduce(options: argparse.Namespace) -> int:
-    """Status 0 for bit-identical parameters, 1 for others."""
+    """Returns 0 if the parameters are bit-identical, otherwise 1."""
     from crnn_jax.training import reproduce as reproduce_lib
 
     terminal.outlive_output()

@@ -1,3 +1,3 @@
-"""Files to arrays: folders, label files, images, normalization, augmentation, generated sets.
+"""Turns files into arrays: folders, label files, images, normalization, augmentation, generation.
 Imports `models` and `runtime`.
 """

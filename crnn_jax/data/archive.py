@@ -1,7 +1,7 @@
-"""Read untrusted zip archives in bounded memory.
+"""Reads untrusted zip archives in bounded memory.
 
-The zip library raises errors of many kinds on damaged archives. Archives are read from memory, so
-that none of these can be confused with an error of our own disk.
+The zipfile library raises many kinds of errors on damaged archives. Archives are read from memory,
+so that such an error cannot be confused with a disk error.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ def entries(content: bytes, most: int) -> tuple[zipfile.ZipFile, list[zipfile.Zi
     Raises:
       DataError: it is not a zip archive, has too many entries, or has entries that overlap.
     """
-    # Counted before the library makes an object of each.
+    # Counted first, because zipfile creates an object for each entry.
     if content.count(_ENTRY) > most:
-        raise DataError(f"not a sound zip archive: it has more than {most} entries")
+        raise DataError(f"not a valid zip archive: it has more than {most} entries")
     with _damage():
         archive = zipfile.ZipFile(io.BytesIO(content))
     found = archive.infolist()
@@ -40,7 +40,7 @@ def entries(content: bytes, most: int) -> tuple[zipfile.ZipFile, list[zipfile.Zi
         for e in found
     )
     if any(end > start for (_, end), (start, _) in itertools.pairwise(places)):
-        raise DataError("not a sound zip archive: its entries overlap")
+        raise DataError("not a valid zip archive: its entries overlap")
     return archive, found
 
 
@@ -48,7 +48,7 @@ def read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int) -> bytes:
     """The uncompressed content of an entry.
 
     Raises:
-      DataError: it is damaged or encrypted, or claims more than `most` bytes.
+      DataError: the entry is damaged or encrypted, or claims more than `most` bytes.
     """
     name = brief(entry.filename, 100)
     if entry.file_size > most:
@@ -56,19 +56,19 @@ def read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int) -> bytes:
     if entry.flag_bits & _ENCRYPTED:
         raise DataError(f"{name} is encrypted")
     with _damage(f"{name}: "), archive.open(entry) as source:
-        content = source.read(entry.file_size + 1)  # to the end, where the checksum is compared
+        content = source.read(entry.file_size + 1)  # reads to the end, where zipfile checks the CRC
     if len(content) != entry.file_size:
         raise DataError(
-            f"not a sound zip archive: {name}: {len(content)} bytes of {entry.file_size}"
+            f"not a valid zip archive: {name} has {len(content)} bytes, not {entry.file_size}"
         )
     return content
 
 
 @contextlib.contextmanager
 def _damage(where: str = "") -> Iterator[None]:
-    """DataError for whatever the zip library and its decompressors raise."""
+    """Converts any error of zipfile and its decompressors to a DataError."""
     try:
         yield
     except Exception as error:
         why = brief(error) or type(error).__name__
-        raise DataError(f"not a sound zip archive: {where}{why}") from error
+        raise DataError(f"not a valid zip archive: {where}{why}") from error

@@ -1,4 +1,4 @@
-"""Batches of indices: all that the host sends to the device for a step."""
+"""Batches of indices, which are all that the host sends to the device for a step."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def batches(indices: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, 
 def calls(
     indices: np.ndarray, batch_size: int, most: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """`batches` in stacks of `most`, i32 [S, B] and bool [S, B]; the last may be shorter."""
+    """Stacks up to `most` batches: i32 [S, B], bool [S, B]. The last stack may be shorter."""
     stacked = [np.stack(part) for part in zip(*batches(indices, batch_size), strict=True)]
     for start in range(0, len(stacked[0]) if stacked else 0, most):
         yield stacked[0][start : start + most], stacked[1][start : start + most]
 
 
 def epoch_order(train: np.ndarray, seed: int, epoch: int) -> np.ndarray:
-    """The training indices in the order of one epoch: a function of (seed, epoch) alone."""
+    """Shuffles the training indices for an epoch. Depends on (seed, epoch) only."""
     return np.random.default_rng([seed, epoch]).permutation(train)

@@ -1,6 +1,6 @@
-"""Download a file over HTTP: resumed when the connection breaks, bounded in size and time.
+"""Downloads a file over HTTP, bounded in size and time; resumes when the connection breaks.
 
-Whatever the transport raises becomes one sentence. Errors of writing are kept apart from it.
+Errors of the connection become a DataError of one sentence, errors of the disk a RunError.
 """
 
 from __future__ import annotations
@@ -26,35 +26,35 @@ from crnn_jax.errors import DataError, brief
 from crnn_jax.runtime import files
 
 TRIES = 5
-TIMEOUT = 30.0  # seconds without a byte
-LONGEST = 3600.0  # seconds, all tries together
+TIMEOUT = 30.0  # seconds without receiving a byte
+LONGEST = 3600.0  # seconds for all attempts together
 _BLOCK = 1 << 16
-_BUSY = (408, 425, 429)  # statuses below 500 that change when the request is repeated
+_BUSY = (408, 425, 429)  # statuses below 500 for which a retry can succeed
 
 
 class _Refused(Exception):
-    """A failure that is the same when the request is repeated."""
+    """A failure for which a retry would fail again."""
 
 
 class _Broken(Exception):
-    """A failure of the network, or of a server that is busy."""
+    """A network failure or a busy server; a retry can succeed."""
 
 
 class _StaleError(_Broken):
-    """The bytes that were received before are not the beginning of the file."""
+    """The partial download is not the beginning of the file on the server."""
 
 
 def download(url: str, path: Path, most: int, pause: float = 1.0) -> None:
-    """Downloads `url` to `path`, after the bytes that `path` holds already.
+    """Downloads `url` to `path`. If `path` has a partial download, appends the rest.
 
     Args:
-      url: http or https, after redirects too.
-      path: a file. It stays when the download breaks off.
+      url: http or https; redirects must lead to http or https too.
+      path: the file. A partial file is kept if the download fails.
       most: the maximum number of bytes.
-      pause: seconds by which each wait before another try is longer.
+      pause: attempt i waits i * `pause` seconds before it starts.
 
     Raises:
-      DataError: no try succeeded, or no other try could succeed.
+      DataError: all attempts failed, or a retry would be useless.
       RunError: the file cannot be written.
     """
     deadline = time.monotonic() + LONGEST
@@ -78,7 +78,7 @@ def download(url: str, path: Path, most: int, pause: float = 1.0) -> None:
 
 
 def _receive(url: str, path: Path, most: int, deadline: float) -> None:
-    """One try: receives the rest of the file and appends it."""
+    """One attempt: receives the rest of the file and appends it."""
     _check_url(url)
     have = _size(path)
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
@@ -98,17 +98,17 @@ def _receive(url: str, path: Path, most: int, deadline: float) -> None:
                 have += len(block)
                 if have > most:
                     path.unlink()
-                    raise _Refused(f"it has more than {most >> 20} MiB")
+                    raise _Refused(f"it is larger than {most >> 20} MiB")
                 _append(path, file, block)
-    if time.monotonic() > deadline:  # the connection was shut down, which looks like its end
-        raise _Broken("it was shut down")
+    if time.monotonic() > deadline:  # the shut-down connection looks like the end of the file
+        raise _Broken("the time limit was reached")
     if whole is not None and have != whole:
         raise _Broken(f"the connection ended after {have} of {whole} bytes")
 
 
 def _read(answer: Any) -> bytes:
     with _transport():
-        return answer.read1(_BLOCK)
+        return bytes(answer.read1(_BLOCK))
 
 
 def _append(path: Path, file: io.FileIO, block: bytes) -> None:
@@ -125,7 +125,7 @@ def _write(path: Path, call: Callable[[], int | None]) -> int | None:
 
 
 def _size(path: Path) -> int:
-    """Bytes of a download that broke off. A symbolic link there is removed, not followed."""
+    """The size of a partial download, in bytes. A symbolic link is removed, not followed."""
     try:
         status = path.lstat()
         if stat.S_ISLNK(status.st_mode):
@@ -136,12 +136,12 @@ def _size(path: Path) -> int:
     except OSError as error:
         raise files.unwritable(path, error) from error
     if not stat.S_ISREG(status.st_mode):
-        raise DataError(f"{path} is in the way and is not a file; remove it")
+        raise DataError(f"{path} is needed for the download and is not a file; remove it")
     return status.st_size
 
 
 def _start(answer: Any, have: int) -> int:
-    """The offset of the first byte of an answer to a request from `have` on."""
+    """The offset of the first byte of the response to a request for the bytes from `have` on."""
     if answer.status != http.client.PARTIAL_CONTENT:
         return 0
     match = re.match(r"bytes ([0-9]{1,15})-", answer.headers.get("Content-Range") or "bytes 0-")
@@ -153,28 +153,30 @@ def _start(answer: Any, have: int) -> int:
 
 def _check_url(url: str) -> None:
     if not all("!" <= c <= "~" for c in url):
-        raise _Refused("a URL has no spaces, control characters or non-ASCII; percent-encode them")
+        raise _Refused(
+            "percent-encode spaces, control characters and non-ASCII characters in a URL"
+        )
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
         raise _Refused(f"it is not a valid URL: {error}") from error
     if parts.scheme not in ("http", "https"):
-        raise _Refused("only http and https are fetched")
+        raise _Refused("only http and https are supported")
     if not host:
-        raise _Refused("the URL names no host")
+        raise _Refused("the URL has no host")
 
 
 @contextlib.contextmanager
 def _transport() -> Iterator[None]:
-    """_Broken or _Refused for whatever urllib, http.client and ssl raise."""
+    """Converts any error of urllib, http.client and ssl to _Broken or _Refused."""
     try:
         yield
     except (_Broken, _Refused):
         raise
     except urllib.error.HTTPError as error:
         error.close()
-        why = f"the server says {error.code} {error.reason}"
+        why = f"the server responded with {error.code} {error.reason}"
         if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise _StaleError(why) from error
         raise (_Broken if error.code >= 500 or error.code in _BUSY else _Refused)(why) from error
@@ -189,20 +191,20 @@ def _is_transient(error: Exception) -> bool:
         return error.errno == socket.EAI_AGAIN
     if isinstance(error, ssl.SSLCertVerificationError):
         return False
-    # A closed connection is an OSError too; other HTTPExceptions are answers that are not HTTP.
+    # A closed connection is an OSError. Other HTTPExceptions mean that the response is not HTTP.
     return isinstance(error, (OSError, http.client.IncompleteRead))
 
 
 def _why(error: Exception) -> str:
     if isinstance(error, http.client.IncompleteRead):
-        return "the connection ended in the middle of the answer"
+        return "the connection ended in the middle of the response"
     if isinstance(error, http.client.BadStatusLine) and not isinstance(error, OSError):
-        return f"the server does not answer in HTTP: {error}"
+        return f"the response is not HTTP: {error}"
     return str(error) or type(error).__name__
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    inf_msg = "and redirects without end: "
+    inf_msg = "and redirects in a loop: "
 
     def http_error_302(self, req: Any, fp: Any, code: Any, msg: Any, headers: Any) -> Any:
         try:
@@ -223,9 +225,9 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 def _opener(deadline: float, stack: contextlib.ExitStack) -> urllib.request.OpenerDirector:
-    """An opener whose connections are shut down at a deadline.
+    """An opener that shuts its connections down at a deadline.
 
-    The timeout of a socket starts anew with each byte, so a server could keep a client forever.
+    A socket's timeout restarts with each byte, so a slow server could hold a client forever.
     """
 
     def limited(kind: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -246,12 +248,12 @@ def _opener(deadline: float, stack: contextlib.ExitStack) -> urllib.request.Open
 
     class Http(urllib.request.HTTPHandler):
         def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-            return self.do_open(functools.partial(limited, http.client.HTTPConnection), req)  # type: ignore[arg-type]
+            return self.do_open(functools.partial(limited, http.client.HTTPConnection), req)
 
     class Https(urllib.request.HTTPSHandler):
         def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
             kind = functools.partial(limited, http.client.HTTPSConnection)
-            return self.do_open(kind, req, context=ssl.create_default_context())  # type: ignore[arg-type]
+            return self.do_open(kind, req, context=ssl.create_default_context())
 
     return urllib.request.build_opener(Http, Https, _Redirects)
 

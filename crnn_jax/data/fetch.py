@@ -1,6 +1,6 @@
-"""Download the default data set from the repository of the Keras example, check it, unpack it.
+"""Downloads the default data set from the repository of the Keras example, checks and unpacks it.
 
-Only this and `download.py` talk to a server, and only on request.
+Only this module and `download.py` use the network, and only for the command `fetch`.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from crnn_jax.runtime import files, staging
 
 URL = "https://github.com/AakashKumarNain/CaptchaCracker/raw/master/captcha_images_v2.zip"
 COUNT, SIZE, LENGTH, SYMBOLS = 1040, (200, 50), 5, "2345678bcdefgmnpwxy"
-MOST = 64 << 20  # bytes of the archive, and of its images: six times those of the data set
+MOST = 64 << 20  # maximum bytes of the archive and of its images, six times the actual size
 MOST_ENTRIES = 20_000
 
 
 def fetch(url: str, folder: str | os.PathLike[str], pause: float = 1.0) -> bool:
     """Downloads a zip archive of the data set and unpacks its images into `folder`.
 
-    A download that breaks off is resumed a few times, waiting `pause` seconds longer each time.
-    What was received stays beside the folder for the next command. The folder appears only after
-    all images have been checked.
+    An interrupted download is resumed a few times (see `download.download` for `pause`). If that
+    fails, the partial file stays beside the folder, and the next call resumes it. The folder is
+    created only after all images have been checked.
 
     Returns:
-      False if the folder exists and is not empty; nothing is downloaded then.
+      False if the folder exists and is not empty; then nothing is downloaded.
 
     Raises:
       DataError: the download failed, or the archive is not the data set.
@@ -46,7 +46,7 @@ def fetch(url: str, folder: str | os.PathLike[str], pause: float = 1.0) -> bool:
         try:
             unpack(partial, unpacked)
         except DataError as error:
-            partial.unlink()  # the next command must not resume it
+            partial.unlink()  # so that the next call does not resume it
             raise DataError(f"{brief(url)}: {error}") from error
     with contextlib.suppress(OSError):
         partial.unlink()
@@ -69,9 +69,9 @@ def unpack(path: Path, folder: Path) -> None:
     if sum(entry.file_size for _, entry in images) > MOST:
         raise DataError(f"the archive unpacks to more than {MOST >> 20} MiB")
     if len({name.casefold() for name, _ in images}) < len(images):
-        raise DataError("the archive has two images of the same name")
+        raise DataError("the archive has two images with the same name")
     if len(images) != COUNT:
-        raise DataError(f"the archive holds {len(images)} images, not {COUNT}")
+        raise DataError(f"the archive contains {len(images)} images, not {COUNT}")
     for name, _ in images:
         label = dataset.label_of(name)
         if len(label) != LENGTH or not set(label) <= set(SYMBOLS):

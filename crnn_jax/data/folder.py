@@ -1,7 +1,7 @@
-"""A folder of labeled images as arrays.
+"""Reads a folder of labeled images into arrays.
 
-Everything here is numpy on the host. The arrays of a whole data set stay uint8 and are put
-on the device once; a training step receives only the indices of its batch.
+Everything here is numpy on the host. The images of a data set stay uint8 and are sent to the device
+once; a training step receives only the indices of its batch.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from crnn_jax.data.label_files import LABELS_FILE, MAX_BAD
 from crnn_jax.errors import DataError, one_line
 from crnn_jax.runtime import files as disk
 
-_MAX_NAMED = 50  # bad files named one by one in an error; a longer list ends in a count
-_CHUNK = 4096  # files handed to the threads at a time
+_MAX_NAMED = 50  # bad files that an error lists; the others are counted
+_CHUNK = 4096  # files that are passed to the threads at a time
 
 WHERE_TO_GET_IT = (
     "The default set is 'CAPTCHA Version 2 Images' (1040 PNGs of five characters; on Kaggle: "
     "fournierp/captcha-version-2-images; R. Wilhelmy and H. Rosas, 2013). `python -m crnn_jax "
-    "fetch` puts it into data/captcha_images_v2; or train on generated pictures with "
-    "--config.data.source=synthetic, or point at a folder of your own, images named by their text, "
+    "fetch` downloads it to data/captcha_images_v2. Or train on generated images with "
+    "--config.data.source=synthetic, or on a folder of your own, with images named by their text, "
     "with --config.data.dir=FOLDER"
 )
 
@@ -57,8 +57,8 @@ def load(config: DataConfig, charset: Charset | None, num_steps: int) -> Dataset
 
     Args:
       config: the data section.
-      charset: the alphabet that labels must keep to; None allows any character.
-      num_steps: T, the time steps into which each label must fit.
+      charset: the allowed characters of labels; None allows any.
+      num_steps: T, the time steps of the model, into which each label must fit.
 
     Raises:
       DataError: the folder is missing or empty, or files or labels are bad; the message names the
@@ -71,7 +71,7 @@ def load(config: DataConfig, charset: Charset | None, num_steps: int) -> Dataset
         path = one_line(os.fsdecode(error.filename or folder))
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise DataError(f"data.dir is no folder name: {error}") from error
+        raise DataError(f"data.dir is not a valid folder name: {error}") from error
     if not listed and not complaints:
         raise DataError(f"{folder} contains no images. {WHERE_TO_GET_IT}")
     for file, text in listed.items():
@@ -85,12 +85,12 @@ def load(config: DataConfig, charset: Charset | None, num_steps: int) -> Dataset
         images = np.empty(shape, np.uint8)
     except (MemoryError, ValueError) as error:
         raise DataError(
-            f"{len(listed)} images of {folder} need {math.prod(shape) / 2**30:.0f} GiB of memory; "
+            f"{len(listed)} images in {folder} need {math.prod(shape) / 2**30:.0f} GiB of memory; "
             "use fewer images, or a smaller data.width"
         ) from error
     pixels: dict[str, bytes] = {}  # digests
 
-    def read(place: int, file: str) -> bytes | str:  # digest of the pixels, or a complaint
+    def read(place: int, file: str) -> bytes | str:  # digest of the pixels, or an error message
         try:
             image = open_image(disk.inside(folder, file))
             native = f"{image.mode} {image.size} ".encode() + image.tobytes()
@@ -102,7 +102,7 @@ def load(config: DataConfig, charset: Charset | None, num_steps: int) -> Dataset
             missing = str(error) == os.strerror(errno.ENOENT)
             return "there is no such file" if missing else str(error)
         except MemoryError:
-            return "it needs more memory than there is"
+            return "it needs more memory than is available"
 
     files = list(listed)
     with ThreadPoolExecutor() as pool:
@@ -133,25 +133,25 @@ def load(config: DataConfig, charset: Charset | None, num_steps: int) -> Dataset
 
 
 def label_of(file: str) -> str:
-    """The text that a file name gives: up to the extension, and up to the first underscore.
+    """The label in a file name: the stem up to the first underscore.
 
-    Composed Unicode (NFC), since some file systems store names decomposed.
+    It is composed (NFC), because some file systems store names in decomposed Unicode.
     """
     return unicodedata.normalize("NFC", Path(file).stem.split("_")[0])
 
 
 def check_folder(folder: Path) -> None:
-    """DataError unless there is such a folder."""
+    """Raises DataError unless `folder` is an existing folder."""
     if not folder.exists():
         raise DataError(f"there is no folder {folder}. {WHERE_TO_GET_IT}")
     if not folder.is_dir():
-        raise DataError(f"data.dir is {folder}, a file; it must be a folder of images")
+        raise DataError(f"data.dir is {folder}, which is a file; it must be a folder of images")
 
 
 def resolve(config: Config) -> Config:
-    """The config with its data's source 'auto' as what it comes to on this machine.
+    """Resolves the data source 'auto': 'synthetic' if the default folder is missing, else 'folder'.
 
-    Only the default folder may be absent: any other was named by a person, who wants to know.
+    If the user named another folder, that it is missing must be an error.
     """
     if config.data.source != "auto":
         return config
@@ -161,16 +161,16 @@ def resolve(config: Config) -> Config:
 
 
 def uses_folder(config: DataConfig) -> bool:
-    """Whether the pictures of a config, all or some of them, are in a folder."""
+    """Whether all or some of the images of a config come from a folder."""
     return config.source not in ("synthetic", "stream")
 
 
 def _list_folder(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """{file: text}, sorted by file name, and {file: complaint} for what cannot be used."""
+    """{file: text}, sorted by file name, and {file: complaint} for files that cannot be used."""
     check_folder(folder)
     if os.path.lexists(folder / LABELS_FILE):
         return label_files.read(folder / LABELS_FILE)
-    # Every visible file counts: a picture with a mistyped extension must not vanish in silence.
+    # All visible files are listed, so that an image with a mistyped extension is reported.
     files = sorted(p.name for p in folder.iterdir() if not p.is_dir() and p.name[0] != ".")
     foreign = {f: "not an image" for f in files if Path(f).suffix.lower() not in IMAGE_SUFFIXES}
     if len(foreign) == len(files):

@@ -1,7 +1,7 @@
-"""Bounds on what an image file costs besides its pixels.
+"""Limits on the cost of opening an image file, apart from its pixels.
 
-Pillow parses containers in Python, an object for each block, chunk, marker or tag value. A small
-file can contain millions of them, or compressed data that is decoded many times.
+Pillow parses file formats in Python and creates an object for each block, chunk, marker or tag
+value. A small file can contain millions of them, or compressed data that is decoded many times.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from PIL import Image
 
 from crnn_jax.errors import DataError
 
-MAX_READS = 2**18  # calls of `read` while a file is opened and decoded, a few us each
-MAX_SCANS = 100  # of a progressive JPEG, which has about ten; each is a pass over the picture
-MAX_COUNTED = 2**24  # bytes of a file in which scans are counted
+MAX_READS = 2**18  # calls of `read` to open and decode a file, a few microseconds each
+MAX_SCANS = 100  # of a progressive JPEG; usual are ten, and each decodes the whole image
+MAX_COUNTED = 2**24  # bytes of a file that are searched for scans
 MAX_PROFILES = 8  # color profiles of a PNG; each is decompressed, up to 1 MB
 MAX_EXIF_SEGMENTS = 8  # of a JPEG, 64 kB each
 MAX_TAGS = 1024  # of a TIFF directory, also in EXIF
-MAX_TAG_VALUES = 2**16  # numbers in a TIFF directory: offsets and sizes of strips, above all
+MAX_TAG_VALUES = 2**16  # numbers in a TIFF directory, mainly offsets and sizes of strips
 
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"MM*\0", b"II\0*", b"MM\0+", b"II+\0")
 _TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4,
@@ -39,49 +39,49 @@ class Metered(io.BytesIO):
         self._reads += 1
         if self._reads > MAX_READS:
             raise DataError(
-                "it consists of too many small blocks, which take too long to read; save it anew"
+                "it consists of too many small blocks, which take too long to read; save it again"
             )
         return super().read(size)
 
 
 def check(content: bytes) -> None:
-    """Raises DataError if the file would be costly to open."""
+    """Raises DataError if the file would be expensive to open."""
     if content.startswith(b"\x89PNG") and content.count(b"iCCP") > MAX_PROFILES:
-        raise DataError(f"a PNG of more than {MAX_PROFILES} color profiles")
+        raise DataError(f"a PNG with more than {MAX_PROFILES} color profiles")
     # Pillow joins the segments and parses them while it opens the file.
     if content.startswith(b"\xff\xd8") and content.count(b"Exif\0\0") > MAX_EXIF_SEGMENTS:
-        raise DataError(f"a JPEG of more than {MAX_EXIF_SEGMENTS} EXIF segments")
+        raise DataError(f"a JPEG with more than {MAX_EXIF_SEGMENTS} EXIF segments")
     if content.startswith(_TIFF_MAGIC):
         _check_directory(content)
 
 
 def check_opened(image: Image.Image, max_pixels: int) -> None:
-    """Raises DataError if an image that Pillow has opened would be costly to decode."""
+    """Raises DataError if an image that Pillow has opened would be expensive to decode."""
     if isinstance(exif := image.info.get("exif"), bytes):
         _check_directory(exif.removeprefix(b"Exif\0\0").removeprefix(b"Exif\0\0"))
     num_parts = 0
     if image.format == "TIFF":
         tags = image.tag_v2  # type: ignore[attr-defined]
         if int(tags.get(_TILE_WIDTH, 1)) * int(tags.get(_TILE_HEIGHT, 1)) > max_pixels:
-            raise DataError("a TIFF of larger tiles than any picture")
+            raise DataError(f"a TIFF with tiles of more than {max_pixels} pixels")
         if tags.get(_COMPRESSION) not in _JPEG_COMPRESSIONS:
             return
         num_parts = len(tags.get(_STRIP_OFFSETS) or tags.get(_TILE_OFFSETS) or ())
     elif image.format not in ("JPEG", "MPO"):
         return
-    # Entropy-coded data never contain a marker, hence this counts the scans.
+    # Entropy-coded data never contain this marker, so the count is that of the scans.
     if _content(image).count(b"\xff\xda") > MAX_SCANS + num_parts:
-        raise DataError(f"a JPEG of more than {MAX_SCANS} scans")
+        raise DataError(f"a JPEG with more than {MAX_SCANS} scans")
 
 
 def _content(image: Image.Image) -> bytes:
-    """The file of an image that is not decoded yet; empty for other images."""
+    """The bytes of the file of an image that is not decoded yet; empty for other images."""
     file = getattr(image, "fp", None)
     if file is None or file.closed or not getattr(image, "tile", None):
         return b""
     place = file.tell()
     file.seek(0)
-    content = file.read(MAX_COUNTED)
+    content: bytes = file.read(MAX_COUNTED)
     file.seek(place)
     return content
 
@@ -93,10 +93,10 @@ def _check_directory(content: bytes) -> None:
     try:
         (place,) = struct.unpack_from(order + offset_form, content)
         (num_tags,) = struct.unpack_from(order + count_form, content, place)
-    except struct.error:  # cut off: Pillow says so
+    except struct.error:  # truncated, which Pillow reports
         return
     if num_tags > MAX_TAGS:
-        raise DataError(f"a directory of {num_tags} tags ({MAX_TAGS} at most)")
+        raise DataError(f"a directory with {num_tags} tags (at most {MAX_TAGS})")
     place += struct.calcsize(order + count_form)
     num_values, size = 0, 0
     for _ in range(num_tags):
@@ -108,4 +108,4 @@ def _check_directory(content: bytes) -> None:
         size += count * _TYPE_SIZES.get(kind, 0)
         num_values += 0 if kind in _BYTES or kind not in _TYPE_SIZES else count
     if num_values > MAX_TAG_VALUES or size > len(content):
-        raise DataError(f"a directory of too many values ({MAX_TAG_VALUES} at most)")
+        raise DataError(f"a directory with too many values (at most {MAX_TAG_VALUES})")

@@ -1,8 +1,8 @@
-"""Decode untrusted image files.
+"""Decodes untrusted image files.
 
-Memory and time are bounded before anything is decoded: the format, the size of the file, the
-pixels, and what `claims` checks. What could be read in more than one way is refused: several
-frames, 32-bit pixels.
+Before decoding, the format, the size of the file, the number of pixels and the limits of
+`image_claims` are checked, so that memory and time are bounded. Images that could be interpreted in
+more than one way, with several frames or 32-bit pixels, are refused.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from crnn_jax.runtime import files
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"})
 MOST_BYTES = 2**24  # of a file
-MOST_PIXELS = 2**22  # of a picture: 2048x2048; the default model sees 200x50
-# Pillow knows more formats: it passes PostScript to Ghostscript, an interpreter.
+MOST_PIXELS = 2**22  # of an image: 2048x2048; the default model reads 200x50
+# Pillow supports more formats, among them PostScript, which it passes to an interpreter.
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
 _MODES = frozenset(
     [
@@ -30,7 +30,7 @@ _MODES = frozenset(
         *("I;16", "I;16L", "I;16B", "I;16N"),
     ]
 )
-# By EXIF orientation. Not ImageOps.exif_transpose, which also parses and rewrites all other tags.
+# By EXIF orientation. ImageOps.exif_transpose would also parse and rewrite all other tags.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -46,26 +46,26 @@ def open_image(source: str | os.PathLike[str] | bytes) -> Image.Image:
     """Reads an image file, given as a path or as the bytes of the file; see `decode`.
 
     Raises:
-      DataError: says what is wrong with it.
+      DataError: the file cannot be read as an image; the message says why.
     """
     try:
         content = source if isinstance(source, bytes) else files.read(source, MOST_BYTES)
     except OSError as error:
         raise DataError(error.strerror or str(error)) from error
-    except Exception as error:  # a name with a zero byte, or a path object of another kind
+    except Exception as error:  # a name with a NUL byte, or an object that is not a path
         raise DataError(f"not a file name ({error})") from error
     if not content:
         raise DataError("empty file")
     if len(content) > MOST_BYTES:
-        raise DataError(f"{len(content)} bytes are too many ({MOST_BYTES} at most)")
+        raise DataError(f"{len(content)} bytes are too many (at most {MOST_BYTES})")
     with _refusing():
         image_claims.check(content)
         with Image.open(image_claims.Metered(content), formats=_FORMATS) as image:
-            # A camera's JPEG may contain a preview as well (MPO), which is not a frame.
+            # The JPEG of a camera may contain a preview (MPO), which is not a frame.
             if image.format != "MPO" and getattr(image, "is_animated", False):
                 raise DataError(
-                    "it has more than one frame, and which of them shows the text is not known; "
-                    "save that one by itself"
+                    "it has more than one frame, and it is not known which of them shows the text; "
+                    "save that frame as a file"
                 )
             return decode(image)
 
@@ -86,14 +86,14 @@ def decode(image: Image.Image) -> Image.Image:
             image = image.convert(premultiplied)
         if image.mode == "P" or "A" in image.getbands() or "transparency" in image.info:
             image = image.convert("RGBA")
-        _check_size(image)  # a GIF's first frame may be larger than its header says
+        _check_size(image)  # the first frame of a GIF may be larger than its header says
     if image.mode not in _MODES:
-        raise DataError(f"its pixels are of mode {image.mode}; save it as RGB, or gray of 16 bits")
+        raise DataError(f"its pixel mode {image.mode} is not supported; save it as RGB or gray")
     return image
 
 
 def flatten(image: Image.Image) -> Image.Image:
-    """A decoded image on white, with eight bits a channel. DataError if that fails."""
+    """A decoded image on white with 8 bits per channel. DataError if the conversion fails."""
     with _refusing():
         if image.mode.startswith("I;16"):  # Pillow would clip 16 bits to 255 instead of scaling
             image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
@@ -105,7 +105,7 @@ def flatten(image: Image.Image) -> Image.Image:
 
 
 def to_array(image: Image.Image, config: DataConfig) -> np.ndarray:
-    """A decoded image to u8 [W, H, C]: on white, gray or RGB, resized with antialiasing.
+    """Converts a decoded image to u8 [W, H, C]: on white, gray or RGB, resized with antialiasing.
 
     The first axis is the width: it becomes the time axis of the model.
 
@@ -116,7 +116,7 @@ def to_array(image: Image.Image, config: DataConfig) -> np.ndarray:
     with _refusing():
         image = flatten(image).convert("L" if channels == 1 else "RGB")
         if image.size != (width, height):
-            # Pillow's filters widen with the reduction, which gives antialiasing.
+            # Pillow's filters widen when an image shrinks, which gives antialiasing.
             image = image.resize((width, height), Image.Resampling.BILINEAR)
         array = np.asarray(image, np.uint8).reshape(height, width, channels)
         return array.transpose(1, 0, 2)
@@ -124,18 +124,18 @@ def to_array(image: Image.Image, config: DataConfig) -> np.ndarray:
 
 @contextlib.contextmanager
 def _refusing() -> Iterator[None]:
-    """Turns every error into a DataError: one image must not stop those beside it."""
+    """Converts every error to a DataError, so that one bad image does not stop the others."""
     try:
         yield
     except DataError:
         raise
     except MemoryError as error:
-        raise DataError("it needs more memory than there is") from error
+        raise DataError("it needs more memory than is available") from error
     except UnidentifiedImageError as error:
-        raise DataError(f"not an image ({', '.join(_FORMATS)} are read)") from error
+        raise DataError(f"not an image of a supported format ({', '.join(_FORMATS)})") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DataError(f"too many pixels ({MOST_PIXELS} at most)") from error
-    # Pillow's decoders raise many kinds of errors on damaged bytes, SyntaxError among them.
+        raise DataError(f"too many pixels (at most {MOST_PIXELS})") from error
+    # Pillow's decoders raise many kinds of errors on damaged files, even SyntaxError.
     except Exception as error:
         raise DataError(f"not a readable image ({one_line(str(error)[:200])})") from error
 
@@ -144,7 +144,7 @@ def _check_size(image: Image.Image) -> None:
     width, height = image.size
     if width * height > MOST_PIXELS:
         raise DataError(
-            f"{width}x{height} pixels are too many ({MOST_PIXELS} at most); crop or shrink it"
+            f"{width}x{height} pixels are too many (at most {MOST_PIXELS}); crop or shrink it"
         )
     if not width or not height:
         raise DataError(f"the image is empty ({width}x{height})")

@@ -1,4 +1,4 @@
-"""Labels of a data set: the file labels.csv, and which texts can be labels."""
+"""Reads labels.csv, and checks which texts can be labels."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from crnn_jax.errors import DataError
 from crnn_jax.runtime import files
 
 LABELS_FILE = "labels.csv"
-MAX_BAD = 10_000  # bad rows after which the others are not read
+MAX_BAD = 10_000  # bad rows after which reading stops
 MAX_ROWS = 2**21
 MAX_BYTES = 2**28
 
 
 def read(path: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """Reads the columns `file` and `label` of a CSV file in UTF-8 with a header.
+    """Reads the columns `file` and `label` of a UTF-8 CSV file with a header.
 
     Returns:
       {file: text}, sorted by file name, and {file: complaint} for rows that cannot be used.
@@ -31,7 +31,7 @@ def read(path: Path) -> tuple[dict[str, str], dict[str, str]]:
     """
     listed: dict[str, str] = {}
     complaints: dict[str, str] = {}
-    lines: dict[str, int] = {}  # of the normalized names
+    lines: dict[str, int] = {}  # line numbers by normalized name
     content = files.read(path, MAX_BYTES)
     rows = csv.reader(io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline=""), strict=True)
     try:
@@ -52,7 +52,7 @@ def read(path: Path) -> tuple[dict[str, str], dict[str, str]]:
             text = unicodedata.normalize("NFC", text)
             first = lines.setdefault(_same_file(file), line)
             if first != line:
-                complaints[file] = f"listed twice in {LABELS_FILE}, in lines {first} and {line}"
+                complaints[file] = f"listed twice in {LABELS_FILE}, on lines {first} and {line}"
             elif reason := _row_complaint(file, text, len(row), len(header)):
                 complaints[file] = f"{reason} (line {line} of {LABELS_FILE})"
             listed[file] = text
@@ -61,12 +61,12 @@ def read(path: Path) -> tuple[dict[str, str], dict[str, str]]:
     except csv.Error as error:
         raise DataError(f"{path} is not a CSV file: line {rows.line_num}: {error}") from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not in UTF-8: {error.reason}") from error
+        raise DataError(f"{path} is not UTF-8: {error.reason}") from error
     return dict(sorted(listed.items())), complaints
 
 
 def _same_file(file: str) -> str:
-    """A key that is equal for names of the same file: a//b and ./a/b, composed or decomposed."""
+    """A key that is equal for names of the same file, such as a//b and ./a/b, or NFC and NFD."""
     return unicodedata.normalize("NFC", os.fspath(PurePath(file)))
 
 
@@ -78,32 +78,33 @@ def _row_complaint(file: str, text: str, num_fields: int, num_columns: int) -> s
     if not file:
         return "its file name is empty"
     if control := _controls(text):
-        return f"its label {reprlib.repr(text)} has lines or control characters ({control[0]!a})"
+        what = reprlib.repr(text)
+        return f"its label {what} has line breaks or control characters ({control[0]!a})"
     if text != text.strip():
-        return f"its label {reprlib.repr(text)} begins or ends in white space"
+        return f"its label {reprlib.repr(text)} begins or ends with white space"
     return None
 
 
 def _controls(text: str) -> str:
-    """Control characters, ends of lines among them, and halves of surrogate pairs."""
+    """The control characters in `text`, including line breaks and unpaired surrogates."""
     return "".join(c for c in text if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp"))
 
 
 def complaint(text: str, charset: Charset | None, num_steps: int) -> str | None:
-    """Says why a text cannot be a label of a model with T = `num_steps`; None if it can be."""
+    """Why `text` cannot be a label for a model with T = `num_steps`; None if it can be."""
     shown = reprlib.repr(text)
     if not text:
         return "its label is empty"
     if any("\ud800" <= c <= "\udfff" for c in text):
         return "its name is not valid UTF-8"
     if control := _controls(text):
-        return f"its label {shown} has lines or control characters ({control[0]!a})"
+        return f"its label {shown} has line breaks or control characters ({control[0]!a})"
     if charset and (unknown := charset.unknown(text)):
         alphabet = charset.alphabet
         return f"its label {shown} has {reprlib.repr(unknown)}, not in the alphabet {alphabet!r}"
     if required_steps(text) > num_steps:
         return (
-            f"its label {shown} needs {required_steps(text)} time steps (a blank between equal "
-            f"neighbors included) and the model has {num_steps}; a larger data.width gives more"
+            f"its label {shown} needs {required_steps(text)} time steps (including a blank between "
+            f"equal neighbors) and the model has {num_steps}; increase data.width"
         )
     return None

@@ -1,4 +1,4 @@
-"""How pixels become numbers of mean 0 and deviation 1: by the training set, or by each picture."""
+"""Normalizes pixels to mean 0 and standard deviation 1, over the training set or per image."""
 
 from __future__ import annotations
 
@@ -10,17 +10,21 @@ import numpy as np
 from crnn_jax import schema
 from crnn_jax.errors import DataError, RunError
 
-# Up to here pictures are taken for alike in light and contrast. Those of captcha_images_v2 differ
-# by 0.04, which is their text; sets whose ink or paper changes by 0.14 and more.
+# With larger differences in brightness or contrast (see `differences`), images are normalized
+# individually. captcha_images_v2 has 0.04, because its texts differ; sets in which the color of ink
+# or background changes have 0.14 or more.
 ALIKE = 0.1
 
 
 class Standard(NamedTuple):
-    """How pixels are standardised: (pixel - mean) / deviation, and then each picture by itself."""
+    """How pixels are normalized: (pixel - mean) / deviation, then each image if `each_picture`.
 
-    mean: tuple[float, ...]  # of each channel [C]
-    deviation: tuple[float, ...]  # [C]
-    each_picture: bool
+    The field names are keys in checkpoints.
+    """
+
+    mean: tuple[float, ...]  # per channel, [C]
+    deviation: tuple[float, ...]  # standard deviation per channel, [C]
+    each_picture: bool  # whether each image is then normalized by its own mean and deviation
 
 
 class _Stored(TypedDict):
@@ -30,9 +34,17 @@ class _Stored(TypedDict):
 
 
 def fit(images: np.ndarray, how: str) -> Standard:
-    """What `data.standardise` asks for, of the training pictures u8 [N, W, H, C]."""
+    """Computes the normalization of training images u8 [N, W, H, C].
+
+    Args:
+      images: the training images.
+      how: the value of data.standardise: 'set', 'picture', 'auto', or '' for pixels / 255.
+
+    Raises:
+      DataError: a channel is constant over all images.
+    """
     channels = images.shape[-1]
-    counts = np.zeros((channels, 256))  # the moments follow from them exactly
+    counts = np.zeros((channels, 256))  # histograms, which give the exact moments
     for some in _pieces(images):
         for c in range(channels):
             counts[c] += np.bincount(some[..., c].ravel(), minlength=256)
@@ -40,7 +52,7 @@ def fit(images: np.ndarray, how: str) -> Standard:
     mean = counts @ levels / counts.sum(1)
     deviation = np.sqrt((counts * (levels - mean[:, None]) ** 2).sum(1) / counts.sum(1))
     if (deviation == 0).any():
-        raise DataError("all training pictures are of one even colour; there is nothing to read")
+        raise DataError("all training images have the same uniform color; there is nothing to read")
     if how == "auto":
         how = "picture" if max(differences(images)) > ALIKE else "set"
     if how == "set":
@@ -49,12 +61,12 @@ def fit(images: np.ndarray, how: str) -> Standard:
 
 
 def plain(channels: int) -> Standard:
-    """Pixels / 255."""
+    """The normalization pixels / 255."""
     return Standard((0.0,) * channels, (255.0,) * channels, False)
 
 
 def check(standard: Standard, channels: int, source: str) -> None:
-    """RunError unless pixels of `channels` channels can be standardized so; names `source`."""
+    """Raises RunError unless `standard` fits images of `channels` channels; names `source`."""
     try:
         checked = schema.check(standard._asdict(), _Stored)
         for name in ("mean", "deviation"):
@@ -63,25 +75,26 @@ def check(standard: Standard, channels: int, source: str) -> None:
         if not all(map(np.float32, checked["deviation"])):
             raise schema.InvalidError("deviation: it is 0")
     except schema.InvalidError as error:
-        what = f"{source}: the normalization does not fit images of {channels} channels"
+        what = f"{source}: the normalization does not fit images with {channels} channels"
         raise RunError(f"{what}: {error}") from error
 
 
 def differences(images: np.ndarray) -> tuple[float, float]:
-    """How far pictures u8 [N, W, H, C] differ in light and in contrast.
+    """How much images u8 [N, W, H, C] differ in brightness and in contrast.
 
-    The deviation of their means, as a share of the mean deviation within a picture; and the
-    deviation of the logarithm of the deviations within them.
+    Returns:
+      The standard deviation of the images' means, divided by the mean standard deviation within an
+      image; and the standard deviation of the logarithm of the standard deviations within images.
     """
     means, deviations = [], []
     for some in _pieces(images):
         pixels = some.reshape(len(some), -1)
         means += pixels.mean(1).tolist()
-        deviations += np.maximum(pixels.std(1), 1).tolist()  # an even picture has no contrast
+        deviations += np.maximum(pixels.std(1), 1).tolist()  # a uniform image has no contrast
     light = np.std(means) / np.mean(deviations)
     return float(light), float(np.std(np.log(deviations)))
 
 
 def _pieces(images: np.ndarray, size: int = 256) -> Iterator[np.ndarray]:
-    """Some pictures at a time: numpy counts and sums by way of copies of 8 bytes a pixel."""
+    """Yields some images at a time, since numpy needs temporaries of 8 bytes per pixel."""
     return (images[start : start + size] for start in range(0, len(images), size))

@@ -1,10 +1,10 @@
-"""Where a run's pictures come from: a folder, the generator, or both.
+"""Loads the images of a run: from a folder, from the generator, or from both.
 
-folder      the pictures of data.dir
-synthetic   data.count generated pictures of data.style, split as a folder is
-stream      an endless supply of them: data.count new ones an epoch
-mixture     the folder, with generated pictures in its training part
-auto        the folder; a synthetic set where the default one is not on this machine
+folder      the images in data.dir
+synthetic   data.count generated images of data.style, split like a folder
+stream      an endless stream of them, with data.count new images per epoch
+mixture     the folder, with generated images added to its training part
+auto        the folder; if the default folder is missing, synthetic
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from PIL import Image
 from crnn_jax.charset import PAD, Charset
 from crnn_jax.config import DataConfig
 from crnn_jax.data import folder as dataset
-from crnn_jax.data import image_io, splits
+from crnn_jax.data import image_io, label_files, splits
 from crnn_jax.data.folder import Dataset
 from crnn_jax.data.splits import Split
 from crnn_jax.data.synthetic import render
@@ -40,21 +40,21 @@ from crnn_jax.runtime import files, staging
 
 Look = Style | Wide
 Draw = Callable[[np.ndarray], tuple[jax.Array, jax.Array]]
-CHUNK = 32  # pictures that are generated at a time: their temporaries stay in the cache
+CHUNK = 32  # images that are generated at a time, so that temporaries fit the CPU's cache
 CHUNK_PIXELS = 2**20
-MAX_BYTES = 2**33  # of the pixels of a generated set
+MAX_BYTES = 2**33  # of pixels in a generated set
 STREAM_SAMPLE = 4096  # training images of a stream that are kept, to normalize by
 
 
 class Source(NamedTuple):
-    data: Dataset  # of a stream: its validation part and the first few of its training part
+    data: Dataset  # for a stream: its validation part and the first few of its training part
     split: Split
     charset: Charset
-    endless: bool
+    endless: bool  # whether it is a stream
 
     @property
     def sample(self) -> np.ndarray:
-        """The numbers of training images that are in memory: all, unless it is a stream."""
+        """The numbers of the training images that are in memory: all, unless it is a stream."""
         return self.split.train[self.split.train < len(self.data)]
 
 
@@ -62,12 +62,12 @@ def load(config: DataConfig, num_steps: int) -> Source:
     """Reads or generates the data that a config names, and splits them.
 
     Args:
-      config: the data section, its source resolved.
-      num_steps: T, the time steps into which each label must fit.
+      config: the data section, with a resolved source (see `folder.resolve`).
+      num_steps: T, the time steps of the model, into which each label must fit.
 
     Raises:
-      DataError: see `dataset.load`; a generated text may need more steps than there are.
-      ConfigError: the style cannot be used, or has symbols that data.alphabet lacks.
+      DataError: see `folder.load`; or a generated text can need more than `num_steps` steps.
+      ConfigError: the style is invalid, or has symbols that are not in data.alphabet.
     """
     given = Charset(config.alphabet) if config.alphabet else None
     if config.source in ("folder", "auto"):
@@ -106,25 +106,30 @@ def _check(look: Look, config: DataConfig, num_steps: int) -> None:
         raise ConfigError(
             f"data.alphabet lacks {''.join(sorted(unknown))!r} of the style {config.style}"
         )
-    most = 2 * look.length[1] - 1  # a blank between equal neighbours
+    most = 2 * look.length[1] - 1  # a blank between equal neighbors
     if most > num_steps:
         raise DataError(
             f"a text of the style {config.style} can need {most} time steps and the model has "
-            f"{num_steps}; a larger data.width gives more"
+            f"{num_steps}; increase data.width"
         )
 
 
 def generate(look: Look, config: DataConfig, numbers: range) -> Dataset:
-    """Generated pictures as a data set, in the size and color that a config asks for.
+    """Generates a data set of images, with the size and channels of a config.
+
+    Args:
+      look: the style.
+      config: the data section.
+      numbers: the numbers of the images in the sequence of `config.synthetic_seed`.
 
     Raises:
-      ConfigError: the pictures need too much memory.
+      ConfigError: the images need too much memory, or one is blank.
     """
     shape = (len(numbers), config.width, config.height, config.channels)
     if (size := math.prod(shape)) > MAX_BYTES:
         raise ConfigError(
-            f"{len(numbers)} pictures of {config.width}x{config.height} need {size / 2**30:.0f} "
-            f"GiB of memory ({MAX_BYTES // 2**30} at most); lower data.count or "
+            f"{len(numbers)} images of {config.width}x{config.height} need {size / 2**30:.0f} "
+            f"GiB of memory (at most {MAX_BYTES // 2**30}); lower data.count or "
             "data.generated_share, or use data.source=stream"
         )
     images = np.empty(shape, np.uint8)
@@ -142,12 +147,12 @@ def generate(look: Look, config: DataConfig, numbers: range) -> Dataset:
 
 
 def write(name: str, count: int, seed: int, folder: str | os.PathLike[str]) -> None:
-    """Writes `count` pictures of a style as PNGs and a labels.csv into a new folder.
+    """Writes `count` images of a style as PNGs, and their labels.csv, to a new folder.
 
-    The pictures are drawn and written in chunks, so that memory does not grow with `count`.
+    The images are generated and written in chunks, so that memory does not grow with `count`.
 
     Raises:
-      ConfigError: the style, the count or the seed cannot be used.
+      ConfigError: the style, the count or the seed is invalid.
       DataError: the folder exists already, or cannot be written.
     """
     if not 1 <= count < 2**31:
@@ -156,9 +161,9 @@ def write(name: str, count: int, seed: int, folder: str | os.PathLike[str]) -> N
         raise ConfigError(f"the seed must be from 0 to 2**32 - 1, not {seed}")
     folder, look = Path(folder), family.load(name)
     if "\0" in str(folder):
-        raise DataError(f"{one_line(str(folder))} cannot be a new folder")
+        raise DataError(f"{one_line(str(folder))} is not a valid folder name")
     if os.path.lexists(folder):
-        raise DataError(f"{one_line(str(folder))} is there already; name a new folder")
+        raise DataError(f"{one_line(str(folder))} exists already; name a new folder")
     draw = functools.partial(_painter(look), seed)
     with staging.directory(folder) as partial:
         try:
@@ -170,56 +175,64 @@ def write(name: str, count: int, seed: int, folder: str | os.PathLike[str]) -> N
 
 
 def _write_set(folder: Path, look: Look, draw: Draw, count: int) -> None:
-    with (folder / dataset.LABELS_FILE).open("x", encoding="utf-8", newline="") as file:
+    with (folder / label_files.LABELS_FILE).open("x", encoding="utf-8", newline="") as file:
         labels = csv.writer(file, lineterminator="\n")
         labels.writerow(("file", "label"))
         number = 0
         for pixels, texts in _drawn(look, draw, range(count)):
             for image, text in zip(pixels, texts, strict=True):
-                to_picture(image).save(folder / f"{number:06d}.png")
+                to_image(image).save(folder / f"{number:06d}.png")
                 labels.writerow((f"{number:06d}.png", text))
                 number += 1
 
 
-def picture(config: DataConfig, folder: str | os.PathLike[str] | None, file: str) -> Image.Image:
-    """The picture that an evaluation of `folder`, or of the config's own data, names `file`."""
+def image(config: DataConfig, folder: str | os.PathLike[str] | None, file: str) -> Image.Image:
+    """Opens the image that an evaluation calls `file`.
+
+    Args:
+      config: the data section of the run.
+      folder: the folder that was evaluated; None for the data of `config`.
+      file: the file name in the folder, or the number of a generated image.
+    """
     if folder is not None or dataset.uses_folder(config):
         return image_io.flatten(image_io.open_image(files.inside(folder or config.dir, file)))
     number = int(file)
     data = generate(family.load(config.style), config, range(number, number + 1))
-    return to_picture(data.images[0])
+    return to_image(data.images[0])
 
 
-def to_picture(image: np.ndarray) -> Image.Image:
-    """u8 [W, H, C] as Pillow has it."""
+def to_image(image: np.ndarray) -> Image.Image:
+    """Converts u8 [W, H, C] to a Pillow image."""
     upright = image.swapaxes(0, 1)
     return Image.fromarray(upright[..., 0] if image.shape[-1] == 1 else upright)
 
 
 def _drawn(look: Look, draw: Draw, numbers: range) -> Iterator[tuple[np.ndarray, list[str]]]:
-    """Chunks of n pictures u8 [n, W, H, C] and their texts. ConfigError if one shows nothing."""
-    # Smaller chunks of large pictures, since memory is proportional to the pixels.
+    """Yields chunks of images u8 [n, W, H, C] and texts. ConfigError if an image is blank."""
+    # Large images are drawn in smaller chunks, since memory is proportional to the pixels.
     chunk = min(CHUNK, max(1, CHUNK_PIXELS // (look.width * look.height)))
     if isinstance(look, Wide):
         chunk = look.chunk
     for start in range(0, len(numbers), chunk):
         part = np.array(numbers[start : start + chunk], np.int32)
-        pixels, ids = jax.device_get(draw(np.resize(part, chunk)))  # one program for all chunks
+        pixels, ids = jax.device_get(
+            draw(np.resize(part, chunk))
+        )  # padded, so that all chunks use one program
         rows = ids[: len(part)].tolist()
         texts = ["".join(look.alphabet[i] for i in row if i != PAD) for row in rows]
         flat = pixels[: len(part)].reshape(len(part), -1)
         if len(blank := np.flatnonzero(flat.min(1) == flat.max(1))):
             raise ConfigError(
-                f"picture {part[blank[0]]} of the style is blank: its text {texts[blank[0]]!r} is "
+                f"image {part[blank[0]]} of the style is blank: its text {texts[blank[0]]!r} is "
                 "not visible; check ink, paper, weight, left, baseline and the waves"
             )
         yield pixels[: len(part)], texts
 
 
 def drawer(look: Look, config: DataConfig) -> Draw:
-    """A function: numbers i32 [B] to pictures u8 [B, W, H, C] and labels i32 [B, L] of a style.
+    """Returns a function from numbers i32 [B] to images u8 [B, W, H, C] and labels i32 [B, L].
 
-    Labels are places in the style's alphabet.
+    Labels are indices into the alphabet of the style.
     """
     painter = _painter(look)
 
@@ -231,7 +244,7 @@ def drawer(look: Look, config: DataConfig) -> Draw:
 
 
 def _painter(look: Look) -> Callable[[int, np.ndarray], tuple[jax.Array, jax.Array]]:
-    """A function: seed and numbers i32 [B] to images and labels of a style, in its own size."""
+    """Returns a function from seed and numbers i32 [B] to images and labels, in a style's size."""
     if isinstance(look, Wide):
         return look.drawer()
     atlas = jax.device_put(render.atlas_of(look))
@@ -240,7 +253,7 @@ def _painter(look: Look) -> Callable[[int, np.ndarray], tuple[jax.Array, jax.Arr
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
 def _fitted(pixels: jax.Array, size: tuple[int, int], channels: int) -> jax.Array:
-    """u8 [B, *, *, *] resized with antialiasing and made grey (ITU-R 601) or RGB."""
+    """Resizes u8 [B, W, H, C] with antialiasing and converts it to gray (ITU-R 601) or RGB."""
     if pixels.shape[1:3] == size and pixels.shape[-1] == channels:
         return pixels
     x = pixels.astype(jnp.float32)
@@ -254,7 +267,7 @@ def _fitted(pixels: jax.Array, size: tuple[int, int], channels: int) -> jax.Arra
 
 
 def stream(config: DataConfig, charset: Charset) -> Draw:
-    """As `drawer`, with labels as class ids of a charset."""
+    """Like `drawer`, but the labels are class ids of a charset."""
     look = family.load(config.style)
     draw = drawer(look, config)
     ids = jnp.array([*(charset.alphabet.index(s) for s in look.alphabet), PAD])  # PAD is -1
@@ -267,8 +280,10 @@ def stream(config: DataConfig, charset: Charset) -> Draw:
 
 
 def fingerprint(look: Look, config: DataConfig, count: int) -> str:
-    """sha256 of all that generated pictures depend on: no pixels, which may differ by a rounding
-    from one machine to another."""
+    """The sha256 of everything that determines the generated images.
+
+    Their pixels are not part of it, because they can differ by a rounding between machines.
+    """
     recipe = {
         "version": render.VERSION,
         "style": look.describe(),
@@ -280,14 +295,14 @@ def fingerprint(look: Look, config: DataConfig, count: int) -> str:
 
 
 def expected_fingerprint(config: DataConfig, num_steps: int) -> str | None:
-    """The fingerprint of a config's data; None where its folder is gone."""
+    """The fingerprint of a config's data; None if the folder is missing."""
     if config.source in ("synthetic", "stream"):
         return fingerprint(family.load(config.style), config, config.count)
     return load(config, num_steps).data.fingerprint if Path(config.dir).is_dir() else None
 
 
 def _name(config: DataConfig) -> str:
-    return f"{Path(config.style).stem} pictures (seed {config.synthetic_seed})"
+    return f"{Path(config.style).stem} images (seed {config.synthetic_seed})"
 
 
 def _joined(real: Dataset, extra: Dataset) -> Dataset:

@@ -1,7 +1,7 @@
-"""Confidence that means something: one temperature for all logits, fitted on held-out pictures.
+"""Calibrates confidence by temperature scaling, fitted on held-out images.
 
-Guo, Pleiss, Sun & Weinberger 2017, section 4.2: logits are divided by it, which leaves every
-best path as it was and spreads or sharpens the probabilities.
+All logits are divided by one temperature, which changes probabilities but no best path (Guo,
+Pleiss, Sun & Weinberger 2017, section 4.2).
 """
 
 from __future__ import annotations
@@ -11,23 +11,29 @@ import jax.numpy as jnp
 
 from crnn_jax.models import ctc_loss
 
-# Candidates, 2 % apart. The prior keeps a set without a single misread, which would ask for a
-# temperature of 0, from promising more than it can know.
 _TEMPERATURES = tuple(1.02**i for i in range(-100, 101))
-_DEVIATION = 0.5  # of the prior's log temperature, around 0
+# Standard deviation of the prior of the log temperature, whose mean is 0. Without a prior, a set
+# without a misread would have a temperature of 0 and so a confidence of 1 in every reading.
+_PRIOR_STD = 0.5
 
 
 @jax.jit
 def fit_temperature(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """The temperature of greatest posterior probability: logits [N, T, K], labels [N, L] to [].
+    """The most probable temperature given the labels, from 0.14 to 7.2 in steps of 2 %.
 
-    The likelihood of the labels, each over all its alignments, and a log-normal prior around 1;
-    from 0.14 to 7.2 in steps of 2 %.
+    The likelihood is that of the labels under CTC; the prior is log-normal around 1.
+
+    Args:
+      logits: f32 [N, T, K].
+      labels: i32 [N, L], padded with PAD.
+
+    Returns:
+      The temperature, f32 [].
     """
     log_temperatures = jnp.log(jnp.asarray(_TEMPERATURES))
 
     def cost(log_temperature: jax.Array) -> jax.Array:
         losses = ctc_loss.ctc_loss(logits / jnp.exp(log_temperature), labels)
-        return jnp.sum(losses) + (log_temperature / _DEVIATION) ** 2 / 2
+        return jnp.sum(losses) + (log_temperature / _PRIOR_STD) ** 2 / 2
 
     return jnp.exp(log_temperatures[jnp.argmin(jax.lax.map(cost, log_temperatures))])

@@ -1,4 +1,4 @@
-"""Why a reading is what it is: where each character stands, and how sure it is."""
+"""Explains readings: position and probability of each character, and alternative texts."""
 
 from __future__ import annotations
 
@@ -19,32 +19,41 @@ _BEAM, _ALTERNATIVES = 16, 5
 
 
 class Character(NamedTuple):
-    """A character of a reading. Places are shares of the picture's width."""
+    """A character of a reading. Positions are fractions of the image's width."""
 
     symbol: str
-    probability: float  # that it is this symbol, the others given
-    left: float  # of the steps that the best alignment gives to it
+    probability: float  # of this symbol, given the other characters
+    left: float  # of the time steps that the best alignment assigns to it
     right: float
 
 
 class Explanation(NamedTuple):
+    """A reading with its characters and alternatives."""
+
     text: str
     confidence: float
     characters: list[Character]
-    alternatives: list[Reading]  # the most probable texts, as far as a beam search finds them
+    alternatives: list[Reading]  # the most probable texts that a beam search finds
 
 
 @functools.partial(xla_options.jit_reading, static_argnames=("model", "decoder"))
 def explain(
     params: Any, images: jax.Array, temperature: float, *, model: crnn.CRNN, decoder: Decoder
 ) -> tuple[jax.Array, ...]:
-    """Pictures u8 [B, W, H, C] read and explained.
+    """Reads and explains images u8 [B, W, H, C].
+
+    Args:
+      params: the parameters of `model`.
+      images: u8 [B, W, H, C].
+      temperature: by which the logits are divided.
+      model: the model.
+      decoder: how texts are decoded.
 
     Returns:
-      ids i32 [B, L] and the log-probability of each reading [B], as `evaluate.read`; of each
-      step the position of its character, PAD at a blank, i32 [B, T]; of each character its
-      probability, f32 [B, L], 0 at padding; and the five most probable texts, i32 [B, 5, T],
-      with their log-probabilities [B, 5].
+      ids i32 [B, L] and log-probability f32 [B] of each reading, as from `evaluate.read`;
+      for each time step the index of its character, or PAD at a blank, i32 [B, T];
+      the probability of each character, f32 [B, L], 0 at padding;
+      the five most probable texts, i32 [B, 5, T], and their log-probabilities, f32 [B, 5].
     """
     logits = crnn.apply(model, params, images)
     ids, log_probability = evaluate.decode(logits, temperature, decoder)
@@ -64,7 +73,7 @@ def to_explanation(
     best_ids: np.ndarray,
     best_scores: np.ndarray,
 ) -> Explanation:
-    """Host arrays of one reading, [L], [T], [L], [5, T] and [5], to its explanation."""
+    """Converts host arrays of one reading, [L], [T], [L], [5, T] and [5], to an Explanation."""
     steps = len(positions)
     characters = []
     for n, k in enumerate(ids[ids != PAD].tolist()):

@@ -1,35 +1,45 @@
-"""How readings are scored: plain Python on the host, sums and counts, divided once."""
+"""Scores of readings, in plain Python on the host.
+
+Counts are summed over the images and divided once. Libraries are imported where they are used:
+scipy.stats takes half a second to import, and `predict` does not need it.
+"""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+_CONFIDENCE = 0.9500000018071153  # of intervals; its normal quantile is 1.959964, as in tables
+
 
 class Scores(NamedTuple):
-    """Rates over a set of readings, as fractions; the counts that they come from."""
+    """Rates over a set of readings, as fractions, and the counts behind them."""
 
     exact_match: float
     exact_match_low: float  # 95 % Wilson interval
     exact_match_high: float
     cer: float  # edits / characters of the truths; can exceed 1
-    char_accuracy: float  # characters of the truths read right at their own position
+    char_accuracy: float  # share of the truths' characters that are read at their own position
     num_exact: int
     num_examples: int
     num_chars: int
 
 
 def score(truths: Sequence[str], readings: Sequence[str]) -> Scores:
-    """Scores readings against truths, of which there must be at least one character."""
+    """Scores readings against truths, which must have at least one character in all.
+
+    Edits are counted by the Levenshtein distance: insertions, deletions and substitutions.
+    """
+    from rapidfuzz.distance import Levenshtein
+
     exact = chars = edits = in_place = 0
     for truth, reading in zip(truths, readings, strict=True):
         exact += truth == reading
         chars += len(truth)
-        edits += edit_distance(truth, reading)
+        edits += Levenshtein.distance(truth, reading)
         in_place += sum(a == b for a, b in zip(truth, reading, strict=False))
     low, high = wilson_interval(exact, len(truths))
     return Scores(
@@ -44,18 +54,18 @@ def score(truths: Sequence[str], readings: Sequence[str]) -> Scores:
     )
 
 
-def edit_distance(a: str, b: str) -> int:
-    """The fewest insertions, deletions and substitutions that turn `a` into `b` (Levenshtein)."""
-    return 0 if a == b else _edits(a, b)[-1][-1]
-
-
 def confusions(pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:
-    """How often each symbol of the truths was read as which, over (truth, reading) pairs.
+    """Counts how often each symbol was read as which one, over (truth, reading) pairs.
 
-    Along the fewest edits; where several ways are as short, substitutions go before the others.
-    '' stands for nothing: a symbol that was left out is (symbol, ''), one too many ('', symbol).
+    Symbols are aligned along the fewest edits. Where several alignments are equally short,
+    substitutions are preferred, from the end of the text on: a symbol that is mistaken for another
+    is the usual error. (The alignments of rapidfuzz prefer deletions.)
+
+    Returns:
+      Counts by (truth, reading). '' stands for no symbol: a symbol that was left out is
+      (symbol, ''), an extra one is ('', symbol).
     """
-    counts: dict[tuple[str, str], int] = {}
+    counts: Counter[tuple[str, str]] = Counter()
     for truth, reading in pairs:
         table = _edits(truth, reading)
         i, j = len(truth), len(reading)
@@ -64,13 +74,13 @@ def confusions(pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:
             left_out = not both and i and table[i][j] == table[i - 1][j] + 1
             x = truth[i - 1] if both or left_out else ""
             y = "" if left_out else reading[j - 1]
-            counts[x, y] = counts.get((x, y), 0) + 1
+            counts[x, y] += 1
             i, j = i - bool(x), j - bool(y)
-    return counts
+    return dict(counts)
 
 
 def _edits(a: str, b: str) -> list[list[int]]:
-    """The fewest edits from the first i characters of `a` to the first j of `b`, [i][j]."""
+    """Levenshtein distances of the first i characters of `a` and the first j of `b`, [i][j]."""
     table = [list(range(len(b) + 1))]
     for i, x in enumerate(a, 1):
         above, row = table[-1], [i]
@@ -80,25 +90,24 @@ def _edits(a: str, b: str) -> list[list[int]]:
     return table
 
 
-def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:
+def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
     """The 95 % score interval of a proportion (Wilson 1927), as fractions."""
-    p = successes / trials
-    centre = p + z * z / (2 * trials)
-    spread = z * math.sqrt(p * (1 - p) / trials + z * z / (4 * trials * trials))
-    scale = 1 + z * z / trials
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+    from scipy import stats
+
+    interval = stats.binomtest(successes, trials).proportion_ci(_CONFIDENCE, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 class Bin(NamedTuple):
-    """Readings of about the same confidence."""
+    """A bin of readings with similar confidence."""
 
     confidence: float  # mean
-    right: float  # share that is read right
+    right: float  # share of the readings that are right
     readings: int
 
 
 def bins_of(confidences: Sequence[float], right: Sequence[bool], bins: int) -> list[Bin]:
-    """The bins of equal width that hold readings, from the least confidence on."""
+    """Groups readings by confidence into bins of equal width; empty bins are left out."""
     groups: dict[int, list[tuple[float, bool]]] = {}
     for pair in zip(confidences, right, strict=True):
         groups.setdefault(min(int(pair[0] * bins), bins - 1), []).append(pair)
@@ -111,23 +120,24 @@ def bins_of(confidences: Sequence[float], right: Sequence[bool], bins: int) -> l
 
 
 def calibration_error(confidences: Sequence[float], right: Sequence[bool], bins: int = 15) -> float:
-    """How far confidence is from the share that is right, a mean over bins of equal width.
+    """Expected calibration error (Guo et al. 2017, equation 3), as a fraction.
 
-    The expected calibration error of Guo et al. 2017, equation 3; a fraction. 0 for no readings.
+    The mean difference between confidence and accuracy over bins of equal width, weighted by the
+    readings in each; 0 if there are no readings.
     """
     gaps = [b.readings * abs(b.confidence - b.right) for b in bins_of(confidences, right, bins)]
     return sum(gaps) / max(len(confidences), 1)
 
 
-ACCURACIES = (0.99, 0.999)  # at which it is told how much can be answered
+ACCURACIES = (0.99, 0.999)  # for which reports give the coverage
 
 
 class Coverage(NamedTuple):
-    """What a reader answers that keeps silent below a confidence."""
+    """How many images a reader answers if it rejects readings below a confidence threshold."""
 
-    threshold: float | None  # least confidence that is answered; None if none may be
-    coverage: float  # share of the pictures that are answered
-    accuracy: float  # share of those that are read right; 1 for none
+    threshold: float | None  # lowest confidence that is answered; None if nothing can be
+    coverage: float  # share of the images that are answered
+    accuracy: float  # share of the answers that are right; 1 if there are none
 
     def __str__(self) -> str:
         if self.threshold is None:
@@ -139,50 +149,45 @@ class Coverage(NamedTuple):
 
 
 def coverage(confidences: Sequence[float], right: Sequence[bool], accuracy: float) -> Coverage:
-    """The most that can be answered with at least `accuracy` of the answers right."""
+    """The largest coverage at which at least `accuracy` of the answers are right."""
     pairs = sorted(zip(confidences, right, strict=True), reverse=True)
     best, hits = Coverage(None, 0.0, 1.0), 0
     for count, (confidence, is_right) in enumerate(pairs, 1):
         hits += is_right
-        # Readings of one confidence are answered together, or none of them.
+        # A threshold cannot separate readings of equal confidence.
         is_last = count == len(pairs) or pairs[count][0] < confidence
         if is_last and hits / count >= accuracy:
             best = Coverage(confidence, count / len(pairs), hits / count)
     return best
 
 
-_MAX_EXACT = 10_000  # discordant pairs whose tail is summed in whole numbers
-
-
 def mcnemar(gained: int, lost: int) -> float:
-    """Exact two-sided p of McNemar's test: of two readers, how often only one was right.
+    """Exact two-sided p-value of McNemar's test (McNemar 1947).
 
-    Under the null hypothesis the discordant pairs are tosses of a fair coin (McNemar 1947).
+    Args:
+      gained: images that only the first of two readers reads right.
+      lost: images that only the second reads right. Under the null hypothesis both are equally
+        likely.
     """
-    n = gained + lost
-    if n > _MAX_EXACT:
-        from scipy import special
+    from scipy import stats
 
-        return min(1.0, 2 * float(special.bdtr(min(gained, lost), n, 0.5)))
-    tail = ways = 1
-    for k in range(min(gained, lost)):
-        ways = ways * (n - k) // (k + 1)
-        tail += ways
-    return min(1.0, 2 * (tail / 2**n))
+    discordant = gained + lost
+    return float(stats.binomtest(gained, discordant).pvalue) if discordant else 1.0
 
 
 def bootstrap_mean(
     values: Sequence[int], num_zeros: int, draws: int = 10_000
 ) -> tuple[float, float]:
-    """95 % percentile interval of the mean of `values` and `num_zeros` zeros, drawn with seed 0.
+    """95 % percentile bootstrap interval of the mean of `values` and `num_zeros` zeros.
 
-    A resample of whole numbers is a multinomial draw of how often each number occurs (Efron &
-    Tibshirani 1993, chapter 13).
+    A resample of integers is a multinomial draw of how often each integer occurs (Efron &
+    Tibshirani 1993, chapter 13), so memory does not grow with `num_zeros`, which can be millions;
+    `scipy.stats.bootstrap` would draw every value. The seed is 0.
     """
-    by_kind = Counter(values)
-    by_kind[0] += num_zeros
-    kinds, counts = np.array(sorted((kind, n) for kind, n in by_kind.items() if n > 0)).T
+    by_value = Counter(values)
+    by_value[0] += num_zeros
+    kinds, counts = np.array(sorted((value, n) for value, n in by_value.items() if n > 0)).T
     total = counts.sum()
-    draws_of_kinds = np.random.default_rng(0).multinomial(total, counts / total, draws)
-    low, high = np.percentile(draws_of_kinds @ kinds / total, [2.5, 97.5])
+    resamples = np.random.default_rng(0).multinomial(total, counts / total, draws)
+    low, high = np.percentile(resamples @ kinds / total, [2.5, 97.5])
     return float(low), float(high)

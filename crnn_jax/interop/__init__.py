@@ -1,4 +1,6 @@
-"""Models of other programs, in and out: a file for each format, an extra of the package each."""
+"""Imports models from other programs and exports runs to them, with one file per format; an extra
+of the package installs what the formats need. Imports `training` and what `training` may import.
+"""
 
 from __future__ import annotations
 
@@ -15,34 +17,45 @@ from crnn_jax.errors import RunError, one_line
 FORMATS = ("stablehlo", "onnx", "safetensors", "keras", "web")
 
 
-def add_verbs(verbs: Any) -> None:
-    """Adds the verbs of this folder to an argparse parser's subparsers."""
-    verb = verbs.add_parser("export", help="write a run's reader for another program")
-    verb.add_argument("run", metavar="RUN", help="a run directory")
-    verb.add_argument("--format", choices=FORMATS, required=True)
-    verb.add_argument("--out", metavar="DIR", help="a folder; default RUN/export/FORMAT")
-    verb.add_argument(
-        "--runtime", metavar="DIR", help="of --format web: the folder of npm's onnxruntime-web"
+def add_commands(commands: Any) -> None:
+    """Adds the commands of this package to the subparsers of `python -m crnn_jax`."""
+    command = commands.add_parser("export", help="export a run's model for another program")
+    command.add_argument("run", metavar="RUN", help="a run directory")
+    command.add_argument("--format", choices=FORMATS, required=True)
+    command.add_argument("--out", metavar="DIR", help="a folder; default RUN/export/FORMAT")
+    command.add_argument(
+        "--runtime", metavar="DIR", help="for --format web: the folder of npm's onnxruntime-web"
     )
-    verb.set_defaults(call=_names_package(_export, "export"))
+    command.set_defaults(call=_with_extra(_export, "export"))
 
-    verb = verbs.add_parser("import-keras", help="make a run of a Keras model's weights")
-    verb.add_argument("file", metavar="FILE", help=".h5, .weights.h5 or .keras")
-    verb.add_argument("run", metavar="RUN", help="the run directory to be made")
-    verb.add_argument(
+    command = commands.add_parser("import-keras", help="make a run directory from a Keras model")
+    command.add_argument("file", metavar="FILE", help=".h5, .weights.h5 or .keras")
+    command.add_argument("run", metavar="RUN", help="the new run directory")
+    command.add_argument(
         "--alphabet",
         metavar="SYMBOLS",
-        help="in the order of its classes; needed unless the file was exported from here",
+        help="in the order of the classes; needed unless this package exported the file",
     )
-    verb.add_argument("--blank", choices=("last", "first"), default="last", help="its blank class")
-    verb.add_argument("--width", type=int, metavar="PIXELS", help="where the file does not tell")
-    verb.add_argument("--height", type=int, metavar="PIXELS", help="likewise; 200x50 by default")
-    verb.set_defaults(call=_names_package(_import_keras, "keras"))
+    command.add_argument(
+        "--blank",
+        choices=("last", "first"),
+        default="last",
+        help="position of the blank class; default last",
+    )
+    command.add_argument(
+        "--width", type=int, metavar="PIXELS", help="of the images, if the file does not say"
+    )
+    command.add_argument("--height", type=int, metavar="PIXELS", help="likewise; default 200x50")
+    command.set_defaults(call=_with_extra(_import_keras, "keras"))
 
-    verb = verbs.add_parser("import-safetensors", help="make a run of an export to safetensors")
-    verb.add_argument("folder", metavar="FOLDER", help="with model.safetensors and its companions")
-    verb.add_argument("run", metavar="RUN", help="the run directory to be made")
-    verb.set_defaults(call=_names_package(_import_safetensors, "export"))
+    command = commands.add_parser(
+        "import-safetensors", help="make a run directory from a safetensors export"
+    )
+    command.add_argument(
+        "folder", metavar="FOLDER", help="of the export, with model.safetensors and reader.json"
+    )
+    command.add_argument("run", metavar="RUN", help="the new run directory")
+    command.set_defaults(call=_with_extra(_import_safetensors, "export"))
 
 
 def export(
@@ -51,21 +64,21 @@ def export(
     out: str | os.PathLike[str] | None = None,
     runtime: str | os.PathLike[str] | None = None,
 ) -> Path:
-    """Writes a run's reader for another program.
+    """Exports a run's model for another program.
 
     Args:
       run: a run directory.
       kind: one of FORMATS.
-      out: a folder, made if need be. Files of an earlier export there are replaced, after all new
-        ones have been written. Other files are left alone.
-      runtime: of 'web', the folder of npm's onnxruntime-web.
+      out: a folder, created if it does not exist. Files of an earlier export are replaced after
+        all new ones have been written. Other files are left alone.
+      runtime: for 'web', the folder of npm's onnxruntime-web.
 
     Returns:
       The file that other programs open.
 
     Raises:
-      RunError: there is no reader, it cannot be exported, the folder holds other things than an
-        export, a symbolic link leads out of it, or it cannot be written.
+      RunError: the run has no trained model, the model cannot be exported, the folder contains
+        files but no export, a symbolic link leads out of it, or it cannot be written.
       ImportError: a package is missing.
     """
     from crnn_jax.inference import recognizer
@@ -76,24 +89,24 @@ def export(
 
     folder = Path(out) if out is not None else disk.below(run, "export", kind)
     if not (folder / description_lib.FILE).exists() and not staging.is_free(folder):
-        raise RunError(f"{folder} holds other things than an export; choose another --out")
+        raise RunError(f"{folder} is not empty and not an export; choose another --out")
     reader = recognizer.load(run)
     description = description_lib.describe(reader, run_dir.RunDir(run).result())
     module = importlib.import_module(f"crnn_jax.interop.{kind}")
     files = module.export(reader, description, *((runtime,) if kind == "web" else ()))
     files[description_lib.FILE] = description_lib.to_json(description).encode()
     staging.files(folder, files, last=description_lib.FILE)
-    return folder / module.FILE
+    return folder / str(module.FILE)
 
 
-def _names_package(call: Callable[[argparse.Namespace], int], extra: str) -> Any:
-    """The call, with what is not installed as an error for a person."""
+def _with_extra(call: Callable[[argparse.Namespace], int], extra: str) -> Any:
+    """Wraps a command: a missing package is a RunError that says how to install it."""
 
     def wrapped(options: argparse.Namespace) -> int:
         try:
             return call(options)
         except ImportError as error:
-            raise RunError(f"{error}; pip install 'crnn-jax[{extra}]' brings it") from error
+            raise RunError(f"{error}; install it: pip install 'crnn-jax[{extra}]'") from error
 
     return wrapped
 
@@ -118,9 +131,9 @@ def _import_keras(options: argparse.Namespace) -> int:
     )
     data = config.data
     symbols = one_line(data.alphabet)
-    print(f"pictures of {data.width}x{data.height}, {len(data.alphabet)} symbols {symbols}")
+    print(f"images of {data.width}x{data.height}, {len(data.alphabet)} symbols: {symbols}")
     if options.alphabet and len(data.alphabet) > len(options.alphabet):
-        print("the model has one class more: it is taken for [UNK] and read as \ufffd")
+        print("the model has one more class, which is taken to be [UNK] and read as \ufffd")
     print(f"run directory: {options.run}; score it with evaluate --data FOLDER")
     return 0
 

@@ -1,8 +1,8 @@
-"""Read the weight arrays of an untrusted HDF5 file in bounded memory.
+"""Reads the weight arrays of an untrusted HDF5 file in bounded memory.
 
 A small HDF5 file can claim arrays of any size: datasets that were never written, chunks that expand
 when they are decompressed, and data in other files. Only float arrays that are stored uncompressed
-in the file itself are read, so that the arrays together take no more memory than the file does.
+in the file itself are read, so that the arrays together need no more memory than the file.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ import numpy as np
 from crnn_jax.errors import brief
 
 _MOST_OBJECTS = 10_000  # groups and datasets
-_MOST_DEPTH = 16  # of groups within groups; Keras has six
+_MOST_DEPTH = 16  # of nested groups; Keras uses six
 _MOST_RANK = 4
 _MOST_TEXT = 1 << 20  # bytes of the configuration
 _MOST_NAMES = 1 << 26  # bytes of the layer names
 
 
 class Contents(NamedTuple):
-    """What a file of Keras holds."""
+    """The contents of a Keras file."""
 
-    arrays: dict[str, np.ndarray]  # by path
-    layers: list[str]  # names of the layers in the model's order, where the file has them
-    config: str | bytes | None  # the model's configuration, JSON
+    arrays: dict[str, np.ndarray]  # by path in the file
+    layers: list[str]  # layer names in the model's order; empty if the file does not say
+    config: str | bytes | None  # the model's configuration as JSON, if the file has it
 
 
 def read(content: bytes, is_weight: Callable[[str], bool]) -> Contents:
-    """Reads the datasets whose path `is_weight`; other objects are not opened.
+    """Reads the datasets for whose path `is_weight` is true; other objects are not opened.
 
     Links to other files are not followed, and no other file is opened.
 
     Raises:
-      ValueError: a dataset is not an array that is stored in the file; names it.
-      Exception: h5py raises errors of many kinds on damaged files.
+      ValueError: a dataset is not stored in the file, or is not an array of floats; names it.
+      Exception: h5py raises many kinds of errors on damaged files.
     """
     import h5py
 
@@ -48,7 +48,7 @@ def read(content: bytes, is_weight: Callable[[str], bool]) -> Contents:
         if isinstance(root.get("model_weights", getlink=True), h5py.HardLink):
             weights = root["model_weights"]
             if not isinstance(weights, h5py.Group):
-                raise ValueError("its model_weights is not a group")
+                raise ValueError("model_weights is not a group")
         arrays: dict[str, np.ndarray] = {}
         left = len(content)
         for name, dataset in _datasets(weights, is_weight):
@@ -60,7 +60,7 @@ def read(content: bytes, is_weight: Callable[[str], bool]) -> Contents:
 
 
 def _datasets(root: Any, is_weight: Callable[[str], bool]) -> Iterator[tuple[str, Any]]:
-    """Datasets in the order of their paths, each once, whatever number of links leads to it."""
+    """Yields the datasets sorted by path, each once even if several links lead to it."""
     import h5py
 
     seen: set[int] = set()
@@ -89,9 +89,15 @@ def _datasets(root: Any, is_weight: Callable[[str], bool]) -> Iterator[tuple[str
 
 
 def _check_stored(name: str, dataset: Any, size: int) -> int:
-    """Bytes of a dataset. ValueError unless so many are stored in the file, which has `size`.
+    """The size of a dataset in bytes. ValueError unless all of them are stored in the file.
 
-    The layout is read before the shape: the shape of a virtual dataset can depend on other files.
+    The layout is read before the shape, because the shape of a virtual dataset can depend on other
+    files.
+
+    Args:
+      name: for error messages.
+      dataset: an h5py.Dataset.
+      size: of the file, in bytes.
     """
     from h5py import h5d, h5s, h5t
 
@@ -102,7 +108,7 @@ def _check_stored(name: str, dataset: Any, size: int) -> int:
         raise ValueError(f"{shown} is stored in other files")
     if properties.get_nfilters():
         raise ValueError(
-            f"{shown} is compressed, which Keras does not do; `h5repack -f NONE` decompresses it"
+            f"{shown} is compressed, which Keras does not do; decompress it with `h5repack -f NONE`"
         )
     kind, space = dataset.id.get_type(), dataset.id.get_space()
     if kind.get_class() != h5t.FLOAT or kind.get_size() not in (2, 4, 8):
@@ -112,16 +118,16 @@ def _check_stored(name: str, dataset: Any, size: int) -> int:
     claimed = math.prod(space.get_simple_extent_dims()) * kind.get_size()
     pieces = properties.get_chunk() if layout == h5d.CHUNKED else ()
     if math.prod(pieces) * kind.get_size() > size:
-        raise ValueError(f"{shown} is stored in pieces larger than the file")
+        raise ValueError(f"{shown} is stored in chunks larger than the file")
     stored = dataset.id.get_storage_size()
     if layout == h5d.CONTIGUOUS and claimed:
         place = dataset.id.get_offset()
         stored = 0 if place is None else min(stored, size - place)
     if stored < claimed:
         raise ValueError(
-            f"{shown} claims {claimed} bytes, of which the file holds {max(0, stored)}"
+            f"{shown} claims {claimed} bytes, but the file stores {max(0, stored)} of them"
         )
-    return claimed
+    return int(claimed)
 
 
 def _layer_names(group: Any, size: int) -> list[str]:
@@ -132,19 +138,22 @@ def _layer_names(group: Any, size: int) -> list[str]:
 
 
 def _text(group: Any, name: bytes, size: int) -> str | bytes | None:
-    """A scalar string attribute, None where there is none."""
+    """A scalar string attribute; None if it does not exist."""
     text = _attribute(group, name, size, size)
     if text is None:
         return None
     if not isinstance(text, (str, bytes)):
-        raise ValueError(f"its {name.decode()} is not a text")
+        raise ValueError(f"{name.decode()} is not a string")
     if len(text) > _MOST_TEXT:
-        raise ValueError(f"its {name.decode()} has more than {_MOST_TEXT} bytes")
+        raise ValueError(f"{name.decode()} has more than {_MOST_TEXT} bytes")
     return text
 
 
 def _attribute(group: Any, name: bytes, most: int, size: int) -> Any:
-    """A string attribute that takes at most `most` bytes; None where there is none."""
+    """A string attribute of at most `most` bytes; None if it does not exist.
+
+    `size` is that of the file, in bytes.
+    """
     from h5py import h5a, h5s, h5t
 
     if not h5a.exists(group.id, name):
@@ -153,10 +162,10 @@ def _attribute(group: Any, name: bytes, most: int, size: int) -> Any:
     kind, space = attribute.get_type(), attribute.get_space()
     shown = name.decode()
     if kind.get_class() != h5t.STRING or space.get_simple_extent_type() == h5s.NULL:
-        raise ValueError(f"its {shown} is not a text")
-    # Strings of variable length lie elsewhere, and many can be the same one: each may be as large
-    # as the file.
+        raise ValueError(f"{shown} is not a string")
+    # Strings of variable length are stored separately, and many can refer to the same bytes, so
+    # each can be as large as the file.
     each = size if kind.is_variable_str() else kind.get_size()
     if math.prod(space.get_simple_extent_dims()) * each > most:
-        raise ValueError(f"its {shown} claims more than {most} bytes")
+        raise ValueError(f"{shown} claims more than {most} bytes")
     return group.attrs[shown]

@@ -1,4 +1,4 @@
-"""A run directory of weights that were not trained here: what every import ends in."""
+"""Writes a run directory for imported weights."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ def write(
     source: str,
     result: Result | None = None,
 ) -> None:
-    """Writes a run directory that evaluates, predicts and is trained on with train.init_from.
+    """Writes a run directory for evaluation, prediction and training with train.init_from.
 
-    It appears complete or not at all: see `staging.directory`.
+    The directory is created complete or not at all; see `staging.directory`.
 
     Args:
       workdir: a new directory.
-      config: of the run.
-      alphabet: symbols in the order of the model's classes; the blank is the last class.
-      standard: how the model standardises pixels.
-      params: trees of arrays as the model of `config` has them.
-      fingerprint: of the data set that it was trained on; '' if nobody knows.
-      source: where the weights are from, for the record.
-      result: of their training, if it is known.
+      config: the configuration of the run.
+      alphabet: the symbols in the order of the model's classes; the blank is the last class.
+      standard: how the model normalizes pixels.
+      params: the parameters, a tree of arrays with the structure of the model of `config`.
+      fingerprint: of the training data; '' if it is unknown.
+      source: the file or folder of the weights, for the record.
+      result: of the training, if it is known.
 
     Raises:
-      RunError: the directory exists and is not empty, it cannot be written, or the parameters are
-        not those of the config's model.
+      RunError: the directory exists and is not empty, it cannot be written, or the parameters do
+        not fit the config's model.
     """
     charset = Charset(alphabet)
     normalization.check(standard, config.data.channels, source)
@@ -63,7 +63,9 @@ def write(
     }
     with staging.directory(workdir) as partial:
         run = RunDir(partial)
-        run.open(folder.resolve(config))  # resolved, as training does, which then refuses it
+        run.open(
+            folder.resolve(config)
+        )  # resolved, as training does, so that training refuses the directory
         run.write_json("environment.json", {**provenance.here([]), "imported": source})
         if result:
             run.write_json("result.json", dataclasses.asdict(result))
@@ -80,9 +82,9 @@ def _check_params(params: Any, model: crnn.CRNN, config: Config, source: str) ->
     for name in sorted(set(here) | set(there)):
         if here.get(name) != there.get(name):
             raise RunError(
-                f"{source}: {name} is {there.get(name, 'absent')}; its configuration and alphabet "
-                f"ask for {here.get(name, 'none')}"
+                f"{source}: {name} is {there.get(name, 'missing')}; its configuration and alphabet "
+                f"require {here.get(name, 'no such array')}"
             )
     for name, array in crnn.by_name(params).items():
         if not np.isfinite(array).all():
-            raise RunError(f"{source}: {name} holds numbers that are not finite")
+            raise RunError(f"{source}: {name} has values that are not finite")

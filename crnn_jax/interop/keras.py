@@ -1,4 +1,4 @@
-"""In from Keras and out to it: weights of `ocr_model_v1` to a run, and a run to .keras."""
+"""Imports the weights of Keras' `ocr_model_v1` as a run, and exports a run to .keras."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from crnn_jax.interop import imported_run, keras_file
 from crnn_jax.interop import model_spec as description_lib
 
 FILE = "model.keras"
-UNKNOWN = "\ufffd"  # stands for the class [UNK] of Keras' StringLookup, if the model has it
+UNKNOWN = "\ufffd"  # the symbol for the class [UNK] of Keras' StringLookup
 
 
 def import_run(
@@ -33,23 +33,22 @@ def import_run(
     blank: str = "last",
     size: tuple[int | None, int | None] = (None, None),
 ) -> Config:
-    """Writes a run directory that evaluates, predicts and is trained on with train.init_from.
+    """Writes a run directory for evaluation, prediction and training with train.init_from.
 
     Args:
-      file: of Keras.
+      file: .h5, .weights.h5 or .keras.
       workdir: a new directory.
-      values: the base configuration as plain values; what the file says takes its place.
-      alphabet: the symbols in the order of the model's classes; None where this package wrote
-        the file, which names them then.
-      blank: 'last' or 'first', which class of the model is the blank.
-      size: width and height of the pictures, where the file does not tell.
+      values: the base configuration as plain values; the file's values replace them.
+      alphabet: the symbols in the order of the model's classes; None if this package exported the
+        file, which then contains them.
+      blank: 'last' or 'first': the position of the model's blank class.
+      size: width and height of the images, if the file does not contain them.
 
     Returns:
-      The run's configuration. Its alphabet is that given, after UNKNOWN if the model has a class
-      for it.
+      The run's configuration. Its alphabet starts with UNKNOWN if the model has a class for it.
 
     Raises:
-      RunError: the file or the directory is of no use, or sizes or alphabet do not fit.
+      RunError: the file or the directory cannot be used, or sizes or alphabet do not fit.
     """
     file = os.fspath(file)
     model = keras_file.read(file)
@@ -59,7 +58,7 @@ def import_run(
         there = (parsed.alphabet, "last", data.width, data.height)
         for known, wish in zip(there, (alphabet, blank, *size), strict=True):
             if wish not in (None, known):
-                raise RunError(f"{file} says {known!r}, not {wish!r}; leave it out")
+                raise RunError(f"{file} says {known!r}, not {wish!r}; leave the argument out")
         parsed.check_digest(model.params, file)
         config = dataclasses.replace(parsed.config, data=data)
         imported_run.write(
@@ -75,7 +74,7 @@ def import_run(
         return config
     alphabet = _alphabet(model, alphabet, file)
     width, height = _size(model, size, values["data"], file)
-    # The example itself takes pixels / 255.
+    # The Keras example reads pixels / 255.
     standard = model.standard or normalization.plain(model.channels)
     if len(standard.mean) == 1:
         standard = standard._replace(
@@ -103,17 +102,17 @@ def import_run(
 
 
 def _alphabet(model: keras_file.Model, given: str | None, file: str) -> str:
-    """That of the run."""
+    """The alphabet of the run."""
     symbols = model.num_classes - 1
     if given is None:
         raise RunError(
-            f"{file} does not name its {symbols} symbols: give --alphabet, in the classes' order"
+            f"{file} does not contain its {symbols} symbols: give --alphabet, in class order"
         )
     alphabet = UNKNOWN + given if len(given) + 1 == symbols else given
     if len(alphabet) != symbols:
         raise RunError(
             f"{file} has {model.num_classes} classes, for {symbols} symbols and a blank, or "
-            f"{symbols - 1} besides [UNK]; the alphabet {given!r} has {len(given)}"
+            f"{symbols - 1} symbols, [UNK] and a blank; the alphabet {given!r} has {len(given)}"
         )
     return alphabet
 
@@ -124,34 +123,37 @@ def _size(
     data: Mapping[str, Any],
     file: str,
 ) -> tuple[int, int]:
-    """Width and height of the pictures: of the file, or as given, or the base's."""
+    """Width and height of the images: from the file, else as given, else from the base config."""
     sizes = []
     for name, known, wish in zip(
         ("width", "height"), model.size or (None, None), given, strict=True
     ):
         if known and wish is not None and known != wish:
-            raise RunError(f"{file} takes pictures of {name} {known}, not {wish}")
+            raise RunError(f"{file} reads images of {name} {known}, not {wish}")
         sizes.append(known or (data[name] if wish is None else wish))
     width, height = sizes
     poolings = len(model.conv_features)
     if height >> poolings != model.rows:
-        turned = ", and a width that is" if width >> poolings == model.rows else ""
+        swapped = " (the width fits)" if width >> poolings == model.rows else ""
         raise RunError(
-            f"{file} is of pictures whose height is {model.rows} after {poolings} poolings, which "
-            f"{height} is not{turned}; the first axis must be the width, and --height tells "
-            "the height where the file does not"
+            f"{file} reads images whose height is {model.rows} after {poolings} poolings, which "
+            f"does not fit {height}{swapped}; give the height with --height. The first axis of the "
+            "model's input must be the width"
         )
     return width, height
 
 
 def export(reader: Recognizer, description: Mapping[str, Any]) -> dict[str, bytes]:
-    """The files of the export by name: a model that Keras 3 loads; needs Keras, of any backend.
+    """Exports a model for Keras 3. Needs Keras, with any backend.
 
-    It is the example's: pixels [B, W, H, C], 0 to 255, to a softmax over the classes, [B, T, K].
-    What standardises pixels here are layers there, so that nothing of this package is needed.
+    It is the model of the example: pixels [B, W, H, C], 0 to 255, to a softmax over the classes,
+    [B, T, K]. Normalization is exported as layers, so this package is not needed to use it.
+
+    Returns:
+      The files of the export by name.
 
     Raises:
-      RunError: the model has a layer that is not exported.
+      RunError: the model has a layer that cannot be exported.
     """
     os.environ.setdefault("KERAS_BACKEND", "jax")
     import keras
@@ -159,7 +161,7 @@ def export(reader: Recognizer, description: Mapping[str, Any]) -> dict[str, byte
 
     description_lib.require_reference_layers(reader, "Keras")
     config, data, standard = reader.config.model, reader.config.data, reader.model
-    axes = "channels_last"  # whatever the user's own settings of Keras are
+    axes = "channels_last"  # explicit, since the user's Keras settings may differ
     mean, deviation = np.array(standard.mean), np.array(standard.deviation)
     x = inputs = layers.Input((data.width, data.height, data.channels), name="image")
     x = layers.Rescaling((1 / deviation).tolist(), (-mean / deviation).tolist())(x)

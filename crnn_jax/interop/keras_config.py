@@ -1,8 +1,8 @@
-"""What a Keras model's configuration says beyond its weights, and whether it is this package's.
+"""Checks that a Keras model's configuration is that of `ocr_model_v1`, and reads its input.
 
-The weights alone do not tell a stride, an activation or a rescaling. Where a file has the
-configuration, its layers must be those of `ocr_model_v1`, in their order; what comes after the last
-dense layer (CTC, a softmax, a decoder) does not change what the model reads.
+Strides, activations and rescaling cannot be seen in the weights. If a file has the configuration,
+its layers must be those of `ocr_model_v1`, in the same order. Layers after the last dense layer
+(CTC, a softmax, a decoder) do not change what the model reads and are ignored.
 """
 
 from __future__ import annotations
@@ -17,14 +17,20 @@ import numpy as np
 from crnn_jax.data.normalization import Standard
 
 _RESCALE = "Rescaling"
-# What `keras.export` writes to standardise each picture by itself.
+# The layers that `keras.export` writes to normalize each image by itself.
 _BY_PICTURE = ("GlobalAveragePooling2D", "Subtract", "LayerNormalization")
 _ORDER = re.compile(
     rf"(?:{_RESCALE} )?(?:{' '.join(_BY_PICTURE)} )?"
     r"(?:Conv2D MaxPooling2D )+Reshape Dense (?:Bidirectional )+Dense "
 )
-_SILENT = ("InputLayer", "Dropout", "SpatialDropout1D", "SpatialDropout2D", "GaussianNoise")
-# Arguments that must be so where they are given.
+_IGNORED = (  # do nothing at prediction time
+    "InputLayer",
+    "Dropout",
+    "SpatialDropout1D",
+    "SpatialDropout2D",
+    "GaussianNoise",
+)
+# Required values of the arguments that a layer gives.
 _CONV = {
     "kernel_size": [3, 3], "strides": [1, 1], "padding": "same", "dilation_rate": [1, 1],
     "groups": 1, "data_format": "channels_last", "activation": "relu", "use_bias": True,
@@ -40,30 +46,31 @@ _NORM = {"axis": [1, 2, 3], "epsilon": 1e-6, "center": False, "scale": False}
 
 
 class Known(NamedTuple):
-    """What the configuration tells; None where it does not."""
+    """Properties in the configuration; None if it does not contain them."""
 
-    size: tuple[int, int] | None = None  # width and height of the pictures
-    standard: Standard | None = None  # how layers before the first convolution rescale pixels
+    size: tuple[int, int] | None = None  # width and height of the images
+    standard: Standard | None = None  # normalization by layers before the first convolution
 
 
 def read(config: str | bytes | None) -> Known:
-    """Reads a model's configuration, JSON.
+    """Reads a model's configuration, given as JSON.
 
     Raises:
-      ValueError: it is none, or has a layer that this package's model has not; it names it.
+      ValueError: it is not a Keras configuration, or differs from this package's model; the
+        message names the layer.
     """
     if config is None:
         return Known()
     try:
         layers = list(_flat(json.loads(config)))
     except (AttributeError, KeyError, TypeError, IndexError) as error:
-        raise ValueError(f"its configuration is none of Keras: {error!r}") from error
+        raise ValueError(f"its configuration is not one of Keras: {error!r}") from error
     size = next((found for kind, section in layers if (found := _size(kind, section))), None)
-    layers = [(kind, section) for kind, section in layers if kind not in _SILENT]
+    layers = [(kind, section) for kind, section in layers if kind not in _IGNORED]
     kinds = "".join(f"{kind} " for kind, _ in layers)
     match = _ORDER.match(kinds)
     if not match:
-        raise ValueError(f"its layers are {kinds.strip() or 'none'}, not the reference's")
+        raise ValueError(f"its layers are {kinds.strip() or 'none'}, not those of ocr_model_v1")
     layers = layers[: match[0].count(" ")]
     standard = None
     for kind, section in layers:
@@ -82,7 +89,7 @@ def read(config: str | bytes | None) -> Known:
             for key, backwards in (("layer", False), ("backward_layer", True)):
                 cell = section.get(key) or section["layer"]
                 if cell["class_name"] != "LSTM":
-                    raise ValueError(f"{name} is of {cell['class_name']}, not of LSTM")
+                    raise ValueError(f"{name} wraps {cell['class_name']}, not LSTM")
                 given = key in section
                 wanted = {**_LSTM, "go_backwards": backwards} if given else _LSTM
                 _require(name, cell["config"], wanted)
@@ -97,7 +104,7 @@ def read(config: str | bytes | None) -> Known:
 
 
 def _flat(model: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Layers as class name and configuration, those of models within the model in their place."""
+    """Yields layers as class name and configuration; nested models are flattened."""
     layers = model["config"]["layers"] if isinstance(model["config"], dict) else model["config"]
     for layer in layers:
         if layer["class_name"] in ("Sequential", "Functional", "Model"):
@@ -114,7 +121,7 @@ def _size(kind: str, section: Mapping[str, Any]) -> tuple[int, int] | None:
 
 
 def _standard(section: Mapping[str, Any]) -> Standard:
-    """Of x scale + offset."""
+    """The normalization that a Rescaling layer computes, x * scale + offset."""
     scale, offset = np.broadcast_arrays(
         np.array(section["scale"], float, ndmin=1), np.array(section["offset"], float)
     )
@@ -130,7 +137,7 @@ def _require(name: str, section: Mapping[str, Any], wanted: Mapping[str, Any]) -
 
 
 def _plain(value: Any) -> Any:
-    """A function of Keras 3 by its name, a pair as a list."""
+    """Converts a Keras 3 function to its name, and a tuple to a list."""
     if isinstance(value, dict):
         value = value.get("config")
     return list(value) if isinstance(value, tuple) else value

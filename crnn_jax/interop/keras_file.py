@@ -1,12 +1,13 @@
-"""The weights of `ocr_model_v1` in whatever file Keras left them.
+"""Reads the weights of `ocr_model_v1` from any file format of Keras.
 
-Read with h5py alone; nothing in the file is executed. Layers are known by what they are and not
-by their names, which Keras counts up in a session (bidirectional_4): convolutions, a dense layer,
-bidirectional LSTMs, a dense layer, each fitting the one before. Formats:
+Files are read with h5py only, and nothing in them is executed. Layers are recognized by the ranks
+and sizes of their arrays: convolutions, a dense layer, bidirectional LSTMs, a dense layer, each
+fitting the one before. Their names do not identify them, because Keras numbers the layers of a
+session (bidirectional_4). Formats:
 
-    .h5, .hdf5      Keras 2 and 3, whole models and weights alone (groups named by layer)
+    .h5, .hdf5      Keras 2 and 3, whole models or weights only (groups named by layer)
     .weights.h5     Keras 3 (layers/<kind>/vars/0, 1, ...)
-    .keras          Keras 3 and late 2: a zip that holds config.json and such a file
+    .keras          Keras 3 and late 2: a zip archive with config.json and a .weights.h5
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from crnn_jax.interop import model_spec as description_lib
 from crnn_jax.runtime import files
 
 ARRAYS = ("kernel", "recurrent_kernel", "bias")  # of a layer, in Keras' order
-# Bounds on untrusted files. The reference has 2 convolutions, 2 LSTMs, arrays of 131,072.
+# Limits for untrusted files. The reference has 2 convolutions, 2 LSTMs, and arrays of up to
+# 131,072 elements.
 _MOST_BYTES, _MOST_LAYERS = 2**30, 6
 _MOST_EXPANDED = 2**26  # bytes of compressed weights
 _MOST_JSON = 2**20
@@ -38,14 +40,14 @@ _MOST_ENTRIES = 1000
 
 
 class Cell(NamedTuple):
-    """The arrays of one layer, or of one direction of one, in Keras' order."""
+    """The arrays of a layer, or of one direction of a bidirectional layer."""
 
     name: str  # path in the file
     arrays: tuple[np.ndarray, ...]  # kernel, bias; or kernel, recurrent kernel, bias
 
 
 class Model(NamedTuple):
-    """What a file holds, under the names of this package."""
+    """The contents of a file, with the parameter names of this package."""
 
     params: dict[str, dict[str, np.ndarray]]
     conv_features: tuple[int, ...]
@@ -54,16 +56,17 @@ class Model(NamedTuple):
     channels: int
     rows: int  # height after the last pooling
     num_classes: int
-    size: tuple[int, int] | None  # width and height of the input, where the file tells
-    standard: Standard | None  # how it standardises pixels itself, where the file tells
-    description: bytes | None  # that this package left in the file
+    size: tuple[int, int] | None  # width and height of the input, if the file contains them
+    standard: Standard | None  # the model's normalization layers, if the file contains them
+    description: bytes | None  # reader.json, if this package exported the file
 
 
 def read(path: str | os.PathLike[str]) -> Model:
-    """The model in a file of Keras.
+    """Reads the model in a Keras file.
 
     Raises:
-      RunError: it cannot be read, or is no CNN-BiLSTM of this kind; it says what it found.
+      RunError: the file cannot be read, or is not a CNN-BiLSTM of this kind; the message lists
+        its arrays.
     """
     path = Path(path)
     description = config = None
@@ -75,34 +78,34 @@ def read(path: str | os.PathLike[str]) -> Model:
         size, standard = keras_config.read(config or legacy_config)
     except ImportError:
         raise
-    # h5py, zipfile and the decompressors raise errors of many kinds on damaged files.
+    # h5py, zipfile and the decompressors raise many kinds of errors on damaged files.
     except Exception as error:
         why = brief(error) or type(error).__name__
-        raise RunError(f"{path} is not a Keras file that can be read: {why}") from error
+        raise RunError(f"{path} cannot be read as a Keras file: {why}") from error
     try:
         return _assemble(cells)._replace(size=size, standard=standard, description=description)
     except LookupError as error:
         shown = [f"{brief(c.name, 60)} {[a.shape for a in c.arrays[:4]]}" for c in cells[:12]]
         more = f" and {len(cells) - 12} more" if len(cells) > 12 else ""
         raise RunError(
-            f"{path} is not the CRNN of this package: {brief(error)}. It holds "
+            f"{path} is not the CRNN of this package: {brief(error)}. It contains "
             f"{', '.join(shown) or 'no weights'}{more}"
         ) from None
 
 
 def _read_cells(content: bytes) -> tuple[list[Cell], str | bytes | None]:
-    """All layers with weights, in the model's order, and its configuration if the file has one."""
+    """All layers with weights, in the model's order, and the configuration if there is one."""
     found = hdf5.read(content, _is_weight)
     groups: dict[str, dict[int, np.ndarray]] = {}
     for name, array in found.arrays.items():
         group, _, last = name.replace("\\", "/").rpartition("/")
         last = last.removesuffix(":0")
         cell = groups.setdefault(group, {})
-        rank = len(ARRAYS) + len(cell)  # of what has no place in a layer
+        rank = len(ARRAYS) + len(cell)  # of arrays with other names, after the known ones
         if last in ARRAYS or (last.isascii() and last.isdigit() and len(last) < 4):
             rank = int(last) if last.isdigit() else ARRAYS.index(last)
         if rank in cell:
-            raise ValueError(f"{brief(group, 100)} holds two arrays of the same place")
+            raise ValueError(f"{brief(group, 100)} has two arrays with the same name")
         cell[rank] = array
     cells = [Cell(n, tuple(a for _, a in sorted(g.items()))) for n, g in groups.items()]
     order = {name: place for place, name in enumerate(found.layers)}
@@ -116,20 +119,20 @@ def _read_cells(content: bytes) -> tuple[list[Cell], str | bytes | None]:
 
 
 def _is_weight(name: str) -> bool:
-    """Whether an object can be a weight, and not the state of an optimizer or a metric."""
+    """Whether an object can be a weight, rather than state of an optimizer or a metric."""
     return not name.startswith(("optimizer", "metrics")) and "seed_generator" not in name
 
 
 def _read_archive(content: bytes) -> tuple[bytes, bytes, bytes | None]:
-    """Weights, configuration and description in a .keras file."""
+    """Returns the weights, the configuration and, if present, reader.json of a .keras file."""
     archive, entries = archive_lib.entries(content, _MOST_ENTRIES)
     named = {entry.filename: entry for entry in entries}
     if len(named) < len(entries):
-        raise ValueError("it holds two files of the same name")
+        raise ValueError("it contains two files with the same name")
     for name in ("model.weights.h5", "config.json"):
         if name not in named:
-            raise ValueError(f"it holds no {name}")
-    # Weights hardly get smaller when they are compressed.
+            raise ValueError(f"it does not contain {name}")
+    # Compression hardly reduces the size of weights.
     most = max(_MOST_EXPANDED, 4 * len(content))
     weights = archive_lib.read(archive, named["model.weights.h5"], most)
     config = archive_lib.read(archive, named["config.json"], _MOST_JSON)
@@ -139,23 +142,23 @@ def _read_archive(content: bytes) -> tuple[bytes, bytes, bytes | None]:
 
 
 def _assemble(cells: Sequence[Cell]) -> Model:
-    """LookupError says what is missing."""
+    """Recognizes the layers. LookupError if they are not those of a CRNN; it says why."""
     convs = [c for c in cells if _ranks(c) == (4, 1)]
     dense = [c for c in cells if _ranks(c) == (2, 1)]
     lstms = [c for c in cells if _ranks(c) == (2, 2, 1)]
     if others := [c.name for c in cells if c not in convs and c not in dense and c not in lstms]:
-        raise LookupError(f"it has no place for {others[0]}")
+        raise LookupError(f"{others[0]} is not a layer of such a model")
     few = range(1, _MOST_LAYERS + 1)
     if len(convs) not in few or len(dense) != 2 or len(lstms) / 2 not in few:
         raise LookupError(
-            f"it has 1 to {_MOST_LAYERS} convolutions and bidirectional LSTMs and 2 dense layers"
+            f"it needs 1 to {_MOST_LAYERS} convolutions and bidirectional LSTMs and 2 dense layers"
         )
     if empty := [c.name for c in cells if not all(a.size for a in c.arrays)]:
         raise LookupError(f"{empty[0]} is empty")
     if broken := [c.name for c in cells if not all(np.isfinite(a).all() for a in c.arrays)]:
-        raise LookupError(f"{broken[0]} holds numbers that are not finite")
+        raise LookupError(f"{broken[0]} has values that are not finite")
     if any(c.arrays[0].shape[:2] != (3, 3) for c in convs):
-        raise LookupError("its convolutions are 3x3")
+        raise LookupError("its convolutions must be 3x3")
 
     def fits(cells: Iterable[Cell]) -> bool:
         return all(
@@ -206,11 +209,11 @@ def _assemble(cells: Sequence[Cell]) -> Model:
 
 
 def _pair(cells: Sequence[Cell]) -> list[tuple[Cell, Cell]]:
-    """Forward and backward cells of one layer, the layers in the order of their names."""
+    """Pairs the forward and backward cells of each layer, in the order of the layer names."""
     forward = [c for c in cells if "forward" in c.name]
     backward = [c for c in cells if "backward" in c.name]
     if len(forward) != len(backward) or len(forward) + len(backward) != len(cells):
-        raise LookupError("its LSTMs are bidirectional")
+        raise LookupError("its LSTMs must be bidirectional")
     pairs = []
     for cell in forward:
         layer = cell.name.partition("forward")[0]
@@ -229,7 +232,7 @@ def _first(candidates: Iterable[Any], holds: Callable[[Any], bool], complaint: s
 
 
 def _named(cell: Cell, names: Sequence[str]) -> dict[str, np.ndarray]:
-    with np.errstate(over="ignore"):  # an infinity is refused with the name of its array
+    with np.errstate(over="ignore"):  # infinities are reported by name later
         return {n: np.asarray(a, np.float32) for n, a in zip(names, cell.arrays, strict=True)}
 
 
@@ -238,5 +241,5 @@ def _ranks(cell: Cell) -> tuple[int, ...]:
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    """lstm_2 before lstm_10, and lstm before both."""
+    """A sort key: lstm_2 before lstm_10, and lstm before both."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]

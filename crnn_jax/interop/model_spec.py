@@ -1,4 +1,4 @@
-"""The description of an exported reader: what another program must know to use it correctly."""
+"""The description of an exported model, reader.json: what a program needs to use the model."""
 
 from __future__ import annotations
 
@@ -21,43 +21,43 @@ from crnn_jax.inference.recognizer import Recognizer
 from crnn_jax.models import crnn
 from crnn_jax.runs.run_dir import Result
 
-FILE = "reader.json"  # beside the model, or in it
+FILE = "reader.json"  # beside the model file, or inside it
 _FORMAT = "crnn-jax reader"
 
 
 def describe(reader: Recognizer, result: Result | None) -> dict[str, Any]:
-    """A reader and, if its run is finished, its result, as plain values for JSON in UTF-8."""
+    """Describes a reader and, if its run is finished, its result, as plain values for JSON."""
     if result:
         result = dataclasses.replace(result, data_name=_utf8(result.data_name))
     data, standard = reader.config.data, reader.model
     values = {
         "format": _FORMAT,
         "version": __version__,
-        "alphabet": list(reader.charset.alphabet),  # symbol of class 0, 1, ...
-        "blank": reader.charset.blank,  # class of the CTC blank
+        "alphabet": list(reader.charset.alphabet),  # the symbols of classes 0, 1, ...
+        "blank": reader.charset.blank,  # the class of the CTC blank
         "input": {
-            "axes": ["batch", "width", "height", "channel"],  # a picture's columns come first
+            "axes": ["batch", "width", "height", "channel"],  # the columns of the image come first
             "size": {"width": data.width, "height": data.height},  # pixels
             "channels": "grey" if data.channels == 1 else "red, green, blue",
             "grey": "(19595 red + 38470 green + 7471 blue + 32768) // 65536",  # as Pillow's L
-            "range": [0, 255],  # of 16 bits the upper 8
+            "range": [0, 255],  # the upper 8 bits of 16-bit images
             "upright": "by its EXIF orientation",
             "transparency": "on white",
             "resize": "bilinear with antialiasing, over a support that grows with the reduction",
         },
-        "standardise": {  # a part of the model, in safetensors the reader's business
-            "mean": list(standard.mean),  # of each channel: (pixel - mean) / deviation
+        "standardise": {  # normalization; part of the exported model, except in safetensors
+            "mean": list(standard.mean),  # per channel: (pixel - mean) / deviation
             "deviation": list(standard.deviation),
-            "each_picture": standard.each_picture,  # and each picture by itself after that
+            "each_picture": standard.each_picture,  # then each image by its own mean and deviation
         },
         "output": {
             "axes": ["batch", "step", "class"],
             "steps": config_lib.num_steps(reader.config),
             "classes": reader.charset.num_classes,
         },
-        "temperature": reader.temperature,  # divide logits by it before a softmax
+        "temperature": reader.temperature,  # divides the logits before the softmax
         "params_sha256": crnn.params_sha256(reader.params),
-        "fingerprint": reader.fingerprint,  # of the data set that it was trained on
+        "fingerprint": reader.fingerprint,  # of the training data
         "result": dataclasses.asdict(result) if result else None,
         "config": config_lib.to_dict(_portable(reader.config)),
     }
@@ -69,13 +69,13 @@ def to_json(description: Mapping[str, Any]) -> str:
 
 
 class _Standardise(TypedDict):
-    mean: list[Any]  # normalization.py checks the values, for the channels of the config
+    mean: list[Any]  # normalization.check checks the values
     deviation: list[Any]
     each_picture: Any
 
 
 class _Stored(TypedDict):
-    """The keys of a description that an import uses."""
+    """The keys of reader.json that an import uses."""
 
     format: str
     digest: schema.Digest
@@ -93,22 +93,26 @@ class Parsed(NamedTuple):
     config: Config
     alphabet: str
     standard: Standard
-    fingerprint: str  # of the data set that it was trained on
+    fingerprint: str  # of the training data
     params_sha256: str
     result: Result | None
 
     def check_digest(self, params: Any, source: str) -> None:
-        """RunError unless these parameters are the ones that were described."""
+        """Raises RunError unless `params` have the digest of the description."""
         found = crnn.params_sha256(params)
         if self.params_sha256 != found:
             raise RunError(
                 f"{source} is damaged or changed: the digest of its parameters is {found[:12]}..., "
-                f"and its {FILE} names {self.params_sha256[:12]}..."
+                f"but its {FILE} says {self.params_sha256[:12]}..."
             )
 
 
 def parse(content: bytes, source: str) -> Parsed:
     """Parses and checks a description that this package wrote.
+
+    Args:
+      content: reader.json.
+      source: where it is from, for error messages.
 
     Raises:
       RunError: it is not such a description, or was changed; names `source` and the key.
@@ -119,7 +123,7 @@ def parse(content: bytes, source: str) -> Parsed:
         if values["format"] != _FORMAT:
             raise schema.InvalidError(f"its format is {quote(values['format'])}")
         if values.pop("digest") != _digest(values):
-            raise schema.InvalidError("it was changed: its digest is different")
+            raise schema.InvalidError("it was changed: its digest differs")
         standard = values["standardise"]
         return Parsed(
             config_lib.from_dict(values["config"]),
@@ -136,17 +140,17 @@ def parse(content: bytes, source: str) -> Parsed:
 
 
 def require_reference_layers(reader: Recognizer, kind: str) -> None:
-    """RunError for a model of layers that only this package builds."""
+    """Raises RunError if the model has layers that cannot be exported to `kind`."""
     config = reader.config.model
     if config.norm or config.cell != "lstm":
         raise RunError(
-            f"a model of model.norm {config.norm!r} and model.cell {config.cell!r} cannot be "
-            f"exported to {kind}; only the reference's layers can"
+            f"a model with model.norm {config.norm!r} and model.cell {config.cell!r} cannot be "
+            f"exported to {kind}; only the layers of the reference model can"
         )
 
 
 def _portable(config: Config) -> Config:
-    """The config without the paths of this machine."""
+    """The config without paths of this machine."""
     return dataclasses.replace(
         config,
         data=dataclasses.replace(
@@ -159,7 +163,7 @@ def _portable(config: Config) -> Config:
 
 
 def _utf8(name: str) -> str:
-    """A name without the bytes of it that are not UTF-8, which other programs cannot read."""
+    """Replaces bytes in a file name that are not UTF-8, which other programs cannot read."""
     return name.encode(errors="surrogateescape").decode(errors="replace")
 
 

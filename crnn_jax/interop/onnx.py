@@ -1,9 +1,9 @@
-"""Out as ONNX: the graph as one would draw it by hand, in ONNX' own operators.
+"""Exports a run to ONNX.
 
 Opset 17, IR version 8 (onnx 1.12, onnxruntime 1.12 and later). Input `images` u8 [B, W, H, C],
-output `logits` f32 [B, T, K]. A recurrent layer is one bidirectional LSTM node: unrolled into
-Loop operators, as converters write a scan, it takes several times as long. The description of the
-reader stands in the model's metadata.
+output `logits` f32 [B, T, K]. The graph is built by hand, with one bidirectional LSTM node per
+recurrent layer. The Loop operators into which converters translate a scan take several times as
+long. reader.json is in the model's metadata.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from crnn_jax.interop import model_spec as description_lib
 
 FILE = "model.onnx"
 OPSET, IR_VERSION = 17, 8
-_GATES = (0, 3, 1, 2)  # ONNX' i, o, f, c of Keras' i, f, g, o
+_GATES = (0, 3, 1, 2)  # the gates i, o, f, c of ONNX as indices into Keras' i, f, g, o
 
 
 class Graph:
-    """Nodes and constants so far; `x` is the value that the next node takes."""
+    """The nodes and constants of a chain; `x` is the name of the last node's output."""
 
     def __init__(self, start: str):
         self.x = start
@@ -30,7 +30,7 @@ class Graph:
         self.constants: list[Any] = []
 
     def add(self, operator: str, *inputs: np.ndarray | str, **attributes: Any) -> str:
-        """Appends a node of `x` and `inputs`, arrays or names; its output becomes `x`."""
+        """Appends a node with inputs `x` and `inputs` (arrays or names); `x` becomes its output."""
         from onnx import helper, numpy_helper
 
         names = [self.x]
@@ -46,10 +46,10 @@ class Graph:
 
 
 def export(reader: Recognizer, description: Mapping[str, Any]) -> dict[str, bytes]:
-    """The files of the export by name; needs onnx.
+    """Returns the files of the export by name. Needs onnx.
 
     Raises:
-      RunError: the model has a layer that is not exported.
+      RunError: the model has a layer that cannot be exported.
     """
     import onnx
     from onnx import TensorProto, helper
@@ -83,7 +83,7 @@ def export(reader: Recognizer, description: Mapping[str, Any]) -> dict[str, byte
 
 
 def _build(reader: Recognizer) -> Graph:
-    """The nodes from `images` [B, W, H, C] to logits [B, T, K]."""
+    """The graph from `images` [B, W, H, C] to logits [B, T, K]."""
     model = reader.model
     params = {
         layer: {name: np.asarray(a, np.float32) for name, a in arrays.items()}
@@ -94,7 +94,7 @@ def _build(reader: Recognizer) -> Graph:
     graph.add("Sub", np.array(model.mean, np.float32))
     graph.add("Div", np.array(model.deviation, np.float32))
     if model.each_picture:
-        _standardise(graph)
+        _normalize_each(graph)
     graph.add("Transpose", perm=(0, 3, 1, 2))  # [B, C, W, H]
     for i, _ in enumerate(model.config.conv_features, 1):
         kernel, bias = params[f"Conv{i}"]["kernel"], params[f"Conv{i}"]["bias"]
@@ -112,8 +112,8 @@ def _build(reader: Recognizer) -> Graph:
     return graph
 
 
-def _standardise(graph: Graph) -> None:
-    """`model.standardise` on [B, W, H, C]."""
+def _normalize_each(graph: Graph) -> None:
+    """Normalizes each image of [B, W, H, C] by its own mean and standard deviation."""
     x = graph.x
     mean = graph.add("ReduceMean", axes=(1, 2), keepdims=1)
     graph.x = x
@@ -121,13 +121,13 @@ def _standardise(graph: Graph) -> None:
     graph.add("Mul", x)
     graph.add("ReduceMean", axes=(1, 2, 3), keepdims=1)
     graph.add("Add", np.array(1e-6, np.float32))
-    deviation = graph.add("Sqrt")
+    std = graph.add("Sqrt")
     graph.x = x
-    graph.add("Div", deviation)
+    graph.add("Div", std)
 
 
 def _flatten(size: int) -> np.ndarray:
-    """The shape that makes one axis of size `size` of all but the first two."""
+    """The target shape that merges all axes after the first two into one of size `size`."""
     return np.array((0, 0, size), np.int64)
 
 
@@ -137,10 +137,10 @@ def _dense(graph: Graph, layer: Mapping[str, np.ndarray]) -> None:
 
 
 def _lstm(graph: Graph, layer: Mapping[str, np.ndarray], units: int) -> None:
-    """[T, B, D] to [T, B, 2U]."""
+    """Appends a bidirectional LSTM, [T, B, D] to [T, B, 2U]."""
 
     def both(name: str) -> np.ndarray:
-        """Of both directions, the gates in ONNX' order: [2, 4U] or [2, 4U, D]."""
+        """The arrays `name` of both directions, gates in ONNX' order: [2, 4U] or [2, 4U, D]."""
         return np.stack(
             [
                 np.concatenate([np.split(layer[f"{way}_{name}"].T, 4)[gate] for gate in _GATES])
@@ -153,7 +153,7 @@ def _lstm(graph: Graph, layer: Mapping[str, np.ndarray], units: int) -> None:
         "LSTM",
         both("kernel"),
         both("recurrent_kernel"),
-        np.concatenate([bias, np.zeros_like(bias)], axis=1),  # the recurrence has none of its own
+        np.concatenate([bias, np.zeros_like(bias)], axis=1),  # ONNX adds a second, recurrent bias
         direction="bidirectional",
         hidden_size=units,
     )  # [T, 2, B, U]

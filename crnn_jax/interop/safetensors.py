@@ -1,9 +1,9 @@
-"""Out and in as safetensors: a folder as model hubs keep them, with a card of the run's record.
+"""Exports a run to safetensors, as a folder in the format of model hubs, and imports such a folder.
 
-model.safetensors   parameters f32 by name (Conv1.kernel), the description in its metadata
-config.json         the run's configuration, for who looks
-reader.json         the description
-README.md           the card
+model.safetensors   the parameters, f32, by name (Conv1.kernel), with reader.json in its metadata
+config.json         the run's configuration, for readers of the folder
+reader.json         the description, see `model_spec`
+README.md           the model card
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from crnn_jax.runtime import files
 
 FILE = "model.safetensors"
 _MOST_JSON = 2**22  # bytes of the header, and of the description
-_MOST_DEPTH = 8  # of layers within layers; there are three
+_MOST_DEPTH = 8  # of nested layers; the models of this package have three
 
 
 def export(reader: Recognizer, description: Mapping[str, Any]) -> dict[str, bytes]:
-    """The files of the export by name; needs safetensors."""
+    """Returns the files of the export by name. Needs safetensors."""
     from safetensors import numpy as safetensors
 
     arrays = {
@@ -49,7 +49,11 @@ def export(reader: Recognizer, description: Mapping[str, Any]) -> dict[str, byte
 
 
 def import_run(folder: str | os.PathLike[str], workdir: str | os.PathLike[str]) -> None:
-    """Makes a run directory of such a folder: it evaluates, predicts and is trained on.
+    """Writes a run directory for evaluation, prediction and training with train.init_from.
+
+    Args:
+      folder: the folder of an export.
+      workdir: a new directory.
 
     Raises:
       RunError: files are missing, damaged, or do not belong together.
@@ -62,9 +66,11 @@ def import_run(folder: str | os.PathLike[str], workdir: str | os.PathLike[str]) 
         content = files.read(folder / FILE)
         _check_header(content)
         arrays = safetensors.load(content)
-    except Exception as error:  # safetensors raises many kinds, for types that numpy lacks too
+    except (
+        Exception
+    ) as error:  # safetensors raises many kinds of errors, also for types that numpy lacks
         why = brief(error) or type(error).__name__
-        raise RunError(f"{folder} holds no exported reader: {why}") from error
+        raise RunError(f"{folder} is not a readable safetensors export: {why}") from error
     parsed = description_lib.parse(description, os.fspath(folder))
     params: dict[str, Any] = {}
     for key, array in arrays.items():
@@ -73,7 +79,7 @@ def import_run(folder: str | os.PathLike[str], workdir: str | os.PathLike[str]) 
         for part in path[:_MOST_DEPTH]:
             layer = layer.setdefault(part, {}) if isinstance(layer, dict) else None
         if len(path) > _MOST_DEPTH or not isinstance(layer, dict) or name in layer:
-            raise RunError(f"{folder / FILE}: {quote(key[:100])} cannot be the name of an array")
+            raise RunError(f"{folder / FILE}: {quote(key[:100])} is not a valid array name")
         layer[name] = array
     parsed.check_digest(params, os.fspath(folder / FILE))
     imported_run.write(
@@ -95,7 +101,7 @@ class _Array(TypedDict):
 
 
 def _check_header(content: bytes) -> None:
-    """InvalidError unless a safetensors file declares a moderate number of f32 arrays."""
+    """Raises InvalidError unless the file declares at most 1000 f32 arrays."""
     size = int.from_bytes(content[:8], "little")
     if len(content) < 8 or size > min(len(content) - 8, schema.MAX_DOCUMENT):
         raise schema.InvalidError("its header has a wrong size")
@@ -107,50 +113,15 @@ def _check_header(content: bytes) -> None:
 
 
 def card(description: Mapping[str, Any]) -> str:
-    """The model card in Markdown: what it reads, how well, what it was trained on."""
-    alphabet = "".join(description["alphabet"])
-    size, result = description["input"]["size"], description["result"]
-    lines = [
-        "---",
-        "library_name: crnn-jax",
-        "pipeline_tag: image-to-text",
-        "tags: [jax, flax, ocr, captcha, ctc]",
-        "---",
-        "",
-        "# A CRNN that reads text captchas",
-        "",
-        f"It reads pictures of {size['width']}x{size['height']} pixels (others are resized), texts "
-        f"over the {len(alphabet)} symbols {markup.markdown(alphabet, 1000)}, in "
-        f"{description['output']['steps']} time steps. The architecture is `ocr_model_v1` of "
-        "Keras' captcha_ocr example; config.json has its sizes, reader.json all that a program "
-        "must know to use it.",
-        "",
-        "## How well it reads",
-        "",
-    ]
-    if result is None:
-        lines.append("Unknown: its run has no result.")
-    else:
-        low, high = (f"{100 * share:.1f}" for share in result["exact_match_95"])
-        lines += [
-            f"{result['num_exact']} of {result['num_examples']} pictures of its validation part "
-            f"are read exactly (95 % interval {low} to {high} %), CER {100 * result['cer']:.2f} %.",
-            "",
-            f"Trained on {result['num_train']} pictures of "
-            f"{markup.markdown(result['data_name'])} (fingerprint `{result['fingerprint'][:12]}`) "
-            f"for {result['epochs_run']} epochs with seed {result['seed']}; weights of epoch "
-            f"{result['best_epoch']}. Accuracy on images that look different is unknown.",
-        ]
-    lines += [
-        "",
-        "## Use",
-        "",
-        "```sh",
-        "python -m crnn_jax import-safetensors FOLDER RUN",
-        "python -m crnn_jax predict RUN picture.png",
-        "```",
-        "",
-        f"Written by crnn-jax {markup.markdown(description['version'])}; digest of the parameters "
-        f"{markup.markdown(description['params_sha256'])}.",
-    ]
-    return "\n".join(lines) + "\n"
+    """The model card in Markdown: what the model reads, how accurately, and its training data."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=False,  # of HTML; the template escapes untrusted text for Markdown
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["markdown"] = markup.markdown
+    return environment.get_template("card.md.jinja").render(description)

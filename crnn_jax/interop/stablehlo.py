@@ -1,11 +1,12 @@
-"""Out as StableHLO: pixels to logits as one function, for any program that has jax, or XLA.
+"""Exports a run to StableHLO: one function from pixels to logits, for programs with jax or XLA.
 
     import jax, pathlib
     read = jax.export.deserialize(bytearray(pathlib.Path("model.stablehlo").read_bytes())).call
     logits = read(pixels)  # u8 [B, W, H, C] to f32 [B, T, K], any B
 
-No code of this package is needed. Versions of jax up to six months newer than the one that wrote
-a file read it (jax.export's compatibility guarantees); the run directory can be exported again.
+This package is not needed to use it. Versions of jax that are up to six months newer than the one
+that wrote a file can read it (the compatibility guarantee of jax.export); for later versions,
+export the run again.
 """
 
 from __future__ import annotations
@@ -25,11 +26,12 @@ PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 
 def export(reader: Recognizer, _: Mapping[str, Any]) -> dict[str, bytes]:
-    """The files of the export by name; needs flatbuffers."""
-    import flatbuffers  # noqa: F401  (jax does not say what it lacks)
+    """Returns the files of the export by name. Needs flatbuffers."""
+    import flatbuffers  # noqa: F401  (the error of jax does not say that it is missing)
 
     data = reader.config.data
     (batch,) = jax_export.symbolic_shape("batch")
-    pixels = jax.ShapeDtypeStruct((batch, data.width, data.height, data.channels), jnp.uint8)
+    shape = (batch, data.width, data.height, data.channels)
+    pixels = jax.ShapeDtypeStruct(shape, jnp.uint8)  # type: ignore[no-untyped-call]
     read = jax.jit(lambda images: crnn.apply(reader.model, reader.params, images))
     return {FILE: bytes(jax_export.export(read, platforms=PLATFORMS)(pixels).serialize())}

@@ -1,7 +1,7 @@
-"""Out as a web page: a folder that reads pictures in the browser, from a disk or any web server.
+"""Exports a run as a web page that reads images in the browser, from a disk or a web server.
 
-The model is the ONNX export; it runs in onnxruntime-web, which is copied into the folder. A page
-that is opened from a disk may load scripts and nothing else, so model and runtime are scripts too.
+The model is the ONNX export, and onnxruntime-web, which runs it, is copied into the folder. A page
+that is opened from a disk can load scripts only, so model and runtime are stored as scripts.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FILE = "index.html"
 _PAGE = Path(__file__).parent / "page"
 _PACKAGE = "onnxruntime-web"
 _SCRIPT, _GLUE = "ort.wasm.min.js", "ort-wasm-simd-threaded.mjs"
-_MOST = 2**28  # bytes of a file of the runtime
+_MOST = 2**28  # maximum bytes of a file of the runtime
 _BINARY = "ort-wasm-simd-threaded.wasm"
 _LICENSE = """{package} {version}
 
@@ -53,15 +53,16 @@ SOFTWARE.
 def export(
     reader: Recognizer, description: Mapping[str, Any], runtime: str | os.PathLike[str] | None
 ) -> dict[str, bytes]:
-    """The files of the export by name; needs onnx, and onnxruntime-web from npm.
+    """Returns the files of the export by name. Needs onnx, and onnxruntime-web from npm.
 
     Args:
-      reader, description: as for ONNX.
-      runtime: the folder of npm's package; by default node_modules/onnxruntime-web here or in a
-        folder above.
+      reader: the model.
+      description: from `model_spec.describe`.
+      runtime: the folder of the npm package; by default node_modules/onnxruntime-web in the
+        working directory or one of its parents.
 
     Raises:
-      RunError: the package is not there, or the model cannot be exported to ONNX.
+      RunError: the npm package is missing, or the model cannot be exported to ONNX.
     """
     folder = _find_runtime(runtime)
     try:
@@ -70,7 +71,7 @@ def export(
         )
         version = brief(json.loads(files.read(folder / "package.json", _MOST))["version"], 40)
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-        raise RunError(f"{folder} is not npm's {_PACKAGE}: {brief(error)}") from error
+        raise RunError(f"{folder} is not the npm package {_PACKAGE}: {brief(error)}") from error
     model = onnx.export(reader, description)[onnx.FILE]
     pages = {name: (_PAGE / name).read_bytes() for name in (FILE, "reader.js", "page.js")}
     described = json.dumps(description)
@@ -92,8 +93,8 @@ def _find_runtime(given: str | os.PathLike[str] | None) -> Path:
         if (folder / "node_modules" / _PACKAGE).is_dir():
             return folder / "node_modules" / _PACKAGE
     raise RunError(
-        f"the page needs npm's {_PACKAGE}: npm install {_PACKAGE}, or name its folder with "
-        "--runtime"
+        f"the page needs the npm package {_PACKAGE}: npm install {_PACKAGE}, or name its folder "
+        "with --runtime"
     )
 
 

@@ -1,8 +1,8 @@
-"""Grids of runs: variants x seeds x folds, each cell a run directory of its own.
+"""Sweeps: a grid of runs (cells) over variants x seeds x folds, each with its own run directory.
 
-Cells run in processes of their own, `jobs` at a time, each on its share of the cores: one that
-fails or is killed leaves the others as they are, and what is finished is never done again. On an
-accelerator several cells of a variant can share a process and its steps (together.py).
+Cells run in separate processes, `jobs` at a time, each on its share of the cores. A cell that fails
+or is killed does not affect the others, and finished cells are not repeated. On an accelerator
+several cells of a variant can share a process and a compiled step.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from crnn_jax.runs.run_dir import RunDir
 from crnn_jax.runtime import files, held, lock
 from crnn_jax.runtime.signals import Interruption
 
-FAILED = "failed.txt"  # in a cell's directory: what its process said last
+FAILED = "failed.txt"  # in a cell's directory: the end of the output of its process
 
 
 class Cell(NamedTuple):
@@ -42,13 +42,13 @@ class Cell(NamedTuple):
 
     @property
     def path(self) -> Path:
-        """Its run directory below the grid's."""
+        """The run directory, relative to that of the grid."""
         return Path(self.variant) / f"seed{self.seed}-fold{self.fold}"
 
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-    """Variants of a base config, by name, with the dotted keys that each changes."""
+    """Variants of a base config: by name, the dotted keys that each changes."""
 
     base: Mapping[str, Any]  # plain values, as `config.from_dict` takes them
     variants: Mapping[str, Mapping[str, Any]]
@@ -56,10 +56,10 @@ class Grid:
     folds: Sequence[int]
 
     def cells(self) -> list[Cell]:
-        """All cells, seeds and folds outermost, so that variants can be compared early.
+        """All cells, with seeds and folds outermost, so that variants can be compared early.
 
         Raises:
-          ConfigError: a variant's key or value is wrong; it names the variant.
+          ConfigError: a key or value of a variant is wrong; the message names the variant.
         """
         result = []
         for seed in self.seeds:
@@ -82,10 +82,10 @@ class _Section(TypedDict):
 
 
 def from_dict(values: Mapping[str, Any]) -> Grid:
-    """A Grid of plain values: a config with a section `grid` of variants, seeds and folds.
+    """Builds a Grid from a config, as plain values, that has a section `grid`.
 
     Raises:
-      ConfigError: a key of the section is missing or has another type; names the key.
+      ConfigError: a key of the section is missing or has the wrong type; names the key.
     """
     base = {key: value for key, value in values.items() if key != "grid"}
     try:
@@ -94,7 +94,7 @@ def from_dict(values: Mapping[str, Any]) -> Grid:
         raise ConfigError(f"the section grid: {error}") from error
     for name in section["variants"]:
         if Path(name).name != name or name.startswith("."):
-            raise ConfigError(f"variant {quote(name)}: it must be the name of a directory")
+            raise ConfigError(f"variant {quote(name)}: it must be a valid directory name")
     return Grid(base, section["variants"], tuple(section["seeds"]), tuple(section["folds"]))
 
 
@@ -102,47 +102,53 @@ def run(
     grid: Grid,
     workdir: str | os.PathLike[str],
     jobs: int,
-    elsewhere: bool = False,
+    allow_environment_change: bool = False,
     together: int = 1,
 ) -> list[Cell]:
     """Runs the cells that are not finished and returns those that failed.
 
-    `jobs` processes run at a time, each with `together` cells of a variant at most; with
-    `elsewhere` those that were begun with other versions or on another machine go on too.
+    Args:
+      grid: the cells.
+      workdir: the directory of the grid.
+      jobs: the number of processes that run at a time.
+      allow_environment_change: resume cells that were started with other package versions or on
+        another machine.
+      together: the maximum number of cells of a variant that share a process.
 
     Raises:
-      ConfigError: a variant is wrong; nothing has run.
-      DataError: no cell that is left has a folder to train on; nothing has run.
-      RunError: the directory holds a cell of another config, or another process works there;
-        nothing has run.
-      Interrupted: a signal came; what ran has saved its state.
+      ConfigError: a variant is wrong; nothing was run.
+      DataError: none of the unfinished cells has a folder to train on; nothing was run.
+      RunError: the directory contains a cell with another config, or is in use by another process;
+        nothing was run.
+      Interrupted: by a signal; the running cells have saved their state.
     """
     workdir = Path(workdir)
     cells = grid.cells()
     for cell in cells:
         files.below(workdir, *Path(cell.path).parts)
         if (workdir / cell.path / "config.json").exists():
-            RunDir(workdir / cell.path).open(cell.config)  # refuses a cell of another config
+            RunDir(workdir / cell.path).open(cell.config)  # raises if the cell has another config
     waiting = [cell for cell in cells if RunDir(workdir / cell.path).result() is None]
     folders = [
         Path(cell.config.data.dir) for cell in waiting if folder.uses_folder(cell.config.data)
     ]
     if folders and len(folders) == len(waiting) and not any(f.is_dir() for f in folders):
         folder.check_folder(folders[0])
-    print(f"{len(cells)} cells, {len(cells) - len(waiting)} of them finished before", flush=True)
+    print(f"{len(cells)} cells, {len(cells) - len(waiting)} of them already finished", flush=True)
     todo, done, failed = len(waiting), 0, []
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     start = time.monotonic()
     groups = _grouped(waiting, together)
-    running: dict[int, tuple[list[Cell], subprocess.Popen]] = {}  # by slot
+    running: dict[int, tuple[list[Cell], subprocess.Popen[bytes]]] = {}  # by slot
     with lock.hold(workdir), Interruption() as interruption, contextlib.ExitStack() as stack:
         stack.callback(_stop, running)
-        _wait_for_former([workdir / cell.path for cell in waiting])
+        _wait_for_previous([workdir / cell.path for cell in waiting])
         while groups or running:
             for slot in range(jobs):
                 if groups and slot not in running:
                     group = groups.pop(0)
-                    running[slot] = group, _start(group, workdir, cores[slot::jobs], elsewhere)
+                    process = _start(group, workdir, cores[slot::jobs], allow_environment_change)
+                    running[slot] = group, process
             time.sleep(0.2)
             held.check(workdir)
             if interruption.number:
@@ -162,7 +168,7 @@ def run(
 
 
 def _grouped(cells: Sequence[Cell], most: int) -> list[list[Cell]]:
-    """The cells in groups of one variant, `most` at most, in the order of their first cells."""
+    """Groups cells by variant, at most `most` in a group, in the order of their first cells."""
     groups: list[list[Cell]] = []
     for cell in cells:
         fitting = (g for g in groups if g[0].variant == cell.variant and len(g) < most)
@@ -174,19 +180,19 @@ def _grouped(cells: Sequence[Cell], most: int) -> list[list[Cell]]:
     return groups
 
 
-def _wait_for_former(paths: Sequence[Path]) -> None:
-    """Until the cells of a grid that was killed have saved what they were at, a minute at most."""
+def _wait_for_previous(paths: Sequence[Path]) -> None:
+    """Waits, for at most a minute, until the cells of a killed sweep have saved their state."""
     for _ in range(300):
         if not any(map(lock.is_held, paths)):
             return
         time.sleep(0.2)
 
 
-def _stop(running: Mapping[int, tuple[list[Cell], subprocess.Popen]]) -> None:
-    """Tells the cells to save and stop, and waits for them."""
+def _stop(running: Mapping[int, tuple[list[Cell], subprocess.Popen[bytes]]]) -> None:
+    """Tells the running cells to save and stop, and waits for them."""
     for _, process in running.values():
         process.terminate()
-        if hasattr(signal, "SIGCONT"):  # one that was suspended would not hear it
+        if hasattr(signal, "SIGCONT"):  # a suspended process does not receive SIGTERM
             process.send_signal(signal.SIGCONT)
     for _, process in running.values():
         process.wait()
@@ -195,33 +201,33 @@ def _stop(running: Mapping[int, tuple[list[Cell], subprocess.Popen]]) -> None:
 
 
 def _start(
-    cells: Sequence[Cell], workdir: Path, cores: Sequence[int], elsewhere: bool
-) -> subprocess.Popen:
-    """A process for the cells; what it says is in the directory of the first."""
+    cells: Sequence[Cell], workdir: Path, cores: Sequence[int], allow_environment_change: bool
+) -> subprocess.Popen[bytes]:
+    """Starts a process for the cells. Its output goes to log.txt of the first cell."""
     paths = [workdir / cell.path for cell in cells]
     for cell, path in zip(cells, paths, strict=True):
         RunDir(path).open(cell.config)
         files.remove(path / FAILED)
     command = [sys.executable, "-m", "crnn_jax", "train", *map(os.fspath, paths), "--follow-input"]
-    command += ["--elsewhere"] if elsewhere else []
+    command += ["--allow-environment-change"] if allow_environment_change else []
     with files.opened(paths[0] / "log.txt") as output:
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT
         )
     if cores:
-        # Before the child has started a thread: its pools are sized by this.
+        # Set before the child starts threads, because it sizes its thread pools by it.
         os.sched_setaffinity(process.pid, cores)
     return process
 
 
-def _finish(group: Sequence[Cell], process: subprocess.Popen, workdir: Path) -> list[Cell]:
-    """The cells that failed; the end of what their process said is kept with each."""
+def _finish(group: Sequence[Cell], process: subprocess.Popen[bytes], workdir: Path) -> list[Cell]:
+    """Returns the cells that failed, after writing the end of the output to each as FAILED."""
     if process.stdin:
         process.stdin.close()
     failed = []
     for cell in group:
         ended = RunDir(workdir / cell.path).result() is not None
-        # A process that trains several fails for one of them when the others have ended.
+        # With several cells, the process exits with an error if only one of them failed.
         if not ended or (process.returncode != 0 and len(group) == 1):
             failed.append(cell)
     if failed:

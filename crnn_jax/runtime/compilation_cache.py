@@ -10,19 +10,22 @@ import warnings
 import zlib
 from pathlib import Path
 
+import platformdirs
+
 _SWEPT = "swept"  # its age is that of the last look at what others left
 _SUFFIX = "-cache"  # of jax' files
 
 
 def keep_programs() -> None:
-    """Has jax keep what it compiles in `$XDG_CACHE_HOME/crnn_jax`; call before it is imported.
+    """Makes jax keep compiled programs in the user's cache folder; call before it is imported.
+
+    On Linux that is `$XDG_CACHE_HOME/crnn_jax`, by default `~/.cache/crnn_jax`.
 
     JAX_COMPILATION_CACHE_DIR names another folder and JAX_ENABLE_COMPILATION_CACHE=0 turns it
     off, as everywhere in jax. A folder that cannot be written costs a note, not the run.
     """
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-        os.environ["JAX_COMPILATION_CACHE_DIR"] = os.path.join(home, "crnn_jax")
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = platformdirs.user_cache_dir("crnn_jax", False)
     # The smallest too: they add up, since a run has dozens of them.
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     # jax says so of each program by itself.

@@ -192,7 +192,7 @@ def check_place(run: run_dir.RunDir, now: Mapping[str, Any], elsewhere: bool) ->
         raise RunError(
             f"{run.workdir} was started in another environment; results may differ in this one:\n  "
             + "\n  ".join(decisive)
-            + "\nContinue anyway with --elsewhere, or choose another --workdir"
+            + "\nContinue anyway with --allow-environment-change, or choose another --workdir"
         )
     for text in changes.values():
         print(f"note: since the run began, {errors.for_terminal(text)}")

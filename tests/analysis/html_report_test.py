@@ -33,7 +33,7 @@ class _Checker(html.parser.HTMLParser):
 
 @pytest.fixture(scope="module")
 def page(trained, captchas, tmp_path_factory):
-    """The page of a run on the whole set, three of its labels wrong; and what it reads."""
+    """The page of a run on the whole set, with three wrong labels, and its answers."""
     folder = tmp_path_factory.mktemp("page")
     run, data = folder / "run <1>", folder / "data"
     shutil.copytree(trained, run)
@@ -49,7 +49,7 @@ def test_the_page_is_whole_and_holds_all_that_it_needs(page):
     run, text, _ = page
     checker = _Checker()
     checker.feed(text)
-    assert checker.open == ["html"]  # whose end may be left out
+    assert checker.open == []
     assert "run &lt;1&gt;" in text
     assert all(image["src"].startswith("data:image/png;base64,") for image in checker.images)
     assert not re.search(r"(src|href)=\"(?!data:)", text)
@@ -58,7 +58,7 @@ def test_the_page_is_whole_and_holds_all_that_it_needs(page):
             assert image.width > 300
 
 
-def test_the_page_shows_every_misread_picture_with_its_alignment(page):
+def test_the_page_shows_every_misread_image_with_its_alignment(page):
     _, text, answers = page
     wrong = [a for a in answers if a.reading != a.truth]
     right = [a for a in answers if a.reading == a.truth]
@@ -71,7 +71,7 @@ def test_the_page_shows_every_misread_picture_with_its_alignment(page):
     checker.feed(text)
     shown = [*wrong, *right[:: -(-len(right) // 12)]]
     assert len(checker.images) == len(shown) + 3
-    # One mark for each character that is read.
+    # One span per character of a reading.
     assert len(checker.spans) == sum(len(answer.reading) for answer in shown)
     for span in checker.spans:
         left, width = (float(number) for number in re.findall(r"([\d.]+)%", span))
@@ -93,7 +93,7 @@ def test_a_page_of_the_validation_part_needs_the_run_s_data(page, tmp_path, caps
     run, *_ = page
     shutil.copytree(run, tmp_path / "run")
     assert main.main(["report", str(tmp_path / "run")]) == 0
-    assert "of the validation part" in (tmp_path / "run" / "report.html").read_text()
+    assert "the validation part, which" in (tmp_path / "run" / "report.html").read_text()
     config = (tmp_path / "run" / "config.json").read_text()
     moved = re.sub(r'"dir": "[^"]*"', '"dir": "/nowhere"', config)
     (tmp_path / "run" / "config.json").write_text(moved)

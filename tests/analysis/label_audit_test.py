@@ -18,7 +18,7 @@ from tests.analysis.sweep_report_test import RESULT
 
 @pytest.fixture
 def grid(tmp_path, tiny_config):
-    """Two seeds of two folds of two pictures each; the label of 1.png is wrong."""
+    """Two seeds of two folds of two images each; the label of 1.png is wrong."""
     folder = tmp_path / "set"
     folder.mkdir()
     for i in range(4):
@@ -42,7 +42,7 @@ def test_ranks_by_the_mean_loss_of_the_label(grid):
     assert [doubt.file for doubt in doubts] == ["1.png", "3.png", "2.png", "0.png"]
     worst, second = doubts[:2]
     assert worst == ("1.png", "cd", 5.0, 2, 2, "ce", pytest.approx(0.7))
-    # One of the two read the label; what the other read is told.
+    # One of the two models read the label; the reading is that of the other.
     assert second == ("3.png", "gh", 0.75, 2, 1, "g", 0.4)
 
 
@@ -50,12 +50,12 @@ def test_the_command_writes_csv_and_contact_sheet(grid, capsys):
     assert main.main(["audit", str(grid), "--top", "3"]) == 0
     out = capsys.readouterr().out
     assert "1.png: cd or ce: 2 of 2 disagree, loss 5.00" in out
-    assert "2.png" not in out  # nobody disagrees
+    assert "2.png" not in out  # no model disagrees
     with (grid / "audit.csv").open() as file:
         assert [row["file"] for row in csv.DictReader(file)] == ["1.png", "3.png", "2.png", "0.png"]
     with Image.open(grid / "audit.png") as sheet:
         pixels = np.asarray(sheet)
-    # The pictures are of one grey each: 60, 180, 120 in the order of the ranking.
+    # Each image has one gray level: 60, 180, 120 in the order of the ranking.
     assert [pixels[10, x].tolist() for x in (15, 225, 435)] == [[g] * 3 for g in (60, 180, 120)]
 
 
@@ -77,7 +77,7 @@ def test_a_directory_without_readings_says_so(tmp_path):
 def test_runs_that_do_not_belong_together_are_refused(grid):
     path = grid / "base" / "seed0-fold0"
     shutil.copytree(path, grid / "other" / "seed0-fold0")
-    with pytest.raises(RunError, match="holds base, other"):
+    with pytest.raises(RunError, match="contains the variants base, other"):
         label_audit.rank(grid)
     shutil.rmtree(grid / "other")
     RunDir(path).write_json("result.json", {**dataclasses.asdict(RESULT), "fingerprint": "0"})
@@ -100,7 +100,7 @@ def test_an_audit_imports_no_jax():
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-def test_readings_of_a_run_hold_every_validation_picture(trained):
+def test_readings_of_a_run_hold_every_validation_image(trained):
     with (trained / "readings.csv").open() as file:
         rows = list(csv.DictReader(file))
     result = json.loads((trained / "result.json").read_text())

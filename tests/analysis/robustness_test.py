@@ -1,4 +1,4 @@
-"""The strength report: what a strength sets, and that readings are counted right."""
+"""The robustness report: which keys a strength sets, and how readings are counted."""
 
 import dataclasses
 import json
@@ -15,7 +15,7 @@ from crnn_jax.data.synthetic import presets
 from crnn_jax.errors import ConfigError
 from crnn_jax.inference.evaluate import Reading
 
-CALM = presets.from_values({"alphabet": "abc7", "length": [1, 2], "width": 64, "height": 16,
+PLAIN = presets.from_values({"alphabet": "abc7", "length": [1, 2], "width": 64, "height": 16,
                            "size": [12, 12], "left": [4, 9], "baseline": [12, 12]})  # fmt: skip
 
 
@@ -24,56 +24,56 @@ def test_a_strength_of_none_is_plain_text_and_more_changes_its_own_keys(name):
     distortion = robustness.DISTORTIONS[name]
     assert distortion.strengths[0] == 0
     assert list(distortion.strengths) == sorted(distortion.strengths)
-    none, some = (robustness.laid_on(CALM, name, s, s) for s in (0, distortion.strengths[-1]))
-    for key in robustness._CALM:
+    none, some = (robustness.distorted(PLAIN, name, s, s) for s in (0, distortion.strengths[-1]))
+    for key in robustness._PLAIN:
         assert getattr(none, key) == (0, 0)
     changed = {
-        f.name for f in dataclasses.fields(CALM) if getattr(none, f.name) != getattr(some, f.name)
+        f.name for f in dataclasses.fields(PLAIN) if getattr(none, f.name) != getattr(some, f.name)
     }
     own = {"wave": {"wave_x", "wave_y"}, "overlap": {"spacing"}, "lines": {"curves"}}
     assert changed == own.get(name, {name})
 
 
 class Seer:
-    """A reader that knows every second picture, as a file of it shows it, and nothing else."""
+    """A model that reads every second image, given upright, and no other."""
 
     def __init__(self, config, look):
         self.config = config
         data = sources.generate(look, config.data, range(2**31 - 9, 2**31 - 1))
-        # A picture on a disk has its height first.
+        # The first axis of an image file is the height.
         seen = [image[..., 0].T.tobytes() for image in data.images]
         self.known = dict(list(zip(seen, data.texts, strict=True))[::2])
 
-    def predict(self, pictures):
-        seen = [np.asarray(picture).tobytes() for picture in pictures]
+    def predict(self, images):
+        seen = [np.asarray(image).tobytes() for image in images]
         return [Reading(self.known.get(content, ""), 1.0) for content in seen]
 
 
-def test_a_row_counts_the_right_readings_of_pictures_that_stand_upright(tiny_config):
-    row = robustness._row("noise", 5, True, Seer(tiny_config(), CALM), CALM, 8)
+def test_a_row_counts_the_right_readings_of_images_that_stand_upright(tiny_config):
+    row = robustness._row("noise", 5, True, Seer(tiny_config(), PLAIN), PLAIN, 8)
     assert (row.num_exact, row.num_examples, row.exact_match) == (4, 8, 0.5)
     assert (row.distortion, row.strength, row.trained_against) == ("noise", 5, True)
 
 
 def test_a_report_has_a_row_for_each_strength_and_reader(trained, tmp_path, monkeypatch, capsys):
     file = tmp_path / "look.json"
-    file.write_text(json.dumps(dataclasses.asdict(CALM)))
+    file.write_text(json.dumps(dataclasses.asdict(PLAIN)))
     monkeypatch.setitem(
         robustness.DISTORTIONS, "noise", robustness.Distortion("grey levels", (0, 200))
     )
     arguments = [
-        "strength", os.fspath(trained), "--style", os.fspath(file), "--count", "8", "--adapt", "4",
-        "--distortion", "noise", "--workdir", os.fspath(tmp_path / "out"),
+        "robustness", os.fspath(trained), "--style", os.fspath(file), "--count", "8",
+        "--adapt", "4", "--distortion", "noise", "--workdir", os.fspath(tmp_path / "out"),
     ]  # fmt: skip
     assert main(arguments) == 0
     said = capsys.readouterr().out
-    rows = (tmp_path / "out/strength.csv").read_text().splitlines()[1:]
+    rows = (tmp_path / "out/robustness.csv").read_text().splitlines()[1:]
     assert len(rows) == 4  # two strengths, two readers
     adapted = crnn_jax.load(tmp_path / "out/noise/run")
     assert adapted.config.train.init_from == os.fspath(trained)
     assert "| noise, grey levels | trained against it | 0: " in said
     assert "fingerprint" in said
-    assert (tmp_path / "out/strength.png").stat().st_size > 1000
+    assert (tmp_path / "out/robustness.png").stat().st_size > 1000
 
 
 def test_the_steps_against_a_distortion_are_those_that_were_asked_for(trained):
@@ -86,7 +86,7 @@ def test_the_steps_against_a_distortion_are_those_that_were_asked_for(trained):
 
 
 def test_what_cannot_be_measured_is_named(trained, tmp_path, capsys):
-    assert main(["strength", os.fspath(trained)]) == 2
-    assert "knows no '2345" in capsys.readouterr().err
+    assert main(["robustness", os.fspath(trained)]) == 2
+    assert "that the model in" in capsys.readouterr().err
     with pytest.raises(ConfigError, match="no distortion 'glare'; there are turn, "):
         robustness.measure(trained, tmp_path, "plain", 1, 0, ["glare"])

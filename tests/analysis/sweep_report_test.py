@@ -22,7 +22,7 @@ RESULT = Result(
 
 
 def _leave(folder, variant, seed, misread, val_losses, exact, fold=0, **changes):
-    """The record of a run of ten pictures, one wrong character in each misread one."""
+    """Writes the record of a run on ten images, with one wrong character per misread image."""
     path = folder / variant / f"seed{seed}-fold{fold}"
     path.mkdir(parents=True)
     run = RunDir(path)
@@ -71,24 +71,24 @@ def test_rows_counted_by_hand(grid):
     assert base.difference is None
     assert (worse.left_plateau, worse.never_left, worse.epoch_reached) == (4, 1, None)
     assert (base.never_reached, worse.never_reached) == (0, 2)
-    # Ten pictures each, of losses 0.1 and 0.4.
+    # Ten images each, of losses 0.1 and 0.4.
     assert (base.val_loss, worse.val_loss) == pytest.approx((0.1, 0.25))
     assert worse.left_plateau_last == 4
-    # Five pictures lost over both seeds, none gained, of twenty.
+    # Five images lost over both seeds, none gained, of twenty.
     assert worse.difference == -5 / 20
-    # Of three pictures, none is read better over its seeds.
+    # Of three images, none is read better over its seeds.
     assert worse.p_value == 2 / 2**3
     assert worse.difference_low < -5 / 20 < worse.difference_high <= 0
     # No seed in common with the base: nothing to compare.
     assert other.difference is None
 
 
-def test_the_interval_takes_a_picture_for_one_draw_however_many_seeds_read_it(grid):
-    # Pictures 3 and 4 are lost by both seeds, 5 by one: over ten pictures -2, -2, -1, 0 x 7.
+def test_the_interval_takes_an_image_for_one_draw_however_many_seeds_read_it(grid):
+    # Images 3 and 4 are lost by both seeds, 5 by one: over ten images -2, -2, -1, 0 x 7.
     *_, worse = sweep_report.table(sweep_report.read_grid(grid))
     draws = np.random.default_rng(5).choice([-2, -2, -1] + [0] * 7, (40_000, 10)).mean(1) / 2
     low, high = np.percentile(draws, [2.5, 97.5])
-    # means of ten whole numbers come in steps of 1 / 20
+    # means of ten integers, halved, are multiples of 1 / 20
     assert (worse.difference_low, worse.difference_high) == pytest.approx((low, high), abs=0.026)
 
 
@@ -105,7 +105,7 @@ def test_bootstrap_interval_nears_the_normal_one():
     assert (low, high) == pytest.approx((0.25 - 1.96 * 0.02165, 0.25 + 1.96 * 0.02165), abs=0.003)
 
 
-def test_the_command_writes_table_csv_and_picture(grid, capsys):
+def test_the_command_writes_table_csv_and_image(grid, capsys):
     assert main.main(["report", str(grid)]) == 0
     printed = capsys.readouterr().out
     assert (grid / "report.md").read_text() == printed
@@ -120,7 +120,7 @@ def test_the_command_writes_table_csv_and_picture(grid, capsys):
         assert [row["variant"] for row in csv.DictReader(file)] == ["base", "other_seed", "worse"]
     with Image.open(grid / "report.png") as image:
         assert image.width > 500
-    assert not (grid / "report_sizes.png").exists()  # all are of 90 pictures
+    assert not (grid / "report_sizes.png").exists()  # all are of 90 images
 
 
 def test_the_share_that_is_dated_is_the_reader_s(grid, capsys):
@@ -156,7 +156,7 @@ def test_a_record_that_contradicts_itself_is_named(grid):
     path = grid / "base" / "seed0-fold0"
     values = json.loads((path / "result.json").read_text())
     (path / "result.json").write_text(json.dumps({**values, "num_exact": 9}))
-    with pytest.raises(RunError, match=r"seed0-fold0.*do not agree"):
+    with pytest.raises(RunError, match=r"seed0-fold0.*disagree"):
         sweep_report.read_grid(grid)
 
 

@@ -1,4 +1,4 @@
-"""What a person types. Each command runs once in a process of its own; the rest in this one."""
+"""The command line. Each command runs once in a subprocess; other calls run in this process."""
 
 import csv
 import io
@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from crnn_jax import config as config_lib
 from crnn_jax.cli import main
+from crnn_jax.training import train
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -37,13 +39,13 @@ def test_run_py_trains_and_a_second_call_finds_the_run_finished(tmp_path, captch
     first = _run(*command)
     assert first.returncode == 0, first.stderr
     lines = first.stdout.splitlines()
-    # Not a terminal: a plain line an epoch and no control characters.
+    # Not a terminal: one line per epoch and no control characters.
     assert [line.split()[1] for line in lines if line.startswith("epoch ")] == ["1/2", "2/2"]
     assert "\r" not in first.stdout
     assert "\x1b" not in first.stdout
     assert first.stderr == ""
     assert any(line.startswith("total") for line in lines)
-    # What it was trained on stands before what it scores.
+    # The name of the training data comes before the scores.
     assert any(re.match(r"\w+ \(fingerprint [0-9a-f]{12}\): exact match", x) for x in lines)
     second = _run(*command)
     assert second.returncode == 0
@@ -89,10 +91,38 @@ def test_ci_runs_the_readme_s_test_command():
     assert script[-1] in (ROOT / "README.md").read_text().splitlines()
 
 
-def test_run_py_without_a_config_says_which_to_take():
-    done = _run("run.py")
+@pytest.mark.parametrize("flags", [[], ["--elsewhere"], ["--allow-environment-change"]])
+def test_run_py_without_a_config_says_which_to_take(flags):
+    """With the old name of the flag, too, the only error is the missing config."""
+    done = _run("run.py", *flags)
     assert done.returncode != 0
     assert "experiments/base.py" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["strength", "robustness"])
+def test_the_command_of_version_0_1_still_works(capsys, tmp_path, command):
+    status, _, err = _call(capsys, command, tmp_path)
+    assert status == 2
+    assert "config.json" in err
+
+
+@pytest.mark.parametrize("flag", ["--elsewhere", "--allow-environment-change"])
+def test_the_flag_of_version_0_1_still_works(capsys, tmp_path, monkeypatch, flag):
+    (tmp_path / "config.json").write_text(json.dumps(config_lib.defaults()))
+    allowed = []
+    monkeypatch.setattr(train, "train_and_evaluate", lambda *given: allowed.append(given[2]))
+    for arguments in ([], [flag]):
+        assert _call(capsys, "train", tmp_path, *arguments)[0] == 0
+    assert allowed == [False, True]
+
+
+@pytest.mark.parametrize("command", [[], ["train"]])
+def test_help_lists_new_names_only(capsys, command):
+    with pytest.raises(SystemExit):
+        main.main([*command, "--help"])
+    text = capsys.readouterr().out
+    assert ("--allow-environment-change" if command else "robustness") in text
+    assert not re.search(r"(?m)elsewhere|^ +strength\b", text)
 
 
 def test_predict_in_a_process_of_its_own(trained, captchas):
@@ -162,7 +192,7 @@ def test_evaluate_text_and_json(trained, captchas, capsys, tmp_path):
     assert f"temperature {result['temperature']:.2f}" in out
     assert "for 99.9% right: " in out
 
-    # The same pictures under other names are another data set.
+    # The same images under other names are another data set.
     for path in captchas.iterdir():
         shutil.copy(path, tmp_path / f"{path.stem}_1.png")
     _, out, err = _call(capsys, "evaluate", trained, "--data", tmp_path, "--format", "json")

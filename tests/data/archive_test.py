@@ -16,7 +16,7 @@ from tests.faults import archives
 
 
 def entry(name, content=b"", method=0, **fields):
-    """A local header and a central one, with what `fields` says instead of what is true."""
+    """A local and a central header, with `fields` in place of the true values."""
     raw_name = name if isinstance(name, bytes) else name.encode()
     pack = {0: bytes, 8: lambda c: zlib_raw(c), 12: bz2.compress, 14: lzma_raw}.get(method, bytes)
     packed = fields.get("packed", pack(content))
@@ -62,7 +62,7 @@ REST = [entry(name, PNG) for name in NAMES[1:]]
 
 @pytest.mark.parametrize("method", [0, 8, 12, 14])
 def test_entries_of_each_compression_are_read(tmp_path, monkeypatch, method):
-    """The archives of the next test are sound but for what is wrong with them."""
+    """Without the errors of the next test, its archives are valid."""
     monkeypatch.setattr(fetch, "COUNT", 12)
     odd = [entry(name) for name in (".", "./", "", "a/./", "/".join("abc") + "/")]
     (tmp_path / "zip").write_bytes(archive(entry(NAMES[0], PNG, method), *REST, *odd) + b"after")
@@ -77,27 +77,27 @@ ONE, LARGE = NAMES[0], b"\0" * 2**20
 WRONG = {
     "crc": (entry(ONE, PNG, crc=1), "Bad CRC-32"),
     "encrypted": (entry(ONE, PNG, flags=1), "is encrypted"),
-    "unknown compression": (entry(ONE, PNG, 77), "not a sound zip"),
-    "corrupt deflate": (entry(ONE, PNG, 8, packed=b"\xff" * 99), "not a sound zip"),
-    "corrupt bzip2": (entry(ONE, PNG, 12, packed=b"BZh9" + b"\xff" * 99), "not a sound zip"),
-    "corrupt lzma": (entry(ONE, PNG, 14, packed=lzma_raw(PNG)[:9] + b"\xff" * 99), "not a sound"),
-    "no lzma header": (entry(ONE, PNG, 14, packed=b"\1"), "not a sound zip"),
-    "cut off deflate": (entry(ONE, PNG, 8, packed=zlib_raw(PNG)[:-9]), "not a sound zip"),
+    "unknown compression": (entry(ONE, PNG, 77), "not a valid zip"),
+    "corrupt deflate": (entry(ONE, PNG, 8, packed=b"\xff" * 99), "not a valid zip"),
+    "corrupt bzip2": (entry(ONE, PNG, 12, packed=b"BZh9" + b"\xff" * 99), "not a valid zip"),
+    "corrupt lzma": (entry(ONE, PNG, 14, packed=lzma_raw(PNG)[:9] + b"\xff" * 99), "not a valid"),
+    "no lzma header": (entry(ONE, PNG, 14, packed=b"\1"), "not a valid zip"),
+    "cut off deflate": (entry(ONE, PNG, 8, packed=zlib_raw(PNG)[:-9]), "not a valid zip"),
     "too large": (entry(ONE, PNG, 8, size=2**31), "unpacks to more than 64 MiB"),
-    "smaller than it is": (entry(ONE, LARGE, 8, size=9), "not a sound zip"),
+    "smaller than it is": (entry(ONE, LARGE, 8, size=9), "not a valid zip"),
     "larger than it is": (entry(ONE, PNG, size=len(PNG) + 9, stored=len(PNG) + 9), "overlap"),
-    "zip64 without sizes": (entry(ONE, PNG, size=2**32 - 1, extra=b"\1\0\0\0"), "not a sound zip"),
+    "zip64 without sizes": (entry(ONE, PNG, size=2**32 - 1, extra=b"\1\0\0\0"), "not a valid zip"),
     "zip64 of 2**62": (
         entry(ONE, PNG, size=2**32 - 1, extra=b"\1\0\x08\0" + struct.pack("<Q", 2**62)),
         "unpacks to more than 64 MiB",
     ),
-    "not UTF-8": (entry(b"\xff\xfe.png", PNG, flags=0x800), "not a sound zip"),
-    "a surrogate": (entry(b"\xed\xa0\x80.png", PNG, flags=0x800), "not a sound zip"),
-    "NUL": (entry(b"aaaaa\0.png", PNG), "holds 11 images"),
+    "not UTF-8": (entry(b"\xff\xfe.png", PNG, flags=0x800), "not a valid zip"),
+    "a surrogate": (entry(b"\xed\xa0\x80.png", PNG, flags=0x800), "not a valid zip"),
+    "NUL": (entry(b"aaaaa\0.png", PNG), "contains 11 images"),
     "control characters": (entry(b"\r\n\x1b[2J.png", PNG), r"the name \\r\\n\\x1b\[2J.png is"),
     "a long name": (entry("a" * 60_000 + ".png", PNG), r"the name a+\.\.\. is not"),
-    "twice": (entry(NAMES[1], PNG), "two images of the same name"),
-    "nested": (entry("a.zip", archive(*REST)), "holds 11 images"),
+    "twice": (entry(NAMES[1], PNG), "two images with the same name"),
+    "nested": (entry("a.zip", archive(*REST)), "contains 11 images"),
     "a drive": (entry("c:/22222.png", PNG), "leads out of its folder"),
     "no image": (entry(ONE, b"text"), f"{ONE}: "),
 }  # fmt: skip

@@ -61,18 +61,18 @@ def redirect(place):
     ("answer", "message", "tries"),
     [
         (OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n9\r\nab", "middle of the", 3),
-        (OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\nabc", "middle of the answer", 3),
+        (OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\nabc", "middle of the response", 3),
         (OK + b"Transfer-Encoding: chunked\r\n\r\n" + b"1" * 70_000, "more than 65536 bytes", 1),
         (OK + b"Content-Length: 9\r\n\r\nabc", "ended after 3 of 9 bytes", 3),
         (b"", "closed connection without response", 3),
-        (b"SSH-2.0-OpenSSH_9.6\r\n", "does not answer in HTTP", 1),
-        (b"HTTP/1.1 abc\r\n\r\n", "does not answer in HTTP", 1),
-        (b"HTTP/1.1 99999999999999999999 x\r\n\r\n", "does not answer in HTTP", 1),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", "response is not HTTP", 1),
+        (b"HTTP/1.1 abc\r\n\r\n", "response is not HTTP", 1),
+        (b"HTTP/1.1 99999999999999999999 x\r\n\r\n", "response is not HTTP", 1),
         (OK + b"X: " + b"a" * 70_000 + b"\r\n\r\n", "more than 65536 bytes", 1),
         (OK + b"X: 1\r\n" * 200 + b"\r\n", "more than 100 headers", 1),
-        (b"HTTP/1.1 404 a\x07b\r\n\r\n", r"the server says 404 a\\x07b$", 1),
-        (b"HTTP/1.1 503 \r\n\r\n", "the server says 503", 3),
-        (redirect(b"/set.zip"), "redirects without end", None),
+        (b"HTTP/1.1 404 a\x07b\r\n\r\n", r"the server responded with 404 a\\x07b$", 1),
+        (b"HTTP/1.1 503 \r\n\r\n", "the server responded with 503", 3),
+        (redirect(b"/set.zip"), "redirects in a loop", None),
         (redirect(b"file:///etc/passwd"), "'file:///etc/passwd' is not allowed", 1),
         (redirect(b"ftp://127.0.0.1/x"), "redirects to ftp://127.0.0.1/x: only http", 1),
         (redirect(b"http://[::1/x"), "Invalid IPv6 URL", 1),
@@ -126,7 +126,7 @@ def test_another_part_than_was_asked_for_is_not_appended(raw, tmp_path):
 
 @pytest.mark.parametrize("endless", [b"HTTP/1.1 100 Continue\r\n\r\n", OK + b"\r\n"])
 def test_a_server_that_never_ends_is_left(raw, tmp_path, monkeypatch, endless):
-    """It sends a little all the time, so that no timeout of the socket ends it."""
+    """The server keeps sending a few bytes, so the timeout of the socket never expires."""
     monkeypatch.setattr(download, "LONGEST", 0.5)
     gone = threading.Event()
 
@@ -151,9 +151,9 @@ def test_a_server_that_never_ends_is_left(raw, tmp_path, monkeypatch, endless):
     [
         ("", "only http and https"),
         ("nonsense", "only http and https"),
-        ("http://", "names no host"),
-        ("http:///set.zip", "names no host"),
-        ("http://:80/set.zip", "names no host"),
+        ("http://", "the URL has no host"),
+        ("http:///set.zip", "the URL has no host"),
+        ("http://:80/set.zip", "the URL has no host"),
         ("http://127.0.0.1:x/set.zip", "not a valid URL: Port"),
         ("http://127.0.0.1:99999/", "not a valid URL: Port"),
         ("http://[::1/", "Invalid IPv6 URL"),

@@ -97,7 +97,7 @@ def test_a_download_that_is_cut_off_goes_on(serve, tmp_path):
     download.download(server.url, tmp_path / "set.zip", 2**20, 0)
     half = f"bytes={len(server.content) // 2}-"
     assert server.ranges == [None, half, half]
-    # The last answer was the whole again, in the place of the first half.
+    # The last response was the whole file, which replaced the first half.
     assert (tmp_path / "set.zip").read_bytes() == server.content
     server.faults = ["cut"]
     download.download(server.url, tmp_path / "other.zip", 2**20, 0)
@@ -125,7 +125,9 @@ def test_a_beginning_of_another_file_is_thrown_away(serve, tmp_path):
 def test_an_answer_that_will_not_change_is_not_asked_for_again(serve, tmp_path):
     server = serve(b"")
     server.faults = [404] * 9
-    with pytest.raises(DataError, match=r"could not be downloaded: the server says 404") as error:
+    with pytest.raises(
+        DataError, match=r"could not be downloaded: the server responded with 404"
+    ) as error:
         fetch.fetch(server.url, tmp_path / "set", 0)
     assert "\n" not in str(error.value)
     assert len(server.ranges) == 1
@@ -150,13 +152,13 @@ LINK.external_attr = 0o120777 << 16
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        (None, "not a sound zip archive"),
+        (None, "not a valid zip archive"),
         (GOOD | {"../22.png": png()}, r"leads out of its folder: \.\./22\.png"),
         (GOOD | {"/22.png": png()}, "leads out of its folder"),
         (GOOD | {"a\\..\\..\\22.png": png()}, "leads out of its folder"),
         (GOOD | {LINK: b"/etc/passwd"}, "has a symbolic link: link.png"),
-        (GOOD | {f"other/{texts(1)[0]}.png": png()}, "two images of the same name"),
-        (dict(list(GOOD.items())[1:]), "holds 11 images, not 12"),
+        (GOOD | {f"other/{texts(1)[0]}.png": png()}, "two images with the same name"),
+        (dict(list(GOOD.items())[1:]), "contains 11 images, not 12"),
         (dict(list(GOOD.items())[1:]) | {"2222a.png": png()}, "the name 2222a.png is not 5 of"),
         (dict(list(GOOD.items())[1:]) | {"yyyyy.png": png((100, 50))}, "yyyyy.png has 100x50"),
         (dict(list(GOOD.items())[1:]) | {"yyyyy.png": b"GIF"}, "yyyyy.png: not an image"),
@@ -174,19 +176,19 @@ def test_a_bomb_is_refused_by_what_it_says_and_by_what_it_is(serve, tmp_path, mo
     server = serve(zipped(GOOD | {"22222.png": b"\0" * 200_000}))
     with pytest.raises(DataError, match="unpacks to more than"):
         fetch.fetch(server.url, tmp_path / "set", 0)
-    # The directory of the archive says ten bytes, the file has more: the check sum tells.
+    # The directory of the archive claims ten bytes, but the file has more: the CRC differs.
     lying = bytearray(zipped(dict(list(GOOD.items())[:11]) | {"yyyyy.png": b"\0" * 90_000}))
     place = lying.rindex(b"PK\1\2") + 24
     lying[place : place + 4] = (10).to_bytes(4, "little")
-    with pytest.raises(DataError, match="not a sound zip archive"):
+    with pytest.raises(DataError, match="not a valid zip archive"):
         fetch.fetch(serve(bytes(lying)).url, tmp_path / "set", 0)
-    with pytest.raises(DataError, match="could not be downloaded: it has more than"):
+    with pytest.raises(DataError, match="could not be downloaded: it is larger than"):
         fetch.fetch(serve(b"x" * 200_000).url, tmp_path / "set", 0)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_full_disk_is_told_apart_from_a_bad_download(serve, tmp_path, monkeypatch):
-    """Of the download, and of an image: what was received stays, and the archive is not blamed."""
+    """During download and unpacking: the partial file stays, and the archive is not blamed."""
     server = serve(zipped(GOOD))
     full = OSError(28, "No space left on device")
 

@@ -58,7 +58,7 @@ def test_label_of_a_file_name(file, text):
 def test_a_folder_is_read_in_the_order_of_its_names(tmp_path):
     for name in ("b.png", "a_2.png", "a.jpg"):
         draw("a").save(tmp_path / name)
-    (tmp_path / ".hidden").write_text("not a picture, and not asked for")
+    (tmp_path / ".hidden").write_text("not an image, and not asked for")
     data = _load(tmp_path)
     assert data.files == ("a.jpg", "a_2.png", "b.png")
     assert data.texts == ("a", "a", "b")
@@ -77,11 +77,11 @@ def test_a_labels_file_names_the_files_and_their_texts(tmp_path):
 
 
 def test_fingerprint_changes_with_names_labels_and_pixels_and_with_nothing_else(tmp_path):
-    def fingerprint(pictures, labels=None, **changes):
+    def fingerprint(images, labels=None, **changes):
         folder = tmp_path / "set"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        for name, image in pictures.items():
+        for name, image in images.items():
             image.save(folder / name)
         if labels:
             (folder / "labels.csv").write_text("file,label\n" + labels)
@@ -162,7 +162,7 @@ def test_a_stranger_among_the_images_is_named(tmp_path):
         assert part in str(error.value)
 
 
-def test_a_picture_with_damaged_exif_is_named(tmp_path):
+def test_an_image_with_damaged_exif_is_named(tmp_path):
     buffer = io.BytesIO()
     draw("a").save(buffer, "PNG", exif=b"Exif\0\0garbage")
     (tmp_path / "a.png").write_bytes(buffer.getvalue())
@@ -203,7 +203,7 @@ def test_a_folder_that_is_none(tmp_path, kind):
         ("file,label\nb.png,b\n", r"b\.png: there is no such file"),
         ("file,label\na.png,a,b\n", r"a\.png: more fields"),
         ("file,label\na.png, a\n", r"a\.png: its label ' a' begins or ends"),
-        ('file,label\na.png,"a\nb.png,b"\n', r"a\.png: its label .* has lines"),
+        ('file,label\na.png,"a\nb.png,b"\n', r"a\.png: its label .* has line breaks"),
         ('file,label\na.png,"a\nb.png,b\n', "not a CSV file"),
         ("file,label\na.png\n", r"a\.png: its label is empty"),
     ],
@@ -318,5 +318,5 @@ def test_the_real_set(real_set):
     )
     assert data.images.shape == (936, 200, 50, 1)
     assert Charset.derive(data.texts).alphabet == "2345678bcdefgmnpwxy"
-    with Image.open(real_set / data.files[7]) as image:  # 200x50 grey: nothing to convert
+    with Image.open(real_set / data.files[7]) as image:  # 200x50 gray: nothing to convert
         np.testing.assert_array_equal(data.images[7, :, :, 0], np.asarray(image).T)

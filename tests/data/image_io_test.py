@@ -1,4 +1,4 @@
-"""A decoded picture to the array that the model sees."""
+"""Conversion of a decoded image to the input of the model."""
 
 import dataclasses
 
@@ -17,14 +17,14 @@ def test_width_becomes_the_first_axis():
 
 
 def test_resizing_down_averages_instead_of_picking():
-    # Stripes a pixel wide, black and white: every antialiased pixel is grey.
+    # Stripes a pixel wide, black and white: every antialiased pixel is gray.
     stripes = np.tile(np.array([0, 255], np.uint8), (16, 64))  # [16, 128]
     array = image_io.to_array(Image.fromarray(stripes), CONFIG)
-    # A triangle over four pixels weighs black and white alike but at the two edges.
+    # A triangle over four pixels weights black and white equally, except at the two edges.
     assert np.abs(array[1:-1].astype(int) - 127).max() <= 1
 
 
-def test_grey_weighs_colours_as_itu_r_601():
+def test_gray_weighs_colors_as_itu_r_601():
     image = Image.new("RGB", (64, 16), (200, 100, 50))
     grey = image_io.to_array(image, CONFIG)
     assert np.unique(grey).tolist() == [round(0.299 * 200 + 0.587 * 100 + 0.114 * 50)]

@@ -18,10 +18,10 @@ def test_the_moments_of_a_set_are_those_of_numpy_a_channel_each():
 
 
 def _half(dark, light):
-    """A picture whose left half is dark."""
-    picture = np.full((4, 2, 1), light, np.uint8)
-    picture[:2] = dark
-    return picture
+    """An image whose left half is dark."""
+    image = np.full((4, 2, 1), light, np.uint8)
+    image[:2] = dark
+    return image
 
 
 def test_differences_of_light_and_contrast_by_hand():
@@ -35,7 +35,7 @@ def test_differences_of_light_and_contrast_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("pictures", "each_picture"),
+    ("images", "each_picture"),
     [
         ([(80, 120), (80, 120)], False),
         ([(80, 120), (83, 123)], False),  # light 1.5 / 20
@@ -43,15 +43,15 @@ def test_differences_of_light_and_contrast_by_hand():
         ([(80, 120), (70, 130)], True),  # contrast ln 1.5 / 2
     ],
 )
-def test_pictures_that_differ_are_standardised_one_by_one(pictures, each_picture):
-    images = np.stack([_half(*levels) for levels in pictures])
+def test_images_that_differ_are_normalized_one_by_one(images, each_picture):
+    images = np.stack([_half(*levels) for levels in images])
     fitted = normalization.fit(images, "auto")
     assert fitted == normalization.fit(images, "picture" if each_picture else "set")
     assert fitted.each_picture == each_picture
 
 
-def test_pictures_of_one_colour_have_nothing_to_read():
-    with pytest.raises(DataError, match="one even colour"):
+def test_images_of_one_color_have_nothing_to_read():
+    with pytest.raises(DataError, match="same uniform color"):
         normalization.fit(np.full((2, 3, 4, 1), 7, np.uint8), "set")
     one_blank = np.stack([_half(80, 120), _half(100, 100)])
     assert normalization.fit(one_blank, "auto").each_picture

@@ -1,4 +1,4 @@
-"""Where pictures come from: every key of the data section that says so."""
+"""Sources of images: every key of the data section that selects them."""
 
 import dataclasses
 import json
@@ -45,20 +45,20 @@ def load(config):
 def test_a_generated_set_is_what_the_generator_makes(made, style_file):
     data, split, charset, endless = load(made())
     look = presets.load(style_file)
-    pictures, labels = render.pictures(
+    images, labels = render.pictures(
         render.atlas_of(look), 0, np.arange(20, dtype=np.int32), style=look
     )
-    np.testing.assert_array_equal(data.images, pictures)
+    np.testing.assert_array_equal(data.images, images)
     assert data.texts[7] == "".join("abc7"[i] for i in labels[7] if i >= 0)
     assert charset.alphabet == "7abc"
     assert not endless
     # Two in twenty, or more where a label is there twice.
     assert len(split.val) >= 2
     assert len(split.val) + len(split.train) == 20
-    assert data.name == "20 generated look pictures (seed 0)"
+    assert data.name == "20 generated look images (seed 0)"
 
 
-def test_the_fingerprint_follows_whatever_a_picture_depends_on(made, tmp_path, monkeypatch):
+def test_the_fingerprint_follows_whatever_an_image_depends_on(made, tmp_path, monkeypatch):
     seen = {load(made()).data.fingerprint}
     other = tmp_path / "other.json"
     other.write_text(json.dumps(LOOK | {"noise": [0, 5]}))
@@ -74,7 +74,7 @@ def test_the_fingerprint_follows_whatever_a_picture_depends_on(made, tmp_path, m
     assert (first.images != load(made()).data.images).any()
 
 
-def test_pictures_are_brought_to_the_size_and_colour_that_the_model_takes(made):
+def test_images_are_brought_to_the_size_and_color_that_the_model_takes(made):
     small, plain = load(made(data__width=32, data__channels=3)).data, load(made()).data
     assert small.images.shape == (20, 32, 16, 3)
     np.testing.assert_array_equal(small.images[..., 0], small.images[..., 2])
@@ -85,23 +85,23 @@ def test_pictures_are_brought_to_the_size_and_colour_that_the_model_takes(made):
     np.testing.assert_allclose(halved, expected, atol=0.51)
 
 
-def test_a_stream_never_shows_a_picture_twice(made):
+def test_a_stream_never_shows_an_image_twice(made):
     config = made(data__source="stream")
     task = prepare(config)
     epochs = [task.order(0, epoch).tolist() for epoch in (1, 2, 3)]
     numbers = sum(epochs, task.split.val.tolist())
     assert len(set(numbers)) == len(numbers) == 18 * 3 + 2
     order = np.array(epochs[2][:8], np.int32)
-    pictures, labels, places = task.batch(order)
+    images, labels, places = task.batch(order)
     assert places.tolist() == list(range(8))
     look = presets.load(config.data.style)
     expected, ids = render.pictures(render.atlas_of(look), 0, order, style=look)
-    np.testing.assert_array_equal(pictures, expected)
+    np.testing.assert_array_equal(images, expected)
     for row, own, number in zip(labels, ids, order, strict=True):
         text = "".join("abc7"[i] for i in own if i >= 0)
         assert task.charset.decode(row.tolist()) == text
         assert task.source_of(int(number)) == (f"{number:06d}", text)
-    # The pictures that the run is scored on are kept.
+    # The images that the run is scored on are kept.
     np.testing.assert_array_equal(task.images[0], load(made()).data.images[0])
 
 
@@ -120,7 +120,7 @@ def test_a_run_on_a_stream_goes_on_bit_for_bit(made, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "save", save)
     parts = train.train_and_evaluate(config, tmp_path / "parts")
     assert parts.params_sha256 == whole.params_sha256
-    assert whole.data_name == "an endless stream of generated look pictures (seed 0)"
+    assert whole.data_name == "an endless stream of generated look images (seed 0)"
     again = crnn_jax.load(tmp_path / "whole").evaluate()
     assert again.evaluation.scores.num_exact == whole.num_exact
 
@@ -159,25 +159,25 @@ def test_auto_is_the_folder_or_generates_where_the_default_one_is_absent(
     assert folder.resolve(tiny_config(data__source="stream")).data.source == "stream"
 
 
-def test_a_run_without_the_set_says_that_its_pictures_are_generated(
+def test_a_run_without_the_set_says_that_its_images_are_generated(
     made, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
     config = made(data__source="auto", data__dir=config_lib.DEFAULT_DIR, train__epochs=1)
     result = train.train_and_evaluate(config, "run")
     said = capsys.readouterr().out
-    assert "20 generated look pictures (seed 0): " in said
+    assert "20 generated look images (seed 0): " in said
     assert "note: these pictures are generated" in said
     assert result.data_name.startswith("20 generated")
     environment = json.loads((tmp_path / "run/environment.json").read_text())
     assert environment["data"]["name"] == result.data_name
     assert environment["data"]["fingerprint"] == result.fingerprint
     assert json.loads((tmp_path / "run/config.json").read_text())["data"]["source"] == "synthetic"
-    # Its page draws the pictures again, and names them.
+    # The report generates the images again.
     text = html_report.write("run").read_text()
-    assert "20 generated look pictures (seed 0)" in text
+    assert "20 generated look images (seed 0)" in text
     assert crnn_jax.load("run").evaluate().data_name == result.data_name
-    # Nothing is left to do; with the set in its place it is another run.
+    # The run is finished. With the data set in its folder, the config differs.
     assert train.train_and_evaluate(config, "run") == result
     (tmp_path / config_lib.DEFAULT_DIR).mkdir(parents=True)
     with pytest.raises(RunError, match=r"data\.source: 'synthetic' there, 'folder' now"):
@@ -233,7 +233,7 @@ def test_a_style_survives_its_file(tmp_path):
     assert max(longest for _, longest in lengths) == 8
 
 
-def test_written_pictures_are_a_folder_that_reads_back(made, style_file, tmp_path):
+def test_written_images_are_a_folder_that_reads_back(made, style_file, tmp_path):
     sources.write(style_file, 20, 0, tmp_path / "set")
     back = folder.load(
         dataclasses.replace(made().data, dir=os.fspath(tmp_path / "set")), None, STEPS
@@ -241,5 +241,5 @@ def test_written_pictures_are_a_folder_that_reads_back(made, style_file, tmp_pat
     data = load(made()).data
     np.testing.assert_array_equal(back.images, data.images)
     assert back.texts == data.texts
-    with pytest.raises(DataError, match="is there already"):
+    with pytest.raises(DataError, match="exists already"):
         sources.write(style_file, 20, 0, tmp_path / "set")

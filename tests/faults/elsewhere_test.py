@@ -32,7 +32,7 @@ def test_what_changed_is_named_and_refused_or_told(tiny_config, tmp_path, monkey
     _edit(run, packages__jax="0.1", cores=77)
     interrupt_after(2, signal.SIGTERM, monkeypatch)
     with pytest.raises(
-        RunError, match=r"(?s)cores: 77 then.*packages.jax: '0.1' then.*--elsewhere"
+        RunError, match=r"(?s)cores: 77 then.*packages.jax: '0.1' then.*--allow-environment-change"
     ) as error:
         train.train_and_evaluate(config, run)
     assert "commit" not in str(error.value)

@@ -31,8 +31,8 @@ def folder(tmp_path):
     [
         ("file,label\n1.png,ab\n2.png,ab\0\n", r"2\.png: its label 'ab\\x00' has .*line 3"),
         ("file,label\n1.png,a\x1bb\n", r"1\.png: its label .* control characters .*line 2"),
-        ("file,label\n1.png,a\u2028b\n", r"1\.png: its label .* lines or"),
-        ('file,label\n1.png,"a\r\nb"\n', r"1\.png: its label .* lines or"),
+        ("file,label\n1.png,a\u2028b\n", r"1\.png: its label .* line breaks or"),
+        ('file,label\n1.png,"a\r\nb"\n', r"1\.png: its label .* line breaks or"),
         ("file,label\n1.png,a\n./1.png,b\n", r"\./1\.png: listed twice .*lines 2 and 3"),
         ("file,label\nsub/1.png,a\n2.png,b\nsub//1.png,b\n", r"listed twice .*lines 2 and 4"),
         ("file,label\nsub/1.png,a\nsub/./1.png,a\n", r"listed twice .*lines 2 and 3"),
@@ -116,7 +116,7 @@ def test_more_memory_than_there_is_refuses_an_image_alone(folder, monkeypatch):
 
     failed = []
     monkeypatch.setattr(dataset, "to_array", fail)
-    with pytest.raises(DataError, match=r"1 file in .*\n.*more memory than there is"):
+    with pytest.raises(DataError, match=r"1 file in .*\n.*more memory than is available"):
         load(folder)
 
 

@@ -209,7 +209,7 @@ def test_a_config_asks_for_bounded_memory(changes):
 @pytest.mark.parametrize(
     ("section", "says"),
     [
-        ({"variants": {"../x": {}}, "seeds": [0], "folds": [0]}, "name of a directory"),
+        ({"variants": {"../x": {}}, "seeds": [0], "folds": [0]}, "valid directory name"),
         ({"variants": [], "seeds": [0], "folds": [0]}, "variants: expected object"),
         ({"variants": {"a": {}}, "seeds": [10**30], "folds": [0]}, r"seeds\[0\]"),
         ({"variants": {"a": {}}, "seeds": 3, "folds": [0]}, "seeds: expected array"),

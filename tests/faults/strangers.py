@@ -63,7 +63,7 @@ def refused() -> dict[str, tuple[bytes, str]]:
         "text bomb.png": (_png(64, 16, b"", _text_bomb()), "not a readable image"),
         "claims.gif": (_patched(_save(small, "GIF"), 6, "<HH", 65535, 65535), "pixels"),
         "claims.bmp": (_patched(_save(small, "BMP"), 18, "<ii", 2**30, 2**30), "pixels"),
-        "tile bomb.tif": (_tile_bomb(), "larger tiles"),
+        "tile bomb.tif": (_tile_bomb(), "tiles of more than"),
         "scan bomb.jpg": (_scan_bomb(), "scans"),
         "large.png": (png + b"\0" * 2**24, "bytes are too many"),
         "float.tif": (_save(small.convert("F"), "TIFF"), "mode F"),

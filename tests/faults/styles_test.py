@@ -216,7 +216,7 @@ def test_blank_pictures_are_not_written(tmp_path):
     for change in ({"weight": [-16, -16]}, {"wave_y": [60, 60], "wave_y_phase": [0.25, 0.25],
                                             "wave_y_length": [10_000, 10_000]}):  # fmt: skip
         (tmp_path / "s.json").write_text(json.dumps(SMALL | change))
-        with pytest.raises(ConfigError, match="picture 0 of the style is blank"):
+        with pytest.raises(ConfigError, match="image 0 of the style is blank"):
             sources.write(os.fspath(tmp_path / "s.json"), 2, 0, tmp_path / "set")
         assert os.listdir(tmp_path) == ["s.json"]
 
@@ -263,9 +263,9 @@ def test_generating_does_not_hold_the_set_in_memory(tmp_path, monkeypatch):
         (["plain", str(2**31), "set"], "count must be from 1"),
         (["plain", "1", "set", "--seed", "-1"], "seed must be from 0"),
         (["plain", "1", "set", "--seed", str(10**30)], "seed must be from 0"),
-        (["plain", "1", "/"], "is there already"),
-        (["plain", "1", "."], "cannot be a new folder|is there already"),
-        (["plain", "1", "a" * 5000], "cannot be written|cannot be a new folder"),
+        (["plain", "1", "/"], "exists already"),
+        (["plain", "1", "."], "is not a valid folder name|exists already"),
+        (["plain", "1", "a" * 5000], "cannot be written|is not a valid folder name"),
         (["a\0.json", "1", "set"], "cannot be read"),
     ],
 )
@@ -283,6 +283,6 @@ def test_a_generated_set_larger_than_memory_is_refused_by_its_count():
     from tests.data.folder_test import CONFIG
 
     config = dataclasses.replace(CONFIG, source="synthetic", count=10**9)
-    with pytest.raises(ConfigError, match=r"1000000000 pictures.*data\.count"):
+    with pytest.raises(ConfigError, match=r"1000000000 images.*data\.count"):
         sources.generate(presets.load("plain"), config, range(10**9))
     assert dataset.uses_folder(CONFIG)

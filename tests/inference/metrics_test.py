@@ -1,4 +1,6 @@
 import itertools
+import math
+from fractions import Fraction
 
 import pytest
 
@@ -27,14 +29,18 @@ def _all_edits(a: str, b: str) -> int:
     )
 
 
-def test_edit_distance_equals_its_definition_on_all_short_texts():
-    texts = ["".join(t) for n in range(4) for t in itertools.product("ab", repeat=n)]
-    for a, b in itertools.product(texts, texts):
-        assert metrics.edit_distance(a, b) == _all_edits(a, b), (a, b)
+SHORT = ["".join(t) for n in range(4) for t in itertools.product("ab", repeat=n)]
 
 
-def test_edit_distance_of_the_textbook():
-    assert metrics.edit_distance("kitten", "sitting") == 3
+def test_cer_counts_the_edits_of_the_definition_on_all_short_texts():
+    for a, b in itertools.product(SHORT, SHORT):
+        # "cc" is read right, so that there is a character to divide by.
+        cer = metrics.score([a, "cc"], [b, "cc"]).cer
+        assert cer == _all_edits(a, b) / (len(a) + 2), (a, b)
+
+
+def test_cer_of_the_textbook():
+    assert metrics.score(["kitten"], ["sitting"]).cer == 3 / 6
 
 
 @pytest.mark.parametrize(
@@ -52,6 +58,24 @@ def test_edit_distance_of_the_textbook():
 def test_wilson_interval_of_published_examples(successes, trials, low, high):
     # The source rounds to four digits.
     assert metrics.wilson_interval(successes, trials) == pytest.approx((low, high), abs=6e-5)
+
+
+@pytest.mark.parametrize(
+    ("successes", "trials"), [(0, 1), (3, 3), (93, 94), (932, 936), (7, 10**6)]
+)
+def test_wilson_interval_is_the_closed_form_of_earlier_reports(successes, trials):
+    # Wilson 1927: (p + z^2 / 2n +- z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n).
+    p, n, z = successes / trials, trials, 1.959964
+    middle, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    expected = [(middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)]
+    assert metrics.wilson_interval(successes, trials) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(("gained", "lost"), [(0, 3), (4, 9), (60, 41), (4999, 5001)])
+def test_mcnemar_is_the_binomial_tail_in_whole_numbers(gained, lost):
+    tail = sum(math.comb(gained + lost, k) for k in range(min(gained, lost) + 1))
+    expected = min(Fraction(1), Fraction(2 * tail, 2 ** (gained + lost)))
+    assert metrics.mcnemar(gained, lost) == pytest.approx(float(expected), rel=1e-12)
 
 
 def test_calibration_error_by_hand():
@@ -88,10 +112,16 @@ def test_confusions_follow_the_fewest_edits():
     }  # fmt: skip
 
 
+def test_confusions_prefer_substitutions_from_the_end_on():
+    # Two edits either way: a for b and b for a, or an a left out and one too many.
+    assert metrics.confusions([("ab", "ba")]) == {("a", "b"): 1, ("b", "a"): 1}
+    # c stands for b rather than for a.
+    assert metrics.confusions([("ab", "c")]) == {("a", ""): 1, ("b", "c"): 1}
+
+
 def test_confusions_that_differ_are_as_many_as_edits():
-    texts = ["".join(t) for n in range(4) for t in itertools.product("ab", repeat=n)]
-    for a, b in itertools.product(texts, texts):
+    for a, b in itertools.product(SHORT, SHORT):
         counts = metrics.confusions([(a, b)])
-        assert sum(n for (x, y), n in counts.items() if x != y) == metrics.edit_distance(a, b)
+        assert sum(n for (x, y), n in counts.items() if x != y) == _all_edits(a, b)
         assert sum(n for (x, _), n in counts.items() if x) == len(a)
         assert sum(n for (_, y), n in counts.items() if y) == len(b)

@@ -53,8 +53,8 @@ def test_confidence_is_the_probability_over_all_alignments(reader, captchas):
 
     path = sorted(captchas.iterdir())[3]
     (reading,) = reader.predict(path)
-    picture = image_io.to_array(Image.open(path), reader.config.data)[None]
-    logits = crnn.apply(reader.model, reader.params, picture)
+    image = image_io.to_array(Image.open(path), reader.config.data)[None]
+    logits = crnn.apply(reader.model, reader.params, image)
     label = reader.charset.encode([reading.text])
     zeros = np.zeros((1, logits.shape[1])), np.zeros(label.shape)
     assert reader.temperature != 1
@@ -149,7 +149,7 @@ def test_ten_examples_score_the_same_in_batches_of_any_size(reader, tiny_config,
         task.data.texts, np.arange(10), batch_size=10,
     )  # fmt: skip
     assert evaluation.scores == whole.scores
-    # One picture alone is multiplied by other kernels: 2e-4 in its logits without optimisation.
+    # One image alone is multiplied by other kernels: 2e-4 in its logits without optimization.
     assert evaluation.loss == pytest.approx(whole.loss, rel=1e-4)
 
 
@@ -169,18 +169,18 @@ def test_decode_batch_predictions_knows_the_reader_s_alphabet(reader):
     assert reader.decode_batch_predictions(pred) == ["7a"]
 
 
-def test_every_picture_that_cannot_be_read_is_named(reader, captchas, tmp_path):
+def test_every_image_that_cannot_be_read_is_named(reader, captchas, tmp_path):
     good = sorted(captchas.iterdir())[0]
     (tmp_path / "bad.png").write_text("no")
-    pictures = [good, tmp_path / "bad.png", b"no", np.zeros((4, 4)), tmp_path / "none.png"]
+    images = [good, tmp_path / "bad.png", b"no", np.zeros((4, 4)), tmp_path / "none.png"]
     with pytest.raises(DataError) as error:
-        reader.predict(pictures)
+        reader.predict(images)
     message = str(error.value)
     for part in ("4 of 5", "bad.png: not an image", "number 2: ", "number 3: an array", "none.png"):
         assert part in message
 
 
-def test_a_reader_takes_pictures_of_any_size(reader):
+def test_a_reader_takes_images_of_any_size(reader):
     assert len(reader.predict([draw("ab", 200, 50), draw("a", 1, 1)])) == 2
 
 

@@ -54,6 +54,12 @@ def test_a_wheel_trains_imports_and_predicts(installed, captchas, keras_files):
     assert "exact match" in run(installed, "-m", "crnn_jax", "train", "run")
     image = next(captchas.glob("*.png"))
     assert run(installed, "-m", "crnn_jax", "predict", "run", str(image)).startswith(f"{image}\t")
+    # Templates and types are part of the wheel.
+    run(installed, "-m", "crnn_jax", "report", "run")
+    run(installed, "-m", "crnn_jax", "export", "run", "--format", "safetensors")
+    assert (installed / "run/report.html").read_text().rstrip().endswith("</html>")
+    assert "# A CRNN" in (installed / "run/export/safetensors/README.md").read_text()
+    assert (installed / "site/crnn_jax/py.typed").exists()
     file = keras_files / "whole.h5"
     symbols = "2345678bcdefgmnpwxy"
     run(installed, "-m", "crnn_jax", "import-keras", str(file), "imported", "--alphabet", symbols)

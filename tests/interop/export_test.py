@@ -1,4 +1,4 @@
-"""Each export is read by its own runtime, and says what the reader says."""
+"""Each export is run by its own runtime and compared with this package."""
 
 import dataclasses
 import json
@@ -29,7 +29,7 @@ from crnn_jax.training import train
 from experiments import base, tiny
 
 # float32 sums in other orders, through two recurrences; the logits are of order 10. The small
-# model amplifies rounding: its own logits of one picture alone and of five differ by 2e-4.
+# model amplifies rounding: its own logits of one image alone and of five differ by 2e-4.
 TOLERANCE, SMALL = 1e-4, 1e-3
 
 
@@ -37,12 +37,12 @@ TOLERANCE, SMALL = 1e-4, 1e-3
 def pixels(captchas):
     """u8 [5, W, H, 1] of the small set."""
     values = tiny.get_config().data
-    pictures = [image_io.open_image(p) for p in sorted(captchas.iterdir())[:5]]
-    return np.stack([image_io.to_array(p, values) for p in pictures])
+    images = [image_io.open_image(p) for p in sorted(captchas.iterdir())[:5]]
+    return np.stack([image_io.to_array(p, values) for p in images])
 
 
 def _make(workdir, config, standard, alphabet="abc7", noise=0.3):
-    """A run of random weights."""
+    """A run with random weights."""
     model = crnn.build(config.model, len(alphabet) + 1, *standard)
     params = crnn.init(model, jax.random.key(0), config.data)
     rng = np.random.default_rng(0)
@@ -53,7 +53,7 @@ def _make(workdir, config, standard, alphabet="abc7", noise=0.3):
 
 @pytest.fixture(scope="module", params=["trained", "colour"])
 def case(request, trained, captchas, pixels, tmp_path_factory):
-    """A run directory, its reader, pixels and logits: grey by set, and colour by picture."""
+    """A run directory, its reader, pixels and logits: gray by set, and color by image."""
     if request.param == "trained":
         reader = crnn_jax.load(trained)
         return trained, reader, pixels, _logits(reader, pixels)
@@ -165,7 +165,7 @@ def test_keras_reads_the_same_and_comes_back_the_same(case, tmp_path, capsys):
     assert main.main(["import-keras", str(path), str(tmp_path / "back")]) == 0
     back = crnn_jax.load(tmp_path / "back")
     assert (back.charset, back.temperature) == (reader.charset, reader.temperature)
-    # The split of its own training goes with it, so that evaluate knows what it never saw.
+    # The export includes the split, so that evaluate can find the validation images.
     assert back.fingerprint == reader.fingerprint
     assert back.config.data.split_seed == reader.config.data.split_seed
     assert back.config.train == reader.config.train
@@ -174,7 +174,7 @@ def test_keras_reads_the_same_and_comes_back_the_same(case, tmp_path, capsys):
     capsys.readouterr()
     assert main.main(["import-keras", *arguments]) == 2
     assert reader.charset.alphabet in capsys.readouterr().err
-    # What Keras itself saves has no description: the layers say how pixels are standardised.
+    # A file that Keras saved has no description; normalization is read from its layers.
     shutil.copy(path, tmp_path / "plain.keras")
     subprocess.run(["zip", "-qd", tmp_path / "plain.keras", "reader.json"], check=True)
     arguments[1:3] = [reader.charset.alphabet, str(tmp_path / "plain.keras")]
@@ -218,7 +218,7 @@ def test_what_does_not_belong_together_is_refused_by_name(trained, tmp_path):
         assert not (tmp_path / "run").exists()
 
     refused("it was changed", {"alphabet": ["a", "7", "b", "c"]}, resealed=False)
-    refused("dense2/bias is .*5.*ask for .*4", {"alphabet": ["7", "a", "b"]})
+    refused("dense2/bias is .*5.*require .*4", {"alphabet": ["7", "a", "b"]})
     refused("format is 'onnx'", {"format": "onnx"})
     refused("names '7' more than once", {"alphabet": list("77ab")})
     refused("half a character", {"alphabet": ["\ud800", *"abc"]})
@@ -233,14 +233,14 @@ def test_what_does_not_belong_together_is_refused_by_name(trained, tmp_path):
     arrays = safetensors.load_file(folder / "model.safetensors")
     refused("damaged or changed", arrays={**arrays, "Conv1.bias": arrays["Conv1.bias"] + 1})
     (folder / "model.safetensors").write_bytes(b"no")
-    refused("no exported reader")
+    refused("not a readable safetensors export")
     (folder / "model.safetensors").unlink()
-    refused("no exported reader")
+    refused("not a readable safetensors export")
 
 
 def test_an_export_touches_nothing_but_exports(trained, tmp_path):
     (tmp_path / "README.md").write_text("mine")
-    with pytest.raises(RunError, match="other things than an export"):
+    with pytest.raises(RunError, match="not empty and not an export"):
         interop.export(trained, "safetensors", tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["README.md"]
     for _ in range(2):  # over an earlier one
@@ -299,8 +299,8 @@ def test_the_page_s_runtime_is_asked_for(trained, tmp_path, monkeypatch):
         interop.export(trained, "web", tmp_path / "page")
 
 
-def test_the_whole_model_reads_real_pictures_the_same(real_set, tmp_path):
-    """The reference's sizes; random weights, with the logits centred so that texts differ."""
+def test_the_whole_model_reads_real_images_the_same(real_set, tmp_path):
+    """The reference's sizes; random weights, with the logits centered so that texts differ."""
     run = tmp_path / "run"
     config = config_lib.from_config_dict(base.get_config())
     files = sorted(real_set.iterdir())[:40]
@@ -321,7 +321,7 @@ def test_the_whole_model_reads_real_pictures_the_same(real_set, tmp_path):
     read = jax.export.deserialize(bytearray(path.read_bytes())).call
     found["stablehlo"] = np.asarray(read(images))
     _, probabilities = _in_keras(run, images, tmp_path)
-    # Beyond a constant of each step, which is none of a softmax's business.
+    # Up to a constant per step, which a softmax does not change.
     found["keras"] = np.log(probabilities) + jax.nn.logsumexp(expected, -1, keepdims=True)
     for kind, logits in found.items():
         np.testing.assert_allclose(logits, expected, atol=TOLERANCE, err_msg=kind)

@@ -1,4 +1,4 @@
-"""HDF5 and .keras files that claim more than they hold, or what is no weight."""
+"""HDF5 and .keras files that claim more data than they contain, or contain no weights."""
 
 import io
 import json
@@ -52,12 +52,12 @@ def _shared_strings(file):
 
 
 CLAIMS = {
-    "unwritten": (lambda f: f.create_dataset("a/kernel", LARGE, "f"), "of which the file holds 0"),
-    "filled": (lambda f: f.create_dataset("a/kernel", LARGE, "f", fillvalue=1.5), "holds 0"),
+    "unwritten": (lambda f: f.create_dataset("a/kernel", LARGE, "f"), "but the file stores 0"),
+    "filled": (lambda f: f.create_dataset("a/kernel", LARGE, "f", fillvalue=1.5), "stores 0"),
     "unwritten chunks": (
-        lambda f: f.create_dataset("a/kernel", LARGE, "f", chunks=(10, 10)), "holds 0"),
+        lambda f: f.create_dataset("a/kernel", LARGE, "f", chunks=(10, 10)), "stores 0"),
     "large chunks": (
-        lambda f: f.create_dataset("a/kernel", LARGE, "f", chunks=LARGE), "pieces larger than"),
+        lambda f: f.create_dataset("a/kernel", LARGE, "f", chunks=LARGE), "chunks larger than"),
     "compressed": (
         lambda f: f.create_dataset("a/kernel", (9, 9), "f", compression="gzip"), "is compressed"),
     "external": (_external, "stored in other files"),
@@ -71,11 +71,11 @@ CLAIMS = {
         lambda f: f.create_dataset("a/kernel", (3,), [("x", "f4")]), "not an array of floats"),
     "deep": (_deep, "nested more than 16 deep"),
     "many": (_many, "more than 10000 objects"),
-    "loop": (_loop, "holds no weights"),
+    "loop": (_loop, "contains no weights"),
     "external link": (
-        lambda f: f.__setitem__("a", h5py.ExternalLink("/etc/passwd", "x")), "holds no weights"),
+        lambda f: f.__setitem__("a", h5py.ExternalLink("/etc/passwd", "x")), "contains no weights"),
     "configuration": (
-        lambda f: f.attrs.create("model_config", np.zeros(3)), "model_config is not a text"),
+        lambda f: f.attrs.create("model_config", np.zeros(3)), "model_config is not a string"),
     "long configuration": (
         lambda f: f.attrs.create("model_config", " " * 2**21, dtype=h5py.string_dtype()),
         "more than 1048576 bytes"),
@@ -97,7 +97,7 @@ def test_what_is_not_stored_in_the_file_is_refused_unread(tmp_path, monkeypatch,
 
 def test_datasets_that_share_bytes_claim_them_each(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w", libver="earliest") as file:
-        for i in range(99):  # not written, so that they have no place
+        for i in range(99):  # not written, so that no bytes are allocated
             file.create_dataset(f"{i}/kernel", (1000,), "f")
         file["x/kernel"] = np.ones(1000, np.float32)
         place = file["x/kernel"].id.get_offset()
@@ -113,7 +113,7 @@ def test_datasets_that_share_bytes_claim_them_each(tmp_path):
 def test_two_arrays_of_one_place_are_refused(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["a/kernel"], file["a/0"] = np.zeros(3, np.float32), np.zeros(3, np.float32)
-    with pytest.raises(RunError, match="two arrays of the same place"):
+    with pytest.raises(RunError, match="two arrays with the same name"):
         keras_file.read(tmp_path / "a.h5")
 
 
@@ -160,16 +160,16 @@ def test_small_files_that_claim_gigabytes_take_little_memory(tmp_path):
     assert len(paths) == 6
     command = [sys.executable, "-c", MEASURE, *paths]
     done = subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True)
-    assert int(done.stdout) < 100  # megabytes beyond what the imports take
+    assert int(done.stdout) < 100  # megabytes more than the imports need
 
 
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ({"config.json": b"{}"}, "holds no model.weights.h5"),
-        ({"model.weights.h5": b""}, "holds no config.json"),
+        ({"config.json": b"{}"}, "does not contain model.weights.h5"),
+        ({"model.weights.h5": b""}, "does not contain config.json"),
         ({"model.weights.h5": b"", "config.json": b"[" * 100_000}, "recursion|signature"),
-        ({"model.weights.h5": b"", "config.json": b"9" * 5000}, "not a Keras file"),
+        ({"model.weights.h5": b"", "config.json": b"9" * 5000}, "cannot be read as a Keras file"),
     ],
 )
 def test_an_archive_that_is_none_of_keras_is_refused(tmp_path, entries, message):

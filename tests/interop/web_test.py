@@ -1,4 +1,4 @@
-"""The page's own code against Pillow and ours in Node; the page as it is in Chromium (long)."""
+"""The page's code in Node, against Pillow and this package; the page itself in Chromium (long)."""
 
 import dataclasses
 import json
@@ -22,7 +22,7 @@ SCRIPT = Path(interop.__file__).parent / "page" / "reader.js"
 
 
 def _node(program, values, tmp_path):
-    """What a program prints, as JSON: reader.js before it, `input` and `reader` given."""
+    """The JSON that a program prints. It runs after reader.js, with `input` and `reader`."""
     if NODE is None:
         pytest.skip("Node is not installed")
     (tmp_path / "input.json").write_text(json.dumps(values))
@@ -38,22 +38,22 @@ def _node(program, values, tmp_path):
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_pixels_are_those_of_pillow(trained, tmp_path, channels):
-    reader = crnn_jax.load(trained)  # 64x16, grey
+    reader = crnn_jax.load(trained)  # 64x16, gray
     data = dataclasses.replace(reader.config.data, channels=channels)
     reader.config = dataclasses.replace(reader.config, data=data)
     rng = np.random.default_rng(0)
     sizes = [(64, 16), (200, 50), (31, 9), (64, 40), (7, 16), (1, 1)]
-    pictures = [Image.fromarray(rng.integers(0, 256, (h, w, 4)).astype(np.uint8)) for w, h in sizes]
+    images = [Image.fromarray(rng.integers(0, 256, (h, w, 4)).astype(np.uint8)) for w, h in sizes]
     values = {
         "reader": model_spec.describe(reader, None),
-        "pictures": [[p.width, p.height, list(p.tobytes())] for p in pictures],
+        "images": [[p.width, p.height, list(p.tobytes())] for p in images],
     }
-    program = "input.pictures.map(([w, h, rgba]) => Array.from(toPixels(rgba, w, h, reader)))"
+    program = "input.images.map(([w, h, rgba]) => Array.from(toPixels(rgba, w, h, reader)))"
     found = _node(program, values, tmp_path)
-    for pixels, picture in zip(found, pictures, strict=True):
-        expected = image_io.to_array(image_io.decode(picture), data).reshape(-1)
+    for pixels, image in zip(found, images, strict=True):
+        expected = image_io.to_array(image_io.decode(image), data).reshape(-1)
         difference = np.abs(expected.astype(int) - pixels)
-        # Pillow rounds transparency and weights to fixed point: a grey level here and there.
+        # Pillow rounds transparency and weights to fixed point: a gray level here and there.
         assert difference.max() <= 1
         assert (difference > 0).mean() < 0.1
 
@@ -61,8 +61,8 @@ def test_pixels_are_those_of_pillow(trained, tmp_path, channels):
 def test_texts_places_and_probabilities_are_the_reader_s(trained, captchas, tmp_path):
     reader = crnn_jax.load(trained)
     files = sorted(captchas.iterdir())[:12]
-    pictures = [image_io.to_array(image_io.open_image(f), reader.config.data) for f in files]
-    logits = np.asarray(crnn.apply(reader.model, reader.params, np.stack(pictures)))
+    images = [image_io.to_array(image_io.open_image(f), reader.config.data) for f in files]
+    logits = np.asarray(crnn.apply(reader.model, reader.params, np.stack(images)))
     values = {
         "reader": model_spec.describe(reader, None),
         "logits": [rows.reshape(-1).tolist() for rows in logits],
@@ -79,7 +79,7 @@ def test_texts_places_and_probabilities_are_the_reader_s(trained, captchas, tmp_
 
 
 def test_a_runtime_that_is_none_is_named(trained, tmp_path):
-    with pytest.raises(crnn_jax.errors.RunError, match="is not npm's onnxruntime-web"):
+    with pytest.raises(crnn_jax.errors.RunError, match="is not the npm package onnxruntime-web"):
         interop.export(trained, "web", tmp_path, runtime=tmp_path)
 
 
@@ -94,12 +94,12 @@ CONNECT = """new Promise((done) => {
 READ = """[...document.querySelectorAll('figure')].map((figure) => [
     figure.querySelector('.text').textContent,
     parseFloat(figure.querySelector('.confidence').textContent) / 100,
-    figure.querySelectorAll('.picture span').length,
+    figure.querySelectorAll('.image span').length,
 ])"""
 
 
 @pytest.mark.long
-def test_the_page_reads_ten_pictures_in_a_browser(trained, captchas, tmp_path):
+def test_the_page_reads_ten_images_in_a_browser(trained, captchas, tmp_path):
     """From a disk, as a person does who double-clicks it; needs Chromium, and npm to install."""
     if CHROMIUM is None or NPM is None:
         pytest.skip("Chromium or npm is not installed")

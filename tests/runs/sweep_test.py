@@ -11,7 +11,7 @@ from experiments import ablations, cross_validation, data_efficiency, plateau, t
 
 @pytest.fixture
 def small(captchas):
-    """Two variants, one seed, one fold; epochs of a model of seconds."""
+    """Makes a grid of one seed and one fold, with one epoch of a tiny model."""
 
     def make(**variants):
         values = tiny.get_config()
@@ -53,7 +53,7 @@ def test_a_failing_cell_is_marked_the_others_go_on_and_nothing_is_done_twice(
     (tmp_path / "broken").rename(tmp_path / "away")
     mended = small(base={}, broken={"optimizer.learning_rate": 0.01})
     assert sweep.run(mended, tmp_path, jobs=1) == []
-    assert "2 cells, 1 of them finished before" in capsys.readouterr().out
+    assert "2 cells, 1 of them already finished" in capsys.readouterr().out
     assert all(path.stat().st_mtime_ns == time for path, time in times.items())
     base, other = (
         json.loads((tmp_path / name / "seed3-fold1" / "result.json").read_text())

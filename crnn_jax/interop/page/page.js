@@ -1,4 +1,4 @@
-// The page: pictures that are dropped or chosen are read in this browser and shown.
+// The page: reads the images that the user drops or chooses, in the browser, and shows the texts.
 "use strict";
 
 const bytes = (base64) => Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
@@ -8,7 +8,7 @@ const make = (tag, properties, ...children) => {
   return element;
 };
 
-/** The model, once: the runtime is given what it would fetch otherwise, which a file may not. */
+/** The model. The runtime gets its binaries here, since a page from a disk cannot fetch them. */
 const session = (async () => {
   ort.env.wasm.numThreads = 1;
   ort.env.wasm.wasmBinary = bytes(RUNTIME_WASM).buffer;
@@ -19,7 +19,7 @@ const session = (async () => {
 })();
 
 async function read(file) {
-  // Pixels as they are in the file, upright: no colour management.
+  // The pixels of the file, upright, without color management.
   const image = await createImageBitmap(file, {
     colorSpaceConversion: "none",
     premultiplyAlpha: "none",
@@ -39,18 +39,18 @@ async function read(file) {
 const percent = (share) => `${(100 * share).toFixed(1)}%`;
 
 function show(file, { canvas, text, confidence, characters }) {
-  const picture = make("div", { className: "picture" }, canvas);
+  const image = make("div", { className: "image" }, canvas);
   const list = make("ol", {});
   for (const { symbol, probability, left, right } of characters) {
     const span = make("span", { title: percent(probability) }, symbol);
     span.style.left = percent(left);
     span.style.width = percent(right - left);
-    picture.append(span);
+    image.append(span);
     list.append(make("li", {}, make("b", {}, symbol), ` ${percent(probability)}`));
   }
   const caption = make("figcaption", {}, make("b", { className: "text" }, text || "nothing"));
   caption.append(make("span", { className: "confidence" }, percent(confidence)), file.name, list);
-  return make("figure", {}, picture, caption);
+  return make("figure", {}, image, caption);
 }
 
 const results = document.getElementById("results");

@@ -1,8 +1,8 @@
-// Pixels in, texts out: what stands around the model, as in crnn_jax (folder.py, ctc_loss.py,
+// Prepares pixels for the model and decodes its logits, like crnn_jax (image_io.py, ctc_loss.py,
 // alignment.py). Pure functions of arrays; `reader` is reader.json.
 "use strict";
 
-/** RGBA of w x h pixels to u8 [W, H, C], the model's input: on white, grey or RGB, resized. */
+/** Converts RGBA of w x h pixels to the model's input, u8 [W, H, C]: on white, gray or RGB, resized. */
 function toPixels(rgba, w, h, reader) {
   const channels = reader.input.channels === "grey" ? 1 : 3;
   const { width, height } = reader.input.size;
@@ -25,17 +25,17 @@ function toPixels(rgba, w, h, reader) {
   return pixels;
 }
 
-/** Resizes the middle axis of u8 [outer, size, inner] by a triangle as wide as the reduction. */
+/** Resizes the middle axis of u8 [outer, size, inner] with a triangle filter, as Pillow does. */
 function resizeAxis(values, outer, size, inner, wanted) {
   const result = new Uint8Array(outer * wanted * inner);
   const scale = size / wanted, support = Math.max(scale, 1);
   for (let i = 0; i < wanted; i++) {
-    const centre = (i + 0.5) * scale;
-    const first = Math.max(0, Math.floor(centre - support + 0.5));
-    const last = Math.min(size, Math.floor(centre + support + 0.5));
+    const center = (i + 0.5) * scale;
+    const first = Math.max(0, Math.floor(center - support + 0.5));
+    const last = Math.min(size, Math.floor(center + support + 0.5));
     const weights = [];
     for (let j = first; j < last; j++)
-      weights.push(Math.max(0, 1 - Math.abs((j - centre + 0.5) / support)));
+      weights.push(Math.max(0, 1 - Math.abs((j - center + 0.5) / support)));
     const sum = weights.reduce((a, b) => a + b, 0);
     for (let o = 0; o < outer; o++)
       for (let n = 0; n < inner; n++) {
@@ -49,7 +49,7 @@ function resizeAxis(values, outer, size, inner, wanted) {
   return result;
 }
 
-/** Logits [T, K], flat, to log-probabilities: T arrays of K, at the reader's temperature. */
+/** Converts flat logits [T, K] to log-probabilities, T arrays of K, at the reader's temperature. */
 function logSoftmax(logits, reader) {
   const { steps, classes } = reader.output;
   return Array.from({ length: steps }, (_, t) => {
@@ -66,16 +66,16 @@ function logSum(values) {
   return top + Math.log(values.reduce((sum, value) => sum + Math.exp(value - top), 0));
 }
 
-/** The best class of each step, runs merged and blanks dropped. */
+/** Greedy decoding: the best class of each step, with repetitions merged and blanks dropped. */
 function greedy(logP, blank) {
   const best = logP.map((row) => row.indexOf(Math.max(...row)));
   return best.filter((k, t) => k !== blank && k !== best[t - 1]);
 }
 
-/** All paths that spell `ids`, summed (logSum) or the best one (max): log-probability and places.
+/** The log-probability of all paths that spell `ids` (plus = logSum), or of the best one (max).
  *
- * State 2 n is the blank after n characters, state 2 n + 1 is character n. `path` gives each step's
- * character, -1 at a blank; it is of use with max alone.
+ * State 2 n is the blank after n characters, state 2 n + 1 is character n. `path` has the character
+ * index of each step, -1 at a blank; it is meaningful with max only.
  */
 function walk(logP, ids, blank, plus) {
   const states = 2 * ids.length + 1;
@@ -102,14 +102,14 @@ function walk(logP, ids, blank, plus) {
   return { logProbability: plus(ends), path };
 }
 
-/** A picture's logits to its text, with confidence, and place and probability of each character. */
+/** Converts logits to a text with its confidence, and position and probability of each character. */
 function explain(logits, reader) {
   const { alphabet, blank } = reader;
   const logP = logSoftmax(logits, reader);
   const ids = greedy(logP, blank);
   const { path } = walk(logP, ids, blank, (ways) => Math.max(...ways));
   const characters = ids.map((id, n) => {
-    // That it is this symbol, the others given.
+    // The probability of each symbol, given the other characters.
     const scores = alphabet.map((_, k) =>
       walk(logP, ids.map((other, m) => (m === n ? k : other)), blank, logSum).logProbability);
     return {
