@@ -9,9 +9,12 @@ import json
 import math
 import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import jax
+import numpy as np
 
 from crnn_jax import errors
 from crnn_jax.analysis import html_report, label_audit, plots, sweep_report
@@ -238,12 +241,16 @@ def sweep(runs: Runs, rng: random.Random, count: int, heavy: int) -> collections
     return found
 
 
+def _zeros(_: Checkpoints, __: int, like: Mapping[str, Any]) -> dict[str, Any]:
+    return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), dict(like))
+
+
 class unrestored:
     """Within it, checkpoints are opened and checked, and their arrays are not read."""
 
     def __enter__(self) -> None:
         self._restore = Checkpoints.restore
-        Checkpoints.restore = lambda self, epoch, like: dict(like)  # type: ignore[method-assign]
+        Checkpoints.restore = _zeros  # type: ignore[method-assign, assignment]
 
     def __exit__(self, *_: object) -> None:
         Checkpoints.restore = self._restore  # type: ignore[method-assign]

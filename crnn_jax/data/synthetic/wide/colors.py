@@ -6,11 +6,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from crnn_jax.data.synthetic.wide.draws import Draws
 from crnn_jax.data.synthetic.wide.text import LONGEST
 
-LUMA = jnp.array([0.299, 0.587, 0.114])  # ITU-R 601
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601
 # Least difference of luma of ink and paper: nearly always, and in hard images.
 _CONTRAST, _FAINT = 0.28, 0.16
 
