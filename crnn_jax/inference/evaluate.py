@@ -72,20 +72,20 @@ class Evaluation(NamedTuple):
         )
 
 
-@functools.partial(xla_options.jit_reading, static_argnames=("model", "decoder"))
+@functools.partial(xla_options.jit_reading, static_argnames="decoder")
 def read(
     params: Any,
     images: jax.Array,
     temperature: float,
     *,
-    model: crnn.CRNN,
+    model: crnn.Model,
     decoder: Decoder = GREEDY,
 ) -> tuple[jax.Array, jax.Array]:
     """u8 [B, W, H, C] to ids [B, L] and the log-probability of each reading [B]."""
     return decode(crnn.apply(model, params, images), temperature, decoder)
 
 
-@functools.partial(xla_options.jit_reading, static_argnames=("model", "decoder"))
+@functools.partial(xla_options.jit_reading, static_argnames="decoder")
 def read_and_score(
     params: Any,
     images: jax.Array,
@@ -93,7 +93,7 @@ def read_and_score(
     indices: jax.Array,
     temperature: float,
     *,
-    model: crnn.CRNN,
+    model: crnn.Model,
     decoder: Decoder = GREEDY,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Examples `indices` [B] of a data set: ids [B, L], log-probabilities [B], losses [B]."""
@@ -101,8 +101,10 @@ def read_and_score(
     return *decode(logits, temperature, decoder), ctc_loss.ctc_loss(logits, labels[indices])
 
 
-@functools.partial(xla_options.jit_reading, static_argnames="model")
-def logits_of(params: Any, images: jax.Array, indices: jax.Array, *, model: crnn.CRNN) -> jax.Array:
+@xla_options.jit_reading
+def logits_of(
+    params: Any, images: jax.Array, indices: jax.Array, *, model: crnn.Model
+) -> jax.Array:
     """Logits [B, T, K] of the examples `indices` [B] of a data set."""
     return crnn.apply(model, params, images[indices])
 
@@ -115,7 +117,7 @@ def decode(logits: jax.Array, temperature: float, decoder: Decoder) -> tuple[jax
 
 
 def evaluate(
-    model: crnn.CRNN,
+    model: crnn.Model,
     params: Any,
     charset: Charset,
     images: jax.Array,

@@ -34,9 +34,9 @@ class Explanation(NamedTuple):
     alternatives: list[Reading]  # the most probable texts, as far as a beam search finds them
 
 
-@functools.partial(xla_options.jit_reading, static_argnames=("model", "decoder"))
+@functools.partial(xla_options.jit_reading, static_argnames="decoder")
 def explain(
-    params: Any, images: jax.Array, temperature: float, *, model: crnn.CRNN, decoder: Decoder
+    params: Any, images: jax.Array, temperature: float, *, model: crnn.Model, decoder: Decoder
 ) -> tuple[jax.Array, ...]:
     """Pictures u8 [B, W, H, C] read and explained.
 

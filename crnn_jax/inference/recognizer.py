@@ -95,7 +95,7 @@ class Recognizer:
         self,
         config: Config,
         charset: Charset,
-        model: crnn.CRNN,
+        model: crnn.Model,
         params: Any,
         epoch: int,
         fingerprint: str,

@@ -46,8 +46,8 @@ def describe(reader: Recognizer, result: Result | None) -> dict[str, Any]:
             "resize": "bilinear with antialiasing, over a support that grows with the reduction",
         },
         "standardise": {  # a part of the model, in safetensors the reader's business
-            "mean": list(standard.mean),  # of each channel: (pixel - mean) / deviation
-            "deviation": list(standard.deviation),
+            "mean": standard.mean.tolist(),  # of each channel: (pixel - mean) / deviation
+            "deviation": standard.std.tolist(),
             "each_picture": standard.each_picture,  # and each picture by itself after that
         },
         "output": {

@@ -1,11 +1,13 @@
 """The CRNN: pictures to logits. Flax is imported nowhere else.
 
 The network is `ocr_model_v1` of Keras' captcha_ocr example (A. K. Nain, 2020), layer for
-layer, with Keras' initialisers; at 200x50 grey and 19 symbols it has 432,596 parameters.
+layer, with Keras' initializers; at 200x50 grey and 19 symbols it has 432,596 parameters.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import hashlib
 from collections.abc import Sequence
 from typing import Any
@@ -22,29 +24,54 @@ from crnn_jax.models import conv_pool, lstm
 Rate = float | jax.Array  # a Python float is known when the program is compiled
 
 
-class CRNN(nn.Module):
-    """Pixels 0 to 255 [B, W, H, C] to logits [B, T, K]; T = W / 2 ** len(conv_features).
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=("mean", "std"),
+    meta_fields=("network", "each_picture"),
+)
+@dataclasses.dataclass(frozen=True, eq=False)
+class Model:
+    """A network and the normalization of its images.
 
-    Pixels are standardised here, with the training set's moments or each picture's own, so that
-    nothing that holds the model can forget it.
-    The logits are not normalised: the softmax of Keras' last layer is part of the loss here.
+    A pytree with the leaves `mean` and `std`: compiled programs take them as arguments, so that
+    runs whose training sets differ share one program. Nothing that holds the model can forget to
+    normalize.
+    """
+
+    network: CRNN
+    mean: np.ndarray | jax.Array  # [C], pixels
+    std: np.ndarray | jax.Array  # [C]
+    each_picture: bool  # normalize each image by itself after that
+
+    @property
+    def config(self) -> ModelConfig:
+        return self.network.config
+
+    @property
+    def num_classes(self) -> int:
+        return self.network.num_classes
+
+    def normalize(self, images: jax.Array) -> jax.Array:
+        """Pixels [B, W, H, C], u8 or float, to f32 of mean 0 and standard deviation 1."""
+        shape = (1,) * (images.ndim - 1) + (-1,)
+        x = images.astype(jnp.float32) - jnp.asarray(self.mean, jnp.float32).reshape(shape)
+        x = x / jnp.asarray(self.std, jnp.float32).reshape(shape)
+        return standardise(x) if self.each_picture else x
+
+
+class CRNN(nn.Module):
+    """Normalized pixels [B, W, H, C] to logits [B, T, K]; T = W / 2 ** len(conv_features).
+
+    The logits are not normalized: the softmax of Keras' last layer is part of the loss here.
     Dropout draws from the rng named 'dropout', at `drop` times its rates; 0 is off.
     """
 
     config: ModelConfig
     num_classes: int  # K
-    mean: tuple[float, ...] | jax.Array  # of each channel [C]
-    deviation: tuple[float, ...] | jax.Array  # [C]
-    each_picture: bool = False  # standardise each picture by itself after that
 
     @nn.compact
-    def __call__(self, images: jax.Array, drop: Rate = 0.0) -> jax.Array:
+    def __call__(self, x: jax.Array, drop: Rate = 0.0) -> jax.Array:
         c = self.config
-        shape = (1,) * (images.ndim - 1) + (-1,)
-        x = images.astype(jnp.float32) - jnp.asarray(self.mean, jnp.float32).reshape(shape)
-        x = x / jnp.asarray(self.deviation, jnp.float32).reshape(shape)
-        if self.each_picture:
-            x = standardise(x)
         for i, features in enumerate(c.conv_features, 1):
             if c.norm == "layer":
                 he_normal = initializers.he_normal()
@@ -66,9 +93,9 @@ class CRNN(nn.Module):
 
 
 def standardise(x: jax.Array) -> jax.Array:
-    """Each channel's mean to 0, the deviation of the picture to 1: [B, W, H, C], from [0, 1].
+    """Each channel's mean to 0, the standard deviation of the image to 1: [B, W, H, C].
 
-    Light and contrast are no part of a text. An even picture becomes zeros.
+    Brightness and contrast say nothing about the text. An even image becomes zeros.
     """
     x = x - jnp.mean(x, axis=(-3, -2), keepdims=True)
     variance = jnp.mean(x * x, axis=(-3, -2, -1), keepdims=True)
@@ -139,29 +166,34 @@ def build(
     config: ModelConfig,
     num_classes: int,
     mean: Sequence[float],
-    deviation: Sequence[float],
+    std: Sequence[float],
     each_picture: bool,
-) -> CRNN:
+) -> Model:
     """The model of a config, as it is trained and as it is read from a checkpoint."""
-    return CRNN(config, num_classes, tuple(mean), tuple(deviation), each_picture)
+    return Model(CRNN(config, num_classes), np.asarray(mean), np.asarray(std), each_picture)
 
 
-def init(model: CRNN, key: jax.Array, config: DataConfig) -> Any:
+def init(model: Model, key: jax.Array, config: DataConfig) -> Any:
     """Fresh parameters, a function of the key alone."""
-    images = jnp.zeros((1, config.width, config.height, config.channels), jnp.uint8)
-    return jax.jit(model.init)(key, images)["params"]
+    return _init(key, model.network, (1, config.width, config.height, config.channels))
 
 
-def apply(model: CRNN, params: Any, images: jax.Array) -> jax.Array:
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _init(key: jax.Array, network: CRNN, shape: tuple[int, ...]) -> Any:
+    return network.init(key, jnp.zeros(shape))["params"]
+
+
+def apply(model: Model, params: Any, images: jax.Array) -> jax.Array:
     """Logits [B, T, K] of pixels [B, W, H, C], u8 or float."""
-    return model.apply({"params": params}, images)  # type: ignore[return-value]
+    return model.network.apply({"params": params}, model.normalize(images))  # type: ignore[return-value]
 
 
 def apply_with_dropout(
-    model: CRNN, params: Any, images: jax.Array, key: jax.Array, drop: Rate
+    model: Model, params: Any, images: jax.Array, key: jax.Array, drop: Rate
 ) -> jax.Array:
     """As `apply`, with dropout at `drop` times the config's rates."""
-    return model.apply({"params": params}, images, drop, rngs={"dropout": key})  # type: ignore[return-value]
+    x = model.normalize(images)
+    return model.network.apply({"params": params}, x, drop, rngs={"dropout": key})  # type: ignore[return-value]
 
 
 def parameter_table(params: Any) -> str:

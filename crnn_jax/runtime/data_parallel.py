@@ -36,7 +36,7 @@ class Devices(NamedTuple):
         return jax.device_put(tree, place)
 
     def shard_batch(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """`function` on each device, with shards of its last two arguments and the others whole.
+        """`function` on each device, with shards of its last argument and the others whole.
 
         The results must be the same on each device.
         """
@@ -45,7 +45,7 @@ class Devices(NamedTuple):
         whole, part = PartitionSpec(), PartitionSpec(_AXIS)
 
         def call(*arguments: Any) -> Any:
-            specs = (whole,) * (len(arguments) - 2) + (part, part)
+            specs = (whole,) * (len(arguments) - 1) + (part,)
             # Sums over the devices are the same on each: jax need not check that.
             return jax.shard_map(
                 function, mesh=self.mesh, in_specs=specs, out_specs=whole, check_vma=False

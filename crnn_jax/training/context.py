@@ -23,10 +23,11 @@ from crnn_jax.training import optimizer as optimizer_lib
 class TrainContext(NamedTuple):
     """Everything that does not change while a run trains."""
 
+    config: Config
     data: folder.Dataset
     split: splits.Split
     charset: Charset
-    model: crnn.CRNN
+    model: crnn.Model
     optimizer: optax.GradientTransformation
     steps_per_epoch: int
     plateau_loss: float  # of the best constant predictor
@@ -61,8 +62,8 @@ class TrainContext(NamedTuple):
         """What a reader needs besides parameters, and a resumed run must find again."""
         return {
             "alphabet": self.charset.alphabet,
-            "mean": list(self.model.mean),
-            "deviation": list(self.model.deviation),
+            "mean": self.model.mean.tolist(),
+            "deviation": self.model.std.tolist(),
             "each_picture": self.model.each_picture,
             "fingerprint": self.data.fingerprint,
         }
@@ -101,6 +102,7 @@ def prepare(config: Config) -> TrainContext:
     steps_per_epoch = -(-len(split.train) // config.train.batch_size)
     devices = data_parallel.for_batches(config.train.batch_size)
     return TrainContext(
+        config=config,
         data=data,
         split=split,
         charset=charset,

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from crnn_jax.charset import PAD
-from crnn_jax.config import Config
+from crnn_jax.config import AugmentConfig, FlatStartConfig, LossConfig
 from crnn_jax.data.augment import augment
 from crnn_jax.models import crnn
 from crnn_jax.models import ctc_loss as ctc
@@ -22,14 +23,66 @@ from crnn_jax.training.context import TrainContext
 from crnn_jax.training.state import TrainState, stream
 
 
+class Recipe(NamedTuple):
+    """The settings that are compiled into the step; hashable.
+
+    Seed, fold and normalization are not among them: runs that differ in these share a program.
+    """
+
+    loss: LossConfig
+    flat_start: FlatStartConfig
+    augment: AugmentConfig
+    ema_decay: float
+    optimizer: optax.GradientTransformation
+    num_steps: int  # of the whole run
+    devices: Devices = ONE
+
+
+class Constants(NamedTuple):
+    """The arguments of the step that stay the same during a run, and differ between runs."""
+
+    model: crnn.Model
+    key: jax.Array  # of the run
+
+
+class Batch(NamedTuple):
+    """The examples of a step, or of S steps: rows of a data set that is on the device."""
+
+    images: jax.Array  # u8 [N, W, H, C]
+    labels: jax.Array  # i32 [N, L]
+    indices: jax.Array | np.ndarray  # i32 [B], or [S, B]
+    mask: jax.Array | np.ndarray  # bool, False for padding
+
+
+class Examples(NamedTuple):
+    """The examples of a batch, or of a shard of it, as the model sees them."""
+
+    pixels: jax.Array  # [B, W, H, C]
+    labels: jax.Array  # i32 [B, L]
+    mask: jax.Array  # bool [B], False for padding
+
+
+def constants(task: TrainContext) -> Constants:
+    """On the devices of the run."""
+    key = jax.random.key(task.config.seed)
+    return task.devices.replicate(Constants(task.model, key))
+
+
+def recipe(task: TrainContext) -> Recipe:
+    config = task.config
+    return Recipe(
+        config.loss,
+        config.flat_start,
+        config.augment,
+        config.train.average_decay,
+        task.optimizer,
+        config.train.epochs * task.steps_per_epoch,
+        task.devices,
+    )
+
+
 def objective(
-    logits: jax.Array,
-    labels: jax.Array,
-    pixels: jax.Array,
-    mask: jax.Array,
-    guide_share: jax.Array,
-    config: Config,
-    total: Callable[[jax.Array], jax.Array] = lambda x: x,
+    logits: jax.Array, examples: Examples, guide_share: jax.Array, recipe: Recipe
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     """The value to minimize, and the mean CTC loss (per image) and flat-start loss (per step).
 
@@ -37,14 +90,13 @@ def objective(
 
     Args:
       logits: [B, T, K].
-      labels: i32 [B, L].
-      pixels: [B, W, H, C], what the model saw.
-      mask: bool [B], False for padding.
+      examples: what the model saw.
       guide_share: f32, the weight of the flat-start loss.
-      config: of the run.
-      total: the sum of a number over the shards of the batch; not differentiated.
+      recipe: the settings of the run.
     """
-    weights, count = config.loss, total(jnp.sum(mask))
+    pixels, labels, mask = examples
+    weights, total = recipe.loss, recipe.devices.psum
+    count = total(jnp.sum(mask))
 
     def mean(losses: jax.Array) -> jax.Array:
         return jnp.sum(losses, where=mask) / count
@@ -58,8 +110,8 @@ def objective(
         # Confidence penalty of Pereyra et al. 2017 (arXiv 1701.06548), section 3.
         value -= weights.entropy * mean(entropy(logits))
     guide = jnp.zeros(())
-    if config.flat_start.until:
-        guide = mean(flat_start.loss(logits, labels, pixels, config.flat_start.trim))
+    if recipe.flat_start.until:
+        guide = mean(flat_start.loss(logits, labels, pixels, recipe.flat_start.trim))
         value = (1 - guide_share) * value + guide_share * logits.shape[1] * guide
     return value, (ctc_loss, guide)
 
@@ -72,109 +124,100 @@ def entropy(logits: jax.Array) -> jax.Array:
 
 def gradients(
     state: TrainState,
-    images: jax.Array,  # u8 [N, W, H, C]
-    labels: jax.Array,  # i32 [N, L]
-    key: jax.Array,  # of the run
-    indices: jax.Array,  # i32 [B], this device's shard of the batch
-    mask: jax.Array,  # bool [B], False for padding
-    *,
-    model: crnn.CRNN,
-    config: Config,
-    devices: Devices,
+    constants: Constants,
+    batch: Batch,  # this device's shard
+    recipe: Recipe,
 ) -> tuple[Any, jax.Array, jax.Array]:
     """Gradients of the objective, summed over devices, with the mean CTC and flat-start losses."""
+    model, key = constants
+    devices = recipe.devices
     plain = state.guide.share > 0
-    pixels = images[indices]
-    if config.augment.is_on:
+    pixels, labels = batch.images[batch.indices], batch.labels[batch.indices]
+    if recipe.augment.is_on:
         augment_key = devices.per_device_key(stream(key, "augment", state.step))
         pixels = jax.lax.cond(
             plain,
             lambda x: x.astype(jnp.float32),
-            lambda x: augment(augment_key, x, config.augment),
+            lambda x: augment(augment_key, x, recipe.augment),
             pixels,
         )
     dropout_key = devices.per_device_key(stream(key, "dropout", state.step))
     drop = jnp.where(plain, 0.0, 1.0)
 
     def loss_of(params: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        examples = Examples(pixels, labels, jnp.asarray(batch.mask))
         logits = crnn.apply_with_dropout(model, params, pixels, dropout_key, drop)
-        share, total = state.guide.share, devices.psum
-        return objective(logits, labels[indices], pixels, mask, share, config, total)
+        return objective(logits, examples, state.guide.share, recipe)
 
     grads, (loss, guide_loss) = jax.grad(loss_of, has_aux=True)(state.params)
     return devices.psum((grads, loss, guide_loss))
 
 
 def train_step(
-    state: TrainState,
-    images: jax.Array,  # u8 [N, W, H, C]
-    labels: jax.Array,  # i32 [N, L]
-    indices: jax.Array,  # i32 [B]
-    mask: jax.Array,  # bool [B], False for padding
-    key: jax.Array,  # of the run
-    *,
-    model: crnn.CRNN,
-    optimizer: optax.GradientTransformation,
-    config: Config,
-    num_steps: int,
-    devices: Devices = ONE,
+    state: TrainState, batch: Batch, constants: Constants, recipe: Recipe
 ) -> tuple[TrainState, jax.Array]:
-    """One update on a batch, of `num_steps`: the new state, and the mean CTC loss before it."""
-    of_shard = functools.partial(gradients, model=model, config=config, devices=devices)
-    of_batch = devices.shard_batch(of_shard)
-    grads, loss, guide_loss = of_batch(state, images, labels, key, indices, mask)
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    """One update: the new state, and the mean CTC loss of the batch before it."""
+
+    def of_shard(state: TrainState, constants: Constants, data: Any, rows: Any) -> Any:
+        return gradients(state, constants, Batch(*data, *rows), recipe)
+
+    of_batch = recipe.devices.shard_batch(of_shard)
+    grads, loss, guide_loss = of_batch(state, constants, batch[:2], batch[2:])
+    updates, opt_state = recipe.optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     # A short memory first, so that the average does not drag the initial weights along.
-    decay = jnp.minimum(config.train.average_decay, (1 + state.step) / (25 + state.step))
+    decay = jnp.minimum(recipe.ema_decay, (1 + state.step) / (25 + state.step))
     average = optax.incremental_update(params, state.average, 1 - decay)
     guide = state.guide.advance(
-        guide_loss, state.step, model.num_classes, num_steps, config.flat_start
+        guide_loss,
+        state.step,
+        constants.model.num_classes,
+        recipe.num_steps,
+        recipe.flat_start,
     )
     return TrainState(state.step + 1, params, average, opt_state, guide), loss
 
 
 def train_steps(
-    state: TrainState,
-    images: jax.Array,
-    labels: jax.Array,
-    indices: jax.Array,  # i32 [S, B]
-    mask: jax.Array,  # bool [S, B]
-    key: jax.Array,
-    **arguments: Any,
+    state: TrainState, batch: Batch, constants: Constants, recipe: Recipe
 ) -> tuple[TrainState, jax.Array]:
     """`train_step` on S batches, one after the other: the state after them, and the losses [S]."""
 
-    def step(state: TrainState, batch: tuple[jax.Array, jax.Array]) -> tuple[TrainState, jax.Array]:
-        return train_step(state, images, labels, *batch, key, **arguments)
+    def step(state: TrainState, rows: Any) -> tuple[TrainState, jax.Array]:
+        return train_step(state, Batch(*batch[:2], *rows), constants, recipe)
 
-    if len(indices) == 1:
-        state, loss = step(state, (indices[0], mask[0]))
+    if len(batch.indices) == 1:
+        state, loss = step(state, (batch.indices[0], batch.mask[0]))
         return state, loss[None]
-    return jax.lax.scan(step, state, (indices, mask))
+    return jax.lax.scan(step, state, (batch.indices, batch.mask))
 
 
-def jitted_steps(task: TrainContext, config: Config) -> Callable[..., tuple[TrainState, jax.Array]]:
-    """`train_steps` of a run: traced and compiled once in a process, however often it goes on."""
-    num_steps = config.train.epochs * task.steps_per_epoch
-    return _jitted_steps(task.model, task.optimizer, config, num_steps, task.devices)
+Steps = Callable[[TrainState, Batch, Constants], tuple[TrainState, jax.Array]]
 
 
-@functools.lru_cache(maxsize=4)
-def _jitted_steps(
-    model: crnn.CRNN,
-    optimizer: optax.GradientTransformation,
-    config: Config,
-    num_steps: int,
-    devices: Devices,
-) -> Callable[..., tuple[TrainState, jax.Array]]:
-    steps = functools.partial(
-        train_steps,
-        model=model,
-        optimizer=optimizer,
-        config=config,
-        num_steps=num_steps,
-        devices=devices,
+def jitted_steps(task: TrainContext) -> Steps:
+    """`train_steps`, compiled once in a process for all runs of the same recipe."""
+    return _jitted(recipe(task), None)
+
+
+def jitted_steps_of_runs(task: TrainContext) -> Steps:
+    """`train_steps` of R runs at a time, in one program.
+
+    State, indices, mask, constants and losses have a leading axis of R; images and labels are
+    shared.
+    """
+    return _jitted(recipe(task), (0, Batch(None, None, 0, 0), 0))  # type: ignore[arg-type]
+
+
+@functools.lru_cache(maxsize=8)
+def _jitted(recipe: Recipe, in_axes: Any) -> Steps:
+    def steps(
+        state: TrainState, batch: Batch, constants: Constants
+    ) -> tuple[TrainState, jax.Array]:
+        return train_steps(state, batch, constants, recipe)
+
+    return jax.jit(
+        jax.vmap(steps, in_axes) if in_axes else steps,
+        donate_argnums=0,
+        compiler_options=xla_options.options(xla_options.TRAINING),
     )
-    options = xla_options.options(xla_options.TRAINING)
-    return jax.jit(steps, donate_argnums=0, compiler_options=options)

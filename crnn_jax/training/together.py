@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +27,16 @@ from crnn_jax.errors import TrainingError
 from crnn_jax.runs import opening, run_dir, tensorboard, unfinished
 from crnn_jax.runs.checkpoint import Checkpoints
 from crnn_jax.runs.run_dir import Result
-from crnn_jax.runtime import backend, xla_options
+from crnn_jax.runtime import backend
 from crnn_jax.runtime.data_parallel import ONE, one
 from crnn_jax.runtime.signals import Interruption
 from crnn_jax.training import run_logging
+from crnn_jax.training import step as step_lib
 from crnn_jax.training import train as train_lib
 from crnn_jax.training.context import TrainContext, prepare
 from crnn_jax.training.early_stopping import Stopping
 from crnn_jax.training.state import TrainState, save
-from crnn_jax.training.step import train_steps
+from crnn_jax.training.step import Batch, jitted_steps_of_runs
 
 
 @dataclasses.dataclass
@@ -103,8 +103,13 @@ def _shape(task: TrainContext, config: Config) -> Any:
     """What runs that share a program have in common: all but seed, fold and their moments."""
     data = dataclasses.replace(config.data, fold=0, split_seed=0)
     alike = dataclasses.replace(config, seed=0, data=data)
-    model = task.model.clone(mean=(), deviation=())
-    return alike, model, task.steps_per_epoch, task.data.fingerprint
+    return (
+        alike,
+        task.model.network,
+        task.model.each_picture,
+        task.steps_per_epoch,
+        task.data.fingerprint,
+    )
 
 
 def _train(
@@ -143,52 +148,21 @@ def _train(
 def _epoch(members: Sequence[Member]) -> np.ndarray:
     """Takes each member through its next epoch; the losses of the steps, f32 [R, S]."""
     task, config = members[0].task, members[0].config
-    steps = jitted(task, config)
-    state = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[m.state for m in members])
-    moments = jnp.array([[m.task.model.mean, m.task.model.deviation] for m in members])  # [R, 2, C]
-    keys = jnp.stack([jax.random.key(m.config.seed) for m in members])
+    steps = jitted_steps_of_runs(task)
+    state, constants = (
+        jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+        for trees in zip(*[(m.state, step_lib.constants(m.task)) for m in members], strict=True)
+    )
     orders = [m.task.order(m.config.seed, m.epoch + 1) for m in members]
     size, per_call = config.train.batch_size, backend.choices().steps
     losses = []
     for batches in zip(*[batching.calls(order, size, per_call) for order in orders], strict=True):
         indices, mask = (np.stack(arrays) for arrays in zip(*batches, strict=True))  # [R, S, B]
-        state, latest = steps(state, moments, task.images, task.labels, indices, mask, keys)
+        state, latest = steps(state, Batch(task.images, task.labels, indices, mask), constants)
         losses.append(latest)
     for i, member in enumerate(members):
         member.state = jax.tree.map(lambda leaf, i=i: leaf[i], state)
     return np.concatenate(jax.device_get(losses), axis=1)
-
-
-def jitted(task: TrainContext, config: Config) -> Callable[..., tuple[TrainState, jax.Array]]:
-    """`train_steps` of the runs [R]: state, moments, indices, mask and key have one for each."""
-    return _jitted(
-        task.model.clone(mean=(), deviation=()),
-        task.optimizer,
-        dataclasses.replace(config, seed=0),
-        config.train.epochs * task.steps_per_epoch,
-    )
-
-
-@functools.lru_cache(maxsize=4)
-def _jitted(model: Any, optimizer: Any, config: Config, num_steps: int) -> Callable[..., Any]:
-    def steps(state, moments, images, labels, indices, mask, key):
-        own = model.clone(mean=moments[0], deviation=moments[1])
-        return train_steps(
-            state,
-            images,
-            labels,
-            indices,
-            mask,
-            key,
-            model=own,
-            optimizer=optimizer,
-            config=config,
-            num_steps=num_steps,
-        )
-
-    over_runs = jax.vmap(steps, in_axes=(0, 0, None, None, 0, 0, 0))
-    options = xla_options.options(xla_options.TRAINING)
-    return jax.jit(over_runs, donate_argnums=0, compiler_options=options)
 
 
 def _end_epoch(member: Member, losses: np.ndarray) -> None:

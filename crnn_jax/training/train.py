@@ -22,6 +22,7 @@ from crnn_jax.runtime.data_parallel import one
 from crnn_jax.runtime.signals import Interruption
 from crnn_jax.runtime.watchdog import Watchdog
 from crnn_jax.training import run_logging
+from crnn_jax.training import step as step_lib
 from crnn_jax.training.context import TrainContext, prepare
 from crnn_jax.training.early_stopping import Stopping
 from crnn_jax.training.progress import Progress
@@ -33,7 +34,7 @@ from crnn_jax.training.state import (
     save,
     training_part,
 )
-from crnn_jax.training.step import jitted_steps
+from crnn_jax.training.step import Batch, jitted_steps
 
 _STUCK = (
     "the same command goes on from the last checkpoint, and with JAX_NUM_CPU_DEVICES=1 no device "
@@ -79,7 +80,7 @@ def train(
     elsewhere: bool,
 ) -> tuple[Any, Stopping, int, float]:
     """The loop: best parameters, how they were chosen, epochs done, and when all began."""
-    step_fn, key = jitted_steps(task, config), task.devices.replicate(jax.random.key(config.seed))
+    steps, constants = jitted_steps(task), step_lib.constants(task)
     patience, weights = config.train.patience, config.train.weights
     per_call = backend.choices().steps
     last_epoch = min(config.train.epochs, config.train.stop_after or config.train.epochs)
@@ -100,7 +101,8 @@ def train(
                 unlogged: list[tuple[int, jax.Array]] = []
                 for indices, mask in batching.calls(order, config.train.batch_size, per_call):
                     with watchdog.waiting():
-                        state, latest = step_fn(state, *task.batch(indices), mask, key)
+                        batch = Batch(*task.batch(indices), mask)
+                        state, latest = steps(state, batch, constants)
                         losses.append(latest)
                         jax.block_until_ready(losses[-2:-1])  # at most two calls are in flight
                     progress.steps(len(indices))

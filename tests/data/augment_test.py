@@ -10,7 +10,7 @@ from crnn_jax import config as config_lib
 from crnn_jax.data.augment import augment
 from crnn_jax.training import state as state_lib
 from crnn_jax.training.context import prepare
-from crnn_jax.training.step import jitted_steps
+from crnn_jax.training.step import Batch, constants, jitted_steps
 from experiments import base
 
 OFF = dataclasses.replace(
@@ -169,12 +169,13 @@ def test_augmentation_begins_when_the_guide_is_gone_and_leaves_other_streams_alo
     def losses(**overrides):
         config = tiny_config(**quiet, **overrides)
         task = prepare(config)
-        step = jitted_steps(task, config)
+        step = jitted_steps(task)
         state = state_lib.init_state(task, config)
         indices, mask = np.arange(8, dtype=np.int32)[None], np.ones((1, 8), bool)
+        batch = Batch(task.images, task.labels, indices, mask)
         result = []
         for _ in range(6):
-            state, loss = step(state, task.images, task.labels, indices, mask, jax.random.key(0))
+            state, loss = step(state, batch, constants(task))
             result.append(float(loss[0]))
         return result
 

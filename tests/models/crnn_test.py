@@ -14,13 +14,13 @@ from experiments import base
 CONFIG = config_lib.from_config_dict(base.get_config())
 
 
-def _build(num_classes=20, mean=(0.0,), deviation=(1.0,), **overrides):
+def _build(num_classes=20, mean=(0.0,), std=(1.0,), **overrides):
     values = base.get_config()
     values.data.standardise = "set"  # with the moments that are given
     values.update_from_flattened_dict({k.replace("__", "."): v for k, v in overrides.items()})
     config = config_lib.from_config_dict(values)
     by_picture = config.data.standardise == "picture"
-    model = crnn.build(config.model, num_classes, mean, deviation, by_picture)
+    model = crnn.build(config.model, num_classes, mean, std, by_picture)
     return model, crnn.init(model, jax.random.key(0), config.data)
 
 
@@ -63,7 +63,7 @@ def test_outputs_of_the_layers_have_the_reference_s_shapes(reference):
 
     def outputs(params, images):
         kept = {"capture_intermediates": True, "mutable": ["intermediates"]}
-        logits, state = model.apply({"params": params}, images, **kept)
+        logits, state = model.network.apply({"params": params}, model.normalize(images), **kept)
         return logits, state["intermediates"]
 
     logits, layers = jax.eval_shape(outputs, params, images)
@@ -84,7 +84,7 @@ def test_outputs_of_the_layers_have_the_reference_s_shapes(reference):
     [(100, 40, 3, 26, 25), (37, 7, 1, 1, 9), (4, 4, 1, 62, 1)],
 )
 def test_other_sizes_alphabets_and_channel_counts(width, height, channels, symbols, steps):
-    moments = {"mean": (0.0,) * channels, "deviation": (1.0,) * channels}
+    moments = {"mean": (0.0,) * channels, "std": (1.0,) * channels}
     model, params = _build(
         symbols + 1, **moments, data__width=width, data__height=height, data__channels=channels
     )
@@ -134,8 +134,8 @@ def test_initial_values_are_keras(reference):
 
 def test_pixels_are_standardised_by_the_model(reference):
     model, params = reference
-    moments = {"mean": (100.0,), "deviation": (50.0,)}
-    other = crnn.CRNN(model.config, model.num_classes, **moments)
+    moments = {"mean": (100.0,), "std": (50.0,)}
+    other = crnn.build(model.config, model.num_classes, **moments, each_picture=False)
     images = np.random.default_rng(0).integers(0, 256, (1, 200, 50, 1), np.uint8)
     standard = (jnp.asarray(images, jnp.float32) - 100) / 50
     np.testing.assert_allclose(
@@ -153,7 +153,7 @@ def test_a_picture_standardised_by_itself_has_mean_0_and_deviation_1():
 
 def test_light_and_contrast_are_nothing_to_a_model_that_standardises_each_picture():
     small = {"data__width": 16, "data__height": 8, "model__lstm_units": (4,)}
-    moments = {"mean": (0.0,), "deviation": (255.0,)}
+    moments = {"mean": (0.0,), "std": (255.0,)}
     model, params = _build(data__standardise="picture", **moments, **small)
     images = jax.random.uniform(jax.random.key(0), (2, 16, 8, 1), maxval=255.0)
     dark = images * jnp.array([0.2, 0.5]).reshape(2, 1, 1, 1) + 20

@@ -22,12 +22,13 @@ def updates(task, config, some, key):
     task = task._replace(devices=some, images=images, labels=labels)
     mask = np.ones((1, 24), bool)
     mask[0, 11:] = False  # the third device has nothing but padding, the second three of eight
-    batch = *task.batch(np.arange(24, dtype=np.int32)[None]), mask, some.replicate(key)
+    batch = step.Batch(*task.batch(np.arange(24, dtype=np.int32)[None]), mask)
+    constants = some.replicate(step.Constants(task.model, key))
     fresh = state.init_state(task, config)
     half = fresh._replace(guide=fresh.guide._replace(share=np.float32(0.5)))
     current, losses = some.replicate(half), []
     for _ in range(3):
-        current, loss = step.jitted_steps(task, config)(current, *batch)
+        current, loss = step.jitted_steps(task)(current, batch, constants)
         losses.append(loss[0])
     return jax.device_get((losses, data_parallel.one(current)))
 
@@ -40,12 +41,12 @@ def compare(config):
     whole = updates(task, config, data_parallel.ONE, key)
     differences = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), split, whole)
 
-    def draw(key, numbers, _):
+    def draw(key, numbers):
         own = jax.random.uniform(task.devices.per_device_key(key))
         return task.devices.psum((own, numbers.sum()))
 
     numbers = np.arange(6)
-    drawn, total = task.devices.shard_batch(draw)(key, numbers, numbers)
+    drawn, total = task.devices.shard_batch(draw)(key, numbers)
     expected = sum(jax.random.uniform(jax.random.fold_in(key, i)) for i in range(3))
     return {
         "losses": max(differences[0]),

@@ -12,7 +12,7 @@ from crnn_jax.models import crnn, ctc_loss
 from crnn_jax.training import flat_start
 from crnn_jax.training import state as state_lib
 from crnn_jax.training.context import TrainContext, prepare
-from crnn_jax.training.step import jitted_steps
+from crnn_jax.training.step import Batch, Constants, constants, jitted_steps
 from tests.helpers.quiet import QUIET
 
 RATE = 0.01
@@ -36,10 +36,10 @@ class Trainer(NamedTuple):
     step_fn: object
 
     def step(self, state, indices=BATCH, mask=np.ones(8, bool), seed=0):  # noqa: B008
-        key = jax.random.key(seed)
+        constants = Constants(self.task.model, jax.random.key(seed))
         state = jax.tree.map(jnp.array, state)  # the step gives its arguments' memory away
-        data = self.task.images, self.task.labels
-        state, losses = self.step_fn(state, *data, indices[None], mask[None], key)
+        batch = Batch(self.task.images, self.task.labels, indices[None], mask[None])
+        state, losses = self.step_fn(state, batch, constants)
         return state, losses[0]
 
     def losses(self, params, trim=0.0):
@@ -55,7 +55,7 @@ def trainer(tiny_config):
     def make(*arguments, **overrides):
         config = tiny_config(*arguments, **overrides)
         task = prepare(config)
-        return Trainer(task, state_lib.init_state(task, config), jitted_steps(task, config))
+        return Trainer(task, state_lib.init_state(task, config), jitted_steps(task))
 
     return make
 
@@ -161,19 +161,18 @@ def test_the_model_standardises_with_the_training_part(tiny_config, standardise,
     if standardise == "set":
         pixels = task.data.images[task.split.train].astype(np.float64)
         moments = (pixels.mean(), pixels.std())
-    np.testing.assert_allclose((task.model.mean[0], task.model.deviation[0]), moments)
+    np.testing.assert_allclose((task.model.mean[0], task.model.std[0]), moments)
 
 
 def test_steps_in_one_call_are_the_same_steps(trainer):
     """Three batches at once, and one after the other; dropout draws by the step."""
     it = trainer(train__batch_size=8, flat_start__until=0.0)
     order = np.arange(24, dtype=np.int32).reshape(3, 8)
-    mask, key = np.ones((3, 8), bool), jax.random.key(0)
-    data = it.task.images, it.task.labels
+    batch = Batch(it.task.images, it.task.labels, order, np.ones((3, 8), bool))
     state, expected = it.state, []
     for indices in order:
         state, loss = it.step(state, indices)
         expected.append(loss)
-    together, losses = it.step_fn(jax.tree.map(jnp.array, it.state), *data, order, mask, key)
+    together, losses = it.step_fn(jax.tree.map(jnp.array, it.state), batch, constants(it.task))
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), together, state)
