@@ -26,7 +26,7 @@ import material
 import numpy as np
 
 from crnn_jax.models import lstm
-from crnn_jax.training import context, state, together
+from crnn_jax.training import context, state
 from crnn_jax.training import step as step_lib
 
 
@@ -60,16 +60,16 @@ Turn = tuple[Callable[[], Any], int]  # a call, and how many updates it is
 
 def in_a_call(job: context.TrainContext, config: Any, count: int) -> Turn:
     """One run with `count` updates in a call."""
-    steps = step_lib.jitted_steps(job, config)
+    steps, constants = step_lib.jitted_steps(job), step_lib.constants(job)
     current = state.init_state(job, config)
     # Past the flat start, where nearly all of a run is spent.
     current = current._replace(guide=current.guide._replace(share=jnp.zeros(())))
     indices, mask = _batches(count, config.train.batch_size, len(job.data))
-    key = jax.random.key(0)
+    batch = step_lib.Batch(job.images, job.labels, indices, mask)
 
     def call() -> jax.Array:
         nonlocal current
-        current, losses = steps(current, job.images, job.labels, indices, mask, key)
+        current, losses = steps(current, batch, constants)
         return losses
 
     return call, count
@@ -77,18 +77,18 @@ def in_a_call(job: context.TrainContext, config: Any, count: int) -> Turn:
 
 def side_by_side(job: context.TrainContext, config: Any, runs: int) -> Turn:
     """So many runs with an update each in a call."""
-    steps = together.jitted(job, config)
+    steps = step_lib.jitted_steps_of_runs(job)
     each = [state.init_state(job, dataclasses.replace(config, seed=seed)) for seed in range(runs)]
     current = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
     current = current._replace(guide=current.guide._replace(share=jnp.zeros(runs)))
-    moments = jnp.array([[job.model.mean, job.model.deviation]] * runs)
     indices, mask = _batches(1, config.train.batch_size, len(job.data))
     indices, mask = (np.stack([array] * runs) for array in (indices, mask))
-    keys = jax.random.split(jax.random.key(0), runs)
+    batch = step_lib.Batch(job.images, job.labels, indices, mask)
+    constants = jax.tree.map(lambda leaf: jnp.stack([leaf] * runs), step_lib.constants(job))
 
     def call() -> jax.Array:
         nonlocal current
-        current, losses = steps(current, moments, job.images, job.labels, indices, mask, keys)
+        current, losses = steps(current, batch, constants)
         return losses
 
     return call, runs

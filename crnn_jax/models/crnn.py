@@ -9,8 +9,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import zlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,31 @@ from jax.nn import initializers
 from crnn_jax.config import DataConfig, ModelConfig
 from crnn_jax.models import conv_pool, lstm
 
-Rate = float | jax.Array  # a Python float is known when the program is compiled
+
+class Dropout(NamedTuple):
+    """Inverted dropout that draws for each example with a key of its own.
+
+    So the masks of an example do not depend on the shard of the batch, and the device, that it is
+    in. The scale may be traced, unlike the rate of nn.Dropout: one compiled step turns it on.
+    """
+
+    keys: jax.Array  # [B]
+    scale: jax.Array | float  # that the rates are multiplied by; 0 is off
+
+    def __call__(self, x: jax.Array, rate: float, name: str, shape: Sequence[int]) -> jax.Array:
+        """Drops entries of x [B, ...] with masks of `shape`, which broadcasts over an example.
+
+        Two names draw two masks.
+        """
+        if rate == 0:
+            return x
+        keep = 1 - jnp.asarray(self.scale * rate, x.dtype)
+
+        def mask(key: jax.Array) -> jax.Array:
+            stream = jax.random.fold_in(key, zlib.crc32(name.encode()))
+            return jax.random.bernoulli(stream, keep, tuple(shape))
+
+        return jnp.where(jax.vmap(mask)(self.keys), x / keep, 0)
 
 
 @functools.partial(
@@ -63,14 +88,13 @@ class CRNN(nn.Module):
     """Normalized pixels [B, W, H, C] to logits [B, T, K]; T = W / 2 ** len(conv_features).
 
     The logits are not normalized: the softmax of Keras' last layer is part of the loss here.
-    Dropout draws from the rng named 'dropout', at `drop` times its rates; 0 is off.
     """
 
     config: ModelConfig
     num_classes: int  # K
 
     @nn.compact
-    def __call__(self, x: jax.Array, drop: Rate = 0.0) -> jax.Array:
+    def __call__(self, x: jax.Array, dropout: Dropout | None = None) -> jax.Array:
         c = self.config
         for i, features in enumerate(c.conv_features, 1):
             if c.norm == "layer":
@@ -81,14 +105,16 @@ class CRNN(nn.Module):
                 x = ConvReluPool(features, name=f"Conv{i}")(x)
         x = x.reshape(*x.shape[:2], -1)  # [B, T, H C], as Keras' Reshape orders them
         x = nn.relu(_dense(c.dense_features, "dense1")(x))
-        x = dropout(self, x, drop * c.dropout, x.shape)
+        if dropout:
+            x = dropout(x, c.dropout, "dense1", x.shape[1:])
         for i, units in enumerate(c.lstm_units):
             name = f"bidirectional_{i}" if i else "bidirectional"
             if c.cell == "gru":
-                x = dropout(self, x, drop * c.lstm_dropout, (x.shape[0], 1, x.shape[2]))
+                if dropout:
+                    x = dropout(x, c.lstm_dropout, name, (1, x.shape[2]))
                 x = BiGRU(units, name=name)(x)
             else:
-                x = BiLSTM(units, name=name)(x, drop * c.lstm_dropout)
+                x = BiLSTM(units, c.lstm_dropout, name=name)(x, dropout)
         return _dense(self.num_classes, "dense2")(x)
 
 
@@ -119,9 +145,10 @@ class BiLSTM(nn.Module):
     """Keras' Bidirectional(LSTM(units, return_sequences=True, dropout=rate))."""
 
     units: int
+    rate: float  # of the dropout
 
     @nn.compact
-    def __call__(self, x: jax.Array, rate: Rate) -> jax.Array:
+    def __call__(self, x: jax.Array, dropout: Dropout | None = None) -> jax.Array:
         features, units = x.shape[-1], self.units
         directions = [
             lstm.Weights(
@@ -133,9 +160,13 @@ class BiLSTM(nn.Module):
             )
             for name in ("forward", "backward")
         ]
+        if dropout is None:
+            return lstm.bilstm(x, x, *directions)
         # One mask for all time steps, and one of its own for each direction.
-        one_mask = (x.shape[0], 1, features)
-        x_forward, x_backward = (dropout(self, x, rate, one_mask) for _ in directions)
+        x_forward, x_backward = (
+            dropout(x, self.rate, f"{self.name}/{way}", (1, features))
+            for way in ("forward", "backward")
+        )
         return lstm.bilstm(x_forward, x_backward, *directions)
 
 
@@ -148,18 +179,6 @@ class BiGRU(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         forward, backward = (nn.GRUCell(self.units, name=name) for name in ("forward", "backward"))
         return jnp.asarray(nn.Bidirectional(nn.RNN(forward), nn.RNN(backward))(x))
-
-
-def dropout(module: nn.Module, x: jax.Array, rate: Rate, shape: tuple[int, ...]) -> jax.Array:
-    """Inverted dropout with a mask of `shape`, which broadcasts over x.
-
-    Unlike nn.Dropout it takes a traced rate, so that one compiled step can turn it on and off.
-    """
-    if isinstance(rate, float) and rate == 0:
-        return x
-    keep = 1 - jnp.asarray(rate, x.dtype)
-    mask = jax.random.bernoulli(module.make_rng("dropout"), keep, shape)
-    return jnp.where(mask, x / keep, 0)
 
 
 def build(
@@ -183,17 +202,12 @@ def _init(key: jax.Array, network: CRNN, shape: tuple[int, ...]) -> Any:
     return network.init(key, jnp.zeros(shape))["params"]
 
 
-def apply(model: Model, params: Any, images: jax.Array) -> jax.Array:
-    """Logits [B, T, K] of pixels [B, W, H, C], u8 or float."""
-    return model.network.apply({"params": params}, model.normalize(images))  # type: ignore[return-value]
-
-
-def apply_with_dropout(
-    model: Model, params: Any, images: jax.Array, key: jax.Array, drop: Rate
+def apply(
+    model: Model, params: Any, images: jax.Array, dropout: Dropout | None = None
 ) -> jax.Array:
-    """As `apply`, with dropout at `drop` times the config's rates."""
+    """Logits [B, T, K] of pixels [B, W, H, C], u8 or float; with dropout in training."""
     x = model.normalize(images)
-    return model.network.apply({"params": params}, x, drop, rngs={"dropout": key})  # type: ignore[return-value]
+    return model.network.apply({"params": params}, x, dropout)  # type: ignore[return-value]
 
 
 def parameter_table(params: Any) -> str:

@@ -122,35 +122,47 @@ def entropy(logits: jax.Array) -> jax.Array:
     return -jnp.sum(jnp.exp(log_p) * log_p, axis=(1, 2))
 
 
-def gradients(
-    state: TrainState,
-    constants: Constants,
-    batch: Batch,  # this device's shard
-    recipe: Recipe,
-) -> tuple[Any, jax.Array, jax.Array]:
-    """Gradients of the objective, summed over devices, with the mean CTC and flat-start losses."""
-    model, key = constants
-    devices = recipe.devices
+def augmented(
+    state: TrainState, constants: Constants, batch: Batch, positions: jax.Array, recipe: Recipe
+) -> tuple[Examples, crnn.Dropout]:
+    """What the model sees of a batch in this step, and the dropout that it applies.
+
+    Both are drawn by the run's key, the step and the `positions` [B] of the examples in the batch,
+    of which `batch` may be a shard.
+    """
+
+    def keys(name: str) -> jax.Array:
+        key = stream(constants.key, name, state.step)
+        return jax.vmap(jax.random.fold_in, (None, 0))(key, positions)
+
     plain = state.guide.share > 0
-    pixels, labels = batch.images[batch.indices], batch.labels[batch.indices]
+    pixels = batch.images[batch.indices]
     if recipe.augment.is_on:
-        augment_key = devices.per_device_key(stream(key, "augment", state.step))
         pixels = jax.lax.cond(
             plain,
             lambda x: x.astype(jnp.float32),
-            lambda x: augment(augment_key, x, recipe.augment),
+            lambda x: augment(keys("augment"), x, recipe.augment),
             pixels,
         )
-    dropout_key = devices.per_device_key(stream(key, "dropout", state.step))
-    drop = jnp.where(plain, 0.0, 1.0)
+    examples = Examples(pixels, batch.labels[batch.indices], jnp.asarray(batch.mask))
+    return examples, crnn.Dropout(keys("dropout"), jnp.where(plain, 0.0, 1.0))
+
+
+def gradients(
+    state: TrainState, constants: Constants, batch: Batch, positions: jax.Array, recipe: Recipe
+) -> tuple[Any, jax.Array, jax.Array]:
+    """Gradients of the objective, summed over devices, with the mean CTC and flat-start losses.
+
+    `batch` is this device's shard, and `positions` [B] are those of its examples in the batch.
+    """
+    examples, dropout = augmented(state, constants, batch, positions, recipe)
 
     def loss_of(params: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-        examples = Examples(pixels, labels, jnp.asarray(batch.mask))
-        logits = crnn.apply_with_dropout(model, params, pixels, dropout_key, drop)
+        logits = crnn.apply(constants.model, params, examples.pixels, dropout)
         return objective(logits, examples, state.guide.share, recipe)
 
     grads, (loss, guide_loss) = jax.grad(loss_of, has_aux=True)(state.params)
-    return devices.psum((grads, loss, guide_loss))
+    return recipe.devices.psum((grads, loss, guide_loss))
 
 
 def train_step(
@@ -159,10 +171,12 @@ def train_step(
     """One update: the new state, and the mean CTC loss of the batch before it."""
 
     def of_shard(state: TrainState, constants: Constants, data: Any, rows: Any) -> Any:
-        return gradients(state, constants, Batch(*data, *rows), recipe)
+        *shard, positions = rows
+        return gradients(state, constants, Batch(*data, *shard), positions, recipe)
 
     of_batch = recipe.devices.shard_batch(of_shard)
-    grads, loss, guide_loss = of_batch(state, constants, batch[:2], batch[2:])
+    rows = *batch[2:], jnp.arange(len(batch.mask))
+    grads, loss, guide_loss = of_batch(state, constants, batch[:2], rows)
     updates, opt_state = recipe.optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     # A short memory first, so that the average does not drag the initial weights along.

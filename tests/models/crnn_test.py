@@ -1,7 +1,5 @@
 """The identity of the model, and its parity with the reference in Keras."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -177,8 +175,12 @@ def test_each_dropout_rate_acts_where_it_should():
     def reader(dropout, lstm_dropout):
         rates = {"model__dropout": dropout, "model__lstm_dropout": lstm_dropout}
         model, params = _build(5, **small, **rates)
-        call = jax.jit(functools.partial(crnn.apply_with_dropout, model))
-        return lambda seed, drop: np.asarray(call(params, images, jax.random.key(seed), drop))
+        call = jax.jit(
+            lambda keys, scale: crnn.apply(model, params, images, crnn.Dropout(keys, scale))
+        )
+        return lambda seed, scale: np.asarray(
+            call(jax.random.split(jax.random.key(seed), 1), scale)
+        )
 
     both = reader(0.5, 0.5)
     plain = both(1, 0.0)
@@ -190,15 +192,21 @@ def test_each_dropout_rate_acts_where_it_should():
 
 
 def test_dropout_drops_its_share_and_keeps_the_mean():
-    layer = crnn.BiLSTM(units=4)  # any module that has an rng
-    rngs = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+    keys = jax.random.split(jax.random.key(1), 100)
     x = jnp.ones((100, 100))
-    out, _ = layer.init_with_output(
-        rngs, x, method=lambda module, x: crnn.dropout(module, x, 0.2, x.shape)
-    )
+    out = crnn.Dropout(keys, 1.0)(x, 0.2, "layer", x.shape[1:])
     assert set(np.unique(out)) == {0.0, np.float32(1 / np.float32(0.8))}
     # 10,000 draws at 0.2: 2,000 +- 40
     assert abs((np.asarray(out) == 0).sum() - 2000) < 5 * 40
+
+
+def test_a_mask_is_a_function_of_the_example_s_key_and_of_the_name():
+    keys, x = jax.random.split(jax.random.key(1), 8), jnp.ones((8, 50))
+    whole = crnn.Dropout(keys, 1.0)(x, 0.5, "a", (50,))
+    part = crnn.Dropout(keys[3:5], 1.0)(x[3:5], 0.5, "a", (50,))
+    np.testing.assert_array_equal(part, whole[3:5])
+    assert len({row.tobytes() for row in np.asarray(whole)}) == 8
+    assert not np.array_equal(crnn.Dropout(keys, 1.0)(x, 0.5, "b", (50,)), whole)
 
 
 def test_lstm_dropout_keeps_one_mask_for_all_steps_and_one_for_each_direction(monkeypatch):
@@ -209,9 +217,9 @@ def test_lstm_dropout_keeps_one_mask_for_all_steps_and_one_for_each_direction(mo
         return x_forward
 
     monkeypatch.setattr(crnn.lstm, "bilstm", spy)
-    layer = crnn.BiLSTM(units=4)
+    layer = crnn.BiLSTM(units=4, rate=0.25)
     x = jnp.ones((8, 5, 100))  # [B, T, D]
-    layer.init({"params": jax.random.key(0), "dropout": jax.random.key(1)}, x, 0.25)
+    layer.init(jax.random.key(0), x, crnn.Dropout(jax.random.split(jax.random.key(1), 8), 1.0))
     for out in seen:
         np.testing.assert_array_equal(out, np.broadcast_to(out[:, :1], out.shape))
         assert set(np.unique(out)) == {0.0, np.float32(1 / 0.75)}

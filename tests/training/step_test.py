@@ -12,7 +12,7 @@ from crnn_jax.models import crnn, ctc_loss
 from crnn_jax.training import flat_start
 from crnn_jax.training import state as state_lib
 from crnn_jax.training.context import TrainContext, prepare
-from crnn_jax.training.step import Batch, Constants, constants, jitted_steps
+from crnn_jax.training.step import Batch, Constants, augmented, constants, jitted_steps, recipe
 from tests.helpers.quiet import QUIET
 
 RATE = 0.01
@@ -153,6 +153,29 @@ def test_streams_are_independent(tiny_config):
         for n in "ab"
     }
     assert len(keys) == 4
+
+
+def test_masks_and_distortions_are_drawn_anew_in_each_step_and_by_stream(tiny_config):
+    """Of one batch, after the flat start; and with the other stream turned off."""
+
+    def drawn(step, **overrides):
+        config = tiny_config(**{"augment__noise": 0.1, "flat_start__until": 0.0, **overrides})
+        task = prepare(config)
+        state = state_lib.init_state(task, config)._replace(step=jnp.int32(step))
+        batch = Batch(task.images, task.labels, BATCH, np.ones(8, bool))
+        examples, dropout = augmented(state, constants(task), batch, jnp.arange(8), recipe(task))
+        return examples.pixels, dropout(jnp.ones((8, 50)), 0.5, "layer", (50,))
+
+    zero, one = drawn(0), drawn(1)
+    for a, again, b in zip(zero, drawn(0), one, strict=True):
+        np.testing.assert_array_equal(a, again)
+        rows = np.concatenate([a, b]).reshape(16, -1)
+        assert len(np.unique(rows, axis=0)) == 16  # no two examples, and no two steps
+    pixels, _ = drawn(0, model__dropout=0.0, model__lstm_dropout=0.0)
+    np.testing.assert_array_equal(pixels, zero[0])
+    off = {f"augment__{name}": 0.0 for name in ("noise", "shift", "rotate", "scale", "shear")}
+    _, masks = drawn(0, **off)
+    np.testing.assert_array_equal(masks, zero[1])
 
 
 @pytest.mark.parametrize(("standardise", "moments"), [("set", "the set's"), ("", (0.0, 255.0))])
