@@ -61,7 +61,7 @@ Turn = tuple[Callable[[], Any], int]  # a call, and how many updates it is
 def in_a_call(job: context.TrainContext, config: Any, count: int) -> Turn:
     """One run with `count` updates in a call."""
     steps, constants = step_lib.jitted_steps(job), step_lib.constants(job)
-    current = state.init_state(job, config)
+    current = state.init_state(job)
     # Past the flat start, where nearly all of a run is spent.
     current = current._replace(guide=current.guide._replace(share=jnp.zeros(())))
     indices, mask = _batches(count, config.train.batch_size, len(job.data))
@@ -78,7 +78,8 @@ def in_a_call(job: context.TrainContext, config: Any, count: int) -> Turn:
 def side_by_side(job: context.TrainContext, config: Any, runs: int) -> Turn:
     """So many runs with an update each in a call."""
     steps = step_lib.jitted_steps_of_runs(job)
-    each = [state.init_state(job, dataclasses.replace(config, seed=seed)) for seed in range(runs)]
+    configs = [dataclasses.replace(config, seed=seed) for seed in range(runs)]
+    each = [state.init_state(job._replace(config=each)) for each in configs]
     current = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
     current = current._replace(guide=current.guide._replace(share=jnp.zeros(runs)))
     indices, mask = _batches(1, config.train.batch_size, len(job.data))

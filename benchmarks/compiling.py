@@ -60,7 +60,7 @@ def main() -> None:
         config = material.config(Path(folder))
         config = dataclasses.replace(config, train=dataclasses.replace(config.train, batch_size=16))
         job = context.prepare(config)
-    fresh = state.init_state(job, config)
+    fresh = state.init_state(job)
     params = jax.tree.map(np.asarray, fresh.params)  # the step gives the state's memory away
     rows = job.batch(np.arange(16, dtype=np.int32)[None])
     batch = step_lib.Batch(*rows, np.ones((1, 16), bool)), step_lib.constants(job)

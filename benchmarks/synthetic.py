@@ -72,7 +72,7 @@ def main(names: list[str]) -> None:
     config = config_lib.from_config_dict(values)
     prepared = context.prepare(folder.resolve(config))
     step, constants = step_lib.jitted_steps(prepared), step_lib.constants(prepared)
-    current = state.init_state(prepared, config)
+    current = state.init_state(prepared)
     batch = config.train.batch_size
     mask, numbers = np.ones((1, batch), bool), np.arange(batch, dtype=np.int32)[None]
 

@@ -47,7 +47,7 @@ def recipe(job: worker.Job) -> config_lib.Config:
 def prepare(job: worker.Job) -> worker.Work:
     config = recipe(job)
     task_ = context.prepare(config)
-    fresh = state.init_state(task_, config)
+    fresh = state.init_state(task_)
     params = jax.tree.map(np.asarray, fresh.params)  # the step gives the state's memory away
     read = xla_options.jit_reading(lambda params, images: crnn.apply(task_.model, params, images))
     images, labels = task_.data.images, data_parallel.one(task_.labels)

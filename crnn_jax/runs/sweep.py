@@ -2,7 +2,7 @@
 
 Cells run in processes of their own, `jobs` at a time, each on its share of the cores: one that
 fails or is killed leaves the others as they are, and what is finished is never done again. On an
-accelerator several cells of a variant can share a process and its steps (together.py).
+accelerator several cells of a variant can share a process and its steps (training/train.py).
 """
 
 from __future__ import annotations

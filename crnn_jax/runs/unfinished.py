@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from crnn_jax.errors import DamageError
@@ -32,11 +31,11 @@ def save(
     step: int,
     params: Any,
     training: Any,
-    losses: Sequence[jax.Array],
+    losses: Sequence[np.ndarray],
     meta: Mapping[str, Any],
 ) -> None:
     """Saves the state after `step`, with the `losses` of the steps of epoch `epoch` so far."""
-    values = np.concatenate(jax.device_get(list(losses))).tolist()
+    values = np.concatenate(losses).tolist()
     with Checkpoints(files.below(run.workdir, FOLDER)) as checkpoints:
         known = {**meta, "epoch": epoch, "losses": values}
         checkpoints.save(step, params, training, known, best_epoch=step)

@@ -179,7 +179,7 @@ def test_augmentation_begins_when_the_guide_is_gone_and_leaves_other_streams_alo
         config = tiny_config(**quiet, **overrides)
         task = prepare(config)
         step = jitted_steps(task)
-        state = state_lib.init_state(task, config)
+        state = state_lib.init_state(task)
         indices, mask = np.arange(8, dtype=np.int32)[None], np.ones((1, 8), bool)
         batch = Batch(task.images, task.labels, indices, mask)
         result = []

@@ -39,7 +39,7 @@ def updates(task, share):
     """Losses of three updates on one batch, and the state after them."""
     batch = batch_of(task)
     batch = batch._replace(indices=batch.indices[None], mask=batch.mask[None])
-    fresh = at_share(state.init_state(task, task.config), share)
+    fresh = at_share(state.init_state(task), share)
     current, losses = task.devices.replicate(fresh), []
     for _ in range(3):
         current, loss = step.jitted_steps(task)(current, batch, step.constants(task))
@@ -49,7 +49,7 @@ def updates(task, share):
 
 def drawn(task):
     """The augmented pixels of a step, and its dropout's masks, put together from the devices."""
-    recipe, fresh = step.recipe(task), at_share(state.init_state(task, task.config), 0)
+    recipe, fresh = step.recipe(task), at_share(state.init_state(task), 0)
 
     def of_shard(constants, data, rows):
         *shard, positions = rows

@@ -55,7 +55,7 @@ def trainer(tiny_config):
     def make(*arguments, **overrides):
         config = tiny_config(*arguments, **overrides)
         task = prepare(config)
-        return Trainer(task, state_lib.init_state(task, config), jitted_steps(task))
+        return Trainer(task, state_lib.init_state(task), jitted_steps(task))
 
     return make
 
@@ -141,7 +141,7 @@ def test_streams_are_independent(tiny_config):
     )
     tasks = [prepare(c) for c in (with_dropout, without, other)]
     shas = [
-        crnn.params_sha256(state_lib.init_state(task, c).params)
+        crnn.params_sha256(state_lib.init_state(task).params)
         for task, c in zip(tasks, (with_dropout, without, other), strict=True)
     ]
     assert shas[0] == shas[1] != shas[2]
@@ -161,7 +161,7 @@ def test_masks_and_distortions_are_drawn_anew_in_each_step_and_by_stream(tiny_co
     def drawn(step, **overrides):
         config = tiny_config(**{"augment__noise": 0.1, "flat_start__until": 0.0, **overrides})
         task = prepare(config)
-        state = state_lib.init_state(task, config)._replace(step=jnp.int32(step))
+        state = state_lib.init_state(task)._replace(step=jnp.int32(step))
         batch = Batch(task.images, task.labels, BATCH, np.ones(8, bool))
         examples, dropout = augmented(state, constants(task), batch, jnp.arange(8), recipe(task))
         return examples.pixels, dropout(jnp.ones((8, 50)), 0.5, "layer", (50,))
