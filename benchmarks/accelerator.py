@@ -63,7 +63,8 @@ def in_a_call(job: context.TrainContext, config: Any, count: int) -> Turn:
     steps, constants = step_lib.jitted_steps(job), step_lib.constants(job)
     current = state.init_state(job)
     # Past the flat start, where nearly all of a run is spent.
-    current = current._replace(guide=current.guide._replace(share=jnp.zeros(())))
+    flat_start = current.flat_start._replace(weight=jnp.zeros(()))
+    current = current._replace(flat_start=flat_start)
     indices, mask = _batches(count, config.train.batch_size, len(job.data))
     batch = step_lib.Batch(job.images, job.labels, indices, mask)
 
@@ -81,7 +82,8 @@ def side_by_side(job: context.TrainContext, config: Any, runs: int) -> Turn:
     configs = [dataclasses.replace(config, seed=seed) for seed in range(runs)]
     each = [state.init_state(job._replace(config=each)) for each in configs]
     current = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
-    current = current._replace(guide=current.guide._replace(share=jnp.zeros(runs)))
+    flat_start = current.flat_start._replace(weight=jnp.zeros(runs))
+    current = current._replace(flat_start=flat_start)
     indices, mask = _batches(1, config.train.batch_size, len(job.data))
     indices, mask = (np.stack([array] * runs) for array in (indices, mask))
     batch = step_lib.Batch(job.images, job.labels, indices, mask)

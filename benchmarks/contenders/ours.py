@@ -71,8 +71,9 @@ def train_turn(job, task_, training):
     batches = itertools.cycle([b.astype(np.int32)[None] for b in job.batches(8, len(task_.data))])
     mask = np.ones((1, job.batch), bool)
     if job.variant == "recipe":  # past the flat start, where nearly all of a run is spent
-        guide = training.guide._replace(share=jax.numpy.zeros_like(training.guide.share))
-        training = training._replace(guide=guide)
+        flat = training.flat_start
+        flat = flat._replace(weight=jax.numpy.zeros_like(flat.weight))
+        training = training._replace(flat_start=flat)
 
     def call():
         nonlocal training

@@ -18,6 +18,7 @@ from crnn_jax.runtime.data_parallel import one
 from crnn_jax.training import run_logging, warm_start
 from crnn_jax.training.context import TrainContext
 from crnn_jax.training.early_stopping import Stopping
+from crnn_jax.training.flat_start import FlatStart
 from crnn_jax.training.run import Run
 from crnn_jax.training.state import TrainState, init_state
 from crnn_jax.training.step import constants
@@ -52,7 +53,7 @@ def resume(
 def restore(run: Run) -> None:
     """Brings a new run to where its directory has it, or to the weights of train.init_from."""
     epoch = run.checkpoints.latest_epoch()
-    like = {"params": run.state.average, "training": training_part(run.state)}
+    like = {"params": run.state.ema, "training": training_part(run.state)}
     trees, seconds = None, 0.0
     if epoch == 0:
         workdir = run.dir.workdir
@@ -72,14 +73,14 @@ def restore(run: Run) -> None:
     if trees:
         since = f" and {run.steps_since} steps" if run.losses else ""
         print(f"continuing after epoch {run.epoch}{since}")
-        run.state = TrainState(average=trees["params"], **trees["training"])
+        run.state = from_trees(trees)
     elif source := run.config.train.init_from:
         fresh = run.state
         params = warm_start.transfer(fresh.params, run.task.charset, source)
         # A trained reader needs no flat start: it would lose the alignment that it has.
-        guide = fresh.guide._replace(share=jnp.zeros(()))
-        average = jax.tree.map(jnp.copy, params)
-        run.state = fresh._replace(params=params, average=average, guide=guide)
+        flat_start = fresh.flat_start._replace(weight=jnp.zeros(()))
+        ema = jax.tree.map(jnp.copy, params)
+        run.state = fresh._replace(params=params, ema=ema, flat_start=flat_start)
 
 
 def save(run: Run, seconds: float) -> None:
@@ -87,20 +88,42 @@ def save(run: Run, seconds: float) -> None:
     state = one(run.state)
     meta = {**run.task.identity(), **run.stopping._asdict(), "seconds": seconds}
     best = run.stopping.best_epoch
-    run.checkpoints.save(run.epoch, state.average, training_part(state), meta, best)
+    run.checkpoints.save(run.epoch, state.ema, training_part(state), meta, best)
     unfinished.clear(run.dir)
 
 
 def save_mid_epoch(run: Run) -> None:
     """Saves a run that was interrupted in an epoch, with the losses of its steps so far."""
     state, meta = one(run.state), {**run.task.identity(), "seconds": run.seconds}
-    trees = state.average, training_part(state)
+    trees = state.ema, training_part(state)
     unfinished.save(run.dir, run.epoch + 1, run.step, *trees, run.losses, meta)
 
 
 def training_part(state: TrainState) -> dict[str, Any]:
-    """What a checkpoint holds besides a reader's parameters, which are the average."""
-    return {k: v for k, v in state._asdict().items() if k != "average"}
+    """What a checkpoint holds besides a reader's parameters, which are the moving average.
+
+    The names are those of the first version, whatever the fields are called by now: checkpoints of
+    all versions open.
+    """
+    loss, weight = state.flat_start
+    return {
+        "step": state.step,
+        "params": state.params,
+        "opt_state": state.opt_state,
+        "guide": {"loss": loss, "share": weight},
+    }
+
+
+def from_trees(trees: Mapping[str, Any]) -> TrainState:
+    """The state of a checkpoint's two trees: the inverse of `training_part`."""
+    training = trees["training"]
+    return TrainState(
+        training["step"],
+        training["params"],
+        trees["params"],
+        training["opt_state"],
+        FlatStart(training["guide"]["loss"], training["guide"]["share"]),
+    )
 
 
 def whole(

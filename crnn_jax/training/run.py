@@ -67,7 +67,7 @@ class Run:
     @property
     def ema(self) -> Any:
         """The averaged parameters, on one device: these are evaluated and kept."""
-        return one(self.state.average)
+        return one(self.state.ema)
 
     def calls(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Indices [S, B] and mask [S, B] of each call that the epoch still needs."""

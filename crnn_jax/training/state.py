@@ -19,9 +19,9 @@ from crnn_jax.training.context import TrainContext
 class TrainState(NamedTuple):
     step: jax.Array  # i32, updates done
     params: Any
-    average: Any  # of the parameters over the last updates: what is evaluated and kept
+    ema: Any  # moving average of the parameters: what is evaluated and kept
     opt_state: optax.OptState
-    guide: flat_start.Guide
+    flat_start: flat_start.FlatStart
 
 
 def stream(key: jax.Array, name: str, step: int | jax.Array = 0) -> jax.Array:
@@ -40,11 +40,11 @@ def init_state(task: TrainContext) -> TrainState:
 def _fresh(
     params: Any, optimizer: optax.GradientTransformation, config: FlatStartConfig
 ) -> TrainState:
-    average = jax.tree.map(jnp.copy, params)  # the step gives its arguments' memory away
+    ema = jax.tree.map(jnp.copy, params)  # the step gives its arguments' memory away
     return TrainState(
         jnp.zeros((), jnp.int32),
         params,
-        average,
+        ema,
         optimizer.init(params),
         flat_start.start(config),
     )

@@ -82,7 +82,7 @@ def recipe(task: TrainContext) -> Recipe:
 
 
 def objective(
-    logits: jax.Array, examples: Examples, guide_share: jax.Array, recipe: Recipe
+    logits: jax.Array, examples: Examples, weight: jax.Array, recipe: Recipe
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     """The value to minimize, and the mean CTC loss (per image) and flat-start loss (per step).
 
@@ -91,7 +91,7 @@ def objective(
     Args:
       logits: [B, T, K].
       examples: what the model saw.
-      guide_share: f32, the weight of the flat-start loss.
+      weight: f32, of the flat-start loss.
       recipe: the settings of the run.
     """
     pixels, labels, mask = examples
@@ -109,11 +109,11 @@ def objective(
     if weights.entropy:
         # Confidence penalty of Pereyra et al. 2017 (arXiv 1701.06548), section 3.
         value -= weights.entropy * mean(entropy(logits))
-    guide = jnp.zeros(())
+    flat_loss = jnp.zeros(())
     if recipe.flat_start.until:
-        guide = mean(flat_start.loss(logits, labels, pixels, recipe.flat_start.trim))
-        value = (1 - guide_share) * value + guide_share * logits.shape[1] * guide
-    return value, (ctc_loss, guide)
+        flat_loss = mean(flat_start.loss(logits, labels, pixels, recipe.flat_start.trim))
+        value = (1 - weight) * value + weight * logits.shape[1] * flat_loss
+    return value, (ctc_loss, flat_loss)
 
 
 def entropy(logits: jax.Array) -> jax.Array:
@@ -135,17 +135,17 @@ def augmented(
         key = stream(constants.key, name, state.step)
         return jax.vmap(jax.random.fold_in, (None, 0))(key, positions)
 
-    plain = state.guide.share > 0
+    is_flat_start = state.flat_start.weight > 0
     pixels = batch.images[batch.indices]
     if recipe.augment.is_on:
         pixels = jax.lax.cond(
-            plain,
+            is_flat_start,
             lambda x: x.astype(jnp.float32),
             lambda x: augment(keys("augment"), x, recipe.augment),
             pixels,
         )
     examples = Examples(pixels, batch.labels[batch.indices], jnp.asarray(batch.mask))
-    return examples, crnn.Dropout(keys("dropout"), jnp.where(plain, 0.0, 1.0))
+    return examples, crnn.Dropout(keys("dropout"), jnp.where(is_flat_start, 0.0, 1.0))
 
 
 def gradients(
@@ -159,10 +159,10 @@ def gradients(
 
     def loss_of(params: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
         logits = crnn.apply(constants.model, params, examples.pixels, dropout)
-        return objective(logits, examples, state.guide.share, recipe)
+        return objective(logits, examples, state.flat_start.weight, recipe)
 
-    grads, (loss, guide_loss) = jax.grad(loss_of, has_aux=True)(state.params)
-    return recipe.devices.psum((grads, loss, guide_loss))
+    grads, (loss, flat_loss) = jax.grad(loss_of, has_aux=True)(state.params)
+    return recipe.devices.psum((grads, loss, flat_loss))
 
 
 def train_step(
@@ -176,20 +176,20 @@ def train_step(
 
     of_batch = recipe.devices.shard_batch(of_shard)
     rows = *batch[2:], jnp.arange(len(batch.mask))
-    grads, loss, guide_loss = of_batch(state, constants, batch[:2], rows)
+    grads, loss, flat_loss = of_batch(state, constants, batch[:2], rows)
     updates, opt_state = recipe.optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    # A short memory first, so that the average does not drag the initial weights along.
+    # A short memory first, so that the moving average does not drag the initial weights along.
     decay = jnp.minimum(recipe.ema_decay, (1 + state.step) / (25 + state.step))
-    average = optax.incremental_update(params, state.average, 1 - decay)
-    guide = state.guide.advance(
-        guide_loss,
+    ema = optax.incremental_update(params, state.ema, 1 - decay)
+    flat = state.flat_start.advance(
+        flat_loss,
         state.step,
         constants.model.num_classes,
         recipe.num_steps,
         recipe.flat_start,
     )
-    return TrainState(state.step + 1, params, average, opt_state, guide), loss
+    return TrainState(state.step + 1, params, ema, opt_state, flat), loss
 
 
 def train_steps(

@@ -118,21 +118,14 @@ def train(runs: Sequence[Run], interruption: Interruption) -> None:
         while active := [run for run in runs if not run.is_over]:
             abreast = [run for run in active if run.steps_since == active[0].steps_since]
             run_epoch(abreast, progress, watchdog, interruption)
-            stopped = []
             for run in abreast:
-                try:
-                    if run.error is None and run.steps_since < run.task.steps_per_epoch:
-                        save_mid_epoch(run)
-                        stopped.append(f"step {run.step}, in epoch {run.epoch + 1}")
-                    elif run.error is None:
-                        end_epoch(run, progress)
-                except TrainingError as error:
-                    run.error = error
+                end_epoch(run, progress)
                 if run.error and len(runs) > 1:
                     print(f"{run.dir.workdir}: {run.error}", flush=True)
-            if stopped:
+            if stopped := [run for run in abreast if run.steps_since and not run.error]:
+                where = f"step {stopped[0].step}, in epoch {stopped[0].epoch + 1}"
                 more = f" of the first of {len(stopped)} runs" if len(stopped) > 1 else ""
-                raise interruption.stop(stopped[0] + more)
+                raise interruption.stop(where + more)
 
 
 def run_epoch(
@@ -177,9 +170,18 @@ def note(runs: Sequence[Run], losses: Any, progress: Progress) -> None:
 
 
 def end_epoch(run: Run, progress: Progress) -> None:
-    """Evaluates, logs and saves a run after an epoch. TrainingError: a loss is not finite."""
+    """Evaluates, logs and saves a run after an epoch, or saves it where a signal interrupted it."""
+    if run.error:
+        return
+    if run.steps_since < run.task.steps_per_epoch:
+        save_mid_epoch(run)
+        return
     evaluation = run.task.evaluate(run.ema)
-    values = run_logging.log_epoch(run, evaluation)
+    try:
+        values = run_logging.log_epoch(run, evaluation)
+    except TrainingError as error:
+        run.error = error
+        return
     run.epoch, run.losses = run.epoch + 1, []
     run.stopping = run.stopping.update(
         run.epoch, evaluation.loss, run.task.plateau_loss, run.config.train.weights

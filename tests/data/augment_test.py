@@ -171,7 +171,7 @@ def test_lines_are_thin_and_reach_from_edge_to_edge():
     assert drawn.sum(2).max() <= 6
 
 
-def test_augmentation_begins_when_the_guide_is_gone_and_leaves_other_streams_alone(tiny_config):
+def test_augmentation_begins_after_the_flat_start_and_leaves_other_streams_alone(tiny_config):
     quiet = {"model__dropout": 0.0, "model__lstm_dropout": 0.0, "augment__noise": 0.2,
              "flat_start__fade_steps": 1}  # fmt: skip
 

@@ -30,16 +30,17 @@ def batch_of(task):
     return step.Batch(task.images, task.labels, np.arange(SIZE, dtype=np.int32), mask)
 
 
-def at_share(state, share):
+def at_weight(state, weight):
     """The state with a flat-start loss of that weight; with 0 dropout and augmentation are on."""
-    return state._replace(guide=state.guide._replace(share=np.float32(share)))
+    flat_start = state.flat_start._replace(weight=np.float32(weight))
+    return state._replace(flat_start=flat_start)
 
 
-def updates(task, share):
+def updates(task, weight):
     """Losses of three updates on one batch, and the state after them."""
     batch = batch_of(task)
     batch = batch._replace(indices=batch.indices[None], mask=batch.mask[None])
-    fresh = at_share(state.init_state(task), share)
+    fresh = at_weight(state.init_state(task), weight)
     current, losses = task.devices.replicate(fresh), []
     for _ in range(3):
         current, loss = step.jitted_steps(task)(current, batch, step.constants(task))
@@ -49,7 +50,7 @@ def updates(task, share):
 
 def drawn(task):
     """The augmented pixels of a step, and its dropout's masks, put together from the devices."""
-    recipe, fresh = step.recipe(task), at_share(state.init_state(task), 0)
+    recipe, fresh = step.recipe(task), at_weight(state.init_state(task), 0)
 
     def of_shard(constants, data, rows):
         *shard, positions = rows
@@ -73,9 +74,9 @@ def compare(config):
     one, two, three = (on(task, devices) for devices in (data_parallel.ONE, two, task.devices))
     differences = [
         jax.tree.map(
-            lambda a, b: float(np.abs(a - b).max()), updates(three, share), updates(one, share)
+            lambda a, b: float(np.abs(a - b).max()), updates(three, weight), updates(one, weight)
         )
-        for share in (0.5, 0.0)
+        for weight in (0.5, 0.0)
     ]
     pixels, masks = drawn(one)
     return {

@@ -43,11 +43,11 @@ class Trainer(NamedTuple):
         return state, losses[0]
 
     def losses(self, params, trim=0.0):
-        """Mean CTC loss and mean loss of the guide on the batch."""
+        """Mean CTC loss and mean flat-start loss on the batch."""
         images, labels = self.task.images[BATCH], self.task.labels[BATCH]
         logits = crnn.apply(self.task.model, params, images)
-        guide = flat_start.loss(logits, labels, images, trim)
-        return ctc_loss.ctc_loss(logits, labels).mean(), guide.mean()
+        flat = flat_start.loss(logits, labels, images, trim)
+        return ctc_loss.ctc_loss(logits, labels).mean(), flat.mean()
 
 
 @pytest.fixture
@@ -79,36 +79,36 @@ def test_padding_of_a_short_batch_changes_nothing(trainer):
 
 
 def test_a_step_is_the_optimizer_s_update_of_the_objective(trainer):
-    """With plain SGD the share of the guide and of CTC can be read off the update."""
+    """With plain SGD the weights of the flat start and of CTC can be read off the update."""
     it = trainer({**QUIET, **PLAIN_SGD}, flat_start__trim=0.2)
     params = it.state.params
-    ctc_grads, guide_grads = jax.jit(jax.jacrev(lambda p: it.losses(p, trim=0.2)))(params)
-    for share in (1.0, 0.25, 0.0):
-        guide = flat_start.Guide(jnp.float32(1), jnp.float32(share))
-        state, loss = it.step(it.state._replace(guide=guide))
+    ctc_grads, flat_grads = jax.jit(jax.jacrev(lambda p: it.losses(p, trim=0.2)))(params)
+    for weight in (1.0, 0.25, 0.0):
+        flat = flat_start.FlatStart(jnp.float32(1), jnp.float32(weight))
+        state, loss = it.step(it.state._replace(flat_start=flat))
         expected = jax.tree.map(
-            lambda p, a, b, w=share: p - RATE * ((1 - w) * a + w * NUM_STEPS * b),
+            lambda p, a, b, w=weight: p - RATE * ((1 - w) * a + w * NUM_STEPS * b),
             params,
             ctc_grads,
-            guide_grads,
+            flat_grads,
         )
         assert optax.tree.norm(jax.tree.map(jnp.subtract, state.params, expected)) < 1e-5
         np.testing.assert_allclose(loss, it.losses(params)[0], rtol=1e-5)
         assert int(state.step) == 1
 
 
-def test_the_guide_is_over_by_max_steps_and_by_a_third_of_the_run(trainer):
+def test_the_flat_start_is_over_by_max_steps_and_by_a_third_of_the_run(trainer):
     # Four epochs of five steps: it falls from the seventh step on, number 6, at the latest.
     for max_steps, last in ((3, 3), (500, 6)):
         it = trainer(flat_start__max_steps=max_steps, flat_start__fade_steps=1)
-        state, shares = it.state, []
+        state, weights = it.state, []
         for _ in range(9):
             state, _ = it.step(state)
-            shares.append(float(state.guide.share))
-        assert shares == ([1.0] * last + [0.0] * 9)[:9]
+            weights.append(float(state.flat_start.weight))
+        assert weights == ([1.0] * last + [0.0] * 9)[:9]
 
 
-def test_nothing_is_dropped_out_before_the_guide_is_gone(trainer):
+def test_nothing_is_dropped_out_during_the_flat_start(trainer):
     """Steps of different runs' keys agree until then."""
     it = trainer(QUIET, flat_start__max_steps=4, flat_start__fade_steps=1, model__dropout=0.2)
     losses = []
@@ -122,14 +122,14 @@ def test_nothing_is_dropped_out_before_the_guide_is_gone(trainer):
     assert losses[0][5] != losses[1][5]
 
 
-def test_the_average_by_hand(trainer):
+def test_the_moving_average_by_hand(trainer):
     """Decays 1/25, 2/26 and then the config's 0.1, which is less than 3/27."""
     it = trainer(train__average_decay=0.1)
     state, expected = it.state, np.asarray(it.state.params["dense2"]["kernel"])
     for decay in (1 / 25, 2 / 26, 0.1):
         state, _ = it.step(state)
         expected = decay * expected + (1 - decay) * np.asarray(state.params["dense2"]["kernel"])
-    np.testing.assert_allclose(state.average["dense2"]["kernel"], expected, rtol=1e-5)
+    np.testing.assert_allclose(state.ema["dense2"]["kernel"], expected, rtol=1e-5)
 
 
 def test_streams_are_independent(tiny_config):

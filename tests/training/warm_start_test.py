@@ -42,13 +42,13 @@ def test_a_run_starts_where_the_other_ended_and_without_a_flat_start(
 ):
     config = tiny_config(train__init_from=str(trained))
     task = prepare(config)
-    assert float(state_lib.init_state(task).guide.share) == 1
+    assert float(state_lib.init_state(task).flat_start.weight) == 1
     directory = run_dir.RunDir(tmp_path)
     with Checkpoints(directory.checkpoints) as checkpoints:
         run = resume.resume(directory, task, checkpoints, 0.0, False)
         for params in (run.state.params, run.ema):
             jax.tree.map(np.testing.assert_array_equal, params, reader.params)
-        assert (float(run.state.guide.share), run.epoch) == (0, 0)
+        assert (float(run.state.flat_start.weight), run.epoch) == (0, 0)
         # What is gone does not matter to a run that has begun.
         run.epoch, run.stopping = 1, run.stopping._replace(best_epoch=1)
         resume.save(run, 0.0)
