@@ -189,7 +189,9 @@ def build(
     each_picture: bool,
 ) -> Model:
     """The model of a config, as it is trained and as it is read from a checkpoint."""
-    return Model(CRNN(config, num_classes), np.asarray(mean), np.asarray(std), each_picture)
+    # In 64 bits, as records have them; compiled programs take them in 32.
+    first, second = np.asarray(mean, np.float64), np.asarray(std, np.float64)
+    return Model(CRNN(config, num_classes), first, second, each_picture)
 
 
 def init(model: Model, key: jax.Array, config: DataConfig) -> Any:

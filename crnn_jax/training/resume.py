@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from crnn_jax import errors
 from crnn_jax.errors import DamageError, RunError, quote
@@ -53,7 +54,7 @@ def resume(
 def restore(run: Run) -> None:
     """Brings a new run to where its directory has it, or to the weights of train.init_from."""
     epoch = run.checkpoints.latest_epoch()
-    like = {"params": run.state.ema, "training": training_part(run.state)}
+    like = to_trees(run.state)
     trees, seconds = None, 0.0
     if epoch == 0:
         workdir = run.dir.workdir
@@ -85,37 +86,38 @@ def restore(run: Run) -> None:
 
 def save(run: Run, seconds: float) -> None:
     """Saves a run after an epoch."""
-    state = one(run.state)
+    trees = to_trees(one(run.state))
     meta = {**run.task.identity(), **run.stopping._asdict(), "seconds": seconds}
-    best = run.stopping.best_epoch
-    run.checkpoints.save(run.epoch, state.ema, training_part(state), meta, best)
+    best_epoch = run.stopping.best_epoch
+    run.checkpoints.save(run.epoch, trees["params"], trees["training"], meta, best_epoch)
     unfinished.clear(run.dir)
 
 
 def save_mid_epoch(run: Run) -> None:
     """Saves a run that was interrupted in an epoch, with the losses of its steps so far."""
-    state, meta = one(run.state), {**run.task.identity(), "seconds": run.seconds}
-    trees = state.ema, training_part(state)
-    unfinished.save(run.dir, run.epoch + 1, run.step, *trees, run.losses, meta)
+    losses = np.concatenate(run.losses).tolist()
+    so_far = {"epoch": run.epoch + 1, "losses": losses, "seconds": run.seconds}
+    unfinished.save(run.dir, run.step, to_trees(one(run.state)), {**run.task.identity(), **so_far})
 
 
-def training_part(state: TrainState) -> dict[str, Any]:
-    """What a checkpoint holds besides a reader's parameters, which are the moving average.
+def to_trees(state: TrainState) -> dict[str, Any]:
+    """The two trees of a checkpoint: a reader's parameters, and what training needs besides.
 
     The names are those of the first version, whatever the fields are called by now: checkpoints of
     all versions open.
     """
     loss, weight = state.flat_start
-    return {
+    training = {
         "step": state.step,
         "params": state.params,
         "opt_state": state.opt_state,
         "guide": {"loss": loss, "share": weight},
     }
+    return {"params": state.ema, "training": training}
 
 
 def from_trees(trees: Mapping[str, Any]) -> TrainState:
-    """The state of a checkpoint's two trees: the inverse of `training_part`."""
+    """The state of a checkpoint's two trees: the inverse of `to_trees`."""
     training = trees["training"]
     return TrainState(
         training["step"],

@@ -109,7 +109,7 @@ def train_all(
 def train(runs: Sequence[Run], interruption: Interruption) -> None:
     """The loop: takes the runs to their last epochs, those at the same step side by side.
 
-    A run whose loss is not finite gets an `error`, and the others go on.
+    A run whose loss is not finite gets an `error` and ends; the others go on.
 
     Raises:
       Interrupted: a signal came; all runs are saved.
@@ -152,6 +152,7 @@ def run_epoch(
 
 
 def row(leaf: jax.Array, i: int) -> jax.Array:
+    """leaf[i], for which jax would copy the number to the device."""
     return jax.lax.index_in_dim(leaf, i, keepdims=False)
 
 

@@ -55,7 +55,7 @@ def test_a_saved_run_has_these_names_and_is_restored_to_the_same_state(tiny_conf
         run.state = run.state._replace(step=jnp.int32(5), flat_start=flat_start)
         run.epoch, run.stopping = 1, Stopping(best_epoch=1, best_loss=2.0, left_plateau=1)
         resume.save(run, 3.0)
-        names = resume.training_part(run.state)
+        names = resume.to_trees(run.state)["training"]
         assert set(names) == {"step", "params", "opt_state", "guide"}
         assert set(names["guide"]) == {"loss", "share"}
         again = resume.resume(directory, task, checkpoints, 0.0, False)
