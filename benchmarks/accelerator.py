@@ -27,7 +27,7 @@ import turns
 from turns import Turn
 
 from crnn_jax.models import lstm
-from crnn_jax.training import context, state, together
+from crnn_jax.training import context, state
 from crnn_jax.training import step as step_lib
 
 
@@ -58,41 +58,42 @@ def main() -> None:
 
 def in_a_call(job: context.TrainContext, config: Any, count: int) -> Turn:
     """One run with `count` updates in a call."""
-    steps = step_lib.jitted_steps(job, config)
-    current = state.init_state(job, config)
+    steps, constants = step_lib.jitted_steps(job), step_lib.constants(job)
+    current = state.init_state(job)
     # Past the flat start, where nearly all of a run is spent.
-    current = current._replace(guide=current.guide._replace(share=jnp.zeros(())))
+    flat_start = current.flat_start._replace(weight=jnp.zeros(()))
+    current = current._replace(flat_start=flat_start)
     indices, mask = _batches(count, config.train.batch_size, len(job.data))
-    rest = job.images, job.labels, indices, mask, jax.random.key(0)
+    batch = step_lib.Batch(job.images, job.labels, indices, mask)
 
     def call(program: Any) -> jax.Array:
         nonlocal current
-        current, losses = program(current, *rest)
+        current, losses = program(current, batch, constants)
         return losses
 
-    return Turn(steps.lower(current, *rest), call, count)
+    return Turn(steps.lower(current, batch, constants), call, count)
 
 
-def side_by_side(job: context.TrainContext, config: Any, runs: int, count: int) -> Turn:
+def side_by_side(job: context.TrainContext, runs: int, count: int) -> Turn:
     """So many runs with `count` updates each in a call."""
-    steps = together.jitted(job, config)
-    fresh = jax.device_get(state.init_state(job, config))
+    steps = step_lib.jitted_steps_of_runs(job)
+    fresh = jax.device_get(state.init_state(job))
     # All from the same weights, which is as much work. Put on the device as they are: to stack
     # them there would be a program for each shape.
     current = jax.device_put(jax.tree.map(lambda leaf: np.stack([leaf] * runs), fresh))
-    current = current._replace(guide=current.guide._replace(share=jnp.zeros(runs)))
-    moments = jnp.array([[job.model.mean, job.model.deviation]] * runs)
-    indices, mask = _batches(count, config.train.batch_size, len(job.data))
+    flat_start = current.flat_start._replace(weight=jnp.zeros(runs))
+    current = current._replace(flat_start=flat_start)
+    indices, mask = _batches(count, job.config.train.batch_size, len(job.data))
     indices, mask = (np.stack([array] * runs) for array in (indices, mask))
-    keys = jax.random.split(jax.random.key(0), runs)
-    rest = moments, job.images, job.labels, indices, mask, keys
+    batch = step_lib.Batch(job.images, job.labels, indices, mask)
+    constants = jax.tree.map(lambda leaf: jnp.stack([leaf] * runs), step_lib.constants(job))
 
     def call(program: Any) -> jax.Array:
         nonlocal current
-        current, losses = program(current, *rest)
+        current, losses = program(current, batch, constants)
         return losses
 
-    return Turn(steps.lower(current, *rest), call, runs * count)
+    return Turn(steps.lower(current, batch, constants), call, runs * count)
 
 
 def lstm_layers(bilstm: Callable[..., jax.Array], batch: int) -> Turn:

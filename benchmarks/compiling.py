@@ -25,7 +25,7 @@ import material  # noqa: E402
 import numpy as np  # noqa: E402
 
 from crnn_jax.models import crnn  # noqa: E402
-from crnn_jax.runtime import xla_options  # noqa: E402
+from crnn_jax.runtime import data_parallel, xla_options  # noqa: E402
 from crnn_jax.training import context, state  # noqa: E402
 from crnn_jax.training import step as step_lib  # noqa: E402
 
@@ -60,13 +60,10 @@ def main() -> None:
         config = material.config(Path(folder))
         config = dataclasses.replace(config, train=dataclasses.replace(config.train, batch_size=16))
         job = context.prepare(config)
-    fresh = state.init_state(job, config)
+    fresh = state.init_state(job)
     params = jax.tree.map(np.asarray, fresh.params)  # the step gives the state's memory away
-    batch = (
-        *job.batch(np.arange(16, dtype=np.int32)[None]),
-        np.ones((1, 16), bool),
-        jax.random.key(0),
-    )
+    rows = job.batch(np.arange(16, dtype=np.int32)[None])
+    batch = step_lib.Batch(*rows, np.ones((1, 16), bool)), step_lib.constants(job)
     current = fresh
 
     def step(function: Any) -> Any:
@@ -74,13 +71,8 @@ def main() -> None:
         current, loss = function(current, *batch)
         return loss
 
-    train_steps = functools.partial(
-        step_lib.train_steps,
-        model=job.model,
-        optimizer=job.optimizer,
-        config=config,
-        num_steps=config.train.epochs * job.steps_per_epoch,
-    )
+    recipe = step_lib.recipe(job)._replace(devices=data_parallel.ONE)
+    train_steps = functools.partial(step_lib.train_steps, recipe=recipe)
     program = jax.jit(train_steps, donate_argnums=0).lower(fresh, *batch)
     compare("training step of 16", program, xla_options.options(xla_options.TRAINING), step, 3)
     read = jax.jit(lambda params, images: crnn.apply(job.model, params, images))

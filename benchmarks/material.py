@@ -65,7 +65,7 @@ def job(work: str, folder: Path, scratch: Path, batch: int, scale: float = 1) ->
     """What a contender is asked to do, see contenders/worker.py, and the files that it needs."""
     asked = config(folder, scale)
     prepared = context.prepare(asked)
-    params = jax.device_get(state.init_state(prepared, asked).params)
+    params = jax.device_get(state.init_state(prepared).params)
     arrays = scratch / f"arrays-{scale}.npz"
     np.savez(
         arrays,

@@ -71,14 +71,14 @@ def main(names: list[str]) -> None:
     values.data.source, values.data.count = "stream", 200
     config = config_lib.from_config_dict(values)
     prepared = context.prepare(folder.resolve(config))
-    step = step_lib.jitted_steps(prepared, config)
-    current = state.init_state(prepared, config)
-    batch, key = config.train.batch_size, jax.random.key(0)
+    step, constants = step_lib.jitted_steps(prepared), step_lib.constants(prepared)
+    current = state.init_state(prepared)
+    batch = config.train.batch_size
     mask, numbers = np.ones((1, batch), bool), np.arange(batch, dtype=np.int32)[None]
 
     def trained(pictures):
         nonlocal current
-        current, loss = step(current, *pictures, mask, key)
+        current, loss = step(current, step_lib.Batch(*pictures, mask), constants)
         return loss
 
     kept = prepared.batch(numbers)

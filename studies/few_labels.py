@@ -27,10 +27,13 @@ def main(arguments: list[str]) -> None:
         data = folder.load(config.data, reader.charset, config_lib.num_steps(config))
         train = splits.split(data.texts, config.data).train
         rest = np.setdiff1d(np.arange(len(data), dtype=np.int32), train)
+        images, labels = jax.device_put((data.images, reader.charset.encode(data.texts)))
         scores = evaluate.evaluate(
-            reader.model, reader.params, reader.charset, jax.device_put(data.images),
-            jax.device_put(reader.charset.encode(data.texts)), data.files, data.texts, rest, 64,
-        ).scores  # fmt: skip
+            evaluate.Reader(reader.model, reader.params, reader.charset),
+            evaluate.LabeledImages(images, labels, data.files, data.texts),
+            rest,
+            64,
+        ).scores
         name = f"{path.parent.parent.name} {path.parent.name}"
         print(f"| {name} | {len(train)} | {len(rest)} | {scores.exact_match:.2%} |", flush=True)
         total = totals.setdefault(path.parent.parent.name, [0, 0])

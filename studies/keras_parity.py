@@ -38,7 +38,7 @@ def compare(run: str, folder: str, environments: Path, work: Path) -> None:
     from crnn_jax.models import crnn, ctc_loss
 
     reader = recognizer.load(run)
-    if (reader.model.mean, reader.model.deviation) != ((0.0,), (255.0,)):
+    if (reader.model.mean.tolist(), reader.model.std.tolist()) != ([0.0], [255.0]):
         sys.exit(f"{run} does not take pixels / 255; train one with --config.data.standardise=''")
     section = dataclasses.replace(reader.config.data, dir=folder)
     data = dataset.load(section, reader.charset, config_lib.num_steps(reader.config))

@@ -47,7 +47,7 @@ def recipe(job: worker.Job) -> config_lib.Config:
 def prepare(job: worker.Job) -> worker.Work:
     config = recipe(job)
     task_ = context.prepare(config)
-    fresh = state.init_state(task_, config)
+    fresh = state.init_state(task_)
     params = jax.tree.map(np.asarray, fresh.params)  # the step gives the state's memory away
     read = xla_options.jit_reading(lambda params, images: crnn.apply(task_.model, params, images))
     images, labels = task_.data.images, data_parallel.one(task_.labels)
@@ -59,24 +59,26 @@ def prepare(job: worker.Job) -> worker.Work:
     count = sum(leaf.size for leaf in jax.tree.leaves(params))
     packages = ("jax", "jaxlib", "flax", "optax")
     if job.work == "train":
-        turn = train_turn(job, config, task_, fresh)
+        turn = train_turn(job, task_, fresh)
     else:
         turn = read_turn(job, config, task_, jax.device_put(params), read)
     return worker.Work(turn, count, packages, **answers)
 
 
-def train_turn(job, config, task_, training):
-    step = step_lib.jitted_steps(task_, config)
-    training, key = task_.devices.replicate((training, jax.random.key(config.seed)))
+def train_turn(job, task_, training):
+    step, constants = step_lib.jitted_steps(task_), step_lib.constants(task_)
+    training = task_.devices.replicate(training)
     batches = itertools.cycle([b.astype(np.int32)[None] for b in job.batches(8, len(task_.data))])
     mask = np.ones((1, job.batch), bool)
     if job.variant == "recipe":  # past the flat start, where nearly all of a run is spent
-        guide = training.guide._replace(share=jax.numpy.zeros_like(training.guide.share))
-        training = training._replace(guide=guide)
+        flat = training.flat_start
+        flat = flat._replace(weight=jax.numpy.zeros_like(flat.weight))
+        training = training._replace(flat_start=flat)
 
     def call():
         nonlocal training
-        training, loss = step(training, task_.images, task_.labels, next(batches), mask, key)
+        batch = step_lib.Batch(task_.images, task_.labels, next(batches), mask)
+        training, loss = step(training, batch, constants)
         return loss
 
     return worker.timed(call, jax.block_until_ready)

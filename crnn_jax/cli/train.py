@@ -57,19 +57,13 @@ def train(options: argparse.Namespace) -> int:
     if options.follow_input:
         signals.follow_input()
     configs = [run_dir.RunDir(run).config() for run in options.runs]
-    if len(configs) > 1:
-        from crnn_jax.training import together
-
-        for result in together.train_and_evaluate(
-            configs, options.runs, options.allow_environment_change
-        ):
-            print(result)
-        return 0
-    runtime.configure(configs[0].train.batch_size)
+    # Runs side by side share one device.
+    runtime.configure(configs[0].train.batch_size if len(configs) == 1 else 1)
     from crnn_jax.training import train as train_lib
 
     allow = options.allow_environment_change
-    print(train_lib.train_and_evaluate(configs[0], options.runs[0], allow))
+    for result in train_lib.train_all(configs, options.runs, allow):
+        print(result)
     return 0
 
 

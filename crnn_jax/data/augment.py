@@ -1,4 +1,4 @@
-"""Random distortions of pictures on the device: a pure function of (key, pixels, strengths).
+"""Random distortions of pictures on the device: a pure function of (keys, pixels, strengths).
 
 Every strength is the end of the range that a picture's own draw comes from, and 0 turns its
 distortion off, which then costs nothing. None mirrors a picture: text has a direction.
@@ -18,25 +18,29 @@ from crnn_jax.config import AugmentConfig
 _NUDGE = 2.0**-10  # pixels
 
 
-def augment(key: jax.Array, images: jax.Array, config: AugmentConfig) -> jax.Array:
-    """Distorts pixels [B, W, H, C] of 0 to 255, each picture by itself: f32 of the same shape."""
+def augment(keys: jax.Array, images: jax.Array, config: AugmentConfig) -> jax.Array:
+    """Distorts pixels [B, W, H, C] of 0 to 255, each image by its key [B]: f32 of the same shape.
+
+    What an image becomes does not depend on the others of its batch.
+    """
     x = images.astype(jnp.float32)
     if config.thickness:
-        x = _thickness(_draw(key, "thickness", x, config.thickness), x)
+        x = _thickness(_draw(keys, "thickness", config.thickness), x)
     if any((config.shift, config.rotate, config.scale, config.shear, config.ripple)):
-        x = _sample(x, *_source_points(key, x, config))
+        x = _sample(x, *_source_points(keys, x, config))
     if config.lines:
-        x = _lines(key, x, config.lines)
+        x = _lines(keys, x, config.lines)
     if config.blur:
-        x = _blend(x, _box(x), jnp.abs(_draw(key, "blur", x, config.blur)))
+        x = _blend(x, _box(x), jnp.abs(_draw(keys, "blur", config.blur)))
     if config.contrast:
         mean = x.mean((1, 2, 3), keepdims=True)
-        x = mean + (x - mean) * (1 + _draw(key, "contrast", x, config.contrast))
+        x = mean + (x - mean) * (1 + _draw(keys, "contrast", config.contrast))
     if config.brightness:
-        x = x + 255 * _draw(key, "brightness", x, config.brightness)
+        x = x + 255 * _draw(keys, "brightness", config.brightness)
     if config.noise:
-        deviation = 255 * jnp.abs(_draw(key, "noise", x, config.noise))
-        x = x + deviation * jax.random.normal(_stream(key, "grain"), x.shape)
+        std = 255 * jnp.abs(_draw(keys, "noise", config.noise))
+        grain = jax.vmap(lambda key: jax.random.normal(_stream(key, "grain"), x.shape[1:]))
+        x = x + std * grain(keys)
     return jnp.clip(x, 0, 255)
 
 
@@ -45,16 +49,27 @@ def _stream(key: jax.Array, name: str) -> jax.Array:
     return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 
-def _draw(key: jax.Array, name: str, x: jax.Array, strength: float) -> jax.Array:
-    """Uniform in [-strength, strength), one for each picture: [B, 1, 1, 1]."""
-    return strength * jax.random.uniform(_stream(key, name), (len(x), 1, 1, 1), minval=-1)
+def _uniform(
+    keys: jax.Array, name: str, shape: tuple[int, ...], low: float, high: float
+) -> jax.Array:
+    """Uniform in [low, high), with a draw of `shape` for each key: [B, *shape]."""
+
+    def draw(key: jax.Array) -> jax.Array:
+        return jax.random.uniform(_stream(key, name), shape, minval=low, maxval=high)
+
+    return jax.vmap(draw)(keys)
+
+
+def _draw(keys: jax.Array, name: str, strength: float) -> jax.Array:
+    """Uniform in [-strength, strength), one for each image: [B, 1, 1, 1]."""
+    return strength * _uniform(keys, name, (1, 1, 1), -1, 1)
 
 
 # ------------------------------------------------------------------------------ geometry
 
 
 def _source_points(
-    key: jax.Array, x: jax.Array, config: AugmentConfig
+    keys: jax.Array, x: jax.Array, config: AugmentConfig
 ) -> tuple[jax.Array, jax.Array]:
     """Where each pixel of the result comes from: columns and rows, [B, W, H] each.
 
@@ -65,7 +80,7 @@ def _source_points(
     _, width, height, _ = x.shape
 
     def draw(name: str, strength: float) -> jax.Array:
-        return _draw(key, name, x, strength)[..., 0]  # [B, 1, 1]
+        return _draw(keys, name, strength)[..., 0]  # [B, 1, 1]
 
     u = (jnp.arange(width, dtype=jnp.float32) - (width - 1) / 2)[None, :, None] / height
     v = (jnp.arange(height, dtype=jnp.float32) - (height - 1) / 2)[None, None, :] / height
@@ -131,15 +146,14 @@ def _blend(a: jax.Array, b: jax.Array, share: jax.Array) -> jax.Array:
     return a + share * (b - a)
 
 
-def _lines(key: jax.Array, x: jax.Array, count: int) -> jax.Array:
+def _lines(keys: jax.Array, x: jax.Array, count: int) -> jax.Array:
     """Draws up to `count` straight lines, one to two pixels wide, from edge to edge, any grey."""
-    batch, width, height, _ = x.shape
+    _, width, height, _ = x.shape
     column = jnp.linspace(0, 1, width)[None, None, :, None]  # of [B, lines, W, H]
     row = jnp.arange(height, dtype=jnp.float32)[None, None, None, :]
 
     def draw(name: str, low: float, high: float) -> jax.Array:
-        shape = (batch, count, 1, 1)
-        return jax.random.uniform(_stream(key, name), shape, minval=low, maxval=high)
+        return _uniform(keys, name, (count, 1, 1), low, high)
 
     left, right = draw("left", -0.5, 1.5) * height, draw("right", -0.5, 1.5) * height
     slope = (right - left) / width

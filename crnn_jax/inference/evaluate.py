@@ -1,4 +1,4 @@
-"""Reading a set of pictures and scoring the readings."""
+"""Reads a set of images and scores the readings."""
 
 from __future__ import annotations
 
@@ -24,6 +24,25 @@ class Reading(NamedTuple):
 
     text: str
     confidence: float  # the reader's probability of `text`, over all its alignments
+
+
+class Reader(NamedTuple):
+    """A trained model, and how its logits become texts."""
+
+    model: crnn.Model
+    params: Any
+    charset: Charset
+    temperature: float = 1.0  # that logits are divided by for the confidences; not for the losses
+    decoder: Decoder = GREEDY
+
+
+class LabeledImages(NamedTuple):
+    """A whole data set, its arrays on the device."""
+
+    images: jax.Array  # u8 [N, W, H, C]
+    labels: jax.Array  # i32 [N, L]
+    files: Sequence[str]  # N
+    texts: Sequence[str]  # N
 
 
 class Evaluation(NamedTuple):
@@ -72,20 +91,20 @@ class Evaluation(NamedTuple):
         )
 
 
-@functools.partial(xla_options.jit_reading, static_argnames=("model", "decoder"))
+@functools.partial(xla_options.jit_reading, static_argnames="decoder")
 def read(
     params: Any,
     images: jax.Array,
     temperature: float,
     *,
-    model: crnn.CRNN,
+    model: crnn.Model,
     decoder: Decoder = GREEDY,
 ) -> tuple[jax.Array, jax.Array]:
     """u8 [B, W, H, C] to ids [B, L] and the log-probability of each reading [B]."""
     return decode(crnn.apply(model, params, images), temperature, decoder)
 
 
-@functools.partial(xla_options.jit_reading, static_argnames=("model", "decoder"))
+@functools.partial(xla_options.jit_reading, static_argnames="decoder")
 def read_and_score(
     params: Any,
     images: jax.Array,
@@ -93,7 +112,7 @@ def read_and_score(
     indices: jax.Array,
     temperature: float,
     *,
-    model: crnn.CRNN,
+    model: crnn.Model,
     decoder: Decoder = GREEDY,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Examples `indices` [B] of a data set: ids [B, L], log-probabilities [B], losses [B]."""
@@ -101,8 +120,10 @@ def read_and_score(
     return *decode(logits, temperature, decoder), ctc_loss.ctc_loss(logits, labels[indices])
 
 
-@functools.partial(xla_options.jit_reading, static_argnames="model")
-def logits_of(params: Any, images: jax.Array, indices: jax.Array, *, model: crnn.CRNN) -> jax.Array:
+@xla_options.jit_reading
+def logits_of(
+    params: Any, images: jax.Array, indices: jax.Array, *, model: crnn.Model
+) -> jax.Array:
     """Logits [B, T, K] of the examples `indices` [B] of a data set."""
     return crnn.apply(model, params, images[indices])
 
@@ -115,41 +136,30 @@ def decode(logits: jax.Array, temperature: float, decoder: Decoder) -> tuple[jax
 
 
 def evaluate(
-    model: crnn.CRNN,
-    params: Any,
-    charset: Charset,
-    images: jax.Array,
-    labels: jax.Array,
-    files: Sequence[str],
-    texts: Sequence[str],
-    indices: np.ndarray,
-    batch_size: int,
-    temperature: float = 1.0,
-    decoder: Decoder = GREEDY,
+    reader: Reader, data: LabeledImages, indices: np.ndarray, batch_size: int
 ) -> Evaluation:
-    """Reads the examples `indices`, each once, and scores them.
+    """Reads the examples `indices` [n] of a data set, each once, and scores the readings.
 
-    Args:
-      model, params, charset: the reader.
-      images, labels: a whole data set on the device, u8 [N, W, H, C] and i32 [N, L].
-      files, texts: its names and truths, N each.
-      indices: i32 [n], which of them to read.
-      batch_size: B; the last batch is padded and the padding not counted.
-      temperature: that the logits are divided by for the confidences; not for the losses.
-      decoder: what turns logits into texts.
+    The last batch is padded to `batch_size`; the padding is not counted.
     """
     readings: list[Reading] = []
     losses: list[float] = []
     for batch, mask in batching.batches(indices, batch_size):
-        outputs = jax.device_get(
-            read_and_score(params, images, labels, batch, temperature, model=model, decoder=decoder)
+        outputs = read_and_score(
+            reader.params,
+            data.images,
+            data.labels,
+            batch,
+            reader.temperature,
+            model=reader.model,
+            decoder=reader.decoder,
         )
-        ids, log_probability, batch_losses = (rows[mask] for rows in outputs)
-        readings += to_readings(charset, ids, log_probability)
+        ids, log_probability, batch_losses = (rows[mask] for rows in jax.device_get(outputs))
+        readings += to_readings(reader.charset, ids, log_probability)
         losses += batch_losses.tolist()
-    truths = [texts[i] for i in indices]
+    truths = [data.texts[i] for i in indices]
     answers = [
-        Answer(files[i], truth, *reading, loss)
+        Answer(data.files[i], truth, *reading, loss)
         for i, truth, reading, loss in zip(indices, truths, readings, losses, strict=True)
     ]
     scores = metrics.score(truths, [reading.text for reading in readings])

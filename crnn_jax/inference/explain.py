@@ -36,9 +36,9 @@ class Explanation(NamedTuple):
     alternatives: list[Reading]  # the most probable texts that a beam search finds
 
 
-@functools.partial(xla_options.jit_reading, static_argnames=("model", "decoder"))
+@functools.partial(xla_options.jit_reading, static_argnames="decoder")
 def explain(
-    params: Any, images: jax.Array, temperature: float, *, model: crnn.CRNN, decoder: Decoder
+    params: Any, images: jax.Array, temperature: float, *, model: crnn.Model, decoder: Decoder
 ) -> tuple[jax.Array, ...]:
     """Reads and explains images u8 [B, W, H, C].
 

@@ -95,7 +95,7 @@ class Recognizer:
         self,
         config: Config,
         charset: Charset,
-        model: crnn.CRNN,
+        model: crnn.Model,
         params: Any,
         epoch: int,
         fingerprint: str,
@@ -193,19 +193,10 @@ class Recognizer:
                 f"{section.dir} is not the data set that the run was trained on any more: its "
                 "validation part is unknown. Name a data set with --data"
             )
-        evaluation = evaluate.evaluate(
-            self.model,
-            self.params,
-            self.charset,
-            jax.device_put(data.images),
-            jax.device_put(self.charset.encode(data.texts)),
-            data.files,
-            data.texts,
-            indices,
-            BATCH,
-            self.temperature,
-            decoder,
-        )
+        reader = evaluate.Reader(self.model, self.params, self.charset, self.temperature, decoder)
+        images, labels = jax.device_put((data.images, self.charset.encode(data.texts)))
+        whole = evaluate.LabeledImages(images, labels, data.files, data.texts)
+        evaluation = evaluate.evaluate(reader, whole, indices, BATCH)
         return SetEvaluation(evaluation, data.name, data.fingerprint, trained_on)
 
     def decode_batch_predictions(self, pred: Any) -> list[str]:

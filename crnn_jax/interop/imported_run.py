@@ -73,7 +73,7 @@ def write(
             checkpoints.save(0, params, None, meta, best_epoch=0)
 
 
-def _check_params(params: Any, model: crnn.CRNN, config: Config, source: str) -> None:
+def _check_params(params: Any, model: crnn.Model, config: Config, source: str) -> None:
     wanted = jax.eval_shape(lambda: crnn.init(model, jax.random.key(0), config.data))
     here, there = (
         {name: (leaf.shape, str(leaf.dtype)) for name, leaf in crnn.by_name(tree).items()}

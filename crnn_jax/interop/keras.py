@@ -162,9 +162,9 @@ def export(reader: Recognizer, description: Mapping[str, Any]) -> dict[str, byte
     description_lib.require_reference_layers(reader, "Keras")
     config, data, standard = reader.config.model, reader.config.data, reader.model
     axes = "channels_last"  # explicit, since the user's Keras settings may differ
-    mean, deviation = np.array(standard.mean), np.array(standard.deviation)
+    mean, std = np.asarray(standard.mean), np.asarray(standard.std)
     x = inputs = layers.Input((data.width, data.height, data.channels), name="image")
-    x = layers.Rescaling((1 / deviation).tolist(), (-mean / deviation).tolist())(x)
+    x = layers.Rescaling((1 / std).tolist(), (-mean / std).tolist())(x)
     if standard.each_picture:
         average = layers.GlobalAveragePooling2D(data_format=axes, keepdims=True)(x)
         x = layers.Subtract()([x, average])

@@ -46,8 +46,8 @@ def describe(reader: Recognizer, result: Result | None) -> dict[str, Any]:
             "resize": "bilinear with antialiasing, over a support that grows with the reduction",
         },
         "standardise": {  # normalization; part of the exported model, except in safetensors
-            "mean": list(standard.mean),  # per channel: (pixel - mean) / deviation
-            "deviation": list(standard.deviation),
+            "mean": standard.mean.tolist(),  # per channel: (pixel - mean) / deviation
+            "deviation": standard.std.tolist(),
             "each_picture": standard.each_picture,  # then each image by its own mean and deviation
         },
         "output": {

@@ -92,7 +92,7 @@ def _build(reader: Recognizer) -> Graph:
     graph = Graph("images")
     graph.add("Cast", to=1)  # float32
     graph.add("Sub", np.array(model.mean, np.float32))
-    graph.add("Div", np.array(model.deviation, np.float32))
+    graph.add("Div", np.array(model.std, np.float32))
     if model.each_picture:
         _normalize_each(graph)
     graph.add("Transpose", perm=(0, 3, 1, 2))  # [B, C, W, H]

@@ -1,15 +1,17 @@
 """The CRNN: pictures to logits. Flax is imported nowhere else.
 
 The network is `ocr_model_v1` of Keras' captcha_ocr example (A. K. Nain, 2020), layer for
-layer, with Keras' initialisers; at 200x50 grey and 19 symbols it has 432,596 parameters.
+layer, with Keras' initializers; at 200x50 grey and 19 symbols it has 432,596 parameters.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
+import zlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,32 +22,80 @@ from jax.nn import initializers
 from crnn_jax.config import DataConfig, ModelConfig
 from crnn_jax.models import conv_pool, lstm
 
-Rate = float | jax.Array  # a Python float is known when the program is compiled
+
+class Dropout(NamedTuple):
+    """Inverted dropout that draws for each example with a key of its own.
+
+    So the masks of an example do not depend on the shard of the batch, and the device, that it is
+    in. The scale may be traced, unlike the rate of nn.Dropout: one compiled step turns it on.
+    """
+
+    keys: jax.Array  # [B]
+    scale: jax.Array | float  # that the rates are multiplied by; 0 is off
+
+    def __call__(self, x: jax.Array, rate: float, name: str, shape: Sequence[int]) -> jax.Array:
+        """Drops entries of x [B, ...] with masks of `shape`, which broadcasts over an example.
+
+        Two names draw two masks.
+        """
+        if rate == 0:
+            return x
+        keep = 1 - jnp.asarray(self.scale * rate, x.dtype)
+
+        def mask(key: jax.Array) -> jax.Array:
+            stream = jax.random.fold_in(key, zlib.crc32(name.encode()))
+            return jax.random.bernoulli(stream, keep, tuple(shape))
+
+        return jnp.where(jax.vmap(mask)(self.keys), x / keep, 0)
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=("mean", "std"),
+    meta_fields=("network", "each_picture"),
+)
+@dataclasses.dataclass(frozen=True, eq=False)
+class Model:
+    """A network and the normalization of its images.
+
+    A pytree with the leaves `mean` and `std`: compiled programs take them as arguments, so that
+    runs whose training sets differ share one program. Nothing that holds the model can forget to
+    normalize.
+    """
+
+    network: CRNN
+    mean: np.ndarray | jax.Array  # [C], pixels
+    std: np.ndarray | jax.Array  # [C]
+    each_picture: bool  # normalize each image by itself after that
+
+    @property
+    def config(self) -> ModelConfig:
+        return self.network.config
+
+    @property
+    def num_classes(self) -> int:
+        return self.network.num_classes
+
+    def normalize(self, images: jax.Array) -> jax.Array:
+        """Pixels [B, W, H, C], u8 or float, to f32 of mean 0 and standard deviation 1."""
+        shape = (1,) * (images.ndim - 1) + (-1,)
+        x = images.astype(jnp.float32) - jnp.asarray(self.mean, jnp.float32).reshape(shape)
+        x = x / jnp.asarray(self.std, jnp.float32).reshape(shape)
+        return standardise(x) if self.each_picture else x
 
 
 class CRNN(nn.Module):
-    """Pixels 0 to 255 [B, W, H, C] to logits [B, T, K]; T is what pooling leaves of W.
+    """Normalized pixels [B, W, H, C] to logits [B, T, K]; T is what pooling leaves of W.
 
-    Pixels are standardised here, with the training set's moments or each picture's own, so that
-    nothing that holds the model can forget it.
-    The logits are not normalised: the softmax of Keras' last layer is part of the loss here.
-    Dropout draws from the rng named 'dropout', at `drop` times its rates; 0 is off.
+    The logits are not normalized: the softmax of Keras' last layer is part of the loss here.
     """
 
     config: ModelConfig
     num_classes: int  # K
-    mean: tuple[float, ...] | jax.Array  # of each channel [C]
-    deviation: tuple[float, ...] | jax.Array  # [C]
-    each_picture: bool = False  # standardise each picture by itself after that
 
     @nn.compact
-    def __call__(self, images: jax.Array, drop: Rate = 0.0) -> jax.Array:
+    def __call__(self, x: jax.Array, dropout: Dropout | None = None) -> jax.Array:
         c = self.config
-        shape = (1,) * (images.ndim - 1) + (-1,)
-        x = images.astype(jnp.float32) - jnp.asarray(self.mean, jnp.float32).reshape(shape)
-        x = x / jnp.asarray(self.deviation, jnp.float32).reshape(shape)
-        if self.each_picture:
-            x = standardise(x)
         for i, (features, pool) in enumerate(zip(c.conv_features, c.pools, strict=True), 1):
             if c.norm == "layer" or pool != (2, 2):
                 he_normal = initializers.he_normal()
@@ -57,21 +107,23 @@ class CRNN(nn.Module):
                 x = ConvReluPool(features, name=f"Conv{i}")(x)
         x = x.reshape(*x.shape[:2], -1)  # [B, T, H C], as Keras' Reshape orders them
         x = nn.relu(_dense(c.dense_features, "dense1")(x))
-        x = dropout(self, x, drop * c.dropout, x.shape)
+        if dropout:
+            x = dropout(x, c.dropout, "dense1", x.shape[1:])
         for i, units in enumerate(c.lstm_units):
             name = f"bidirectional_{i}" if i else "bidirectional"
             if c.cell == "gru":
-                x = dropout(self, x, drop * c.lstm_dropout, (x.shape[0], 1, x.shape[2]))
+                if dropout:
+                    x = dropout(x, c.lstm_dropout, name, (1, x.shape[2]))
                 x = BiGRU(units, name=name)(x)
             else:
-                x = BiLSTM(units, name=name)(x, drop * c.lstm_dropout)
+                x = BiLSTM(units, c.lstm_dropout, name=name)(x, dropout)
         return _dense(self.num_classes, "dense2")(x)
 
 
 def standardise(x: jax.Array) -> jax.Array:
-    """Each channel's mean to 0, the deviation of the picture to 1: [B, W, H, C], from [0, 1].
+    """Each channel's mean to 0, the standard deviation of the image to 1: [B, W, H, C].
 
-    Light and contrast are no part of a text. An even picture becomes zeros.
+    Brightness and contrast say nothing about the text. An even image becomes zeros.
     """
     x = x - jnp.mean(x, axis=(-3, -2), keepdims=True)
     variance = jnp.mean(x * x, axis=(-3, -2, -1), keepdims=True)
@@ -95,9 +147,10 @@ class BiLSTM(nn.Module):
     """Keras' Bidirectional(LSTM(units, return_sequences=True, dropout=rate))."""
 
     units: int
+    rate: float  # of the dropout
 
     @nn.compact
-    def __call__(self, x: jax.Array, rate: Rate) -> jax.Array:
+    def __call__(self, x: jax.Array, dropout: Dropout | None = None) -> jax.Array:
         features, units = x.shape[-1], self.units
         directions = [
             lstm.Weights(
@@ -109,9 +162,13 @@ class BiLSTM(nn.Module):
             )
             for name in ("forward", "backward")
         ]
+        if dropout is None:
+            return lstm.bilstm(x, x, *directions)
         # One mask for all time steps, and one of its own for each direction.
-        one_mask = (x.shape[0], 1, features)
-        x_forward, x_backward = (dropout(self, x, rate, one_mask) for _ in directions)
+        x_forward, x_backward = (
+            dropout(x, self.rate, f"{self.name}/{way}", (1, features))
+            for way in ("forward", "backward")
+        )
         return lstm.bilstm(x_forward, x_backward, *directions)
 
 
@@ -126,51 +183,35 @@ class BiGRU(nn.Module):
         return jnp.asarray(nn.Bidirectional(nn.RNN(forward), nn.RNN(backward))(x))
 
 
-def dropout(module: nn.Module, x: jax.Array, rate: Rate, shape: tuple[int, ...]) -> jax.Array:
-    """Inverted dropout with a mask of `shape`, which broadcasts over x.
-
-    Unlike nn.Dropout it takes a traced rate, so that one compiled step can turn it on and off.
-    """
-    if isinstance(rate, float) and rate == 0:
-        return x
-    keep = 1 - jnp.asarray(rate, x.dtype)
-    mask = jax.random.bernoulli(module.make_rng("dropout"), keep, shape)
-    return jnp.where(mask, x / keep, 0)
-
-
 def build(
     config: ModelConfig,
     num_classes: int,
     mean: Sequence[float],
-    deviation: Sequence[float],
+    std: Sequence[float],
     each_picture: bool,
-) -> CRNN:
+) -> Model:
     """The model of a config, as it is trained and as it is read from a checkpoint."""
-    return CRNN(config, num_classes, tuple(mean), tuple(deviation), each_picture)
+    # In 64 bits, as records have them; compiled programs take them in 32.
+    first, second = np.asarray(mean, np.float64), np.asarray(std, np.float64)
+    return Model(CRNN(config, num_classes), first, second, each_picture)
 
 
-def init(model: CRNN, key: jax.Array, config: DataConfig) -> Any:
+def init(model: Model, key: jax.Array, config: DataConfig) -> Any:
     """Fresh parameters, a function of the key alone."""
-    # Not of the moments either: the runs of a process, on whatever folds, share one program.
-    blank = model.clone(mean=(0.0,), deviation=(1.0,))
-    return _init(blank, key, (1, config.width, config.height, config.channels))
+    return _init(key, model.network, (1, config.width, config.height, config.channels))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 2))
-def _init(model: CRNN, key: jax.Array, shape: tuple[int, ...]) -> Any:
-    return model.init(key, jnp.zeros(shape, jnp.uint8))["params"]
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _init(key: jax.Array, network: CRNN, shape: tuple[int, ...]) -> Any:
+    return network.init(key, jnp.zeros(shape))["params"]
 
 
-def apply(model: CRNN, params: Any, images: jax.Array) -> jax.Array:
-    """Logits [B, T, K] of pixels [B, W, H, C], u8 or float."""
-    return model.apply({"params": params}, images)  # type: ignore[return-value]
-
-
-def apply_with_dropout(
-    model: CRNN, params: Any, images: jax.Array, key: jax.Array, drop: Rate
+def apply(
+    model: Model, params: Any, images: jax.Array, dropout: Dropout | None = None
 ) -> jax.Array:
-    """As `apply`, with dropout at `drop` times the config's rates."""
-    return model.apply({"params": params}, images, drop, rngs={"dropout": key})  # type: ignore[return-value]
+    """Logits [B, T, K] of pixels [B, W, H, C], u8 or float; with dropout in training."""
+    x = model.normalize(images)
+    return model.network.apply({"params": params}, x, dropout)  # type: ignore[return-value]
 
 
 def parameter_table(params: Any) -> str:

@@ -2,7 +2,7 @@
 
 Cells run in separate processes, `jobs` at a time, each on its share of the cores. A cell that fails
 or is killed does not affect the others, and finished cells are not repeated. On an accelerator
-several cells of a variant can share a process and a compiled step.
+several cells of a variant can share a process and a compiled step (training/train.py).
 """
 
 from __future__ import annotations

@@ -6,10 +6,9 @@ in `interrupted.json`. Both are removed when the epoch ends.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from crnn_jax.errors import DamageError
@@ -26,20 +25,17 @@ class Unfinished(NamedTuple):
     losses: list[Any]  # f32 [S] for each call of the epoch so far
 
 
-def save(
-    run: RunDir,
-    epoch: int,
-    step: int,
-    params: Any,
-    training: Any,
-    losses: Sequence[jax.Array],
-    meta: Mapping[str, Any],
-) -> None:
-    """Saves the state after `step`, with the `losses` of the steps of epoch `epoch` so far."""
-    values = np.concatenate(jax.device_get(list(losses))).tolist()
+def save(run: RunDir, step: int, trees: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
+    """Saves the state after `step`.
+
+    Args:
+      run: the directory.
+      step: of the run.
+      trees: those of a checkpoint, params and training.
+      meta: that of a checkpoint, with the `epoch` and the `losses` of its steps so far.
+    """
     with Checkpoints(files.below(run.workdir, FOLDER)) as checkpoints:
-        known = {**meta, "epoch": epoch, "losses": values}
-        checkpoints.save(step, params, training, known, best_epoch=step)
+        checkpoints.save(step, trees["params"], trees["training"], meta, best_epoch=step)
 
 
 def restore(run: RunDir, epoch: int, like: Mapping[str, Any]) -> Unfinished | None:

@@ -1,8 +1,8 @@
 """Data parallelism: each device takes an equal shard of a batch, and all hold the same state.
 
 The gradient of a batch is the sum of the gradients of its shards (synchronous data parallelism, as
-in Goyal et al. 2017). Each device draws its own dropout and augmentation, so a run is a function
-of its seed and of the number of devices. With one device the key is unchanged.
+in Goyal et al. 2017). Dropout and augmentation are drawn for an example by its position in the
+batch, so the number of devices changes a run only by the rounding of sums.
 
 XLA's CPU client allows 32 programs in flight on each device. If a program of several devices is
 launched beyond that, its launch blocks and none of them ever ends (jaxlib 0.10: XLA aborts after
@@ -36,7 +36,7 @@ class Devices(NamedTuple):
         return jax.device_put(tree, place)
 
     def shard_batch(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """`function` on each device, with shards of its last two arguments and the others whole.
+        """`function` on each device, with shards of its last argument and the others whole.
 
         The results must be the same on each device.
         """
@@ -45,7 +45,7 @@ class Devices(NamedTuple):
         whole, part = PartitionSpec(), PartitionSpec(_AXIS)
 
         def call(*arguments: Any) -> Any:
-            specs = (whole,) * (len(arguments) - 2) + (part, part)
+            specs = (whole,) * (len(arguments) - 1) + (part,)
             # Sums over the devices are the same on each: jax need not check that.
             return jax.shard_map(
                 function, mesh=self.mesh, in_specs=specs, out_specs=whole, check_vma=False
@@ -56,10 +56,6 @@ class Devices(NamedTuple):
     def psum(self, tree: Any) -> Any:
         """In a sharded function: the sum over the devices."""
         return jax.lax.psum(tree, _AXIS) if self.mesh else tree
-
-    def per_device_key(self, key: jax.Array) -> jax.Array:
-        """In a sharded function: a different key on each device."""
-        return jax.random.fold_in(key, jax.lax.axis_index(_AXIS)) if self.mesh else key
 
 
 ONE = Devices(None)

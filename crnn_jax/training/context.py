@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 import jax
@@ -23,24 +24,31 @@ from crnn_jax.training import optimizer as optimizer_lib
 class TrainContext(NamedTuple):
     """Everything that does not change while a run trains."""
 
+    config: Config
     data: folder.Dataset
     split: splits.Split
     charset: Charset
-    model: crnn.CRNN
+    model: crnn.Model
     optimizer: optax.GradientTransformation
     steps_per_epoch: int
     plateau_loss: float  # of the best constant predictor
     devices: data_parallel.Devices  # that a batch is split over
     images: jax.Array  # u8 [N, W, H, C], on the devices like the labels
     labels: jax.Array  # i32 [N, L]
-    eval_batch_size: int
     stream: Callable[[np.ndarray], tuple[jax.Array, jax.Array]] | None  # of an endless source
 
-    def order(self, seed: int, epoch: int) -> np.ndarray:
-        """The numbers of the pictures of an epoch, in their order; a stream's are all new."""
+    def alike(self) -> Hashable:
+        """What runs that share the programs have in common: all but seed, fold, normalization."""
+        data = dataclasses.replace(self.config.data, fold=0, split_seed=0)
+        config = dataclasses.replace(self.config, seed=0, data=data)
+        network = self.model.network, self.model.each_picture
+        return config, network, self.steps_per_epoch, self.data.fingerprint
+
+    def order(self, epoch: int) -> np.ndarray:
+        """The numbers of the images of an epoch, in their order; a stream's are all new."""
         if self.stream:
             return self.split.train + (epoch - 1) * len(self.split.train)
-        return batching.epoch_order(self.split.train, seed, epoch)
+        return batching.epoch_order(self.split.train, self.config.seed, epoch)
 
     def batch(self, numbers: np.ndarray) -> tuple[jax.Array, jax.Array, np.ndarray]:
         """Pictures, labels, and which of them are those of `numbers`, in its shape."""
@@ -61,36 +69,28 @@ class TrainContext(NamedTuple):
         """What a reader needs besides parameters, and a resumed run must find again."""
         return {
             "alphabet": self.charset.alphabet,
-            "mean": list(self.model.mean),
-            "deviation": list(self.model.deviation),
+            "mean": self.model.mean.tolist(),
+            "deviation": self.model.std.tolist(),
             "each_picture": self.model.each_picture,
             "fingerprint": self.data.fingerprint,
         }
 
     def temperature(self, params: Any) -> float:
-        """That of the parameters' confidences, fitted on the validation part."""
-        images = data_parallel.one(self.images)
+        """The temperature for the confidences of these parameters, by the validation part."""
+        images, labels = data_parallel.one((self.images, self.labels))
         logits = [
             evaluate.logits_of(params, images, batch, model=self.model)[mask]
-            for batch, mask in batching.batches(self.split.val, self.eval_batch_size)
+            for batch, mask in batching.batches(self.split.val, self.config.train.eval_batch_size)
         ]
-        labels = data_parallel.one(self.labels)[self.split.val]
-        return float(calibration.fit_temperature(jnp.concatenate(logits), labels))
+        return float(calibration.fit_temperature(jnp.concatenate(logits), labels[self.split.val]))
 
     def evaluate(self, params: Any, temperature: float = 1.0) -> evaluate.Evaluation:
         """Scores parameters, on one device, on the validation part."""
-        return evaluate.evaluate(
-            self.model,
-            params,
-            self.charset,
-            data_parallel.one(self.images),
-            data_parallel.one(self.labels),
-            self.data.files,
-            self.data.texts,
-            self.split.val,
-            self.eval_batch_size,
-            temperature,
-        )
+        reader = evaluate.Reader(self.model, params, self.charset, temperature)
+        images, labels = data_parallel.one((self.images, self.labels))
+        data = evaluate.LabeledImages(images, labels, self.data.files, self.data.texts)
+        batch_size = self.config.train.eval_batch_size
+        return evaluate.evaluate(reader, data, self.split.val, batch_size)
 
 
 def prepare(config: Config) -> TrainContext:
@@ -101,6 +101,7 @@ def prepare(config: Config) -> TrainContext:
     steps_per_epoch = -(-len(split.train) // config.train.batch_size)
     devices = data_parallel.for_batches(config.train.batch_size)
     return TrainContext(
+        config=config,
         data=data,
         split=split,
         charset=charset,
@@ -115,6 +116,5 @@ def prepare(config: Config) -> TrainContext:
         devices=devices,
         images=devices.replicate(data.images),
         labels=devices.replicate(charset.encode(data.texts)),
-        eval_batch_size=config.train.eval_batch_size,
         stream=sources.stream(config.data, charset) if source.endless else None,
     )

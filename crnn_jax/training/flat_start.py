@@ -1,9 +1,9 @@
-"""The flat start: what tells CTC, in its first epochs, that symbols stand from left to right.
+"""The flat start: it tells CTC, in the first epochs, that symbols stand from left to right.
 
 CTC's first discovery is the constant predictor, a plateau on which SGD can stay for dozens of
 epochs. Speech recognition starts its models from a uniform segmentation of the transcript
 instead (Young et al., The HTK Book, section 8.3). So does this: each label is cut over the
-picture's time steps, and the frame-wise cross-entropy against that is minimised until the
+image's time steps, and the frame-wise cross-entropy against that is minimized until the
 symbols are told apart; then CTC takes over. The segmentation is wrong in detail, and good
 enough to start the alignment that CTC then finds.
 """
@@ -20,17 +20,17 @@ import optax
 from crnn_jax.charset import PAD
 from crnn_jax.config import FlatStartConfig
 
-_MEMORY = 0.9  # of the running mean of the guide's loss, for each step
-_END = 0.01  # a share below this is none
+_MEMORY = 0.9  # of the running mean of the flat-start loss, for each step
+_END = 0.01  # a weight below this becomes 0
 _BLUR = 5  # pixels
 _FLOOR = 0.1  # quantile of a picture's columns that is taken for free of text
 
 
-class Guide(NamedTuple):
+class FlatStart(NamedTuple):
     """How far the flat start has come."""
 
-    loss: jax.Array  # f32, running mean of the guide's loss; 1 is that of an even guess
-    share: jax.Array  # f32, of the guide in the objective: 1, then falling to 0, where it stays
+    loss: jax.Array  # f32, running mean of the flat-start loss; 1 is that of an even guess
+    weight: jax.Array  # f32, of the loss in the objective: 1, then falling to 0, where it stays
 
     def advance(
         self,
@@ -39,26 +39,26 @@ class Guide(NamedTuple):
         num_classes: int,
         num_steps: int,
         config: FlatStartConfig,
-    ) -> Guide:
-        """The guide after update `step`, from 0, of `num_steps`, on a batch of mean `loss`.
+    ) -> FlatStart:
+        """The state after update `step`, from 0, of `num_steps`, on a batch of mean `loss`.
 
-        It falls once the symbols are told apart, whenever that is: easy pictures need fewer
-        steps. It begins to fall within a third of the run and is gone within half of it.
+        The weight falls once the symbols are told apart, whenever that is: easy images need
+        fewer steps. It begins to fall within a third of the run and is 0 within half of it.
         """
         even = math.log(max(num_classes - 1, 2))  # no target is the blank
         loss = _MEMORY * self.loss + (1 - _MEMORY) * loss / even
         is_over = step >= min(config.max_steps, num_steps // 3)
-        falling = (self.share < 1) | (loss < config.until) | is_over
+        falling = (self.weight < 1) | (loss < config.until) | is_over
         fade_steps = max(min(config.fade_steps, num_steps / 6 / -math.log(_END)), 1)
         # A constant factor, not an equal amount: CTC is left alone little by little. When it was
         # left suddenly, a quarter of the seeds fell back on the plateau.
-        fallen = self.share * (1 - 1 / fade_steps)
+        fallen = self.weight * (1 - 1 / fade_steps)
         fallen = jnp.where(fallen < _END, 0, fallen)
-        return Guide(loss, jnp.where(falling, fallen, self.share))
+        return FlatStart(loss, jnp.where(falling, fallen, self.weight))
 
 
-def start(config: FlatStartConfig) -> Guide:
-    return Guide(jnp.ones(()), jnp.float32(config.until > 0))
+def start(config: FlatStartConfig) -> FlatStart:
+    return FlatStart(jnp.ones(()), jnp.float32(config.until > 0))
 
 
 def loss(logits: jax.Array, labels: jax.Array, images: jax.Array, trim: float) -> jax.Array:

@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 from tqdm import tqdm
 
+from crnn_jax.training.run import Run
+
 
 class Progress:
-    """A context manager around the training loop."""
+    """A context manager around the training loop of one run or of several side by side."""
 
-    def __init__(self, epochs: int, steps_per_epoch: int, steps_done: int):
-        self._epochs = epochs
-        self._first = steps_done / steps_per_epoch
+    def __init__(self, runs: Sequence[Run]):
         self._start = time.monotonic()
-        self._bar = (
-            tqdm(
-                total=epochs * steps_per_epoch,
-                initial=steps_done,
+        self._first = {run.dir.workdir: run.step / run.task.steps_per_epoch for run in runs}
+        self._bar = None
+        if len(runs) == 1 and sys.stdout.isatty():
+            self._bar = tqdm(
+                total=runs[0].last_epoch * runs[0].task.steps_per_epoch,
+                initial=runs[0].step,
                 unit="step",
                 file=sys.stdout,
                 dynamic_ncols=True,
             )
-            if sys.stdout.isatty()
-            else None
-        )
 
     def __enter__(self) -> Self:
         return self
@@ -37,6 +36,7 @@ class Progress:
             self._bar.close()
 
     def steps(self, count: int) -> None:
+        """So many steps of each run were sent to the device."""
         if self._bar:
             self._bar.update(count)
 
@@ -45,19 +45,17 @@ class Progress:
         if self._bar:
             self._bar.set_postfix_str(f"loss {value:.3f}", refresh=False)
 
-    def epoch(self, values: Mapping[str, float]) -> None:
+    def epoch(self, run: Run, values: Mapping[str, float]) -> None:
         """Shows an epoch's metrics, as `metrics.jsonl` names them."""
-        epoch = int(values["epoch"])
         text = (
-            f"loss {values['loss']:.4f}  val_loss {values['val_loss']:.4f}  "
-            f"exact match {values['exact_match']:.2%}"
+            f"epoch {run.epoch}/{run.last_epoch}  loss {values['loss']:.4f}  "
+            f"val_loss {values['val_loss']:.4f}  exact match {values['exact_match']:.2%}"
         )
         if self._bar:
-            self._bar.set_description(f"epoch {epoch}/{self._epochs}  {text}")
+            self._bar.set_description(text)
             return
-        seconds = (time.monotonic() - self._start) / (epoch - self._first)
-        left = seconds * (self._epochs - epoch)
-        print(
-            f"epoch {epoch}/{self._epochs}  {text}  {seconds:.1f} s/epoch  {left:.0f} s left",
-            flush=True,
-        )
+        workdir = run.dir.workdir
+        seconds = (time.monotonic() - self._start) / (run.epoch - self._first[workdir])
+        name = f"{workdir}: " if len(self._first) > 1 else ""
+        left = seconds * (run.last_epoch - run.epoch)
+        print(f"{name}{text}  {seconds:.1f} s/epoch  {left:.0f} s left", flush=True)

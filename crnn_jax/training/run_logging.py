@@ -3,86 +3,65 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import jax
 import numpy as np
 
-from crnn_jax.config import Config
 from crnn_jax.data import batching, folder
 from crnn_jax.errors import TrainingError, one_line
 from crnn_jax.inference import evaluate
 from crnn_jax.models import crnn
-from crnn_jax.runs import run_dir
 from crnn_jax.training import samples
 from crnn_jax.training.context import TrainContext
+from crnn_jax.training.run import Run
 
 
-def log_step(
-    run: run_dir.RunDir,
-    task: TrainContext,
-    config: Config,
-    epoch: int,
-    losses: Sequence[jax.Array | np.ndarray],
-    step: int,
-    loss: jax.Array | np.ndarray,
-) -> float:
-    """Writes a step's line of `metrics.jsonl` and returns its loss.
+def log_step(run: Run, step: int, loss: float) -> None:
+    """Writes a step's line of `metrics.jsonl`. TrainingError: the loss is not finite."""
+    if not math.isfinite(loss):
+        raise not_finite(run)
+    run.dir.append_metrics({"epoch": run.epoch + 1, "step": step, "step_loss": loss})
 
-    `losses` are the epoch's so far, [S] for each call.
+
+def log_epoch(run: Run, evaluation: evaluate.Evaluation) -> dict[str, Any]:
+    """Writes an epoch's line of `metrics.jsonl` and returns it; `loss` is the mean over steps.
+
+    Raises:
+      TrainingError: a loss of a step, or that of the evaluation, is not finite.
     """
-    value = float(loss)
-    if not math.isfinite(value):
-        raise not_finite(run, task, config, epoch, losses)
-    run.append_metrics({"epoch": epoch, "step": step, "step_loss": value})
-    return value
-
-
-def log_epoch(
-    run: run_dir.RunDir,
-    task: TrainContext,
-    config: Config,
-    epoch: int,
-    step: int,
-    losses: Sequence[jax.Array | np.ndarray],
-    evaluation: evaluate.Evaluation,
-    seconds: float,
-) -> dict[str, Any]:
-    """Writes an epoch's line of `metrics.jsonl` and returns it; `loss` is the mean over steps."""
-    loss = float(np.mean(np.concatenate(jax.device_get(list(losses)))))
+    loss = float(np.mean(np.concatenate(run.losses)))
     if not math.isfinite(loss + evaluation.loss):
-        raise not_finite(run, task, config, epoch, losses)
+        raise not_finite(run)
     scores = evaluation.scores
     values = {
-        "epoch": epoch,
-        "step": step,
+        "epoch": run.epoch + 1,
+        "step": run.step,
         "loss": loss,
         "val_loss": evaluation.loss,
         "exact_match": scores.exact_match,
         "cer": scores.cer,
-        "seconds": round(seconds, 3),
+        "seconds": round(run.seconds, 3),
     }
-    run.append_metrics(values)
+    run.dir.append_metrics(values)
     return values
 
 
-def not_finite(
-    run: run_dir.RunDir, task: TrainContext, config: Config, epoch: int, losses: Sequence[Any]
-) -> TrainingError:
-    """The error of a run whose loss is no number; the pictures at fault go to `not_finite.csv`.
+def not_finite(run: Run) -> TrainingError:
+    """The error of a run whose loss is not finite; the images at fault go to `not_finite.csv`.
 
     They are those of the first step whose loss is not finite, and of the step before it, whose
     gradient may have spoilt the parameters.
     """
-    values = np.concatenate(jax.device_get(list(losses)))
+    task, epoch = run.task, run.epoch + 1
+    values = np.concatenate(run.losses)
     bad = np.flatnonzero(~np.isfinite(values))
     place = int(bad[0]) if len(bad) else len(values)  # the last update, seen by the evaluation
-    order = task.order(config.seed, epoch)
-    batches = [chunk[mask] for chunk, mask in batching.batches(order, config.train.batch_size)]
-    first = (epoch - 1) * task.steps_per_epoch + 1
+    chunks = batching.batches(task.order(epoch), run.config.train.batch_size)
+    batches = [chunk[mask] for chunk, mask in chunks]
+    first = run.epoch * task.steps_per_epoch + 1
     suspects = range(max(place - 1, 0), min(place + 1, len(values)))
-    run.write_csv(
+    run.dir.write_csv(
         "not_finite.csv",
         ("step", "file", "text"),
         [(first + i, *task.source_of(n)) for i in suspects for n in batches[i].tolist()],
@@ -91,30 +70,30 @@ def not_finite(
     return TrainingError(
         f"the loss {what} is not finite; checkpoints of earlier epochs are kept, and the pictures "
         f"of steps {first + suspects[0]} to {first + suspects[-1]} are in "
-        f"{run.workdir / 'not_finite.csv'}. Try a smaller optimizer.learning_rate, a longer "
+        f"{run.dir.workdir / 'not_finite.csv'}. Try a smaller optimizer.learning_rate, a longer "
         "optimizer.warmup_steps or a smaller optimizer.clip_norm, in a --workdir of its own"
     )
 
 
-def warn_of_plateau(task: TrainContext, left: int, loss: float) -> None:
+def warn_of_plateau(run: Run, loss: float) -> None:
     """Prints a note if the model predicts only blanks."""
-    if not left:
+    if not run.stopping.left_plateau:
         print(
             f"note: it has not left the plateau: its loss of {loss:.2f} is about that of the best "
-            f"constant predictor, {task.plateau_loss:.2f}, which reads nothing. Try "
+            f"constant predictor, {run.task.plateau_loss:.2f}, which reads nothing. Try "
             "flat_start.until=0.85 if it is off, data.standardise=auto, a smaller "
             "optimizer.learning_rate, more train.epochs, or more pictures"
         )
 
 
-def announce(task: TrainContext, config: Config) -> None:
+def announce(task: TrainContext) -> None:
     print(
         f"{one_line(task.data.name)}: {len(task.split.train)} images to train on, "
         f"{len(task.split.val)} to validate on, {len(task.charset.alphabet)} symbols "
         f"{one_line(task.charset.alphabet[:200])}, "
         f"fingerprint {task.data.fingerprint[:12]}"
     )
-    if not folder.uses_folder(config.data):
+    if not folder.uses_folder(task.config.data):
         print(
             "note: these pictures are generated, those of the validation part too: what the run "
             "scores is not what it would on real ones. `python -m crnn_jax fetch` gets the default "
@@ -122,15 +101,14 @@ def announce(task: TrainContext, config: Config) -> None:
         )
 
 
-def describe(
-    run: run_dir.RunDir, task: TrainContext, config: Config, params: Any, place: Mapping[str, Any]
-) -> None:
+def describe(run: Run, place: Mapping[str, Any]) -> None:
     """Writes what is known before the first step, and prints the parameter table."""
-    table = crnn.parameter_table(params)
+    task = run.task
+    table = crnn.parameter_table(run.state.params)
     print(table, end="", flush=True)
-    run.write_text("params.txt", table)
-    if config.augment.is_on:
-        run.write_image("augmented.png", samples.sheet(task, config))
+    run.dir.write_text("params.txt", table)
+    if task.config.augment.is_on:
+        run.dir.write_image("augmented.png", samples.sheet(task))
     data = {
         "name": task.data.name,
         "num_examples": len(task.data),
@@ -139,4 +117,4 @@ def describe(
         "plateau_loss": task.plateau_loss,
         **task.identity(),
     }
-    run.write_json("environment.json", {**place, "data": data})
+    run.dir.write_json("environment.json", {**place, "data": data})

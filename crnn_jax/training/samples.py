@@ -6,18 +6,18 @@ import jax
 import numpy as np
 from PIL import Image
 
-from crnn_jax.config import Config
 from crnn_jax.data.augment import augment
 from crnn_jax.training.context import TrainContext
 
 _PICTURES, _COPIES, _GAP = 6, 4, 4
 
 
-def sheet(task: TrainContext, config: Config) -> Image.Image:
+def sheet(task: TrainContext) -> Image.Image:
     """A row for each of six training pictures: as it is on the left, then augmented four times."""
     pictures = task.data.images[task.split.train[:_PICTURES]]  # u8 [n, W, H, C]
     rows = np.repeat(pictures, _COPIES + 1, axis=0)
-    distorted = jax.jit(augment, static_argnums=2)(jax.random.key(0), rows, config.augment)
+    keys = jax.random.split(jax.random.key(0), len(rows))
+    distorted = jax.jit(augment, static_argnums=2)(keys, rows, task.config.augment)
     tiles = np.where(np.arange(len(rows))[:, None, None, None] % (_COPIES + 1), distorted, rows)
     tiles = tiles.round().astype(np.uint8).swapaxes(1, 2)  # [n, H, W, C]
     _, height, width, channels = tiles.shape

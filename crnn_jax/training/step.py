@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from crnn_jax.charset import PAD
-from crnn_jax.config import Config
+from crnn_jax.config import AugmentConfig, FlatStartConfig, LossConfig
 from crnn_jax.data.augment import augment
 from crnn_jax.models import crnn
 from crnn_jax.models import ctc_loss as ctc
@@ -22,14 +23,66 @@ from crnn_jax.training.context import TrainContext
 from crnn_jax.training.state import TrainState, stream
 
 
+class Recipe(NamedTuple):
+    """The settings that are compiled into the step; hashable.
+
+    Seed, fold and normalization are not among them: runs that differ in these share a program.
+    """
+
+    loss: LossConfig
+    flat_start: FlatStartConfig
+    augment: AugmentConfig
+    ema_decay: float
+    optimizer: optax.GradientTransformation
+    num_steps: int  # of the whole run
+    devices: Devices = ONE
+
+
+class Constants(NamedTuple):
+    """The arguments of the step that stay the same during a run, and differ between runs."""
+
+    model: crnn.Model
+    key: jax.Array  # of the run
+
+
+class Batch(NamedTuple):
+    """The examples of a step, or of S steps: rows of a data set that is on the device."""
+
+    images: jax.Array  # u8 [N, W, H, C]
+    labels: jax.Array  # i32 [N, L]
+    indices: jax.Array | np.ndarray  # i32 [B], or [S, B]
+    mask: jax.Array | np.ndarray  # bool, False for padding
+
+
+class Examples(NamedTuple):
+    """The examples of a batch, or of a shard of it, as the model sees them."""
+
+    pixels: jax.Array  # [B, W, H, C]
+    labels: jax.Array  # i32 [B, L]
+    mask: jax.Array  # bool [B], False for padding
+
+
+def constants(task: TrainContext) -> Constants:
+    """On the devices of the run."""
+    key = jax.random.key(task.config.seed)
+    return task.devices.replicate(Constants(task.model, key))
+
+
+def recipe(task: TrainContext) -> Recipe:
+    config = task.config
+    return Recipe(
+        config.loss,
+        config.flat_start,
+        config.augment,
+        config.train.average_decay,
+        task.optimizer,
+        config.train.epochs * task.steps_per_epoch,
+        task.devices,
+    )
+
+
 def objective(
-    logits: jax.Array,
-    labels: jax.Array,
-    pixels: jax.Array,
-    mask: jax.Array,
-    guide_share: jax.Array,
-    config: Config,
-    total: Callable[[jax.Array], jax.Array] = lambda x: x,
+    logits: jax.Array, examples: Examples, weight: jax.Array, recipe: Recipe
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     """The value to minimize, and the mean CTC loss (per image) and flat-start loss (per step).
 
@@ -37,14 +90,13 @@ def objective(
 
     Args:
       logits: [B, T, K].
-      labels: i32 [B, L].
-      pixels: [B, W, H, C], what the model saw.
-      mask: bool [B], False for padding.
-      guide_share: f32, the weight of the flat-start loss.
-      config: of the run.
-      total: the sum of a number over the shards of the batch; not differentiated.
+      examples: what the model saw.
+      weight: f32, of the flat-start loss.
+      recipe: the settings of the run.
     """
-    weights, count = config.loss, total(jnp.sum(mask))
+    pixels, labels, mask = examples
+    weights, total = recipe.loss, recipe.devices.psum
+    count = total(jnp.sum(mask))
 
     def mean(losses: jax.Array) -> jax.Array:
         return jnp.sum(losses, where=mask) / count
@@ -57,11 +109,11 @@ def objective(
     if weights.entropy:
         # Confidence penalty of Pereyra et al. 2017 (arXiv 1701.06548), section 3.
         value -= weights.entropy * mean(entropy(logits))
-    guide = jnp.zeros(())
-    if config.flat_start.until:
-        guide = mean(flat_start.loss(logits, labels, pixels, config.flat_start.trim))
-        value = (1 - guide_share) * value + guide_share * logits.shape[1] * guide
-    return value, (ctc_loss, guide)
+    flat_loss = jnp.zeros(())
+    if recipe.flat_start.until:
+        flat_loss = mean(flat_start.loss(logits, labels, pixels, recipe.flat_start.trim))
+        value = (1 - weight) * value + weight * logits.shape[1] * flat_loss
+    return value, (ctc_loss, flat_loss)
 
 
 def entropy(logits: jax.Array) -> jax.Array:
@@ -70,111 +122,116 @@ def entropy(logits: jax.Array) -> jax.Array:
     return -jnp.sum(jnp.exp(log_p) * log_p, axis=(1, 2))
 
 
-def gradients(
-    state: TrainState,
-    images: jax.Array,  # u8 [N, W, H, C]
-    labels: jax.Array,  # i32 [N, L]
-    key: jax.Array,  # of the run
-    indices: jax.Array,  # i32 [B], this device's shard of the batch
-    mask: jax.Array,  # bool [B], False for padding
-    *,
-    model: crnn.CRNN,
-    config: Config,
-    devices: Devices,
-) -> tuple[Any, jax.Array, jax.Array]:
-    """Gradients of the objective, summed over devices, with the mean CTC and flat-start losses."""
-    plain = state.guide.share > 0
-    pixels = images[indices]
-    if config.augment.is_on:
-        augment_key = devices.per_device_key(stream(key, "augment", state.step))
+def augmented(
+    state: TrainState, constants: Constants, batch: Batch, positions: jax.Array, recipe: Recipe
+) -> tuple[Examples, crnn.Dropout]:
+    """What the model sees of a batch in this step, and the dropout that it applies.
+
+    Both are drawn by the run's key, the step and the `positions` [B] of the examples in the batch,
+    of which `batch` may be a shard.
+    """
+
+    def keys(name: str) -> jax.Array:
+        key = stream(constants.key, name, state.step)
+        return jax.vmap(jax.random.fold_in, (None, 0))(key, positions)
+
+    is_flat_start = state.flat_start.weight > 0
+    pixels = batch.images[batch.indices]
+    if recipe.augment.is_on:
         pixels = jax.lax.cond(
-            plain,
+            is_flat_start,
             lambda x: x.astype(jnp.float32),
-            lambda x: augment(augment_key, x, config.augment),
+            lambda x: augment(keys("augment"), x, recipe.augment),
             pixels,
         )
-    dropout_key = devices.per_device_key(stream(key, "dropout", state.step))
-    drop = jnp.where(plain, 0.0, 1.0)
+    examples = Examples(pixels, batch.labels[batch.indices], jnp.asarray(batch.mask))
+    return examples, crnn.Dropout(keys("dropout"), jnp.where(is_flat_start, 0.0, 1.0))
+
+
+def gradients(
+    state: TrainState, constants: Constants, batch: Batch, positions: jax.Array, recipe: Recipe
+) -> tuple[Any, jax.Array, jax.Array]:
+    """Gradients of the objective, summed over devices, with the mean CTC and flat-start losses.
+
+    `batch` is this device's shard, and `positions` [B] are those of its examples in the batch.
+    """
+    examples, dropout = augmented(state, constants, batch, positions, recipe)
 
     def loss_of(params: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-        logits = crnn.apply_with_dropout(model, params, pixels, dropout_key, drop)
-        share, total = state.guide.share, devices.psum
-        return objective(logits, labels[indices], pixels, mask, share, config, total)
+        logits = crnn.apply(constants.model, params, examples.pixels, dropout)
+        return objective(logits, examples, state.flat_start.weight, recipe)
 
-    grads, (loss, guide_loss) = jax.grad(loss_of, has_aux=True)(state.params)
-    return devices.psum((grads, loss, guide_loss))
+    grads, (loss, flat_loss) = jax.grad(loss_of, has_aux=True)(state.params)
+    return recipe.devices.psum((grads, loss, flat_loss))
 
 
 def train_step(
-    state: TrainState,
-    images: jax.Array,  # u8 [N, W, H, C]
-    labels: jax.Array,  # i32 [N, L]
-    indices: jax.Array,  # i32 [B]
-    mask: jax.Array,  # bool [B], False for padding
-    key: jax.Array,  # of the run
-    *,
-    model: crnn.CRNN,
-    optimizer: optax.GradientTransformation,
-    config: Config,
-    num_steps: int,
-    devices: Devices = ONE,
+    state: TrainState, batch: Batch, constants: Constants, recipe: Recipe
 ) -> tuple[TrainState, jax.Array]:
-    """One update on a batch, of `num_steps`: the new state, and the mean CTC loss before it."""
-    of_shard = functools.partial(gradients, model=model, config=config, devices=devices)
-    of_batch = devices.shard_batch(of_shard)
-    grads, loss, guide_loss = of_batch(state, images, labels, key, indices, mask)
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    """One update: the new state, and the mean CTC loss of the batch before it."""
+
+    def of_shard(state: TrainState, constants: Constants, data: Any, rows: Any) -> Any:
+        *shard, positions = rows
+        return gradients(state, constants, Batch(*data, *shard), positions, recipe)
+
+    of_batch = recipe.devices.shard_batch(of_shard)
+    rows = *batch[2:], jnp.arange(len(batch.mask))
+    grads, loss, flat_loss = of_batch(state, constants, batch[:2], rows)
+    updates, opt_state = recipe.optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    # A short memory first, so that the average does not drag the initial weights along.
-    decay = jnp.minimum(config.train.average_decay, (1 + state.step) / (25 + state.step))
-    average = optax.incremental_update(params, state.average, 1 - decay)
-    guide = state.guide.advance(
-        guide_loss, state.step, model.num_classes, num_steps, config.flat_start
+    # A short memory first, so that the moving average does not drag the initial weights along.
+    decay = jnp.minimum(recipe.ema_decay, (1 + state.step) / (25 + state.step))
+    ema = optax.incremental_update(params, state.ema, 1 - decay)
+    flat = state.flat_start.advance(
+        flat_loss,
+        state.step,
+        constants.model.num_classes,
+        recipe.num_steps,
+        recipe.flat_start,
     )
-    return TrainState(state.step + 1, params, average, opt_state, guide), loss
+    return TrainState(state.step + 1, params, ema, opt_state, flat), loss
 
 
 def train_steps(
-    state: TrainState,
-    images: jax.Array,
-    labels: jax.Array,
-    indices: jax.Array,  # i32 [S, B]
-    mask: jax.Array,  # bool [S, B]
-    key: jax.Array,
-    **arguments: Any,
+    state: TrainState, batch: Batch, constants: Constants, recipe: Recipe
 ) -> tuple[TrainState, jax.Array]:
     """`train_step` on S batches, one after the other: the state after them, and the losses [S]."""
 
-    def step(state: TrainState, batch: tuple[jax.Array, jax.Array]) -> tuple[TrainState, jax.Array]:
-        return train_step(state, images, labels, *batch, key, **arguments)
+    def step(state: TrainState, rows: Any) -> tuple[TrainState, jax.Array]:
+        return train_step(state, Batch(*batch[:2], *rows), constants, recipe)
 
-    if len(indices) == 1:
-        state, loss = step(state, (indices[0], mask[0]))
+    if len(batch.indices) == 1:
+        state, loss = step(state, (batch.indices[0], batch.mask[0]))
         return state, loss[None]
-    return jax.lax.scan(step, state, (indices, mask))
+    return jax.lax.scan(step, state, (batch.indices, batch.mask))
 
 
-def jitted_steps(task: TrainContext, config: Config) -> Callable[..., tuple[TrainState, jax.Array]]:
-    """`train_steps` of a run: traced and compiled once in a process, however often it goes on."""
-    num_steps = config.train.epochs * task.steps_per_epoch
-    return _jitted_steps(task.model, task.optimizer, config, num_steps, task.devices)
+Steps = Callable[[TrainState, Batch, Constants], tuple[TrainState, jax.Array]]
 
 
-@functools.lru_cache(maxsize=4)
-def _jitted_steps(
-    model: crnn.CRNN,
-    optimizer: optax.GradientTransformation,
-    config: Config,
-    num_steps: int,
-    devices: Devices,
-) -> Callable[..., tuple[TrainState, jax.Array]]:
-    steps = functools.partial(
-        train_steps,
-        model=model,
-        optimizer=optimizer,
-        config=config,
-        num_steps=num_steps,
-        devices=devices,
+def jitted_steps(task: TrainContext) -> Steps:
+    """`train_steps`, compiled once in a process for all runs of the same recipe."""
+    return _jitted(recipe(task), None)
+
+
+def jitted_steps_of_runs(task: TrainContext) -> Steps:
+    """`train_steps` of R runs at a time, in one program.
+
+    State, indices, mask, constants and losses have a leading axis of R; images and labels are
+    shared.
+    """
+    return _jitted(recipe(task), (0, Batch(None, None, 0, 0), 0))  # type: ignore[arg-type]
+
+
+@functools.lru_cache(maxsize=8)
+def _jitted(recipe: Recipe, in_axes: Any) -> Steps:
+    def steps(
+        state: TrainState, batch: Batch, constants: Constants
+    ) -> tuple[TrainState, jax.Array]:
+        return train_steps(state, batch, constants, recipe)
+
+    return jax.jit(
+        jax.vmap(steps, in_axes) if in_axes else steps,
+        donate_argnums=0,
+        compiler_options=xla_options.options(xla_options.TRAINING),
     )
-    options = xla_options.options(xla_options.TRAINING)
-    return jax.jit(steps, donate_argnums=0, compiler_options=options)

@@ -1,39 +1,44 @@
-"""Training: the loop of one run, from its data to its result."""
+"""Training: the loop of one run or of several side by side, from the data to the results.
+
+A model of this size leaves most of a GPU idle, and its time goes to the launching of small
+operations; several runs in one program launch them once for all. On a CPU, which one run keeps
+busy, that takes longer than one run after the other. Each run has its own directory, data order,
+streams and split, as if it were alone, and agrees with the run alone up to rounding. `seconds` are
+those of all runs that train side by side.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import os
 import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from crnn_jax import config as config_lib
 from crnn_jax.config import Config
-from crnn_jax.data import batching, folder, sources
-from crnn_jax.errors import RunError, one_line
+from crnn_jax.data import folder, sources
+from crnn_jax.errors import RunError, TrainingError, one_line
 from crnn_jax.models import crnn
-from crnn_jax.runs import opening, provenance, run_dir, tensorboard, unfinished
+from crnn_jax.runs import opening, run_dir, tensorboard
 from crnn_jax.runs.checkpoint import Checkpoints
-from crnn_jax.runs.run_dir import Result
-from crnn_jax.runtime import backend
-from crnn_jax.runtime.data_parallel import one
+from crnn_jax.runs.run_dir import Result, RunDir
+from crnn_jax.runtime.data_parallel import ONE, one
 from crnn_jax.runtime.signals import Interruption
 from crnn_jax.runtime.watchdog import Watchdog
 from crnn_jax.training import run_logging
 from crnn_jax.training.context import TrainContext, prepare
-from crnn_jax.training.early_stopping import Stopping
 from crnn_jax.training.progress import Progress
-from crnn_jax.training.state import (
-    TrainState,
-    check_place,
-    init_state,
-    resume,
-    save,
-    training_part,
-)
-from crnn_jax.training.step import jitted_steps
+from crnn_jax.training.resume import resume, save, save_mid_epoch
+from crnn_jax.training.run import Run
+from crnn_jax.training.step import Batch, jitted_steps, jitted_steps_of_runs
 
 _STUCK = (
     "the same command goes on from the last checkpoint, and with JAX_NUM_CPU_DEVICES=1 no device "
@@ -44,140 +49,197 @@ _STUCK = (
 def train_and_evaluate(
     config: Config, workdir: str | os.PathLike[str], elsewhere: bool = False
 ) -> Result:
-    """Trains a reader, or goes on where `workdir` was left, and scores its best weights.
+    """Trains one run, or continues where `workdir` was left, and scores its best weights.
 
     Args:
       config: of the run.
       workdir: its directory.
-      elsewhere: go on although versions or machine are others than the run began with.
+      elsewhere: continue although versions or machine are not those that the run began with.
 
     Raises:
-      DataError, RunError: before training starts, for data or a run directory of no use.
+      DataError, RunError: before training starts, for unusable data or an unusable run directory.
       TrainingError: the loss is not finite any more.
       Interrupted: a signal came; the state is saved.
     """
-    clock = time.monotonic()
-    config = folder.resolve(config)
-    run = run_dir.RunDir(workdir)
-    if (result := run.result()) is not None:
-        return finished(result, run, config)
-    task = prepare(config)
-    with opening.take(run, config), Interruption() as interruption:
-        if (result := run.result()) is not None:  # another process ended it in the meantime
-            return finished(result, run, config)
-        run_logging.announce(task, config)
-        best, stopping, epoch, clock = train(run, task, config, clock, interruption, elsewhere)
-        return score(run, task, config, best, stopping, epoch, clock)
+    return train_all([config], [workdir], elsewhere)[0]
 
 
-def train(
-    run: run_dir.RunDir,
-    task: TrainContext,
-    config: Config,
-    clock: float,
-    interruption: Interruption,
-    elsewhere: bool,
-) -> tuple[Any, Stopping, int, float]:
-    """The loop: best parameters, how they were chosen, epochs done, and when all began."""
-    step_fn, key = jitted_steps(task, config), task.devices.replicate(jax.random.key(config.seed))
-    patience, weights = config.train.patience, config.train.weights
-    per_call = backend.choices().steps
-    last_epoch = min(config.train.epochs, config.train.stop_after or config.train.epochs)
-    with Checkpoints(run.checkpoints) as checkpoints:
-        state, stopping, epoch, losses, seconds = begin(run, checkpoints, task, config, elsewhere)
-        clock -= seconds
-        step = epoch * task.steps_per_epoch + sum(map(len, losses))
-        state = task.devices.replicate(state)
-        with (
-            Progress(last_epoch, task.steps_per_epoch, step) as progress,
-            tensorboard.mirror(run, config.log.tensorboard),
-            Watchdog(_STUCK) as watchdog,
-        ):
-            while epoch < last_epoch and not stopping.is_over(epoch, patience):
-                done = step - epoch * task.steps_per_epoch
-                epoch += 1
-                order = task.order(config.seed, epoch)[done * config.train.batch_size :]
-                unlogged: list[tuple[int, jax.Array]] = []
-                for indices, mask in batching.calls(order, config.train.batch_size, per_call):
-                    with watchdog.waiting():
-                        state, latest = step_fn(state, *task.batch(indices), mask, key)
-                        losses.append(latest)
-                        jax.block_until_ready(losses[-2:-1])  # at most two calls are in flight
-                    progress.steps(len(indices))
-                    # The losses of the call before: it is done, and the one just sent goes on.
-                    for before in unlogged:
-                        progress.loss(
-                            run_logging.log_step(run, task, config, epoch, losses, *before)
-                        )
-                    numbers = range(step + 1, step + 1 + len(indices))
-                    step += len(indices)
-                    unlogged = [
-                        (number, latest[i])
-                        for i, number in enumerate(numbers)
-                        if number % config.log.every_steps == 0
-                    ]
-                    if interruption.number:
-                        break
-                for before in unlogged:
-                    run_logging.log_step(run, task, config, epoch, losses, *before)
-                seconds, kept = time.monotonic() - clock, one(state)
-                if interruption.number and step < epoch * task.steps_per_epoch:
-                    meta = {**task.identity(), "seconds": seconds}
-                    trees = kept.average, training_part(kept)
-                    unfinished.save(run, epoch, step, *trees, losses, meta)
-                    raise interruption.stop(f"step {step}, in epoch {epoch}")
-                evaluation = task.evaluate(kept.average)
-                seconds = time.monotonic() - clock
-                values = run_logging.log_epoch(
-                    run, task, config, epoch, step, losses, evaluation, seconds
-                )
-                losses = []
-                stopping = stopping.update(epoch, evaluation.loss, task.plateau_loss, weights)
-                save(run, checkpoints, epoch, kept, stopping, task, values["seconds"])
-                progress.epoch(values)
-        best = checkpoints.restore(stopping.best_epoch, {"params": one(state.average)})["params"]
-    return best, stopping, epoch, clock
+def train_all(
+    configs: Sequence[Config], workdirs: Sequence[str | os.PathLike[str]], elsewhere: bool = False
+) -> list[Result]:
+    """As `train_and_evaluate` for several runs; those that differ in seed and fold share a step.
+
+    Raises:
+      TrainingError: the loss of a run is not finite; the other runs have ended well.
+    """
+    start = time.monotonic()
+    dirs = [RunDir(workdir) for workdir in workdirs]
+    results: dict[Path, Result] = {}
+    groups: dict[Any, list[tuple[RunDir, TrainContext]]] = {}
+    for directory, config in zip(dirs, map(folder.resolve, configs), strict=True):
+        if (result := directory.result()) is not None:
+            results[directory.workdir] = finished(result, directory, config)
+        else:
+            task = prepare(config)
+            alike = directory.workdir if task.stream else task.alike()
+            groups.setdefault(alike, []).append((directory, task))
+    errors: list[TrainingError] = []
+    for group in groups.values():
+        with contextlib.ExitStack() as stack:
+            interruption = stack.enter_context(Interruption())
+            runs = []
+            for directory, task in side_by_side(group):
+                stack.enter_context(opening.take(directory, task.config))
+                if (result := directory.result()) is not None:  # another process ended it
+                    results[directory.workdir] = finished(result, directory, task.config)
+                    continue
+                run_logging.announce(task)
+                checkpoints = stack.enter_context(Checkpoints(directory.checkpoints))
+                runs.append(resume(directory, task, checkpoints, start, elsewhere))
+                on = task.config.log.tensorboard
+                stack.enter_context(tensorboard.mirror(directory, on))
+            train(runs, interruption)
+            results |= {run.dir.workdir: score(run) for run in runs if not run.error}
+            errors += [run.error for run in runs if run.error]
+    if errors:
+        raise errors[0]
+    return [results[directory.workdir] for directory in dirs]
 
 
-def begin(
-    run: run_dir.RunDir,
-    checkpoints: Checkpoints,
-    task: TrainContext,
-    config: Config,
-    elsewhere: bool,
-) -> tuple[TrainState, Stopping, int, list[Any], float]:
-    """Where a run is, as `state.resume` has it; its record is brought to there."""
-    fresh = init_state(task, config)
-    state, stopping, epoch, losses, seconds = resume(run, checkpoints, fresh, task, config)
-    place = provenance.here(f"{d.platform} {d.device_kind}" for d in jax.devices())
-    if epoch or losses:
-        place = check_place(run, place, elsewhere)
-    run_logging.describe(run, task, config, state.params, place)
-    run.rewind_metrics(epoch * task.steps_per_epoch + sum(map(len, losses)))
-    return state, stopping, epoch, losses, seconds
+def train(runs: Sequence[Run], interruption: Interruption) -> None:
+    """The loop: takes the runs to their last epochs, those at the same step side by side.
+
+    A run whose loss is not finite gets an `error` and ends; the others go on.
+
+    Raises:
+      Interrupted: a signal came; all runs are saved.
+    """
+    with Progress(runs) as progress, Watchdog(_STUCK) as watchdog:
+        while active := [run for run in runs if not run.is_over]:
+            abreast = [run for run in active if run.steps_since == active[0].steps_since]
+            run_epoch(abreast, progress, watchdog, interruption)
+            for run in abreast:
+                end_epoch(run, progress)
+                if run.error and len(runs) > 1:
+                    print(f"{run.dir.workdir}: {run.error}", flush=True)
+            if stopped := [run for run in abreast if run.steps_since and not run.error]:
+                where = f"step {stopped[0].step}, in epoch {stopped[0].epoch + 1}"
+                more = f" of the first of {len(stopped)} runs" if len(stopped) > 1 else ""
+                raise interruption.stop(where + more)
 
 
-def score(
-    run: run_dir.RunDir,
-    task: TrainContext,
-    config: Config,
-    best: Any,
-    stopping: Stopping,
-    epoch: int,
-    clock: float,
-) -> Result:
-    """Reads the validation part with the best parameters, and writes down how it went."""
+def run_epoch(
+    runs: Sequence[Run], progress: Progress, watchdog: Watchdog, interruption: Interruption
+) -> None:
+    """Takes runs that are at the same step of their epochs to the end of these, or to a signal."""
+    steps, state, inputs = compiled(runs)
+    before = None  # the losses of the call before
+    for batch in batches(runs):
+        with watchdog.waiting():
+            state, latest = steps(state, batch, inputs)
+            jax.block_until_ready(before)  # at most two calls are in flight
+        progress.steps(batch.mask.shape[-2])
+        if before is not None:
+            note(runs, before, progress)
+        before = latest
+        if interruption.number or all(run.error for run in runs):
+            break
+    with watchdog.waiting():
+        jax.block_until_ready(before)
+    note(runs, before, progress)
+    for i, run in enumerate(runs):
+        run.state = jax.tree.map(functools.partial(row, i=i), state) if len(runs) > 1 else state
+
+
+def row(leaf: jax.Array, i: int) -> jax.Array:
+    """leaf[i], for which jax would copy the number to the device."""
+    return jax.lax.index_in_dim(leaf, i, keepdims=False)
+
+
+def note(runs: Sequence[Run], losses: Any, progress: Progress) -> None:
+    """Keeps the losses of a call, f32 [S] or [R, S], and logs those of every `log.every_steps`."""
+    for run, values in zip(runs, jax.device_get(losses).reshape(len(runs), -1), strict=True):
+        first = run.step + 1
+        run.losses.append(values)
+        for step, loss in enumerate(values.tolist(), first):
+            if step % run.config.log.every_steps == 0 and not run.error:
+                try:
+                    run_logging.log_step(run, step, loss)
+                except TrainingError as error:
+                    run.error = error
+                progress.loss(loss)
+
+
+def end_epoch(run: Run, progress: Progress) -> None:
+    """Evaluates, logs and saves a run after an epoch, or saves it where a signal interrupted it."""
+    if run.error:
+        return
+    if run.steps_since < run.task.steps_per_epoch:
+        save_mid_epoch(run)
+        return
+    evaluation = run.task.evaluate(run.ema)
+    try:
+        values = run_logging.log_epoch(run, evaluation)
+    except TrainingError as error:
+        run.error = error
+        return
+    run.epoch, run.losses = run.epoch + 1, []
+    run.stopping = run.stopping.update(
+        run.epoch, evaluation.loss, run.task.plateau_loss, run.config.train.weights
+    )
+    save(run, values["seconds"])
+    progress.epoch(run, values)
+
+
+def compiled(runs: Sequence[Run]) -> tuple[Any, Any, Any]:
+    """The compiled steps, the state and the constants: with a leading axis for several runs."""
+    each = [(run.state, run.constants) for run in runs]
+    if len(runs) == 1:
+        return jitted_steps(runs[0].task), *each[0]
+    state, inputs = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
+    return jitted_steps_of_runs(runs[0].task), state, inputs
+
+
+def batches(runs: Sequence[Run]) -> Iterator[Batch]:
+    """The calls of the rest of an epoch; for several runs indices and mask are [R, S, B]."""
+    task = runs[0].task
+    for calls in zip(*[run.calls() for run in runs], strict=True):
+        indices, mask = calls[0] if len(runs) == 1 else map(np.stack, zip(*calls, strict=True))
+        images, labels, indices = task.batch(indices)
+        # Explicitly: what jax would copy by itself is forbidden in the tests of this loop.
+        yield Batch(images, labels, *task.devices.replicate((indices, mask)))
+
+
+def side_by_side(
+    group: Sequence[tuple[RunDir, TrainContext]],
+) -> list[tuple[RunDir, TrainContext]]:
+    """Several runs use one device and one copy of the images; one run is left as it is."""
+    if len(group) == 1:
+        return list(group)
+    print(f"{len(group)} runs side by side", flush=True)
+    images = one(group[0][1].images)
+    return [
+        (directory, task._replace(devices=ONE, images=images, labels=one(task.labels)))
+        for directory, task in group
+    ]
+
+
+def score(run: Run) -> Result:
+    """Reads the validation part with the best parameters, and writes the result."""
+    epoch = run.stopping.best_epoch
+    best = run.checkpoints.restore(epoch, {"params": run.ema})["params"]
+    task = run.task
     temperature = task.temperature(best)
     evaluation = task.evaluate(best, temperature)
-    run_logging.warn_of_plateau(task, stopping.left_plateau, evaluation.loss)
-    run.write_csv("readings.csv", run_dir.Answer._fields, evaluation.answers)
-    run.write_csv("errors.csv", run_dir.Answer._fields, evaluation.misreads)
+    run_logging.warn_of_plateau(run, evaluation.loss)
+    run.dir.write_csv("readings.csv", run_dir.Answer._fields, evaluation.answers)
+    run.dir.write_csv("errors.csv", run_dir.Answer._fields, evaluation.misreads)
     result = Result(
         **evaluation.summary(),
-        best_epoch=stopping.best_epoch,
-        epochs_run=epoch,
-        seconds=round(time.monotonic() - clock, 2),
-        seed=config.seed,
+        best_epoch=epoch,
+        epochs_run=run.epoch,
+        seconds=round(run.seconds, 2),
+        seed=run.config.seed,
         params_sha256=crnn.params_sha256(best),
         data_name=task.data.name,
         fingerprint=task.data.fingerprint,
@@ -185,11 +247,11 @@ def score(
         num_val=len(task.split.val),
         temperature=temperature,
     )
-    run.write_json("result.json", dataclasses.asdict(result))
+    run.dir.write_json("result.json", dataclasses.asdict(result))
     return result
 
 
-def finished(result: Result, run: run_dir.RunDir, config: Config) -> Result:
+def finished(result: Result, run: RunDir, config: Config) -> Result:
     """The result of a run that ended before. RunError if it was of another config or other data."""
     run.open(config)
     # The data may be gone by now, but if they are there they must be the same.

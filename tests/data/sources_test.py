@@ -88,7 +88,7 @@ def test_images_are_brought_to_the_size_and_color_that_the_model_takes(made):
 def test_a_stream_never_shows_an_image_twice(made):
     config = made(data__source="stream")
     task = prepare(config)
-    epochs = [task.order(0, epoch).tolist() for epoch in (1, 2, 3)]
+    epochs = [task.order(epoch).tolist() for epoch in (1, 2, 3)]
     numbers = sum(epochs, task.split.val.tolist())
     assert len(set(numbers)) == len(numbers) == 18 * 3 + 2
     order = np.array(epochs[2][:8], np.int32)

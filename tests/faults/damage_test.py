@@ -343,8 +343,8 @@ def _raise(error):
 def _resave(folder, reader, epoch):
     meta = {
         "alphabet": reader.charset.alphabet,
-        "mean": reader.model.mean,
-        "deviation": reader.model.deviation,
+        "mean": reader.model.mean.tolist(),
+        "deviation": reader.model.std.tolist(),
         "each_picture": reader.model.each_picture,
         "fingerprint": reader.fingerprint,
         "best_epoch": epoch,

@@ -250,7 +250,6 @@ def main() -> None:
     names = "run", "crnn_jax.cli.main", "crnn_jax.inference.recognizer", "crnn_jax.runs.tensorboard"
     for name in (
         *names,
-        "crnn_jax.training.together",
         "crnn_jax.training.train",
         "tests.faults.checkpoints",
     ):

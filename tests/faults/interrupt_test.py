@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from crnn_jax.runs import unfinished
 from crnn_jax.runtime import signals
 from crnn_jax.training import train
 from crnn_jax.training.progress import Progress
@@ -65,7 +66,7 @@ def test_what_was_left_of_an_epoch_that_ended_since_is_not_taken(
     """A kill between an epoch's checkpoint and the removal of the interrupted one."""
     if not whole.exists():
         train.train_and_evaluate(config, whole)
-    monkeypatch.setattr(train.unfinished, "clear", lambda run: None)
+    monkeypatch.setattr(unfinished, "clear", lambda run: None)
     interrupt_after(2, signal.SIGTERM, monkeypatch)
     with pytest.raises(signals.Interrupted):
         train.train_and_evaluate(config, tmp_path / "run")
@@ -131,6 +132,7 @@ def _python(code, **more):
 def test_a_second_ctrl_c_ends_at_once_and_without_a_traceback():
     code = """
 import os, signal
+from crnn_jax.runs import unfinished
 from crnn_jax.runtime import signals
 signal.signal(signal.SIGINT, signal.SIG_DFL)  # as in our programs
 with signals.Interruption() as interruption:

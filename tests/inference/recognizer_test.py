@@ -145,9 +145,11 @@ def test_ten_examples_score_the_same_in_batches_of_any_size(reader, tiny_config,
     )
     evaluation = task.evaluate(reader.params)
     whole = evaluate.evaluate(
-        reader.model, reader.params, reader.charset, task.images, task.labels, task.data.files,
-        task.data.texts, np.arange(10), batch_size=10,
-    )  # fmt: skip
+        evaluate.Reader(reader.model, reader.params, reader.charset),
+        evaluate.LabeledImages(task.images, task.labels, task.data.files, task.data.texts),
+        np.arange(10),
+        batch_size=10,
+    )
     assert evaluation.scores == whole.scores
     # One image alone is multiplied by other kernels: 2e-4 in its logits without optimization.
     assert evaluation.loss == pytest.approx(whole.loss, rel=1e-4)

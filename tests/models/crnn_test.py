@@ -1,7 +1,5 @@
 """The identity of the model, and its parity with the reference in Keras."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,13 +12,13 @@ from experiments import base
 CONFIG = config_lib.from_config_dict(base.get_config())
 
 
-def _build(num_classes=20, mean=(0.0,), deviation=(1.0,), **overrides):
+def _build(num_classes=20, mean=(0.0,), std=(1.0,), **overrides):
     values = base.get_config()
     values.data.standardise = "set"  # with the moments that are given
     values.update_from_flattened_dict({k.replace("__", "."): v for k, v in overrides.items()})
     config = config_lib.from_config_dict(values)
     by_picture = config.data.standardise == "picture"
-    model = crnn.build(config.model, num_classes, mean, deviation, by_picture)
+    model = crnn.build(config.model, num_classes, mean, std, by_picture)
     return model, crnn.init(model, jax.random.key(0), config.data)
 
 
@@ -63,7 +61,7 @@ def test_outputs_of_the_layers_have_the_reference_s_shapes(reference):
 
     def outputs(params, images):
         kept = {"capture_intermediates": True, "mutable": ["intermediates"]}
-        logits, state = model.apply({"params": params}, images, **kept)
+        logits, state = model.network.apply({"params": params}, model.normalize(images), **kept)
         return logits, state["intermediates"]
 
     logits, layers = jax.eval_shape(outputs, params, images)
@@ -84,7 +82,7 @@ def test_outputs_of_the_layers_have_the_reference_s_shapes(reference):
     [(100, 40, 3, 26, 25), (37, 7, 1, 1, 9), (4, 4, 1, 62, 1)],
 )
 def test_other_sizes_alphabets_and_channel_counts(width, height, channels, symbols, steps):
-    moments = {"mean": (0.0,) * channels, "deviation": (1.0,) * channels}
+    moments = {"mean": (0.0,) * channels, "std": (1.0,) * channels}
     model, params = _build(
         symbols + 1, **moments, data__width=width, data__height=height, data__channels=channels
     )
@@ -151,8 +149,8 @@ def test_initial_values_are_keras(reference):
 
 def test_pixels_are_standardised_by_the_model(reference):
     model, params = reference
-    moments = {"mean": (100.0,), "deviation": (50.0,)}
-    other = crnn.CRNN(model.config, model.num_classes, **moments)
+    moments = {"mean": (100.0,), "std": (50.0,)}
+    other = crnn.build(model.config, model.num_classes, **moments, each_picture=False)
     images = np.random.default_rng(0).integers(0, 256, (1, 200, 50, 1), np.uint8)
     standard = (jnp.asarray(images, jnp.float32) - 100) / 50
     np.testing.assert_allclose(
@@ -170,7 +168,7 @@ def test_a_picture_standardised_by_itself_has_mean_0_and_deviation_1():
 
 def test_light_and_contrast_are_nothing_to_a_model_that_standardises_each_picture():
     small = {"data__width": 16, "data__height": 8, "model__lstm_units": (4,)}
-    moments = {"mean": (0.0,), "deviation": (255.0,)}
+    moments = {"mean": (0.0,), "std": (255.0,)}
     model, params = _build(data__standardise="picture", **moments, **small)
     images = jax.random.uniform(jax.random.key(0), (2, 16, 8, 1), maxval=255.0)
     dark = images * jnp.array([0.2, 0.5]).reshape(2, 1, 1, 1) + 20
@@ -194,8 +192,12 @@ def test_each_dropout_rate_acts_where_it_should():
     def reader(dropout, lstm_dropout):
         rates = {"model__dropout": dropout, "model__lstm_dropout": lstm_dropout}
         model, params = _build(5, **small, **rates)
-        call = jax.jit(functools.partial(crnn.apply_with_dropout, model))
-        return lambda seed, drop: np.asarray(call(params, images, jax.random.key(seed), drop))
+        call = jax.jit(
+            lambda keys, scale: crnn.apply(model, params, images, crnn.Dropout(keys, scale))
+        )
+        return lambda seed, scale: np.asarray(
+            call(jax.random.split(jax.random.key(seed), 1), scale)
+        )
 
     both = reader(0.5, 0.5)
     plain = both(1, 0.0)
@@ -207,15 +209,21 @@ def test_each_dropout_rate_acts_where_it_should():
 
 
 def test_dropout_drops_its_share_and_keeps_the_mean():
-    layer = crnn.BiLSTM(units=4)  # any module that has an rng
-    rngs = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+    keys = jax.random.split(jax.random.key(1), 100)
     x = jnp.ones((100, 100))
-    out, _ = layer.init_with_output(
-        rngs, x, method=lambda module, x: crnn.dropout(module, x, 0.2, x.shape)
-    )
+    out = crnn.Dropout(keys, 1.0)(x, 0.2, "layer", x.shape[1:])
     assert set(np.unique(out)) == {0.0, np.float32(1 / np.float32(0.8))}
     # 10,000 draws at 0.2: 2,000 +- 40
     assert abs((np.asarray(out) == 0).sum() - 2000) < 5 * 40
+
+
+def test_a_mask_is_a_function_of_the_example_s_key_and_of_the_name():
+    keys, x = jax.random.split(jax.random.key(1), 8), jnp.ones((8, 50))
+    whole = crnn.Dropout(keys, 1.0)(x, 0.5, "a", (50,))
+    part = crnn.Dropout(keys[3:5], 1.0)(x[3:5], 0.5, "a", (50,))
+    np.testing.assert_array_equal(part, whole[3:5])
+    assert len({row.tobytes() for row in np.asarray(whole)}) == 8
+    assert not np.array_equal(crnn.Dropout(keys, 1.0)(x, 0.5, "b", (50,)), whole)
 
 
 def test_lstm_dropout_keeps_one_mask_for_all_steps_and_one_for_each_direction(monkeypatch):
@@ -226,9 +234,9 @@ def test_lstm_dropout_keeps_one_mask_for_all_steps_and_one_for_each_direction(mo
         return x_forward
 
     monkeypatch.setattr(crnn.lstm, "bilstm", spy)
-    layer = crnn.BiLSTM(units=4)
+    layer = crnn.BiLSTM(units=4, rate=0.25)
     x = jnp.ones((8, 5, 100))  # [B, T, D]
-    layer.init({"params": jax.random.key(0), "dropout": jax.random.key(1)}, x, 0.25)
+    layer.init(jax.random.key(0), x, crnn.Dropout(jax.random.split(jax.random.key(1), 8), 1.0))
     for out in seen:
         np.testing.assert_array_equal(out, np.broadcast_to(out[:, :1], out.shape))
         assert set(np.unique(out)) == {0.0, np.float32(1 / 0.75)}

@@ -40,7 +40,7 @@ def test_a_picture_without_ink_counts_as_even():
     np.testing.assert_allclose(position[0], (np.arange(10) * 4 + 3) / 40, rtol=1e-5)
 
 
-def test_segmentation_shares_the_ink_equally_by_hand():
+def test_segmentation_weights_the_ink_equally_by_hand():
     a, b = 0, 1
     position = jnp.asarray([[0.0, 0.1, 0.3, 0.49, 0.51, 0.7, 0.95, 1.0]] * 2)
     labels = jnp.array([[a, b], [b, -1]])
@@ -79,36 +79,36 @@ def test_loss_is_finite_for_a_picture_of_one_column_of_ink(trim):
 CONFIG = FlatStartConfig(until=0.5, max_steps=9, fade_steps=2, trim=0.0)
 
 
-def test_the_guide_falls_by_a_factor_once_its_loss_is_low_and_stays_away():
+def test_the_weight_falls_by_a_factor_once_the_loss_is_low_and_stays_0():
     """Of three classes two are symbols: an even guess costs ln 2."""
-    guide = flat_start.start(CONFIG)
-    assert (guide.loss, guide.share) == (1, 1)
-    shares, means = [], [1.0]
+    state = flat_start.start(CONFIG)
+    assert (state.loss, state.weight) == (1, 1)
+    weights, means = [], [1.0]
     # The loss of an even guess, then none at all: the mean is 0.9^n and below 1/2 at n = 7.
     losses = [np.log(2)] * 3 + [0.0] * 20 + [np.log(2) * 9] * 3
     for loss in losses:
-        guide = guide.advance(jnp.float32(loss), jnp.int32(0), 3, 1000, CONFIG)
-        shares.append(float(guide.share))
-        means.append(float(guide.loss))
+        state = state.advance(jnp.float32(loss), jnp.int32(0), 3, 1000, CONFIG)
+        weights.append(float(state.weight))
+        means.append(float(state.loss))
     np.testing.assert_allclose(means[3:24], 0.9 ** np.arange(21), rtol=1e-5)
     # Halved each time, and nothing below a hundredth.
-    assert shares == [1.0] * 9 + [2.0**-n for n in range(1, 7)] + [0.0] * 11
+    assert weights == [1.0] * 9 + [2.0**-n for n in range(1, 7)] + [0.0] * 11
 
 
 @pytest.mark.parametrize(("num_steps", "last"), [(1000, 9), (12, 4), (2, 0)])
-def test_the_guide_falls_when_its_time_is_over(num_steps, last):
+def test_the_weight_falls_when_its_time_is_over(num_steps, last):
     """After max_steps, or a third of a short run; it is gone within half of that."""
     even = jnp.float32(np.log(2))
-    guide, shares = flat_start.start(CONFIG), []
+    state, weights = flat_start.start(CONFIG), []
     for step in range(num_steps):
-        guide = guide.advance(even, jnp.int32(step), 3, num_steps, CONFIG)
-        shares.append(float(guide.share))
+        state = state.advance(even, jnp.int32(step), 3, num_steps, CONFIG)
+        weights.append(float(state.weight))
         if step > 30:
             break
-    assert all(share == 1 for share in shares[:last])
-    assert shares[last] < 1
-    assert shares[num_steps // 2 : num_steps // 2 + 1] in ([0.0], [])
+    assert all(weight == 1 for weight in weights[:last])
+    assert weights[last] < 1
+    assert weights[num_steps // 2 : num_steps // 2 + 1] in ([0.0], [])
 
 
-def test_without_a_flat_start_there_is_no_guide():
-    assert flat_start.start(dataclasses.replace(CONFIG, until=0.0)).share == 0
+def test_without_a_flat_start_the_weight_is_0():
+    assert flat_start.start(dataclasses.replace(CONFIG, until=0.0)).weight == 0

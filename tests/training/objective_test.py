@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from crnn_jax.models import ctc_loss as ctc
-from crnn_jax.training.step import entropy, objective
+from crnn_jax.training.context import prepare
+from crnn_jax.training.step import Examples, entropy, objective, recipe
 
 T, K = 6, 4
 RNG = np.random.default_rng(0)
@@ -20,9 +21,10 @@ def total(tiny_config):
     """A function: changes of the section loss to the objective, the flat start over."""
 
     def make(**changes):
-        config = tiny_config()
-        config = dataclasses.replace(config, loss=dataclasses.replace(config.loss, **changes))
-        value, (ctc_loss, _) = objective(LOGITS, LABELS, PIXELS, MASK, jnp.float32(0), config)
+        settings = recipe(prepare(tiny_config()))
+        examples = Examples(PIXELS, LABELS, MASK)
+        settings = settings._replace(loss=dataclasses.replace(settings.loss, **changes))
+        value, (ctc_loss, _) = objective(LOGITS, examples, jnp.float32(0), settings)
         np.testing.assert_allclose(ctc_loss, ctc.ctc_loss(LOGITS, LABELS)[MASK].mean(), rtol=1e-6)
         return float(value)
 

@@ -8,7 +8,7 @@ from tests.helpers.quiet import QUIET
 def test_a_row_starts_with_the_picture_itself(tiny_config):
     config = tiny_config(QUIET, augment__noise=0.1)
     task = prepare(config)
-    sheet = np.asarray(samples.sheet(task, config))
+    sheet = np.asarray(samples.sheet(task))
     # Six rows of five pictures of 64x16, four pixels between them.
     assert sheet.shape == (6 * 20, 5 * 68)
     for row in range(6):
@@ -22,4 +22,4 @@ def test_a_row_starts_with_the_picture_itself(tiny_config):
 
 def test_colour_stays_colour(tiny_config):
     config = tiny_config(data__channels=3)
-    assert samples.sheet(prepare(config), config).mode == "RGB"
+    assert samples.sheet(prepare(config)).mode == "RGB"

@@ -12,7 +12,7 @@ from crnn_jax.models import crnn, ctc_loss
 from crnn_jax.training import flat_start
 from crnn_jax.training import state as state_lib
 from crnn_jax.training.context import TrainContext, prepare
-from crnn_jax.training.step import jitted_steps
+from crnn_jax.training.step import Batch, Constants, augmented, constants, jitted_steps, recipe
 from tests.helpers.quiet import QUIET
 
 RATE = 0.01
@@ -36,18 +36,18 @@ class Trainer(NamedTuple):
     step_fn: object
 
     def step(self, state, indices=BATCH, mask=np.ones(8, bool), seed=0):  # noqa: B008
-        key = jax.random.key(seed)
+        constants = Constants(self.task.model, jax.random.key(seed))
         state = jax.tree.map(jnp.array, state)  # the step gives its arguments' memory away
-        data = self.task.images, self.task.labels
-        state, losses = self.step_fn(state, *data, indices[None], mask[None], key)
+        batch = Batch(self.task.images, self.task.labels, indices[None], mask[None])
+        state, losses = self.step_fn(state, batch, constants)
         return state, losses[0]
 
     def losses(self, params, trim=0.0):
-        """Mean CTC loss and mean loss of the guide on the batch."""
+        """Mean CTC loss and mean flat-start loss on the batch."""
         images, labels = self.task.images[BATCH], self.task.labels[BATCH]
         logits = crnn.apply(self.task.model, params, images)
-        guide = flat_start.loss(logits, labels, images, trim)
-        return ctc_loss.ctc_loss(logits, labels).mean(), guide.mean()
+        flat = flat_start.loss(logits, labels, images, trim)
+        return ctc_loss.ctc_loss(logits, labels).mean(), flat.mean()
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def trainer(tiny_config):
     def make(*arguments, **overrides):
         config = tiny_config(*arguments, **overrides)
         task = prepare(config)
-        return Trainer(task, state_lib.init_state(task, config), jitted_steps(task, config))
+        return Trainer(task, state_lib.init_state(task), jitted_steps(task))
 
     return make
 
@@ -79,36 +79,36 @@ def test_padding_of_a_short_batch_changes_nothing(trainer):
 
 
 def test_a_step_is_the_optimizer_s_update_of_the_objective(trainer):
-    """With plain SGD the share of the guide and of CTC can be read off the update."""
+    """With plain SGD the weights of the flat start and of CTC can be read off the update."""
     it = trainer({**QUIET, **PLAIN_SGD}, flat_start__trim=0.2)
     params = it.state.params
-    ctc_grads, guide_grads = jax.jit(jax.jacrev(lambda p: it.losses(p, trim=0.2)))(params)
-    for share in (1.0, 0.25, 0.0):
-        guide = flat_start.Guide(jnp.float32(1), jnp.float32(share))
-        state, loss = it.step(it.state._replace(guide=guide))
+    ctc_grads, flat_grads = jax.jit(jax.jacrev(lambda p: it.losses(p, trim=0.2)))(params)
+    for weight in (1.0, 0.25, 0.0):
+        flat = flat_start.FlatStart(jnp.float32(1), jnp.float32(weight))
+        state, loss = it.step(it.state._replace(flat_start=flat))
         expected = jax.tree.map(
-            lambda p, a, b, w=share: p - RATE * ((1 - w) * a + w * NUM_STEPS * b),
+            lambda p, a, b, w=weight: p - RATE * ((1 - w) * a + w * NUM_STEPS * b),
             params,
             ctc_grads,
-            guide_grads,
+            flat_grads,
         )
         assert optax.tree.norm(jax.tree.map(jnp.subtract, state.params, expected)) < 1e-5
         np.testing.assert_allclose(loss, it.losses(params)[0], rtol=1e-5)
         assert int(state.step) == 1
 
 
-def test_the_guide_is_over_by_max_steps_and_by_a_third_of_the_run(trainer):
+def test_the_flat_start_is_over_by_max_steps_and_by_a_third_of_the_run(trainer):
     # Four epochs of five steps: it falls from the seventh step on, number 6, at the latest.
     for max_steps, last in ((3, 3), (500, 6)):
         it = trainer(flat_start__max_steps=max_steps, flat_start__fade_steps=1)
-        state, shares = it.state, []
+        state, weights = it.state, []
         for _ in range(9):
             state, _ = it.step(state)
-            shares.append(float(state.guide.share))
-        assert shares == ([1.0] * last + [0.0] * 9)[:9]
+            weights.append(float(state.flat_start.weight))
+        assert weights == ([1.0] * last + [0.0] * 9)[:9]
 
 
-def test_nothing_is_dropped_out_before_the_guide_is_gone(trainer):
+def test_nothing_is_dropped_out_during_the_flat_start(trainer):
     """Steps of different runs' keys agree until then."""
     it = trainer(QUIET, flat_start__max_steps=4, flat_start__fade_steps=1, model__dropout=0.2)
     losses = []
@@ -122,14 +122,14 @@ def test_nothing_is_dropped_out_before_the_guide_is_gone(trainer):
     assert losses[0][5] != losses[1][5]
 
 
-def test_the_average_by_hand(trainer):
+def test_the_moving_average_by_hand(trainer):
     """Decays 1/25, 2/26 and then the config's 0.1, which is less than 3/27."""
     it = trainer(train__average_decay=0.1)
     state, expected = it.state, np.asarray(it.state.params["dense2"]["kernel"])
     for decay in (1 / 25, 2 / 26, 0.1):
         state, _ = it.step(state)
         expected = decay * expected + (1 - decay) * np.asarray(state.params["dense2"]["kernel"])
-    np.testing.assert_allclose(state.average["dense2"]["kernel"], expected, rtol=1e-5)
+    np.testing.assert_allclose(state.ema["dense2"]["kernel"], expected, rtol=1e-5)
 
 
 def test_streams_are_independent(tiny_config):
@@ -141,7 +141,7 @@ def test_streams_are_independent(tiny_config):
     )
     tasks = [prepare(c) for c in (with_dropout, without, other)]
     shas = [
-        crnn.params_sha256(state_lib.init_state(task, c).params)
+        crnn.params_sha256(state_lib.init_state(task).params)
         for task, c in zip(tasks, (with_dropout, without, other), strict=True)
     ]
     assert shas[0] == shas[1] != shas[2]
@@ -155,25 +155,47 @@ def test_streams_are_independent(tiny_config):
     assert len(keys) == 4
 
 
+def test_masks_and_distortions_are_drawn_anew_in_each_step_and_by_stream(tiny_config):
+    """Of one batch, after the flat start; and with the other stream turned off."""
+
+    def drawn(step, **overrides):
+        config = tiny_config(**{"augment__noise": 0.1, "flat_start__until": 0.0, **overrides})
+        task = prepare(config)
+        state = state_lib.init_state(task)._replace(step=jnp.int32(step))
+        batch = Batch(task.images, task.labels, BATCH, np.ones(8, bool))
+        examples, dropout = augmented(state, constants(task), batch, jnp.arange(8), recipe(task))
+        return examples.pixels, dropout(jnp.ones((8, 50)), 0.5, "layer", (50,))
+
+    zero, one = drawn(0), drawn(1)
+    for a, again, b in zip(zero, drawn(0), one, strict=True):
+        np.testing.assert_array_equal(a, again)
+        rows = np.concatenate([a, b]).reshape(16, -1)
+        assert len(np.unique(rows, axis=0)) == 16  # no two examples, and no two steps
+    pixels, _ = drawn(0, model__dropout=0.0, model__lstm_dropout=0.0)
+    np.testing.assert_array_equal(pixels, zero[0])
+    off = {f"augment__{name}": 0.0 for name in ("noise", "shift", "rotate", "scale", "shear")}
+    _, masks = drawn(0, **off)
+    np.testing.assert_array_equal(masks, zero[1])
+
+
 @pytest.mark.parametrize(("standardise", "moments"), [("set", "the set's"), ("", (0.0, 255.0))])
 def test_the_model_standardises_with_the_training_part(tiny_config, standardise, moments):
     task = prepare(tiny_config(data__standardise=standardise))
     if standardise == "set":
         pixels = task.data.images[task.split.train].astype(np.float64)
         moments = (pixels.mean(), pixels.std())
-    np.testing.assert_allclose((task.model.mean[0], task.model.deviation[0]), moments)
+    np.testing.assert_allclose((task.model.mean[0], task.model.std[0]), moments)
 
 
 def test_steps_in_one_call_are_the_same_steps(trainer):
     """Three batches at once, and one after the other; dropout draws by the step."""
     it = trainer(train__batch_size=8, flat_start__until=0.0)
     order = np.arange(24, dtype=np.int32).reshape(3, 8)
-    mask, key = np.ones((3, 8), bool), jax.random.key(0)
-    data = it.task.images, it.task.labels
+    batch = Batch(it.task.images, it.task.labels, order, np.ones((3, 8), bool))
     state, expected = it.state, []
     for indices in order:
         state, loss = it.step(state, indices)
         expected.append(loss)
-    together, losses = it.step_fn(jax.tree.map(jnp.array, it.state), *data, order, mask, key)
+    together, losses = it.step_fn(jax.tree.map(jnp.array, it.state), batch, constants(it.task))
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), together, state)

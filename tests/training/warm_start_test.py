@@ -7,8 +7,8 @@ from crnn_jax.charset import Charset
 from crnn_jax.errors import RunError
 from crnn_jax.runs import run_dir
 from crnn_jax.runs.checkpoint import Checkpoints
+from crnn_jax.training import resume, train, warm_start
 from crnn_jax.training import state as state_lib
-from crnn_jax.training import train, warm_start
 from crnn_jax.training.context import prepare
 
 
@@ -21,7 +21,7 @@ def test_columns_go_with_their_symbols(tiny_config, trained, reader):
     assert reader.charset.alphabet == "7abc"
     config = tiny_config()
     task = prepare(config)
-    fresh = state_lib.init_state(task, config).params
+    fresh = state_lib.init_state(task).params
     wider = jax.tree.map(lambda x: x, fresh)
     wider["dense2"] = {
         "kernel": np.random.default_rng(0).normal(size=(16, 6)),  # c, x, a, 7, b and the blank
@@ -42,20 +42,20 @@ def test_a_run_starts_where_the_other_ended_and_without_a_flat_start(
 ):
     config = tiny_config(train__init_from=str(trained))
     task = prepare(config)
-    fresh = state_lib.init_state(task, config)
-    assert float(fresh.guide.share) == 1
-    run = run_dir.RunDir(tmp_path)
-    with Checkpoints(run.checkpoints) as checkpoints:
-        state, stopping, epoch, *_ = state_lib.resume(run, checkpoints, fresh, task, config)
-        for params in (state.params, state.average):
+    assert float(state_lib.init_state(task).flat_start.weight) == 1
+    directory = run_dir.RunDir(tmp_path)
+    with Checkpoints(directory.checkpoints) as checkpoints:
+        run = resume.resume(directory, task, checkpoints, 0.0, False)
+        for params in (run.state.params, run.ema):
             jax.tree.map(np.testing.assert_array_equal, params, reader.params)
-        assert (float(state.guide.share), epoch) == (0, 0)
+        assert (float(run.state.flat_start.weight), run.epoch) == (0, 0)
         # What is gone does not matter to a run that has begun.
-        state_lib.save(run, checkpoints, 1, state, stopping._replace(best_epoch=1), task, 0.0)
+        run.epoch, run.stopping = 1, run.stopping._replace(best_epoch=1)
+        resume.save(run, 0.0)
         monkeypatch.setattr(warm_start, "transfer", None)
-        state, _, epoch, *_ = state_lib.resume(run, checkpoints, fresh, task, config)
-        jax.tree.map(np.testing.assert_array_equal, state.params, reader.params)
-        assert epoch == 1
+        run = resume.resume(directory, task, checkpoints, 0.0, False)
+        jax.tree.map(np.testing.assert_array_equal, run.state.params, reader.params)
+        assert run.epoch == 1
 
 
 def test_a_run_of_other_sizes_is_refused_before_training(tiny_config, trained, tmp_path):

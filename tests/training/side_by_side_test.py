@@ -1,7 +1,10 @@
 """Runs side by side against each of them alone."""
 
 import json
+import os
+import signal
 
+import jax
 import numpy as np
 import pytest
 
@@ -9,7 +12,10 @@ from crnn_jax.errors import TrainingError
 from crnn_jax.inference import recognizer
 from crnn_jax.runs import sweep
 from crnn_jax.runtime import backend
-from crnn_jax.training import together, train
+from crnn_jax.runtime.signals import Interrupted
+from crnn_jax.training import train
+from crnn_jax.training.context import TrainContext
+from crnn_jax.training.progress import Progress
 from experiments import tiny
 from tests.helpers.quiet import QUIET
 
@@ -51,7 +57,7 @@ def configs(tiny_config, monkeypatch):
 def test_each_run_is_what_it_is_alone(configs, tmp_path):
     """Its record, its metrics and its reader, up to rounding; and the directory goes on alone."""
     paths = [tmp_path / f"together{i}" for i in range(2)]
-    results = together.train_and_evaluate(configs(), paths)
+    results = train.train_all(configs(), paths)
     for i, (config, path, result) in enumerate(zip(configs(), paths, results, strict=True)):
         alone = tmp_path / f"alone{i}"
         expected = train.train_and_evaluate(config, alone)
@@ -70,7 +76,7 @@ def test_each_run_is_what_it_is_alone(configs, tmp_path):
         ]
         assert files[0] == files[1]
         assert recognizer.load(path).epoch == result.best_epoch
-    assert together.train_and_evaluate(configs(), paths) == results  # finished: nothing is done
+    assert train.train_all(configs(), paths) == results  # finished: nothing is done
 
 
 def test_what_was_stopped_goes_on_from_where_each_was(configs, tmp_path, monkeypatch):
@@ -78,15 +84,15 @@ def test_what_was_stopped_goes_on_from_where_each_was(configs, tmp_path, monkeyp
     paths = [tmp_path / str(i) for i in range(2)]
     save = train.save
 
-    def save_and_stop(*arguments):
-        save(*arguments)
+    def save_and_stop(run, seconds):
+        save(run, seconds)
         raise Stopped
 
     with monkeypatch.context() as context:
         context.setattr(train, "save", save_and_stop)
         with pytest.raises(Stopped):
             train.train_and_evaluate(configs()[0], paths[0])
-    results = together.train_and_evaluate(configs(), paths)
+    results = train.train_all(configs(), paths)
     assert [result.epochs_run for result in results] == [2, 2]
     for path in paths:
         assert [line["step"] for line in metrics(path)] == [3, 4, 6, 8]
@@ -94,19 +100,93 @@ def test_what_was_stopped_goes_on_from_where_each_was(configs, tmp_path, monkeyp
 
 def test_a_run_that_fails_leaves_the_others_alone(configs, tmp_path, monkeypatch):
     paths = [tmp_path / str(i) for i in range(2)]
-    epoch = together._epoch
+    note = train.note
 
-    def spoilt(members):
-        losses = epoch(members).copy()
-        for member, its in zip(members, losses, strict=True):
-            its[:] = np.where(member.config.seed == 3, np.nan, its)
-        return losses
+    def spoilt(runs, losses, progress):
+        spoil = np.array([[run.config.seed == 3] for run in runs])
+        note(runs, np.where(spoil, np.nan, losses), progress)
 
-    monkeypatch.setattr(together, "_epoch", spoilt)
+    monkeypatch.setattr(train, "note", spoilt)
     with pytest.raises(TrainingError, match="is not finite"):
-        together.train_and_evaluate(configs(), paths)
+        train.train_all(configs(), paths)
     assert [(path / "result.json").exists() for path in paths] == [False, True]
     assert (paths[0] / "not_finite.csv").exists()
+
+
+def test_patience_ends_one_run_and_not_the_other(configs, tmp_path, monkeypatch):
+    """The run of seed 3 gets worse from its first epoch on, that of seed 4 better."""
+    evaluate, seen = TrainContext.evaluate, {3: [], 4: []}
+
+    def told(task, *arguments):
+        losses = seen[task.config.seed]
+        losses.append(2.0 + len(losses) * (0.1 if task.config.seed == 3 else -0.1))
+        return evaluate(task, *arguments)._replace(loss=losses[-1])
+
+    monkeypatch.setattr(TrainContext, "evaluate", told)
+    paths = [tmp_path / str(i) for i in range(2)]
+    results = train.train_all(configs(**{"train.epochs": 4, "train.patience": 2}), paths)
+    assert [(result.best_epoch, result.epochs_run) for result in results] == [(1, 3), (4, 4)]
+
+
+def test_stop_after_ends_runs_side_by_side_and_leaves_their_schedule(configs, tmp_path):
+    paths = [tmp_path / str(i) for i in range(4)]
+    short = train.train_all(configs(**{"train.stop_after": 1}), paths[:2])
+    assert [result.epochs_run for result in short] == [1, 1]
+    train.train_all(configs(), paths[2:])
+    for path, whole in zip(paths[:2], paths[2:], strict=True):
+        lines, expected = metrics(path), metrics(whole)
+        assert [line["step"] for line in lines] == [3, 4]
+        for line, other in zip(lines, expected[:2], strict=True):
+            assert line.items() - {("seconds", line.get("seconds"))} <= other.items()
+
+
+def test_a_signal_saves_every_run_and_all_end_bit_identical(configs, tmp_path, monkeypatch):
+    """After the first of the two calls of epoch 1, and then of epoch 2."""
+    whole, cut = ([tmp_path / f"{name}{i}" for i in range(2)] for name in ("whole", "cut"))
+    expected = train.train_all(configs(), whole)
+    for calls, step in ((1, 2), (2, 6)):
+        left = iter(range(calls, -100, -1))
+
+        def steps(self, count, left=left):
+            if next(left) == 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        with monkeypatch.context() as context:
+            context.setattr(Progress, "steps", steps)
+            with pytest.raises(Interrupted, match=rf"step {step}, .* of 2 runs"):
+                train.train_all(configs(), cut)
+        assert all((path / "interrupted" / str(step)).is_dir() for path in cut)
+    results = train.train_all(configs(), cut)
+    assert [r.params_sha256 for r in results] == [r.params_sha256 for r in expected]
+    for path, other in zip(cut, whole, strict=True):
+        for line, same in zip(metrics(path), metrics(other), strict=True):
+            assert {**line, "seconds": 0} == {**same, "seconds": 0}
+
+
+def test_one_that_stopped_in_an_epoch_ends_it_alone_and_joins_the_other(
+    configs, tmp_path, monkeypatch
+):
+    paths = [tmp_path / str(i) for i in range(2)]
+    with monkeypatch.context() as context:
+        signal_once = iter([True])
+        context.setattr(
+            Progress,
+            "steps",
+            lambda self, count: next(signal_once, 0) and os.kill(os.getpid(), signal.SIGTERM),
+        )
+        with pytest.raises(Interrupted, match="step 2, in epoch 1"):
+            train.train_and_evaluate(configs()[0], paths[0])
+    groups, run_epoch = [], train.run_epoch
+
+    def spy(runs, *arguments):
+        groups.append([run.config.seed for run in runs])
+        with jax.transfer_guard("disallow"):  # nothing is copied to the device by accident
+            run_epoch(runs, *arguments)
+
+    monkeypatch.setattr(train, "run_epoch", spy)
+    results = train.train_all(configs(), paths)
+    assert [result.epochs_run for result in results] == [2, 2]
+    assert groups == [[3], [3, 4], [4]]
 
 
 def test_a_grid_puts_cells_of_a_variant_together(captchas, tmp_path, capsys):

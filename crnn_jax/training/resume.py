@@ -1,0 +1,218 @@
+"""How a run is saved and continued: after an epoch, or in the middle of one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from crnn_jax import errors
+from crnn_jax.errors import DamageError, RunError, quote
+from crnn_jax.runs import provenance, unfinished
+from crnn_jax.runs.checkpoint import Checkpoints
+from crnn_jax.runs.run_dir import RunDir
+from crnn_jax.runtime.data_parallel import one
+from crnn_jax.training import run_logging, warm_start
+from crnn_jax.training.context import TrainContext
+from crnn_jax.training.early_stopping import Stopping
+from crnn_jax.training.flat_start import FlatStart
+from crnn_jax.training.run import Run
+from crnn_jax.training.state import TrainState, init_state
+from crnn_jax.training.step import constants
+
+
+def resume(
+    directory: RunDir, task: TrainContext, checkpoints: Checkpoints, start: float, elsewhere: bool
+) -> Run:
+    """The run of a directory, new or where it was left; its record is brought to there.
+
+    Args:
+      directory: locked and opened.
+      task: what its config asks for.
+      checkpoints: those of the directory.
+      start: time.monotonic() of the beginning.
+      elsewhere: continue although versions or machine are others.
+
+    Raises:
+      RunError: the run cannot continue here, or its checkpoints are damaged or of other data.
+    """
+    run = Run(directory, task, checkpoints, constants(task), start, init_state(task))
+    restore(run)
+    place = provenance.here(f"{d.platform} {d.device_kind}" for d in jax.devices())
+    if run.step:
+        place = check_place(directory, place, elsewhere)
+    run_logging.describe(run, place)
+    directory.rewind_metrics(run.step)
+    run.state = task.devices.replicate(run.state)
+    return run
+
+
+def restore(run: Run) -> None:
+    """Brings a new run to where its directory has it, or to the weights of train.init_from."""
+    epoch = run.checkpoints.latest_epoch()
+    like = to_trees(run.state)
+    trees, seconds = None, 0.0
+    if epoch == 0:
+        workdir = run.dir.workdir
+        raise RunError(
+            f"{workdir} was imported and not trained here; start another run from it, with "
+            f"--config.train.init_from={workdir}"
+        )
+    if epoch is not None:
+        meta, trees = whole(run.checkpoints, epoch, like)
+        check_data(meta, run.task, run.checkpoints.directory)
+        run.stopping = Stopping(*(meta[name] for name in Stopping._fields))
+        run.epoch, seconds = epoch, meta["seconds"]
+    if cut := unfinished.restore(run.dir, run.epoch + 1, like):
+        check_data(cut.meta, run.task, run.dir.workdir / unfinished.FOLDER)
+        trees, run.losses, seconds = cut.trees, cut.losses, cut.meta["seconds"]
+    run.start -= seconds
+    if trees:
+        since = f" and {run.steps_since} steps" if run.losses else ""
+        print(f"continuing after epoch {run.epoch}{since}")
+        run.state = from_trees(trees)
+    elif source := run.config.train.init_from:
+        fresh = run.state
+        params = warm_start.transfer(fresh.params, run.task.charset, source)
+        # A trained reader needs no flat start: it would lose the alignment that it has.
+        flat_start = fresh.flat_start._replace(weight=jnp.zeros(()))
+        ema = jax.tree.map(jnp.copy, params)
+        run.state = fresh._replace(params=params, ema=ema, flat_start=flat_start)
+
+
+def save(run: Run, seconds: float) -> None:
+    """Saves a run after an epoch."""
+    trees = to_trees(one(run.state))
+    meta = {**run.task.identity(), **run.stopping._asdict(), "seconds": seconds}
+    best_epoch = run.stopping.best_epoch
+    run.checkpoints.save(run.epoch, trees["params"], trees["training"], meta, best_epoch)
+    unfinished.clear(run.dir)
+
+
+def save_mid_epoch(run: Run) -> None:
+    """Saves a run that was interrupted in an epoch, with the losses of its steps so far."""
+    losses = np.concatenate(run.losses).tolist()
+    so_far = {"epoch": run.epoch + 1, "losses": losses, "seconds": run.seconds}
+    unfinished.save(run.dir, run.step, to_trees(one(run.state)), {**run.task.identity(), **so_far})
+
+
+def to_trees(state: TrainState) -> dict[str, Any]:
+    """The two trees of a checkpoint: a reader's parameters, and what training needs besides.
+
+    The names are those of the first version, whatever the fields are called by now: checkpoints of
+    all versions open.
+    """
+    loss, weight = state.flat_start
+    training = {
+        "step": state.step,
+        "params": state.params,
+        "opt_state": state.opt_state,
+        "guide": {"loss": loss, "share": weight},
+    }
+    return {"params": state.ema, "training": training}
+
+
+def from_trees(trees: Mapping[str, Any]) -> TrainState:
+    """The state of a checkpoint's two trees: the inverse of `to_trees`."""
+    training = trees["training"]
+    return TrainState(
+        training["step"],
+        training["params"],
+        trees["params"],
+        training["opt_state"],
+        FlatStart(training["guide"]["loss"], training["guide"]["share"]),
+    )
+
+
+def whole(
+    checkpoints: Checkpoints, epoch: int, like: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Metadata and trees of the checkpoint of `epoch`; checks its best epoch's parameters too.
+
+    Raises:
+      DamageError: one of the two is damaged. The message names the newest intact epoch.
+      RunError: one of the two cannot be read.
+    """
+    try:
+        return _whole(checkpoints, epoch, like)
+    except DamageError as error:
+        earlier = [e for e in reversed(checkpoints.epochs()) if e < epoch]
+        before = next((e for e in earlier if _is_whole(checkpoints, e, like)), None)
+        if before is None:
+            offer = (
+                "No earlier checkpoint is intact. The same config in another --workdir gives the "
+                "same result"
+            )
+        else:
+            paths = [checkpoints.directory / str(e) for e in checkpoints.epochs() if e > before]
+            offer = (
+                f"The checkpoint of epoch {before} is intact. Remove "
+                f"{' '.join(map(str, paths))} and run the same command again to continue from "
+                "there, with the same result"
+            )
+        raise DamageError(f"{error}. {offer}") from error
+
+
+def _whole(
+    checkpoints: Checkpoints, epoch: int, like: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    meta = checkpoints.meta(epoch)
+    if missing := {*Stopping._fields, "seconds"} - meta.keys():
+        raise DamageError(
+            f"the checkpoint {checkpoints.directory / str(epoch)} is damaged: its metadata has no "
+            f"{min(missing)}"
+        )
+    if meta["best_epoch"] != epoch:
+        checkpoints.meta(meta["best_epoch"])
+        checkpoints.restore(meta["best_epoch"], {"params": like["params"]})
+    return meta, checkpoints.restore(epoch, like)
+
+
+def _is_whole(checkpoints: Checkpoints, epoch: int, like: Mapping[str, Any]) -> bool:
+    try:
+        _whole(checkpoints, epoch, like)
+    except RunError:
+        return False
+    return True
+
+
+def check_data(meta: Mapping[str, Any], task: TrainContext, directory: Path) -> None:
+    """RunError unless a checkpoint is of the data at hand; it names all that changed."""
+    changed = [
+        f"  {name}: {quote(meta.get(name))} then, {quote(value)} now"
+        for name, value in task.identity().items()
+        if meta.get(name) != value
+    ]
+    if changed:
+        raise RunError(
+            f"the data set is not the one that {directory} was trained on; restore it, or choose "
+            "another --workdir\n" + "\n".join(changed)
+        )
+
+
+def check_place(run: RunDir, now: Mapping[str, Any], elsewhere: bool) -> dict[str, Any]:
+    """The environment to be recorded, with those before it of a run that has moved.
+
+    Raises:
+      RunError: the run was begun with versions or on a machine that may end in other numbers, and
+        `elsewhere` does not allow it.
+    """
+    then = run.environment()
+    changes = provenance.differences(then, now)
+    decisive = [text for key, text in changes.items() if provenance.is_decisive(key)]
+    if decisive and not elsewhere:
+        raise RunError(
+            f"{run.workdir} was started in another environment; results may differ in this one:\n  "
+            + "\n  ".join(decisive)
+            + "\nContinue anyway with --allow-environment-change, or choose another --workdir"
+        )
+    for text in changes.values():
+        print(f"note: since the run began, {errors.for_terminal(text)}")
+    earlier = then.get("earlier", [])
+    if decisive:
+        earlier = [*earlier, {k: v for k, v in then.items() if k != "earlier"}]
+    return {**now, **({"earlier": earlier} if earlier else {})}

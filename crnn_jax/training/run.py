@@ -1,0 +1,76 @@
+"""One run while it trains: what belongs to it, and how far it has come."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from crnn_jax.config import Config
+from crnn_jax.data import batching
+from crnn_jax.errors import TrainingError
+from crnn_jax.runs.checkpoint import Checkpoints
+from crnn_jax.runs.run_dir import RunDir
+from crnn_jax.runtime import backend
+from crnn_jax.runtime.data_parallel import one
+from crnn_jax.training.context import TrainContext
+from crnn_jax.training.early_stopping import Stopping
+from crnn_jax.training.state import TrainState
+from crnn_jax.training.step import Constants
+
+
+@dataclasses.dataclass
+class Run:
+    """One run. The loop changes the fields from `state` on."""
+
+    dir: RunDir
+    task: TrainContext
+    checkpoints: Checkpoints
+    constants: Constants
+    start: float  # time.monotonic() when it would have begun, had it never stopped
+    state: TrainState  # on the devices of the task
+    stopping: Stopping = dataclasses.field(default_factory=Stopping)
+    epoch: int = 0  # complete epochs
+    losses: list[np.ndarray] = dataclasses.field(default_factory=list)  # of the steps since, [S]
+    error: TrainingError | None = None
+
+    @property
+    def config(self) -> Config:
+        return self.task.config
+
+    @property
+    def steps_since(self) -> int:
+        """Steps since the last complete epoch."""
+        return sum(map(len, self.losses))
+
+    @property
+    def step(self) -> int:
+        return self.epoch * self.task.steps_per_epoch + self.steps_since
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.start
+
+    @property
+    def last_epoch(self) -> int:
+        epochs, stop_after = self.config.train.epochs, self.config.train.stop_after
+        return min(epochs, stop_after or epochs)
+
+    @property
+    def is_over(self) -> bool:
+        over = self.stopping.is_over(self.epoch, self.config.train.patience)
+        return self.error is not None or self.epoch >= self.last_epoch or over
+
+    @property
+    def ema(self) -> Any:
+        """The averaged parameters, on one device: these are evaluated and kept."""
+        return one(self.state.ema)
+
+    def calls(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Indices [S, B] and mask [S, B] of each call that the epoch still needs."""
+        size = self.config.train.batch_size
+        order = self.task.order(self.epoch + 1)[self.steps_since * size :]
+        return batching.calls(order, size, backend.choices().steps)

@@ -1,0 +1,66 @@
+"""Folds of a cross-validation differ in split and normalization, and share their programs."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import pytest
+
+from crnn_jax import config as config_lib
+from crnn_jax.training import train
+from crnn_jax.training.context import prepare
+from tests.helpers.quiet import QUIET
+
+COMPILED: list[str] = []
+
+
+def note(event: str, _: float, **more: object) -> None:
+    if event == "/jax/core/compile/backend_compile_duration":
+        COMPILED.append(str(more))
+
+
+jax.monitoring.register_event_duration_secs_listener(note)
+
+
+@pytest.fixture
+def folds(tiny_config):
+    """Two of four folds, of 30 images to train on and 10 to validate on each."""
+    changes = {**QUIET, "data.num_folds": 4, "data.standardise": "set", "train.epochs": 1}
+    return [tiny_config(changes, seed=fold, data__fold=fold) for fold in (0, 1)]
+
+
+def test_a_second_fold_compiles_nothing_in_the_same_process(folds, tmp_path):
+    first, second = map(prepare, folds)
+    assert first.model.mean != second.model.mean
+    assert first.model.std != second.model.std
+    counts = []
+    for fold, config in enumerate(folds):
+        COMPILED.clear()
+        train.train_and_evaluate(config, tmp_path / str(fold))
+        counts.append(len(COMPILED))
+    assert counts[0] > 0
+    assert counts[1] == 0, COMPILED
+
+
+def test_a_second_fold_adds_nothing_to_the_cache_on_disk(folds, tmp_path):
+    """In a process of its own: it finds every program that the first one has left."""
+    cache = tmp_path / "cache"
+    environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": os.fspath(cache)}
+    programs = []
+    for fold, config in enumerate(folds):
+        values = json.dumps(dataclasses.asdict(config))
+        arguments = ["-m", "tests.training.sharing_test", values, tmp_path / str(fold)]
+        done = subprocess.run(
+            [sys.executable, *arguments], env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        programs.append({path.name for path in cache.iterdir() if path.name.endswith("-cache")})
+    assert len(programs[0]) > 5
+    assert programs[1] == programs[0]
+
+
+if __name__ == "__main__":
+    train.train_and_evaluate(config_lib.from_dict(json.loads(sys.argv[1])), sys.argv[2])
