@@ -14,6 +14,7 @@ CAME: Mapping[str, Any] = {
     "data.generated_share": 0.5,
     "log.tensorboard": False,
     "model.pool": "",
+    "train.least_steps": 0,
     "train.init_from": "",
 }
 # Keys that went, with the value that turned them off: of any other the code is gone.
