@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from crnn_jax import errors, interop, runtime
+from crnn_jax import errors, folding, interop, runtime
 from crnn_jax.cli import data, train
 from crnn_jax.errors import ConfigError
 from crnn_jax.runtime import terminal
@@ -120,13 +120,31 @@ def _add_reader(command: argparse.ArgumentParser) -> None:
         action="append",
         help="symbols that a text can contain; repeat it to give those of each position in turn",
     )
+    command.add_argument(
+        "--case",
+        choices=folding.CASES,
+        default="keep",
+        help="lower or upper: read letters of the other case as this one, if the run knows both",
+    )
+    command.add_argument(
+        "--merge",
+        metavar="GROUPS",
+        default="",
+        help="look-alikes that are read as the first of their group, such as 0O,1Il",
+    )
 
 
 def _decoder(reader: Recognizer, options: argparse.Namespace) -> Decoder:
     allowed = options.allowed
     if allowed is not None and len(allowed) == 1:
         (allowed,) = allowed
-    return reader.decoder(beam=options.beam, length=options.length, allowed=allowed)
+    return reader.decoder(
+        beam=options.beam,
+        length=options.length,
+        allowed=allowed,
+        case=options.case,
+        merge=options.merge,
+    )
 
 
 def _length(text: str) -> int | tuple[int, int]:

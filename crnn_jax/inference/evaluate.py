@@ -132,7 +132,8 @@ def decode(logits: jax.Array, temperature: float, decoder: Decoder) -> tuple[jax
     """Logits [B, T, K] to ids [B, L] and the log-probability of each text [B]."""
     ids = decoder(logits)
     # Rounding can push the loss of a certain reading a hair below 0.
-    return ids, jnp.minimum(-ctc_loss.ctc_loss(logits / temperature, ids), 0)
+    scaled = decoder.merged(logits / temperature)
+    return ids, jnp.minimum(-ctc_loss.ctc_loss(scaled, ids), 0)
 
 
 def evaluate(
