@@ -178,11 +178,13 @@ def evaluate(options: argparse.Namespace) -> int:
             f"{evaluation.scores.num_examples} images; without --data only the others are scored",
             file=sys.stderr,
         )
+    matches = evaluation.exact_matches
     if options.format == "json":
         result = run_dir.RunDir(options.run).result()
         values = {
             **(dataclasses.asdict(result) if result else {}),  # from training: seed, epochs, ...
             **evaluation.summary(),
+            **matches.shares(),
             "best_epoch": reader.epoch,
             "seed": reader.config.seed,
             "data_name": data_name,
@@ -195,6 +197,8 @@ def evaluate(options: argparse.Namespace) -> int:
         print(json.dumps(values, indent=2))
         return 0
     print(f"{errors.one_line(data_name)} (fingerprint {fingerprint[:12]}): {evaluation}")
+    if matches.differ:
+        print(matches)
     print(
         f"confidence: calibration error {evaluation.calibration_error:.2%} at temperature "
         f"{reader.temperature:.2f}"

@@ -55,6 +55,11 @@ class Evaluation(NamedTuple):
         return [answer for answer in self.answers if answer.reading != answer.truth]
 
     @property
+    def exact_matches(self) -> metrics.ExactMatches:
+        """As labeled, case-folded, and with look-alikes merged."""
+        return metrics.exact_matches((a.truth, a.reading) for a in self.answers)
+
+    @property
     def calibration_error(self) -> float:
         """Expected calibration error of the confidences, a fraction."""
         return metrics.calibration_error(*self._confidences())

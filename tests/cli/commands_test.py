@@ -303,6 +303,17 @@ def test_evaluate_reads_one_case_and_merges_look_alikes(trained, both_cases, cap
         for misread in values["misreads"]:
             assert set(misread["reading"]) <= set(letters)
         assert len(values["misreads"]) >= 1
+        matches = [values[f"exact_match_{name}"] for name in (
+            "as_labeled", "case_folded", "look_alikes_merged")]  # fmt: skip
+        wrong = [m for m in values["misreads"] if m["truth"].lower() != m["reading"].lower()]
+        assert matches == [1 - len(values["misreads"]) / 2] + [1 - len(wrong) / 2] * 2
+    # Both pictures are of a and b: the best text of this form is right in any case or in none.
+    flags = ["--allowed", "A", "--allowed", "B", "--data", tmp_path]
+    _, out, _ = _call(capsys, "evaluate", both_cases, *flags)
+    assert "exact match as labeled 50.00%, case-folded 100.00%, with look-alikes merged" in out
+    flags[3] = "A"
+    _, out, _ = _call(capsys, "evaluate", both_cases, *flags)
+    assert "as labeled" not in out
     status, _, err = _call(capsys, "evaluate", trained, "--merge", "0O,1")
     assert (status, err.count("\n")) == (2, 1)
     assert "merge: the group '1' has fewer than two symbols" in err
