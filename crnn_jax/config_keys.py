@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from crnn_jax import schema
+from crnn_jax import folding, schema
 
 DEFAULT_DIR = "data/captcha_images_v2"  # where the README puts the default data set
 MAX_PIXELS = 2**20  # of an image
@@ -66,6 +66,14 @@ class DataConfig:
     alphabet: Annotated[str, Meta(max_length=2**16)] = _key(
         "", "The symbols; empty for the sorted characters of the labels."
     )
+    case: Literal["keep", "lower", "upper"] = _key(
+        "keep", "Labels are brought to lower or upper case, so that the reader knows one case only."
+    )
+    merge: Annotated[str, Meta(max_length=2**12)] = _key(
+        "",
+        "Look-alikes that labels do not tell apart: '0O,1Il' writes 0 for O, and 1 for I and l. "
+        "Groups are separated by commas and brought to data.case.",
+    )
     standardise: Literal["auto", "set", "picture", ""] = _key(
         "auto",
         "Normalize by mean and standard deviation of the training 'set' or of each 'picture'. "
@@ -85,6 +93,11 @@ class DataConfig:
     train_size: Annotated[int, Meta(ge=0, le=10**8)] = _key(
         0, "Images to train on, the first of the shuffled training part; 0 for all."
     )
+
+    @property
+    def folding(self) -> folding.Folding:
+        """What data.case and data.merge make of a label. ConfigError if they are invalid."""
+        return folding.parse(self.case, self.merge, "data.")
 
 
 @dataclasses.dataclass(frozen=True)

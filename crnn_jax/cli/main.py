@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from crnn_jax import errors, interop, runtime
+from crnn_jax import errors, folding, interop, runtime
 from crnn_jax.cli import data, train
 from crnn_jax.errors import ConfigError
 from crnn_jax.runtime import terminal
@@ -120,13 +120,31 @@ def _add_reader(command: argparse.ArgumentParser) -> None:
         action="append",
         help="symbols that a text can contain; repeat it to give those of each position in turn",
     )
+    command.add_argument(
+        "--case",
+        choices=folding.CASES,
+        default="keep",
+        help="lower or upper: read letters of the other case as this one, if the run knows both",
+    )
+    command.add_argument(
+        "--merge",
+        metavar="GROUPS",
+        default="",
+        help="look-alikes that are read as the first of their group, such as 0O,1Il",
+    )
 
 
 def _decoder(reader: Recognizer, options: argparse.Namespace) -> Decoder:
     allowed = options.allowed
     if allowed is not None and len(allowed) == 1:
         (allowed,) = allowed
-    return reader.decoder(beam=options.beam, length=options.length, allowed=allowed)
+    return reader.decoder(
+        beam=options.beam,
+        length=options.length,
+        allowed=allowed,
+        case=options.case,
+        merge=options.merge,
+    )
 
 
 def _length(text: str) -> int | tuple[int, int]:
@@ -160,11 +178,13 @@ def evaluate(options: argparse.Namespace) -> int:
             f"{evaluation.scores.num_examples} images; without --data only the others are scored",
             file=sys.stderr,
         )
+    matches = evaluation.exact_matches
     if options.format == "json":
         result = run_dir.RunDir(options.run).result()
         values = {
             **(dataclasses.asdict(result) if result else {}),  # from training: seed, epochs, ...
             **evaluation.summary(),
+            **matches.shares(),
             "best_epoch": reader.epoch,
             "seed": reader.config.seed,
             "data_name": data_name,
@@ -177,6 +197,8 @@ def evaluate(options: argparse.Namespace) -> int:
         print(json.dumps(values, indent=2))
         return 0
     print(f"{errors.one_line(data_name)} (fingerprint {fingerprint[:12]}): {evaluation}")
+    if matches.differ:
+        print(matches)
     print(
         f"confidence: calibration error {evaluation.calibration_error:.2%} at temperature "
         f"{reader.temperature:.2f}"

@@ -12,6 +12,7 @@ import hashlib
 import heapq
 import math
 import os
+import reprlib
 import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -44,7 +45,7 @@ class Dataset:
 
     name: str  # of the folder
     files: tuple[str, ...]  # relative to the folder
-    texts: tuple[str, ...]
+    texts: tuple[str, ...]  # the labels, after data.case and data.merge
     images: np.ndarray  # u8 [N, W, H, C]
     fingerprint: str  # sha256 over names, labels and pixels at their original size
 
@@ -74,8 +75,13 @@ def load(config: DataConfig, charset: Charset | None, num_steps: int) -> Dataset
         raise DataError(f"data.dir is not a valid folder name: {error}") from error
     if not listed and not complaints:
         raise DataError(f"{folder} contains no images. {WHERE_TO_GET_IT}")
+    fold = config.folding
+    labels = listed
+    listed = {file: fold(text) for file, text in labels.items()}
     for file, text in listed.items():
         if complaint := label_files.complaint(text, charset, num_steps):
+            if text != labels[file]:
+                complaint += f" ({reprlib.repr(labels[file])} before data.case and data.merge)"
             complaints.setdefault(file, complaint)
     if len(complaints) > MAX_BAD:
         raise DataError(_name_all(folder, complaints))

@@ -75,6 +75,7 @@ def load(config: DataConfig, num_steps: int) -> Source:
         return Source(data, splits.split(data.texts, config), given or Charset.derive(data.texts),
                       False)  # fmt: skip
     look = family.load(config.style)
+    symbols = config.folding(look.alphabet)
     _check(look, config, num_steps)
     if config.source == "mixture":
         real = dataset.load(config, given, num_steps)
@@ -84,9 +85,9 @@ def load(config: DataConfig, num_steps: int) -> Source:
         extra = generate(look, config, range(num_extra))
         added = np.arange(len(real), len(real) + len(extra), dtype=np.int32)
         data = _joined(real, extra)
-        charset = given or Charset.derive((*real.texts, look.alphabet))
+        charset = given or Charset.derive((*real.texts, symbols))
         return Source(data, Split(np.concatenate((split.train, added)), split.val), charset, False)
-    charset = given or Charset("".join(sorted(look.alphabet)))
+    charset = given or Charset.derive(symbols)
     endless = config.source == "stream"
     if not endless:
         data = generate(look, config, range(config.count))
@@ -102,9 +103,11 @@ def load(config: DataConfig, num_steps: int) -> Source:
 
 
 def _check(look: Look, config: DataConfig, num_steps: int) -> None:
-    if config.alphabet and (unknown := set(look.alphabet) - set(config.alphabet)):
+    symbols = set(config.folding(look.alphabet))
+    if config.alphabet and (unknown := symbols - set(config.alphabet)):
+        mapped = "" if symbols == set(look.alphabet) else " after data.case and data.merge"
         raise ConfigError(
-            f"data.alphabet lacks {''.join(sorted(unknown))!r} of the style {config.style}"
+            f"data.alphabet lacks {''.join(sorted(unknown))!r} of the style {config.style}{mapped}"
         )
     most = 2 * look.length[1] - 1  # a blank between equal neighbors
     if most > num_steps:
@@ -132,11 +135,11 @@ def generate(look: Look, config: DataConfig, numbers: range) -> Dataset:
             f"GiB of memory (at most {MAX_BYTES // 2**30}); lower data.count or "
             "data.generated_share, or use data.source=stream"
         )
-    images = np.empty(shape, np.uint8)
+    images, fold = np.empty(shape, np.uint8), config.folding
     texts: list[str] = []
     for pixels, labels in _drawn(look, drawer(look, config), numbers):
         images[len(texts) : len(texts) + len(labels)] = pixels
-        texts += labels
+        texts += map(fold, labels)
     return Dataset(
         name=f"{len(texts)} generated {_name(config)}",
         files=tuple(f"{i:06d}" for i in numbers),
@@ -269,8 +272,8 @@ def _fitted(pixels: jax.Array, size: tuple[int, int], channels: int) -> jax.Arra
 def stream(config: DataConfig, charset: Charset) -> Draw:
     """Like `drawer`, but the labels are class ids of a charset."""
     look = family.load(config.style)
-    draw = drawer(look, config)
-    ids = jnp.array([*(charset.alphabet.index(s) for s in look.alphabet), PAD])  # PAD is -1
+    draw, symbols = drawer(look, config), config.folding(look.alphabet)
+    ids = jnp.array([*(charset.alphabet.index(s) for s in symbols), PAD])  # PAD is -1
 
     def batch(numbers: np.ndarray) -> tuple[jax.Array, jax.Array]:
         pixels, labels = draw(numbers)
@@ -291,6 +294,8 @@ def fingerprint(look: Look, config: DataConfig, count: int) -> str:
         "count": count,
         "size": (config.width, config.height, config.channels),
     }
+    if (symbols := config.folding(look.alphabet)) != look.alphabet:
+        recipe["symbols"] = symbols  # of the labels, after data.case and data.merge
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
 
 

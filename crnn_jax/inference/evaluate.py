@@ -55,6 +55,11 @@ class Evaluation(NamedTuple):
         return [answer for answer in self.answers if answer.reading != answer.truth]
 
     @property
+    def exact_matches(self) -> metrics.ExactMatches:
+        """As labeled, case-folded, and with look-alikes merged."""
+        return metrics.exact_matches((a.truth, a.reading) for a in self.answers)
+
+    @property
     def calibration_error(self) -> float:
         """Expected calibration error of the confidences, a fraction."""
         return metrics.calibration_error(*self._confidences())
@@ -132,7 +137,8 @@ def decode(logits: jax.Array, temperature: float, decoder: Decoder) -> tuple[jax
     """Logits [B, T, K] to ids [B, L] and the log-probability of each text [B]."""
     ids = decoder(logits)
     # Rounding can push the loss of a certain reading a hair below 0.
-    return ids, jnp.minimum(-ctc_loss.ctc_loss(logits / temperature, ids), 0)
+    scaled = decoder.merged(logits / temperature)
+    return ids, jnp.minimum(-ctc_loss.ctc_loss(scaled, ids), 0)
 
 
 def evaluate(

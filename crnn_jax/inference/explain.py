@@ -6,6 +6,7 @@ import functools
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from crnn_jax.charset import PAD, Charset
@@ -57,10 +58,15 @@ def explain(
     """
     logits = crnn.apply(model, params, images)
     ids, log_probability = evaluate.decode(logits, temperature, decoder)
-    posteriors = alignment.character_posteriors(logits / temperature, ids)  # [B, L, K - 1]
+    posteriors = alignment.character_posteriors(
+        decoder.merged(logits / temperature), ids
+    )  # [B, L, K - 1]
     chosen = jax.nn.one_hot(ids, posteriors.shape[-1], dtype=posteriors.dtype)
-    positions, probabilities = alignment.align(logits, ids), (posteriors * chosen).sum(-1)
-    best = beam_search(logits / temperature, _BEAM, _ALTERNATIVES)
+    positions = alignment.align(decoder.merged(logits), ids)
+    probabilities = (posteriors * chosen).sum(-1)
+    # -inf: no alternative has a symbol that is read as another one.
+    scaled = decoder.merged(logits / temperature, -jnp.inf)
+    best = beam_search(scaled, _BEAM, _ALTERNATIVES)
     return ids, log_probability, positions, probabilities, *best
 
 

@@ -54,6 +54,58 @@ def score(truths: Sequence[str], readings: Sequence[str]) -> Scores:
     )
 
 
+LOOK_ALIKES = ("0o", "1li")  # of case-folded texts
+
+
+class ExactMatches(NamedTuple):
+    """Exact matches of the same readings, by what counts as equal.
+
+    Data sets differ in whether their labels tell cases and look-alikes apart.
+    """
+
+    as_labeled: int
+    case_folded: int  # equal after str.casefold
+    merged: int  # equal after str.casefold, with the symbols of each of LOOK_ALIKES as one
+    num_examples: int
+
+    @property
+    def differ(self) -> bool:
+        return self.as_labeled != self.merged
+
+    def shares(self) -> dict[str, float]:
+        """The exact matches as fractions, under the names that a JSON output has for them."""
+        count = max(self.num_examples, 1)
+        return {
+            "exact_match_as_labeled": self.as_labeled / count,
+            "exact_match_case_folded": self.case_folded / count,
+            "exact_match_look_alikes_merged": self.merged / count,
+        }
+
+    def __str__(self) -> str:
+        count = max(self.num_examples, 1)
+        return (
+            f"exact match as labeled {self.as_labeled / count:.2%}, case-folded "
+            f"{self.case_folded / count:.2%}, with look-alikes merged {self.merged / count:.2%}"
+        )
+
+
+def exact_matches(pairs: Iterable[tuple[str, str]]) -> ExactMatches:
+    """Counts exact matches over (label, text) pairs: as labeled, case-folded, look-alikes merged.
+
+    On case-folded texts, 0 and o (so 0, O, o) count as one symbol, and 1, l and i (so 1, l, L, I,
+    i), whatever the look of a capital L.
+    """
+    table = str.maketrans({symbol: group[0] for group in LOOK_ALIKES for symbol in group})
+    as_labeled = case_folded = merged = num_examples = 0
+    for label, text in pairs:
+        num_examples += 1
+        as_labeled += label == text
+        label, text = label.casefold(), text.casefold()
+        case_folded += label == text
+        merged += label.translate(table) == text.translate(table)
+    return ExactMatches(as_labeled, case_folded, merged, num_examples)
+
+
 def confusions(pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:
     """Counts how often each symbol was read as which one, over (truth, reading) pairs.
 

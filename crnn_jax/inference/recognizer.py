@@ -126,10 +126,12 @@ class Recognizer:
         beam: int = 0,
         length: int | tuple[int, int] | None = None,
         allowed: str | Sequence[str] | None = None,
+        case: str = "keep",
+        merge: str = "",
     ) -> Decoder:
-        """A decoder for this reader: see `decode.decoder`. ConfigError for what cannot be had."""
+        """A decoder for this reader: see `decoding.decoder`. ConfigError for what cannot be had."""
         steps = config_lib.num_steps(self.config)
-        return decoding.decoder(self.charset, steps, beam, length, allowed)
+        return decoding.decoder(self.charset, steps, beam, length, allowed, case, merge)
 
     def predict(
         self, pictures: Picture | Iterable[Picture], decoder: Decoder = GREEDY

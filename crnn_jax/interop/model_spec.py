@@ -19,6 +19,7 @@ from crnn_jax.data.normalization import Standard
 from crnn_jax.errors import ConfigError, RunError, quote
 from crnn_jax.inference.recognizer import Recognizer
 from crnn_jax.models import crnn
+from crnn_jax.runs import config_migrations
 from crnn_jax.runs.run_dir import Result
 
 FILE = "reader.json"  # beside the model file, or inside it
@@ -126,7 +127,7 @@ def parse(content: bytes, source: str) -> Parsed:
             raise schema.InvalidError("it was changed: its digest differs")
         standard = values["standardise"]
         return Parsed(
-            config_lib.from_dict(values["config"]),
+            config_lib.from_dict(config_migrations.up_to_date(values["config"])),
             Charset("".join(values["alphabet"])).alphabet,
             Standard(
                 tuple(standard["mean"]), tuple(standard["deviation"]), standard["each_picture"]

@@ -8,10 +8,14 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from crnn_jax import folding
 from crnn_jax.charset import PAD, Charset
 from crnn_jax.errors import ConfigError
 from crnn_jax.models import ctc_loss
+
+LOW = -1e9  # a logit that counts as probability 0 in float32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,15 +26,44 @@ class Decoder:
     shortest: int = 0  # characters of a text of known form
     longest: int = 0  # 0: the form is not known
     allowed: tuple[tuple[bool, ...], ...] = ()  # [longest, K - 1], symbols that may stand there
+    # [K - 1], for each symbol the one that it is read as; empty if each is read as itself
+    representatives: tuple[int, ...] = ()
 
     def __call__(self, logits: jax.Array) -> jax.Array:
         """Logits [B, T, K] to ids i32 [B, L], padded with PAD."""
+        logits = self.merged(logits, -jnp.inf)
         if self.beam:
             return beam_search(logits, self.beam, 1)[0][:, 0]
         if self.longest:
             allowed = jnp.asarray(self.allowed) if self.allowed else None
             return best_path(logits, self.shortest, self.longest, allowed)[0]
         return ctc_loss.greedy_decode(logits)
+
+    def merged(self, logits: jax.Array, low: float = LOW) -> jax.Array:
+        """Adds the probability of each symbol to that of its representative.
+
+        Args:
+          logits: [B, T, K].
+          low: logit of the symbols that another one represents. The default is finite, because
+            losses multiply log-probabilities by 0.
+
+        Returns:
+          [B, T, K], with the same normalizing constant.
+        """
+        if not self.representatives:
+            return logits
+        groups: dict[int, list[int]] = {}
+        for symbol, representative in enumerate(self.representatives):
+            groups.setdefault(representative, []).append(symbol)
+        groups = {first: members for first, members in groups.items() if len(members) > 1}
+        width = max(map(len, groups.values()))
+        # [G, width]: the members, padded with the representative, which is then not counted.
+        members = np.array([m + [first] * (width - len(m)) for first, m in groups.items()])
+        counted = np.array([[i < len(m) for i in range(width)] for m in groups.values()])
+        parts = jnp.where(counted[None, None], logits[..., members], -jnp.inf)
+        others = sorted(set(members.flat) - set(groups))
+        sums = jax.nn.logsumexp(parts, axis=-1)  # [B, T, G]
+        return logits.at[..., list(groups)].set(sums).at[..., others].set(low)
 
 
 GREEDY = Decoder()
@@ -42,6 +75,8 @@ def decoder(
     beam: int = 0,
     length: int | tuple[int, int] | None = None,
     allowed: str | Sequence[str] | None = None,
+    case: str = "keep",
+    merge: str = "",
 ) -> Decoder:
     """The decoder that a user asks for.
 
@@ -50,15 +85,22 @@ def decoder(
       num_steps: T of its logits.
       beam: width of a prefix beam search; 0 for none.
       length: of the text, or its least and greatest.
-      allowed: the symbols that may stand anywhere, or those of each position in turn.
+      allowed: the symbols that may stand anywhere, or those of each position in turn. Each stands
+        for all symbols that are read as the same one.
+      case: lower or upper reads a letter of the other case as the same letter in this one, if the
+        alphabet has both; keep does not.
+      merge: groups of symbols that are read as the first of them that the alphabet has, such as
+        '0O,1Il'; see `folding.parse`.
 
     Raises:
       ConfigError: names what cannot be had.
     """
     if beam < 0:
         raise ConfigError(f"a beam must be of at least one prefix, not {beam}")
+    fold = folding.parse(case, merge).representatives(charset.alphabet)
+    representatives = fold if fold != tuple(range(len(fold))) else ()
     if length is None and allowed is None:
-        return Decoder(beam=beam)
+        return Decoder(beam=beam, representatives=representatives)
     if beam:
         raise ConfigError("`beam` cannot be combined with `length` or `allowed`")
     if length is None:
@@ -70,7 +112,7 @@ def decoder(
             f"{shortest} to {longest}"
         )
     if allowed is None:
-        return Decoder(shortest=shortest, longest=longest)
+        return Decoder(shortest=shortest, longest=longest, representatives=representatives)
     places = [allowed] * longest if isinstance(allowed, str) else list(allowed)
     if len(places) != longest:
         raise ConfigError(
@@ -81,8 +123,9 @@ def decoder(
             raise ConfigError(f"the reader does not know {unknown!r}, allowed at {position}")
         if not symbols:
             raise ConfigError(f"no symbol is allowed at position {position}")
-    mask = tuple(tuple(symbol in symbols for symbol in charset.alphabet) for symbols in places)
-    return Decoder(shortest=shortest, longest=longest, allowed=mask)
+    folded = [{fold[charset.alphabet.index(symbol)] for symbol in symbols} for symbols in places]
+    mask = tuple(tuple(k in some for k in range(len(fold))) for some in folded)
+    return Decoder(0, shortest, longest, mask, representatives)
 
 
 class Beam(NamedTuple):

@@ -12,6 +12,8 @@ CAME: Mapping[str, Any] = {
     "data.count": 1040,
     "data.synthetic_seed": 0,
     "data.generated_share": 0.5,
+    "data.case": "keep",
+    "data.merge": "",
     "log.tensorboard": False,
     "model.pool": "",
     "train.least_steps": 0,

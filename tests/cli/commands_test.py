@@ -10,11 +10,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
+from conftest import draw
 
 from crnn_jax import config as config_lib
 from crnn_jax.cli import main
+from crnn_jax.data import normalization
+from crnn_jax.interop import imported_run
+from crnn_jax.models import crnn
 from crnn_jax.training import train
+from experiments import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -255,6 +261,65 @@ def test_predict_and_evaluate_take_a_decoder(trained, captchas, capsys):
     with pytest.raises(SystemExit):
         main.main(["predict", str(trained), "x.png", "--length", "five"])
     assert "must be like 5 or 4-6, not 'five'" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def both_cases(tmp_path_factory):
+    """A run whose weights are random: it reads all of abAB in pictures of a given length."""
+    values = tiny.get_config()
+    values.update_from_flattened_dict({"data.alphabet": "abAB0O", "data.source": "folder"})
+    config = config_lib.from_config_dict(values)
+    model = crnn.build(config.model, 7, *normalization.plain(1))
+    params = crnn.init(model, jax.random.key(3), config.data)
+    run = tmp_path_factory.mktemp("both") / "run"
+    imported_run.write(run, config, "abAB0O", normalization.plain(1), params, "", "nowhere")
+    return run
+
+
+def test_predict_reads_one_case_and_merges_look_alikes(both_cases, captchas, capsys):
+    def symbols(*flags):
+        flags = ["--length", "4", *flags, "--format", "csv"]
+        status, out, _ = _call(capsys, "predict", both_cases, captchas, *flags)
+        assert status == 0
+        return set("".join(row["text"] for row in csv.DictReader(io.StringIO(out))))
+
+    told = symbols()
+    assert told & set("ab") or told & set("AB")
+    assert symbols("--allowed", "ab", "--case", "upper") == set("AB")
+    assert symbols("--allowed", "ab", "--case", "lower") == set("ab")
+    assert symbols("--allowed", "AB", "--case", "lower") == set("ab")
+    assert symbols("--allowed", "O", "--merge", "0O, 1Il") == set("0")
+    assert not symbols("--case", "lower") & set("ABO")
+    assert not symbols("--case", "upper") & set("ab")
+
+
+def test_evaluate_reads_one_case_and_merges_look_alikes(trained, both_cases, capsys, tmp_path):
+    draw("AB").save(tmp_path / "AB.png")
+    draw("ab").save(tmp_path / "ab.png")
+    for case, letters in (("lower", "ab"), ("upper", "AB")):
+        flags = ["--length", "2", "--allowed", "ab", "--case", case, "--format", "json"]
+        _, out, _ = _call(capsys, "evaluate", both_cases, "--data", tmp_path, *flags)
+        values = json.loads(out)
+        for misread in values["misreads"]:
+            assert set(misread["reading"]) <= set(letters)
+        assert len(values["misreads"]) >= 1
+        matches = [values[f"exact_match_{name}"] for name in (
+            "as_labeled", "case_folded", "look_alikes_merged")]  # fmt: skip
+        wrong = [m for m in values["misreads"] if m["truth"].lower() != m["reading"].lower()]
+        assert matches == [1 - len(values["misreads"]) / 2] + [1 - len(wrong) / 2] * 2
+    # Both pictures are of a and b: the best text of this form is right in any case or in none.
+    flags = ["--allowed", "A", "--allowed", "B", "--data", tmp_path]
+    _, out, _ = _call(capsys, "evaluate", both_cases, *flags)
+    assert "exact match as labeled 50.00%, case-folded 100.00%, with look-alikes merged" in out
+    flags[3] = "A"
+    _, out, _ = _call(capsys, "evaluate", both_cases, *flags)
+    assert "as labeled" not in out
+    status, _, err = _call(capsys, "evaluate", trained, "--merge", "0O,1")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "merge: the group '1' has fewer than two symbols" in err
+    with pytest.raises(SystemExit):
+        main.main(["evaluate", str(trained), "--case", "Lower"])
+    assert "--case" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "predict"])

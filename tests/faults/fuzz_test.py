@@ -365,11 +365,13 @@ SYMBOLS = st.text(st.sampled_from("abc7xé "), max_size=5)
     COUNTS,
     st.none() | COUNTS | st.tuples(COUNTS, COUNTS),
     st.none() | SYMBOLS | st.lists(SYMBOLS, max_size=4),
+    st.sampled_from(["keep", "lower", "upper", "Upper", ""]),
+    st.text(st.sampled_from("abAB7, é\ud800"), max_size=6),
 )
-def test_decoders(beam, length, allowed):
+def test_decoders(beam, length, allowed, case, merge):
     assume(beam <= 16)
     try:
-        decoder = decoding.decoder(CHARSET, 16, beam, length, allowed)
+        decoder = decoding.decoder(CHARSET, 16, beam, length, allowed, case, merge)
     except ConfigError as error:
         check_message(error)
         return
@@ -382,9 +384,10 @@ def test_decoders(beam, length, allowed):
 
 
 VERBS = {
-    "evaluate": ["--data", "--format", "--epoch", "--beam", "--length", "--allowed"],
-    "predict": ["--format", "--epoch", "--beam", "--length", "--allowed", "--explain",
-                "--min-confidence"],
+    "evaluate": ["--data", "--format", "--epoch", "--beam", "--length", "--allowed", "--case",
+                 "--merge"],
+    "predict": ["--format", "--epoch", "--beam", "--length", "--allowed", "--case", "--merge",
+                "--explain", "--min-confidence"],
     "report": ["--reach", "--data"],
     "audit": ["--data", "--top"],
     "generate": ["--seed"],

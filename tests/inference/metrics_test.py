@@ -18,6 +18,27 @@ def test_scores_counted_by_hand():
     assert scores.char_accuracy == 5 / 9
 
 
+def test_exact_matches_counted_by_hand():
+    pairs = [
+        ("aB0", "aB0"),  # as labeled
+        ("Straße", "STRASSE"),  # equal by str.casefold, and not by str.lower
+        ("AbO", "abo"),  # by case
+        ("aO1", "A0l"),  # by case and look-alikes
+        ("0lI", "oi1"),  # by look-alikes
+        ("abc", "abd"),
+        ("0", ""),
+    ]
+    counts = metrics.exact_matches(pairs)
+    assert counts == (1, 3, 5, 7)
+    assert counts.differ
+    assert list(counts.shares().values()) == [1 / 7, 3 / 7, 5 / 7]
+    assert str(counts) == (
+        "exact match as labeled 14.29%, case-folded 42.86%, with look-alikes merged 71.43%"
+    )
+    assert not metrics.exact_matches([("ab", "ab"), ("a", "b")]).differ
+    assert metrics.exact_matches([]) == (0, 0, 0, 0)
+
+
 def _all_edits(a: str, b: str) -> int:
     """The definition, by recursion over the last characters."""
     if not a or not b:

@@ -84,6 +84,44 @@ def test_a_reader_keeps_to_the_length_that_it_is_told(reader, captchas):
         assert searched.confidence >= free.confidence * (1 - 1e-4)
 
 
+def test_a_reader_with_merged_symbols_sees_them_as_one(reader, captchas):
+    """b is read as a: against optax' loss over the probabilities of 7, a or b, c and the blank."""
+    import optax
+
+    from crnn_jax.models import crnn
+
+    paths = sorted(captchas.iterdir())
+    merged = reader.decoder(merge="ab")
+    explanations, readings = reader.explain(paths, merged), reader.predict(paths, merged)
+    assert [e.text for e in explanations] == [reading.text for reading in readings]
+    images = np.stack([image_io.to_array(Image.open(p), reader.config.data) for p in paths])
+    logits = np.asarray(crnn.apply(reader.model, reader.params, images), np.float64)
+    assert reader.charset.alphabet == "7abc"
+
+    def added(logits):
+        p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+        return np.stack([p[..., 0], p[..., 1] + p[..., 2], p[..., 3], p[..., 4]], -1)
+
+    best = added(logits).argmax(-1)
+    for row, explained, reading, logit in zip(best, explanations, readings, logits, strict=True):
+        runs = [k for i, k in enumerate(row) if k < 3 and (i == 0 or k != row[i - 1])]
+        assert reading.text == "".join("7ac"[k] for k in runs)
+        if not runs:
+            continue
+        log_p = np.log(added(logit / reader.temperature))[None].astype(np.float32)
+        zeros = np.zeros((1, len(row))), np.zeros((1, len(runs)))
+        loss = optax.ctc_loss(log_p, zeros[0], np.array([runs]), zeros[1], blank_id=3)
+        assert reading.confidence == pytest.approx(float(np.exp(-loss[0])), rel=1e-4)
+        assert explained.confidence == pytest.approx(reading.confidence, rel=1e-4)
+        assert "b" not in "".join(other.text for other in explained.alternatives)
+        same = [other.confidence for other in explained.alternatives if other.text == reading.text]
+        assert same == [pytest.approx(reading.confidence, rel=0.02)]
+        assert all(reading.confidence <= c.probability + 1e-4 for c in explained.characters)
+        assert all(c.right > c.left for c in explained.characters)
+    assert "a" in "".join(reading.text for reading in readings)
+    assert "b" in "".join(reading.text for reading in reader.predict(paths))
+
+
 def test_an_explanation_says_where_each_character_stands(reader, captchas, monkeypatch):
     monkeypatch.setattr(recognizer, "BATCH", 16)
     paths = sorted(captchas.iterdir())

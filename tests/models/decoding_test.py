@@ -10,6 +10,7 @@ import pytest
 
 from crnn_jax.charset import Charset
 from crnn_jax.errors import ConfigError
+from crnn_jax.inference import evaluate
 from crnn_jax.models import ctc_loss, decoding
 
 STEPS, CLASSES = 5, 4  # symbols 0, 1, 2 and the blank 3
@@ -180,3 +181,105 @@ def test_each_wish_finds_its_decoder(examples):
 def test_a_decoder_that_cannot_be_had_is_refused(wish, complaint):
     with pytest.raises(ConfigError, match=complaint):
         decoding.decoder(CHARSET, STEPS, **wish)
+
+
+def _merged(logits, representatives):
+    """Of one example [T, K]: {text: probability}, {text: that of its best path}, by brute force.
+
+    A path is one of merged classes: the probabilities of a step are added before paths are formed.
+    """
+    p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    kept = sorted({*representatives, len(representatives)})
+    added = np.array([
+        [sum(step[k] for k, r in enumerate([*representatives, len(representatives)]) if r == own)
+         for own in kept]
+        for step in p
+    ])  # fmt: skip
+    sums, maxima = _by_brute_force(np.log(added))
+    back = [{tuple(kept[k] for k in text): v for text, v in d.items()} for d in (sums, maxima)]
+    return back[0], back[1]
+
+
+def test_two_cases_of_a_letter_outweigh_another_letter():
+    """Greedy reads b; a and A have 0.6 together. Two steps, classes a, A, b and the blank."""
+    p = np.array([[[0.3, 0.3, 0.35, 0.05], [0.1, 0.05, 0.05, 0.8]]])
+    logits = jnp.log(jnp.asarray(p, jnp.float32))
+    charset = Charset("aAb")
+    read = {case: decoding.decoder(charset, 2, case=case) for case in ("keep", "lower", "upper")}
+    assert {case: _texts(made(logits)) for case, made in read.items()} == {
+        "keep": [(2,)], "lower": [(0,)], "upper": [(1,)]
+    }  # fmt: skip
+    # P("a") = 0.6 * 0.8 + 0.05 * 0.15 + 0.6 * 0.15
+    _, log_p = evaluate.decode(logits, 1.0, read["lower"])
+    assert math.exp(log_p[0]) == pytest.approx(0.5775, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("wish", "representatives"),
+    [({"case": "lower"}, (0, 0, 2)), ({"case": "upper"}, (1, 1, 2)), ({"merge": "7aA"}, (0, 0, 2)),
+     ({"merge": "bA"}, (0, 2, 2)), ({"case": "lower", "merge": "Ba"}, (2, 2, 2))],
+)  # fmt: skip
+def test_decoders_see_merged_classes(examples, wish, representatives):
+    logits, _ = examples
+    charset, temperature = Charset("aAb"), 1.7
+    count = 4
+    by_beam = decoding.decoder(charset, STEPS, beam=64, **wish)
+    by_length = decoding.decoder(charset, STEPS, length=2, **wish)
+    ids, log_p = evaluate.decode(logits, temperature, by_beam)
+    for n in range(count):
+        sums, maxima = _merged(np.asarray(logits[n]), representatives)
+        (text,) = _texts(ids[n : n + 1])
+        assert text == max(sums, key=sums.get)
+        warm, _ = _merged(np.asarray(logits[n]) / temperature, representatives)
+        assert math.exp(log_p[n]) == pytest.approx(warm[text], rel=1e-4)
+        fitting = {t: p for t, p in maxima.items() if len(t) == 2}
+        assert _texts(by_length(logits[n : n + 1])) == [max(fitting, key=fitting.get)]
+
+
+def test_no_path_of_a_known_length_goes_around_a_merge():
+    """a a needs three steps with a blank between; a A does not, but is one letter when merged."""
+    made = decoding.decoder(Charset("aA"), 2, length=2, case="lower")
+    assert made(jnp.zeros((1, 2, 3))).tolist() == [[-1, -1]]
+
+
+@pytest.mark.parametrize(
+    ("wish", "symbols"),
+    [
+        ({"case": "upper", "allowed": "abc"}, "ABC"),
+        ({"case": "lower", "allowed": "ABC"}, "abc"),
+        ({"case": "lower", "allowed": "ac"}, "ac"),
+        ({"merge": "cC", "allowed": "aC"}, "ac"),
+        ({"allowed": "aC"}, "aC"),
+    ],
+)
+def test_allowed_symbols_stand_for_what_they_are_read_as(wish, symbols):
+    charset = Charset("abcABC")
+    made = decoding.decoder(charset, STEPS, length=2, **wish)
+    assert made.allowed == (tuple(s in symbols for s in charset.alphabet),) * 2
+    logits = jax.random.normal(jax.random.key(2), (40, STEPS, 7))
+    read = {charset.alphabet[k] for text in _texts(made(logits)) for k in text}
+    assert read == set(symbols)
+
+
+def test_symbols_that_the_reader_lacks_are_not_allowed_in_any_case():
+    with pytest.raises(ConfigError, match="'x', allowed at 1"):
+        decoding.decoder(Charset("aA"), STEPS, length=1, allowed="ax", case="lower")
+
+
+def test_without_a_merge_the_program_is_that_of_the_formulas():
+    logits = jax.random.normal(jax.random.key(3), (4, STEPS, CLASSES))
+
+    def by_hand(logits, temperature):
+        ids = ctc_loss.greedy_decode(logits)
+        return ids, jnp.minimum(-ctc_loss.ctc_loss(logits / temperature, ids), 0)
+
+    # The alphabet has no pair of letters, and nothing of the group: nothing is merged.
+    for wish in ({}, {"case": "keep", "merge": ""}, {"case": "upper", "merge": "0O,aA"}):
+        made = decoding.decoder(CHARSET, STEPS, **wish)
+        assert made == decoding.GREEDY
+        assert hash(made) == hash(decoding.GREEDY)
+        programs = [
+            str(jax.make_jaxpr(f)(logits, 2.0))
+            for f in (by_hand, lambda x, t, made=made: evaluate.decode(x, t, made))
+        ]
+        assert programs[0] == programs[1]
