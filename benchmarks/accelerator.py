@@ -45,8 +45,8 @@ def main() -> None:
         material.draw(Path(folder), 400)
         config = material.config(Path(folder), train__batch_size=options.batch)
         job = context.prepare(config)
-    updates = {f"{n} in a call": in_a_call(job, config, n) for n in options.calls}
-    updates |= {f"{n} runs, each": side_by_side(job, config, n, 1) for n in options.runs}
+    updates = {f"{n} in a call": in_a_call(job, n) for n in options.calls}
+    updates |= {f"{n} runs, each": side_by_side(job, n, 1) for n in options.runs}
     found = {"update": measure(f"ms an update of {options.batch}", updates, options.rounds)}
     layers = {"scan": lstm_layers(lstm.bilstm, options.batch)}
     if device.platform == "gpu":
@@ -56,14 +56,14 @@ def main() -> None:
     figures.write(options.out, settings, found, [f"{device.platform} {device.device_kind}"])
 
 
-def in_a_call(job: context.TrainContext, config: Any, count: int) -> Turn:
+def in_a_call(job: context.TrainContext, count: int) -> Turn:
     """One run with `count` updates in a call."""
     steps, constants = step_lib.jitted_steps(job), step_lib.constants(job)
     current = state.init_state(job)
     # Past the flat start, where nearly all of a run is spent.
     flat_start = current.flat_start._replace(weight=jnp.zeros(()))
     current = current._replace(flat_start=flat_start)
-    indices, mask = _batches(count, config.train.batch_size, len(job.data))
+    indices, mask = _batches(count, job.config.train.batch_size, len(job.data))
     batch = step_lib.Batch(job.images, job.labels, indices, mask)
 
     def call(program: Any) -> jax.Array:

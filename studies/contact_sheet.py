@@ -30,7 +30,7 @@ def main(folder: str, name: str, target: str) -> None:
     for column, images in enumerate((real, made)):
         for row, image in enumerate(images):
             at = (GAP + column * (width + GAP), GAP + row * (height + GAP))
-            sheet.paste(dataset.flatten(image).resize((width, height), 0), at)
+            sheet.paste(image_io.flatten(image).resize((width, height), 0), at)
     sheet.convert("L" if not look.colour else "RGB").save(target, optimize=True)
 
 

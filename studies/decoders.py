@@ -41,7 +41,7 @@ class Part:
 
 def main(arguments: list[str]) -> None:
     if len(arguments) != 1:
-        sys.exit("usage: reading.py DIRECTORY_OF_RUNS")
+        sys.exit("usage: decoders.py DIRECTORY_OF_RUNS")
     parts = [load(path.parent) for path in sorted(Path(arguments[0]).glob("*/result.json"))]
     if len(parts) < 2:
         sys.exit(f"{arguments[0]} holds fewer than two finished runs")

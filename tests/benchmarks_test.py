@@ -103,9 +103,10 @@ def gpu(monkeypatch, tmp_path):
     for folder in (GPU.parent, GPU):
         monkeypatch.syspath_prepend(folder)
     monkeypatch.setenv("OUT", str(tmp_path))
+    monkeypatch.setenv("TINY", "1")
     yield importlib.import_module
-    for name in ("record", "variants", "accelerator", "cudnn_lstm", "material", "figures", "turns"):
-        sys.modules.pop(name, None)
+    for module in [*GPU.parent.glob("*.py"), *GPU.glob("*.py")]:
+        sys.modules.pop(module.stem, None)
 
 
 def rehearse(**variables: str) -> str:
@@ -192,6 +193,49 @@ def test_gpu_variants_are_other_programs(gpu):
         assert "HIGHEST" in text()
     assert "HIGHEST" not in plain
     assert text() == plain
+
+
+def test_gpu_steps_can_be_lowered(gpu, tmp_path):
+    """One program of each group; `alike` does not choose between augmentation and none."""
+    steps = gpu("steps")
+    planned = steps.plan(steps.jobs_of(tmp_path / "pictures"), False)
+    one_of_each = {item.group: item for item in reversed(planned)}
+    lowered = {name: item.make().lowered.as_text() for name, item in one_of_each.items()}
+    assert set(lowered) == {"one run", "alike", "runs"}
+    assert "stablehlo.case" in lowered["one run"]
+    assert "stablehlo.case" not in lowered["alike"]
+
+
+def test_gpu_clock_tells_steps_from_evaluation_and_checkpoints(gpu, monkeypatch, tmp_path):
+    """By a clock that each function moves on: of two runs, of which the second ends earlier."""
+    many_runs = gpu("many_runs")
+    train, now = many_runs.train, [0.0]
+    monkeypatch.setattr(many_runs.time, "perf_counter", lambda: now[0])
+
+    def taking(seconds: float, then: str = ""):
+        def function() -> None:
+            now[0] += seconds
+            if then:
+                getattr(train, then)()
+
+        return function
+
+    takes = {"prepare": 1, "run_epoch": 10, "end_epoch": 3, "save": 2, "score": 5}
+    for name, seconds in takes.items():
+        monkeypatch.setattr(train, name, taking(seconds, "save" if name == "end_epoch" else ""))
+    clock = many_runs.Clock(many_runs.record.Record("together", ["a device"]))
+    with clock.watching():
+        for name in ("prepare", "prepare", *2 * ["run_epoch", "end_epoch", "end_epoch"]):
+            getattr(train, name)()
+        for name in ("run_epoch", "end_epoch", "score", "score"):
+            getattr(train, name)()
+    figures = json.loads((tmp_path / "together.json").read_text())["results"]["together"]
+    assert figures["before_the_first_epoch"] == {"all_s": 2, "data_s": 2}
+    of_both = {"all_s": 20, "steps_s": 10, "evaluation_s": 6, "checkpoints_s": 4}
+    of_one = {"all_s": 15, "steps_s": 10, "evaluation_s": 3, "checkpoints_s": 2}
+    assert figures["first_epoch"] == of_both
+    median = {name: (of_both[name] + of_one[name]) / 2 for name in of_both}
+    assert (figures["later_epochs"], figures["epochs"]) == (median, 3)
 
 
 def test_process_is_ended_at_the_line(tmp_path: Path):

@@ -20,7 +20,7 @@ import record
 
 from crnn_jax import config as config_lib
 from crnn_jax.runtime import allocator
-from crnn_jax.training import together
+from crnn_jax.training import train
 from experiments import base, tiny
 
 FOLDS, SEEDS = record.pick((10, 2), (2, 1))
@@ -48,7 +48,7 @@ def main() -> None:
     begun = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, clock.watching():
         workdirs = [Path(folder) / f"run{i}" for i in range(FOLDS * SEEDS)]
-        results = together.train_and_evaluate(configs(), workdirs)
+        results = train.train_all(configs(), workdirs)
         found.add("together", "seconds", time.perf_counter() - begun)
     found.add("together", "exact_match", statistics.mean(r.exact_match for r in results))
     found.add("together", "num_exact", sum(r.num_exact for r in results))
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 class Clock:
-    """Takes the time of functions of together.py while they run."""
+    """Takes the time of functions of train.py while they run."""
 
     def __init__(self, found: record.Record):
         self.found = found
@@ -65,13 +65,13 @@ class Clock:
         self.since = time.perf_counter()
 
     def watching(self) -> Any:
-        names = ("prepare", "_epoch", "_end_epoch", "save", "_score")
-        watched = {name: self._watched(name, getattr(together, name)) for name in names}
-        return mock.patch.multiple(together, **watched)
+        names = ("prepare", "run_epoch", "end_epoch", "save", "score")
+        watched = {name: self._watched(name, getattr(train, name)) for name in names}
+        return mock.patch.multiple(train, **watched)
 
     def _watched(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **named: Any) -> Any:
-            if name == "_epoch" or (name == "_score" and "_epoch" in self.spent):
+            if name == "run_epoch" or (name == "score" and "run_epoch" in self.spent):
                 self._begin_epoch()
             begun = time.perf_counter()
             try:
@@ -85,13 +85,13 @@ class Clock:
     def _begin_epoch(self) -> None:
         """Writes down the epoch before, or what came before the first."""
         now = time.perf_counter()
-        if "_epoch" in self.spent:
+        if "run_epoch" in self.spent:
             saving = self.spent.get("save", 0.0)
             self.epochs.append(
                 {
                     "all_s": now - self.since,
-                    "steps_s": self.spent["_epoch"],
-                    "evaluation_s": self.spent.get("_end_epoch", 0.0) - saving,
+                    "steps_s": self.spent["run_epoch"],
+                    "evaluation_s": self.spent.get("end_epoch", 0.0) - saving,
                     "checkpoints_s": saving,
                 }
             )

@@ -52,38 +52,40 @@ def main() -> None:
     device = jax.devices()[0]
     found = record.Record("step", [f"{device.platform} {device.device_kind}"])
     with tempfile.TemporaryDirectory() as folder:
-        material.draw(Path(folder), PICTURES)
-        configs = {
-            batch: material.config(folder, SCALE, train__batch_size=batch, **SIZE)
-            for batch in BATCHES
-        }
-        jobs = {batch: context.prepare(config) for batch, config in configs.items()}
-    keep_arrays(jobs[SMALL], configs[SMALL])
-    planned = plan(jobs, configs, device.platform == "gpu")
+        jobs = jobs_of(Path(folder))
+    keep_arrays(jobs[SMALL])
+    planned = plan(jobs, device.platform == "gpu")
     for size in (*WAVES, len(planned)):
         measure(found, planned[:size])
         planned = planned[size:]
 
 
-def plan(jobs: dict[int, Any], configs: dict[int, Any], is_gpu: bool) -> list[Planned]:
+def jobs_of(folder: Path) -> dict[int, context.TrainContext]:
+    """The base recipe by batch size, on drawn pictures."""
+    material.draw(folder, PICTURES)
+    configs = [material.config(folder, SCALE, train__batch_size=n, **SIZE) for n in BATCHES]
+    return {config.train.batch_size: context.prepare(config) for config in configs}
+
+
+def plan(jobs: dict[int, context.TrainContext], is_gpu: bool) -> list[Planned]:
     """What is measured, in the order of its value."""
 
     def one(batch: int, calls: int, how: str = "", over: Any = contextlib.nullcontext) -> Planned:
         def make() -> turns.Turn:
             with over():
-                return accelerator.in_a_call(jobs[batch], configs[batch], calls)
+                return accelerator.in_a_call(jobs[batch], calls)
 
         return Planned("one run", f"batch {batch}, {calls} in a call{how}", batch, make)
 
     def alike(batch: int) -> Planned:
-        config = without_augmentation(configs[batch])
-        make = functools.partial(accelerator.in_a_call, jobs[batch], config, USUAL)
+        job = without_augmentation(jobs[batch])
+        make = functools.partial(accelerator.in_a_call, job, USUAL)
         return Planned("alike", f"batch {batch}, {USUAL} in a call", batch, make)
 
     def several(runs: int, how: str = "", over: Any = contextlib.nullcontext) -> Planned:
         def make() -> turns.Turn:
             with over():
-                return accelerator.side_by_side(jobs[SMALL], configs[SMALL], runs, USUAL)
+                return accelerator.side_by_side(jobs[SMALL], runs, USUAL)
 
         return Planned("runs", f"{runs} runs of batch {SMALL}{how}", SMALL, make)
 
@@ -137,17 +139,19 @@ def measure(found: record.Record, planned: list[Planned]) -> None:
         found.add(*key, value)
 
 
-def without_augmentation(config: Any) -> Any:
-    changes = {f"augment.{f.name}": 0 for f in dataclasses.fields(config.augment)}
+def without_augmentation(job: context.TrainContext) -> context.TrainContext:
+    """And without the flat start."""
+    changes = {f"augment.{f.name}": 0 for f in dataclasses.fields(job.config.augment)}
     changes["flat_start.until"] = 0.0
-    return config_lib.from_dict(config_lib.with_changes(config_lib.to_dict(config), changes))
+    values = config_lib.with_changes(config_lib.to_dict(job.config), changes)
+    return job._replace(config=config_lib.from_dict(values))
 
 
-def keep_arrays(job: context.TrainContext, config: Any) -> None:
+def keep_arrays(job: context.TrainContext) -> None:
     """Pictures, labels, weights and what comes of them, for PyTorch: $SCRATCH/arrays.npz."""
     if not (scratch := os.environ.get("SCRATCH")):
         return
-    params = state.init_state(job, config).params
+    params = state.init_state(job).params
     read = jax.jit(lambda params, images: crnn.apply(job.model, params, images))
     np.savez(
         Path(scratch) / "arrays.npz",

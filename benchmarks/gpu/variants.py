@@ -14,17 +14,15 @@ from jax import lax
 
 from crnn_jax.models import lstm
 from crnn_jax.runtime import backend
-from crnn_jax.training import step, together
+from crnn_jax.training import step
 
 
 @contextlib.contextmanager
 def fresh() -> Iterator[None]:
     """No step that was traced before is taken for one of the context, nor one of it later."""
-    step._jitted_steps.cache_clear()
-    together._jitted.cache_clear()
+    step._jitted.cache_clear()
     yield
-    step._jitted_steps.cache_clear()
-    together._jitted.cache_clear()
+    step._jitted.cache_clear()
 
 
 @contextlib.contextmanager

@@ -115,8 +115,8 @@ def test_the_command_of_version_0_1_still_works(capsys, tmp_path, command):
 @pytest.mark.parametrize("flag", ["--elsewhere", "--allow-environment-change"])
 def test_the_flag_of_version_0_1_still_works(capsys, tmp_path, monkeypatch, flag):
     (tmp_path / "config.json").write_text(json.dumps(config_lib.defaults()))
-    allowed = []
-    monkeypatch.setattr(train, "train_and_evaluate", lambda *given: allowed.append(given[2]))
+    allowed: list[bool] = []
+    monkeypatch.setattr(train, "train_all", lambda *given: allowed.append(given[2]) or [])
     for arguments in ([], [flag]):
         assert _call(capsys, "train", tmp_path, *arguments)[0] == 0
     assert allowed == [False, True]
