@@ -12,6 +12,8 @@ CAME: Mapping[str, Any] = {
     "data.count": 1040,
     "data.synthetic_seed": 0,
     "data.generated_share": 0.5,
+    "data.label_pattern": "",
+    "data.test_size": 0,
     "log.tensorboard": False,
     "model.pool": "",
     "train.init_from": "",
