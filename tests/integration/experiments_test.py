@@ -22,6 +22,7 @@ SMALL = {
     "data.num_folds": 0,
     "data.fold": 0,
     "data.train_size": 0,
+    "data.test_size": 0,
     "optimizer.warmup_steps": 2,
     "train.batch_size": 16,
     "train.epochs": 1,
@@ -37,6 +38,7 @@ def small(name, captchas, trained):
     changes = dict(SMALL)
     if values["data"]["source"] != "stream":
         changes |= {"data.source": "folder", "data.dir": os.fspath(captchas)}
+        changes["data.val_fraction"] = 0.1
     if values["train"]["init_from"]:
         changes["train.init_from"] = os.fspath(trained)
     return config_lib.from_dict(config_lib.with_changes(values, changes))
