@@ -154,7 +154,10 @@ def test_a_value_out_of_range_is_named(key, value):
         config_lib.from_config_dict(_with(**{key: value}))
 
 
-@pytest.mark.parametrize("pattern", ["", r"\d+_(.+?)", "(?:img|pic)_([a-z]+)", r"([^_]*)\(\d+\)"])
+@pytest.mark.parametrize(
+    "pattern",
+    ["", r"\d+_(.+?)", "(?:img|pic)_([a-z]+)", r"([^_]*)\(\d+\)", "(?:a)(?:b)(?:c)(?:d)(?:e)(f)"],
+)
 def test_patterns_that_take_bounded_time_are_accepted(pattern):
     config = config_lib.from_config_dict(_with(data__label_pattern=pattern))
     assert config.data.label_pattern == pattern

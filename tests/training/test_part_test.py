@@ -41,7 +41,8 @@ def test_no_test_image_is_trained_or_validated_on_in_any_cell(tiny_config):
 
 
 def test_weights_do_not_depend_on_the_pixels_of_test_images(tiny_config, captchas, tmp_path):
-    config = tiny_config({"data.test_size": 10, "train.epochs": 1, **QUIET})
+    keys = {"data.test_size": 10, "train.epochs": 1, "data.standardise": "set", **QUIET}
+    config = tiny_config(keys)
     first = train.train_and_evaluate(config, tmp_path / "first")
     (tmp_path / "set").mkdir()
     test = {row["file"] for row in _rows(tmp_path / "first" / "test_readings.csv")}
@@ -51,9 +52,7 @@ def test_weights_do_not_depend_on_the_pixels_of_test_images(tiny_config, captcha
             # Darker and inverted: it would move mean and deviation.
             changed = ImageOps.invert(image).point(lambda v: v // 2)
             (changed if path.name in test else image).save(tmp_path / "set" / path.name)
-    other = tiny_config(
-        {"data.test_size": 10, "train.epochs": 1, "data.dir": os.fspath(tmp_path / "set"), **QUIET}
-    )
+    other = tiny_config({**keys, "data.dir": os.fspath(tmp_path / "set")})
     second = train.train_and_evaluate(other, tmp_path / "second")
     assert second.params_sha256 == first.params_sha256
     assert second.fingerprint != first.fingerprint
