@@ -207,6 +207,11 @@ class FlatStartConfig:
 class TrainConfig:
     batch_size: _Batch = _key(16, "Images in a training step.")
     epochs: Annotated[int, Meta(ge=1, le=10**6)] = _key(24, "Epochs of the schedule.")
+    least_steps: Annotated[int, Meta(ge=0, le=10**6)] = _key(
+        0,
+        "Steps of an epoch, at least: it passes over a small set as often as that takes. 0 for one "
+        "pass.",
+    )
     stop_after: _Epochs = _key(0, "End after this many epochs of the schedule; 0 for all.")
     init_from: _Path = _key(
         "", "Start from the best weights of this run directory, without a flat start."

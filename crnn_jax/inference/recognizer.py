@@ -20,7 +20,7 @@ from crnn_jax.config import Config
 from crnn_jax.data import image_io, normalization, sources
 from crnn_jax.data.normalization import Standard
 from crnn_jax.errors import ConfigError, CrnnError, DamageError, DataError, RunError, one_line
-from crnn_jax.inference import evaluate, inputs
+from crnn_jax.inference import evaluate, inputs, shipped
 from crnn_jax.inference import explain as explanation
 from crnn_jax.inference.evaluate import Reading
 from crnn_jax.inference.explain import Explanation
@@ -49,12 +49,15 @@ def load(run: str | os.PathLike[str], epoch: int | None = None) -> Recognizer:
     """Loads the reader of a run directory, with its best weights or those of another epoch.
 
     The run may still train: if it deletes a checkpoint while it is read, a newer one is loaded.
+    'general' is the reader that comes with the package (see `shipped`).
 
     Raises:
       RunError: it is no run directory, nothing was trained there, it has no such epoch, its files
         cannot be read, or its weights are not finite.
       DamageError: its files are damaged; the message names the epochs that are intact.
     """
+    if isinstance(run, str) and shipped.is_name(run):
+        return _load_shipped(run, epoch)
     directory = run_dir.RunDir(run)
     for _ in range(_ATTEMPTS):
         before = stored.listing(directory.checkpoints)
@@ -67,6 +70,14 @@ def load(run: str | os.PathLike[str], epoch: int | None = None) -> Recognizer:
         if stored.listing(directory.checkpoints) == before:
             break
     raise failure
+
+
+def _load_shipped(name: str, epoch: int | None) -> Recognizer:
+    if epoch:
+        raise RunError(f"{name} comes with the package and has no epochs")
+    config, charset, standard, params, fingerprint, temperature = shipped.read(name)
+    model = crnn.build(config.model, charset.num_classes, *standard)
+    return Recognizer(config, charset, model, params, 0, fingerprint, temperature)
 
 
 def _load(directory: run_dir.RunDir, epoch: int | None) -> Recognizer:

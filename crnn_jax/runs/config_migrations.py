@@ -16,6 +16,7 @@ CAME: Mapping[str, Any] = {
     "data.test_size": 0,
     "log.tensorboard": False,
     "model.pool": "",
+    "train.least_steps": 0,
     "train.init_from": "",
 }
 # Keys that went, with the value that turned them off: of any other the code is gone.

@@ -47,10 +47,16 @@ class TrainContext(NamedTuple):
         return config, network, self.steps_per_epoch, self.data.fingerprint, alphabet
 
     def order(self, epoch: int) -> np.ndarray:
-        """The numbers of the images of an epoch, in their order; a stream's are all new."""
+        """The numbers of the images of an epoch, in their order; a stream's are all new.
+
+        A small set occurs several times: see train.least_steps.
+        """
         if self.stream:
             return self.split.train + (epoch - 1) * len(self.split.train)
-        return batching.epoch_order(self.split.train, self.config.seed, epoch)
+        passes = _passes(self.config, len(self.split.train))
+        first, seed = (epoch - 1) * passes + 1, self.config.seed
+        orders = [batching.epoch_order(self.split.train, seed, first + k) for k in range(passes)]
+        return np.concatenate(orders)
 
     def batch(self, numbers: np.ndarray) -> tuple[jax.Array, jax.Array, np.ndarray]:
         """Pictures, labels, and which of them are those of `numbers`, in its shape."""
@@ -102,12 +108,20 @@ class TrainContext(NamedTuple):
         return evaluate.evaluate(reader, data, indices, batch_size)
 
 
+def _passes(config: Config, num_train: int) -> int:
+    """Passes over the training images in an epoch."""
+    # The fewest with ceil(passes * num_train / batch_size) >= least_steps.
+    most = (config.train.least_steps - 1) * config.train.batch_size
+    return max(0, most) // num_train + 1
+
+
 def prepare(config: Config) -> TrainContext:
     """Loads the data and builds model and optimizer. DataError for data of no use."""
     source = sources.load(config.data, config_lib.num_steps(config))
     data, split, charset = source.data, source.split, source.charset
     moments = normalization.fit(data.images[source.sample], config.data.standardise)
-    steps_per_epoch = -(-len(split.train) // config.train.batch_size)
+    passes = 1 if source.endless else _passes(config, len(split.train))
+    steps_per_epoch = -(-len(split.train) * passes // config.train.batch_size)
     devices = data_parallel.for_batches(config.train.batch_size)
     return TrainContext(
         config=config,

@@ -18,14 +18,18 @@ _SIZES = ("data.width", "data.height", "model.conv_features", "model.dense_featu
           "model.lstm_units", "train.eval_batch_size")  # fmt: skip
 SMALL = {
     **{key: _TINY[key] for key in _SIZES},
+    "data.channels": 1,
     "data.count": 48,
     "data.num_folds": 0,
     "data.fold": 0,
     "data.train_size": 0,
     "data.test_size": 0,
+    "model.norm": "",
+    "model.pool": "",
     "optimizer.warmup_steps": 2,
     "train.batch_size": 16,
     "train.epochs": 1,
+    "train.least_steps": 0,
     "log.every_steps": 1,
 }
 
@@ -36,7 +40,10 @@ def small(name, captchas, trained):
     if "grid" in values:
         values = config_lib.to_dict(sweep.from_dict(values).cells()[0].config)
     changes = dict(SMALL)
-    if values["data"]["source"] != "stream":
+    if values["data"]["source"] == "stream":
+        changes["data.val_fraction"] = 0.05
+        changes["data.width"] = 80  # the wide generator's texts can need 19 time steps
+    else:
         changes |= {"data.source": "folder", "data.dir": os.fspath(captchas)}
         changes["data.val_fraction"] = 0.1
     if values["train"]["init_from"]:
@@ -52,6 +59,8 @@ def use_devices(monkeypatch, count):
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("name", NAMES)
 def test_every_experiment_trains(name, count, captchas, trained, tmp_path, monkeypatch):
+    if name == "general" and count == 1:
+        pytest.skip("it takes long to compile, and differs from the other streams in nothing else")
     use_devices(monkeypatch, count)
     config = small(name, captchas, trained)
     result = train.train_and_evaluate(config, tmp_path)

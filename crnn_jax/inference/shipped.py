@@ -1,0 +1,107 @@
+"""Readers that come with the package: weights in 16 bits, each in a folder of `readers/`.
+
+model.safetensors   parameters f16 by name (Conv1/kernel)
+reader.json         what else a reader is, and the digest of the weights
+README.md           the model card
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypedDict
+
+import numpy as np
+
+from crnn_jax import config as config_lib
+from crnn_jax import schema
+from crnn_jax.charset import Charset
+from crnn_jax.config import Config
+from crnn_jax.data.normalization import Standard
+from crnn_jax.errors import RunError
+from crnn_jax.runs import config_migrations
+from crnn_jax.runtime import files
+
+FOLDER = Path(__file__).parents[1] / "readers"
+WEIGHTS, DESCRIPTION = "model.safetensors", "reader.json"
+
+
+class Shipped(NamedTuple):
+    """A reader as it is stored."""
+
+    config: Config
+    charset: Charset
+    standard: Standard
+    params: Any  # f32
+    fingerprint: str  # of the data that it was trained on
+    temperature: float
+
+
+class _Stored(TypedDict):
+    alphabet: str
+    mean: list[float]
+    deviation: list[float]
+    each_picture: bool
+    fingerprint: str
+    temperature: float
+    weights_sha256: str
+    config: dict[str, Any]
+
+
+def names() -> list[str]:
+    """The names that `load` takes in place of a run directory."""
+    return sorted(path.parent.name for path in FOLDER.glob(f"*/{DESCRIPTION}"))
+
+
+def is_name(run: str | os.PathLike[str]) -> bool:
+    """Whether a run is meant by the name of a shipped reader. A directory of that name wins."""
+    return isinstance(run, str) and run in names() and not os.path.lexists(run)
+
+
+def read(name: str) -> Shipped:
+    """Reads a shipped reader.
+
+    Raises:
+      RunError: its files are missing or are not those that were shipped.
+    """
+    from safetensors import numpy as safetensors
+
+    folder = FOLDER / name
+    try:
+        stored = schema.check(
+            schema.document(files.read(folder / DESCRIPTION, schema.MAX_DOCUMENT)), _Stored
+        )
+        content = files.read(folder / WEIGHTS)
+        if hashlib.sha256(content).hexdigest() != stored["weights_sha256"]:
+            raise schema.InvalidError(f"{WEIGHTS} has another digest")
+        arrays = safetensors.load(content)
+        config = config_lib.from_dict(config_migrations.up_to_date(stored["config"]))
+    except (OSError, ValueError, schema.InvalidError) as error:
+        raise RunError(
+            f"the reader {name} of this installation cannot be used: {error}; install the package "
+            "again"
+        ) from error
+    standard = Standard(tuple(stored["mean"]), tuple(stored["deviation"]), stored["each_picture"])
+    params = _tree({key: np.asarray(array, np.float32) for key, array in arrays.items()})
+    return Shipped(
+        config,
+        Charset(stored["alphabet"]),
+        standard,
+        params,
+        stored["fingerprint"],
+        stored["temperature"],
+    )
+
+
+def _tree(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """{'Conv1/kernel': x} to {'Conv1': {'kernel': x}}."""
+    tree: dict[str, Any] = {}
+    for name, array in arrays.items():
+        *path, last = name.split("/")
+        layer = tree
+        for part in path:
+            layer = layer.setdefault(part, {})
+        layer[last] = array
+    return tree

@@ -1,0 +1,55 @@
+"""Puts the reader of a run into the package, in 16 bits: for maintainers.
+
+    python studies/ship_reader.py RUN NAME --card CARD.md
+
+The run must have been trained on generated images only. The card is copied as README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+from safetensors import numpy as safetensors
+
+from crnn_jax import config as config_lib
+from crnn_jax.inference import recognizer, shipped
+from crnn_jax.models import crnn
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("name")
+    parser.add_argument("--card", type=Path, required=True)
+    options = parser.parse_args()
+    reader = recognizer.load(options.run)
+    config = config_lib.to_dict(reader.config)
+    config["data"]["style"] = "wide"  # the faces are named by the fingerprint
+    arrays = {k: np.asarray(v, np.float16) for k, v in crnn.by_name(reader.params).items()}
+    if not all(np.isfinite(array).all() for array in arrays.values()):
+        raise SystemExit("some weights do not fit into 16 bits")
+    weights = safetensors.save(arrays)
+    description = {
+        "alphabet": reader.charset.alphabet,
+        "mean": np.asarray(reader.model.mean).tolist(),
+        "deviation": np.asarray(reader.model.std).tolist(),
+        "each_picture": reader.model.each_picture,
+        "fingerprint": reader.fingerprint,
+        "temperature": reader.temperature,
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
+        "config": config,
+    }
+    folder = shipped.FOLDER / options.name
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / shipped.WEIGHTS).write_bytes(weights)
+    (folder / shipped.DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
+    (folder / "README.md").write_text(options.card.read_text())
+    print(f"{folder}: {len(weights)} bytes, sha256 {description['weights_sha256']}")
+
+
+if __name__ == "__main__":
+    main()

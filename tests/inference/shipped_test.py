@@ -1,0 +1,75 @@
+"""The readers that come with the package."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+import crnn_jax
+from crnn_jax.config import DataConfig
+from crnn_jax.data import sources
+from crnn_jax.data.synthetic import presets
+from crnn_jax.errors import RunError
+from crnn_jax.inference import shipped
+from crnn_jax.models import crnn
+
+
+@pytest.fixture(scope="module")
+def general():
+    return crnn_jax.load("general")
+
+
+def test_the_general_reader_reads_what_it_never_saw(general):
+    # Plain text of another generator, whose labels are known: one image in 16 may be misread.
+    config = DataConfig(source="synthetic", style="plain", width=256, height=64, channels=3)
+    made = sources.generate(presets.load("plain"), config, range(16))
+    upright = [image.swapaxes(0, 1) for image in made.images]
+    texts = [reading.text for reading in general.predict(upright)]
+    assert sum(a == b for a, b in zip(texts, made.texts, strict=True)) >= 15
+
+
+def test_its_size_is_that_of_its_card(general):
+    leaves = crnn.by_name(general.params).values()
+    assert sum(leaf.size for leaf in leaves) == 3_152_581
+    assert all(np.isfinite(leaf).all() for leaf in leaves)
+    assert (shipped.FOLDER / "general" / shipped.WEIGHTS).stat().st_size < 12 * 2**20
+    assert "3,152,581" in (shipped.FOLDER / "general" / "README.md").read_text()
+
+
+def test_a_directory_of_that_name_wins(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert shipped.is_name("general")
+    (tmp_path / "general").mkdir()
+    assert not shipped.is_name("general")
+    with pytest.raises(RunError, match="not a run directory"):
+        crnn_jax.load("general")
+
+
+def test_weights_that_were_changed_are_refused(tmp_path, monkeypatch):
+    shutil.copytree(shipped.FOLDER / "general", tmp_path / "general")
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path)
+    weights = tmp_path / "general" / shipped.WEIGHTS
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(RunError, match="another digest; install the package again"):
+        shipped.read("general")
+    weights.unlink()
+    with pytest.raises(RunError, match="cannot be used"):
+        shipped.read("general")
+
+
+def test_a_description_that_was_changed_is_refused(tmp_path, monkeypatch):
+    shutil.copytree(shipped.FOLDER / "general", tmp_path / "general")
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path)
+    path = tmp_path / "general" / shipped.DESCRIPTION
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps(values | {"temperature": "warm"}))
+    with pytest.raises(RunError, match="temperature"):
+        shipped.read("general")
+
+
+def test_no_epoch_of_it_is_known():
+    with pytest.raises(RunError, match="has no epochs"):
+        crnn_jax.load("general", epoch=3)
