@@ -1,9 +1,12 @@
 """A recipe on many captcha schemes, with 10, 50, 100, 500 and all labels: the yardstick.
 
     python run.py --config experiments/schemes.py --jobs 2                 the base recipe
-    python run.py --config experiments/schemes.py:base,FOLDER,FOLDER       on folders of your own
-    python studies/zero_labels.py RUN FOLDER... --out runs/schemes/zero_labels.json
+    python run.py --config experiments/schemes.py:adapt --jobs 2           from the general reader
+    python run.py --config experiments/schemes.py:adapt,FOLDER,FOLDER      on folders of your own
+    python studies/zero_labels.py general FOLDER... --out runs/schemes/zero_labels.json
     python -m crnn_jax report runs/schemes
+
+Give each recipe a --workdir of its own, and the record of zero labels a place in it.
 
 A scheme is a folder of labeled images. Without FOLDERs they are those of ../shared/data.
 
@@ -27,7 +30,7 @@ from crnn_jax import config as config_lib
 from crnn_jax.data import folder, splits
 from crnn_jax.errors import ConfigError, DataError
 from crnn_jax.inference.held_out import TEST_SIZE
-from experiments import base
+from experiments import adapt, base
 from experiments.data_efficiency import STEPS
 
 SHARED = Path("../shared/data")
@@ -50,7 +53,11 @@ def as_many_updates(config: ConfigDict, labels: int) -> dict[str, Any]:
     return {"train.epochs": max(config.train.epochs, min(round(STEPS / steps), MAX_EPOCHS))}
 
 
-RECIPES: Mapping[str, Recipe] = {"base": Recipe(base.get_blind_config, as_many_updates)}
+RECIPES: Mapping[str, Recipe] = {
+    "base": Recipe(base.get_blind_config, as_many_updates),
+    # Its schedule follows from the number of labels: see train.least_steps.
+    "adapt": Recipe(adapt.get_config, lambda config, labels: {}),
+}
 
 
 def get_config(arguments: str = "base") -> ConfigDict:

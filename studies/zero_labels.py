@@ -1,11 +1,12 @@
 """What a reader reads of captcha schemes that it was not trained on: exact match without a label.
 
-    python studies/zero_labels.py RUN ../shared/data/schemes/*/ --out runs/schemes/zero_labels.json
+    python studies/zero_labels.py general ../shared/data/schemes/*/ --out zero_labels.json
 
-It reads the test part of each folder, the images of `data.test_size` in experiments/schemes.py, and
-counts exact match as labeled, case-folded, and with look-alikes merged. Then it reads them again
-with what a person who looks at some images can tell: the symbols, in both cases, and the lengths of
-the labels outside the test part. `python -m crnn_jax report runs/schemes` has it as 0 labels.
+`general` is the reader of the package; a run directory does as well. The test part of each folder
+is read, as experiments/schemes.py has it, and exact match is counted as labeled, case-folded, and
+with look-alikes merged. Then the images are read again with what a person who looks at some of them
+can tell: the symbols, in both cases, and the lengths of the labels outside the test part.
+`python -m crnn_jax report runs/schemes` takes `runs/schemes/zero_labels.json` as 0 labels.
 """
 
 import argparse

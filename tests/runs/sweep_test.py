@@ -114,6 +114,14 @@ def test_schemes_are_cells_of_every_number_of_labels_that_there_are(two_schemes)
     assert len(cells) == 3 * 3
     assert {cell.config.data.train_size for cell in cells} == {10, 0}
     assert {cell.config.data.test_size for cell in cells} == {500}
+    # The recipe that starts from the general reader has the same test parts.
+    other = sweep.from_dict(schemes.get_config(",".join(["adapt", *two_schemes])).to_dict()).cells()
+    assert {cell.config.train.init_from for cell in other} == {"general"}
+    assert [c.path for c in other] == [c.path for c in cells]
+    for ours, theirs in zip(other, cells, strict=True):
+        keys = ("test_size", "train_size", "val_fraction", "num_folds", "dir", "split_seed")
+        assert all(getattr(ours.config.data, k) == getattr(theirs.config.data, k) for k in keys)
+        assert (ours.config.train.weights, ours.config.train.patience) == ("last", 0)
     # 1272 updates: of one step an epoch at most 400 epochs, and two steps an epoch are 636.
     assert {cell.config.train.epochs for cell in cells} == {400}
     parts = {}
@@ -130,7 +138,7 @@ def test_schemes_are_cells_of_every_number_of_labels_that_there_are(two_schemes)
 
 
 def test_schemes_that_cannot_be_are_named(two_schemes, tmp_path):
-    with pytest.raises(ConfigError, match="no recipe 'bass'; there are base"):
+    with pytest.raises(ConfigError, match="no recipe 'bass'; there are base, adapt"):
         schemes.get_config("bass")
     with pytest.raises(ConfigError, match="two folders are named large"):
         schemes.get_config(",".join(["base", two_schemes[0], two_schemes[0]]))
