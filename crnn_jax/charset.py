@@ -50,12 +50,21 @@ class Charset:
         """The characters of `text` that the alphabet lacks, sorted, each once."""
         return "".join(sorted(set(text) - set(self.alphabet)))
 
-    def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Texts to i32 [N, L], padded on the right with PAD. KeyError for an unknown character."""
+    def encode(self, texts: Sequence[str], skip_unknown: bool = False) -> np.ndarray:
+        """Texts to i32 [N, L], padded on the right with PAD.
+
+        Args:
+          texts: N texts, the longest of L characters.
+          skip_unknown: leave out characters that are not in the alphabet.
+
+        Raises:
+          KeyError: a character is not in the alphabet, and `skip_unknown` is off.
+        """
         ids = {c: i for i, c in enumerate(self.alphabet)}
         labels = np.full((len(texts), max(map(len, texts), default=0)), PAD, np.int32)  # [N, L]
         for row, text in zip(labels, texts, strict=True):
-            row[: len(text)] = [ids[c] for c in text]
+            known = [ids[c] for c in text if not skip_unknown or c in ids]
+            row[: len(known)] = known
         return labels
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -70,3 +79,11 @@ def required_steps(text: str) -> int:
     (Graves et al. 2006, section 3.1).
     """
     return len(text) + sum(a == b for a, b in itertools.pairwise(text))
+
+
+_LOOK_ALIKES = str.maketrans("oil", "011")
+
+
+def merge_look_alikes(text: str) -> str:
+    """Case-folded text in which o is 0, and i and l are 1: what schemes label in different ways."""
+    return text.casefold().translate(_LOOK_ALIKES)

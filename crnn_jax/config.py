@@ -9,8 +9,10 @@ import dataclasses
 import difflib
 import functools
 import json
+import re
 import types
 import typing
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
@@ -224,6 +226,18 @@ def _check_limits(c: Config) -> None:
             "from 0 to num_folds - 1",
         ),
         (
+            "data.label_pattern",
+            quote(c.data.label_pattern),
+            _is_label_pattern(c.data.label_pattern),
+            "a regular expression with one group, no repeated group, and at most four of * + ? { |",
+        ),
+        (
+            "data.test_size",
+            c.data.test_size,
+            not c.data.test_size or c.data.source != "stream",
+            "0 for a stream, which has no end",
+        ),
+        (
             "data.count",
             c.data.count,
             # A stream draws a batch at a time.
@@ -248,6 +262,26 @@ def _check_limits(c: Config) -> None:
     ]
     if wrong:
         raise ConfigError("; ".join(wrong))
+
+
+def _is_label_pattern(pattern: str) -> bool:
+    """Whether it is empty, or a regular expression with one group that matches in bounded time.
+
+    A config may come from a stranger, and `(a+)+b` takes 2**n steps on n characters. Few choices,
+    none of them within another, take a power of n.
+    """
+    if not pattern:
+        return True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # of patterns that a later Python will read differently
+            groups = re.compile(pattern).groups
+    except (re.error, Warning, RecursionError, OverflowError):
+        return False
+    plain = re.sub(r"\[\^?\]?[^\]]*\]", "x", re.sub(r"\\.", "x", pattern))  # no escapes, no sets
+    plain = re.sub(r"([*+?}])[?+]", r"\1", plain.replace("(?", "("))  # lazy and possessive ones
+    is_repeated = re.search(r"\)[*+?{]", plain)
+    return groups == 1 and not is_repeated and len(re.findall(r"[*+?{|]", plain)) <= 4
 
 
 def _sizes(c: Config) -> tuple[int, int]:

@@ -80,6 +80,16 @@ class DataConfig:
         "auto: by picture if light or contrast differ by more than a tenth, else by set. Empty: "
         "pixel / 255.",
     )
+    label_pattern: Annotated[str, Meta(max_length=200)] = _key(
+        "",
+        "A regular expression whose one group finds the label in a file name without its "
+        "extension. Empty: the label ends at the first underscore.",
+    )
+    test_size: Annotated[int, Meta(ge=0, le=10**8)] = _key(
+        0,
+        "Images held back for testing, at most a third of the set: the same ones for every split, "
+        "fold and train_size. 0 for none.",
+    )
     val_fraction: Annotated[float, Meta(gt=0, lt=1)] = _key(
         0.1, "Share of the images in the validation part, unless data.num_folds is set."
     )

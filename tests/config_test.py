@@ -101,6 +101,13 @@ def test_a_value_of_the_wrong_type_is_named(key, value):
         ("data__num_folds", 1),
         ("data__fold", 1),
         ("data__train_size", -1),
+        ("data__test_size", -1),
+        ("data__label_pattern", "[a-z]+"),  # no group
+        ("data__label_pattern", "(a)(b)"),
+        ("data__label_pattern", "(a"),
+        ("data__label_pattern", "(a+)+b"),  # 2**n steps
+        ("data__label_pattern", "(?:a|aa)*(b)"),
+        ("data__label_pattern", "(" + "a?" * 5 + ")"),
         ("data__width", 3),
         ("data__height", 3),
         ("model__conv_features", ()),
@@ -149,6 +156,20 @@ def test_a_value_of_the_wrong_type_is_named(key, value):
 def test_a_value_out_of_range_is_named(key, value):
     with pytest.raises(ConfigError, match=key.replace("__", r"\.")):
         config_lib.from_config_dict(_with(**{key: value}))
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["", r"\d+_(.+?)", "(?:img|pic)_([a-z]+)", r"([^_]*)\(\d+\)", "(?:a)(?:b)(?:c)(?:d)(?:e)(f)"],
+)
+def test_patterns_that_take_bounded_time_are_accepted(pattern):
+    config = config_lib.from_config_dict(_with(data__label_pattern=pattern))
+    assert config.data.label_pattern == pattern
+
+
+def test_a_stream_has_no_test_part():
+    with pytest.raises(ConfigError, match=r"data\.test_size must be 0 for a stream"):
+        config_lib.from_config_dict(_with(data__test_size=5, data__source="stream"))
 
 
 def test_whole_numbers_serve_as_floats():

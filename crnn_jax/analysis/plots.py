@@ -64,6 +64,36 @@ def sizes(rows: Sequence[Row]) -> bytes:
     return _png(figure, 150)
 
 
+def schemes(labels: Sequence[str], lines: Mapping[str, Mapping[str, float]], title: str) -> bytes:
+    """Exact match against the number of labels: a line for each scheme, and a thick mean.
+
+    Args:
+      labels: the numbers of labels in their order, evenly spaced on the axis.
+      lines: by scheme, and for 'mean', the exact match (a fraction) by number of labels.
+      title: how texts are compared.
+    """
+    plt = _pyplot()
+    figure, axes = plt.subplots(figsize=(7.5, 4.5), layout="constrained")
+    colors = plt.get_cmap("tab20").colors
+    for i, (name, rates) in enumerate(lines.items()):
+        x = [labels.index(number) for number in labels if number in rates]
+        y = [100 * rates[number] for number in labels if number in rates]
+        if name == "mean":
+            style = {"color": "black", "linewidth": 3, "zorder": 3}
+        else:
+            style = {"color": colors[i % len(colors)], "linewidth": 1.2}
+        axes.plot(x, y, "o-", markersize=4, label=_name(name), **style)
+    axes.set_xticks(range(len(labels)), list(map(_name, labels)), parse_math=False)
+    axes.set_xlabel("labeled images")
+    axes.set_ylabel("test images read, %")
+    axes.set_title(title)
+    axes.set_ylim(-2, 102)
+    axes.grid(alpha=0.3)
+    for text in figure.legend(loc="outside right upper", fontsize=8).get_texts():
+        text.set_parse_math(False)
+    return _png(figure, 150)
+
+
 def curves(epochs: Sequence[Mapping[str, Any]]) -> bytes:
     """Losses and exact match by epoch.
 

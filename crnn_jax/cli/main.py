@@ -214,7 +214,7 @@ def evaluate(options: argparse.Namespace) -> int:
 
 
 def report(options: argparse.Namespace) -> int:
-    from crnn_jax.analysis import plots, sweep_report
+    from crnn_jax.analysis import plots, scheme_report, sweep_report
     from crnn_jax.runs import run_dir
 
     if (Path(options.workdir) / "config.json").exists():
@@ -224,6 +224,9 @@ def report(options: argparse.Namespace) -> int:
         return 0
     if options.data:
         raise ConfigError("--data is for the report of one run")
+    if scheme_report.is_scheme_sweep(options.workdir):
+        print(scheme_report.write(options.workdir), end="", flush=True)
+        return 0
     runs = sweep_report.read_grid(options.workdir, options.reach)
     rows = sweep_report.table(runs)
     directory = run_dir.RunDir(options.workdir)

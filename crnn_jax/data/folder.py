@@ -12,6 +12,7 @@ import hashlib
 import heapq
 import math
 import os
+import re
 import reprlib
 import unicodedata
 from concurrent.futures import ThreadPoolExecutor
@@ -67,7 +68,7 @@ def load(config: DataConfig, charset: Charset | None, num_steps: int) -> Dataset
     """
     folder = Path(config.dir)
     try:
-        listed, complaints = _list_folder(folder)
+        listed, complaints = _list_folder(folder, config.label_pattern)
     except OSError as error:
         path = one_line(os.fsdecode(error.filename or folder))
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
@@ -138,12 +139,36 @@ def load(config: DataConfig, charset: Charset | None, num_steps: int) -> Dataset
     )
 
 
-def label_of(file: str) -> str:
-    """The label in a file name: the stem up to the first underscore.
+def label_of(file: str, pattern: str = "") -> str:
+    """The label in a file name; empty if the pattern does not match.
 
     It is composed (NFC), because some file systems store names in decomposed Unicode.
+
+    Args:
+      file: the name of the file.
+      pattern: a regular expression, searched in the name without its extension, whose one group is
+        the label. Empty: the label is the name up to the first underscore.
     """
-    return unicodedata.normalize("NFC", Path(file).stem.split("_")[0])
+    stem = unicodedata.normalize("NFC", Path(file).stem)
+    if not pattern:
+        return stem.split("_")[0]
+    found = re.search(pattern, stem)
+    return (found[1] or "") if found else ""
+
+
+def labels(folder: str | os.PathLike[str], pattern: str = "") -> dict[str, str]:
+    """{file: label} of a folder, sorted by file name; the images are not read.
+
+    Raises:
+      DataError: the folder is missing or cannot be read, or files or labels cannot be used.
+    """
+    try:
+        listed, complaints = _list_folder(Path(folder), pattern)
+    except OSError as error:
+        raise DataError(f"{one_line(os.fspath(folder))} cannot be read: {error}") from error
+    if complaints:
+        raise DataError(_name_all(Path(folder), complaints))
+    return listed
 
 
 def check_folder(folder: Path) -> None:
@@ -171,7 +196,7 @@ def uses_folder(config: DataConfig) -> bool:
     return config.source not in ("synthetic", "stream")
 
 
-def _list_folder(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
+def _list_folder(folder: Path, pattern: str) -> tuple[dict[str, str], dict[str, str]]:
     """{file: text}, sorted by file name, and {file: complaint} for files that cannot be used."""
     check_folder(folder)
     if os.path.lexists(folder / LABELS_FILE):
@@ -181,7 +206,11 @@ def _list_folder(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
     foreign = {f: "not an image" for f in files if Path(f).suffix.lower() not in IMAGE_SUFFIXES}
     if len(foreign) == len(files):
         return {}, {}
-    return {file: label_of(file) for file in files}, foreign
+    listed = {file: label_of(file, pattern) for file in files}
+    if pattern:
+        for file in (file for file, text in listed.items() if not text):
+            foreign.setdefault(file, "data.label_pattern finds no label in its name")
+    return listed, foreign
 
 
 def _name_all(folder: Path, complaints: dict[str, str]) -> str:

@@ -72,8 +72,8 @@ def load(config: DataConfig, num_steps: int) -> Source:
     given = Charset(config.alphabet) if config.alphabet else None
     if config.source in ("folder", "auto"):
         data = dataset.load(config, given, num_steps)
-        return Source(data, splits.split(data.texts, config), given or Charset.derive(data.texts),
-                      False)  # fmt: skip
+        split = splits.split(data.texts, config)
+        return Source(data, split, given or Charset.derive(known_texts(data, split)), False)
     look = family.load(config.style)
     symbols = config.folding(look.alphabet)
     _check(look, config, num_steps)
@@ -85,8 +85,9 @@ def load(config: DataConfig, num_steps: int) -> Source:
         extra = generate(look, config, range(num_extra))
         added = np.arange(len(real), len(real) + len(extra), dtype=np.int32)
         data = _joined(real, extra)
-        charset = given or Charset.derive((*real.texts, symbols))
-        return Source(data, Split(np.concatenate((split.train, added)), split.val), charset, False)
+        charset = given or Charset.derive((*known_texts(real, split), symbols))
+        return Source(data, split._replace(train=np.concatenate((split.train, added))), charset,
+                      False)  # fmt: skip
     charset = given or Charset.derive(symbols)
     endless = config.source == "stream"
     if not endless:
@@ -100,6 +101,17 @@ def load(config: DataConfig, num_steps: int) -> Source:
         fingerprint=fingerprint(look, config, config.count),
     )
     return Source(data, Split(numbers[num_val:], numbers[:num_val]), charset, endless)
+
+
+def known_texts(data: Dataset, split: Split) -> list[str]:
+    """The labels that an alphabet is derived from: those of the training images if there is a test.
+
+    A test of N labels must not learn from more than N which symbols there are. Without a test part
+    all labels of the folder count.
+    """
+    if not len(split.test):
+        return list(data.texts)
+    return [data.texts[i] for i in split.train.tolist()]
 
 
 def _check(look: Look, config: DataConfig, num_steps: int) -> None:

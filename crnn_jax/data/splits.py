@@ -1,4 +1,4 @@
-"""Splits a data set into training and validation parts, and into folds."""
+"""Splits a data set into training, validation and test parts, and into folds."""
 
 from __future__ import annotations
 
@@ -7,22 +7,47 @@ from typing import NamedTuple
 
 import numpy as np
 
+from crnn_jax.charset import merge_look_alikes
 from crnn_jax.config import DataConfig
 from crnn_jax.errors import DataError
+
+_TEST_SEED = 1  # of every test part: no config changes it
 
 
 class Split(NamedTuple):
     train: np.ndarray  # i32 [number of training images], indices into the data set
     val: np.ndarray  # i32 [number of validation images]
+    test: np.ndarray = np.empty(0, np.int32)  # [number of test images], no part of the others
+
+
+def held_out(texts: Sequence[str], size: int) -> np.ndarray:
+    """The test part of a data set: `size` images, at most a third of them.
+
+    It depends on the labels and `size` only, and on labels with case and look-alikes merged, so
+    that a run that merges them has the same test part. All images with the same merged label are on
+    one side, which can add a few images.
+
+    Args:
+      texts: the labels, in the order of the files.
+      size: the number of images; 0 for none.
+
+    Returns:
+      i32 [number of test images], sorted indices.
+    """
+    size = min(size, len(texts) // 3)
+    groups = _by_text([merge_look_alikes(text) for text in texts])
+    texts_once = sorted(groups)
+    order = np.random.default_rng(_TEST_SEED).permutation(len(texts_once))
+    test: list[int] = []
+    for place in order.tolist():
+        if len(test) >= size:
+            break
+        test += groups[texts_once[place]]
+    return np.array(sorted(test), np.int32)
 
 
 def split(texts: Sequence[str], config: DataConfig) -> Split:
-    """Splits a data set by label. The split depends on the labels and `config.split_seed` only.
-
-    All images with the same label are in the same part. With `num_folds`, fold number `fold` is the
-    validation part; otherwise it is the first `val_fraction` of the same shuffle, so that fold 0 of
-    ten is the 90/10 split. Training indices are shuffled, and `train_size` takes the first ones, so
-    that a smaller training set is a subset of every larger one.
+    """Splits a data set by label: see `held_out` for the test part, `_split` for the others.
 
     Args:
       texts: the labels.
@@ -31,9 +56,29 @@ def split(texts: Sequence[str], config: DataConfig) -> Split:
     Raises:
       DataError: a part would be empty, or train_size exceeds the number of training images.
     """
+    test = held_out(texts, config.test_size)
+    rest = np.setdiff1d(np.arange(len(texts), dtype=np.int32), test)
+    train, val, _ = _split([texts[i] for i in rest.tolist()], config)
+    return Split(rest[train], rest[val], test)
+
+
+def _by_text(texts: Sequence[str]) -> dict[str, list[int]]:
+    """The indices of each text."""
     groups: dict[str, list[int]] = {}
     for index, text in enumerate(texts):
         groups.setdefault(text, []).append(index)
+    return groups
+
+
+def _split(texts: Sequence[str], config: DataConfig) -> Split:
+    """Splits all but the test part. The split depends on labels and `config.split_seed` only.
+
+    All images with the same label are in the same part. With `num_folds`, fold number `fold` is the
+    validation part; otherwise it is the first `val_fraction` of the same shuffle, so that fold 0 of
+    ten is the 90/10 split. Training indices are shuffled, and `train_size` takes the first ones, so
+    that a smaller training set is a subset of every larger one.
+    """
+    groups = _by_text(texts)
     # Indices are shuffled, because numpy's strings lose a trailing NUL.
     texts_once = sorted(groups)
     order = np.random.default_rng(config.split_seed).permutation(len(texts_once))

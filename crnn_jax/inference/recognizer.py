@@ -193,7 +193,10 @@ class Recognizer:
         steps = config_lib.num_steps(self.config)
         if folder is not None:
             section = dataclasses.replace(section, dir=os.fspath(folder), source="folder")
-        section = dataclasses.replace(section, alphabet=self.charset.alphabet)
+        # With a test part, some labels may have symbols that the training part lacks.
+        has_test = folder is None and section.test_size > 0
+        if not has_test:
+            section = dataclasses.replace(section, alphabet=self.charset.alphabet)
         data, split, *_ = sources.load(section, steps)
         same = data.fingerprint == self.fingerprint
         if folder is not None:
@@ -207,7 +210,8 @@ class Recognizer:
                 "validation part is unknown. Name a data set with --data"
             )
         reader = evaluate.Reader(self.model, self.params, self.charset, self.temperature, decoder)
-        images, labels = jax.device_put((data.images, self.charset.encode(data.texts)))
+        encoded = self.charset.encode(data.texts, skip_unknown=has_test)
+        images, labels = jax.device_put((data.images, encoded))
         whole = evaluate.LabeledImages(images, labels, data.files, data.texts)
         evaluation = evaluate.evaluate(reader, whole, indices, BATCH)
         return SetEvaluation(evaluation, data.name, data.fingerprint, trained_on)

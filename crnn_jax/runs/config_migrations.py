@@ -14,6 +14,8 @@ CAME: Mapping[str, Any] = {
     "data.generated_share": 0.5,
     "data.case": "keep",
     "data.merge": "",
+    "data.label_pattern": "",
+    "data.test_size": 0,
     "log.tensorboard": False,
     "model.pool": "",
     "train.least_steps": 0,

@@ -1,7 +1,7 @@
 """The run directory: what a run leaves, readable with `cat`, written atomically.
 
 config.json  environment.json  params.txt  augmented.png  metrics.jsonl  readings.csv  errors.csv
-result.json  checkpoints.json  checkpoints/
+result.json  checkpoints.json  checkpoints/  and with a test part: test.json  test_readings.csv
 """
 
 from __future__ import annotations

@@ -48,7 +48,10 @@ class Cell(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-    """Variants of a base config: by name, the dotted keys that each changes."""
+    """Variants of a base config: by name, the dotted keys that each changes.
+
+    A name can be a path: `SCHEME/LABELS` is in a directory of its scheme.
+    """
 
     base: Mapping[str, Any]  # plain values, as `config.from_dict` takes them
     variants: Mapping[str, Mapping[str, Any]]
@@ -93,8 +96,9 @@ def from_dict(values: Mapping[str, Any]) -> Grid:
     except schema.InvalidError as error:
         raise ConfigError(f"the section grid: {error}") from error
     for name in section["variants"]:
-        if Path(name).name != name or name.startswith("."):
-            raise ConfigError(f"variant {quote(name)}: it must be a valid directory name")
+        parts = name.split("/")
+        if any(not part or Path(part).name != part or part[0] == "." for part in parts):
+            raise ConfigError(f"variant {quote(name)}: it must be a valid directory name, or A/B")
     return Grid(base, section["variants"], tuple(section["seeds"]), tuple(section["folds"]))
 
 

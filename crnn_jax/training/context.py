@@ -42,7 +42,9 @@ class TrainContext(NamedTuple):
         data = dataclasses.replace(self.config.data, fold=0, split_seed=0)
         config = dataclasses.replace(self.config, seed=0, data=data)
         network = self.model.network, self.model.each_picture
-        return config, network, self.steps_per_epoch, self.data.fingerprint
+        # With a test part, the alphabet depends on the training part.
+        alphabet = self.charset.alphabet
+        return config, network, self.steps_per_epoch, self.data.fingerprint, alphabet
 
     def order(self, epoch: int) -> np.ndarray:
         """The numbers of the images of an epoch, in their order; a stream's are all new.
@@ -90,13 +92,20 @@ class TrainContext(NamedTuple):
         ]
         return float(calibration.fit_temperature(jnp.concatenate(logits), labels[self.split.val]))
 
-    def evaluate(self, params: Any, temperature: float = 1.0) -> evaluate.Evaluation:
-        """Scores parameters, on one device, on the validation part."""
+    def evaluate(
+        self, params: Any, temperature: float = 1.0, indices: np.ndarray | None = None
+    ) -> evaluate.Evaluation:
+        """Scores parameters, on one device, on the images `indices`; None for the validation part.
+
+        A symbol outside the alphabet has no part in a loss: only a test or validation image can
+        have one.
+        """
         reader = evaluate.Reader(self.model, params, self.charset, temperature)
         images, labels = data_parallel.one((self.images, self.labels))
         data = evaluate.LabeledImages(images, labels, self.data.files, self.data.texts)
         batch_size = self.config.train.eval_batch_size
-        return evaluate.evaluate(reader, data, self.split.val, batch_size)
+        indices = self.split.val if indices is None else indices
+        return evaluate.evaluate(reader, data, indices, batch_size)
 
 
 def _passes(config: Config, num_train: int) -> int:
@@ -129,6 +138,6 @@ def prepare(config: Config) -> TrainContext:
         ),
         devices=devices,
         images=devices.replicate(data.images),
-        labels=devices.replicate(charset.encode(data.texts)),
+        labels=devices.replicate(charset.encode(data.texts, skip_unknown=bool(len(split.test)))),
         stream=sources.stream(config.data, charset) if source.endless else None,
     )

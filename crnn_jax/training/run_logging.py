@@ -87,9 +87,10 @@ def warn_of_plateau(run: Run, loss: float) -> None:
 
 
 def announce(task: TrainContext) -> None:
+    test = f"{len(task.split.test)} to test on, " if len(task.split.test) else ""
     print(
         f"{one_line(task.data.name)}: {len(task.split.train)} images to train on, "
-        f"{len(task.split.val)} to validate on, {len(task.charset.alphabet)} symbols "
+        f"{len(task.split.val)} to validate on, {test}{len(task.charset.alphabet)} symbols "
         f"{one_line(task.charset.alphabet[:200])}, "
         f"fingerprint {task.data.fingerprint[:12]}"
     )

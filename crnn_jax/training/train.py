@@ -26,6 +26,7 @@ from crnn_jax import config as config_lib
 from crnn_jax.config import Config
 from crnn_jax.data import folder, sources
 from crnn_jax.errors import RunError, TrainingError, one_line
+from crnn_jax.inference import held_out
 from crnn_jax.models import crnn
 from crnn_jax.runs import opening, run_dir, tensorboard
 from crnn_jax.runs.checkpoint import Checkpoints
@@ -247,8 +248,20 @@ def score(run: Run) -> Result:
         num_val=len(task.split.val),
         temperature=temperature,
     )
+    if len(task.split.test):
+        write_test(run, best, temperature)
     run.dir.write_json("result.json", dataclasses.asdict(result))
     return result
+
+
+def write_test(run: Run, params: Any, temperature: float) -> None:
+    """Reads the test part, for the first time, and writes `test.json` and `test_readings.csv`."""
+    task = run.task
+    answers = task.evaluate(params, temperature, task.split.test).answers
+    files, truths, readings, *_ = zip(*answers, strict=True)
+    scores = held_out.score(task.data.name, task.data.fingerprint, files, truths, readings)
+    run.dir.write_csv("test_readings.csv", run_dir.Answer._fields, answers)
+    run.dir.write_json(held_out.TEST_FILE, scores)
 
 
 def finished(result: Result, run: RunDir, config: Config) -> Result:

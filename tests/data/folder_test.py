@@ -215,6 +215,32 @@ def test_a_bad_labels_file(tmp_path, labels, complaint):
         _load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("pattern", "label"),
+    [
+        ("", "0012"),
+        (r"\d+_(.+)", "caf\u00e91_2"),
+        ("_([^_]+)_", "caf\u00e91"),
+        ("(.)$", "2"),
+    ],
+)
+def test_the_label_is_what_the_pattern_finds(tmp_path, pattern, label):
+    name = "0012_cafe\u03011_2.png"  # decomposed, as some file systems store it
+    draw("a").save(tmp_path / name)
+    assert _load(tmp_path, label_pattern=pattern).texts == (label,)
+    assert dataset.labels(tmp_path, pattern) == {name: label}
+
+
+def test_a_name_without_a_label_is_reported(tmp_path):
+    draw("a").save(tmp_path / "1_a.png")
+    draw("a").save(tmp_path / "a.png")
+    for call in (_load, lambda folder, label_pattern: dataset.labels(folder, label_pattern)):
+        with pytest.raises(
+            DataError, match=r"1 file in .*\n  a\.png: data\.label_pattern finds no"
+        ):
+            call(tmp_path, label_pattern=r"\d_(.+)")
+
+
 # ---------------------------------------------------------------------- split and folds
 
 
@@ -271,6 +297,45 @@ def test_train_size_nests_and_leaves_validation_alone():
     assert set(small.train) < set(middle.train) < set(whole.train)
     assert (len(small.train), len(middle.train)) == (10, 30)
     np.testing.assert_array_equal(small.val, whole.val)
+
+
+@pytest.mark.parametrize(("n", "size", "test"), [(99, 500, 33), (100, 10, 10), (2, 500, 0)])
+def test_the_test_part_is_of_the_size_named_or_a_third(n, size, test):
+    assert len(splits.held_out(_texts(n), size)) == test
+
+
+def test_no_key_moves_an_image_into_or_out_of_the_test_part():
+    whole = set(range(100))
+    test = set(splits.held_out(_texts(100), 20).tolist())
+    assert test != set(range(20))  # not the first ones
+    assert test != set(range(80, 100))
+    choices = [{}, {"split_seed": 7}, {"num_folds": 5, "fold": 3}, {"val_fraction": 0.5}]
+    for changes in choices:
+        for train_size in (0, 10):
+            split = _split(_texts(100), test_size=20, train_size=train_size, **changes)
+            train, val = set(split.train.tolist()), set(split.val.tolist())
+            assert set(split.test.tolist()) == test
+            assert not test & train
+            assert not test & val
+            assert train | val == whole - test or train_size
+            assert len(split.train) == (train_size or len(train))
+
+
+def test_labels_that_differ_in_case_or_look_alikes_are_on_one_side():
+    texts = [text for i in range(30) for text in (f"oil{i:02d}", f"OIL{i:02d}", f"01l{i:02d}")]
+    test = splits.held_out(texts, 30).tolist()
+    assert {i // 3 for i in test} == {i // 3 for i in range(90) if i in test}
+    assert len(test) == 30
+    assert all(test.count(3 * (i // 3) + k) == 1 for i in test for k in range(3))
+    # A run that writes its labels in lower case has the same test part.
+    assert splits.held_out([text.lower() for text in texts], 30).tolist() == test
+
+
+def test_without_a_test_part_the_split_is_as_it_was():
+    np.testing.assert_array_equal(_split(_texts(40), test_size=0).test, [])
+    # The first four of numpy's permutation of 40 with seed 0.
+    first = np.random.default_rng(0).permutation(40)[:4]
+    np.testing.assert_array_equal(_split(_texts(40)).val, np.sort(first))
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ SMALL = {
     "data.num_folds": 0,
     "data.fold": 0,
     "data.train_size": 0,
+    "data.test_size": 0,
     "model.norm": "",
     "model.pool": "",
     "optimizer.warmup_steps": 2,
@@ -44,6 +45,7 @@ def small(name, captchas, trained):
         changes["data.width"] = 80  # the wide generator's texts can need 19 time steps
     else:
         changes |= {"data.source": "folder", "data.dir": os.fspath(captchas)}
+        changes["data.val_fraction"] = 0.1
     if values["train"]["init_from"]:
         changes["train.init_from"] = os.fspath(trained)
     return config_lib.from_dict(config_lib.with_changes(values, changes))

@@ -4,9 +4,10 @@ import os
 import pytest
 
 from crnn_jax import config as config_lib
+from crnn_jax.data import folder, splits
 from crnn_jax.errors import ConfigError, DataError, RunError
 from crnn_jax.runs import sweep
-from experiments import ablations, cross_validation, data_efficiency, plateau, tiny
+from experiments import ablations, cross_validation, data_efficiency, plateau, schemes, tiny
 
 
 @pytest.fixture
@@ -93,6 +94,77 @@ def test_the_grids_of_experiments_are_valid(experiment):
     configs = {config_lib.from_dict(config_lib.to_dict(cell.config)) for cell in cells}
     assert len(configs) == len(cells), "two cells have the same config"
     assert all(cell.config.train.weights == "last" for cell in cells)
+
+
+@pytest.fixture
+def two_schemes(captchas, tmp_path):
+    """Folders of 40 and 16 images."""
+    for name, count in (("large", 40), ("small", 16)):
+        (tmp_path / name).mkdir()
+        for path in sorted(captchas.iterdir())[:count]:
+            (tmp_path / name / path.name).symlink_to(path)
+    return [os.fspath(tmp_path / name) for name in ("large", "small")]
+
+
+def test_schemes_are_cells_of_every_number_of_labels_that_there_are(two_schemes):
+    made = sweep.from_dict(schemes.get_config(",".join(["base", *two_schemes])).to_dict())
+    # 40 - 13 test - 2 val = 25; 16 - 5 test - 1 val = 10, which are all.
+    assert sorted(made.variants) == ["large/10", "large/all", "small/all"]
+    cells = made.cells()
+    assert len(cells) == 3 * 3
+    assert {cell.config.data.train_size for cell in cells} == {10, 0}
+    assert {cell.config.data.test_size for cell in cells} == {500}
+    # The recipe that starts from the general reader has the same test parts.
+    other = sweep.from_dict(schemes.get_config(",".join(["adapt", *two_schemes])).to_dict()).cells()
+    assert {cell.config.train.init_from for cell in other} == {"general"}
+    assert [c.path for c in other] == [c.path for c in cells]
+    for ours, theirs in zip(other, cells, strict=True):
+        keys = ("test_size", "train_size", "val_fraction", "num_folds", "dir", "split_seed")
+        assert all(getattr(ours.config.data, k) == getattr(theirs.config.data, k) for k in keys)
+        assert (ours.config.train.weights, ours.config.train.patience) == ("last", 0)
+    # 1272 updates: of one step an epoch at most 400 epochs, and two steps an epoch are 636.
+    assert {cell.config.train.epochs for cell in cells} == {400}
+    parts = {}
+    for cell in cells:
+        assert cell.path.parts[0] == os.path.basename(cell.config.data.dir)
+        files = list(folder.labels(cell.config.data.dir))
+        split = splits.split([folder.label_of(file) for file in files], cell.config.data)
+        names = [{files[i] for i in part.tolist()} for part in split]
+        assert not names[2] & (names[0] | names[1])
+        parts.setdefault(cell.path.parts[0], set()).add(frozenset(names[2]))
+    assert {name: [len(test) for test in tests] for name, tests in parts.items()} == {
+        "large": [13], "small": [5],
+    }  # fmt: skip
+
+
+def test_schemes_that_cannot_be_are_named(two_schemes, tmp_path):
+    with pytest.raises(ConfigError, match="no recipe 'bass'; there are base, adapt"):
+        schemes.get_config("bass")
+    with pytest.raises(ConfigError, match="two folders are named large"):
+        schemes.get_config(",".join(["base", two_schemes[0], two_schemes[0]]))
+    # A missing folder does not stop the others: its cells fail.
+    made = schemes.get_config(f"base,{two_schemes[1]},{tmp_path}/missing").to_dict()
+    assert "missing/500" in made["grid"]["variants"]
+
+
+@pytest.mark.parametrize("name", ["../a", "a/..", "a//b", "/a", "a/", ".a/b", "a/.b", ""])
+def test_a_variant_stays_below_the_directory_of_the_sweep(small, name):
+    grid = {"variants": {name: {}}, "seeds": [3], "folds": [1]}
+    with pytest.raises(ConfigError, match="variant"):
+        sweep.from_dict({**small().base, "grid": grid})
+
+
+def test_cells_of_schemes_leave_their_test_scores(two_schemes, tmp_path, small):
+    changes = {"data.dir": two_schemes[1], "data.num_folds": 0, "data.test_size": 500}
+    made = small(**{"small/all": changes, "small/5": {**changes, "data.train_size": 5}})
+    made = sweep.Grid(made.base, made.variants, seeds=(3,), folds=(0,))
+    assert sweep.run(made, tmp_path / "grid", jobs=1) == []
+    scores = [
+        json.loads((tmp_path / "grid" / "small" / labels / "seed3-fold0/test.json").read_text())
+        for labels in ("5", "all")
+    ]
+    assert {score["num_examples"] for score in scores} == {5}
+    assert scores[0]["files_sha256"] == scores[1]["files_sha256"]
 
 
 def test_one_variant_by_name():

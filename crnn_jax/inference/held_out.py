@@ -1,0 +1,106 @@
+"""Scores on the test part of a data set: `test.json` of a run, and readings without training.
+
+Schemes differ in what their labels mean: some label capitals in lower case, and in some nobody can
+tell 0 from o. So exact match is counted in three ways. Does not import jax.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Annotated, NotRequired, TypedDict
+
+from msgspec import Meta
+
+from crnn_jax.charset import merge_look_alikes
+from crnn_jax.inference import metrics
+from crnn_jax.schema import Count, Digest, Share, Text
+
+TEST_FILE = "test.json"  # of a run
+TEST_SIZE = 500  # images of the test part of a scheme, or a third of a small one
+
+WAYS: Mapping[str, Callable[[str], str]] = {
+    "labeled": str,  # as labeled
+    "case_folded": str.casefold,
+    "merged": merge_look_alikes,  # case-folded, with o as 0 and i and l as 1
+}
+
+
+class Match(TypedDict):
+    """Exact match over a test part."""
+
+    num_exact: Count
+    exact_match: Share
+    exact_match_95: Annotated[list[Share], Meta(min_length=2, max_length=2)]  # Wilson interval
+
+
+class Matches(TypedDict):
+    """Exact match in each of the three `WAYS`."""
+
+    labeled: Match
+    case_folded: Match
+    merged: Match
+    # Case-folded, read with the scheme's alphabet and lengths given; only without training.
+    form_given: NotRequired[Match]
+
+
+class HeldOut(TypedDict):
+    """The content of `test.json`, and of a scheme in the record of a reader without training."""
+
+    data_name: Text
+    fingerprint: Digest  # of the whole data set
+    files_sha256: Digest  # of the names of the test part
+    num_examples: Annotated[int, Meta(ge=1, le=10**9)]
+    scores: Matches
+
+
+def match(truths: Sequence[str], readings: Sequence[str], way: str) -> Match:
+    """Counts equal texts in one of the `WAYS`."""
+    fold = WAYS[way]
+    pairs = zip(truths, readings, strict=True)
+    return to_match(sum(fold(truth) == fold(reading) for truth, reading in pairs), len(truths))
+
+
+def to_match(num_exact: int, num_examples: int) -> Match:
+    interval = metrics.wilson_interval(num_exact, num_examples)
+    return Match(
+        num_exact=num_exact, exact_match=num_exact / num_examples, exact_match_95=list(interval)
+    )
+
+
+def score(
+    data_name: str,
+    fingerprint: str,
+    files: Sequence[str],
+    truths: Sequence[str],
+    readings: Sequence[str],
+) -> HeldOut:
+    """Scores the readings of a test part.
+
+    Args:
+      data_name: of the data set.
+      fingerprint: of the whole data set.
+      files: names of the images that were read; with their truths and readings.
+      truths: the labels, as the folder has them.
+      readings: what was read.
+    """
+    return HeldOut(
+        data_name=data_name,
+        fingerprint=fingerprint,
+        files_sha256=files_sha256(files),
+        num_examples=len(files),
+        scores=Matches(
+            labeled=match(truths, readings, "labeled"),
+            case_folded=match(truths, readings, "case_folded"),
+            merged=match(truths, readings, "merged"),
+        ),
+    )
+
+
+def files_sha256(files: Iterable[str]) -> str:
+    """The digest of a set of file names, in any order."""
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        name = file.encode("utf-8", errors="surrogateescape")
+        digest.update(len(name).to_bytes(8, "little") + name)
+    return digest.hexdigest()

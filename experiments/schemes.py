@@ -1,0 +1,107 @@
+"""A recipe on many captcha schemes, with 10, 50, 100, 500 and all labels: the yardstick.
+
+    python run.py --config experiments/schemes.py --jobs 2                 the base recipe
+    python run.py --config experiments/schemes.py:adapt --jobs 2           from the general reader
+    python run.py --config experiments/schemes.py:adapt,FOLDER,FOLDER      on folders of your own
+    python studies/zero_labels.py general FOLDER... --out runs/schemes/zero_labels.json
+    python -m crnn_jax report runs/schemes
+
+Give each recipe a --workdir of its own, and the record of zero labels a place in it.
+
+A scheme is a folder of labeled images. Without FOLDERs they are those of ../shared/data.
+
+Of each scheme 500 images, or a third of a set of fewer than 1,500, are for testing only. Which ones
+depends on the labels alone, so all recipes, seeds and numbers of labels have the same. A cell reads
+them once, when it ends. Nothing else has a say either: the weights are those of the last epoch, no
+run stops early, and a twentieth of the rest, which is validated on, serves for the confidences and
+the log only. N labels are N labels: the alphabet is what these have, unless data.alphabet is given.
+
+The images of a smaller number of labels are among those of every larger one, and they are the same
+for all seeds: seeds differ in initial weights, order, dropout and augmentation.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from crnn_jax import config as config_lib
+from crnn_jax.data import folder, splits
+from crnn_jax.errors import ConfigError, DataError
+from crnn_jax.inference.held_out import TEST_SIZE
+from experiments import adapt, base
+from experiments.data_efficiency import STEPS
+
+SHARED = Path("../shared/data")
+OLDER = ("captcha_images_v2", "lowercase_4to5")
+LABELS = (10, 50, 100, 500)  # and all
+MAX_EPOCHS = 400  # 10 labels are one step an epoch
+
+
+class Recipe(NamedTuple):
+    """A way to train, by name in `RECIPES`."""
+
+    config: Callable[[], ConfigDict]
+    # The keys that follow from the number of labels.
+    changes: Callable[[ConfigDict, int], dict[str, Any]]
+
+
+def as_many_updates(config: ConfigDict, labels: int) -> dict[str, Any]:
+    """At least as many updates as the base recipe makes on captcha_images_v2."""
+    steps = -(-labels // config.train.batch_size)
+    return {"train.epochs": max(config.train.epochs, min(round(STEPS / steps), MAX_EPOCHS))}
+
+
+RECIPES: Mapping[str, Recipe] = {
+    "base": Recipe(base.get_blind_config, as_many_updates),
+    # Its schedule follows from the number of labels: see train.least_steps.
+    "adapt": Recipe(adapt.get_config, lambda config, labels: {}),
+}
+
+
+def get_config(arguments: str = "base") -> ConfigDict:
+    """arguments: the name of a recipe, and after commas the folders, if not the default ones."""
+    name, *folders = arguments.split(",")
+    if name not in RECIPES:
+        raise ConfigError(f"there is no recipe {name!r}; there are {', '.join(RECIPES)}")
+    recipe = RECIPES[name]
+    config = recipe.config()
+    config.update_from_flattened_dict(
+        {
+            "data.source": "folder",
+            "data.test_size": TEST_SIZE,
+            "data.num_folds": 0,
+            "data.val_fraction": 0.05,
+            "train.weights": "last",
+            "train.patience": 0,
+        }
+    )
+    variants: dict[str, ConfigDict] = {}
+    for path in map(Path, folders or default_folders()):
+        if any(variant.split("/")[0] == path.name for variant in variants):
+            raise ConfigError(f"two folders are named {path.name}")
+        available = num_trainable(path, config)
+        for labels in [n for n in LABELS if n < available] + [0]:
+            changes = recipe.changes(config, labels or available)
+            changes |= {"data.dir": str(path), "data.train_size": labels}
+            variants[f"{path.name}/{labels or 'all'}"] = ConfigDict(changes, allow_dotted_keys=True)
+    config.grid = {"seeds": (0, 1, 2), "folds": (0,)}
+    config.grid.variants = ConfigDict(variants, allow_dotted_keys=True)
+    return config
+
+
+def default_folders() -> list[str]:
+    """The schemes of ../shared/data that are there; the folder of the README if there are none."""
+    folders = [*sorted(SHARED.glob("schemes/*")), *(SHARED / name for name in OLDER)]
+    return [str(path) for path in folders if path.is_dir()] or [config_lib.DEFAULT_DIR]
+
+
+def num_trainable(path: Path, config: ConfigDict) -> int:
+    """The training images of a scheme; 2**31 if the folder cannot be used: its cells say why."""
+    data = config_lib.from_config_dict(config).data
+    try:
+        labels = folder.labels(path, data.label_pattern)
+        return len(splits.split(list(labels.values()), data).train)
+    except DataError:
+        return 2**31

@@ -1,0 +1,110 @@
+"""What a reader reads of captcha schemes that it was not trained on: exact match without a label.
+
+    python studies/zero_labels.py general ../shared/data/schemes/*/ --out zero_labels.json
+
+`general` is the reader of the package; a run directory does as well. The test part of each folder
+is read, as experiments/schemes.py has it, and exact match is counted as labeled, case-folded, and
+with look-alikes merged. Then the images are read again with what a person who looks at some of them
+can tell: the symbols, in both cases, and the lengths of the labels outside the test part.
+`python -m crnn_jax report runs/schemes` takes `runs/schemes/zero_labels.json` as 0 labels.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from crnn_jax import config as config_lib
+from crnn_jax.data import folder, splits
+from crnn_jax.inference import held_out, recognizer
+from crnn_jax.models import crnn
+from crnn_jax.runs import provenance
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("run", metavar="RUN", help="the run directory of a reader")
+    parser.add_argument("folders", metavar="FOLDER", nargs="+", help="a scheme: labeled images")
+    parser.add_argument("--out", metavar="FILE", help="where the record is written, as JSON")
+    options = parser.parse_args(arguments)
+    reader = recognizer.load(options.run)
+    schemes = {}
+    print("| scheme | images | as labeled | case-folded | look-alikes merged | form given |")
+    print("|" + "---|" * 6)
+    for path in map(Path, options.folders):
+        schemes[path.name] = scheme = read(reader, path)
+        print(f"| {path.name} | {scheme['num_examples']} {_cells(scheme['scores'])}|", flush=True)
+    record = {
+        "command": ["studies/zero_labels.py", *arguments],
+        "reader": {
+            "run": os.fspath(options.run),
+            "epoch": reader.epoch,
+            "params_sha256": crnn.params_sha256(reader.params),
+            "fingerprint": reader.fingerprint,
+            "alphabet": reader.charset.alphabet,
+        },
+        "schemes": schemes,
+        "environment": provenance.here(str(device) for device in jax.devices()),
+    }
+    if options.out:
+        Path(options.out).parent.mkdir(parents=True, exist_ok=True)
+        Path(options.out).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+
+
+def read(reader: recognizer.Recognizer, path: Path) -> dict[str, Any]:
+    """The scores of a reader on the test part of a folder, and what was told of its labels."""
+    section = dataclasses.replace(
+        reader.config.data, dir=os.fspath(path), source="folder", alphabet="", label_pattern=""
+    )
+    data = folder.load(section, None, config_lib.num_steps(reader.config))
+    test = splits.held_out(data.texts, held_out.TEST_SIZE).tolist()
+    files, truths = [data.files[i] for i in test], [data.texts[i] for i in test]
+    paths = [path / file for file in files]
+    readings = [reading.text for reading in reader.predict(paths)]
+    scores = held_out.score(data.name, data.fingerprint, files, truths, readings)
+    known = [data.texts[i] for i in sorted(set(range(len(data))) - set(test))]
+    alphabet, lengths = form(known)
+    allowed = both_cases(alphabet, reader.charset.alphabet)
+    if allowed:
+        decoder = reader.decoder(length=lengths, allowed=allowed)
+        readings = [reading.text for reading in reader.predict(paths, decoder)]
+        scores["scores"]["form_given"] = held_out.match(truths, readings, "case_folded")
+    return {
+        **scores,
+        "form": {"alphabet": alphabet, "lengths": lengths, "allowed": allowed},
+    }
+
+
+def form(texts: list[str]) -> tuple[str, tuple[int, int]]:
+    """The sorted symbols of labels, and the least and greatest length."""
+    lengths = [len(text) for text in texts]
+    return "".join(sorted(set("".join(texts)))), (min(lengths), max(lengths))
+
+
+def both_cases(alphabet: str, known: str) -> str:
+    """The symbols of `known` that equal one of `alphabet` but for the case, in their order."""
+    folded = {symbol.casefold() for symbol in alphabet}
+    return "".join(symbol for symbol in known if symbol.casefold() in folded)
+
+
+def _cells(scores: held_out.Matches) -> str:
+    cells = ""
+    for way in (*held_out.WAYS, "form_given"):
+        match = scores.get(way)
+        if match is None:
+            cells += "| - "
+        else:
+            low, high = match["exact_match_95"]
+            cells += f"| {match['exact_match']:.1%} [{low:.1%}, {high:.1%}] "
+    return cells
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

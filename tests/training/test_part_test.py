@@ -1,0 +1,118 @@
+"""The test part of a run: nothing of the run depends on it, and it is scored once, at the end."""
+
+import csv
+import json
+import os
+
+import numpy as np
+from PIL import Image, ImageOps
+
+import crnn_jax
+from crnn_jax.data import folder, sources
+from crnn_jax.training import train
+from crnn_jax.training.context import prepare
+from tests.helpers.quiet import QUIET
+
+
+def _rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _files(task, indices):
+    return {task.data.files[i] for i in indices.tolist()}
+
+
+def test_no_test_image_is_trained_or_validated_on_in_any_cell(tiny_config):
+    tests = set()
+    for size in (0, 5):
+        for seed in (0, 1):
+            for changes in ({}, {"data.split_seed": 3}, {"data.num_folds": 4, "data.fold": 2}):
+                config = tiny_config(
+                    {"data.test_size": 10, "data.train_size": size, "seed": seed, **changes}
+                )
+                task = prepare(config)
+                trained = {task.data.files[i] for e in (1, 2) for i in task.order(e).tolist()}
+                test = _files(task, task.split.test)
+                assert len(test) == 10
+                assert not test & (trained | _files(task, task.split.val))
+                tests.add(frozenset(test))
+    assert len(tests) == 1
+
+
+def test_weights_do_not_depend_on_the_pixels_of_test_images(tiny_config, captchas, tmp_path):
+    keys = {"data.test_size": 10, "train.epochs": 1, "data.standardise": "set", **QUIET}
+    config = tiny_config(keys)
+    first = train.train_and_evaluate(config, tmp_path / "first")
+    (tmp_path / "set").mkdir()
+    test = {row["file"] for row in _rows(tmp_path / "first" / "test_readings.csv")}
+    assert len(test) == 10
+    for path in captchas.iterdir():
+        with Image.open(path) as image:
+            # Darker and inverted: it would move mean and deviation.
+            changed = ImageOps.invert(image).point(lambda v: v // 2)
+            (changed if path.name in test else image).save(tmp_path / "set" / path.name)
+    other = tiny_config({**keys, "data.dir": os.fspath(tmp_path / "set")})
+    second = train.train_and_evaluate(other, tmp_path / "second")
+    assert second.params_sha256 == first.params_sha256
+    assert second.fingerprint != first.fingerprint
+
+
+def test_the_record_of_the_test_part_is_counted_by_hand(tiny_config, captchas, tmp_path):
+    config = tiny_config({"data.test_size": 10, "train.epochs": 60, **QUIET})
+    result = train.train_and_evaluate(config, tmp_path)
+    rows = _rows(tmp_path / "test_readings.csv")
+    stored = json.loads((tmp_path / "test.json").read_text())
+    assert stored["num_examples"] == len(rows) == 10
+    assert stored["fingerprint"] == result.fingerprint
+    assert result.num_train + result.num_val == 30
+    exact = 0
+    for row in rows:
+        assert row["truth"] == row["file"].removesuffix(".png")
+        exact += row["truth"] == row["reading"]
+    # abc7 has no capitals and no look-alikes: the three ways count alike.
+    assert {way: match["num_exact"] for way, match in stored["scores"].items()} == {
+        "labeled": exact, "case_folded": exact, "merged": exact,
+    }  # fmt: skip
+    assert stored["scores"]["labeled"]["exact_match"] == exact / 10
+    readings = crnn_jax.load(tmp_path).predict([captchas / row["file"] for row in rows])
+    assert [reading.text for reading in readings] == [row["reading"] for row in rows]
+
+
+def test_the_alphabet_is_that_of_the_labels_trained_on(tiny_config, tmp_path):
+    config = tiny_config({"data.test_size": 10, "data.train_size": 1, "train.epochs": 1, **QUIET})
+    source = sources.load(config.data, 16)
+    (label,) = (source.data.texts[i] for i in source.split.train)
+    assert source.charset.alphabet == "".join(sorted(set(label))) != "7abc"
+    # Labels with other symbols validate and test, and are misread.
+    train.train_and_evaluate(config, tmp_path)
+    evaluation = crnn_jax.load(tmp_path).evaluate().evaluation
+    assert evaluation.scores.num_examples == 3  # a tenth of 30
+    unknown = [
+        row for row in _rows(tmp_path / "test_readings.csv") if set(row["truth"]) - set(label)
+    ]
+    assert unknown
+    assert all(np.isfinite(float(row["loss"])) for row in unknown)
+    # What the user names is the alphabet, whatever the labels.
+    given = tiny_config({"data.test_size": 10, "data.train_size": 1, "data.alphabet": "abc7z"})
+    assert sources.load(given.data, 16).charset.alphabet == "abc7z"
+
+
+def test_without_a_test_part_nothing_is_written_and_all_labels_make_the_alphabet(
+    tiny_config, tmp_path
+):
+    config = tiny_config({"data.train_size": 1, "train.epochs": 1, **QUIET})
+    assert sources.load(config.data, 16).charset.alphabet == "7abc"
+    train.train_and_evaluate(config, tmp_path)
+    assert not list(tmp_path.glob("test*"))
+
+
+def test_a_mixture_keeps_its_test_part(tiny_config):
+    config = tiny_config(
+        {"data.source": "mixture", "data.style": "captcha_v2", "data.test_size": 10}
+    )
+    source = sources.load(config.data, 16)
+    real = folder.load(config.data, None, 16)
+    assert len(source.split.test) == 10
+    assert source.split.test.max() < len(real)
+    assert not set(source.split.test.tolist()) & set(source.split.train.tolist())
