@@ -1,4 +1,4 @@
-"""The commands about images: fetch, generate, robustness."""
+"""The commands about images: fetch, generate, faces, robustness."""
 
 from __future__ import annotations
 
@@ -24,9 +24,23 @@ def add_to(commands: Any) -> None:
     command.add_argument("--seed", metavar="N", type=int, default=0, help="default 0")
     command.set_defaults(call=generate)
 
+    command = commands.add_parser("faces", help="choose faces for the wide generator")
+    command.add_argument("folders", metavar="FOLDER", nargs="+", help="fonts, also in subfolders")
+    command.add_argument("file", metavar="FILE.npz", help="a new file, for data.style")
+    command.set_defaults(call=faces)
+
     listed = {"help": "measure a model against the strength of each distortion"}
     _add_robustness(commands.add_parser("robustness", **listed))
     _add_robustness(commands.add_parser("strength"))  # the name in version 0.1, not listed
+
+
+def faces(options: argparse.Namespace) -> int:
+    from crnn_jax.data.synthetic.wide import face_atlas, face_choice
+
+    atlas = face_atlas.build(face_choice.choose(options.folders))
+    face_atlas.save(atlas, options.file)
+    print(f"wrote {options.file}: {len(atlas.names)} faces, digest {atlas.digest()}")
+    return 0
 
 
 def _add_robustness(command: argparse.ArgumentParser) -> None:

@@ -1,6 +1,8 @@
 """The wide generator against counts by hand and against Pillow."""
 
 import dataclasses
+import shutil
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +12,32 @@ from PIL import Image, ImageDraw, ImageFont
 
 from crnn_jax.data import sources
 from crnn_jax.data.synthetic import glyphs
-from crnn_jax.data.synthetic.wide import camera, clutter, colors, face_atlas, family, render, text
+from crnn_jax.data.synthetic.wide import (
+    camera,
+    clutter,
+    colors,
+    face_atlas,
+    face_choice,
+    family,
+    render,
+    text,
+)
 from crnn_jax.data.synthetic.wide.draws import Draws
 from crnn_jax.errors import ConfigError
+
+
+class InThisProcess:
+    """Stands for a pool of processes."""
+
+    def __init__(self, **_):
+        self.map = lambda call, items, chunksize: map(call, items)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
 
 FACES = ("Go-Bold", "DejaVuSerif-Bold")
 
@@ -194,3 +219,26 @@ def test_a_long_stream_keeps_a_sample_in_memory(tiny_config, monkeypatch):
     assert len(source.data) == 11
     assert len(source.split.train) == 95
     assert source.sample.tolist() == [5, 6, 7, 8, 9, 10]
+
+
+def test_chosen_faces_are_legible_and_each_look_is_there_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(face_choice, "_REFERENCES", ("DejaVuSerif-Bold", "Go-Medium"))
+    monkeypatch.setattr(face_choice, "ProcessPoolExecutor", InThisProcess)
+    for name in ("ClearSans-Bold", "DejaVuSerif-Bold", "Go-Medium"):
+        shutil.copy(glyphs.path_of(name), tmp_path)
+    shutil.copy(glyphs.path_of("ClearSans-Bold"), tmp_path / "again.ttf")
+    (tmp_path / "broken.ttf").write_bytes(b"no font")
+    names = {Path(path).name for path in face_choice.choose([tmp_path])}
+    assert {"DejaVuSerif-Bold.ttf", "Go-Medium.ttf"} <= names
+    assert len(names & {"ClearSans-Bold.ttf", "again.ttf"}) == 1  # the same font
+    assert "broken.ttf" not in names
+    monkeypatch.setattr(face_choice, "_REFERENCES", ("absent",))
+    with pytest.raises(ConfigError, match="none of the 5 fonts is one to compare with"):
+        face_choice.choose([tmp_path])
+
+
+def test_a_face_whose_symbols_are_mixed_up_is_not_legible():
+    x = np.eye(62, dtype=np.float32)
+    assert face_choice._legibility(x, x) == 1
+    # Turned by one, every symbol looks like its neighbor, and no two neighbors have one name.
+    assert face_choice._legibility(np.roll(x, 1, axis=0), x) == 0

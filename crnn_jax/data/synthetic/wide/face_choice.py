@@ -1,0 +1,115 @@
+"""Which of many installed fonts a generator of captchas can use: legible ones, each look once."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageFont
+
+from crnn_jax.data.synthetic.wide.face_atlas import SYMBOLS
+from crnn_jax.errors import ConfigError
+
+_SIDE = 20  # pixels of a symbol that is compared
+_LETTERS = SYMBOLS[:62]
+# Parts of paths of faces that everybody reads.
+_REFERENCES = (
+    "dejavu/DejaVuSans.ttf", "dejavu/DejaVuSerif.ttf", "DejaVuSans-Bold.ttf",
+    "LiberationSans-Regular", "LiberationSerif-Regular", "LiberationMono-Regular", "Lato-Regular",
+    "OpenSans-Regular", "Ubuntu-R.", "Carlito-Regular", "EBGaramond12-Regular", "FreeSerif.ttf",
+    "Courier", "Quicksand", "Comfortaa", "FreeSansBold", "LiberationSerif-Italic",
+    "LiberationSans-BoldItalic", "Cantarell-Regular", "Montserrat-Bold",
+)  # fmt: skip
+_LEGIBLE = 0.72  # share of symbols whose nearest one of the references is the same symbol
+_SMALL_CAPITALS = 0.8  # cosine of capitals and small letters that differ elsewhere
+_ALIKE = 0.93  # cosine of two faces, of which one is enough
+_LOOK_ALIKES = str.maketrans({"0": "o", "1": "l", "i": "l"})  # after case-folding
+
+
+def choose(folders: Iterable[str | os.PathLike[str]]) -> list[str]:
+    """The font files below `folders` to build an atlas of, the most legible first.
+
+    A font is used if it has all symbols, if most of its letters and digits look more like the same
+    symbol of a reference face than like any other, if its small letters are not small capitals, and
+    if it is not nearly the same as a font before it.
+
+    Raises:
+      ConfigError: there is no font that everybody reads to compare with, or none is left.
+    """
+    suffixes = (".ttf", ".otf")
+    paths = sorted(
+        str(path)
+        for folder in folders
+        for path in Path(folder).rglob("*")
+        if path.suffix.lower() in suffixes
+    )
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
+        drawn = list(pool.map(_symbols, paths, chunksize=16))
+    complete = [(path, x) for path, x in zip(paths, drawn, strict=True) if x is not None]
+    references = [x for path, x in complete if any(part in path for part in _REFERENCES)]
+    if not references:
+        raise ConfigError(
+            f"none of the {len(paths)} fonts is one to compare with, for example DejaVuSans.ttf or "
+            "LiberationSans-Regular.ttf; name their folder too"
+        )
+    scores = [_legibility(x, np.concatenate(references)) for _, x in complete]
+    chosen: list[str] = []
+    looks: list[np.ndarray] = []
+    for i in np.argsort([-score for score in scores], kind="stable"):
+        path, x = complete[i]
+        look = x.ravel() / np.sqrt(len(_LETTERS))
+        if scores[i] < _LEGIBLE or _has_small_capitals(x):
+            continue
+        if looks and max(np.array(looks) @ look) > _ALIKE:
+            continue
+        chosen.append(path)
+        looks.append(look)
+    return chosen
+
+
+def _symbols(path: str) -> np.ndarray | None:
+    """f32 [62, D], each of mean 0 and norm 1; None if the font lacks a symbol or is damaged."""
+    try:
+        font = ImageFont.truetype(path, 64)
+        missing = font.getmask("\U0010fffe")
+        rows = []
+        for symbol in SYMBOLS:
+            mask = font.getmask(symbol)
+            is_box = mask.size == missing.size and bytes(mask) == bytes(missing)
+            if is_box or (min(mask.size) < 2 and symbol not in "-="):
+                return None
+            if symbol in _LETTERS:
+                rows.append(_square(mask))
+    except Exception:  # FreeType and Pillow raise many kinds of errors on damaged fonts
+        return None
+    x = np.stack(rows)
+    if (x.max(1) < 100).any():
+        return None
+    x = x - x.mean(1, keepdims=True)
+    return x / (np.linalg.norm(x, axis=1, keepdims=True) + 1e-6)
+
+
+def _square(mask: Any) -> np.ndarray:
+    """f32 [D]: the ink in the middle of a square."""
+    image = Image.frombytes("L", mask.size, bytes(mask))
+    side = max(mask.size)
+    square = Image.new("L", (side, side))
+    square.paste(image, ((side - mask.size[0]) // 2, (side - mask.size[1]) // 2))
+    return np.asarray(square.resize((_SIDE, _SIDE)), np.float32).ravel()
+
+
+def _legibility(x: np.ndarray, references: np.ndarray) -> float:
+    """Share of the symbols [62, D] that the nearest of `references` [R * 62, D] names rightly."""
+    names = [c.lower().translate(_LOOK_ALIKES) for c in _LETTERS]
+    nearest = (x @ references.T).argmax(1) % len(_LETTERS)
+    return float(np.mean([names[n] == name for n, name in zip(nearest, names, strict=True)]))
+
+
+def _has_small_capitals(x: np.ndarray) -> bool:
+    pairs = [(_LETTERS.index(c), _LETTERS.index(c.lower())) for c in "ABDEFGHNQRT"]
+    return float(np.mean([x[a] @ x[b] for a, b in pairs])) >= _SMALL_CAPITALS
