@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import types
 from pathlib import Path
@@ -202,6 +203,8 @@ def test_nothing_that_executes_is_imported():
              "yaml.load", "allow_pickle", "__import__", "load_model")  # fmt: skip
     for path in Path(run_dir.__file__).parents[1].rglob("*.py"):
         lines = [line for line in path.read_text().splitlines() if "jax_export" not in line]
+        # Arrays in numpy's format, with which numpy then refuses a pickle.
+        lines = [re.sub(r"np\.load\(.*, allow_pickle=False\)", "", line) for line in lines]
         found = [word for word in words for line in lines if _uses(line, word)]
         assert not found, path
 

@@ -232,7 +232,7 @@ def test_nothing_below_a_run_is_written_through_a_link(tmp_path, elsewhere):
     with pytest.raises(RunError, match="checkpoints/1 is a symbolic link"):
         Checkpoints(run.checkpoints)
     with pytest.raises(RunError, match="interrupted is a symbolic link"):
-        unfinished.save(run, 1, 1, {}, {}, [np.zeros(1)], {})
+        unfinished.save(run, 1, {}, {})
     before = sorted(elsewhere.iterdir())
     unfinished.clear(run)  # removes the link and not what it leads to
     assert not (run.workdir / unfinished.FOLDER).is_symlink()
