@@ -94,6 +94,13 @@ def test_a_file_that_is_no_atlas_is_named(content, tmp_path):
         face_atlas.load(tmp_path / "absent.npz")
 
 
+def test_a_file_that_unpacks_to_too_much_is_refused(tmp_path):
+    np.savez_compressed(tmp_path / "faces.npz", fields=np.zeros(2**29 + 1, np.uint8))
+    assert (tmp_path / "faces.npz").stat().st_size < 2**20
+    with pytest.raises(ConfigError, match=r"unpacks to 5368\d+ bytes"):
+        face_atlas.load(tmp_path / "faces.npz")
+
+
 def test_an_atlas_of_other_symbols_is_refused(atlas, tmp_path):
     face_atlas.save(atlas._replace(left=atlas.left[:, :3]), tmp_path / "faces.npz")
     with pytest.raises(ConfigError, match="another version"):

@@ -10,6 +10,7 @@ import hashlib
 import io
 import multiprocessing
 import os
+import zipfile
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -28,6 +29,7 @@ LEFT, BASELINE = 9, 29
 UNITS = 16  # steps of a field to one pixel
 ZERO = 128  # value on the outline; more is inside
 MAX_BYTES = 2**28  # of an atlas file
+MAX_UNPACKED = 2**29  # bytes of its arrays: about 4,000 faces
 _FINE = 4  # the outline is found on a grid this much finer
 _VERSION = 1
 _MANY = 32  # fonts that are worth processes of their own
@@ -83,6 +85,10 @@ def load(path: str | os.PathLike[str]) -> FaceAtlas:
     name = one_line(os.fspath(path))
     try:
         content = files.read(Path(path), MAX_BYTES)
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+        if size > MAX_UNPACKED:
+            raise ValueError(f"it unpacks to {size} bytes ({MAX_UNPACKED} at most)")
         with np.load(io.BytesIO(content), allow_pickle=False) as stored:
             atlas = FaceAtlas(**{key: stored[key] for key in FaceAtlas._fields})
     except OSError as error:
