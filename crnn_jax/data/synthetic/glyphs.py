@@ -26,7 +26,7 @@ FONTS = Path(__file__).parent / "fonts"
 EM = 32  # pixels of an em in the atlas
 CELL = 52  # pixels of a cell's side; the origin lies at (LEFT, BASELINE)
 LEFT, BASELINE = 10, 36
-_FINE = 4  # the outline is found on a grid this much finer
+FINE = 4  # the outline is found on a grid this much finer
 UNITS = 16  # steps of a distance field to one pixel
 ZERO = 128  # its value on the outline; more is inside
 
@@ -80,7 +80,7 @@ def atlas(alphabet: str, names: tuple[str, ...]) -> Atlas:
     for f, name in enumerate(names):
         content = _read(name)
         try:
-            font = ImageFont.truetype(io.BytesIO(content), EM * _FINE)
+            font = ImageFont.truetype(io.BytesIO(content), EM * FINE)
             fields[f], metrics[:, f], middle[f] = _face(font, alphabet, name)
         except ConfigError:
             raise
@@ -113,11 +113,11 @@ def _face(
         ink = _draw(font, symbol)
         if not ink.any() or np.array_equal(ink, missing):
             raise ConfigError(f"the face {one_line(name)} has no glyph for {symbol!r}")
-        fields[g] = _field(ink)
+        fields[g] = distance_field(ink)
         columns = np.flatnonzero(ink.any(1))
-        left, right = columns[0] / _FINE - LEFT, (columns[-1] + 1) / _FINE - LEFT
-        metrics[:, g] = left, right - left, font.getlength(symbol) / _FINE
-    middle = -font.getbbox("x", anchor="ls")[1] / _FINE / 2
+        left, right = columns[0] / FINE - LEFT, (columns[-1] + 1) / FINE - LEFT
+        metrics[:, g] = left, right - left, font.getlength(symbol) / FINE
+    middle = -font.getbbox("x", anchor="ls")[1] / FINE / 2
     if not np.isfinite(metrics).all() or not np.isfinite(middle):
         raise ConfigError(f"the face {one_line(name)} has metrics that are not finite")
     return fields, metrics, middle
@@ -125,21 +125,21 @@ def _face(
 
 def _draw(font: ImageFont.FreeTypeFont, symbol: str) -> np.ndarray:
     """bool [x, y] on the fine grid of a cell: what is inside the outline."""
-    side = CELL * _FINE
+    side = CELL * FINE
     image = Image.new("L", (side, side))
-    at = (LEFT * _FINE, BASELINE * _FINE)
+    at = (LEFT * FINE, BASELINE * FINE)
     ImageDraw.Draw(image).text(at, symbol, 255, font, anchor="ls")
     return np.asarray(image).T > 127
 
 
-def _field(ink: np.ndarray) -> np.ndarray:
+def distance_field(ink: np.ndarray) -> np.ndarray:
     """The signed distance from the outline, u8 [CELL, CELL], sampled at the middle of pixels."""
     from scipy.ndimage import distance_transform_edt  # slow to load, and needed here alone
 
     # Half a fine pixel lies between the middle of the nearest other one and the outline.
     inside, outside = distance_transform_edt(ink), distance_transform_edt(~ink)
-    fine = np.where(ink, inside - 0.5, 0.5 - outside) / _FINE
+    fine = np.where(ink, inside - 0.5, 0.5 - outside) / FINE
     # The middle of a pixel is a corner of fine ones: the mean of the four around it.
-    h = _FINE // 2
-    corners = [fine[h - i :: _FINE, h - j :: _FINE] for i in (0, 1) for j in (0, 1)]
+    h = FINE // 2
+    corners = [fine[h - i :: FINE, h - j :: FINE] for i in (0, 1) for j in (0, 1)]
     return np.clip(np.rint(ZERO + UNITS * sum(corners) / 4), 0, 255).astype(np.uint8)

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from crnn_jax.data.synthetic import glyphs
 from crnn_jax.errors import ConfigError, one_line
 from crnn_jax.runtime import files
 
@@ -26,11 +27,10 @@ SYMBOLS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz+-*/=?"
 CAPITAL = 19  # pixels of the atlas: height of an H
 CELL = 44  # side of a cell, pixels; the origin lies at (LEFT, BASELINE)
 LEFT, BASELINE = 9, 29
-UNITS = 16  # steps of a field to one pixel
-ZERO = 128  # value on the outline; more is inside
+UNITS, ZERO = glyphs.UNITS, glyphs.ZERO
 MAX_BYTES = 2**28  # of an atlas file
 MAX_UNPACKED = 2**29  # bytes of its arrays: about 4,000 faces
-_FINE = 4  # the outline is found on a grid this much finer
+_FINE = glyphs.FINE
 _VERSION = 1
 _MANY = 32  # fonts that are worth processes of their own
 
@@ -133,7 +133,7 @@ def _face(path: str) -> tuple[np.ndarray, np.ndarray, Any] | None:
         edge = np.concatenate((ink[0], ink[-1], ink[:, 0], ink[:, -1]))
         if edge.any() and symbol.isalnum():  # cut off by the cell
             return None
-        fields[g] = _field(ink)
+        fields[g] = glyphs.distance_field(ink)
         columns = np.flatnonzero(ink.any(1))
         left, right = columns[0] / _FINE - LEFT, (columns[-1] + 1) / _FINE - LEFT
         metrics[:, g] = left, right - left, font.getlength(symbol) / _FINE
@@ -148,15 +148,3 @@ def _draw(font: ImageFont.FreeTypeFont, symbol: str) -> np.ndarray:
     at = (LEFT * _FINE, BASELINE * _FINE)
     ImageDraw.Draw(image).text(at, symbol, 255, font, anchor="ls")
     return np.asarray(image).T > 127
-
-
-def _field(ink: np.ndarray) -> np.ndarray:
-    """The signed distance from the outline, u8 [CELL, CELL], sampled at the middle of pixels."""
-    from scipy.ndimage import distance_transform_edt  # slow to load, and needed here alone
-
-    inside, outside = distance_transform_edt(ink), distance_transform_edt(~ink)
-    fine = np.where(ink, inside - 0.5, 0.5 - outside) / _FINE
-    # The middle of a pixel is a corner of fine ones: the mean of the four around it.
-    h = _FINE // 2
-    corners = [fine[h - i :: _FINE, h - j :: _FINE] for i in (0, 1) for j in (0, 1)]
-    return np.clip(np.rint(ZERO + UNITS * sum(corners) / 4), 0, 255).astype(np.uint8)
