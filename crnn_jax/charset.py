@@ -1,9 +1,10 @@
-"""The alphabet: text to class ids and back, and how many time steps a text needs."""
+"""The symbols of texts: class ids, the time steps that they need, and which count as one."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -12,6 +13,7 @@ import numpy as np
 from crnn_jax.errors import ConfigError, quote
 
 PAD = -1  # right padding of labels and decoded ids; never a class
+CASES = ("keep", "lower", "upper")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,3 +89,88 @@ _LOOK_ALIKES = str.maketrans("oil", "011")
 def merge_look_alikes(text: str) -> str:
     """Case-folded text in which o is 0, and i and l are 1: what schemes label in different ways."""
     return text.casefold().translate(_LOOK_ALIKES)
+
+
+@dataclasses.dataclass(frozen=True)
+class Folding:
+    """A map of symbols: first to a case, then to the first symbol of their group."""
+
+    case: str = "keep"
+    groups: tuple[str, ...] = ()  # in that case
+
+    def __call__(self, text: str) -> str:
+        """`text` with every symbol mapped; as many symbols as before."""
+        return "".join(map(self._fold, text))
+
+    def representatives(self, alphabet: str) -> tuple[int, ...]:
+        """For each symbol of `alphabet` the index of the one that represents it there.
+
+        Symbols that are mapped to the same symbol share a representative: that symbol, or if the
+        alphabet lacks it, the first of its group, or else the first in the alphabet.
+        """
+        members: dict[str, list[str]] = {}
+        for symbol in alphabet:
+            members.setdefault(self._fold(symbol), []).append(symbol)
+        first: dict[str, int] = {}
+        for target, symbols in members.items():
+            group = next((g for g in self.groups if target in g), target)
+            found = next((s for s in group if s in symbols), symbols[0])
+            first[target] = alphabet.index(found)
+        return tuple(first[self._fold(symbol)] for symbol in alphabet)
+
+    def _fold(self, symbol: str) -> str:
+        symbol = _in_case(symbol, self.case)
+        return next((group[0] for group in self.groups if symbol in group), symbol)
+
+
+def parse_folding(case: str, merge: str, prefix: str = "") -> Folding:
+    """The folding of the two settings `case` and `merge`.
+
+    Args:
+      case: keep, lower or upper.
+      merge: groups of symbols that count as the first of them, separated by commas: '0O,1Il'.
+        White space is ignored. With a case other than keep, the groups are brought to it, too: in
+        lower case '0O' is the group of 0 and o.
+      prefix: of the names of the settings in messages, such as 'data.'.
+
+    Raises:
+      ConfigError: there is no such case; a group has fewer than two symbols; or a symbol is in two
+        groups. The message names the setting.
+    """
+    if case not in CASES:
+        raise ConfigError(f"{prefix}case must be {' or '.join(CASES)}, not {quote(case)}")
+    if any("\ud800" <= c <= "\udfff" for c in merge):
+        raise ConfigError(f"{prefix}merge: {quote(merge)} holds half a character")
+    # Labels are composed (NFC), too.
+    given = "".join(unicodedata.normalize("NFC", merge).split())
+    groups: list[str] = []
+    seen: dict[str, str] = {}
+    for group in filter(None, given.split(",")):
+        if len(set(group)) < 2:
+            raise ConfigError(
+                f"{prefix}merge: the group {quote(group)} has fewer than two symbols; write groups "
+                "of symbols that count as one, such as 0O,1Il"
+            )
+        folded = _once(_in_case(symbol, case) for symbol in group)
+        for symbol in folded:
+            if symbol in seen:
+                raise ConfigError(
+                    f"{prefix}merge: {quote(symbol)} is in the groups {quote(seen[symbol])} and "
+                    f"{quote(group)}{'' if case == 'keep' else f' (in {case} case)'}; join the two "
+                    "groups, or take the symbol out of one"
+                )
+            seen[symbol] = group
+        groups.append(folded)
+    return Folding(case, tuple(groups))
+
+
+def _in_case(symbol: str, case: str) -> str:
+    """A symbol in a case; itself if that is not a single symbol, as for ß in upper case."""
+    if case == "keep":
+        return symbol
+    changed = symbol.lower() if case == "lower" else symbol.upper()
+    return changed if len(changed) == 1 else symbol
+
+
+def _once(symbols: Iterable[str]) -> str:
+    return "".join(dict.fromkeys(symbols))

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal
 import ml_collections
 from msgspec import Meta
 
-from crnn_jax import folding, schema
+from crnn_jax import charset, schema
 from crnn_jax.config_keys import (
     DEFAULT_DIR,
     MAX_PIXELS,
@@ -199,7 +199,7 @@ def _number(bound: float) -> str:
 
 def _check_limits(c: Config) -> None:
     """Checks the rules that concern several keys of a config. ConfigError names the keys."""
-    folding.parse(c.data.case, c.data.merge, "data.")  # raises ConfigError
+    charset.parse_folding(c.data.case, c.data.merge, "data.")  # raises ConfigError
     if len(c.model.pools) != len(c.model.conv_features):
         raise ConfigError(
             f"model.pool must have {len(c.model.conv_features)} entries, one for each of "

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from crnn_jax import folding, schema
+from crnn_jax import charset, schema
 
 DEFAULT_DIR = "data/captcha_images_v2"  # where the README puts the default data set
 MAX_PIXELS = 2**20  # of an image
@@ -105,9 +105,9 @@ class DataConfig:
     )
 
     @property
-    def folding(self) -> folding.Folding:
+    def folding(self) -> charset.Folding:
         """What data.case and data.merge make of a label. ConfigError if they are invalid."""
-        return folding.parse(self.case, self.merge, "data.")
+        return charset.parse_folding(self.case, self.merge, "data.")
 
 
 @dataclasses.dataclass(frozen=True)

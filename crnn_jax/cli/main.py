@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from crnn_jax import errors, folding, interop, runtime
+from crnn_jax import charset, errors, interop, runtime
 from crnn_jax.cli import data, train
 from crnn_jax.errors import ConfigError
 from crnn_jax.runtime import terminal
@@ -122,7 +122,7 @@ def _add_reader(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--case",
-        choices=folding.CASES,
+        choices=charset.CASES,
         default="keep",
         help="lower or upper: read letters of the other case as this one, if the run knows both",
     )

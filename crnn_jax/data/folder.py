@@ -46,7 +46,8 @@ class Dataset:
 
     name: str  # of the folder
     files: tuple[str, ...]  # relative to the folder
-    texts: tuple[str, ...]  # the labels, after data.case and data.merge
+    labels: tuple[str, ...]  # as they were found
+    texts: tuple[str, ...]  # what is trained and scored: labels after data.case and data.merge
     images: np.ndarray  # u8 [N, W, H, C]
     fingerprint: str  # sha256 over names, labels and pixels at their original size
 
@@ -127,12 +128,13 @@ def load(config: DataConfig, charset: Charset | None, num_steps: int) -> Dataset
         raise DataError(_name_all(folder, complaints))
 
     digest = hashlib.sha256()
-    for file, text in listed.items():
+    for file, text in labels.items():
         for item in (file.encode(errors="surrogateescape"), text.encode(), pixels[file]):
             digest.update(len(item).to_bytes(8, "little") + item)
     return Dataset(
         name=folder.resolve().name,
         files=tuple(listed),
+        labels=tuple(labels.values()),
         texts=tuple(listed.values()),
         images=images,
         fingerprint=digest.hexdigest(),

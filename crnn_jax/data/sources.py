@@ -147,17 +147,18 @@ def generate(look: Look, config: DataConfig, numbers: range) -> Dataset:
             f"GiB of memory (at most {MAX_BYTES // 2**30}); lower data.count or "
             "data.generated_share, or use data.source=stream"
         )
-    images, fold = np.empty(shape, np.uint8), config.folding
-    texts: list[str] = []
+    images = np.empty(shape, np.uint8)
+    found: list[str] = []
     for pixels, labels in _drawn(look, drawer(look, config), numbers):
-        images[len(texts) : len(texts) + len(labels)] = pixels
-        texts += map(fold, labels)
+        images[len(found) : len(found) + len(labels)] = pixels
+        found += labels
     return Dataset(
-        name=f"{len(texts)} generated {_name(config)}",
+        name=f"{len(found)} generated {_name(config)}",
         files=tuple(f"{i:06d}" for i in numbers),
-        texts=tuple(texts),
+        labels=tuple(found),
+        texts=tuple(map(config.folding, found)),
         images=images,
-        fingerprint=fingerprint(look, config, len(texts)),
+        fingerprint=fingerprint(look, config, len(found)),
     )
 
 
@@ -230,9 +231,8 @@ def _drawn(look: Look, draw: Draw, numbers: range) -> Iterator[tuple[np.ndarray,
         chunk = look.chunk
     for start in range(0, len(numbers), chunk):
         part = np.array(numbers[start : start + chunk], np.int32)
-        pixels, ids = jax.device_get(
-            draw(np.resize(part, chunk))
-        )  # padded, so that all chunks use one program
+        padded = np.resize(part, chunk)  # so that all chunks use one program
+        pixels, ids = jax.device_get(draw(padded))
         rows = ids[: len(part)].tolist()
         texts = ["".join(look.alphabet[i] for i in row if i != PAD) for row in rows]
         flat = pixels[: len(part)].reshape(len(part), -1)
@@ -306,8 +306,6 @@ def fingerprint(look: Look, config: DataConfig, count: int) -> str:
         "count": count,
         "size": (config.width, config.height, config.channels),
     }
-    if (symbols := config.folding(look.alphabet)) != look.alphabet:
-        recipe["symbols"] = symbols  # of the labels, after data.case and data.merge
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
 
 
@@ -327,6 +325,7 @@ def _joined(real: Dataset, extra: Dataset) -> Dataset:
     return Dataset(
         name=f"{real.name} and {extra.name}",
         files=real.files + extra.files,
+        labels=real.labels + extra.labels,
         texts=real.texts + extra.texts,
         images=np.concatenate((real.images, extra.images)),
         fingerprint=both,

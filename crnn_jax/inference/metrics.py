@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from crnn_jax.charset import merge_look_alikes
+
 _CONFIDENCE = 0.9500000018071153  # of intervals; its normal quantile is 1.959964, as in tables
 
 
@@ -54,9 +56,6 @@ def score(truths: Sequence[str], readings: Sequence[str]) -> Scores:
     )
 
 
-LOOK_ALIKES = ("0o", "1li")  # of case-folded texts
-
-
 class ExactMatches(NamedTuple):
     """Exact matches of the same readings, by what counts as equal.
 
@@ -65,7 +64,7 @@ class ExactMatches(NamedTuple):
 
     as_labeled: int
     case_folded: int  # equal after str.casefold
-    merged: int  # equal after str.casefold, with the symbols of each of LOOK_ALIKES as one
+    merged: int  # equal after str.casefold, with look-alikes merged (charset.merge_look_alikes)
     num_examples: int
 
     @property
@@ -90,19 +89,13 @@ class ExactMatches(NamedTuple):
 
 
 def exact_matches(pairs: Iterable[tuple[str, str]]) -> ExactMatches:
-    """Counts exact matches over (label, text) pairs: as labeled, case-folded, look-alikes merged.
-
-    On case-folded texts, 0 and o (so 0, O, o) count as one symbol, and 1, l and i (so 1, l, L, I,
-    i), whatever the look of a capital L.
-    """
-    table = str.maketrans({symbol: group[0] for group in LOOK_ALIKES for symbol in group})
+    """Counts exact matches over (label, text) pairs in each of the three ways."""
     as_labeled = case_folded = merged = num_examples = 0
     for label, text in pairs:
         num_examples += 1
         as_labeled += label == text
-        label, text = label.casefold(), text.casefold()
-        case_folded += label == text
-        merged += label.translate(table) == text.translate(table)
+        case_folded += label.casefold() == text.casefold()
+        merged += merge_look_alikes(label) == merge_look_alikes(text)
     return ExactMatches(as_labeled, case_folded, merged, num_examples)
 
 

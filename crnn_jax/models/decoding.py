@@ -10,8 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from crnn_jax import folding
-from crnn_jax.charset import PAD, Charset
+from crnn_jax.charset import PAD, Charset, parse_folding
 from crnn_jax.errors import ConfigError
 from crnn_jax.models import ctc_loss
 
@@ -90,14 +89,14 @@ def decoder(
       case: lower or upper reads a letter of the other case as the same letter in this one, if the
         alphabet has both; keep does not.
       merge: groups of symbols that are read as the first of them that the alphabet has, such as
-        '0O,1Il'; see `folding.parse`.
+        '0O,1Il'; see `charset.parse_folding`.
 
     Raises:
       ConfigError: names what cannot be had.
     """
     if beam < 0:
         raise ConfigError(f"a beam must be of at least one prefix, not {beam}")
-    fold = folding.parse(case, merge).representatives(charset.alphabet)
+    fold = parse_folding(case, merge).representatives(charset.alphabet)
     representatives = fold if fold != tuple(range(len(fold))) else ()
     if length is None and allowed is None:
         return Decoder(beam=beam, representatives=representatives)

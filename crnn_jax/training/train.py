@@ -258,7 +258,9 @@ def write_test(run: Run, params: Any, temperature: float) -> None:
     """Reads the test part, for the first time, and writes `test.json` and `test_readings.csv`."""
     task = run.task
     answers = task.evaluate(params, temperature, task.split.test).answers
-    files, truths, readings, *_ = zip(*answers, strict=True)
+    # As the folder has the labels, whatever data.case and data.merge make of them.
+    truths = [task.data.labels[i] for i in task.split.test]
+    files, _, readings, *_ = zip(*answers, strict=True)
     scores = held_out.score(task.data.name, task.data.fingerprint, files, truths, readings)
     run.dir.write_csv("test_readings.csv", run_dir.Answer._fields, answers)
     run.dir.write_json(held_out.TEST_FILE, scores)

@@ -3,12 +3,14 @@
 import csv
 import json
 import os
+from types import SimpleNamespace
 
 import numpy as np
 from PIL import Image, ImageOps
 
 import crnn_jax
 from crnn_jax.data import folder, sources
+from crnn_jax.runs.run_dir import Answer, RunDir
 from crnn_jax.training import train
 from crnn_jax.training.context import prepare
 from tests.helpers.quiet import QUIET
@@ -56,6 +58,23 @@ def test_weights_do_not_depend_on_the_pixels_of_test_images(tiny_config, captcha
     second = train.train_and_evaluate(other, tmp_path / "second")
     assert second.params_sha256 == first.params_sha256
     assert second.fingerprint != first.fingerprint
+
+
+def test_as_labeled_means_as_the_folder_has_it(tmp_path):
+    def answer(file, truth, reading):
+        return Answer(file, truth, reading, 0.5, 1.0)
+
+    # With data.case=lower the run trains and reads `ab`, and the folder says `Ab`.
+    answers = [answer("1.png", "ab", "ab"), answer("2.png", "cd", "cd"), answer("3.png", "e", "f")]
+    data = SimpleNamespace(name="set", fingerprint="0" * 64, labels=("x", "Ab", "cd", "E"))
+    task = SimpleNamespace(
+        data=data,
+        split=SimpleNamespace(test=np.array([1, 2, 3])),
+        evaluate=lambda *_: SimpleNamespace(answers=answers),
+    )
+    train.write_test(SimpleNamespace(task=task, dir=RunDir(tmp_path)), {}, 1.0)
+    scores = json.loads((tmp_path / "test.json").read_text())["scores"]
+    assert [scores[way]["num_exact"] for way in ("labeled", "case_folded", "merged")] == [1, 2, 2]
 
 
 def test_the_record_of_the_test_part_is_counted_by_hand(tiny_config, captchas, tmp_path):

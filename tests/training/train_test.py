@@ -200,27 +200,6 @@ def test_batch_size_sets_the_updates_and_each_example_is_seen_once_an_epoch(tiny
         assert sorted(seen) == sorted(task.split.train)
 
 
-def test_an_epoch_passes_over_a_small_set_as_often_as_it_takes(tiny_config, tmp_path):
-    config = tiny_config(train__least_steps=12, train__batch_size=8, train__epochs=2)
-    task = train.prepare(config)
-    # 36 images: twelve steps of eight are 96, three passes of 36, which are 14 steps.
-    assert task.steps_per_epoch == 14
-    first, second = task.order(1), task.order(2)
-    for order in (first, second):
-        assert len(order) == 3 * 36
-        for k in range(3):
-            assert sorted(order[36 * k : 36 * (k + 1)]) == sorted(task.split.train)
-    assert not np.array_equal(first, second)
-    assert not np.array_equal(first[:36], first[36:72])
-    assert train.train_and_evaluate(config, tmp_path).epochs_run == 2
-    lines = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
-    assert [line["step"] for line in lines if "val_loss" in line] == [14, 28]
-    # Enough steps already: 36 images in eights are five.
-    assert (
-        train.prepare(tiny_config(train__least_steps=5, train__batch_size=8)).steps_per_epoch == 5
-    )
-
-
 def test_patience_ends_a_run(tiny_config, tmp_path, monkeypatch):
     losses = iter([1.0, 2.0, 3.0, 0.5])
     evaluate = TrainContext.evaluate

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFont
 
+from crnn_jax.charset import merge_look_alikes
 from crnn_jax.data.synthetic.wide.face_atlas import SYMBOLS
 from crnn_jax.errors import ConfigError
 
@@ -28,7 +29,6 @@ _REFERENCES = (
 _LEGIBLE = 0.72  # share of symbols whose nearest one of the references is the same symbol
 _SMALL_CAPITALS = 0.8  # cosine of capitals and small letters that differ elsewhere
 _ALIKE = 0.93  # cosine of two faces, of which one is enough
-_LOOK_ALIKES = str.maketrans({"0": "o", "1": "l", "i": "l"})  # after case-folding
 
 
 def choose(folders: Iterable[str | os.PathLike[str]]) -> list[str]:
@@ -105,7 +105,7 @@ def _square(mask: Any) -> np.ndarray:
 
 def _legibility(x: np.ndarray, references: np.ndarray) -> float:
     """Share of the symbols [62, D] that the nearest of `references` [R * 62, D] names rightly."""
-    names = [c.lower().translate(_LOOK_ALIKES) for c in _LETTERS]
+    names = list(map(merge_look_alikes, _LETTERS))
     nearest = (x @ references.T).argmax(1) % len(_LETTERS)
     return float(np.mean([names[n] == name for n, name in zip(nearest, names, strict=True)]))
 

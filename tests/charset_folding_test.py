@@ -1,6 +1,6 @@
 import pytest
 
-from crnn_jax import folding
+from crnn_jax import charset
 from crnn_jax.errors import ConfigError
 
 
@@ -20,7 +20,7 @@ from crnn_jax.errors import ConfigError
     ],
 )
 def test_texts_are_mapped_to_the_case_and_then_to_the_first_of_the_group(case, merge, text, folded):
-    assert folding.parse(case, merge)(text) == folded
+    assert charset.parse_folding(case, merge)(text) == folded
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_texts_are_mapped_to_the_case_and_then_to_the_first_of_the_group(case, m
     ],
 )
 def test_an_alphabet_is_represented_within_itself(case, merge, alphabet, represented):
-    places = folding.parse(case, merge).representatives(alphabet)
+    places = charset.parse_folding(case, merge).representatives(alphabet)
     assert "".join(alphabet[place] for place in places) == represented
 
 
@@ -53,4 +53,4 @@ def test_an_alphabet_is_represented_within_itself(case, merge, alphabet, represe
 )
 def test_settings_that_cannot_be_are_named(case, merge, message):
     with pytest.raises(ConfigError, match=message):
-        folding.parse(case, merge, "data.")
+        charset.parse_folding(case, merge, "data.")
