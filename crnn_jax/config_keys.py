@@ -63,6 +63,9 @@ class DataConfig:
     width: _Size = _key(200, "Images are resized to this width, in pixels.")
     height: _Size = _key(50, "Images are resized to this height, in pixels.")
     channels: Literal[1, 3] = _key(1, "1 for gray, 3 for color.")
+    crop: bool = _key(
+        False, "Images are cropped to their text before they are resized: see data/crop.py."
+    )
     alphabet: Annotated[str, Meta(max_length=2**16)] = _key(
         "", "The symbols; empty for the sorted characters of the labels."
     )

@@ -25,6 +25,7 @@ def get_config(size: str = "large") -> ConfigDict:
             "data.style": "wide",
             "data.count": 131_072 + 2_048,
             "data.val_fraction": 2_048.5 / (131_072 + 2_048),
+            "data.crop": True,
             "data.standardise": "picture",
             "train.epochs": 40,
             "train.patience": 0,

@@ -16,6 +16,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from crnn_jax.config import DataConfig
 from crnn_jax.data import image_claims
+from crnn_jax.data.crop import content_box
 from crnn_jax.errors import DataError, one_line
 from crnn_jax.runtime import files
 
@@ -107,19 +108,29 @@ def flatten(image: Image.Image) -> Image.Image:
 def to_array(image: Image.Image, config: DataConfig) -> np.ndarray:
     """Converts a decoded image to u8 [W, H, C]: on white, gray or RGB, resized with antialiasing.
 
-    The first axis is the width: it becomes the time axis of the model.
+    The first axis is the width: it becomes the time axis of the model. With data.crop the image is
+    cropped first.
 
     Raises:
       DataError: Pillow cannot convert or resize the image.
     """
     width, height, channels = config.width, config.height, config.channels
     with _refusing():
-        image = flatten(image).convert("L" if channels == 1 else "RGB")
+        image = flatten(image)
+        if config.crop:
+            image = image.crop(box(image))
+        image = image.convert("L" if channels == 1 else "RGB")
         if image.size != (width, height):
             # Pillow's filters widen when an image shrinks, which gives antialiasing.
             image = image.resize((width, height), Image.Resampling.BILINEAR)
         array = np.asarray(image, np.uint8).reshape(height, width, channels)
         return array.transpose(1, 0, 2)
+
+
+def box(image: Image.Image) -> tuple[int, int, int, int]:
+    """The part of a flat image that data.crop keeps: left, top, right, bottom."""
+    left, top, right, bottom = content_box(np.asarray(image.convert("RGB")).transpose(1, 0, 2))
+    return int(left), int(top), int(right), int(bottom)
 
 
 @contextlib.contextmanager

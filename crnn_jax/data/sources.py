@@ -28,7 +28,7 @@ from PIL import Image
 from crnn_jax.charset import PAD, Charset
 from crnn_jax.config import DataConfig
 from crnn_jax.data import folder as dataset
-from crnn_jax.data import image_io, label_files, splits
+from crnn_jax.data import crop, image_io, label_files, splits
 from crnn_jax.data.folder import Dataset
 from crnn_jax.data.splits import Split
 from crnn_jax.data.synthetic import render
@@ -253,7 +253,8 @@ def drawer(look: Look, config: DataConfig) -> Draw:
 
     def draw(numbers: np.ndarray) -> tuple[jax.Array, jax.Array]:
         pixels, ids = painter(config.synthetic_seed, numbers)
-        return _fitted(pixels, (config.width, config.height), config.channels), ids
+        size = config.width, config.height
+        return _fitted(pixels, size, config.channels, config.crop), ids
 
     return draw
 
@@ -266,12 +267,15 @@ def _painter(look: Look) -> Callable[[int, np.ndarray], tuple[jax.Array, jax.Arr
     return lambda seed, numbers: render.pictures(atlas, seed, numbers, style=look)
 
 
-@functools.partial(jax.jit, static_argnums=(1, 2))
-def _fitted(pixels: jax.Array, size: tuple[int, int], channels: int) -> jax.Array:
-    """Resizes u8 [B, W, H, C] with antialiasing and converts it to gray (ITU-R 601) or RGB."""
-    if pixels.shape[1:3] == size and pixels.shape[-1] == channels:
+@functools.partial(jax.jit, static_argnums=(1, 2, 3))
+def _fitted(pixels: jax.Array, size: tuple[int, int], channels: int, is_cropped: bool) -> jax.Array:
+    """Crops and resizes u8 [B, W, H, C] and converts it to gray (ITU-R 601) or RGB."""
+    if pixels.shape[1:3] == size and pixels.shape[-1] == channels and not is_cropped:
         return pixels
-    x = pixels.astype(jnp.float32)
+    if is_cropped:
+        x = jax.vmap(lambda image: crop.cropped(image, size))(pixels)
+    else:
+        x = pixels.astype(jnp.float32)
     if channels == 1 and pixels.shape[-1] == 3:
         luma = jnp.array([0.299, 0.587, 0.114]).reshape(1, 1, 1, 3)
         x = jnp.sum(x * luma, axis=-1, keepdims=True)
@@ -305,6 +309,7 @@ def fingerprint(look: Look, config: DataConfig, count: int) -> str:
         "seed": config.synthetic_seed,
         "count": count,
         "size": (config.width, config.height, config.channels),
+        **({"crop": True} if config.crop else {}),
     }
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
 

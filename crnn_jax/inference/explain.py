@@ -73,18 +73,24 @@ def explain(
 def to_explanation(
     charset: Charset,
     reading: Reading,
+    span: tuple[float, float],
     ids: np.ndarray,
     positions: np.ndarray,
     probabilities: np.ndarray,
     best_ids: np.ndarray,
     best_scores: np.ndarray,
 ) -> Explanation:
-    """Converts host arrays of one reading, [L], [T], [L], [5, T] and [5], to an Explanation."""
+    """Converts host arrays of one reading, [L], [T], [L], [5, T] and [5], to an Explanation.
+
+    The time steps cover the `span` of the image's width, which is (0, 1) unless it was cropped.
+    """
     steps = len(positions)
+    start, end = span
     characters = []
     for n, k in enumerate(ids[ids != PAD].tolist()):
         (own,) = np.nonzero(positions == n)
         left, right = (own[0] / steps, (own[-1] + 1) / steps) if len(own) else (0, 0)
+        left, right = (start + share * (end - start) for share in (left, right))
         probability = float(np.clip(np.nan_to_num(probabilities[n]), 0, 1))
         characters.append(Character(charset.decode([k]), probability, float(left), float(right)))
     found = np.isfinite(best_scores)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from crnn_jax.config import DataConfig
 from crnn_jax.data import image_io
 from crnn_jax.errors import DataError, one_line
 
@@ -85,6 +86,23 @@ def to_image(picture: Any) -> Image.Image:
             f"{list(array.shape)}{advice}"
         )
     return Image.fromarray(array)
+
+
+class Decoded(NamedTuple):
+    """An image as the model sees it."""
+
+    pixels: np.ndarray  # u8 [W, H, C]
+    span: tuple[float, float]  # of the width of the original, that they show
+
+
+def decoded(image: Image.Image, config: DataConfig) -> Decoded:
+    """DataError if the image cannot be converted."""
+    span = (0.0, 1.0)
+    if config.crop:
+        image = image_io.flatten(image)
+        left, _, right, _ = image_io.box(image)
+        span = (left / image.width, right / image.width)
+    return Decoded(image_io.to_array(image, config), span)
 
 
 def _name(value: Any) -> str:

@@ -17,7 +17,7 @@ from crnn_jax import config as config_lib
 from crnn_jax import schema
 from crnn_jax.charset import Charset
 from crnn_jax.config import Config
-from crnn_jax.data import image_io, normalization, sources
+from crnn_jax.data import normalization, sources
 from crnn_jax.data.normalization import Standard
 from crnn_jax.errors import ConfigError, CrnnError, DamageError, DataError, RunError, one_line
 from crnn_jax.inference import evaluate, inputs, shipped
@@ -176,8 +176,8 @@ class Recognizer:
             ahead = pool.map(self._decode, list(islice(pictures, BATCH)))
             while decoded := list(ahead):
                 ahead = pool.map(self._decode, list(islice(pictures, BATCH)))
-                arrays = [a for a in decoded if isinstance(a, np.ndarray)]
-                readings = iter(self._read(arrays, decoder, explain))
+                images = [a for a in decoded if isinstance(a, inputs.Decoded)]
+                readings = iter(self._read(images, decoder, explain))
                 for item in decoded:
                     yield item if isinstance(item, DataError) else next(readings)
 
@@ -220,9 +220,9 @@ class Recognizer:
         """Texts of predictions [B, T, K] over this reader's alphabet."""
         return ctc_loss.decode_batch_predictions(pred, self.charset.alphabet)
 
-    def _decode(self, picture: Picture | DataError) -> np.ndarray | DataError:
+    def _decode(self, picture: Picture | DataError) -> inputs.Decoded | DataError:
         try:
-            return image_io.to_array(inputs.to_image(picture), self.config.data)
+            return inputs.decoded(inputs.to_image(picture), self.config.data)
         except CrnnError as error:
             return DataError(str(error))
 
@@ -244,23 +244,23 @@ class Recognizer:
             raise DataError(f"{count}:\n" + "\n".join(named))
         return readings
 
-    def _read(self, arrays: list[np.ndarray], decoder: Decoder, explain: bool) -> Sequence[Any]:
-        """At most BATCH arrays u8 [W, H, C]."""
-        if not arrays:
+    def _read(self, images: list[inputs.Decoded], decoder: Decoder, explain: bool) -> Sequence[Any]:
+        """At most BATCH images."""
+        if not images:
             return []
         # Padded to a power of two: few programs.
-        size = min(BATCH, 1 << (len(arrays) - 1).bit_length())
-        batch = np.zeros((size, *arrays[0].shape), np.uint8)
-        batch[: len(arrays)] = arrays
+        size = min(BATCH, 1 << (len(images) - 1).bit_length())
+        batch = np.zeros((size, *images[0].pixels.shape), np.uint8)
+        batch[: len(images)] = [image.pixels for image in images]
         call = explanation.explain if explain else evaluate.read
         outputs = call(self.params, batch, self.temperature, model=self.model, decoder=decoder)
-        ids, log_probability, *more = (rows[: len(arrays)] for rows in jax.device_get(outputs))
+        ids, log_probability, *more = (rows[: len(images)] for rows in jax.device_get(outputs))
         readings = evaluate.to_readings(self.charset, ids, log_probability)
         if not explain:
             return readings
         return [
-            explanation.to_explanation(self.charset, reading, *rows)
-            for reading, *rows in zip(readings, ids, *more, strict=True)
+            explanation.to_explanation(self.charset, reading, image.span, *rows)
+            for image, reading, *rows in zip(images, readings, ids, *more, strict=True)
         ]
 
 

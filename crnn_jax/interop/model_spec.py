@@ -44,6 +44,8 @@ def describe(reader: Recognizer, result: Result | None) -> dict[str, Any]:
             "range": [0, 255],  # the upper 8 bits of 16-bit images
             "upright": "by its EXIF orientation",
             "transparency": "on white",
+            # Before the resizing: data/crop.py and its JavaScript twin in page/reader.js.
+            "crop": "to the text" if data.crop else "none",
             "resize": "bilinear with antialiasing, over a support that grows with the reduction",
         },
         "standardise": {  # normalization; part of the exported model, except in safetensors

@@ -13,6 +13,7 @@ CAME: Mapping[str, Any] = {
     "data.synthetic_seed": 0,
     "data.generated_share": 0.5,
     "data.case": "keep",
+    "data.crop": False,
     "data.merge": "",
     "data.label_pattern": "",
     "data.test_size": 0,

@@ -36,19 +36,24 @@ def _node(program, values, tmp_path):
     return json.loads(done.stdout)
 
 
+@pytest.mark.parametrize("crop", [False, True])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_pixels_are_those_of_pillow(trained, tmp_path, channels):
+def test_pixels_are_those_of_pillow(trained, tmp_path, channels, crop):
     reader = crnn_jax.load(trained)  # 64x16, gray
-    data = dataclasses.replace(reader.config.data, channels=channels)
+    data = dataclasses.replace(reader.config.data, channels=channels, crop=crop)
     reader.config = dataclasses.replace(reader.config, data=data)
     rng = np.random.default_rng(0)
     sizes = [(64, 16), (200, 50), (31, 9), (64, 40), (7, 16), (1, 1)]
     images = [Image.fromarray(rng.integers(0, 256, (h, w, 4)).astype(np.uint8)) for w, h in sizes]
+    text = np.full((80, 300, 4), 255, np.uint8)
+    text[30:55, 70:90, :3] = text[20:60, 120:123, :3] = (0, 90, 0)
+    text[rng.integers(0, 80, 50), rng.integers(0, 300, 50), :3] = 0
+    images.append(Image.fromarray(text))
     values = {
         "reader": model_spec.describe(reader, None),
         "images": [[p.width, p.height, list(p.tobytes())] for p in images],
     }
-    program = "input.images.map(([w, h, rgba]) => Array.from(toPixels(rgba, w, h, reader)))"
+    program = "input.images.map(([w, h, rgba]) => Array.from(toPixels(rgba, w, h, reader).pixels))"
     found = _node(program, values, tmp_path)
     for pixels, image in zip(found, images, strict=True):
         expected = image_io.to_array(image_io.decode(image), data).reshape(-1)

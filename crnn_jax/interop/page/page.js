@@ -28,12 +28,16 @@ async function read(file) {
   const context = canvas.getContext("2d", { willReadFrequently: true });
   context.drawImage(image, 0, 0);
   const { data } = context.getImageData(0, 0, image.width, image.height);
-  const pixels = toPixels(data, image.width, image.height, READER);
+  const { pixels, left, right } = toPixels(data, image.width, image.height, READER);
   const { width, height } = READER.input.size;
   const shape = [1, width, height, pixels.length / (width * height)];
   const run = { images: new ort.Tensor("uint8", pixels, shape) };
   const { logits } = await (await session).run(run);
-  return { canvas, ...explain(logits.data, READER) };
+  const found = explain(logits.data, READER);
+  for (const character of found.characters)
+    for (const side of ["left", "right"])
+      character[side] = left + character[side] * (right - left);
+  return { canvas, ...found };
 }
 
 const percent = (share) => `${(100 * share).toFixed(1)}%`;

@@ -1,0 +1,369 @@
+"""How the general reader adapts: exact match by rate, updates, labels and unlabeled images.
+
+    python studies/adaptation.py pack SCHEMES.zip FOLDER...
+    python studies/adaptation.py run general SCHEMES.zip --out adaptation.json \
+        --arm labels=50,updates=64,rate=5e-4,seeds=3 --arm ...
+
+`pack` writes the files of the test part of each scheme, as experiments/schemes.py has it, and of
+the first images of its training part, so that a machine without the folders can run this.
+
+`run` trains every arm on every scheme in one process with two compiled programs: all schemes share
+the classes of the reader and of all their labels, of which those that an arm does not know get a
+logit of minus infinity. That equals a reader with the arm's own alphabet, up to the initial weights
+of new symbols. The settings that an arm does not name are those of experiments/adapt.py.
+
+An arm is key=value pairs: labels (0 for all in the pack), updates, rate, seeds, batch;
+complete=1 keeps all digits, capitals or small letters of the reader if the labels have two of them;
+rounds, with updates a round: the EMA of the weights reads the rest of the training part without its
+labels, and readings with a confidence of `least` or more are trained on as labels until the next
+round. A round of an arm with labels=-1 has no labels at all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+import time
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from crnn_jax import config as config_lib
+from crnn_jax.charset import PAD, Charset
+from crnn_jax.data import augment, folder, image_io, splits
+from crnn_jax.inference import evaluate, held_out, recognizer
+from crnn_jax.models import crnn, ctc_loss
+from crnn_jax.runs import provenance
+from crnn_jax.training import optimizer, warm_start
+from experiments import adapt
+
+READ_AT_ONCE = 250
+LONGEST = 12  # symbols of a pseudo-label
+KINDS = ("0123456789", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
+NEVER = -1e9  # the logit of a symbol that an arm does not know
+
+
+class Arm(NamedTuple):
+    labels: int
+    updates: int
+    rate: float = 5e-4
+    seeds: int = 1
+    batch: int = 16
+    complete: int = 0
+    rounds: int = 0
+    least: float = 0.9
+
+    @classmethod
+    def parse(cls, text: str) -> Arm:
+        pairs = dict(pair.split("=") for pair in text.split(","))
+        kinds = {name: type(value) for name, value in cls._field_defaults.items()}
+        return cls(**{name: kinds.get(name, int)(value) for name, value in pairs.items()})
+
+
+class Scheme(NamedTuple):
+    """Rows of the packed images."""
+
+    name: str
+    test: list[int]
+    train: list[int]  # in the order in which a smaller number of labels takes them
+
+
+class Packed(NamedTuple):
+    schemes: list[Scheme]
+    texts: list[str]
+    images: np.ndarray  # u8 [N, W, H, C]
+
+
+def pack(target: Path, folders: list[Path], most: int) -> None:
+    """Writes the files and their labels; `most` is the number of training images of a scheme."""
+    config = config_lib.from_config_dict(adapt.get_config()).data
+    listing: dict[str, Any] = {}
+    with zipfile.ZipFile(target, "w") as archive:
+        for path in folders:
+            labels = folder.labels(path)
+            files, texts = list(labels), list(labels.values())
+            section = dataclasses.replace(
+                config, test_size=held_out.TEST_SIZE, val_fraction=0.05, train_size=0
+            )
+            split = splits.split(texts, section)
+            parts = {"test": split.test.tolist(), "train": split.train[:most].tolist()}
+            listing[path.name] = {
+                part: [[files[i], texts[i]] for i in rows] for part, rows in parts.items()
+            }
+            for rows in parts.values():
+                for i in rows:
+                    archive.write(path / files[i], f"{path.name}/{files[i]}")
+        archive.writestr("listing.json", json.dumps(listing))
+
+
+def unpack(sources: list[Path], config: config_lib.DataConfig) -> Packed:
+    schemes, texts, contents = [], [], []
+    for source in sources:
+        with zipfile.ZipFile(source) as archive:
+            for name, parts in json.loads(archive.read("listing.json")).items():
+                rows = {}
+                for part, items in parts.items():
+                    rows[part] = list(range(len(texts), len(texts) + len(items)))
+                    texts += [text for _, text in items]
+                    contents += [archive.read(f"{name}/{file}") for file, _ in items]
+                schemes.append(Scheme(name, rows["test"], rows["train"]))
+    images = np.empty((len(texts), config.width, config.height, config.channels), np.uint8)
+
+    def read(i: int) -> None:
+        images[i] = image_io.to_array(image_io.open_image(contents[i]), config)
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(read, range(len(texts))))
+    return Packed(schemes, texts, images)
+
+
+class Learner(NamedTuple):
+    """What an update changes."""
+
+    params: Any
+    ema: Any
+    moments: Any
+
+
+class Study:
+    """The programs, and the data on the device."""
+
+    def __init__(self, run: str, packed: Packed):
+        self.config = config_lib.from_config_dict(adapt.get_config())
+        reader = recognizer.load(run)
+        symbols = sorted({*reader.charset.alphabet, *"".join(packed.texts)})
+        self.charset = Charset("".join(symbols))
+        self.known = reader.charset.alphabet
+        self.model = crnn.build(
+            reader.config.model, self.charset.num_classes, reader.model.mean, reader.model.std,
+            reader.model.each_picture,
+        )  # fmt: skip
+        self.run = run
+        self.initial: dict[int, Any] = {}  # by seed
+        self.packed = packed
+        encoded = self.charset.encode(packed.texts)
+        room = max(LONGEST - encoded.shape[1], 0)
+        self.labels = np.pad(encoded, ((0, 0), (0, room)), constant_values=PAD)
+        self.images = jax.device_put(packed.images)
+        self.chain = optax.chain(
+            optax.clip_by_global_norm(self.config.optimizer.clip_norm),
+            optax.scale_by_adam(
+                b1=self.config.optimizer.momentum, nesterov=self.config.optimizer.nesterov
+            ),
+        )
+        self.update = jax.jit(self._update, donate_argnums=0)
+
+    def start(self, seed: int) -> Learner:
+        if seed not in self.initial:
+            fresh = crnn.init(self.model, jax.random.key(seed), self.config.data)
+            params = warm_start.transfer(fresh, self.charset, self.run)
+            self.initial[seed] = jax.device_get(params)
+        params = jax.device_put(self.initial[seed])
+        return Learner(params, jax.tree.map(jnp.copy, params), self.chain.init(params))
+
+    def _update(
+        self, learner: Learner, images: jax.Array, labels: jax.Array, rows: jax.Array,
+        bias: jax.Array, key: jax.Array, step: jax.Array, rate: jax.Array,
+    ) -> Learner:  # fmt: skip
+        keys = jax.random.split(jax.random.fold_in(key, step), len(rows))
+        pixels = augment.augment(keys, images[rows], self.config.augment)
+
+        def loss(params: Any) -> jax.Array:
+            logits = crnn.apply(self.model, params, pixels) + bias
+            return jnp.mean(ctc_loss.ctc_loss(logits, labels))
+
+        updates, moments = self.chain.update(jax.grad(loss)(learner.params), learner.moments)
+        params = optax.apply_updates(learner.params, jax.tree.map(lambda u: -rate * u, updates))
+        decay = jnp.minimum(self.config.train.average_decay, (1 + step) / (25 + step))
+        return Learner(params, optax.incremental_update(params, learner.ema, 1 - decay), moments)
+
+    def train(
+        self, learner: Learner, bias: jax.Array, rows: Iterator[np.ndarray], labels: np.ndarray,
+        updates: int, rate: float, seed: int,
+    ) -> Learner:  # fmt: skip
+        section = dataclasses.replace(self.config.optimizer, learning_rate=rate)
+        rates = np.asarray(jax.vmap(optimizer.schedule(section, updates))(jnp.arange(updates)))
+        key = jax.random.key(seed)
+        for step in range(updates):
+            batch = next(rows)
+            learner = self.update(
+                learner, self.images, labels[batch], batch, bias, key, step, rates[step]
+            )
+        return learner
+
+    def read(self, params: Any, rows: list[int], bias: jax.Array) -> tuple[list[str], np.ndarray]:
+        """Texts and confidences."""
+        texts, confidences = [], []
+        for start in range(0, len(rows), READ_AT_ONCE):
+            part = np.resize(rows[start : start + READ_AT_ONCE], READ_AT_ONCE)
+            ids, scores = jax.device_get(_read(params, self.images, part, bias, model=self.model))
+            texts += [self.charset.decode(row) for row in ids.tolist()]
+            confidences.append(np.exp(scores))
+        return texts[: len(rows)], np.concatenate(confidences)[: len(rows)]
+
+    def bias(self, allowed: set[str]) -> jax.Array:
+        values = [0.0 if s in allowed else NEVER for s in self.charset.alphabet]
+        return jnp.array([*values, 0.0], jnp.float32)  # the blank is the last class
+
+    def alphabet(self, texts: list[str], complete: int) -> set[str]:
+        symbols = set("".join(texts))
+        if complete:
+            for kind in KINDS:
+                if len(symbols & set(kind)) > 1:
+                    symbols |= set(kind) & set(self.known)
+        return symbols
+
+    def measure(self, arm: Arm, scheme: Scheme, seed: int) -> dict[str, Any]:
+        """Trains an arm on a scheme and scores it on the test part."""
+        labeled = [] if arm.labels < 0 else scheme.train[: arm.labels or None]
+        texts = [self.packed.texts[i] for i in labeled]
+        bias = self.bias(self.alphabet(texts, arm.complete) if labeled else set(self.known))
+        learner, labels = self.start(seed), self.labels.copy()
+        if labeled:
+            rows = shuffled(np.array(labeled, np.int32), arm.batch, seed)
+            learner = self.train(learner, bias, rows, labels, arm.updates, arm.rate, seed)
+        rest = scheme.train[len(labeled) :]
+        used = []
+        for round_ in range(arm.rounds):
+            found, sure = self.read(learner.ema, rest, bias)
+            chosen = [
+                i
+                for i, confidence in enumerate(sure)
+                if confidence >= arm.least and 0 < len(found[i]) <= LONGEST
+            ]
+            chosen = plausible(found, chosen, texts)
+            if not labeled:
+                bias = self.bias(frequent([found[i] for i in chosen]))
+            if not chosen:
+                break
+            truth = [self.packed.texts[rest[i]] for i in chosen]
+            wrong = sum(found[i] != text for i, text in zip(chosen, truth, strict=True))
+            used.append({"pseudo_labels": len(chosen), "wrong": wrong})
+            rows_ = np.array([rest[i] for i in chosen], np.int32)
+            labels[rows_] = PAD
+            encoded = self.charset.encode([found[i] for i in chosen])
+            labels[rows_, : encoded.shape[1]] = encoded
+            rows = mixed(np.array(labeled, np.int32), rows_, arm.batch, seed + 100 * (round_ + 1))
+            learner = learner._replace(moments=self.chain.init(learner.params))
+            learner = self.train(
+                learner, bias, rows, labels, arm.updates, arm.rate, seed + 100 * (round_ + 1)
+            )
+        readings, _ = self.read(learner.ema, scheme.test, bias)
+        truths = [self.packed.texts[i] for i in scheme.test]
+        scores = {way: held_out.match(truths, readings, way)["num_exact"] for way in held_out.WAYS}
+        return {"scheme": scheme.name, "seed": seed, "num_examples": len(truths), **scores,
+                **({"rounds": used} if arm.rounds else {})}  # fmt: skip
+
+
+@jax.jit
+def _read(
+    params: Any, images: jax.Array, rows: jax.Array, bias: jax.Array, *, model: crnn.Model
+) -> tuple[jax.Array, jax.Array]:
+    return evaluate.decode(crnn.apply(model, params, images[rows]) + bias, 1.0, evaluate.GREEDY)
+
+
+def plausible(found: list[str], chosen: list[int], labels: list[str]) -> list[int]:
+    """Those of a length that labels have, or that is half as common as the commonest one."""
+    counts = Counter(map(len, labels)) or Counter(len(found[i]) for i in chosen)
+    most = max(counts.values(), default=0)
+    lengths = {n for n, count in counts.items() if labels or 2 * count >= most}
+    return [i for i in chosen if len(found[i]) in lengths]
+
+
+def frequent(texts: list[str]) -> set[str]:
+    """The symbols of readings but those that are 20 times rarer than the average one."""
+    counts = Counter("".join(texts))
+    average = sum(counts.values()) / max(len(counts), 1)
+    return {symbol for symbol, count in counts.items() if count >= average / 20}
+
+
+def shuffled(rows: np.ndarray, batch: int, seed: int) -> Iterator[np.ndarray]:
+    """Batches [batch] of one shuffle after the other."""
+    rng, queue = np.random.default_rng(seed), np.empty(0, rows.dtype)
+    while True:
+        while len(queue) < batch:
+            queue = np.concatenate((queue, rng.permutation(rows)))
+        yield queue[:batch]
+        queue = queue[batch:]
+
+
+def mixed(labeled: np.ndarray, guessed: np.ndarray, batch: int, seed: int) -> Iterator[np.ndarray]:
+    """A quarter of each batch has labels, if there are any."""
+    own = batch // 4 if len(labeled) else 0
+    others = shuffled(guessed, batch - own, seed)
+    if not own:
+        yield from others
+    for a, b in zip(shuffled(labeled, own, seed + 1), others, strict=True):
+        yield np.concatenate((a, b))
+
+
+def run(options: argparse.Namespace) -> None:
+    begun = time.monotonic()
+    config = config_lib.from_config_dict(adapt.get_config())
+    study = Study(options.run, unpack(options.schemes, config.data))
+    print(f"{len(study.packed.texts)} images, {time.monotonic() - begun:.0f} s", flush=True)
+    record: dict[str, Any] = {
+        "command": ["studies/adaptation.py", *sys.argv[1:]],
+        "files_sha256": held_out.files_sha256(
+            f"{scheme.name} {study.packed.texts[i]}"
+            for scheme in study.packed.schemes for i in scheme.test + scheme.train
+        ),
+        "environment": provenance.here(str(device) for device in jax.devices()),
+        "arms": [],
+    }  # fmt: skip
+    for arm in map(Arm.parse, options.arm):
+        cells: list[dict[str, Any]] = []
+        entry = {"arm": arm._asdict(), "cells": cells}
+        record["arms"].append(entry)
+        started = time.monotonic()
+        for scheme in study.packed.schemes:
+            for seed in range(arm.seeds):
+                if time.monotonic() - begun > options.seconds:
+                    entry["complete"] = False
+                    break
+                cells.append(study.measure(arm, scheme, seed))
+        entry["seconds"] = round(time.monotonic() - started, 1)
+        shares: dict[str, list[float]] = {}
+        for cell in cells:
+            shares.setdefault(cell["scheme"], []).append(cell["labeled"] / cell["num_examples"])
+        means = {name: round(100 * float(np.mean(values)), 1) for name, values in shares.items()}
+        mean = float(np.mean(list(means.values()))) if means else 0.0
+        print(f"{arm}: {mean:.2f} {means} {entry['seconds']} s", flush=True)
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    packing = commands.add_parser("pack")
+    packing.add_argument("target", type=Path)
+    packing.add_argument("folders", type=Path, nargs="+")
+    packing.add_argument("--most", type=int, default=1000, help="training images of a scheme")
+    running = commands.add_parser("run")
+    running.add_argument("run")
+    running.add_argument("schemes", type=Path, nargs="+")
+    running.add_argument("--out", type=Path, required=True)
+    running.add_argument("--arm", action="append", required=True)
+    running.add_argument("--seconds", type=float, default=float("inf"), help="no arm starts later")
+    options = parser.parse_args()
+    if options.command == "pack":
+        pack(options.target, options.folders, options.most)
+    else:
+        run(options)
+
+
+if __name__ == "__main__":
+    main()
