@@ -27,8 +27,8 @@ from PIL import Image
 
 from crnn_jax.charset import PAD, Charset
 from crnn_jax.config import DataConfig
-from crnn_jax.data import folder as dataset
 from crnn_jax.data import crop, image_io, label_files, splits
+from crnn_jax.data import folder as dataset
 from crnn_jax.data.folder import Dataset
 from crnn_jax.data.splits import Split
 from crnn_jax.data.synthetic import render
