@@ -38,7 +38,7 @@ def fit(images: np.ndarray, how: str) -> Standard:
 
     Args:
       images: the training images.
-      how: the value of data.standardise: 'set', 'picture', 'auto', or '' for pixels / 255.
+      how: the value of data.normalize: 'set', 'image', 'auto', or '' for pixels / 255.
 
     Raises:
       DataError: a channel is constant over all images.
@@ -54,10 +54,10 @@ def fit(images: np.ndarray, how: str) -> Standard:
     if (deviation == 0).any():
         raise DataError("all training images have the same uniform color; there is nothing to read")
     if how == "auto":
-        how = "picture" if max(differences(images)) > ALIKE else "set"
+        how = "image" if max(differences(images)) > ALIKE else "set"
     if how == "set":
         return Standard(tuple(mean.tolist()), tuple(deviation.tolist()), False)
-    return plain(channels)._replace(each_picture=how == "picture")
+    return plain(channels)._replace(each_picture=how == "image")
 
 
 def plain(channels: int) -> Standard:

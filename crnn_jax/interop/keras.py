@@ -85,7 +85,7 @@ def import_run(
         "data.height": height,
         "data.channels": model.channels,
         "data.alphabet": alphabet,
-        "data.standardise": "",
+        "data.normalize": "",
         "model.conv_features": model.conv_features,
         "model.dense_features": model.dense_features,
         "model.lstm_units": model.lstm_units,

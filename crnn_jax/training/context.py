@@ -49,7 +49,7 @@ class TrainContext(NamedTuple):
     def order(self, epoch: int) -> np.ndarray:
         """The numbers of the images of an epoch, in their order; a stream's are all new.
 
-        A small set occurs several times: see train.least_steps.
+        A small set occurs several times: see train.min_steps_per_epoch.
         """
         if self.stream:
             return self.split.train + (epoch - 1) * len(self.split.train)
@@ -111,7 +111,7 @@ class TrainContext(NamedTuple):
 def _passes(config: Config, num_train: int) -> int:
     """Passes over the training images in an epoch."""
     # The fewest with ceil(passes * num_train / batch_size) >= least_steps.
-    most = (config.train.least_steps - 1) * config.train.batch_size
+    most = (config.train.min_steps_per_epoch - 1) * config.train.batch_size
     return max(0, most) // num_train + 1
 
 
@@ -119,7 +119,7 @@ def prepare(config: Config) -> TrainContext:
     """Loads the data and builds model and optimizer. DataError for data of no use."""
     source = sources.load(config.data, config_lib.num_steps(config))
     data, split, charset = source.data, source.split, source.charset
-    moments = normalization.fit(data.images[source.sample], config.data.standardise)
+    moments = normalization.fit(data.images[source.sample], config.data.normalize)
     passes = 1 if source.endless else _passes(config, len(split.train))
     steps_per_epoch = -(-len(split.train) * passes // config.train.batch_size)
     devices = data_parallel.for_batches(config.train.batch_size)

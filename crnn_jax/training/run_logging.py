@@ -81,7 +81,7 @@ def warn_of_plateau(run: Run, loss: float) -> None:
         print(
             f"note: it has not left the plateau: its loss of {loss:.2f} is about that of the best "
             f"constant predictor, {run.task.plateau_loss:.2f}, which reads nothing. Try "
-            "flat_start.until=0.85 if it is off, data.standardise=auto, a smaller "
+            "flat_start.until=0.85 if it is off, data.normalize=auto, a smaller "
             "optimizer.learning_rate, more train.epochs, or more pictures"
         )
 

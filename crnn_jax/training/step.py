@@ -74,7 +74,7 @@ def recipe(task: TrainContext) -> Recipe:
         config.loss,
         config.flat_start,
         config.augment,
-        config.train.average_decay,
+        config.train.ema_decay,
         task.optimizer,
         config.train.epochs * task.steps_per_epoch,
         task.devices,

@@ -186,7 +186,7 @@ def end_epoch(run: Run, progress: Progress) -> None:
         return
     run.epoch, run.losses = run.epoch + 1, []
     run.stopping = run.stopping.update(
-        run.epoch, evaluation.loss, run.task.plateau_loss, run.config.train.weights
+        run.epoch, evaluation.loss, run.task.plateau_loss, run.config.train.checkpoint_selection
     )
     save(run, values["seconds"])
     progress.epoch(run, values)

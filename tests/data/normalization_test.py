@@ -13,7 +13,7 @@ def test_the_moments_of_a_set_are_those_of_numpy_a_channel_each():
     np.testing.assert_allclose(mean, images.mean((0, 1, 2)), rtol=1e-12)
     np.testing.assert_allclose(deviation, images.std((0, 1, 2)), rtol=1e-12)
     assert not each_picture
-    assert normalization.fit(images, "picture") == ((0.0,) * 3, (255.0,) * 3, True)
+    assert normalization.fit(images, "image") == ((0.0,) * 3, (255.0,) * 3, True)
     assert normalization.fit(images, "") == ((0.0,) * 3, (255.0,) * 3, False)
 
 
@@ -46,7 +46,7 @@ def test_differences_of_light_and_contrast_by_hand():
 def test_images_that_differ_are_normalized_one_by_one(images, each_picture):
     images = np.stack([_half(*levels) for levels in images])
     fitted = normalization.fit(images, "auto")
-    assert fitted == normalization.fit(images, "picture" if each_picture else "set")
+    assert fitted == normalization.fit(images, "image" if each_picture else "set")
     assert fitted.each_picture == each_picture
 
 

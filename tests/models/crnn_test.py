@@ -14,10 +14,10 @@ CONFIG = config_lib.from_config_dict(base.get_config())
 
 def _build(num_classes=20, mean=(0.0,), std=(1.0,), **overrides):
     values = base.get_config()
-    values.data.standardise = "set"  # with the moments that are given
+    values.data.normalize = "set"  # with the moments that are given
     values.update_from_flattened_dict({k.replace("__", "."): v for k, v in overrides.items()})
     config = config_lib.from_config_dict(values)
-    by_picture = config.data.standardise == "picture"
+    by_picture = config.data.normalize == "image"
     model = crnn.build(config.model, num_classes, mean, std, by_picture)
     return model, crnn.init(model, jax.random.key(0), config.data)
 
@@ -169,7 +169,7 @@ def test_a_picture_standardised_by_itself_has_mean_0_and_deviation_1():
 def test_light_and_contrast_are_nothing_to_a_model_that_standardises_each_picture():
     small = {"data__width": 16, "data__height": 8, "model__lstm_units": (4,)}
     moments = {"mean": (0.0,), "std": (255.0,)}
-    model, params = _build(data__standardise="picture", **moments, **small)
+    model, params = _build(data__normalize="image", **moments, **small)
     images = jax.random.uniform(jax.random.key(0), (2, 16, 8, 1), maxval=255.0)
     dark = images * jnp.array([0.2, 0.5]).reshape(2, 1, 1, 1) + 20
     logits = crnn.apply(model, params, images)
