@@ -18,7 +18,7 @@ from crnn_jax import schema
 from crnn_jax.charset import Charset
 from crnn_jax.config import Config
 from crnn_jax.data import image_io, normalization, sources
-from crnn_jax.data.normalization import Standard
+from crnn_jax.data.normalization import Normalization
 from crnn_jax.errors import ConfigError, CrnnError, DamageError, DataError, RunError, one_line
 from crnn_jax.inference import evaluate, inputs, shipped
 from crnn_jax.inference import explain as explanation
@@ -75,8 +75,8 @@ def load(run: str | os.PathLike[str], epoch: int | None = None) -> Recognizer:
 def _load_shipped(name: str, epoch: int | None) -> Recognizer:
     if epoch:
         raise RunError(f"{name} comes with the package and has no epochs")
-    config, charset, standard, params, fingerprint, temperature = shipped.read(name)
-    model = crnn.build(config.model, charset.num_classes, *standard)
+    config, charset, moments, params, fingerprint, temperature = shipped.read(name)
+    model = crnn.build(config.model, charset.num_classes, *moments)
     return Recognizer(config, charset, model, params, 0, fingerprint, temperature)
 
 
@@ -274,7 +274,7 @@ def _restore(
         charset = Charset(meta["alphabet"])
     except (ConfigError, schema.InvalidError) as error:
         raise DamageError(f"the checkpoint {path} is damaged: {error}") from error
-    moments = Standard(tuple(meta["mean"]), tuple(meta["deviation"]), meta["each_picture"])
+    moments = Normalization.from_record(meta)
     normalization.check(moments, config.data.channels, path)
     model = crnn.build(config.model, charset.num_classes, *moments)
     shapes = jax.eval_shape(lambda: crnn.init(model, jax.random.key(0), config.data))

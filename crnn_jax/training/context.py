@@ -41,7 +41,7 @@ class TrainContext(NamedTuple):
         """What runs that share the programs have in common: all but seed, fold, normalization."""
         data = dataclasses.replace(self.config.data, fold=0, split_seed=0)
         config = dataclasses.replace(self.config, seed=0, data=data)
-        network = self.model.network, self.model.each_picture
+        network = self.model.network, self.model.per_image
         # With a test part, the alphabet depends on the training part.
         alphabet = self.charset.alphabet
         return config, network, self.steps_per_epoch, self.data.fingerprint, alphabet
@@ -79,7 +79,7 @@ class TrainContext(NamedTuple):
             "alphabet": self.charset.alphabet,
             "mean": self.model.mean.tolist(),
             "deviation": self.model.std.tolist(),
-            "each_picture": self.model.each_picture,
+            "each_picture": self.model.per_image,
             "fingerprint": self.data.fingerprint,
         }
 

@@ -345,7 +345,7 @@ def _resave(folder, reader, epoch):
         "alphabet": reader.charset.alphabet,
         "mean": reader.model.mean.tolist(),
         "deviation": reader.model.std.tolist(),
-        "each_picture": reader.model.each_picture,
+        "each_picture": reader.model.per_image,
         "fingerprint": reader.fingerprint,
         "best_epoch": epoch,
     }

@@ -178,10 +178,10 @@ def test_masks_and_distortions_are_drawn_anew_in_each_step_and_by_stream(tiny_co
     np.testing.assert_array_equal(masks, zero[1])
 
 
-@pytest.mark.parametrize(("standardise", "moments"), [("set", "the set's"), ("", (0.0, 255.0))])
-def test_the_model_standardises_with_the_training_part(tiny_config, standardise, moments):
-    task = prepare(tiny_config(data__normalize=standardise))
-    if standardise == "set":
+@pytest.mark.parametrize(("how", "moments"), [("set", "the set's"), ("", (0.0, 255.0))])
+def test_the_model_normalizes_with_the_training_part(tiny_config, how, moments):
+    task = prepare(tiny_config(data__normalize=how))
+    if how == "set":
         pixels = task.data.images[task.split.train].astype(np.float64)
         moments = (pixels.mean(), pixels.std())
     np.testing.assert_allclose((task.model.mean[0], task.model.std[0]), moments)
