@@ -1,7 +1,7 @@
 """Generated captchas: a pure function of (style, seed, number), on the device.
 
 Picture i of a seed is the same on its own and in any batch: its key is the seed's folded with i,
-and no operation looks at another picture. `pictures` makes a batch in jitted stages: where the
+and no operation looks at another picture. `images` makes a batch in jitted stages: where the
 glyphs stand, their ink on a canvas, where a warp takes each pixel from, what it finds there, and
 paper, curves and grain around it.
 
@@ -28,11 +28,11 @@ VERSION = 2  # to be raised with every change that changes a picture: part of ev
 
 
 def atlas_of(style: Style) -> Atlas:
-    """The glyphs of a style, as `pictures` takes them."""
+    """The glyphs of a style, as `images` takes them."""
     return glyphs.atlas(style.alphabet, style.faces)
 
 
-def pictures(
+def images(
     atlas: Atlas,
     seed: int | np.uint32 | jax.Array,
     numbers: jax.Array | np.ndarray,
@@ -47,7 +47,7 @@ def pictures(
     """
     if isinstance(seed, int):
         seed = np.uint32(seed)  # JAX would take it as int32
-    ranges, style = ranges_of(style), style.frame()
+    ranges, style = ranges_of(style), style.static_part()
     plan = _plan(atlas, ranges, seed, numbers, style=style)
     drawn = plan.draws
     weight, softness = (drawn.scalar(name) for name in ("weight", "softness"))

@@ -17,9 +17,14 @@ import typing
 import unicodedata
 from typing import Annotated, Any, NamedTuple
 
+import jax
+
 from crnn_jax.data.synthetic import glyphs
+from crnn_jax.data.synthetic.look import Drawer
 from crnn_jax.errors import ConfigError
 
+CHUNK = 32  # images that are drawn at a time, so that temporaries fit the CPU's cache
+CHUNK_PIXELS = 2**20
 Range = tuple[float, float]
 
 
@@ -115,15 +120,27 @@ class Style:
         if bad := wrong or [*_check_alphabet(self.alphabet), *_check_products(self)]:
             raise ConfigError(f"a style's {'; '.join(bad)}")
 
-    def frame(self) -> Style:
+    @property
+    def chunk(self) -> int:
+        """Images that are drawn at a time: fewer large ones, as memory grows with the pixels."""
+        return min(CHUNK, max(1, CHUNK_PIXELS // (self.width * self.height)))
+
+    def drawer(self) -> Drawer:
+        """See `Look`: images u8 [B, W, H, C], C 3 in color and else 1."""
+        from crnn_jax.data.synthetic import render  # which imports this module
+
+        atlas = jax.device_put(render.atlas_of(self))
+        return lambda seed, numbers: render.images(atlas, seed, numbers, style=self)
+
+    def static_part(self) -> Style:
         """The style with ranges reduced to off or on: the key of a compiled program."""
         changes: dict[str, Any] = {}
         for key, default in _ranges().items():
             off_or_on = (0.0, 0.0) if getattr(self, key) == (0, 0) else (1.0, 1.0)
             changes[key] = off_or_on if default == (0, 0) else default
-        frame = object.__new__(Style)  # not a style that anyone wrote: nothing to check
-        frame.__dict__.update({**self.__dict__, **changes})
-        return frame
+        static = object.__new__(Style)  # not a style that anyone wrote: nothing to check
+        static.__dict__.update({**self.__dict__, **changes})
+        return static
 
     def describe(self) -> dict[str, Any]:
         """Plain values and digests of the font files: everything that a picture depends on."""
