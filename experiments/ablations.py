@@ -25,6 +25,7 @@ NO_AFFINE = {
 
 NO_DROPOUT = {"model.dropout": 0.0, "model.lstm_dropout": 0.0}
 
+# The names are those of the records in results/ablations/.
 VARIANTS = {
     "base": {},
     "no_flat_start": {"flat_start.until": 0.0},

@@ -18,9 +18,9 @@ from crnn_jax.data.normalization import Normalization
 
 _RESCALE = "Rescaling"
 # The layers that `keras.export` writes to normalize each image by itself.
-_BY_PICTURE = ("GlobalAveragePooling2D", "Subtract", "LayerNormalization")
+_PER_IMAGE = ("GlobalAveragePooling2D", "Subtract", "LayerNormalization")
 _ORDER = re.compile(
-    rf"(?:{_RESCALE} )?(?:{' '.join(_BY_PICTURE)} )?"
+    rf"(?:{_RESCALE} )?(?:{' '.join(_PER_IMAGE)} )?"
     r"(?:Conv2D MaxPooling2D )+Reshape Dense (?:Bidirectional )+Dense "
 )
 _IGNORED = (  # do nothing at prediction time

@@ -69,7 +69,7 @@ def to_json(description: Mapping[str, Any]) -> str:
     return json.dumps(description, indent=2, ensure_ascii=False) + "\n"
 
 
-class _Standardise(TypedDict):
+class _NormalizationRecord(TypedDict):
     mean: list[Any]  # normalization.check checks the values
     deviation: list[Any]
     each_picture: Any
@@ -81,7 +81,7 @@ class _Stored(TypedDict):
     format: str
     digest: schema.Digest
     alphabet: list[Annotated[str, Meta(min_length=1, max_length=1)]]
-    standardise: _Standardise
+    standardise: _NormalizationRecord
     fingerprint: schema.Digest
     params_sha256: schema.Digest
     config: dict[str, Any]

@@ -1,4 +1,4 @@
-"""The CRNN: pictures to logits. Flax is imported nowhere else.
+"""The CRNN: images to logits. Flax is imported nowhere else.
 
 The network is `ocr_model_v1` of Keras' captcha_ocr example (A. K. Nain, 2020), layer for
 layer, with Keras' initializers; at 200x50 grey and 19 symbols it has 432,596 parameters.

@@ -59,7 +59,7 @@ class TrainContext(NamedTuple):
         return np.concatenate(orders)
 
     def batch(self, numbers: np.ndarray) -> tuple[jax.Array, jax.Array, np.ndarray]:
-        """Pictures, labels, and which of them are those of `numbers`, in its shape."""
+        """Images, labels, and which of them are those of `numbers`, in its shape."""
         if self.stream:
             # Waited for, or its programs fill the queue of a device: see data_parallel.py.
             drawn = jax.block_until_ready(self.devices.replicate(self.stream(numbers.reshape(-1))))
@@ -67,7 +67,7 @@ class TrainContext(NamedTuple):
         return self.images, self.labels, numbers
 
     def source_of(self, number: int) -> tuple[str, str]:
-        """File and text of a training picture."""
+        """File and text of a training image."""
         if self.stream:
             _, labels = self.stream(np.array([number]))
             return f"{number:06d}", self.charset.decode(np.asarray(labels[0]).tolist())

@@ -1,6 +1,6 @@
 """Styles of generated captchas: small frozen configs, as data.
 
-A pair of numbers is a range: each picture (or each glyph, where noted) draws a value uniformly
+A pair of numbers is a range: each image (or each glyph, where noted) draws a value uniformly
 from it. Lengths are in pixels, angles in degrees, gray levels from 0 to 255.
 
 The `Bounds` of a field limit its numbers, or the length of its string or tuple. Together with
@@ -48,7 +48,7 @@ _Curve = tuple[float, float, float, float]
 
 @dataclasses.dataclass(frozen=True)
 class Style:
-    """The look of generated pictures.
+    """The look of generated images.
 
     Raises:
       ConfigError: a value has the wrong type or is out of bounds; the message names every key.
@@ -58,9 +58,9 @@ class Style:
     length: Annotated[tuple[int, int], Bounds(1, 64)]  # number of characters, lowest and highest
     width: Annotated[int, Bounds(16, 4096)] = 200
     height: Annotated[int, Bounds(16, 4096)] = 50
-    # Font files, or names from `glyphs.faces()`; each picture uses one.
+    # Font files, or names from `glyphs.faces()`; each image uses one.
     faces: Annotated[tuple[str, ...], Bounds(items=64)] = ("NotoSans-Bold",)
-    # The text. If it is too wide for the picture, it is drawn smaller.
+    # The text. If it is too wide for the image, it is drawn smaller.
     size: Annotated[Range, Bounds(4, 512)] = (36, 36)  # of an em
     weight: Annotated[Range, Bounds(-16, 16)] = (0, 0)  # added on each side of a stroke
     softness: Annotated[Range, Bounds(0.01, 64)] = (1, 1)  # width of an edge's gray ramp
@@ -143,7 +143,7 @@ class Style:
         return static
 
     def describe(self) -> dict[str, Any]:
-        """Plain values and digests of the font files: everything that a picture depends on."""
+        """Plain values and digests of the font files: everything that an image depends on."""
         fonts = {face: glyphs.digest(face) for face in self.faces}
         return {**dataclasses.asdict(self), "fonts": fonts}
 
