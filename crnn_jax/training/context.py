@@ -110,7 +110,7 @@ class TrainContext(NamedTuple):
 
 def _passes(config: Config, num_train: int) -> int:
     """Passes over the training images in an epoch."""
-    # The fewest with ceil(passes * num_train / batch_size) >= least_steps.
+    # The fewest with ceil(passes * num_train / batch_size) >= min_steps_per_epoch.
     most = (config.train.min_steps_per_epoch - 1) * config.train.batch_size
     return max(0, most) // num_train + 1
 

@@ -201,17 +201,25 @@ def test_safetensors_goes_round_bit_for_bit(case, tmp_path):
     assert str(reader.config.data.dir) not in (path.parent / "config.json").read_text()
 
 
-def test_an_export_of_a_version_with_fewer_keys_comes_back(trained, tmp_path):
+def test_an_export_of_a_version_with_fewer_and_older_keys_comes_back(trained, tmp_path):
     folder = interop.export(trained, "safetensors", tmp_path / "out").parent
     description = json.loads((folder / "reader.json").read_text())
     for name in ("case", "merge"):
         del description["config"]["data"][name]
+    config = description["config"]
+    assert config["data"].pop("normalize") == "auto"
+    assert config["train"].pop("ema_decay") == 0.98
+    assert config["train"].pop("checkpoint_selection") == "best"
+    config["data"]["standardise"] = "picture"
+    config["train"] |= {"average_decay": 0.25, "weights": "last"}
     del description["digest"]
     sealed = {**description, "digest": description_lib._digest(description)}
     (folder / "reader.json").write_text(json.dumps(sealed))
     safetensors_lib.import_run(folder, tmp_path / "run")
-    data = crnn_jax.load(tmp_path / "run").config.data
-    assert (data.case, data.merge) == ("keep", "")
+    config = crnn_jax.load(tmp_path / "run").config
+    data, train = config.data, config.train
+    assert (data.case, data.merge, data.normalize) == ("keep", "", "image")
+    assert (train.ema_decay, train.checkpoint_selection) == (0.25, "last")
 
 
 def test_what_does_not_belong_together_is_refused_by_name(trained, tmp_path):
