@@ -51,7 +51,7 @@ def config(folder: str | os.PathLike[str], scale: float = 1, **changes: Any) -> 
             {
                 "data.dir": os.fspath(folder),
                 "data.alphabet": CAPTCHA_V2,
-                "data.standardise": "",
+                "data.normalize": "",
                 "model.conv_features": tuple(int(scale * f) for f in model["conv_features"]),
                 "model.dense_features": int(scale * model["dense_features"]),
                 "model.lstm_units": tuple(int(scale * u) for u in model["lstm_units"]),

@@ -49,7 +49,7 @@ def generator(name: str, batch: int):
     look = presets.load(name)
     atlas = jax.device_put(render.atlas_of(look))
     numbers = np.arange(batch, dtype=np.int32)
-    return lambda i: render.pictures(atlas, 0, numbers + i * batch, style=look)
+    return lambda i: render.images(atlas, 0, numbers + i * batch, style=look)
 
 
 def main(names: list[str]) -> None:

@@ -3,7 +3,7 @@
 Shapes stand in comments as ``# [B, T, K]``, with these letters everywhere:
 
     N  examples of a data set       B  examples of a batch
-    W  width of a picture           H  height           C  channels
+    W  width of an image            H  height           C  channels
     T  time steps of the model      D  features         U  units of one LSTM direction
     K  classes, symbols + 1: ids 0 .. K-2 are the alphabet in order, K-1 is the CTC blank
     L  length of the longest label; shorter ones are padded on the right with -1

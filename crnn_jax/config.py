@@ -23,6 +23,7 @@ from crnn_jax import charset, schema
 from crnn_jax.config_keys import (
     DEFAULT_DIR,
     MAX_PIXELS,
+    RENAMED,
     AugmentConfig,
     Config,
     DataConfig,
@@ -106,11 +107,13 @@ def num_steps(config: Config) -> int:
 
 
 def check_key(key: str) -> None:
-    """Raises ConfigError, naming the nearest key, unless the dotted `key` exists."""
+    """Raises ConfigError unless the dotted `key` exists; it names the new or the nearest key."""
     declared = dict(declared_keys())
     known = [*declared, *(["grid.seeds", "grid.folds"] if key[:5] == "grid." else [])]
     if key in known:
         return
+    if key in RENAMED:
+        raise ConfigError(f"the config key {key} is now {RENAMED[key]}")
     _, _, last = key.rpartition(".")
     # The right name in the wrong section is as likely as a misspelled one.
     near = [k for k in known if k.rpartition(".")[2] == last] or difflib.get_close_matches(

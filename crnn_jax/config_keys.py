@@ -32,6 +32,15 @@ _Epochs = Annotated[int, Meta(ge=0, le=10**6)]
 # No NUL, and no surrogates but those that stand for the bytes of a file name.
 _Path = Annotated[str, Meta(max_length=4096, pattern="\\A[^\\0\\ud800-\\udc7f\\udd00-\\udfff]*\\Z")]
 
+# Keys by the names that they had. runs/config_migrations.py translates the records of older runs;
+# elsewhere an old name is an error that names the new one.
+RENAMED = {
+    "data.standardise": "data.normalize",
+    "train.average_decay": "train.ema_decay",
+    "train.least_steps": "train.min_steps_per_epoch",
+    "train.weights": "train.checkpoint_selection",
+}
+
 
 def _key(default: Any, meaning: str) -> Any:
     return dataclasses.field(default=default, metadata={"meaning": meaning})
@@ -77,10 +86,10 @@ class DataConfig:
         "Look-alikes that labels do not tell apart: '0O,1Il' writes 0 for O, and 1 for I and l. "
         "Groups are separated by commas and brought to data.case.",
     )
-    standardise: Literal["auto", "set", "picture", ""] = _key(
+    normalize: Literal["auto", "set", "image", ""] = _key(
         "auto",
-        "Normalize by mean and standard deviation of the training 'set' or of each 'picture'. "
-        "auto: by picture if light or contrast differ by more than a tenth, else by set. Empty: "
+        "Normalize by mean and standard deviation of the training 'set' or of each 'image'. auto: "
+        "by image if brightness or contrast differ by more than a tenth, else by set. Empty: "
         "pixel / 255.",
     )
     label_pattern: Annotated[str, Meta(max_length=200)] = _key(
@@ -223,10 +232,10 @@ class FlatStartConfig:
 class TrainConfig:
     batch_size: _Batch = _key(16, "Images in a training step.")
     epochs: Annotated[int, Meta(ge=1, le=10**6)] = _key(24, "Epochs of the schedule.")
-    least_steps: Annotated[int, Meta(ge=0, le=10**6)] = _key(
+    min_steps_per_epoch: Annotated[int, Meta(ge=0, le=10**6)] = _key(
         0,
-        "Steps of an epoch, at least: it passes over a small set as often as that takes. 0 for one "
-        "pass.",
+        "An epoch has at least so many steps: it passes over a small set as often as that takes. 0 "
+        "for one pass.",
     )
     stop_after: _Epochs = _key(0, "End after this many epochs of the schedule; 0 for all.")
     init_from: _Path = _key(
@@ -235,11 +244,11 @@ class TrainConfig:
     patience: _Epochs = _key(
         10, "Stop after this many epochs without a better validation loss; 0 for never."
     )
-    weights: Literal["best", "last"] = _key(
+    checkpoint_selection: Literal["best", "last"] = _key(
         "best", "Which weights are kept and scored: of the least validation loss or of the end."
     )
-    average_decay: _Rate = _key(
-        0.98, "Decay of the exponential moving average of the weights; 0 for no average."
+    ema_decay: _Rate = _key(
+        0.98, "Decay of the exponential moving average (EMA) of the weights; 0 for none."
     )
     eval_batch_size: _Batch = _key(64, "Images in an evaluation step.")
 

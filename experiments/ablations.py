@@ -25,15 +25,16 @@ NO_AFFINE = {
 
 NO_DROPOUT = {"model.dropout": 0.0, "model.lstm_dropout": 0.0}
 
+# The names are those of the records in results/ablations/.
 VARIANTS = {
     "base": {},
     "no_flat_start": {"flat_start.until": 0.0},
     "no_augmentation": NO_AFFINE,
     "no_dropout": NO_DROPOUT,
-    "no_averaging": {"train.average_decay": 0.0},
-    "set_moments": {"data.standardise": "set"},
-    "picture_moments": {"data.standardise": "picture"},
-    "no_standardisation": {"data.standardise": ""},
+    "no_averaging": {"train.ema_decay": 0.0},
+    "set_moments": {"data.normalize": "set"},
+    "picture_moments": {"data.normalize": "image"},
+    "no_standardisation": {"data.normalize": ""},
     "no_clipping": {"optimizer.clip_norm": 0.0},
     "clip_each": {"optimizer.clip_each": True},
     "no_nesterov": {"optimizer.nesterov": False},
@@ -56,11 +57,11 @@ VARIANTS = {
     "seed_recipe": {
         **NO_AFFINE,
         "flat_start.until": 0.0,
-        "data.standardise": "",
+        "data.normalize": "",
         "optimizer.learning_rate": 0.002,
         "optimizer.schedule": "constant",
         "optimizer.warmup_steps": 0,
-        "train.average_decay": 0.0,
+        "train.ema_decay": 0.0,
         "train.epochs": 50,
     },
 }

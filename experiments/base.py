@@ -28,6 +28,6 @@ def get_blind_config() -> ConfigDict:
     config = get_config()
     config.data.source = "folder"
     config.data.num_folds = 10
-    config.train.weights = "last"
+    config.train.checkpoint_selection = "last"
     config.train.patience = 0
     return config

@@ -17,7 +17,7 @@ STEPS = 208
 
 def get_config() -> ConfigDict:
     config = base.get_blind_config()
-    config.data.standardise = "picture"  # as the reader that it starts from
+    config.data.normalize = "image"  # as the reader that it starts from
     config.train.init_from = "runs/pretrain"
     config.optimizer.learning_rate = 0.01
     config.optimizer.warmup_steps = 20

@@ -55,7 +55,7 @@ def as_many_updates(config: ConfigDict, labels: int) -> dict[str, Any]:
 
 RECIPES: Mapping[str, Recipe] = {
     "base": Recipe(base.get_blind_config, as_many_updates),
-    # Its schedule follows from the number of labels: see train.least_steps.
+    # Its schedule follows from the number of labels: see train.min_steps_per_epoch.
     "adapt": Recipe(adapt.get_config, lambda config, labels: {}),
 }
 
@@ -73,7 +73,7 @@ def get_config(arguments: str = "base") -> ConfigDict:
             "data.test_size": TEST_SIZE,
             "data.num_folds": 0,
             "data.val_fraction": 0.05,
-            "train.weights": "last",
+            "train.checkpoint_selection": "last",
             "train.patience": 0,
         }
     )

@@ -25,10 +25,10 @@ def get_config() -> ConfigDict:
             "data.count": 4096,
             "data.val_fraction": 0.05,
             # By picture, since what reads other pictures later must not lean on this set's light.
-            "data.standardise": "picture",
+            "data.normalize": "image",
             "train.epochs": 12,
             "train.patience": 0,
-            "train.average_decay": 0.995,
+            "train.ema_decay": 0.995,
             # The generator has distortions of its own.
             "augment.shift": 0.0,
             "augment.rotate": 2.0,

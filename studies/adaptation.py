@@ -146,7 +146,7 @@ class Study:
         self.known = reader.charset.alphabet
         self.model = crnn.build(
             reader.config.model, self.charset.num_classes, reader.model.mean, reader.model.std,
-            reader.model.each_picture,
+            reader.model.per_image,
         )  # fmt: skip
         self.run = run
         self.initial: dict[int, Any] = {}  # by seed
@@ -184,7 +184,7 @@ class Study:
 
         updates, moments = self.chain.update(jax.grad(loss)(learner.params), learner.moments)
         params = optax.apply_updates(learner.params, jax.tree.map(lambda u: -rate * u, updates))
-        decay = jnp.minimum(self.config.train.average_decay, (1 + step) / (25 + step))
+        decay = jnp.minimum(self.config.train.ema_decay, (1 + step) / (25 + step))
         return Learner(params, optax.incremental_update(params, learner.ema, 1 - decay), moments)
 
     def train(

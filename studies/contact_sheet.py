@@ -23,7 +23,7 @@ def main(folder: str, name: str, target: str) -> None:
     files = sorted(f for f in Path(folder).iterdir() if f.suffix in dataset.IMAGE_SUFFIXES)
     real = [image_io.open_image(f) for f in files[:: len(files) // COUNT][:COUNT]]
     numbers = np.arange(COUNT, dtype=np.int32)
-    pictures, _ = render.pictures(render.atlas_of(look), 0, numbers, style=look)
+    pictures, _ = render.images(render.atlas_of(look), 0, numbers, style=look)
     made = [sources.to_image(picture) for picture in np.asarray(pictures)]
     width, height = 2 * look.width, 2 * look.height
     sheet = Image.new("RGB", (2 * width + 3 * GAP, COUNT * (height + GAP) + GAP), "white")

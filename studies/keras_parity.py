@@ -2,7 +2,7 @@
 
     python studies/keras_parity.py RUN FOLDER [ENVIRONMENTS]
 
-RUN is a run of data.standardise='' (the example's pixels / 255), FOLDER a labelled data set. In
+RUN is a run of data.normalize='' (the example's pixels / 255), FOLDER a labelled data set. In
 environments of their own, made below ENVIRONMENTS (a temporary folder by default), TF-Keras 2 and
 Keras 3 build the model of the captcha_ocr example around the run's weights, make an optimizer
 state with a step that is taken back, read every picture, and save all kinds of files they know.
@@ -39,7 +39,7 @@ def compare(run: str, folder: str, environments: Path, work: Path) -> None:
 
     reader = recognizer.load(run)
     if (reader.model.mean.tolist(), reader.model.std.tolist()) != ([0.0], [255.0]):
-        sys.exit(f"{run} does not take pixels / 255; train one with --config.data.standardise=''")
+        sys.exit(f"{run} does not take pixels / 255; train one with --config.data.normalize=''")
     section = dataclasses.replace(reader.config.data, dir=folder)
     data = dataset.load(section, reader.charset, config_lib.num_steps(reader.config))
     labels = reader.charset.encode(data.texts)

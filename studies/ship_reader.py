@@ -37,7 +37,7 @@ def main() -> None:
         "alphabet": reader.charset.alphabet,
         "mean": np.asarray(reader.model.mean).tolist(),
         "deviation": np.asarray(reader.model.std).tolist(),
-        "each_picture": reader.model.each_picture,
+        "each_picture": reader.model.per_image,
         "fingerprint": reader.fingerprint,
         "temperature": reader.temperature,
         "weights_sha256": hashlib.sha256(weights).hexdigest(),

@@ -55,6 +55,22 @@ def test_a_misspelt_key_names_the_nearest(key, nearest):
         config_lib.check_key(key)
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("data.standardise", "data.normalize"),
+        ("train.average_decay", "train.ema_decay"),
+        ("train.least_steps", "train.min_steps_per_epoch"),
+        ("train.weights", "train.checkpoint_selection"),
+    ],
+)
+def test_a_renamed_key_names_the_new_one(old, new):
+    with pytest.raises(ConfigError, match=f"{old} is now {new}"):
+        config_lib.check_key(old)
+    with pytest.raises(ConfigError, match=f"{old} is now {new}"):
+        config_lib.with_changes(config_lib.defaults(), {old: 0})
+
+
 def test_the_door_refuses_a_key_too_many_and_a_key_too_few():
     with pytest.raises(ConfigError, match=r"did you mean data\.width"):
         config_lib.from_config_dict(_with(data__widht=3))
@@ -95,7 +111,7 @@ def test_a_value_of_the_wrong_type_is_named(key, value):
         ("data__merge", "0O,1"),
         ("data__merge", "0O,OQ"),
         ("data__merge", "ab" * 2**12),
-        ("data__standardise", "each"),
+        ("data__normalize", "each"),
         ("data__val_fraction", 0.0),
         ("data__val_fraction", 1.0),
         ("data__num_folds", 1),
@@ -137,8 +153,8 @@ def test_a_value_of_the_wrong_type_is_named(key, value):
         ("train__epochs", 0),
         ("train__stop_after", -1),
         ("train__patience", -1),
-        ("train__average_decay", 1.0),
-        ("train__weights", "first"),
+        ("train__ema_decay", 1.0),
+        ("train__checkpoint_selection", "first"),
         ("augment__shift", -0.1),
         ("augment__rotate", -1.0),
         ("augment__scale", 1.0),

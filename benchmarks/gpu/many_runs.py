@@ -30,7 +30,7 @@ def configs() -> list[config_lib.Config]:
     values = base.get_blind_config()
     if record.TINY:
         values.update(tiny.get_config())
-        values.train.weights, values.train.patience = "last", 0
+        values.train.checkpoint_selection, values.train.patience = "last", 0
     values.data.source, values.data.count = "synthetic", record.pick(1040, 40)
     values.data.num_folds = 10
     found = []

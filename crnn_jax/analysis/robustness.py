@@ -165,7 +165,7 @@ def _adapted(
         "data.count": count,
         "train.epochs": epochs,
         "train.init_from": os.fspath(run),
-        "train.weights": "last",
+        "train.checkpoint_selection": "last",
         "train.patience": 0,
         "train.stop_after": 0,
     }

@@ -1,7 +1,7 @@
-"""Random distortions of pictures on the device: a pure function of (keys, pixels, strengths).
+"""Random distortions of images on the device: a pure function of (keys, pixels, strengths).
 
-Every strength is the end of the range that a picture's own draw comes from, and 0 turns its
-distortion off, which then costs nothing. None mirrors a picture: text has a direction.
+Every strength is the end of the range that an image's own draw comes from, and 0 turns its
+distortion off, which then costs nothing. None mirrors an image: text has a direction.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple, TypedDict
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, Self, TypedDict
 
 import numpy as np
 
@@ -16,29 +16,35 @@ from crnn_jax.errors import DataError, RunError
 ALIKE = 0.1
 
 
-class Standard(NamedTuple):
-    """How pixels are normalized: (pixel - mean) / deviation, then each image if `each_picture`.
-
-    The field names are keys in checkpoints.
-    """
+class Normalization(NamedTuple):
+    """How pixels are normalized: (pixel - mean) / std, then each image by itself if `per_image`."""
 
     mean: tuple[float, ...]  # per channel, [C]
-    deviation: tuple[float, ...]  # standard deviation per channel, [C]
-    each_picture: bool  # whether each image is then normalized by its own mean and deviation
+    std: tuple[float, ...]  # standard deviation per channel, [C]
+    per_image: bool  # whether each image is then normalized by its own mean and std
+
+    @classmethod
+    def from_record(cls, values: Mapping[str, Any]) -> Self:
+        """From the keys of a checkpoint or an exported reader, which are those of version 0.1."""
+        return cls(tuple(values["mean"]), tuple(values["deviation"]), values["each_picture"])
+
+    def to_record(self) -> dict[str, Any]:
+        """The inverse of `from_record`."""
+        return {"mean": self.mean, "deviation": self.std, "each_picture": self.per_image}
 
 
-class _Stored(TypedDict):
+class _Record(TypedDict):
     mean: schema.Channels
     deviation: schema.Channels
     each_picture: bool
 
 
-def fit(images: np.ndarray, how: str) -> Standard:
+def fit(images: np.ndarray, how: str) -> Normalization:
     """Computes the normalization of training images u8 [N, W, H, C].
 
     Args:
       images: the training images.
-      how: the value of data.standardise: 'set', 'picture', 'auto', or '' for pixels / 255.
+      how: the value of data.normalize: 'set', 'image', 'auto', or '' for pixels / 255.
 
     Raises:
       DataError: a channel is constant over all images.
@@ -50,25 +56,25 @@ def fit(images: np.ndarray, how: str) -> Standard:
             counts[c] += np.bincount(some[..., c].ravel(), minlength=256)
     levels = np.arange(256.0)
     mean = counts @ levels / counts.sum(1)
-    deviation = np.sqrt((counts * (levels - mean[:, None]) ** 2).sum(1) / counts.sum(1))
-    if (deviation == 0).any():
+    std = np.sqrt((counts * (levels - mean[:, None]) ** 2).sum(1) / counts.sum(1))
+    if (std == 0).any():
         raise DataError("all training images have the same uniform color; there is nothing to read")
     if how == "auto":
-        how = "picture" if max(differences(images)) > ALIKE else "set"
+        how = "image" if max(differences(images)) > ALIKE else "set"
     if how == "set":
-        return Standard(tuple(mean.tolist()), tuple(deviation.tolist()), False)
-    return plain(channels)._replace(each_picture=how == "picture")
+        return Normalization(tuple(mean.tolist()), tuple(std.tolist()), False)
+    return plain(channels)._replace(per_image=how == "image")
 
 
-def plain(channels: int) -> Standard:
+def plain(channels: int) -> Normalization:
     """The normalization pixels / 255."""
-    return Standard((0.0,) * channels, (255.0,) * channels, False)
+    return Normalization((0.0,) * channels, (255.0,) * channels, False)
 
 
-def check(standard: Standard, channels: int, source: str) -> None:
-    """Raises RunError unless `standard` fits images of `channels` channels; names `source`."""
+def check(normalization: Normalization, channels: int, source: str) -> None:
+    """Raises RunError unless `normalization` fits images of `channels` channels; names `source`."""
     try:
-        checked = schema.check(standard._asdict(), _Stored)
+        checked = schema.check(normalization.to_record(), _Record)
         for name in ("mean", "deviation"):
             if len(checked[name]) != channels:
                 raise schema.InvalidError(f"{name}: {len(checked[name])} values")
@@ -86,13 +92,13 @@ def differences(images: np.ndarray) -> tuple[float, float]:
       The standard deviation of the images' means, divided by the mean standard deviation within an
       image; and the standard deviation of the logarithm of the standard deviations within images.
     """
-    means, deviations = [], []
+    means, stds = [], []
     for some in _pieces(images):
         pixels = some.reshape(len(some), -1)
         means += pixels.mean(1).tolist()
-        deviations += np.maximum(pixels.std(1), 1).tolist()  # a uniform image has no contrast
-    light = np.std(means) / np.mean(deviations)
-    return float(light), float(np.std(np.log(deviations)))
+        stds += np.maximum(pixels.std(1), 1).tolist()  # a uniform image has no contrast
+    light = np.std(means) / np.mean(stds)
+    return float(light), float(np.std(np.log(stds)))
 
 
 def _pieces(images: np.ndarray, size: int = 256) -> Iterator[np.ndarray]:

@@ -32,16 +32,12 @@ from crnn_jax.data import folder as dataset
 from crnn_jax.data.folder import Dataset
 from crnn_jax.data.splits import Split
 from crnn_jax.data.synthetic import render
-from crnn_jax.data.synthetic.style import Style
+from crnn_jax.data.synthetic.look import Look
 from crnn_jax.data.synthetic.wide import family
-from crnn_jax.data.synthetic.wide.family import Wide
 from crnn_jax.errors import ConfigError, DataError, one_line
 from crnn_jax.runtime import files, staging
 
-Look = Style | Wide
 Draw = Callable[[np.ndarray], tuple[jax.Array, jax.Array]]
-CHUNK = 32  # images that are generated at a time, so that temporaries fit the CPU's cache
-CHUNK_PIXELS = 2**20
 MAX_BYTES = 2**33  # of pixels in a generated set
 STREAM_SAMPLE = 4096  # training images of a stream that are kept, to normalize by
 
@@ -180,7 +176,7 @@ def write(name: str, count: int, seed: int, folder: str | os.PathLike[str]) -> N
         raise DataError(f"{one_line(str(folder))} is not a valid folder name")
     if os.path.lexists(folder):
         raise DataError(f"{one_line(str(folder))} exists already; name a new folder")
-    draw = functools.partial(_painter(look), seed)
+    draw = functools.partial(look.drawer(), seed)
     with staging.directory(folder) as partial:
         try:
             _write_set(partial, look, draw, count)
@@ -225,10 +221,7 @@ def to_image(image: np.ndarray) -> Image.Image:
 
 def _drawn(look: Look, draw: Draw, numbers: range) -> Iterator[tuple[np.ndarray, list[str]]]:
     """Yields chunks of images u8 [n, W, H, C] and texts. ConfigError if an image is blank."""
-    # Large images are drawn in smaller chunks, since memory is proportional to the pixels.
-    chunk = min(CHUNK, max(1, CHUNK_PIXELS // (look.width * look.height)))
-    if isinstance(look, Wide):
-        chunk = look.chunk
+    chunk = look.chunk
     for start in range(0, len(numbers), chunk):
         part = np.array(numbers[start : start + chunk], np.int32)
         padded = np.resize(part, chunk)  # so that all chunks use one program
@@ -249,22 +242,14 @@ def drawer(look: Look, config: DataConfig) -> Draw:
 
     Labels are indices into the alphabet of the style.
     """
-    painter = _painter(look)
+    native = look.drawer()  # in the size of the look
 
     def draw(numbers: np.ndarray) -> tuple[jax.Array, jax.Array]:
-        pixels, ids = painter(config.synthetic_seed, numbers)
+        pixels, ids = native(config.synthetic_seed, numbers)
         size = config.width, config.height
         return _fitted(pixels, size, config.channels, config.crop), ids
 
     return draw
-
-
-def _painter(look: Look) -> Callable[[int, np.ndarray], tuple[jax.Array, jax.Array]]:
-    """Returns a function from seed and numbers i32 [B] to images and labels, in a style's size."""
-    if isinstance(look, Wide):
-        return look.drawer()
-    atlas = jax.device_put(render.atlas_of(look))
-    return lambda seed, numbers: render.pictures(atlas, seed, numbers, style=look)
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2, 3))

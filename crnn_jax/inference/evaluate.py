@@ -20,7 +20,7 @@ from crnn_jax.runtime import xla_options
 
 
 class Reading(NamedTuple):
-    """What the model reads in a picture."""
+    """What the model reads in an image."""
 
     text: str
     confidence: float  # the reader's probability of `text`, over all its alignments

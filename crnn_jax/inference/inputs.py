@@ -1,4 +1,4 @@
-"""The pictures that a reader is given: paths, bytes, Pillow images or arrays, one or many."""
+"""The images that a reader is given: paths, bytes, Pillow images or arrays, one or many."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from crnn_jax.data import image_io
 from crnn_jax.errors import DataError, one_line
 
 # A path, the bytes of a file, a Pillow image, or pixels u8 [H, W] or [H, W, C] of any size.
-Picture = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
+ImageInput = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
 
 ACCEPTED = (
     "accepted are paths, bytes of image files, Pillow images, arrays u8 [H, W] or [H, W, C], and "
@@ -30,52 +30,50 @@ _ADVICE = {
 }
 
 
-def each(pictures: Any) -> Iterator[Any]:
-    """The pictures, one or many; if the iterable raises, a DataError is the last item.
+def each(images: Any) -> Iterator[Any]:
+    """The images, one or many; if the iterable raises, a DataError is the last item.
 
     Raises:
-      DataError: `pictures` is neither a picture nor an iterable.
+      DataError: `images` is neither an image nor an iterable.
     """
-    if isinstance(pictures, (str, os.PathLike, bytes, Image.Image)):
-        return iter([pictures])
-    if isinstance(pictures, np.ndarray):
-        single = pictures.ndim == 2 or (pictures.ndim == 3 and pictures.shape[-1] in (1, 3, 4))
-        pictures = pictures[None] if single else pictures
-        is_list = pictures.ndim > 1 or (pictures.ndim == 1 and pictures.dtype.kind in "OUS")
+    if isinstance(images, (str, os.PathLike, bytes, Image.Image)):
+        return iter([images])
+    if isinstance(images, np.ndarray):
+        single = images.ndim == 2 or (images.ndim == 3 and images.shape[-1] in (1, 3, 4))
+        images = images[None] if single else images
+        is_list = images.ndim > 1 or (images.ndim == 1 and images.dtype.kind in "OUS")
     else:
-        is_list = not isinstance(pictures, (Mapping, bytearray, memoryview))
+        is_list = not isinstance(images, (Mapping, bytearray, memoryview))
     reason = ""
-    if is_list and (hasattr(pictures, "__iter__") or hasattr(pictures, "__getitem__")):
+    if is_list and (hasattr(images, "__iter__") or hasattr(images, "__getitem__")):
         try:
-            return _guarded(iter(pictures))
+            return _guarded(iter(images))
         except Exception as error:  # of the object's own method
             reason = f" ({_shown(error)})"
-    raise DataError(f"number 0: {_name(pictures)} is not a picture{reason}; {ACCEPTED}")
+    raise DataError(f"number 0: {_name(images)} is not an image{reason}; {ACCEPTED}")
 
 
-def _guarded(pictures: Iterator[Any]) -> Iterator[Any]:
+def _guarded(images: Iterator[Any]) -> Iterator[Any]:
     try:
-        yield from pictures
+        yield from images
     except Exception as error:
-        yield DataError(f"the iterable of pictures raised {_shown(error)}")
+        yield DataError(f"the iterable of images raised {_shown(error)}")
 
 
-def to_image(picture: Any) -> Image.Image:
-    """Decodes one picture. DataError says why it cannot be read, or what is accepted."""
-    if isinstance(picture, DataError):  # from `_guarded`
-        raise picture
-    if isinstance(picture, Image.Image):
-        return image_io.decode(picture)
-    if isinstance(picture, (bytes, str, os.PathLike)):
-        return image_io.open_image(picture)
+def to_image(image: Any) -> Image.Image:
+    """Decodes one image. DataError says why it cannot be read, or what is accepted."""
+    if isinstance(image, DataError):  # from `_guarded`
+        raise image
+    if isinstance(image, Image.Image):
+        return image_io.decode(image)
+    if isinstance(image, (bytes, str, os.PathLike)):
+        return image_io.open_image(image)
     try:
-        array = np.asarray(picture)
+        array = np.asarray(image)
     except Exception as error:  # of the object's own methods
-        raise DataError(
-            f"{_name(picture)} is not a picture ({_shown(error)}); {ACCEPTED}"
-        ) from error
-    if array.dtype.kind not in "biufc" or (array.ndim == 0 and not isinstance(picture, np.ndarray)):
-        raise DataError(f"{_name(picture)} is not a picture; {ACCEPTED}")
+        raise DataError(f"{_name(image)} is not an image ({_shown(error)}); {ACCEPTED}") from error
+    if array.dtype.kind not in "biufc" or (array.ndim == 0 and not isinstance(image, np.ndarray)):
+        raise DataError(f"{_name(image)} is not an image; {ACCEPTED}")
     if array.ndim == 3 and array.shape[-1] == 1:
         array = array[..., 0]
     is_image = array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in (3, 4))
@@ -112,7 +110,7 @@ def _name(value: Any) -> str:
 
 
 def path_of(item: Any) -> str:
-    """The path of a picture that was given by its path; else an empty string."""
+    """The path of an image that was given by its path; else an empty string."""
     return str(item) if isinstance(item, (str, os.PathLike)) else ""
 
 

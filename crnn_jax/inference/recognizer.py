@@ -18,19 +18,19 @@ from crnn_jax import schema
 from crnn_jax.charset import Charset
 from crnn_jax.config import Config
 from crnn_jax.data import normalization, sources
-from crnn_jax.data.normalization import Standard
+from crnn_jax.data.normalization import Normalization
 from crnn_jax.errors import ConfigError, CrnnError, DamageError, DataError, RunError, one_line
 from crnn_jax.inference import evaluate, inputs, shipped
 from crnn_jax.inference import explain as explanation
 from crnn_jax.inference.evaluate import Reading
 from crnn_jax.inference.explain import Explanation
-from crnn_jax.inference.inputs import Picture
+from crnn_jax.inference.inputs import ImageInput
 from crnn_jax.models import crnn, ctc_loss, decoding
 from crnn_jax.models.decoding import GREEDY, Decoder
 from crnn_jax.runs import record_types, run_dir, stored
 from crnn_jax.runs.checkpoint import Checkpoints
 
-_MAX_NAMED = 100  # pictures named one by one in an error
+_MAX_NAMED = 100  # images named one by one in an error
 _ATTEMPTS = 50  # to load a checkpoint of a run that trains
 _PAUSE = 0.1  # seconds between them
 BATCH = 64  # the largest batch; a shorter one is padded to a power of two
@@ -75,8 +75,8 @@ def load(run: str | os.PathLike[str], epoch: int | None = None) -> Recognizer:
 def _load_shipped(name: str, epoch: int | None) -> Recognizer:
     if epoch:
         raise RunError(f"{name} comes with the package and has no epochs")
-    config, charset, standard, params, fingerprint, temperature = shipped.read(name)
-    model = crnn.build(config.model, charset.num_classes, *standard)
+    config, charset, moments, params, fingerprint, temperature = shipped.read(name)
+    model = crnn.build(config.model, charset.num_classes, *moments)
     return Recognizer(config, charset, model, params, 0, fingerprint, temperature)
 
 
@@ -100,7 +100,7 @@ def _load(directory: run_dir.RunDir, epoch: int | None) -> Recognizer:
 
 
 class Recognizer:
-    """Reads pictures with a trained model."""
+    """Reads images with a trained model."""
 
     def __init__(
         self,
@@ -134,50 +134,50 @@ class Recognizer:
         return decoding.decoder(self.charset, steps, beam, length, allowed, case, merge)
 
     def predict(
-        self, pictures: Picture | Iterable[Picture], decoder: Decoder = GREEDY
+        self, images: ImageInput | Iterable[ImageInput], decoder: Decoder = GREEDY
     ) -> list[Reading]:
-        """Reads pictures, one or many: a Reading (text, confidence) each, in their order.
+        """Reads images, one or many: a Reading (text, confidence) each, in their order.
 
         Args:
-          pictures: paths, bytes of image files, Pillow images, or arrays u8 [H, W] or [H, W, C]
-            (C 1 gray, 3 RGB, 4 RGBA) of any size; an array [N, H, W, C] counts as N pictures.
+          images: paths, bytes of image files, Pillow images, or arrays u8 [H, W] or [H, W, C]
+            (C 1 gray, 3 RGB, 4 RGBA) of any size; an array [N, H, W, C] counts as N images.
           decoder: what turns logits into texts, from the method `decoder`.
 
         Raises:
-          DataError: `pictures` is neither a picture nor an iterable, or some cannot be read; the
+          DataError: `images` is neither an image nor an iterable, or some cannot be read; the
             message names them (the first 100, and the count of the others).
         """
-        return self._read_all(pictures, decoder, explain=False)
+        return self._read_all(images, decoder, explain=False)
 
     def explain(
-        self, pictures: Picture | Iterable[Picture], decoder: Decoder = GREEDY
+        self, images: ImageInput | Iterable[ImageInput], decoder: Decoder = GREEDY
     ) -> list[Explanation]:
         """As `predict`, with place and probability of each character, and the next best texts."""
-        return self._read_all(pictures, decoder, explain=True)
+        return self._read_all(images, decoder, explain=True)
 
     def stream(
         self,
-        pictures: Picture | Iterable[Picture],
+        images: ImageInput | Iterable[ImageInput],
         decoder: Decoder = GREEDY,
         explain: bool = False,
     ) -> Iterator[Any]:
         """As `predict` or `explain`, one by one in bounded memory.
 
-        Yields a Reading, or with `explain` an Explanation, for each picture, in order. For a
-        picture that cannot be read it yields the DataError that says why; if the iterable raises,
-        that DataError is the last item. Pictures are decoded by threads, a batch ahead of the
+        Yields a Reading, or with `explain` an Explanation, for each image, in order. For an
+        image that cannot be read it yields the DataError that says why; if the iterable raises,
+        that DataError is the last item. Images are decoded by threads, a batch ahead of the
         model.
 
         Raises:
-          DataError: `pictures` is neither a picture nor an iterable.
+          DataError: `images` is neither an image nor an iterable.
         """
-        pictures = inputs.each(pictures)
+        images = inputs.each(images)
         with ThreadPoolExecutor() as pool:
-            ahead = pool.map(self._decode, list(islice(pictures, BATCH)))
+            ahead = pool.map(self._decode, list(islice(images, BATCH)))
             while decoded := list(ahead):
-                ahead = pool.map(self._decode, list(islice(pictures, BATCH)))
-                images = [a for a in decoded if isinstance(a, inputs.Decoded)]
-                readings = iter(self._read(images, decoder, explain))
+                ahead = pool.map(self._decode, list(islice(images, BATCH)))
+                whole = [item for item in decoded if isinstance(item, inputs.Decoded)]
+                readings = iter(self._read(whole, decoder, explain))
                 for item in decoded:
                     yield item if isinstance(item, DataError) else next(readings)
 
@@ -220,16 +220,16 @@ class Recognizer:
         """Texts of predictions [B, T, K] over this reader's alphabet."""
         return ctc_loss.decode_batch_predictions(pred, self.charset.alphabet)
 
-    def _decode(self, picture: Picture | DataError) -> inputs.Decoded | DataError:
+    def _decode(self, image: ImageInput | DataError) -> inputs.Decoded | DataError:
         try:
-            return inputs.decoded(inputs.to_image(picture), self.config.data)
+            return inputs.decoded(inputs.to_image(image), self.config.data)
         except CrnnError as error:
             return DataError(str(error))
 
     def _read_all(
-        self, pictures: Picture | Iterable[Picture], decoder: Decoder, explain: bool
+        self, images: ImageInput | Iterable[ImageInput], decoder: Decoder, explain: bool
     ) -> list[Any]:
-        items = list(inputs.each(pictures))
+        items = list(inputs.each(images))
         readings = list(self.stream(items, decoder, explain))
         bad = [
             f"  {one_line(inputs.path_of(item)) or f'number {i}'}: {reading}"
@@ -274,7 +274,7 @@ def _restore(
         charset = Charset(meta["alphabet"])
     except (ConfigError, schema.InvalidError) as error:
         raise DamageError(f"the checkpoint {path} is damaged: {error}") from error
-    moments = Standard(tuple(meta["mean"]), tuple(meta["deviation"]), meta["each_picture"])
+    moments = Normalization.from_record(meta)
     normalization.check(moments, config.data.channels, path)
     model = crnn.build(config.model, charset.num_classes, *moments)
     shapes = jax.eval_shape(lambda: crnn.init(model, jax.random.key(0), config.data))

@@ -19,7 +19,7 @@ from crnn_jax import config as config_lib
 from crnn_jax import schema
 from crnn_jax.charset import Charset
 from crnn_jax.config import Config
-from crnn_jax.data.normalization import Standard
+from crnn_jax.data.normalization import Normalization
 from crnn_jax.errors import RunError
 from crnn_jax.runs import config_migrations
 from crnn_jax.runtime import files
@@ -33,7 +33,7 @@ class Shipped(NamedTuple):
 
     config: Config
     charset: Charset
-    standard: Standard
+    normalization: Normalization
     params: Any  # f32
     fingerprint: str  # of the data that it was trained on
     temperature: float
@@ -83,12 +83,11 @@ def read(name: str) -> Shipped:
             f"the reader {name} of this installation cannot be used: {error}; install the package "
             "again"
         ) from error
-    standard = Standard(tuple(stored["mean"]), tuple(stored["deviation"]), stored["each_picture"])
     params = _tree({key: np.asarray(array, np.float32) for key, array in arrays.items()})
     return Shipped(
         config,
         Charset(stored["alphabet"]),
-        standard,
+        Normalization.from_record(stored),
         params,
         stored["fingerprint"],
         stored["temperature"],

@@ -12,7 +12,7 @@ import numpy as np
 from crnn_jax.charset import Charset
 from crnn_jax.config import Config
 from crnn_jax.data import folder, normalization
-from crnn_jax.data.normalization import Standard
+from crnn_jax.data.normalization import Normalization
 from crnn_jax.errors import RunError
 from crnn_jax.models import crnn
 from crnn_jax.runs import provenance
@@ -26,7 +26,7 @@ def write(
     workdir: str | os.PathLike[str],
     config: Config,
     alphabet: str,
-    standard: Standard,
+    moments: Normalization,
     params: Any,
     fingerprint: str,
     source: str,
@@ -40,7 +40,7 @@ def write(
       workdir: a new directory.
       config: the configuration of the run.
       alphabet: the symbols in the order of the model's classes; the blank is the last class.
-      standard: how the model normalizes pixels.
+      moments: how the model normalizes pixels.
       params: the parameters, a tree of arrays with the structure of the model of `config`.
       fingerprint: of the training data; '' if it is unknown.
       source: the file or folder of the weights, for the record.
@@ -51,12 +51,12 @@ def write(
         not fit the config's model.
     """
     charset = Charset(alphabet)
-    normalization.check(standard, config.data.channels, source)
-    model = crnn.build(config.model, charset.num_classes, *standard)
+    normalization.check(moments, config.data.channels, source)
+    model = crnn.build(config.model, charset.num_classes, *moments)
     _check_params(params, model, config, source)
     meta = {
         "alphabet": charset.alphabet,
-        **standard._asdict(),
+        **moments.to_record(),
         "fingerprint": fingerprint,
         **Stopping()._asdict(),
         "seconds": 0.0,

@@ -65,7 +65,7 @@ def import_run(
             workdir,
             config,
             parsed.alphabet,
-            parsed.standard,
+            parsed.normalization,
             model.params,
             parsed.fingerprint,
             file,
@@ -75,17 +75,17 @@ def import_run(
     alphabet = _alphabet(model, alphabet, file)
     width, height = _size(model, size, values["data"], file)
     # The Keras example reads pixels / 255.
-    standard = model.standard or normalization.plain(model.channels)
-    if len(standard.mean) == 1:
-        standard = standard._replace(
-            mean=standard.mean * model.channels, deviation=standard.deviation * model.channels
+    moments = model.normalization or normalization.plain(model.channels)
+    if len(moments.mean) == 1:
+        moments = moments._replace(
+            mean=moments.mean * model.channels, std=moments.std * model.channels
         )
     changes = {
         "data.width": width,
         "data.height": height,
         "data.channels": model.channels,
         "data.alphabet": alphabet,
-        "data.standardise": "",
+        "data.normalize": "",
         "model.conv_features": model.conv_features,
         "model.dense_features": model.dense_features,
         "model.lstm_units": model.lstm_units,
@@ -97,7 +97,7 @@ def import_run(
     if blank == "first":
         for name, array in model.params["dense2"].items():
             model.params["dense2"][name] = np.roll(array, -1, axis=-1)
-    imported_run.write(workdir, config, alphabet, standard, model.params, "", file)
+    imported_run.write(workdir, config, alphabet, moments, model.params, "", file)
     return config
 
 
@@ -160,14 +160,14 @@ def export(reader: Recognizer, description: Mapping[str, Any]) -> dict[str, byte
     from keras import layers
 
     description_lib.require_reference_layers(reader, "Keras")
-    config, data, standard = reader.config.model, reader.config.data, reader.model
+    config, data = reader.config.model, reader.config.data
     axes = "channels_last"  # explicit, since the user's Keras settings may differ
-    mean, std = np.asarray(standard.mean), np.asarray(standard.std)
+    mean, std = np.asarray(reader.model.mean), np.asarray(reader.model.std)
     x = inputs = layers.Input((data.width, data.height, data.channels), name="image")
     x = layers.Rescaling((1 / std).tolist(), (-mean / std).tolist())(x)
-    if standard.each_picture:
-        average = layers.GlobalAveragePooling2D(data_format=axes, keepdims=True)(x)
-        x = layers.Subtract()([x, average])
+    if reader.model.per_image:
+        mean_of_image = layers.GlobalAveragePooling2D(data_format=axes, keepdims=True)(x)
+        x = layers.Subtract()([x, mean_of_image])
         x = layers.LayerNormalization(axis=(1, 2, 3), epsilon=1e-6, center=False, scale=False)(x)
     for i, features in enumerate(config.conv_features, 1):
         x = layers.Conv2D(

@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from crnn_jax.data.normalization import Standard
+from crnn_jax.data.normalization import Normalization
 
 _RESCALE = "Rescaling"
 # The layers that `keras.export` writes to normalize each image by itself.
-_BY_PICTURE = ("GlobalAveragePooling2D", "Subtract", "LayerNormalization")
+_PER_IMAGE = ("GlobalAveragePooling2D", "Subtract", "LayerNormalization")
 _ORDER = re.compile(
-    rf"(?:{_RESCALE} )?(?:{' '.join(_BY_PICTURE)} )?"
+    rf"(?:{_RESCALE} )?(?:{' '.join(_PER_IMAGE)} )?"
     r"(?:Conv2D MaxPooling2D )+Reshape Dense (?:Bidirectional )+Dense "
 )
 _IGNORED = (  # do nothing at prediction time
@@ -49,7 +49,7 @@ class Known(NamedTuple):
     """Properties in the configuration; None if it does not contain them."""
 
     size: tuple[int, int] | None = None  # width and height of the images
-    standard: Standard | None = None  # normalization by layers before the first convolution
+    normalization: Normalization | None = None  # by layers before the first convolution
 
 
 def read(config: str | bytes | None) -> Known:
@@ -72,18 +72,19 @@ def read(config: str | bytes | None) -> Known:
     if not match:
         raise ValueError(f"its layers are {kinds.strip() or 'none'}, not those of ocr_model_v1")
     layers = layers[: match[0].count(" ")]
-    standard = None
+    normalization = None
     for kind, section in layers:
         name = f"{kind} {section.get('name', '')!r}"
         if kind == _RESCALE:
-            standard = _standard(section)
+            normalization = _normalization(section)
         elif kind == "Conv2D":
             _require(name, section, _CONV)
         elif kind == "MaxPooling2D":
             _require(name, section, _POOL)
         elif kind == "LayerNormalization":
             _require(name, section, _NORM)
-            standard = (standard or Standard((0.0,), (1.0,), False))._replace(each_picture=True)
+            before = normalization or Normalization((0.0,), (1.0,), False)
+            normalization = before._replace(per_image=True)
         elif kind == "Bidirectional":
             _require(name, section, {"merge_mode": "concat"})
             for key, backwards in (("layer", False), ("backward_layer", True)):
@@ -100,7 +101,7 @@ def read(config: str | bytes | None) -> Known:
                 f"Dense {section.get('name', '')!r} has the activation {section['activation']!r}, "
                 f"not {allowed[0]!r}"
             )
-    return Known(size, standard)
+    return Known(size, normalization)
 
 
 def _flat(model: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -120,14 +121,14 @@ def _size(kind: str, section: Mapping[str, Any]) -> tuple[int, int] | None:
     return None
 
 
-def _standard(section: Mapping[str, Any]) -> Standard:
+def _normalization(section: Mapping[str, Any]) -> Normalization:
     """The normalization that a Rescaling layer computes, x * scale + offset."""
     scale, offset = np.broadcast_arrays(
         np.array(section["scale"], float, ndmin=1), np.array(section["offset"], float)
     )
     if scale.ndim != 1 or len(scale) > 4 or not (np.abs(scale) > 1e-30).all():
         raise ValueError(f"it rescales pixels by {section['scale']} and {section['offset']}")
-    return Standard(tuple((-offset / scale).tolist()), tuple((1 / scale).tolist()), False)
+    return Normalization(tuple((-offset / scale).tolist()), tuple((1 / scale).tolist()), False)
 
 
 def _require(name: str, section: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from crnn_jax.data import archive as archive_lib
-from crnn_jax.data.normalization import Standard
+from crnn_jax.data.normalization import Normalization
 from crnn_jax.errors import RunError, brief
 from crnn_jax.interop import hdf5, keras_config
 from crnn_jax.interop import model_spec as description_lib
@@ -57,7 +57,7 @@ class Model(NamedTuple):
     rows: int  # height after the last pooling
     num_classes: int
     size: tuple[int, int] | None  # width and height of the input, if the file contains them
-    standard: Standard | None  # the model's normalization layers, if the file contains them
+    normalization: Normalization | None  # by the model's layers, if the file contains them
     description: bytes | None  # reader.json, if this package exported the file
 
 
@@ -75,7 +75,7 @@ def read(path: str | os.PathLike[str]) -> Model:
         if zipfile.is_zipfile(io.BytesIO(content)):
             content, config, description = _read_archive(content)
         cells, legacy_config = _read_cells(content)
-        size, standard = keras_config.read(config or legacy_config)
+        size, normalization = keras_config.read(config or legacy_config)
     except ImportError:
         raise
     # h5py, zipfile and the decompressors raise many kinds of errors on damaged files.
@@ -83,7 +83,9 @@ def read(path: str | os.PathLike[str]) -> Model:
         why = brief(error) or type(error).__name__
         raise RunError(f"{path} cannot be read as a Keras file: {why}") from error
     try:
-        return _assemble(cells)._replace(size=size, standard=standard, description=description)
+        return _assemble(cells)._replace(
+            size=size, normalization=normalization, description=description
+        )
     except LookupError as error:
         shown = [f"{brief(c.name, 60)} {[a.shape for a in c.arrays[:4]]}" for c in cells[:12]]
         more = f" and {len(cells) - 12} more" if len(cells) > 12 else ""
@@ -203,7 +205,7 @@ def _assemble(cells: Sequence[Cell]) -> Model:
         rows=first.arrays[0].shape[0] // features,
         num_classes=last.arrays[0].shape[1],
         size=None,
-        standard=None,
+        normalization=None,
         description=None,
     )
 

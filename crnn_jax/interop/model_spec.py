@@ -15,7 +15,7 @@ from crnn_jax import __version__, schema
 from crnn_jax import config as config_lib
 from crnn_jax.charset import Charset
 from crnn_jax.config import Config
-from crnn_jax.data.normalization import Standard
+from crnn_jax.data.normalization import Normalization
 from crnn_jax.errors import ConfigError, RunError, quote
 from crnn_jax.inference.recognizer import Recognizer
 from crnn_jax.models import crnn
@@ -30,7 +30,7 @@ def describe(reader: Recognizer, result: Result | None) -> dict[str, Any]:
     """Describes a reader and, if its run is finished, its result, as plain values for JSON."""
     if result:
         result = dataclasses.replace(result, data_name=_utf8(result.data_name))
-    data, standard = reader.config.data, reader.model
+    data, model = reader.config.data, reader.model
     values = {
         "format": _FORMAT,
         "version": __version__,
@@ -48,10 +48,10 @@ def describe(reader: Recognizer, result: Result | None) -> dict[str, Any]:
             "crop": "to the text" if data.crop else "none",
             "resize": "bilinear with antialiasing, over a support that grows with the reduction",
         },
-        "standardise": {  # normalization; part of the exported model, except in safetensors
-            "mean": standard.mean.tolist(),  # per channel: (pixel - mean) / deviation
-            "deviation": standard.std.tolist(),
-            "each_picture": standard.each_picture,  # then each image by its own mean and deviation
+        "standardise": {  # part of the exported model, except in safetensors
+            "mean": model.mean.tolist(),  # per channel: (pixel - mean) / deviation
+            "deviation": model.std.tolist(),
+            "each_picture": model.per_image,  # then each image by its own mean and deviation
         },
         "output": {
             "axes": ["batch", "step", "class"],
@@ -71,7 +71,7 @@ def to_json(description: Mapping[str, Any]) -> str:
     return json.dumps(description, indent=2, ensure_ascii=False) + "\n"
 
 
-class _Standardise(TypedDict):
+class _NormalizationRecord(TypedDict):
     mean: list[Any]  # normalization.check checks the values
     deviation: list[Any]
     each_picture: Any
@@ -83,7 +83,7 @@ class _Stored(TypedDict):
     format: str
     digest: schema.Digest
     alphabet: list[Annotated[str, Meta(min_length=1, max_length=1)]]
-    standardise: _Standardise
+    standardise: _NormalizationRecord
     fingerprint: schema.Digest
     params_sha256: schema.Digest
     config: dict[str, Any]
@@ -95,7 +95,7 @@ class Parsed(NamedTuple):
 
     config: Config
     alphabet: str
-    standard: Standard
+    normalization: Normalization
     fingerprint: str  # of the training data
     params_sha256: str
     result: Result | None
@@ -127,13 +127,10 @@ def parse(content: bytes, source: str) -> Parsed:
             raise schema.InvalidError(f"its format is {quote(values['format'])}")
         if values.pop("digest") != _digest(values):
             raise schema.InvalidError("it was changed: its digest differs")
-        standard = values["standardise"]
         return Parsed(
             config_lib.from_dict(config_migrations.up_to_date(values["config"])),
             Charset("".join(values["alphabet"])).alphabet,
-            Standard(
-                tuple(standard["mean"]), tuple(standard["deviation"]), standard["each_picture"]
-            ),
+            Normalization.from_record(values["standardise"]),
             values["fingerprint"],
             values["params_sha256"],
             Result.from_dict(values["result"]) if values["result"] else None,

@@ -93,7 +93,7 @@ def _build(reader: Recognizer) -> Graph:
     graph.add("Cast", to=1)  # float32
     graph.add("Sub", np.array(model.mean, np.float32))
     graph.add("Div", np.array(model.std, np.float32))
-    if model.each_picture:
+    if model.per_image:
         _normalize_each(graph)
     graph.add("Transpose", perm=(0, 3, 1, 2))  # [B, C, W, H]
     for i, _ in enumerate(model.config.conv_features, 1):

@@ -86,7 +86,7 @@ def import_run(folder: str | os.PathLike[str], workdir: str | os.PathLike[str]) 
         workdir,
         parsed.config,
         parsed.alphabet,
-        parsed.standard,
+        parsed.normalization,
         params,
         parsed.fingerprint,
         os.fspath(folder),

@@ -1,4 +1,4 @@
-"""Where in the picture each character of a text stands, and how sure it is: forward-backward.
+"""Where in the image each character of a text stands, and how sure it is: forward-backward.
 
 A path of classes, one for each of T steps, spells a text when runs are merged and blanks dropped
 (Graves et al. 2006, section 3). With L characters it goes through 2 L + 1 states from left to

@@ -242,7 +242,7 @@ def _unseen(d: Sequence[jax.Array], axis: int, size: int) -> jax.Array:
 
 
 def _num_pieces(x: jax.Array, kernel: jax.Array) -> int:
-    """The fewest equal pieces of the batch that are small enough; a picture at least."""
+    """The fewest equal pieces of the batch that are small enough; an image at least."""
     batch, width, height, channels = x.shape
     bytes_each = 4 * 16 * (width // 2) * (height // 2) * (channels + kernel.shape[-1])
     fewest = min(batch, -(-batch * bytes_each // _PIECE))

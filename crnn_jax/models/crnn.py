@@ -1,4 +1,4 @@
-"""The CRNN: pictures to logits. Flax is imported nowhere else.
+"""The CRNN: images to logits. Flax is imported nowhere else.
 
 The network is `ocr_model_v1` of Keras' captcha_ocr example (A. K. Nain, 2020), layer for
 layer, with Keras' initializers; at 200x50 grey and 19 symbols it has 432,596 parameters.
@@ -52,7 +52,7 @@ class Dropout(NamedTuple):
 @functools.partial(
     jax.tree_util.register_dataclass,
     data_fields=("mean", "std"),
-    meta_fields=("network", "each_picture"),
+    meta_fields=("network", "per_image"),
 )
 @dataclasses.dataclass(frozen=True, eq=False)
 class Model:
@@ -66,7 +66,7 @@ class Model:
     network: CRNN
     mean: np.ndarray | jax.Array  # [C], pixels
     std: np.ndarray | jax.Array  # [C]
-    each_picture: bool  # normalize each image by itself after that
+    per_image: bool  # normalize each image by itself after that
 
     @property
     def config(self) -> ModelConfig:
@@ -81,7 +81,7 @@ class Model:
         shape = (1,) * (images.ndim - 1) + (-1,)
         x = images.astype(jnp.float32) - jnp.asarray(self.mean, jnp.float32).reshape(shape)
         x = x / jnp.asarray(self.std, jnp.float32).reshape(shape)
-        return standardise(x) if self.each_picture else x
+        return normalize_each(x) if self.per_image else x
 
 
 class CRNN(nn.Module):
@@ -120,14 +120,14 @@ class CRNN(nn.Module):
         return _dense(self.num_classes, "dense2")(x)
 
 
-def standardise(x: jax.Array) -> jax.Array:
+def normalize_each(x: jax.Array) -> jax.Array:
     """Each channel's mean to 0, the standard deviation of the image to 1: [B, W, H, C].
 
     Brightness and contrast say nothing about the text. An even image becomes zeros.
     """
     x = x - jnp.mean(x, axis=(-3, -2), keepdims=True)
     variance = jnp.mean(x * x, axis=(-3, -2, -1), keepdims=True)
-    return x / jnp.sqrt(variance + 1e-6)  # far below the deviation of one grey level
+    return x / jnp.sqrt(variance + 1e-6)  # far below the standard deviation of one gray level
 
 
 class ConvReluPool(nn.Module):
@@ -188,12 +188,12 @@ def build(
     num_classes: int,
     mean: Sequence[float],
     std: Sequence[float],
-    each_picture: bool,
+    per_image: bool,
 ) -> Model:
     """The model of a config, as it is trained and as it is read from a checkpoint."""
     # In 64 bits, as records have them; compiled programs take them in 32.
     first, second = np.asarray(mean, np.float64), np.asarray(std, np.float64)
-    return Model(CRNN(config, num_classes), first, second, each_picture)
+    return Model(CRNN(config, num_classes), first, second, per_image)
 
 
 def init(model: Model, key: jax.Array, config: DataConfig) -> Any:

@@ -1,7 +1,8 @@
 """Checkpoints: the latest epoch, the best one, and those before. Orbax is imported nowhere else.
 
 A checkpoint is a directory `checkpoints/<epoch>` with two trees and a JSON object of metadata.
-`params` is the average, which is all that a reader restores; `training` is the rest of the state.
+`params` is the EMA of the parameters, which is all that a reader restores; `training` is the rest
+of the state.
 Digests of all three parts are in `checkpoints.json` beside the directory, to detect damage.
 
 A directory named by a number is complete: a checkpoint is written and looked at under another name

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from crnn_jax.config_keys import RENAMED
+
 # Keys that came later, with what a run did before there was a choice.
 CAME: Mapping[str, Any] = {
     "data.source": "folder",
@@ -19,16 +21,30 @@ CAME: Mapping[str, Any] = {
     "data.test_size": 0,
     "log.tensorboard": False,
     "model.pool": "",
-    "train.least_steps": 0,
+    "train.min_steps_per_epoch": 0,
     "train.init_from": "",
 }
 # Keys that went, with the value that turned them off: of any other the code is gone.
 WENT: Mapping[str, Any] = {"loss.consistency": 0.0, "loss.inner": 0.0}
+# Values of renamed keys that have another name too, by the old name of the key.
+RENAMED_VALUES: Mapping[str, Mapping[str, str]] = {"data.standardise": {"picture": "image"}}
 
 
 def up_to_date(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The nested plain values of a `config.json`; a key that went and was on stays, to be named."""
+    """The nested plain values of a `config.json`, with the names of today.
+
+    An old key stays, so that reading the config names it in an error, if it went and was on, or if
+    its new name is there too.
+    """
     result = {k: dict(v) if isinstance(v, Mapping) else v for k, v in values.items()}
+    for old, new in RENAMED.items():
+        section, _, name = old.rpartition(".")
+        inner, new_name = result.get(section), new.rpartition(".")[2]
+        if isinstance(inner, dict) and name in inner and new_name not in inner:
+            value = inner.pop(name)
+            if isinstance(value, str):
+                value = RENAMED_VALUES.get(old, {}).get(value, value)
+            inner[new_name] = value
     for key, value in CAME.items():
         section, _, name = key.rpartition(".")
         if isinstance(result.get(section), dict):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-FEWEST = 8  # pictures a device: two devices take longer than one for eight smaller ones (fast.py)
+FEWEST = 8  # images a device: two devices take longer than one for eight smaller ones (fast.py)
 
 
 def use(batch_size: int) -> int:

@@ -41,7 +41,7 @@ class TrainContext(NamedTuple):
         """What runs that share the programs have in common: all but seed, fold, normalization."""
         data = dataclasses.replace(self.config.data, fold=0, split_seed=0)
         config = dataclasses.replace(self.config, seed=0, data=data)
-        network = self.model.network, self.model.each_picture
+        network = self.model.network, self.model.per_image
         # With a test part, the alphabet depends on the training part.
         alphabet = self.charset.alphabet
         return config, network, self.steps_per_epoch, self.data.fingerprint, alphabet
@@ -49,7 +49,7 @@ class TrainContext(NamedTuple):
     def order(self, epoch: int) -> np.ndarray:
         """The numbers of the images of an epoch, in their order; a stream's are all new.
 
-        A small set occurs several times: see train.least_steps.
+        A small set occurs several times: see train.min_steps_per_epoch.
         """
         if self.stream:
             return self.split.train + (epoch - 1) * len(self.split.train)
@@ -59,7 +59,7 @@ class TrainContext(NamedTuple):
         return np.concatenate(orders)
 
     def batch(self, numbers: np.ndarray) -> tuple[jax.Array, jax.Array, np.ndarray]:
-        """Pictures, labels, and which of them are those of `numbers`, in its shape."""
+        """Images, labels, and which of them are those of `numbers`, in its shape."""
         if self.stream:
             # Waited for, or its programs fill the queue of a device: see data_parallel.py.
             drawn = jax.block_until_ready(self.devices.replicate(self.stream(numbers.reshape(-1))))
@@ -67,7 +67,7 @@ class TrainContext(NamedTuple):
         return self.images, self.labels, numbers
 
     def source_of(self, number: int) -> tuple[str, str]:
-        """File and text of a training picture."""
+        """File and text of a training image."""
         if self.stream:
             _, labels = self.stream(np.array([number]))
             return f"{number:06d}", self.charset.decode(np.asarray(labels[0]).tolist())
@@ -79,7 +79,7 @@ class TrainContext(NamedTuple):
             "alphabet": self.charset.alphabet,
             "mean": self.model.mean.tolist(),
             "deviation": self.model.std.tolist(),
-            "each_picture": self.model.each_picture,
+            "each_picture": self.model.per_image,
             "fingerprint": self.data.fingerprint,
         }
 
@@ -110,8 +110,8 @@ class TrainContext(NamedTuple):
 
 def _passes(config: Config, num_train: int) -> int:
     """Passes over the training images in an epoch."""
-    # The fewest with ceil(passes * num_train / batch_size) >= least_steps.
-    most = (config.train.least_steps - 1) * config.train.batch_size
+    # The fewest with ceil(passes * num_train / batch_size) >= min_steps_per_epoch.
+    most = (config.train.min_steps_per_epoch - 1) * config.train.batch_size
     return max(0, most) // num_train + 1
 
 
@@ -119,7 +119,7 @@ def prepare(config: Config) -> TrainContext:
     """Loads the data and builds model and optimizer. DataError for data of no use."""
     source = sources.load(config.data, config_lib.num_steps(config))
     data, split, charset = source.data, source.split, source.charset
-    moments = normalization.fit(data.images[source.sample], config.data.standardise)
+    moments = normalization.fit(data.images[source.sample], config.data.normalize)
     passes = 1 if source.endless else _passes(config, len(split.train))
     steps_per_epoch = -(-len(split.train) * passes // config.train.batch_size)
     devices = data_parallel.for_batches(config.train.batch_size)

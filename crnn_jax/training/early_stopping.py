@@ -18,11 +18,11 @@ class Stopping(NamedTuple):
     left_plateau: int = 0  # epoch; 0 while still on it
 
     def update(
-        self, epoch: int, val_loss: float, plateau_loss: float, weights: str = "best"
+        self, epoch: int, val_loss: float, plateau_loss: float, checkpoint_selection: str = "best"
     ) -> Stopping:
-        """With weights 'last' every epoch replaces the one before it, whatever its loss."""
+        """With the selection 'last' every epoch replaces the one before it, whatever its loss."""
         left = self.left_plateau or (epoch if val_loss < OFF_PLATEAU * plateau_loss else 0)
-        if val_loss < self.best_loss or weights == "last":
+        if val_loss < self.best_loss or checkpoint_selection == "last":
             return Stopping(epoch, val_loss, left)
         return self._replace(left_plateau=left)
 

@@ -23,7 +23,7 @@ from crnn_jax.config import FlatStartConfig
 _MEMORY = 0.9  # of the running mean of the flat-start loss, for each step
 _END = 0.01  # a weight below this becomes 0
 _BLUR = 5  # pixels
-_FLOOR = 0.1  # quantile of a picture's columns that is taken for free of text
+_FLOOR = 0.1  # quantile of an image's columns that is taken for free of text
 
 
 class FlatStart(NamedTuple):
@@ -90,13 +90,13 @@ def segment(labels: jax.Array, position: jax.Array, trim: float) -> jax.Array:
 
 
 def ink_position(images: jax.Array, num_steps: int) -> jax.Array:
-    """Share of a picture's ink that lies left of the middle of each step: [B, W, H, C] to [B, T].
+    """Share of an image's ink that lies left of the middle of each step: [B, W, H, C] to [B, T].
 
     Ink is the difference of neighbours along the width, summed over a column: strokes count, a
     smooth background does not, and a wide symbol has more than a narrow one. Noise is blurred
     away, what the emptiest columns have is taken for background, and the root keeps dark
     symbols from outweighing faint ones. Margins and gaps take little, so the segmentation
-    follows the text wherever it stands. A picture without ink counts as evenly inked.
+    follows the text wherever it stands. An image without ink counts as evenly inked.
     """
     width = images.shape[1]
     pixels = images.astype(jnp.float32)

@@ -26,7 +26,11 @@ from crnn_jax.training.step import constants
 
 
 def resume(
-    directory: RunDir, task: TrainContext, checkpoints: Checkpoints, start: float, elsewhere: bool
+    directory: RunDir,
+    task: TrainContext,
+    checkpoints: Checkpoints,
+    start: float,
+    allow_environment_change: bool,
 ) -> Run:
     """The run of a directory, new or where it was left; its record is brought to there.
 
@@ -35,7 +39,7 @@ def resume(
       task: what its config asks for.
       checkpoints: those of the directory.
       start: time.monotonic() of the beginning.
-      elsewhere: continue although versions or machine are others.
+      allow_environment_change: continue although package versions or the machine have changed.
 
     Raises:
       RunError: the run cannot continue here, or its checkpoints are damaged or of other data.
@@ -44,7 +48,7 @@ def resume(
     restore(run)
     place = provenance.here(f"{d.platform} {d.device_kind}" for d in jax.devices())
     if run.step:
-        place = check_place(directory, place, elsewhere)
+        place = check_place(directory, place, allow_environment_change)
     run_logging.describe(run, place)
     directory.rewind_metrics(run.step)
     run.state = task.devices.replicate(run.state)
@@ -194,17 +198,19 @@ def check_data(meta: Mapping[str, Any], task: TrainContext, directory: Path) -> 
         )
 
 
-def check_place(run: RunDir, now: Mapping[str, Any], elsewhere: bool) -> dict[str, Any]:
+def check_place(
+    run: RunDir, now: Mapping[str, Any], allow_environment_change: bool
+) -> dict[str, Any]:
     """The environment to be recorded, with those before it of a run that has moved.
 
     Raises:
       RunError: the run was begun with versions or on a machine that may end in other numbers, and
-        `elsewhere` does not allow it.
+        `allow_environment_change` does not allow it.
     """
     then = run.environment()
     changes = provenance.differences(then, now)
     decisive = [text for key, text in changes.items() if provenance.is_decisive(key)]
-    if decisive and not elsewhere:
+    if decisive and not allow_environment_change:
         raise RunError(
             f"{run.workdir} was started in another environment; results may differ in this one:\n  "
             + "\n  ".join(decisive)

@@ -66,7 +66,7 @@ class Run:
 
     @property
     def ema(self) -> Any:
-        """The averaged parameters, on one device: these are evaluated and kept."""
+        """The EMA of the parameters, on one device: these are evaluated and kept."""
         return one(self.state.ema)
 
     def calls(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:

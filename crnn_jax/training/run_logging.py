@@ -68,7 +68,7 @@ def not_finite(run: Run) -> TrainingError:
     )
     what = f"of training at step {first + place}" if len(bad) else f"of validation in epoch {epoch}"
     return TrainingError(
-        f"the loss {what} is not finite; checkpoints of earlier epochs are kept, and the pictures "
+        f"the loss {what} is not finite; checkpoints of earlier epochs are kept, and the images "
         f"of steps {first + suspects[0]} to {first + suspects[-1]} are in "
         f"{run.dir.workdir / 'not_finite.csv'}. Try a smaller optimizer.learning_rate, a longer "
         "optimizer.warmup_steps or a smaller optimizer.clip_norm, in a --workdir of its own"
@@ -81,8 +81,8 @@ def warn_of_plateau(run: Run, loss: float) -> None:
         print(
             f"note: it has not left the plateau: its loss of {loss:.2f} is about that of the best "
             f"constant predictor, {run.task.plateau_loss:.2f}, which reads nothing. Try "
-            "flat_start.until=0.85 if it is off, data.standardise=auto, a smaller "
-            "optimizer.learning_rate, more train.epochs, or more pictures"
+            "flat_start.until=0.85 if it is off, data.normalize=auto, a smaller "
+            "optimizer.learning_rate, more train.epochs, or more images"
         )
 
 
@@ -96,7 +96,7 @@ def announce(task: TrainContext) -> None:
     )
     if not folder.uses_folder(task.config.data):
         print(
-            "note: these pictures are generated, those of the validation part too: what the run "
+            "note: these images are generated, those of the validation part too: what the run "
             "scores is not what it would on real ones. `python -m crnn_jax fetch` gets the default "
             "real set; --config.data.source=folder insists on one"
         )

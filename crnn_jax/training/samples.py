@@ -1,4 +1,4 @@
-"""What training sees: a few pictures of the set, and what augmentation makes of them."""
+"""What training sees: a few images of the set, and what augmentation makes of them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from PIL import Image
 from crnn_jax.data.augment import augment
 from crnn_jax.training.context import TrainContext
 
-_PICTURES, _COPIES, _GAP = 6, 4, 4
+_IMAGES, _COPIES, _GAP = 6, 4, 4
 
 
 def sheet(task: TrainContext) -> Image.Image:
-    """A row for each of six training pictures: as it is on the left, then augmented four times."""
-    pictures = task.data.images[task.split.train[:_PICTURES]]  # u8 [n, W, H, C]
-    rows = np.repeat(pictures, _COPIES + 1, axis=0)
+    """A row for each of six training images: as it is on the left, then augmented four times."""
+    images = task.data.images[task.split.train[:_IMAGES]]  # u8 [n, W, H, C]
+    rows = np.repeat(images, _COPIES + 1, axis=0)
     keys = jax.random.split(jax.random.key(0), len(rows))
     distorted = jax.jit(augment, static_argnums=2)(keys, rows, task.config.augment)
     tiles = np.where(np.arange(len(rows))[:, None, None, None] % (_COPIES + 1), distorted, rows)
@@ -23,7 +23,7 @@ def sheet(task: TrainContext) -> Image.Image:
     _, height, width, channels = tiles.shape
     step_x, step_y = width + _GAP, height + _GAP
     mode = "L" if channels == 1 else "RGB"
-    result = Image.new(mode, ((_COPIES + 1) * step_x, len(pictures) * step_y), "white")
+    result = Image.new(mode, ((_COPIES + 1) * step_x, len(images) * step_y), "white")
     for i, tile in enumerate(tiles.squeeze(-1) if channels == 1 else tiles):
         row, column = divmod(i, _COPIES + 1)
         result.paste(Image.fromarray(tile), (column * step_x, row * step_y))

@@ -19,7 +19,7 @@ from crnn_jax.training.context import TrainContext
 class TrainState(NamedTuple):
     step: jax.Array  # i32, updates done
     params: Any
-    ema: Any  # moving average of the parameters: what is evaluated and kept
+    ema: Any  # exponential moving average of the parameters: what is evaluated and kept
     opt_state: optax.OptState
     flat_start: flat_start.FlatStart
 

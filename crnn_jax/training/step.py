@@ -74,7 +74,7 @@ def recipe(task: TrainContext) -> Recipe:
         config.loss,
         config.flat_start,
         config.augment,
-        config.train.average_decay,
+        config.train.ema_decay,
         task.optimizer,
         config.train.epochs * task.steps_per_epoch,
         task.devices,
@@ -179,7 +179,7 @@ def train_step(
     grads, loss, flat_loss = of_batch(state, constants, batch[:2], rows)
     updates, opt_state = recipe.optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    # A short memory first, so that the moving average does not drag the initial weights along.
+    # A short memory first, so that the EMA does not drag the initial weights along.
     decay = jnp.minimum(recipe.ema_decay, (1 + state.step) / (25 + state.step))
     ema = optax.incremental_update(params, state.ema, 1 - decay)
     flat = state.flat_start.advance(

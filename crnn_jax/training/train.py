@@ -48,25 +48,27 @@ _STUCK = (
 
 
 def train_and_evaluate(
-    config: Config, workdir: str | os.PathLike[str], elsewhere: bool = False
+    config: Config, workdir: str | os.PathLike[str], allow_environment_change: bool = False
 ) -> Result:
     """Trains one run, or continues where `workdir` was left, and scores its best weights.
 
     Args:
       config: of the run.
       workdir: its directory.
-      elsewhere: continue although versions or machine are not those that the run began with.
+      allow_environment_change: continue although package versions or the machine have changed.
 
     Raises:
       DataError, RunError: before training starts, for unusable data or an unusable run directory.
       TrainingError: the loss is not finite any more.
       Interrupted: a signal came; the state is saved.
     """
-    return train_all([config], [workdir], elsewhere)[0]
+    return train_all([config], [workdir], allow_environment_change)[0]
 
 
 def train_all(
-    configs: Sequence[Config], workdirs: Sequence[str | os.PathLike[str]], elsewhere: bool = False
+    configs: Sequence[Config],
+    workdirs: Sequence[str | os.PathLike[str]],
+    allow_environment_change: bool = False,
 ) -> list[Result]:
     """As `train_and_evaluate` for several runs; those that differ in seed and fold share a step.
 
@@ -96,7 +98,7 @@ def train_all(
                     continue
                 run_logging.announce(task)
                 checkpoints = stack.enter_context(Checkpoints(directory.checkpoints))
-                runs.append(resume(directory, task, checkpoints, start, elsewhere))
+                runs.append(resume(directory, task, checkpoints, start, allow_environment_change))
                 on = task.config.log.tensorboard
                 stack.enter_context(tensorboard.mirror(directory, on))
             train(runs, interruption)
@@ -186,7 +188,7 @@ def end_epoch(run: Run, progress: Progress) -> None:
         return
     run.epoch, run.losses = run.epoch + 1, []
     run.stopping = run.stopping.update(
-        run.epoch, evaluation.loss, run.task.plateau_loss, run.config.train.weights
+        run.epoch, evaluation.loss, run.task.plateau_loss, run.config.train.checkpoint_selection
     )
     save(run, values["seconds"])
     progress.epoch(run, values)

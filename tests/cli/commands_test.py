@@ -65,6 +65,7 @@ def test_run_py_trains_and_a_second_call_finds_the_run_finished(tmp_path, captch
     [
         (["--config.optimizer.learning_rat=1"], "did you mean optimizer.learning_rate?"),
         (["--config.data.wdth", "3"], "did you mean data.width?"),
+        (["--config.data.standardise=set"], "data.standardise is now data.normalize"),
         (["--config.data.width=wide"], "invalid literal"),
         (["--config.model.dropout=1.5"], "model.dropout must be from 0 to 0.99"),
         (["--config.data.dir=/nowhere"], "--config.data.dir=FOLDER"),

@@ -9,11 +9,11 @@ def test_the_moments_of_a_set_are_those_of_numpy_a_channel_each():
     # More than are looked at in one go, and growing brighter.
     images = np.random.default_rng(0).integers(0, 156, (600, 2, 3, 3), np.uint8)
     images += (np.arange(600) // 6)[:, None, None, None].astype(np.uint8)
-    mean, deviation, each_picture = normalization.fit(images, "set")
+    mean, std, per_image = normalization.fit(images, "set")
     np.testing.assert_allclose(mean, images.mean((0, 1, 2)), rtol=1e-12)
-    np.testing.assert_allclose(deviation, images.std((0, 1, 2)), rtol=1e-12)
-    assert not each_picture
-    assert normalization.fit(images, "picture") == ((0.0,) * 3, (255.0,) * 3, True)
+    np.testing.assert_allclose(std, images.std((0, 1, 2)), rtol=1e-12)
+    assert not per_image
+    assert normalization.fit(images, "image") == ((0.0,) * 3, (255.0,) * 3, True)
     assert normalization.fit(images, "") == ((0.0,) * 3, (255.0,) * 3, False)
 
 
@@ -35,7 +35,7 @@ def test_differences_of_light_and_contrast_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("images", "each_picture"),
+    ("images", "per_image"),
     [
         ([(80, 120), (80, 120)], False),
         ([(80, 120), (83, 123)], False),  # light 1.5 / 20
@@ -43,15 +43,15 @@ def test_differences_of_light_and_contrast_by_hand():
         ([(80, 120), (70, 130)], True),  # contrast ln 1.5 / 2
     ],
 )
-def test_images_that_differ_are_normalized_one_by_one(images, each_picture):
+def test_images_that_differ_are_normalized_one_by_one(images, per_image):
     images = np.stack([_half(*levels) for levels in images])
     fitted = normalization.fit(images, "auto")
-    assert fitted == normalization.fit(images, "picture" if each_picture else "set")
-    assert fitted.each_picture == each_picture
+    assert fitted == normalization.fit(images, "image" if per_image else "set")
+    assert fitted.per_image == per_image
 
 
 def test_images_of_one_color_have_nothing_to_read():
     with pytest.raises(DataError, match="same uniform color"):
         normalization.fit(np.full((2, 3, 4, 1), 7, np.uint8), "set")
     one_blank = np.stack([_half(80, 120), _half(100, 100)])
-    assert normalization.fit(one_blank, "auto").each_picture
+    assert normalization.fit(one_blank, "auto").per_image

@@ -46,7 +46,7 @@ def load(config):
 def test_a_generated_set_is_what_the_generator_makes(made, style_file):
     data, split, charset, endless = load(made())
     look = presets.load(style_file)
-    images, labels = render.pictures(
+    images, labels = render.images(
         render.atlas_of(look), 0, np.arange(20, dtype=np.int32), style=look
     )
     np.testing.assert_array_equal(data.images, images)
@@ -75,6 +75,36 @@ def test_the_fingerprint_follows_whatever_an_image_depends_on(made, tmp_path, mo
     assert (first.images != load(made()).data.images).any()
 
 
+class Bars:
+    """A look of our own: image n has n dark columns, and its label is the symbol n % 3."""
+
+    alphabet, length, width, height, chunk = "xyz", (1, 1), 64, 16, 4
+
+    def __init__(self):
+        self.drawn = []
+
+    def drawer(self):
+        def draw(seed, numbers):
+            self.drawn.append(numbers.tolist())
+            dark = np.arange(self.width) < seed + numbers[:, None]
+            images = np.broadcast_to(dark[:, :, None, None], (len(numbers), 64, 16, 1))
+            return np.where(images, 0, 255).astype(np.uint8), numbers[:, None] % 3
+
+        return draw
+
+    def describe(self):
+        return {"name": "bars"}
+
+
+def test_any_look_is_drawn_chunk_by_chunk(made):
+    look = Bars()
+    data = sources.generate(look, made(data__synthetic_seed=2).data, range(6))
+    # One program for all chunks: the last one is filled up.
+    assert look.drawn == [[0, 1, 2, 3], [4, 5, 4, 5]]
+    assert data.labels == tuple("xyzxyz")
+    np.testing.assert_array_equal((data.images == 0).sum((1, 2, 3)), 16 * np.arange(2, 8))
+
+
 def test_images_are_brought_to_the_size_and_color_that_the_model_takes(made):
     small, plain = load(made(data__width=32, data__channels=3)).data, load(made()).data
     assert small.images.shape == (20, 32, 16, 3)
@@ -96,7 +126,7 @@ def test_a_stream_never_shows_an_image_twice(made):
     images, labels, places = task.batch(order)
     assert places.tolist() == list(range(8))
     look = presets.load(config.data.style)
-    expected, ids = render.pictures(render.atlas_of(look), 0, order, style=look)
+    expected, ids = render.images(render.atlas_of(look), 0, order, style=look)
     np.testing.assert_array_equal(images, expected)
     for row, own, number in zip(labels, ids, order, strict=True):
         text = "".join("abc7"[i] for i in own if i >= 0)
@@ -266,7 +296,7 @@ def test_a_run_without_the_set_says_that_its_images_are_generated(
     result = train.train_and_evaluate(config, "run")
     said = capsys.readouterr().out
     assert "20 generated look images (seed 0): " in said
-    assert "note: these pictures are generated" in said
+    assert "note: these images are generated" in said
     assert result.data_name.startswith("20 generated")
     environment = json.loads((tmp_path / "run/environment.json").read_text())
     assert environment["data"]["name"] == result.data_name

@@ -32,7 +32,7 @@ def whole(tmp_path_factory):
 def run(tiny_config, whole, tmp_path):
     """A run of three epochs; the last is the best. Its result is not written yet."""
     config = tiny_config(
-        {**QUIET, "train.epochs": 3, "log.every_steps": 2, "train.weights": "last"}
+        {**QUIET, "train.epochs": 3, "log.every_steps": 2, "train.checkpoint_selection": "last"}
     )
     if not whole.exists():
         train.train_and_evaluate(config, whole)
@@ -345,7 +345,7 @@ def _resave(folder, reader, epoch):
         "alphabet": reader.charset.alphabet,
         "mean": reader.model.mean.tolist(),
         "deviation": reader.model.std.tolist(),
-        "each_picture": reader.model.each_picture,
+        "each_picture": reader.model.per_image,
         "fingerprint": reader.fingerprint,
         "best_epoch": epoch,
     }

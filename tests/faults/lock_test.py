@@ -192,7 +192,7 @@ def test_a_grid_whose_directory_was_replaced_stops(tiny_config, tmp_path, monkey
     cells = sweep.Grid(config_lib.to_dict(tiny_config()), {"base": {}}, (0,), (0,))
     workdir = tmp_path / "grid"
 
-    def start(cells, workdir, cores, elsewhere):
+    def start(cells, workdir, cores, allow_environment_change):
         _swap(workdir, "replaced")
         return subprocess.Popen([sys.executable, "-c", ""])
 

@@ -48,7 +48,7 @@ def test_a_gradient_that_is_no_number_ends_the_run_and_leaves_the_last_good_chec
     monkeypatch.setattr(ctc, "ctc_loss", ctc_loss)
     # Traced anew, and not kept for others.
     monkeypatch.setattr(step, "_jitted", step._jitted.__wrapped__)
-    with pytest.raises(TrainingError, match=r"step 9 is not finite.*pictures of steps 8 to 9 are"):
+    with pytest.raises(TrainingError, match=r"step 9 is not finite.*images of steps 8 to 9 are"):
         train.train_and_evaluate(config, run)
     with (run / "not_finite.csv").open() as file:
         rows = list(csv.DictReader(file))

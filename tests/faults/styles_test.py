@@ -204,7 +204,7 @@ def test_styles_that_load_draw_visible_text(tmp_path):
         ("jitter", [0, 0]), ("size", [4, 512]),
     ):  # fmt: skip
         look = load(tmp_path, **SMALL | {"ink": [0, 0], key: value})
-        pictures, _ = render.pictures(
+        pictures, _ = render.images(
             render.atlas_of(look), 0, np.arange(16, dtype=np.int32), style=look
         )
         flat = np.asarray(pictures).reshape(16, -1)
@@ -231,7 +231,7 @@ def test_labels_read_back_as_drawn(tmp_path, alphabet):
     )
     sources.write(os.fspath(tmp_path / "s.json"), 40, 1, tmp_path / "set")
     look = presets.load(os.fspath(tmp_path / "s.json"))
-    _, ids = render.pictures(render.atlas_of(look), 1, np.arange(40, dtype=np.int32), style=look)
+    _, ids = render.images(render.atlas_of(look), 1, np.arange(40, dtype=np.int32), style=look)
     drawn = ["".join(alphabet[i] for i in row if i >= 0) for row in np.asarray(ids)]
     from tests.faults.labels_test import load as load_set
 

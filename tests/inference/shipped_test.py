@@ -29,6 +29,12 @@ def test_the_general_reader_reads_what_it_never_saw(general):
     assert sum(a == b for a, b in zip(texts, made.texts, strict=True)) >= 15
 
 
+def test_its_config_has_the_names_of_today(general):
+    """It was trained by experiments/general.py, with the names of then."""
+    data, train = general.config.data, general.config.train
+    assert (data.normalize, train.ema_decay, train.checkpoint_selection) == ("image", 0.999, "last")
+
+
 def test_its_size_is_that_of_its_card(general):
     leaves = crnn.by_name(general.params).values()
     assert sum(leaf.size for leaf in leaves) == 3_152_581

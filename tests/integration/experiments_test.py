@@ -29,7 +29,7 @@ SMALL = {
     "optimizer.warmup_steps": 2,
     "train.batch_size": 16,
     "train.epochs": 1,
-    "train.least_steps": 0,
+    "train.min_steps_per_epoch": 0,
     "log.every_steps": 1,
 }
 

@@ -19,7 +19,7 @@ from crnn_jax import config as config_lib
 from crnn_jax import interop
 from crnn_jax.cli import main
 from crnn_jax.data import image_io
-from crnn_jax.data.normalization import Standard
+from crnn_jax.data.normalization import Normalization
 from crnn_jax.errors import RunError
 from crnn_jax.interop import imported_run
 from crnn_jax.interop import model_spec as description_lib
@@ -63,7 +63,7 @@ def case(request, trained, captchas, pixels, tmp_path_factory):
         config,
         data=dataclasses.replace(config.data, channels=3, width=41, height=19),
     )
-    reader = _make(workdir, config, Standard((10.0, 20.0, 30.0), (255.0, 200.0, 90.0), True))
+    reader = _make(workdir, config, Normalization((10.0, 20.0, 30.0), (255.0, 200.0, 90.0), True))
     shape = (5, 41, 19, 3)
     images = np.random.default_rng(1).integers(0, 256, shape).astype(np.uint8)
     return workdir, reader, images, _logits(reader, images)
@@ -201,17 +201,25 @@ def test_safetensors_goes_round_bit_for_bit(case, tmp_path):
     assert str(reader.config.data.dir) not in (path.parent / "config.json").read_text()
 
 
-def test_an_export_of_a_version_with_fewer_keys_comes_back(trained, tmp_path):
+def test_an_export_of_a_version_with_fewer_and_older_keys_comes_back(trained, tmp_path):
     folder = interop.export(trained, "safetensors", tmp_path / "out").parent
     description = json.loads((folder / "reader.json").read_text())
     for name in ("case", "merge"):
         del description["config"]["data"][name]
+    config = description["config"]
+    assert config["data"].pop("normalize") == "auto"
+    assert config["train"].pop("ema_decay") == 0.98
+    assert config["train"].pop("checkpoint_selection") == "best"
+    config["data"]["standardise"] = "picture"
+    config["train"] |= {"average_decay": 0.25, "weights": "last"}
     del description["digest"]
     sealed = {**description, "digest": description_lib._digest(description)}
     (folder / "reader.json").write_text(json.dumps(sealed))
     safetensors_lib.import_run(folder, tmp_path / "run")
-    data = crnn_jax.load(tmp_path / "run").config.data
-    assert (data.case, data.merge) == ("keep", "")
+    config = crnn_jax.load(tmp_path / "run").config
+    data, train = config.data, config.train
+    assert (data.case, data.merge, data.normalize) == ("keep", "", "image")
+    assert (train.ema_decay, train.checkpoint_selection) == (0.25, "last")
 
 
 def test_what_does_not_belong_together_is_refused_by_name(trained, tmp_path):
@@ -262,16 +270,16 @@ def test_an_export_touches_nothing_but_exports(trained, tmp_path):
 
 def test_an_imported_run_is_not_trained_in_its_place(tmp_path, tiny_config):
     config = tiny_config()
-    _make(tmp_path / "run", config, Standard((0.0,), (255.0,), False))
+    _make(tmp_path / "run", config, Normalization((0.0,), (255.0,), False))
     with pytest.raises(RunError, match=r"was imported.*--config.train.init_from="):
         train.train_and_evaluate(config, tmp_path / "run")
     with pytest.raises(RunError, match="exists already"):
-        _make(tmp_path / "run", config, Standard((0.0,), (255.0,), False))
+        _make(tmp_path / "run", config, Normalization((0.0,), (255.0,), False))
 
 
 def test_other_layers_go_round_as_safetensors(tmp_path, tiny_config):
     config = tiny_config(model__cell="gru", model__norm="layer")
-    reader = _make(tmp_path / "run", config, Standard((0.0,), (255.0,), False))
+    reader = _make(tmp_path / "run", config, Normalization((0.0,), (255.0,), False))
     path = interop.export(tmp_path / "run", "safetensors")
     safetensors_lib.import_run(path.parent, tmp_path / "back")
     back = crnn_jax.load(tmp_path / "back")
@@ -281,7 +289,7 @@ def test_other_layers_go_round_as_safetensors(tmp_path, tiny_config):
 @pytest.mark.parametrize("kind", ["onnx", "keras"])
 def test_a_layer_that_is_not_exported_is_named(trained, tmp_path, tiny_config, kind):
     config = tiny_config(model__cell="gru")
-    _make(tmp_path / "run", config, Standard((0.0,), (255.0,), False))
+    _make(tmp_path / "run", config, Normalization((0.0,), (255.0,), False))
     with pytest.raises(RunError, match=r"model.cell 'gru' cannot be exported"):
         interop.export(tmp_path / "run", kind)
     assert interop.export(tmp_path / "run", "stablehlo").exists()  # the function as it is
@@ -318,7 +326,7 @@ def test_the_whole_model_reads_real_images_the_same(real_set, tmp_path):
     config = config_lib.from_config_dict(base.get_config())
     files = sorted(real_set.iterdir())[:40]
     images = np.stack([image_io.to_array(image_io.open_image(f), config.data) for f in files])
-    standard = Standard((182.4,), (80.0,), False)
+    standard = Normalization((182.4,), (80.0,), False)
     reader = _make(tmp_path / "raw", config, standard, "2345678bcdefgmnpwxy", noise=0.05)
     params = jax.tree.map(np.array, reader.params)
     params["dense2"]["bias"] -= _logits(reader, images).mean((0, 1))

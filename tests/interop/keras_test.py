@@ -163,7 +163,7 @@ def test_layers_that_change_nothing_and_rescaling_before_the_first_are_taken(
         layers.append({"class_name": "Custom>CTCLayer", "config": {}})
 
     model = keras_file.read(_changed(keras_files, tmp_path / "fine.h5", change))
-    assert model.standard == ((127.5,), (127.5,), False)
+    assert model.normalization == ((127.5,), (127.5,), False)
     jax.tree.map(np.testing.assert_array_equal, model.params, _weights(stored))
 
 

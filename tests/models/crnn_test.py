@@ -14,11 +14,11 @@ CONFIG = config_lib.from_config_dict(base.get_config())
 
 def _build(num_classes=20, mean=(0.0,), std=(1.0,), **overrides):
     values = base.get_config()
-    values.data.standardise = "set"  # with the moments that are given
+    values.data.normalize = "set"  # with the moments that are given
     values.update_from_flattened_dict({k.replace("__", "."): v for k, v in overrides.items()})
     config = config_lib.from_config_dict(values)
-    by_picture = config.data.standardise == "picture"
-    model = crnn.build(config.model, num_classes, mean, std, by_picture)
+    per_image = config.data.normalize == "image"
+    model = crnn.build(config.model, num_classes, mean, std, per_image)
     return model, crnn.init(model, jax.random.key(0), config.data)
 
 
@@ -147,10 +147,10 @@ def test_initial_values_are_keras(reference):
         assert not np.asarray(params[name]["bias"]).any()
 
 
-def test_pixels_are_standardised_by_the_model(reference):
+def test_pixels_are_normalized_by_the_model(reference):
     model, params = reference
     moments = {"mean": (100.0,), "std": (50.0,)}
-    other = crnn.build(model.config, model.num_classes, **moments, each_picture=False)
+    other = crnn.build(model.config, model.num_classes, **moments, per_image=False)
     images = np.random.default_rng(0).integers(0, 256, (1, 200, 50, 1), np.uint8)
     standard = (jnp.asarray(images, jnp.float32) - 100) / 50
     np.testing.assert_allclose(
@@ -158,18 +158,18 @@ def test_pixels_are_standardised_by_the_model(reference):
     )
 
 
-def test_a_picture_standardised_by_itself_has_mean_0_and_deviation_1():
+def test_an_image_normalized_by_itself_has_mean_0_and_std_1():
     # Two columns of red, 10 and 30, and an even green: deviations 10 and 0, in all sqrt(50).
     x = jnp.asarray([[[[0.10, 0.5]], [[0.30, 0.5]]]])  # [1, 2, 1, 2]
     expected = np.array([[[[-2.0, 0.0]], [[2.0, 0.0]]]]) / np.sqrt(2)
-    np.testing.assert_allclose(crnn.standardise(x), expected, rtol=1e-4)
-    np.testing.assert_array_equal(crnn.standardise(jnp.full((1, 4, 4, 1), 0.25)), 0)
+    np.testing.assert_allclose(crnn.normalize_each(x), expected, rtol=1e-4)
+    np.testing.assert_array_equal(crnn.normalize_each(jnp.full((1, 4, 4, 1), 0.25)), 0)
 
 
-def test_light_and_contrast_are_nothing_to_a_model_that_standardises_each_picture():
+def test_light_and_contrast_are_nothing_to_a_model_that_normalizes_per_image():
     small = {"data__width": 16, "data__height": 8, "model__lstm_units": (4,)}
     moments = {"mean": (0.0,), "std": (255.0,)}
-    model, params = _build(data__standardise="picture", **moments, **small)
+    model, params = _build(data__normalize="image", **moments, **small)
     images = jax.random.uniform(jax.random.key(0), (2, 16, 8, 1), maxval=255.0)
     dark = images * jnp.array([0.2, 0.5]).reshape(2, 1, 1, 1) + 20
     logits = crnn.apply(model, params, images)

@@ -25,6 +25,32 @@ def test_records_of_older_versions_are_read_as_they_were_meant():
     assert run.config() == config_lib.from_config_dict(expected)
 
 
+@pytest.mark.parametrize("name", ["picture_moments", "no_averaging", "no_standardisation"])
+def test_old_names_of_keys_are_read_as_the_new_ones(name):
+    """Records of commits that had data.standardise, train.average_decay and train.weights."""
+    run = run_dir.RunDir(RESULTS / "ablations" / "captcha_images_v2" / name / "seed1-fold0")
+    stored = config_lib.flatten(run.read_json("config.json"))
+    expected = base.get_blind_config()
+    expected.seed, expected.data.dir = 1, stored["data.dir"]
+    assert {"data.standardise", "train.average_decay", "train.weights"} <= stored.keys()
+    if name == "picture_moments":
+        assert stored["data.standardise"] == "picture"
+        expected.data.normalize = "image"
+    elif name == "no_averaging":
+        expected.train.ema_decay = 0.0
+    else:
+        expected.data.normalize = ""
+    assert run.config() == config_lib.from_config_dict(expected)
+
+
+def test_a_key_under_both_names_is_an_error(tmp_path, tiny_config):
+    values = config_lib.to_dict(tiny_config())
+    values["train"]["average_decay"] = 0.5
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    with pytest.raises(RunError, match=r"config\.json: .*average_decay is now train\.ema_decay"):
+        run_dir.RunDir(tmp_path).config()
+
+
 def test_what_went_and_was_on_is_named(tmp_path, tiny_config):
     values = config_lib.to_dict(tiny_config())
     values["loss"]["inner"] = 0.3
@@ -43,5 +69,12 @@ def test_a_run_of_an_older_version_is_the_same_run(tmp_path, tiny_config):
     for key in config_migrations.CAME:
         section, _, name = key.rpartition(".")
         del config[section][name]
+    for old, new in (
+        ("standardise", "normalize"),
+        ("average_decay", "ema_decay"),
+        ("weights", "checkpoint_selection"),
+    ):
+        section = "data" if old == "standardise" else "train"
+        config[section][old] = config[section].pop(new)
     (tmp_path / "config.json").write_text(json.dumps(config))
     run_dir.RunDir(tmp_path).open(tiny_config(data__source="folder"))

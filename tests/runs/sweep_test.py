@@ -93,7 +93,7 @@ def test_the_grids_of_experiments_are_valid(experiment):
     assert len({cell.path for cell in cells}) == len(cells)
     configs = {config_lib.from_dict(config_lib.to_dict(cell.config)) for cell in cells}
     assert len(configs) == len(cells), "two cells have the same config"
-    assert all(cell.config.train.weights == "last" for cell in cells)
+    assert all(cell.config.train.checkpoint_selection == "last" for cell in cells)
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_schemes_are_cells_of_every_number_of_labels_that_there_are(two_schemes)
     for ours, theirs in zip(other, cells, strict=True):
         keys = ("test_size", "train_size", "val_fraction", "num_folds", "dir", "split_seed")
         assert all(getattr(ours.config.data, k) == getattr(theirs.config.data, k) for k in keys)
-        assert (ours.config.train.weights, ours.config.train.patience) == ("last", 0)
+        assert (ours.config.train.checkpoint_selection, ours.config.train.patience) == ("last", 0)
     # 1272 updates: of one step an epoch at most 400 epochs, and two steps an epoch are 636.
     assert {cell.config.train.epochs for cell in cells} == {400}
     parts = {}

@@ -12,7 +12,7 @@ import pytest
 import crnn_jax
 from crnn_jax import interop
 from crnn_jax.analysis import robustness
-from crnn_jax.data.normalization import Standard
+from crnn_jax.data.normalization import Normalization
 from crnn_jax.errors import RunError
 from crnn_jax.interop import imported_run
 from crnn_jax.interop import safetensors as safetensors_lib
@@ -194,7 +194,8 @@ def test_an_export_does_not_follow_links_out_of_the_run(
     reader = crnn_jax.load(trained)
     params = jax.tree.map(np.asarray, reader.params)
     imported_run.write(
-        tmp_path / "run", reader.config, reader.charset.alphabet, Standard((0.0,), (255.0,), False),
+        tmp_path / "run", reader.config, reader.charset.alphabet,
+        Normalization((0.0,), (255.0,), False),
         params, "", config.data.dir,
     )  # fmt: skip
     suffix = staging.SUFFIX if name.endswith("unfinished") else ""

@@ -9,7 +9,7 @@ from crnn_jax.training.context import prepare
 
 
 def test_an_epoch_passes_over_a_small_set_as_often_as_it_takes(tiny_config, tmp_path):
-    config = tiny_config(train__least_steps=12, train__batch_size=8, train__epochs=2)
+    config = tiny_config(train__min_steps_per_epoch=12, train__batch_size=8, train__epochs=2)
     task = prepare(config)
     # 36 images: twelve steps of eight are 96, three passes of 36, which are 14 steps.
     assert task.steps_per_epoch == 14
@@ -24,4 +24,6 @@ def test_an_epoch_passes_over_a_small_set_as_often_as_it_takes(tiny_config, tmp_
     lines = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
     assert [line["step"] for line in lines if "val_loss" in line] == [14, 28]
     # Enough steps already: 36 images in eights are five.
-    assert prepare(tiny_config(train__least_steps=5, train__batch_size=8)).steps_per_epoch == 5
+    assert (
+        prepare(tiny_config(train__min_steps_per_epoch=5, train__batch_size=8)).steps_per_epoch == 5
+    )

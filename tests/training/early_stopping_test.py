@@ -25,6 +25,6 @@ def test_best_is_the_least_loss_and_patience_waits_for_the_plateau_s_end():
 def test_last_weights_give_the_validation_part_no_say():
     stopping = Stopping()
     for epoch, loss in enumerate([5, 3, 4, 9], 1):
-        stopping = stopping.update(epoch, loss, plateau_loss=16, weights="last")
+        stopping = stopping.update(epoch, loss, plateau_loss=16, checkpoint_selection="last")
         assert stopping.best_epoch == epoch
         assert not stopping.is_over(epoch, patience=1)

@@ -1,5 +1,7 @@
 """What a checkpoint holds, by the names of the first version."""
 
+import json
+import signal
 from typing import NamedTuple
 
 import jax
@@ -9,10 +11,12 @@ import pytest
 
 from crnn_jax.runs.checkpoint import Checkpoints
 from crnn_jax.runs.run_dir import RunDir
-from crnn_jax.training import resume
+from crnn_jax.runtime import signals
+from crnn_jax.training import resume, train
 from crnn_jax.training.context import prepare
 from crnn_jax.training.early_stopping import Stopping
 from crnn_jax.training.state import init_state
+from tests.faults.interrupt_test import interrupt_after
 
 
 class Guide(NamedTuple):
@@ -71,3 +75,30 @@ def test_an_import_is_not_trained_on(tiny_config, tmp_path):
         checkpoints.save(0, init_state(task).params, None, meta, 0)
         with pytest.raises(resume.RunError, match=r"imported.*train\.init_from"):
             resume.resume(directory, task, checkpoints, 0.0, False)
+
+
+def test_a_run_directory_with_old_names_of_keys_goes_on(tiny_config, tmp_path, monkeypatch):
+    """An interrupted run whose config.json a version before the renames wrote."""
+    config = tiny_config(
+        train__epochs=2,
+        train__ema_decay=0.9,
+        train__checkpoint_selection="last",
+        data__normalize="image",
+    )
+    whole = train.train_and_evaluate(config, tmp_path / "whole")
+    run = tmp_path / "run"
+    interrupt_after(6, signal.SIGTERM, monkeypatch)  # in the second epoch
+    with pytest.raises(signals.Interrupted):
+        train.train_and_evaluate(config, run)
+    monkeypatch.undo()
+    values = json.loads((run / "config.json").read_text())
+    data, training = values["data"], values["train"]
+    assert (data.pop("normalize"), training.pop("ema_decay")) == ("image", 0.9)
+    assert training.pop("checkpoint_selection") == "last"
+    assert training.pop("min_steps_per_epoch") == 0
+    data["standardise"] = "picture"
+    training |= {"average_decay": 0.9, "weights": "last", "least_steps": 0}
+    (run / "config.json").write_text(json.dumps(values, indent=2))
+    resumed = train.train_and_evaluate(config, run)
+    assert resumed.params_sha256 == whole.params_sha256
+    assert "standardise" not in (run / "config.json").read_text()

@@ -28,9 +28,9 @@ jax.monitoring.register_event_duration_secs_listener(note)
 @pytest.fixture
 def folds(tiny_config):
     """Two of four folds, of 30 images to train on and 10 to validate on each."""
-    changes = {**QUIET, "data.num_folds": 4, "data.standardise": "set", "train.epochs": 1}
+    changes = {**QUIET, "data.num_folds": 4, "data.normalize": "set", "train.epochs": 1}
     # A constant of the step that no other test has, so that its program is not there yet.
-    changes["train.average_decay"] = 0.9371
+    changes["train.ema_decay"] = 0.9371
     return [tiny_config(changes, seed=fold, data__fold=fold) for fold in (0, 1)]
 
 

@@ -42,7 +42,7 @@ def configs(tiny_config, monkeypatch):
             "data.num_folds": 4,
             "train.epochs": 2,
             "train.batch_size": 8,
-            "data.standardise": "set",
+            "data.normalize": "set",
             **changes,
         }
         common["log.every_steps"] = 3

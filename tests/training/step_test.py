@@ -124,7 +124,7 @@ def test_nothing_is_dropped_out_during_the_flat_start(trainer):
 
 def test_the_moving_average_by_hand(trainer):
     """Decays 1/25, 2/26 and then the config's 0.1, which is less than 3/27."""
-    it = trainer(train__average_decay=0.1)
+    it = trainer(train__ema_decay=0.1)
     state, expected = it.state, np.asarray(it.state.params["dense2"]["kernel"])
     for decay in (1 / 25, 2 / 26, 0.1):
         state, _ = it.step(state)
@@ -178,10 +178,10 @@ def test_masks_and_distortions_are_drawn_anew_in_each_step_and_by_stream(tiny_co
     np.testing.assert_array_equal(masks, zero[1])
 
 
-@pytest.mark.parametrize(("standardise", "moments"), [("set", "the set's"), ("", (0.0, 255.0))])
-def test_the_model_standardises_with_the_training_part(tiny_config, standardise, moments):
-    task = prepare(tiny_config(data__standardise=standardise))
-    if standardise == "set":
+@pytest.mark.parametrize(("how", "moments"), [("set", "the set's"), ("", (0.0, 255.0))])
+def test_the_model_normalizes_with_the_training_part(tiny_config, how, moments):
+    task = prepare(tiny_config(data__normalize=how))
+    if how == "set":
         pixels = task.data.images[task.split.train].astype(np.float64)
         moments = (pixels.mean(), pixels.std())
     np.testing.assert_allclose((task.model.mean[0], task.model.std[0]), moments)

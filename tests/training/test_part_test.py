@@ -43,7 +43,7 @@ def test_no_test_image_is_trained_or_validated_on_in_any_cell(tiny_config):
 
 
 def test_weights_do_not_depend_on_the_pixels_of_test_images(tiny_config, captchas, tmp_path):
-    keys = {"data.test_size": 10, "train.epochs": 1, "data.standardise": "set", **QUIET}
+    keys = {"data.test_size": 10, "train.epochs": 1, "data.normalize": "set", **QUIET}
     config = tiny_config(keys)
     first = train.train_and_evaluate(config, tmp_path / "first")
     (tmp_path / "set").mkdir()

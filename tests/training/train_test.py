@@ -235,7 +235,7 @@ def test_last_weights_are_those_of_the_last_epoch(tiny_config, tmp_path, monkeyp
         return evaluate(task, params, *temperature)._replace(loss=next(losses, 4.0))
 
     monkeypatch.setattr(TrainContext, "evaluate", worse_and_worse)
-    config = tiny_config(train__epochs=3, train__weights="last", train__patience=1)
+    config = tiny_config(train__epochs=3, train__checkpoint_selection="last", train__patience=1)
     result = train.train_and_evaluate(config, tmp_path)
     assert (result.best_epoch, result.epochs_run) == (3, 3)
     assert result.params_sha256 == scored[2] != scored[0]

@@ -1,4 +1,4 @@
-"""Curves across a generated picture, drawn as chords."""
+"""Curves across a generated image, drawn as chords."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Glyphs of real fonts as distance fields: on the host, once for an alphabet and its faces.
 
 A distance field holds, for each pixel, how far it lies from the outline, so that a glyph can be
-drawn at any size and angle, with strokes of any weight, by sampling one small picture (Green
+drawn at any size and angle, with strokes of any weight, by sampling one small image (Green
 2007, "Improved alpha-tested magnification for vector textures and special effects").
 """
 

@@ -1,4 +1,4 @@
-"""The random numbers of a generated picture, by name."""
+"""The random numbers of a generated image, by name."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ _UNIT = frozenset({"curve_y", "dot_grain", "grain", "text", "face", "length", "c
 
 @dataclasses.dataclass(frozen=True)
 class Draws:
-    """The random numbers of one picture, by name, or of B of them."""
+    """The random numbers of one image, by name, or of B of them."""
 
     values: jax.Array  # f32 [names, n], each in the range that the style has under its name
 
     def even(self, name: str, count: int = 1) -> jax.Array:
-        """Of one picture: [count] numbers, evenly from the range of that name."""
+        """Of one image: [count] numbers, evenly from the range of that name."""
         return self.values[_NAMES.index(name), :count]
 
     def whole(self, name: str, limits: tuple[int, int], count: int = 1) -> jax.Array:
-        """Of one picture: [count] whole numbers from limits[0] to limits[1], both included."""
+        """Of one image: [count] whole numbers from limits[0] to limits[1], both included."""
         low, high = limits
         numbers = low + jnp.floor((high + 1 - low) * self.even(name, count)).astype(jnp.int32)
         return jnp.minimum(numbers, high)  # rounding can reach the end
 
     def scalar(self, name: str) -> jax.Array:
-        """Of B pictures: one number each, [B, 1, 1]."""
+        """Of B images: one number each, [B, 1, 1]."""
         return self.values[:, _NAMES.index(name), :1, None]
 
 
@@ -49,7 +49,7 @@ jax.tree_util.register_dataclass(Draws, ("values",), ())
 
 
 def draws(key: jax.Array, ranges: jax.Array, style: Style) -> Draws:
-    """Of one picture; `ranges` is `ranges_of(style)`, so that strengths do not make programs."""
+    """Of one image; `ranges` is `ranges_of(style)`, so that strengths do not make programs."""
     most = max(3 * style.length[1], 4 * style.curves[1])
     low, high = ranges[:, :1], ranges[:, 1:]
     return Draws(low + (high - low) * jax.random.uniform(key, (len(_NAMES), most)))

@@ -1,7 +1,7 @@
 """Generated captchas: a pure function of (style, seed, number), on the device.
 
-Picture i of a seed is the same on its own and in any batch: its key is the seed's folded with i,
-and no operation looks at another picture. `pictures` makes a batch in jitted stages: where the
+Image i of a seed is the same on its own and in any batch: its key is the seed's folded with i,
+and no operation looks at another image. `images` makes a batch in jitted stages: where the
 glyphs stand, their ink on a canvas, where a warp takes each pixel from, what it finds there, and
 paper, curves and grain around it.
 
@@ -24,22 +24,22 @@ from crnn_jax.data.synthetic.random_params import Draws, draws, ranges_of
 from crnn_jax.data.synthetic.style import Style
 from crnn_jax.data.synthetic.text_layout import Text
 
-VERSION = 2  # to be raised with every change that changes a picture: part of every fingerprint
+VERSION = 2  # to be raised with every change that changes an image: part of every fingerprint
 
 
 def atlas_of(style: Style) -> Atlas:
-    """The glyphs of a style, as `pictures` takes them."""
+    """The glyphs of a style, as `images` takes them."""
     return glyphs.atlas(style.alphabet, style.faces)
 
 
-def pictures(
+def images(
     atlas: Atlas,
     seed: int | np.uint32 | jax.Array,
     numbers: jax.Array | np.ndarray,
     *,
     style: Style,
 ) -> tuple[jax.Array, jax.Array]:
-    """The pictures of `numbers` i32 [B]: u8 [B, W, H, C], and labels i32 [B, L] padded with PAD.
+    """The images of `numbers` i32 [B]: u8 [B, W, H, C], and labels i32 [B, L] padded with PAD.
 
     C is 3 for a style in color, else 1; L is the style's greatest length; labels are indices into
     its alphabet. `atlas` is `atlas_of(style)`, best put on the device once. `seed` is from 0 to
@@ -47,7 +47,7 @@ def pictures(
     """
     if isinstance(seed, int):
         seed = np.uint32(seed)  # JAX would take it as int32
-    ranges, style = ranges_of(style), style.frame()
+    ranges, style = ranges_of(style), style.static_part()
     plan = _plan(atlas, ranges, seed, numbers, style=style)
     drawn = plan.draws
     weight, softness = (drawn.scalar(name) for name in ("weight", "softness"))
@@ -66,7 +66,7 @@ def pictures(
 
 
 class Plan(NamedTuple):
-    """What is settled before a pixel is touched, of B pictures."""
+    """What is settled before a pixel is touched, of B images."""
 
     draws: Draws
     text: Text
@@ -144,14 +144,14 @@ def finish(
     if style.blur != (0, 0):
         pixels = pixels + draws.even("blur")[0] * (_box(pixels) - pixels)
     if style.noise != (0, 0):
-        # The sum of four even bytes: mean 510, deviation sqrt(4 (256^2 - 1) / 12).
+        # The sum of four even bytes: mean 510, std sqrt(4 (256^2 - 1) / 12).
         bell = (sum(_grain(draws, "grain", pixels.shape)) - 510) / 147.8
         pixels = pixels + draws.even("noise")[0] * bell
     return jnp.clip(jnp.rint(pixels), 0, 255).astype(jnp.uint8)
 
 
 def _grain(draws: Draws, name: str, shape: tuple[int, ...]) -> list[jax.Array]:
-    """Four even bytes for each pixel, f32: a hash of its place and of the picture's numbers.
+    """Four even bytes for each pixel, f32: a hash of its place and of the image's numbers.
 
     Cheaper than a cipher's bits by a factor of ten, and good enough for an eye. The hash is a
     multiply-and-shift mixer of 32 bits (constants of Wellons 2018, "lowbias32").

@@ -1,6 +1,6 @@
 """Styles of generated captchas: small frozen configs, as data.
 
-A pair of numbers is a range: each picture (or each glyph, where noted) draws a value uniformly
+A pair of numbers is a range: each image (or each glyph, where noted) draws a value uniformly
 from it. Lengths are in pixels, angles in degrees, gray levels from 0 to 255.
 
 The `Bounds` of a field limit its numbers, or the length of its string or tuple. Together with
@@ -17,9 +17,14 @@ import typing
 import unicodedata
 from typing import Annotated, Any, NamedTuple
 
+import jax
+
 from crnn_jax.data.synthetic import glyphs
+from crnn_jax.data.synthetic.look import Drawer
 from crnn_jax.errors import ConfigError
 
+CHUNK = 32  # images that are drawn at a time, so that temporaries fit the CPU's cache
+CHUNK_PIXELS = 2**20
 Range = tuple[float, float]
 
 
@@ -43,7 +48,7 @@ _Curve = tuple[float, float, float, float]
 
 @dataclasses.dataclass(frozen=True)
 class Style:
-    """The look of generated pictures.
+    """The look of generated images.
 
     Raises:
       ConfigError: a value has the wrong type or is out of bounds; the message names every key.
@@ -53,9 +58,9 @@ class Style:
     length: Annotated[tuple[int, int], Bounds(1, 64)]  # number of characters, lowest and highest
     width: Annotated[int, Bounds(16, 4096)] = 200
     height: Annotated[int, Bounds(16, 4096)] = 50
-    # Font files, or names from `glyphs.faces()`; each picture uses one.
+    # Font files, or names from `glyphs.faces()`; each image uses one.
     faces: Annotated[tuple[str, ...], Bounds(items=64)] = ("NotoSans-Bold",)
-    # The text. If it is too wide for the picture, it is drawn smaller.
+    # The text. If it is too wide for the image, it is drawn smaller.
     size: Annotated[Range, Bounds(4, 512)] = (36, 36)  # of an em
     weight: Annotated[Range, Bounds(-16, 16)] = (0, 0)  # added on each side of a stroke
     softness: Annotated[Range, Bounds(0.01, 64)] = (1, 1)  # width of an edge's gray ramp
@@ -115,18 +120,30 @@ class Style:
         if bad := wrong or [*_check_alphabet(self.alphabet), *_check_products(self)]:
             raise ConfigError(f"a style's {'; '.join(bad)}")
 
-    def frame(self) -> Style:
+    @property
+    def chunk(self) -> int:
+        """Images that are drawn at a time: fewer large ones, as memory grows with the pixels."""
+        return min(CHUNK, max(1, CHUNK_PIXELS // (self.width * self.height)))
+
+    def drawer(self) -> Drawer:
+        """See `Look`: images u8 [B, W, H, C], C 3 in color and else 1."""
+        from crnn_jax.data.synthetic import render  # which imports this module
+
+        atlas = jax.device_put(render.atlas_of(self))
+        return lambda seed, numbers: render.images(atlas, seed, numbers, style=self)
+
+    def static_part(self) -> Style:
         """The style with ranges reduced to off or on: the key of a compiled program."""
         changes: dict[str, Any] = {}
         for key, default in _ranges().items():
             off_or_on = (0.0, 0.0) if getattr(self, key) == (0, 0) else (1.0, 1.0)
             changes[key] = off_or_on if default == (0, 0) else default
-        frame = object.__new__(Style)  # not a style that anyone wrote: nothing to check
-        frame.__dict__.update({**self.__dict__, **changes})
-        return frame
+        static = object.__new__(Style)  # not a style that anyone wrote: nothing to check
+        static.__dict__.update({**self.__dict__, **changes})
+        return static
 
     def describe(self) -> dict[str, Any]:
-        """Plain values and digests of the font files: everything that a picture depends on."""
+        """Plain values and digests of the font files: everything that an image depends on."""
         fonts = {face: glyphs.digest(face) for face in self.faces}
         return {**dataclasses.asdict(self), "fonts": fonts}
 

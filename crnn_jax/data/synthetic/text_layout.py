@@ -1,4 +1,4 @@
-"""The text of a generated picture: where its glyphs stand, and their ink."""
+"""The text of a generated image: where its glyphs stand, and their ink."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ MARGIN = 4.0  # pixels at the right edge that text keeps clear of
 
 
 class Text(NamedTuple):
-    """Where the glyphs of a picture stand: L each, those beyond its length at the far right."""
+    """Where the glyphs of an image stand: L each, those beyond its length at the far right."""
 
     ids: jax.Array  # i32 [L], into the style's alphabet; PAD beyond the text
     face: jax.Array  # i32
-    scale: jax.Array  # pixels of the picture to one of the atlas
+    scale: jax.Array  # pixels of the image to one of the atlas
     centre: jax.Array  # f32 [L], the middle of a glyph's ink
     baseline: jax.Array  # f32 [L]
     stretch: jax.Array  # f32 [L]
@@ -75,7 +75,7 @@ def by_column(text: Text, atlas: Atlas, style: Style) -> jax.Array:
 
 
 def _maps(text: Text, atlas: Atlas, style: Style) -> jax.Array:
-    """From the picture (x, y) to a glyph's cell (u, v), pixels: f32 [L, 7].
+    """From the image (x, y) to a glyph's cell (u, v), pixels: f32 [L, 7].
 
     u = u0 + ux x + uy y and v = v0 + vx x + vy y; then the row of `atlas.fields` where the cell
     begins. A glyph is turned and sheared around the middle of its ink, half the height of an x
@@ -127,7 +127,7 @@ def ink(
 
     Args:
       atlas, places, u, v: the fields, and what `places` gives.
-      scale, weight, softness: of each picture, f32 [B, 1, 1].
+      scale, weight, softness: of each image, f32 [B, 1, 1].
     """
     fields = jnp.asarray(atlas.fields).ravel()
     cover = jnp.zeros(u[:, 0].shape)

@@ -1,4 +1,4 @@
-"""Warps of generated pictures: where each pixel comes from."""
+"""Warps of generated images: where each pixel comes from."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def waves(
 
 @functools.partial(jax.jit, static_argnames="style")
 def water(draws: Draws, *, style: Style) -> Places:
-    """Where each pixel comes from under rings of water, for B pictures: `lookup.sample`'s places.
+    """Where each pixel comes from under rings of water, for B images: `lookup.sample`'s places.
 
     A pixel is moved along the radius from a point by a sin(distance / length), which dies away
     towards the rim; as does the filter of that name in JH Labs' Java image filters.

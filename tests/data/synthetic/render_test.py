@@ -21,7 +21,7 @@ WORDS = Style(alphabet="abc7", length=(2, 4), width=64, height=24, size=(16, 16)
 
 
 def make(style, numbers=range(4), seed=0):
-    pictures, labels = render.pictures(
+    pictures, labels = render.images(
         render.atlas_of(style), seed, np.array(numbers, np.int32), style=style
     )
     return np.asarray(pictures), np.asarray(labels)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -12,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from crnn_jax.data.synthetic import glyphs, presets
-from crnn_jax.data.synthetic.style import Style
+from crnn_jax.data.synthetic.look import Drawer, Look
 from crnn_jax.data.synthetic.wide import face_atlas, render, text
 from crnn_jax.data.synthetic.wide.face_atlas import FaceAtlas
 from crnn_jax.runtime import backend
@@ -20,7 +19,7 @@ from crnn_jax.runtime import backend
 
 @dataclasses.dataclass(frozen=True)
 class Wide:
-    """Images of hundreds of styles. Has the attributes of a `Style` that sources look at."""
+    """Images of hundreds of styles: a `Look`."""
 
     faces: str = ""  # an `.npz` file of `face_atlas.save`; empty: the faces of the package
 
@@ -37,7 +36,7 @@ class Wide:
         """Everything that an image depends on."""
         return {"family": "wide", "version": render.VERSION, "faces": self.atlas().digest()}
 
-    def drawer(self) -> Callable[[int, np.ndarray], tuple[jax.Array, jax.Array]]:
+    def drawer(self) -> Drawer:
         """A function: seed and numbers i32 [B] to images u8 [B, W, H, 3] and ids i32 [B, L]."""
         atlas, chunk = text.on_device(self.atlas()), self.chunk
 
@@ -60,7 +59,7 @@ class Wide:
         return backend.choices().images_at_once
 
 
-def load(name: str) -> Style | Wide:
+def load(name: str) -> Look:
     """The style that `data.style` names: 'wide', a file of faces, or what `presets.load` knows.
 
     Raises:

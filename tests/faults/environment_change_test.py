@@ -38,7 +38,7 @@ def test_what_changed_is_named_and_refused_or_told(tiny_config, tmp_path, monkey
     assert "commit" not in str(error.value)
     capsys.readouterr()
     with pytest.raises(signals.Interrupted):
-        train.train_and_evaluate(config, run, elsewhere=True)
+        train.train_and_evaluate(config, run, allow_environment_change=True)
     assert "note: since the run began, cores: 77 then" in capsys.readouterr().out
     now = json.loads((run / "environment.json").read_text())
     assert [(e["cores"], e["packages"]["jax"]) for e in now["earlier"]] == [(77, "0.1")]
