@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import string
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -37,6 +38,14 @@ class Charset:
     def derive(cls, texts: Iterable[str]) -> Charset:
         """The sorted set of all characters in `texts`."""
         return cls("".join(sorted(set("".join(texts)))))
+
+    def completed(self) -> Charset:
+        """With all digits, capitals or small letters of ASCII of which it has two."""
+        symbols = set(self.alphabet)
+        for kind in (string.digits, string.ascii_uppercase, string.ascii_lowercase):
+            if len(symbols & set(kind)) > 1:
+                symbols |= set(kind)
+        return Charset("".join(sorted(symbols)))
 
     @property
     def num_classes(self) -> int:

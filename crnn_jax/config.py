@@ -241,6 +241,24 @@ def _check_limits(c: Config) -> None:
             "0 for a stream, which has no end",
         ),
         (
+            "data.use_labels",
+            c.data.use_labels,
+            c.data.use_labels or bool(c.train.init_from and c.data.alphabet),
+            "True unless train.init_from names a reader and data.alphabet its symbols",
+        ),
+        (
+            "data.unlabeled",
+            quote(c.data.unlabeled),
+            not c.data.unlabeled or c.data.source in ("auto", "folder"),
+            f"empty with data.source={c.data.source}",
+        ),
+        (
+            "data.use_labels",
+            c.data.use_labels,
+            c.data.use_labels or c.data.source in ("auto", "folder"),
+            f"True with data.source={c.data.source}",
+        ),
+        (
             "data.count",
             c.data.count,
             # A stream draws a batch at a time.

@@ -81,6 +81,11 @@ class DataConfig:
     case: Literal["keep", "lower", "upper"] = _key(
         "keep", "Labels are brought to lower or upper case, so that the reader knows one case only."
     )
+    complete_alphabet: bool = _key(
+        False,
+        "Symbols that the labels lack: all digits, all capitals or all small letters of ASCII if "
+        "the labels have two of them.",
+    )
     merge: Annotated[str, Meta(max_length=2**12)] = _key(
         "",
         "Look-alikes that labels do not tell apart: '0O,1Il' writes 0 for O, and 1 for I and l. "
@@ -102,8 +107,13 @@ class DataConfig:
         "Images held back for testing, at most a third of the set: the same ones for every split, "
         "fold and train_size. 0 for none.",
     )
-    val_fraction: Annotated[float, Meta(gt=0, lt=1)] = _key(
-        0.1, "Share of the images in the validation part, unless data.num_folds is set."
+    val_fraction: Annotated[float, Meta(ge=0, lt=1)] = _key(
+        0.1,
+        "Share of the images in the validation part, unless data.num_folds is set. 0 for none: the "
+        "scores are then those of training images.",
+    )
+    min_val_size: Annotated[int, Meta(ge=0, le=10**8)] = _key(
+        0, "A validation part of fewer images is left out, and they are trained on."
     )
     split_seed: _Seed = _key(0, "The seed of the split.")
     num_folds: Annotated[int, Meta(ge=0, le=10**6)] = _key(
@@ -114,6 +124,16 @@ class DataConfig:
     )
     train_size: Annotated[int, Meta(ge=0, le=10**8)] = _key(
         0, "Images to train on, the first of the shuffled training part; 0 for all."
+    )
+    use_labels: bool = _key(
+        True,
+        "Train with the labels of data.dir. Without, its files may have any names, and the reader "
+        "of train.init_from labels them: see training/self_training.py.",
+    )
+    unlabeled: _Path = _key(
+        "",
+        "A folder of images to train on that the reader itself labels, after an epoch. 'rest': the "
+        "training images beyond data.train_size, without their labels.",
     )
 
     @property
@@ -236,6 +256,14 @@ class TrainConfig:
         0,
         "An epoch has at least so many steps: it passes over a small set as often as that takes. 0 "
         "for one pass.",
+    )
+    passes_per_epoch: Annotated[int, Meta(ge=1, le=10**4)] = _key(
+        1, "Passes over the labeled images in an epoch, at least."
+    )
+    min_confidence: _Share = _key(
+        0.9,
+        "Images without labels are trained on if the reader is as confident, or more so than with "
+        "nine tenths of them.",
     )
     stop_after: _Epochs = _key(0, "End after this many epochs of the schedule; 0 for all.")
     init_from: _Path = _key(

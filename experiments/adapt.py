@@ -1,32 +1,44 @@
-"""A reader for your own captchas from a few dozen labels: starts from the general reader.
+"""A reader for your own captchas from a few dozen labels, or none: starts from the general reader.
 
     python run.py --config experiments/adapt.py --config.data.dir=FOLDER
+    python run.py --config experiments/adapt.py --config.data.dir=FOLDER \
+        --config.data.unlabeled=MORE
+    python run.py --config experiments/adapt.py:unlabeled --config.data.dir=FOLDER
 
 All weights of the general reader are trained further, its symbols matched to those of the labels;
-a symbol that it does not know gets new weights. An epoch has at least 30 steps, so that fifty
-labels are seen about forty times and a thousand about four times.
+a symbol that it does not know gets new weights. An epoch makes at least 10 steps and three passes
+over the labels, so that fifty labels are seen about thirteen times and a thousand twelve times.
+
+With data.unlabeled, the images of another folder are labeled by the reader itself, before each
+epoch but the first, and trained on where it is sure. With `adapt.py:unlabeled` all images are such,
+whatever their names: see crnn_jax/training/self_training.py.
 """
 
 from ml_collections import ConfigDict
 
+from crnn_jax.data.synthetic.wide.face_atlas import SYMBOLS
 from experiments import general
 
 
-def get_config() -> ConfigDict:
+def get_config(labels: str = "labeled") -> ConfigDict:
+    """labels: 'labeled', or 'unlabeled' for a folder whose file names are no labels."""
     config = general.get_config()
     config.update_from_flattened_dict(
         {
             "data.source": "folder",
             "data.style": "captcha_v2",
             "data.count": 1040,
+            "data.complete_alphabet": True,
             "data.val_fraction": 0.1,
+            "data.min_val_size": 20,
             "train.init_from": "general",
             "train.epochs": 4,
-            "train.min_steps_per_epoch": 30,
+            "train.passes_per_epoch": 3,
+            "train.min_steps_per_epoch": 10,
             "train.batch_size": 16,
             "train.eval_batch_size": 32,
             "train.ema_decay": 0.95,
-            "optimizer.learning_rate": 5e-4,
+            "optimizer.learning_rate": 7e-4,
             "optimizer.warmup_steps": 10,
             "augment.shift": 0.04,
             "augment.rotate": 2.0,
@@ -34,4 +46,15 @@ def get_config() -> ConfigDict:
             "augment.shear": 0.06,
         }
     )
+    if labels == "unlabeled":
+        config.update_from_flattened_dict(
+            {
+                "data.use_labels": False,
+                "data.alphabet": SYMBOLS,
+                "train.passes_per_epoch": 1,
+                "optimizer.learning_rate": 5e-4,
+            }
+        )
+    elif labels != "labeled":
+        raise ValueError(f"labels must be 'labeled' or 'unlabeled', not {labels!r}")
     return config

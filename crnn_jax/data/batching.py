@@ -28,3 +28,26 @@ def calls(
 def epoch_order(train: np.ndarray, seed: int, epoch: int) -> np.ndarray:
     """Shuffles the training indices for an epoch. Depends on (seed, epoch) only."""
     return np.random.default_rng([seed, epoch]).permutation(train)
+
+
+def mixed_order(
+    labeled: np.ndarray, guessed: np.ndarray, size: int, seed: int, epoch: int
+) -> np.ndarray:
+    """`size` images of an epoch: a quarter of them have labels, if there are any and others.
+
+    Args:
+      labeled: images with labels.
+      guessed: images with pseudo-labels; empty in an epoch without.
+      size: the images of an epoch.
+      seed: of the run.
+      epoch: from 1.
+    """
+    own = size // 4 if len(guessed) else size
+    parts = [(labeled, own), (guessed, size - own)] if len(labeled) else [(guessed, size)]
+    rows = []
+    for number, (images, count) in enumerate(parts):
+        passes = -(-count // len(images)) if count else 0
+        each = [epoch_order(images, seed, epoch * 10_000 + 2 * k + number)
+                for k in range(passes)]  # fmt: skip
+        rows.append(np.concatenate([*each, images[:0]])[:count])
+    return epoch_order(np.concatenate(rows), seed, epoch)

@@ -1,4 +1,4 @@
-"""The part of an image that its text fills, found by how ink is distributed.
+"""The part of an image that its text fills, found by how ink is distributed. Does not import jax.
 
 A reader that sees a wide canvas squeezed to its input loses what tells letters apart. The same rule
 is in interop/page/reader.js.
@@ -9,8 +9,6 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 LEAST_CONTRAST = 40  # of ink: difference from the paper in one channel, of 255
@@ -54,21 +52,6 @@ def content_box(image: Any, xp: ModuleType = np) -> tuple[Any, Any, Any, Any]:
     whole = (0, 0, width, height)
     left, top, right, bottom = (xp.where(has_ink, a, b) for a, b in zip(box, whole, strict=True))
     return left, top, right, bottom
-
-
-def cropped(image: jax.Array, size: tuple[int, int]) -> jax.Array:
-    """The content of an image u8 [W, H, C], resized with antialiasing: f32 [*size, C]."""
-    left, top, right, bottom = content_box(image, jnp)
-    scale = jnp.array(size) / jnp.stack((right - left, bottom - top))
-    resized: jax.Array = jax.image.scale_and_translate(
-        image.astype(jnp.float32),
-        (*size, image.shape[-1]),
-        (0, 1),
-        scale,
-        -scale * jnp.stack((left, top)),
-        "linear",
-    )
-    return resized
 
 
 def _around(values: Any, xp: ModuleType, axis: int) -> Any:

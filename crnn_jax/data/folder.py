@@ -68,8 +68,9 @@ def load(config: DataConfig, charset: Charset | None, num_steps: int) -> Dataset
         first 50 and counts the others.
     """
     folder = Path(config.dir)
+    reads_labels = config.use_labels or config.test_size > 0
     try:
-        listed, complaints = _list_folder(folder, config.label_pattern)
+        listed, complaints = _list_folder(folder, config.label_pattern if reads_labels else "")
     except OSError as error:
         path = one_line(os.fsdecode(error.filename or folder))
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
@@ -78,9 +79,9 @@ def load(config: DataConfig, charset: Charset | None, num_steps: int) -> Dataset
     if not listed and not complaints:
         raise DataError(f"{folder} contains no images. {WHERE_TO_GET_IT}")
     fold = config.folding
-    labels = listed
+    labels = listed if reads_labels else dict.fromkeys(listed, "")
     listed = {file: fold(text) for file, text in labels.items()}
-    for file, text in listed.items():
+    for file, text in listed.items() if reads_labels else ():
         if complaint := label_files.complaint(text, charset, num_steps):
             if text != labels[file]:
                 complaint += f" ({reprlib.repr(labels[file])} before data.case and data.merge)"

@@ -27,7 +27,7 @@ from PIL import Image
 
 from crnn_jax.charset import PAD, Charset
 from crnn_jax.config import DataConfig
-from crnn_jax.data import crop, image_io, label_files, splits
+from crnn_jax.data import fitting, image_io, label_files, splits
 from crnn_jax.data import folder as dataset
 from crnn_jax.data.folder import Dataset
 from crnn_jax.data.splits import Split
@@ -50,8 +50,12 @@ class Source(NamedTuple):
 
     @property
     def sample(self) -> np.ndarray:
-        """The numbers of the training images that are in memory: all, unless it is a stream."""
-        return self.split.train[self.split.train < len(self.data)]
+        """The numbers of the training images that are in memory: all, unless it is a stream.
+
+        Those without labels are among them.
+        """
+        numbers = np.concatenate((self.split.train, self.split.unlabeled))
+        return numbers[numbers < len(self.data)]
 
 
 def load(config: DataConfig, num_steps: int) -> Source:
@@ -69,7 +73,16 @@ def load(config: DataConfig, num_steps: int) -> Source:
     if config.source in ("folder", "auto"):
         data = dataset.load(config, given, num_steps)
         split = splits.split(data.texts, config)
-        return Source(data, split, given or Charset.derive(known_texts(data, split)), False)
+        charset = given or Charset.derive(known_texts(data, split, config))
+        if config.complete_alphabet and not given:
+            charset = charset.completed()
+        if config.unlabeled not in ("", splits.REST):
+            data, split = _with_unlabeled(data, split, config)
+        if len(split.unlabeled):  # nothing may look at their labels
+            hidden = set(split.unlabeled.tolist())
+            texts = ("" if i in hidden else text for i, text in enumerate(data.texts))
+            data = dataclasses.replace(data, texts=tuple(texts))
+        return Source(data, split, charset, False)
     look = family.load(config.style)
     symbols = config.folding(look.alphabet)
     _check(look, config, num_steps)
@@ -81,7 +94,7 @@ def load(config: DataConfig, num_steps: int) -> Source:
         extra = generate(look, config, range(num_extra))
         added = np.arange(len(real), len(real) + len(extra), dtype=np.int32)
         data = _joined(real, extra)
-        charset = given or Charset.derive((*known_texts(real, split), symbols))
+        charset = given or Charset.derive((*known_texts(real, split, config), symbols))
         return Source(data, split._replace(train=np.concatenate((split.train, added))), charset,
                       False)  # fmt: skip
     charset = given or Charset.derive(symbols)
@@ -99,15 +112,40 @@ def load(config: DataConfig, num_steps: int) -> Source:
     return Source(data, Split(numbers[num_val:], numbers[:num_val]), charset, endless)
 
 
-def known_texts(data: Dataset, split: Split) -> list[str]:
+def known_texts(data: Dataset, split: Split, config: DataConfig) -> list[str]:
     """The labels that an alphabet is derived from: those of the training images if there is a test.
 
     A test of N labels must not learn from more than N which symbols there are. Without a test part
-    all labels of the folder count.
+    all labels of the folder count, unless some are not used.
     """
-    if not len(split.test):
+    if not len(split.test) and config.use_labels and config.unlabeled != splits.REST:
         return list(data.texts)
     return [data.texts[i] for i in split.train.tolist()]
+
+
+def _with_unlabeled(data: Dataset, split: Split, config: DataConfig) -> tuple[Dataset, Split]:
+    """Adds the images of the folder data.unlabeled, but those that `data` has too."""
+    section = dataclasses.replace(
+        config, dir=config.unlabeled, use_labels=False, test_size=0, unlabeled=""
+    )
+    extra = dataset.load(section, None, 0)
+    known = {image.tobytes() for image in data.images}
+    new = [i for i, image in enumerate(extra.images) if image.tobytes() not in known]
+    if not new:
+        raise DataError(
+            f"data.unlabeled: all images of {config.unlabeled} are in {config.dir} too; name a "
+            "folder of others"
+        )
+    added = np.arange(len(data), len(data) + len(new), dtype=np.int32)
+    chosen = dataclasses.replace(
+        extra,
+        files=tuple(extra.files[i] for i in new),
+        labels=("",) * len(new),
+        texts=("",) * len(new),
+        images=extra.images[new],
+    )
+    unlabeled = np.concatenate((split.unlabeled, added))
+    return _joined(data, chosen), split._replace(unlabeled=unlabeled)
 
 
 def _check(look: Look, config: DataConfig, num_steps: int) -> None:
@@ -247,27 +285,9 @@ def drawer(look: Look, config: DataConfig) -> Draw:
     def draw(numbers: np.ndarray) -> tuple[jax.Array, jax.Array]:
         pixels, ids = native(config.synthetic_seed, numbers)
         size = config.width, config.height
-        return _fitted(pixels, size, config.channels, config.crop), ids
+        return fitting.fitted(pixels, size, config.channels, config.crop), ids
 
     return draw
-
-
-@functools.partial(jax.jit, static_argnums=(1, 2, 3))
-def _fitted(pixels: jax.Array, size: tuple[int, int], channels: int, is_cropped: bool) -> jax.Array:
-    """Crops and resizes u8 [B, W, H, C] and converts it to gray (ITU-R 601) or RGB."""
-    if pixels.shape[1:3] == size and pixels.shape[-1] == channels and not is_cropped:
-        return pixels
-    if is_cropped:
-        x = jax.vmap(lambda image: crop.cropped(image, size))(pixels)
-    else:
-        x = pixels.astype(jnp.float32)
-    if channels == 1 and pixels.shape[-1] == 3:
-        luma = jnp.array([0.299, 0.587, 0.114]).reshape(1, 1, 1, 3)
-        x = jnp.sum(x * luma, axis=-1, keepdims=True)
-    x = jnp.broadcast_to(x, (*x.shape[:3], channels))
-    if x.shape[1:3] != size:
-        x = jax.image.resize(x, (len(x), *size, channels), "linear")
-    return jnp.clip(jnp.rint(x), 0, 255).astype(jnp.uint8)
 
 
 def stream(config: DataConfig, charset: Charset) -> Draw:

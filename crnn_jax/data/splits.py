@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,12 +12,15 @@ from crnn_jax.config import DataConfig
 from crnn_jax.errors import DataError
 
 _TEST_SEED = 1  # of every test part: no config changes it
+REST = "rest"  # of data.unlabeled: the training images beyond data.train_size
+_NONE = np.empty(0, np.int32)
 
 
 class Split(NamedTuple):
     train: np.ndarray  # i32 [number of training images], indices into the data set
     val: np.ndarray  # i32 [number of validation images]
-    test: np.ndarray = np.empty(0, np.int32)  # [number of test images], no part of the others
+    test: np.ndarray = _NONE  # i32 [number of test images]
+    unlabeled: np.ndarray = _NONE  # i32, training images whose labels are not used
 
 
 def held_out(texts: Sequence[str], size: int) -> np.ndarray:
@@ -49,6 +52,8 @@ def held_out(texts: Sequence[str], size: int) -> np.ndarray:
 def split(texts: Sequence[str], config: DataConfig) -> Split:
     """Splits a data set by label: see `held_out` for the test part, `_split` for the others.
 
+    With data.use_labels off, all but the test part is unlabeled.
+
     Args:
       texts: the labels.
       config: the data section.
@@ -58,8 +63,14 @@ def split(texts: Sequence[str], config: DataConfig) -> Split:
     """
     test = held_out(texts, config.test_size)
     rest = np.setdiff1d(np.arange(len(texts), dtype=np.int32), test)
-    train, val, _ = _split([texts[i] for i in rest.tolist()], config)
-    return Split(rest[train], rest[val], test)
+    if not config.use_labels:
+        return Split(_NONE, _NONE, test, rest)
+    train, val = _split([texts[i] for i in rest.tolist()], config)
+    size = config.train_size
+    if size > len(train):
+        raise DataError(f"data.train_size is {size}; there are {len(train)} images")
+    beyond = rest[train[size:]] if size and config.unlabeled == REST else _NONE
+    return Split(rest[train[: size or None]], rest[val], test, beyond)
 
 
 def _by_text(texts: Sequence[str]) -> dict[str, list[int]]:
@@ -70,13 +81,14 @@ def _by_text(texts: Sequence[str]) -> dict[str, list[int]]:
     return groups
 
 
-def _split(texts: Sequence[str], config: DataConfig) -> Split:
-    """Splits all but the test part. The split depends on labels and `config.split_seed` only.
+def _split(texts: Sequence[str], config: DataConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Training and validation part of all but the test part, by labels and `config.split_seed`.
 
     All images with the same label are in the same part. With `num_folds`, fold number `fold` is the
     validation part; otherwise it is the first `val_fraction` of the same shuffle, so that fold 0 of
     ten is the 90/10 split. Training indices are shuffled, and `train_size` takes the first ones, so
-    that a smaller training set is a subset of every larger one.
+    that a smaller training set is a subset of every larger one. A validation part of fewer than
+    `min_val_size` images joins the training part, after the others.
     """
     groups = _by_text(texts)
     # Indices are shuffled, because numpy's strings lose a trailing NUL.
@@ -99,10 +111,14 @@ def _split(texts: Sequence[str], config: DataConfig) -> Split:
         group = groups[texts_once[place]]
         (val if in_val(start) else train).extend(group)
         start += len(group)
-    if not train or not val:
-        what = f"{len(texts)} images with {len(groups)} different labels"
-        raise DataError(f"{what}: the training or the validation part is empty; add images")
-    if config.train_size > len(train):
-        raise DataError(f"data.train_size is {config.train_size}; there are {len(train)} images")
-    train = train[: config.train_size or None]
-    return Split(np.array(train, np.int32), np.array(sorted(val), np.int32))
+    if len(val) < config.min_val_size:
+        train, val = train + sorted(val), []
+    elif not val and (config.val_fraction or config.num_folds):
+        raise DataError(f"{_what(texts, groups)}: the validation part is empty; add images")
+    if not train:
+        raise DataError(f"{_what(texts, groups)}: the training part is empty; add images")
+    return np.array(train, np.int32), np.array(sorted(val), np.int32)
+
+
+def _what(texts: Sequence[str], groups: Mapping[str, list[int]]) -> str:
+    return f"{len(texts)} images with {len(groups)} different labels"

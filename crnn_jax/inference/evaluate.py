@@ -109,6 +109,14 @@ def read(
     return decode(crnn.apply(model, params, images), temperature, decoder)
 
 
+@xla_options.jit_reading
+def read_rows(
+    params: Any, images: jax.Array, indices: jax.Array, temperature: float, *, model: crnn.Model
+) -> tuple[jax.Array, jax.Array]:
+    """As `read`, greedily, for the examples `indices` [B] of a data set."""
+    return decode(crnn.apply(model, params, images[indices]), temperature, GREEDY)
+
+
 @functools.partial(xla_options.jit_reading, static_argnames="decoder")
 def read_and_score(
     params: Any,

@@ -202,8 +202,10 @@ class Recognizer:
         if folder is not None:
             indices = np.arange(len(data), dtype=np.int32)
             trained_on = len(split.train) if same else -1
-        elif same:
+        elif same and len(split.val):
             indices, trained_on = split.val, 0
+        elif same:
+            raise DataError("the run has no validation part; name a data set with --data")
         else:
             raise DataError(
                 f"{section.dir} is not the data set that the run was trained on any more: its "

@@ -15,7 +15,11 @@ CAME: Mapping[str, Any] = {
     "data.synthetic_seed": 0,
     "data.generated_share": 0.5,
     "data.case": "keep",
+    "data.complete_alphabet": False,
     "data.crop": False,
+    "data.min_val_size": 0,
+    "data.unlabeled": "",
+    "data.use_labels": True,
     "data.merge": "",
     "data.label_pattern": "",
     "data.test_size": 0,
@@ -23,6 +27,8 @@ CAME: Mapping[str, Any] = {
     "model.pool": "",
     "train.min_steps_per_epoch": 0,
     "train.init_from": "",
+    "train.min_confidence": 0.9,
+    "train.passes_per_epoch": 1,
 }
 # Keys that went, with the value that turned them off: of any other the code is gone.
 WENT: Mapping[str, Any] = {"loss.consistency": 0.0, "loss.inner": 0.0}

@@ -43,7 +43,10 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """The content of `result.json`: scores of the validation part. Rates are fractions."""
+    """The content of `result.json`: scores of the validation part. Rates are fractions.
+
+    If there is none, num_val is 0 and the scores are of images that the run trained on.
+    """
 
     exact_match: Share
     exact_match_95: Annotated[list[Share], Meta(min_length=2, max_length=2)]  # Wilson interval
@@ -78,8 +81,9 @@ class Result:
 
     def __str__(self) -> str:
         low, high = self.exact_match_95
+        scored = "" if self.num_val else "no validation part; of images that it was trained on: "
         return (
-            f"exact match {self.num_exact} of {self.num_examples} ({self.exact_match:.2%}, "
+            f"{scored}exact match {self.num_exact} of {self.num_examples} ({self.exact_match:.2%}, "
             f"95 % interval {low:.2%} to {high:.2%}), CER {self.cer:.2%}, validation loss "
             f"{self.val_loss:.4f}; best epoch {self.best_epoch} of {self.epochs_run}, "
             f"{self.seconds:.0f} s"

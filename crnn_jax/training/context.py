@@ -12,13 +12,17 @@ import numpy as np
 import optax
 
 from crnn_jax import config as config_lib
-from crnn_jax.charset import Charset
+from crnn_jax.charset import PAD, Charset
 from crnn_jax.config import Config
 from crnn_jax.data import batching, folder, normalization, sources, splits
 from crnn_jax.inference import calibration, evaluate
 from crnn_jax.models import crnn, ctc_loss
 from crnn_jax.runtime import data_parallel
 from crnn_jax.training import optimizer as optimizer_lib
+
+MOST_SCORED = 256
+_ROOM = 16  # symbols of a pseudo-label, with which the programs need not be compiled again
+_SOME_TEXT = "12345"  # for the plateau of a set without labels
 
 
 class TrainContext(NamedTuple):
@@ -36,6 +40,8 @@ class TrainContext(NamedTuple):
     images: jax.Array  # u8 [N, W, H, C], on the devices like the labels
     labels: jax.Array  # i32 [N, L]
     stream: Callable[[np.ndarray], tuple[jax.Array, jax.Array]] | None  # of an endless source
+    # Unlabeled images that are trained on in this epoch: see self_training.py.
+    pseudo_labeled: np.ndarray = np.empty(0, np.int32)
 
     def alike(self) -> Hashable:
         """What runs that share the programs have in common: all but seed, fold, normalization."""
@@ -53,8 +59,12 @@ class TrainContext(NamedTuple):
         """
         if self.stream:
             return self.split.train + (epoch - 1) * len(self.split.train)
+        seed = self.config.seed
+        if len(self.split.unlabeled):
+            size = self.steps_per_epoch * self.config.train.batch_size
+            return batching.mixed_order(self.split.train, self.pseudo_labeled, size, seed, epoch)
         passes = _passes(self.config, len(self.split.train))
-        first, seed = (epoch - 1) * passes + 1, self.config.seed
+        first = (epoch - 1) * passes + 1
         orders = [batching.epoch_order(self.split.train, seed, first + k) for k in range(passes)]
         return np.concatenate(orders)
 
@@ -83,8 +93,23 @@ class TrainContext(NamedTuple):
             "fingerprint": self.data.fingerprint,
         }
 
+    @property
+    def scored(self) -> np.ndarray:
+        """The images that scores are of: the validation part.
+
+        If there is none, the first 256 that were trained on, with labels if there are any.
+        """
+        if len(self.split.val):
+            return self.split.val
+        return (self.split.train if len(self.split.train) else self.pseudo_labeled)[:MOST_SCORED]
+
     def temperature(self, params: Any) -> float:
-        """The temperature for the confidences of these parameters, by the validation part."""
+        """The temperature for the confidences of these parameters, by the validation part.
+
+        1 if there is none: images that were trained on say nothing about it.
+        """
+        if not len(self.split.val):
+            return 1.0
         images, labels = data_parallel.one((self.images, self.labels))
         logits = [
             evaluate.logits_of(params, images, batch, model=self.model)[mask]
@@ -95,7 +120,7 @@ class TrainContext(NamedTuple):
     def evaluate(
         self, params: Any, temperature: float = 1.0, indices: np.ndarray | None = None
     ) -> evaluate.Evaluation:
-        """Scores parameters, on one device, on the images `indices`; None for the validation part.
+        """Scores parameters, on one device, on the images `indices`; None for `scored`.
 
         A symbol outside the alphabet has no part in a loss: only a test or validation image can
         have one.
@@ -104,7 +129,7 @@ class TrainContext(NamedTuple):
         images, labels = data_parallel.one((self.images, self.labels))
         data = evaluate.LabeledImages(images, labels, self.data.files, self.data.texts)
         batch_size = self.config.train.eval_batch_size
-        indices = self.split.val if indices is None else indices
+        indices = self.scored if indices is None else indices
         return evaluate.evaluate(reader, data, indices, batch_size)
 
 
@@ -112,7 +137,25 @@ def _passes(config: Config, num_train: int) -> int:
     """Passes over the training images in an epoch."""
     # The fewest with ceil(passes * num_train / batch_size) >= min_steps_per_epoch.
     most = (config.train.min_steps_per_epoch - 1) * config.train.batch_size
-    return max(0, most) // num_train + 1
+    return max(max(0, most) // num_train + 1, config.train.passes_per_epoch)
+
+
+def _steps_per_epoch(config: Config, source: sources.Source) -> int:
+    num_train, num_unlabeled = len(source.split.train), len(source.split.unlabeled)
+    passes = 1 if source.endless or not num_train else _passes(config, num_train)
+    steps = -(-num_train * passes // config.train.batch_size)
+    if num_unlabeled:
+        whole = -(-(num_train + num_unlabeled) // config.train.batch_size)
+        return max(steps, whole, config.train.min_steps_per_epoch)
+    return steps
+
+
+def _encoded(source: sources.Source, config: Config) -> np.ndarray:
+    """Labels i32 [N, L], with room for readings if some images have none."""
+    known = not len(source.split.test) and not len(source.split.unlabeled)
+    labels = source.charset.encode(source.data.texts, skip_unknown=not known)
+    room = _ROOM - labels.shape[1] if len(source.split.unlabeled) else 0
+    return np.pad(labels, ((0, 0), (0, max(room, 0))), constant_values=PAD)
 
 
 def prepare(config: Config) -> TrainContext:
@@ -120,8 +163,7 @@ def prepare(config: Config) -> TrainContext:
     source = sources.load(config.data, config_lib.num_steps(config))
     data, split, charset = source.data, source.split, source.charset
     moments = normalization.fit(data.images[source.sample], config.data.normalize)
-    passes = 1 if source.endless else _passes(config, len(split.train))
-    steps_per_epoch = -(-len(split.train) * passes // config.train.batch_size)
+    steps_per_epoch = _steps_per_epoch(config, source)
     devices = data_parallel.for_batches(config.train.batch_size)
     return TrainContext(
         config=config,
@@ -132,12 +174,12 @@ def prepare(config: Config) -> TrainContext:
         optimizer=optimizer_lib.build(config.optimizer, config.train.epochs * steps_per_epoch),
         steps_per_epoch=steps_per_epoch,
         plateau_loss=ctc_loss.plateau_loss(
-            [data.texts[i] for i in source.sample],
+            [data.texts[i] for i in source.sample if data.texts[i]] or [_SOME_TEXT],
             config_lib.num_steps(config),
             len(charset.alphabet),
         ),
         devices=devices,
         images=devices.replicate(data.images),
-        labels=devices.replicate(charset.encode(data.texts, skip_unknown=bool(len(split.test)))),
+        labels=devices.replicate(_encoded(source, config)),
         stream=sources.stream(config.data, charset) if source.endless else None,
     )

@@ -87,13 +87,22 @@ def warn_of_plateau(run: Run, loss: float) -> None:
 
 
 def announce(task: TrainContext) -> None:
-    test = f"{len(task.split.test)} to test on, " if len(task.split.test) else ""
+    split = task.split
+    unlabeled = f"{len(split.unlabeled)} without labels, " if len(split.unlabeled) else ""
+    test = f"{len(split.test)} to test on, " if len(split.test) else ""
     print(
-        f"{one_line(task.data.name)}: {len(task.split.train)} images to train on, "
-        f"{len(task.split.val)} to validate on, {test}{len(task.charset.alphabet)} symbols "
+        f"{one_line(task.data.name)}: {len(split.train)} images to train on, {unlabeled}"
+        f"{len(split.val)} to validate on, {test}{len(task.charset.alphabet)} symbols "
         f"{one_line(task.charset.alphabet[:200])}, "
         f"fingerprint {task.data.fingerprint[:12]}"
     )
+    if not len(split.val):
+        what = (
+            "are those of training images"
+            if len(split.train)
+            else ("say how often the reader agrees with its own labels, which may be wrong")
+        )
+        print(f"note: there is no validation part, so the scores {what}")
     if not folder.uses_folder(task.config.data):
         print(
             "note: these images are generated, those of the validation part too: what the run "

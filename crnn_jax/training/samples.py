@@ -14,7 +14,8 @@ _IMAGES, _COPIES, _GAP = 6, 4, 4
 
 def sheet(task: TrainContext) -> Image.Image:
     """A row for each of six training images: as it is on the left, then augmented four times."""
-    images = task.data.images[task.split.train[:_IMAGES]]  # u8 [n, W, H, C]
+    chosen = np.concatenate((task.split.train, task.split.unlabeled))[:_IMAGES]
+    images = task.data.images[chosen]  # u8 [n, W, H, C]
     rows = np.repeat(images, _COPIES + 1, axis=0)
     keys = jax.random.split(jax.random.key(0), len(rows))
     distorted = jax.jit(augment, static_argnums=2)(keys, rows, task.config.augment)

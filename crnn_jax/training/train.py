@@ -34,7 +34,7 @@ from crnn_jax.runs.run_dir import Result, RunDir
 from crnn_jax.runtime.data_parallel import ONE, one
 from crnn_jax.runtime.signals import Interruption
 from crnn_jax.runtime.watchdog import Watchdog
-from crnn_jax.training import run_logging
+from crnn_jax.training import run_logging, self_training
 from crnn_jax.training.context import TrainContext, prepare
 from crnn_jax.training.progress import Progress
 from crnn_jax.training.resume import resume, save, save_mid_epoch
@@ -84,7 +84,8 @@ def train_all(
             results[directory.workdir] = finished(result, directory, config)
         else:
             task = prepare(config)
-            alike = directory.workdir if task.stream else task.alike()
+            alone = task.stream or len(task.split.unlabeled)
+            alike = directory.workdir if alone else task.alike()
             groups.setdefault(alike, []).append((directory, task))
     errors: list[TrainingError] = []
     for group in groups.values():
@@ -119,6 +120,9 @@ def train(runs: Sequence[Run], interruption: Interruption) -> None:
     """
     with Progress(runs) as progress, Watchdog(_STUCK) as watchdog:
         while active := [run for run in runs if not run.is_over]:
+            self_training.renew(active[0])
+            if active[0].error:
+                continue
             abreast = [run for run in active if run.steps_since == active[0].steps_since]
             run_epoch(abreast, progress, watchdog, interruption)
             for run in abreast:
@@ -229,6 +233,8 @@ def side_by_side(
 
 def score(run: Run) -> Result:
     """Reads the validation part with the best parameters, and writes the result."""
+    if not len(run.task.scored):  # a run without labels that trained to its end before
+        self_training.stored(run, run.epoch)
     epoch = run.stopping.best_epoch
     best = run.checkpoints.restore(epoch, {"params": run.ema})["params"]
     task = run.task

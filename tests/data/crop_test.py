@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crnn_jax.data import crop, image_io, sources
+from crnn_jax.data import crop, fitting, image_io, sources
 from crnn_jax.data.synthetic.wide import family
 from tests.data.folder_test import CONFIG
 
@@ -70,7 +70,7 @@ def test_files_and_generated_images_are_cropped_alike():
     # 46x30 pixels around the block, 46 columns squeezed to 44: the block stays 20 rows high.
     ink = found[..., 0] < 128
     assert ink.any(0).tolist() == [5 <= y < 25 for y in range(30)]
-    traced = crop.cropped(jnp.asarray(gray), (44, 30))
+    traced = fitting.cropped(jnp.asarray(gray), (44, 30))
     assert np.abs(np.asarray(traced) - found).max() <= 1
 
 

@@ -1,0 +1,156 @@
+"""Training on images without labels: the reader labels them itself, before each epoch.
+
+The EMA of the weights is the teacher: it reads the images as they are, and what it is sure of is
+trained on, distorted by augmentation, until it reads them again. This is the self-training with
+weak and strong views of FixMatch (Sohn et al. 2020, arXiv 2001.07685), with the labels of a teacher
+of Tarvainen and Valpola 2017 (arXiv 1703.01780), renewed once an epoch instead of in every step.
+
+With no labels at all, the teacher of the first epoch is the reader of train.init_from.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from crnn_jax.charset import PAD
+from crnn_jax.data import batching
+from crnn_jax.errors import RunError, TrainingError
+from crnn_jax.inference import evaluate
+from crnn_jax.runs import record_types
+from crnn_jax.runtime import data_parallel
+from crnn_jax.schema import Epoch, Share, Text
+from crnn_jax.training.context import TrainContext
+from crnn_jax.training.run import Run
+
+FILE = "pseudo_labels.csv"
+_RARE = 20  # a symbol that is so many times rarer than the average one is a misreading
+_LEAST_SHARE = 0.1  # of the plausible readings are trained on, however unsure they are
+
+
+class PseudoLabel(NamedTuple):
+    """A row of `pseudo_labels.csv`: what an image without a label was taken for in an epoch."""
+
+    epoch: Epoch
+    file: Text
+    reading: Text
+    confidence: Share
+
+
+def renew(run: Run) -> None:
+    """Labels the unlabeled images of a run for its next epoch, as the EMA of its weights reads.
+
+    The first epoch of a run with labels has none. The labels are in `pseudo_labels.csv`, where a
+    run that goes on finds those of its epoch again.
+
+    Raises:
+      RunError: the file of an interrupted epoch is missing or damaged.
+    """
+    task, epoch = run.task, run.epoch + 1
+    if not len(task.split.unlabeled) or (epoch == 1 and len(task.split.train)):
+        return
+    if stored(run, epoch):
+        return
+    if run.steps_since:
+        raise RunError(
+            f"{run.dir.workdir / FILE} does not hold the labels of epoch {epoch}, in which the run "
+            "was interrupted; start it again in another --workdir"
+        )
+    readings = _read(task, run.ema)
+    known = [task.data.texts[i] for i in task.split.train.tolist()]
+    chosen = choose(readings, known, task.config.train.min_confidence)
+    if not chosen:
+        run.error = TrainingError(
+            f"the reader finds no text in any of {len(readings)} images without labels; label some "
+            "of them"
+        )
+        return
+    files = [task.data.files[i] for i in task.split.unlabeled.tolist()]
+    rows = [PseudoLabel(epoch, files[i], *readings[i]) for i in chosen]
+    run.dir.write_csv(FILE, PseudoLabel._fields, rows)
+    adopt(run, rows)
+    print(f"epoch {epoch}: the reader labels {len(rows)} of {len(readings)} images", flush=True)
+
+
+def stored(run: Run, epoch: int) -> bool:
+    """Adopts the labels of `pseudo_labels.csv` if they are those of `epoch`."""
+    path = run.dir.workdir / FILE
+    if not path.exists():
+        return False
+    rows = record_types.read_csv(path, PseudoLabel)
+    if not rows or rows[0].epoch != epoch:
+        return False
+    adopt(run, rows)
+    return True
+
+
+def adopt(run: Run, rows: Sequence[PseudoLabel]) -> None:
+    """Gives images of the run these labels, and no other unlabeled image one."""
+    task = run.task
+    places = {task.data.files[i]: i for i in task.split.unlabeled.tolist()}
+    texts = list(task.data.texts)
+    for place in places.values():
+        texts[place] = ""
+    try:
+        for row in rows:
+            texts[places[row.file]] = row.reading
+    except KeyError as error:
+        raise RunError(f"{run.dir.workdir / FILE}: the data have no image {error}") from error
+    labels = task.charset.encode(texts, skip_unknown=True)
+    # As wide as before, if that is enough, so that one program serves all epochs.
+    room = max(task.labels.shape[1] - labels.shape[1], 0)
+    labels = np.pad(labels, ((0, 0), (0, room)), constant_values=PAD)
+    run.task = task._replace(
+        data=dataclasses.replace(task.data, texts=tuple(texts)),
+        labels=task.devices.replicate(labels),
+        pseudo_labeled=np.array([places[row.file] for row in rows], np.int32),
+    )
+
+
+def choose(
+    readings: Sequence[evaluate.Reading], known: Sequence[str], min_confidence: float
+) -> list[int]:
+    """The places of readings to be trained on.
+
+    Readings are plausible if they have a length that labels have and no symbol that is rare among
+    readings. Without labels their length must be at least half as common as the commonest. Of
+    these, the confident ones are chosen, and at least the most confident tenth.
+
+    Args:
+      readings: of the images without labels.
+      known: the labels of the others.
+      min_confidence: from which a reading is confident.
+    """
+    able = [i for i, reading in enumerate(readings) if reading.text]
+    # What the scheme looks like is judged by the surer half.
+    able.sort(key=lambda i: -readings[i].confidence)
+    surer = [readings[i].text for i in able[: (len(able) + 1) // 2]]
+    lengths = Counter(map(len, known or surer))
+    least = 1 if known else max(lengths.values(), default=0) / 2
+    symbols = Counter("".join(surer))
+    rare = sum(symbols.values()) / max(len(symbols), 1) / _RARE
+    plausible = [
+        i
+        for i in able
+        if lengths[len(readings[i].text)] >= least
+        and (known or all(symbols[s] >= rare for s in readings[i].text))
+    ]
+    confident = sum(readings[i].confidence >= min_confidence for i in plausible)
+    at_least = -(-len(plausible) * _LEAST_SHARE // 1)
+    return sorted(plausible[: max(confident, int(at_least))])
+
+
+def _read(task: TrainContext, params: Any) -> list[evaluate.Reading]:
+    """The unlabeled images, in their order."""
+    images = data_parallel.one(task.images)
+    readings: list[evaluate.Reading] = []
+    for batch, mask in batching.batches(task.split.unlabeled, task.config.train.eval_batch_size):
+        found = evaluate.read_rows(params, images, batch, 1.0, model=task.model)
+        ids, log_probability = (rows[mask] for rows in jax.device_get(found))
+        readings += evaluate.to_readings(task.charset, ids, log_probability)
+    return readings

@@ -1,0 +1,224 @@
+"""Training on images without labels: what is chosen, and that no label of theirs is ever used."""
+
+import dataclasses
+import os
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import crnn_jax
+from crnn_jax.data import batching, sources, splits
+from crnn_jax.errors import ConfigError, DataError, RunError
+from crnn_jax.inference.evaluate import Reading
+from crnn_jax.runs import record_types
+from crnn_jax.runtime.signals import Interrupted
+from crnn_jax.training import self_training, train
+from crnn_jax.training.context import prepare
+from crnn_jax.training.self_training import PseudoLabel
+
+
+def _readings(*pairs):
+    return [Reading(text, confidence) for text, confidence in pairs]
+
+
+def test_confident_readings_of_a_known_length_are_chosen():
+    readings = _readings(("abc", 0.95), ("abcd", 0.99), ("ab", 0.9), ("", 1.0), ("xyz", 0.5))
+    # Labels have two or three symbols; a new symbol is no reason against a reading.
+    assert self_training.choose(readings, ["aaa", "bb"], 0.9) == [0, 2]
+
+
+def test_without_labels_lengths_and_symbols_are_judged_by_the_surer_half():
+    sure = [("1234567890", 0.99)] * 9 + [("12345", 0.95), ("123456789Z", 0.94)]
+    readings = _readings(*sure, *[("77777", 0.3)] * 11)
+    # The surer 11 of 22: lengths 10 (ten times) and 5 (once, less than half of that); 105 symbols,
+    # 11 different ones, Z once: an average of 9.5, of which a twentieth is 0.5. Z may stay.
+    assert self_training.choose(readings, [], 0.9) == [*range(9), 10]
+    # 30 more: 405 symbols, an average of 37, a twentieth is 1.8. Z is a misreading.
+    more = _readings(*[("1234567890", 0.99)] * 30, *sure, *[("77777", 0.3)] * 41)
+    assert self_training.choose(more, [], 0.9) == list(range(39))
+
+
+def test_a_tenth_is_chosen_however_unsure():
+    readings = _readings(*[("abc", 0.01 * i) for i in range(25)])
+    assert self_training.choose(readings, ["abc"], 0.9) == [22, 23, 24]  # of 25: three
+    assert self_training.choose(_readings(("", 0.9)), [], 0.9) == []
+
+
+def test_a_quarter_of_an_epoch_has_labels():
+    labeled, guessed = np.arange(3, dtype=np.int32), np.arange(10, 50, dtype=np.int32)
+    order = batching.mixed_order(labeled, guessed, 32, 0, 2)
+    assert len(order) == 32
+    counts = np.bincount(order, minlength=50)
+    assert counts[:3].sum() == 8  # 3 + 3 + 2
+    assert counts[:3].max() == 3
+    assert counts[10:].sum() == 24
+    assert counts[10:].max() == 1
+    assert np.bincount(batching.mixed_order(labeled, guessed[:0], 32, 0, 1)).tolist() in (
+        [11, 11, 10], [11, 10, 11], [10, 11, 11]
+    )  # fmt: skip
+    only = batching.mixed_order(labeled[:0], guessed, 80, 0, 1)
+    assert np.bincount(only)[10:].tolist() == [2] * 40
+    np.testing.assert_array_equal(order, batching.mixed_order(labeled, guessed, 32, 0, 2))
+    assert order.tolist() != batching.mixed_order(labeled, guessed, 32, 0, 3).tolist()
+
+
+@pytest.fixture
+def nameless(captchas, tmp_path):
+    """The images of `captchas` under names that tell nothing, in the same order."""
+    folder = tmp_path / "nameless"
+    folder.mkdir()
+    for number, path in enumerate(sorted(captchas.iterdir())):
+        shutil.copy(path, folder / f"{number:03d} - a name of no use.png")
+    return folder
+
+
+def _unlabeled(tiny_config, trained, folder, **changes):
+    return tiny_config(
+        {
+            "data.dir": os.fspath(folder), "data.use_labels": False, "data.alphabet": "7abc",
+            "train.init_from": os.fspath(trained), "train.epochs": 2, "train.patience": 0,
+            "train.checkpoint_selection": "last", "optimizer.learning_rate": 0.001,
+        } | changes
+    )  # fmt: skip
+
+
+def test_a_folder_without_labels_is_read_by_the_reader_that_it_starts_from(
+    tiny_config, trained, captchas, nameless, tmp_path, capsys
+):
+    workdir = tmp_path / "run"
+    result = train.train_and_evaluate(_unlabeled(tiny_config, trained, nameless), workdir)
+    assert (result.num_train, result.num_val) == (0, 0)
+    out = capsys.readouterr().out
+    assert "40 without labels" in out
+    assert "agrees with its own labels" in out
+    # What the starting reader reads of the same images is what they were taken for.
+    reader = crnn_jax.load(workdir)
+    rows = record_types.read_csv(workdir / self_training.FILE, PseudoLabel)
+    truths = {
+        f"{i:03d} - a name of no use.png": p.stem for i, p in enumerate(sorted(captchas.iterdir()))
+    }
+    assert {row.epoch for row in rows} == {2}
+    assert np.mean([truths[row.file] == row.reading for row in rows]) > 0.9
+    paths = sorted(nameless.iterdir())
+    right = [r.text == truths[p.name] for r, p in zip(reader.predict(paths), paths, strict=True)]
+    before = crnn_jax.load(trained).predict(paths)
+    assert (
+        sum(right) >= sum(r.text == truths[p.name] for r, p in zip(before, paths, strict=True)) - 1
+    )
+
+
+def test_labels_that_are_not_used_change_nothing(
+    tiny_config, trained, captchas, nameless, tmp_path
+):
+    # With names that are labels, and with names that are none, the same weights.
+    found = []
+    for folder in (captchas, nameless):
+        config = _unlabeled(tiny_config, trained, folder, **{"train.epochs": 1})
+        found.append(
+            train.train_and_evaluate(config, tmp_path / f"run {folder.name}").params_sha256
+        )
+    assert found[0] == found[1]
+
+
+def test_the_rest_of_the_training_part_has_no_labels(tiny_config):
+    config = tiny_config(data__train_size=10, data__unlabeled="rest", data__test_size=8)
+    source = sources.load(config.data, 16)
+    assert (len(source.split.train), len(source.split.test)) == (10, 8)
+    plain = splits.split(source.data.labels, dataclasses.replace(config.data, train_size=0))
+    assert source.split.unlabeled.tolist() == plain.train[10:].tolist()
+    hidden = set(source.split.unlabeled.tolist())
+    for i, (text, label) in enumerate(zip(source.data.texts, source.data.labels, strict=True)):
+        assert text == ("" if i in hidden else label)
+
+
+def test_images_that_both_folders_have_are_left_out(tiny_config, captchas, nameless, tmp_path):
+    config = tiny_config(data__unlabeled=str(nameless))
+    with pytest.raises(DataError, match=r"all images of .*nameless are in"):
+        sources.load(config.data, 16)
+    other = tmp_path / "other"
+    shutil.copytree(nameless, other)
+    first = sorted(captchas.iterdir())[0]
+    flipped = other / "another.png"
+    shutil.copy(first, flipped)
+    Image.open(flipped).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(flipped)
+    source = sources.load(dataclasses.replace(config.data, unlabeled=str(other)), 16)
+    assert [source.data.files[i] for i in source.split.unlabeled] == ["another.png"]
+
+
+def test_an_interrupted_run_goes_on_with_the_labels_of_its_epoch(
+    tiny_config, trained, nameless, tmp_path, monkeypatch
+):
+    config = _unlabeled(tiny_config, trained, nameless)
+    whole = train.train_and_evaluate(config, tmp_path / "whole")
+    note = train.note
+
+    def stop(runs, losses, progress):
+        note(runs, losses, progress)
+        if runs[0].epoch == 1 and runs[0].steps_since == 2:
+            os.kill(os.getpid(), 15)
+
+    monkeypatch.setattr(train, "note", stop)
+    with pytest.raises(Interrupted):
+        train.train_and_evaluate(config, tmp_path / "cut")
+    monkeypatch.setattr(train, "note", note)
+    file = tmp_path / "cut" / self_training.FILE
+    kept = file.read_bytes()
+    file.unlink()
+    with pytest.raises(RunError, match=r"pseudo_labels\.csv does not hold the labels of epoch 2"):
+        train.train_and_evaluate(config, tmp_path / "cut")
+    file.write_bytes(kept)
+    again = train.train_and_evaluate(config, tmp_path / "cut")
+    assert again.params_sha256 == whole.params_sha256
+    assert again.exact_match == whole.exact_match
+    # Killed after its last epoch, before its result.
+    (tmp_path / "cut" / "result.json").unlink()
+    assert train.train_and_evaluate(config, tmp_path / "cut").num_exact == whole.num_exact
+
+
+def test_a_quarter_with_labels_trains_on_both(tiny_config, trained, tmp_path):
+    config = tiny_config(
+        data__train_size=4, data__unlabeled="rest", data__val_fraction=0.2, train__epochs=2,
+        train__init_from=str(trained), train__patience=0, data__alphabet="7abc",
+    )  # fmt: skip
+    workdir = tmp_path / "run"
+    result = train.train_and_evaluate(config, workdir)
+    assert (result.num_train, result.num_val) == (4, 8)
+    files = {row.file for row in record_types.read_csv(workdir / self_training.FILE, PseudoLabel)}
+    labeled = sources.load(config.data, 16)
+    assert not files & {labeled.data.files[i] for i in labeled.split.train}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data.use_labels": False}, "data.use_labels must be True unless train.init_from"),
+        ({"data.unlabeled": "rest", "data.source": "synthetic"}, "data.unlabeled must be empty"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(tiny_config, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        tiny_config(changes)
+
+
+def test_a_small_validation_part_is_trained_on(tiny_config, tmp_path):
+    config = tiny_config(data__min_val_size=5)  # 4 of 40
+    source = sources.load(config.data, 16)
+    plain = sources.load(tiny_config().data, 16)
+    assert len(source.split.val) == 0
+    assert source.split.train.tolist() == [*plain.split.train, *plain.split.val]
+    assert len(sources.load(tiny_config(data__min_val_size=4).data, 16).split.val) == 4
+    none = tiny_config(data__val_fraction=0.0, train__epochs=1)
+    result = train.train_and_evaluate(none, tmp_path / "run")
+    assert (result.num_train, result.num_val, result.num_examples) == (40, 0, 40)
+    assert result.temperature == 1
+    assert "of images that it was trained on" in str(result)
+    with pytest.raises(DataError, match="no validation part"):
+        crnn_jax.load(tmp_path / "run").evaluate()
+
+
+def test_an_epoch_passes_several_times(tiny_config):
+    task = prepare(tiny_config(train__passes_per_epoch=3))
+    assert task.steps_per_epoch == -(-36 * 3 // 8)
+    assert np.bincount(task.order(1))[task.split.train].tolist() == [3] * 36
