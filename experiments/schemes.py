@@ -2,6 +2,8 @@
 
     python run.py --config experiments/schemes.py --jobs 2                 the base recipe
     python run.py --config experiments/schemes.py:adapt --jobs 2           from the general reader
+    python run.py --config experiments/schemes.py:rest --jobs 2            and the rest unlabeled
+    python run.py --config experiments/schemes.py:unlabeled --jobs 2       and no labels at all
     python run.py --config experiments/schemes.py:adapt,FOLDER,FOLDER      on folders of your own
     python studies/zero_labels.py general FOLDER... --out runs/schemes/zero_labels.json
     python -m crnn_jax report runs/schemes
@@ -45,6 +47,7 @@ class Recipe(NamedTuple):
     config: Callable[[], ConfigDict]
     # The keys that follow from the number of labels.
     changes: Callable[[ConfigDict, int], dict[str, Any]]
+    labels: tuple[int | str, ...] = (*LABELS, "all")
 
 
 def as_many_updates(config: ConfigDict, labels: int) -> dict[str, Any]:
@@ -57,6 +60,8 @@ RECIPES: Mapping[str, Recipe] = {
     "base": Recipe(base.get_blind_config, as_many_updates),
     # Its schedule follows from the number of labels: see train.min_steps_per_epoch.
     "adapt": Recipe(adapt.get_config, lambda config, labels: {}),
+    "rest": Recipe(adapt.get_config, lambda config, labels: {"data.unlabeled": "rest"}, LABELS),
+    "unlabeled": Recipe(lambda: adapt.get_config("unlabeled"), lambda config, labels: {}, (0,)),
 }
 
 
@@ -73,6 +78,7 @@ def get_config(arguments: str = "base") -> ConfigDict:
             "data.test_size": TEST_SIZE,
             "data.num_folds": 0,
             "data.val_fraction": 0.05,
+            "data.min_val_size": 0,
             "train.checkpoint_selection": "last",
             "train.patience": 0,
         }
@@ -82,10 +88,13 @@ def get_config(arguments: str = "base") -> ConfigDict:
         if any(variant.split("/")[0] == path.name for variant in variants):
             raise ConfigError(f"two folders are named {path.name}")
         available = num_trainable(path, config)
-        for labels in [n for n in LABELS if n < available] + [0]:
-            changes = recipe.changes(config, labels or available)
-            changes |= {"data.dir": str(path), "data.train_size": labels}
-            variants[f"{path.name}/{labels or 'all'}"] = ConfigDict(changes, allow_dotted_keys=True)
+        for labels in recipe.labels:
+            if isinstance(labels, int) and labels >= available:
+                continue
+            size = labels if isinstance(labels, int) else 0
+            changes = recipe.changes(config, size or available)
+            changes |= {"data.dir": str(path), "data.train_size": size}
+            variants[f"{path.name}/{labels}"] = ConfigDict(changes, allow_dotted_keys=True)
     config.grid = {"seeds": (0, 1, 2), "folds": (0,)}
     config.grid.variants = ConfigDict(variants, allow_dotted_keys=True)
     return config
@@ -102,6 +111,7 @@ def num_trainable(path: Path, config: ConfigDict) -> int:
     data = config_lib.from_config_dict(config).data
     try:
         labels = folder.labels(path, data.label_pattern)
-        return len(splits.split(list(labels.values()), data).train)
+        split = splits.split(list(labels.values()), data)
+        return len(split.train) + len(split.unlabeled)
     except DataError:
         return 2**31

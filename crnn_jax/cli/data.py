@@ -89,9 +89,9 @@ def fetch(options: argparse.Namespace) -> int:
 
 
 def generate(options: argparse.Namespace) -> int:
-    from crnn_jax.data import sources
+    from crnn_jax.data import generated_folder
 
-    sources.write(options.style, options.count, options.seed, options.folder)
+    generated_folder.write(options.style, options.count, options.seed, options.folder)
     print(f"{options.folder}: {options.count} generated images of the style {options.style}")
     return 0
 

@@ -9,9 +9,7 @@ auto        the folder; if the default folder is missing, synthetic
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import functools
 import hashlib
 import json
 import math
@@ -27,15 +25,15 @@ from PIL import Image
 
 from crnn_jax.charset import PAD, Charset
 from crnn_jax.config import DataConfig
-from crnn_jax.data import fitting, image_io, label_files, splits
+from crnn_jax.data import fitting, image_io, splits
 from crnn_jax.data import folder as dataset
 from crnn_jax.data.folder import Dataset
 from crnn_jax.data.splits import Split
 from crnn_jax.data.synthetic import render
 from crnn_jax.data.synthetic.look import Look
 from crnn_jax.data.synthetic.wide import family
-from crnn_jax.errors import ConfigError, DataError, one_line
-from crnn_jax.runtime import files, staging
+from crnn_jax.errors import ConfigError, DataError
+from crnn_jax.runtime import files
 
 Draw = Callable[[np.ndarray], tuple[jax.Array, jax.Array]]
 MAX_BYTES = 2**33  # of pixels in a generated set
@@ -183,7 +181,7 @@ def generate(look: Look, config: DataConfig, numbers: range) -> Dataset:
         )
     images = np.empty(shape, np.uint8)
     found: list[str] = []
-    for pixels, labels in _drawn(look, drawer(look, config), numbers):
+    for pixels, labels in drawn(look, drawer(look, config), numbers):
         images[len(found) : len(found) + len(labels)] = pixels
         found += labels
     return Dataset(
@@ -194,46 +192,6 @@ def generate(look: Look, config: DataConfig, numbers: range) -> Dataset:
         images=images,
         fingerprint=fingerprint(look, config, len(found)),
     )
-
-
-def write(name: str, count: int, seed: int, folder: str | os.PathLike[str]) -> None:
-    """Writes `count` images of a style as PNGs, and their labels.csv, to a new folder.
-
-    The images are generated and written in chunks, so that memory does not grow with `count`.
-
-    Raises:
-      ConfigError: the style, the count or the seed is invalid.
-      DataError: the folder exists already, or cannot be written.
-    """
-    if not 1 <= count < 2**31:
-        raise ConfigError(f"the count must be from 1 to 2**31 - 1, not {count}")
-    if not 0 <= seed < 2**32:
-        raise ConfigError(f"the seed must be from 0 to 2**32 - 1, not {seed}")
-    folder, look = Path(folder), family.load(name)
-    if "\0" in str(folder):
-        raise DataError(f"{one_line(str(folder))} is not a valid folder name")
-    if os.path.lexists(folder):
-        raise DataError(f"{one_line(str(folder))} exists already; name a new folder")
-    draw = functools.partial(look.drawer(), seed)
-    with staging.directory(folder) as partial:
-        try:
-            _write_set(partial, look, draw, count)
-        except OSError as error:
-            raise DataError(
-                f"{one_line(str(folder))} cannot be written: {error.strerror}"
-            ) from error
-
-
-def _write_set(folder: Path, look: Look, draw: Draw, count: int) -> None:
-    with (folder / label_files.LABELS_FILE).open("x", encoding="utf-8", newline="") as file:
-        labels = csv.writer(file, lineterminator="\n")
-        labels.writerow(("file", "label"))
-        number = 0
-        for pixels, texts in _drawn(look, draw, range(count)):
-            for image, text in zip(pixels, texts, strict=True):
-                to_image(image).save(folder / f"{number:06d}.png")
-                labels.writerow((f"{number:06d}.png", text))
-                number += 1
 
 
 def image(config: DataConfig, folder: str | os.PathLike[str] | None, file: str) -> Image.Image:
@@ -257,7 +215,7 @@ def to_image(image: np.ndarray) -> Image.Image:
     return Image.fromarray(upright[..., 0] if image.shape[-1] == 1 else upright)
 
 
-def _drawn(look: Look, draw: Draw, numbers: range) -> Iterator[tuple[np.ndarray, list[str]]]:
+def drawn(look: Look, draw: Draw, numbers: range) -> Iterator[tuple[np.ndarray, list[str]]]:
     """Yields chunks of images u8 [n, W, H, C] and texts. ConfigError if an image is blank."""
     chunk = look.chunk
     for start in range(0, len(numbers), chunk):

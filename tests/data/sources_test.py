@@ -11,7 +11,7 @@ from conftest import draw
 import crnn_jax
 from crnn_jax import config as config_lib
 from crnn_jax.analysis import html_report
-from crnn_jax.data import folder, sources, splits
+from crnn_jax.data import folder, generated_folder, sources, splits
 from crnn_jax.data.synthetic import presets, render
 from crnn_jax.data.synthetic.style import Style
 from crnn_jax.errors import ConfigError, DataError, RunError
@@ -363,7 +363,7 @@ def test_a_style_survives_its_file(tmp_path):
 
 
 def test_written_images_are_a_folder_that_reads_back(made, style_file, tmp_path):
-    sources.write(style_file, 20, 0, tmp_path / "set")
+    generated_folder.write(style_file, 20, 0, tmp_path / "set")
     back = folder.load(
         dataclasses.replace(made().data, dir=os.fspath(tmp_path / "set")), None, STEPS
     )
@@ -371,4 +371,4 @@ def test_written_images_are_a_folder_that_reads_back(made, style_file, tmp_path)
     np.testing.assert_array_equal(back.images, data.images)
     assert back.texts == data.texts
     with pytest.raises(DataError, match="exists already"):
-        sources.write(style_file, 20, 0, tmp_path / "set")
+        generated_folder.write(style_file, 20, 0, tmp_path / "set")

@@ -14,7 +14,7 @@ from PIL import Image
 
 from crnn_jax.cli.main import main
 from crnn_jax.data import folder as dataset
-from crnn_jax.data import sources
+from crnn_jax.data import generated_folder, sources
 from crnn_jax.data.synthetic import glyphs, presets, render, style
 from crnn_jax.errors import ConfigError, DataError
 from tests.faults import inputs
@@ -217,7 +217,7 @@ def test_blank_pictures_are_not_written(tmp_path):
                                             "wave_y_length": [10_000, 10_000]}):  # fmt: skip
         (tmp_path / "s.json").write_text(json.dumps(SMALL | change))
         with pytest.raises(ConfigError, match="image 0 of the style is blank"):
-            sources.write(os.fspath(tmp_path / "s.json"), 2, 0, tmp_path / "set")
+            generated_folder.write(os.fspath(tmp_path / "s.json"), 2, 0, tmp_path / "set")
         assert os.listdir(tmp_path) == ["s.json"]
 
 
@@ -229,7 +229,7 @@ def test_labels_read_back_as_drawn(tmp_path, alphabet):
     (tmp_path / "s.json").write_text(
         json.dumps(SMALL | {"alphabet": alphabet, "faces": ["DejaVuSans-Bold"]})
     )
-    sources.write(os.fspath(tmp_path / "s.json"), 40, 1, tmp_path / "set")
+    generated_folder.write(os.fspath(tmp_path / "s.json"), 40, 1, tmp_path / "set")
     look = presets.load(os.fspath(tmp_path / "s.json"))
     _, ids = render.images(render.atlas_of(look), 1, np.arange(40, dtype=np.int32), style=look)
     drawn = ["".join(alphabet[i] for i in row if i >= 0) for row in np.asarray(ids)]
@@ -253,7 +253,9 @@ def test_generating_does_not_hold_the_set_in_memory(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Image.Image, "save", fill)
     with pytest.raises(DataError, match="set cannot be written: No space left"):
-        sources.write(os.fspath(tmp_path / "s.json"), 2**31 - 1, 2**32 - 1, tmp_path / "set")
+        generated_folder.write(
+            os.fspath(tmp_path / "s.json"), 2**31 - 1, 2**32 - 1, tmp_path / "set"
+        )
     assert os.listdir(tmp_path) == ["s.json"]
 
 

@@ -1,3 +1,4 @@
+import dataclasses
 import io
 
 import numpy as np
@@ -247,3 +248,18 @@ def test_bytes_of_every_common_format_are_read(reader, captchas):
         buffer = io.BytesIO()
         image.save(buffer, kind)
         assert len(reader.predict(buffer.getvalue())) == 1
+
+
+def test_places_of_a_cropped_image_are_those_of_the_whole(trained, captchas):
+    # On a canvas three times as wide, the same crop: places move to the middle third.
+    reader = crnn_jax.load(trained)
+    data = dataclasses.replace(reader.config.data, crop=True)
+    reader.config = dataclasses.replace(reader.config, data=data)
+    image = Image.open(sorted(captchas.iterdir())[0])
+    wide = Image.new("L", (3 * image.width, image.height), 220)
+    wide.paste(image, (image.width, 0))
+    near, far = reader.explain([image, wide])
+    assert far.text == near.text != ""
+    for a, b in zip(near.characters, far.characters, strict=True):
+        assert b.left == pytest.approx((1 + a.left) / 3, abs=1e-6)
+        assert b.right == pytest.approx((1 + a.right) / 3, abs=1e-6)
