@@ -41,7 +41,7 @@ import optax
 from crnn_jax import config as config_lib
 from crnn_jax.charset import PAD, Charset
 from crnn_jax.data import augment, folder, image_io, splits
-from crnn_jax.inference import evaluate, held_out, recognizer
+from crnn_jax.inference import evaluate, held_out, metrics, recognizer
 from crnn_jax.models import crnn, ctc_loss
 from crnn_jax.runs import provenance
 from crnn_jax.training import optimizer, warm_start
@@ -260,7 +260,7 @@ class Study:
             )
         readings, _ = self.read(learner.ema, scheme.test, bias)
         truths = [self.packed.texts[i] for i in scheme.test]
-        scores = {way: held_out.match(truths, readings, way)["num_exact"] for way in held_out.WAYS}
+        scores = {way: held_out.match(truths, readings, way)["num_exact"] for way in metrics.WAYS}
         return {"scheme": scheme.name, "seed": seed, "num_examples": len(truths), **scores,
                 **({"rounds": used} if arm.rounds else {})}  # fmt: skip
 

@@ -21,7 +21,7 @@ import jax
 
 from crnn_jax import config as config_lib
 from crnn_jax.data import folder, splits
-from crnn_jax.inference import held_out, recognizer
+from crnn_jax.inference import held_out, metrics, recognizer
 from crnn_jax.models import crnn
 from crnn_jax.runs import provenance
 
@@ -96,7 +96,7 @@ def both_cases(alphabet: str, known: str) -> str:
 
 def _cells(scores: held_out.Matches) -> str:
     cells = ""
-    for way in (*held_out.WAYS, "form_given"):
+    for way in (*metrics.WAYS, "form_given"):
         match = scores.get(way)
         if match is None:
             cells += "| - "

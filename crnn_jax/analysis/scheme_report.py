@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from crnn_jax.errors import RunError, one_line
-from crnn_jax.inference import held_out, metrics
+from crnn_jax.inference import metrics
 from crnn_jax.inference.held_out import TEST_FILE, HeldOut, Match
 from crnn_jax.runs import markup, record_types
 from crnn_jax.runs.run_dir import RunDir
@@ -31,7 +31,7 @@ TITLES: Mapping[str, str] = {
     "merged": "Exact match, case-folded, with 0 = o and 1 = l = i",
     "form_given": "Without training, case-folded, with alphabet and length given",
 }
-WAYS = tuple(held_out.WAYS)
+WAYS = tuple(metrics.WAYS)
 
 
 class ZeroLabels(TypedDict):

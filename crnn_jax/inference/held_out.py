@@ -7,23 +7,16 @@ tell 0 from o. So exact match is counted in three ways. Does not import jax.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, NotRequired, TypedDict
 
 from msgspec import Meta
 
-from crnn_jax.charset import merge_look_alikes
 from crnn_jax.inference import metrics
 from crnn_jax.schema import Count, Digest, Share, Text
 
 TEST_FILE = "test.json"  # of a run
 TEST_SIZE = 500  # images of the test part of a scheme, or a third of a small one
-
-WAYS: Mapping[str, Callable[[str], str]] = {
-    "labeled": str,  # as labeled
-    "case_folded": str.casefold,
-    "merged": merge_look_alikes,  # case-folded, with o as 0 and i and l as 1
-}
 
 
 class Match(TypedDict):
@@ -35,7 +28,7 @@ class Match(TypedDict):
 
 
 class Matches(TypedDict):
-    """Exact match in each of the three `WAYS`."""
+    """Exact match in each of the three `metrics.WAYS`."""
 
     labeled: Match
     case_folded: Match
@@ -55,8 +48,8 @@ class HeldOut(TypedDict):
 
 
 def match(truths: Sequence[str], readings: Sequence[str], way: str) -> Match:
-    """Counts equal texts in one of the `WAYS`."""
-    fold = WAYS[way]
+    """Counts equal texts in one of the `metrics.WAYS`."""
+    fold = metrics.WAYS[way]
     pairs = zip(truths, readings, strict=True)
     return to_match(sum(fold(truth) == fold(reading) for truth, reading in pairs), len(truths))
 

@@ -7,13 +7,19 @@ scipy.stats takes half a second to import, and `predict` does not need it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from crnn_jax.charset import merge_look_alikes
 
+# What counts as equal: texts that are the same after this. See `ExactMatches`.
+WAYS: Mapping[str, Callable[[str], str]] = {
+    "labeled": str,
+    "case_folded": str.casefold,
+    "merged": merge_look_alikes,  # case-folded, with o as 0 and i and l as 1
+}
 _CONFIDENCE = 0.9500000018071153  # of intervals; its normal quantile is 1.959964, as in tables
 
 
@@ -90,13 +96,11 @@ class ExactMatches(NamedTuple):
 
 def exact_matches(pairs: Iterable[tuple[str, str]]) -> ExactMatches:
     """Counts exact matches over (label, text) pairs in each of the three ways."""
-    as_labeled = case_folded = merged = num_examples = 0
-    for label, text in pairs:
-        num_examples += 1
-        as_labeled += label == text
-        case_folded += label.casefold() == text.casefold()
-        merged += merge_look_alikes(label) == merge_look_alikes(text)
-    return ExactMatches(as_labeled, case_folded, merged, num_examples)
+    pairs = list(pairs)
+    labeled, folded, merged = (
+        sum(fold(label) == fold(text) for label, text in pairs) for fold in WAYS.values()
+    )
+    return ExactMatches(labeled, folded, merged, len(pairs))
 
 
 def confusions(pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:

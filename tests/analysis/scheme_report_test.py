@@ -106,7 +106,7 @@ def test_the_command_writes_tables_csv_and_curves(grid, capsys):
     assert "| easy | 45.0 [25.8, 65.8] |" in printed
     with (grid / "report.csv").open() as file:
         assert sum(row["way"] == "merged" for row in csv.DictReader(file)) == 8
-    for way in held_out.WAYS:
+    for way in metrics.WAYS:
         with Image.open(grid / f"report_{way}.png") as image:
             assert image.width > 500
 
@@ -158,7 +158,7 @@ def test_the_three_ways_to_compare():
     readings = ["aB0", "0I1", "QL", "y"]
     scores = held_out.score("set", "f" * 64, ["2", "1"] * 2, truths, readings)["scores"]
     # As labeled the first; case-folded too; merged also oil = 011 and q1 = ql.
-    assert [scores[way]["num_exact"] for way in held_out.WAYS] == [1, 1, 3]
+    assert [scores[way]["num_exact"] for way in metrics.WAYS] == [1, 1, 3]
     assert held_out.match(["Ab", "a"], ["aB", "b"], "case_folded")["num_exact"] == 1
 
 

@@ -106,11 +106,11 @@ def _face(
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """The fields u8 [G, CELL, CELL], the metrics f32 [3, G] and the middle of one face."""
     # What a font lacks, it draws as the glyph of a character that no font has.
-    missing = _draw(font, "\U0010fffe")
+    missing = draw(font, "\U0010fffe", CELL, LEFT, BASELINE)
     fields = np.zeros((len(alphabet), CELL, CELL), np.uint8)
     metrics = np.zeros((3, len(alphabet)), np.float32)
     for g, symbol in enumerate(alphabet):
-        ink = _draw(font, symbol)
+        ink = draw(font, symbol, CELL, LEFT, BASELINE)
         if not ink.any() or np.array_equal(ink, missing):
             raise ConfigError(f"the face {one_line(name)} has no glyph for {symbol!r}")
         fields[g] = distance_field(ink)
@@ -123,11 +123,20 @@ def _face(
     return fields, metrics, middle
 
 
-def _draw(font: ImageFont.FreeTypeFont, symbol: str) -> np.ndarray:
-    """bool [x, y] on the fine grid of a cell: what is inside the outline."""
-    side = CELL * FINE
-    image = Image.new("L", (side, side))
-    at = (LEFT * FINE, BASELINE * FINE)
+def draw(
+    font: ImageFont.FreeTypeFont, symbol: str, cell: int, left: int, baseline: int
+) -> np.ndarray:
+    """What is inside the outline of a symbol: bool [x, y] on the fine grid of a cell.
+
+    Args:
+      font: at FINE times the size that it has in the cell.
+      symbol: one character.
+      cell: side of the cell, pixels, like the next two.
+      left: from the left edge to the origin.
+      baseline: from the top edge to the origin.
+    """
+    image = Image.new("L", (cell * FINE, cell * FINE))
+    at = (left * FINE, baseline * FINE)
     ImageDraw.Draw(image).text(at, symbol, 255, font, anchor="ls")
     return np.asarray(image).T > 127
 

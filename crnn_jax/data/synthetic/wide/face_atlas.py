@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import ImageFont
 
 from crnn_jax.data.synthetic import glyphs
 from crnn_jax.errors import ConfigError, one_line
@@ -123,11 +123,12 @@ def _face(path: str) -> tuple[np.ndarray, np.ndarray, Any] | None:
     if capital <= 0:
         return None
     font = ImageFont.truetype(io.BytesIO(content), 200 * CAPITAL * _FINE / capital)
-    missing = _draw(font, "\U0010fffe")  # what a font draws for a character that no font has
+    # What a font draws for a character that no font has.
+    missing = glyphs.draw(font, "\U0010fffe", CELL, LEFT, BASELINE)
     fields = np.zeros((len(SYMBOLS), CELL, CELL), np.uint8)
     metrics = np.zeros((3, len(SYMBOLS)), np.float32)
     for g, symbol in enumerate(SYMBOLS):
-        ink = _draw(font, symbol)
+        ink = glyphs.draw(font, symbol, CELL, LEFT, BASELINE)
         if not ink.any() or np.array_equal(ink, missing):
             return None
         edge = np.concatenate((ink[0], ink[-1], ink[:, 0], ink[:, -1]))
@@ -139,12 +140,3 @@ def _face(path: str) -> tuple[np.ndarray, np.ndarray, Any] | None:
         metrics[:, g] = left, right - left, font.getlength(symbol) / _FINE
     digest = hashlib.sha256(content).hexdigest()[:16]
     return fields, metrics, np.array(f"{' '.join(map(str, font.getname()))} {digest}"[:96], "<U96")
-
-
-def _draw(font: ImageFont.FreeTypeFont, symbol: str) -> np.ndarray:
-    """bool [x, y] on the fine grid of a cell: what is inside the outline."""
-    side = CELL * _FINE
-    image = Image.new("L", (side, side))
-    at = (LEFT * _FINE, BASELINE * _FINE)
-    ImageDraw.Draw(image).text(at, symbol, 255, font, anchor="ls")
-    return np.asarray(image).T > 127
