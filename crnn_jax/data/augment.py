@@ -39,8 +39,11 @@ def augment(keys: jax.Array, images: jax.Array, config: AugmentConfig) -> jax.Ar
         x = x + 255 * _draw(keys, "brightness", config.brightness)
     if config.noise:
         std = 255 * jnp.abs(_draw(keys, "noise", config.noise))
-        grain = jax.vmap(lambda key: jax.random.normal(_stream(key, "grain"), x.shape[1:]))
-        x = x + std * grain(keys)
+
+        def grain(key: jax.Array) -> jax.Array:
+            return jax.random.normal(_stream(key, "grain"), x.shape[1:])
+
+        x = x + std * jax.vmap(grain)(keys)
     return jnp.clip(x, 0, 255)
 
 
@@ -108,7 +111,8 @@ def _sample(x: jax.Array, columns: jax.Array, rows: jax.Array) -> jax.Array:
     columns, rows = columns + _NUDGE, rows + _NUDGE
 
     def plane(pixels: jax.Array, at: tuple[jax.Array, jax.Array]) -> jax.Array:
-        return map_coordinates(pixels, at, order=1, mode="nearest")
+        sampled: jax.Array = map_coordinates(pixels, at, order=1, mode="nearest")
+        return sampled
 
     over_channels = jax.vmap(plane, in_axes=(-1, None), out_axes=-1)
     return jax.vmap(over_channels)(x, (columns, rows))

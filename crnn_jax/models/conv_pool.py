@@ -93,7 +93,8 @@ def _forward(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> tuple[jax.Arra
         left, right = _is_not_0(upper - y[0]), _is_not_0(lower - y[2]) + 2
         winner = left + _is_not_0(jnp.maximum(upper, lower) - upper) * (right - left)
         winner = 4 + _is_not_0(jax.nn.relu(z)) * (winner - 4)
-        return lax.optimization_barrier((jax.nn.relu(z), winner))
+        kept: tuple[jax.Array, jax.Array] = lax.optimization_barrier((jax.nn.relu(z), winner))
+        return kept
 
     output, winner = lax.map(piece, _cut(x, _num_pieces(x, kernel)))
     return output.reshape(shape), winner
@@ -139,7 +140,8 @@ def _conv_tiles(x: jax.Array, kernel: jax.Array) -> list[jax.Array]:
     u = _transformed(kernel)
     m = [[v @ u[i, j] for j, v in enumerate(row)] for i, row in enumerate(_tiles(x))]
     (y00, y01), (y10, y11) = _both_ways(_A.T, m)
-    return lax.optimization_barrier([y00, y01, y10, y11])
+    outputs: list[jax.Array] = lax.optimization_barrier([y00, y01, y10, y11])
+    return outputs
 
 
 def _gradient_tiles(
@@ -160,7 +162,8 @@ def _gradient_tiles(
 def _tiles(x: jax.Array) -> Grid:
     """V: [n, W, H, C] to 4x4 arrays [n A H, C]."""
     v = _both_ways(_B.T, _seen(x))
-    return lax.optimization_barrier([[a.reshape(-1, x.shape[-1]) for a in row] for row in v])
+    tiles: Grid = lax.optimization_barrier([[a.reshape(-1, x.shape[-1]) for a in row] for row in v])
+    return tiles
 
 
 def _transformed(kernel: jax.Array) -> jax.Array:
@@ -186,7 +189,8 @@ def _both_ways(matrix: np.ndarray, grid: Grid) -> Grid:
 def _conv_few(x: jax.Array, kernel: jax.Array) -> list[jax.Array]:
     """As `_conv_tiles`."""
     y = _laid_out(x).T @ kernel.reshape(-1, kernel.shape[-1])
-    return lax.optimization_barrier(list(jnp.split(y, 4)))
+    outputs: list[jax.Array] = lax.optimization_barrier(list(jnp.split(y, 4)))
+    return outputs
 
 
 def _gradient_few(

@@ -211,6 +211,7 @@ def apply(
 ) -> jax.Array:
     """Logits [B, T, K] of pixels [B, W, H, C], u8 or float; with dropout in training."""
     x = model.normalize(images)
+    # By flax' annotation it could also be a pair: with `mutable`, which is not used here.
     return model.network.apply({"params": params}, x, dropout)  # type: ignore[return-value]
 
 
@@ -247,7 +248,9 @@ def _dense(features: int, name: str) -> nn.Dense:
     return nn.Dense(features, kernel_init=initializers.glorot_uniform(), name=name)
 
 
-def _unit_forget_bias(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32):
+def _unit_forget_bias(
+    key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32
+) -> jax.Array:
     """Zeros, and ones at the forget gate, the second quarter (Jozefowicz et al. 2015)."""
     del key
     return jnp.zeros(shape, dtype).at[shape[0] // 4 : shape[0] // 2].set(1)

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from numpy.typing import ArrayLike
 
 from crnn_jax.charset import PAD, Charset, required_steps
 from crnn_jax.errors import ConfigError
@@ -26,13 +27,14 @@ def ctc_loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
     optax.ctc_loss over all T steps. A label that cannot fit costs about 1e5, not inf, which is
     why such labels are refused at loading; in float32 a loss near zero can be slightly negative.
     """
-    return optax.ctc_loss(
+    losses: jax.Array = optax.ctc_loss(
         logits,
         jnp.zeros(logits.shape[:2]),
         labels,
         (labels == PAD).astype(jnp.float32),
         blank_id=logits.shape[-1] - 1,
     )
+    return losses
 
 
 def greedy_decode(logits: jax.Array) -> jax.Array:
@@ -54,7 +56,7 @@ def greedy_decode(logits: jax.Array) -> jax.Array:
 _greedy_decode = jax.jit(greedy_decode)
 
 
-def decode_batch_predictions(pred: Sequence, alphabet: str = CAPTCHA_V2) -> list[str]:
+def decode_batch_predictions(pred: ArrayLike, alphabet: str = CAPTCHA_V2) -> list[str]:
     """Texts of a batch of predictions [B, T, K], as the reference's function of this name.
 
     Args:

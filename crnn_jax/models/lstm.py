@@ -44,6 +44,11 @@ class _Steps(NamedTuple):
     gates: jax.Array  # i, f, g, o: [T, B, 4U]
 
 
+_State = tuple[jax.Array, jax.Array]  # h and c of a direction, or their gradients: [B, U]
+_Kept = tuple[jax.Array, jax.Array, Weights, Weights, _Steps, _Steps]
+_Inputs = tuple[jax.Array, _Steps, jax.Array]  # of a step back: dh from above, itself, c before
+
+
 @jax.custom_vjp
 def bilstm(
     x_forward: jax.Array, x_backward: jax.Array, forward: Weights, backward: Weights
@@ -56,7 +61,9 @@ def bilstm(
     No forward-mode differentiation.
     """
 
-    def step(carry, z):
+    def step(
+        carry: tuple[_State, _State], z: tuple[jax.Array, jax.Array]
+    ) -> tuple[tuple[_State, _State], tuple[jax.Array, jax.Array]]:
         (h_f, c_f), (h_b, c_b) = carry
         h_f, c_f, _ = _cell(z[0] + h_f @ forward.recurrent_kernel, c_f)
         h_b, c_b, _ = _cell(z[1] + h_b @ backward.recurrent_kernel, c_b)
@@ -66,8 +73,12 @@ def bilstm(
     return _in_time(*lax.scan(step, _start(z[0]), z)[1])
 
 
-def _forward_and_keep(x_forward, x_backward, forward, backward):
-    def step(carry, z):
+def _forward_and_keep(
+    x_forward: jax.Array, x_backward: jax.Array, forward: Weights, backward: Weights
+) -> tuple[jax.Array, _Kept]:
+    def step(
+        carry: tuple[_State, _State], z: tuple[jax.Array, jax.Array]
+    ) -> tuple[tuple[_State, _State], tuple[_Steps, _Steps]]:
         (h_f, c_f), (h_b, c_b) = carry
         new_f = _cell(z[0] + h_f @ forward.recurrent_kernel, c_f)
         new_b = _cell(z[1] + h_b @ backward.recurrent_kernel, c_b)
@@ -79,12 +90,14 @@ def _forward_and_keep(x_forward, x_backward, forward, backward):
     return out, (x_forward, x_backward, forward, backward, *kept)
 
 
-def _backward(kept, g):
+def _backward(kept: _Kept, g: jax.Array) -> tuple[jax.Array, jax.Array, Weights, Weights]:
     x_forward, x_backward, forward, backward, steps_f, steps_b = kept
     g_forward, g_backward = jnp.split(g.swapaxes(0, 1), 2, axis=-1)  # [T, B, U]
     transposed = forward.recurrent_kernel.T, backward.recurrent_kernel.T  # once, not every step
 
-    def step(carry, inputs):
+    def step(
+        carry: tuple[_State, _State], inputs: tuple[_Inputs, _Inputs]
+    ) -> tuple[tuple[_State, _State], tuple[jax.Array, jax.Array]]:
         (dh_f, dc_f), (dh_b, dc_b) = carry
         (g_f, steps_f, c_f), (g_b, steps_b, c_b) = inputs
         dz_f, dc_f = _cell_gradient(g_f + dh_f, dc_f, steps_f, c_f)
@@ -115,7 +128,7 @@ def _project(x: jax.Array, weights: Weights) -> jax.Array:
     return x.swapaxes(0, 1) @ weights.kernel + weights.bias[None, None]
 
 
-def _start(z: jax.Array) -> tuple[tuple[jax.Array, jax.Array], ...]:
+def _start(z: jax.Array) -> tuple[_State, _State]:
     """h and c of both directions before the first step, [B, U] each, for z [T, B, 4U]."""
     zeros = jnp.zeros((z.shape[1], z.shape[2] // 4), z.dtype)
     return (zeros, zeros), (zeros, zeros)
