@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tests.helpers import compiling  # noqa: F401  (before jax)
+from tests.helpers import compiling, shapes  # noqa: F401  (before jax and the package)
 
 # The same programs are compiled by many tests, and by the processes that some start.
 CACHE = Path(__file__).resolve().parents[1] / ".pytest_cache" / "xla"

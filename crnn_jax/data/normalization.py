@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple, TypedDict
 
 import numpy as np
+from jaxtyping import UInt8
 
 from crnn_jax import schema
 from crnn_jax.errors import DataError, RunError
@@ -33,8 +34,8 @@ class _Stored(TypedDict):
     each_picture: bool
 
 
-def fit(images: np.ndarray, how: str) -> Standard:
-    """Computes the normalization of training images u8 [N, W, H, C].
+def fit(images: UInt8[np.ndarray, "N W H C"], how: str) -> Standard:
+    """Computes the normalization of training images.
 
     Args:
       images: the training images.
@@ -79,8 +80,8 @@ def check(standard: Standard, channels: int, source: str) -> None:
         raise RunError(f"{what}: {error}") from error
 
 
-def differences(images: np.ndarray) -> tuple[float, float]:
-    """How much images u8 [N, W, H, C] differ in brightness and in contrast.
+def differences(images: UInt8[np.ndarray, "N W H C"]) -> tuple[float, float]:
+    """How much images differ in brightness and in contrast.
 
     Returns:
       The standard deviation of the images' means, divided by the mean standard deviation within an

@@ -1,5 +1,6 @@
 import io
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import draw
@@ -54,7 +55,7 @@ def test_confidence_is_the_probability_over_all_alignments(reader, captchas):
     path = sorted(captchas.iterdir())[3]
     (reading,) = reader.predict(path)
     image = image_io.to_array(Image.open(path), reader.config.data)[None]
-    logits = crnn.apply(reader.model, reader.params, image)
+    logits = crnn.apply(reader.model, reader.params, jnp.asarray(image))
     label = reader.charset.encode([reading.text])
     zeros = np.zeros((1, logits.shape[1])), np.zeros(label.shape)
     assert reader.temperature != 1
@@ -95,7 +96,7 @@ def test_a_reader_with_merged_symbols_sees_them_as_one(reader, captchas):
     explanations, readings = reader.explain(paths, merged), reader.predict(paths, merged)
     assert [e.text for e in explanations] == [reading.text for reading in readings]
     images = np.stack([image_io.to_array(Image.open(p), reader.config.data) for p in paths])
-    logits = np.asarray(crnn.apply(reader.model, reader.params, images), np.float64)
+    logits = np.asarray(crnn.apply(reader.model, reader.params, jnp.asarray(images)), np.float64)
     assert reader.charset.alphabet == "7abc"
 
     def added(logits):

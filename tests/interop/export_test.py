@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import onnx
 import onnxruntime
@@ -70,12 +71,13 @@ def case(request, trained, captchas, pixels, tmp_path_factory):
 
 
 def _logits(reader, images):
-    return np.asarray(crnn.apply(reader.model, reader.params, images))
+    return np.asarray(crnn.apply(reader.model, reader.params, jnp.asarray(images)))
 
 
 def _texts(reader, logits):
     return [
-        reader.charset.decode(row) for row in np.asarray(ctc_loss.greedy_decode(logits)).tolist()
+        reader.charset.decode(row)
+        for row in np.asarray(ctc_loss.greedy_decode(jnp.asarray(logits))).tolist()
     ]
 
 

@@ -5,6 +5,7 @@ import shutil
 
 import h5py
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -255,7 +256,7 @@ def test_an_imported_run_has_keras_logits_and_reads(
     reader = crnn_jax.load(run)
     assert reader.charset.alphabet == SYMBOLS
     # The example's pixels are 255 times ours.
-    logits = crnn.apply(reader.model, reader.params, stored["images"] * 255)
+    logits = crnn.apply(reader.model, reader.params, jnp.asarray(stored["images"] * 255))
     np.testing.assert_allclose(logits, stored["logits"], atol=1e-5)
     expected = reader.decode_batch_predictions(stored["logits"])
     assert reader.decode_batch_predictions(logits) == expected
@@ -281,7 +282,7 @@ def test_a_class_for_unknown_symbols_and_a_blank_in_front_are_put_in_their_place
     assert crnn_jax.load(tmp_path / "a").charset.alphabet == keras.UNKNOWN + SYMBOLS[1:]
     _import(file, tmp_path / "b", SYMBOLS, blank="first")
     logits = [
-        np.asarray(crnn.apply(r.model, r.params, stored["images"] * 255))
+        np.asarray(crnn.apply(r.model, r.params, jnp.asarray(stored["images"] * 255)))
         for r in map(crnn_jax.load, (tmp_path / "a", tmp_path / "b"))
     ]
     np.testing.assert_allclose(logits[1], logits[0][..., [*range(1, 20), 0]], atol=1e-5)

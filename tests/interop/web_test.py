@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -62,7 +63,7 @@ def test_texts_places_and_probabilities_are_the_reader_s(trained, captchas, tmp_
     reader = crnn_jax.load(trained)
     files = sorted(captchas.iterdir())[:12]
     images = [image_io.to_array(image_io.open_image(f), reader.config.data) for f in files]
-    logits = np.asarray(crnn.apply(reader.model, reader.params, np.stack(images)))
+    logits = np.asarray(crnn.apply(reader.model, reader.params, jnp.stack(images)))
     values = {
         "reader": model_spec.describe(reader, None),
         "logits": [rows.reshape(-1).tolist() for rows in logits],

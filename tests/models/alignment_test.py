@@ -46,7 +46,8 @@ def _batch(logits, labels):
     padded = np.full((len(labels), width), -1, np.int32)
     for row, label in zip(padded, labels, strict=True):
         row[: len(label)] = label
-    return jnp.broadcast_to(jnp.asarray(logits, jnp.float32), (len(labels), *logits.shape)), padded
+    repeated = jnp.broadcast_to(jnp.asarray(logits, jnp.float32), (len(labels), *logits.shape))
+    return repeated, jnp.asarray(padded)
 
 
 def test_the_best_path_of_each_label(paths):

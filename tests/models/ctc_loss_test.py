@@ -45,7 +45,8 @@ def test_loss_of_a_label_that_fills_all_steps_is_one_path():
     log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     label = [3, 0, 2]
     expected = -sum(log_p[0, t, k] for t, k in enumerate(label))
-    np.testing.assert_allclose(ctc_loss.ctc_loss(logits, jnp.array([label])), [expected], rtol=1e-6)
+    losses = ctc_loss.ctc_loss(jnp.asarray(logits), jnp.array([label]))
+    np.testing.assert_allclose(losses, [expected], rtol=1e-6)
 
 
 def test_an_impossible_label_costs_about_1e5_and_not_infinity():
