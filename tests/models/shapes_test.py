@@ -1,5 +1,8 @@
 """Calls with other shapes than those that are declared end in an error: the tests check shapes."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,6 +32,6 @@ CONFIG = config_lib.from_config_dict(base.get_config())
         (lambda: normalization.fit(np.zeros((1, 6, 4), np.uint8), "set"), "images"),
     ],
 )
-def test_arrays_of_another_shape_are_refused(call, parameter):
+def test_arrays_of_another_shape_are_refused(call: Callable[..., Any], parameter: str) -> None:
     with pytest.raises(TypeCheckError, match=f"typechecking parameter '{parameter}'"):
         call()

@@ -1,5 +1,6 @@
 """What a checkpoint holds, by the names of the first version."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -13,6 +14,7 @@ from crnn_jax.training import resume
 from crnn_jax.training.context import prepare
 from crnn_jax.training.early_stopping import Stopping
 from crnn_jax.training.state import init_state
+from tests.helpers.fixtures import MakeConfig
 
 
 class Guide(NamedTuple):
@@ -22,7 +24,9 @@ class Guide(NamedTuple):
     share: jax.Array
 
 
-def test_a_checkpoint_with_the_names_of_the_first_version_continues(tiny_config, tmp_path):
+def test_a_checkpoint_with_the_names_of_the_first_version_continues(
+    tiny_config: MakeConfig, tmp_path: Path
+) -> None:
     task = prepare(tiny_config())
     fresh = init_state(task)
     average = jax.tree.map(lambda leaf: leaf + 1, fresh.params)
@@ -46,7 +50,9 @@ def test_a_checkpoint_with_the_names_of_the_first_version_continues(tiny_config,
     jax.tree.map(np.testing.assert_array_equal, run.state.params, fresh.params)
 
 
-def test_a_saved_run_has_these_names_and_is_restored_to_the_same_state(tiny_config, tmp_path):
+def test_a_saved_run_has_these_names_and_is_restored_to_the_same_state(
+    tiny_config: MakeConfig, tmp_path: Path
+) -> None:
     task = prepare(tiny_config())
     directory = RunDir(tmp_path)
     with Checkpoints(directory.checkpoints) as checkpoints:
@@ -63,7 +69,7 @@ def test_a_saved_run_has_these_names_and_is_restored_to_the_same_state(tiny_conf
     jax.tree.map(np.testing.assert_array_equal, again.state, run.state)
 
 
-def test_an_import_is_not_trained_on(tiny_config, tmp_path):
+def test_an_import_is_not_trained_on(tiny_config: MakeConfig, tmp_path: Path) -> None:
     task = prepare(tiny_config())
     directory = RunDir(tmp_path)
     meta = {**task.identity(), **Stopping()._asdict(), "seconds": 0.0}
