@@ -58,7 +58,8 @@ def main() -> None:
 
 def in_a_call(job: context.TrainContext, count: int) -> Turn:
     """One run with `count` updates in a call."""
-    steps, constants = step_lib.jitted_steps(job), step_lib.constants(job)
+    steps: Any = step_lib.jitted_steps(job)
+    constants = step_lib.constants(job)
     current = state.init_state(job)
     # Past the flat start, where nearly all of a run is spent.
     flat_start = current.flat_start._replace(weight=jnp.zeros(()))
@@ -68,6 +69,7 @@ def in_a_call(job: context.TrainContext, count: int) -> Turn:
 
     def call(program: Any) -> jax.Array:
         nonlocal current
+        losses: jax.Array
         current, losses = program(current, batch, constants)
         return losses
 
@@ -76,7 +78,7 @@ def in_a_call(job: context.TrainContext, count: int) -> Turn:
 
 def side_by_side(job: context.TrainContext, runs: int, count: int) -> Turn:
     """So many runs with `count` updates each in a call."""
-    steps = step_lib.jitted_steps_of_runs(job)
+    steps: Any = step_lib.jitted_steps_of_runs(job)
     fresh = jax.device_get(state.init_state(job))
     # All from the same weights, which is as much work. Put on the device as they are: to stack
     # them there would be a program for each shape.
@@ -90,6 +92,7 @@ def side_by_side(job: context.TrainContext, runs: int, count: int) -> Turn:
 
     def call(program: Any) -> jax.Array:
         nonlocal current
+        losses: jax.Array
         current, losses = program(current, batch, constants)
         return losses
 

@@ -184,7 +184,7 @@ def is_result(line: str) -> bool:
 def seconds(outcome: process.Outcome) -> float:
     if outcome.line is None:
         raise RuntimeError("a contender ended without a result")
-    return outcome.seconds
+    return float(outcome.seconds)
 
 
 if __name__ == "__main__":

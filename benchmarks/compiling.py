@@ -36,7 +36,8 @@ def compare(
     title: str, program: Any, options: dict[str, Any], call: Callable[[Any], Any], calls: int
 ) -> None:
     """Prints medians of the rounds; `call` runs a compiled program once."""
-    compiled, seconds, times = {}, {}, {"without": [], "with": []}
+    compiled, seconds = {}, {}
+    times: dict[str, list[float]] = {"without": [], "with": []}
     for name, chosen in (("without", {}), ("with", options)):
         begun = time.perf_counter()
         compiled[name] = program.compile(compiler_options=chosen)

@@ -112,7 +112,8 @@ class Worker:
         ready, _, _ = select.select([self.process.stdout], [], [], PATIENCE)
         line = self.process.stdout.readline() if ready else b""
         if line:
-            return json.loads(line)
+            answer: dict[str, Any] = json.loads(line)
+            return answer
         self.log.seek(0)
         said = self.log.read().decode(errors="replace").strip().splitlines()
         raise Failure(said[-1] if ready and said else f"no answer within {PATIENCE} s")

@@ -96,7 +96,7 @@ def by_width(scratch: Path, material: Any, options: Any) -> dict[str, Any]:
             Contender(f"PyTorch, {text}", "torch_", allocator="kept"),
         ):
             entries.append((contender, job))
-    found = contest.hold(entries, options.cores, options.rounds, 1, 2)
+    found: dict[str, Any] = contest.hold(entries, options.cores, options.rounds, 1, 2)
     series = {name: r.get("milliseconds", []) for name, r in found.items()}
     for text in options.widths.split(","):
         ours = f"crnn-jax, {text}"

@@ -20,7 +20,6 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from crnn_jax.data import folder as dataset
 from crnn_jax.data import image_io
 from crnn_jax.inference import evaluate, recognizer
 from crnn_jax.runtime import allocator, compilation_cache
@@ -36,7 +35,7 @@ def main(arguments: list[str]) -> None:
     allocator.keep_memory()
     compilation_cache.keep_programs()
     reader = recognizer.load(run)
-    suffixes = dataset.IMAGE_SUFFIXES
+    suffixes = image_io.IMAGE_SUFFIXES
     paths = sorted(p for p in Path(folder).iterdir() if p.suffix.lower() in suffixes)
     paths = list(itertools.islice(itertools.cycle(paths), FILES))
     section = reader.config.data

@@ -11,7 +11,9 @@ a batch from memory, and on one that is generated.
 import runpy
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from crnn_jax.runtime import allocator
 
@@ -31,7 +33,7 @@ ROUNDS = 9
 SECONDS = 1.0  # of a round
 
 
-def rate(call, count: int) -> tuple[float, float]:
+def rate(call: Callable[[int], Any], count: int) -> tuple[float, float]:
     """Seconds a picture, on the clock and of the processor: medians of the rounds."""
     jax.block_until_ready(call(0))
     clock, processor = [], []
@@ -45,7 +47,7 @@ def rate(call, count: int) -> tuple[float, float]:
     return float(np.median(clock)), float(np.median(processor))
 
 
-def generator(name: str, batch: int):
+def generator(name: str, batch: int) -> Callable[[int], Any]:
     look = presets.load(name)
     atlas = jax.device_put(render.atlas_of(look))
     numbers = np.arange(batch, dtype=np.int32)
@@ -76,9 +78,9 @@ def main(names: list[str]) -> None:
     batch = config.train.batch_size
     mask, numbers = np.ones((1, batch), bool), np.arange(batch, dtype=np.int32)[None]
 
-    def trained(pictures):
+    def trained(drawn: tuple[Any, Any, Any]) -> Any:
         nonlocal current
-        current, loss = step(current, step_lib.Batch(*pictures, mask), constants)
+        current, loss = step(current, step_lib.Batch(*drawn, mask), constants)
         return loss
 
     kept = prepared.batch(numbers)

@@ -41,7 +41,7 @@ def main() -> None:
     options.folder = options.folder.resolve()
     options.config = options.config or ["experiments/base.py"]
     contest.pin(options.cores)
-    keras = {} if options.without_keras else {"Keras example": {}}
+    keras: dict[str, dict[str, str]] = {} if options.without_keras else {"Keras example": {}}
     keras |= {"Keras example, oneDNN": ONEDNN} if options.onednn else {}
 
     runs: list[dict[str, Any]] = []

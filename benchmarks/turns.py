@@ -60,7 +60,7 @@ def series(
     calls: dict[str, int] = {}
     for _ in range(rounds):
         for name, program in compiled.items():
-            if isinstance(found[name], str):
+            if isinstance(program, str) or isinstance(found[name], str):
                 continue
             try:
                 if name not in calls:

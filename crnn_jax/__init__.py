@@ -1,6 +1,7 @@
 """crnn-jax: a CRNN that reads text captchas, in JAX.
 
-Shapes stand in comments as ``# [B, T, K]``, with these letters everywhere:
+Shapes are ``Float[Array, "B T K"]`` in public signatures and ``# [B, T, K]`` in comments, with
+these letters everywhere:
 
     N  examples of a data set       B  examples of a batch
     W  width of an image            H  height           C  channels

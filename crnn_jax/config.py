@@ -67,14 +67,15 @@ def from_config_dict(config: ml_collections.ConfigDict) -> Config:
 
 def from_dict(values: Mapping[str, Any]) -> Config:
     """The Config of nested plain values, as in `config.json`. ConfigError names the wrong keys."""
-    config = _build(Config, values, "")
+    config: Config = _build(Config, values, "")
     _check_limits(config)
     return config
 
 
 def to_dict(config: Config) -> dict[str, Any]:
     """Nested plain values, as in JSON."""
-    return json.loads(json.dumps(dataclasses.asdict(config)))
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return plain
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

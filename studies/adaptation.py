@@ -43,6 +43,7 @@ from crnn_jax.charset import PAD, Charset
 from crnn_jax.data import augment, folder, image_io, splits
 from crnn_jax.inference import evaluate, held_out, metrics, recognizer
 from crnn_jax.models import crnn, ctc_loss
+from crnn_jax.models.decoding import GREEDY
 from crnn_jax.runs import provenance
 from crnn_jax.training import optimizer, warm_start
 from experiments import adapt
@@ -107,7 +108,9 @@ def pack(target: Path, folders: list[Path], most: int) -> None:
 
 
 def unpack(sources: list[Path], config: config_lib.DataConfig) -> Packed:
-    schemes, texts, contents = [], [], []
+    schemes: list[Scheme] = []
+    texts: list[str] = []
+    contents: list[bytes] = []
     for source in sources:
         with zipfile.ZipFile(source) as archive:
             for name, parts in json.loads(archive.read("listing.json")).items():
@@ -145,7 +148,8 @@ class Study:
         self.charset = Charset("".join(symbols))
         self.known = reader.charset.alphabet
         self.model = crnn.build(
-            reader.config.model, self.charset.num_classes, reader.model.mean, reader.model.std,
+            reader.config.model, self.charset.num_classes, reader.model.mean.tolist(),
+            reader.model.std.tolist(),
             reader.model.per_image,
         )  # fmt: skip
         self.run = run
@@ -269,7 +273,7 @@ class Study:
 def _read(
     params: Any, images: jax.Array, rows: jax.Array, bias: jax.Array, *, model: crnn.Model
 ) -> tuple[jax.Array, jax.Array]:
-    return evaluate.decode(crnn.apply(model, params, images[rows]) + bias, 1.0, evaluate.GREEDY)
+    return evaluate.decode(crnn.apply(model, params, images[rows]) + bias, 1.0, GREEDY)
 
 
 def plausible(found: list[str], chosen: list[int], labels: list[str]) -> list[int]:
@@ -323,7 +327,7 @@ def run(options: argparse.Namespace) -> None:
     }  # fmt: skip
     for arm in map(Arm.parse, options.arm):
         cells: list[dict[str, Any]] = []
-        entry = {"arm": arm._asdict(), "cells": cells}
+        entry: dict[str, Any] = {"arm": arm._asdict(), "cells": cells}
         record["arms"].append(entry)
         started = time.monotonic()
         for scheme in study.packed.schemes:

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from crnn_jax.data import folder as dataset
 from crnn_jax.data import image_io, sources
 from crnn_jax.data.synthetic import presets, render
 
@@ -20,7 +19,7 @@ COUNT, GAP = 12, 6
 
 def main(folder: str, name: str, target: str) -> None:
     look = presets.load(name)
-    files = sorted(f for f in Path(folder).iterdir() if f.suffix in dataset.IMAGE_SUFFIXES)
+    files = sorted(f for f in Path(folder).iterdir() if f.suffix in image_io.IMAGE_SUFFIXES)
     real = [image_io.open_image(f) for f in files[:: len(files) // COUNT][:COUNT]]
     numbers = np.arange(COUNT, dtype=np.int32)
     pictures, _ = render.images(render.atlas_of(look), 0, numbers, style=look)

@@ -11,6 +11,7 @@ for, so that no picture has a say in its own confidence. Both as Markdown.
 import dataclasses
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -68,11 +69,12 @@ def decoders(parts: list[Part]) -> None:
     shortest, longest = min(lengths), max(lengths)
     print("| decoder | " + " | ".join(f"noise {noise:g}" for noise in NOISE) + " |")
     print("|---" * (len(NOISE) + 1) + "|")
-    for name, wish in [
-        ("greedy", {}),
-        (f"beam of {BEAM}", {"beam": BEAM}),
-        (f"length {shortest} to {longest} known", {"length": (shortest, longest)}),
-    ]:
+    wishes: dict[str, dict[str, Any]] = {
+        "greedy": {},
+        f"beam of {BEAM}": {"beam": BEAM},
+        f"length {shortest} to {longest} known": {"length": (shortest, longest)},
+    }
+    for name, wish in wishes.items():
         cells = []
         for noise in NOISE:
             right = []

@@ -56,23 +56,23 @@ def draw(style: Style, text: str, rng: np.random.Generator) -> Image.Image:
     image = Image.new("RGB", style.size, colour(150, 256))
     pen = ImageDraw.Draw(image, "RGBA")
     for _ in range(style.shapes):
-        x, y = rng.integers(-20, width), rng.integers(-20, height)
-        a, b = rng.integers(8, 60, 2)
+        x, y = int(rng.integers(-20, width)), int(rng.integers(-20, height))
+        a, b = rng.integers(8, 60, 2).tolist()
         shape = pen.ellipse if rng.random() < 0.5 else pen.rectangle
         shape((x, y, x + a, y + b), fill=(*colour(80, 256), int(rng.integers(60, 160))))
     pitch = min((width - 32) / len(text), 34) * rng.uniform(0.85, 1)
-    x = rng.integers(4, 14)
+    left = float(rng.integers(4, 14))
     for character in text:
         face = FACES[rng.integers(style.faces)]
-        points = int(rng.integers(int(height * 0.45), int(height * 0.62)))
-        font = ImageFont.truetype(str(FONTS / f"DejaVu{face}.ttf"), points)
+        size = int(rng.integers(int(height * 0.45), int(height * 0.62)))
+        font = ImageFont.truetype(str(FONTS / f"DejaVu{face}.ttf"), size)
         glyph = Image.new("L", (80, 90))
         ImageDraw.Draw(glyph).text((40, 45), character, 255, font, anchor="mm")
         glyph = glyph.rotate(rng.uniform(-style.turn, style.turn), Image.Resampling.BICUBIC)
-        y = height / 2 - 45 + rng.integers(-(height // 10), height // 10 + 1)
+        top = height / 2 - 45 + rng.integers(-(height // 10), height // 10 + 1)
         ink = Image.new("RGB", glyph.size, colour(0, 110))
-        image.paste(ink, (int(x + pitch / 2 - 40), int(y)), glyph)
-        x += pitch * rng.uniform(0.95, 1.05)
+        image.paste(ink, (int(left + pitch / 2 - 40), int(top)), glyph)
+        left += pitch * rng.uniform(0.95, 1.05)
     for _ in range(style.lines):
         points = [(int(rng.integers(width)), int(rng.integers(height))) for _ in range(2)]
         pen.line(points, fill=colour(0, 200), width=int(rng.integers(1, 3)))

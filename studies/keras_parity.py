@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,10 +28,13 @@ def main(arguments: list[str]) -> None:
     if len(arguments) not in (2, 3):
         sys.exit("usage: keras_parity.py RUN FOLDER [ENVIRONMENTS]")
     with tempfile.TemporaryDirectory() as temporary:
-        compare(*arguments[:2], Path(arguments[2] if arguments[2:] else temporary), Path(temporary))
+        environments = Path(arguments[2] if arguments[2:] else temporary)
+        compare(arguments[0], arguments[1], environments, Path(temporary))
 
 
 def compare(run: str, folder: str, environments: Path, work: Path) -> None:
+    import jax.numpy as jnp
+
     from crnn_jax import config as config_lib
     from crnn_jax.data import folder as dataset
     from crnn_jax.inference import recognizer
@@ -55,7 +59,7 @@ def compare(run: str, folder: str, environments: Path, work: Path) -> None:
         if not python.exists():
             subprocess.run([sys.executable, "-m", "venv", python.parents[1]], check=True)
             subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=True)
-        command = [python, __file__, "--child", work / "in.npz", out]
+        command: list[str | Path] = [python, __file__, "--child", work / "in.npz", out]
         done = subprocess.run(command, capture_output=True, text=True)  # TensorFlow is talkative
         if done.returncode:
             sys.exit(done.stderr)
@@ -69,12 +73,12 @@ def compare(run: str, folder: str, environments: Path, work: Path) -> None:
                 back = recognizer.load(workdir)
                 logits = np.concatenate(
                     [
-                        crnn.apply(back.model, back.params, data.images[i : i + 64])
+                        crnn.apply(back.model, back.params, jnp.asarray(data.images[i : i + 64]))
                         for i in range(0, len(data), 64)
                     ]
                 )
                 texts = back.decode_batch_predictions(logits)
-                losses = np.asarray(ctc_loss.ctc_loss(logits, labels))
+                losses = np.asarray(ctc_loss.ctc_loss(jnp.asarray(logits), jnp.asarray(labels)))
                 relative = np.abs(losses.mean() / there["losses"].mean() - 1)
                 same = sum(a == b for a, b in zip(texts, keras_texts, strict=True))
                 difference = np.abs(logits - there["logits"]).max()
@@ -97,8 +101,8 @@ def child(source: str, out: str) -> None:
     labels = stored.pop("labels").astype(np.int32)
     num_classes = stored["dense2.bias"].size
 
-    class CTCLayer(layers.Layer):  # as the example has it
-        def call(self, y_true, y_pred):
+    class CTCLayer(layers.Layer):  # type: ignore[misc]  # keras has no types; as in the example
+        def call(self, y_true: Any, y_pred: Any) -> Any:
             batch = tf.shape(y_true)[0]
             steps = tf.fill([batch, 1], tf.shape(y_pred)[1])
             lengths = tf.fill([batch, 1], tf.shape(y_true)[1])

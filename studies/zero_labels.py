@@ -14,8 +14,9 @@ import dataclasses
 import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 
@@ -95,9 +96,9 @@ def both_cases(alphabet: str, known: str) -> str:
 
 
 def _cells(scores: held_out.Matches) -> str:
-    cells = ""
+    cells, by_way = "", cast("Mapping[str, held_out.Match]", scores)
     for way in (*metrics.WAYS, "form_given"):
-        match = scores.get(way)
+        match = by_way.get(way)
         if match is None:
             cells += "| - "
         else:

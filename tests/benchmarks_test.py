@@ -8,9 +8,13 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.experimental import rnn
@@ -20,12 +24,14 @@ from benchmarks.contenders import worker
 from crnn_jax.models import lstm
 
 
-def test_cudnn_s_weights_are_ours():
+def test_cudnn_s_weights_are_ours() -> None:
     """What is packed for cuDNN, unpacked by jax and run by its reference, is our layer."""
     rng = np.random.default_rng(0)
     features, units = 3, 4
     shapes = (features, 4 * units), (units, 4 * units), (4 * units,)
-    both = [lstm.Weights(*(rng.normal(size=s).astype(np.float32) for s in shapes)) for _ in "fb"]
+    both = [
+        lstm.Weights(*(jnp.asarray(rng.normal(size=s), jnp.float32) for s in shapes)) for _ in "fb"
+    ]
     x = rng.normal(size=(2, 5, features)).astype(np.float32)
     expected = lstm.bilstm(x, x, *both)
     zeros, lengths = np.zeros((1, 2, units), np.float32), np.full(2, 5, np.int32)
@@ -40,7 +46,7 @@ def test_cudnn_s_weights_are_ours():
         np.testing.assert_allclose(h, expected[..., i * units : (i + 1) * units], atol=1e-5)
 
 
-def test_summary_divides_medians():
+def test_summary_divides_medians() -> None:
     series = {"a": [2.0, 9.0, 1.0], "b": [8.0, 4.0], "none": []}
     assert figures.summary(series, "a") == {
         "a": {"median": 2.0, "min": 1.0, "max": 9.0, "ratio": 1.0},
@@ -48,7 +54,7 @@ def test_summary_divides_medians():
     }
 
 
-def test_table_has_the_fastest_first():
+def test_table_has_the_fastest_first() -> None:
     rows = figures.summary({"slow": [10.0], "quick": [4.0]}, "slow")
     assert figures.table("ms", rows, "slow").splitlines()[2:] == [
         "| quick | 4 | 4 to 4 | 2.50 |",
@@ -68,12 +74,12 @@ def test_table_has_the_fastest_first():
         ({"logits": None, "loss": None}, ""),
     ],
 )
-def test_who_computes_something_else_is_told(other: dict, words: str):
+def test_who_computes_something_else_is_told(other: dict[str, Any], words: str) -> None:
     reference = {"parameters": 7, "logits": [1.0, 2.0], "loss": 4.0}
     assert figures.disagreement({**reference, **other}, reference) == words
 
 
-def test_record_is_json_that_any_reader_takes(tmp_path: Path):
+def test_record_is_json_that_any_reader_takes(tmp_path: Path) -> None:
     out = tmp_path / "new" / "record.json"
     figures.write(out, {"folder": tmp_path, "rounds": 3}, {16: [1.5, float("inf"), True]})
     record = json.loads(out.read_text())
@@ -82,8 +88,9 @@ def test_record_is_json_that_any_reader_takes(tmp_path: Path):
     assert {"commit", "processor", "cores", "packages"} <= set(record["machine"])
 
 
-def test_a_turn_makes_the_calls_it_is_asked_for():
-    calls, waited = [], []
+def test_a_turn_makes_the_calls_it_is_asked_for() -> None:
+    calls: list[Any] = []
+    waited: list[Any] = []
 
     def call() -> int:
         calls.append(len(calls))
@@ -98,7 +105,7 @@ GPU = Path(__file__).resolve().parents[1] / "benchmarks" / "gpu"
 
 
 @pytest.fixture
-def gpu(monkeypatch, tmp_path):
+def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[str], ModuleType]]:
     """A function: a module of benchmarks/gpu, as gpu.sh has it imported."""
     for folder in (GPU.parent, GPU):
         monkeypatch.syspath_prepend(folder)
@@ -118,7 +125,7 @@ def rehearse(**variables: str) -> str:
     return done.stdout
 
 
-def test_gpu_script_runs_each_program_that_is_there():
+def test_gpu_script_runs_each_program_that_is_there() -> None:
     script = GPU.with_suffix(".sh").read_text()
     started = re.findall(r"^(\w+) (\w+) (\d+) (\d+) \$PYTHON", script, re.MULTILINE)
     programs = {f.stem for f in GPU.glob("*.py") if '__name__ == "__main__"' in f.read_text()}
@@ -131,7 +138,7 @@ def test_gpu_script_runs_each_program_that_is_there():
     assert sum(int(least) for _, _, least, _ in started) <= 300
 
 
-def test_gpu_script_writes_the_record_of_a_part(tmp_path):
+def test_gpu_script_writes_the_record_of_a_part(tmp_path: Path) -> None:
     said = rehearse(PYTHON=sys.executable, PARTS="environment", OUT=str(tmp_path), COMMIT="abc")
     record = json.loads((tmp_path / "environment.json").read_text())
     assert record["results"]["jax"]["platform"] == "cpu"
@@ -140,7 +147,7 @@ def test_gpu_script_writes_the_record_of_a_part(tmp_path):
     assert "| environment | jax: platform | cpu |" in said
 
 
-def test_gpu_script_goes_on_after_a_part_that_fails(tmp_path):
+def test_gpu_script_goes_on_after_a_part_that_fails(tmp_path: Path) -> None:
     """With a Python that fails one part, has nothing to say in the next, and none for the third."""
     stub = tmp_path / "python"
     stub.write_text(
@@ -161,7 +168,9 @@ def test_gpu_script_goes_on_after_a_part_that_fails(tmp_path):
     assert "no time was left" in said
 
 
-def test_gpu_record_keeps_each_figure_and_those_of_the_program_before(gpu, tmp_path):
+def test_gpu_record_keeps_each_figure_and_those_of_the_program_before(
+    gpu: Callable[[str], ModuleType], tmp_path: Path
+) -> None:
     record = gpu("record")
     record.Record("part", ["a device"]).add("one", "first", 1.5)
     record.Record("part", ["another"]).add("two", "second", {"ms": 2.0})
@@ -172,7 +181,7 @@ def test_gpu_record_keeps_each_figure_and_those_of_the_program_before(gpu, tmp_p
     assert record.times([3.0, 9.0, 4.0], 10)["images_per_s"] == 2500
 
 
-def test_gpu_variants_are_other_programs(gpu):
+def test_gpu_variants_are_other_programs(gpu: Callable[[str], ModuleType]) -> None:
     """Seen in what is lowered: barriers, iterations, and products at another precision."""
     accelerator, variants = gpu("accelerator"), gpu("variants")
 
@@ -195,7 +204,7 @@ def test_gpu_variants_are_other_programs(gpu):
     assert text() == plain
 
 
-def test_gpu_steps_can_be_lowered(gpu, tmp_path):
+def test_gpu_steps_can_be_lowered(gpu: Callable[[str], ModuleType], tmp_path: Path) -> None:
     """One program of each group; `alike` does not choose between augmentation and none."""
     steps = gpu("steps")
     planned = steps.plan(steps.jobs_of(tmp_path / "pictures"), False)
@@ -206,13 +215,15 @@ def test_gpu_steps_can_be_lowered(gpu, tmp_path):
     assert "stablehlo.case" not in lowered["alike"]
 
 
-def test_gpu_clock_tells_steps_from_evaluation_and_checkpoints(gpu, monkeypatch, tmp_path):
+def test_gpu_clock_tells_steps_from_evaluation_and_checkpoints(
+    gpu: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """By a clock that each function moves on: of two runs, of which the second ends earlier."""
     many_runs = gpu("many_runs")
     train, now = many_runs.train, [0.0]
     monkeypatch.setattr(many_runs.time, "perf_counter", lambda: now[0])
 
-    def taking(seconds: float, then: str = ""):
+    def taking(seconds: float, then: str = "") -> Any:
         def function() -> None:
             now[0] += seconds
             if then:
@@ -238,7 +249,7 @@ def test_gpu_clock_tells_steps_from_evaluation_and_checkpoints(gpu, monkeypatch,
     assert (figures["later_epochs"], figures["epochs"]) == (median, 3)
 
 
-def test_process_is_ended_at_the_line(tmp_path: Path):
+def test_process_is_ended_at_the_line(tmp_path: Path) -> None:
     file = tmp_path / "lines"
     code = "import os, sys, time; f = open(sys.argv[1], 'w'); "
     code += "print('no\\n', os.getpid(), 'yes', file=f, flush=True); time.sleep(600)"
@@ -250,7 +261,7 @@ def test_process_is_ended_at_the_line(tmp_path: Path):
         os.kill(int(pid), 0)
 
 
-def test_process_that_ends_without_the_line_is_told_from_one_that_fails():
+def test_process_that_ends_without_the_line_is_told_from_one_that_fails() -> None:
     silent = process.until([sys.executable, "-c", "print('no')"], lambda line: "yes" in line)
     assert silent.line is None
     with pytest.raises(RuntimeError, match="oh dear"):

@@ -19,7 +19,9 @@ from crnn_jax.errors import ConfigError
         ("keep", "e\u0301e", "e", "é"),
     ],
 )
-def test_texts_are_mapped_to_the_case_and_then_to_the_first_of_the_group(case, merge, text, folded):
+def test_texts_are_mapped_to_the_case_and_then_to_the_first_of_the_group(
+    case: str, merge: str, text: str, folded: str
+) -> None:
     assert charset.parse_folding(case, merge)(text) == folded
 
 
@@ -35,7 +37,9 @@ def test_texts_are_mapped_to_the_case_and_then_to_the_first_of_the_group(case, m
         ("lower", "", "AbC", "AbC"),
     ],
 )
-def test_an_alphabet_is_represented_within_itself(case, merge, alphabet, represented):
+def test_an_alphabet_is_represented_within_itself(
+    case: str, merge: str, alphabet: str, represented: str
+) -> None:
     places = charset.parse_folding(case, merge).representatives(alphabet)
     assert "".join(alphabet[place] for place in places) == represented
 
@@ -51,6 +55,6 @@ def test_an_alphabet_is_represented_within_itself(case, merge, alphabet, represe
         ("keep", "0\ud800", "half a character"),
     ],
 )
-def test_settings_that_cannot_be_are_named(case, merge, message):
+def test_settings_that_cannot_be_are_named(case: str, merge: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         charset.parse_folding(case, merge, "data.")

@@ -5,33 +5,33 @@ from crnn_jax.charset import Charset, required_steps
 from crnn_jax.errors import ConfigError
 
 
-def test_derived_alphabet_is_sorted_whatever_the_order_of_the_texts():
+def test_derived_alphabet_is_sorted_whatever_the_order_of_the_texts() -> None:
     assert Charset.derive(["ba", "2c"]).alphabet == "2abc"
     assert Charset.derive(["2c", "ba"]).alphabet == "2abc"
 
 
-def test_given_order_is_the_order_of_ids():
+def test_given_order_is_the_order_of_ids() -> None:
     assert Charset("ba").encode(["ab"]).tolist() == [[1, 0]]
 
 
-def test_blank_is_last_and_there_is_no_unknown_class():
+def test_blank_is_last_and_there_is_no_unknown_class() -> None:
     # The reference's [UNK] made a 21st class of 19 symbols.
     charset = Charset("2345678bcdefgmnpwxy")
     assert (charset.num_classes, charset.blank) == (20, 19)
 
 
-def test_labels_are_padded_on_the_right_with_no_class():
+def test_labels_are_padded_on_the_right_with_no_class() -> None:
     labels = Charset("abc").encode(["cab", "b", ""])
     np.testing.assert_array_equal(labels, [[2, 0, 1], [1, -1, -1], [-1, -1, -1]])
 
 
 @pytest.mark.parametrize("text", ["", "a", "hello", "ÄÖ ß", "日本"])
-def test_decode_reverses_encode(text):
+def test_decode_reverses_encode(text: str) -> None:
     charset = Charset("".join(sorted(set(text + "xyz"))))
     assert charset.decode(charset.encode([text, "xyzxyz"])[0]) == text
 
 
-def test_unknown_characters_are_named_once_and_sorted():
+def test_unknown_characters_are_named_once_and_sorted() -> None:
     assert Charset("abc").unknown("zazy") == "yz"
 
 
@@ -39,11 +39,11 @@ def test_unknown_characters_are_named_once_and_sorted():
 @pytest.mark.parametrize(
     ("text", "steps"), [("", 0), ("a", 1), ("ab", 2), ("aa", 3), ("aab", 4), ("aaa", 5), ("aba", 3)]
 )
-def test_required_steps(text, steps):
+def test_required_steps(text: str, steps: int) -> None:
     assert required_steps(text) == steps
 
 
 @pytest.mark.parametrize("alphabet", ["", "aba"])
-def test_an_alphabet_is_a_set_of_symbols(alphabet):
+def test_an_alphabet_is_a_set_of_symbols(alphabet: str) -> None:
     with pytest.raises(ConfigError):
         Charset(alphabet)

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from typing import Any
 
 import pytest
 from ml_collections import ConfigDict
@@ -9,7 +10,7 @@ from crnn_jax.errors import ConfigError
 from experiments import base, tiny
 
 
-def _with(**overrides):
+def _with(**overrides: Any) -> Any:
     values = base.get_config().to_dict()
     for key, value in overrides.items():
         *section, name = key.split("__")
@@ -18,13 +19,13 @@ def _with(**overrides):
 
 
 @pytest.mark.parametrize("experiment", [base, tiny])
-def test_experiments_are_valid_and_survive_json(experiment):
+def test_experiments_are_valid_and_survive_json(experiment: Any) -> None:
     config = config_lib.from_config_dict(experiment.get_config())
     plain = json.loads(json.dumps(config_lib.to_dict(config)))
     assert config_lib.from_dict(plain) == config
 
 
-def test_every_key_declares_a_default_in_its_range_and_a_meaning():
+def test_every_key_declares_a_default_in_its_range_and_a_meaning() -> None:
     assert config_lib.from_dict(config_lib.defaults()) == config_lib.Config()
     sections = [config_lib.Config, *(type(v) for v in vars(config_lib.Config()).values())]
     fields = [f for s in sections if dataclasses.is_dataclass(s) for f in dataclasses.fields(s)]
@@ -34,10 +35,10 @@ def test_every_key_declares_a_default_in_its_range_and_a_meaning():
         assert field.metadata["meaning"].endswith((".", "...")), field.name
 
 
-def test_config_is_frozen_and_hashable():
+def test_config_is_frozen_and_hashable() -> None:
     config = config_lib.from_config_dict(base.get_config())
     with pytest.raises(dataclasses.FrozenInstanceError):
-        config.seed = 1
+        config.seed = 1  # type: ignore[misc]  # which it refuses
     assert hash(config) == hash(config_lib.from_config_dict(base.get_config()))
 
 
@@ -50,7 +51,7 @@ def test_config_is_frozen_and_hashable():
         ("sed", "seed"),
     ],
 )
-def test_a_misspelt_key_names_the_nearest(key, nearest):
+def test_a_misspelt_key_names_the_nearest(key: str, nearest: str) -> None:
     with pytest.raises(ConfigError, match=f"did you mean {nearest}"):
         config_lib.check_key(key)
 
@@ -64,14 +65,14 @@ def test_a_misspelt_key_names_the_nearest(key, nearest):
         ("train.weights", "train.checkpoint_selection"),
     ],
 )
-def test_a_renamed_key_names_the_new_one(old, new):
+def test_a_renamed_key_names_the_new_one(old: str, new: str) -> None:
     with pytest.raises(ConfigError, match=f"{old} is now {new}"):
         config_lib.check_key(old)
     with pytest.raises(ConfigError, match=f"{old} is now {new}"):
         config_lib.with_changes(config_lib.defaults(), {old: 0})
 
 
-def test_the_door_refuses_a_key_too_many_and_a_key_too_few():
+def test_the_door_refuses_a_key_too_many_and_a_key_too_few() -> None:
     with pytest.raises(ConfigError, match=r"did you mean data\.width"):
         config_lib.from_config_dict(_with(data__widht=3))
     values = base.get_config()
@@ -91,7 +92,7 @@ def test_the_door_refuses_a_key_too_many_and_a_key_too_few():
         ("model", 3),
     ],
 )
-def test_a_value_of_the_wrong_type_is_named(key, value):
+def test_a_value_of_the_wrong_type_is_named(key: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=key.replace("__", r"\.")):
         config_lib.from_config_dict(_with(**{key: value}))
 
@@ -169,7 +170,7 @@ def test_a_value_of_the_wrong_type_is_named(key, value):
         ("log__every_steps", 0),
     ],
 )
-def test_a_value_out_of_range_is_named(key, value):
+def test_a_value_out_of_range_is_named(key: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=key.replace("__", r"\.")):
         config_lib.from_config_dict(_with(**{key: value}))
 
@@ -178,21 +179,21 @@ def test_a_value_out_of_range_is_named(key, value):
     "pattern",
     ["", r"\d+_(.+?)", "(?:img|pic)_([a-z]+)", r"([^_]*)\(\d+\)", "(?:a)(?:b)(?:c)(?:d)(?:e)(f)"],
 )
-def test_patterns_that_take_bounded_time_are_accepted(pattern):
+def test_patterns_that_take_bounded_time_are_accepted(pattern: str) -> None:
     config = config_lib.from_config_dict(_with(data__label_pattern=pattern))
     assert config.data.label_pattern == pattern
 
 
-def test_a_stream_has_no_test_part():
+def test_a_stream_has_no_test_part() -> None:
     with pytest.raises(ConfigError, match=r"data\.test_size must be 0 for a stream"):
         config_lib.from_config_dict(_with(data__test_size=5, data__source="stream"))
 
 
-def test_whole_numbers_serve_as_floats():
+def test_whole_numbers_serve_as_floats() -> None:
     assert config_lib.from_config_dict(_with(model__dropout=0)).model.dropout == 0.0
 
 
-def test_time_steps_are_the_width_halved_by_each_pooling():
+def test_time_steps_are_the_width_halved_by_each_pooling() -> None:
     assert config_lib.num_steps(config_lib.from_config_dict(base.get_config())) == 50
     config = config_lib.from_config_dict(_with(data__width=103, model__conv_features=(8, 8, 8)))
     assert config_lib.num_steps(config) == 12

@@ -10,7 +10,8 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tests.helpers import compiling  # noqa: F401  (before jax)
+from tests.helpers import compiling, shapes  # noqa: F401  (before jax and the package)
+from tests.helpers.fixtures import MakeConfig
 
 # The same programs are compiled by many tests, and by the processes that some start.
 CACHE = Path(__file__).resolve().parents[1] / ".pytest_cache" / "xla"
@@ -42,7 +43,7 @@ def real_set() -> Path:
     return REAL_SET
 
 
-def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
     """A folder that one of xdist's processes makes and all of them read."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
         folder = factory.mktemp(name)
@@ -86,7 +87,7 @@ def captchas(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def tiny_config(captchas: Path):
+def tiny_config(captchas: Path) -> MakeConfig:
     """A function: changes by dotted key (or with __ for a dot) to a Config on the small set."""
 
     def make(changes: Mapping[str, object] = {}, **overrides: object) -> config_lib.Config:
@@ -110,7 +111,7 @@ def keras_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     def make(folder: Path) -> None:
         environment = {**os.environ, "KERAS_BACKEND": "jax", "KERAS_HOME": str(folder)}
-        command = [sys.executable, script, folder / "reference.npz"]
+        command: list[str | Path] = [sys.executable, script, folder / "reference.npz"]
         subprocess.run(command, env=environment, check=True, capture_output=True)
 
     return once(tmp_path_factory, "keras", make)

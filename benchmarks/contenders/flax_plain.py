@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +23,7 @@ class CRNN(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array, train: bool) -> jax.Array:
         convolutions, dense, units = self.job.widths()
-        x = images.astype(jnp.float32) / 255
+        x: Any = images.astype(jnp.float32) / 255
         for i, features in enumerate(convolutions, 1):
             x = nn.relu(nn.Conv(features, (3, 3), name=f"Conv{i}")(x))
             x = nn.max_pool(x, (2, 2), strides=(2, 2))
@@ -44,14 +46,14 @@ def loss_of(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return optax.ctc_loss(logits, no_padding, labels, (labels < 0) * 1.0, blank_id=blank).mean()
 
 
-def load(arrays: dict[str, np.ndarray]) -> dict:
+def load(arrays: dict[str, np.ndarray]) -> Any:
     """A tree of Flax' cells from parameters in the package's names and layout."""
-    tree: dict = {}
+    tree: dict[str, Any] = {}
     for layer in ("Conv1", "Conv2", "dense1", "dense2"):
         tree[layer] = {name: arrays[f"{layer}/{name}"] for name in ("kernel", "bias")}
     for i, layer in enumerate(("bidirectional", "bidirectional_1")):
         for way in ("forward", "backward"):
-            cell: dict = {}
+            cell: dict[str, Any] = {}
             for gate, kernel, recurrent, bias in zip(
                 "ifgo",
                 np.split(arrays[f"{layer}/{way}_kernel"], 4, 1),
@@ -65,19 +67,19 @@ def load(arrays: dict[str, np.ndarray]) -> dict:
     return jax.tree.map(jnp.array, tree)
 
 
-def step_of(model: CRNN):
+def step_of(model: CRNN) -> tuple[Callable[..., Any], optax.GradientTransformation]:
     """A jitted training step, and its optimizer."""
     optimizer = optax.chain(
         optax.clip_by_global_norm(5.0), optax.sgd(0.04, momentum=0.9, nesterov=True)
     )
 
-    def update(state, images, labels, indices):
+    def update(state: Any, images: jax.Array, labels: jax.Array, indices: jax.Array) -> Any:
         params, opt_state, key = state
         key, dropout = jax.random.split(key)
 
-        def loss(params):
+        def loss(params: Any) -> jax.Array:
             rngs = {"dropout": dropout}
-            logits = model.apply({"params": params}, images[indices], True, rngs=rngs)
+            logits: Any = model.apply({"params": params}, images[indices], True, rngs=rngs)
             return loss_of(logits, labels[indices])
 
         value, grads = jax.value_and_grad(loss)(params)
@@ -108,7 +110,7 @@ def prepare(job: worker.Job) -> worker.Work:
     state = (params, optimizer.init(params), jax.random.key(0))
     batches = itertools.cycle([b.astype(np.int32) for b in job.batches(8, len(images))])
 
-    def call():
+    def call() -> Any:
         nonlocal state
         state, loss = step(state, images, labels, next(batches))
         return loss

@@ -15,6 +15,7 @@ import json
 import os
 import sys
 import time
+from typing import Any
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -97,7 +98,15 @@ def greedy(probabilities: np.ndarray, vocabulary: list[str]) -> list[str]:
 
 
 class Report(keras.callbacks.Callback):
-    def __init__(self, path: str, reader: keras.Model, val: list, data, vocabulary, reach: float):
+    def __init__(
+        self,
+        path: str,
+        reader: keras.Model,
+        val: list[tuple[str, str]],
+        data: tf.data.Dataset,
+        vocabulary: list[str],
+        reach: float,
+    ):
         super().__init__()
         self.path, self.reader, self.reach = path, reader, reach
         self.truths = [text for _, text in val]
@@ -106,12 +115,12 @@ class Report(keras.callbacks.Callback):
         self.seconds = 0.0  # spent here, which the example would not
         self.first = True
 
-    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         if self.first:
             self._say(step=1)
             self.first = False
 
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         start = time.perf_counter()
         texts = greedy(self.reader.predict(self.images, verbose=0), self.vocabulary)
         right = sum(a == b for a, b in zip(texts, self.truths, strict=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
+from typing import Any
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -84,7 +85,7 @@ class Clock(keras.callbacks.Callback):
         super().__init__()
         self.ends: list[float] = []
 
-    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         del batch, logs
         self.ends.append(time.perf_counter())
 
@@ -107,7 +108,7 @@ def prepare(job: worker.Job) -> worker.Work:
     return worker.Work(turn, count, ("tensorflow-cpu", "keras"), logits, loss)
 
 
-def train_turn(job, model, images, labels):
+def train_turn(job: worker.Job, model: Any, images: np.ndarray, labels: np.ndarray) -> Any:
     # Keras compiles with XLA by itself where its layers allow it; here LSTMs do not ('auto').
     xla = "xla" in job.variant
     how = {"jit_compile": True} if xla else {}
@@ -130,7 +131,7 @@ def train_turn(job, model, images, labels):
     return turn
 
 
-def read_turn(job, model, pixels):
+def read_turn(job: worker.Job, model: Any, pixels: np.ndarray) -> Any:
     if job.variant == "function":
         call = tf.function(
             lambda x: model(x, training=False),

@@ -6,6 +6,8 @@ import dataclasses
 import itertools
 import json
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import worker
 
@@ -65,7 +67,7 @@ def prepare(job: worker.Job) -> worker.Work:
     return worker.Work(turn, count, packages, **answers)
 
 
-def train_turn(job, task_, training):
+def train_turn(job: worker.Job, task_: context.TrainContext, training: state.TrainState) -> Any:
     step, constants = step_lib.jitted_steps(task_), step_lib.constants(task_)
     training = task_.devices.replicate(training)
     batches = itertools.cycle([b.astype(np.int32)[None] for b in job.batches(8, len(task_.data))])
@@ -75,7 +77,7 @@ def train_turn(job, task_, training):
         flat = flat._replace(weight=jax.numpy.zeros_like(flat.weight))
         training = training._replace(flat_start=flat)
 
-    def call():
+    def call() -> Any:
         nonlocal training
         batch = step_lib.Batch(task_.images, task_.labels, next(batches), mask)
         training, loss = step(training, batch, constants)
@@ -84,14 +86,20 @@ def train_turn(job, task_, training):
     return worker.timed(call, jax.block_until_ready)
 
 
-def read_turn(job, config, task_, params, read):
+def read_turn(
+    job: worker.Job,
+    config: config_lib.Config,
+    task_: context.TrainContext,
+    params: Any,
+    read: Callable[..., Any],
+) -> Any:
     pixels = task_.data.images[: job.batch]
     if job.variant == "":  # arrays in, logits out, as the others
         return worker.timed(lambda: np.asarray(read(params, pixels)))
     if job.variant == "texts":  # texts and confidences, a batch at a time
 
-        def texts():
-            answers = []
+        def texts() -> list[evaluate.Reading]:
+            answers: list[evaluate.Reading] = []
             for start in range(0, len(pixels), recognizer.BATCH):
                 batch = pixels[start : start + recognizer.BATCH]
                 outputs = evaluate.read(params, batch, 1.0, model=task_.model)

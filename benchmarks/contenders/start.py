@@ -11,6 +11,7 @@ when it has its result.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,12 @@ def in_ort(what: str, path: str, other: str) -> Any:
     return text_of(session.run(["logits"], {"images": pixels(other)[None]})[0])
 
 
-KINDS = {"torch_": in_torch, "keras_tf": in_keras, "flax_plain": in_flax, "ort": in_ort}
+KINDS: dict[str, Callable[..., Any]] = {
+    "torch_": in_torch,
+    "keras_tf": in_keras,
+    "flax_plain": in_flax,
+    "ort": in_ort,
+}
 
 if __name__ == "__main__":
     print("result", KINDS[sys.argv[1]](*sys.argv[2:4], (sys.argv[4:] or [""])[0]), flush=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import torch
@@ -130,13 +131,13 @@ def prepare(job: worker.Job) -> worker.Work:
         optimizer = updates(model)
         batches = itertools.cycle([torch.from_numpy(b) for b in job.batches(8, len(images))])
 
-        def call() -> float:
+        def call() -> Any:
             indices = next(batches)
             return update(forward, optimizer, images[indices], labels[indices]).item()
     else:
         pixels = arrays["images"][: job.batch]
 
-        def call() -> np.ndarray:
+        def call() -> Any:
             with torch.inference_mode():
                 return forward(torch.from_numpy(pixels)).numpy()
 

@@ -66,7 +66,9 @@ class Clock:
 
     def watching(self) -> Any:
         names = ("prepare", "run_epoch", "end_epoch", "save", "score")
-        watched = {name: self._watched(name, getattr(train, name)) for name in names}
+        watched: dict[str, Any] = {
+            name: self._watched(name, getattr(train, name)) for name in names
+        }
         return mock.patch.multiple(train, **watched)
 
     def _watched(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -94,6 +94,7 @@ def read(workdir: str | os.PathLike[str]) -> list[Row]:
     if not found:
         raise RunError(f"{workdir} contains no finished runs (SCHEME/LABELS/CELL/{TEST_FILE})")
     _check_same_images(found)
+    # TITLES has the keys of the scores, which mypy cannot see.
     return [
         _row(scheme, labels, way, [run["scores"][way] for run in runs], runs)  # type: ignore[literal-required]
         for (scheme, labels), runs in sorted(found.items(), key=lambda item: _order(*item[0]))

@@ -11,15 +11,19 @@ import zlib
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 from jax.scipy.ndimage import map_coordinates
+from jaxtyping import Float, Key, Real
 
 from crnn_jax.config import AugmentConfig
 
 _NUDGE = 2.0**-10  # pixels
 
 
-def augment(keys: jax.Array, images: jax.Array, config: AugmentConfig) -> jax.Array:
-    """Distorts pixels [B, W, H, C] of 0 to 255, each image by its key [B]: f32 of the same shape.
+def augment(
+    keys: Key[Array, " B"], images: Real[Array, "B W H C"], config: AugmentConfig
+) -> Float[Array, "B W H C"]:
+    """Distorts pixels of 0 to 255, each image by its key.
 
     What an image becomes does not depend on the others of its batch.
     """
@@ -39,28 +43,29 @@ def augment(keys: jax.Array, images: jax.Array, config: AugmentConfig) -> jax.Ar
         x = x + 255 * _draw(keys, "brightness", config.brightness)
     if config.noise:
         std = 255 * jnp.abs(_draw(keys, "noise", config.noise))
-        grain = jax.vmap(lambda key: jax.random.normal(_stream(key, "grain"), x.shape[1:]))
-        x = x + std * grain(keys)
+
+        def grain(key: Array) -> Array:
+            return jax.random.normal(_stream(key, "grain"), x.shape[1:])
+
+        x = x + std * jax.vmap(grain)(keys)
     return jnp.clip(x, 0, 255)
 
 
-def _stream(key: jax.Array, name: str) -> jax.Array:
+def _stream(key: Array, name: str) -> Array:
     # By name, so that one distortion's draws do not depend on which others are on.
     return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 
-def _uniform(
-    keys: jax.Array, name: str, shape: tuple[int, ...], low: float, high: float
-) -> jax.Array:
+def _uniform(keys: Array, name: str, shape: tuple[int, ...], low: float, high: float) -> Array:
     """Uniform in [low, high), with a draw of `shape` for each key: [B, *shape]."""
 
-    def draw(key: jax.Array) -> jax.Array:
+    def draw(key: Array) -> Array:
         return jax.random.uniform(_stream(key, name), shape, minval=low, maxval=high)
 
     return jax.vmap(draw)(keys)
 
 
-def _draw(keys: jax.Array, name: str, strength: float) -> jax.Array:
+def _draw(keys: Array, name: str, strength: float) -> Array:
     """Uniform in [-strength, strength), one for each image: [B, 1, 1, 1]."""
     return strength * _uniform(keys, name, (1, 1, 1), -1, 1)
 
@@ -68,9 +73,7 @@ def _draw(keys: jax.Array, name: str, strength: float) -> jax.Array:
 # ------------------------------------------------------------------------------ geometry
 
 
-def _source_points(
-    keys: jax.Array, x: jax.Array, config: AugmentConfig
-) -> tuple[jax.Array, jax.Array]:
+def _source_points(keys: Array, x: Array, config: AugmentConfig) -> tuple[Array, Array]:
     """Where each pixel of the result comes from: columns and rows, [B, W, H] each.
 
     Lengths are in heights, so that a strength means the same in every format: shift moves,
@@ -79,7 +82,7 @@ def _source_points(
     """
     _, width, height, _ = x.shape
 
-    def draw(name: str, strength: float) -> jax.Array:
+    def draw(name: str, strength: float) -> Array:
         return _draw(keys, name, strength)[..., 0]  # [B, 1, 1]
 
     u = (jnp.arange(width, dtype=jnp.float32) - (width - 1) / 2)[None, :, None] / height
@@ -101,14 +104,15 @@ def _source_points(
     return s * height + (width - 1) / 2, t * height + (height - 1) / 2
 
 
-def _sample(x: jax.Array, columns: jax.Array, rows: jax.Array) -> jax.Array:
+def _sample(x: Array, columns: Array, rows: Array) -> Array:
     """Bilinear interpolation of [B, W, H, C] at [B, W, H]; beyond the edge lies the edge."""
     # XLA may compute a place twice, once for the pixel and once for its weight. A thousandth of a
     # pixel keeps whole numbers, which are common here, from being rounded apart by the two.
     columns, rows = columns + _NUDGE, rows + _NUDGE
 
-    def plane(pixels: jax.Array, at: tuple[jax.Array, jax.Array]) -> jax.Array:
-        return map_coordinates(pixels, at, order=1, mode="nearest")
+    def plane(pixels: Array, at: tuple[Array, Array]) -> Array:
+        sampled: Array = map_coordinates(pixels, at, order=1, mode="nearest")
+        return sampled
 
     over_channels = jax.vmap(plane, in_axes=(-1, None), out_axes=-1)
     return jax.vmap(over_channels)(x, (columns, rows))
@@ -117,7 +121,7 @@ def _sample(x: jax.Array, columns: jax.Array, rows: jax.Array) -> jax.Array:
 # -------------------------------------------------------------------------------- strokes
 
 
-def _neighbours(x: jax.Array, axis: int) -> list[jax.Array]:
+def _neighbours(x: Array, axis: int) -> list[Array]:
     """Each pixel's predecessor, itself and its successor along an axis; the edge repeats."""
     size = x.shape[axis]
     widths = [(0, 0)] * x.ndim
@@ -126,14 +130,14 @@ def _neighbours(x: jax.Array, axis: int) -> list[jax.Array]:
     return [jax.lax.slice_in_dim(padded, i, i + size, axis=axis) for i in range(3)]
 
 
-def _box(x: jax.Array) -> jax.Array:
+def _box(x: Array) -> Array:
     """The mean over 3x3 pixels."""
     for axis in (1, 2):
         x = functools.reduce(jnp.add, _neighbours(x, axis)) / 3
     return x
 
 
-def _thickness(amount: jax.Array, x: jax.Array) -> jax.Array:
+def _thickness(amount: Array, x: Array) -> Array:
     """Towards the darkest (amount > 0) or lightest of 3x3 pixels: dark strokes grow or shrink."""
     dark = light = x
     for axis in (1, 2):
@@ -142,17 +146,17 @@ def _thickness(amount: jax.Array, x: jax.Array) -> jax.Array:
     return _blend(x, jnp.where(amount > 0, dark, light), jnp.abs(amount))
 
 
-def _blend(a: jax.Array, b: jax.Array, share: jax.Array) -> jax.Array:
+def _blend(a: Array, b: Array, share: Array) -> Array:
     return a + share * (b - a)
 
 
-def _lines(keys: jax.Array, x: jax.Array, count: int) -> jax.Array:
+def _lines(keys: Array, x: Array, count: int) -> Array:
     """Draws up to `count` straight lines, one to two pixels wide, from edge to edge, any grey."""
     _, width, height, _ = x.shape
     column = jnp.linspace(0, 1, width)[None, None, :, None]  # of [B, lines, W, H]
     row = jnp.arange(height, dtype=jnp.float32)[None, None, None, :]
 
-    def draw(name: str, low: float, high: float) -> jax.Array:
+    def draw(name: str, low: float, high: float) -> Array:
         return _uniform(keys, name, (count, 1, 1), low, high)
 
     left, right = draw("left", -0.5, 1.5) * height, draw("right", -0.5, 1.5) * height

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from jaxtyping import Bool, Int, Int32
 
 
-def batches(indices: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Cuts indices [n] into (i32 [B], bool mask [B]); the last batch is padded with index 0."""
+def batches(
+    indices: Int[np.ndarray, " N"], batch_size: int
+) -> Iterator[tuple[Int32[np.ndarray, " B"], Bool[np.ndarray, " B"]]]:
+    """Cuts indices into batches with their masks; the last batch is padded with index 0."""
     for start in range(0, len(indices), batch_size):
         chunk = indices[start : start + batch_size]
         padded = np.zeros(batch_size, np.int32)
@@ -17,15 +20,15 @@ def batches(indices: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, 
 
 
 def calls(
-    indices: np.ndarray, batch_size: int, most: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Stacks up to `most` batches: i32 [S, B], bool [S, B]. The last stack may be shorter."""
+    indices: Int[np.ndarray, " N"], batch_size: int, most: int
+) -> Iterator[tuple[Int32[np.ndarray, "S B"], Bool[np.ndarray, "S B"]]]:
+    """Stacks up to `most` batches. The last stack may be shorter."""
     stacked = [np.stack(part) for part in zip(*batches(indices, batch_size), strict=True)]
     for start in range(0, len(stacked[0]) if stacked else 0, most):
         yield stacked[0][start : start + most], stacked[1][start : start + most]
 
 
-def epoch_order(train: np.ndarray, seed: int, epoch: int) -> np.ndarray:
+def epoch_order(train: Int[np.ndarray, " N"], seed: int, epoch: int) -> Int[np.ndarray, " N"]:
     """Shuffles the training indices for an epoch. Depends on (seed, epoch) only."""
     return np.random.default_rng([seed, epoch]).permutation(train)
 

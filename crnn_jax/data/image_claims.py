@@ -61,7 +61,7 @@ def check_opened(image: Image.Image, max_pixels: int) -> None:
         _check_directory(exif.removeprefix(b"Exif\0\0").removeprefix(b"Exif\0\0"))
     num_parts = 0
     if image.format == "TIFF":
-        tags = image.tag_v2  # type: ignore[attr-defined]
+        tags = image.tag_v2  # type: ignore[attr-defined]  # of TIFFs only
         if int(tags.get(_TILE_WIDTH, 1)) * int(tags.get(_TILE_HEIGHT, 1)) > max_pixels:
             raise DataError(f"a TIFF with tiles of more than {max_pixels} pixels")
         if tags.get(_COMPRESSION) not in _JPEG_COMPRESSIONS:

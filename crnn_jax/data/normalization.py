@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Self, TypedDict
 
 import numpy as np
+from jaxtyping import UInt8
 
 from crnn_jax import schema
 from crnn_jax.errors import DataError, RunError
@@ -39,8 +40,8 @@ class _Record(TypedDict):
     each_picture: bool
 
 
-def fit(images: np.ndarray, how: str) -> Normalization:
-    """Computes the normalization of training images u8 [N, W, H, C].
+def fit(images: UInt8[np.ndarray, "N W H C"], how: str) -> Normalization:
+    """Computes the normalization of training images.
 
     Args:
       images: the training images.
@@ -85,8 +86,8 @@ def check(normalization: Normalization, channels: int, source: str) -> None:
         raise RunError(f"{what}: {error}") from error
 
 
-def differences(images: np.ndarray) -> tuple[float, float]:
-    """How much images u8 [N, W, H, C] differ in brightness and in contrast.
+def differences(images: UInt8[np.ndarray, "N W H C"]) -> tuple[float, float]:
+    """How much images differ in brightness and in contrast.
 
     Returns:
       The standard deviation of the images' means, divided by the mean standard deviation within an

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float, Int
 
 from crnn_jax.models import ctc_loss
 
@@ -18,21 +20,15 @@ _PRIOR_STD = 0.5
 
 
 @jax.jit
-def fit_temperature(logits: jax.Array, labels: jax.Array) -> jax.Array:
+def fit_temperature(logits: Float[Array, "N T K"], labels: Int[Array, "N L"]) -> Float[Array, ""]:
     """The most probable temperature given the labels, from 0.14 to 7.2 in steps of 2 %.
 
     The likelihood is that of the labels under CTC; the prior is log-normal around 1.
-
-    Args:
-      logits: f32 [N, T, K].
-      labels: i32 [N, L], padded with PAD.
-
-    Returns:
-      The temperature, f32 [].
+    Labels are padded with PAD.
     """
     log_temperatures = jnp.log(jnp.asarray(_TEMPERATURES))
 
-    def cost(log_temperature: jax.Array) -> jax.Array:
+    def cost(log_temperature: Array) -> Array:
         losses = ctc_loss.ctc_loss(logits / jnp.exp(log_temperature), labels)
         return jnp.sum(losses) + (log_temperature / _PRIOR_STD) ** 2 / 2
 

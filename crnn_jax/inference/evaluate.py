@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
+from jaxtyping import Float, Int, UInt8
 
 from crnn_jax.charset import Charset
 from crnn_jax.data import batching
@@ -39,8 +41,8 @@ class Reader(NamedTuple):
 class LabeledImages(NamedTuple):
     """A whole data set, its arrays on the device."""
 
-    images: jax.Array  # u8 [N, W, H, C]
-    labels: jax.Array  # i32 [N, L]
+    images: UInt8[Array, "N W H C"]
+    labels: Int[Array, "N L"]
     files: Sequence[str]  # N
     texts: Sequence[str]  # N
 
@@ -99,13 +101,13 @@ class Evaluation(NamedTuple):
 @functools.partial(xla_options.jit_reading, static_argnames="decoder")
 def read(
     params: Any,
-    images: jax.Array,
-    temperature: float,
+    images: UInt8[Array, "B W H C"],
+    temperature: float | Float[Array, ""],
     *,
     model: crnn.Model,
     decoder: Decoder = GREEDY,
-) -> tuple[jax.Array, jax.Array]:
-    """u8 [B, W, H, C] to ids [B, L] and the log-probability of each reading [B]."""
+) -> tuple[Int[Array, "B L"], Float[Array, " B"]]:
+    """The ids and the log-probability of each reading."""
     return decode(crnn.apply(model, params, images), temperature, decoder)
 
 
@@ -120,29 +122,35 @@ def read_rows(
 @functools.partial(xla_options.jit_reading, static_argnames="decoder")
 def read_and_score(
     params: Any,
-    images: jax.Array,
-    labels: jax.Array,
-    indices: jax.Array,
-    temperature: float,
+    images: UInt8[Array, "N W H C"],
+    labels: Int[Array, "N M"],
+    indices: Int[Array, " B"],
+    temperature: float | Float[Array, ""],
     *,
     model: crnn.Model,
     decoder: Decoder = GREEDY,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Examples `indices` [B] of a data set: ids [B, L], log-probabilities [B], losses [B]."""
+) -> tuple[Int[Array, "B L"], Float[Array, " B"], Float[Array, " B"]]:
+    """The ids, log-probabilities and losses of examples `indices` of a data set."""
     logits = crnn.apply(model, params, images[indices])
     return *decode(logits, temperature, decoder), ctc_loss.ctc_loss(logits, labels[indices])
 
 
 @xla_options.jit_reading
 def logits_of(
-    params: Any, images: jax.Array, indices: jax.Array, *, model: crnn.Model
-) -> jax.Array:
-    """Logits [B, T, K] of the examples `indices` [B] of a data set."""
+    params: Any,
+    images: UInt8[Array, "N W H C"],
+    indices: Int[Array, " B"],
+    *,
+    model: crnn.Model,
+) -> Float[Array, "B T K"]:
+    """Logits of the examples `indices` of a data set."""
     return crnn.apply(model, params, images[indices])
 
 
-def decode(logits: jax.Array, temperature: float, decoder: Decoder) -> tuple[jax.Array, jax.Array]:
-    """Logits [B, T, K] to ids [B, L] and the log-probability of each text [B]."""
+def decode(
+    logits: Float[Array, "B T K"], temperature: float | Float[Array, ""], decoder: Decoder
+) -> tuple[Int[Array, "B L"], Float[Array, " B"]]:
+    """The ids and the log-probability of each text."""
     ids = decoder(logits)
     # Rounding can push the loss of a certain reading a hair below 0.
     scaled = decoder.merged(logits / temperature)
@@ -150,9 +158,9 @@ def decode(logits: jax.Array, temperature: float, decoder: Decoder) -> tuple[jax
 
 
 def evaluate(
-    reader: Reader, data: LabeledImages, indices: np.ndarray, batch_size: int
+    reader: Reader, data: LabeledImages, indices: Int[np.ndarray, " B"], batch_size: int
 ) -> Evaluation:
-    """Reads the examples `indices` [n] of a data set, each once, and scores the readings.
+    """Reads the examples `indices` of a data set, each once, and scores the readings.
 
     The last batch is padded to `batch_size`; the padding is not counted.
     """
@@ -180,8 +188,10 @@ def evaluate(
     return Evaluation(scores, sum(losses) / len(indices), answers)
 
 
-def to_readings(charset: Charset, ids: np.ndarray, log_probability: np.ndarray) -> list[Reading]:
-    """Host arrays [n, T] and [n] to readings. Confidences are in [0, 1]; 0 for a NaN."""
+def to_readings(
+    charset: Charset, ids: Int[np.ndarray, "B L"], log_probability: Float[np.ndarray, " B"]
+) -> list[Reading]:
+    """Host arrays to readings. Confidences are in [0, 1]; 0 for a NaN."""
     confidences = np.exp(np.minimum(np.nan_to_num(log_probability, nan=-np.inf), 0)).tolist()
     return [
         Reading(charset.decode(row), confidence)

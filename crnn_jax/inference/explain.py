@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
+from jaxtyping import Float, Int, UInt8
 
 from crnn_jax.charset import PAD, Charset
 from crnn_jax.inference import evaluate
@@ -39,22 +41,34 @@ class Explanation(NamedTuple):
 
 @functools.partial(xla_options.jit_reading, static_argnames="decoder")
 def explain(
-    params: Any, images: jax.Array, temperature: float, *, model: crnn.Model, decoder: Decoder
-) -> tuple[jax.Array, ...]:
-    """Reads and explains images u8 [B, W, H, C].
+    params: Any,
+    images: UInt8[Array, "B W H C"],
+    temperature: float | Float[Array, ""],
+    *,
+    model: crnn.Model,
+    decoder: Decoder,
+) -> tuple[
+    Int[Array, "B L"],
+    Float[Array, " B"],
+    Int[Array, "B T"],
+    Float[Array, "B L"],
+    Int[Array, "B 5 T"],
+    Float[Array, "B 5"],
+]:
+    """Reads and explains images.
 
     Args:
       params: the parameters of `model`.
-      images: u8 [B, W, H, C].
+      images: pixels.
       temperature: by which the logits are divided.
       model: the model.
       decoder: how texts are decoded.
 
     Returns:
-      ids i32 [B, L] and log-probability f32 [B] of each reading, as from `evaluate.read`;
-      for each time step the index of its character, or PAD at a blank, i32 [B, T];
-      the probability of each character, f32 [B, L], 0 at padding;
-      the five most probable texts, i32 [B, 5, T], and their log-probabilities, f32 [B, 5].
+      ids and log-probability of each reading, as from `evaluate.read`;
+      for each time step the index of its character, or PAD at a blank;
+      the probability of each character, 0 at padding;
+      the five most probable texts, and their log-probabilities.
     """
     logits = crnn.apply(model, params, images)
     ids, log_probability = evaluate.decode(logits, temperature, decoder)
@@ -74,13 +88,13 @@ def to_explanation(
     charset: Charset,
     reading: Reading,
     span: tuple[float, float],
-    ids: np.ndarray,
-    positions: np.ndarray,
-    probabilities: np.ndarray,
-    best_ids: np.ndarray,
-    best_scores: np.ndarray,
+    ids: Int[np.ndarray, " L"],
+    positions: Int[np.ndarray, " T"],
+    probabilities: Float[np.ndarray, " L"],
+    best_ids: Int[np.ndarray, "5 T"],
+    best_scores: Float[np.ndarray, " 5"],
 ) -> Explanation:
-    """Converts host arrays of one reading, [L], [T], [L], [5, T] and [5], to an Explanation.
+    """Converts host arrays of one reading to an Explanation.
 
     The time steps cover the `span` of the image's width, which is (0, 1) unless it was cropped.
     """

@@ -304,7 +304,8 @@ def _is_intact(checkpoints: Checkpoints, epoch: int, config: Config) -> bool:
 def _best_epoch(meta: dict[str, Any]) -> int:
     if "best_epoch" not in meta:
         raise DamageError("the latest checkpoint does not name its best_epoch")
-    return meta["best_epoch"]
+    epoch: int = meta["best_epoch"]
+    return epoch
 
 
 def _list(epochs: list[int]) -> str:

@@ -32,6 +32,6 @@ def export(reader: Recognizer, _: Mapping[str, Any]) -> dict[str, bytes]:
     data = reader.config.data
     (batch,) = jax_export.symbolic_shape("batch")
     shape = (batch, data.width, data.height, data.channels)
-    pixels = jax.ShapeDtypeStruct(shape, jnp.uint8)  # type: ignore[no-untyped-call]
+    pixels = jax.ShapeDtypeStruct(shape, jnp.uint8)
     read = jax.jit(lambda images: crnn.apply(reader.model, reader.params, images))
     return {FILE: bytes(jax_export.export(read, platforms=PLATFORMS)(pixels).serialize())}

@@ -14,14 +14,16 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float, Int
 
 from crnn_jax.charset import PAD
 
-Plus = Callable[[jax.Array, jax.Array], jax.Array]
+Plus = Callable[[Array, Array], Array]
 
 
-def align(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """The best path of each label: logits [B, T, K], labels i32 [B, L] to i32 [B, T].
+def align(logits: Float[Array, "B T K"], labels: Int[Array, "B L"]) -> Int[Array, "B T"]:
+    """The best path of each label.
 
     An entry is the position in the label of the character that the step belongs to, PAD at a
     blank. A label that does not fit in T steps gets PAD at every step.
@@ -29,8 +31,8 @@ def align(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return jax.vmap(_align)(jax.nn.log_softmax(logits), labels)
 
 
-def occupancy(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """How probable it is that step t belongs to character n, given the text: [B, T, L].
+def occupancy(logits: Float[Array, "B T K"], labels: Int[Array, "B L"]) -> Float[Array, "B T L"]:
+    """How probable it is that step t belongs to character n, given the text.
 
     The soft counterpart of `align` (Graves et al. 2006, equation 14): 0 in columns of padding,
     and the rest of a step's unit is the blank's.
@@ -38,8 +40,10 @@ def occupancy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return jax.vmap(_occupancy)(jax.nn.log_softmax(logits), labels)
 
 
-def character_posteriors(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Which symbol stands at each position, the others given: [B, L, K - 1].
+def character_posteriors(
+    logits: Float[Array, "B T K"], labels: Int[Array, "B L"]
+) -> Float[Array, "B L K-1"]:
+    """Which symbol stands at each position, the others given.
 
     Entry (n, k) is P(text with k at n) over the sum of that for all symbols, each P over all
     its alignments: 1 in sum over k, and all 0 in rows of padding.
@@ -50,8 +54,10 @@ def character_posteriors(logits: jax.Array, labels: jax.Array) -> jax.Array:
 # ------------------------------------------------------------------ one example
 
 
-def forward(log_p: jax.Array, label: jax.Array, plus: Plus = jnp.logaddexp) -> jax.Array:
-    """Paths up to and including each step: [T, K], [L] to [T + 1, 2 L + 1].
+def forward(
+    log_p: Float[Array, "T K"], label: Int[Array, " L"], plus: Plus = jnp.logaddexp
+) -> Float[Array, "T+1 2*L+1"]:
+    """Paths up to and including each step.
 
     Entry (t, s) is over all paths of t steps that end in state s; before the first step all are
     in state 0, a blank that took no time.
@@ -60,7 +66,7 @@ def forward(log_p: jax.Array, label: jax.Array, plus: Plus = jnp.logaddexp) -> j
     can_skip = _can_skip(label)
     start = jnp.where(jnp.arange(len(can_skip)) == 0, 0.0, -jnp.inf)
 
-    def step(alpha: jax.Array, emit: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def step(alpha: Array, emit: Array) -> tuple[Array, Array]:
         skipped = jnp.where(can_skip, _shift(alpha, 2), -jnp.inf)
         alpha = emit + plus(plus(alpha, _shift(alpha, 1)), skipped)
         return alpha, alpha
@@ -68,8 +74,10 @@ def forward(log_p: jax.Array, label: jax.Array, plus: Plus = jnp.logaddexp) -> j
     return jnp.concatenate([start[None], jax.lax.scan(step, start, emitted)[1]])
 
 
-def backward(log_p: jax.Array, label: jax.Array, plus: Plus = jnp.logaddexp) -> jax.Array:
-    """Paths after each step: [T, K], [L] to [T + 1, 2 L + 1].
+def backward(
+    log_p: Float[Array, "T K"], label: Int[Array, " L"], plus: Plus = jnp.logaddexp
+) -> Float[Array, "T+1 2*L+1"]:
+    """Paths after each step.
 
     Entry (t, s) is over all ways to spend steps t, ..., T - 1 when step t - 1 was in state s, and
     to end with the whole text.
@@ -79,7 +87,7 @@ def backward(log_p: jax.Array, label: jax.Array, plus: Plus = jnp.logaddexp) -> 
     states, last = jnp.arange(len(can_skip)), 2 * jnp.sum(label != PAD)
     end = jnp.where((states == last) | (states == last - 1), 0.0, -jnp.inf)
 
-    def step(beta: jax.Array, emit: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def step(beta: Array, emit: Array) -> tuple[Array, Array]:
         arrive = emit + beta
         skipped = _shift(jnp.where(can_skip, arrive, -jnp.inf), -2)
         beta = plus(plus(arrive, _shift(arrive, -1)), skipped)
@@ -88,11 +96,11 @@ def backward(log_p: jax.Array, label: jax.Array, plus: Plus = jnp.logaddexp) -> 
     return jnp.concatenate([jax.lax.scan(step, end, emitted, reverse=True)[1], end[None]])
 
 
-def _align(log_p: jax.Array, label: jax.Array) -> jax.Array:
+def _align(log_p: Array, label: Array) -> Array:
     beta = backward(log_p, label, jnp.maximum)  # [T + 1, S]
     classes, can_skip = _classes(label, log_p.shape[1]), _can_skip(label)
 
-    def step(state: jax.Array, at: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    def step(state: Array, at: tuple[Array, Array]) -> tuple[Array, Array]:
         emit, after = at  # [K], [S]
         nexts = jnp.minimum(state + jnp.arange(3), len(classes) - 1)
         allowed = (state + jnp.arange(3) < len(classes)).at[2].min(can_skip[nexts[2]])
@@ -104,13 +112,13 @@ def _align(log_p: jax.Array, label: jax.Array) -> jax.Array:
     return jnp.where(states % 2 == 1, states // 2, PAD)  # a label that does not fit stays at 0
 
 
-def _occupancy(log_p: jax.Array, label: jax.Array) -> jax.Array:
+def _occupancy(log_p: Array, label: Array) -> Array:
     together = forward(log_p, label) + backward(log_p, label)  # [T + 1, S]
     total = jnp.maximum(jax.nn.logsumexp(together[1:], axis=1, keepdims=True), -1e30)
     return jnp.exp(together[1:, 1::2] - total)
 
 
-def _posteriors(log_p: jax.Array, label: jax.Array) -> jax.Array:
+def _posteriors(log_p: Array, label: Array) -> Array:
     """The middle of each path is done for all symbols at once, its ends are those of the text."""
     symbols = log_p.shape[1] - 1
     alpha, beta = forward(log_p, label), backward(log_p, label)  # [T + 1, S]
@@ -131,9 +139,7 @@ def _posteriors(log_p: jax.Array, label: jax.Array) -> jax.Array:
     is_last = jnp.arange(len(label)) == jnp.sum(label != PAD) - 1
     end = jnp.where(is_last, 0.0, -jnp.inf)[:, None]  # [L, 1]
 
-    def step(
-        carry: tuple[jax.Array, jax.Array], at: tuple[jax.Array, ...]
-    ) -> tuple[tuple[jax.Array, jax.Array], None]:
+    def step(carry: tuple[Array, Array], at: tuple[Array, ...]) -> tuple[tuple[Array, Array], None]:
         inside, total = carry  # [L, K - 1]: paths that end in the symbol; that have left it
         emit, into, out = at
         total = jnp.logaddexp(total, inside + out)
@@ -147,19 +153,19 @@ def _posteriors(log_p: jax.Array, label: jax.Array) -> jax.Array:
     return jnp.where((label != PAD)[:, None] & jnp.isfinite(beta[0, 0]), posterior, 0)
 
 
-def _classes(label: jax.Array, num_classes: int) -> jax.Array:
+def _classes(label: Array, num_classes: int) -> Array:
     """Class of each state: [L] to [2 L + 1]. States of padding are never reached from the end."""
     blanks = jnp.full(2 * len(label) + 1, num_classes - 1)
     return blanks.at[1::2].set(jnp.where(label == PAD, num_classes - 1, label))
 
 
-def _can_skip(label: jax.Array) -> jax.Array:
+def _can_skip(label: Array) -> Array:
     """Whether a state may be entered from two states before: [L] to bool [2 L + 1]."""
     differs = label[1:] != label[:-1]
     return jnp.zeros(2 * len(label) + 1, bool).at[3::2].set(differs)
 
 
-def _shift(x: jax.Array, by: int, fill: float = -jnp.inf, axis: int = 0) -> jax.Array:
+def _shift(x: Array, by: int, fill: float = -jnp.inf, axis: int = 0) -> Array:
     """x moved to the right by `by` along an axis, to the left if negative, filled up."""
     size = x.shape[axis]
     pad = [(0, 0)] * x.ndim

@@ -30,7 +30,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax import Array, lax
+from jaxtyping import Float
 
 from crnn_jax.runtime import backend
 
@@ -43,25 +44,31 @@ _FEW = 8  # channels, below which the transforms cost more than they save
 _PIECE = 1 << 23  # bytes that a piece of the batch may take: a few times a core's cache
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
-Grid = list[list[jax.Array]]  # arrays by row and column of a tile
+Grid = list[list[Array]]  # arrays by row and column of a tile
 
 
-def conv_relu_pool(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
-    """f32 [B, W, H, C], [3, 3, C, D] and [D] to [B, W / 2, H / 2, D], rounded down."""
+def conv_relu_pool(
+    x: Float[Array, "B W H C"], kernel: Float[Array, "3 3 C D"], bias: Float[Array, " D"]
+) -> Float[Array, "B W//2 H//2 D"]:
+    """By the form that the backend computes soonest."""
     # A batch of unknown size, as in an export, cannot be cut into pieces.
     if not backend.choices().windows or not isinstance(x.shape[0], int):
         return plain(x, kernel, bias)
     return by_windows(x, kernel, bias)
 
 
-def plain(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+def plain(
+    x: Float[Array, "B W H C"], kernel: Float[Array, "3 3 C D"], bias: Float[Array, " D"]
+) -> Float[Array, "B W//2 H//2 D"]:
     """`conv_relu_pool` by its definition."""
     x = lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=_LAYOUT)
     return jax.nn.relu(max_pool(x) + bias[None, None, None])
 
 
-def max_pool(x: jax.Array, across: int = 2, down: int = 2) -> jax.Array:
-    """Maximum over windows of `across` x `down`, each 1 or 2: [B, W, H, C] reduced by them.
+def max_pool(
+    x: Float[Array, "B W H C"], across: int = 2, down: int = 2
+) -> Float[Array, "B W//{across} H//{down} C"]:
+    """Maximum over windows of `across` x `down`, each 1 or 2.
 
     An odd last row or column is dropped. A maximum of strided slices: on a CPU its gradient is
     many times faster than that of reduce_window. At a tie the gradient is shared between the
@@ -76,40 +83,43 @@ def max_pool(x: jax.Array, across: int = 2, down: int = 2) -> jax.Array:
 
 
 @jax.custom_vjp
-def by_windows(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+def by_windows(
+    x: Float[Array, "B W H C"], kernel: Float[Array, "3 3 C D"], bias: Float[Array, " D"]
+) -> Float[Array, "B W//2 H//2 D"]:
     """`plain`, with a gradient of its own; no forward-mode differentiation."""
     return _forward(x, kernel, bias)[0]
 
 
-def _forward(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _forward(x: Array, kernel: Array, bias: Array) -> tuple[Array, Array]:
     """The output, and the winner of each window: i32 of the same shape, 4 where relu gives 0."""
     conv = _conv_few if x.shape[-1] < _FEW else _conv_tiles
     shape = (len(x), x.shape[1] // 2, x.shape[2] // 2, kernel.shape[-1])
 
-    def piece(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def piece(x: Array) -> tuple[Array, Array]:
         y = conv(lax.optimization_barrier(x), kernel)  # four of [n A H, D]
         upper, lower = jnp.maximum(y[0], y[1]), jnp.maximum(y[2], y[3])
         z = jnp.maximum(upper, lower) + bias[None]
         left, right = _is_not_0(upper - y[0]), _is_not_0(lower - y[2]) + 2
         winner = left + _is_not_0(jnp.maximum(upper, lower) - upper) * (right - left)
         winner = 4 + _is_not_0(jax.nn.relu(z)) * (winner - 4)
-        return lax.optimization_barrier((jax.nn.relu(z), winner))
+        kept: tuple[Array, Array] = lax.optimization_barrier((jax.nn.relu(z), winner))
+        return kept
 
     output, winner = lax.map(piece, _cut(x, _num_pieces(x, kernel)))
     return output.reshape(shape), winner
 
 
-def _forward_and_keep(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> tuple[jax.Array, Any]:
+def _forward_and_keep(x: Array, kernel: Array, bias: Array) -> tuple[Array, Any]:
     output, winner = _forward(x, kernel, bias)
     return output, (x, kernel, winner)
 
 
-def _backward(kept: Any, g: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _backward(kept: Any, g: Array) -> tuple[Array, Array, Array]:
     x, kernel, winner = kept
     gradient = _gradient_few if x.shape[-1] < _FEW else _gradient_tiles
     pieces = len(winner)
 
-    def piece(sums: Any, arrays: Any) -> tuple[Any, list[jax.Array]]:
+    def piece(sums: Any, arrays: Any) -> tuple[Any, list[Array]]:
         x, winner, g = lax.optimization_barrier(arrays)
         dy = [g * jnp.maximum(0, 1 - jnp.abs(winner - i)) for i in range(4)]
         dy = lax.optimization_barrier(dy)  # computed once, and not in each of their uses
@@ -123,7 +133,7 @@ def _backward(kept: Any, g: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]
     return _unseen(rows, 1, x.shape[1]), dkernel, dbias
 
 
-def _is_not_0(x: jax.Array) -> jax.Array:
+def _is_not_0(x: Array) -> Array:
     """i32 1, or 0 where x, which is not negative, is 0; without a branch."""
     return jnp.minimum(lax.bitcast_convert_type(x, jnp.int32), 1)
 
@@ -134,17 +144,16 @@ by_windows.defvjp(_forward_and_keep, _backward)
 # --------------------------------------------------------------------------- many channels
 
 
-def _conv_tiles(x: jax.Array, kernel: jax.Array) -> list[jax.Array]:
+def _conv_tiles(x: Array, kernel: Array) -> list[Array]:
     """[n, W, H, C] and [3, 3, C, D] to the four outputs of each window, [n A H, D] each."""
     u = _transformed(kernel)
     m = [[v @ u[i, j] for j, v in enumerate(row)] for i, row in enumerate(_tiles(x))]
     (y00, y01), (y10, y11) = _both_ways(_A.T, m)
-    return lax.optimization_barrier([y00, y01, y10, y11])
+    outputs: list[Array] = lax.optimization_barrier([y00, y01, y10, y11])
+    return outputs
 
 
-def _gradient_tiles(
-    x: jax.Array, kernel: jax.Array, dy: Sequence[jax.Array]
-) -> tuple[list[jax.Array], jax.Array]:
+def _gradient_tiles(x: Array, kernel: Array, dy: Sequence[Array]) -> tuple[list[Array], Array]:
     """From the gradients of the four outputs those of x, by rows of the windows, and the kernel."""
     n, width, height, channels = x.shape
     u, v = _transformed(kernel), _tiles(x)
@@ -157,13 +166,14 @@ def _gradient_tiles(
     return [_unseen(row, 2, height) for row in dd], dkernel
 
 
-def _tiles(x: jax.Array) -> Grid:
+def _tiles(x: Array) -> Grid:
     """V: [n, W, H, C] to 4x4 arrays [n A H, C]."""
     v = _both_ways(_B.T, _seen(x))
-    return lax.optimization_barrier([[a.reshape(-1, x.shape[-1]) for a in row] for row in v])
+    tiles: Grid = lax.optimization_barrier([[a.reshape(-1, x.shape[-1]) for a in row] for row in v])
+    return tiles
 
 
-def _transformed(kernel: jax.Array) -> jax.Array:
+def _transformed(kernel: Array) -> Array:
     """U: [3, 3, C, D] to [4, 4, C, D]."""
     return jnp.einsum("ir,js,rscd->ijcd", _G, _G, kernel)
 
@@ -171,7 +181,7 @@ def _transformed(kernel: jax.Array) -> jax.Array:
 def _both_ways(matrix: np.ndarray, grid: Grid) -> Grid:
     """matrix grid matrix', by additions alone: the matrix is of -1, 0 and 1."""
 
-    def add(row: np.ndarray, arrays: Sequence[jax.Array]) -> jax.Array:
+    def add(row: np.ndarray, arrays: Sequence[Array]) -> Array:
         plus = [a for sign, a in zip(row, arrays, strict=True) if sign == 1]
         minus = [a for sign, a in zip(row, arrays, strict=True) if sign == -1]
         return functools.reduce(jnp.subtract, minus, functools.reduce(jnp.add, plus))
@@ -183,15 +193,14 @@ def _both_ways(matrix: np.ndarray, grid: Grid) -> Grid:
 # ---------------------------------------------------------------------------- few channels
 
 
-def _conv_few(x: jax.Array, kernel: jax.Array) -> list[jax.Array]:
+def _conv_few(x: Array, kernel: Array) -> list[Array]:
     """As `_conv_tiles`."""
     y = _laid_out(x).T @ kernel.reshape(-1, kernel.shape[-1])
-    return lax.optimization_barrier(list(jnp.split(y, 4)))
+    outputs: list[Array] = lax.optimization_barrier(list(jnp.split(y, 4)))
+    return outputs
 
 
-def _gradient_few(
-    x: jax.Array, kernel: jax.Array, dy: Sequence[jax.Array]
-) -> tuple[list[jax.Array], jax.Array]:
+def _gradient_few(x: Array, kernel: Array, dy: Sequence[Array]) -> tuple[list[Array], Array]:
     """As `_gradient_tiles`."""
     n, width, height, channels = x.shape
     dkernel = (_laid_out(x) @ jnp.concatenate(dy)).reshape(kernel.shape)
@@ -203,7 +212,7 @@ def _gradient_few(
     return [_unseen(row, 2, height) for row in dd], dkernel
 
 
-def _laid_out(x: jax.Array) -> jax.Array:
+def _laid_out(x: Array) -> Array:
     """[n, W, H, C] to [9 C, 4 n A H]: what each output of each window sees."""
     seen, channels = _seen(x), x.shape[-1]
     pixels = [seen[p + i][q + j] for i, j, p, q in np.ndindex(3, 3, 2, 2)]
@@ -214,7 +223,7 @@ def _laid_out(x: jax.Array) -> jax.Array:
 # ------------------------------------------------------------------------- pixels and pieces
 
 
-def _seen(x: jax.Array) -> Grid:
+def _seen(x: Array) -> Grid:
     """The pixels that each window sees, zeros around x: 4x4 arrays [n, A, H, C]."""
     a, h = x.shape[1] // 2, x.shape[2] // 2
     x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
@@ -222,14 +231,14 @@ def _seen(x: jax.Array) -> Grid:
     return [[c[:, :, s : s + 2 * h - 1 : 2] for s in range(4)] for c in columns]
 
 
-def _unseen(d: Sequence[jax.Array], axis: int, size: int) -> jax.Array:
+def _unseen(d: Sequence[Array], axis: int, size: int) -> Array:
     """`_seen` read backwards along one axis: the sums of what the windows say of each pixel.
 
     Pixel 2a is the second that window a sees and the fourth of window a - 1; pixel 2a + 1 the
     third of window a and the first of window a + 1.
     """
 
-    def pad(x: jax.Array, before: int, after: int) -> jax.Array:
+    def pad(x: Array, before: int, after: int) -> Array:
         widths = [(0, 0)] * x.ndim
         widths[axis] = (before, after)
         return jnp.pad(x, widths)
@@ -241,7 +250,7 @@ def _unseen(d: Sequence[jax.Array], axis: int, size: int) -> jax.Array:
     return lax.slice_in_dim(both.reshape(shape), 0, size, axis=axis)
 
 
-def _num_pieces(x: jax.Array, kernel: jax.Array) -> int:
+def _num_pieces(x: Array, kernel: Array) -> int:
     """The fewest equal pieces of the batch that are small enough; an image at least."""
     batch, width, height, channels = x.shape
     bytes_each = 4 * 16 * (width // 2) * (height // 2) * (channels + kernel.shape[-1])
@@ -249,6 +258,6 @@ def _num_pieces(x: jax.Array, kernel: jax.Array) -> int:
     return next(n for n in range(max(fewest, 1), batch + 1) if batch % n == 0)
 
 
-def _cut(x: jax.Array, count: int) -> jax.Array:
+def _cut(x: Array, count: int) -> Array:
     """[B, ...] to [count, B / count, ...]."""
     return x.reshape(count, -1, *x.shape[1:])

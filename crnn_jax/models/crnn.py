@@ -17,7 +17,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jax import Array
 from jax.nn import initializers
+from jaxtyping import Float, Key, Real
 
 from crnn_jax.config import DataConfig, ModelConfig
 from crnn_jax.models import conv_pool, lstm
@@ -30,11 +32,13 @@ class Dropout(NamedTuple):
     in. The scale may be traced, unlike the rate of nn.Dropout: one compiled step turns it on.
     """
 
-    keys: jax.Array  # [B]
-    scale: jax.Array | float  # that the rates are multiplied by; 0 is off
+    keys: Key[Array, " B"]
+    scale: Array | float  # that the rates are multiplied by; 0 is off
 
-    def __call__(self, x: jax.Array, rate: float, name: str, shape: Sequence[int]) -> jax.Array:
-        """Drops entries of x [B, ...] with masks of `shape`, which broadcasts over an example.
+    def __call__(
+        self, x: Float[Array, "B ..."], rate: float, name: str, shape: Sequence[int]
+    ) -> Float[Array, "B ..."]:
+        """Drops entries of x with masks of `shape`, which broadcasts over an example.
 
         Two names draw two masks.
         """
@@ -42,7 +46,7 @@ class Dropout(NamedTuple):
             return x
         keep = 1 - jnp.asarray(self.scale * rate, x.dtype)
 
-        def mask(key: jax.Array) -> jax.Array:
+        def mask(key: Array) -> Array:
             stream = jax.random.fold_in(key, zlib.crc32(name.encode()))
             return jax.random.bernoulli(stream, keep, tuple(shape))
 
@@ -64,8 +68,8 @@ class Model:
     """
 
     network: CRNN
-    mean: np.ndarray | jax.Array  # [C], pixels
-    std: np.ndarray | jax.Array  # [C]
+    mean: np.ndarray | Array  # [C], pixels
+    std: np.ndarray | Array  # [C]
     per_image: bool  # normalize each image by itself after that
 
     @property
@@ -76,8 +80,8 @@ class Model:
     def num_classes(self) -> int:
         return self.network.num_classes
 
-    def normalize(self, images: jax.Array) -> jax.Array:
-        """Pixels [B, W, H, C], u8 or float, to f32 of mean 0 and standard deviation 1."""
+    def normalize(self, images: Real[Array, "B W H C"]) -> Float[Array, "B W H C"]:
+        """Pixels to f32 of mean 0 and standard deviation 1."""
         shape = (1,) * (images.ndim - 1) + (-1,)
         x = images.astype(jnp.float32) - jnp.asarray(self.mean, jnp.float32).reshape(shape)
         x = x / jnp.asarray(self.std, jnp.float32).reshape(shape)
@@ -85,7 +89,7 @@ class Model:
 
 
 class CRNN(nn.Module):
-    """Normalized pixels [B, W, H, C] to logits [B, T, K]; T is what pooling leaves of W.
+    """Normalized pixels to logits; T is what pooling leaves of W.
 
     The logits are not normalized: the softmax of Keras' last layer is part of the loss here.
     """
@@ -94,7 +98,9 @@ class CRNN(nn.Module):
     num_classes: int  # K
 
     @nn.compact
-    def __call__(self, x: jax.Array, dropout: Dropout | None = None) -> jax.Array:
+    def __call__(
+        self, x: Float[Array, "B W H C"], dropout: Dropout | None = None
+    ) -> Float[Array, "B T K"]:
         c = self.config
         for i, (features, pool) in enumerate(zip(c.conv_features, c.pools, strict=True), 1):
             if c.norm == "layer" or pool != (2, 2):
@@ -120,8 +126,8 @@ class CRNN(nn.Module):
         return _dense(self.num_classes, "dense2")(x)
 
 
-def normalize_each(x: jax.Array) -> jax.Array:
-    """Each channel's mean to 0, the standard deviation of the image to 1: [B, W, H, C].
+def normalize_each(x: Float[Array, "B W H C"]) -> Float[Array, "B W H C"]:
+    """Each channel's mean to 0, the standard deviation of the image to 1.
 
     Brightness and contrast say nothing about the text. An even image becomes zeros.
     """
@@ -133,10 +139,10 @@ def normalize_each(x: jax.Array) -> jax.Array:
 class ConvReluPool(nn.Module):
     """Keras' Conv2D(features, 3, activation="relu", padding="same") and MaxPooling2D."""
 
-    features: int
+    features: int  # D
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "B W H C"]) -> Float[Array, "B W//2 H//2 D"]:
         shape = (3, 3, x.shape[-1], self.features)
         kernel = self.param("kernel", initializers.he_normal(), shape)
         bias = self.param("bias", initializers.zeros, shape[-1:])
@@ -150,7 +156,9 @@ class BiLSTM(nn.Module):
     rate: float  # of the dropout
 
     @nn.compact
-    def __call__(self, x: jax.Array, dropout: Dropout | None = None) -> jax.Array:
+    def __call__(
+        self, x: Float[Array, "B T D"], dropout: Dropout | None = None
+    ) -> Float[Array, "B T 2*{self.units}"]:
         features, units = x.shape[-1], self.units
         directions = [
             lstm.Weights(
@@ -173,12 +181,12 @@ class BiLSTM(nn.Module):
 
 
 class BiGRU(nn.Module):
-    """Flax' own gated recurrent unit, in both directions: [B, T, D] to [B, T, 2U]."""
+    """Flax' own gated recurrent unit, in both directions."""
 
     units: int
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T 2*{self.units}"]:
         forward, backward = (nn.GRUCell(self.units, name=name) for name in ("forward", "backward"))
         return jnp.asarray(nn.Bidirectional(nn.RNN(forward), nn.RNN(backward))(x))
 
@@ -196,21 +204,25 @@ def build(
     return Model(CRNN(config, num_classes), first, second, per_image)
 
 
-def init(model: Model, key: jax.Array, config: DataConfig) -> Any:
+def init(model: Model, key: Key[Array, ""], config: DataConfig) -> Any:
     """Fresh parameters, a function of the key alone."""
     return _init(key, model.network, (1, config.width, config.height, config.channels))
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
-def _init(key: jax.Array, network: CRNN, shape: tuple[int, ...]) -> Any:
+def _init(key: Array, network: CRNN, shape: tuple[int, ...]) -> Any:
     return network.init(key, jnp.zeros(shape))["params"]
 
 
 def apply(
-    model: Model, params: Any, images: jax.Array, dropout: Dropout | None = None
-) -> jax.Array:
-    """Logits [B, T, K] of pixels [B, W, H, C], u8 or float; with dropout in training."""
+    model: Model,
+    params: Any,
+    images: Real[Array, "B W H C"],
+    dropout: Dropout | None = None,
+) -> Float[Array, "B T K"]:
+    """Logits of pixels; with dropout in training."""
     x = model.normalize(images)
+    # By flax' annotation it could also be a pair: with `mutable`, which is not used here.
     return model.network.apply({"params": params}, x, dropout)  # type: ignore[return-value]
 
 
@@ -247,7 +259,7 @@ def _dense(features: int, name: str) -> nn.Dense:
     return nn.Dense(features, kernel_init=initializers.glorot_uniform(), name=name)
 
 
-def _unit_forget_bias(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32):
+def _unit_forget_bias(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
     """Zeros, and ones at the forget gate, the second quarter (Jozefowicz et al. 2015)."""
     del key
     return jnp.zeros(shape, dtype).at[shape[0] // 4 : shape[0] // 2].set(1)

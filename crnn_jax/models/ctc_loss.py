@@ -12,6 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax import Array
+from jaxtyping import Float, Int
+from numpy.typing import ArrayLike
 
 from crnn_jax.charset import PAD, Charset, required_steps
 from crnn_jax.errors import ConfigError
@@ -20,23 +23,24 @@ from crnn_jax.errors import ConfigError
 CAPTCHA_V2 = "2345678bcdefgmnpwxy"
 
 
-def ctc_loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Negative log-probability of each label in nats: logits [B, T, K], labels [B, L] to [B].
+def ctc_loss(logits: Float[Array, "B T K"], labels: Int[Array, "B L"]) -> Float[Array, " B"]:
+    """Negative log-probability of each label in nats.
 
     optax.ctc_loss over all T steps. A label that cannot fit costs about 1e5, not inf, which is
     why such labels are refused at loading; in float32 a loss near zero can be slightly negative.
     """
-    return optax.ctc_loss(
+    losses: Array = optax.ctc_loss(
         logits,
         jnp.zeros(logits.shape[:2]),
         labels,
         (labels == PAD).astype(jnp.float32),
         blank_id=logits.shape[-1] - 1,
     )
+    return losses
 
 
-def greedy_decode(logits: jax.Array) -> jax.Array:
-    """Best-path decoding: scores [B, T, K] to ids i32 [B, T], padded with PAD on the right.
+def greedy_decode(logits: Float[Array, "B T K"]) -> Int[Array, "B T"]:
+    """Best-path decoding: scores to ids, padded with PAD on the right.
 
     The best class of each step, runs merged, blanks dropped (Graves et al. 2006, section 3.2).
     Takes logits, log-probabilities or probabilities alike.
@@ -54,7 +58,7 @@ def greedy_decode(logits: jax.Array) -> jax.Array:
 _greedy_decode = jax.jit(greedy_decode)
 
 
-def decode_batch_predictions(pred: Sequence, alphabet: str = CAPTCHA_V2) -> list[str]:
+def decode_batch_predictions(pred: ArrayLike, alphabet: str = CAPTCHA_V2) -> list[str]:
     """Texts of a batch of predictions [B, T, K], as the reference's function of this name.
 
     Args:

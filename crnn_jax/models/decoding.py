@@ -9,6 +9,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
+from jaxtyping import Bool, Float, Int
 
 from crnn_jax.charset import PAD, Charset, parse_folding
 from crnn_jax.errors import ConfigError
@@ -28,8 +30,8 @@ class Decoder:
     # [K - 1], for each symbol the one that it is read as; empty if each is read as itself
     representatives: tuple[int, ...] = ()
 
-    def __call__(self, logits: jax.Array) -> jax.Array:
-        """Logits [B, T, K] to ids i32 [B, L], padded with PAD."""
+    def __call__(self, logits: Float[Array, "B T K"]) -> Int[Array, "B L"]:
+        """The ids of the texts, padded with PAD."""
         logits = self.merged(logits, -jnp.inf)
         if self.beam:
             return beam_search(logits, self.beam, 1)[0][:, 0]
@@ -38,16 +40,16 @@ class Decoder:
             return best_path(logits, self.shortest, self.longest, allowed)[0]
         return ctc_loss.greedy_decode(logits)
 
-    def merged(self, logits: jax.Array, low: float = LOW) -> jax.Array:
+    def merged(self, logits: Float[Array, "B T K"], low: float = LOW) -> Float[Array, "B T K"]:
         """Adds the probability of each symbol to that of its representative.
 
         Args:
-          logits: [B, T, K].
+          logits: scores of the classes.
           low: logit of the symbols that another one represents. The default is finite, because
             losses multiply log-probabilities by 0.
 
         Returns:
-          [B, T, K], with the same normalizing constant.
+          Logits with the same normalizing constant.
         """
         if not self.representatives:
             return logits
@@ -130,17 +132,19 @@ def decoder(
 class Beam(NamedTuple):
     """The prefixes that a search has kept, in no order; -inf marks a place that is free."""
 
-    ids: jax.Array  # i32 [W, T], padded with PAD
-    lengths: jax.Array  # i32 [W]
-    blank: jax.Array  # f32 [W], log-probability of the paths so far that end in a blank
-    symbol: jax.Array  # f32 [W], of those that end in the last symbol
+    ids: Int[Array, "W T"]  # padded with PAD
+    lengths: Int[Array, " W"]
+    blank: Float[Array, " W"]  # log-probability of the paths so far that end in a blank
+    symbol: Float[Array, " W"]  # of those that end in the last symbol
 
     @property
-    def score(self) -> jax.Array:
+    def score(self) -> Float[Array, " W"]:
         return jnp.logaddexp(self.blank, self.symbol)
 
 
-def beam_search(logits: jax.Array, width: int, n_best: int) -> tuple[jax.Array, jax.Array]:
+def beam_search(
+    logits: Float[Array, "B T K"], width: int, n_best: int
+) -> tuple[Int[Array, "B {n_best} T"], Float[Array, "B {n_best}"]]:
     """Prefix beam search: the texts of greatest probability, summed over their alignments.
 
     Graves & Jaitly 2014, algorithm 1, without a language model. A text that is dropped on the
@@ -148,13 +152,13 @@ def beam_search(logits: jax.Array, width: int, n_best: int) -> tuple[jax.Array, 
     wide as there are texts they are exact.
 
     Args:
-      logits: [B, T, K].
+      logits: scores of the classes.
       width: prefixes kept at each step.
       n_best: texts returned, at most `width`.
 
     Returns:
-      ids i32 [B, n_best, T], best first, padded with PAD, and log-probabilities [B, n_best],
-      -inf where fewer texts were found.
+      The ids, best first, padded with PAD, and log-probabilities, -inf where fewer texts were
+      found.
     """
     if not 0 < n_best <= width:
         raise ValueError(f"n_best must be from 1 to the width, {width}, not {n_best}")
@@ -162,7 +166,7 @@ def beam_search(logits: jax.Array, width: int, n_best: int) -> tuple[jax.Array, 
     return jax.vmap(lambda one: _beam_search(one, width, n_best))(log_p)
 
 
-def _beam_search(log_p: jax.Array, width: int, n_best: int) -> tuple[jax.Array, jax.Array]:
+def _beam_search(log_p: Array, width: int, n_best: int) -> tuple[Array, Array]:
     steps = len(log_p)
     nothing = jnp.full(width, -jnp.inf)
     start = Beam(
@@ -176,7 +180,7 @@ def _beam_search(log_p: jax.Array, width: int, n_best: int) -> tuple[jax.Array, 
     return beam.ids[best], scores
 
 
-def _extend(beam: Beam, emit: jax.Array) -> Beam:
+def _extend(beam: Beam, emit: Array) -> Beam:
     """The beam after one more step, emit [K]: prefixes stay, or grow by a symbol."""
     width, steps = beam.ids.shape
     symbols = len(emit) - 1
@@ -215,20 +219,23 @@ def _extend(beam: Beam, emit: jax.Array) -> Beam:
 
 
 def best_path(
-    logits: jax.Array, shortest: int, longest: int, allowed: jax.Array | None = None
-) -> tuple[jax.Array, jax.Array]:
+    logits: Float[Array, "B T K"],
+    shortest: int,
+    longest: int,
+    allowed: Bool[Array, "positions symbols"] | None = None,
+) -> tuple[Int[Array, "B {longest}"], Float[Array, " B"]]:
     """The most probable path whose text has a known form: exact, by dynamic programming.
 
     Where the greedy text has that form it is the same; where not, greedy is wrong for certain.
 
     Args:
-      logits: [B, T, K].
+      logits: scores of the classes.
       shortest, longest: the length of the text, in characters, ends included.
-      allowed: bool [longest, K - 1], which symbols may stand at each position; None is all.
+      allowed: which symbols may stand at each position; None is all.
 
     Returns:
-      ids i32 [B, longest], padded with PAD, and the log-probability of the path [B]. Where no
-      path has the form, as for a text longer than T, all are PAD and -inf.
+      The ids, padded with PAD, and the log-probability of the path. Where no path has the form, as
+      for a text longer than T, all are PAD and -inf.
     """
     if not 0 <= shortest <= longest or not longest:
         raise ValueError(f"lengths must be from 0 up, and in order: {shortest}, {longest}")
@@ -241,7 +248,7 @@ def best_path(
     return jax.vmap(lambda one: _best_path(one, shortest, allowed))(log_p)
 
 
-def _best_path(log_p: jax.Array, shortest: int, allowed: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _best_path(log_p: Array, shortest: int, allowed: Array) -> tuple[Array, Array]:
     """State (n, k): n characters are begun, and the last step's class is k."""
     classes = log_p.shape[1]
     longest, blank = len(allowed), classes - 1
@@ -249,14 +256,14 @@ def _best_path(log_p: jax.Array, shortest: int, allowed: jax.Array) -> tuple[jax
     counts = jnp.arange(longest + 1)
     end = jnp.where((counts >= shortest)[:, None], 0.0, jnp.full((longest + 1, classes), -jnp.inf))
 
-    def choices(emit: jax.Array, after: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def choices(emit: Array, after: Array) -> tuple[Array, Array, Array]:
         """What each state gains by the same class again, by a blank, by character n: [n, k]."""
         same = emit[None] + after
         to_blank = jnp.broadcast_to(same[:, blank:], same.shape)
         begin = same[1:, :-1] + forbidden  # [longest, K - 1]
         return same, to_blank, jnp.pad(begin, ((0, 1), (0, 0)), constant_values=-jnp.inf)
 
-    def step(after: jax.Array, emit: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def step(after: Array, emit: Array) -> tuple[Array, Array]:
         same, to_blank, begin = choices(emit, after)
         # The best new character for each class that it may not repeat: the best, or the second.
         top, who = jax.lax.top_k(begin, min(2, classes - 1))
@@ -272,8 +279,8 @@ def _best_path(log_p: jax.Array, shortest: int, allowed: jax.Array) -> tuple[jax
     afters = jnp.concatenate([values[1:], end[None]])
 
     def follow(
-        state: tuple[jax.Array, jax.Array], at: tuple[jax.Array, jax.Array]
-    ) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
+        state: tuple[Array, Array], at: tuple[Array, Array]
+    ) -> tuple[tuple[Array, Array], Array]:
         n, k = state
         same, to_blank, begin = choices(*at)
         options = jnp.concatenate(

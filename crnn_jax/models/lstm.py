@@ -25,30 +25,39 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+from jax import Array, lax
+from jaxtyping import Float
 
 
 class Weights(NamedTuple):
     """One direction of the layer."""
 
-    kernel: jax.Array  # [D, 4U]
-    recurrent_kernel: jax.Array  # [U, 4U]
-    bias: jax.Array  # [4U]
+    kernel: Float[Array, "D 4*U"]
+    recurrent_kernel: Float[Array, "U 4*U"]
+    bias: Float[Array, " 4*U"]
 
 
 class _Steps(NamedTuple):
     """What the gradient needs of all steps of one direction, in the order it walks them."""
 
-    h: jax.Array  # [T, B, U]
-    c: jax.Array  # [T, B, U]
-    gates: jax.Array  # i, f, g, o: [T, B, 4U]
+    h: Float[Array, "T B U"]
+    c: Float[Array, "T B U"]
+    gates: Float[Array, "T B 4*U"]  # i, f, g, o
+
+
+_State = tuple[Array, Array]  # h and c of a direction, or their gradients: [B, U]
+_Kept = tuple[Array, Array, Weights, Weights, _Steps, _Steps]
+_Inputs = tuple[Array, _Steps, Array]  # of a step back: dh from above, itself, c before
 
 
 @jax.custom_vjp
 def bilstm(
-    x_forward: jax.Array, x_backward: jax.Array, forward: Weights, backward: Weights
-) -> jax.Array:
-    """Runs both directions over [B, T, D] and returns [B, T, 2U], forward first.
+    x_forward: Float[Array, "B T D"],
+    x_backward: Float[Array, "B T D"],
+    forward: Weights,
+    backward: Weights,
+) -> Float[Array, "B T 2*{forward.recurrent_kernel.shape[0]}"]:
+    """Runs both directions and returns the outputs side by side, forward first.
 
     The directions take an input each because each has a dropout mask of its own; both inputs
     run with time, and so does the result. One scan walks both directions: the recurrence is
@@ -56,7 +65,9 @@ def bilstm(
     No forward-mode differentiation.
     """
 
-    def step(carry, z):
+    def step(
+        carry: tuple[_State, _State], z: tuple[Array, Array]
+    ) -> tuple[tuple[_State, _State], tuple[Array, Array]]:
         (h_f, c_f), (h_b, c_b) = carry
         h_f, c_f, _ = _cell(z[0] + h_f @ forward.recurrent_kernel, c_f)
         h_b, c_b, _ = _cell(z[1] + h_b @ backward.recurrent_kernel, c_b)
@@ -66,8 +77,12 @@ def bilstm(
     return _in_time(*lax.scan(step, _start(z[0]), z)[1])
 
 
-def _forward_and_keep(x_forward, x_backward, forward, backward):
-    def step(carry, z):
+def _forward_and_keep(
+    x_forward: Array, x_backward: Array, forward: Weights, backward: Weights
+) -> tuple[Array, _Kept]:
+    def step(
+        carry: tuple[_State, _State], z: tuple[Array, Array]
+    ) -> tuple[tuple[_State, _State], tuple[_Steps, _Steps]]:
         (h_f, c_f), (h_b, c_b) = carry
         new_f = _cell(z[0] + h_f @ forward.recurrent_kernel, c_f)
         new_b = _cell(z[1] + h_b @ backward.recurrent_kernel, c_b)
@@ -79,12 +94,14 @@ def _forward_and_keep(x_forward, x_backward, forward, backward):
     return out, (x_forward, x_backward, forward, backward, *kept)
 
 
-def _backward(kept, g):
+def _backward(kept: _Kept, g: Array) -> tuple[Array, Array, Weights, Weights]:
     x_forward, x_backward, forward, backward, steps_f, steps_b = kept
     g_forward, g_backward = jnp.split(g.swapaxes(0, 1), 2, axis=-1)  # [T, B, U]
     transposed = forward.recurrent_kernel.T, backward.recurrent_kernel.T  # once, not every step
 
-    def step(carry, inputs):
+    def step(
+        carry: tuple[_State, _State], inputs: tuple[_Inputs, _Inputs]
+    ) -> tuple[tuple[_State, _State], tuple[Array, Array]]:
         (dh_f, dc_f), (dh_b, dc_b) = carry
         (g_f, steps_f, c_f), (g_b, steps_b, c_b) = inputs
         dz_f, dc_f = _cell_gradient(g_f + dh_f, dc_f, steps_f, c_f)
@@ -110,28 +127,28 @@ def _backward(kept, g):
 bilstm.defvjp(_forward_and_keep, _backward)
 
 
-def _project(x: jax.Array, weights: Weights) -> jax.Array:
+def _project(x: Array, weights: Weights) -> Array:
     """The input's share of z: [B, T, D] to [T, B, 4U]."""
     return x.swapaxes(0, 1) @ weights.kernel + weights.bias[None, None]
 
 
-def _start(z: jax.Array) -> tuple[tuple[jax.Array, jax.Array], ...]:
+def _start(z: Array) -> tuple[_State, _State]:
     """h and c of both directions before the first step, [B, U] each, for z [T, B, 4U]."""
     zeros = jnp.zeros((z.shape[1], z.shape[2] // 4), z.dtype)
     return (zeros, zeros), (zeros, zeros)
 
 
-def _in_time(h_forward: jax.Array, h_backward: jax.Array) -> jax.Array:
+def _in_time(h_forward: Array, h_backward: Array) -> Array:
     """[T, B, U], as the directions walk, to [B, T, 2U]."""
     return jnp.concatenate([h_forward, h_backward[::-1]], axis=-1).swapaxes(0, 1)
 
 
-def _before(steps: jax.Array) -> jax.Array:
+def _before(steps: Array) -> Array:
     """What stood before each step: zeros, and all but the last."""
     return jnp.concatenate([jnp.zeros_like(steps[:1]), steps[:-1]])
 
 
-def _cell(z: jax.Array, c: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _cell(z: Array, c: Array) -> tuple[Array, Array, Array]:
     """z [B, 4U] and c [B, U] to the next h and c, and the gates [B, 4U]."""
     i, f, g, o = jnp.split(z, 4, axis=-1)
     gates = [jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)]
@@ -141,9 +158,7 @@ def _cell(z: jax.Array, c: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     return o * jnp.tanh(c), c, jnp.concatenate([i, f, g, o], axis=-1)
 
 
-def _cell_gradient(
-    dh: jax.Array, dc: jax.Array, step: _Steps, c_before: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+def _cell_gradient(dh: Array, dc: Array, step: _Steps, c_before: Array) -> tuple[Array, Array]:
     """dz [B, 4U], and the dc [B, U] that the step before begins with."""
     i, f, g, o = jnp.split(step.gates, 4, axis=-1)
     tanh_c = jnp.tanh(step.c)
@@ -153,13 +168,11 @@ def _cell_gradient(
     return jnp.concatenate(dz, axis=-1), dc * f
 
 
-def _sums(
-    dz: jax.Array, h_before: jax.Array, x: jax.Array, weights: Weights
-) -> tuple[jax.Array, Weights]:
+def _sums(dz: Array, h_before: Array, x: Array, weights: Weights) -> tuple[Array, Weights]:
     """dx [T, B, D] and the weights' gradients, of dz [T, B, 4U]."""
     flat = dz.reshape(-1, dz.shape[-1])
 
-    def over_steps(a: jax.Array) -> jax.Array:
+    def over_steps(a: Array) -> Array:
         return a.reshape(len(flat), -1).T @ flat
 
     d_weights = Weights(over_steps(x), over_steps(h_before), flat.sum(0))

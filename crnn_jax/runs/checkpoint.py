@@ -171,7 +171,7 @@ class Checkpoints:
             if difference := _difference(found["params"], like["params"]):
                 path = self.directory / str(epoch)
                 raise RunError(f"the checkpoint {path} is of another model: {difference}")
-            trees = ocp.load_checkpointables(place, abstract)
+            trees: dict[str, Any] = ocp.load_checkpointables(place, abstract)
             for name, tree in trees.items():
                 self._check(epoch, name, _digest(tree))
         return trees

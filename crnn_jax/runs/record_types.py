@@ -189,7 +189,7 @@ def read_csv(path: str | os.PathLike[str], kind: type[T]) -> list[T]:
       RunError: it cannot be read, lacks a column, or a value has another type; names row and
         column.
     """
-    names: Sequence[str] = kind._fields  # type: ignore[attr-defined]
+    names: Sequence[str] = kind._fields  # type: ignore[attr-defined]  # T is a NamedTuple
     result: list[T] = []
     try:
         text = files.read(path, MAX_TABLE).decode("utf-8", errors="surrogateescape")
@@ -211,14 +211,16 @@ def read_csv(path: str | os.PathLike[str], kind: type[T]) -> list[T]:
 
 def _row(values: list[str], kind: type[T]) -> T:
     try:
-        return check(values, kind, strict=False)
+        row: T = check(values, kind, strict=False)
     except InvalidError as error:
         place = re.match(r"\[(\d+)\]: ", str(error))
         if not place:
             raise
-        column, value = kind._fields[int(place[1])], values[int(place[1])]  # type: ignore[attr-defined]
+        index = int(place[1])
+        column: str = kind._fields[index]  # type: ignore[attr-defined]  # T is a NamedTuple
         rest = str(error)[place.end() :]
-        raise InvalidError(f"{column}: {rest}, not {quote(value)}") from error
+        raise InvalidError(f"{column}: {rest}, not {quote(values[index])}") from error
+    return row
 
 
 def _unreadable(path: str | os.PathLike[str], error: Exception) -> RunError:

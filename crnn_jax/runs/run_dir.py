@@ -72,7 +72,7 @@ class Result:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """The result of plain values from a file. InvalidError names the key that is wrong."""
-        result = schema.check(values, cls)
+        result: Self = schema.check(values, cls)
         if result.num_exact > result.num_examples:
             raise InvalidError(
                 f"num_exact: {result.num_exact} is more than num_examples, {result.num_examples}"
@@ -274,9 +274,10 @@ class RunDir:
           RunError: there is no such file, it cannot be read, or a key has another type.
         """
         try:
-            return record_types.read(self.workdir / name, kind)
+            values: dict[str, Any] = record_types.read(self.workdir / name, kind)
         except FileNotFoundError as error:
             raise RunError(f"{self.workdir} is not a run directory: it has no {name}") from error
+        return values
 
 
 def _encoded(text: str) -> bytes:

@@ -147,6 +147,7 @@ class _Named(io.FileIO):
     def __init__(self, descriptor: int):
         super().__init__(descriptor, "wb", closefd=False)
 
+    # typeshed has a parameter of a private type, and never None.
     def write(self, content: Any) -> int | None:  # type: ignore[override]
         try:
             return super().write(content)

@@ -32,7 +32,8 @@ def stream(key: jax.Array, name: str, step: int | jax.Array = 0) -> jax.Array:
 def init_state(task: TrainContext) -> TrainState:
     key = stream(jax.random.key(task.config.seed), "init")
     params = crnn.init(task.model, key, task.config.data)
-    return _fresh(params, task.optimizer, task.config.flat_start)
+    state: TrainState = _fresh(params, task.optimizer, task.config.flat_start)
+    return state
 
 
 # One program: each of its zeros would be one by itself, at every start.

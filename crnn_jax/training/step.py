@@ -65,7 +65,8 @@ class Examples(NamedTuple):
 def constants(task: TrainContext) -> Constants:
     """On the devices of the run."""
     key = jax.random.key(task.config.seed)
-    return task.devices.replicate(Constants(task.model, key))
+    placed: Constants = task.devices.replicate(Constants(task.model, key))
+    return placed
 
 
 def recipe(task: TrainContext) -> Recipe:
@@ -99,7 +100,8 @@ def objective(
     count = total(jnp.sum(mask))
 
     def mean(losses: jax.Array) -> jax.Array:
-        return jnp.sum(losses, where=mask) / count
+        share: jax.Array = jnp.sum(losses, where=mask) / count
+        return share
 
     losses = ctc.ctc_loss(logits, labels)
     value = ctc_loss = mean(losses)
@@ -162,7 +164,8 @@ def gradients(
         return objective(logits, examples, state.flat_start.weight, recipe)
 
     grads, (loss, flat_loss) = jax.grad(loss_of, has_aux=True)(state.params)
-    return recipe.devices.psum((grads, loss, flat_loss))
+    sums: tuple[Any, jax.Array, jax.Array] = recipe.devices.psum((grads, loss, flat_loss))
+    return sums
 
 
 def train_step(
@@ -220,6 +223,7 @@ def jitted_steps_of_runs(task: TrainContext) -> Steps:
     State, indices, mask, constants and losses have a leading axis of R; images and labels are
     shared.
     """
+    # A Batch of axes, as vmap wants them, and not of arrays.
     return _jitted(recipe(task), (0, Batch(None, None, 0, 0), 0))  # type: ignore[arg-type]
 
 

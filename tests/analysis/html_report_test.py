@@ -1,12 +1,15 @@
 import html.parser
 import re
 import shutil
+from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 import crnn_jax
 from crnn_jax.cli import main
+from crnn_jax.runs.run_dir import Answer
 
 
 class _Checker(html.parser.HTMLParser):
@@ -14,11 +17,13 @@ class _Checker(html.parser.HTMLParser):
 
     VOID = frozenset({"meta", "img", "br"})
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
-        self.open, self.images, self.spans = [], [], []
+        self.open: list[Any] = []
+        self.images: list[Any] = []
+        self.spans: list[Any] = []
 
-    def handle_starttag(self, tag, attributes):
+    def handle_starttag(self, tag: Any, attributes: Any) -> None:
         values = dict(attributes)
         if tag == "img":
             self.images.append(values)
@@ -27,12 +32,14 @@ class _Checker(html.parser.HTMLParser):
         if tag not in self.VOID:
             self.open.append(tag)
 
-    def handle_endtag(self, tag):
+    def handle_endtag(self, tag: Any) -> None:
         assert self.open.pop() == tag
 
 
 @pytest.fixture(scope="module")
-def page(trained, captchas, tmp_path_factory):
+def page(
+    trained: Path, captchas: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, str, list[Answer]]:
     """The page of a run on the whole set, with three wrong labels, and its answers."""
     folder = tmp_path_factory.mktemp("page")
     run, data = folder / "run <1>", folder / "data"
@@ -45,7 +52,9 @@ def page(trained, captchas, tmp_path_factory):
     return run, (run / "report.html").read_text(), answers
 
 
-def test_the_page_is_whole_and_holds_all_that_it_needs(page):
+def test_the_page_is_whole_and_holds_all_that_it_needs(
+    page: tuple[Path, str, list[Answer]],
+) -> None:
     run, text, _ = page
     checker = _Checker()
     checker.feed(text)
@@ -58,7 +67,9 @@ def test_the_page_is_whole_and_holds_all_that_it_needs(page):
             assert image.width > 300
 
 
-def test_the_page_shows_every_misread_image_with_its_alignment(page):
+def test_the_page_shows_every_misread_image_with_its_alignment(
+    page: tuple[Path, str, list[Answer]],
+) -> None:
     _, text, answers = page
     wrong = [a for a in answers if a.reading != a.truth]
     right = [a for a in answers if a.reading == a.truth]
@@ -78,7 +89,7 @@ def test_the_page_shows_every_misread_image_with_its_alignment(page):
         assert 0 <= left < left + width <= 100.1
 
 
-def test_the_page_counts_characters_by_their_place(page):
+def test_the_page_counts_characters_by_their_place(page: tuple[Path, str, list[Answer]]) -> None:
     _, text, answers = page
     hits = sum(answer.truth[0] == answer.reading[:1] for answer in answers)
     row = f'<td>character 1</td><td class="n">{hits}</td><td class="n">40</td>'
@@ -89,7 +100,9 @@ def test_the_page_counts_characters_by_their_place(page):
     assert row in text
 
 
-def test_a_page_of_the_validation_part_needs_the_run_s_data(page, tmp_path, capsys):
+def test_a_page_of_the_validation_part_needs_the_run_s_data(
+    page: tuple[Path, str, list[Answer]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run, *_ = page
     shutil.copytree(run, tmp_path / "run")
     assert main.main(["report", str(tmp_path / "run")]) == 0

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,10 +15,11 @@ from crnn_jax.cli import main
 from crnn_jax.errors import RunError
 from crnn_jax.runs.run_dir import Answer, RunDir
 from tests.analysis.sweep_report_test import RESULT
+from tests.helpers.fixtures import MakeConfig
 
 
 @pytest.fixture
-def grid(tmp_path, tiny_config):
+def grid(tmp_path: Path, tiny_config: MakeConfig) -> Path:
     """Two seeds of two folds of two images each; the label of 1.png is wrong."""
     folder = tmp_path / "set"
     folder.mkdir()
@@ -37,7 +39,7 @@ def grid(tmp_path, tiny_config):
     return tmp_path / "grid"
 
 
-def test_ranks_by_the_mean_loss_of_the_label(grid):
+def test_ranks_by_the_mean_loss_of_the_label(grid: Path) -> None:
     doubts = label_audit.rank(grid)
     assert [doubt.file for doubt in doubts] == ["1.png", "3.png", "2.png", "0.png"]
     worst, second = doubts[:2]
@@ -46,7 +48,9 @@ def test_ranks_by_the_mean_loss_of_the_label(grid):
     assert second == ("3.png", "gh", 0.75, 2, 1, "g", 0.4)
 
 
-def test_the_command_writes_csv_and_contact_sheet(grid, capsys):
+def test_the_command_writes_csv_and_contact_sheet(
+    grid: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main.main(["audit", str(grid), "--top", "3"]) == 0
     out = capsys.readouterr().out
     assert "1.png: cd or ce: 2 of 2 disagree, loss 5.00" in out
@@ -59,7 +63,9 @@ def test_the_command_writes_csv_and_contact_sheet(grid, capsys):
     assert [pixels[10, x].tolist() for x in (15, 225, 435)] == [[g] * 3 for g in (60, 180, 120)]
 
 
-def test_moved_data_are_found_with_data(grid, tmp_path, capsys):
+def test_moved_data_are_found_with_data(
+    grid: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "set").rename(tmp_path / "moved")
     assert main.main(["audit", str(grid)]) == 2
     err = capsys.readouterr().err
@@ -69,12 +75,12 @@ def test_moved_data_are_found_with_data(grid, tmp_path, capsys):
     assert main.main(["audit", str(grid), "--data", str(tmp_path / "moved")]) == 0
 
 
-def test_a_directory_without_readings_says_so(tmp_path):
+def test_a_directory_without_readings_says_so(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no finished runs"):
         label_audit.rank(tmp_path)
 
 
-def test_runs_that_do_not_belong_together_are_refused(grid):
+def test_runs_that_do_not_belong_together_are_refused(grid: Path) -> None:
     path = grid / "base" / "seed0-fold0"
     shutil.copytree(path, grid / "other" / "seed0-fold0")
     with pytest.raises(RunError, match="contains the variants base, other"):
@@ -88,19 +94,19 @@ def test_runs_that_do_not_belong_together_are_refused(grid):
 @pytest.mark.parametrize(
     "text", [None, "file,truth\n", "file,truth,reading,confidence,loss\na,b,c,1,x\n"]
 )
-def test_readings_that_are_missing_or_damaged_are_named(grid, text):
+def test_readings_that_are_missing_or_damaged_are_named(grid: Path, text: str | None) -> None:
     path = grid / "base" / "seed0-fold0" / "readings.csv"
     path.unlink() if text is None else path.write_text(text)
     with pytest.raises(RunError, match=r"seed0-fold0.readings\.csv"):
         label_audit.rank(grid)
 
 
-def test_an_audit_imports_no_jax():
+def test_an_audit_imports_no_jax() -> None:
     code = "import sys, crnn_jax.analysis.label_audit; assert 'jax' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-def test_readings_of_a_run_hold_every_validation_image(trained):
+def test_readings_of_a_run_hold_every_validation_image(trained: Path) -> None:
     with (trained / "readings.csv").open() as file:
         rows = list(csv.DictReader(file))
     result = json.loads((trained / "result.json").read_text())

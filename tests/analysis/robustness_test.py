@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import os
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,17 +12,19 @@ import pytest
 import crnn_jax
 from crnn_jax.analysis import robustness
 from crnn_jax.cli.main import main
+from crnn_jax.config import Config
 from crnn_jax.data import sources
 from crnn_jax.data.synthetic import presets
 from crnn_jax.errors import ConfigError
 from crnn_jax.inference.evaluate import Reading
+from tests.helpers.fixtures import MakeConfig
 
 PLAIN = presets.from_values({"alphabet": "abc7", "length": [1, 2], "width": 64, "height": 16,
                            "size": [12, 12], "left": [4, 9], "baseline": [12, 12]})  # fmt: skip
 
 
 @pytest.mark.parametrize("name", robustness.DISTORTIONS)
-def test_a_strength_of_none_is_plain_text_and_more_changes_its_own_keys(name):
+def test_a_strength_of_none_is_plain_text_and_more_changes_its_own_keys(name: Any) -> None:
     distortion = robustness.DISTORTIONS[name]
     assert distortion.strengths[0] == 0
     assert list(distortion.strengths) == sorted(distortion.strengths)
@@ -37,25 +41,33 @@ def test_a_strength_of_none_is_plain_text_and_more_changes_its_own_keys(name):
 class Seer:
     """A model that reads every second image, given upright, and no other."""
 
-    def __init__(self, config, look):
+    def __init__(self, config: Config, look: Any) -> None:
         self.config = config
         data = sources.generate(look, config.data, range(2**31 - 9, 2**31 - 1))
         # The first axis of an image file is the height.
         seen = [image[..., 0].T.tobytes() for image in data.images]
         self.known = dict(list(zip(seen, data.texts, strict=True))[::2])
 
-    def predict(self, images):
+    def predict(self, images: Any) -> list[Any]:
         seen = [np.asarray(image).tobytes() for image in images]
         return [Reading(self.known.get(content, ""), 1.0) for content in seen]
 
 
-def test_a_row_counts_the_right_readings_of_images_that_stand_upright(tiny_config):
-    row = robustness._row("noise", 5, True, Seer(tiny_config(), PLAIN), PLAIN, 8)
+def test_a_row_counts_the_right_readings_of_images_that_stand_upright(
+    tiny_config: MakeConfig,
+) -> None:
+    seer: Any = Seer(tiny_config(), PLAIN)
+    row = robustness._row("noise", 5, True, seer, PLAIN, 8)
     assert (row.num_exact, row.num_examples, row.exact_match) == (4, 8, 0.5)
     assert (row.distortion, row.strength, row.trained_against) == ("noise", 5, True)
 
 
-def test_a_report_has_a_row_for_each_strength_and_reader(trained, tmp_path, monkeypatch, capsys):
+def test_a_report_has_a_row_for_each_strength_and_reader(
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     file = tmp_path / "look.json"
     file.write_text(json.dumps(dataclasses.asdict(PLAIN)))
     monkeypatch.setitem(
@@ -76,7 +88,7 @@ def test_a_report_has_a_row_for_each_strength_and_reader(trained, tmp_path, monk
     assert (tmp_path / "out/robustness.png").stat().st_size > 1000
 
 
-def test_the_steps_against_a_distortion_are_those_that_were_asked_for(trained):
+def test_the_steps_against_a_distortion_are_those_that_were_asked_for(trained: Path) -> None:
     batch = crnn_jax.load(trained).config.train.batch_size
     for adapt in (1, 50, 75, 300):
         data, train = robustness.schedule(adapt, batch)
@@ -85,7 +97,9 @@ def test_the_steps_against_a_distortion_are_those_that_were_asked_for(trained):
         assert 0 <= train * new // batch - adapt < train  # epochs are equally long
 
 
-def test_what_cannot_be_measured_is_named(trained, tmp_path, capsys):
+def test_what_cannot_be_measured_is_named(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["robustness", os.fspath(trained)]) == 2
     assert "that the model in" in capsys.readouterr().err
     with pytest.raises(ConfigError, match="no distortion 'glare'; there are turn, "):

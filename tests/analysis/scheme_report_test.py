@@ -4,6 +4,8 @@ import hashlib
 import json
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -21,7 +23,9 @@ RESULT = Result(
 )  # fmt: skip
 
 
-def _scores(num_examples, labeled, folded, merged, **changes):
+def _scores(
+    num_examples: int, labeled: Any, folded: Any, merged: Any, **changes: Any
+) -> dict[Any, Any]:
     scores = {"labeled": labeled, "case_folded": folded, "merged": merged}
     return {
         "data_name": "set",
@@ -36,7 +40,7 @@ def _scores(num_examples, labeled, folded, merged, **changes):
     }
 
 
-def _leave(folder, scheme, labels, seed, *counts, **changes):
+def _leave(folder: Path, scheme: Any, labels: Any, seed: int, *counts: Any, **changes: Any) -> None:
     path = folder / scheme / labels / f"seed{seed}-fold0"
     path.mkdir(parents=True)
     run = RunDir(path)
@@ -45,7 +49,7 @@ def _leave(folder, scheme, labels, seed, *counts, **changes):
 
 
 @pytest.fixture
-def grid(tmp_path):
+def grid(tmp_path: Path) -> Path:
     """Two schemes; `easy` has no 500 labels. Of cs4243, a run with 50 labels is not finished."""
     _leave(tmp_path, "easy", "50", 0, 20, 10, 14, 15)
     _leave(tmp_path, "easy", "50", 1, 20, 12, 14, 15)
@@ -63,7 +67,7 @@ def grid(tmp_path):
     return tmp_path
 
 
-def test_rows_are_pooled_over_the_finished_runs(grid):
+def test_rows_are_pooled_over_the_finished_runs(grid: Path) -> None:
     rows = {(row.scheme, row.labels, row.way): row for row in scheme_report.read(grid)}
     row = rows["easy", "50", "labeled"]
     assert (row.runs, row.num_exact, row.num_examples, row.exact_match) == (2, 22, 40, 22 / 40)
@@ -76,7 +80,7 @@ def test_rows_are_pooled_over_the_finished_runs(grid):
     assert len(rows) == 3 * 8 + 1
 
 
-def test_means_weigh_schemes_alike_and_are_given_without_the_hardest(grid):
+def test_means_weigh_schemes_alike_and_are_given_without_the_hardest(grid: Path) -> None:
     found = {(m.way, m.labels): m for m in scheme_report.means(scheme_report.read(grid))}
     mean = found["labeled", "50"]
     assert (mean.schemes, mean.exact_match) == (2, pytest.approx((22 / 40 + 4 / 40) / 2))
@@ -85,7 +89,9 @@ def test_means_weigh_schemes_alike_and_are_given_without_the_hardest(grid):
     assert found["case_folded", "all"].exact_match == pytest.approx((1 + 0.5) / 2)
 
 
-def test_the_command_writes_tables_csv_and_curves(grid, capsys):
+def test_the_command_writes_tables_csv_and_curves(
+    grid: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main.main(["report", str(grid)]) == 0
     printed = capsys.readouterr().out
     assert (grid / "report.md").read_text() == printed
@@ -111,7 +117,7 @@ def test_the_command_writes_tables_csv_and_curves(grid, capsys):
             assert image.width > 500
 
 
-def test_curves_have_a_line_for_each_scheme_and_the_mean(grid):
+def test_curves_have_a_line_for_each_scheme_and_the_mean(grid: Path) -> None:
     labels, lines = scheme_report.curves(scheme_report.read(grid), "labeled")
     assert labels == ["0", "50", "100", "500", "all"]
     assert lines == {
@@ -128,13 +134,15 @@ def test_curves_have_a_line_for_each_scheme_and_the_mean(grid):
         ({"files_sha256": "0" * 64}, "another test part"),
     ],
 )
-def test_runs_of_a_scheme_have_the_same_test_part(grid, changes, message):
+def test_runs_of_a_scheme_have_the_same_test_part(
+    grid: Path, changes: dict[str, str], message: str
+) -> None:
     _leave(grid, "easy", "10", 0, 20, 1, 1, 1, **changes)
     with pytest.raises(RunError, match=f"easy with 10 labels: {message}"):
         scheme_report.read(grid)
 
 
-def test_a_record_that_contradicts_itself_or_is_damaged_is_named(grid):
+def test_a_record_that_contradicts_itself_or_is_damaged_is_named(grid: Path) -> None:
     _leave(grid, "easy", "10", 0, 20, 21, 1, 1, scores=_scores(20, 20, 1, 1)["scores"])
     path = grid / "easy" / "10" / "seed0-fold0" / "test.json"
     stored = json.loads(path.read_text())
@@ -147,27 +155,28 @@ def test_a_record_that_contradicts_itself_or_is_damaged_is_named(grid):
         scheme_report.read(grid)
 
 
-def test_a_directory_without_runs_says_so(tmp_path):
+def test_a_directory_without_runs_says_so(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no finished runs"):
         scheme_report.read(tmp_path)
     assert not scheme_report.is_scheme_sweep(tmp_path)
 
 
-def test_the_three_ways_to_compare():
+def test_the_three_ways_to_compare() -> None:
     truths = ["aB0", "Oil", "q1", "x"]
     readings = ["aB0", "0I1", "QL", "y"]
-    scores = held_out.score("set", "f" * 64, ["2", "1"] * 2, truths, readings)["scores"]
+    record = held_out.score("set", "f" * 64, ["2", "1"] * 2, truths, readings)
+    scores: Any = record["scores"]
     # As labeled the first; case-folded too; merged also oil = 011 and q1 = ql.
     assert [scores[way]["num_exact"] for way in metrics.WAYS] == [1, 1, 3]
     assert held_out.match(["Ab", "a"], ["aB", "b"], "case_folded")["num_exact"] == 1
 
 
-def test_the_digest_of_a_test_part_does_not_depend_on_order():
+def test_the_digest_of_a_test_part_does_not_depend_on_order() -> None:
     lengths = [(1).to_bytes(8, "little"), (2).to_bytes(8, "little")]
     expected = hashlib.sha256(lengths[0] + b"a" + lengths[1] + b"bc").hexdigest()
     assert held_out.files_sha256(["bc", "a"]) == held_out.files_sha256(["a", "bc"]) == expected
 
 
-def test_a_report_imports_no_jax():
+def test_a_report_imports_no_jax() -> None:
     code = "import sys, crnn_jax.analysis.scheme_report; assert 'jax' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -3,6 +3,8 @@ import dataclasses
 import json
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +23,16 @@ RESULT = Result(
 )  # fmt: skip
 
 
-def _leave(folder, variant, seed, misread, val_losses, exact, fold=0, **changes):
+def _leave(
+    folder: Path,
+    variant: Any,
+    seed: int,
+    misread: Any,
+    val_losses: Any,
+    exact: Any,
+    fold: int = 0,
+    **changes: Any,
+) -> None:
     """Writes the record of a run on ten images, with one wrong character per misread image."""
     path = folder / variant / f"seed{seed}-fold{fold}"
     path.mkdir(parents=True)
@@ -48,7 +59,7 @@ def _leave(folder, variant, seed, misread, val_losses, exact, fold=0, **changes)
 
 
 @pytest.fixture
-def grid(tmp_path):
+def grid(tmp_path: Path) -> Path:
     fast, slow = ([20, 11.9, 3, 1], [0, 0.5, 0.95, 1.0]), ([16, 16, 12.1, 11], [0, 0, 0, 0.2])
     _leave(tmp_path, "base", 0, [1, 2], *fast)
     _leave(tmp_path, "base", 1, [1], *fast)
@@ -58,7 +69,7 @@ def grid(tmp_path):
     return tmp_path
 
 
-def test_rows_counted_by_hand(grid):
+def test_rows_counted_by_hand(grid: Path) -> None:
     base, other, worse = sweep_report.table(sweep_report.read_grid(grid))
     assert [row.variant for row in (base, other, worse)] == ["base", "other_seed", "worse"]
     assert (base.runs, base.exact_match, base.cer) == (2, 17 / 20, 3 / 100)
@@ -78,12 +89,14 @@ def test_rows_counted_by_hand(grid):
     assert worse.difference == -5 / 20
     # Of three images, none is read better over its seeds.
     assert worse.p_value == 2 / 2**3
+    assert worse.difference_low is not None
+    assert worse.difference_high is not None
     assert worse.difference_low < -5 / 20 < worse.difference_high <= 0
     # No seed in common with the base: nothing to compare.
     assert other.difference is None
 
 
-def test_the_interval_takes_an_image_for_one_draw_however_many_seeds_read_it(grid):
+def test_the_interval_takes_an_image_for_one_draw_however_many_seeds_read_it(grid: Path) -> None:
     # Images 3 and 4 are lost by both seeds, 5 by one: over ten images -2, -2, -1, 0 x 7.
     *_, worse = sweep_report.table(sweep_report.read_grid(grid))
     draws = np.random.default_rng(5).choice([-2, -2, -1] + [0] * 7, (40_000, 10)).mean(1) / 2
@@ -92,20 +105,22 @@ def test_the_interval_takes_an_image_for_one_draw_however_many_seeds_read_it(gri
     assert (worse.difference_low, worse.difference_high) == pytest.approx((low, high), abs=0.026)
 
 
-def test_mcnemar_of_the_binomial_by_hand():
+def test_mcnemar_of_the_binomial_by_hand() -> None:
     assert metrics.mcnemar(0, 0) == 1.0
     assert metrics.mcnemar(5, 5) == 1.0
     # 1 of 8: (1 + 8) / 256, two-sided.
     assert metrics.mcnemar(1, 7) == metrics.mcnemar(7, 1) == 18 / 256
 
 
-def test_bootstrap_interval_nears_the_normal_one():
+def test_bootstrap_interval_nears_the_normal_one() -> None:
     # 400 values: 100 ones, 300 zeros. Deviation of the mean: sqrt(0.25 * 0.75 / 400) = 0.02165.
     low, high = metrics.bootstrap_mean([1] * 100, 300)
     assert (low, high) == pytest.approx((0.25 - 1.96 * 0.02165, 0.25 + 1.96 * 0.02165), abs=0.003)
 
 
-def test_the_command_writes_table_csv_and_image(grid, capsys):
+def test_the_command_writes_table_csv_and_image(
+    grid: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main.main(["report", str(grid)]) == 0
     printed = capsys.readouterr().out
     assert (grid / "report.md").read_text() == printed
@@ -123,7 +138,9 @@ def test_the_command_writes_table_csv_and_image(grid, capsys):
     assert not (grid / "report_sizes.png").exists()  # all are of 90 images
 
 
-def test_the_share_that_is_dated_is_the_reader_s(grid, capsys):
+def test_the_share_that_is_dated_is_the_reader_s(
+    grid: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main.main(["report", str(grid), "--reach", "0.5"]) == 0
     assert "| 2, 2; 20 |" in capsys.readouterr().out
     with pytest.raises(SystemExit):
@@ -131,7 +148,7 @@ def test_the_share_that_is_dated_is_the_reader_s(grid, capsys):
     assert "above 0 and at most 1" in capsys.readouterr().err
 
 
-def test_training_sets_of_several_sizes_make_a_curve(grid):
+def test_training_sets_of_several_sizes_make_a_curve(grid: Path) -> None:
     for size in (20, 40):
         _leave(grid, f"{size}_images", 0, [1, 2, 3], [1], [1], num_train=size)
     (grid / "base" / "seed0-fold0" / "augmented.png").touch()
@@ -141,18 +158,18 @@ def test_training_sets_of_several_sizes_make_a_curve(grid):
     assert "![augmented](base/seed0-fold0/augmented.png)" in (grid / "report.md").read_text()
 
 
-def test_runs_of_different_data_have_no_common_table(grid):
+def test_runs_of_different_data_have_no_common_table(grid: Path) -> None:
     _leave(grid, "base", 2, [], [1], [1], fingerprint="0" * 64)
     with pytest.raises(RunError, match="different data"):
         sweep_report.read_grid(grid)
 
 
-def test_a_directory_without_runs_says_so(tmp_path):
+def test_a_directory_without_runs_says_so(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no finished runs"):
         sweep_report.read_grid(tmp_path)
 
 
-def test_a_record_that_contradicts_itself_is_named(grid):
+def test_a_record_that_contradicts_itself_is_named(grid: Path) -> None:
     path = grid / "base" / "seed0-fold0"
     values = json.loads((path / "result.json").read_text())
     (path / "result.json").write_text(json.dumps({**values, "num_exact": 9}))
@@ -161,12 +178,12 @@ def test_a_record_that_contradicts_itself_is_named(grid):
 
 
 @pytest.mark.parametrize("name", ["errors.csv", "environment.json", "metrics.jsonl"])
-def test_a_damaged_record_is_named(grid, name):
+def test_a_damaged_record_is_named(grid: Path, name: str) -> None:
     (grid / "base" / "seed0-fold0" / name).write_text("")
     with pytest.raises(RunError, match=f"seed0-fold0.{name}"):
         sweep_report.read_grid(grid)
 
 
-def test_a_report_imports_no_jax():
+def test_a_report_imports_no_jax() -> None:
     code = "import sys, crnn_jax.analysis.sweep_report; assert 'jax' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

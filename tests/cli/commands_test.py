@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import pytest
@@ -25,19 +26,21 @@ from experiments import tiny
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def _run(*arguments, **options):
+def _run(*arguments: Any, **options: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, **options
     )
 
 
-def _call(capsys, *arguments):
+def _call(capsys: pytest.CaptureFixture[str], *arguments: Any) -> tuple[Any, Any, Any]:
     status = main.main([str(a) for a in arguments])
     captured = capsys.readouterr()
     return status, captured.out, captured.err
 
 
-def test_run_py_trains_and_a_second_call_finds_the_run_finished(tmp_path, captchas):
+def test_run_py_trains_and_a_second_call_finds_the_run_finished(
+    tmp_path: Path, captchas: Path
+) -> None:
     command = (
         "run.py", "--config", "experiments/tiny.py", f"--config.data.dir={captchas}",
         "--config.train.epochs=2", "--workdir", tmp_path / "run",
@@ -74,7 +77,9 @@ def test_run_py_trains_and_a_second_call_finds_the_run_finished(tmp_path, captch
         (["--config.grid.sedes=(5,)"], "did you mean grid.seeds?"),
     ],
 )
-def test_run_py_answers_a_mistake_in_a_few_lines(tmp_path, arguments, message):
+def test_run_py_answers_a_mistake_in_a_few_lines(
+    tmp_path: Path, arguments: list[str], message: str
+) -> None:
     workdir = tmp_path / "run"
     done = _run("run.py", "--config", "experiments/tiny.py", "--workdir", workdir, *arguments)
     assert done.returncode != 0
@@ -83,7 +88,7 @@ def test_run_py_answers_a_mistake_in_a_few_lines(tmp_path, arguments, message):
     assert not workdir.exists()
 
 
-def test_run_py_runs_one_variant_of_a_grid(tmp_path, captchas):
+def test_run_py_runs_one_variant_of_a_grid(tmp_path: Path, captchas: Path) -> None:
     done = _run(
         "run.py", "--config", "experiments/ablations.py:no_flat_start", "--config.grid.seeds=(5,)",
         f"--config.data.dir={captchas}", "--config.train.epochs=1", "--config.data.width=16",
@@ -93,13 +98,13 @@ def test_run_py_runs_one_variant_of_a_grid(tmp_path, captchas):
     assert (tmp_path / "g" / "no_flat_start" / "seed5-fold0" / "result.json").exists()
 
 
-def test_ci_runs_the_readme_s_test_command():
+def test_ci_runs_the_readme_s_test_command() -> None:
     script = (ROOT / ".ci" / "run").read_text().splitlines()
     assert script[-1] in (ROOT / "README.md").read_text().splitlines()
 
 
 @pytest.mark.parametrize("flags", [[], ["--elsewhere"], ["--allow-environment-change"]])
-def test_run_py_without_a_config_says_which_to_take(flags):
+def test_run_py_without_a_config_says_which_to_take(flags: Any) -> None:
     """With the old name of the flag, too, the only error is the missing config."""
     done = _run("run.py", *flags)
     assert done.returncode != 0
@@ -107,14 +112,18 @@ def test_run_py_without_a_config_says_which_to_take(flags):
 
 
 @pytest.mark.parametrize("command", ["strength", "robustness"])
-def test_the_command_of_version_0_1_still_works(capsys, tmp_path, command):
+def test_the_command_of_version_0_1_still_works(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str
+) -> None:
     status, _, err = _call(capsys, command, tmp_path)
     assert status == 2
     assert "config.json" in err
 
 
 @pytest.mark.parametrize("flag", ["--elsewhere", "--allow-environment-change"])
-def test_the_flag_of_version_0_1_still_works(capsys, tmp_path, monkeypatch, flag):
+def test_the_flag_of_version_0_1_still_works(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flag: str
+) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config_lib.defaults()))
     allowed: list[bool] = []
     monkeypatch.setattr(train, "train_all", lambda *given: allowed.append(given[2]) or [])
@@ -124,7 +133,7 @@ def test_the_flag_of_version_0_1_still_works(capsys, tmp_path, monkeypatch, flag
 
 
 @pytest.mark.parametrize("command", [[], ["train"]])
-def test_help_lists_new_names_only(capsys, command):
+def test_help_lists_new_names_only(capsys: pytest.CaptureFixture[str], command: Any) -> None:
     with pytest.raises(SystemExit):
         main.main([*command, "--help"])
     text = capsys.readouterr().out
@@ -132,7 +141,7 @@ def test_help_lists_new_names_only(capsys, command):
     assert not re.search(r"(?m)elsewhere|^ +strength\b", text)
 
 
-def test_predict_in_a_process_of_its_own(trained, captchas):
+def test_predict_in_a_process_of_its_own(trained: Path, captchas: Path) -> None:
     path = sorted(captchas.iterdir())[0]
     done = _run("-m", "crnn_jax", "predict", trained, path)
     assert (done.returncode, done.stderr) == (0, "")
@@ -140,8 +149,11 @@ def test_predict_in_a_process_of_its_own(trained, captchas):
 
 
 def test_predict_prints_files_folders_and_a_list_in_the_order_given(
-    trained, captchas, capsys, monkeypatch
-):
+    trained: Path,
+    captchas: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     paths = sorted(map(str, captchas.iterdir()))
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{paths[5]}\n\n{paths[4]}\n"))
     status, out, _ = _call(capsys, "predict", trained, paths[7], captchas, "-", "--format", "csv")
@@ -152,7 +164,9 @@ def test_predict_prints_files_folders_and_a_list_in_the_order_given(
     assert all(0 <= float(row[2]) <= 1 for row in rows[1:])
 
 
-def test_predict_formats_agree(trained, captchas, capsys):
+def test_predict_formats_agree(
+    trained: Path, captchas: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     paths = sorted(map(str, captchas.iterdir()))[:3]
     outs = {
         form: _call(capsys, "predict", trained, *paths, "--format", form)[1]
@@ -165,7 +179,9 @@ def test_predict_formats_agree(trained, captchas, capsys):
     assert [row["text"] for row in csv.DictReader(io.StringIO(outs["csv"]))] == texts
 
 
-def test_predict_goes_on_after_a_file_that_cannot_be_read(trained, captchas, capsys, tmp_path):
+def test_predict_goes_on_after_a_file_that_cannot_be_read(
+    trained: Path, captchas: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     good = sorted(map(str, captchas.iterdir()))[:2]
     (tmp_path / "bad.png").write_text("no")
     (tmp_path / "none").mkdir()
@@ -176,12 +192,16 @@ def test_predict_goes_on_after_a_file_that_cannot_be_read(trained, captchas, cap
     assert [line.split(": ")[1] for line in err.splitlines()] == list(map(str, arguments[1:4]))
 
 
-def test_predict_of_nothing_readable_is_still_whole_json(trained, capsys):
+def test_predict_of_nothing_readable_is_still_whole_json(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     status, out, _ = _call(capsys, "predict", trained, "/nowhere.png", "--format", "json")
     assert (status, json.loads(out)) == (1, [])
 
 
-def test_evaluate_text_and_json(trained, captchas, capsys, tmp_path):
+def test_evaluate_text_and_json(
+    trained: Path, captchas: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     result = json.loads((trained / "result.json").read_text())
     status, out, err = _call(capsys, "evaluate", trained, "--format", "json")
     values = json.loads(out)
@@ -207,7 +227,9 @@ def test_evaluate_text_and_json(trained, captchas, capsys, tmp_path):
     assert err == ""
 
 
-def test_predict_explains_each_character_in_json(trained, captchas, capsys):
+def test_predict_explains_each_character_in_json(
+    trained: Path, captchas: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = sorted(captchas.iterdir())[0]
     _, out, _ = _call(capsys, "predict", trained, path, "--format", "json", "--explain")
     (row,) = json.loads(out)
@@ -222,7 +244,9 @@ def test_predict_explains_each_character_in_json(trained, captchas, capsys):
     assert (status, err) == (2, "error: --explain needs --format json\n")
 
 
-def test_readings_of_little_confidence_are_left_blank_and_flagged(trained, captchas, capsys):
+def test_readings_of_little_confidence_are_left_blank_and_flagged(
+    trained: Path, captchas: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     _, out, _ = _call(capsys, "predict", trained, captchas, "--format", "json")
     rows = json.loads(out)
     middle = sorted(row["confidence"] for row in rows)[20]
@@ -242,7 +266,9 @@ def test_readings_of_little_confidence_are_left_blank_and_flagged(trained, captc
             assert [line.endswith("\tunanswered") for line in out.splitlines()].count(True) == 20
 
 
-def test_predict_and_evaluate_take_a_decoder(trained, captchas, capsys):
+def test_predict_and_evaluate_take_a_decoder(
+    trained: Path, captchas: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     told = ["--length", "2-3", "--allowed", "ab7"]
     _, out, _ = _call(capsys, "predict", trained, captchas, "--format", "csv", *told)
     texts = [row["text"] for row in csv.DictReader(io.StringIO(out))]
@@ -265,7 +291,7 @@ def test_predict_and_evaluate_take_a_decoder(trained, captchas, capsys):
 
 
 @pytest.fixture(scope="module")
-def both_cases(tmp_path_factory):
+def both_cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run whose weights are random: it reads all of abAB in pictures of a given length."""
     values = tiny.get_config()
     values.update_from_flattened_dict({"data.alphabet": "abAB0O", "data.source": "folder"})
@@ -277,10 +303,12 @@ def both_cases(tmp_path_factory):
     return run
 
 
-def test_predict_reads_one_case_and_merges_look_alikes(both_cases, captchas, capsys):
-    def symbols(*flags):
-        flags = ["--length", "4", *flags, "--format", "csv"]
-        status, out, _ = _call(capsys, "predict", both_cases, captchas, *flags)
+def test_predict_reads_one_case_and_merges_look_alikes(
+    both_cases: Path, captchas: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def symbols(*flags: Any) -> set[Any]:
+        wish = ["--length", "4", *flags, "--format", "csv"]
+        status, out, _ = _call(capsys, "predict", both_cases, captchas, *wish)
         assert status == 0
         return set("".join(row["text"] for row in csv.DictReader(io.StringIO(out))))
 
@@ -294,7 +322,9 @@ def test_predict_reads_one_case_and_merges_look_alikes(both_cases, captchas, cap
     assert not symbols("--case", "upper") & set("ab")
 
 
-def test_evaluate_reads_one_case_and_merges_look_alikes(trained, both_cases, capsys, tmp_path):
+def test_evaluate_reads_one_case_and_merges_look_alikes(
+    trained: Path, both_cases: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     draw("AB").save(tmp_path / "AB.png")
     draw("ab").save(tmp_path / "ab.png")
     for case, letters in (("lower", "ab"), ("upper", "AB")):
@@ -309,7 +339,7 @@ def test_evaluate_reads_one_case_and_merges_look_alikes(trained, both_cases, cap
         wrong = [m for m in values["misreads"] if m["truth"].lower() != m["reading"].lower()]
         assert matches == [1 - len(values["misreads"]) / 2] + [1 - len(wrong) / 2] * 2
     # Both pictures are of a and b: the best text of this form is right in any case or in none.
-    flags = ["--allowed", "A", "--allowed", "B", "--data", tmp_path]
+    flags = ["--allowed", "A", "--allowed", "B", "--data", str(tmp_path)]
     _, out, _ = _call(capsys, "evaluate", both_cases, *flags)
     assert "exact match as labeled 50.00%, case-folded 100.00%, with look-alikes merged" in out
     flags[3] = "A"
@@ -324,7 +354,9 @@ def test_evaluate_reads_one_case_and_merges_look_alikes(trained, both_cases, cap
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "predict"])
-def test_a_directory_that_is_no_run_is_one_line(capsys, tmp_path, verb):
+def test_a_directory_that_is_no_run_is_one_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, verb: str
+) -> None:
     extra = ["x.png"] if verb == "predict" else []
     status, out, err = _call(capsys, verb, tmp_path, *extra)
     assert (status, out) == (2, "")
@@ -332,13 +364,13 @@ def test_a_directory_that_is_no_run_is_one_line(capsys, tmp_path, verb):
     assert "config.json" in err
 
 
-def test_help_needs_no_jax():
+def test_help_needs_no_jax() -> None:
     code = "import sys; sys.argv = ['x', '-h']; import crnn_jax.cli.main as m\ntry: m.main()\n"
     code += "except SystemExit: pass\nassert 'jax' not in sys.modules"
     assert _run("-c", code).returncode == 0
 
 
-def test_output_cut_off_by_its_reader_is_no_traceback(trained, captchas):
+def test_output_cut_off_by_its_reader_is_no_traceback(trained: Path, captchas: Path) -> None:
     command = f"{sys.executable} -m crnn_jax predict {trained} {captchas} | true"
     done = subprocess.run(
         ["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, env={**os.environ}

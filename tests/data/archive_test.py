@@ -4,8 +4,9 @@ import bz2
 import lzma
 import random
 import struct
-import zipfile
 import zlib
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,13 +16,15 @@ from tests.data.fetch_test import png, texts
 from tests.faults import archives
 
 
-def entry(name, content=b"", method=0, **fields):
+def entry(
+    name: str | bytes, content: bytes = b"", method: int = 0, **fields: Any
+) -> tuple[Any, Any, Any]:
     """A local and a central header, with `fields` in place of the true values."""
     raw_name = name if isinstance(name, bytes) else name.encode()
     pack = {0: bytes, 8: lambda c: zlib_raw(c), 12: bz2.compress, 14: lzma_raw}.get(method, bytes)
     packed = fields.get("packed", pack(content))
     values = {
-        "flags": 0, "crc": zipfile.crc32(content), "size": len(content), "extra": b"",
+        "flags": 0, "crc": zlib.crc32(content), "size": len(content), "extra": b"",
         "stored": len(packed), **fields,
     }  # fmt: skip
     common = struct.pack(
@@ -33,19 +36,19 @@ def entry(name, content=b"", method=0, **fields):
     return local, central + struct.pack("<HHHI", 0, 0, 0, 0), raw_name + values["extra"]
 
 
-def zlib_raw(content):
+def zlib_raw(content: bytes) -> Any:
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     return packer.compress(content) + packer.flush()
 
 
-def lzma_raw(content):
+def lzma_raw(content: bytes) -> Any:
     filters = [{"id": lzma.FILTER_LZMA1, "dict_size": 1 << 16}]
     raw_stream = lzma.compress(content, lzma.FORMAT_RAW, filters=filters)
     properties = bytes([93]) + struct.pack("<I", 1 << 16)
     return struct.pack("<BBH", 9, 4, 5) + properties + raw_stream
 
 
-def archive(*entries, at=None):
+def archive(*entries: Any, at: Any = None) -> Any:
     body, directory = bytearray(), bytearray()
     for i, (local, central, rest) in enumerate(entries):
         place = len(body) if at is None else at[i]
@@ -61,7 +64,9 @@ REST = [entry(name, PNG) for name in NAMES[1:]]
 
 
 @pytest.mark.parametrize("method", [0, 8, 12, 14])
-def test_entries_of_each_compression_are_read(tmp_path, monkeypatch, method):
+def test_entries_of_each_compression_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: int
+) -> None:
     """Without the errors of the next test, its archives are valid."""
     monkeypatch.setattr(fetch, "COUNT", 12)
     odd = [entry(name) for name in (".", "./", "", "a/./", "/".join("abc") + "/")]
@@ -104,7 +109,9 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_bad_entry_is_one_sentence(tmp_path, monkeypatch, name):
+def test_a_bad_entry_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     monkeypatch.setattr(fetch, "COUNT", 12)
     bad, message = WRONG[name]
     (tmp_path / "zip").write_bytes(archive(bad, *REST))
@@ -114,7 +121,9 @@ def test_a_bad_entry_is_one_sentence(tmp_path, monkeypatch, name):
     assert "\n" not in str(error.value)
 
 
-def test_entries_that_share_bytes_or_are_too_many_are_refused(tmp_path, monkeypatch):
+def test_entries_that_share_bytes_or_are_too_many_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(fetch, "COUNT", 12)
     shared = archive(entry(ONE, PNG), *REST, at=[0] * 12)
     empty = entry("a")
@@ -125,7 +134,7 @@ def test_entries_that_share_bytes_or_are_too_many_are_refused(tmp_path, monkeypa
             fetch.unpack(tmp_path / "zip", tmp_path)
 
 
-def test_mutated_archives_are_read_or_refused(tmp_path):
+def test_mutated_archives_are_read_or_refused(tmp_path: Path) -> None:
     figures = archives.archives(tmp_path, random.Random(0), 200 / 5000)
     assert figures["archives"] == 200
     assert figures["refused"] > 100

@@ -1,5 +1,6 @@
 import dataclasses
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,31 +13,35 @@ from crnn_jax.training import state as state_lib
 from crnn_jax.training.context import prepare
 from crnn_jax.training.step import Batch, constants, jitted_steps
 from experiments import base
+from tests.helpers.fixtures import MakeConfig
 
 OFF = dataclasses.replace(
     config_lib.from_config_dict(base.get_config()).augment,
-    **{"shift": 0.0, "rotate": 0.0, "scale": 0.0, "shear": 0.0},
+    shift=0.0,
+    rotate=0.0,
+    scale=0.0,
+    shear=0.0,
 )
-STRENGTHS = {
+STRENGTHS: dict[str, Any] = {
     "shift": 0.2, "rotate": 20.0, "scale": 0.3, "shear": 0.3, "ripple": 0.1, "thickness": 1.0,
     "lines": 3, "blur": 1.0, "contrast": 0.5, "brightness": 0.5, "noise": 0.1,
 }  # fmt: skip
 KEYS = jax.random.split(jax.random.key(3), 64)
 
 
-def _blob(batch=64, width=41, height=21):
+def _blob(batch: int = 64, width: int = 41, height: int = 21) -> jax.Array:
     """A black disc of radius 5 off the middle of a grey ground: [B, W, H, 1]."""
     u, v = np.mgrid[:width, :height]
     disc = (u - 24) ** 2 + (v - 8) ** 2 <= 25
     return jnp.asarray(np.where(disc, 20, 180).astype(np.float32))[None, ..., None].repeat(batch, 0)
 
 
-def _augmented(name, images):
+def _augmented(name: str, images: Any) -> np.ndarray:
     config = dataclasses.replace(OFF, **{name: STRENGTHS[name]})
     return np.asarray(jax.jit(lambda k, x: augment(k, x, config))(KEYS[: len(images)], images))
 
 
-def _moments(x):
+def _moments(x: np.ndarray) -> tuple[Any, Any, Any, Any, Any]:
     """Mass, centroid and covariance of the ink of each picture."""
     ink = 180 - x[..., 0]
     u, v = np.mgrid[: x.shape[1], : x.shape[2]]
@@ -48,7 +53,7 @@ def _moments(x):
 
 
 @pytest.mark.parametrize("name", STRENGTHS)
-def test_each_strength_acts_on_every_picture_differently_and_repeatably(name):
+def test_each_strength_acts_on_every_picture_differently_and_repeatably(name: str) -> None:
     images = _blob(16)
     out = _augmented(name, images)
     np.testing.assert_array_equal(out, _augmented(name, images))
@@ -61,21 +66,21 @@ def test_each_strength_acts_on_every_picture_differently_and_repeatably(name):
     assert len(distinct) >= (10 if name == "lines" else 16)
 
 
-def test_all_off_leaves_pixels_as_they_are():
+def test_all_off_leaves_pixels_as_they_are() -> None:
     images = jnp.asarray(np.random.default_rng(0).integers(0, 256, (2, 9, 7, 3), np.uint8))
     np.testing.assert_array_equal(augment(KEYS[:2], images, OFF), images)
     assert not OFF.is_on
     assert dataclasses.replace(OFF, noise=0.1).is_on
 
 
-def test_no_distortion_changes_the_draws_of_another():
+def test_no_distortion_changes_the_draws_of_another() -> None:
     both = dataclasses.replace(OFF, brightness=0.1, thickness=0.5)
     flat = jnp.full((8, 9, 7, 1), 100.0)  # nothing for thickness to grow
     alone = augment(KEYS[:8], flat, dataclasses.replace(OFF, brightness=0.1))
     np.testing.assert_array_equal(augment(KEYS[:8], flat, both), alone)
 
 
-def test_an_image_is_distorted_by_its_own_key_whatever_the_others_are():
+def test_an_image_is_distorted_by_its_own_key_whatever_the_others_are() -> None:
     config = dataclasses.replace(OFF, **STRENGTHS)
     images = jax.random.uniform(jax.random.key(0), (8, 20, 10, 1), maxval=255)
     # Compiled, as both are in a step: an operation at a time rounds otherwise.
@@ -84,7 +89,7 @@ def test_an_image_is_distorted_by_its_own_key_whatever_the_others_are():
     np.testing.assert_allclose(part, whole[3:5], atol=1e-3)
 
 
-def test_shift_moves_the_centroid_by_at_most_its_strength_in_heights():
+def test_shift_moves_the_centroid_by_at_most_its_strength_in_heights() -> None:
     _, cu, cv, *_ = _moments(_augmented("shift", _blob()))
     _, cu0, cv0, *_ = _moments(np.asarray(_blob(1)))
     limit = 0.2 * 21
@@ -94,7 +99,7 @@ def test_shift_moves_the_centroid_by_at_most_its_strength_in_heights():
         assert moved.min() < 0 < moved.max()
 
 
-def test_rotation_turns_about_the_middle_and_keeps_the_radius():
+def test_rotation_turns_about_the_middle_and_keeps_the_radius() -> None:
     mass, cu, cv, *_ = _moments(_augmented("rotate", _blob()))
     mass0, *_ = _moments(np.asarray(_blob(1)))
     radius, angle = np.hypot(cu - 20, cv - 10), np.degrees(np.arctan2(cv - 10, cu - 20))
@@ -105,7 +110,7 @@ def test_rotation_turns_about_the_middle_and_keeps_the_radius():
     assert turned.min() < 0 < turned.max()
 
 
-def test_scale_stretches_each_axis_by_itself():
+def test_scale_stretches_each_axis_by_itself() -> None:
     *_, uu, vv = _moments(_augmented("scale", _blob()))
     *_, uu0, vv0 = _moments(np.asarray(_blob(1)))
     for stretch in (np.sqrt(uu / uu0), np.sqrt(vv / vv0)):
@@ -114,14 +119,14 @@ def test_scale_stretches_each_axis_by_itself():
     assert np.corrcoef(uu, vv)[0, 1] < 0.5
 
 
-def test_shear_slants_and_leaves_rows_where_they_are():
+def test_shear_slants_and_leaves_rows_where_they_are() -> None:
     _, cu, cv, *_ = _moments(_augmented("shear", _blob()))
     # The disc lies 2 pixels above the middle: it moves by 2 * shear along the width.
     np.testing.assert_allclose(cv, 8, atol=0.02)
     assert 0.9 * 0.6 < np.abs(cu - 24).max() < 0.6 + 0.05
 
 
-def test_thickness_grows_or_shrinks_dark_strokes():
+def test_thickness_grows_or_shrinks_dark_strokes() -> None:
     stroke = np.full((64, 15, 9, 1), 200, np.float32)
     stroke[:, 7] = 0
     out = _augmented("thickness", jnp.asarray(stroke))
@@ -131,7 +136,7 @@ def test_thickness_grows_or_shrinks_dark_strokes():
     assert not (grown & shrunk).any()
 
 
-def test_blur_keeps_the_sum_and_spreads_a_point_evenly_over_nine():
+def test_blur_keeps_the_sum_and_spreads_a_point_evenly_over_nine() -> None:
     point = np.zeros((8, 9, 9, 1), np.float32)
     point[:, 4, 4] = 90
     out = _augmented("blur", jnp.asarray(point))
@@ -140,7 +145,7 @@ def test_blur_keeps_the_sum_and_spreads_a_point_evenly_over_nine():
     assert (out[:, 3, 3, 0] <= 10).all()
 
 
-def test_contrast_and_brightness_by_their_definitions():
+def test_contrast_and_brightness_by_their_definitions() -> None:
     images = jnp.asarray(np.random.default_rng(0).uniform(120, 130, (64, 9, 7, 1)), jnp.float32)
     out = _augmented("contrast", images)
     np.testing.assert_allclose(out.mean((1, 2, 3)), images.mean((1, 2, 3)), rtol=1e-4)
@@ -153,7 +158,7 @@ def test_contrast_and_brightness_by_their_definitions():
     assert np.abs(shift).max() <= 127.5
 
 
-def test_noise_has_a_deviation_up_to_its_strength():
+def test_noise_has_a_deviation_up_to_its_strength() -> None:
     noise = _augmented("noise", jnp.full((64, 40, 20, 1), 128.0)) - 128
     deviation = noise.std((1, 2, 3))
     assert deviation.max() < 25.5 * 1.1
@@ -161,7 +166,7 @@ def test_noise_has_a_deviation_up_to_its_strength():
     assert deviation.min() < 5
 
 
-def test_lines_are_thin_and_reach_from_edge_to_edge():
+def test_lines_are_thin_and_reach_from_edge_to_edge() -> None:
     flat = jnp.full((64, 60, 20, 1), 128.0)
     config = dataclasses.replace(OFF, lines=1)
     drawn = np.asarray(augment(KEYS, flat, config))[..., 0] != 128
@@ -171,11 +176,13 @@ def test_lines_are_thin_and_reach_from_edge_to_edge():
     assert drawn.sum(2).max() <= 6
 
 
-def test_augmentation_begins_after_the_flat_start_and_leaves_other_streams_alone(tiny_config):
+def test_augmentation_begins_after_the_flat_start_and_leaves_other_streams_alone(
+    tiny_config: MakeConfig,
+) -> None:
     quiet = {"model__dropout": 0.0, "model__lstm_dropout": 0.0, "augment__noise": 0.2,
              "flat_start__fade_steps": 1}  # fmt: skip
 
-    def losses(**overrides):
+    def losses(**overrides: Any) -> Any:
         config = tiny_config(**quiet, **overrides)
         task = prepare(config)
         step = jitted_steps(task)

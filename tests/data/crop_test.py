@@ -1,6 +1,7 @@
 """The box that data.crop keeps, on drawings whose box is known by hand."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,14 +22,14 @@ def _drawing(paper: int = 255, ink: int = 0) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("paper", "ink"), [(255, 0), (0, 255), (128, 60)])
-def test_a_block_keeps_a_margin_of_a_quarter_above_and_a_fifth_beside(paper, ink):
+def test_a_block_keeps_a_margin_of_a_quarter_above_and_a_fifth_beside(paper: Any, ink: Any) -> None:
     # Squares of the ink around, along the width: 9, 16, 36 times 25, 16, 9. The outermost are
     # 9 of 950, less than 1 %. Along the height 9 of 450 is 2 %: the outermost rows stay.
     box = crop.content_box(_drawing(paper, ink))
     assert tuple(map(int, box)) == (101 - 4, 30 - 5, 139 + 4, 50 + 5)
 
 
-def test_thin_lines_and_dots_across_the_canvas_do_not_count():
+def test_thin_lines_and_dots_across_the_canvas_do_not_count() -> None:
     image = _drawing()
     # 100 pixels with 5 in the 5x5 around: 2,500, beside 950 * 450 = 427,500 of the block, 0.6 %.
     image[:100, 10] = 0
@@ -38,21 +39,21 @@ def test_thin_lines_and_dots_across_the_canvas_do_not_count():
 
 
 @pytest.mark.parametrize("ink", [[], [(5, 5), (200, 70)]])
-def test_an_image_without_ink_stays_whole(ink):
+def test_an_image_without_ink_stays_whole(ink: Any) -> None:
     image = np.full((300, 80, 3), 200, np.uint8)
     for x, y in ink:
         image[x, y] = 0
     assert tuple(map(int, crop.content_box(image))) == (0, 0, 300, 80)
 
 
-def test_color_counts_where_gray_is_even():
+def test_color_counts_where_gray_is_even() -> None:
     image = np.full((60, 40, 3), (100, 100, 100), np.uint8)
     image[20:40, 10:30] = (200, 49, 100)  # of the same luma
     # 20 columns and rows: the outermost are 9 of 450.
     assert tuple(map(int, crop.content_box(image))) == (20 - 4, 10 - 5, 40 + 4, 30 + 5)
 
 
-def test_a_traced_box_is_the_host_s():
+def test_a_traced_box_is_the_host_s() -> None:
     rng = np.random.default_rng(0)
     for _ in range(5):
         image = np.full((120, 50, 3), 250, np.uint8)
@@ -63,7 +64,7 @@ def test_a_traced_box_is_the_host_s():
         assert [int(a) for a in traced] == [int(a) for a in crop.content_box(image)]
 
 
-def test_files_and_generated_images_are_cropped_alike():
+def test_files_and_generated_images_are_cropped_alike() -> None:
     config = dataclasses.replace(CONFIG, width=44, height=30, crop=True)
     gray = _drawing()
     found = image_io.to_array(Image.fromarray(gray[..., 0].T), config)
@@ -74,7 +75,7 @@ def test_files_and_generated_images_are_cropped_alike():
     assert np.abs(np.asarray(traced) - found).max() <= 1
 
 
-def test_a_stream_of_cropped_images_fills_its_height():
+def test_a_stream_of_cropped_images_fills_its_height() -> None:
     look = family.Wide()
     config = dataclasses.replace(CONFIG, style="wide", width=256, height=64, channels=3, crop=True)
     numbers = np.arange(look.chunk, dtype=np.int32)
@@ -89,7 +90,7 @@ def test_a_stream_of_cropped_images_fills_its_height():
         assert inner.mean() < 1
 
 
-def test_the_fingerprint_of_generated_images_tells_cropped_ones():
+def test_the_fingerprint_of_generated_images_tells_cropped_ones() -> None:
     look = family.Wide()
     cropped = dataclasses.replace(CONFIG, crop=True)
     assert sources.fingerprint(look, CONFIG, 10) != sources.fingerprint(look, cropped, 10)

@@ -3,6 +3,9 @@
 import itertools
 import socketserver
 import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,13 +18,15 @@ class Raw(socketserver.ThreadingTCPServer):
 
     daemon_threads = True
 
-    def __init__(self, *answers):
-        super().__init__(("127.0.0.1", 0), None)
-        self.answers, self.requests = itertools.cycle(answers), []
+    def __init__(self, *answers: Any) -> None:
+        # Requests are handled below.
+        super().__init__(("127.0.0.1", 0), socketserver.BaseRequestHandler)
+        self.answers = itertools.cycle(answers)
+        self.requests: list[bytes] = []
         self.url = f"http://127.0.0.1:{self.server_address[1]}/set.zip"
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
-    def finish_request(self, request, _):
+    def finish_request(self, request: Any, _: Any) -> None:
         received = b""
         while b"\r\n\r\n" not in received and (block := request.recv(9999)):
             received += block
@@ -32,15 +37,15 @@ class Raw(socketserver.ThreadingTCPServer):
         else:
             request.sendall(answer)
 
-    def handle_error(self, *_):
+    def handle_error(self, *_: Any) -> None:
         pass  # the client went away
 
 
 @pytest.fixture
-def raw():
+def raw() -> Iterator[Callable[..., Raw]]:
     servers = []
 
-    def start(*answers):
+    def start(*answers: Any) -> Any:
         servers.append(Raw(*answers))
         return servers[-1]
 
@@ -53,7 +58,7 @@ def raw():
 OK = b"HTTP/1.1 200 OK\r\n"
 
 
-def redirect(place):
+def redirect(place: Any) -> Any:
     return b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: " + place + b"\r\n\r\n"
 
 
@@ -82,8 +87,13 @@ def redirect(place):
     ids=itertools.count(),
 )  # fmt: skip
 def test_what_a_server_answers_wrongly_is_one_sentence(
-    raw, tmp_path, monkeypatch, answer, message, tries
-):
+    raw: Callable[..., Raw],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: Any,
+    message: str,
+    tries: int | None,
+) -> None:
     monkeypatch.setattr(download, "TRIES", 3)
     server = raw(answer)
     with pytest.raises(DataError, match=message) as error:
@@ -97,14 +107,18 @@ def test_what_a_server_answers_wrongly_is_one_sentence(
 @pytest.mark.parametrize(
     "length", [b"9" * 5000, b"-1", b"\xb2", b"x", b"9" * 15 + b"\r\nContent-Length: 1"]
 )
-def test_a_length_that_is_no_number_is_not_trusted(raw, tmp_path, length):
+def test_a_length_that_is_no_number_is_not_trusted(
+    raw: Callable[..., Raw], tmp_path: Path, length: bytes
+) -> None:
     server = raw(OK + b"Content-Length: " + length + b"\r\n\r\nPK no archive")
     with pytest.raises(DataError):
         fetch.fetch(server.url, tmp_path / "set", 0)
 
 
-def test_a_chunked_download_that_breaks_off_is_resumed(raw, tmp_path):
-    def chunked(content, end):
+def test_a_chunked_download_that_breaks_off_is_resumed(
+    raw: Callable[..., Raw], tmp_path: Path
+) -> None:
+    def chunked(content: bytes, end: Any) -> Any:
         return f"Transfer-Encoding: chunked\r\n\r\n{len(content):x}\r\n".encode() + content + end
 
     server = raw(
@@ -116,7 +130,9 @@ def test_a_chunked_download_that_breaks_off_is_resumed(raw, tmp_path):
     assert b"\r\nRange: bytes=3-\r\n" in server.requests[1]
 
 
-def test_another_part_than_was_asked_for_is_not_appended(raw, tmp_path):
+def test_another_part_than_was_asked_for_is_not_appended(
+    raw: Callable[..., Raw], tmp_path: Path
+) -> None:
     part = b"HTTP/1.1 206 X\r\nContent-Length: 3\r\nContent-Range: bytes 1-3/4\r\n\r\nbcd"
     server = raw(part, OK + b"Content-Length: 4\r\n\r\nabcd")
     (tmp_path / "file").write_bytes(b"xyz")
@@ -125,12 +141,14 @@ def test_another_part_than_was_asked_for_is_not_appended(raw, tmp_path):
 
 
 @pytest.mark.parametrize("endless", [b"HTTP/1.1 100 Continue\r\n\r\n", OK + b"\r\n"])
-def test_a_server_that_never_ends_is_left(raw, tmp_path, monkeypatch, endless):
+def test_a_server_that_never_ends_is_left(
+    raw: Callable[..., Raw], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, endless: Any
+) -> None:
     """The server keeps sending a few bytes, so the timeout of the socket never expires."""
     monkeypatch.setattr(download, "LONGEST", 0.5)
     gone = threading.Event()
 
-    def drip(request):
+    def drip(request: Any) -> None:
         try:
             request.sendall(endless)
             while not gone.wait(0.01):
@@ -167,7 +185,7 @@ def test_a_server_that_never_ends_is_left(raw, tmp_path, monkeypatch, endless):
         ("data:text/plain,x", "only http and https"),
     ],
 )
-def test_a_bad_url_is_one_sentence(tmp_path, url, message):
+def test_a_bad_url_is_one_sentence(tmp_path: Path, url: str, message: str) -> None:
     with pytest.raises(DataError, match=message) as error:
         fetch.fetch(url, tmp_path / "set", 0)
     assert "\n" not in str(error.value)

@@ -4,7 +4,10 @@ import io
 import os
 import threading
 import zipfile
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,13 +18,13 @@ from crnn_jax.data import download, fetch
 from crnn_jax.errors import DataError, RunError
 
 
-def png(size=(200, 50)):
+def png(size: tuple[int, int] = (200, 50)) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(np.zeros(size[::-1], np.uint8)).save(buffer, "png")
     return buffer.getvalue()
 
 
-def zipped(entries):
+def zipped(entries: Any) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
         for name, content in entries.items():
@@ -29,7 +32,7 @@ def zipped(entries):
     return buffer.getvalue()
 
 
-def texts(count):
+def texts(count: int) -> list[Any]:
     """`count` distinct names of five of the 19 symbols."""
     symbols, base = fetch.SYMBOLS, len(fetch.SYMBOLS)
     return ["".join(symbols[i // base**k % base] for k in range(5)) for i in range(count)]
@@ -41,14 +44,18 @@ GOOD = {f"captcha_images_v2/{text}.png": png() for text in texts(12)}
 class Server(ThreadingHTTPServer):
     """Serves `content`; each entry of `faults` spoils one request."""
 
-    def __init__(self, content):
+    def __init__(self, content: bytes) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.content, self.faults, self.ranges = content, [], []
+        self.content = content
+        self.faults: list[Any] = []
+        self.ranges: list[str | None] = []
         self.url = f"http://127.0.0.1:{self.server_address[1]}/set.zip"
 
 
 class Handler(BaseHTTPRequestHandler):
-    def do_GET(self):
+    server: Server
+
+    def do_GET(self) -> None:
         content, given = self.server.content, self.headers.get("Range")
         self.server.ranges.append(given)
         fault = self.server.faults.pop(0) if self.server.faults else None
@@ -61,16 +68,16 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content[start : len(content) // 2] if fault == "cut" else content[start:])
 
-    def log_message(self, *_):
+    def log_message(self, *_: Any) -> None:
         pass
 
 
 @pytest.fixture
-def serve(monkeypatch):
+def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Server]]:
     monkeypatch.setattr(fetch, "COUNT", 12)
     servers = []
 
-    def start(content):
+    def start(content: bytes) -> Any:
         servers.append(Server(content))
         threading.Thread(target=servers[-1].serve_forever, args=(0.01,), daemon=True).start()
         return servers[-1]
@@ -81,7 +88,7 @@ def serve(monkeypatch):
         server.server_close()
 
 
-def test_a_set_is_fetched_once(serve, tmp_path):
+def test_a_set_is_fetched_once(serve: Callable[..., Server], tmp_path: Path) -> None:
     server = serve(zipped(GOOD | {"__MACOSX/._22222.png": b"?", "captcha_images_v2/.x": b""}))
     folder = tmp_path / "data" / "set"
     assert fetch.fetch(server.url, folder, 0)
@@ -91,7 +98,7 @@ def test_a_set_is_fetched_once(serve, tmp_path):
     assert [p.name for p in folder.parent.iterdir()] == ["set"]
 
 
-def test_a_download_that_is_cut_off_goes_on(serve, tmp_path):
+def test_a_download_that_is_cut_off_goes_on(serve: Callable[..., Server], tmp_path: Path) -> None:
     server = serve(zipped(GOOD))
     server.faults = ["cut", 503, "no range"]
     download.download(server.url, tmp_path / "set.zip", 2**20, 0)
@@ -104,7 +111,9 @@ def test_a_download_that_is_cut_off_goes_on(serve, tmp_path):
     assert (tmp_path / "other.zip").read_bytes() == server.content
 
 
-def test_what_was_got_stays_for_the_next_command(serve, tmp_path, monkeypatch):
+def test_what_was_got_stays_for_the_next_command(
+    serve: Callable[..., Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(download, "TRIES", 1)
     server = serve(zipped(GOOD))
     server.faults = ["cut"]
@@ -114,7 +123,9 @@ def test_what_was_got_stays_for_the_next_command(serve, tmp_path, monkeypatch):
     assert server.ranges[1] == f"bytes={len(server.content) // 2}-"
 
 
-def test_a_beginning_of_another_file_is_thrown_away(serve, tmp_path):
+def test_a_beginning_of_another_file_is_thrown_away(
+    serve: Callable[..., Server], tmp_path: Path
+) -> None:
     server = serve(zipped(GOOD))
     server.faults = [416]
     (tmp_path / "set.zip.partial").write_bytes(b"x" * 9)
@@ -122,7 +133,9 @@ def test_a_beginning_of_another_file_is_thrown_away(serve, tmp_path):
     assert server.ranges == ["bytes=9-", None]
 
 
-def test_an_answer_that_will_not_change_is_not_asked_for_again(serve, tmp_path):
+def test_an_answer_that_will_not_change_is_not_asked_for_again(
+    serve: Callable[..., Server], tmp_path: Path
+) -> None:
     server = serve(b"")
     server.faults = [404] * 9
     with pytest.raises(
@@ -135,7 +148,7 @@ def test_an_answer_that_will_not_change_is_not_asked_for_again(serve, tmp_path):
         fetch.fetch("file:///etc/hostname", tmp_path / "set", 0)
 
 
-def test_offline_it_fails_with_one_sentence(serve, tmp_path):
+def test_offline_it_fails_with_one_sentence(serve: Callable[..., Server], tmp_path: Path) -> None:
     server = serve(b"")
     server.shutdown()
     server.server_close()
@@ -164,14 +177,18 @@ LINK.external_attr = 0o120777 << 16
         (dict(list(GOOD.items())[1:]) | {"yyyyy.png": b"GIF"}, "yyyyy.png: not an image"),
     ],
 )
-def test_an_archive_of_no_use_leaves_nothing(serve, tmp_path, entries, message):
+def test_an_archive_of_no_use_leaves_nothing(
+    serve: Callable[..., Server], tmp_path: Path, entries: Any, message: str
+) -> None:
     server = serve(b"<html>not found" if entries is None else zipped(entries))
     with pytest.raises(DataError, match=message):
         fetch.fetch(server.url, tmp_path / "set", 0)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_bomb_is_refused_by_what_it_says_and_by_what_it_is(serve, tmp_path, monkeypatch):
+def test_a_bomb_is_refused_by_what_it_says_and_by_what_it_is(
+    serve: Callable[..., Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(fetch, "MOST", 100_000)
     server = serve(zipped(GOOD | {"22222.png": b"\0" * 200_000}))
     with pytest.raises(DataError, match="unpacks to more than"):
@@ -187,12 +204,14 @@ def test_a_bomb_is_refused_by_what_it_says_and_by_what_it_is(serve, tmp_path, mo
     assert not list(tmp_path.iterdir())
 
 
-def test_a_full_disk_is_told_apart_from_a_bad_download(serve, tmp_path, monkeypatch):
+def test_a_full_disk_is_told_apart_from_a_bad_download(
+    serve: Callable[..., Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """During download and unpacking: the partial file stays, and the archive is not blamed."""
     server = serve(zipped(GOOD))
     full = OSError(28, "No space left on device")
 
-    def fail(*_):
+    def fail(*_: Any) -> None:
         raise full
 
     with monkeypatch.context() as context:
@@ -203,7 +222,7 @@ def test_a_full_disk_is_told_apart_from_a_bad_download(serve, tmp_path, monkeypa
     assert fetch.fetch(server.url, tmp_path / "set", 0)
 
     class Full(io.FileIO):
-        def write(self, _):
+        def write(self, _: Any) -> Any:
             raise full
 
     monkeypatch.setattr(
@@ -213,7 +232,7 @@ def test_a_full_disk_is_told_apart_from_a_bad_download(serve, tmp_path, monkeypa
         download.download(server.url, tmp_path / "file", 2**20, 0)
 
 
-def test_nothing_but_the_folder_is_written(serve, tmp_path):
+def test_nothing_but_the_folder_is_written(serve: Callable[..., Server], tmp_path: Path) -> None:
     server = serve(zipped(GOOD))
     (tmp_path / "victim").write_bytes(b"mine")
     (tmp_path / "set.zip.partial").symlink_to(tmp_path / "victim")
@@ -229,7 +248,9 @@ def test_nothing_but_the_folder_is_written(serve, tmp_path):
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_a_download_that_fails_is_status_2(tmp_path, capsys):
+def test_a_download_that_fails_is_status_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = ["fetch", "--url", "http://127.0.0.1:x/", "--to", os.fspath(tmp_path / "set")]
     assert main.main(arguments) == 2
     assert capsys.readouterr().err.count("\n") == 1

@@ -9,14 +9,14 @@ from crnn_jax.data import image_io
 from tests.data.folder_test import CONFIG
 
 
-def test_width_becomes_the_first_axis():
+def test_width_becomes_the_first_axis() -> None:
     pixels = np.arange(6, dtype=np.uint8).reshape(2, 3)  # [H, W]
     config = dataclasses.replace(CONFIG, width=3, height=2)
     array = image_io.to_array(Image.fromarray(pixels), config)
     np.testing.assert_array_equal(array[..., 0], [[0, 3], [1, 4], [2, 5]])
 
 
-def test_resizing_down_averages_instead_of_picking():
+def test_resizing_down_averages_instead_of_picking() -> None:
     # Stripes a pixel wide, black and white: every antialiased pixel is gray.
     stripes = np.tile(np.array([0, 255], np.uint8), (16, 64))  # [16, 128]
     array = image_io.to_array(Image.fromarray(stripes), CONFIG)
@@ -24,7 +24,7 @@ def test_resizing_down_averages_instead_of_picking():
     assert np.abs(array[1:-1].astype(int) - 127).max() <= 1
 
 
-def test_gray_weighs_colors_as_itu_r_601():
+def test_gray_weighs_colors_as_itu_r_601() -> None:
     image = Image.new("RGB", (64, 16), (200, 100, 50))
     grey = image_io.to_array(image, CONFIG)
     assert np.unique(grey).tolist() == [round(0.299 * 200 + 0.587 * 100 + 0.114 * 50)]
@@ -33,7 +33,7 @@ def test_gray_weighs_colors_as_itu_r_601():
     assert colour[0, 0].tolist() == [200, 100, 50]
 
 
-def test_transparency_lies_on_white_and_16_bits_are_scaled():
+def test_transparency_lies_on_white_and_16_bits_are_scaled() -> None:
     clear = Image.new("RGBA", (64, 16), (0, 0, 0, 0))
     assert image_io.to_array(clear, CONFIG).min() == 255
     deep = Image.fromarray(np.full((16, 64), 0x8000, np.uint16))

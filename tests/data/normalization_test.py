@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -5,7 +7,7 @@ from crnn_jax.data import normalization
 from crnn_jax.errors import DataError
 
 
-def test_the_moments_of_a_set_are_those_of_numpy_a_channel_each():
+def test_the_moments_of_a_set_are_those_of_numpy_a_channel_each() -> None:
     # More than are looked at in one go, and growing brighter.
     images = np.random.default_rng(0).integers(0, 156, (600, 2, 3, 3), np.uint8)
     images += (np.arange(600) // 6)[:, None, None, None].astype(np.uint8)
@@ -17,14 +19,14 @@ def test_the_moments_of_a_set_are_those_of_numpy_a_channel_each():
     assert normalization.fit(images, "") == ((0.0,) * 3, (255.0,) * 3, False)
 
 
-def _half(dark, light):
+def _half(dark: Any, light: Any) -> Any:
     """An image whose left half is dark."""
     image = np.full((4, 2, 1), light, np.uint8)
     image[:2] = dark
     return image
 
 
-def test_differences_of_light_and_contrast_by_hand():
+def test_differences_of_light_and_contrast_by_hand() -> None:
     # Means 100 and 140, deviations 20 and 40 of the mean 30: light 20 / 30; contrast half of ln 2.
     images = np.stack([_half(80, 120), _half(100, 180)])
     light, contrast = normalization.differences(images)
@@ -35,7 +37,7 @@ def test_differences_of_light_and_contrast_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("images", "per_image"),
+    ("levels", "per_image"),
     [
         ([(80, 120), (80, 120)], False),
         ([(80, 120), (83, 123)], False),  # light 1.5 / 20
@@ -43,14 +45,16 @@ def test_differences_of_light_and_contrast_by_hand():
         ([(80, 120), (70, 130)], True),  # contrast ln 1.5 / 2
     ],
 )
-def test_images_that_differ_are_normalized_one_by_one(images, per_image):
-    images = np.stack([_half(*levels) for levels in images])
+def test_images_that_differ_are_normalized_one_by_one(
+    levels: list[tuple[int, int]], per_image: bool
+) -> None:
+    images = np.stack([_half(*pair) for pair in levels])
     fitted = normalization.fit(images, "auto")
     assert fitted == normalization.fit(images, "image" if per_image else "set")
     assert fitted.per_image == per_image
 
 
-def test_images_of_one_color_have_nothing_to_read():
+def test_images_of_one_color_have_nothing_to_read() -> None:
     with pytest.raises(DataError, match="same uniform color"):
         normalization.fit(np.full((2, 3, 4, 1), 7, np.uint8), "set")
     one_blank = np.stack([_half(80, 120), _half(100, 100)])

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import os
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,12 +13,14 @@ from conftest import draw
 import crnn_jax
 from crnn_jax import config as config_lib
 from crnn_jax.analysis import html_report
+from crnn_jax.config import Config
 from crnn_jax.data import folder, generated_folder, sources, splits
 from crnn_jax.data.synthetic import presets, render
 from crnn_jax.data.synthetic.style import Style
 from crnn_jax.errors import ConfigError, DataError, RunError
 from crnn_jax.training import train
 from crnn_jax.training.context import prepare
+from tests.helpers.fixtures import MakeConfig
 from tests.helpers.quiet import QUIET
 
 STEPS = 16  # T of the tiny model
@@ -25,25 +29,25 @@ LOOK = {"base": "plain", "alphabet": "abc7", "length": [2, 4], "width": 64, "hei
 
 
 @pytest.fixture
-def style_file(tmp_path):
+def style_file(tmp_path: Path) -> str:
     (tmp_path / "look.json").write_text(json.dumps(LOOK))
     return os.fspath(tmp_path / "look.json")
 
 
 @pytest.fixture
-def made(tiny_config, style_file):
-    def make(**changes):
+def made(tiny_config: MakeConfig, style_file: str) -> MakeConfig:
+    def make(**changes: Any) -> Any:
         keys = {"data__source": "synthetic", "data__style": style_file, "data__count": 20}
         return tiny_config(**keys | changes)
 
     return make
 
 
-def load(config):
+def load(config: Config) -> Any:
     return sources.load(config.data, STEPS)
 
 
-def test_a_generated_set_is_what_the_generator_makes(made, style_file):
+def test_a_generated_set_is_what_the_generator_makes(made: MakeConfig, style_file: str) -> None:
     data, split, charset, endless = load(made())
     look = presets.load(style_file)
     images, labels = render.images(
@@ -59,7 +63,9 @@ def test_a_generated_set_is_what_the_generator_makes(made, style_file):
     assert data.name == "20 generated look images (seed 0)"
 
 
-def test_the_fingerprint_follows_whatever_an_image_depends_on(made, tmp_path, monkeypatch):
+def test_the_fingerprint_follows_whatever_an_image_depends_on(
+    made: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen = {load(made()).data.fingerprint}
     other = tmp_path / "other.json"
     other.write_text(json.dumps(LOOK | {"noise": [0, 5]}))
@@ -80,11 +86,11 @@ class Bars:
 
     alphabet, length, width, height, chunk = "xyz", (1, 1), 64, 16, 4
 
-    def __init__(self):
-        self.drawn = []
+    def __init__(self) -> None:
+        self.drawn: list[Any] = []
 
-    def drawer(self):
-        def draw(seed, numbers):
+    def drawer(self) -> Any:
+        def draw(seed: Any, numbers: Any) -> Any:
             self.drawn.append(numbers.tolist())
             dark = np.arange(self.width) < seed + numbers[:, None]
             images = np.broadcast_to(dark[:, :, None, None], (len(numbers), 64, 16, 1))
@@ -92,11 +98,11 @@ class Bars:
 
         return draw
 
-    def describe(self):
+    def describe(self) -> Any:
         return {"name": "bars"}
 
 
-def test_any_look_is_drawn_chunk_by_chunk(made):
+def test_any_look_is_drawn_chunk_by_chunk(made: MakeConfig) -> None:
     look = Bars()
     data = sources.generate(look, made(data__synthetic_seed=2).data, range(6))
     # One program for all chunks: the last one is filled up.
@@ -105,7 +111,7 @@ def test_any_look_is_drawn_chunk_by_chunk(made):
     np.testing.assert_array_equal((data.images == 0).sum((1, 2, 3)), 16 * np.arange(2, 8))
 
 
-def test_images_are_brought_to_the_size_and_color_that_the_model_takes(made):
+def test_images_are_brought_to_the_size_and_color_that_the_model_takes(made: MakeConfig) -> None:
     small, plain = load(made(data__width=32, data__channels=3)).data, load(made()).data
     assert small.images.shape == (20, 32, 16, 3)
     np.testing.assert_array_equal(small.images[..., 0], small.images[..., 2])
@@ -116,7 +122,7 @@ def test_images_are_brought_to_the_size_and_color_that_the_model_takes(made):
     np.testing.assert_allclose(halved, expected, atol=0.51)
 
 
-def test_a_stream_never_shows_an_image_twice(made):
+def test_a_stream_never_shows_an_image_twice(made: MakeConfig) -> None:
     config = made(data__source="stream")
     task = prepare(config)
     epochs = [task.order(epoch).tolist() for epoch in (1, 2, 3)]
@@ -136,12 +142,14 @@ def test_a_stream_never_shows_an_image_twice(made):
     np.testing.assert_array_equal(task.images[0], load(made()).data.images[0])
 
 
-def test_a_run_on_a_stream_goes_on_bit_for_bit(made, tmp_path, monkeypatch):
+def test_a_run_on_a_stream_goes_on_bit_for_bit(
+    made: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = made(data__source="stream", train__epochs=2, **QUIET_KEYS)
     whole = train.train_and_evaluate(config, tmp_path / "whole")
     save = train.save
 
-    def stop(*arguments):
+    def stop(*arguments: Any) -> None:
         save(*arguments)
         raise KeyboardInterrupt
 
@@ -159,7 +167,7 @@ def test_a_run_on_a_stream_goes_on_bit_for_bit(made, tmp_path, monkeypatch):
 QUIET_KEYS = {key.replace(".", "__"): value for key, value in QUIET.items()}
 
 
-def test_a_mixture_adds_to_the_training_part_alone(made, captchas):
+def test_a_mixture_adds_to_the_training_part_alone(made: MakeConfig, captchas: Path) -> None:
     config = made(data__source="mixture", data__generated_share=0.25)
     real = folder.load(config.data, None, STEPS)
     data, split, charset, _ = load(config)
@@ -176,7 +184,7 @@ def test_a_mixture_adds_to_the_training_part_alone(made, captchas):
 
 
 @pytest.fixture
-def labeled(tmp_path):
+def labeled(tmp_path: Path) -> str:
     """Pictures whose labels have both cases, look-alikes, and two pairs that fold to one."""
     folder = tmp_path / "labeled"
     folder.mkdir()
@@ -196,8 +204,13 @@ def labeled(tmp_path):
     ],
 )
 def test_labels_of_a_folder_are_folded_before_anything_is_derived(
-    made, labeled, case, merge, texts, alphabet
-):
+    made: MakeConfig,
+    labeled: str,
+    case: str,
+    merge: str,
+    texts: tuple[str, str, str, str, str, str],
+    alphabet: str,
+) -> None:
     config = made(data__source="folder", data__dir=labeled, data__case=case, data__merge=merge,
                   data__val_fraction=0.3)  # fmt: skip
     data, split, charset, _ = load(config)
@@ -211,7 +224,7 @@ def test_labels_of_a_folder_are_folded_before_anything_is_derived(
     np.testing.assert_array_equal(data.images, plain.images)
 
 
-def test_a_fingerprint_is_that_of_the_data_before_folding(made):
+def test_a_fingerprint_is_that_of_the_data_before_folding(made: MakeConfig) -> None:
     keys = {"data__case": "upper", "data__merge": "0O,1Il"}
     for source in ("folder", "synthetic", "stream", "mixture"):
         source_key = {"data__source": source}
@@ -221,7 +234,7 @@ def test_a_fingerprint_is_that_of_the_data_before_folding(made):
         assert after.data.texts == tuple(text.upper() for text in before.data.texts)
 
 
-def test_generated_labels_are_folded_too(made, labeled, tmp_path):
+def test_generated_labels_are_folded_too(made: MakeConfig, labeled: str, tmp_path: Path) -> None:
     look = tmp_path / "both.json"
     look.write_text(json.dumps(LOOK | {"alphabet": "aAO0Q"}))
     style = {"data__style": os.fspath(look)}
@@ -249,7 +262,9 @@ def test_generated_labels_are_folded_too(made, labeled, tmp_path):
     assert task.data.fingerprint == sources.expected_fingerprint(task.config.data, STEPS)
 
 
-def test_an_alphabet_of_the_config_must_have_the_folded_labels(made, labeled):
+def test_an_alphabet_of_the_config_must_have_the_folded_labels(
+    made: MakeConfig, labeled: str
+) -> None:
     keys = {"data__source": "folder", "data__dir": labeled, "data__case": "lower"}
     assert load(made(**keys, data__alphabet="xab0o1il7")).charset.alphabet == "xab0o1il7"
     # 'Il1' before the fold.
@@ -259,7 +274,9 @@ def test_an_alphabet_of_the_config_must_have_the_folded_labels(made, labeled):
         load(made(data__case="upper", data__alphabet="abc7"))
 
 
-def test_a_run_with_folded_labels_is_scored_by_them(made, captchas, tmp_path):
+def test_a_run_with_folded_labels_is_scored_by_them(
+    made: MakeConfig, captchas: Path, tmp_path: Path
+) -> None:
     config = made(data__source="folder", data__case="upper", data__merge="7A", train__epochs=1,
                   **QUIET_KEYS)  # fmt: skip
     result = train.train_and_evaluate(config, tmp_path / "run")
@@ -274,8 +291,8 @@ def test_a_run_with_folded_labels_is_scored_by_them(made, captchas, tmp_path):
 
 
 def test_auto_is_the_folder_or_generates_where_the_default_one_is_absent(
-    tiny_config, tmp_path, monkeypatch
-):
+    tiny_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     config = tiny_config(data__dir=config_lib.DEFAULT_DIR)
     assert folder.resolve(config).data.source == "synthetic"
@@ -289,8 +306,11 @@ def test_auto_is_the_folder_or_generates_where_the_default_one_is_absent(
 
 
 def test_a_run_without_the_set_says_that_its_images_are_generated(
-    made, tmp_path, monkeypatch, capsys
-):
+    made: MakeConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     monkeypatch.chdir(tmp_path)
     config = made(data__source="auto", data__dir=config_lib.DEFAULT_DIR, train__epochs=1)
     result = train.train_and_evaluate(config, "run")
@@ -326,7 +346,9 @@ def test_a_run_without_the_set_says_that_its_images_are_generated(
         ({"data__width": 16}, DataError, "can need 7 time steps and the model has 4"),
     ],
 )
-def test_what_cannot_be_generated_is_named(made, changes, error, message):
+def test_what_cannot_be_generated_is_named(
+    made: MakeConfig, changes: dict[str, str] | dict[str, int], error: Any, message: str
+) -> None:
     config = made(**changes)
     with pytest.raises(error, match=message):
         sources.load(config.data, config_lib.num_steps(config))
@@ -345,13 +367,15 @@ def test_what_cannot_be_generated_is_named(made, changes, error, message):
         ({"spacing_by": "eye"}, "spacing_by cannot be 'eye'"),
     ],
 )
-def test_a_style_of_no_use_is_named_by_its_key(tmp_path, values, message):
+def test_a_style_of_no_use_is_named_by_its_key(
+    tmp_path: Path, values: dict[str, str] | dict[str, list[int]] | dict[str, int], message: str
+) -> None:
     (tmp_path / "s.json").write_text(json.dumps(values))
     with pytest.raises(ConfigError, match=message):
         presets.load(os.fspath(tmp_path / "s.json"))
 
 
-def test_a_style_survives_its_file(tmp_path):
+def test_a_style_survives_its_file(tmp_path: Path) -> None:
     for name, style in presets.STYLES.items():
         file = tmp_path / f"{name}.json"
         file.write_text(json.dumps(dataclasses.asdict(style)))
@@ -362,7 +386,9 @@ def test_a_style_survives_its_file(tmp_path):
     assert max(longest for _, longest in lengths) == 8
 
 
-def test_written_images_are_a_folder_that_reads_back(made, style_file, tmp_path):
+def test_written_images_are_a_folder_that_reads_back(
+    made: MakeConfig, style_file: str, tmp_path: Path
+) -> None:
     generated_folder.write(style_file, 20, 0, tmp_path / "set")
     back = folder.load(
         dataclasses.replace(made().data, dir=os.fspath(tmp_path / "set")), None, STEPS

@@ -75,7 +75,7 @@ def verb(*arguments: object) -> list[str]:
 
 def call(
     command: Sequence[str], status: int | None = 0, **more: Any
-) -> subprocess.CompletedProcess:
+) -> subprocess.CompletedProcess[Any]:
     """Runs a command to its end. AssertionError for another status, or a traceback."""
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=3000, **more)
     said = f"{' '.join(command)}: {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"

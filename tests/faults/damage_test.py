@@ -8,6 +8,9 @@ import resource
 import shutil
 import socket
 import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,21 +18,26 @@ import numpy as np
 import pytest
 from orbax.checkpoint import v1 as ocp
 
+from crnn_jax.config import Config
 from crnn_jax.errors import DamageError, RunError
 from crnn_jax.inference import recognizer
+from crnn_jax.inference.recognizer import Recognizer
 from crnn_jax.runs import checkpoint, run_dir, stored, unfinished
 from crnn_jax.runs.checkpoint import Checkpoints
 from crnn_jax.training import train
+from tests.helpers.fixtures import MakeConfig
 from tests.helpers.quiet import QUIET
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("damage") / "run"
 
 
 @pytest.fixture
-def run(tiny_config, whole, tmp_path):
+def run(
+    tiny_config: MakeConfig, whole: Path, tmp_path: Path
+) -> tuple[Config, Path, dict[str, Any]]:
     """A run of three epochs; the last is the best. Its result is not written yet."""
     config = tiny_config(
         {**QUIET, "train.epochs": 3, "log.every_steps": 2, "train.checkpoint_selection": "last"}
@@ -43,19 +51,19 @@ def run(tiny_config, whole, tmp_path):
     return config, copy, expected
 
 
-def _arrays(checkpoint, tree):
+def _arrays(checkpoint: Path, tree: Any) -> Any:
     """The largest file of a tree: the bytes of its arrays."""
     files = [p for p in (checkpoint / tree).rglob("*") if p.is_file()]
     return max(files, key=lambda p: p.stat().st_size)
 
 
-def _flip(path):
+def _flip(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
 
 
-def _flip_meta(checkpoint):
+def _flip_meta(checkpoint: Path) -> None:
     path = checkpoint / "_CHECKPOINT_METADATA"
     values = json.loads(path.read_text())
     values["custom_metadata"]["mean"] = [values["custom_metadata"]["mean"][0] + 1]
@@ -78,7 +86,9 @@ DAMAGES = {
         *(pytest.param(d, marks=pytest.mark.long) for d in ("flipped training", "cut off")),
     ],
 )
-def test_a_damaged_checkpoint_is_named_and_the_one_before_goes_on_to_the_same_end(run, damage):
+def test_a_damaged_checkpoint_is_named_and_the_one_before_goes_on_to_the_same_end(
+    run: tuple[Config, Path, dict[str, Any]], damage: Any
+) -> None:
     config, folder, expected = run
     latest = folder / "checkpoints" / "3"
     DAMAGES[damage](latest)
@@ -99,7 +109,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_goes_on_to_the_same_en
     assert train.train_and_evaluate(config, folder).params_sha256 == expected["params_sha256"]
 
 
-def test_without_a_whole_one_the_message_says_so(run):
+def test_without_a_whole_one_the_message_says_so(run: tuple[Config, Path, dict[str, Any]]) -> None:
     config, folder, _ = run
     for epoch in (2, 3):
         _flip(_arrays(folder / "checkpoints" / str(epoch), "params"))
@@ -109,7 +119,9 @@ def test_without_a_whole_one_the_message_says_so(run):
         recognizer.load(folder)
 
 
-def test_arrays_that_changed_behind_sound_checksums_are_known_by_their_digest(tmp_path):
+def test_arrays_that_changed_behind_sound_checksums_are_known_by_their_digest(
+    tmp_path: Path,
+) -> None:
     """Another checkpoint's files, whole in themselves, in the place of the one that was written."""
     params = {"a": np.arange(3.0, dtype=np.float32)}
     for name, factor in (("one", 1), ("two", 2)):
@@ -130,7 +142,7 @@ def test_arrays_that_changed_behind_sound_checksums_are_known_by_their_digest(tm
     np.testing.assert_array_equal(restored, 2 * params["a"])
 
 
-def test_a_digest_that_is_not_in_the_record_is_missed(tmp_path):
+def test_a_digest_that_is_not_in_the_record_is_missed(tmp_path: Path) -> None:
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
         checkpoints.save(1, {"a": np.ones(2, np.float32)}, None, {"best_epoch": 1}, 1)
     run_dir.RunDir(tmp_path).write_json("checkpoints.json", {})
@@ -141,7 +153,7 @@ def test_a_digest_that_is_not_in_the_record_is_missed(tmp_path):
         checkpoints.meta(1)
 
 
-def test_a_run_of_a_version_that_kept_no_digests_goes_on(tmp_path):
+def test_a_run_of_a_version_that_kept_no_digests_goes_on(tmp_path: Path) -> None:
     params = {"a": np.ones(2, np.float32)}
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
         checkpoints.save(1, params, None, {"best_epoch": 1}, 1)
@@ -156,7 +168,7 @@ PARAMS = {"a": np.arange(3, dtype=np.float32)}
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory):
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of one array."""
     folder = tmp_path_factory.mktemp("small") / "checkpoints"
     with Checkpoints(folder) as checkpoints:
@@ -166,7 +178,7 @@ def small(tmp_path_factory):
 
 
 @pytest.fixture
-def copy(small, tmp_path):
+def copy(small: Path, tmp_path: Path) -> Path:
     shutil.copytree(small, tmp_path / "copy")
     return tmp_path / "copy"
 
@@ -183,7 +195,7 @@ def copy(small, tmp_path):
         "params",
     ],
 )
-def test_a_pipe_among_the_files_is_named_and_not_opened(copy, name):
+def test_a_pipe_among_the_files_is_named_and_not_opened(copy: Path, name: str) -> None:
     """Opening it would block forever."""
     path = copy / "checkpoints" / "1" / name
     shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -210,7 +222,9 @@ def test_a_pipe_among_the_files_is_named_and_not_opened(copy, name):
         (lambda path: os.truncate(_made(path.parent / "d" / "x"), 2**40), "more than 8589934592"),
     ],
 )
-def test_other_files_that_must_not_be_opened(copy, make, says):
+def test_other_files_that_must_not_be_opened(
+    copy: Path, make: Callable[..., Any], says: str
+) -> None:
     path = copy / "checkpoints" / "1" / "params" / "_METADATA"
     path.unlink()
     make(path)
@@ -221,13 +235,13 @@ def test_other_files_that_must_not_be_opened(copy, make, says):
         checkpoints.restore(1, {"params": PARAMS})
 
 
-def test_the_number_of_files_is_bounded(copy, monkeypatch):
+def test_the_number_of_files_is_bounded(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stored, "MOST_FILES", 5)
     with pytest.raises(DamageError, match="more than 5 files"):
         stored.check(copy / "checkpoints" / "1")
 
 
-def test_a_pipe_in_an_interrupted_epoch_is_named(copy):
+def test_a_pipe_in_an_interrupted_epoch_is_named(copy: Path) -> None:
     (copy / "checkpoints").rename(copy / unfinished.FOLDER)
     path = copy / unfinished.FOLDER / "1" / "_CHECKPOINT_METADATA"
     path.unlink()
@@ -236,7 +250,7 @@ def test_a_pipe_in_an_interrupted_epoch_is_named(copy):
         unfinished.restore(run_dir.RunDir(copy), 1, {"params": PARAMS})
 
 
-def _bind(path):
+def _bind(path: Path) -> None:
     before = os.getcwd()
     os.chdir(path.parent)  # the names of sockets are short
     with socket.socket(socket.AF_UNIX) as it:
@@ -244,12 +258,12 @@ def _bind(path):
     os.chdir(before)
 
 
-def _made(path):
+def _made(path: Path) -> Any:
     path.write_bytes(b"")
     return path
 
 
-def test_a_limit_on_threads_is_no_damage(copy, monkeypatch):
+def test_a_limit_on_threads_is_no_damage(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     error = RuntimeError("can't start new thread")
     monkeypatch.setattr(ocp, "load_checkpointables", lambda *_: _raise(error))
     monkeypatch.setattr(ocp, "save_checkpointables", lambda *_, **__: _raise(error))
@@ -266,11 +280,13 @@ def test_a_limit_on_threads_is_no_damage(copy, monkeypatch):
     [errno.EACCES, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE],
 )
 @pytest.mark.parametrize("wrapped", ["as text", "as a cause", "raw"])
-def test_files_that_cannot_be_read_are_not_called_damaged(copy, monkeypatch, number, wrapped):
+def test_files_that_cannot_be_read_are_not_called_damaged(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, number: Any, wrapped: str
+) -> None:
     """Orbax and tensorstore wrap what the system says."""
     error = OSError(number, os.strerror(number))
 
-    def load(*_, **__):
+    def load(*_: Any, **__: Any) -> None:
         if wrapped == "raw":
             raise error
         if wrapped == "as text":
@@ -286,10 +302,12 @@ def test_files_that_cannot_be_read_are_not_called_damaged(copy, monkeypatch, num
     assert not isinstance(caught.value, DamageError)
 
 
-def test_a_file_that_fails_when_read_is_found_if_orbax_says_nothing(copy, monkeypatch):
+def test_a_file_that_fails_when_read_is_found_if_orbax_says_nothing(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Orbax drops some errors and then finds no arrays."""
 
-    def unreadable(path):
+    def unreadable(path: Path) -> None:
         if path.name == "_METADATA":
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
 
@@ -309,7 +327,7 @@ def test_a_file_that_fails_when_read_is_found_if_orbax_says_nothing(copy, monkey
         checkpoints.meta(1)
 
 
-def test_too_many_open_files_is_not_damage(copy):
+def test_too_many_open_files_is_not_damage(copy: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with Checkpoints(copy / "checkpoints", read_only=True) as checkpoints:
         checkpoints.restore(1, {"params": PARAMS})
@@ -324,7 +342,9 @@ def test_too_many_open_files_is_not_damage(copy):
     assert not isinstance(caught.value, DamageError)
 
 
-def test_the_best_checkpoint_is_kept_when_its_name_cannot_be_read(tmp_path, monkeypatch):
+def test_the_best_checkpoint_is_kept_when_its_name_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An error of the system while the latest checkpoint is asked for the best epoch."""
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
         checkpoints.save(1, PARAMS, None, {"best_epoch": 1}, 1)
@@ -336,11 +356,11 @@ def test_the_best_checkpoint_is_kept_when_its_name_cannot_be_read(tmp_path, monk
         assert checkpoints.epochs() == [1, 2]
 
 
-def _raise(error):
+def _raise(error: BaseException) -> None:
     raise error
 
 
-def _resave(folder, reader, epoch):
+def _resave(folder: Path, reader: Recognizer, epoch: int) -> None:
     meta = {
         "alphabet": reader.charset.alphabet,
         "mean": reader.model.mean.tolist(),
@@ -353,7 +373,9 @@ def _resave(folder, reader, epoch):
         checkpoints.save(epoch, reader.params, None, meta, epoch)
 
 
-def test_a_checkpoint_that_vanishes_while_it_is_read_is_no_damage(trained, tmp_path, monkeypatch):
+def test_a_checkpoint_that_vanishes_while_it_is_read_is_no_damage(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A run that trains saves a newer epoch and deletes the one that is being read."""
     run = tmp_path / "run"
     shutil.copytree(trained, run)
@@ -361,7 +383,7 @@ def test_a_checkpoint_that_vanishes_while_it_is_read_is_no_damage(trained, tmp_p
     newest = max(int(p.name) for p in (run / "checkpoints").iterdir()) + 1
     real = Checkpoints.restore
 
-    def restore(self, epoch, like):
+    def restore(self: Checkpoints, epoch: int, like: Any) -> Any:
         if epoch != newest:
             _resave(run / "checkpoints", reader, newest)
             shutil.rmtree(run / "checkpoints" / str(epoch))
@@ -371,13 +393,13 @@ def test_a_checkpoint_that_vanishes_while_it_is_read_is_no_damage(trained, tmp_p
     assert recognizer.load(run).epoch == newest
 
 
-def test_a_run_is_read_in_a_loop_while_it_trains(trained, tmp_path):
+def test_a_run_is_read_in_a_loop_while_it_trains(trained: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(trained, run)
     reader = recognizer.load(run)
     first = max(int(p.name) for p in (run / "checkpoints").iterdir()) + 1
 
-    def write():
+    def write() -> None:
         for epoch in range(first, first + 15):
             _resave(run / "checkpoints", reader, epoch)
 

@@ -11,6 +11,9 @@ import os
 import resource
 import sys
 import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,16 +27,19 @@ from crnn_jax.runtime import files as disk
 from crnn_jax.runtime import limits, lock
 from crnn_jax.training import train
 from tests.faults import commands
+from tests.helpers.fixtures import MakeConfig
 from tests.helpers.quiet import QUIET
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def _fail(*_, **__):
+def _fail(*_: Any, **__: Any) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
+def test_a_failed_write_leaves_the_old_file_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     disk.write(tmp_path / "a", b"old")
     monkeypatch.setattr(os, "fsync", _fail)
     with pytest.raises(RunError, match=rf"^{tmp_path}/a cannot be written: No space.*make room"):
@@ -42,7 +48,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
     assert (tmp_path / "a").read_bytes() == b"old"
 
 
-def test_a_link_in_the_way_is_replaced_and_not_followed(tmp_path):
+def test_a_link_in_the_way_is_replaced_and_not_followed(tmp_path: Path) -> None:
     """As it may stand in a run directory from a stranger, to have us write elsewhere."""
     victim = tmp_path / "victim"
     victim.write_bytes(b"mine")
@@ -60,17 +66,19 @@ def test_a_link_in_the_way_is_replaced_and_not_followed(tmp_path):
     assert victim.read_bytes() == b"mine"
 
 
-def test_a_line_is_added_whole_or_not_at_all(tmp_path, monkeypatch):
+def test_a_line_is_added_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     disk.append(tmp_path / "a", b"one\n")
 
     class Small(io.FileIO):
         """Takes two bytes and then no more."""
 
-        def write(self, content):
+        def write(self, content: Any) -> Any:
             return super().write(bytes(content[:2])) if self.tell() < 6 else _fail()
 
     @contextlib.contextmanager
-    def opened(path):
+    def opened(path: Path) -> Iterator[Any]:
         with Small(path, "ab") as file:
             yield file
 
@@ -86,20 +94,21 @@ def test_a_line_is_added_whole_or_not_at_all(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("kind", "says"), [("pipe", "a pipe"), ("folder", "directory"), ("large", "too many")]
 )
-def test_what_is_read_is_a_file_of_bounded_size(tmp_path, kind, says):
+def test_what_is_read_is_a_file_of_bounded_size(tmp_path: Path, kind: str, says: str) -> None:
     path = tmp_path / "a"
-    {
+    makers: dict[str, Callable[[], object]] = {
         "pipe": lambda: os.mkfifo(path),
         "folder": path.mkdir,
         "large": lambda: path.write_bytes(b"12345"),
-    }[kind]()
+    }
+    makers[kind]()
     with pytest.raises(OSError, match=says):
         disk.read(path, most=4)
     with pytest.raises(OSError, match="a pipe, device or socket"):
         disk.read("/dev/zero", most=4)
 
 
-def test_room_is_known_before_it_is_needed(tmp_path):
+def test_room_is_known_before_it_is_needed(tmp_path: Path) -> None:
     """No disk has an exabyte; nothing is left of the trial."""
     disk.check_room(tmp_path / "a", 1000)
     with pytest.raises(RunError, match=r"a cannot be written: (No space|File too large)"):
@@ -108,14 +117,14 @@ def test_room_is_known_before_it_is_needed(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["../a", "b/../../a", "/etc/a", "a\0b"])
-def test_a_name_that_leads_out_of_its_folder_is_refused(tmp_path, name):
+def test_a_name_that_leads_out_of_its_folder_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match="out of the folder"):
         disk.inside(tmp_path, name)
     assert disk.inside(tmp_path, "b/a..png") == tmp_path / "b" / "a..png"
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("disk") / "run"
 
 
@@ -126,14 +135,20 @@ def whole(tmp_path_factory):
         pytest.param(None, id="all", marks=pytest.mark.long),
     ],
 )
-def test_a_full_disk_at_each_write_of_a_run(tiny_config, whole, tmp_path, monkeypatch, places):
+def test_a_full_disk_at_each_write_of_a_run(
+    tiny_config: MakeConfig,
+    whole: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    places: list[str] | None,
+) -> None:
     """Each write fails once; the same command goes on each time, and ends as if none had."""
     config = tiny_config({**QUIET, "train.epochs": 3, "log.every_steps": 2})
     if not whole.exists():
         train.train_and_evaluate(config, whole)
     run, failed = tmp_path / "run", []
 
-    def fails(place):
+    def fails(place: Any) -> bool:
         if place in failed or (places is not None and place not in places):
             return False
         failed.append(place)
@@ -141,12 +156,12 @@ def test_a_full_disk_at_each_write_of_a_run(tiny_config, whole, tmp_path, monkey
 
     real_write, real_append = disk.write, disk.append
 
-    def write(path, content):
+    def write(path: Path, content: bytes) -> None:
         if fails(path.name):
             raise disk.unwritable(path, FULL)
         real_write(path, content)
 
-    def append(path, content):
+    def append(path: Path, content: bytes) -> None:
         if fails(f"{path.name} +"):
             real_append(path, content[: len(content) // 2])  # as a kill in the middle leaves it
             raise disk.unwritable(path, FULL)
@@ -154,7 +169,7 @@ def test_a_full_disk_at_each_write_of_a_run(tiny_config, whole, tmp_path, monkey
 
     save = ocp.save_checkpointables
 
-    def save_or_fail(path, *rest, **keywords):
+    def save_or_fail(path: Path, *rest: Any, **keywords: Any) -> Any:
         if fails(f"epoch {path.stem}"):
             raise FULL
         return save(path, *rest, **keywords)
@@ -162,7 +177,7 @@ def test_a_full_disk_at_each_write_of_a_run(tiny_config, whole, tmp_path, monkey
     monkeypatch.setattr(disk, "write", write)
     monkeypatch.setattr(disk, "append", append)
     monkeypatch.setattr(ocp, "save_checkpointables", save_or_fail)
-    said = []
+    said: list[Any] = []
     while len(said) < 30:
         with contextlib.suppress(RunError):
             train.train_and_evaluate(config, run)
@@ -176,8 +191,8 @@ def test_a_full_disk_at_each_write_of_a_run(tiny_config, whole, tmp_path, monkey
 
 
 def test_a_checkpoint_that_cannot_be_written_is_named_and_leaves_the_one_before(
-    tmp_path, monkeypatch
-):
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     params = {"a": np.arange(3, dtype=np.float32)}
     with checkpoint.Checkpoints(tmp_path / "checkpoints") as checkpoints:
         checkpoints.save(1, params, None, {"best_epoch": 1}, 1)
@@ -188,26 +203,30 @@ def test_a_checkpoint_that_cannot_be_written_is_named_and_leaves_the_one_before(
         ):
             checkpoints.save(2, params, None, {"best_epoch": 2}, 2)
     with checkpoint.Checkpoints(tmp_path / "checkpoints", read_only=True) as checkpoints:
-        assert checkpoints.meta(checkpoints.latest_epoch()) == {"best_epoch": 1}
+        assert checkpoints.meta(checkpoints.latest_epoch() or 0) == {"best_epoch": 1}
         restored = checkpoints.restore(1, {"params": params})["params"]["a"]
     np.testing.assert_array_equal(restored, params["a"])
 
 
-def test_a_finished_run_on_a_disk_that_cannot_be_written_says_so(trained, tiny_config, monkeypatch):
+def test_a_finished_run_on_a_disk_that_cannot_be_written_says_so(
+    trained: Path, tiny_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = run_dir.RunDir(trained).config()
     monkeypatch.setattr(disk, "write", _fail)
     assert train.train_and_evaluate(config, trained) == run_dir.RunDir(trained).result()
 
 
-def test_a_grid_names_what_it_cannot_write(tiny_config, tmp_path, monkeypatch):
+def test_a_grid_names_what_it_cannot_write(
+    tiny_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cells = sweep.Grid(config_lib.to_dict(tiny_config()), {"base": {}}, (0,), (0,))
     monkeypatch.setattr(sweep.files, "opened", _named(sweep.files.opened, "log.txt"))
     with pytest.raises(RunError, match=r"base/seed0-fold0/log\.txt cannot be written: No space"):
         sweep.run(cells, tmp_path / "grid", 1)
 
 
-def _named(real, name):
-    def opened(path):
+def _named(real: Any, name: str) -> Any:
+    def opened(path: Path) -> Any:
         if path.name == name:
             raise disk.unwritable(path, FULL)
         return real(path)
@@ -215,7 +234,9 @@ def _named(real, name):
     return opened
 
 
-def test_an_output_that_cannot_be_written_is_one_line(capsys, monkeypatch, tmp_path):
+def test_an_output_that_cannot_be_written_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """The last resort of both entry points: the path, or the standard output that has none."""
     named = OSError(errno.EROFS, "Read-only file system", "/some/where")
     monkeypatch.setattr(main, "evaluate", lambda _: _raise(named))
@@ -234,7 +255,9 @@ def test_an_output_that_cannot_be_written_is_one_line(capsys, monkeypatch, tmp_p
         (OSError(), "the system reports: OSError"),
     ],
 )
-def test_an_error_that_names_no_file_is_one_line_and_blames_none(capsys, monkeypatch, error, said):
+def test_an_error_that_names_no_file_is_one_line_and_blames_none(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: Any, said: str
+) -> None:
     """`close` does not say which file it is about, and it need not be the standard output."""
     monkeypatch.setattr(main, "evaluate", lambda _: _raise(error))
     assert main.main(["evaluate", "run"]) == 2
@@ -244,7 +267,9 @@ def test_an_error_that_names_no_file_is_one_line_and_blames_none(capsys, monkeyp
     assert "standard output" not in shown
 
 
-def test_an_error_that_names_no_file_names_the_run_that_it_stopped(tiny_config, tmp_path):
+def test_an_error_that_names_no_file_names_the_run_that_it_stopped(
+    tiny_config: MakeConfig, tmp_path: Path
+) -> None:
     error = OSError(errno.EIO, "Input/output error")
     run = run_dir.RunDir(tmp_path / "run")
     with (
@@ -258,7 +283,7 @@ def test_an_error_that_names_no_file_names_the_run_that_it_stopped(tiny_config, 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
 @pytest.mark.parametrize("verb", ["predict", "run.py"])
-def test_a_full_standard_output_is_one_line(trained, captchas, verb):
+def test_a_full_standard_output_is_one_line(trained: Path, captchas: Path, verb: str) -> None:
     import subprocess
     from pathlib import Path
 
@@ -276,16 +301,16 @@ def test_a_full_standard_output_is_one_line(trained, captchas, verb):
     assert done.stderr == "error: the standard output cannot be written: No space left on device\n"
 
 
-def _raise(error):
+def _raise(error: BaseException) -> None:
     raise error
 
 
-def test_a_disk_without_inodes_is_full(tmp_path, monkeypatch):
+def test_a_disk_without_inodes_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint has dozens of small files."""
     for files, free, fits in [(1000, 3, False), (1000, 900, True), (0, 0, True)]:  # 0: not counted
         room = types.SimpleNamespace(f_files=files, f_favail=free)
         monkeypatch.setattr(os, "statvfs", lambda _, room=room: room)
-        context = contextlib.nullcontext()
+        context: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
         if not fits:
             context = pytest.raises(RunError, match=r"a cannot be written: No inodes.*\(3 free")
         with context:
@@ -293,7 +318,7 @@ def test_a_disk_without_inodes_is_full(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_low_limit_on_open_files_is_raised_or_named(monkeypatch):
+def test_a_low_limit_on_open_files_is_raised_or_named(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     monkeypatch.setattr(resource, "setrlimit", lambda _, both: asked.append(both))
     for soft, hard, then in [(256, 8192, (4096, 8192)), (20, 1024, (1024, 1024))]:
@@ -308,7 +333,7 @@ def test_a_low_limit_on_open_files_is_raised_or_named(monkeypatch):
     limits.check_open_files("a cannot be read", 3)
 
 
-def test_a_run_directory_whose_name_is_not_utf8(tmp_path):
+def test_a_run_directory_whose_name_is_not_utf8(tmp_path: Path) -> None:
     """tensorstore takes only names that are; it sees a descriptor instead."""
     folder = tmp_path / os.fsdecode(b"w\xff") / "checkpoints"
     params = {"a": np.arange(3, dtype=np.float32)}
@@ -319,13 +344,15 @@ def test_a_run_directory_whose_name_is_not_utf8(tmp_path):
     np.testing.assert_array_equal(restored, params["a"])
 
 
-def test_a_file_that_fails_when_it_is_closed_is_named(tmp_path, monkeypatch):
+def test_a_file_that_fails_when_it_is_closed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A network file system reports a failed write at close. A file that was read is right."""
     path = tmp_path / "file"
     path.write_bytes(b"abc")
     real = os.close
 
-    def close(descriptor):
+    def close(descriptor: Any) -> None:
         real(descriptor)
         raise OSError(errno.EIO, "Input/output error")
 
@@ -334,7 +361,7 @@ def test_a_file_that_fails_when_it_is_closed_is_named(tmp_path, monkeypatch):
         assert disk.read(path) == b"abc"
 
     class File(io.FileIO):
-        def close(self):
+        def close(self) -> None:
             super().close()
             raise OSError(errno.EIO, "Input/output error")
 

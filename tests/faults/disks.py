@@ -64,7 +64,7 @@ def layer(work: Path) -> Path | None:
     if compiler is None:
         return None
     source = ROOT / "tests" / "faults" / "faulty_io.c"
-    command = [compiler, "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"]
+    command: list[str | Path] = [compiler, "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"]
     subprocess.run(command, check=True)
     return library
 
@@ -212,8 +212,8 @@ def disks(work: Path, moments: random.Random, scale: float) -> dict[str, Any]:
     with contextlib.ExitStack() as stack:
         pair = stack.enter_context(workers(work, environment))
         training = Training(work, COMBINATIONS[0])
-        if fault := prepare(training, pair):
-            return {"failures": [f"the unharmed run: {fault}"]}
+        if broken := prepare(training, pair):
+            return {"failures": [f"the unharmed run: {broken}"]}
         trials: dict[int, Trial] = {}
 
         def ready(worker: Worker, _: int) -> None:
@@ -251,7 +251,7 @@ def disks(work: Path, moments: random.Random, scale: float) -> dict[str, Any]:
                 file.write(json.dumps(line) + "\n")
             print(f"disks: {failure or said or f'{fault.kind}: not met'}", file=sys.stderr)
         trial = next(iter(trials.values()))
-        verbs, wrong = (0, [])
+        verbs, wrong = 0, list[str]()
         if trial.disk:
             verbs, wrong = check_finished(trial.worker, trial.disk, training.whole(trial.worker))
     met = Counter(line["kind"] for line in lines if line["said"] or line["failure"])

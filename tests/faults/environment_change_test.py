@@ -2,6 +2,8 @@
 
 import json
 import signal
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,10 +12,11 @@ from crnn_jax.runs import provenance
 from crnn_jax.runtime import signals
 from crnn_jax.training import train
 from tests.faults.interrupt_test import interrupt_after
+from tests.helpers.fixtures import MakeConfig
 from tests.helpers.quiet import QUIET
 
 
-def _edit(run, **changes):
+def _edit(run: Path, **changes: Any) -> None:
     path = run / "environment.json"
     values = json.loads(path.read_text())
     for key, value in changes.items():
@@ -22,7 +25,12 @@ def _edit(run, **changes):
     path.write_text(json.dumps(values))
 
 
-def test_what_changed_is_named_and_refused_or_told(tiny_config, tmp_path, monkeypatch, capsys):
+def test_what_changed_is_named_and_refused_or_told(
+    tiny_config: MakeConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     config = tiny_config({**QUIET, "train.epochs": 2})
     run = tmp_path / "run"
     interrupt_after(2, signal.SIGTERM, monkeypatch)
@@ -54,7 +62,7 @@ def test_what_changed_is_named_and_refused_or_told(tiny_config, tmp_path, monkey
     assert json.loads((run / "environment.json").read_text())["earlier"] == now["earlier"]
 
 
-def test_a_difference_is_decisive_or_not():
+def test_a_difference_is_decisive_or_not() -> None:
     then = {"cores": 2, "packages": {"jax": "1", "orbax-checkpoint": "1"}, "command": ["a"]}
     now = {"cores": 2, "packages": {"jax": "2", "orbax-checkpoint": "2"}, "command": ["b"]}
     changes = provenance.differences(then, now)

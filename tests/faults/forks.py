@@ -124,7 +124,7 @@ class Forks:
 
     def start(self, request: Mapping[str, Any]) -> Fork:
         """Forks a child for a request; see `_become` for its keys."""
-        self._server.stdin.write((json.dumps(request) + "\n").encode())  # type: ignore[union-attr]
+        self._server.stdin.write((json.dumps(request) + "\n").encode())
         return Fork(self, request, self._answer(30)["pid"])
 
     def _answer(self, seconds: float | None) -> Any:

@@ -13,6 +13,9 @@ import json
 import math
 import struct
 import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,7 +37,7 @@ from tests.conftest import draw
 from tests.faults import strangers
 
 
-def fuzz(examples):
+def fuzz(examples: int) -> settings:
     """Settings of a test that always draws the same examples."""
     return settings(
         max_examples=examples,
@@ -45,7 +48,7 @@ def fuzz(examples):
     )
 
 
-def check_message(error, lines=100):
+def check_message(error: BaseException, lines: int = 100) -> None:
     """An error is a message for a person: not empty, and of printable characters."""
     text = str(error)
     assert text.strip()
@@ -69,7 +72,7 @@ VALUES = st.recursive(
 ) | st.sampled_from([[1] * 3000, [[1, 2]] * 300])
 
 
-def places(values, path=()):
+def places(values: Any, path: tuple[str | int, ...] = ()) -> Iterator[Any]:
     """The paths of all values within nested plain values."""
     yield path
     if isinstance(values, (dict, list)):
@@ -78,7 +81,7 @@ def places(values, path=()):
 
 
 @st.composite
-def mutated(draw_value, values):
+def mutated(draw_value: Any, values: Any) -> Any:
     """Nested plain values with one to three of them replaced, left out, or renamed."""
     values = json.loads(json.dumps(values))
     for _ in range(draw_value(st.sampled_from([1, 1, 1, 2, 3]))):
@@ -104,7 +107,7 @@ def mutated(draw_value, values):
 
 
 @st.composite
-def edited(draw_value, contents):
+def edited(draw_value: Any, contents: Any) -> Any:
     """Bytes of one of `contents`: as they are, or cut, overwritten, repeated, or spliced."""
     data = bytearray(draw_value(st.sampled_from(contents)))
     for _ in range(draw_value(st.integers(0, 3))):
@@ -132,7 +135,7 @@ def edited(draw_value, contents):
 # ---------------------------------------------------------------------------------- images
 
 
-def image_files():
+def image_files() -> Iterator[Any]:
     """A small image in every mode and format that Pillow can write, and in strangers.kinds."""
     image = draw("ab7")
     yield from strangers.kinds(image).values()
@@ -155,7 +158,7 @@ SECTION = config_lib.from_dict(tiny.get_config().to_dict()).data
 SECTIONS = [SECTION, dataclasses.replace(SECTION, channels=3)]
 
 
-def read_image(content, section):
+def read_image(content: bytes, section: Any) -> None:
     try:
         pixels = image_io.to_array(image_io.open_image(content), section)
     except DataError as error:
@@ -166,14 +169,14 @@ def read_image(content, section):
 
 
 @pytest.mark.parametrize("section", SECTIONS, ids=["gray", "color"])
-def test_images_in_every_mode_and_format(section):
+def test_images_in_every_mode_and_format(section: Any) -> None:
     for content in IMAGES:
         read_image(content, section)
 
 
 @fuzz(600)
 @given(edited(IMAGES), st.sampled_from(SECTIONS))
-def test_images(content, section):
+def test_images(content: Any, section: Any) -> None:
     read_image(content, section)
 
 
@@ -182,7 +185,7 @@ def test_images(content, section):
 
 @fuzz(400)
 @given(mutated(tiny.get_config().to_dict()))
-def test_configs(values):
+def test_configs(values: Any) -> None:
     try:
         config = config_lib.from_dict(values)
     except ConfigError as error:
@@ -199,7 +202,7 @@ STYLES = [
 
 @fuzz(400)
 @given(st.sampled_from(STYLES).flatmap(lambda style: mutated({"base": "plain", **style})))
-def test_styles(values):
+def test_styles(values: Any) -> None:
     try:
         style = presets.from_values(values)
     except ConfigError as error:
@@ -220,7 +223,7 @@ LABELS = st.text(SYMBOL, min_size=1, max_size=4)
 
 
 @pytest.fixture(scope="module")
-def labeled(tmp_path_factory):
+def labeled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of four images without a label file."""
     folder = tmp_path_factory.mktemp("labeled")
     for name in ("a.png", "b.png", "c d.png", "é,.png"):
@@ -228,7 +231,7 @@ def labeled(tmp_path_factory):
     return folder
 
 
-def load(folder):
+def load(folder: Path) -> Any:
     section = dataclasses.replace(SECTION, dir=str(folder), source="folder")
     try:
         return dataset.load(section, None, 16)
@@ -239,7 +242,7 @@ def load(folder):
 
 @fuzz(150)
 @given(st.lists(LABELS, min_size=4, max_size=4))
-def test_labels_are_read_as_they_were_written(labeled, labels):
+def test_labels_are_read_as_they_were_written(labeled: Path, labels: Any) -> None:
     files = sorted(p.name for p in labeled.glob("*.png"))
     with (labeled / "labels.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("file", "label"), *zip(files, labels, strict=True)])
@@ -250,7 +253,7 @@ def test_labels_are_read_as_they_were_written(labeled, labels):
 
 @fuzz(150)
 @given(edited(['file,label\na.png,ab\nb.png,"a,b"\n"é,.png",7\n'.encode(), b"label;file\n1;a\n"]))
-def test_label_files(labeled, content):
+def test_label_files(labeled: Path, content: Any) -> None:
     (labeled / "labels.csv").write_bytes(content)
     if data := load(labeled):
         assert all(data.texts)
@@ -283,7 +286,7 @@ READINGS = ",".join(run_dir.Answer._fields) + '\na.png,ab,ab,0.9,0.1\n"b,.png",a
 
 
 @pytest.fixture(scope="module")
-def cell(tmp_path_factory):
+def cell(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The record of a finished run, as a cell of a grid."""
     folder = tmp_path_factory.mktemp("grid") / "base" / "seed0-fold0"
     folder.mkdir(parents=True)
@@ -298,12 +301,12 @@ def cell(tmp_path_factory):
     return folder
 
 
-def read_record(folder):
+def read_record(folder: Path) -> Any:
     """Everything that reads a record without its checkpoints."""
     run = run_dir.RunDir(folder)
     runs = folder.parents[1]
 
-    def table():
+    def table() -> None:
         found = sweep_report.read_grid(runs)
         sweep_report.to_markdown(found, sweep_report.table(found))
         sweep_report.to_csv(sweep_report.table(found))
@@ -317,7 +320,7 @@ def read_record(folder):
     ]  # fmt: skip
 
 
-def test_the_record_that_is_fuzzed_is_read(cell):
+def test_the_record_that_is_fuzzed_is_read(cell: Path) -> None:
     for call in read_record(cell):
         call()
 
@@ -336,7 +339,7 @@ RAW = edited([json.dumps(RESULT).encode(), READINGS.encode(), b"[" * 100_000, b'
 
 @fuzz(200)
 @given(st.sampled_from(sorted(FILES)).flatmap(lambda n: st.tuples(st.just(n), FILES[n] | RAW)))
-def test_records(cell, changed):
+def test_records(cell: Path, changed: Any) -> None:
     name, content = changed
     kept = {path: path.read_bytes() for path in cell.iterdir()}
     try:
@@ -368,7 +371,7 @@ SYMBOLS = st.text(st.sampled_from("abc7xé "), max_size=5)
     st.sampled_from(["keep", "lower", "upper", "Upper", ""]),
     st.text(st.sampled_from("abAB7, é\ud800"), max_size=6),
 )
-def test_decoders(beam, length, allowed, case, merge):
+def test_decoders(beam: Any, length: Any, allowed: Any, case: Any, merge: Any) -> None:
     assume(beam <= 16)
     try:
         decoder = decoding.decoder(CHARSET, 16, beam, length, allowed, case, merge)
@@ -408,7 +411,7 @@ ODD = st.sampled_from([
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with an empty folder and a file that is no record."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.json").write_text('{"base": []}')
@@ -418,7 +421,7 @@ def folder(tmp_path, monkeypatch):
 
 @fuzz(250)
 @given(st.data())
-def test_command_lines(folder, data):
+def test_command_lines(folder: Path, data: Any) -> None:
     verb = data.draw(st.sampled_from(sorted(VERBS)))
     arguments = [verb, *data.draw(st.lists(ODD, max_size=3))]
     for flag in data.draw(st.lists(st.sampled_from(VERBS[verb] or ["--x"]), max_size=2)):
@@ -426,7 +429,7 @@ def test_command_lines(folder, data):
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            status = main.main(arguments)
+            status: Any = main.main(arguments)
         except SystemExit as end:  # of argparse
             status = end.code
     if status == 0:

@@ -28,9 +28,11 @@ from tests.faults import strangers
 
 _NUMBERS = (0, -1, 1, 15, 16, 4097, 1e308, -1e308, math.nan, math.inf, -math.inf, 1e-320, 2**31,
             10**30, 10**400, 5000, 100_000)  # fmt: skip
-_OTHERS = (True, False, None, "", "a", "\ud800", "\0", "\x1b[31m", "e\u0301", "=1+1", '",\n', {},
-           [], {"a": 1}, [[]], [[1, 2]], "a" * 1_000_000, [1] * 5000, ["x"] * 5000,
-           "/dev/zero", "x" * 5000)  # fmt: skip
+_OTHERS: tuple[Any, ...] = (
+    True, False, None, "", "a", "\ud800", "\0", "\x1b[31m", "e\u0301", "=1+1", '",\n', {},
+    [], {"a": 1}, [[]], [[1, 2]], "a" * 1_000_000, [1] * 5000, ["x"] * 5000, "/dev/zero",
+    "x" * 5000,
+)  # fmt: skip
 
 
 def styles(work: Path, random: random_lib.Random, scale: float) -> dict[str, int]:

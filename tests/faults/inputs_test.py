@@ -1,6 +1,9 @@
 """What a reader is given instead of pictures: one line with the position and what is accepted."""
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,18 +11,19 @@ from PIL import Image
 
 import crnn_jax
 from crnn_jax.errors import DataError
+from crnn_jax.inference.recognizer import Recognizer
 from tests.conftest import draw
 
 
 @pytest.fixture(scope="module")
-def reader(trained):
+def reader(trained: Path) -> Recognizer:
     return crnn_jax.load(trained)
 
 
 class Odd:
     """Raises in whatever way numpy asks for an array."""
 
-    def __array__(self, *arguments, **options):
+    def __array__(self, *arguments: Any, **options: Any) -> None:
         raise RuntimeError("odd")
 
 
@@ -48,29 +52,31 @@ class Odd:
         ([draw("a"), b""], 1, "empty file"),
     ],
 )
-def test_what_is_no_picture_is_named_by_its_position(reader, given, position, said):
+def test_what_is_no_picture_is_named_by_its_position(
+    reader: Recognizer, given: Any, position: int, said: str
+) -> None:
     for call in (reader.predict, reader.explain):
         with pytest.raises(DataError, match=f"number {position}: .*{said}"):
             call(given)
 
 
-def failing():
+def failing() -> Iterator[Any]:
     yield draw("a")
     yield draw("b")
     raise LookupError("no\nmore")
 
 
-def test_an_iterable_that_raises_costs_no_finished_work(reader):
+def test_an_iterable_that_raises_costs_no_finished_work(reader: Recognizer) -> None:
     *answers, last = reader.stream(failing())
     assert [a.text for a in answers] == [a.text for a in reader.predict([draw("a"), draw("b")])]
     assert isinstance(last, DataError)
     with pytest.raises(DataError, match=r"number 2: .*raised LookupError: no\\nmore"):
         reader.predict(failing())
     with pytest.raises(DataError, match="NoneType is not an image; accepted are paths"):
-        next(reader.stream(None))
+        next(reader.stream(None))  # type: ignore[arg-type]  # which it refuses
 
 
-def test_a_stream_takes_what_predict_takes(reader, captchas):
+def test_a_stream_takes_what_predict_takes(reader: Recognizer, captchas: Path) -> None:
     good = sorted(captchas.iterdir())[0]
     (expected,) = reader.predict(good)
     pixels = np.asarray(Image.open(good))

@@ -6,14 +6,17 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from crnn_jax.config import Config
 from crnn_jax.runs import unfinished
 from crnn_jax.runtime import signals
 from crnn_jax.training import train
 from crnn_jax.training.progress import Progress
 from tests.faults import commands
+from tests.helpers.fixtures import MakeConfig
 from tests.helpers.quiet import QUIET
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,28 +24,30 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @pytest.fixture
-def config(tiny_config):
+def config(tiny_config: MakeConfig) -> Config:
     """Three epochs of five steps."""
     return tiny_config({**QUIET, "train.epochs": 3, "log.every_steps": 2})
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("whole") / "run"
 
 
-def interrupt_after(steps, number, monkeypatch):
+def interrupt_after(count: int, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sends this process a signal after so many steps, as a scheduler or a person would."""
-    left = iter(range(steps, -1000, -1))
+    left = iter(range(count, -1000, -1))
 
-    def steps(self, count):
+    def steps(self: Progress, count: int) -> None:
         if next(left) == 1:
             os.kill(os.getpid(), number)
 
     monkeypatch.setattr(Progress, "steps", steps)
 
 
-def test_an_interrupted_run_ends_bit_identical(config, whole, tmp_path, monkeypatch):
+def test_an_interrupted_run_ends_bit_identical(
+    config: Config, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if not whole.exists():
         train.train_and_evaluate(config, whole)
     run = tmp_path / "run"
@@ -61,8 +66,8 @@ def test_an_interrupted_run_ends_bit_identical(config, whole, tmp_path, monkeypa
 
 
 def test_what_was_left_of_an_epoch_that_ended_since_is_not_taken(
-    config, tmp_path, monkeypatch, whole
-):
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Path
+) -> None:
     """A kill between an epoch's checkpoint and the removal of the interrupted one."""
     if not whole.exists():
         train.train_and_evaluate(config, whole)
@@ -80,7 +85,9 @@ def test_what_was_left_of_an_epoch_that_ended_since_is_not_taken(
 
 
 @pytest.mark.parametrize("grid", [False, True])
-def test_a_process_ends_by_the_signal_with_one_line(captchas, tmp_path, grid):
+def test_a_process_ends_by_the_signal_with_one_line(
+    captchas: Path, tmp_path: Path, grid: bool
+) -> None:
     experiment = "ablations.py:base" if grid else "tiny.py"
     command = [
         sys.executable, "-u", "run.py", "--config", f"experiments/{experiment}",
@@ -113,7 +120,7 @@ def test_a_process_ends_by_the_signal_with_one_line(captchas, tmp_path, grid):
     assert kept
 
 
-def test_a_cell_of_a_grid_that_is_killed_stops_as_if_it_were_asked_to():
+def test_a_cell_of_a_grid_that_is_killed_stops_as_if_it_were_asked_to() -> None:
     """Its standard input ends with the grid, however that ends."""
     code = "import time; from crnn_jax.runtime import signals; signals.follow_input(); "
     code += "time.sleep(60)"
@@ -124,12 +131,12 @@ def test_a_cell_of_a_grid_that_is_killed_stops_as_if_it_were_asked_to():
     assert process.wait(30) == -signal.SIGTERM
 
 
-def _python(code, **more):
+def _python(code: str, **more: Any) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", code]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, **more)
 
 
-def test_a_second_ctrl_c_ends_at_once_and_without_a_traceback():
+def test_a_second_ctrl_c_ends_at_once_and_without_a_traceback() -> None:
     code = """
 import os, signal
 from crnn_jax.runs import unfinished
@@ -145,7 +152,7 @@ with signals.Interruption() as interruption:
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "2\n", "")
 
 
-def test_under_nohup_a_hang_up_stays_ignored():
+def test_under_nohup_a_hang_up_stays_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with signals.Interruption() as interruption:
@@ -157,7 +164,7 @@ def test_under_nohup_a_hang_up_stays_ignored():
 
 
 @pytest.mark.parametrize("command", [["run.py"], ["-m", "crnn_jax", "report", "x"]])
-def test_ctrl_c_during_the_imports_prints_no_traceback(tmp_path, command):
+def test_ctrl_c_during_the_imports_prints_no_traceback(tmp_path: Path, command: list[str]) -> None:
     (tmp_path / "sitecustomize.py").write_text(
         "import os, signal, sys\n"
         "class Finder:\n"

@@ -2,10 +2,15 @@
 
 import dataclasses
 import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from crnn_jax.config import DataConfig
 from crnn_jax.data import folder as dataset
 from crnn_jax.data import label_files, splits
 from crnn_jax.errors import DataError
@@ -13,12 +18,12 @@ from tests.conftest import draw
 from tests.data.folder_test import CONFIG
 
 
-def load(folder):
+def load(folder: Path) -> Any:
     return dataset.load(dataclasses.replace(CONFIG, dir=os.fspath(folder)), None, 16)
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path: Path) -> Path:
     for name in ("1.png", "2.png", "3.png", "A.png", "a.png", "\u00e9.png"):
         draw("a").save(tmp_path / name)
     (tmp_path / "sub").mkdir()
@@ -50,7 +55,7 @@ def folder(tmp_path):
         ("x" * 100_000 + ",label\n", r"must begin with the header .{30,400}$"),
     ],
 )
-def test_rows_that_cannot_be_used_are_named(folder, content, reason):
+def test_rows_that_cannot_be_used_are_named(folder: Path, content: str, reason: str) -> None:
     (folder / "labels.csv").write_text(content, newline="")
     with pytest.raises(DataError, match=reason) as error:
         load(folder)
@@ -60,21 +65,22 @@ def test_rows_that_cannot_be_used_are_named(folder, content, reason):
     assert "\0" not in message
 
 
-def test_names_that_differ_in_case_and_hard_links_are_different_files(folder):
+def test_names_that_differ_in_case_and_hard_links_are_different_files(folder: Path) -> None:
     os.link(folder / "1.png", folder / "link.png")
     (folder / "labels.csv").write_text("file,label\na.png,a\nA.png,b\n1.png,c\nlink.png,d\n")
     assert load(folder).texts == ("c", "b", "a", "d")  # in the order of the names
 
 
-def test_a_labels_file_that_is_no_file_is_named(folder):
+def test_a_labels_file_that_is_no_file_is_named(folder: Path) -> None:
     path = folder / "labels.csv"
-    for make in (
+    makers: tuple[Callable[[], object], ...] = (
         lambda: os.mkfifo(path),
         path.mkdir,
         lambda: path.symlink_to("/dev/zero"),
         lambda: path.symlink_to(folder / "nowhere"),
         lambda: path.symlink_to(path),
-    ):
+    )
+    for make in makers:
         make()
         with pytest.raises(DataError, match=r"labels\.csv cannot be read: ") as error:
             load(folder)
@@ -85,7 +91,9 @@ def test_a_labels_file_that_is_no_file_is_named(folder):
     assert load(folder).texts == ("a",)
 
 
-def test_messages_and_work_are_bounded_for_many_bad_rows(folder, monkeypatch):
+def test_messages_and_work_are_bounded_for_many_bad_rows(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows = "".join(f"{i}.jpg,a\0\n" for i in range(50_000))
     (folder / "labels.csv").write_text("file,label\n" + rows)
     with pytest.raises(DataError, match="at least 10001 files") as error:
@@ -98,23 +106,25 @@ def test_messages_and_work_are_bounded_for_many_bad_rows(folder, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["a\x1bb_1.png", "a\nb.png"])
-def test_control_characters_in_a_file_name_are_no_label(tmp_path, name):
+def test_control_characters_in_a_file_name_are_no_label(tmp_path: Path, name: str) -> None:
     draw("a").save(tmp_path / name)
     with pytest.raises(DataError, match="control characters"):
         load(tmp_path)
 
 
-def test_more_memory_than_there_is_refuses_an_image_alone(folder, monkeypatch):
+def test_more_memory_than_there_is_refuses_an_image_alone(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (folder / "labels.csv").write_text("file,label\n1.png,a\n2.png,b\n")
     read = dataset.to_array
 
-    def fail(image, config):
+    def fail(image: Image.Image, config: DataConfig) -> Any:
         if not failed:
             failed.append(image)
             raise MemoryError
         return read(image, config)
 
-    failed = []
+    failed: list[Any] = []
     monkeypatch.setattr(dataset, "to_array", fail)
     with pytest.raises(DataError, match=r"1 file in .*\n.*more memory than is available"):
         load(folder)
@@ -123,14 +133,16 @@ def test_more_memory_than_there_is_refuses_an_image_alone(folder, monkeypatch):
 # ------------------------------------------------------------------------------ the split
 
 
-def _as_published(texts, config):
+def _as_published(texts: Any, config: DataConfig) -> tuple[Any, Any]:
     """The split of the published figures: numpy shuffles the sorted labels themselves."""
-    groups = {}
+    groups: dict[str, list[int]] = {}
     for index, text in enumerate(texts):
         groups.setdefault(text, []).append(index)
     shuffled = np.random.default_rng(config.split_seed).permutation(sorted(groups))
     num_val = len(texts) - int(len(texts) * (1 - config.val_fraction))
-    train, val, start = [], [], 0
+    train: list[int] = []
+    val: list[int] = []
+    start = 0
     for text in shuffled:
         is_val = (
             start * config.num_folds // len(texts) == config.fold
@@ -142,25 +154,24 @@ def _as_published(texts, config):
     return train, sorted(val)
 
 
-def test_the_split_of_the_real_set_is_the_published_one(real_set):
+def test_the_split_of_the_real_set_is_the_published_one(real_set: Path) -> None:
     texts = [dataset.label_of(name) for name in sorted(os.listdir(real_set))]
     assert len(texts) == 936
-    for changes in [{"split_seed": seed} for seed in range(5)] + [
-        {"num_folds": 10, "fold": k} for k in range(10)
-    ]:
+    seeds: list[dict[str, Any]] = [{"split_seed": seed} for seed in range(5)]
+    for changes in seeds + [{"num_folds": 10, "fold": k} for k in range(10)]:
         config = dataclasses.replace(CONFIG, **changes)
-        train, val, _ = splits.split(texts, config)
+        train, val, *_ = splits.split(texts, config)
         assert (train.tolist(), val.tolist()) == _as_published(texts, config)
 
 
-def test_texts_of_unequal_length_are_split_as_published():
+def test_texts_of_unequal_length_are_split_as_published() -> None:
     rng = np.random.default_rng(0)
     texts = ["".join(rng.choice(list("ab日é"), rng.integers(1, 9))) for _ in range(500)]
-    train, val, _ = splits.split(texts, CONFIG)
+    train, val, *_ = splits.split(texts, CONFIG)
     assert (train.tolist(), val.tolist()) == _as_published(texts, CONFIG)
 
 
-def test_texts_that_end_in_nul_are_used_once_each():
+def test_texts_that_end_in_nul_are_used_once_each() -> None:
     """numpy's strings lose trailing NULs: 'a' and 'a\\0' were one."""
     texts = [text + end for text in "abcdefghij" for end in ("", "\0", "\0\0")]
     split = splits.split(texts, CONFIG)

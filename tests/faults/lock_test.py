@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import sys
 import threading
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from crnn_jax.runs.checkpoint import Checkpoints
 from crnn_jax.runtime import files, held, lock
 from crnn_jax.training import train
 from crnn_jax.training.progress import Progress
+from tests.helpers.fixtures import MakeConfig
 from tests.helpers.quiet import QUIET
 
 HOLD = """
@@ -29,7 +32,7 @@ with lock.hold(pathlib.Path(sys.argv[1])):
 """
 
 
-def _holder(folder):
+def _holder(folder: Path) -> Any:
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD, folder],
         stdin=subprocess.PIPE,
@@ -40,7 +43,9 @@ def _holder(folder):
     return process
 
 
-def test_a_second_writer_is_refused_and_told_who_the_first_is(tmp_path, tiny_config):
+def test_a_second_writer_is_refused_and_told_who_the_first_is(
+    tmp_path: Path, tiny_config: MakeConfig
+) -> None:
     run = tmp_path / "run"
     config = tiny_config()
     run_dir.RunDir(run).open(dataset.resolve(config))  # a run directory, and nothing trained there
@@ -60,7 +65,7 @@ def test_a_second_writer_is_refused_and_told_who_the_first_is(tmp_path, tiny_con
         assert (run / lock.FILE).read_text() == f"process {os.getpid()} on {platform.node()}\n"
 
 
-def test_a_directory_that_cannot_be_written_is_named(tmp_path):
+def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(RunError, match=r"file/run/lock cannot be written"),
@@ -69,7 +74,7 @@ def test_a_directory_that_cannot_be_written_is_named(tmp_path):
         pass
 
 
-def _swap(run, how):
+def _swap(run: Path, how: Any) -> None:
     if how == "renamed":
         run.rename(run.with_name("moved"))
     else:
@@ -88,14 +93,16 @@ WRITES = {
 }
 
 
-def _save(run, epoch):
+def _save(run: Path, epoch: int) -> None:
     with Checkpoints(run / "checkpoints") as checkpoints:
         checkpoints.save(epoch, {"a": np.ones(2)}, None, {"best_epoch": epoch}, epoch)
 
 
 @pytest.mark.parametrize("how", ["removed", "replaced", "renamed"])
 @pytest.mark.parametrize("write", WRITES)
-def test_nothing_is_written_to_a_directory_that_was_replaced(tmp_path, how, write):
+def test_nothing_is_written_to_a_directory_that_was_replaced(
+    tmp_path: Path, how: str, write: str
+) -> None:
     run = tmp_path / "run"
     with lock.hold(run):
         run_dir.RunDir(run).write_json("config.json", {})
@@ -105,7 +112,7 @@ def test_nothing_is_written_to_a_directory_that_was_replaced(tmp_path, how, writ
     assert not run.exists() if how == "removed" else not list(run.iterdir())
 
 
-def test_the_lock_file_alone_may_not_vanish_either(tmp_path):
+def test_the_lock_file_alone_may_not_vanish_either(tmp_path: Path) -> None:
     """Another process could lock a new one, and both would write."""
     with lock.hold(tmp_path / "run"):
         (tmp_path / "run" / lock.FILE).unlink()
@@ -113,14 +120,16 @@ def test_the_lock_file_alone_may_not_vanish_either(tmp_path):
             held.check(tmp_path / "run" / "a")
 
 
-def test_a_checkpoint_that_was_being_written_does_not_join_another_run(tmp_path, monkeypatch):
+def test_a_checkpoint_that_was_being_written_does_not_join_another_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The directory is replaced after the last check before the save."""
     run = tmp_path / "run"
     with lock.hold(run):
         _save(run, 1)
         real = files.check_room
 
-        def check_room(*arguments):
+        def check_room(*arguments: Any) -> None:
             real(*arguments)
             _swap(run, "replaced")
             (run / "checkpoints").mkdir()
@@ -131,7 +140,9 @@ def test_a_checkpoint_that_was_being_written_does_not_join_another_run(tmp_path,
     assert [p.name for p in run.rglob("*")] == ["checkpoints"]
 
 
-def test_a_run_whose_directory_was_replaced_stops(tiny_config, tmp_path, monkeypatch):
+def test_a_run_whose_directory_was_replaced_stops(
+    tiny_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config, run = tiny_config({**QUIET, "train.epochs": 2}), tmp_path / "run"
     monkeypatch.setattr(Progress, "steps", lambda *_: run.exists() and _swap(run, "removed"))
     with pytest.raises(RunError, match="removed or replaced"):
@@ -139,13 +150,13 @@ def test_a_run_whose_directory_was_replaced_stops(tiny_config, tmp_path, monkeyp
     assert not run.exists()
 
 
-def test_of_processes_that_start_together_one_wins(tmp_path):
+def test_of_processes_that_start_together_one_wins(tmp_path: Path) -> None:
     """In a directory that does not exist yet. The kernel's lock is one of open files."""
     for i in range(20):
         run, start, told = tmp_path / f"{i}" / "run", threading.Barrier(3), threading.Barrier(3)
-        said = []
+        said: list[Any] = []
 
-        def take(run=run, start=start, told=told, said=said):
+        def take(run: Path = run, start: Any = start, told: Any = told, said: Any = said) -> None:
             start.wait()
             try:
                 with lock.hold(run):
@@ -166,7 +177,9 @@ def test_of_processes_that_start_together_one_wins(tmp_path):
         assert "won" in said
 
 
-def test_nothing_is_written_before_the_lock_is_held(tiny_config, tmp_path):
+def test_nothing_is_written_before_the_lock_is_held(
+    tiny_config: MakeConfig, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     with _holder(run) as process:
         with pytest.raises(RunError, match=f"in use by process {process.pid} on"):
@@ -175,7 +188,7 @@ def test_nothing_is_written_before_the_lock_is_held(tiny_config, tmp_path):
         process.kill()
 
 
-def test_a_start_that_fails_leaves_no_directory(tiny_config, tmp_path):
+def test_a_start_that_fails_leaves_no_directory(tiny_config: MakeConfig, tmp_path: Path) -> None:
     """So that the corrected command may use the same --workdir."""
     config = tiny_config(train__init_from=str(tmp_path / "nowhere"))
     with pytest.raises(RunError, match="nowhere is not a run directory"):
@@ -188,11 +201,13 @@ def test_a_start_that_fails_leaves_no_directory(tiny_config, tmp_path):
     assert [p.name for p in (tmp_path / "other").iterdir()] == ["mine.txt"]
 
 
-def test_a_grid_whose_directory_was_replaced_stops(tiny_config, tmp_path, monkeypatch):
+def test_a_grid_whose_directory_was_replaced_stops(
+    tiny_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cells = sweep.Grid(config_lib.to_dict(tiny_config()), {"base": {}}, (0,), (0,))
     workdir = tmp_path / "grid"
 
-    def start(cells, workdir, cores, allow_environment_change):
+    def start(cells: Any, workdir: Path, cores: Any, allow_environment_change: Any) -> Any:
         _swap(workdir, "replaced")
         return subprocess.Popen([sys.executable, "-c", ""])
 

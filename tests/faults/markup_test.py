@@ -1,6 +1,7 @@
 """Text from files in reports, model cards and messages: shown as it is, and never as markup."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
@@ -8,11 +9,12 @@ from crnn_jax import errors
 from crnn_jax.cli import main
 from crnn_jax.interop import safetensors
 from crnn_jax.runs import markup
+from crnn_jax.runs.run_dir import RunDir
 from tests.faults.records_test import _edit, _leave, _table
 
 
 @pytest.fixture
-def run(tmp_path):
+def run(tmp_path: Path) -> RunDir:
     return _leave(tmp_path / "grid" / "base" / "seed0-fold0")
 
 
@@ -34,18 +36,20 @@ def run(tmp_path):
         ("a\nb\x1b\u202e", r"a\\nb\\x1b\\u202e"),
     ],
 )
-def test_text_is_text_in_markdown(text, shown):
+def test_text_is_text_in_markdown(text: str, shown: str) -> None:
     assert markup.markdown(text) == shown
 
 
-def test_a_report_and_a_card_escape_names(run):
+def test_a_report_and_a_card_escape_names(run: RunDir) -> None:
     _edit(run, "result.json", "data_name", "![x](http://y)<script>\n# a")
     table = _table(run)
     assert table.startswith(r"\!\[x\](http&#58;//y)&lt;script&gt;\\n\# a, fingerprint ffff")
+    result = run.result()
+    assert result
     values = {
         "alphabet": ["`", "<", "a"], "input": {"size": {"width": 1, "height": 1}},
         "output": {"steps": 1}, "version": "0", "params_sha256": "",
-        "result": dataclasses.asdict(run.result()),
+        "result": dataclasses.asdict(result),
     }  # fmt: skip
     card = safetensors.card(values)
     assert r"3 symbols \`&lt;a, in 1 time steps" in card
@@ -53,7 +57,7 @@ def test_a_report_and_a_card_escape_names(run):
     assert "](http" not in card.replace("\\]", "")
 
 
-def test_messages_are_bounded_and_printable():
+def test_messages_are_bounded_and_printable() -> None:
     text = errors.for_terminal("\n".join(["a" * 10_000 + "\x1b[31m"] * 1000))
     lines = text.split("\n")
     assert len(lines) == 101
@@ -67,7 +71,9 @@ def test_messages_are_bounded_and_printable():
         assert len(errors.quote(value)) <= 300
 
 
-def test_the_command_prints_a_stranger_s_value_in_one_escaped_line(run, capsys):
+def test_the_command_prints_a_stranger_s_value_in_one_escaped_line(
+    run: RunDir, capsys: pytest.CaptureFixture[str]
+) -> None:
     _edit(run, "config.json", "data.train_size", "\x1b[31m\n" + "x" * 100_000)
     assert main.main(["report", str(run.workdir.parents[1])]) == 2
     said = capsys.readouterr().err

@@ -25,7 +25,15 @@ def small_disk(folder: Path) -> Iterator[Path | None]:
     folder.mkdir(parents=True, exist_ok=True)
     if folder.is_mount():  # a stopped run left it
         subprocess.run(["umount", "-l", folder], check=True)
-    how = ["mount", "-t", "tmpfs", "-o", "size=100m,nr_inodes=10000", "tmpfs", folder]
+    how: list[str | Path] = [
+        "mount",
+        "-t",
+        "tmpfs",
+        "-o",
+        "size=100m,nr_inodes=10000",
+        "tmpfs",
+        folder,
+    ]
     if subprocess.run(how, stderr=subprocess.DEVNULL).returncode:
         yield None
         return

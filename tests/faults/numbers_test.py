@@ -4,6 +4,8 @@ import csv
 import re
 import shutil
 import signal
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,12 +22,13 @@ from crnn_jax.runtime import signals
 from crnn_jax.training import step, train
 from crnn_jax.training.context import prepare
 from tests.faults.interrupt_test import interrupt_after
+from tests.helpers.fixtures import MakeConfig
 from tests.helpers.quiet import QUIET
 
 
 def test_a_gradient_that_is_no_number_ends_the_run_and_leaves_the_last_good_checkpoint(
-    tiny_config, tmp_path, monkeypatch
-):
+    tiny_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The loss of step 8 is finite and its gradient is not: 0 = sqrt(0 x), of slope 0 times oo."""
     config = tiny_config({**QUIET, "train.epochs": 3, "log.every_steps": 100})
     run = tmp_path / "run"
@@ -38,7 +41,7 @@ def test_a_gradient_that_is_no_number_ends_the_run_and_leaves_the_last_good_chec
     poison = jnp.asarray(task.labels[order[20]])  # in the third batch of eight
     real = ctc.ctc_loss
 
-    def ctc_loss(logits, labels):
+    def ctc_loss(logits: Any, labels: Any) -> Any:
         loss = real(logits, labels)
         if labels.shape[1] != len(poison):
             return loss
@@ -59,7 +62,7 @@ def test_a_gradient_that_is_no_number_ends_the_run_and_leaves_the_last_good_chec
     assert all(np.isfinite(array).all() for array in crnn.by_name(reader.params).values())
 
 
-def test_weights_that_are_not_finite_are_refused(trained, tmp_path):
+def test_weights_that_are_not_finite_are_refused(trained: Path, tmp_path: Path) -> None:
     """They would read every picture as nothing, without a word."""
     run = tmp_path / "run"
     shutil.copytree(trained, run)
@@ -68,7 +71,7 @@ def test_weights_that_are_not_finite_are_refused(trained, tmp_path):
     layer, name = next((k, n) for k, v in broken.items() for n in v if n == "bias")
     broken[layer][name] = broken[layer][name].at[0].set(np.nan)
     with Checkpoints(run / "checkpoints") as checkpoints:
-        newest = checkpoints.latest_epoch() + 1
+        newest = (checkpoints.latest_epoch() or 0) + 1
         meta = {**checkpoints.meta(reader.epoch), "best_epoch": newest}
         checkpoints.save(newest, broken, None, meta, newest)
     place = re.escape(str(run / "checkpoints" / str(newest)))

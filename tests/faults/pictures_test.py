@@ -7,6 +7,8 @@ import json
 import os
 import random
 import socket
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,16 +20,17 @@ from crnn_jax.cli import main
 from crnn_jax.data import folder as dataset
 from crnn_jax.data import image_io
 from crnn_jax.errors import DataError
+from crnn_jax.inference.recognizer import Recognizer
 from tests.conftest import draw
 from tests.faults import inputs, strangers
 
 
 @pytest.fixture(scope="module")
-def reader(trained):
+def reader(trained: Path) -> Recognizer:
     return crnn_jax.load(trained)
 
 
-def test_every_kind_of_picture_shows_the_same(captchas):
+def test_every_kind_of_picture_shows_the_same(captchas: Path) -> None:
     """Pixels of the grey PNG, up to what JPEG and WebP lose and 254 of 255 parts of opacity."""
     from tests.data.folder_test import CONFIG
 
@@ -40,7 +43,7 @@ def test_every_kind_of_picture_shows_the_same(captchas):
         assert np.abs(found - expected).max() <= limit, name
 
 
-def test_what_costs_too_much_or_is_not_clear_is_refused_by_its_reason():
+def test_what_costs_too_much_or_is_not_clear_is_refused_by_its_reason() -> None:
     for name, (content, reason) in strangers.refused().items():
         with pytest.raises(DataError) as error:
             image_io.open_image(content)
@@ -51,11 +54,11 @@ def test_what_costs_too_much_or_is_not_clear_is_refused_by_its_reason():
 
 
 @pytest.mark.parametrize("size", [(1, 1), (10000, 1), (1, 10000), (2048, 2048)])
-def test_odd_sizes_are_read(reader, size):
+def test_odd_sizes_are_read(reader: Recognizer, size: tuple[int, int]) -> None:
     assert len(reader.predict(draw("a", *size))) == 1
 
 
-def odd_files(folder):
+def odd_files(folder: Path) -> dict[str, Any]:
     """What may stand in a folder under a picture's name: its name to a part of the answer."""
     os.mkfifo(folder / "pipe.png")
     (folder / "loop.png").symlink_to(folder / "loop.png")
@@ -77,7 +80,9 @@ def odd_files(folder):
     }
 
 
-def test_what_is_no_file_keeps_nobody_waiting(reader, captchas, tmp_path, capsys):
+def test_what_is_no_file_keeps_nobody_waiting(
+    reader: Recognizer, captchas: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     expected = odd_files(tmp_path)
     good = sorted(captchas.iterdir())[0]
     paths = [*(os.fspath(tmp_path / name) for name in expected), os.fspath(good), "a\0b"]
@@ -100,7 +105,9 @@ NAMES = ["a,b.png", 'a"b.png', "a\nb.png", "a\tb.png", "日本.png", " a .png", 
          "a;rm.png", os.fsdecode(b"\xff\xfe.png"), "=1+1.png", "\x1b[31m.png"]  # fmt: skip
 
 
-def test_names_of_any_kind_come_out_as_they_are(trained, captchas, tmp_path, capfdbinary):
+def test_names_of_any_kind_come_out_as_they_are(
+    trained: Path, captchas: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
     texts = {}
     pictures = sorted(captchas.iterdir())
     for name, path in zip(NAMES, pictures, strict=False):
@@ -122,12 +129,13 @@ def test_names_of_any_kind_come_out_as_they_are(trained, captchas, tmp_path, cap
     assert rb"a\nb.png" in out["text"]
 
 
-def check_mutated(reader, clean, count, seed):
+def check_mutated(reader: Recognizer, clean: Any, count: int, seed: int) -> tuple[Any, Any, Any]:
     """Streams mutated files with clean ones among them; counts of read, refused and clean."""
     rng = np.random.default_rng(seed)
     kinds = [content for path in clean for content in strangers.kinds(Image.open(path)).values()]
     answers = [reader.predict(path)[0] for path in clean]
-    given, expected = [], []
+    given: list[Any] = []
+    expected: list[Any] = []
     for i in range(count):
         if i % 10 == 0:
             which = int(rng.integers(len(clean)))
@@ -152,14 +160,16 @@ def check_mutated(reader, clean, count, seed):
     return read, refused, right
 
 
-def test_mutated_files_are_read_or_refused_and_move_no_answer(reader, captchas):
+def test_mutated_files_are_read_or_refused_and_move_no_answer(
+    reader: Recognizer, captchas: Path
+) -> None:
     read, refused, right = check_mutated(reader, sorted(captchas.iterdir())[:4], 500, seed=0)
     assert read + refused == 500
     assert min(read, refused) > 50
     assert right == 50
 
 
-def test_a_data_set_names_exactly_its_bad_files(captchas, tmp_path):
+def test_a_data_set_names_exactly_its_bad_files(captchas: Path, tmp_path: Path) -> None:
     from tests.data.folder_test import CONFIG
 
     rng = np.random.default_rng(1)
@@ -181,7 +191,7 @@ def test_a_data_set_names_exactly_its_bad_files(captchas, tmp_path):
     assert named == bad
 
 
-def test_a_labels_file_leads_nowhere_else(captchas, tmp_path):
+def test_a_labels_file_leads_nowhere_else(captchas: Path, tmp_path: Path) -> None:
     from tests.data.folder_test import CONFIG
 
     good = sorted(captchas.iterdir())[0]
@@ -199,14 +209,14 @@ COSTLY = inputs.costly()
 
 
 @pytest.mark.parametrize("name", COSTLY)
-def test_files_that_cost_out_of_proportion_are_refused(name):
+def test_files_that_cost_out_of_proportion_are_refused(name: Any) -> None:
     content, reason = COSTLY[name]
     with pytest.raises(DataError, match=reason) as error:
         image_io.open_image(content)
     assert "\n" not in str(error.value)
 
 
-def test_scans_are_counted_in_an_image_that_the_caller_opened():
+def test_scans_are_counted_in_an_image_that_the_caller_opened() -> None:
     with (
         Image.open(io.BytesIO(COSTLY["mpo.jpg"][0])) as image,
         pytest.raises(DataError, match="scans"),
@@ -215,7 +225,9 @@ def test_scans_are_counted_in_an_image_that_the_caller_opened():
 
 
 @pytest.mark.parametrize("mode", ["La", "RGBa"])
-def test_associated_alpha_is_read_beside_other_images(reader, captchas, mode):
+def test_associated_alpha_is_read_beside_other_images(
+    reader: Recognizer, captchas: Path, mode: str
+) -> None:
     """100 of 128 opaque parts of 255 is 100 + 127 on white, up to the rounding of 100 / 128."""
     from tests.data.folder_test import CONFIG
 
@@ -231,13 +243,13 @@ def test_associated_alpha_is_read_beside_other_images(reader, captchas, mode):
 @pytest.mark.parametrize("error", [ValueError("a\nb"), MemoryError(), KeyError(7), OSError(5, "x")])
 @pytest.mark.parametrize("method", ["load", "copy", "convert", "resize", "getexif"])
 def test_an_error_from_pillow_refuses_that_image_alone(
-    reader, captchas, monkeypatch, error, method
-):
+    reader: Recognizer, captchas: Path, monkeypatch: pytest.MonkeyPatch, error: Any, method: str
+) -> None:
     good = sorted(captchas.iterdir())[0]
     bad = Image.new("LA", (30, 20))
     original = getattr(Image.Image, method)
 
-    def fail(image, *arguments, **options):
+    def fail(image: Image.Image, *arguments: Any, **options: Any) -> Any:
         if image.size == (30, 20):
             raise error
         return original(image, *arguments, **options)
@@ -250,7 +262,7 @@ def test_an_error_from_pillow_refuses_that_image_alone(
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_images_are_upright_as_exif_transpose_makes_them(orientation):
+def test_images_are_upright_as_exif_transpose_makes_them(orientation: int) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (16, 24), np.uint8)
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -261,7 +273,7 @@ def test_images_are_upright_as_exif_transpose_makes_them(orientation):
     np.testing.assert_array_equal(np.asarray(found), np.asarray(expected))
 
 
-def test_mutated_images_give_an_array_or_one_line(tmp_path):
+def test_mutated_images_give_an_array_or_one_line(tmp_path: Path) -> None:
     counts = inputs.images(tmp_path, random.Random(0), 0.01)
     assert counts["images read"] + counts["images refused"] == 1000
     assert counts["MB grown over them"] < 200

@@ -6,6 +6,8 @@ import math
 import random
 import shutil
 import sys
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +24,7 @@ from experiments import base
 from tests.faults import mutations
 
 
-def _leave(cell):
+def _leave(cell: Any) -> RunDir:
     """A finished run of ten images, two of them misread."""
     cell.mkdir(parents=True)
     run = RunDir(cell)
@@ -48,11 +50,11 @@ def _leave(cell):
 
 
 @pytest.fixture
-def run(tmp_path):
+def run(tmp_path: Path) -> RunDir:
     return _leave(tmp_path / "grid" / "base" / "seed0-fold0")
 
 
-def _edit(run, name, key, value):
+def _edit(run: RunDir, name: str, key: str, value: Any) -> None:
     values = json.loads((run.workdir / name).read_text())
     *path, last = key.split(".")
     inner = values
@@ -62,12 +64,12 @@ def _edit(run, name, key, value):
     (run.workdir / name).write_text(json.dumps(values))
 
 
-def _table(run):
+def _table(run: RunDir) -> Any:
     runs = sweep_report.read_grid(run.workdir.parents[1])
     return sweep_report.to_markdown(runs, sweep_report.table(runs))
 
 
-def test_mutated_records_are_read_or_refused_in_a_line(trained, tmp_path):
+def test_mutated_records_are_read_or_refused_in_a_line(trained: Path, tmp_path: Path) -> None:
     interop.export(trained, "safetensors", tmp_path / "export")
     runs = mutations.Runs(trained, tmp_path / "runs", tmp_path / "export")
     with mutations.unrestored():
@@ -76,7 +78,7 @@ def test_mutated_records_are_read_or_refused_in_a_line(trained, tmp_path):
 
 
 @pytest.mark.parametrize("value", [10**400, 1e-320, 0.0, -1.0, math.nan, math.inf, "1", 11, True])
-def test_a_temperature_that_no_fit_yields_is_refused(run, value):
+def test_a_temperature_that_no_fit_yields_is_refused(run: RunDir, value: Any) -> None:
     """The candidates of the fit are 1.02**-100 to 1.02**100: 0.138 to 7.24."""
     _edit(run, "result.json", "temperature", value)
     with pytest.raises(RunError, match=r"result\.json .*temperature: "):
@@ -86,7 +88,7 @@ def test_a_temperature_that_no_fit_yields_is_refused(run, value):
         assert run.result().temperature == edge
 
 
-def test_confidences_are_probabilities_whatever_the_model_yields():
+def test_confidences_are_probabilities_whatever_the_model_yields() -> None:
     values = np.array([math.nan, -math.inf, math.inf, 1e-7, -1.0], np.float32)
     readings = evaluate.to_readings(Charset("ab"), np.zeros((5, 1), np.int32), values)
     expected = [0, 0, 1, 1, math.exp(-1)]
@@ -112,16 +114,20 @@ def test_confidences_are_probabilities_whatever_the_model_yields():
         ("config.json", "data.train_size", 10**30),
     ],
 )
-def test_a_record_s_values_have_the_declared_types(run, name, key, value):
+def test_a_record_s_values_have_the_declared_types(
+    run: RunDir, name: str, key: str, value: Any
+) -> None:
     _table(run)
     _edit(run, name, key, value)
     with pytest.raises(RunError, match=rf"{name}.*{key.rpartition('.')[2]}"):
         _table(run)
 
 
-def test_file_names_that_are_not_utf_8_stay_as_they_are(run):
+def test_file_names_that_are_not_utf_8_stay_as_they_are(run: RunDir) -> None:
     _edit(run, "result.json", "data_name", "set\udcff")
-    run.write_json("again.json", dataclasses.asdict(run.result()))
+    result = run.result()
+    assert result
+    run.write_json("again.json", dataclasses.asdict(result))
     assert b'"set\xff"' in (run.workdir / "again.json").read_bytes()
     assert run.read_json("again.json")["data_name"] == "set\udcff"
 
@@ -138,7 +144,7 @@ def test_file_names_that_are_not_utf_8_stay_as_they_are(run):
         "[]",
     ],
 )  # fmt: skip
-def test_a_line_of_metrics_is_named(run, line):
+def test_a_line_of_metrics_is_named(run: RunDir, line: str) -> None:
     with run.metrics.open("a") as file:
         file.write(line + "\n")
     with pytest.raises(RunError, match=r"metrics\.jsonl cannot be read: line 3: ") as error:
@@ -157,7 +163,7 @@ def test_a_line_of_metrics_is_named(run, line):
         ("c.png,a,b,0.5,1e999", "row 11: loss"),
     ],
 )
-def test_a_row_of_readings_is_named(run, row, says):
+def test_a_row_of_readings_is_named(run: RunDir, row: str, says: str) -> None:
     with (run.workdir / "readings.csv").open("a") as file:
         file.write(row + "\n")
     with pytest.raises(RunError, match=rf"readings\.csv cannot be read: {says}"):
@@ -175,14 +181,14 @@ def test_a_row_of_readings_is_named(run, row, says):
         *(("data.dir", "\ud800"), ("data.alphabet", "a" * 10**6), ("data.generated_share", 0.9999)),
     ],
 )  # fmt: skip
-def test_a_config_s_value_has_a_finite_range(key, value):
+def test_a_config_s_value_has_a_finite_range(key: Any, value: Any) -> None:
     values = config.with_changes(base.get_config().to_dict(), {key: value})
     with pytest.raises(ConfigError, match=rf"^{key} must be [^;]+, not ") as error:
         config.from_dict(values)
     assert len(str(error.value)) < 400
 
 
-def test_every_number_of_a_config_is_bounded_from_both_sides():
+def test_every_number_of_a_config_is_bounded_from_both_sides() -> None:
     for key, kind in config.declared_keys():
         if config.rule(kind).startswith(("of type int", "of type float")):
             for value in (math.inf, -math.inf, math.nan, 10**400, -(10**400)):
@@ -201,7 +207,7 @@ def test_every_number_of_a_config_is_bounded_from_both_sides():
         {"data.width": 2**10, "data.height": 2**10, "train.batch_size": 2**10},
     ],
 )
-def test_a_config_asks_for_bounded_memory(changes):
+def test_a_config_asks_for_bounded_memory(changes: Any) -> None:
     with pytest.raises(ConfigError, match="must be"):
         config.from_dict(config.with_changes(base.get_config().to_dict(), changes))
 
@@ -217,12 +223,12 @@ def test_a_config_asks_for_bounded_memory(changes):
         ([], "expected object"),
     ],
 )
-def test_a_grid_s_section_has_the_declared_type(section, says):
+def test_a_grid_s_section_has_the_declared_type(section: Any, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         sweep.from_dict({**base.get_config().to_dict(), "grid": section})
 
 
-def test_documents_are_bounded():
+def test_documents_are_bounded() -> None:
     for content, says in [
         (b"[" * 100_000, "nested"),
         (b"[" * 50 + b"]" * 50, "12 levels"),
@@ -235,8 +241,8 @@ def test_documents_are_bounded():
             schema.document(content)
 
 
-def test_a_safetensors_header_is_checked_before_arrays_are_read():
-    def check(values, size=None):
+def test_a_safetensors_header_is_checked_before_arrays_are_read() -> None:
+    def check(values: Any, size: int | None = None) -> None:
         header = json.dumps(values).encode()
         safetensors._check_header((size or len(header)).to_bytes(8, "little") + header)
 
@@ -257,19 +263,19 @@ def test_a_safetensors_header_is_checked_before_arrays_are_read():
         assert len(str(error.value)) < 400
 
 
-def test_mcnemar_of_a_million_pairs_is_the_exact_value():
+def test_mcnemar_of_a_million_pairs_is_the_exact_value() -> None:
     """Of equal counts p is 1; far from it the normal tail, which a million tosses follow."""
     assert metrics.mcnemar(500_000, 500_000) == 1.0
     z = (501_000 - 0.5 - 500_000) / 500
     assert metrics.mcnemar(499_000, 501_000) == pytest.approx(math.erfc(z / 2**0.5), rel=1e-4)
 
 
-def test_a_count_of_images_costs_no_memory():
+def test_a_count_of_images_costs_no_memory() -> None:
     low, high = metrics.bootstrap_mean([1, -1, 1], 10**9)
     assert -1e-8 < low <= high < 1e-8
 
 
-def test_plots_of_many_variants_and_odd_names(run, tmp_path):
+def test_plots_of_many_variants_and_odd_names(run: RunDir, tmp_path: Path) -> None:
     plots = pytest.importorskip("crnn_jax.analysis.plots")
     runs = sweep_report.read_grid(run.workdir.parents[1])
     (row,) = sweep_report.table(runs)
@@ -284,7 +290,7 @@ def test_plots_of_many_variants_and_odd_names(run, tmp_path):
     assert plots.curves(lines)[:4] == b"\x89PNG"
 
 
-def test_records_are_read_without_jax(run):
+def test_records_are_read_without_jax(run: RunDir) -> None:
     import subprocess
 
     code = (

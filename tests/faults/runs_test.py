@@ -5,7 +5,9 @@ import os
 import re
 import shutil
 import types
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,17 +20,17 @@ from crnn_jax.interop import safetensors as exported
 from crnn_jax.runs import checkpoint, run_dir
 from tests.faults import strangers
 
-_VALUES = (
+_VALUES: tuple[Any, ...] = (
     *(None, True, -1, 0, 1, 2**31, 10**9, 10**30, 1e308, float("nan"), float("inf")),
     *("", "x", "a" * 1000, "\ud800", "../../x", [], {}, [[]], {"a": 1}, [1] * 1000),
 )
 
 
-def spoil(rng, values):
+def spoil(rng: Any, values: Any) -> None:
     """Nested plain values with one of them replaced, or left out."""
-    places = []
+    places: list[tuple[str | int, ...]] = []
 
-    def walk(value, path):
+    def walk(value: Any, path: tuple[str | int, ...]) -> None:
         places.append(path)
         if isinstance(value, (dict, list)):
             for key in value if isinstance(value, dict) else range(len(value)):
@@ -44,7 +46,7 @@ def spoil(rng, values):
         del values[last]
 
 
-def check_spoilt(run, picture, folder, count, seed):
+def check_spoilt(run: Path, picture: Any, folder: Path, count: int, seed: int) -> tuple[Any, Any]:
     """Opens copies of a run with one file spoilt: how many were read, how many were refused."""
     rng = np.random.default_rng(seed)
     read = refused = 0
@@ -63,7 +65,7 @@ def check_spoilt(run, picture, folder, count, seed):
             path.write_bytes(strangers.mutate(rng, path.read_bytes(), picture.read_bytes()))
         if rng.integers(3) == 0:  # as of a version that kept no digests
             (cell / "checkpoints.json").unlink(missing_ok=True)
-        calls = [
+        calls: list[Callable[..., Any]] = [
             lambda cell=cell: recognizer.load(cell).predict(picture),
             lambda: (
                 (runs := sweep_report.read_grid(folder / "grid"))
@@ -80,7 +82,9 @@ def check_spoilt(run, picture, folder, count, seed):
     return read, refused
 
 
-def test_a_run_with_one_file_spoilt_is_read_or_refused(trained, captchas, tmp_path):
+def test_a_run_with_one_file_spoilt_is_read_or_refused(
+    trained: Path, captchas: Path, tmp_path: Path
+) -> None:
     picture = sorted(captchas.iterdir())[0]
     read, refused = check_spoilt(trained, picture, tmp_path, 8, seed=0)
     assert read + refused == 24
@@ -88,13 +92,13 @@ def test_a_run_with_one_file_spoilt_is_read_or_refused(trained, captchas, tmp_pa
 
 
 @pytest.fixture
-def stranger(trained, tmp_path):
+def stranger(trained: Path, tmp_path: Path) -> Path:
     run = tmp_path / "run"
     shutil.copytree(trained, run)
     return run
 
 
-def _edit(path, key, value):
+def _edit(path: Path, key: str, value: Any) -> None:
     values = json.loads(path.read_text())
     section, _, name = key.partition(".")
     values[section][name] = value
@@ -111,18 +115,21 @@ def _edit(path, key, value):
         ("model.dense_features", 8192, "of another model"),
     ],
 )
-def test_sizes_that_are_absurd_cost_nothing(stranger, key, value, says):
+def test_sizes_that_are_absurd_cost_nothing(
+    stranger: Path, key: str, value: Any, says: str
+) -> None:
     _edit(stranger / "config.json", key, value)
     with pytest.raises(RunError, match=says):
         recognizer.load(stranger)
 
 
-def test_pipes_and_devices_in_a_run_keep_nobody_waiting(stranger):
-    for name, call in [
+def test_pipes_and_devices_in_a_run_keep_nobody_waiting(stranger: Path) -> None:
+    calls: list[tuple[str, Callable[[], Any]]] = [
         ("result.json", lambda: recognizer.load(stranger)),
         ("readings.csv", lambda: label_audit.rank(stranger.parent)),
         ("config.json", lambda: recognizer.load(stranger)),
-    ]:
+    ]
+    for name, call in calls:
         (stranger / name).rename(stranger / "kept")
         os.mkfifo(stranger / name)
         with pytest.raises(RunError, match=rf"{name} cannot be read.*a pipe"):
@@ -131,8 +138,8 @@ def test_pipes_and_devices_in_a_run_keep_nobody_waiting(stranger):
         (stranger / "kept").rename(stranger / name)
 
 
-def test_arrays_stored_in_pieces_larger_than_themselves_are_not_read():
-    def leaf(shape, piece):
+def test_arrays_stored_in_pieces_larger_than_themselves_are_not_read() -> None:
+    def leaf(shape: Any, piece: Any) -> Any:
         stored = types.SimpleNamespace(chunk_shape=piece)
         return types.SimpleNamespace(shape=shape, storage_metadata=stored)
 
@@ -140,7 +147,7 @@ def test_arrays_stored_in_pieces_larger_than_themselves_are_not_read():
     assert checkpoint._in_large_pieces({"a": leaf((3, 4), (3, 4)), "b": leaf((3,), (10**9,))})
 
 
-def test_the_store_of_arrays_leads_out_of_no_folder(tmp_path):
+def test_the_store_of_arrays_leads_out_of_no_folder(tmp_path: Path) -> None:
     """What Orbax reads with: a key of a checkpoint's index cannot name a file elsewhere."""
     import tensorstore
 
@@ -152,7 +159,7 @@ def test_the_store_of_arrays_leads_out_of_no_folder(tmp_path):
             store.read(key).result()
 
 
-def test_what_a_report_writes_follows_no_link_of_a_stranger(stranger, tmp_path):
+def test_what_a_report_writes_follows_no_link_of_a_stranger(stranger: Path, tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("mine")
     for name in ("report.html", "report.html.partial", "curves.png.partial"):
@@ -162,7 +169,9 @@ def test_what_a_report_writes_follows_no_link_of_a_stranger(stranger, tmp_path):
     assert (stranger / "report.html").read_text().startswith("<!DOCTYPE html>")
 
 
-def test_names_and_labels_are_text_in_pages_and_tables(stranger, captchas, tmp_path):
+def test_names_and_labels_are_text_in_pages_and_tables(
+    stranger: Path, captchas: Path, tmp_path: Path
+) -> None:
     bad = '<script>alert("1")</script>'
     folder = tmp_path / "set"
     folder.mkdir()
@@ -182,7 +191,9 @@ def test_names_and_labels_are_text_in_pages_and_tables(stranger, captchas, tmp_p
     assert "<b>" not in table
 
 
-def test_an_export_from_a_stranger_names_arrays_and_nothing_else(tmp_path, monkeypatch):
+def test_an_export_from_a_stranger_names_arrays_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from safetensors import numpy as safetensors
 
     (tmp_path / "reader.json").write_text("{}")
@@ -197,7 +208,7 @@ def test_an_export_from_a_stranger_names_arrays_and_nothing_else(tmp_path, monke
         keras_file.read(tmp_path / "model.keras")
 
 
-def test_nothing_that_executes_is_imported():
+def test_nothing_that_executes_is_imported() -> None:
     """No pickle, and no call that unpacks an archive or makes code of text."""
     words = ("pickle", "marshal", "eval(", "exec(", "shelve", "extractall", "np.load", "numpy.load",
              "yaml.load", "allow_pickle", "__import__", "load_model")  # fmt: skip
@@ -209,6 +220,6 @@ def test_nothing_that_executes_is_imported():
         assert not found, path
 
 
-def _uses(line, word):
+def _uses(line: str, word: str) -> Any:
     at = line.find(word)
     return at >= 0 and not line[at - 1 : at].isidentifier() and not line.lstrip().startswith("#")

@@ -7,6 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,17 +20,17 @@ from tests.faults import disks
 from tests.faults.commands import ROOT
 
 
-def _params(epoch):
+def _params(epoch: int) -> dict[str, Any]:
     return {"a": np.full(4, epoch, np.float32)}
 
 
-def _save(folder, *epochs):
+def _save(folder: Path, *epochs: Any) -> None:
     with Checkpoints(folder) as checkpoints:
         for epoch in epochs:
             checkpoints.save(epoch, _params(epoch), None, {"best_epoch": epoch}, epoch)
 
 
-def _read(folder):
+def _read(folder: Path) -> Any:
     """The epochs, each of which holds what was saved."""
     with Checkpoints(folder, read_only=True) as checkpoints:
         for epoch in checkpoints.epochs():
@@ -38,7 +40,7 @@ def _read(folder):
         return checkpoints.epochs()
 
 
-def _names(folder):
+def _names(folder: Path) -> list[Any]:
     return sorted(p.name for p in folder.iterdir())
 
 
@@ -47,11 +49,13 @@ class Kill(BaseException):
 
 
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), Kill()])
-def test_a_removal_that_ends_midway_leaves_no_part_of_a_checkpoint(tmp_path, monkeypatch, error):
+def test_a_removal_that_ends_midway_leaves_no_part_of_a_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Any
+) -> None:
     folder = tmp_path / "checkpoints"
     _save(folder, 1, 2)
 
-    def rmtree(path, *_, **__):
+    def rmtree(path: Path, *_: Any, **__: Any) -> None:
         """Deletes one file, and no more."""
         next(p for p in sorted(path.rglob("*")) if p.is_file()).unlink()
         raise error
@@ -67,12 +71,14 @@ def test_a_removal_that_ends_midway_leaves_no_part_of_a_checkpoint(tmp_path, mon
     assert _read(folder) == [3, 4]
 
 
-def test_an_old_checkpoint_that_cannot_be_renamed_stays_whole(tmp_path, monkeypatch):
+def test_an_old_checkpoint_that_cannot_be_renamed_stays_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "checkpoints"
     _save(folder, 1, 2)
     real = os.rename
 
-    def rename(source, target, **more):
+    def rename(source: Any, target: Any, **more: Any) -> None:
         if os.path.basename(source) == "1":
             raise OSError(errno.EIO, "Input/output error")
         real(source, target, **more)
@@ -85,13 +91,15 @@ def test_an_old_checkpoint_that_cannot_be_renamed_stays_whole(tmp_path, monkeypa
     assert _read(folder) == [3, 4]
 
 
-def test_a_folder_is_removed_whole_or_not_at_all(tmp_path, monkeypatch):
+def test_a_folder_is_removed_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "interrupted"
     folder.mkdir()
     for name in "ab":
         (folder / name).write_bytes(b"x")
 
-    def rmtree(path, *_, **__):
+    def rmtree(path: Path, *_: Any, **__: Any) -> None:
         (path / "a").unlink(missing_ok=True)
         raise OSError(errno.EIO, "Input/output error")
 
@@ -119,7 +127,9 @@ def test_a_folder_is_removed_whole_or_not_at_all(tmp_path, monkeypatch):
         pytest.param(1, [], id="all", marks=pytest.mark.long),
     ],
 )
-def test_a_checkpoint_is_whole_whatever_call_of_the_system_fails(tmp_path, stride, calls):
+def test_a_checkpoint_is_whole_whatever_call_of_the_system_fails(
+    tmp_path: Path, stride: int, calls: Any
+) -> None:
     library = disks.layer(tmp_path)
     environment = {**os.environ, "LD_PRELOAD": str(library), "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-m", "tests.faults.saves", tmp_path, str(stride), *calls]

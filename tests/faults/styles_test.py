@@ -7,6 +7,8 @@ import json
 import os
 import random
 import unicodedata
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +25,7 @@ SMALL = {"base": "plain", "alphabet": "abc7", "length": [2, 3], "width": 64, "he
          "size": [12, 12], "left": [3, 8], "baseline": [12, 12], "faces": ["Go-Bold"]}  # fmt: skip
 
 
-def load(tmp_path, **values):
+def load(tmp_path: Path, **values: Any) -> Any:
     path = tmp_path / "style.json"
     path.write_text(json.dumps(values))
     return presets.load(os.fspath(path))
@@ -71,7 +73,9 @@ def load(tmp_path, **values):
         ("alphabet", 7),
     ],
 )
-def test_a_value_out_of_bounds_is_named_by_its_key_in_one_line(tmp_path, key, value):
+def test_a_value_out_of_bounds_is_named_by_its_key_in_one_line(
+    tmp_path: Path, key: str, value: Any
+) -> None:
     with pytest.raises(ConfigError) as error:
         load(tmp_path, **{key: value})
     message = str(error.value)
@@ -96,7 +100,9 @@ def test_a_value_out_of_bounds_is_named_by_its_key_in_one_line(tmp_path, key, va
         ({"x" * 10**6: 1}, "a style has no 'xxx"),
     ],
 )  # fmt: skip
-def test_values_that_do_not_go_together_are_refused_by_rule(tmp_path, values, rule):
+def test_values_that_do_not_go_together_are_refused_by_rule(
+    tmp_path: Path, values: Any, rule: str
+) -> None:
     with pytest.raises(ConfigError, match=rule) as error:
         load(tmp_path, **values)
     assert len(str(error.value)) < 2000
@@ -116,14 +122,16 @@ def test_values_that_do_not_go_together_are_refused_by_rule(tmp_path, values, ru
         (b" " * (2**24 + 1), "bytes are too many"),
     ],
 )  # fmt: skip
-def test_a_file_that_is_no_style_is_refused_in_one_line(tmp_path, content, reason):
+def test_a_file_that_is_no_style_is_refused_in_one_line(
+    tmp_path: Path, content: bytes, reason: str
+) -> None:
     (tmp_path / "s.json").write_bytes(content)
     with pytest.raises(ConfigError, match=f"s.json cannot be read: .*({reason})") as error:
         presets.load(os.fspath(tmp_path / "s.json"))
     assert "\n" not in str(error.value)
 
 
-def _strange(folder, name):
+def _strange(folder: Path, name: str) -> dict[Any, Any]:
     """A pipe, a device, a folder and a file of 1 TB (sparse): {kind: path}."""
     paths = {kind: folder / f"{kind}{name}" for kind in ("pipe", "device", "folder", "huge")}
     os.mkfifo(paths["pipe"])
@@ -134,7 +142,7 @@ def _strange(folder, name):
     return {kind: os.fspath(path) for kind, path in paths.items()}
 
 
-def test_styles_and_fonts_are_regular_files_of_bounded_size(tmp_path):
+def test_styles_and_fonts_are_regular_files_of_bounded_size(tmp_path: Path) -> None:
     for path in _strange(tmp_path, ".json").values():
         with pytest.raises(ConfigError, match="cannot be read"):
             presets.load(path)
@@ -147,7 +155,7 @@ def test_styles_and_fonts_are_regular_files_of_bounded_size(tmp_path):
         glyphs.digest("a\0b")
 
 
-def test_a_damaged_font_is_refused(tmp_path):
+def test_a_damaged_font_is_refused(tmp_path: Path) -> None:
     content = glyphs.path_of("Go-Bold").read_bytes()
     rng = np.random.default_rng(0)
     refused = 0
@@ -165,7 +173,7 @@ def test_a_damaged_font_is_refused(tmp_path):
     assert refused > 10
 
 
-def test_every_number_of_a_style_has_finite_bounds():
+def test_every_number_of_a_style_has_finite_bounds() -> None:
     for field in dataclasses.fields(style.Style):
         for value in (float("nan"), float("inf"), -float("inf"), 1e300, 10**30):
             default = getattr(presets.STYLES["captcha_v2"], field.name)
@@ -176,9 +184,9 @@ def test_every_number_of_a_style_has_finite_bounds():
                 presets.from_values({field.name: wrong})
 
 
-def test_symbols_of_an_alphabet_never_compose():
+def test_symbols_of_an_alphabet_never_compose() -> None:
     """All 1,000 or so pairs that Unicode composes have a second character that is no symbol."""
-    seconds = collections.Counter()
+    seconds: collections.Counter[str] = collections.Counter()
     for code in range(0x110000):
         parts = unicodedata.decomposition(chr(code)).split()
         if len(parts) == 2 and parts[0][0] != "<":
@@ -189,13 +197,13 @@ def test_symbols_of_an_alphabet_never_compose():
     assert all(map(style._is_symbol, "aZ0+,\"'=@日本\u00e9ßжک한"))
 
 
-def test_mutated_style_files_load_within_limits_or_name_the_key(tmp_path):
+def test_mutated_style_files_load_within_limits_or_name_the_key(tmp_path: Path) -> None:
     counts = inputs.styles(tmp_path, random.Random(0), 0.02)
     assert sum(counts.values()) == 400
     assert min(counts.values()) > 10
 
 
-def test_styles_that_load_draw_visible_text(tmp_path):
+def test_styles_that_load_draw_visible_text(tmp_path: Path) -> None:
     """Limits of single fields, in one program: nothing is NaN, black or blank without a word."""
     for key, value in (
         ("paper", [0, 255]), ("softness", [0.01, 64]), ("stretch", [0.1, 10]),
@@ -211,7 +219,7 @@ def test_styles_that_load_draw_visible_text(tmp_path):
         assert (flat.max(1) > flat.min(1)).all(), key
 
 
-def test_blank_pictures_are_not_written(tmp_path):
+def test_blank_pictures_are_not_written(tmp_path: Path) -> None:
     """Strokes thinned by 16 pixels leave nothing; a wave of 60 pixels moves text out of 16."""
     for change in ({"weight": [-16, -16]}, {"wave_y": [60, 60], "wave_y_phase": [0.25, 0.25],
                                             "wave_y_length": [10_000, 10_000]}):  # fmt: skip
@@ -225,7 +233,7 @@ def test_blank_pictures_are_not_written(tmp_path):
 
 
 @pytest.mark.parametrize("alphabet", ['"a', ",\"'=@+-;\\|#"])
-def test_labels_read_back_as_drawn(tmp_path, alphabet):
+def test_labels_read_back_as_drawn(tmp_path: Path, alphabet: str) -> None:
     (tmp_path / "s.json").write_text(
         json.dumps(SMALL | {"alphabet": alphabet, "faces": ["DejaVuSans-Bold"]})
     )
@@ -240,12 +248,14 @@ def test_labels_read_back_as_drawn(tmp_path, alphabet):
         assert [row["label"] for row in csv.DictReader(file, strict=True)] == drawn
 
 
-def test_generating_does_not_hold_the_set_in_memory(tmp_path, monkeypatch):
+def test_generating_does_not_hold_the_set_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A count of two billion starts at once; the disk fills after 40 pictures, and is cleared."""
     (tmp_path / "s.json").write_text(json.dumps(SMALL))
     save, saved = Image.Image.save, []
 
-    def fill(image, path, *arguments, **options):
+    def fill(image: Image.Image, path: Path, *arguments: Any, **options: Any) -> None:
         saved.append(path)
         if len(saved) > 40:
             raise OSError(28, "No space left on device", os.fspath(path))
@@ -272,8 +282,12 @@ def test_generating_does_not_hold_the_set_in_memory(tmp_path, monkeypatch):
     ],
 )
 def test_generate_names_the_argument_that_is_wrong(
-    tmp_path, monkeypatch, capsys, arguments, message
-):
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: Any,
+    message: str,
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["generate", *arguments]) != 0
     said = capsys.readouterr().err
@@ -281,7 +295,7 @@ def test_generate_names_the_argument_that_is_wrong(
     assert said.count("\n") == 1
 
 
-def test_a_generated_set_larger_than_memory_is_refused_by_its_count():
+def test_a_generated_set_larger_than_memory_is_refused_by_its_count() -> None:
     from tests.data.folder_test import CONFIG
 
     config = dataclasses.replace(CONFIG, source="synthetic", count=10**9)

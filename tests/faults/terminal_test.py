@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,12 +16,12 @@ ROOT = Path(__file__).resolve().parents[2]
 START = "import os, sys; from crnn_jax.runtime import terminal; terminal.prepare(); "
 
 
-def _python(code, redirect="", **more):
+def _python(code: str, redirect: str = "", **more: Any) -> subprocess.CompletedProcess[str]:
     command = ["sh", "-c", f'exec "$0" "$@" {redirect}', sys.executable, "-c", START + code]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, **more)
 
 
-def test_closed_streams_are_replaced_and_their_descriptors_stay_taken(tmp_path):
+def test_closed_streams_are_replaced_and_their_descriptors_stay_taken(tmp_path: Path) -> None:
     """Or the next file that is opened would get what a library prints."""
     out = tmp_path / "out"
     code = (
@@ -33,14 +34,16 @@ def test_closed_streams_are_replaced_and_their_descriptors_stay_taken(tmp_path):
 
 
 @pytest.mark.parametrize("verb", ["predict", "evaluate"])
-def test_a_command_that_only_prints_needs_an_output(monkeypatch, capsys, verb):
+def test_a_command_that_only_prints_needs_an_output(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
     monkeypatch.setattr(terminal, "_closed", {"stdout"})
     assert main.main([verb, "run", *(["x.png"] if verb == "predict" else [])]) == 2
     assert capsys.readouterr().err.startswith("error: the standard output is closed")
 
 
 @pytest.mark.parametrize("flags", [[], ["-u"]])
-def test_work_goes_on_when_the_reader_of_its_output_goes_away(tmp_path, flags):
+def test_work_goes_on_when_the_reader_of_its_output_goes_away(tmp_path: Path, flags: Any) -> None:
     done_file = tmp_path / "done"
     code = (
         "terminal.outlive_output()\n"
@@ -64,14 +67,14 @@ def test_work_goes_on_when_the_reader_of_its_output_goes_away(tmp_path, flags):
     ("encoding", "shown"),
     [("ascii", b"\\xe9 \\u65e5 \\udcff\n"), ("utf-8", "é 日 ".encode() + b"\xff\n")],
 )
-def test_characters_that_a_terminal_lacks_are_escaped(encoding, shown):
+def test_characters_that_a_terminal_lacks_are_escaped(encoding: str, shown: Any) -> None:
     environment = {**os.environ, "PYTHONIOENCODING": encoding}
     command = [sys.executable, "-c", START + r"print('\xe9 \u65e5 \udcff')"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, timeout=60)
     assert (done.stdout, done.stderr) == (shown, b"")
 
 
-def test_a_process_ends_although_a_thread_waits():
+def test_a_process_ends_although_a_thread_waits() -> None:
     """As Orbax's do after some errors."""
     code = (
         "import threading; threading.Thread(target=threading.Event().wait).start(); "
@@ -93,16 +96,18 @@ def test_a_process_ends_although_a_thread_waits():
         (SystemExit(4), 4, ""),
     ],
 )
-def test_each_error_is_one_line_and_a_status(capsys, error, status, said):
-    def call():
+def test_each_error_is_one_line_and_a_status(
+    capsys: pytest.CaptureFixture[str], error: Any, status: int, said: str
+) -> None:
+    def call() -> None:
         raise error
 
     assert terminal.conclude(call, failure=2) == status
     assert capsys.readouterr().err == said
 
 
-def test_a_runtime_error_of_ours_keeps_its_traceback():
-    def call():
+def test_a_runtime_error_of_ours_keeps_its_traceback() -> None:
+    def call() -> None:
         raise RuntimeError("a mistake")
 
     with pytest.raises(RuntimeError, match="a mistake"):
@@ -111,7 +116,7 @@ def test_a_runtime_error_of_ours_keeps_its_traceback():
 
 @pytest.mark.parametrize("program", ["run.py", "-m crnn_jax"])
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs another user")
-def test_a_limit_on_threads_is_one_line_before_jax_aborts(tmp_path, program):
+def test_a_limit_on_threads_is_one_line_before_jax_aborts(tmp_path: Path, program: str) -> None:
     """The limit is of a user who is not root; jax is imported before, because it lies in /root."""
     code = (
         "import resource; import jax; import crnn_jax.cli.main, run\n"

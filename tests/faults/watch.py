@@ -59,7 +59,8 @@ def processes() -> dict[int, Process]:
             fields = stat[stat.rindex(")") + 2 :].split()
             seconds = sum(map(int, fields[11:15])) / _TICKS
             found[int(entry.name)] = Process(int(fields[1]), fields[0], seconds, "")
-    wanted, new = set(), {os.getpid()}
+    wanted: set[int] = set()
+    new = {os.getpid()}
     while new:
         new = {pid for pid, process in found.items() if process.parent in new} - wanted
         wanted |= new

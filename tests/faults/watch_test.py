@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 import types
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +18,9 @@ CODES = {
 
 
 @pytest.mark.parametrize("what", CODES)
-def test_a_process_that_takes_too_much_is_reported_and_stopped(what, monkeypatch):
+def test_a_process_that_takes_too_much_is_reported_and_stopped(
+    what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A limit of 40 MB for 60 that are allocated, and of 1 s for a sleep of 60 s."""
     monkeypatch.setattr(watch, "MEMORY", 40 if what == "uses" else 1024)
     monkeypatch.setattr(watch, "LIMIT", 1.0 if what == "does nothing" else 60.0)
@@ -27,8 +30,11 @@ def test_a_process_that_takes_too_much_is_reported_and_stopped(what, monkeypatch
     assert [f"process {process.pid} {what}" in failure for failure in watcher.failures] == [True]
 
 
-def test_a_call_that_takes_too_long_is_reported_once(tmp_path, monkeypatch):
+def test_a_call_that_takes_too_long_is_reported_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Many short calls are none, although they take as long together."""
+    wait = 0.0
     system = types.SimpleNamespace(O_RDONLY=0, open=lambda *_: time.sleep(wait) or 1 / 0)
     monkeypatch.setattr(files, "os", system)
     watch.guard(tmp_path / "slow", tmp_path / "heartbeat", limit=0.6)
@@ -42,7 +48,9 @@ def test_a_call_that_takes_too_long_is_reported_once(tmp_path, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # it starts another program at once
-def test_an_attempt_that_hangs_fails_with_its_stacks(tmp_path, monkeypatch):
+def test_an_attempt_that_hangs_fails_with_its_stacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(forks, "LIMIT", 1.0)
     script = tmp_path / "hang.py"
     script.write_text("import time\ndef hang():\n    time.sleep(60)\nhang()\n")

@@ -8,6 +8,7 @@ since keras.ops.ctc_loss takes logits.
 
 import pathlib
 import sys
+from typing import Any
 
 import jax
 import keras
@@ -40,13 +41,13 @@ labels = rng.integers(0, 19, (4, 5)).astype(np.int32)
 labels[1, 2] = labels[1, 1]  # a true repeat
 
 
-def name_of(path):
+def name_of(path: str) -> str:
     """bidirectional/forward_lstm/lstm_cell/kernel -> bidirectional/forward_kernel."""
     layer, *middle, name = path.split("/")
     return f"{layer}/{middle[0].split('_')[0]}_{name}" if middle else f"{layer}/{name}"
 
 
-def loss_of(weights):
+def loss_of(weights: Any) -> tuple[Any, Any]:
     logits, _ = model.stateless_call(weights, model.non_trainable_variables, images)
     steps = np.full(4, 50, np.int32)
     lengths = np.full(4, 5, np.int32)

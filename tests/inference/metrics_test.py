@@ -7,7 +7,7 @@ import pytest
 from crnn_jax.inference import metrics
 
 
-def test_scores_counted_by_hand():
+def test_scores_counted_by_hand() -> None:
     # abc read right; abc -> abd: 1 edit, 2 in place; ab -> b: 1 edit, 0 in place; a -> '': 1, 0.
     scores = metrics.score(["abc", "abc", "ab", "a"], ["abc", "abd", "b", ""])
     assert scores.num_exact == 1
@@ -18,7 +18,7 @@ def test_scores_counted_by_hand():
     assert scores.char_accuracy == 5 / 9
 
 
-def test_exact_matches_counted_by_hand():
+def test_exact_matches_counted_by_hand() -> None:
     pairs = [
         ("aB0", "aB0"),  # as labeled
         ("Straße", "STRASSE"),  # equal by str.casefold, and not by str.lower
@@ -53,14 +53,14 @@ def _all_edits(a: str, b: str) -> int:
 SHORT = ["".join(t) for n in range(4) for t in itertools.product("ab", repeat=n)]
 
 
-def test_cer_counts_the_edits_of_the_definition_on_all_short_texts():
+def test_cer_counts_the_edits_of_the_definition_on_all_short_texts() -> None:
     for a, b in itertools.product(SHORT, SHORT):
         # "cc" is read right, so that there is a character to divide by.
         cer = metrics.score([a, "cc"], [b, "cc"]).cer
         assert cer == _all_edits(a, b) / (len(a) + 2), (a, b)
 
 
-def test_cer_of_the_textbook():
+def test_cer_of_the_textbook() -> None:
     assert metrics.score(["kitten"], ["sitting"]).cer == 3 / 6
 
 
@@ -76,7 +76,9 @@ def test_cer_of_the_textbook():
         (1, 29, 0.0061, 0.1718),
     ],
 )
-def test_wilson_interval_of_published_examples(successes, trials, low, high):
+def test_wilson_interval_of_published_examples(
+    successes: int, trials: int, low: float, high: float
+) -> None:
     # The source rounds to four digits.
     assert metrics.wilson_interval(successes, trials) == pytest.approx((low, high), abs=6e-5)
 
@@ -84,7 +86,7 @@ def test_wilson_interval_of_published_examples(successes, trials, low, high):
 @pytest.mark.parametrize(
     ("successes", "trials"), [(0, 1), (3, 3), (93, 94), (932, 936), (7, 10**6)]
 )
-def test_wilson_interval_is_the_closed_form_of_earlier_reports(successes, trials):
+def test_wilson_interval_is_the_closed_form_of_earlier_reports(successes: int, trials: int) -> None:
     # Wilson 1927: (p + z^2 / 2n +- z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n).
     p, n, z = successes / trials, trials, 1.959964
     middle, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
@@ -93,13 +95,13 @@ def test_wilson_interval_is_the_closed_form_of_earlier_reports(successes, trials
 
 
 @pytest.mark.parametrize(("gained", "lost"), [(0, 3), (4, 9), (60, 41), (4999, 5001)])
-def test_mcnemar_is_the_binomial_tail_in_whole_numbers(gained, lost):
+def test_mcnemar_is_the_binomial_tail_in_whole_numbers(gained: int, lost: int) -> None:
     tail = sum(math.comb(gained + lost, k) for k in range(min(gained, lost) + 1))
     expected = min(Fraction(1), Fraction(2 * tail, 2 ** (gained + lost)))
     assert metrics.mcnemar(gained, lost) == pytest.approx(float(expected), rel=1e-12)
 
 
-def test_calibration_error_by_hand():
+def test_calibration_error_by_hand() -> None:
     # Two bins of equal width. Lower: 0.2 wrong, 0.4 right: mean 0.3 against 1/2. Upper: 0.9 and
     # 1.0 right, 0.8 wrong: mean 0.9 against 2/3.
     confidences, right = [0.2, 0.4, 0.9, 1.0, 0.8], [False, True, True, True, False]
@@ -109,7 +111,7 @@ def test_calibration_error_by_hand():
     assert metrics.calibration_error([], []) == 0
 
 
-def test_coverage_by_hand():
+def test_coverage_by_hand() -> None:
     confidences = [0.9, 0.99, 0.5, 0.8, 0.8]
     right = [True, True, False, False, True]
     # From the top: 0.99 right, 0.9 right; then the two of 0.8 together: 3 of 4; then 3 of 5.
@@ -119,13 +121,13 @@ def test_coverage_by_hand():
     assert metrics.coverage(confidences, [False] * 5, 0.5) == (None, 0.0, 1.0)
 
 
-def test_coverage_regains_what_one_sure_misread_costs():
+def test_coverage_regains_what_one_sure_misread_costs() -> None:
     # The surest reading is wrong: 9 of 10 are right all the same.
     confidences = [1 - i / 100 for i in range(10)]
     assert metrics.coverage(confidences, [False] + [True] * 9, 0.9).coverage == 1.0
 
 
-def test_confusions_follow_the_fewest_edits():
+def test_confusions_follow_the_fewest_edits() -> None:
     # abc -> abd: c for d. aab -> ab: one a left out, and no b for an a. '' -> x: one too many.
     counts = metrics.confusions([("abc", "abd"), ("aab", "ab"), ("", "x"), ("b", "")])
     assert counts == {
@@ -133,14 +135,14 @@ def test_confusions_follow_the_fewest_edits():
     }  # fmt: skip
 
 
-def test_confusions_prefer_substitutions_from_the_end_on():
+def test_confusions_prefer_substitutions_from_the_end_on() -> None:
     # Two edits either way: a for b and b for a, or an a left out and one too many.
     assert metrics.confusions([("ab", "ba")]) == {("a", "b"): 1, ("b", "a"): 1}
     # c stands for b rather than for a.
     assert metrics.confusions([("ab", "c")]) == {("a", ""): 1, ("b", "c"): 1}
 
 
-def test_confusions_that_differ_are_as_many_as_edits():
+def test_confusions_that_differ_are_as_many_as_edits() -> None:
     for a, b in itertools.product(SHORT, SHORT):
         counts = metrics.confusions([(a, b)])
         assert sum(n for (x, y), n in counts.items() if x != y) == _all_edits(a, b)

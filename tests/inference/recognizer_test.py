@@ -1,6 +1,9 @@
 import dataclasses
 import io
+from pathlib import Path
+from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import draw
@@ -10,24 +13,28 @@ import crnn_jax
 from crnn_jax.data import image_io
 from crnn_jax.errors import DataError, RunError
 from crnn_jax.inference import evaluate, recognizer
+from crnn_jax.inference.recognizer import Recognizer
 from crnn_jax.training.context import prepare
+from tests.helpers.fixtures import MakeConfig
 
 
 @pytest.fixture(scope="module")
-def run(trained):
+def run(trained: Path) -> Path:
     return trained
 
 
 @pytest.fixture(scope="module")
-def reader(run):
+def reader(run: Path) -> Recognizer:
     return crnn_jax.load(run)
 
 
-def test_paths_bytes_images_and_arrays_give_the_same_reading(reader, captchas):
+def test_paths_bytes_images_and_arrays_give_the_same_reading(
+    reader: Recognizer, captchas: Path
+) -> None:
     path = sorted(captchas.iterdir())[0]
     image = Image.open(path)
     array = np.asarray(image)
-    kinds = [path, str(path), path.read_bytes(), image, array, array[..., None]]
+    kinds: list[Any] = [path, str(path), path.read_bytes(), image, array, array[..., None]]
     readings = reader.predict(kinds)
     assert readings == [readings[0]] * len(kinds)
     # One alone, and a whole array of them. A batch of another size may round differently.
@@ -37,7 +44,9 @@ def test_paths_bytes_images_and_arrays_give_the_same_reading(reader, captchas):
     assert [reading.text for reading in batch] == [readings[0].text] * 3
 
 
-def test_the_order_is_kept_over_batches_and_padding_reads_nothing(reader, captchas, monkeypatch):
+def test_the_order_is_kept_over_batches_and_padding_reads_nothing(
+    reader: Recognizer, captchas: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     paths = sorted(captchas.iterdir())
     expected = [reader.predict(path)[0].text for path in paths]
     assert len(set(expected)) > 10
@@ -46,7 +55,9 @@ def test_the_order_is_kept_over_batches_and_padding_reads_nothing(reader, captch
     assert reader.predict([]) == []
 
 
-def test_confidence_is_the_probability_over_all_alignments(reader, captchas):
+def test_confidence_is_the_probability_over_all_alignments(
+    reader: Recognizer, captchas: Path
+) -> None:
     """Against optax' loss of the reading, a path that shares no padding with the decoder's."""
     import optax
 
@@ -55,7 +66,7 @@ def test_confidence_is_the_probability_over_all_alignments(reader, captchas):
     path = sorted(captchas.iterdir())[3]
     (reading,) = reader.predict(path)
     image = image_io.to_array(Image.open(path), reader.config.data)[None]
-    logits = crnn.apply(reader.model, reader.params, image)
+    logits = crnn.apply(reader.model, reader.params, jnp.asarray(image))
     label = reader.charset.encode([reading.text])
     zeros = np.zeros((1, logits.shape[1])), np.zeros(label.shape)
     assert reader.temperature != 1
@@ -65,7 +76,7 @@ def test_confidence_is_the_probability_over_all_alignments(reader, captchas):
     assert 0 < reading.confidence <= 1
 
 
-def test_a_reader_keeps_to_the_length_that_it_is_told(reader, captchas):
+def test_a_reader_keeps_to_the_length_that_it_is_told(reader: Recognizer, captchas: Path) -> None:
     paths = sorted(captchas.iterdir())
     by_length = reader.predict(paths, reader.decoder(length=3, allowed="ab7"))
     assert {len(reading.text) for reading in by_length} == {3}
@@ -85,7 +96,7 @@ def test_a_reader_keeps_to_the_length_that_it_is_told(reader, captchas):
         assert searched.confidence >= free.confidence * (1 - 1e-4)
 
 
-def test_a_reader_with_merged_symbols_sees_them_as_one(reader, captchas):
+def test_a_reader_with_merged_symbols_sees_them_as_one(reader: Recognizer, captchas: Path) -> None:
     """b is read as a: against optax' loss over the probabilities of 7, a or b, c and the blank."""
     import optax
 
@@ -96,10 +107,10 @@ def test_a_reader_with_merged_symbols_sees_them_as_one(reader, captchas):
     explanations, readings = reader.explain(paths, merged), reader.predict(paths, merged)
     assert [e.text for e in explanations] == [reading.text for reading in readings]
     images = np.stack([image_io.to_array(Image.open(p), reader.config.data) for p in paths])
-    logits = np.asarray(crnn.apply(reader.model, reader.params, images), np.float64)
+    logits = np.asarray(crnn.apply(reader.model, reader.params, jnp.asarray(images)), np.float64)
     assert reader.charset.alphabet == "7abc"
 
-    def added(logits):
+    def added(logits: Any) -> np.ndarray:
         p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
         return np.stack([p[..., 0], p[..., 1] + p[..., 2], p[..., 3], p[..., 4]], -1)
 
@@ -123,7 +134,9 @@ def test_a_reader_with_merged_symbols_sees_them_as_one(reader, captchas):
     assert "b" in "".join(reading.text for reading in reader.predict(paths))
 
 
-def test_an_explanation_says_where_each_character_stands(reader, captchas, monkeypatch):
+def test_an_explanation_says_where_each_character_stands(
+    reader: Recognizer, captchas: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(recognizer, "BATCH", 16)
     paths = sorted(captchas.iterdir())
     explanations, readings = reader.explain(paths), reader.predict(paths)
@@ -154,7 +167,7 @@ def test_an_explanation_says_where_each_character_stands(reader, captchas, monke
     assert np.median(distances) < 7 / 64  # half of what lies between two characters
 
 
-def test_evaluation_takes_a_decoder(reader, captchas):
+def test_evaluation_takes_a_decoder(reader: Recognizer, captchas: Path) -> None:
     told = reader.evaluate(captchas, reader.decoder(length=4)).evaluation
     right = {answer.file for answer in told.answers if answer.truth == answer.reading}
     assert right
@@ -163,7 +176,9 @@ def test_evaluation_takes_a_decoder(reader, captchas):
         reader.decoder(length=17)  # 64 pixels are 16 steps
 
 
-def test_evaluation_counts_every_example_once_whatever_the_batch(reader, captchas):
+def test_evaluation_counts_every_example_once_whatever_the_batch(
+    reader: Recognizer, captchas: Path
+) -> None:
     data_sets = [reader.evaluate(captchas)]
     texts = [path.stem for path in sorted(captchas.iterdir())]
     readings = [reading.text for reading in reader.predict(sorted(captchas.iterdir()))]
@@ -176,7 +191,9 @@ def test_evaluation_counts_every_example_once_whatever_the_batch(reader, captcha
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 7, 10, 64])
-def test_ten_examples_score_the_same_in_batches_of_any_size(reader, tiny_config, batch_size):
+def test_ten_examples_score_the_same_in_batches_of_any_size(
+    reader: Recognizer, tiny_config: MakeConfig, batch_size: int
+) -> None:
     config = tiny_config(train__eval_batch_size=batch_size)
     task = prepare(config)
     task = task._replace(
@@ -194,7 +211,7 @@ def test_ten_examples_score_the_same_in_batches_of_any_size(reader, tiny_config,
     assert evaluation.loss == pytest.approx(whole.loss, rel=1e-4)
 
 
-def test_the_validation_part_gives_the_run_s_own_result(reader, run):
+def test_the_validation_part_gives_the_run_s_own_result(reader: Recognizer, run: Path) -> None:
     import json
 
     result = json.loads((run / "result.json").read_text())
@@ -205,15 +222,17 @@ def test_the_validation_part_gives_the_run_s_own_result(reader, run):
     assert evaluation.loss == pytest.approx(result["val_loss"], rel=1e-5)
 
 
-def test_decode_batch_predictions_knows_the_reader_s_alphabet(reader):
+def test_decode_batch_predictions_knows_the_reader_s_alphabet(reader: Recognizer) -> None:
     pred = np.eye(5)[[[0, 4, 1, 1, 4]]]  # 7 - a a -
     assert reader.decode_batch_predictions(pred) == ["7a"]
 
 
-def test_every_image_that_cannot_be_read_is_named(reader, captchas, tmp_path):
+def test_every_image_that_cannot_be_read_is_named(
+    reader: Recognizer, captchas: Path, tmp_path: Path
+) -> None:
     good = sorted(captchas.iterdir())[0]
     (tmp_path / "bad.png").write_text("no")
-    images = [good, tmp_path / "bad.png", b"no", np.zeros((4, 4)), tmp_path / "none.png"]
+    images: list[Any] = [good, tmp_path / "bad.png", b"no", np.zeros((4, 4)), tmp_path / "none.png"]
     with pytest.raises(DataError) as error:
         reader.predict(images)
     message = str(error.value)
@@ -221,12 +240,12 @@ def test_every_image_that_cannot_be_read_is_named(reader, captchas, tmp_path):
         assert part in message
 
 
-def test_a_reader_takes_images_of_any_size(reader):
+def test_a_reader_takes_images_of_any_size(reader: Recognizer) -> None:
     assert len(reader.predict([draw("ab", 200, 50), draw("a", 1, 1)])) == 2
 
 
 @pytest.mark.parametrize("kind", ["missing", "empty", "untrained"])
-def test_a_directory_that_is_no_run(tmp_path, run, kind):
+def test_a_directory_that_is_no_run(tmp_path: Path, run: Path, kind: str) -> None:
     folder = tmp_path / "run"
     if kind != "missing":
         folder.mkdir()
@@ -236,13 +255,15 @@ def test_a_directory_that_is_no_run(tmp_path, run, kind):
         crnn_jax.load(folder)
 
 
-def test_a_folder_with_other_characters_is_refused_by_name(reader, tmp_path):
+def test_a_folder_with_other_characters_is_refused_by_name(
+    reader: Recognizer, tmp_path: Path
+) -> None:
     draw("az").save(tmp_path / "az.png")
     with pytest.raises(DataError, match=r"az\.png.*'z'"):
         reader.evaluate(tmp_path)
 
 
-def test_bytes_of_every_common_format_are_read(reader, captchas):
+def test_bytes_of_every_common_format_are_read(reader: Recognizer, captchas: Path) -> None:
     image = Image.open(sorted(captchas.iterdir())[0]).convert("RGB")
     for kind in ("PNG", "BMP", "GIF", "TIFF", "WEBP", "JPEG"):
         buffer = io.BytesIO()
@@ -250,7 +271,7 @@ def test_bytes_of_every_common_format_are_read(reader, captchas):
         assert len(reader.predict(buffer.getvalue())) == 1
 
 
-def test_places_of_a_cropped_image_are_those_of_the_whole(trained, captchas):
+def test_places_of_a_cropped_image_are_those_of_the_whole(trained: Path, captchas: Path) -> None:
     # On a canvas three times as wide, the same crop: places move to the middle third.
     reader = crnn_jax.load(trained)
     data = dataclasses.replace(reader.config.data, crop=True)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,15 +13,16 @@ from crnn_jax.data import sources
 from crnn_jax.data.synthetic import presets
 from crnn_jax.errors import RunError
 from crnn_jax.inference import shipped
+from crnn_jax.inference.recognizer import Recognizer
 from crnn_jax.models import crnn
 
 
 @pytest.fixture(scope="module")
-def general():
+def general() -> Recognizer:
     return crnn_jax.load("general")
 
 
-def test_the_general_reader_reads_what_it_never_saw(general):
+def test_the_general_reader_reads_what_it_never_saw(general: Recognizer) -> None:
     # Plain text of another generator, whose labels are known: one image in 16 may be misread.
     config = DataConfig(source="synthetic", style="plain", width=256, height=64, channels=3)
     made = sources.generate(presets.load("plain"), config, range(16))
@@ -29,13 +31,13 @@ def test_the_general_reader_reads_what_it_never_saw(general):
     assert sum(a == b for a, b in zip(texts, made.texts, strict=True)) >= 15
 
 
-def test_its_config_has_the_names_of_today(general):
+def test_its_config_has_the_names_of_today(general: Recognizer) -> None:
     """It was trained by experiments/general.py, with the names of then."""
     data, train = general.config.data, general.config.train
     assert (data.normalize, train.ema_decay, train.checkpoint_selection) == ("image", 0.999, "last")
 
 
-def test_its_size_is_that_of_its_card(general):
+def test_its_size_is_that_of_its_card(general: Recognizer) -> None:
     leaves = crnn.by_name(general.params).values()
     assert sum(leaf.size for leaf in leaves) == 3_152_581
     assert all(np.isfinite(leaf).all() for leaf in leaves)
@@ -43,7 +45,7 @@ def test_its_size_is_that_of_its_card(general):
     assert "3,152,581" in (shipped.FOLDER / "general" / "README.md").read_text()
 
 
-def test_a_directory_of_that_name_wins(tmp_path, monkeypatch):
+def test_a_directory_of_that_name_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert shipped.is_name("general")
     (tmp_path / "general").mkdir()
@@ -52,7 +54,9 @@ def test_a_directory_of_that_name_wins(tmp_path, monkeypatch):
         crnn_jax.load("general")
 
 
-def test_weights_that_were_changed_are_refused(tmp_path, monkeypatch):
+def test_weights_that_were_changed_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.copytree(shipped.FOLDER / "general", tmp_path / "general")
     monkeypatch.setattr(shipped, "FOLDER", tmp_path)
     weights = tmp_path / "general" / shipped.WEIGHTS
@@ -66,7 +70,9 @@ def test_weights_that_were_changed_are_refused(tmp_path, monkeypatch):
         shipped.read("general")
 
 
-def test_a_description_that_was_changed_is_refused(tmp_path, monkeypatch):
+def test_a_description_that_was_changed_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.copytree(shipped.FOLDER / "general", tmp_path / "general")
     monkeypatch.setattr(shipped, "FOLDER", tmp_path)
     path = tmp_path / "general" / shipped.DESCRIPTION
@@ -76,6 +82,6 @@ def test_a_description_that_was_changed_is_refused(tmp_path, monkeypatch):
         shipped.read("general")
 
 
-def test_no_epoch_of_it_is_known():
+def test_no_epoch_of_it_is_known() -> None:
     with pytest.raises(RunError, match="has no epochs"):
         crnn_jax.load("general", epoch=3)

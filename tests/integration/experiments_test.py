@@ -3,6 +3,7 @@
 import importlib
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from crnn_jax.runs import sweep
 from crnn_jax.runtime import cpu_devices
 from crnn_jax.training import train
 from experiments import tiny
+from tests.helpers.fixtures import MakeConfig
 
 NAMES = sorted(p.stem for p in Path("experiments").glob("*.py") if p.stem != "__init__")
 _TINY = config_lib.flatten(tiny.get_config().to_dict())
@@ -34,7 +36,7 @@ SMALL = {
 }
 
 
-def small(name, captchas, trained):
+def small(name: str, captchas: Path, trained: Path) -> Any:
     """The experiment's config, or that of its first cell, at the size of a test."""
     values = importlib.import_module(f"experiments.{name}").get_config().to_dict()
     if "grid" in values:
@@ -51,14 +53,21 @@ def small(name, captchas, trained):
     return config_lib.from_dict(config_lib.with_changes(values, changes))
 
 
-def use_devices(monkeypatch, count):
+def use_devices(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     """Splits every batch over `count` of jax' devices."""
     monkeypatch.setattr(cpu_devices, "parts", lambda batch_size, devices: min(count, devices))
 
 
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("name", NAMES)
-def test_every_experiment_trains(name, count, captchas, trained, tmp_path, monkeypatch):
+def test_every_experiment_trains(
+    name: Any,
+    count: int,
+    captchas: Path,
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     if name == "general" and count == 1:
         pytest.skip("it takes long to compile, and differs from the other streams in nothing else")
     use_devices(monkeypatch, count)
@@ -74,8 +83,8 @@ def test_every_experiment_trains(name, count, captchas, trained, tmp_path, monke
 
 @pytest.mark.parametrize("source", ["folder", "stream"])
 def test_a_run_on_two_devices_may_go_unread_for_longer_than_their_queue(
-    source, tiny_config, tmp_path, monkeypatch
-):
+    source: str, tiny_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A device of XLA's CPU client has 32 programs in flight; a 33rd step must not wait for it."""
     use_devices(monkeypatch, 2)
     changes = {"data.count": 48, "data.source": source, "train.batch_size": 2, "train.epochs": 3}
@@ -84,5 +93,5 @@ def test_a_run_on_two_devices_may_go_unread_for_longer_than_their_queue(
     assert train.train_and_evaluate(config, tmp_path).epochs_run == 3
 
 
-def test_experiments_are_found():
+def test_experiments_are_found() -> None:
     assert {"base", "fast", "few_labels", "synthetic_pretrain", "ablations"} <= set(NAMES)

@@ -6,13 +6,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def _start(folder, workdir):
+def _start(folder: Path, workdir: Path) -> Any:
     """A run of six epochs, past its imports, which touch no file."""
     command = [
         sys.executable, "-u", "run.py", "--config", "experiments/tiny.py",
@@ -29,7 +30,9 @@ def _start(folder, workdir):
 @pytest.mark.parametrize(
     "kills", [pytest.param(1, id="one"), pytest.param(10, id="ten", marks=pytest.mark.long)]
 )
-def test_killed_at_random_moments_ends_bit_identical(captchas, tmp_path, kills):
+def test_killed_at_random_moments_ends_bit_identical(
+    captchas: Path, tmp_path: Path, kills: int
+) -> None:
     process, begun = _start(captchas, tmp_path / "whole"), time.monotonic()
     output = process.communicate()[0]
     assert process.returncode == 0, output

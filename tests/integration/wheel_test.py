@@ -7,6 +7,7 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory):
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the wheel's contents and nothing else, its dependencies beside it."""
     folder = tmp_path_factory.mktemp("wheel")
     pip = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check"]
@@ -25,14 +26,14 @@ def installed(tmp_path_factory):
     shutil.copytree(ROOT / "crnn_jax", source / "crnn_jax")  # setuptools writes beside its sources
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    wheel = ["wheel", "--no-deps", "--no-build-isolation", "-w", folder, source]
+    wheel: list[str | Path] = ["wheel", "--no-deps", "--no-build-isolation", "-w", folder, source]
     subprocess.run([*pip, *wheel], check=True)
     (built,) = folder.glob("*.whl")
     subprocess.run([*pip, "install", "--no-deps", "--target", folder / "site", built], check=True)
     return folder
 
 
-def run(installed, *arguments):
+def run(installed: Any, *arguments: Any) -> Any:
     """Runs a Python command in the folder. A .pth file in a folder of PYTHONPATH is not read, so
     that the editable install of the checkout is not found."""
     path = os.pathsep.join([str(installed / "site"), sysconfig.get_path("purelib")])
@@ -44,7 +45,9 @@ def run(installed, *arguments):
     return done.stdout
 
 
-def test_a_wheel_trains_imports_and_predicts(installed, captchas, keras_files):
+def test_a_wheel_trains_imports_and_predicts(
+    installed: Path, captchas: Path, keras_files: Path
+) -> None:
     where = run(installed, "-c", "import crnn_jax; print(crnn_jax.__file__)")
     assert where.startswith(str(installed / "site"))
     changes = {**SMALL, "data.dir": os.fspath(captchas), "data.source": "folder"}

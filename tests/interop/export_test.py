@@ -6,8 +6,11 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import onnx
 import onnxruntime
@@ -18,15 +21,18 @@ import crnn_jax
 from crnn_jax import config as config_lib
 from crnn_jax import interop
 from crnn_jax.cli import main
+from crnn_jax.config import Config
 from crnn_jax.data import image_io
 from crnn_jax.data.normalization import Normalization
 from crnn_jax.errors import RunError
+from crnn_jax.inference.recognizer import Recognizer
 from crnn_jax.interop import imported_run
 from crnn_jax.interop import model_spec as description_lib
 from crnn_jax.interop import safetensors as safetensors_lib
 from crnn_jax.models import crnn, ctc_loss
 from crnn_jax.training import train
 from experiments import base, tiny
+from tests.helpers.fixtures import MakeConfig
 
 # float32 sums in other orders, through two recurrences; the logits are of order 10. The small
 # model amplifies rounding: its own logits of one image alone and of five differ by 2e-4.
@@ -34,14 +40,16 @@ TOLERANCE, SMALL = 1e-4, 1e-3
 
 
 @pytest.fixture(scope="module")
-def pixels(captchas):
+def pixels(captchas: Path) -> np.ndarray:
     """u8 [5, W, H, 1] of the small set."""
     values = tiny.get_config().data
     images = [image_io.open_image(p) for p in sorted(captchas.iterdir())[:5]]
     return np.stack([image_io.to_array(p, values) for p in images])
 
 
-def _make(workdir, config, standard, alphabet="abc7", noise=0.3):
+def _make(
+    workdir: Path, config: Config, standard: Any, alphabet: str = "abc7", noise: float = 0.3
+) -> Recognizer:
     """A run with random weights."""
     model = crnn.build(config.model, len(alphabet) + 1, *standard)
     params = crnn.init(model, jax.random.key(0), config.data)
@@ -52,7 +60,13 @@ def _make(workdir, config, standard, alphabet="abc7", noise=0.3):
 
 
 @pytest.fixture(scope="module", params=["trained", "colour"])
-def case(request, trained, captchas, pixels, tmp_path_factory):
+def case(
+    request: pytest.FixtureRequest,
+    trained: Path,
+    captchas: Path,
+    pixels: np.ndarray,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Path, Recognizer, np.ndarray, np.ndarray]:
     """A run directory, its reader, pixels and logits: gray by set, and color by image."""
     if request.param == "trained":
         reader = crnn_jax.load(trained)
@@ -69,17 +83,18 @@ def case(request, trained, captchas, pixels, tmp_path_factory):
     return workdir, reader, images, _logits(reader, images)
 
 
-def _logits(reader, images):
-    return np.asarray(crnn.apply(reader.model, reader.params, images))
+def _logits(reader: Recognizer, images: Any) -> np.ndarray:
+    return np.asarray(crnn.apply(reader.model, reader.params, jnp.asarray(images)))
 
 
-def _texts(reader, logits):
+def _texts(reader: Recognizer, logits: Any) -> list[Any]:
     return [
-        reader.charset.decode(row) for row in np.asarray(ctc_loss.greedy_decode(logits)).tolist()
+        reader.charset.decode(row)
+        for row in np.asarray(ctc_loss.greedy_decode(jnp.asarray(logits))).tolist()
     ]
 
 
-def test_the_description_says_what_another_program_must_know(trained, tmp_path):
+def test_the_description_says_what_another_program_must_know(trained: Path, tmp_path: Path) -> None:
     path = interop.export(trained, "safetensors", tmp_path)
     values = json.loads((path.parent / "reader.json").read_text())
     result = json.loads((trained / "result.json").read_text())
@@ -108,18 +123,29 @@ numpy.savez(sys.argv[3], *logits)
 """
 
 
-def test_stablehlo_needs_jax_alone(case, tmp_path):
+def test_stablehlo_needs_jax_alone(
+    case: tuple[Path, Recognizer, np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
     run, _, images, expected = case
     path = interop.export(run, "stablehlo", tmp_path)
     np.save(tmp_path / "pixels.npy", images)
-    command = [sys.executable, "-c", ALONE, path, tmp_path / "pixels.npy", tmp_path / "out.npz"]
+    command: list[str | Path] = [
+        sys.executable,
+        "-c",
+        ALONE,
+        path,
+        tmp_path / "pixels.npy",
+        tmp_path / "out.npz",
+    ]
     subprocess.run(command, check=True, cwd=tmp_path)
     with np.load(tmp_path / "out.npz") as found:
         np.testing.assert_allclose(found["arr_0"], expected, atol=SMALL)
         np.testing.assert_allclose(found["arr_1"], expected[:1], atol=SMALL)
 
 
-def test_onnx_runs_in_onnxruntime_with_its_own_operators(case, tmp_path):
+def test_onnx_runs_in_onnxruntime_with_its_own_operators(
+    case: tuple[Path, Recognizer, np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
     run, reader, images, expected = case
     path = interop.export(run, "onnx", tmp_path)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -145,7 +171,7 @@ numpy.save(sys.argv[4], numpy.asarray(model(numpy.load(sys.argv[2]).astype("floa
 """
 
 
-def _in_keras(run, images, folder):
+def _in_keras(run: Path, images: Any, folder: Path) -> tuple[Any, Any]:
     """An exported model and what Keras says of it, probabilities [B, T, K].
 
     In a process of its own: Keras must not meet our strict settings.
@@ -157,7 +183,11 @@ def _in_keras(run, images, folder):
     return folder / "keras" / "model.keras", np.load(folder / "out.npy")
 
 
-def test_keras_reads_the_same_and_comes_back_the_same(case, tmp_path, capsys):
+def test_keras_reads_the_same_and_comes_back_the_same(
+    case: tuple[Path, Recognizer, np.ndarray, np.ndarray],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     run, reader, images, expected = case
     path, found = _in_keras(run, images, tmp_path)
     np.testing.assert_allclose(found, jax.nn.softmax(expected), atol=1e-5)
@@ -182,7 +212,9 @@ def test_keras_reads_the_same_and_comes_back_the_same(case, tmp_path, capsys):
     np.testing.assert_allclose(_logits(crnn_jax.load(tmp_path / "no"), images), expected, atol=1e-5)
 
 
-def test_safetensors_goes_round_bit_for_bit(case, tmp_path):
+def test_safetensors_goes_round_bit_for_bit(
+    case: tuple[Path, Recognizer, np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
     run, reader, images, expected = case
     path = interop.export(run, "safetensors", tmp_path / "out")
     arrays = safetensors.load_file(path)
@@ -201,7 +233,9 @@ def test_safetensors_goes_round_bit_for_bit(case, tmp_path):
     assert str(reader.config.data.dir) not in (path.parent / "config.json").read_text()
 
 
-def test_an_export_of_a_version_with_fewer_and_older_keys_comes_back(trained, tmp_path):
+def test_an_export_of_a_version_with_fewer_and_older_keys_comes_back(
+    trained: Path, tmp_path: Path
+) -> None:
     folder = interop.export(trained, "safetensors", tmp_path / "out").parent
     description = json.loads((folder / "reader.json").read_text())
     for name in ("case", "merge"):
@@ -222,12 +256,12 @@ def test_an_export_of_a_version_with_fewer_and_older_keys_comes_back(trained, tm
     assert (train.ema_decay, train.checkpoint_selection) == (0.25, "last")
 
 
-def test_what_does_not_belong_together_is_refused_by_name(trained, tmp_path):
+def test_what_does_not_belong_together_is_refused_by_name(trained: Path, tmp_path: Path) -> None:
     folder = interop.export(trained, "safetensors", tmp_path / "out").parent
     whole = (folder / "reader.json").read_text()
     description = json.loads(whole)
 
-    def refused(match, changes=None, arrays=None, resealed=True):
+    def refused(match: str, changes: Any = None, arrays: Any = None, resealed: bool = True) -> None:
         values = {**description, **(changes or {})}
         del values["digest"]
         seal = description_lib._digest(values) if resealed else description["digest"]
@@ -247,7 +281,8 @@ def test_what_does_not_belong_together_is_refused_by_name(trained, tmp_path):
     for wrong in ([0.0], [1.0, 1.0], ["x"], [float("inf")], []):
         refused("the normalization does not fit", {"standardise": {**standard, "deviation": wrong}})
     refused(r"reader\.json of .* cannot be used", {"standardise": None})
-    for name, wrong in [("temperature", 0), ("temperature", "x"), ("exact_match_95", 1)]:
+    bad: list[tuple[str, Any]] = [("temperature", 0), ("temperature", "x"), ("exact_match_95", 1)]
+    for name, wrong in bad:
         result = {**description["result"], name: wrong}
         refused(r"reader\.json of .* cannot be used", {"result": result})
     refused("learning_rat", {"config": {**description["config"], "learning_rat": 1}})
@@ -259,7 +294,7 @@ def test_what_does_not_belong_together_is_refused_by_name(trained, tmp_path):
     refused("not a readable safetensors export")
 
 
-def test_an_export_touches_nothing_but_exports(trained, tmp_path):
+def test_an_export_touches_nothing_but_exports(trained: Path, tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("mine")
     with pytest.raises(RunError, match="not empty and not an export"):
         interop.export(trained, "safetensors", tmp_path)
@@ -268,7 +303,9 @@ def test_an_export_touches_nothing_but_exports(trained, tmp_path):
         interop.export(trained, "safetensors", tmp_path / "new")
 
 
-def test_an_imported_run_is_not_trained_in_its_place(tmp_path, tiny_config):
+def test_an_imported_run_is_not_trained_in_its_place(
+    tmp_path: Path, tiny_config: MakeConfig
+) -> None:
     config = tiny_config()
     _make(tmp_path / "run", config, Normalization((0.0,), (255.0,), False))
     with pytest.raises(RunError, match=r"was imported.*--config.train.init_from="):
@@ -277,7 +314,7 @@ def test_an_imported_run_is_not_trained_in_its_place(tmp_path, tiny_config):
         _make(tmp_path / "run", config, Normalization((0.0,), (255.0,), False))
 
 
-def test_other_layers_go_round_as_safetensors(tmp_path, tiny_config):
+def test_other_layers_go_round_as_safetensors(tmp_path: Path, tiny_config: MakeConfig) -> None:
     config = tiny_config(model__cell="gru", model__norm="layer")
     reader = _make(tmp_path / "run", config, Normalization((0.0,), (255.0,), False))
     path = interop.export(tmp_path / "run", "safetensors")
@@ -287,7 +324,9 @@ def test_other_layers_go_round_as_safetensors(tmp_path, tiny_config):
 
 
 @pytest.mark.parametrize("kind", ["onnx", "keras"])
-def test_a_layer_that_is_not_exported_is_named(trained, tmp_path, tiny_config, kind):
+def test_a_layer_that_is_not_exported_is_named(
+    trained: Path, tmp_path: Path, tiny_config: MakeConfig, kind: str
+) -> None:
     config = tiny_config(model__cell="gru")
     _make(tmp_path / "run", config, Normalization((0.0,), (255.0,), False))
     with pytest.raises(RunError, match=r"model.cell 'gru' cannot be exported"):
@@ -304,7 +343,14 @@ def test_a_layer_that_is_not_exported_is_named(trained, tmp_path, tiny_config, k
         (["import-safetensors", "FILE", "RUN"], "safetensors"),
     ],
 )
-def test_a_missing_package_is_named(trained, tmp_path, monkeypatch, capsys, arguments, package):
+def test_a_missing_package_is_named(
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    package: str,
+) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setitem(sys.modules, package, None)
     names = {"RUN": str(trained), "FILE": str(tmp_path / "file")}
@@ -314,13 +360,15 @@ def test_a_missing_package_is_named(trained, tmp_path, monkeypatch, capsys, argu
     assert "pip install 'crnn-jax[" in said
 
 
-def test_the_page_s_runtime_is_asked_for(trained, tmp_path, monkeypatch):
+def test_the_page_s_runtime_is_asked_for(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RunError, match="npm install onnxruntime-web"):
         interop.export(trained, "web", tmp_path / "page")
 
 
-def test_the_whole_model_reads_real_images_the_same(real_set, tmp_path):
+def test_the_whole_model_reads_real_images_the_same(real_set: Path, tmp_path: Path) -> None:
     """The reference's sizes; random weights, with the logits centered so that texts differ."""
     run = tmp_path / "run"
     config = config_lib.from_config_dict(base.get_config())
@@ -339,7 +387,7 @@ def test_the_whole_model_reads_real_images_the_same(real_set, tmp_path):
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     found = {"onnx": session.run(None, {"images": images})[0]}
     path = interop.export(run, "stablehlo", tmp_path / "stablehlo")
-    read = jax.export.deserialize(bytearray(path.read_bytes())).call
+    read: Any = jax.export.deserialize(bytearray(path.read_bytes())).call
     found["stablehlo"] = np.asarray(read(images))
     _, probabilities = _in_keras(run, images, tmp_path)
     # Up to a constant per step, which a softmax does not change.

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -21,32 +22,32 @@ CASES = ROOT.parent / "shared" / "cases" / "faults"
 LARGE = (30_000, 10_000)  # floats: 1.2 GB
 
 
-def _external(file):
+def _external(file: Any) -> None:
     file.create_dataset("a/kernel", (3,), "f", external=[("/etc/passwd", 0, 12)])
 
 
-def _virtual(file):
+def _virtual(file: Any) -> None:
     layout = h5py.VirtualLayout((3,), "f")
     layout[:] = h5py.VirtualSource("/etc/passwd", "x", (3,))
     file.create_virtual_dataset("a/kernel", layout)
 
 
-def _deep(file):
+def _deep(file: Any) -> None:
     for _ in range(60):
         file = file.create_group("a")
 
 
-def _loop(file):
+def _loop(file: Any) -> None:
     file.create_group("a")["b"] = file["/"]
     file["soft"] = h5py.SoftLink("/soft")
 
 
-def _many(file):
+def _many(file: Any) -> None:
     for i in range(10_001):
         file.create_group(f"{i}")
 
 
-def _shared_strings(file):
+def _shared_strings(file: Any) -> None:
     names = np.array(["x" * 60_000] * 2000, h5py.string_dtype())
     file.attrs.create("layer_names", names)
 
@@ -85,7 +86,10 @@ CLAIMS = {
 
 
 @pytest.mark.parametrize("name", CLAIMS)
-def test_what_is_not_stored_in_the_file_is_refused_unread(tmp_path, monkeypatch, name):
+def test_what_is_not_stored_in_the_file_is_refused_unread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    make: Any
     make, message = CLAIMS[name]
     with h5py.File(tmp_path / "a.h5", "w", libver="latest") as file:
         make(file)
@@ -95,7 +99,7 @@ def test_what_is_not_stored_in_the_file_is_refused_unread(tmp_path, monkeypatch,
     assert "\n" not in str(error.value)
 
 
-def test_datasets_that_share_bytes_claim_them_each(tmp_path):
+def test_datasets_that_share_bytes_claim_them_each(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w", libver="earliest") as file:
         for i in range(99):  # not written, so that no bytes are allocated
             file.create_dataset(f"{i}/kernel", (1000,), "f")
@@ -110,14 +114,14 @@ def test_datasets_that_share_bytes_claim_them_each(tmp_path):
         hdf5.read(shared, lambda name: True)
 
 
-def test_two_arrays_of_one_place_are_refused(tmp_path):
+def test_two_arrays_of_one_place_are_refused(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["a/kernel"], file["a/0"] = np.zeros(3, np.float32), np.zeros(3, np.float32)
     with pytest.raises(RunError, match="two arrays with the same name"):
         keras_file.read(tmp_path / "a.h5")
 
 
-def test_each_dataset_is_read_once(tmp_path):
+def test_each_dataset_is_read_once(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
         file["b/kernel"] = np.ones(3, np.float32)
@@ -142,7 +146,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """
 
 
-def test_small_files_that_claim_gigabytes_take_little_memory(tmp_path):
+def test_small_files_that_claim_gigabytes_take_little_memory(tmp_path: Path) -> None:
     """62 kB whose configuration expands, 2 kB whose dataset was never written, and bombs."""
     if not CASES.is_dir():
         pytest.skip(f"the cases are not at {CASES}")
@@ -158,7 +162,7 @@ def test_small_files_that_claim_gigabytes_take_little_memory(tmp_path):
             file.create_dataset(f"{i}/kernel", (10**6,), "f", fillvalue=1)
     paths = [*CASES.glob("*.keras"), *CASES.glob("*.h5"), *tmp_path.iterdir()]
     assert len(paths) == 6
-    command = [sys.executable, "-c", MEASURE, *paths]
+    command: list[str | Path] = [sys.executable, "-c", MEASURE, *paths]
     done = subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True)
     assert int(done.stdout) < 100  # megabytes more than the imports need
 
@@ -172,7 +176,9 @@ def test_small_files_that_claim_gigabytes_take_little_memory(tmp_path):
         ({"model.weights.h5": b"", "config.json": b"9" * 5000}, "cannot be read as a Keras file"),
     ],
 )
-def test_an_archive_that_is_none_of_keras_is_refused(tmp_path, entries, message):
+def test_an_archive_that_is_none_of_keras_is_refused(
+    tmp_path: Path, entries: dict[str, bytes], message: str
+) -> None:
     with zipfile.ZipFile(tmp_path / "a.keras", "w") as file:
         for name, content in entries.items():
             file.writestr(name, content)
@@ -185,7 +191,7 @@ def test_an_archive_that_is_none_of_keras_is_refused(tmp_path, entries, message)
     ["[" * 100_000, json.dumps({"config": {"layers": [{"class_name": "Rescaling", "config": {
         "scale": [1.0] * 9999, "offset": 0.0}}]}})],
 )  # fmt: skip
-def test_an_odd_configuration_is_one_short_sentence(tmp_path, config):
+def test_an_odd_configuration_is_one_short_sentence(tmp_path: Path, config: Any) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.attrs.create("model_config", config, dtype=h5py.string_dtype())
         file["a/kernel"] = np.zeros(3, np.float32)
@@ -195,7 +201,7 @@ def test_an_odd_configuration_is_one_short_sentence(tmp_path, config):
     assert "\n" not in str(error.value)
 
 
-def test_mutated_weights_are_read_or_refused(tmp_path):
+def test_mutated_weights_are_read_or_refused(tmp_path: Path) -> None:
     figures = weights.weights(tmp_path, random.Random(0), 100 / 5000)
     assert figures["weight files"] == 100
     assert figures["refused"] > 40

@@ -2,9 +2,13 @@
 
 import json
 import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import h5py
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -19,12 +23,12 @@ SYMBOLS = "2345678bcdefgmnpwxy"
 
 
 @pytest.fixture(scope="module")
-def stored(keras_files):
+def stored(keras_files: Path) -> dict[str, np.ndarray]:
     with np.load(keras_files / "reference.npz") as file:
         return dict(file)
 
 
-def _weights(stored):
+def _weights(stored: Any) -> Any:
     """{layer: {name: array}}"""
     result: dict[str, dict[str, np.ndarray]] = {}
     for key, value in stored.items():
@@ -34,7 +38,7 @@ def _weights(stored):
     return result
 
 
-def _keras_2(path, weights, layers, optimizer=True):
+def _keras_2(path: Path, weights: Any, layers: Any, optimizer: bool = True) -> None:
     """A whole model of TF-Keras 2: groups by layer, names with :0, an optimizer besides."""
     with h5py.File(path, "w") as file:
         file.attrs["model_config"] = json.dumps({"class_name": "Functional", "config": CONFIG})
@@ -82,7 +86,9 @@ LAYERS = {
 
 
 @pytest.mark.parametrize("name", ["whole.keras", "whole.h5", "some.weights.h5"])
-def test_each_kind_of_file_gives_the_same_weights(keras_files, stored, name):
+def test_each_kind_of_file_gives_the_same_weights(
+    keras_files: Path, stored: dict[str, np.ndarray], name: str
+) -> None:
     model = keras_file.read(keras_files / name)
     jax.tree.map(np.testing.assert_array_equal, model.params, _weights(stored))
     assert (model.conv_features, model.dense_features) == ((32, 64), 64)
@@ -90,7 +96,9 @@ def test_each_kind_of_file_gives_the_same_weights(keras_files, stored, name):
     assert model.size == (None if name == "some.weights.h5" else (200, 50))
 
 
-def test_a_model_of_keras_2_is_known_by_its_layers_and_not_by_their_names(stored, tmp_path):
+def test_a_model_of_keras_2_is_known_by_its_layers_and_not_by_their_names(
+    stored: dict[str, np.ndarray], tmp_path: Path
+) -> None:
     names = {**LAYERS, "Conv1": "a", "dense2": "b", "bidirectional_1": "bidirectional_10"}
     for layers in (LAYERS, names):
         _keras_2(tmp_path / "old.h5", _weights(stored), layers)
@@ -100,7 +108,7 @@ def test_a_model_of_keras_2_is_known_by_its_layers_and_not_by_their_names(stored
         (tmp_path / "old.h5").unlink()
 
 
-def _changed(keras_files, path, change):
+def _changed(keras_files: Path, path: Path, change: Any) -> Any:
     """whole.h5 with another configuration."""
     shutil.copy(keras_files / "whole.h5", path)
     with h5py.File(path, "a") as file:
@@ -111,15 +119,15 @@ def _changed(keras_files, path, change):
     return path
 
 
-def _insert(at, kind, **config):
+def _insert(at: Any, kind: Any, **config: Any) -> Callable[..., Any]:
     return lambda layers, _: layers.insert(at, {"class_name": kind, "config": config})
 
 
-def _set(name, **values):
+def _set(name: str, **values: Any) -> Callable[..., Any]:
     return lambda _, named: named[name].update(values)
 
 
-def _set_cell(**values):
+def _set_cell(**values: Any) -> Callable[..., Any]:
     return lambda _, named: named["bidirectional"]["layer"]["config"].update(values)
 
 
@@ -145,7 +153,9 @@ def _set_cell(**values):
         (_insert(1, "Rescaling", scale=0, offset=0.0), "rescales pixels by 0"),
     ],
 )
-def test_a_layer_that_reads_otherwise_is_refused_by_name(keras_files, tmp_path, change, message):
+def test_a_layer_that_reads_otherwise_is_refused_by_name(
+    keras_files: Path, tmp_path: Path, change: Any, message: str
+) -> None:
     path = _changed(keras_files, tmp_path / "other.h5", change)
     with pytest.raises(RunError, match=message):
         _import(path, tmp_path / "run", SYMBOLS)
@@ -153,9 +163,9 @@ def test_a_layer_that_reads_otherwise_is_refused_by_name(keras_files, tmp_path, 
 
 
 def test_layers_that_change_nothing_and_rescaling_before_the_first_are_taken(
-    keras_files, stored, tmp_path
-):
-    def change(layers, _):
+    keras_files: Path, stored: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    def change(layers: Any, _: Any) -> None:
         rescaling = {"class_name": "Rescaling", "config": {"scale": 1 / 127.5, "offset": -1.0}}
         inner = {"class_name": "Sequential", "config": {"layers": [rescaling]}}
         layers.insert(1, inner)
@@ -167,11 +177,11 @@ def test_layers_that_change_nothing_and_rescaling_before_the_first_are_taken(
     jax.tree.map(np.testing.assert_array_equal, model.params, _weights(stored))
 
 
-def test_layers_of_equal_shape_stand_in_the_order_of_the_file(tmp_path):
+def test_layers_of_equal_shape_stand_in_the_order_of_the_file(tmp_path: Path) -> None:
     """Not in the order of their names."""
     rng = np.random.default_rng(0)
 
-    def arrays(*shapes):
+    def arrays(*shapes: Any) -> list[Any]:
         return [rng.normal(size=shape).astype(np.float32) for shape in shapes]
 
     cells = {
@@ -196,7 +206,7 @@ def test_layers_of_equal_shape_stand_in_the_order_of_the_file(tmp_path):
     np.testing.assert_array_equal(model.params["Conv3"]["kernel"], cells["exit"][0])
 
 
-def test_sizes_that_contradict_each_other_are_refused(keras_files, tmp_path):
+def test_sizes_that_contradict_each_other_are_refused(keras_files: Path, tmp_path: Path) -> None:
     file = keras_files / "whole.h5"
     with pytest.raises(RunError, match="width 200, not 128"):
         keras.import_run(
@@ -209,7 +219,7 @@ def test_sizes_that_contradict_each_other_are_refused(keras_files, tmp_path):
         _import(turned, tmp_path / "a", SYMBOLS)
 
 
-def test_damaged_files_are_refused_in_a_sentence(keras_files, tmp_path):
+def test_damaged_files_are_refused_in_a_sentence(keras_files: Path, tmp_path: Path) -> None:
     whole = (keras_files / "whole.keras").read_bytes()
     rng = np.random.default_rng(0)
     path = tmp_path / "damaged.keras"
@@ -236,7 +246,9 @@ def test_damaged_files_are_refused_in_a_sentence(keras_files, tmp_path):
         keras_file.read(tmp_path / "link.h5")
 
 
-def test_what_keras_keeps_besides_weights_is_passed_over(keras_files, stored, tmp_path):
+def test_what_keras_keeps_besides_weights_is_passed_over(
+    keras_files: Path, stored: dict[str, np.ndarray], tmp_path: Path
+) -> None:
     """As Keras 2.15 writes a model that was trained: the state of its metrics."""
     shutil.copy(keras_files / "some.weights.h5", tmp_path / "some.weights.h5")
     with h5py.File(tmp_path / "some.weights.h5", "a") as file:
@@ -247,15 +259,19 @@ def test_what_keras_keeps_besides_weights_is_passed_over(keras_files, stored, tm
 
 
 def test_an_imported_run_has_keras_logits_and_reads(
-    keras_files, stored, captchas, tmp_path, capsys
-):
+    keras_files: Path,
+    stored: dict[str, np.ndarray],
+    captchas: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     run = str(tmp_path / "run")
     file = str(keras_files / "whole.keras")
     assert main.main(["import-keras", file, "--alphabet", SYMBOLS, "--blank", "last", run]) == 0
     reader = crnn_jax.load(run)
     assert reader.charset.alphabet == SYMBOLS
     # The example's pixels are 255 times ours.
-    logits = crnn.apply(reader.model, reader.params, stored["images"] * 255)
+    logits = crnn.apply(reader.model, reader.params, jnp.asarray(stored["images"] * 255))
     np.testing.assert_allclose(logits, stored["logits"], atol=1e-5)
     expected = reader.decode_batch_predictions(stored["logits"])
     assert reader.decode_batch_predictions(logits) == expected
@@ -265,15 +281,15 @@ def test_an_imported_run_has_keras_logits_and_reads(
     assert "already" in capsys.readouterr().err
 
 
-def _import(file, workdir, alphabet, blank="last", **data):
+def _import(file: Path, workdir: Path, alphabet: str, blank: str = "last", **data: Any) -> Any:
     values = base.get_config().to_dict()
     values["data"].update(data)
     return keras.import_run(file, workdir, values, alphabet, blank)
 
 
 def test_a_class_for_unknown_symbols_and_a_blank_in_front_are_put_in_their_place(
-    keras_files, stored, tmp_path
-):
+    keras_files: Path, stored: dict[str, np.ndarray], tmp_path: Path
+) -> None:
     file = keras_files / "some.weights.h5"
     # Twenty classes: [UNK], eighteen symbols, and the blank.
     imported = _import(file, tmp_path / "a", SYMBOLS[1:])
@@ -281,13 +297,15 @@ def test_a_class_for_unknown_symbols_and_a_blank_in_front_are_put_in_their_place
     assert crnn_jax.load(tmp_path / "a").charset.alphabet == keras.UNKNOWN + SYMBOLS[1:]
     _import(file, tmp_path / "b", SYMBOLS, blank="first")
     logits = [
-        np.asarray(crnn.apply(r.model, r.params, stored["images"] * 255))
+        np.asarray(crnn.apply(r.model, r.params, jnp.asarray(stored["images"] * 255)))
         for r in map(crnn_jax.load, (tmp_path / "a", tmp_path / "b"))
     ]
     np.testing.assert_allclose(logits[1], logits[0][..., [*range(1, 20), 0]], atol=1e-5)
 
 
-def test_what_does_not_fit_is_refused_by_name(keras_files, stored, tmp_path):
+def test_what_does_not_fit_is_refused_by_name(
+    keras_files: Path, stored: dict[str, np.ndarray], tmp_path: Path
+) -> None:
     file = keras_files / "some.weights.h5"
     with pytest.raises(RunError, match=r"20 classes.* has 17"):
         _import(file, tmp_path / "run", SYMBOLS[2:])

@@ -5,7 +5,9 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -21,7 +23,7 @@ NODE, NPM = shutil.which("node"), shutil.which("npm")
 SCRIPT = Path(interop.__file__).parent / "page" / "reader.js"
 
 
-def _node(program, values, tmp_path):
+def _node(program: str, values: Any, tmp_path: Path) -> Any:
     """The JSON that a program prints. It runs after reader.js, with `input` and `reader`."""
     if NODE is None:
         pytest.skip("Node is not installed")
@@ -38,7 +40,9 @@ def _node(program, values, tmp_path):
 
 @pytest.mark.parametrize("crop", [False, True])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_pixels_are_those_of_pillow(trained, tmp_path, channels, crop):
+def test_pixels_are_those_of_pillow(
+    trained: Path, tmp_path: Path, channels: int, crop: bool
+) -> None:
     reader = crnn_jax.load(trained)  # 64x16, gray
     data = dataclasses.replace(reader.config.data, channels=channels, crop=crop)
     reader.config = dataclasses.replace(reader.config, data=data)
@@ -63,11 +67,13 @@ def test_pixels_are_those_of_pillow(trained, tmp_path, channels, crop):
         assert (difference > 0).mean() < 0.1
 
 
-def test_texts_places_and_probabilities_are_the_reader_s(trained, captchas, tmp_path):
+def test_texts_places_and_probabilities_are_the_reader_s(
+    trained: Path, captchas: Path, tmp_path: Path
+) -> None:
     reader = crnn_jax.load(trained)
     files = sorted(captchas.iterdir())[:12]
     images = [image_io.to_array(image_io.open_image(f), reader.config.data) for f in files]
-    logits = np.asarray(crnn.apply(reader.model, reader.params, np.stack(images)))
+    logits = np.asarray(crnn.apply(reader.model, reader.params, jnp.stack(images)))
     values = {
         "reader": model_spec.describe(reader, None),
         "logits": [rows.reshape(-1).tolist() for rows in logits],
@@ -83,7 +89,7 @@ def test_texts_places_and_probabilities_are_the_reader_s(trained, captchas, tmp_
             assert (other["left"], other["right"]) == pytest.approx((ours.left, ours.right))
 
 
-def test_a_runtime_that_is_none_is_named(trained, tmp_path):
+def test_a_runtime_that_is_none_is_named(trained: Path, tmp_path: Path) -> None:
     with pytest.raises(crnn_jax.errors.RunError, match="is not the npm package onnxruntime-web"):
         interop.export(trained, "web", tmp_path, runtime=tmp_path)
 
@@ -104,11 +110,20 @@ READ = """[...document.querySelectorAll('figure')].map((figure) => [
 
 
 @pytest.mark.long
-def test_the_page_reads_ten_images_in_a_browser(trained, captchas, tmp_path):
+def test_the_page_reads_ten_images_in_a_browser(
+    trained: Path, captchas: Path, tmp_path: Path
+) -> None:
     """From a disk, as a person does who double-clicks it; needs Chromium, and npm to install."""
     if CHROMIUM is None or NPM is None:
         pytest.skip("Chromium or npm is not installed")
-    command = [NPM, "install", "--silent", "--prefix", tmp_path, "onnxruntime-web@1.30.0"]
+    command: list[str | Path] = [
+        NPM,
+        "install",
+        "--silent",
+        "--prefix",
+        tmp_path,
+        "onnxruntime-web@1.30.0",
+    ]
     subprocess.run(command, check=True)
     runtime = tmp_path / "node_modules" / "onnxruntime-web"
     page = interop.export(trained, "web", tmp_path / "page", runtime)

@@ -2,6 +2,8 @@
 
 import itertools
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +16,7 @@ STEPS, CLASSES = 6, 4  # symbols 0, 1, 2 and the blank 3
 LABELS = [[0], [0, 1], [1, 1], [0, 0, 2], [2, 0, 2], [0, 1, 2, 0], [1, 1, 1], []]
 
 
-def _spans(path):
+def _spans(path: Sequence[int]) -> tuple[Any, Any]:
     """The text of a path and, for each step, the position of its character; -1 at a blank."""
     text, positions, previous = [], [], CLASSES - 1
     for k in path:
@@ -29,7 +31,7 @@ def _spans(path):
 
 
 @pytest.fixture(scope="module")
-def paths():
+def paths() -> tuple[np.ndarray, dict[tuple[int, ...], list[Any]]]:
     """Logits [T, K], and {text: [(probability, positions)]} of all paths."""
     logits = np.random.default_rng(3).normal(size=(STEPS, CLASSES)) * 1.5
     p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
@@ -41,21 +43,26 @@ def paths():
     return logits, found
 
 
-def _batch(logits, labels):
+def _batch(logits: Any, labels: Any) -> tuple[Any, Any]:
     width = max(map(len, labels))
     padded = np.full((len(labels), width), -1, np.int32)
     for row, label in zip(padded, labels, strict=True):
         row[: len(label)] = label
-    return jnp.broadcast_to(jnp.asarray(logits, jnp.float32), (len(labels), *logits.shape)), padded
+    repeated = jnp.broadcast_to(jnp.asarray(logits, jnp.float32), (len(labels), *logits.shape))
+    return repeated, jnp.asarray(padded)
 
 
-def test_the_best_path_of_each_label(paths):
+def test_the_best_path_of_each_label(
+    paths: tuple[np.ndarray, dict[tuple[int, ...], list[Any]]],
+) -> None:
     logits, found = paths
     aligned = jax.jit(alignment.align)(*_batch(logits, LABELS)).tolist()
     assert aligned == [max(found[tuple(label)])[1] for label in LABELS]
 
 
-def test_occupancy_is_the_share_of_the_paths_that_are_there(paths):
+def test_occupancy_is_the_share_of_the_paths_that_are_there(
+    paths: tuple[np.ndarray, dict[tuple[int, ...], list[Any]]],
+) -> None:
     logits, found = paths
     got = np.asarray(jax.jit(alignment.occupancy)(*_batch(logits, LABELS)))  # [B, T, L]
     for rows, label in zip(got, LABELS, strict=True):
@@ -68,7 +75,9 @@ def test_occupancy_is_the_share_of_the_paths_that_are_there(paths):
         np.testing.assert_allclose(rows, expected, atol=2e-6)
 
 
-def test_posteriors_are_those_of_the_texts_that_differ_in_one_character(paths):
+def test_posteriors_are_those_of_the_texts_that_differ_in_one_character(
+    paths: tuple[np.ndarray, dict[tuple[int, ...], list[Any]]],
+) -> None:
     logits, found = paths
     got = np.asarray(jax.jit(alignment.character_posteriors)(*_batch(logits, LABELS)))
     for rows, label in zip(got, LABELS, strict=True):
@@ -81,7 +90,7 @@ def test_posteriors_are_those_of_the_texts_that_differ_in_one_character(paths):
             np.testing.assert_allclose(rows[n], np.divide(weights, sum(weights)), atol=2e-6)
 
 
-def test_a_label_that_does_not_fit_has_no_alignment():
+def test_a_label_that_does_not_fit_has_no_alignment() -> None:
     logits = jnp.zeros((1, 2, 3))
     label = jnp.array([[0, 0]])  # needs three steps
     assert alignment.align(logits, label).tolist() == [[-1, -1]]
@@ -89,7 +98,7 @@ def test_a_label_that_does_not_fit_has_no_alignment():
     assert not np.asarray(alignment.character_posteriors(logits, label)).any()
 
 
-def test_a_tie_is_still_one_path():
+def test_a_tie_is_still_one_path() -> None:
     # All classes alike: any alignment is best, and it must spell the text.
     logits, labels = _batch(np.zeros((STEPS, CLASSES)), [[0, 0, 2], [1, 2, 1]])
     for row, label in zip(alignment.align(logits, labels).tolist(), [[0, 0, 2], [1, 2, 1]],
@@ -99,7 +108,7 @@ def test_a_tie_is_still_one_path():
         assert _spans(path)[1] == row
 
 
-def test_real_sized_logits_do_not_underflow():
+def test_real_sized_logits_do_not_underflow() -> None:
     logits = jax.random.normal(jax.random.key(0), (2, 50, 20)) * 20
     labels = jnp.array([[1, 2, 3, 4, 5], [7, 7, -1, -1, -1]])
     posterior = np.asarray(alignment.character_posteriors(logits, labels))

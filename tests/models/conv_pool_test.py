@@ -1,5 +1,7 @@
 """Convolution, ReLU and pooling by windows, against the definition in float64 with plain loops."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 from crnn_jax.models import conv_pool
 
 
-def _definition(x, kernel, bias):
+def _definition(x: np.ndarray, kernel: np.ndarray, bias: np.ndarray) -> tuple[Any, Any]:
     """The output, and the pixel of the full-size array that each of its values comes from."""
     batch, width, height, _ = x.shape
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
@@ -24,7 +26,9 @@ def _definition(x, kernel, bias):
     return out, source
 
 
-def _gradients(x, kernel, out, source, g):
+def _gradients(
+    x: np.ndarray, kernel: np.ndarray, out: Any, source: Any, g: Any
+) -> tuple[Any, Any, Any]:
     """Of sum(g * out): each value's gradient goes to the pixels under the kernel of its source."""
     dx, dkernel = np.zeros(np.add(x.shape, (0, 2, 2, 0))), np.zeros(kernel.shape)
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
@@ -43,7 +47,9 @@ def _gradients(x, kernel, out, source, g):
     # Few and many channels; even and odd sizes, and one that leaves a single window.
     [(6, 4, 1), (5, 7, 3), (6, 5, 8), (7, 4, 9), (3, 2, 8)],
 )
-def test_outputs_and_gradients_are_the_definition_s(monkeypatch, piece, width, height, channels):
+def test_outputs_and_gradients_are_the_definition_s(
+    monkeypatch: pytest.MonkeyPatch, piece: Any, width: int, height: int, channels: int
+) -> None:
     monkeypatch.setattr(conv_pool, "_PIECE", piece)
     rng = np.random.default_rng(0)
     x = rng.normal(size=(3, width, height, channels))
@@ -62,7 +68,7 @@ def test_outputs_and_gradients_are_the_definition_s(monkeypatch, piece, width, h
         np.testing.assert_allclose(ours, expected, atol=2e-5)
 
 
-def test_of_equal_outputs_the_first_takes_the_gradient():
+def test_of_equal_outputs_the_first_takes_the_gradient() -> None:
     # An even picture: inside, all four outputs of a window are equal.
     x, g = jnp.ones((1, 6, 6, 1)), jnp.zeros((1, 3, 3, 1)).at[0, 1, 1].set(1)
     pullback = jax.vjp(
@@ -73,7 +79,7 @@ def test_of_equal_outputs_the_first_takes_the_gradient():
     np.testing.assert_array_equal(pullback(g)[0][0, :, :, 0], expected)
 
 
-def test_the_plain_form_is_the_definition():
+def test_the_plain_form_is_the_definition() -> None:
     rng = np.random.default_rng(1)
     x, kernel, bias = (
         rng.normal(size=(2, 5, 6, 2)),
@@ -84,12 +90,12 @@ def test_the_plain_form_is_the_definition():
     np.testing.assert_allclose(out, _definition(x, kernel, bias)[0], atol=1e-5)
 
 
-def test_pooling_takes_the_maximum_of_four_and_drops_an_odd_edge():
+def test_pooling_takes_the_maximum_of_four_and_drops_an_odd_edge() -> None:
     x = jnp.arange(15.0).reshape(1, 3, 5, 1)  # rows 0-4, 5-9, 10-14
     assert conv_pool.max_pool(x)[0, :, :, 0].tolist() == [[6.0, 8.0]]
 
 
-def test_a_number_that_is_none_is_not_lost():
+def test_a_number_that_is_none_is_not_lost() -> None:
     x = jnp.zeros((1, 4, 4, 1)).at[0, 0, 0].set(jnp.nan)
     out = conv_pool.conv_relu_pool(x, jnp.ones((3, 3, 1, 1)), jnp.zeros(1))
     assert np.isnan(out[0, 0, 0, 0])

@@ -1,5 +1,9 @@
 """The identity of the model, and its parity with the reference in Keras."""
 
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +16,12 @@ from experiments import base
 CONFIG = config_lib.from_config_dict(base.get_config())
 
 
-def _build(num_classes=20, mean=(0.0,), std=(1.0,), **overrides):
+def _build(
+    num_classes: int = 20,
+    mean: Sequence[float] = (0.0,),
+    std: Sequence[float] = (1.0,),
+    **overrides: Any,
+) -> tuple[crnn.Model, Any]:
     values = base.get_config()
     values.data.normalize = "set"  # with the moments that are given
     values.update_from_flattened_dict({k.replace("__", "."): v for k, v in overrides.items()})
@@ -23,11 +32,11 @@ def _build(num_classes=20, mean=(0.0,), std=(1.0,), **overrides):
 
 
 @pytest.fixture(scope="module")
-def reference():
+def reference() -> tuple[crnn.Model, Any]:
     return _build()
 
 
-def test_every_layer_has_the_reference_s_parameters(reference):
+def test_every_layer_has_the_reference_s_parameters(reference: tuple[crnn.Model, Any]) -> None:
     _, params = reference
     counts = {name: sum(p.size for p in jax.tree.leaves(layer)) for name, layer in params.items()}
     assert counts == {
@@ -41,7 +50,9 @@ def test_every_layer_has_the_reference_s_parameters(reference):
     assert sum(counts.values()) == 432_596
 
 
-def test_the_parameter_table_shows_them_in_the_order_of_the_forward_pass(reference):
+def test_the_parameter_table_shows_them_in_the_order_of_the_forward_pass(
+    reference: tuple[crnn.Model, Any],
+) -> None:
     rows = [line.split() for line in crnn.parameter_table(reference[1]).splitlines()]
     layers = [(row[0], row[1]) for row in rows if len(row) == 2]
     assert layers == [
@@ -55,12 +66,14 @@ def test_the_parameter_table_shows_them_in_the_order_of_the_forward_pass(referen
     ]
 
 
-def test_outputs_of_the_layers_have_the_reference_s_shapes(reference):
+def test_outputs_of_the_layers_have_the_reference_s_shapes(
+    reference: tuple[crnn.Model, Any],
+) -> None:
     model, params = reference
     images = jax.ShapeDtypeStruct((3, 200, 50, 1), jnp.uint8)
 
-    def outputs(params, images):
-        kept = {"capture_intermediates": True, "mutable": ["intermediates"]}
+    def outputs(params: Any, images: Any) -> tuple[Any, Any]:
+        kept: dict[str, Any] = {"capture_intermediates": True, "mutable": ["intermediates"]}
         logits, state = model.network.apply({"params": params}, model.normalize(images), **kept)
         return logits, state["intermediates"]
 
@@ -81,7 +94,9 @@ def test_outputs_of_the_layers_have_the_reference_s_shapes(reference):
     ("width", "height", "channels", "symbols", "steps"),
     [(100, 40, 3, 26, 25), (37, 7, 1, 1, 9), (4, 4, 1, 62, 1)],
 )
-def test_other_sizes_alphabets_and_channel_counts(width, height, channels, symbols, steps):
+def test_other_sizes_alphabets_and_channel_counts(
+    width: int, height: int, channels: int, symbols: int, steps: int
+) -> None:
     moments = {"mean": (0.0,) * channels, "std": (1.0,) * channels}
     model, params = _build(
         symbols + 1, **moments, data__width=width, data__height=height, data__channels=channels
@@ -91,7 +106,7 @@ def test_other_sizes_alphabets_and_channel_counts(width, height, channels, symbo
     assert logits.shape == (2, steps, symbols + 1)
 
 
-def test_widths_come_from_the_config():
+def test_widths_come_from_the_config() -> None:
     _, params = _build(
         7, model__conv_features=(3, 5, 6), model__dense_features=11, model__lstm_units=(4,)
     )
@@ -107,13 +122,21 @@ def test_widths_come_from_the_config():
 
 
 @pytest.mark.parametrize("norm", ["", "layer"])
-def test_pooling_follows_the_config(norm):
-    sizes = {"data__width": 16, "data__height": 8, "model__conv_features": (2, 3, 4)}
-    rest = {"model__dense_features": 5, "model__lstm_units": (4,), "model__norm": norm}
+def test_pooling_follows_the_config(norm: str) -> None:
+    sizes: dict[str, Any] = {
+        "data__width": 16,
+        "data__height": 8,
+        "model__conv_features": (2, 3, 4),
+    }
+    rest: dict[str, Any] = {
+        "model__dense_features": 5,
+        "model__lstm_units": (4,),
+        "model__norm": norm,
+    }
     model, params = _build(7, model__pool="2x2 1x1 1x2", **sizes, **rest)
     # 8 rows, halved by the first and the last: 2, of 4 channels; 16 columns, halved once.
     assert params["dense1"]["kernel"].shape == (2 * 4, 5)
-    images = np.random.default_rng(0).integers(0, 256, (2, 16, 8, 1), np.uint8)
+    images = jnp.asarray(np.random.default_rng(0).integers(0, 256, (2, 16, 8, 1), np.uint8))
     assert crnn.apply(model, params, images).shape == (2, 8, 7)
     plain, _ = _build(7, **sizes, **rest)
     with_default, _ = _build(7, model__pool="2x2 2x2 2x2", **sizes, **rest)
@@ -123,7 +146,7 @@ def test_pooling_follows_the_config(norm):
     )
 
 
-def test_initial_values_are_keras(reference):
+def test_initial_values_are_keras(reference: tuple[crnn.Model, Any]) -> None:
     _, params = reference
     for name, fan_in in (("Conv1", 9 * 1), ("Conv2", 9 * 32)):
         kernel = np.asarray(params[name]["kernel"])
@@ -147,18 +170,18 @@ def test_initial_values_are_keras(reference):
         assert not np.asarray(params[name]["bias"]).any()
 
 
-def test_pixels_are_normalized_by_the_model(reference):
+def test_pixels_are_normalized_by_the_model(reference: tuple[crnn.Model, Any]) -> None:
     model, params = reference
     moments = {"mean": (100.0,), "std": (50.0,)}
     other = crnn.build(model.config, model.num_classes, **moments, per_image=False)
-    images = np.random.default_rng(0).integers(0, 256, (1, 200, 50, 1), np.uint8)
-    standard = (jnp.asarray(images, jnp.float32) - 100) / 50
+    images = jnp.asarray(np.random.default_rng(0).integers(0, 256, (1, 200, 50, 1), np.uint8))
+    standard = (images.astype(jnp.float32) - 100) / 50
     np.testing.assert_allclose(
         crnn.apply(other, params, images), crnn.apply(model, params, standard), atol=1e-6
     )
 
 
-def test_an_image_normalized_by_itself_has_mean_0_and_std_1():
+def test_an_image_normalized_by_itself_has_mean_0_and_std_1() -> None:
     # Two columns of red, 10 and 30, and an even green: deviations 10 and 0, in all sqrt(50).
     x = jnp.asarray([[[[0.10, 0.5]], [[0.30, 0.5]]]])  # [1, 2, 1, 2]
     expected = np.array([[[[-2.0, 0.0]], [[2.0, 0.0]]]]) / np.sqrt(2)
@@ -166,9 +189,9 @@ def test_an_image_normalized_by_itself_has_mean_0_and_std_1():
     np.testing.assert_array_equal(crnn.normalize_each(jnp.full((1, 4, 4, 1), 0.25)), 0)
 
 
-def test_light_and_contrast_are_nothing_to_a_model_that_normalizes_per_image():
-    small = {"data__width": 16, "data__height": 8, "model__lstm_units": (4,)}
-    moments = {"mean": (0.0,), "std": (255.0,)}
+def test_light_and_contrast_are_nothing_to_a_model_that_normalizes_per_image() -> None:
+    small: dict[str, Any] = {"data__width": 16, "data__height": 8, "model__lstm_units": (4,)}
+    moments: dict[str, Any] = {"mean": (0.0,), "std": (255.0,)}
     model, params = _build(data__normalize="image", **moments, **small)
     images = jax.random.uniform(jax.random.key(0), (2, 16, 8, 1), maxval=255.0)
     dark = images * jnp.array([0.2, 0.5]).reshape(2, 1, 1, 1) + 20
@@ -179,9 +202,9 @@ def test_light_and_contrast_are_nothing_to_a_model_that_normalizes_per_image():
     assert jnp.abs(other).max() > 1e-2
 
 
-def test_each_dropout_rate_acts_where_it_should():
-    images = np.random.default_rng(0).integers(0, 256, (1, 16, 8, 1), np.uint8)
-    small = {
+def test_each_dropout_rate_acts_where_it_should() -> None:
+    images = jnp.asarray(np.random.default_rng(0).integers(0, 256, (1, 16, 8, 1), np.uint8))
+    small: dict[str, Any] = {
         "data__width": 16,
         "data__height": 8,
         "model__conv_features": (4,),
@@ -189,8 +212,8 @@ def test_each_dropout_rate_acts_where_it_should():
         "model__lstm_units": (8,),
     }
 
-    def reader(dropout, lstm_dropout):
-        rates = {"model__dropout": dropout, "model__lstm_dropout": lstm_dropout}
+    def reader(dropout: Any, lstm_dropout: Any) -> Callable[..., Any]:
+        rates: dict[str, Any] = {"model__dropout": dropout, "model__lstm_dropout": lstm_dropout}
         model, params = _build(5, **small, **rates)
         call = jax.jit(
             lambda keys, scale: crnn.apply(model, params, images, crnn.Dropout(keys, scale))
@@ -208,7 +231,7 @@ def test_each_dropout_rate_acts_where_it_should():
         np.testing.assert_array_equal(one(1, 0.0), plain)
 
 
-def test_dropout_drops_its_share_and_keeps_the_mean():
+def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
     keys = jax.random.split(jax.random.key(1), 100)
     x = jnp.ones((100, 100))
     out = crnn.Dropout(keys, 1.0)(x, 0.2, "layer", x.shape[1:])
@@ -217,7 +240,7 @@ def test_dropout_drops_its_share_and_keeps_the_mean():
     assert abs((np.asarray(out) == 0).sum() - 2000) < 5 * 40
 
 
-def test_a_mask_is_a_function_of_the_example_s_key_and_of_the_name():
+def test_a_mask_is_a_function_of_the_example_s_key_and_of_the_name() -> None:
     keys, x = jax.random.split(jax.random.key(1), 8), jnp.ones((8, 50))
     whole = crnn.Dropout(keys, 1.0)(x, 0.5, "a", (50,))
     part = crnn.Dropout(keys[3:5], 1.0)(x[3:5], 0.5, "a", (50,))
@@ -226,12 +249,14 @@ def test_a_mask_is_a_function_of_the_example_s_key_and_of_the_name():
     assert not np.array_equal(crnn.Dropout(keys, 1.0)(x, 0.5, "b", (50,)), whole)
 
 
-def test_lstm_dropout_keeps_one_mask_for_all_steps_and_one_for_each_direction(monkeypatch):
+def test_lstm_dropout_keeps_one_mask_for_all_steps_and_one_for_each_direction(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     seen = []
 
-    def spy(x_forward, x_backward, forward, backward):
+    def spy(x_forward: Any, x_backward: Any, forward: Any, backward: Any) -> Any:
         seen.extend([np.asarray(x_forward), np.asarray(x_backward)])
-        return x_forward
+        return x_forward[..., :8]  # [B, T, 2U]
 
     monkeypatch.setattr(crnn.lstm, "bilstm", spy)
     layer = crnn.BiLSTM(units=4, rate=0.25)
@@ -242,16 +267,18 @@ def test_lstm_dropout_keeps_one_mask_for_all_steps_and_one_for_each_direction(mo
         assert set(np.unique(out)) == {0.0, np.float32(1 / 0.75)}
         # 800 draws at 0.25: 200 +- 12
         assert abs((out[:, 0] == 0).sum() - 200) < 5 * 12.3
-    assert not np.array_equal(*seen)
+    assert not np.array_equal(seen[0], seen[1])
 
 
-def test_logits_loss_and_gradients_equal_keras(reference, keras_files):
+def test_logits_loss_and_gradients_equal_keras(
+    reference: tuple[crnn.Model, Any], keras_files: Path
+) -> None:
     """Weights of the reference in, logits, loss and gradients out, against Keras itself."""
     model, _ = reference
     with np.load(keras_files / "reference.npz") as file:
         stored = dict(file)
 
-    def tree(prefix):
+    def tree(prefix: Any) -> Any:
         result: dict[str, dict[str, np.ndarray]] = {}
         for key, value in stored.items():
             if key.startswith(prefix):
@@ -259,10 +286,13 @@ def test_logits_loss_and_gradients_equal_keras(reference, keras_files):
                 result.setdefault(layer, {})[name] = value
         return result
 
-    params, images, labels = tree("weights/"), stored["images"], stored["labels"]
+    params, images, labels = (
+        tree("weights/"),
+        *map(jnp.asarray, (stored["images"], stored["labels"])),
+    )
 
     @jax.jit
-    def loss_and_logits(params):
+    def loss_and_logits(params: Any) -> tuple[Any, Any]:
         logits = crnn.apply(model, params, images)
         return ctc_loss.ctc_loss(logits, labels).mean(), logits
 
@@ -272,7 +302,8 @@ def test_logits_loss_and_gradients_equal_keras(reference, keras_files):
     np.testing.assert_allclose(logits, stored["logits"], atol=2e-6)
     np.testing.assert_allclose(loss, stored["loss"], rtol=1e-5)
     expected = tree("grads/")
-    assert jax.tree.structure(grads) == jax.tree.structure(expected)
+    structures: list[Any] = [jax.tree.structure(tree) for tree in (grads, expected)]
+    assert structures[0] == structures[1]
     for layer, values in expected.items():
         for name, value in values.items():
             scale = np.abs(value).max()
@@ -281,8 +312,8 @@ def test_logits_loss_and_gradients_equal_keras(reference, keras_files):
             )
 
 
-def test_variants_change_the_count_by_hand():
-    def count(**changes):
+def test_variants_change_the_count_by_hand() -> None:
+    def count(**changes: Any) -> int:
         table = crnn.parameter_table(_build(**changes)[1])
         return int(table.split()[-1].replace(",", ""))
 

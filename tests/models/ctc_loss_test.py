@@ -1,5 +1,7 @@
 import itertools
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,12 +12,12 @@ from crnn_jax.errors import ConfigError
 from crnn_jax.models import ctc_loss
 
 
-def _collapse(path, blank):
+def _collapse(path: Sequence[int], blank: Any) -> tuple[Any, ...]:
     merged = [k for k, _ in itertools.groupby(path)]
     return tuple(k for k in merged if k != blank)
 
 
-def _texts_by_brute_force(logits):
+def _texts_by_brute_force(logits: Any) -> Any:
     """{label: probability}, a sum over all K^T paths of one example [T, K]."""
     p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     totals: dict[tuple[int, ...], float] = {}
@@ -25,7 +27,7 @@ def _texts_by_brute_force(logits):
     return totals
 
 
-def test_loss_is_the_sum_over_all_paths():
+def test_loss_is_the_sum_over_all_paths() -> None:
     logits = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)  # [T, K]
     totals = _texts_by_brute_force(logits.astype(np.float64))
     assert sum(totals.values()) == pytest.approx(1)
@@ -39,23 +41,24 @@ def test_loss_is_the_sum_over_all_paths():
     np.testing.assert_allclose(losses, expected, rtol=2e-6, atol=2e-6)
 
 
-def test_loss_of_a_label_that_fills_all_steps_is_one_path():
+def test_loss_of_a_label_that_fills_all_steps_is_one_path() -> None:
     # T = L without repeats: the only alignment is the label itself.
     logits = np.random.default_rng(1).normal(size=(1, 3, 5)).astype(np.float32)
     log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     label = [3, 0, 2]
     expected = -sum(log_p[0, t, k] for t, k in enumerate(label))
-    np.testing.assert_allclose(ctc_loss.ctc_loss(logits, jnp.array([label])), [expected], rtol=1e-6)
+    losses = ctc_loss.ctc_loss(jnp.asarray(logits), jnp.array([label]))
+    np.testing.assert_allclose(losses, [expected], rtol=1e-6)
 
 
-def test_an_impossible_label_costs_about_1e5_and_not_infinity():
+def test_an_impossible_label_costs_about_1e5_and_not_infinity() -> None:
     loss = float(
         ctc_loss.ctc_loss(jnp.zeros((1, 2, 3)), jnp.array([[0, 0]]))[0]
     )  # aa needs 3 steps
     assert 1e4 < loss < 1e6
 
 
-def _one_hot(path, classes):
+def _one_hot(path: Sequence[int], classes: Any) -> jax.Array:
     return jnp.asarray(np.eye(classes, dtype=np.float32)[[path]] * 9)  # [1, T, K]
 
 
@@ -72,13 +75,13 @@ def _one_hot(path, classes):
         ("abab", [0, 1, 0, 1]),
     ],
 )
-def test_greedy_decoder_by_hand(path, ids):
+def test_greedy_decoder_by_hand(path: str, ids: Any) -> None:
     decoded = ctc_loss.greedy_decode(_one_hot(["ab-".index(c) for c in path], 3))
     assert decoded.shape == (1, 4)
     assert decoded[0].tolist() == ids + [-1] * (4 - len(ids))
 
 
-def test_greedy_decoder_equals_merging_the_best_path_jitted_or_not():
+def test_greedy_decoder_equals_merging_the_best_path_jitted_or_not() -> None:
     logits = jnp.asarray(np.random.default_rng(2).normal(size=(50, 12, 4)))
     expected = [list(_collapse(row, 3)) for row in np.argmax(logits, -1)]
     for decode in (ctc_loss.greedy_decode, jax.jit(ctc_loss.greedy_decode)):
@@ -86,7 +89,7 @@ def test_greedy_decoder_equals_merging_the_best_path_jitted_or_not():
         assert [row[: row.index(-1)] if -1 in row else row for row in rows] == expected
 
 
-def test_decode_batch_predictions_reads_every_row_with_its_repeats():
+def test_decode_batch_predictions_reads_every_row_with_its_repeats() -> None:
     # The reference's decoder loop walked the wrong tensor; 217 of the set's labels hold a repeat.
     alphabet = ctc_loss.CAPTCHA_V2
     blank = len(alphabet)
@@ -98,13 +101,13 @@ def test_decode_batch_predictions_reads_every_row_with_its_repeats():
     assert ctc_loss.decode_batch_predictions(pred) == ["226de", "yxwpn"]
 
 
-def test_decode_batch_predictions_refuses_another_alphabet():
+def test_decode_batch_predictions_refuses_another_alphabet() -> None:
     with pytest.raises(ConfigError, match="20"):
         ctc_loss.decode_batch_predictions(np.zeros((1, 5, 21)))
     assert ctc_loss.decode_batch_predictions(_one_hot([1, 2, 1], 3), alphabet="xy") == ["yy"]
 
 
-def test_plateau_loss_is_the_best_constant_predictors():
+def test_plateau_loss_is_the_best_constant_predictors() -> None:
     # All frames alike, symbols equally likely: try blank probabilities one by one with the loss
     # that training uses. Texts with and without repeats, of two lengths.
     steps, texts = 9, ["ab", "aa", "cab", "bbb"]

@@ -2,6 +2,8 @@
 
 import itertools
 import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,12 +18,12 @@ from crnn_jax.models import ctc_loss, decoding
 STEPS, CLASSES = 5, 4  # symbols 0, 1, 2 and the blank 3
 
 
-def _text(path, blank=CLASSES - 1):
+def _text(path: Sequence[int], blank: Any = CLASSES - 1) -> tuple[Any, ...]:
     merged = [k for k, _ in itertools.groupby(path)]
     return tuple(k for k in merged if k != blank)
 
 
-def _by_brute_force(logits):
+def _by_brute_force(logits: Any) -> tuple[Any, Any]:
     """Of one example [T, K]: {text: probability}, {text: that of its best path}."""
     p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     sums: dict[tuple[int, ...], float] = {}
@@ -34,17 +36,19 @@ def _by_brute_force(logits):
     return sums, maxima
 
 
-def _texts(ids):
+def _texts(ids: Any) -> list[Any]:
     return [tuple(k for k in row if k >= 0) for row in np.asarray(ids).tolist()]
 
 
 @pytest.fixture(scope="module")
-def examples():
+def examples() -> tuple[jax.Array, list[Any]]:
     logits = np.random.default_rng(5).normal(size=(8, STEPS, CLASSES)) * 1.5
     return jnp.asarray(logits, jnp.float32), [_by_brute_force(example) for example in logits]
 
 
-def test_a_beam_as_wide_as_there_are_texts_finds_them_all_in_order(examples):
+def test_a_beam_as_wide_as_there_are_texts_finds_them_all_in_order(
+    examples: tuple[jax.Array, list[Any]],
+) -> None:
     logits, expected = examples
     count = len(expected[0][0])
     ids, scores = jax.jit(decoding.beam_search, static_argnums=(1, 2))(logits, count, count)
@@ -54,7 +58,9 @@ def test_a_beam_as_wide_as_there_are_texts_finds_them_all_in_order(examples):
         np.testing.assert_allclose(np.exp(values), [sums[text] for text in by_hand], rtol=1e-5)
 
 
-def test_a_narrow_beam_bounds_from_below_and_finds_the_best_here(examples):
+def test_a_narrow_beam_bounds_from_below_and_finds_the_best_here(
+    examples: tuple[jax.Array, list[Any]],
+) -> None:
     logits, expected = examples
     ids, scores = decoding.beam_search(logits, 8, 3)
     assert ids.shape == (8, 3, STEPS)
@@ -67,7 +73,7 @@ def test_a_narrow_beam_bounds_from_below_and_finds_the_best_here(examples):
     assert found >= 7
 
 
-def test_the_sum_over_alignments_beats_the_best_path():
+def test_the_sum_over_alignments_beats_the_best_path() -> None:
     # Two steps, one symbol: P(a) = 1 - 0.6 * 0.6 = 0.64, though each step prefers the blank.
     logits = jnp.log(jnp.array([[[0.4, 0.6], [0.4, 0.6]]]))
     assert _texts(ctc_loss.greedy_decode(logits)) == [()]
@@ -76,24 +82,28 @@ def test_the_sum_over_alignments_beats_the_best_path():
     np.testing.assert_allclose(np.exp(scores[0]), [0.64, 0.36], rtol=1e-5)
 
 
-def test_a_search_with_fewer_texts_than_places_marks_the_rest():
+def test_a_search_with_fewer_texts_than_places_marks_the_rest() -> None:
     ids, scores = decoding.beam_search(jnp.zeros((1, 1, 2)), 4, 4)
     assert _texts(ids[0])[:2] in ([(0,), ()], [(), (0,)])
     assert np.isneginf(scores[0, 2:]).all()
 
 
 @pytest.mark.parametrize(("shortest", "longest"), [(2, 2), (0, 1), (3, 3), (1, 4), (4, 5)])
-def test_the_best_path_of_a_known_length_is_exact(examples, shortest, longest):
+def test_the_best_path_of_a_known_length_is_exact(
+    examples: tuple[jax.Array, list[Any]], shortest: int, longest: int
+) -> None:
     logits, expected = examples
     ids, scores = jax.jit(decoding.best_path, static_argnums=(1, 2))(logits, shortest, longest)
     assert ids.shape == (8, longest)
     for text, score, (_, maxima) in zip(_texts(ids), scores, expected, strict=True):
         fitting = {t: p for t, p in maxima.items() if shortest <= len(t) <= longest}
-        best = max(fitting, key=fitting.get)
+        best = max(fitting, key=lambda text: fitting[text])
         assert (text, math.exp(score)) == (best, pytest.approx(fitting[best], rel=1e-5))
 
 
-def test_the_best_path_keeps_to_the_symbols_that_are_allowed(examples):
+def test_the_best_path_keeps_to_the_symbols_that_are_allowed(
+    examples: tuple[jax.Array, list[Any]],
+) -> None:
     logits, expected = examples
     allowed = np.array([[True, False, True], [False, True, True], [True, True, False]])
     ids, scores = decoding.best_path(logits, 1, 3, jnp.asarray(allowed))
@@ -102,24 +112,24 @@ def test_the_best_path_keeps_to_the_symbols_that_are_allowed(examples):
             t: p for t, p in maxima.items()
             if 1 <= len(t) <= 3 and all(allowed[n, k] for n, k in enumerate(t))
         }  # fmt: skip
-        best = max(fitting, key=fitting.get)
+        best = max(fitting, key=lambda text: fitting[text])
         assert (text, math.exp(score)) == (best, pytest.approx(fitting[best], rel=1e-5))
 
 
-def test_with_every_length_the_best_path_is_the_greedy_one():
+def test_with_every_length_the_best_path_is_the_greedy_one() -> None:
     logits = jax.random.normal(jax.random.key(1), (50, 12, 4))
     ids, _ = decoding.best_path(logits, 0, 12)
     np.testing.assert_array_equal(ids, ctc_loss.greedy_decode(logits))
 
 
-def test_one_symbol_alone_can_be_read():
+def test_one_symbol_alone_can_be_read() -> None:
     logits = jnp.log(jnp.array([[[0.9, 0.1], [0.8, 0.2], [0.7, 0.3]]]))
     ids, scores = decoding.best_path(logits, 2, 2)
     assert _texts(ids) == [(0, 0)]
     np.testing.assert_allclose(np.exp(scores), [0.9 * 0.2 * 0.7], rtol=1e-5)
 
 
-def test_a_text_that_does_not_fit_is_not_found():
+def test_a_text_that_does_not_fit_is_not_found() -> None:
     ids, scores = decoding.best_path(jnp.zeros((1, 2, 3)), 3, 3)
     assert ids.tolist() == [[-1, -1, -1]]
     assert np.isneginf(scores).all()
@@ -134,7 +144,7 @@ def test_a_text_that_does_not_fit_is_not_found():
         lambda logits: decoding.best_path(logits, 1, 2, jnp.ones((3, 2), bool)),
     ],
 )
-def test_impossible_wishes_are_refused(call):
+def test_impossible_wishes_are_refused(call: Callable[..., Any]) -> None:
     with pytest.raises(ValueError, match=r"n_best|lengths|allowed"):
         call(jnp.zeros((1, 4, 3)))
 
@@ -142,9 +152,9 @@ def test_impossible_wishes_are_refused(call):
 CHARSET = Charset("abc")
 
 
-def test_each_wish_finds_its_decoder(examples):
+def test_each_wish_finds_its_decoder(examples: tuple[jax.Array, list[Any]]) -> None:
     logits, _ = examples
-    for wish, ids in [
+    wishes: list[tuple[dict[str, Any], jax.Array]] = [
         ({}, ctc_loss.greedy_decode(logits)),
         ({"beam": 4}, decoding.beam_search(logits, 4, 1)[0][:, 0]),
         ({"length": 2}, decoding.best_path(logits, 2, 2)[0]),
@@ -159,7 +169,8 @@ def test_each_wish_finds_its_decoder(examples):
                 logits, 2, 2, jnp.array([[True, False, False], [False, True, True]])
             )[0],
         ),
-    ]:
+    ]
+    for wish, ids in wishes:
         made = decoding.decoder(CHARSET, STEPS, **wish)
         np.testing.assert_array_equal(made(logits), ids)
         assert hash(made) == hash(decoding.decoder(CHARSET, STEPS, **wish))
@@ -178,12 +189,14 @@ def test_each_wish_finds_its_decoder(examples):
         ({"length": 2, "allowed": ["a", ""]}, "position 2"),
     ],
 )
-def test_a_decoder_that_cannot_be_had_is_refused(wish, complaint):
+def test_a_decoder_that_cannot_be_had_is_refused(
+    wish: dict[str, int] | dict[str, tuple[int, int]] | dict[str, int | list[str]], complaint: str
+) -> None:
     with pytest.raises(ConfigError, match=complaint):
         decoding.decoder(CHARSET, STEPS, **wish)
 
 
-def _merged(logits, representatives):
+def _merged(logits: Any, representatives: Any) -> tuple[Any, Any]:
     """Of one example [T, K]: {text: probability}, {text: that of its best path}, by brute force.
 
     A path is one of merged classes: the probabilities of a step are added before paths are formed.
@@ -200,7 +213,7 @@ def _merged(logits, representatives):
     return back[0], back[1]
 
 
-def test_two_cases_of_a_letter_outweigh_another_letter():
+def test_two_cases_of_a_letter_outweigh_another_letter() -> None:
     """Greedy reads b; a and A have 0.6 together. Two steps, classes a, A, b and the blank."""
     p = np.array([[[0.3, 0.3, 0.35, 0.05], [0.1, 0.05, 0.05, 0.8]]])
     logits = jnp.log(jnp.asarray(p, jnp.float32))
@@ -219,7 +232,11 @@ def test_two_cases_of_a_letter_outweigh_another_letter():
     [({"case": "lower"}, (0, 0, 2)), ({"case": "upper"}, (1, 1, 2)), ({"merge": "7aA"}, (0, 0, 2)),
      ({"merge": "bA"}, (0, 2, 2)), ({"case": "lower", "merge": "Ba"}, (2, 2, 2))],
 )  # fmt: skip
-def test_decoders_see_merged_classes(examples, wish, representatives):
+def test_decoders_see_merged_classes(
+    examples: tuple[jax.Array, list[Any]],
+    wish: dict[str, Any],
+    representatives: tuple[int, int, int],
+) -> None:
     logits, _ = examples
     charset, temperature = Charset("aAb"), 1.7
     count = 4
@@ -233,10 +250,12 @@ def test_decoders_see_merged_classes(examples, wish, representatives):
         warm, _ = _merged(np.asarray(logits[n]) / temperature, representatives)
         assert math.exp(log_p[n]) == pytest.approx(warm[text], rel=1e-4)
         fitting = {t: p for t, p in maxima.items() if len(t) == 2}
-        assert _texts(by_length(logits[n : n + 1])) == [max(fitting, key=fitting.get)]
+        assert _texts(by_length(logits[n : n + 1])) == [
+            max(fitting, key=lambda text: fitting[text])
+        ]
 
 
-def test_no_path_of_a_known_length_goes_around_a_merge():
+def test_no_path_of_a_known_length_goes_around_a_merge() -> None:
     """a a needs three steps with a blank between; a A does not, but is one letter when merged."""
     made = decoding.decoder(Charset("aA"), 2, length=2, case="lower")
     assert made(jnp.zeros((1, 2, 3))).tolist() == [[-1, -1]]
@@ -252,7 +271,9 @@ def test_no_path_of_a_known_length_goes_around_a_merge():
         ({"allowed": "aC"}, "aC"),
     ],
 )
-def test_allowed_symbols_stand_for_what_they_are_read_as(wish, symbols):
+def test_allowed_symbols_stand_for_what_they_are_read_as(
+    wish: dict[str, Any], symbols: str
+) -> None:
     charset = Charset("abcABC")
     made = decoding.decoder(charset, STEPS, length=2, **wish)
     assert made.allowed == (tuple(s in symbols for s in charset.alphabet),) * 2
@@ -261,20 +282,25 @@ def test_allowed_symbols_stand_for_what_they_are_read_as(wish, symbols):
     assert read == set(symbols)
 
 
-def test_symbols_that_the_reader_lacks_are_not_allowed_in_any_case():
+def test_symbols_that_the_reader_lacks_are_not_allowed_in_any_case() -> None:
     with pytest.raises(ConfigError, match="'x', allowed at 1"):
         decoding.decoder(Charset("aA"), STEPS, length=1, allowed="ax", case="lower")
 
 
-def test_without_a_merge_the_program_is_that_of_the_formulas():
+def test_without_a_merge_the_program_is_that_of_the_formulas() -> None:
     logits = jax.random.normal(jax.random.key(3), (4, STEPS, CLASSES))
 
-    def by_hand(logits, temperature):
+    def by_hand(logits: Any, temperature: Any) -> tuple[Any, Any]:
         ids = ctc_loss.greedy_decode(logits)
         return ids, jnp.minimum(-ctc_loss.ctc_loss(logits / temperature, ids), 0)
 
     # The alphabet has no pair of letters, and nothing of the group: nothing is merged.
-    for wish in ({}, {"case": "keep", "merge": ""}, {"case": "upper", "merge": "0O,aA"}):
+    wishes: tuple[dict[str, Any], ...] = (
+        {},
+        {"case": "keep", "merge": ""},
+        {"case": "upper", "merge": "0O,aA"},
+    )
+    for wish in wishes:
         made = decoding.decoder(CHARSET, STEPS, **wish)
         assert made == decoding.GREEDY
         assert hash(made) == hash(decoding.GREEDY)

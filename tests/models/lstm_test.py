@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,11 +7,13 @@ import numpy as np
 from crnn_jax.models import lstm
 
 
-def _sigmoid(x):
+def _sigmoid(x: np.ndarray) -> Any:
     return 1 / (1 + np.exp(-x))
 
 
-def _one_direction(x, kernel, recurrent_kernel, bias):
+def _one_direction(
+    x: np.ndarray, kernel: np.ndarray, recurrent_kernel: Any, bias: np.ndarray
+) -> Any:
     """The equations of the module's docstring, a step and an example at a time, in float64."""
     units = len(recurrent_kernel)
     out = np.zeros((*x.shape[:2], units))
@@ -24,7 +28,7 @@ def _one_direction(x, kernel, recurrent_kernel, bias):
     return out
 
 
-def test_both_directions_equal_the_equations():
+def test_both_directions_equal_the_equations() -> None:
     rng = np.random.default_rng(0)
     x_f, x_b = rng.normal(size=(2, 3, 6, 4))  # [B, T, D] each
     forward, backward = ([rng.normal(size=s) for s in ((4, 20), (5, 20), (20,))] for _ in range(2))
@@ -32,7 +36,7 @@ def test_both_directions_equal_the_equations():
         [_one_direction(x_f, *forward), _one_direction(x_b[:, ::-1], *backward)[:, ::-1]], axis=-1
     )
 
-    def f32(values):
+    def f32(values: Any) -> Any:
         return lstm.Weights(*(jnp.asarray(v, jnp.float32) for v in values))
 
     out = lstm.bilstm(
@@ -43,19 +47,19 @@ def test_both_directions_equal_the_equations():
     np.testing.assert_allclose(out, expected, atol=5e-6)
 
 
-def test_the_gradient_is_the_slope_of_the_equations():
+def test_the_gradient_is_the_slope_of_the_equations() -> None:
     rng = np.random.default_rng(1)
     arrays = [rng.normal(size=(2, 4, 3)) for _ in "fb"]  # [B, T, D] of both directions
     for _ in "fb":
         arrays += [rng.normal(size=s) for s in ((3, 8), (2, 8), (8,))]
     g = rng.normal(size=(2, 4, 4))
 
-    def loss(x_f, x_b, *weights):
+    def loss(x_f: Any, x_b: Any, *weights: Any) -> float:
         forward = _one_direction(x_f, *weights[:3])
         backward = _one_direction(x_b[:, ::-1], *weights[3:])[:, ::-1]
         return float(np.sum(g * np.concatenate([forward, backward], axis=-1)))
 
-    def ours(x_f, x_b, *weights):
+    def ours(x_f: Any, x_b: Any, *weights: Any) -> jax.Array:
         out = lstm.bilstm(x_f, x_b, lstm.Weights(*weights[:3]), lstm.Weights(*weights[3:]))
         return jnp.sum(out * g)
 

@@ -1,5 +1,7 @@
 import sys
 import types
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,16 +16,18 @@ PARAMS = {"layer": {"kernel": jnp.arange(6.0).reshape(2, 3), "bias": jnp.zeros(3
 META = {"alphabet": "añ日", "mean": [1.5], "best_epoch": 1}
 
 
-def _training(step):
+def _training(step: Any) -> dict[str, Any]:
     tx = optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(lambda i: 0.1, momentum=0.9))
     return {"step": jnp.int32(step), "opt_state": tx.init(PARAMS)}
 
 
-def _scaled(factor):
+def _scaled(factor: Any) -> Any:
     return jax.tree.map(lambda x: x * factor, PARAMS)
 
 
-def test_latest_and_best_are_kept_with_those_before_and_come_back_bit_for_bit(tmp_path):
+def test_latest_and_best_are_kept_with_those_before_and_come_back_bit_for_bit(
+    tmp_path: Path,
+) -> None:
     with Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.latest_epoch() is None
         for epoch, best in ((1, 1), (2, 2), (3, 2), (4, 2), (5, 5)):
@@ -35,11 +39,12 @@ def test_latest_and_best_are_kept_with_those_before_and_come_back_bit_for_bit(tm
         assert checkpoints.latest_epoch() == 5
         assert checkpoints.meta(2) == {**META, "best_epoch": 2}
         latest = checkpoints.restore(4, {"params": PARAMS, "training": _training(0)})
-        best = checkpoints.restore(2, {"params": PARAMS})
+        restored = checkpoints.restore(2, {"params": PARAMS})
     expected = {"params": _scaled(4), "training": _training(4)}
-    assert jax.tree.structure(latest) == jax.tree.structure(expected)
+    structures: list[Any] = [jax.tree.structure(tree) for tree in (latest, expected)]
+    assert structures[0] == structures[1]
     jax.tree.map(np.testing.assert_array_equal, latest, expected)
-    jax.tree.map(np.testing.assert_array_equal, best, {"params": _scaled(2)})
+    jax.tree.map(np.testing.assert_array_equal, restored, {"params": _scaled(2)})
 
 
 @pytest.mark.parametrize(
@@ -50,14 +55,16 @@ def test_latest_and_best_are_kept_with_those_before_and_come_back_bit_for_bit(tm
         ({"other": {"kernel": jnp.zeros((2, 3)), "bias": jnp.zeros(3)}}, "layer/bias"),
     ],
 )
-def test_another_model_s_checkpoint_is_refused_by_name(tmp_path, like, named):
+def test_another_model_s_checkpoint_is_refused_by_name(
+    tmp_path: Path, like: Any, named: str
+) -> None:
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(1, PARAMS, _training(1), META, 1)
         with pytest.raises(RunError, match=f"of another model: {named}"):
             checkpoints.restore(1, {"params": like})
 
 
-def test_a_damaged_checkpoint_is_named(tmp_path):
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(1, PARAMS, _training(1), META, 1)
     for path in (tmp_path / "1" / "params").rglob("*"):
@@ -70,7 +77,9 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
         checkpoints.restore(1, {"params": PARAMS})
 
 
-def test_what_the_threads_of_a_load_say_after_it_is_not_heard(tmp_path, monkeypatch):
+def test_what_the_threads_of_a_load_say_after_it_is_not_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     heard = []
     monkeypatch.setattr(sys, "unraisablehook", lambda it: heard.append(str(it.exc_value)))
     with Checkpoints(tmp_path) as checkpoints:
@@ -87,7 +96,7 @@ def test_what_the_threads_of_a_load_say_after_it_is_not_heard(tmp_path, monkeypa
     assert heard == ["Event loop is closed", "another"]
 
 
-def test_a_checkpoint_without_its_metadata_is_damaged(tmp_path):
+def test_a_checkpoint_without_its_metadata_is_damaged(tmp_path: Path) -> None:
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(1, PARAMS, _training(1), META, 1)
     (tmp_path / "1" / "_CHECKPOINT_METADATA").write_text("{")
@@ -98,7 +107,7 @@ def test_a_checkpoint_without_its_metadata_is_damaged(tmp_path):
         checkpoints.meta(1)
 
 
-def test_reading_needs_a_directory_and_makes_none(tmp_path):
+def test_reading_needs_a_directory_and_makes_none(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="nothing has been trained"):
         Checkpoints(tmp_path / "none", read_only=True)
     assert not (tmp_path / "none").exists()

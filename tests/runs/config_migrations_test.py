@@ -9,11 +9,12 @@ from crnn_jax import config as config_lib
 from crnn_jax.errors import RunError
 from crnn_jax.runs import config_migrations, run_dir
 from experiments import base
+from tests.helpers.fixtures import MakeConfig
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 
 
-def test_records_of_older_versions_are_read_as_they_were_meant():
+def test_records_of_older_versions_are_read_as_they_were_meant() -> None:
     """Recipes of commits before generated pictures: base.py with ten folds and the last weights."""
     run = run_dir.RunDir(RESULTS / "cross_validation" / "captcha_images_v2" / "base/seed1-fold4")
     stored = config_lib.flatten(json.loads((run.workdir / "config.json").read_text()))
@@ -26,7 +27,7 @@ def test_records_of_older_versions_are_read_as_they_were_meant():
 
 
 @pytest.mark.parametrize("name", ["picture_moments", "no_averaging", "no_standardisation"])
-def test_old_names_of_keys_are_read_as_the_new_ones(name):
+def test_old_names_of_keys_are_read_as_the_new_ones(name: str) -> None:
     """Records of commits that had data.standardise, train.average_decay and train.weights."""
     run = run_dir.RunDir(RESULTS / "ablations" / "captcha_images_v2" / name / "seed1-fold0")
     stored = config_lib.flatten(run.read_json("config.json"))
@@ -43,7 +44,7 @@ def test_old_names_of_keys_are_read_as_the_new_ones(name):
     assert run.config() == config_lib.from_config_dict(expected)
 
 
-def test_a_key_under_both_names_is_an_error(tmp_path, tiny_config):
+def test_a_key_under_both_names_is_an_error(tmp_path: Path, tiny_config: MakeConfig) -> None:
     values = config_lib.to_dict(tiny_config())
     values["train"]["average_decay"] = 0.5
     (tmp_path / "config.json").write_text(json.dumps(values))
@@ -51,7 +52,7 @@ def test_a_key_under_both_names_is_an_error(tmp_path, tiny_config):
         run_dir.RunDir(tmp_path).config()
 
 
-def test_what_went_and_was_on_is_named(tmp_path, tiny_config):
+def test_what_went_and_was_on_is_named(tmp_path: Path, tiny_config: MakeConfig) -> None:
     values = config_lib.to_dict(tiny_config())
     values["loss"]["inner"] = 0.3
     (tmp_path / "config.json").write_text(json.dumps(values))
@@ -59,12 +60,12 @@ def test_what_went_and_was_on_is_named(tmp_path, tiny_config):
         run_dir.RunDir(tmp_path).config()
 
 
-def test_a_config_of_today_stays_as_it_is(tiny_config):
+def test_a_config_of_today_stays_as_it_is(tiny_config: MakeConfig) -> None:
     values = config_lib.to_dict(tiny_config())
     assert config_migrations.up_to_date(values) == values
 
 
-def test_a_run_of_an_older_version_is_the_same_run(tmp_path, tiny_config):
+def test_a_run_of_an_older_version_is_the_same_run(tmp_path: Path, tiny_config: MakeConfig) -> None:
     config = config_lib.to_dict(tiny_config(data__source="folder"))
     for key in config_migrations.CAME:
         section, _, name = key.rpartition(".")

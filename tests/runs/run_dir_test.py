@@ -1,14 +1,19 @@
 import dataclasses
 import json
 import os
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from crnn_jax.errors import RunError
 from crnn_jax.runs import provenance, run_dir
+from tests.helpers.fixtures import MakeConfig
 
 
-def test_a_directory_is_made_and_opened_again_by_the_same_config(tmp_path, tiny_config):
+def test_a_directory_is_made_and_opened_again_by_the_same_config(
+    tmp_path: Path, tiny_config: MakeConfig
+) -> None:
     config = tiny_config()
     run = run_dir.RunDir(tmp_path / "a" / "b")
     run.open(config)
@@ -17,7 +22,9 @@ def test_a_directory_is_made_and_opened_again_by_the_same_config(tmp_path, tiny_
     assert os.listdir(run.workdir) == ["config.json"]
 
 
-def test_a_workdir_of_another_config_is_refused_and_the_keys_named(tmp_path, tiny_config):
+def test_a_workdir_of_another_config_is_refused_and_the_keys_named(
+    tmp_path: Path, tiny_config: MakeConfig
+) -> None:
     run = run_dir.RunDir(tmp_path)
     run.open(tiny_config())
     with pytest.raises(RunError) as error:
@@ -27,34 +34,36 @@ def test_a_workdir_of_another_config_is_refused_and_the_keys_named(tmp_path, tin
     assert run.config() == tiny_config()
 
 
-def test_how_often_is_logged_may_change(tmp_path, tiny_config):
+def test_how_often_is_logged_may_change(tmp_path: Path, tiny_config: MakeConfig) -> None:
     run = run_dir.RunDir(tmp_path)
     run.open(tiny_config())
     run.open(tiny_config(log__every_steps=3))
 
 
-def test_a_folder_of_other_things_is_left_alone(tmp_path, tiny_config):
+def test_a_folder_of_other_things_is_left_alone(tmp_path: Path, tiny_config: MakeConfig) -> None:
     (tmp_path / "thesis.tex").write_text("")
     with pytest.raises(RunError, match=r"not a run directory.*thesis\.tex"):
         run_dir.RunDir(tmp_path).open(tiny_config())
     assert os.listdir(tmp_path) == ["thesis.tex"]
 
 
-def test_a_workdir_that_cannot_be_written_is_named(tmp_path, tiny_config):
+def test_a_workdir_that_cannot_be_written_is_named(tmp_path: Path, tiny_config: MakeConfig) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match=r"file/run cannot be written.*--workdir"):
         run_dir.RunDir(tmp_path / "file" / "run").open(tiny_config())
 
 
 @pytest.mark.parametrize("content", [None, "", "{", "[]", '{"seed": 0}'])
-def test_a_directory_without_a_readable_config_is_no_run(tmp_path, content):
+def test_a_directory_without_a_readable_config_is_no_run(
+    tmp_path: Path, content: str | None
+) -> None:
     if content is not None:
         (tmp_path / "config.json").write_text(content)
     with pytest.raises(RunError, match=r"config\.json"):
         run_dir.RunDir(tmp_path).config()
 
 
-def test_metrics_are_rewound_to_a_step_and_to_whole_lines(tmp_path):
+def test_metrics_are_rewound_to_a_step_and_to_whole_lines(tmp_path: Path) -> None:
     run = run_dir.RunDir(tmp_path)
     run.rewind_metrics(0)
     for step in (10, 20, 20, 21):
@@ -66,11 +75,13 @@ def test_metrics_are_rewound_to_a_step_and_to_whole_lines(tmp_path):
     assert [line["step"] for line in lines] == [10, 20, 20]
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+def test_a_failed_write_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = run_dir.RunDir(tmp_path)
     run.write_json("result.json", {"a": 1})
 
-    def fail(_):
+    def fail(_: Any) -> None:
         raise OSError("disk full")
 
     monkeypatch.setattr(os, "fsync", fail)
@@ -81,8 +92,8 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         run.result()
 
 
-def test_the_default_workdir_is_the_config_s_own(tiny_config):
-    def name(**overrides):
+def test_the_default_workdir_is_the_config_s_own(tiny_config: MakeConfig) -> None:
+    def name(**overrides: Any) -> Any:
         return run_dir.default_workdir("base", tiny_config(**overrides))
 
     assert name() == name()
@@ -92,7 +103,7 @@ def test_the_default_workdir_is_the_config_s_own(tiny_config):
     assert name(log__every_steps=7) == name()
 
 
-def test_environment_tells_commit_versions_and_machine():
+def test_environment_tells_commit_versions_and_machine() -> None:
     environment = provenance.here(["cpu"])
     assert environment["packages"]["jax"]
     assert environment["devices"] == ["cpu"]
@@ -100,7 +111,7 @@ def test_environment_tells_commit_versions_and_machine():
     json.dumps(environment)
 
 
-def test_config_of_a_run_keeps_every_key(tmp_path, tiny_config):
+def test_config_of_a_run_keeps_every_key(tmp_path: Path, tiny_config: MakeConfig) -> None:
     run = run_dir.RunDir(tmp_path)
     run.open(tiny_config(data__alphabet="zyx"))
     stored = json.loads((tmp_path / "config.json").read_text())

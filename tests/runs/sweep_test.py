@@ -1,5 +1,8 @@
 import json
 import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,10 +14,10 @@ from experiments import ablations, cross_validation, data_efficiency, plateau, s
 
 
 @pytest.fixture
-def small(captchas):
+def small(captchas: Path) -> Callable[..., sweep.Grid]:
     """Makes a grid of one seed and one fold, with one epoch of a tiny model."""
 
-    def make(**variants):
+    def make(**variants: Any) -> Any:
         values = tiny.get_config()
         values.data.dir = os.fspath(captchas)
         values.data.num_folds = 4
@@ -24,7 +27,7 @@ def small(captchas):
     return make
 
 
-def test_cells_are_the_product_and_each_has_its_own_keys(small):
+def test_cells_are_the_product_and_each_has_its_own_keys(small: Callable[..., sweep.Grid]) -> None:
     made = small(base={}, other={"model.dropout": 0.5, "train.epochs": 2})
     cells = sweep.Grid(made.base, made.variants, seeds=(0, 1), folds=(1, 2)).cells()
     assert len({cell.path for cell in cells}) == len(cells) == 2 * 2 * 2
@@ -35,15 +38,17 @@ def test_cells_are_the_product_and_each_has_its_own_keys(small):
         assert cell.config.train.epochs == (2 if cell.variant == "other" else 1)
 
 
-def test_a_variant_with_a_wrong_key_is_named_before_anything_runs(small, tmp_path):
+def test_a_variant_with_a_wrong_key_is_named_before_anything_runs(
+    small: Callable[..., sweep.Grid], tmp_path: Path
+) -> None:
     with pytest.raises(ConfigError, match=r"variant typo: .*did you mean model\.dropout"):
         sweep.run(small(base={}, typo={"model.dropot": 0.5}), tmp_path / "grid", jobs=1)
     assert not (tmp_path / "grid").exists()
 
 
 def test_a_failing_cell_is_marked_the_others_go_on_and_nothing_is_done_twice(
-    small, tmp_path, capsys
-):
+    small: Callable[..., sweep.Grid], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     made = small(base={}, broken={"data.dir": "/nowhere"})
     failed = sweep.run(made, tmp_path, jobs=2)
     assert [cell.variant for cell in failed] == ["broken"]
@@ -64,7 +69,9 @@ def test_a_failing_cell_is_marked_the_others_go_on_and_nothing_is_done_twice(
     assert base["params_sha256"] != other["params_sha256"]
 
 
-def test_a_grid_without_its_data_says_so_once(small, tmp_path):
+def test_a_grid_without_its_data_says_so_once(
+    small: Callable[..., sweep.Grid], tmp_path: Path
+) -> None:
     made = small(base={}, other={"model.dropout": 0.5})
     missing = sweep.from_dict(
         {
@@ -77,7 +84,9 @@ def test_a_grid_without_its_data_says_so_once(small, tmp_path):
     assert not (tmp_path / "grid").exists()
 
 
-def test_a_directory_of_another_config_is_refused_before_anything_runs(small, tmp_path):
+def test_a_directory_of_another_config_is_refused_before_anything_runs(
+    small: Callable[..., sweep.Grid], tmp_path: Path
+) -> None:
     (tmp_path / "base" / "seed3-fold1").mkdir(parents=True)
     before = small(base={"train.epochs": 3}).cells()[0]
     sweep.RunDir(tmp_path / before.path).open(before.config)
@@ -87,7 +96,7 @@ def test_a_directory_of_another_config_is_refused_before_anything_runs(small, tm
 
 
 @pytest.mark.parametrize("experiment", [ablations, cross_validation, data_efficiency, plateau])
-def test_the_grids_of_experiments_are_valid(experiment):
+def test_the_grids_of_experiments_are_valid(experiment: Any) -> None:
     made = sweep.from_dict(experiment.get_config().to_dict())
     cells = made.cells()
     assert len({cell.path for cell in cells}) == len(cells)
@@ -97,7 +106,7 @@ def test_the_grids_of_experiments_are_valid(experiment):
 
 
 @pytest.fixture
-def two_schemes(captchas, tmp_path):
+def two_schemes(captchas: Path, tmp_path: Path) -> list[str]:
     """Folders of 40 and 16 images."""
     for name, count in (("large", 40), ("small", 16)):
         (tmp_path / name).mkdir()
@@ -106,7 +115,7 @@ def two_schemes(captchas, tmp_path):
     return [os.fspath(tmp_path / name) for name in ("large", "small")]
 
 
-def test_schemes_are_cells_of_every_number_of_labels_that_there_are(two_schemes):
+def test_schemes_are_cells_of_every_number_of_labels_that_there_are(two_schemes: list[str]) -> None:
     made = sweep.from_dict(schemes.get_config(",".join(["base", *two_schemes])).to_dict())
     # 40 - 13 test - 2 val = 25; 16 - 5 test - 1 val = 10, which are all.
     assert sorted(made.variants) == ["large/10", "large/all", "small/all"]
@@ -124,7 +133,7 @@ def test_schemes_are_cells_of_every_number_of_labels_that_there_are(two_schemes)
         assert (ours.config.train.checkpoint_selection, ours.config.train.patience) == ("last", 0)
     # 1272 updates: of one step an epoch at most 400 epochs, and two steps an epoch are 636.
     assert {cell.config.train.epochs for cell in cells} == {400}
-    parts = {}
+    parts: dict[str, Any] = {}
     for cell in cells:
         assert cell.path.parts[0] == os.path.basename(cell.config.data.dir)
         files = list(folder.labels(cell.config.data.dir))
@@ -137,7 +146,7 @@ def test_schemes_are_cells_of_every_number_of_labels_that_there_are(two_schemes)
     }  # fmt: skip
 
 
-def test_schemes_that_cannot_be_are_named(two_schemes, tmp_path):
+def test_schemes_that_cannot_be_are_named(two_schemes: list[str], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no recipe 'bass'; there are base, adapt"):
         schemes.get_config("bass")
     with pytest.raises(ConfigError, match="two folders are named large"):
@@ -148,13 +157,17 @@ def test_schemes_that_cannot_be_are_named(two_schemes, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["../a", "a/..", "a//b", "/a", "a/", ".a/b", "a/.b", ""])
-def test_a_variant_stays_below_the_directory_of_the_sweep(small, name):
+def test_a_variant_stays_below_the_directory_of_the_sweep(
+    small: Callable[..., sweep.Grid], name: str
+) -> None:
     grid = {"variants": {name: {}}, "seeds": [3], "folds": [1]}
     with pytest.raises(ConfigError, match="variant"):
         sweep.from_dict({**small().base, "grid": grid})
 
 
-def test_cells_of_schemes_leave_their_test_scores(two_schemes, tmp_path, small):
+def test_cells_of_schemes_leave_their_test_scores(
+    two_schemes: list[str], tmp_path: Path, small: Callable[..., sweep.Grid]
+) -> None:
     changes = {"data.dir": two_schemes[1], "data.num_folds": 0, "data.test_size": 500}
     made = small(**{"small/all": changes, "small/5": {**changes, "data.train_size": 5}})
     made = sweep.Grid(made.base, made.variants, seeds=(3,), folds=(0,))
@@ -167,7 +180,7 @@ def test_cells_of_schemes_leave_their_test_scores(two_schemes, tmp_path, small):
     assert scores[0]["files_sha256"] == scores[1]["files_sha256"]
 
 
-def test_one_variant_by_name():
+def test_one_variant_by_name() -> None:
     made = sweep.from_dict(ablations.get_config("no_flat_start").to_dict())
     assert list(made.variants) == ["no_flat_start"]
     with pytest.raises(ConfigError, match="no_flat_start"):

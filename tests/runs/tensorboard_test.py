@@ -1,19 +1,23 @@
 import json
 import struct
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from crnn_jax.errors import RunError
 from crnn_jax.training import train
+from tests.helpers.fixtures import MakeConfig
 
 
-def _events(folder):
+def _events(folder: Path) -> Any:
     """{name: [(step, value)]}: records of length, checksum, event, checksum, by hand."""
     from tensorboardX.proto.event_pb2 import Event
 
     (path,) = folder.iterdir()
-    content, found = path.read_bytes(), {}
+    content = path.read_bytes()
+    found: dict[str, Any] = {}
     while content:
         (length,) = struct.unpack("<Q", content[:8])
         event = Event.FromString(content[12 : 12 + length])
@@ -23,8 +27,10 @@ def _events(folder):
     return found
 
 
-def test_event_files_hold_the_metrics_and_hold_them_once_after_a_resume(tiny_config, tmp_path):
-    def config(stop_after):
+def test_event_files_hold_the_metrics_and_hold_them_once_after_a_resume(
+    tiny_config: MakeConfig, tmp_path: Path
+) -> None:
+    def config(stop_after: Any) -> Any:
         return tiny_config(log__tensorboard=True, log__every_steps=3, train__stop_after=stop_after)
 
     train.train_and_evaluate(config(1), tmp_path)
@@ -44,7 +50,9 @@ def test_event_files_hold_the_metrics_and_hold_them_once_after_a_resume(tiny_con
     assert len(events["loss/validation"]) == 2
 
 
-def test_without_the_package_the_run_says_what_to_install(tiny_config, tmp_path, monkeypatch):
+def test_without_the_package_the_run_says_what_to_install(
+    tiny_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     with pytest.raises(RunError, match=r"crnn-jax\[tensorboard\]"):
         train.train_and_evaluate(tiny_config(log__tensorboard=True), tmp_path)

@@ -1,6 +1,7 @@
 import platform
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -20,8 +21,8 @@ print(faults[-1] - faults[0])
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="settings of glibc")
-def test_freed_memory_stays_in_the_process():
-    def faults(keep):
+def test_freed_memory_stays_in_the_process() -> None:
+    def faults(keep: Any) -> int:
         code = LOOP.format(keep=keep)
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         return int(done.stdout)

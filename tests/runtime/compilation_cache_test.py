@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +17,9 @@ from crnn_jax.runtime import compilation_cache
         ({"HOME": "me", "JAX_COMPILATION_CACHE_DIR": "mine"}, "mine"),
     ],
 )
-def test_the_folder_is_jax_s_own_variable_or_the_user_s_cache(monkeypatch, tmp_path, given, folder):
+def test_the_folder_is_jax_s_own_variable_or_the_user_s_cache(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: dict[str, str], folder: str
+) -> None:
     for name in ("XDG_CACHE_HOME", "HOME", "JAX_COMPILATION_CACHE_DIR"):
         monkeypatch.delenv(name, raising=False)
     for name, value in given.items():
@@ -26,7 +29,7 @@ def test_the_folder_is_jax_s_own_variable_or_the_user_s_cache(monkeypatch, tmp_p
     monkeypatch.undo()
 
 
-def test_programs_that_were_cut_off_are_removed_and_others_kept(tmp_path):
+def test_programs_that_were_cut_off_are_removed_and_others_kept(tmp_path: Path) -> None:
     import zlib
 
     whole = zlib.compress(b"program" * 1000)
@@ -53,7 +56,9 @@ def test_programs_that_were_cut_off_are_removed_and_others_kept(tmp_path):
     assert (tmp_path / "cut-cache").exists()
 
 
-def test_a_folder_that_cannot_be_made_costs_a_note(tmp_path, monkeypatch, capsys):
+def test_a_folder_that_cannot_be_made_costs_a_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", os.fspath(tmp_path / "file" / "cache"))
     with warnings.catch_warnings():
@@ -63,7 +68,7 @@ def test_a_folder_that_cannot_be_made_costs_a_note(tmp_path, monkeypatch, capsys
     assert f"{tmp_path}/file/cache" in said
 
 
-def test_the_smallest_program_is_kept(tmp_path):
+def test_the_smallest_program_is_kept(tmp_path: Path) -> None:
     code = "from crnn_jax.runtime import compilation_cache; compilation_cache.keep_programs()"
     code += "; import jax; jax.numpy.zeros(3)"
     environment = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -22,11 +23,13 @@ from crnn_jax.runtime import cpu_devices
         (1, 4, 1),
     ],
 )
-def test_a_batch_is_split_evenly_and_not_too_small(batch_size, available, expected):
+def test_a_batch_is_split_evenly_and_not_too_small(
+    batch_size: int, available: int, expected: int
+) -> None:
     assert cpu_devices.parts(batch_size, available) == expected
 
 
-def devices(batch_size, **environment):
+def devices(batch_size: Any, **environment: Any) -> int:
     """How many jax has in a process of its own, which says that it may use three cores."""
     code = (
         "from crnn_jax.runtime import cpu_devices as cores; cores.available = lambda: 3; "
@@ -39,7 +42,7 @@ def devices(batch_size, **environment):
     return int(done.stdout)
 
 
-def test_jax_has_a_device_for_each_part_unless_the_user_says_otherwise():
+def test_jax_has_a_device_for_each_part_unless_the_user_says_otherwise() -> None:
     flag = "--xla_force_host_platform_device_count=4"
     assert devices(24) == 3
     assert devices(24, JAX_NUM_CPU_DEVICES="1") == 1

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,31 +13,33 @@ import numpy as np
 from jax.sharding import Mesh
 
 from crnn_jax import config as config_lib
+from crnn_jax.config import Config
 from crnn_jax.runtime import data_parallel
 from crnn_jax.training import state, step
-from crnn_jax.training.context import prepare
+from crnn_jax.training.context import TrainContext, prepare
+from tests.helpers.fixtures import MakeConfig
 
 SIZE = 24
 
 
-def on(task, devices):
+def on(task: TrainContext, devices: Any) -> Any:
     images, labels = devices.replicate((task.data.images, np.asarray(task.labels)))
     return task._replace(devices=devices, images=images, labels=labels)
 
 
-def batch_of(task):
+def batch_of(task: TrainContext) -> Any:
     mask = np.ones(SIZE, bool)
     mask[11:] = False  # the third device has nothing but padding, the second three of eight
     return step.Batch(task.images, task.labels, np.arange(SIZE, dtype=np.int32), mask)
 
 
-def at_weight(state, weight):
+def at_weight(state: Any, weight: Any) -> Any:
     """The state with a flat-start loss of that weight; with 0 dropout and augmentation are on."""
     flat_start = state.flat_start._replace(weight=np.float32(weight))
     return state._replace(flat_start=flat_start)
 
 
-def updates(task, weight):
+def updates(task: TrainContext, weight: Any) -> Any:
     """Losses of three updates on one batch, and the state after them."""
     batch = batch_of(task)
     batch = batch._replace(indices=batch.indices[None], mask=batch.mask[None])
@@ -48,11 +51,11 @@ def updates(task, weight):
     return jax.device_get((losses, data_parallel.one(current)))
 
 
-def drawn(task):
+def drawn(task: TrainContext) -> Any:
     """The augmented pixels of a step, and its dropout's masks, put together from the devices."""
     recipe, fresh = step.recipe(task), at_weight(state.init_state(task), 0)
 
-    def of_shard(constants, data, rows):
+    def of_shard(constants: Any, data: Any, rows: Any) -> Any:
         *shard, positions = rows
         batch = step.Batch(*data, *shard)
         examples, dropout = step.augmented(fresh, constants, batch, positions, recipe)
@@ -66,7 +69,7 @@ def drawn(task):
     return jax.device_get(call(step.constants(task), batch[:2], (*batch[2:], jnp.arange(SIZE))))
 
 
-def compare(config):
+def compare(config: Config) -> dict[str, Any]:
     """The largest differences of losses and of state, and whether draws are the same bits."""
     task = prepare(config)
     assert task.devices.mesh.size == 3
@@ -91,7 +94,7 @@ def compare(config):
     }
 
 
-def test_a_split_batch_is_the_whole_one(tiny_config):
+def test_a_split_batch_is_the_whole_one(tiny_config: MakeConfig) -> None:
     config = tiny_config(train__batch_size=24, loss__by_length=True, loss__entropy=0.01)
     command = [
         sys.executable,

@@ -17,7 +17,7 @@ print(sorted(xla_bridge._backends))
 """
 
 
-def test_no_import_starts_a_backend():
+def test_no_import_starts_a_backend() -> None:
     """Its start takes seconds, settles how many devices there are, and a fork cannot share it."""
     package = Path(crnn_jax.__file__).parent
     names = []

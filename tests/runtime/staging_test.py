@@ -3,7 +3,9 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -21,13 +23,14 @@ from crnn_jax.runs.checkpoint import Checkpoints
 from crnn_jax.runs.run_dir import RunDir
 from crnn_jax.runtime import files as disk
 from crnn_jax.runtime import staging
+from tests.helpers.fixtures import MakeConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 OLD = {"sub/a": b"old a", "b": b"old b", "done": b"old"}
 NEW = {"sub/a": b"new a", "b": b"new b", "done": b"new"}
 
 
-def contents(folder):
+def contents(folder: Path) -> dict[Any, Any]:
     files = [p for p in folder.rglob("*") if p.is_file()]
     return {str(p.relative_to(folder)): p.read_bytes() for p in files}
 
@@ -65,9 +68,9 @@ os.wait()
 
 
 @pytest.mark.parametrize("old", [None, OLD])
-def test_files_that_a_kill_cut_off_are_written_by_the_same_call(tmp_path, old):
+def test_files_that_a_kill_cut_off_are_written_by_the_same_call(tmp_path: Path, old: Any) -> None:
     """Killed before each call of the system in turn; a process without jax forks quickly."""
-    arguments = [sys.executable, "-c", KILLED, tmp_path, "old" if old else "new"]
+    arguments: list[str | Path] = [sys.executable, "-c", KILLED, tmp_path, "old" if old else "new"]
     subprocess.run(arguments, check=True, cwd=ROOT, timeout=100)
     (tmp_path / f"directory{staging.SUFFIX}" / "x").unlink()
     with staging.directory(tmp_path / "directory") as folder:
@@ -92,12 +95,14 @@ def test_files_that_a_kill_cut_off_are_written_by_the_same_call(tmp_path, old):
 
 @pytest.mark.parametrize("old", [None, OLD])
 @pytest.mark.parametrize("failing", range(3))
-def test_a_full_disk_leaves_the_files_before(tmp_path, monkeypatch, failing, old):
+def test_a_full_disk_leaves_the_files_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int, old: Any
+) -> None:
     folder, write, calls = tmp_path / "a", disk.write, []
     if old:
         staging.files(folder, old, "done")
 
-    def full(path, content):
+    def full(path: Path, content: bytes) -> None:
         calls.append(path)
         if len(calls) > failing:
             raise RunError(f"{path} cannot be written: full")
@@ -112,8 +117,8 @@ def test_a_full_disk_leaves_the_files_before(tmp_path, monkeypatch, failing, old
     assert contents(folder) == NEW
 
 
-def test_a_directory_appears_complete_or_not_at_all(tmp_path):
-    def fail():
+def test_a_directory_appears_complete_or_not_at_all(tmp_path: Path) -> None:
+    def fail() -> None:
         with staging.directory(tmp_path / "a") as folder:
             (folder / "x").write_bytes(b"x")
             raise RunError("it cannot go on")
@@ -132,7 +137,9 @@ def test_a_directory_appears_complete_or_not_at_all(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "a.partial"]
 
 
-def test_a_taken_directory_is_refused_by_name(tmp_path, monkeypatch):
+def test_a_taken_directory_is_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").write_bytes(b"")
     (tmp_path / "file").write_bytes(b"")
@@ -151,12 +158,14 @@ def test_a_taken_directory_is_refused_by_name(tmp_path, monkeypatch):
         pass
 
 
-def test_an_import_that_fails_blocks_no_other(trained, tmp_path, monkeypatch):
+def test_an_import_that_fails_blocks_no_other(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = interop.export(trained, "safetensors", tmp_path / "out").parent
     (tmp_path / "run.partial").mkdir()
     (tmp_path / "run.partial" / "mine").write_bytes(b"mine")
 
-    def fail(*_, **__):
+    def fail(*_: Any, **__: Any) -> None:
         raise RunError("the disk is full")
 
     with monkeypatch.context() as context:
@@ -175,7 +184,7 @@ def test_an_import_that_fails_blocks_no_other(trained, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def elsewhere(tmp_path):
+def elsewhere(tmp_path: Path) -> Iterator[Path]:
     """A folder that nothing may change; checked at the end."""
     folder = tmp_path / "elsewhere"
     (folder / "sub").mkdir(parents=True)
@@ -188,8 +197,8 @@ def elsewhere(tmp_path):
 
 @pytest.mark.parametrize("name", ["export", "export/safetensors", "export/safetensors/unfinished"])
 def test_an_export_does_not_follow_links_out_of_the_run(
-    trained, tmp_path, elsewhere, tiny_config, name
-):
+    trained: Path, tmp_path: Path, elsewhere: Path, tiny_config: MakeConfig, name: str
+) -> None:
     config = tiny_config()
     reader = crnn_jax.load(trained)
     params = jax.tree.map(np.asarray, reader.params)
@@ -214,13 +223,13 @@ def test_an_export_does_not_follow_links_out_of_the_run(
     assert not (folder / "README.md").is_symlink()
 
 
-def test_files_do_not_follow_a_link_on_their_way(tmp_path, elsewhere):
+def test_files_do_not_follow_a_link_on_their_way(tmp_path: Path, elsewhere: Path) -> None:
     (tmp_path / "sub").symlink_to(elsewhere / "sub")
     with pytest.raises(RunError, match="sub is a symbolic link"):
         staging.files(tmp_path, NEW, "done")
 
 
-def test_nothing_below_a_run_is_written_through_a_link(tmp_path, elsewhere):
+def test_nothing_below_a_run_is_written_through_a_link(tmp_path: Path, elsewhere: Path) -> None:
     run = RunDir(tmp_path / "run")
     run.workdir.mkdir()
     for name in ("checkpoints", unfinished.FOLDER, tensorboard.FOLDER, "robustness"):
@@ -245,7 +254,7 @@ def test_nothing_below_a_run_is_written_through_a_link(tmp_path, elsewhere):
         robustness.report(run.workdir, None, None, 1, 0, None)
 
 
-def test_a_card_shows_names_as_they_are(trained, tmp_path):
+def test_a_card_shows_names_as_they_are(trained: Path, tmp_path: Path) -> None:
     path = interop.export(trained, "safetensors", tmp_path / "out").parent / "reader.json"
     description = json.loads(path.read_text())
     description["result"]["data_name"] = "a` ![x](http://y/z) <b>\n# c"

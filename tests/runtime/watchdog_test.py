@@ -14,7 +14,7 @@ STEPS = "import time\nfor _ in range(30):\n  with dog.waiting(): time.sleep(0.1)
 PIPE = "import time; time.sleep(3)"  # what blocks outside of a step, as a full pipe does
 
 
-def run(body):
+def run(body: str) -> subprocess.CompletedProcess[str]:
     code = "from crnn_jax.runtime.watchdog import Watchdog\n"
     code += "with Watchdog('try X', limit=1.5) as dog:\n"
     code += "\n".join("    " + line for line in body.splitlines())
@@ -23,7 +23,7 @@ def run(body):
     )
 
 
-def test_a_process_that_waits_for_ever_ends_with_one_line():
+def test_a_process_that_waits_for_ever_ends_with_one_line() -> None:
     done = run(WAIT)
     assert done.returncode == watchdog.STATUS
     assert done.stdout == ""
@@ -32,7 +32,7 @@ def test_a_process_that_waits_for_ever_ends_with_one_line():
     assert line.endswith("; try X")
 
 
-def test_neither_work_nor_steps_nor_pipes_are_taken_for_a_hang():
+def test_neither_work_nor_steps_nor_pipes_are_taken_for_a_hang() -> None:
     for body in (WORK, STEPS, PIPE):
         done = run(body)
         assert (done.returncode, done.stderr) == (0, "")

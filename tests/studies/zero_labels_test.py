@@ -1,8 +1,10 @@
 """A reader without training on a scheme, counted by hand from its own predictions."""
 
 import json
+from pathlib import Path
 
 import numpy as np
+import pytest
 from conftest import draw
 
 import crnn_jax
@@ -12,7 +14,9 @@ from crnn_jax.inference import metrics
 from studies import zero_labels
 
 
-def test_the_test_part_of_each_folder_is_read_and_counted(trained, tmp_path, capsys):
+def test_the_test_part_of_each_folder_is_read_and_counted(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     rng = np.random.default_rng(5)
     texts = sorted({"".join(rng.choice(list("abc7"), 3)) for _ in range(60)})
     (tmp_path / "upper").mkdir()
@@ -52,7 +56,7 @@ def test_the_test_part_of_each_folder_is_read_and_counted(trained, tmp_path, cap
     assert {row.way: row.num_exact for row in rows}["form_given"] == form_given
 
 
-def test_symbols_are_given_in_both_cases_as_far_as_the_reader_knows_them():
+def test_symbols_are_given_in_both_cases_as_far_as_the_reader_knows_them() -> None:
     assert zero_labels.both_cases("aB7", "0123456789ABCabc") == "7ABab"
     assert zero_labels.both_cases("дж2", "0123abc") == "2"
     assert zero_labels.both_cases("дж", "0123abc") == ""

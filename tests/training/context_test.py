@@ -1,14 +1,18 @@
 """What a run trains on, and in which order."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 
 from crnn_jax.training import train
 from crnn_jax.training.context import prepare
+from tests.helpers.fixtures import MakeConfig
 
 
-def test_an_epoch_passes_over_a_small_set_as_often_as_it_takes(tiny_config, tmp_path):
+def test_an_epoch_passes_over_a_small_set_as_often_as_it_takes(
+    tiny_config: MakeConfig, tmp_path: Path
+) -> None:
     config = tiny_config(train__min_steps_per_epoch=12, train__batch_size=8, train__epochs=2)
     task = prepare(config)
     # 36 images: twelve steps of eight are 96, three passes of 36, which are 14 steps.

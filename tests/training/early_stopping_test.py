@@ -1,7 +1,7 @@
 from crnn_jax.training.early_stopping import Stopping
 
 
-def test_best_is_the_least_loss_and_patience_waits_for_the_plateau_s_end():
+def test_best_is_the_least_loss_and_patience_waits_for_the_plateau_s_end() -> None:
     stopping = Stopping()
     seen = []
     # The plateau is at 16; it is left below 12, at epoch 5. The best is epoch 6.
@@ -22,7 +22,7 @@ def test_best_is_the_least_loss_and_patience_waits_for_the_plateau_s_end():
     assert not stopping.is_over(1000, patience=0)
 
 
-def test_last_weights_give_the_validation_part_no_say():
+def test_last_weights_give_the_validation_part_no_say() -> None:
     stopping = Stopping()
     for epoch, loss in enumerate([5, 3, 4, 9], 1):
         stopping = stopping.update(epoch, loss, plateau_loss=16, checkpoint_selection="last")

@@ -8,7 +8,7 @@ from crnn_jax.config import FlatStartConfig
 from crnn_jax.training import flat_start
 
 
-def test_ink_is_where_columns_differ():
+def test_ink_is_where_columns_differ() -> None:
     # 40 columns, strokes of equal height at 10 and 30 on a flat ground. Blurred over five
     # columns a stroke is a plateau from 8 to 12, so that columns differ at its ends: 7-8, 12-13
     # and 27-28, 32-33, by the same amount. Twenty steps; their middles are columns 1, 3, ... 39.
@@ -19,7 +19,7 @@ def test_ink_is_where_columns_differ():
     np.testing.assert_allclose(position[0], expected, atol=1e-5)
 
 
-def test_noise_that_is_everywhere_is_no_ink_and_a_faint_symbol_counts_by_its_root():
+def test_noise_that_is_everywhere_is_no_ink_and_a_faint_symbol_counts_by_its_root() -> None:
     # Stripes of period two all over: a blur over five leaves a fifth of them, the same in each
     # column, which is the floor. The second stroke is a quarter of the first one: half its root.
     image = np.full((1, 60, 6, 1), 180.0, np.float32)
@@ -33,14 +33,14 @@ def test_noise_that_is_everywhere_is_no_ink_and_a_faint_symbol_counts_by_its_roo
     np.testing.assert_allclose(noisy[0, middle], 2 / 3, atol=0.03)
 
 
-def test_a_picture_without_ink_counts_as_even():
+def test_a_picture_without_ink_counts_as_even() -> None:
     image = jnp.full((1, 41, 5, 1), 7, jnp.uint8)
     position = flat_start.ink_position(image, 10)
     # middles at 2, 6, ... of 40 differences
     np.testing.assert_allclose(position[0], (np.arange(10) * 4 + 3) / 40, rtol=1e-5)
 
 
-def test_segmentation_weights_the_ink_equally_by_hand():
+def test_segmentation_weights_the_ink_equally_by_hand() -> None:
     a, b = 0, 1
     position = jnp.asarray([[0.0, 0.1, 0.3, 0.49, 0.51, 0.7, 0.95, 1.0]] * 2)
     labels = jnp.array([[a, b], [b, -1]])
@@ -52,7 +52,7 @@ def test_segmentation_weights_the_ink_equally_by_hand():
     assert flat_start.segment(labels, position, trim=0.0)[0].tolist() == [a, a, a, a, b, b, b, -1]
 
 
-def test_loss_is_the_mean_over_the_steps_that_have_a_target():
+def test_loss_is_the_mean_over_the_steps_that_have_a_target() -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 255, (2, 12, 5, 1), np.uint8)
     labels = jnp.array([[0, 1, 2], [2, -1, -1]])
@@ -69,7 +69,7 @@ def test_loss_is_the_mean_over_the_steps_that_have_a_target():
 
 
 @pytest.mark.parametrize("trim", [0.0, 0.49])
-def test_loss_is_finite_for_a_picture_of_one_column_of_ink(trim):
+def test_loss_is_finite_for_a_picture_of_one_column_of_ink(trim: float) -> None:
     image = np.zeros((1, 12, 5, 1), np.uint8)
     image[0, 6:] = 255
     loss = flat_start.loss(jnp.zeros((1, 6, 4)), jnp.array([[0, 1]]), jnp.asarray(image), trim)
@@ -79,7 +79,7 @@ def test_loss_is_finite_for_a_picture_of_one_column_of_ink(trim):
 CONFIG = FlatStartConfig(until=0.5, max_steps=9, fade_steps=2, trim=0.0)
 
 
-def test_the_weight_falls_by_a_factor_once_the_loss_is_low_and_stays_0():
+def test_the_weight_falls_by_a_factor_once_the_loss_is_low_and_stays_0() -> None:
     """Of three classes two are symbols: an even guess costs ln 2."""
     state = flat_start.start(CONFIG)
     assert (state.loss, state.weight) == (1, 1)
@@ -96,7 +96,7 @@ def test_the_weight_falls_by_a_factor_once_the_loss_is_low_and_stays_0():
 
 
 @pytest.mark.parametrize(("num_steps", "last"), [(1000, 9), (12, 4), (2, 0)])
-def test_the_weight_falls_when_its_time_is_over(num_steps, last):
+def test_the_weight_falls_when_its_time_is_over(num_steps: int, last: int) -> None:
     """After max_steps, or a third of a short run; it is gone within half of that."""
     even = jnp.float32(np.log(2))
     state, weights = flat_start.start(CONFIG), []
@@ -110,5 +110,5 @@ def test_the_weight_falls_when_its_time_is_over(num_steps, last):
     assert weights[num_steps // 2 : num_steps // 2 + 1] in ([0.0], [])
 
 
-def test_without_a_flat_start_the_weight_is_0():
+def test_without_a_flat_start_the_weight_is_0() -> None:
     assert flat_start.start(dataclasses.replace(CONFIG, until=0.0)).weight == 0

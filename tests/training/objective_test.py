@@ -1,4 +1,6 @@
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 from crnn_jax.models import ctc_loss as ctc
 from crnn_jax.training.context import prepare
 from crnn_jax.training.step import Examples, entropy, objective, recipe
+from tests.helpers.fixtures import MakeConfig
 
 T, K = 6, 4
 RNG = np.random.default_rng(0)
@@ -17,10 +20,10 @@ MASK = jnp.array([True, True, True, False])
 
 
 @pytest.fixture
-def total(tiny_config):
+def total(tiny_config: MakeConfig) -> Callable[..., float]:
     """A function: changes of the section loss to the objective, the flat start over."""
 
-    def make(**changes):
+    def make(**changes: Any) -> float:
         settings = recipe(prepare(tiny_config()))
         examples = Examples(PIXELS, LABELS, MASK)
         settings = settings._replace(loss=dataclasses.replace(settings.loss, **changes))
@@ -31,18 +34,18 @@ def total(tiny_config):
     return make
 
 
-def test_by_default_it_is_the_mean_ctc_loss(total):
+def test_by_default_it_is_the_mean_ctc_loss(total: Callable[..., float]) -> None:
     assert total() == pytest.approx(float(ctc.ctc_loss(LOGITS, LABELS)[:3].mean()))
 
 
-def test_by_length_each_symbol_weighs_the_same(total):
+def test_by_length_each_symbol_weighs_the_same(total: Callable[..., float]) -> None:
     # Lengths 3, 1, 2, of mean 2.
     losses = np.asarray(ctc.ctc_loss(LOGITS, LABELS))
     expected = 2 * np.mean([losses[0] / 3, losses[1], losses[2] / 2])
     assert total(by_length=True) == pytest.approx(expected)
 
 
-def test_entropy_is_rewarded(total):
+def test_entropy_is_rewarded(total: Callable[..., float]) -> None:
     # An even distribution over four has ln 4 a step, a certain one none.
     even, certain = jnp.zeros((1, T, K)), jnp.zeros((1, T, K)).at[..., 0].set(100)
     assert entropy(even)[0] == pytest.approx(T * np.log(4))

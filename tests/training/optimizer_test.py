@@ -1,4 +1,5 @@
 import dataclasses
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +20,7 @@ PLAIN = OptimizerConfig(
 )
 
 
-def _updates(config, grads_of_each_step):
+def _updates(config: OptimizerConfig, grads_of_each_step: Any) -> Any:
     """Two leaves; the updates of every step."""
     params = {"a": jnp.zeros(2), "b": jnp.zeros(1)}
     tx = optimizer.build(config, num_steps=10)
@@ -49,13 +50,13 @@ def _updates(config, grads_of_each_step):
         ({"learning_rate": 0.2}, [-0.866, -0.648, -0.76]),
     ],
 )
-def test_second_update_by_hand(changes, second):
+def test_second_update_by_hand(changes: Any, second: list[float]) -> None:
     config = dataclasses.replace(PLAIN, **changes)
     updates = _updates(config, [([3.0, 4.0], [0.0]), ([1.0, 0.0], [2.0])])
     np.testing.assert_allclose(updates[1], second, rtol=1e-6, atol=1e-8)
 
 
-def test_clipping_off_lets_large_gradients_through():
+def test_clipping_off_lets_large_gradients_through() -> None:
     (update,) = _updates(
         dataclasses.replace(PLAIN, clip_norm=0.0, momentum=0.0, nesterov=False),
         [([300.0, 400.0], [0.0])],
@@ -63,7 +64,7 @@ def test_clipping_off_lets_large_gradients_through():
     np.testing.assert_allclose(update, [-30, -40, 0], rtol=1e-6)
 
 
-def test_warm_up_rises_in_equal_steps_and_cosine_ends_at_zero():
+def test_warm_up_rises_in_equal_steps_and_cosine_ends_at_zero() -> None:
     config = dataclasses.replace(PLAIN, warmup_steps=3, schedule="cosine")
     rate = optimizer.schedule(config, num_steps=11)
     np.testing.assert_allclose([rate(i) for i in range(4)], [0.025, 0.05, 0.075, 0.1], rtol=1e-6)
@@ -71,7 +72,7 @@ def test_warm_up_rises_in_equal_steps_and_cosine_ends_at_zero():
     np.testing.assert_allclose([rate(7), rate(11)], [0.05, 0.0], atol=1e-8)
 
 
-def test_updates_follow_the_schedule():
+def test_updates_follow_the_schedule() -> None:
     config = dataclasses.replace(
         PLAIN, momentum=0.0, nesterov=False, warmup_steps=3, schedule="cosine"
     )
@@ -81,17 +82,17 @@ def test_updates_follow_the_schedule():
     np.testing.assert_allclose(rates, [0.025, 0.05, 0.075, *cosine], rtol=1e-5)
 
 
-def test_constant_schedule_stays_at_its_peak():
+def test_constant_schedule_stays_at_its_peak() -> None:
     rate = optimizer.schedule(dataclasses.replace(PLAIN, warmup_steps=3), num_steps=11)
     np.testing.assert_allclose([rate(3), rate(10)], [0.1, 0.1], rtol=1e-6)
 
 
-def test_a_run_shorter_than_its_warm_up_still_reaches_the_peak():
+def test_a_run_shorter_than_its_warm_up_still_reaches_the_peak() -> None:
     rate = optimizer.schedule(dataclasses.replace(PLAIN, warmup_steps=1000), num_steps=10)
     assert max(float(rate(i)) for i in range(10)) == pytest.approx(0.1)
 
 
-def test_each_variable_can_be_clipped_by_itself():
+def test_each_variable_can_be_clipped_by_itself() -> None:
     config = dataclasses.replace(
         PLAIN, clip_norm=1.0, clip_each=True, momentum=0.0, nesterov=False, learning_rate=1.0
     )
@@ -100,7 +101,7 @@ def test_each_variable_can_be_clipped_by_itself():
     np.testing.assert_allclose(update, [-0.6, -0.8, -0.5], rtol=1e-6)
 
 
-def test_adam_by_hand():
+def test_adam_by_hand() -> None:
     """Kingma & Ba 2015 with b1 = 0.8, b2 = 0.999: after gradients 1 and 3,
 
     m = (0.8 * 0.2 + 0.2 * 3) / (1 - 0.8^2), v = (0.999 * 0.001 + 0.001 * 9) / (1 - 0.999^2).

@@ -1,5 +1,7 @@
 import json
 import shutil
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -7,24 +9,30 @@ from crnn_jax.cli import main
 from crnn_jax.errors import RunError
 from crnn_jax.runs.run_dir import RunDir
 from crnn_jax.training import reproduce, train
+from tests.helpers.fixtures import MakeConfig
 from tests.helpers.quiet import QUIET
 
 
 @pytest.fixture
-def copies(tmp_path, trained):
+def copies(tmp_path: Path, trained: Path) -> tuple[RunDir, RunDir]:
     """Two copies of a finished run's record, without its checkpoints."""
     for name in ("old", "new"):
         shutil.copytree(trained, tmp_path / name, ignore=shutil.ignore_patterns("checkpoints"))
     return RunDir(tmp_path / "old"), RunDir(tmp_path / "new")
 
 
-def _change(record, name, change):
+def _change(record: Any, name: str, change: Any) -> None:
     values = json.loads((record.workdir / name).read_text())
     change(values)
     record.write_json(name, values)
 
 
-def test_a_run_trained_again_is_bit_identical(tmp_path, monkeypatch, tiny_config, capsys):
+def test_a_run_trained_again_is_bit_identical(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tiny_config: MakeConfig,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     train.train_and_evaluate(tiny_config({**QUIET, "train.epochs": 2}), tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "checkpoints")
     monkeypatch.chdir(tmp_path)
@@ -40,13 +48,13 @@ def test_a_run_trained_again_is_bit_identical(tmp_path, monkeypatch, tiny_config
     assert "choose another --workdir" in capsys.readouterr().err
 
 
-def test_a_run_is_not_compared_with_itself(copies):
+def test_a_run_is_not_compared_with_itself(copies: tuple[RunDir, RunDir]) -> None:
     workdir = copies[0].workdir
     with pytest.raises(RunError, match="is finished"):
         reproduce.again(workdir, workdir, None)
 
 
-def test_the_time_that_steps_took_does_not_part_runs(copies):
+def test_the_time_that_steps_took_does_not_part_runs(copies: tuple[RunDir, RunDir]) -> None:
     _change(copies[1], "result.json", lambda values: values.update(params_sha256="0"))
     lines = copies[1].metrics.read_text().replace('"seconds": ', '"seconds": 1')
     copies[1].write_text("metrics.jsonl", lines)
@@ -54,7 +62,7 @@ def test_the_time_that_steps_took_does_not_part_runs(copies):
     assert "the metrics do not differ" in str(reproduce.compare(*copies))
 
 
-def test_the_first_step_and_metric_that_differ_are_named(copies):
+def test_the_first_step_and_metric_that_differ_are_named(copies: tuple[RunDir, RunDir]) -> None:
     _change(copies[1], "result.json", lambda values: values.update(params_sha256="0"))
     lines = [json.loads(line) for line in copies[1].metrics.read_text().splitlines()]
     # Step 20 is logged as a step and, with five steps an epoch, as epoch 4.
@@ -71,8 +79,8 @@ def test_the_first_step_and_metric_that_differ_are_named(copies):
     assert "at step 20 (epoch 4), in step_loss" in str(reproduce.compare(*copies))
 
 
-def test_what_differs_in_the_environment_is_named(copies):
-    def change(values):
+def test_what_differs_in_the_environment_is_named(copies: tuple[RunDir, RunDir]) -> None:
+    def change(values: Any) -> None:
         values["packages"]["jax"] = "0.1"
         values["cores"] = 96
         values["command"] = ["other"]
@@ -83,7 +91,9 @@ def test_what_differs_in_the_environment_is_named(copies):
     assert environment[1].endswith("'0.1' now")
 
 
-def test_other_data_and_missing_data_are_named_before_training(copies, tmp_path):
+def test_other_data_and_missing_data_are_named_before_training(
+    copies: tuple[RunDir, RunDir], tmp_path: Path
+) -> None:
     _change(copies[0], "result.json", lambda v: v.update(fingerprint="abc" + "0" * 61))
     with pytest.raises(RunError, match=r"trained on captchas\d*, abc000000000"):
         reproduce.again(copies[0].workdir, tmp_path / "again", None)
@@ -92,14 +102,18 @@ def test_other_data_and_missing_data_are_named_before_training(copies, tmp_path)
     assert not (tmp_path / "again").exists()
 
 
-def test_a_record_of_another_version_names_its_commit(copies, tmp_path):
+def test_a_record_of_another_version_names_its_commit(
+    copies: tuple[RunDir, RunDir], tmp_path: Path
+) -> None:
     _change(copies[0], "config.json", lambda values: values["model"].pop("dropout"))
     _change(copies[0], "environment.json", lambda values: values.update(commit="c" * 40))
     with pytest.raises(RunError, match=r"lacks model\.dropout.*commit cccc"):
         reproduce.again(copies[0].workdir, tmp_path / "again", None)
 
 
-def test_an_unfinished_run_cannot_be_reproduced(copies, tmp_path):
+def test_an_unfinished_run_cannot_be_reproduced(
+    copies: tuple[RunDir, RunDir], tmp_path: Path
+) -> None:
     (copies[0].workdir / "result.json").unlink()
     with pytest.raises(RunError, match="not finished"):
         reproduce.again(copies[0].workdir, tmp_path / "again", None)

@@ -2,6 +2,7 @@
 
 import json
 import signal
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -17,6 +18,7 @@ from crnn_jax.training.context import prepare
 from crnn_jax.training.early_stopping import Stopping
 from crnn_jax.training.state import init_state
 from tests.faults.interrupt_test import interrupt_after
+from tests.helpers.fixtures import MakeConfig
 
 
 class Guide(NamedTuple):
@@ -26,7 +28,9 @@ class Guide(NamedTuple):
     share: jax.Array
 
 
-def test_a_checkpoint_with_the_names_of_the_first_version_continues(tiny_config, tmp_path):
+def test_a_checkpoint_with_the_names_of_the_first_version_continues(
+    tiny_config: MakeConfig, tmp_path: Path
+) -> None:
     task = prepare(tiny_config())
     fresh = init_state(task)
     average = jax.tree.map(lambda leaf: leaf + 1, fresh.params)
@@ -50,7 +54,9 @@ def test_a_checkpoint_with_the_names_of_the_first_version_continues(tiny_config,
     jax.tree.map(np.testing.assert_array_equal, run.state.params, fresh.params)
 
 
-def test_a_saved_run_has_these_names_and_is_restored_to_the_same_state(tiny_config, tmp_path):
+def test_a_saved_run_has_these_names_and_is_restored_to_the_same_state(
+    tiny_config: MakeConfig, tmp_path: Path
+) -> None:
     task = prepare(tiny_config())
     directory = RunDir(tmp_path)
     with Checkpoints(directory.checkpoints) as checkpoints:
@@ -67,7 +73,7 @@ def test_a_saved_run_has_these_names_and_is_restored_to_the_same_state(tiny_conf
     jax.tree.map(np.testing.assert_array_equal, again.state, run.state)
 
 
-def test_an_import_is_not_trained_on(tiny_config, tmp_path):
+def test_an_import_is_not_trained_on(tiny_config: MakeConfig, tmp_path: Path) -> None:
     task = prepare(tiny_config())
     directory = RunDir(tmp_path)
     meta = {**task.identity(), **Stopping()._asdict(), "seconds": 0.0}
@@ -77,7 +83,9 @@ def test_an_import_is_not_trained_on(tiny_config, tmp_path):
             resume.resume(directory, task, checkpoints, 0.0, False)
 
 
-def test_a_run_directory_with_old_names_of_keys_goes_on(tiny_config, tmp_path, monkeypatch):
+def test_a_run_directory_with_old_names_of_keys_goes_on(
+    tiny_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An interrupted run whose config.json a version before the renames wrote."""
     config = tiny_config(
         train__epochs=2,

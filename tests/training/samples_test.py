@@ -2,10 +2,11 @@ import numpy as np
 
 from crnn_jax.training import samples
 from crnn_jax.training.context import prepare
+from tests.helpers.fixtures import MakeConfig
 from tests.helpers.quiet import QUIET
 
 
-def test_a_row_starts_with_the_picture_itself(tiny_config):
+def test_a_row_starts_with_the_picture_itself(tiny_config: MakeConfig) -> None:
     config = tiny_config(QUIET, augment__noise=0.1)
     task = prepare(config)
     sheet = np.asarray(samples.sheet(task))
@@ -20,6 +21,6 @@ def test_a_row_starts_with_the_picture_itself(tiny_config):
         assert all(0 < (tile - picture.astype(float)).std() < 26 for tile in tiles[1:])
 
 
-def test_colour_stays_colour(tiny_config):
+def test_colour_stays_colour(tiny_config: MakeConfig) -> None:
     config = tiny_config(data__channels=3)
     assert samples.sheet(prepare(config)).mode == "RGB"

@@ -3,6 +3,8 @@
 import dataclasses
 import os
 import shutil
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,19 +19,20 @@ from crnn_jax.runtime.signals import Interrupted
 from crnn_jax.training import self_training, train
 from crnn_jax.training.context import prepare
 from crnn_jax.training.self_training import PseudoLabel
+from tests.helpers.fixtures import MakeConfig
 
 
-def _readings(*pairs):
+def _readings(*pairs: Any) -> Any:
     return [Reading(text, confidence) for text, confidence in pairs]
 
 
-def test_confident_readings_of_a_known_length_are_chosen():
+def test_confident_readings_of_a_known_length_are_chosen() -> None:
     readings = _readings(("abc", 0.95), ("abcd", 0.99), ("ab", 0.9), ("", 1.0), ("xyz", 0.5))
     # Labels have two or three symbols; a new symbol is no reason against a reading.
     assert self_training.choose(readings, ["aaa", "bb"], 0.9) == [0, 2]
 
 
-def test_without_labels_lengths_and_symbols_are_judged_by_the_surer_half():
+def test_without_labels_lengths_and_symbols_are_judged_by_the_surer_half() -> None:
     sure = [("1234567890", 0.99)] * 9 + [("12345", 0.95), ("123456789Z", 0.94)]
     readings = _readings(*sure, *[("77777", 0.3)] * 11)
     # The surer 11 of 22: lengths 10 (ten times) and 5 (once, less than half of that); 105 symbols,
@@ -40,13 +43,13 @@ def test_without_labels_lengths_and_symbols_are_judged_by_the_surer_half():
     assert self_training.choose(more, [], 0.9) == list(range(39))
 
 
-def test_a_tenth_is_chosen_however_unsure():
+def test_a_tenth_is_chosen_however_unsure() -> None:
     readings = _readings(*[("abc", 0.01 * i) for i in range(25)])
     assert self_training.choose(readings, ["abc"], 0.9) == [22, 23, 24]  # of 25: three
     assert self_training.choose(_readings(("", 0.9)), [], 0.9) == []
 
 
-def test_a_quarter_of_an_epoch_has_labels():
+def test_a_quarter_of_an_epoch_has_labels() -> None:
     labeled, guessed = np.arange(3, dtype=np.int32), np.arange(10, 50, dtype=np.int32)
     order = batching.mixed_order(labeled, guessed, 32, 0, 2)
     assert len(order) == 32
@@ -65,7 +68,7 @@ def test_a_quarter_of_an_epoch_has_labels():
 
 
 @pytest.fixture
-def nameless(captchas, tmp_path):
+def nameless(captchas: Path, tmp_path: Path) -> Any:
     """The images of `captchas` under names that tell nothing, in the same order."""
     folder = tmp_path / "nameless"
     folder.mkdir()
@@ -74,7 +77,7 @@ def nameless(captchas, tmp_path):
     return folder
 
 
-def _unlabeled(tiny_config, trained, folder, **changes):
+def _unlabeled(tiny_config: MakeConfig, trained: Path, folder: Path, **changes: Any) -> Any:
     return tiny_config(
         {
             "data.dir": os.fspath(folder), "data.use_labels": False, "data.alphabet": "7abc",
@@ -85,8 +88,13 @@ def _unlabeled(tiny_config, trained, folder, **changes):
 
 
 def test_a_folder_without_labels_is_read_by_the_reader_that_it_starts_from(
-    tiny_config, trained, captchas, nameless, tmp_path, capsys
-):
+    tiny_config: MakeConfig,
+    trained: Path,
+    captchas: Path,
+    nameless: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     workdir = tmp_path / "run"
     result = train.train_and_evaluate(_unlabeled(tiny_config, trained, nameless), workdir)
     assert (result.num_train, result.num_val) == (0, 0)
@@ -110,8 +118,8 @@ def test_a_folder_without_labels_is_read_by_the_reader_that_it_starts_from(
 
 
 def test_labels_that_are_not_used_change_nothing(
-    tiny_config, trained, captchas, nameless, tmp_path
-):
+    tiny_config: MakeConfig, trained: Path, captchas: Path, nameless: Path, tmp_path: Path
+) -> None:
     # With names that are labels, and with names that are none, the same weights.
     found = []
     for folder in (captchas, nameless):
@@ -122,7 +130,7 @@ def test_labels_that_are_not_used_change_nothing(
     assert found[0] == found[1]
 
 
-def test_the_rest_of_the_training_part_has_no_labels(tiny_config):
+def test_the_rest_of_the_training_part_has_no_labels(tiny_config: MakeConfig) -> None:
     config = tiny_config(data__train_size=10, data__unlabeled="rest", data__test_size=8)
     source = sources.load(config.data, 16)
     assert (len(source.split.train), len(source.split.test)) == (10, 8)
@@ -133,7 +141,9 @@ def test_the_rest_of_the_training_part_has_no_labels(tiny_config):
         assert text == ("" if i in hidden else label)
 
 
-def test_images_that_both_folders_have_are_left_out(tiny_config, captchas, nameless, tmp_path):
+def test_images_that_both_folders_have_are_left_out(
+    tiny_config: MakeConfig, captchas: Path, nameless: Path, tmp_path: Path
+) -> None:
     config = tiny_config(data__unlabeled=str(nameless))
     with pytest.raises(DataError, match=r"all images of .*nameless are in"):
         sources.load(config.data, 16)
@@ -148,13 +158,17 @@ def test_images_that_both_folders_have_are_left_out(tiny_config, captchas, namel
 
 
 def test_an_interrupted_run_goes_on_with_the_labels_of_its_epoch(
-    tiny_config, trained, nameless, tmp_path, monkeypatch
-):
+    tiny_config: MakeConfig,
+    trained: Path,
+    nameless: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     config = _unlabeled(tiny_config, trained, nameless)
     whole = train.train_and_evaluate(config, tmp_path / "whole")
     note = train.note
 
-    def stop(runs, losses, progress):
+    def stop(runs: Any, losses: Any, progress: Any) -> Any:
         note(runs, losses, progress)
         if runs[0].epoch == 1 and runs[0].steps_since == 2:
             os.kill(os.getpid(), 15)
@@ -177,7 +191,9 @@ def test_an_interrupted_run_goes_on_with_the_labels_of_its_epoch(
     assert train.train_and_evaluate(config, tmp_path / "cut").num_exact == whole.num_exact
 
 
-def test_a_quarter_with_labels_trains_on_both(tiny_config, trained, tmp_path):
+def test_a_quarter_with_labels_trains_on_both(
+    tiny_config: MakeConfig, trained: Path, tmp_path: Path
+) -> None:
     config = tiny_config(
         data__train_size=4, data__unlabeled="rest", data__val_fraction=0.2, train__epochs=2,
         train__init_from=str(trained), train__patience=0, data__alphabet="7abc",
@@ -197,12 +213,14 @@ def test_a_quarter_with_labels_trains_on_both(tiny_config, trained, tmp_path):
         ({"data.unlabeled": "rest", "data.source": "synthetic"}, "data.unlabeled must be empty"),
     ],
 )
-def test_settings_that_do_not_fit_are_refused(tiny_config, changes, message):
+def test_settings_that_do_not_fit_are_refused(
+    tiny_config: MakeConfig, changes: Any, message: str
+) -> None:
     with pytest.raises(ConfigError, match=message):
         tiny_config(changes)
 
 
-def test_a_small_validation_part_is_trained_on(tiny_config, tmp_path):
+def test_a_small_validation_part_is_trained_on(tiny_config: MakeConfig, tmp_path: Path) -> None:
     config = tiny_config(data__min_val_size=5)  # 4 of 40
     source = sources.load(config.data, 16)
     plain = sources.load(tiny_config().data, 16)
@@ -218,7 +236,7 @@ def test_a_small_validation_part_is_trained_on(tiny_config, tmp_path):
         crnn_jax.load(tmp_path / "run").evaluate()
 
 
-def test_an_epoch_passes_several_times(tiny_config):
+def test_an_epoch_passes_several_times(tiny_config: MakeConfig) -> None:
     task = prepare(tiny_config(train__passes_per_epoch=3))
     assert task.steps_per_epoch == -(-36 * 3 // 8)
     assert np.bincount(task.order(1))[task.split.train].tolist() == [3] * 36

@@ -5,19 +5,22 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import pytest
 
 from crnn_jax import config as config_lib
+from crnn_jax.config import Config
 from crnn_jax.training import train
 from crnn_jax.training.context import prepare
+from tests.helpers.fixtures import MakeConfig
 from tests.helpers.quiet import QUIET
 
 COMPILED: list[str] = []
 
 
-def note(event: str, _: float, **more: object) -> None:
+def note(event: str, duration_secs: float, **more: str | int) -> None:
     if event == "/jax/core/compile/backend_compile_duration":
         COMPILED.append(str(more))
 
@@ -26,7 +29,7 @@ jax.monitoring.register_event_duration_secs_listener(note)
 
 
 @pytest.fixture
-def folds(tiny_config):
+def folds(tiny_config: MakeConfig) -> list[Config]:
     """Two of four folds, of 30 images to train on and 10 to validate on each."""
     changes = {**QUIET, "data.num_folds": 4, "data.normalize": "set", "train.epochs": 1}
     # A constant of the step that no other test has, so that its program is not there yet.
@@ -34,7 +37,9 @@ def folds(tiny_config):
     return [tiny_config(changes, seed=fold, data__fold=fold) for fold in (0, 1)]
 
 
-def test_a_second_fold_compiles_nothing_in_the_same_process(folds, tmp_path):
+def test_a_second_fold_compiles_nothing_in_the_same_process(
+    folds: list[Config], tmp_path: Path
+) -> None:
     first, second = map(prepare, folds)
     assert first.model.mean != second.model.mean
     assert first.model.std != second.model.std
@@ -47,14 +52,21 @@ def test_a_second_fold_compiles_nothing_in_the_same_process(folds, tmp_path):
     assert counts[1] == 0, COMPILED
 
 
-def test_a_second_fold_adds_nothing_to_the_cache_on_disk(folds, tmp_path):
+def test_a_second_fold_adds_nothing_to_the_cache_on_disk(
+    folds: list[Config], tmp_path: Path
+) -> None:
     """In a process of its own: it finds every program that the first one has left."""
     cache = tmp_path / "cache"
     environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": os.fspath(cache)}
     programs = []
     for fold, config in enumerate(folds):
         values = json.dumps(dataclasses.asdict(config))
-        arguments = ["-m", "tests.training.sharing_test", values, tmp_path / str(fold)]
+        arguments: list[str | Path] = [
+            "-m",
+            "tests.training.sharing_test",
+            values,
+            tmp_path / str(fold),
+        ]
         done = subprocess.run(
             [sys.executable, *arguments], env=environment, capture_output=True, text=True
         )

@@ -3,11 +3,15 @@
 import json
 import os
 import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
 
+from crnn_jax.config import Config
 from crnn_jax.errors import TrainingError
 from crnn_jax.inference import recognizer
 from crnn_jax.runs import sweep
@@ -16,7 +20,9 @@ from crnn_jax.runtime.signals import Interrupted
 from crnn_jax.training import train
 from crnn_jax.training.context import TrainContext
 from crnn_jax.training.progress import Progress
+from crnn_jax.training.run import Run
 from experiments import tiny
+from tests.helpers.fixtures import MakeConfig
 from tests.helpers.quiet import QUIET
 
 
@@ -24,12 +30,14 @@ class Stopped(BaseException):
     """Stands for a kill."""
 
 
-def metrics(run):
+def metrics(run: Path) -> list[Any]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 @pytest.fixture
-def configs(tiny_config, monkeypatch):
+def configs(
+    tiny_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., list[Config]]:
     """Seed 3 of fold 0 and seed 4 of fold 1, whose moments and split are others.
 
     Two updates in a call, of four in an epoch: all tests have one program of two runs.
@@ -37,7 +45,7 @@ def configs(tiny_config, monkeypatch):
     choices = backend.CPU._replace(steps=2)
     monkeypatch.setattr(backend, "choices", lambda: choices)
 
-    def make(**changes):
+    def make(**changes: Any) -> list[Any]:
         common = {
             "data.num_folds": 4,
             "train.epochs": 2,
@@ -54,7 +62,7 @@ def configs(tiny_config, monkeypatch):
     return make
 
 
-def test_each_run_is_what_it_is_alone(configs, tmp_path):
+def test_each_run_is_what_it_is_alone(configs: Callable[..., list[Config]], tmp_path: Path) -> None:
     """Its record, its metrics and its reader, up to rounding; and the directory goes on alone."""
     paths = [tmp_path / f"together{i}" for i in range(2)]
     results = train.train_all(configs(), paths)
@@ -79,12 +87,14 @@ def test_each_run_is_what_it_is_alone(configs, tmp_path):
     assert train.train_all(configs(), paths) == results  # finished: nothing is done
 
 
-def test_what_was_stopped_goes_on_from_where_each_was(configs, tmp_path, monkeypatch):
+def test_what_was_stopped_goes_on_from_where_each_was(
+    configs: Callable[..., list[Config]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One after epoch 1, alone, and one that has not begun: both end as they would have."""
     paths = [tmp_path / str(i) for i in range(2)]
     save = train.save
 
-    def save_and_stop(run, seconds):
+    def save_and_stop(run: Run, seconds: Any) -> None:
         save(run, seconds)
         raise Stopped
 
@@ -98,11 +108,13 @@ def test_what_was_stopped_goes_on_from_where_each_was(configs, tmp_path, monkeyp
         assert [line["step"] for line in metrics(path)] == [3, 4, 6, 8]
 
 
-def test_a_run_that_fails_leaves_the_others_alone(configs, tmp_path, monkeypatch):
+def test_a_run_that_fails_leaves_the_others_alone(
+    configs: Callable[..., list[Config]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     paths = [tmp_path / str(i) for i in range(2)]
     note = train.note
 
-    def spoilt(runs, losses, progress):
+    def spoilt(runs: Any, losses: Any, progress: Any) -> None:
         spoil = np.array([[run.config.seed == 3] for run in runs])
         note(runs, np.where(spoil, np.nan, losses), progress)
 
@@ -113,11 +125,14 @@ def test_a_run_that_fails_leaves_the_others_alone(configs, tmp_path, monkeypatch
     assert (paths[0] / "not_finite.csv").exists()
 
 
-def test_patience_ends_one_run_and_not_the_other(configs, tmp_path, monkeypatch):
+def test_patience_ends_one_run_and_not_the_other(
+    configs: Callable[..., list[Config]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The run of seed 3 gets worse from its first epoch on, that of seed 4 better."""
-    evaluate, seen = TrainContext.evaluate, {3: [], 4: []}
+    evaluate = TrainContext.evaluate
+    seen: dict[int, list[float]] = {3: [], 4: []}
 
-    def told(task, *arguments):
+    def told(task: TrainContext, *arguments: Any) -> Any:
         losses = seen[task.config.seed]
         losses.append(2.0 + len(losses) * (0.1 if task.config.seed == 3 else -0.1))
         return evaluate(task, *arguments)._replace(loss=losses[-1])
@@ -128,7 +143,9 @@ def test_patience_ends_one_run_and_not_the_other(configs, tmp_path, monkeypatch)
     assert [(result.best_epoch, result.epochs_run) for result in results] == [(1, 3), (4, 4)]
 
 
-def test_stop_after_ends_runs_side_by_side_and_leaves_their_schedule(configs, tmp_path):
+def test_stop_after_ends_runs_side_by_side_and_leaves_their_schedule(
+    configs: Callable[..., list[Config]], tmp_path: Path
+) -> None:
     paths = [tmp_path / str(i) for i in range(4)]
     short = train.train_all(configs(**{"train.stop_after": 1}), paths[:2])
     assert [result.epochs_run for result in short] == [1, 1]
@@ -140,14 +157,16 @@ def test_stop_after_ends_runs_side_by_side_and_leaves_their_schedule(configs, tm
             assert line.items() - {("seconds", line.get("seconds"))} <= other.items()
 
 
-def test_a_signal_saves_every_run_and_all_end_bit_identical(configs, tmp_path, monkeypatch):
+def test_a_signal_saves_every_run_and_all_end_bit_identical(
+    configs: Callable[..., list[Config]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """After the first of the two calls of epoch 1, and then of epoch 2."""
     whole, cut = ([tmp_path / f"{name}{i}" for i in range(2)] for name in ("whole", "cut"))
     expected = train.train_all(configs(), whole)
     for calls, step in ((1, 2), (2, 6)):
         left = iter(range(calls, -100, -1))
 
-        def steps(self, count, left=left):
+        def steps(self: Progress, count: int, left: Any = left) -> None:
             if next(left) == 1:
                 os.kill(os.getpid(), signal.SIGTERM)
 
@@ -164,8 +183,8 @@ def test_a_signal_saves_every_run_and_all_end_bit_identical(configs, tmp_path, m
 
 
 def test_one_that_stopped_in_an_epoch_ends_it_alone_and_joins_the_other(
-    configs, tmp_path, monkeypatch
-):
+    configs: Callable[..., list[Config]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     paths = [tmp_path / str(i) for i in range(2)]
     with monkeypatch.context() as context:
         signal_once = iter([True])
@@ -178,7 +197,7 @@ def test_one_that_stopped_in_an_epoch_ends_it_alone_and_joins_the_other(
             train.train_and_evaluate(configs()[0], paths[0])
     groups, run_epoch = [], train.run_epoch
 
-    def spy(runs, *arguments):
+    def spy(runs: Any, *arguments: Any) -> None:
         groups.append([run.config.seed for run in runs])
         with jax.transfer_guard("disallow"):  # nothing is copied to the device by accident
             run_epoch(runs, *arguments)
@@ -189,7 +208,9 @@ def test_one_that_stopped_in_an_epoch_ends_it_alone_and_joins_the_other(
     assert groups == [[3], [3, 4], [4]]
 
 
-def test_a_grid_puts_cells_of_a_variant_together(captchas, tmp_path, capsys):
+def test_a_grid_puts_cells_of_a_variant_together(
+    captchas: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     values = tiny.get_config()
     values.update_from_flattened_dict({"data.dir": str(captchas), "train.epochs": 1, **QUIET})
     variants = {"base": {}, "other": {"optimizer.learning_rate": 0.01}}

@@ -1,6 +1,7 @@
 """One update: what it minimises, and what it leaves alone."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from crnn_jax.training import flat_start
 from crnn_jax.training import state as state_lib
 from crnn_jax.training.context import TrainContext, prepare
 from crnn_jax.training.step import Batch, Constants, augmented, constants, jitted_steps, recipe
+from tests.helpers.fixtures import MakeConfig
 from tests.helpers.quiet import QUIET
 
 RATE = 0.01
@@ -24,6 +26,7 @@ PLAIN_SGD = {
     "optimizer.schedule": "constant",
     "optimizer.learning_rate": RATE,
 }
+ALL = np.ones(8, bool)
 BATCH = np.arange(8, dtype=np.int32)
 NUM_STEPS = 16  # T of the tiny model
 
@@ -33,16 +36,18 @@ class Trainer(NamedTuple):
 
     task: TrainContext
     state: state_lib.TrainState
-    step_fn: object
+    step_fn: Callable[..., Any]
 
-    def step(self, state, indices=BATCH, mask=np.ones(8, bool), seed=0):  # noqa: B008
+    def step(
+        self, state: Any, indices: Any = BATCH, mask: Any = ALL, seed: int = 0
+    ) -> tuple[Any, Any]:
         constants = Constants(self.task.model, jax.random.key(seed))
         state = jax.tree.map(jnp.array, state)  # the step gives its arguments' memory away
         batch = Batch(self.task.images, self.task.labels, indices[None], mask[None])
         state, losses = self.step_fn(state, batch, constants)
         return state, losses[0]
 
-    def losses(self, params, trim=0.0):
+    def losses(self, params: Any, trim: float = 0.0) -> tuple[Any, Any]:
         """Mean CTC loss and mean flat-start loss on the batch."""
         images, labels = self.task.images[BATCH], self.task.labels[BATCH]
         logits = crnn.apply(self.task.model, params, images)
@@ -51,8 +56,8 @@ class Trainer(NamedTuple):
 
 
 @pytest.fixture
-def trainer(tiny_config):
-    def make(*arguments, **overrides):
+def trainer(tiny_config: MakeConfig) -> Callable[..., Trainer]:
+    def make(*arguments: Any, **overrides: Any) -> Any:
         config = tiny_config(*arguments, **overrides)
         task = prepare(config)
         return Trainer(task, state_lib.init_state(task), jitted_steps(task))
@@ -60,7 +65,7 @@ def trainer(tiny_config):
     return make
 
 
-def test_padding_of_a_short_batch_changes_nothing(trainer):
+def test_padding_of_a_short_batch_changes_nothing(trainer: Callable[..., Trainer]) -> None:
     """Three examples and a mask: the loss is their mean, whatever fills the rest."""
     it = trainer(QUIET, flat_start__until=0.0)
     mask = np.array([True] * 3 + [False] * 5)
@@ -78,7 +83,7 @@ def test_padding_of_a_short_batch_changes_nothing(trainer):
     )
 
 
-def test_a_step_is_the_optimizer_s_update_of_the_objective(trainer):
+def test_a_step_is_the_optimizer_s_update_of_the_objective(trainer: Callable[..., Trainer]) -> None:
     """With plain SGD the weights of the flat start and of CTC can be read off the update."""
     it = trainer({**QUIET, **PLAIN_SGD}, flat_start__trim=0.2)
     params = it.state.params
@@ -97,7 +102,9 @@ def test_a_step_is_the_optimizer_s_update_of_the_objective(trainer):
         assert int(state.step) == 1
 
 
-def test_the_flat_start_is_over_by_max_steps_and_by_a_third_of_the_run(trainer):
+def test_the_flat_start_is_over_by_max_steps_and_by_a_third_of_the_run(
+    trainer: Callable[..., Trainer],
+) -> None:
     # Four epochs of five steps: it falls from the seventh step on, number 6, at the latest.
     for max_steps, last in ((3, 3), (500, 6)):
         it = trainer(flat_start__max_steps=max_steps, flat_start__fade_steps=1)
@@ -108,10 +115,10 @@ def test_the_flat_start_is_over_by_max_steps_and_by_a_third_of_the_run(trainer):
         assert weights == ([1.0] * last + [0.0] * 9)[:9]
 
 
-def test_nothing_is_dropped_out_during_the_flat_start(trainer):
+def test_nothing_is_dropped_out_during_the_flat_start(trainer: Callable[..., Trainer]) -> None:
     """Steps of different runs' keys agree until then."""
     it = trainer(QUIET, flat_start__max_steps=4, flat_start__fade_steps=1, model__dropout=0.2)
-    losses = []
+    losses: list[Any] = []
     for seed in (0, 1):
         state = it.state
         losses.append([])
@@ -122,7 +129,7 @@ def test_nothing_is_dropped_out_during_the_flat_start(trainer):
     assert losses[0][5] != losses[1][5]
 
 
-def test_the_moving_average_by_hand(trainer):
+def test_the_moving_average_by_hand(trainer: Callable[..., Trainer]) -> None:
     """Decays 1/25, 2/26 and then the config's 0.1, which is less than 3/27."""
     it = trainer(train__ema_decay=0.1)
     state, expected = it.state, np.asarray(it.state.params["dense2"]["kernel"])
@@ -132,7 +139,7 @@ def test_the_moving_average_by_hand(trainer):
     np.testing.assert_allclose(state.ema["dense2"]["kernel"], expected, rtol=1e-5)
 
 
-def test_streams_are_independent(tiny_config):
+def test_streams_are_independent(tiny_config: MakeConfig) -> None:
     """Dropout off leaves initial weights, order and split; another seed changes the first two."""
     with_dropout, without, other = (
         tiny_config(),
@@ -155,10 +162,12 @@ def test_streams_are_independent(tiny_config):
     assert len(keys) == 4
 
 
-def test_masks_and_distortions_are_drawn_anew_in_each_step_and_by_stream(tiny_config):
+def test_masks_and_distortions_are_drawn_anew_in_each_step_and_by_stream(
+    tiny_config: MakeConfig,
+) -> None:
     """Of one batch, after the flat start; and with the other stream turned off."""
 
-    def drawn(step, **overrides):
+    def drawn(step: Any, **overrides: Any) -> tuple[Any, Any]:
         config = tiny_config(**{"augment__noise": 0.1, "flat_start__until": 0.0, **overrides})
         task = prepare(config)
         state = state_lib.init_state(task)._replace(step=jnp.int32(step))
@@ -179,7 +188,9 @@ def test_masks_and_distortions_are_drawn_anew_in_each_step_and_by_stream(tiny_co
 
 
 @pytest.mark.parametrize(("how", "moments"), [("set", "the set's"), ("", (0.0, 255.0))])
-def test_the_model_normalizes_with_the_training_part(tiny_config, how, moments):
+def test_the_model_normalizes_with_the_training_part(
+    tiny_config: MakeConfig, how: str, moments: Any
+) -> None:
     task = prepare(tiny_config(data__normalize=how))
     if how == "set":
         pixels = task.data.images[task.split.train].astype(np.float64)
@@ -187,7 +198,7 @@ def test_the_model_normalizes_with_the_training_part(tiny_config, how, moments):
     np.testing.assert_allclose((task.model.mean[0], task.model.std[0]), moments)
 
 
-def test_steps_in_one_call_are_the_same_steps(trainer):
+def test_steps_in_one_call_are_the_same_steps(trainer: Callable[..., Trainer]) -> None:
     """Three batches at once, and one after the other; dropout draws by the step."""
     it = trainer(train__batch_size=8, flat_start__until=0.0)
     order = np.arange(24, dtype=np.int32).reshape(3, 8)

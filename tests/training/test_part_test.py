@@ -3,7 +3,9 @@
 import csv
 import json
 import os
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -12,20 +14,21 @@ import crnn_jax
 from crnn_jax.data import folder, sources
 from crnn_jax.runs.run_dir import Answer, RunDir
 from crnn_jax.training import train
-from crnn_jax.training.context import prepare
+from crnn_jax.training.context import TrainContext, prepare
+from tests.helpers.fixtures import MakeConfig
 from tests.helpers.quiet import QUIET
 
 
-def _rows(path):
+def _rows(path: Path) -> Any:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
 
 
-def _files(task, indices):
+def _files(task: TrainContext, indices: Any) -> Any:
     return {task.data.files[i] for i in indices.tolist()}
 
 
-def test_no_test_image_is_trained_or_validated_on_in_any_cell(tiny_config):
+def test_no_test_image_is_trained_or_validated_on_in_any_cell(tiny_config: MakeConfig) -> None:
     tests = set()
     for size in (0, 5):
         for seed in (0, 1):
@@ -42,7 +45,9 @@ def test_no_test_image_is_trained_or_validated_on_in_any_cell(tiny_config):
     assert len(tests) == 1
 
 
-def test_weights_do_not_depend_on_the_pixels_of_test_images(tiny_config, captchas, tmp_path):
+def test_weights_do_not_depend_on_the_pixels_of_test_images(
+    tiny_config: MakeConfig, captchas: Path, tmp_path: Path
+) -> None:
     keys = {"data.test_size": 10, "train.epochs": 1, "data.normalize": "set", **QUIET}
     config = tiny_config(keys)
     first = train.train_and_evaluate(config, tmp_path / "first")
@@ -60,8 +65,8 @@ def test_weights_do_not_depend_on_the_pixels_of_test_images(tiny_config, captcha
     assert second.fingerprint != first.fingerprint
 
 
-def test_as_labeled_means_as_the_folder_has_it(tmp_path):
-    def answer(file, truth, reading):
+def test_as_labeled_means_as_the_folder_has_it(tmp_path: Path) -> None:
+    def answer(file: str, truth: Any, reading: Any) -> Any:
         return Answer(file, truth, reading, 0.5, 1.0)
 
     # With data.case=lower the run trains and reads `ab`, and the folder says `Ab`.
@@ -72,12 +77,15 @@ def test_as_labeled_means_as_the_folder_has_it(tmp_path):
         split=SimpleNamespace(test=np.array([1, 2, 3])),
         evaluate=lambda *_: SimpleNamespace(answers=answers),
     )
-    train.write_test(SimpleNamespace(task=task, dir=RunDir(tmp_path)), {}, 1.0)
+    run: Any = SimpleNamespace(task=task, dir=RunDir(tmp_path))
+    train.write_test(run, {}, 1.0)
     scores = json.loads((tmp_path / "test.json").read_text())["scores"]
     assert [scores[way]["num_exact"] for way in ("labeled", "case_folded", "merged")] == [1, 2, 2]
 
 
-def test_the_record_of_the_test_part_is_counted_by_hand(tiny_config, captchas, tmp_path):
+def test_the_record_of_the_test_part_is_counted_by_hand(
+    tiny_config: MakeConfig, captchas: Path, tmp_path: Path
+) -> None:
     config = tiny_config({"data.test_size": 10, "train.epochs": 60, **QUIET})
     result = train.train_and_evaluate(config, tmp_path)
     rows = _rows(tmp_path / "test_readings.csv")
@@ -98,7 +106,9 @@ def test_the_record_of_the_test_part_is_counted_by_hand(tiny_config, captchas, t
     assert [reading.text for reading in readings] == [row["reading"] for row in rows]
 
 
-def test_the_alphabet_is_that_of_the_labels_trained_on(tiny_config, tmp_path):
+def test_the_alphabet_is_that_of_the_labels_trained_on(
+    tiny_config: MakeConfig, tmp_path: Path
+) -> None:
     config = tiny_config({"data.test_size": 10, "data.train_size": 1, "train.epochs": 1, **QUIET})
     source = sources.load(config.data, 16)
     (label,) = (source.data.texts[i] for i in source.split.train)
@@ -118,15 +128,15 @@ def test_the_alphabet_is_that_of_the_labels_trained_on(tiny_config, tmp_path):
 
 
 def test_without_a_test_part_nothing_is_written_and_all_labels_make_the_alphabet(
-    tiny_config, tmp_path
-):
+    tiny_config: MakeConfig, tmp_path: Path
+) -> None:
     config = tiny_config({"data.train_size": 1, "train.epochs": 1, **QUIET})
     assert sources.load(config.data, 16).charset.alphabet == "7abc"
     train.train_and_evaluate(config, tmp_path)
     assert not list(tmp_path.glob("test*"))
 
 
-def test_a_mixture_keeps_its_test_part(tiny_config):
+def test_a_mixture_keeps_its_test_part(tiny_config: MakeConfig) -> None:
     config = tiny_config(
         {"data.source": "mixture", "data.style": "captcha_v2", "data.test_size": 10}
     )

@@ -2,7 +2,9 @@ import csv
 import itertools
 import json
 import math
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,15 +12,19 @@ import numpy as np
 import pytest
 from conftest import draw
 
+from crnn_jax.config import Config
 from crnn_jax.data import batching
 from crnn_jax.errors import RunError, TrainingError
 from crnn_jax.inference import recognizer
 from crnn_jax.models import crnn
 from crnn_jax.models import ctc_loss as ctc
+from crnn_jax.runs.run_dir import Result
 from crnn_jax.runtime import backend
 from crnn_jax.training import run_logging, step, train
 from crnn_jax.training.context import TrainContext, prepare
 from crnn_jax.training.early_stopping import Stopping
+from crnn_jax.training.run import Run
+from tests.helpers.fixtures import MakeConfig
 from tests.helpers.quiet import QUIET
 
 
@@ -26,12 +32,14 @@ class Interrupted(BaseException):
     """Stands for a kill: nothing may catch it."""
 
 
-def _metrics(workdir):
+def _metrics(workdir: Path) -> list[Any]:
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, captchas):
+def finished(
+    tmp_path_factory: pytest.TempPathFactory, captchas: Path
+) -> tuple[Config, Path, Result]:
     """A run of four epochs: its config, directory and result."""
     from crnn_jax import config as config_lib
     from experiments import tiny
@@ -44,7 +52,7 @@ def finished(tmp_path_factory, captchas):
     return config, workdir, train.train_and_evaluate(config, workdir)
 
 
-def test_a_run_leaves_its_record(finished, captchas):
+def test_a_run_leaves_its_record(finished: tuple[Config, Path, Result], captchas: Path) -> None:
     _, workdir, _ = finished
     assert {p.name for p in workdir.iterdir()} == {
         "config.json",
@@ -77,7 +85,9 @@ def test_a_run_leaves_its_record(finished, captchas):
     assert all(row["truth"] != row["reading"] for row in misread)
 
 
-def test_metrics_hold_every_epoch_and_every_third_step(finished):
+def test_metrics_hold_every_epoch_and_every_third_step(
+    finished: tuple[Config, Path, Result],
+) -> None:
     # 36 images in batches of 8: five steps an epoch, twenty in all.
     _, workdir, result = finished
     lines = _metrics(workdir)
@@ -89,7 +99,9 @@ def test_metrics_hold_every_epoch_and_every_third_step(finished):
     assert result.best_epoch == min(epochs, key=lambda line: line["val_loss"])["epoch"]
 
 
-def test_a_finished_run_says_so_and_trains_no_more(finished, capsys):
+def test_a_finished_run_says_so_and_trains_no_more(
+    finished: tuple[Config, Path, Result], capsys: pytest.CaptureFixture[str]
+) -> None:
     config, workdir, result = finished
     before = {p: p.stat().st_mtime_ns for p in workdir.rglob("*") if p.is_file()}
     before.pop(workdir / "config.json")
@@ -99,12 +111,15 @@ def test_a_finished_run_says_so_and_trains_no_more(finished, capsys):
 
 
 def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(
-    finished, tmp_path, monkeypatch, capsys
-):
+    finished: tuple[Config, Path, Result],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     config, workdir, result = finished
     save = train.save
 
-    def save_twice_then_stop(run, seconds):
+    def save_twice_then_stop(run: Run, seconds: Any) -> None:
         save(run, seconds)
         if run.epoch == 2:
             raise Interrupted
@@ -118,18 +133,20 @@ def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(
     assert resumed.params_sha256 == result.params_sha256
     assert resumed.val_loss == result.val_loss
 
-    def without_time(lines):
+    def without_time(lines: Any) -> list[Any]:
         return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
 
     assert without_time(_metrics(tmp_path)) == without_time(_metrics(workdir))
 
 
-def test_nothing_is_traced_anew_though_the_last_batch_is_short(tiny_config, tmp_path, monkeypatch):
+def test_nothing_is_traced_anew_though_the_last_batch_is_short(
+    tiny_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two epochs of training and evaluation, and the readings of several calls of predict."""
     steps = []
     jitted_steps = train.jitted_steps
 
-    def spy(*arguments):
+    def spy(*arguments: Any) -> Any:
         steps.append(jitted_steps(*arguments))
         return steps[-1]
 
@@ -157,11 +174,11 @@ def test_nothing_is_traced_anew_though_the_last_batch_is_short(tiny_config, tmp_
 
 @pytest.mark.parametrize("batch_size", [8, 16])  # on one device, and on two
 def test_the_step_loop_copies_nothing_to_the_device_by_accident(
-    tiny_config, tmp_path, monkeypatch, batch_size
-):
+    tiny_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch_size: int
+) -> None:
     run_epoch, losses = train.run_epoch, []
 
-    def guarded(runs, *arguments):
+    def guarded(runs: Any, *arguments: Any) -> None:
         with jax.transfer_guard("disallow"):
             run_epoch(runs, *arguments)
         losses.append(runs[0].losses)
@@ -173,7 +190,9 @@ def test_the_step_loop_copies_nothing_to_the_device_by_accident(
     assert len(losses) == 2
 
 
-def test_a_run_with_several_updates_in_a_call_is_the_same_run(tiny_config, tmp_path, monkeypatch):
+def test_a_run_with_several_updates_in_a_call_is_the_same_run(
+    tiny_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As on an accelerator: five updates an epoch in calls of two, two and one."""
     lines = {}
     for steps in (1, 2):
@@ -189,7 +208,9 @@ def test_a_run_with_several_updates_in_a_call_is_the_same_run(tiny_config, tmp_p
             assert two[name] == pytest.approx(one[name], rel=1e-4)
 
 
-def test_batch_size_sets_the_updates_and_each_example_is_seen_once_an_epoch(tiny_config):
+def test_batch_size_sets_the_updates_and_each_example_is_seen_once_an_epoch(
+    tiny_config: MakeConfig,
+) -> None:
     for batch_size, updates in ((8, 5), (36, 1), (100, 1)):
         task = prepare(tiny_config(train__batch_size=batch_size))
         assert task.steps_per_epoch == updates
@@ -200,11 +221,13 @@ def test_batch_size_sets_the_updates_and_each_example_is_seen_once_an_epoch(tiny
         assert sorted(seen) == sorted(task.split.train)
 
 
-def test_patience_ends_a_run(tiny_config, tmp_path, monkeypatch):
+def test_patience_ends_a_run(
+    tiny_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     losses = iter([1.0, 2.0, 3.0, 0.5])
     evaluate = TrainContext.evaluate
 
-    def worse_and_worse(*arguments):
+    def worse_and_worse(*arguments: Any) -> Any:
         return evaluate(*arguments)._replace(loss=next(losses))
 
     monkeypatch.setattr(TrainContext, "evaluate", worse_and_worse)
@@ -213,7 +236,9 @@ def test_patience_ends_a_run(tiny_config, tmp_path, monkeypatch):
     assert (result.best_epoch, result.epochs_run) == (1, 3)
 
 
-def test_stop_after_ends_a_run_and_leaves_its_schedule(finished, tiny_config, tmp_path):
+def test_stop_after_ends_a_run_and_leaves_its_schedule(
+    finished: tuple[Config, Path, Result], tiny_config: MakeConfig, tmp_path: Path
+) -> None:
     _, workdir, _ = finished
     config = tiny_config(log__every_steps=3, train__stop_after=2)
     result = train.train_and_evaluate(config, tmp_path)
@@ -226,11 +251,13 @@ def test_stop_after_ends_a_run_and_leaves_its_schedule(finished, tiny_config, tm
     assert train.train_and_evaluate(config, tmp_path) == result
 
 
-def test_last_weights_are_those_of_the_last_epoch(tiny_config, tmp_path, monkeypatch):
+def test_last_weights_are_those_of_the_last_epoch(
+    tiny_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     losses = iter([1.0, 2.0, 3.0])
     evaluate, scored = TrainContext.evaluate, []
 
-    def worse_and_worse(task, params, *temperature):
+    def worse_and_worse(task: TrainContext, params: Any, *temperature: Any) -> Any:
         scored.append(crnn.params_sha256(params))
         return evaluate(task, params, *temperature)._replace(loss=next(losses, 4.0))
 
@@ -242,15 +269,15 @@ def test_last_weights_are_those_of_the_last_epoch(tiny_config, tmp_path, monkeyp
 
 
 def test_a_loss_that_is_no_number_ends_the_run_and_names_step_and_pictures(
-    tiny_config, tmp_path, monkeypatch
-):
+    tiny_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = tiny_config(log__every_steps=5)
     task = prepare(config)
     order = batching.epoch_order(task.split.train, config.seed, 1)
     victim = order[17]  # of the third batch of eight
     poison = jnp.asarray(task.labels[victim])
 
-    def ctc_loss(logits, labels):
+    def ctc_loss(logits: Any, labels: Any) -> jax.Array:
         if labels.shape[1] != len(poison):  # of readings
             return jnp.zeros(len(logits))
         same = (labels == poison[None]).all(-1)
@@ -269,7 +296,9 @@ def test_a_loss_that_is_no_number_ends_the_run_and_names_step_and_pictures(
     assert task.data.texts[victim] == rows[9]["text"]
 
 
-def test_a_run_that_stays_on_the_plateau_says_so(tiny_config, tmp_path, capsys):
+def test_a_run_that_stays_on_the_plateau_says_so(
+    tiny_config: MakeConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     result = train.train_and_evaluate(tiny_config(train__epochs=1), tmp_path)
     said = [line for line in capsys.readouterr().out.splitlines() if "not left" in line]
     plateau = json.loads((tmp_path / "environment.json").read_text())["data"]["plateau_loss"]
@@ -277,11 +306,14 @@ def test_a_run_that_stays_on_the_plateau_says_so(tiny_config, tmp_path, capsys):
     assert len(said) == 1
     assert f"{result.val_loss:.2f}" in said[0]
     assert f"{plateau:.2f}" in said[0]
-    run_logging.warn_of_plateau(SimpleNamespace(stopping=Stopping(left_plateau=3)), 0.1)
+    run: Any = SimpleNamespace(stopping=Stopping(left_plateau=3))
+    run_logging.warn_of_plateau(run, 0.1)
     assert capsys.readouterr().out == ""
 
 
-def test_a_data_set_that_changed_is_refused(tiny_config, tmp_path, captchas):
+def test_a_data_set_that_changed_is_refused(
+    tiny_config: MakeConfig, tmp_path: Path, captchas: Path
+) -> None:
     import shutil
 
     folder = tmp_path / "set"
@@ -297,7 +329,9 @@ def test_a_data_set_that_changed_is_refused(tiny_config, tmp_path, captchas):
         train.train_and_evaluate(config, tmp_path / "run")
 
 
-def test_a_checkpoint_of_another_alphabet_is_refused(tiny_config, tmp_path):
+def test_a_checkpoint_of_another_alphabet_is_refused(
+    tiny_config: MakeConfig, tmp_path: Path
+) -> None:
     config = tiny_config(data__alphabet="7abc", train__epochs=1)
     train.train_and_evaluate(config, tmp_path)
     (tmp_path / "result.json").unlink()
@@ -307,7 +341,9 @@ def test_a_checkpoint_of_another_alphabet_is_refused(tiny_config, tmp_path):
         train.train_and_evaluate(tiny_config(data__alphabet="cba7", train__epochs=1), tmp_path)
 
 
-def test_the_reader_learns_to_read_images_that_it_has_not_seen(trained, captchas, tmp_path):
+def test_the_reader_learns_to_read_images_that_it_has_not_seen(
+    trained: Path, captchas: Path, tmp_path: Path
+) -> None:
     """Texts of its alphabet and of its lengths, none of which is in the set that it is from."""
     seen = {path.stem for path in captchas.iterdir()}
     words = ["".join(w) for n in (2, 3, 4) for w in itertools.product("abc7", repeat=n)]
@@ -323,7 +359,7 @@ def test_the_reader_learns_to_read_images_that_it_has_not_seen(trained, captchas
     assert scores.num_exact >= 35
 
 
-def test_colour_trains_with_three_channels(tiny_config, tmp_path):
+def test_colour_trains_with_three_channels(tiny_config: MakeConfig, tmp_path: Path) -> None:
     result = train.train_and_evaluate(
         tiny_config(QUIET, data__channels=3, train__epochs=1, flat_start__until=0.0), tmp_path
     )
@@ -331,7 +367,9 @@ def test_colour_trains_with_three_channels(tiny_config, tmp_path):
     assert "(3, 3, 3, 4)" in (tmp_path / "params.txt").read_text()
 
 
-def test_a_finished_run_says_so_without_its_data(tiny_config, tmp_path, captchas, capsys):
+def test_a_finished_run_says_so_without_its_data(
+    tiny_config: MakeConfig, tmp_path: Path, captchas: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     import shutil
 
     folder = tmp_path / "set"

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
@@ -5,19 +7,23 @@ import pytest
 import crnn_jax
 from crnn_jax.charset import Charset
 from crnn_jax.errors import RunError
+from crnn_jax.inference.recognizer import Recognizer
 from crnn_jax.runs import run_dir
 from crnn_jax.runs.checkpoint import Checkpoints
 from crnn_jax.training import resume, train, warm_start
 from crnn_jax.training import state as state_lib
 from crnn_jax.training.context import prepare
+from tests.helpers.fixtures import MakeConfig
 
 
 @pytest.fixture(scope="module")
-def reader(trained):
+def reader(trained: Path) -> Recognizer:
     return crnn_jax.load(trained)
 
 
-def test_columns_go_with_their_symbols(tiny_config, trained, reader):
+def test_columns_go_with_their_symbols(
+    tiny_config: MakeConfig, trained: Path, reader: Recognizer
+) -> None:
     assert reader.charset.alphabet == "7abc"
     config = tiny_config()
     task = prepare(config)
@@ -38,8 +44,12 @@ def test_columns_go_with_their_symbols(tiny_config, trained, reader):
 
 
 def test_a_run_starts_where_the_other_ended_and_without_a_flat_start(
-    tiny_config, trained, reader, tmp_path, monkeypatch
-):
+    tiny_config: MakeConfig,
+    trained: Path,
+    reader: Recognizer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     config = tiny_config(train__init_from=str(trained))
     task = prepare(config)
     assert float(state_lib.init_state(task).flat_start.weight) == 1
@@ -58,7 +68,9 @@ def test_a_run_starts_where_the_other_ended_and_without_a_flat_start(
         assert run.epoch == 1
 
 
-def test_a_run_of_other_sizes_is_refused_before_training(tiny_config, trained, tmp_path):
+def test_a_run_of_other_sizes_is_refused_before_training(
+    tiny_config: MakeConfig, trained: Path, tmp_path: Path
+) -> None:
     config = tiny_config(train__init_from=str(trained), model__dense_features=17)
     with pytest.raises(RunError, match=r"backward_kernel is \(16, 64\) in .* and \(17, 64\) here"):
         train.train_and_evaluate(config, tmp_path / "run")

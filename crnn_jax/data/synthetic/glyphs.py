@@ -151,4 +151,5 @@ def distance_field(ink: np.ndarray) -> np.ndarray:
     # The middle of a pixel is a corner of fine ones: the mean of the four around it.
     h = FINE // 2
     corners = [fine[h - i :: FINE, h - j :: FINE] for i in (0, 1) for j in (0, 1)]
-    return np.clip(np.rint(ZERO + UNITS * sum(corners) / 4), 0, 255).astype(np.uint8)
+    field = np.clip(np.rint(ZERO + UNITS * sum(corners) / 4), 0, 255)
+    return np.asarray(field, np.uint8)

@@ -1,6 +1,7 @@
 """Pictures against what geometry says of them; shapes are [W, H], the width first."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,18 +21,18 @@ WORDS = Style(alphabet="abc7", length=(2, 4), width=64, height=24, size=(16, 16)
               baseline=(17, 18))  # fmt: skip
 
 
-def make(style, numbers=range(4), seed=0):
+def make(style: Style, numbers: Any = range(4), seed: int = 0) -> tuple[Any, Any]:
     pictures, labels = render.images(
         render.atlas_of(style), seed, np.array(numbers, np.int32), style=style
     )
     return np.asarray(pictures), np.asarray(labels)
 
 
-def having(style, **changes):
+def having(style: Style, **changes: Any) -> Any:
     return dataclasses.replace(style, **changes)
 
 
-def bar(size):
+def bar(size: int) -> tuple[Any, Any]:
     """Edges of the ink of | from its origin, by Pillow's outline at twenty times the size."""
     font = ImageFont.truetype(glyphs.path_of("NotoSans-Bold"), size * 20)
     left, _, right, _ = font.getmask("|").getbbox()
@@ -41,7 +42,7 @@ def bar(size):
 # -------------------------------------------------------------------------------- glyphs
 
 
-def test_a_field_is_the_distance_from_the_outline():
+def test_a_field_is_the_distance_from_the_outline() -> None:
     atlas = glyphs.atlas("|", ("NotoSans-Bold",))
     left, right = bar(glyphs.EM)
     column = np.arange(glyphs.CELL) + 0.5 - glyphs.LEFT  # of the middles of pixels, from the origin
@@ -53,7 +54,7 @@ def test_a_field_is_the_distance_from_the_outline():
     np.testing.assert_allclose(found[near], expected[near], atol=0.25)
 
 
-def test_metrics_are_those_of_the_font():
+def test_metrics_are_those_of_the_font() -> None:
     atlas = glyphs.atlas("|m", ("NotoSans-Bold", "Go-Bold"))
     left, right = bar(glyphs.EM)
     np.testing.assert_allclose(atlas.ink_left[0, 0], left, atol=0.3)
@@ -72,12 +73,12 @@ def test_metrics_are_those_of_the_font():
         ("a ", "Go-Bold", "Go-Bold has no glyph for ' '"),
     ],
 )
-def test_a_face_of_no_use_is_named(alphabet, face, message):
+def test_a_face_of_no_use_is_named(alphabet: str, face: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         glyphs.atlas(alphabet, (face,))
 
 
-def test_every_face_has_its_licence_beside_it():
+def test_every_face_has_its_licence_beside_it() -> None:
     notes = (glyphs.FONTS / "README.txt").read_text()
     for face in glyphs.faces():
         (line,) = [line for line in notes.splitlines() if f"{face}.ttf" in line]
@@ -87,7 +88,7 @@ def test_every_face_has_its_licence_beside_it():
 # ----------------------------------------------------------------------------- the text
 
 
-def test_ink_stands_where_the_layout_puts_it():
+def test_ink_stands_where_the_layout_puts_it() -> None:
     (picture,), ((*label,),) = make(BARS, [7])
     assert label == [0, 0, 0]
     ink = 1 - picture[:, 12, 0] / 255.0  # along the middle row
@@ -103,13 +104,13 @@ def test_ink_stands_where_the_layout_puts_it():
         np.testing.assert_allclose(centre, start + width / 2, atol=0.2)
 
 
-def test_weight_is_added_on_both_sides():
+def test_weight_is_added_on_both_sides() -> None:
     thin, thick = (make(having(BARS, weight=(w, w)), [0])[0] for w in (0, 1))
     row = [(1 - x[0, :, 12, 0] / 255.0).sum() for x in (thin, thick)]
     np.testing.assert_allclose(row[1] - row[0], 3 * 2, atol=0.2)
 
 
-def test_a_quarter_turn_lays_a_bar_down():
+def test_a_quarter_turn_lays_a_bar_down() -> None:
     one = having(BARS, length=(1, 1), size=(12, 12))
     upright, lying = (make(having(one, turn=(a, a)), [0])[0][0, ..., 0] < 128 for a in (0, 90))
     sides = [[np.ptp(np.flatnonzero(x.any(axis))) for axis in (1, 0)] for x in (upright, lying)]
@@ -117,7 +118,7 @@ def test_a_quarter_turn_lays_a_bar_down():
     assert sides[0][1] > 2 * sides[0][0]
 
 
-def test_jitter_moves_a_glyph_and_a_long_text_is_made_to_fit():
+def test_jitter_moves_a_glyph_and_a_long_text_is_made_to_fit() -> None:
     lower = make(having(BARS, jitter=(3, 3)), [0])[0]
     np.testing.assert_array_equal(lower[0, :, 3:], make(BARS, [0])[0][0, :, :-3])
     crowd = having(BARS, length=(8, 8), size=(40, 40), spacing_by="advance", spacing=(1, 1))
@@ -129,31 +130,32 @@ def test_jitter_moves_a_glyph_and_a_long_text_is_made_to_fit():
 # ------------------------------------------------------------------------ warps, curves
 
 
-def points(places, u, v, i, j):
+def points(i: int, j: int, places: Any, u: Any, v: Any) -> tuple[Any, Any]:
     """The column and row of the canvas that pixel (i, j) of a lone picture comes from."""
     place = int(places[0, i, j])
     return place // 24 + u[0, i, j], place % 24 + v[0, i, j]
 
 
-def test_waves_move_rows_along_and_columns_up():
+def test_waves_move_rows_along_and_columns_up() -> None:
     style = having(BARS, wave_x=(3, 3), wave_x_length=(10, 10), wave_x_phase=(0.1, 0.1))
     drawn = Draws(jnp.asarray(ranges_of(style))[:, :1])
     rows = 3 * np.sin(2 * np.pi * (np.arange(24) / 10 + 0.1))
     np.testing.assert_allclose(warps.wave(drawn, "wave_x", 24), rows, atol=1e-5)
     columns = np.linspace(-2, 2, 64)
     moved = (jnp.asarray(m, jnp.float32)[None] for m in (rows, columns))
+    places: Any
     x, *places = warps.waves(*moved, style=BARS)
     for i, j in ((30, 9), (40, 15), (2, 20)):
         expected = (i + rows[j], j + columns[i])
-        np.testing.assert_allclose(points(*places, i, j), expected, atol=1e-4)
+        np.testing.assert_allclose(points(i, j, *places), expected, atol=1e-4)
         np.testing.assert_allclose(x[0, i, j], i + rows[j], atol=1e-4)
 
 
-def test_water_moves_pixels_along_the_radius():
+def test_water_moves_pixels_along_the_radius() -> None:
     style = having(
         BARS, water=(2, 2), water_length=(7, 7), water_phase=(0.2, 0.2), water_radius=(20, 20)
     )
-    places = warps.water(Draws(jnp.asarray(ranges_of(style))[None, :, :1]), style=style)
+    places: Any = warps.water(Draws(jnp.asarray(ranges_of(style))[None, :, :1]), style=style)
     for i, j in ((30, 9), (40, 15), (20, 20), (32, 13), (60, 2)):
         dx, dy = i - 32, j - 12
         distance = np.hypot(dx, dy)
@@ -161,10 +163,10 @@ def test_water_moves_pixels_along_the_radius():
         shift /= distance
         # A sine to 1e-3, times an amplitude of 2.
         expected = (32 + dx * (1 + shift), 12 + dy * (1 + shift))
-        np.testing.assert_allclose(points(*places, i, j), expected, atol=5e-3)
+        np.testing.assert_allclose(points(i, j, *places), expected, atol=5e-3)
 
 
-def test_a_lookup_is_bilinear():
+def test_a_lookup_is_bilinear() -> None:
     canvas = np.random.default_rng(0).integers(0, 256, (2, 64, 24)).astype(np.uint8)
     still = jnp.zeros((2, 24)), jnp.zeros((2, 64))
     _, *places = warps.waves(*still, style=BARS)
@@ -178,7 +180,7 @@ def test_a_lookup_is_bilinear():
     np.testing.assert_allclose(found[:, 9, 7], 0.75 * row[:, 9] + 0.25 * row[:, 10], atol=0.51)
 
 
-def test_a_curve_is_cut_until_it_is_flat():
+def test_a_curve_is_cut_until_it_is_flat() -> None:
     straight = np.array([[0.0, 5], [10, 5], [20, 5], [30, 5]], np.float32)
     ends, breaks = curves._chords(jnp.asarray(straight), 2.0)
     assert breaks.tolist() == [True, False, False, False]
@@ -195,7 +197,7 @@ def test_a_curve_is_cut_until_it_is_flat():
     assert breaks.tolist() == [True, False, True, False]
 
 
-def test_a_chord_is_as_wide_as_it_says():
+def test_a_chord_is_as_wide_as_it_says() -> None:
     chord = jnp.array([[10, 12.3, 30, 0, 1 / 900, 1.5]])[None]  # from (10, 12.3), 30 long, 3 wide
     cover = np.asarray(curves.cover(chord, style=BARS))[0]
     np.testing.assert_allclose(cover[15:35].sum(1), 3, atol=0.1)
@@ -206,7 +208,7 @@ def test_a_chord_is_as_wide_as_it_says():
 # --------------------------------------------------------------------------- the picture
 
 
-def test_a_picture_is_the_same_in_any_batch_and_differs_by_seed_and_number():
+def test_a_picture_is_the_same_in_any_batch_and_differs_by_seed_and_number() -> None:
     style = having(WORDS, noise=(0, 9), curves=(0, 2), water=(0, 2), turn=(-9, 9))
     many, labels = make(style, range(6))
     for i in (0, 3, 5):
@@ -219,7 +221,7 @@ def test_a_picture_is_the_same_in_any_batch_and_differs_by_seed_and_number():
     assert (make(style, [0], seed=1)[0] != many[:1]).any()
 
 
-def test_texts_are_of_the_alphabet_and_of_every_length():
+def test_texts_are_of_the_alphabet_and_of_every_length() -> None:
     _, labels = make(WORDS, range(300))
     lengths = (labels >= 0).sum(1)
     assert set(lengths) == {2, 3, 4}
@@ -230,7 +232,7 @@ def test_texts_are_of_the_alphabet_and_of_every_length():
     np.testing.assert_allclose(counts, len(labels[labels >= 0]) / 4, atol=46)
 
 
-def test_one_feature_leaves_the_draws_of_the_others():
+def test_one_feature_leaves_the_draws_of_the_others() -> None:
     plain, labels = make(WORDS)
     for change in ({"noise": (20, 20)}, {"curves": (2, 2)}, {"paper": (200, 200)}):
         changed, same = make(having(WORDS, **change))
@@ -239,14 +241,14 @@ def test_one_feature_leaves_the_draws_of_the_others():
         assert (changed.min(axis=2)[ink] < 130).all()
 
 
-def test_paper_is_a_gradient_along_the_diagonal():
+def test_paper_is_a_gradient_along_the_diagonal() -> None:
     picture = make(having(WORDS, paper=(100, 100), paper_end=(200, 200)), [0])[0][0, ..., 0]
     share = (63 * 64 + 0 * 24) / (64**2 + 24**2)
     assert picture[0, 0] == 100
     assert picture[63, 0] == round(100 + 100 * share)
 
 
-def test_noise_dots_and_blur_are_as_strong_as_they_say():
+def test_noise_dots_and_blur_are_as_strong_as_they_say() -> None:
     blank = having(BARS, length=(1, 1), size=(4, 4), paper=(128, 128), paper_end=(128, 128))
     noisy = make(having(blank, noise=(20, 20)), range(8))[0][:, 20:].astype(float)
     # Of 8,448 pixels: 1 % is more than the deviation of either, the rounding to whole levels in it.
@@ -259,7 +261,7 @@ def test_noise_dots_and_blur_are_as_strong_as_they_say():
     np.testing.assert_allclose(blurred[15, 11], window.mean(), atol=0.51)
 
 
-def test_colour_draws_each_channel_and_each_glyph():
+def test_colour_draws_each_channel_and_each_glyph() -> None:
     style = having(BARS, colour=True, ink=(0, 255), ink_each=True)
     picture = make(style, [1])[0][0]
     assert picture.shape == (64, 24, 3)
@@ -269,7 +271,7 @@ def test_colour_draws_each_channel_and_each_glyph():
     assert np.ptp(inks[0]) > 0
 
 
-def test_another_strength_is_not_another_program():
+def test_another_strength_is_not_another_program() -> None:
     style = having(WORDS, noise=(5, 5), water=(1, 1))
     make(style)
     before = render._finished._cache_size(), render._plan._cache_size()
@@ -277,7 +279,7 @@ def test_another_strength_is_not_another_program():
     assert (render._finished._cache_size(), render._plan._cache_size()) == before
 
 
-def test_draws_fill_their_ranges():
+def test_draws_fill_their_ranges() -> None:
     style = having(WORDS, size=(10, 20))
     keys = jax.random.split(jax.random.key(0), 400)
     ranges = jnp.asarray(ranges_of(style))
@@ -299,7 +301,7 @@ PINNED = {
 
 
 @pytest.mark.parametrize("name", presets.STYLES)
-def test_pictures_stay_what_they_were(name):
+def test_pictures_stay_what_they_were(name: Any) -> None:
     style = presets.load(name)
     pictures, labels = make(style)
     assert pictures.shape == (4, style.width, style.height, 3 if style.colour else 1)

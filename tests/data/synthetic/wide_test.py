@@ -3,6 +3,7 @@
 import dataclasses
 import shutil
 from pathlib import Path
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -23,19 +24,21 @@ from crnn_jax.data.synthetic.wide import (
     text,
 )
 from crnn_jax.data.synthetic.wide.draws import Draws
+from crnn_jax.data.synthetic.wide.face_atlas import FaceAtlas
 from crnn_jax.errors import ConfigError
+from tests.helpers.fixtures import MakeConfig
 
 
 class InThisProcess:
     """Stands for a pool of processes."""
 
-    def __init__(self, **_):
+    def __init__(self, **_: Any) -> None:
         self.map = lambda call, items, chunksize: map(call, items)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: Any) -> None:
         pass
 
 
@@ -43,24 +46,24 @@ FACES = ("Go-Bold", "DejaVuSerif-Bold")
 
 
 @pytest.fixture(scope="module")
-def atlas():
+def atlas() -> FaceAtlas:
     return face_atlas.build(glyphs.path_of(name) for name in FACES)
 
 
 @pytest.fixture(scope="module")
-def drawn(atlas):
+def drawn(atlas: FaceAtlas) -> tuple[np.ndarray, np.ndarray]:
     images, ids = render.images(text.on_device(atlas), np.uint32(3), np.arange(8, dtype=np.int32))
     return np.asarray(images), np.asarray(ids)
 
 
-def test_a_face_is_scaled_to_the_height_of_its_capitals(atlas):
+def test_a_face_is_scaled_to_the_height_of_its_capitals(atlas: FaceAtlas) -> None:
     h = face_atlas.SYMBOLS.index("H")
     for field in atlas.fields[:, h]:
         rows = np.flatnonzero((field > face_atlas.ZERO).any(0))
         assert (rows[0], rows[-1] + 1) == (face_atlas.BASELINE - 19, face_atlas.BASELINE)
 
 
-def test_metrics_are_those_of_the_font(atlas):
+def test_metrics_are_those_of_the_font(atlas: FaceAtlas) -> None:
     for f, name in enumerate(FACES):
         font = ImageFont.truetype(glyphs.path_of(name), 1000)
         capital = -font.getbbox("H", anchor="ls")[1]
@@ -74,7 +77,7 @@ def test_metrics_are_those_of_the_font(atlas):
             np.testing.assert_allclose(found, wanted, atol=0.4)  # a grid of quarters, hinting
 
 
-def test_an_atlas_survives_its_file(atlas, tmp_path):
+def test_an_atlas_survives_its_file(atlas: FaceAtlas, tmp_path: Path) -> None:
     face_atlas.save(atlas, tmp_path / "faces.npz")
     again = face_atlas.load(tmp_path / "faces.npz")
     assert again.digest() == atlas.digest()
@@ -86,7 +89,7 @@ def test_an_atlas_survives_its_file(atlas, tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"x" * 1000])
-def test_a_file_that_is_no_atlas_is_named(content, tmp_path):
+def test_a_file_that_is_no_atlas_is_named(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "faces.npz").write_bytes(content)
     with pytest.raises(ConfigError, match=r"faces\.npz is not a face atlas"):
         face_atlas.load(tmp_path / "faces.npz")
@@ -94,20 +97,20 @@ def test_a_file_that_is_no_atlas_is_named(content, tmp_path):
         face_atlas.load(tmp_path / "absent.npz")
 
 
-def test_a_file_that_unpacks_to_too_much_is_refused(tmp_path):
+def test_a_file_that_unpacks_to_too_much_is_refused(tmp_path: Path) -> None:
     np.savez_compressed(tmp_path / "faces.npz", fields=np.zeros(2**29 + 1, np.uint8))
     assert (tmp_path / "faces.npz").stat().st_size < 2**20
     with pytest.raises(ConfigError, match=r"unpacks to 5368\d+ bytes"):
         face_atlas.load(tmp_path / "faces.npz")
 
 
-def test_an_atlas_of_other_symbols_is_refused(atlas, tmp_path):
+def test_an_atlas_of_other_symbols_is_refused(atlas: FaceAtlas, tmp_path: Path) -> None:
     face_atlas.save(atlas._replace(left=atlas.left[:, :3]), tmp_path / "faces.npz")
     with pytest.raises(ConfigError, match="another version"):
         face_atlas.load(tmp_path / "faces.npz")
 
 
-def test_fonts_without_all_symbols_are_left_out(tmp_path):
+def test_fonts_without_all_symbols_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "broken.ttf").write_bytes(b"no font")
     found = face_atlas.build([tmp_path / "broken.ttf", glyphs.path_of("Go-Bold")])
     assert len(found.fields) == 1
@@ -115,7 +118,9 @@ def test_fonts_without_all_symbols_are_left_out(tmp_path):
         face_atlas.build([tmp_path / "broken.ttf"])
 
 
-def test_an_image_is_the_same_in_any_batch(atlas, drawn):
+def test_an_image_is_the_same_in_any_batch(
+    atlas: FaceAtlas, drawn: tuple[np.ndarray, np.ndarray]
+) -> None:
     images, ids = drawn
     order = np.array([5, 0, 7, 2, 1, 3, 4, 6], np.int32)
     again, texts = render.images(text.on_device(atlas), np.uint32(3), order)
@@ -124,7 +129,7 @@ def test_an_image_is_the_same_in_any_batch(atlas, drawn):
     assert len({image.tobytes() for image in images}) == 8
 
 
-def test_images_show_something(drawn):
+def test_images_show_something(drawn: tuple[np.ndarray, np.ndarray]) -> None:
     images, ids = drawn
     assert images.shape == (8, 256, 64, 3)
     assert images.dtype == np.uint8
@@ -136,7 +141,7 @@ def test_images_show_something(drawn):
         assert (row[length:] == -1).all()
 
 
-def test_texts_have_the_odds_that_are_declared():
+def test_texts_have_the_odds_that_are_declared() -> None:
     ids = np.asarray(
         jax.vmap(lambda k: text._draw_ids(Draws(k, 64)))(jax.random.split(jax.random.key(0), 4000))
     )
@@ -151,7 +156,7 @@ def test_texts_have_the_odds_that_are_declared():
     assert four == pytest.approx(0.95 * 0.28, abs=0.05)
 
 
-def test_a_color_keeps_its_luma():
+def test_a_color_keeps_its_luma() -> None:
     hue = jax.random.uniform(jax.random.key(0), (100, 3))
     luma = jnp.linspace(0, 1, 100)
     found = colors.tinted(hue, luma[:, None], jnp.ones(()))
@@ -160,15 +165,15 @@ def test_a_color_keeps_its_luma():
     np.testing.assert_allclose(found @ jnp.array([0.299, 0.587, 0.114]), luma, atol=2e-3)
 
 
-def test_text_differs_from_paper():
-    draws = jax.vmap(lambda k: colors.draw_colors(Draws(k, 128)))
+def test_text_differs_from_paper() -> None:
+    draws: Any = jax.vmap(lambda k: colors.draw_colors(Draws(k, 128)))
     found = draws(jax.random.split(jax.random.key(1), 500))
     weights = np.array([0.299, 0.587, 0.114])
     ink, paper = np.asarray(found.ink) @ weights, np.asarray(found.paper) @ weights
     assert np.abs(ink - paper[:, None]).min() > 0.16 - 5e-3
 
 
-def test_a_field_is_read_between_its_pixels():
+def test_a_field_is_read_between_its_pixels() -> None:
     fields = np.zeros((1, 1, face_atlas.CELL, face_atlas.CELL), np.uint8)
     fields[0, 0, 3, 5], fields[0, 0, 4, 5] = 160, 96  # +2 and -2 pixels
     fields[0, 0, 3, 6], fields[0, 0, 4, 6] = 128, 128
@@ -182,7 +187,7 @@ def test_a_field_is_read_between_its_pixels():
     assert float(outside[0]) == -8.0
 
 
-def test_a_smaller_file_loses_detail_and_keeps_the_mean():
+def test_a_smaller_file_loses_detail_and_keeps_the_mean() -> None:
     stripes = jnp.tile(jnp.array([0.0, 1.0]), 32)[:, None, None] * jnp.ones((64, 16, 3))
     small = camera._reduction(64, jnp.float32(16), jnp.float32(1), jnp.array(False))
     same = camera._reduction(16, jnp.float32(16), jnp.float32(1), jnp.array(False))
@@ -194,7 +199,7 @@ def test_a_smaller_file_loses_detail_and_keeps_the_mean():
     np.testing.assert_allclose(large.sum(1), 1, atol=1e-5)
 
 
-def test_fine_steps_of_jpeg_change_little_and_coarse_ones_leave_blocks():
+def test_fine_steps_of_jpeg_change_little_and_coarse_ones_leave_blocks() -> None:
     pixels = jax.random.uniform(jax.random.key(0), (20, 12, 3))
     np.testing.assert_allclose(camera._jpeg(pixels, jnp.float32(1e-4)), pixels, atol=2e-3)
     coarse = np.asarray(camera._jpeg(pixels, jnp.float32(3)))
@@ -202,7 +207,9 @@ def test_fine_steps_of_jpeg_change_little_and_coarse_ones_leave_blocks():
     assert np.allclose(coarse[:8, :8], 0.375 * np.round(coarse[:1, :1] / 0.375), atol=1e-5)
 
 
-def test_a_stream_of_the_wide_family_trains_as_any_other(tiny_config, atlas, tmp_path):
+def test_a_stream_of_the_wide_family_trains_as_any_other(
+    tiny_config: MakeConfig, atlas: FaceAtlas, tmp_path: Path
+) -> None:
     face_atlas.save(atlas, tmp_path / "faces.npz")
     config = tiny_config(
         data__source="stream", data__style=str(tmp_path / "faces.npz"), data__count=24
@@ -217,7 +224,9 @@ def test_a_stream_of_the_wide_family_trains_as_any_other(tiny_config, atlas, tmp
     assert source.charset.decode(np.asarray(labels[1]).tolist()) == source.data.texts[2]
 
 
-def test_a_long_stream_keeps_a_sample_in_memory(tiny_config, monkeypatch):
+def test_a_long_stream_keeps_a_sample_in_memory(
+    tiny_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sources, "STREAM_SAMPLE", 6)
     config = tiny_config(
         data__source="stream", data__style="captcha_v2", data__count=100, data__val_fraction=0.05
@@ -228,7 +237,9 @@ def test_a_long_stream_keeps_a_sample_in_memory(tiny_config, monkeypatch):
     assert source.sample.tolist() == [5, 6, 7, 8, 9, 10]
 
 
-def test_chosen_faces_are_legible_and_each_look_is_there_once(tmp_path, monkeypatch):
+def test_chosen_faces_are_legible_and_each_look_is_there_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(face_choice, "_REFERENCES", ("DejaVuSerif-Bold", "Go-Medium"))
     monkeypatch.setattr(face_choice, "ProcessPoolExecutor", InThisProcess)
     for name in ("ClearSans-Bold", "DejaVuSerif-Bold", "Go-Medium"):
@@ -244,7 +255,7 @@ def test_chosen_faces_are_legible_and_each_look_is_there_once(tmp_path, monkeypa
         face_choice.choose([tmp_path])
 
 
-def test_a_face_whose_symbols_are_mixed_up_is_not_legible():
+def test_a_face_whose_symbols_are_mixed_up_is_not_legible() -> None:
     x = np.eye(62, dtype=np.float32)
     assert face_choice._legibility(x, x) == 1
     # Turned by one, every symbol looks like its neighbor, and no two neighbors have one name.

@@ -22,7 +22,7 @@ SHAPES = 3
 
 def hashed(*numbers: jax.Array) -> jax.Array:
     """u32 from integers, by the mixer "lowbias32" of Wellons 2018."""
-    h = jnp.uint32(0x9E3779B9)
+    h: jax.Array = jnp.uint32(0x9E3779B9)
     for number in numbers:
         h = h ^ number.astype(jnp.uint32)
         h = (h ^ h >> 16) * jnp.uint32(0x7FEB352D)

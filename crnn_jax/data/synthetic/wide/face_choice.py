@@ -91,7 +91,7 @@ def _symbols(path: str) -> np.ndarray | None:
     if (x.max(1) < 100).any():
         return None
     x = x - x.mean(1, keepdims=True)
-    return x / (np.linalg.norm(x, axis=1, keepdims=True) + 1e-6)
+    return np.asarray(x / (np.linalg.norm(x, axis=1, keepdims=True) + 1e-6))
 
 
 def _square(mask: Any) -> np.ndarray:

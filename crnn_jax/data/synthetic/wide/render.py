@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from crnn_jax.data.synthetic.wide import camera, clutter
-from crnn_jax.data.synthetic.wide.colors import Colors, draw_colors
+from crnn_jax.data.synthetic.wide.colors import Colors, clutter_color, draw_colors
 from crnn_jax.data.synthetic.wide.draws import Draws
 from crnn_jax.data.synthetic.wide.face_atlas import BASELINE, CAPITAL
 from crnn_jax.data.synthetic.wide.text import LONGEST, Atlas, Text, draw_text
@@ -78,7 +78,7 @@ def draw_image(key: jax.Array, atlas: Atlas) -> tuple[jax.Array, jax.Array]:
     strokes = clutter.shapes(draws, colors, x, y, HEIGHT)
     for cover, color in zip(strokes.cover, strokes.color, strict=True):
         pixels = _over(pixels, cover, color)
-    grid_color = clutter.clutter_color(draws, colors, 1)[0]
+    grid_color = clutter_color(draws, colors, 1)[0]
     pixels = _over(pixels, clutter.grid(draws, x, y, HEIGHT), grid_color)
     strokes = clutter.lines(draws, colors, x, y, HEIGHT)
     for cover, color, is_front in zip(*strokes, strict=True):
