@@ -113,7 +113,7 @@ def test_a_value_of_the_wrong_type_is_named(key: str, value: Any) -> None:
         ("data__merge", "0O,OQ"),
         ("data__merge", "ab" * 2**12),
         ("data__normalize", "each"),
-        ("data__val_fraction", 0.0),
+        ("data__val_fraction", -0.1),
         ("data__val_fraction", 1.0),
         ("data__num_folds", 1),
         ("data__fold", 1),

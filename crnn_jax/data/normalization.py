@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, Self, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 from jaxtyping import UInt8
@@ -25,7 +25,7 @@ class Normalization(NamedTuple):
     per_image: bool  # whether each image is then normalized by its own mean and std
 
     @classmethod
-    def from_record(cls, values: Mapping[str, Any]) -> Self:
+    def from_record(cls, values: Mapping[str, Any]) -> Normalization:
         """From the keys of a checkpoint or an exported reader, which are those of version 0.1."""
         return cls(tuple(values["mean"]), tuple(values["deviation"]), values["each_picture"])
 
