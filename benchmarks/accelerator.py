@@ -5,7 +5,7 @@
 
 Milliseconds an update with several updates in a call, an update of each of several runs side by
 side, and forward and backward pass of the two LSTM layers as they stand and by cuDNN, where there
-is one. Drawn pictures, augmentation and dropout on, in turns, in one process. gpu.sh measures
+is one. Drawn images, augmentation and dropout on, in turns, in one process. gpu.sh measures
 these and more, in five minutes.
 """
 

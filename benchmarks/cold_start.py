@@ -2,7 +2,7 @@
 
     python benchmarks/cold_start.py --cores 0,1
 
-Whole processes on a folder of 936 drawn pictures: imports, reading the folder, compiling. What
+Whole processes on a folder of 936 drawn images: imports, reading the folder, compiling. What
 jax compiles is kept on disk or not: 'empty cache' finds nothing there, 'warm cache' what the same
 command left there. Files are in the system's cache for all (a round that is not counted comes
 first). The others do less before their step: no fingerprint, no record of the run.
@@ -68,7 +68,7 @@ def take_turns(contenders: dict[str, Callable[[], float]], rounds: int) -> dict[
 
 
 def prepare(scratch: Path) -> Path:
-    """Pictures, the same weights as each kind keeps them, and a run of the package."""
+    """Images, the same weights as each kind keeps them, and a run of the package."""
     # jax would hold this process to its threads: it is used and left.
     code = "import sys, pathlib, material; p = pathlib.Path(sys.argv[1]); "
     code += f"material.draw(p / 'pictures', {PICTURES}); "

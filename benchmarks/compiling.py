@@ -2,8 +2,8 @@
 
     taskset -c 0 python benchmarks/compiling.py
 
-The training step of 16 and the reading of 64 pictures and of one, each compiled with the options
-and without, and run in turns in one process; drawn pictures, no compilation cache.
+The training step of 16 and the reading of 64 images and of one, each compiled with the options
+and without, and run in turns in one process; drawn images, no compilation cache.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""How time and memory grow: with the pictures of a data set, and with the widths of the model.
+"""How time and memory grow: with the images of a data set, and with the widths of the model.
 
     python benchmarks/growth.py --cores 0,1
 
-Sizes: whole runs of run.py on folders of drawn pictures, two epochs each (in batches of --batch,
+Sizes: whole runs of run.py on folders of drawn images, two epochs each (in batches of --batch,
 augmentation and evaluation included): seconds to the first epoch's end, of the second epoch,
 and the peak of memory; the first round fills the compilation cache. Widths: milliseconds a step
 of 16 and its memory, all widths of the model times a factor, beside plain Flax and PyTorch.

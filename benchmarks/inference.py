@@ -1,8 +1,8 @@
-"""Milliseconds for 1, 64 and 256 pictures: pixels in, logits out.
+"""Milliseconds for 1, 64 and 256 images: pixels in, logits out.
 
     python benchmarks/inference.py --cores 0
 
-The same model and weights for all, pictures u8 in memory. Two rows more of the package do more:
+The same model and weights for all, images u8 in memory. Two rows more of the package do more:
 'texts' gives texts and their confidences, and 'predict()' is the whole of the public function,
 Pillow included. All have the allocator keep freed memory, as the package does by itself.
 """

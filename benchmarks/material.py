@@ -1,4 +1,4 @@
-"""What all contenders are given: pictures, labels and first weights, the same for each."""
+"""What all contenders are given: images, labels and first weights, the same for each."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BASE = Path(__file__).resolve().parents[1] / "experiments" / "base.py"
 
 
 def draw(folder: Path, count: int) -> None:
-    """`count` pictures of 200x50, five of 19 symbols each, all texts distinct.
+    """`count` images of 200x50, five of 19 symbols each, all texts distinct.
 
     For times only: they depend on sizes, not on what is to be read.
     """

@@ -2,7 +2,7 @@
 
     python benchmarks/predict.py RUN FOLDER [ROUNDS]
 
-Of a trained run, on the pictures of a folder, over and over up to a thousand. In turns, so that a
+Of a trained run, on the images of a folder, over and over up to a thousand. In turns, so that a
 busy machine is busy for all: a process that reads one file, one that reads a thousand, and in
 this process what decoding and the model take by themselves. Medians; the first round, which
 fills the compilation cache, does not count.

@@ -2,7 +2,7 @@
 
     taskset -c 0 python benchmarks/synthetic.py [STYLE ...]
 
-For each style of 200x50 grey pictures or as it comes: pictures a second on the cores at hand, in
+For each style of 200x50 gray images or as it comes: images a second on the cores at hand, in
 batches of the training step's size and of 64; median of the rounds, with the time of the
 processor beside it, which other processes do not add to. Then the base recipe's training step on
 a batch from memory, and on one that is generated.
@@ -34,7 +34,7 @@ SECONDS = 1.0  # of a round
 
 
 def rate(call: Callable[[int], Any], count: int) -> tuple[float, float]:
-    """Seconds a picture, on the clock and of the processor: medians of the rounds."""
+    """Seconds an image, on the clock and of the processor: medians of the rounds."""
     jax.block_until_ready(call(0))
     clock, processor = [], []
     for _ in range(ROUNDS):

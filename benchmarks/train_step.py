@@ -3,7 +3,7 @@
     python benchmarks/train_step.py --cores 0
     python benchmarks/train_step.py --cores 0,1 --batches 16
 
-The same model, weights, dropout rates and pictures for all, no augmentation; 'recipe' is the
+The same model, weights, dropout rates and images for all, no augmentation; 'recipe' is the
 package with the augmentation of experiments/base.py besides. 'kept' is glibc's allocator told to
 keep freed memory, which the package tells it itself; 'huge' is that in huge pages. TensorFlow
 keeps its memory by itself, 2 GB at batch 256: all contenders together want 16 GB there.

@@ -3,14 +3,14 @@
     python run.py --config experiments/base.py
 
 Three minutes on one core of an AMD EPYC, beside another run on the other. Ten-fold
-cross-validation, seeds 0 and 1: 932 and 931 of 936 pictures of captcha_images_v2 read by models
+cross-validation, seeds 0 and 1: 932 and 931 of 936 images of captcha_images_v2 read by models
 that never saw them (results/cross_validation/, commit 2945ae3). All of seeds 0 to 19 leave the
 plateau by epoch 3, on that set and on lowercase_4to5 (results/plateau/).
 
 Exact match less that of what experiments/ablations.py changes, in points, three seeds of fold 0 of
 captcha_images_v2 (and two of lowercase_4to5): no flat start +98.2 (+2.9), no clipping +98.2, each
 variable clipped by itself +21.6, no dropout -0.7 (+1.5), no augmentation -0.4 (+1.5), no averaging
--0.4 (0), Adam 0 (+0.5), no Nesterov -0.4; one picture of the first set is 0.35 points of its 282
+-0.4 (0), Adam 0 (+0.5), no Nesterov -0.4; one image of the first set is 0.35 points of its 282
 readings (results/ablations/, commit 2945ae3).
 """
 

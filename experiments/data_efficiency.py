@@ -1,4 +1,4 @@
-"""How many labelled pictures does the recipe need? Exact match against the training set's size.
+"""How many labeled images does the recipe need? Exact match against the training set's size.
 
     python run.py --config experiments/data_efficiency.py --jobs 2
 
@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from experiments import base
 
 SIZES = (50, 100, 200, 400)
-STEPS = 24 * 53  # of the base recipe on the 842 training pictures of captcha_images_v2
+STEPS = 24 * 53  # of the base recipe on the 842 training images of captcha_images_v2
 
 
 def get_config() -> ConfigDict:

@@ -1,4 +1,4 @@
-"""A reader in the fewest seconds: smaller pictures, and a short run of the base recipe.
+"""A reader in the fewest seconds: smaller images, and a short run of the base recipe.
 
     python run.py --config experiments/fast.py
 
@@ -8,7 +8,7 @@ results/speed/time_to_accuracy.json, command in the README). Seeds 0 to 6 all ge
 5 to 10 (results/speed/fast_tried.txt).
 
 144x36 pixels hold what tells the symbols of a 200x50 captcha apart, at half of the work. Twice as
-many steps of half as many pictures learn more in as much time. So short a run ends before
+many steps of half as many images learn more in as much time. So short a run ends before
 augmentation repays what it costs; a little dropout makes up for it. Eight epochs, or 128x32
 pixels, or no dropout read 97 % after fewer seconds, but of some seeds never (the same file).
 """

@@ -1,10 +1,10 @@
-"""Fifty and a hundred labels on top of a reader that was trained on generated pictures alone.
+"""Fifty and a hundred labels on top of a reader that was trained on generated images alone.
 
     python run.py --config experiments/synthetic_pretrain.py --workdir runs/pretrain
     python run.py --config experiments/few_labels.py --jobs 2
     python studies/few_labels.py runs/few_labels
 
-The labelled pictures are those of experiments/data_efficiency.py, which starts from scratch.
+The labeled images are those of experiments/data_efficiency.py, which starts from scratch.
 """
 
 from ml_collections import ConfigDict

@@ -1,4 +1,4 @@
-"""A reader from no labels at all: the base recipe on an endless stream of generated pictures.
+"""A reader from no labels at all: the base recipe on an endless stream of generated images.
 
     python run.py --config experiments/synthetic_pretrain.py --workdir runs/pretrain
     python -m crnn_jax evaluate runs/pretrain --data data/captcha_images_v2
@@ -24,7 +24,7 @@ def get_config() -> ConfigDict:
             "data.source": "stream",
             "data.count": 4096,
             "data.val_fraction": 0.05,
-            # By picture, since what reads other pictures later must not lean on this set's light.
+            # By image, since what reads other images later must not lean on this set's light.
             "data.normalize": "image",
             "train.epochs": 12,
             "train.patience": 0,

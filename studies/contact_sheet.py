@@ -1,4 +1,4 @@
-"""A dozen real pictures on the left, as many generated on the right, twice as large.
+"""A dozen real images on the left, as many generated on the right, twice as large.
 
     python studies/contact_sheet.py FOLDER captcha_v2 results/synthetic/contact_sheet.png
 

@@ -5,7 +5,7 @@
 
 Each run's validation part is read from its logits: by every decoder, also with Gaussian noise
 added, where decoders differ; and with the temperature that the other runs' validation parts ask
-for, so that no picture has a say in its own confidence. Both as Markdown.
+for, so that no image has a say in its own confidence. Both as Markdown.
 """
 
 import dataclasses

@@ -2,10 +2,10 @@
 
     python studies/keras_parity.py RUN FOLDER [ENVIRONMENTS]
 
-RUN is a run of data.normalize='' (the example's pixels / 255), FOLDER a labelled data set. In
+RUN is a run of data.normalize='' (the example's pixels / 255), FOLDER a labeled data set. In
 environments of their own, made below ENVIRONMENTS (a temporary folder by default), TF-Keras 2 and
 Keras 3 build the model of the captcha_ocr example around the run's weights, make an optimizer
-state with a step that is taken back, read every picture, and save all kinds of files they know.
+state with a step that is taken back, read every image, and save all kinds of files they know.
 Each file is imported here and compared: logits, CTC loss, texts.
 """
 

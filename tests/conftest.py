@@ -63,7 +63,7 @@ def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], obje
 
 
 def draw(text: str, width: int = 64, height: int = 16) -> Image.Image:
-    """Dark text on light grey, one character after the other."""
+    """Dark text on light gray, one character after the other."""
     image = Image.new("L", (width, height), 220)
     pen = ImageDraw.Draw(image)
     for i, character in enumerate(text):
@@ -73,7 +73,7 @@ def draw(text: str, width: int = 64, height: int = 16) -> Image.Image:
 
 @pytest.fixture(scope="session")
 def captchas(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """40 pictures of distinct texts over 'abc7', 2 to 4 characters; do not write there."""
+    """40 images of distinct texts over 'abc7', 2 to 4 characters; do not write there."""
     rng = np.random.default_rng(0)
     texts: set[str] = set()
     while len(texts) < 40:

@@ -49,7 +49,7 @@ class CTC(layers.Layer):
 
 
 def build(symbols: int) -> tuple[keras.Model, keras.Model]:
-    """The model that is trained, of pictures and labels, and the one that reads."""
+    """The model that is trained, of images and labels, and the one that reads."""
     image = layers.Input((WIDTH, HEIGHT, 1), name="image")
     label = layers.Input((None,), name="label")
     x = image
@@ -71,7 +71,7 @@ def build(symbols: int) -> tuple[keras.Model, keras.Model]:
 
 
 def pipeline(pairs: list[list[str]], to_number: layers.StringLookup) -> tf.data.Dataset:
-    """Batches, in the given order: pictures f32 [B, W, H, 1] from 0 to 1, labels i64 [B, L]."""
+    """Batches, in the given order: images f32 [B, W, H, 1] from 0 to 1, labels i64 [B, L]."""
 
     def encode(file: tf.Tensor, text: tf.Tensor) -> dict[str, tf.Tensor]:
         image = tf.io.decode_png(tf.io.read_file(file), channels=1)

@@ -1,8 +1,8 @@
 """A whole program of each kind, up to its first result: for the time that starting takes.
 
-    python start.py KIND train FOLDER       a folder of pictures, one step of 16
+    python start.py KIND train FOLDER       a folder of images, one step of 16
     python start.py KIND save FILE ARRAYS   the given weights to a file as the kind has them
-    python start.py KIND read FILE PICTURE  that file and one picture to a text
+    python start.py KIND read FILE PICTURE  that file and one image to a text
 
 KIND is flax_plain, torch_, keras_tf or ort (whose file is the package's export). Each says a line
 when it has its result.

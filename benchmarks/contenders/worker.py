@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-CHECKED = 4  # pictures whose logits are compared
+CHECKED = 4  # images whose logits are compared
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,8 +60,8 @@ class Work:
     turn: Callable[[int, int], float]  # untimed and timed calls to the seconds of the timed ones
     parameters: int
     packages: tuple[str, ...]  # whose versions matter
-    logits: np.ndarray | None = None  # of the first CHECKED pictures, with the given parameters
-    loss: float | None = None  # mean CTC loss of the first B pictures, likewise, no dropout
+    logits: np.ndarray | None = None  # of the first CHECKED images, with the given parameters
+    loss: float | None = None  # mean CTC loss of the first B images, likewise, no dropout
 
 
 def timed(call: Callable[[], Any], wait: Callable[[Any], Any] = lambda result: result) -> Any:

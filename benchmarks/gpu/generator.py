@@ -1,4 +1,4 @@
-"""Part `generator`: generated pictures a second, in batches of several sizes."""
+"""Part `generator`: generated images a second, in batches of several sizes."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def jobs_of(folder: Path) -> dict[int, context.TrainContext]:
-    """The base recipe by batch size, on drawn pictures."""
+    """The base recipe by batch size, on drawn images."""
     material.draw(folder, PICTURES)
     configs = [material.config(folder, SCALE, train__batch_size=n, **SIZE) for n in BATCHES]
     return {config.train.batch_size: context.prepare(config) for config in configs}
@@ -148,7 +148,7 @@ def without_augmentation(job: context.TrainContext) -> context.TrainContext:
 
 
 def keep_arrays(job: context.TrainContext) -> None:
-    """Pictures, labels, weights and what comes of them, for PyTorch: $SCRATCH/arrays.npz."""
+    """Images, labels, weights and what comes of them, for PyTorch: $SCRATCH/arrays.npz."""
     if not (scratch := os.environ.get("SCRATCH")):
         return
     params = state.init_state(job).params

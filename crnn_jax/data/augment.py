@@ -151,7 +151,7 @@ def _blend(a: Array, b: Array, share: Array) -> Array:
 
 
 def _lines(keys: Array, x: Array, count: int) -> Array:
-    """Draws up to `count` straight lines, one to two pixels wide, from edge to edge, any grey."""
+    """Draws up to `count` straight lines, one to two pixels wide, from edge to edge, any gray."""
     _, width, height, _ = x.shape
     column = jnp.linspace(0, 1, width)[None, None, :, None]  # of [B, lines, W, H]
     row = jnp.arange(height, dtype=jnp.float32)[None, None, None, :]

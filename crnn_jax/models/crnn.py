@@ -1,7 +1,7 @@
 """The CRNN: images to logits. Flax is imported nowhere else.
 
 The network is `ocr_model_v1` of Keras' captcha_ocr example (A. K. Nain, 2020), layer for
-layer, with Keras' initializers; at 200x50 grey and 19 symbols it has 432,596 parameters.
+layer, with Keras' initializers; at 200x50 gray and 19 symbols it has 432,596 parameters.
 """
 
 from __future__ import annotations

@@ -104,7 +104,7 @@ def ink_position(images: jax.Array, num_steps: int) -> jax.Array:
         pixels = _mean_filter(pixels, axis)
     ink = jnp.sum(jnp.abs(pixels[:, 1:] - pixels[:, :-1]), axis=(2, 3))  # [B, W - 1]
     floor = jnp.quantile(ink, _FLOOR, axis=1, keepdims=True)
-    ink = jnp.sqrt(jnp.maximum(ink - floor, 0)) + 1e-6  # far below one pixel's grey level
+    ink = jnp.sqrt(jnp.maximum(ink - floor, 0)) + 1e-6  # far below one pixel's gray level
     left = jnp.cumsum(ink, axis=1) / jnp.sum(ink, axis=1, keepdims=True)
     middles = ((jnp.arange(num_steps) + 0.5) * width / num_steps).astype(jnp.int32)
     return left[:, jnp.minimum(middles, width - 2)]

@@ -292,7 +292,7 @@ def test_predict_and_evaluate_take_a_decoder(
 
 @pytest.fixture(scope="module")
 def both_cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run whose weights are random: it reads all of abAB in pictures of a given length."""
+    """A run whose weights are random: it reads all of abAB in images of a given length."""
     values = tiny.get_config()
     values.update_from_flattened_dict({"data.alphabet": "abAB0O", "data.source": "folder"})
     config = config_lib.from_config_dict(values)
@@ -338,7 +338,7 @@ def test_evaluate_reads_one_case_and_merges_look_alikes(
             "as_labeled", "case_folded", "look_alikes_merged")]  # fmt: skip
         wrong = [m for m in values["misreads"] if m["truth"].lower() != m["reading"].lower()]
         assert matches == [1 - len(values["misreads"]) / 2] + [1 - len(wrong) / 2] * 2
-    # Both pictures are of a and b: the best text of this form is right in any case or in none.
+    # Both images are of a and b: the best text of this form is right in any case or in none.
     flags = ["--allowed", "A", "--allowed", "B", "--data", str(tmp_path)]
     _, out, _ = _call(capsys, "evaluate", both_cases, *flags)
     assert "exact match as labeled 50.00%, case-folded 100.00%, with look-alikes merged" in out

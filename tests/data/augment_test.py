@@ -30,7 +30,7 @@ KEYS = jax.random.split(jax.random.key(3), 64)
 
 
 def _blob(batch: int = 64, width: int = 41, height: int = 21) -> jax.Array:
-    """A black disc of radius 5 off the middle of a grey ground: [B, W, H, 1]."""
+    """A black disc of radius 5 off the middle of a gray ground: [B, W, H, 1]."""
     u, v = np.mgrid[:width, :height]
     disc = (u - 24) ** 2 + (v - 8) ** 2 <= 25
     return jnp.asarray(np.where(disc, 20, 180).astype(np.float32))[None, ..., None].repeat(batch, 0)
@@ -42,7 +42,7 @@ def _augmented(name: str, images: Any) -> np.ndarray:
 
 
 def _moments(x: np.ndarray) -> tuple[Any, Any, Any, Any, Any]:
-    """Mass, centroid and covariance of the ink of each picture."""
+    """Mass, centroid and covariance of the ink of each image."""
     ink = 180 - x[..., 0]
     u, v = np.mgrid[: x.shape[1], : x.shape[2]]
     mass = ink.sum((1, 2))
@@ -62,7 +62,7 @@ def test_each_strength_acts_on_every_picture_differently_and_repeatably(name: st
     assert out.min() >= 0
     assert out.max() <= 255
     distinct = np.unique(out.reshape(16, -1), axis=0)
-    # Half of the lines are absent, so that an eighth of the pictures has none of three.
+    # Half of the lines are absent, so that an eighth of the images has none of three.
     assert len(distinct) >= (10 if name == "lines" else 16)
 
 
@@ -171,7 +171,7 @@ def test_lines_are_thin_and_reach_from_edge_to_edge() -> None:
     config = dataclasses.replace(OFF, lines=1)
     drawn = np.asarray(augment(KEYS, flat, config))[..., 0] != 128
     touched = drawn.any((1, 2))
-    assert 15 < touched.sum() < 49  # half of 64 lines are present; some run outside the picture
+    assert 15 < touched.sum() < 49  # half of 64 lines are present; some run outside the image
     # At most two pixels and their antialiased edges thick, across the line's slope.
     assert drawn.sum(2).max() <= 6
 

@@ -185,7 +185,7 @@ def test_a_mixture_adds_to_the_training_part_alone(made: MakeConfig, captchas: P
 
 @pytest.fixture
 def labeled(tmp_path: Path) -> str:
-    """Pictures whose labels have both cases, look-alikes, and two pairs that fold to one."""
+    """Images whose labels have both cases, look-alikes, and two pairs that fold to one."""
     folder = tmp_path / "labeled"
     folder.mkdir()
     for i, text in enumerate(("aB0", "Ab0", "abO", "Il1", "BB", "b7")):

@@ -235,7 +235,7 @@ def _scans() -> bytes:
 
 
 def _mpo() -> bytes:
-    """The same with the directory of a multi-picture file, which Pillow calls MPO."""
+    """The same with the directory of a multi-image file, which Pillow calls MPO."""
     frames = _save(draw("a"), "MPO", save_all=True, append_images=[draw("b")])
     start = frames.index(b"\xff\xe2")
     (length,) = struct.unpack_from(">H", frames, start + 2)

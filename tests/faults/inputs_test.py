@@ -1,4 +1,4 @@
-"""What a reader is given instead of pictures: one line with the position and what is accepted."""
+"""What a reader is given instead of images: one line with the position and what is accepted."""
 
 import os
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Ten thousand mutated pictures, a hundred thousand files, spoilt runs: parts of the long run."""
+"""Ten thousand mutated images, a hundred thousand files, spoilt runs: parts of the long run."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def test_a_gradient_that_is_no_number_ends_the_run_and_leaves_the_last_good_chec
 
 
 def test_weights_that_are_not_finite_are_refused(trained: Path, tmp_path: Path) -> None:
-    """They would read every picture as nothing, without a word."""
+    """They would read every image as nothing, without a word."""
     run = tmp_path / "run"
     shutil.copytree(trained, run)
     reader = recognizer.load(run)

@@ -1,4 +1,4 @@
-"""Pictures from strangers: an answer that belongs to its file, or one line that says why not."""
+"""Images from strangers: an answer that belongs to its file, or one line that says why not."""
 
 import csv
 import dataclasses
@@ -31,7 +31,7 @@ def reader(trained: Path) -> Recognizer:
 
 
 def test_every_kind_of_picture_shows_the_same(captchas: Path) -> None:
-    """Pixels of the grey PNG, up to what JPEG and WebP lose and 254 of 255 parts of opacity."""
+    """Pixels of the gray PNG, up to what JPEG and WebP lose and 254 of 255 parts of opacity."""
     from tests.data.folder_test import CONFIG
 
     original = Image.open(sorted(captchas.iterdir())[0])
@@ -59,7 +59,7 @@ def test_odd_sizes_are_read(reader: Recognizer, size: tuple[int, int]) -> None:
 
 
 def odd_files(folder: Path) -> dict[str, Any]:
-    """What may stand in a folder under a picture's name: its name to a part of the answer."""
+    """What may stand in a folder under an image's name: its name to a part of the answer."""
     os.mkfifo(folder / "pipe.png")
     (folder / "loop.png").symlink_to(folder / "loop.png")
     (folder / "gone.png").symlink_to(folder / "nowhere.png")

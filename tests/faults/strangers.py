@@ -1,4 +1,4 @@
-"""Pictures as strangers send them: of every kind, mutated, and made to do harm."""
+"""Images as strangers send them: of every kind, mutated, and made to do harm."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 
 
 def kinds(image: Image.Image) -> dict[str, bytes]:
-    """One picture (grey, small) in formats and modes that show the same to the eye."""
+    """One image (gray, small) in formats and modes that show the same to the eye."""
     grey, colour = image.convert("L"), image.convert("RGB")
     turned = Image.Exif()
     turned[0x0112] = 6  # to be turned by 90 degrees clockwise
@@ -44,7 +44,7 @@ def kinds(image: Image.Image) -> dict[str, bytes]:
 
 
 def refused() -> dict[str, tuple[bytes, str]]:
-    """What is no picture of one text, or would cost too much: bytes, and a part of the answer."""
+    """What is no image of one text, or would cost too much: bytes, and a part of the answer."""
     small = Image.new("L", (64, 16), 200)
     frames = [Image.new("L", (64, 16), i) for i in (0, 100, 200)]
     animated = {"save_all": True, "append_images": frames[1:], "duration": 50}
@@ -121,7 +121,7 @@ def _chunk(name: bytes, content: bytes) -> bytes:
 
 
 def _png(width: int, height: int, pixels: bytes, before: bytes = b"") -> bytes:
-    """Grey, 8 bits."""
+    """Gray, 8 bits."""
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     return (
         b"\x89PNG\r\n\x1a\n"

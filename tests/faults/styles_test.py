@@ -251,7 +251,7 @@ def test_labels_read_back_as_drawn(tmp_path: Path, alphabet: str) -> None:
 def test_generating_does_not_hold_the_set_in_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A count of two billion starts at once; the disk fills after 40 pictures, and is cleared."""
+    """A count of two billion starts at once; the disk fills after 40 images, and is cleared."""
     (tmp_path / "s.json").write_text(json.dumps(SMALL))
     save, saved = Image.Image.save, []
 

@@ -41,7 +41,7 @@ def _gradients(
     return dx[:, 1:-1, 1:-1], dkernel, g.sum((0, 1, 2))
 
 
-@pytest.mark.parametrize("piece", [conv_pool._PIECE, 1])  # the batch whole, and picture by picture
+@pytest.mark.parametrize("piece", [conv_pool._PIECE, 1])  # the batch whole, and image by image
 @pytest.mark.parametrize(
     ("width", "height", "channels"),
     # Few and many channels; even and odd sizes, and one that leaves a single window.
@@ -69,7 +69,7 @@ def test_outputs_and_gradients_are_the_definition_s(
 
 
 def test_of_equal_outputs_the_first_takes_the_gradient() -> None:
-    # An even picture: inside, all four outputs of a window are equal.
+    # An even image: inside, all four outputs of a window are equal.
     x, g = jnp.ones((1, 6, 6, 1)), jnp.zeros((1, 3, 3, 1)).at[0, 1, 1].set(1)
     pullback = jax.vjp(
         lambda x: conv_pool.conv_relu_pool(x, jnp.ones((3, 3, 1, 1)), jnp.zeros(1)), x

@@ -15,7 +15,7 @@ RESULTS = Path(__file__).resolve().parents[2] / "results"
 
 
 def test_records_of_older_versions_are_read_as_they_were_meant() -> None:
-    """Recipes of commits before generated pictures: base.py with ten folds and the last weights."""
+    """Recipes of commits before generated images: base.py with ten folds and the last weights."""
     run = run_dir.RunDir(RESULTS / "cross_validation" / "captcha_images_v2" / "base/seed1-fold4")
     stored = config_lib.flatten(json.loads((run.workdir / "config.json").read_text()))
     assert "data.source" not in stored  # it came later
@@ -28,7 +28,7 @@ def test_records_of_older_versions_are_read_as_they_were_meant() -> None:
 
 @pytest.mark.parametrize("name", ["picture_moments", "no_averaging", "no_standardisation"])
 def test_old_names_of_keys_are_read_as_the_new_ones(name: str) -> None:
-    """Records of commits that had data.standardise, train.average_decay and train.weights."""
+    """Records of commits that had data.standardize, train.average_decay and train.weights."""
     run = run_dir.RunDir(RESULTS / "ablations" / "captcha_images_v2" / name / "seed1-fold0")
     stored = config_lib.flatten(run.read_json("config.json"))
     expected = base.get_blind_config()

@@ -15,7 +15,7 @@ from crnn_jax.runtime import cpu_devices
         (16, 2, 2),
         (24, 3, 3),
         (32, 3, 2),  # three do not divide it
-        (16, 64, 2),  # eight pictures each
+        (16, 64, 2),  # eight images each
         (8, 2, 1),
         (15, 2, 1),
         (7, 8, 1),

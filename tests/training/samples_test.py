@@ -10,7 +10,7 @@ def test_a_row_starts_with_the_picture_itself(tiny_config: MakeConfig) -> None:
     config = tiny_config(QUIET, augment__noise=0.1)
     task = prepare(config)
     sheet = np.asarray(samples.sheet(task))
-    # Six rows of five pictures of 64x16, four pixels between them.
+    # Six rows of five images of 64x16, four pixels between them.
     assert sheet.shape == (6 * 20, 5 * 68)
     for row in range(6):
         picture = task.data.images[task.split.train[row], :, :, 0].T

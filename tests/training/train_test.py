@@ -321,7 +321,7 @@ def test_a_data_set_that_changed_is_refused(
     config = tiny_config(data__dir=str(folder), train__epochs=1)
     train.train_and_evaluate(config, tmp_path / "run")
     victim = sorted(folder.iterdir())[0]
-    shutil.copy(sorted(folder.iterdir())[1], victim)  # another picture under an old name
+    shutil.copy(sorted(folder.iterdir())[1], victim)  # another image under an old name
     with pytest.raises(RunError, match="fingerprint"):
         train.train_and_evaluate(config, tmp_path / "run")
     (tmp_path / "run" / "result.json").unlink()

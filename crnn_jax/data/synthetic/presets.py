@@ -23,7 +23,7 @@ _UPPER = "ABCDEFGHJKLMNPQRSTUVWXYZ"
 _ACROSS = ((0.0, 0.33, 0.67, 1.0),)
 
 # A stand-in for CAPTCHA Version 2 Images, found by looking at them. They are the work of Kaptcha
-# with its defaults: 200x50, five characters, a grey gradient, JH Labs' water and ripple filters,
+# with its defaults: 200x50, five characters, a gray gradient, JH Labs' water and ripple filters,
 # two Bezier curves that thin out. The ranges are wider than what that library draws.
 _CAPTCHA_V2 = Style(
     alphabet="2345678bcdefgmnpwxy",
@@ -70,7 +70,7 @@ STYLES: dict[str, Style] = {
         left=(8, 30),
         baseline=(34, 40),
     ),
-    # Letters of both cases, turned and shaken, each in a colour of its own.
+    # Letters of both cases, turned and shaken, each in a color of its own.
     "confetti": Style(
         alphabet="23456789" + _UPPER + "abcdefghjkmnpqrstuvwxyz",
         length=(5, 6),
@@ -95,7 +95,7 @@ STYLES: dict[str, Style] = {
         paper_end=(200, 255),
         noise=(0, 12),
     ),
-    # Grey, grainy, of four to eight capitals and digits.
+    # Gray, grainy, of four to eight capitals and digits.
     "noisy": Style(
         alphabet="0123456789" + "ABCDEFGHIJKLMNOPQRSTUVWXYZ",
         length=(4, 8),
@@ -147,7 +147,7 @@ STYLES: dict[str, Style] = {
         paper=(225, 255),
         paper_end=(225, 255),
     ),
-    # Small light digits on dark colours.
+    # Small light digits on dark colors.
     "night": Style(
         alphabet="0123456789",
         length=(4, 4),

@@ -1,4 +1,4 @@
-"""Pictures against what geometry says of them; shapes are [W, H], the width first."""
+"""Images against what geometry says of them; shapes are [W, H], the width first."""
 
 import dataclasses
 from typing import Any
@@ -131,7 +131,7 @@ def test_jitter_moves_a_glyph_and_a_long_text_is_made_to_fit() -> None:
 
 
 def points(i: int, j: int, places: Any, u: Any, v: Any) -> tuple[Any, Any]:
-    """The column and row of the canvas that pixel (i, j) of a lone picture comes from."""
+    """The column and row of the canvas that pixel (i, j) of a lone image comes from."""
     place = int(places[0, i, j])
     return place // 24 + u[0, i, j], place % 24 + v[0, i, j]
 
@@ -205,7 +205,7 @@ def test_a_chord_is_as_wide_as_it_says() -> None:
     assert not cover[44:].any()
 
 
-# --------------------------------------------------------------------------- the picture
+# --------------------------------------------------------------------------- the image
 
 
 def test_a_picture_is_the_same_in_any_batch_and_differs_by_seed_and_number() -> None:
@@ -289,7 +289,7 @@ def test_draws_fill_their_ranges() -> None:
     np.testing.assert_allclose(sizes.mean(), 15, atol=0.6)  # four deviations of the mean
 
 
-# Mean grey of pictures 0 to 3 of seed 0. Whoever changes these raises synthetic.VERSION.
+# Mean gray of images 0 to 3 of seed 0. Whoever changes these raises synthetic.VERSION.
 PINNED = {
     "captcha_v2": (183.704, "mm8pg g4c52 wc5xe fm5nm"),
     "plain": (219.167, "862178 1013 952326 7793"),

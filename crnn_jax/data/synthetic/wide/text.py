@@ -99,7 +99,7 @@ def draw_text(draws: Draws, atlas: Atlas, room: jax.Array) -> Text:
     x = begin + offset + width * size * stretch / 2 - total / 2
 
     cos, sin = jnp.cos(turn), jnp.sin(turn)
-    # From the picture to the cell: turn back, slant back, scale.
+    # From the image to the cell: turn back, slant back, scale.
     across, down = CAPITAL / (size * stretch), CAPITAL / size
     matrix = jnp.stack(
         (
