@@ -40,7 +40,7 @@ class Charset:
         return cls("".join(sorted(set("".join(texts)))))
 
     def completed(self) -> Charset:
-        """With all digits, capitals or small letters of ASCII of which it has two."""
+        """With all ASCII digits if it has two of them; likewise for capitals and small letters."""
         symbols = set(self.alphabet)
         for kind in (string.digits, string.ascii_uppercase, string.ascii_lowercase):
             if len(symbols & set(kind)) > 1:

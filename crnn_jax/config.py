@@ -133,6 +133,20 @@ def declared_keys() -> Iterator[tuple[str, Any]]:
             yield name, kind
 
 
+def reference() -> Iterator[tuple[str, str, str, str]]:
+    """Of every key: its name, its default, its type and range, and its meaning."""
+    values = flatten(defaults())
+    kinds = dict(declared_keys())
+    for section in (None, *(field.name for field in dataclasses.fields(Config))):
+        owner = Config if section is None else _kinds(Config)[section]
+        if not (isinstance(owner, type) and dataclasses.is_dataclass(owner)):
+            continue
+        for field in dataclasses.fields(owner):
+            key = field.name if section is None else f"{section}.{field.name}"
+            if key in kinds:
+                yield key, repr(values[key]), rule(kinds[key]), field.metadata["meaning"]
+
+
 @functools.cache
 def _kinds(cls: Any) -> Mapping[str, Any]:
     """The declared types of a section's keys, with their ranges."""
@@ -180,8 +194,10 @@ def rule(kind: Any, value: Any = None) -> str:
         return " or ".join(map(repr, typing.get_args(base)))
     meta = extras[-1] if extras else Meta()
     if base is str:
-        what = "text" if meta.pattern is None else "a valid path"
-        return f"{what} of at most {meta.max_length} characters"
+        what = "text"
+        if meta.pattern is not None:
+            what = meta.extra["what"] if meta.extra else "a valid path"
+        return f"{what} of at most {meta.max_length} characters" if meta.max_length else what
     if typing.get_origin(base) is tuple:
         return f"{meta.min_length} to {meta.max_length} numbers {rule(typing.get_args(base)[0], 0)}"
     bounds = {"at least": meta.ge, "above": meta.gt, "at most": meta.le, "below": meta.lt}

@@ -1,7 +1,12 @@
 """The configuration: every key with its type, its range, its default and its meaning.
 
-This is the one declaration of a key. Parsing, error messages (config.py), the defaults of
-`experiments/base.py` and the reference table are derived from it.
+Parsing, error messages (config.py), the defaults of `experiments/base.py` and the table that
+`python -m crnn_jax keys` prints are derived from it. A new key needs, besides its declaration here:
+
+- its value in older records, in `runs/config_migrations.py` (`CAME`);
+- the place where it acts; keys of `loss`, `flat_start` and `augment` reach the compiled step by
+  themselves, others that it needs are fields of `Recipe` (training/step.py);
+- a rule in `_check_limits` (config.py) if it has to fit other keys.
 """
 
 from __future__ import annotations
@@ -26,6 +31,14 @@ _Size = Annotated[  # pixels
 ]
 _Units = Annotated[int, Meta(ge=1, le=2**13)]
 _Layers = Annotated[tuple[_Units, ...], Meta(min_length=1, max_length=16)]
+_Pools = Annotated[
+    str,
+    Meta(
+        max_length=128,
+        pattern="^((1x1|1x2|2x2)( (?!$)|$))*$",
+        extra={"what": "1x1, 1x2 or 2x2 for each convolution, separated by spaces: text"},
+    ),
+]
 _Batch = Annotated[int, Meta(ge=1, le=2**16)]
 _Steps = Annotated[int, Meta(ge=1, le=10**8)]
 _Epochs = Annotated[int, Meta(ge=0, le=10**6)]
@@ -175,7 +188,7 @@ class ModelConfig:
     conv_features: _Layers = _key(
         (32, 64), "One 3x3 convolution, ReLU and 2x2 max-pooling (or model.pool) for each entry."
     )
-    pool: Annotated[str, Meta(max_length=128, pattern="^((1x1|1x2|2x2)( (?!$)|$))*$")] = _key(
+    pool: _Pools = _key(
         "",
         "Max-pooling of each convolution, width x height, instead of 2x2 after each: '2x2 1x1 1x2' "
         "for three convolutions.",
@@ -225,7 +238,9 @@ class OptimizerConfig:
 
 @dataclasses.dataclass(frozen=True)
 class LossConfig:
-    by_length: bool = _key(False, "Divide an image's loss by the length of its label.")
+    by_length: bool = _key(
+        False, "Divide an image's loss by the length of its label, and multiply by the mean length."
+    )
     entropy: Annotated[float, Meta(ge=0, le=100)] = _key(
         0.0, "Weight of the entropy of the outputs, which is rewarded."
     )
@@ -262,8 +277,8 @@ class TrainConfig:
     )
     min_confidence: _Share = _key(
         0.9,
-        "Images without labels are trained on if the reader is as confident, or more so than with "
-        "nine tenths of them.",
+        "An image without a label is trained on if the reader's confidence is at least this, or "
+        "among the highest tenth.",
     )
     stop_after: _Epochs = _key(0, "End after this many epochs of the schedule; 0 for all.")
     init_from: _Path = _key(

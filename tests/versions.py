@@ -58,7 +58,8 @@ def measure(name: str, arguments: list[str]) -> dict[str, Any]:
         subprocess.run([interpreter, "-m", "venv", python.parents[1]], check=True)
         pins = Path(folder) / "pins.txt"
         pins.write_text(pinned(packages))
-        install: list[str | Path] = [python, "-m", "pip", "install", "-q", "-c", pins, "-e", f"{ROOT}[test]"]
+        install: list[str | Path] = [python, "-m", "pip", "install", "-q", "-c", pins]
+        install += ["-e", f"{ROOT}[test]"]
         done = subprocess.run(install, capture_output=True, text=True, check=False)
         if done.returncode:
             return {"error": done.stderr.strip()[-500:]}

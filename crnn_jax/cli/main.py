@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from crnn_jax import charset, errors, interop, runtime
-from crnn_jax.cli import data, train
+from crnn_jax.cli import data, keys, train
 from crnn_jax.errors import ConfigError
 from crnn_jax.runtime import terminal
 
@@ -86,6 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
     command.set_defaults(call=audit)
 
     data.add_to(commands)
+    keys.add_to(commands)
     train.add_to(commands)
     interop.add_commands(commands)
     terminal.prepare()

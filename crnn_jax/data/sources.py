@@ -113,8 +113,8 @@ def load(config: DataConfig, num_steps: int) -> Source:
 def known_texts(data: Dataset, split: Split, config: DataConfig) -> list[str]:
     """The labels that an alphabet is derived from: those of the training images if there is a test.
 
-    A test of N labels must not learn from more than N which symbols there are. Without a test part
-    all labels of the folder count, unless some are not used.
+    If a run uses N labels and is tested, its alphabet comes from those N labels alone. Without a
+    test part all labels of the folder count, unless some are not used.
     """
     if not len(split.test) and config.use_labels and config.unlabeled != splits.REST:
         return list(data.texts)

@@ -89,7 +89,9 @@ class Checkpoints:
     def save(
         self, epoch: int, params: Any, training: Any, meta: Mapping[str, Any], best_epoch: int
     ) -> None:
-        """Writes epoch `epoch`, then deletes all but it, `best_epoch`, and these two of before it.
+        """Writes the checkpoint of `epoch`, then deletes those that are not needed.
+
+        Kept are this one, that of `best_epoch`, and the latest and the best one from before.
 
         `training` is None for a reader that was not trained here. An old checkpoint that cannot
         be deleted is no error; the next save tries again.

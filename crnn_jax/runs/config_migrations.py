@@ -30,7 +30,8 @@ CAME: Mapping[str, Any] = {
     "train.min_confidence": 0.9,
     "train.passes_per_epoch": 1,
 }
-# Keys that went, with the value that turned them off: of any other the code is gone.
+# Removed keys, with the value that turned them off. A record with another value cannot be read,
+# because its code is gone.
 WENT: Mapping[str, Any] = {"loss.consistency": 0.0, "loss.inner": 0.0}
 # Values of renamed keys that have another name too, by the old name of the key.
 RENAMED_VALUES: Mapping[str, Mapping[str, str]] = {"data.standardise": {"picture": "image"}}
@@ -39,8 +40,8 @@ RENAMED_VALUES: Mapping[str, Mapping[str, str]] = {"data.standardise": {"picture
 def up_to_date(values: Mapping[str, Any]) -> dict[str, Any]:
     """The nested plain values of a `config.json`, with the names of today.
 
-    An old key stays, so that reading the config names it in an error, if it went and was on, or if
-    its new name is there too.
+    An old key is left in place, so that parsing reports it, in two cases: it was removed and was
+    not off, or it was renamed and the new name is there too.
     """
     result = {k: dict(v) if isinstance(v, Mapping) else v for k, v in values.items()}
     for old, new in RENAMED.items():

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from crnn_jax import errors
 from crnn_jax.config import Config
 from crnn_jax.errors import CrnnError, RunError
+from crnn_jax.runs.mid_epoch import FOLDER
 from crnn_jax.runs.run_dir import RunDir
-from crnn_jax.runs.unfinished import FOLDER
 from crnn_jax.runtime import files, lock
 
 # What a start writes before its first step; the config last, because it claims the directory.

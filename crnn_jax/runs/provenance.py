@@ -79,5 +79,5 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, st
 
 
 def is_decisive(key: str) -> bool:
-    """Whether a difference there may end in other numbers, were it in the last bits."""
+    """Whether a difference in this field can change results, even if only by rounding."""
     return key in _DECISIVE

@@ -61,7 +61,7 @@ def sweep(folder: Path) -> None:
 
 
 def _is_whole(content: bytes) -> bool:
-    """Whether a file is zlib's to its end; what jax compressed otherwise is taken for whole."""
+    """Whether a cache file is complete. Only zlib can be checked; other files count as complete."""
     if content and content[0] != 0x78:
         return True
     unpacked = zlib.decompressobj()

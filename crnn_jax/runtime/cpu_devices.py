@@ -13,7 +13,9 @@ FEWEST = 8  # images a device: two devices take longer than one for eight smalle
 
 
 def use(batch_size: int) -> int:
-    """Has jax take the processor for as many devices as a batch is well split over: how many.
+    """Makes jax use the CPU as several devices, and returns their number.
+
+    They are as many as a batch of this size profits from.
 
     Call before jax is imported. JAX_NUM_CPU_DEVICES, or XLA's flag of that purpose, says
     otherwise; 1 is off.

@@ -2,7 +2,7 @@
 
 While a run trains, its directory may be removed and another run may start under the same name.
 Every write below a held directory therefore goes through a descriptor of that directory, after a
-check that the path still names it. `disk` and `checkpoint` call `anchored` before they write.
+check that the path still names it. `files` and `checkpoint` call `anchored` before they write.
 """
 
 from __future__ import annotations

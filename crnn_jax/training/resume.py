@@ -12,7 +12,7 @@ import numpy as np
 
 from crnn_jax import errors
 from crnn_jax.errors import DamageError, RunError, quote
-from crnn_jax.runs import provenance, unfinished
+from crnn_jax.runs import mid_epoch, provenance
 from crnn_jax.runs.checkpoint import Checkpoints
 from crnn_jax.runs.run_dir import RunDir
 from crnn_jax.runtime.data_parallel import one
@@ -71,8 +71,8 @@ def restore(run: Run) -> None:
         check_data(meta, run.task, run.checkpoints.directory)
         run.stopping = Stopping(*(meta[name] for name in Stopping._fields))
         run.epoch, seconds = epoch, meta["seconds"]
-    if cut := unfinished.restore(run.dir, run.epoch + 1, like):
-        check_data(cut.meta, run.task, run.dir.workdir / unfinished.FOLDER)
+    if cut := mid_epoch.restore(run.dir, run.epoch + 1, like):
+        check_data(cut.meta, run.task, run.dir.workdir / mid_epoch.FOLDER)
         trees, run.losses, seconds = cut.trees, cut.losses, cut.meta["seconds"]
     run.start -= seconds
     if trees:
@@ -94,14 +94,14 @@ def save(run: Run, seconds: float) -> None:
     meta = {**run.task.identity(), **run.stopping._asdict(), "seconds": seconds}
     best_epoch = run.stopping.best_epoch
     run.checkpoints.save(run.epoch, trees["params"], trees["training"], meta, best_epoch)
-    unfinished.clear(run.dir)
+    mid_epoch.clear(run.dir)
 
 
 def save_mid_epoch(run: Run) -> None:
     """Saves a run that was interrupted in an epoch, with the losses of its steps so far."""
     losses = np.concatenate(run.losses).tolist()
     so_far = {"epoch": run.epoch + 1, "losses": losses, "seconds": run.seconds}
-    unfinished.save(run.dir, run.step, to_trees(one(run.state)), {**run.task.identity(), **so_far})
+    mid_epoch.save(run.dir, run.step, to_trees(one(run.state)), {**run.task.identity(), **so_far})
 
 
 def to_trees(state: TrainState) -> dict[str, Any]:

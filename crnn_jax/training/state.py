@@ -24,13 +24,13 @@ class TrainState(NamedTuple):
     flat_start: flat_start.FlatStart
 
 
-def stream(key: jax.Array, name: str, step: int | jax.Array = 0) -> jax.Array:
+def stream_key(key: jax.Array, name: str, step: int | jax.Array = 0) -> jax.Array:
     """The key of a named stream at a step: turning one off leaves the others as they were."""
     return jax.random.fold_in(jax.random.fold_in(key, zlib.crc32(name.encode())), step)
 
 
 def init_state(task: TrainContext) -> TrainState:
-    key = stream(jax.random.key(task.config.seed), "init")
+    key = stream_key(jax.random.key(task.config.seed), "init")
     params = crnn.init(task.model, key, task.config.data)
     state: TrainState = _fresh(params, task.optimizer, task.config.flat_start)
     return state

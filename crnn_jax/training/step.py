@@ -20,7 +20,7 @@ from crnn_jax.runtime import xla_options
 from crnn_jax.runtime.data_parallel import ONE, Devices
 from crnn_jax.training import flat_start
 from crnn_jax.training.context import TrainContext
-from crnn_jax.training.state import TrainState, stream
+from crnn_jax.training.state import TrainState, stream_key
 
 
 class Recipe(NamedTuple):
@@ -42,7 +42,7 @@ class Constants(NamedTuple):
     """The arguments of the step that stay the same during a run, and differ between runs."""
 
     model: crnn.Model
-    key: jax.Array  # of the run
+    key: jax.Array  # jax.random.key(config.seed)
 
 
 class Batch(NamedTuple):
@@ -87,7 +87,10 @@ def objective(
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     """The value to minimize, and the mean CTC loss (per image) and flat-start loss (per step).
 
-    On a shard of a batch: its contribution. The shards sum to the batch value.
+    On a shard of a batch, each is the shard's contribution: the shards sum to the batch's value. So
+    a new term is a sum over images, divided by the number of images in the batch, as `mean` does.
+    Nothing that depends on the parameters may go through `psum`: its gradient would count every
+    device again.
 
     Args:
       logits: [B, T, K].
@@ -96,24 +99,26 @@ def objective(
       recipe: the settings of the run.
     """
     pixels, labels, mask = examples
-    weights, total = recipe.loss, recipe.devices.psum
-    count = total(jnp.sum(mask))
+    settings, psum = recipe.loss, recipe.devices.psum
+    count = psum(jnp.sum(mask))
 
     def mean(losses: jax.Array) -> jax.Array:
+        """The shard's contribution to the mean over the batch."""
         share: jax.Array = jnp.sum(losses, where=mask) / count
         return share
 
     losses = ctc.ctc_loss(logits, labels)
     value = ctc_loss = mean(losses)
-    if weights.by_length:
+    if settings.by_length:
         lengths = jnp.sum(labels != PAD, axis=1)
-        value = mean(losses / jnp.maximum(lengths, 1)) * total(mean(lengths))
-    if weights.entropy:
+        value = mean(losses / jnp.maximum(lengths, 1)) * psum(mean(lengths))
+    if settings.entropy:
         # Confidence penalty of Pereyra et al. 2017 (arXiv 1701.06548), section 3.
-        value -= weights.entropy * mean(entropy(logits))
+        value -= settings.entropy * mean(entropy(logits))
     flat_loss = jnp.zeros(())
     if recipe.flat_start.until:
         flat_loss = mean(flat_start.loss(logits, labels, pixels, recipe.flat_start.trim))
+        # The flat-start loss is per step, the CTC loss per image.
         value = (1 - weight) * value + weight * logits.shape[1] * flat_loss
     return value, (ctc_loss, flat_loss)
 
@@ -134,7 +139,7 @@ def augmented(
     """
 
     def keys(name: str) -> jax.Array:
-        key = stream(constants.key, name, state.step)
+        key = stream_key(constants.key, name, state.step)
         return jax.vmap(jax.random.fold_in, (None, 0))(key, positions)
 
     is_flat_start = state.flat_start.weight > 0

@@ -376,3 +376,16 @@ def test_output_cut_off_by_its_reader_is_no_traceback(trained: Path, captchas: P
         ["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, env={**os.environ}
     )
     assert "Traceback" not in done.stderr
+
+
+def test_keys_lists_every_declared_key_with_its_range(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["keys"]) == 0
+    rows = capsys.readouterr().out.splitlines()[2:]
+    names = [row.split(" | ")[0].removeprefix("| ") for row in rows]
+    assert names == list(config_lib.flatten(config_lib.defaults()))
+    assert main.main(["keys", "train.epochs"]) == 0
+    assert capsys.readouterr().out.splitlines()[2:] == [
+        "| train.epochs | 24 | of type int, from 1 to 1000000 | Epochs of the schedule. |"
+    ]
+    assert main.main(["keys", "nothing"]) == 2
+    assert "no config key begins with 'nothing'" in capsys.readouterr().err

@@ -22,7 +22,7 @@ from crnn_jax.config import Config
 from crnn_jax.errors import DamageError, RunError
 from crnn_jax.inference import recognizer
 from crnn_jax.inference.recognizer import Recognizer
-from crnn_jax.runs import checkpoint, run_dir, stored, unfinished
+from crnn_jax.runs import checkpoint, mid_epoch, run_dir, stored
 from crnn_jax.runs.checkpoint import Checkpoints
 from crnn_jax.training import train
 from tests.helpers.fixtures import MakeConfig
@@ -242,12 +242,12 @@ def test_the_number_of_files_is_bounded(copy: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_pipe_in_an_interrupted_epoch_is_named(copy: Path) -> None:
-    (copy / "checkpoints").rename(copy / unfinished.FOLDER)
-    path = copy / unfinished.FOLDER / "1" / "_CHECKPOINT_METADATA"
+    (copy / "checkpoints").rename(copy / mid_epoch.FOLDER)
+    path = copy / mid_epoch.FOLDER / "1" / "_CHECKPOINT_METADATA"
     path.unlink()
     os.mkfifo(path)
     with pytest.raises(DamageError, match=r"a named pipe.*Remove \S+/interrupted and run"):
-        unfinished.restore(run_dir.RunDir(copy), 1, {"params": PARAMS})
+        mid_epoch.restore(run_dir.RunDir(copy), 1, {"params": PARAMS})
 
 
 def _bind(path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from crnn_jax.config import Config
-from crnn_jax.runs import unfinished
+from crnn_jax.runs import mid_epoch
 from crnn_jax.runtime import signals
 from crnn_jax.training import train
 from crnn_jax.training.progress import Progress
@@ -71,7 +71,7 @@ def test_what_was_left_of_an_epoch_that_ended_since_is_not_taken(
     """A kill between an epoch's checkpoint and the removal of the interrupted one."""
     if not whole.exists():
         train.train_and_evaluate(config, whole)
-    monkeypatch.setattr(unfinished, "clear", lambda run: None)
+    monkeypatch.setattr(mid_epoch, "clear", lambda run: None)
     interrupt_after(2, signal.SIGTERM, monkeypatch)
     with pytest.raises(signals.Interrupted):
         train.train_and_evaluate(config, tmp_path / "run")
@@ -139,7 +139,7 @@ def _python(code: str, **more: Any) -> subprocess.CompletedProcess[str]:
 def test_a_second_ctrl_c_ends_at_once_and_without_a_traceback() -> None:
     code = """
 import os, signal
-from crnn_jax.runs import unfinished
+from crnn_jax.runs import mid_epoch
 from crnn_jax.runtime import signals
 signal.signal(signal.SIGINT, signal.SIG_DFL)  # as in our programs
 with signals.Interruption() as interruption:

@@ -15,7 +15,7 @@ import pytest
 from crnn_jax import config as config_lib
 from crnn_jax.data import folder as dataset
 from crnn_jax.errors import RunError
-from crnn_jax.runs import run_dir, sweep, unfinished
+from crnn_jax.runs import mid_epoch, run_dir, sweep
 from crnn_jax.runs.checkpoint import Checkpoints
 from crnn_jax.runtime import files, held, lock
 from crnn_jax.training import train
@@ -86,7 +86,7 @@ def _swap(run: Path, how: Any) -> None:
 WRITES = {
     "json": lambda run: run_dir.RunDir(run).write_json("result.json", {}),
     "line": lambda run: run_dir.RunDir(run).append_metrics({"step": 1}),
-    "removal": lambda run: unfinished.clear(run_dir.RunDir(run)),
+    "removal": lambda run: mid_epoch.clear(run_dir.RunDir(run)),
     "room": lambda run: files.check_room(run / "checkpoints" / "1", 1),
     "folder": lambda run: files.make_folder(run / "cell"),
     "checkpoint": lambda run: _save(run, 1),

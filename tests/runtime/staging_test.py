@@ -18,7 +18,7 @@ from crnn_jax.data.normalization import Normalization
 from crnn_jax.errors import RunError
 from crnn_jax.interop import imported_run
 from crnn_jax.interop import safetensors as safetensors_lib
-from crnn_jax.runs import tensorboard, unfinished
+from crnn_jax.runs import mid_epoch, tensorboard
 from crnn_jax.runs.checkpoint import Checkpoints
 from crnn_jax.runs.run_dir import RunDir
 from crnn_jax.runtime import files as disk
@@ -232,7 +232,7 @@ def test_files_do_not_follow_a_link_on_their_way(tmp_path: Path, elsewhere: Path
 def test_nothing_below_a_run_is_written_through_a_link(tmp_path: Path, elsewhere: Path) -> None:
     run = RunDir(tmp_path / "run")
     run.workdir.mkdir()
-    for name in ("checkpoints", unfinished.FOLDER, tensorboard.FOLDER, "robustness"):
+    for name in ("checkpoints", mid_epoch.FOLDER, tensorboard.FOLDER, "robustness"):
         (run.workdir / name).symlink_to(elsewhere)
     with pytest.raises(RunError, match="checkpoints is a symbolic link"):
         Checkpoints(run.checkpoints)
@@ -242,10 +242,10 @@ def test_nothing_below_a_run_is_written_through_a_link(tmp_path: Path, elsewhere
     with pytest.raises(RunError, match="checkpoints/1 is a symbolic link"):
         Checkpoints(run.checkpoints)
     with pytest.raises(RunError, match="interrupted is a symbolic link"):
-        unfinished.save(run, 1, {}, {})
+        mid_epoch.save(run, 1, {}, {})
     before = sorted(elsewhere.iterdir())
-    unfinished.clear(run)  # removes the link and not what it leads to
-    assert not (run.workdir / unfinished.FOLDER).is_symlink()
+    mid_epoch.clear(run)  # removes the link and not what it leads to
+    assert not (run.workdir / mid_epoch.FOLDER).is_symlink()
     assert sorted(elsewhere.iterdir()) == before
     pytest.importorskip("tensorboardX")
     with pytest.raises(RunError, match="tensorboard is a symbolic link"):

@@ -34,7 +34,7 @@ ZERO = 128  # its value on the outline; more is inside
 class Atlas(NamedTuple):
     """F faces of G symbols; distances and metrics in pixels at EM pixels an em."""
 
-    # u32 [F, G, CELL, CELL], x first, as `lookup.packed` makes them: one lookup is enough to
+    # u32 [F, G, CELL, CELL], x first, as `interpolation.packed` makes them: one lookup is enough to
     # interpolate.
     fields: np.ndarray
     ink_left: np.ndarray  # f32 [F, G], from the origin to where the ink begins

@@ -1,8 +1,8 @@
 """Lookups at points between pixels, in the forms that a CPU is quick at.
 
-XLA on a CPU fuses what a lookup reads into the lookup, and computes it again for each pixel; what
-is broadcast along one axis only it fetches pixel by pixel. Hence places are made by programs of
-their own, and sums over two axes are matrix products.
+XLA's CPU backend fuses the computation of a lookup's input into the lookup, and repeats it for
+every pixel. An input that is broadcast along one axis is read pixel by pixel, too. So places are
+computed by programs of their own, and sums over two axes are matrix products.
 """
 
 from __future__ import annotations

@@ -270,7 +270,7 @@ def _check_products(style: Style) -> list[str]:
             len(style.alphabet) * len(style.faces) <= MAX_GLYPHS,
             f"alphabet times faces must be at most {MAX_GLYPHS} glyphs",
         ),
-        # Text keeps at least a quarter of the width: see `lettering.place`.
+        # Text keeps at least a quarter of the width: see `text_layout.place`.
         (
             last <= 0.75 * width - 4,
             "left and spacing must leave a quarter of the width for the longest text",

@@ -18,7 +18,7 @@ def wave(draws: Draws, name: str, count: int) -> jax.Array:
     return amplitude * jnp.sin(2 * jnp.pi * (jnp.arange(count) / length + phase))
 
 
-Places = tuple[jax.Array, jax.Array, jax.Array]  # as `lookup.sample` takes them
+Places = tuple[jax.Array, jax.Array, jax.Array]  # as `interpolation.sample` takes them
 
 
 @functools.partial(jax.jit, static_argnames="style")
@@ -27,8 +27,8 @@ def waves(
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     """Where each pixel comes from when rows [B, H] and columns [B, W] are moved.
 
-    The column, and places, u and v for `lookup.sample`: [B, W, H] each. A row is moved along the
-    width, a column along the height.
+    The column, and places, u and v for `interpolation.sample`: [B, W, H] each. A row is moved along
+    the width, a column along the height.
     """
     x = sums(_columns(style, wave_y.shape), wave_x)
     y = sums(wave_y, _rows(style, wave_x.shape))
@@ -37,7 +37,7 @@ def waves(
 
 @functools.partial(jax.jit, static_argnames="style")
 def water(draws: Draws, *, style: Style) -> Places:
-    """Where each pixel comes from under rings of water, for B images: `lookup.sample`'s places.
+    """Where each pixel comes from under rings of water: places for `interpolation.sample`.
 
     A pixel is moved along the radius from a point by a sin(distance / length), which dies away
     towards the rim; as does the filter of that name in JH Labs' Java image filters.

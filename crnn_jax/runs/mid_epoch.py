@@ -1,7 +1,8 @@
 """Checkpoints in the middle of an epoch, for runs that are interrupted.
 
 The state after the last step is in `interrupted/<step>` of the run directory, and its digests are
-in `interrupted.json`. Both are removed when the epoch ends.
+in `interrupted.json`. Both are removed when the epoch ends. Checkpoints are numbered by the step
+here, not by the epoch.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from crnn_jax.runtime import files
 FOLDER = "interrupted"
 
 
-class Unfinished(NamedTuple):
+class MidEpoch(NamedTuple):
+    """A checkpoint in the middle of an epoch."""
+
     trees: dict[str, Any]  # as `Checkpoints.restore` gives them
     meta: dict[str, Any]  # that `save` was given
     losses: list[Any]  # f32 [S] for each call of the epoch so far
@@ -38,7 +41,7 @@ def save(run: RunDir, step: int, trees: Mapping[str, Any], meta: Mapping[str, An
         checkpoints.save(step, trees["params"], trees["training"], meta, best_epoch=step)
 
 
-def restore(run: RunDir, epoch: int, like: Mapping[str, Any]) -> Unfinished | None:
+def restore(run: RunDir, epoch: int, like: Mapping[str, Any]) -> MidEpoch | None:
     """Restores the interrupted epoch `epoch`. None if there is no such checkpoint.
 
     Raises:
@@ -61,7 +64,7 @@ def restore(run: RunDir, epoch: int, like: Mapping[str, Any]) -> Unfinished | No
         raise DamageError(
             f"{error}. Remove {folder} and run the same command again to {where}"
         ) from error
-    return Unfinished(trees, meta, [np.array(meta["losses"], np.float32)])
+    return MidEpoch(trees, meta, [np.array(meta["losses"], np.float32)])
 
 
 def clear(run: RunDir) -> None:
