@@ -12,14 +12,20 @@ from crnn_jax.training import state as state_lib
 from crnn_jax.training.context import prepare
 
 
+@pytest.fixture
+def like_trained(tiny_config):
+    """`tiny_config` with the sizes of the run `trained`."""
+    return lambda **changes: tiny_config({"model.lstm_units": (16, 8)}, **changes)
+
+
 @pytest.fixture(scope="module")
 def reader(trained):
     return crnn_jax.load(trained)
 
 
-def test_columns_go_with_their_symbols(tiny_config, trained, reader):
+def test_columns_go_with_their_symbols(like_trained, trained, reader):
     assert reader.charset.alphabet == "7abc"
-    config = tiny_config()
+    config = like_trained()
     task = prepare(config)
     fresh = state_lib.init_state(task).params
     wider = jax.tree.map(lambda x: x, fresh)
@@ -38,9 +44,9 @@ def test_columns_go_with_their_symbols(tiny_config, trained, reader):
 
 
 def test_a_run_starts_where_the_other_ended_and_without_a_flat_start(
-    tiny_config, trained, reader, tmp_path, monkeypatch
+    like_trained, trained, reader, tmp_path, monkeypatch
 ):
-    config = tiny_config(train__init_from=str(trained))
+    config = like_trained(train__init_from=str(trained))
     task = prepare(config)
     assert float(state_lib.init_state(task).flat_start.weight) == 1
     directory = run_dir.RunDir(tmp_path)
@@ -58,9 +64,9 @@ def test_a_run_starts_where_the_other_ended_and_without_a_flat_start(
         assert run.epoch == 1
 
 
-def test_a_run_of_other_sizes_is_refused_before_training(tiny_config, trained, tmp_path):
-    config = tiny_config(train__init_from=str(trained), model__dense_features=17)
+def test_a_run_of_other_sizes_is_refused_before_training(like_trained, trained, tmp_path):
+    config = like_trained(train__init_from=str(trained), model__dense_features=17)
     with pytest.raises(RunError, match=r"backward_kernel is \(16, 64\) in .* and \(17, 64\) here"):
         train.train_and_evaluate(config, tmp_path / "run")
     with pytest.raises(RunError, match="not a run directory"):
-        train.train_and_evaluate(tiny_config(train__init_from=str(tmp_path)), tmp_path / "other")
+        train.train_and_evaluate(like_trained(train__init_from=str(tmp_path)), tmp_path / "other")
