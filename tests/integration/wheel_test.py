@@ -45,7 +45,7 @@ def run(installed, *arguments):
 
 
 def verbs(installed, *commands):
-    """Runs commands of the package in one process, since a start takes seconds: what each prints."""
+    """What each command of the package prints; in one process, since a start takes seconds."""
     code = "import sys; from crnn_jax.cli import main\n"
     code += f"for command in {[list(map(str, c)) for c in commands]!r}:\n"
     code += "    status = main.main(command); print(chr(0), end='', flush=True)\n"
