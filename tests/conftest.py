@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import shutil
 import subprocess
@@ -26,9 +27,21 @@ import pytest
 from PIL import Image, ImageDraw
 
 from crnn_jax import config as config_lib
+from crnn_jax.data.synthetic.wide import render
 from crnn_jax.training import train
 from experiments import tiny
-from tests.helpers.quiet import QUIET
+from tests.helpers.quiet import TRAINED
+
+# Tracing makes many objects, and a quarter of its time went into looking for cycles among them
+# and among the thousands of the imports.
+gc.collect()
+gc.freeze()
+gc.set_threshold(50_000, 20, 20)
+
+# Without any optimization an image of the wide generator takes ten times as long.
+render.images = jax.jit(
+    render.images.__wrapped__, compiler_options={"xla_backend_optimization_level": 1}
+)
 
 # A sum over axes that were never meant to meet is an error, not a broadcast.
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -88,12 +101,15 @@ def captchas(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tiny_config(captchas: Path) -> MakeConfig:
-    """A function: changes by dotted key (or with __ for a dot) to a Config on the small set."""
+    """A function: changes by dotted key (or with __ for a dot) to a Config on the small set.
+
+    Its model has one layer of LSTMs. Tracing and compiling a step of two takes half as long again.
+    """
 
     def make(changes: Mapping[str, object] = {}, **overrides: object) -> config_lib.Config:
         values = tiny.get_config()
         values.update_from_flattened_dict(
-            {"data.dir": os.fspath(captchas), **changes}
+            {"data.dir": os.fspath(captchas), "model.lstm_units": (8,), **changes}
             | {k.replace("__", "."): v for k, v in overrides.items()}
         )
         return config_lib.from_config_dict(values)
@@ -121,9 +137,7 @@ def keras_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(tmp_path_factory: pytest.TempPathFactory, captchas: Path) -> Path:
     """A finished run that reads some of the small set and misreads some; do not write there."""
     values = tiny.get_config()
-    values.update_from_flattened_dict(
-        {"data.dir": os.fspath(captchas), "train.epochs": 40, **QUIET}
-    )
+    values.update_from_flattened_dict({"data.dir": os.fspath(captchas), **TRAINED})
     config = config_lib.from_config_dict(values)
     return once(
         tmp_path_factory, "trained", lambda folder: train.train_and_evaluate(config, folder)

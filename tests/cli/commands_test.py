@@ -43,7 +43,7 @@ def test_run_py_trains_and_a_second_call_finds_the_run_finished(
 ) -> None:
     command = (
         "run.py", "--config", "experiments/tiny.py", f"--config.data.dir={captchas}",
-        "--config.train.epochs=2", "--workdir", tmp_path / "run",
+        "--config.train.epochs=2", "--workdir", tmp_path / "run", "--config.model.lstm_units=(8,)",
     )  # fmt: skip
     first = _run(*command)
     assert first.returncode == 0, first.stderr
@@ -92,7 +92,8 @@ def test_run_py_runs_one_variant_of_a_grid(tmp_path: Path, captchas: Path) -> No
     done = _run(
         "run.py", "--config", "experiments/ablations.py:no_flat_start", "--config.grid.seeds=(5,)",
         f"--config.data.dir={captchas}", "--config.train.epochs=1", "--config.data.width=16",
-        "--config.data.height=8", "--config.model.conv_features=(2,)", "--workdir", tmp_path / "g",
+        "--config.data.height=8", "--config.model.conv_features=(2,)",
+        "--config.model.lstm_units=(2,)", "--workdir", tmp_path / "g",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "g" / "no_flat_start" / "seed5-fold0" / "result.json").exists()

@@ -28,7 +28,7 @@ from crnn_jax.runtime import limits, lock
 from crnn_jax.training import train
 from tests.faults import commands
 from tests.helpers.fixtures import MakeConfig
-from tests.helpers.quiet import QUIET
+from tests.helpers.quiet import QUIET, TRAINED
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -292,8 +292,8 @@ def test_a_full_standard_output_is_one_line(trained: Path, captchas: Path, verb:
         command = ["-m", "crnn_jax", "predict", str(trained), str(picture)]
     else:
         command = ["run.py", "--config", "experiments/tiny.py", f"--config.data.dir={captchas}",
-                   "--config.train.epochs=40", "--workdir", str(trained)]  # fmt: skip
-        command += [f"--config.{key}={value}" for key, value in QUIET.items()]
+                   "--workdir", str(trained)]  # fmt: skip
+        command += [f"--config.{key}={value}" for key, value in TRAINED.items()]
     with open("/dev/full", "w") as full:
         done = subprocess.run([sys.executable, *command], cwd=Path(__file__).parents[2],
                               stdout=full, stderr=subprocess.PIPE, text=True)  # fmt: skip

@@ -3,3 +3,5 @@
 from experiments.ablations import NO_AFFINE, NO_DROPOUT
 
 QUIET = {**NO_AFFINE, **NO_DROPOUT}
+# Of the fixture `trained`: 225 updates in five epochs. A checkpoint costs as much as many updates.
+TRAINED = {"train.epochs": 5, "train.min_steps_per_epoch": 45, **QUIET}

@@ -18,6 +18,7 @@ def _start(folder: Path, workdir: Path) -> Any:
     command = [
         sys.executable, "-u", "run.py", "--config", "experiments/tiny.py",
         f"--config.data.dir={folder}", "--config.train.epochs=6", "--workdir", str(workdir),
+        "--config.model.lstm_units=(8,)",
     ]  # fmt: skip
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

@@ -45,10 +45,19 @@ def run(installed: Any, *arguments: Any) -> Any:
     return done.stdout
 
 
+def verbs(installed: Path, *commands: Any) -> list[str]:
+    """What each command of the package prints; in one process, since a start takes seconds."""
+    code = "import sys; from crnn_jax.cli import main\n"
+    code += f"for command in {[list(map(str, c)) for c in commands]!r}:\n"
+    code += "    status = main.main(command); print(chr(0), end='', flush=True)\n"
+    code += "    if status: sys.exit(status)\n"
+    return run(installed, "-c", code).split("\0")[:-1]
+
+
 def test_a_wheel_trains_imports_and_predicts(
     installed: Path, captchas: Path, keras_files: Path
 ) -> None:
-    where = run(installed, "-c", "import crnn_jax; print(crnn_jax.__file__)")
+    where = run(installed, "-c", "import crnn_jax.cli.main as m; print(m.__file__)")
     assert where.startswith(str(installed / "site"))
     changes = {**SMALL, "data.dir": os.fspath(captchas), "data.source": "folder"}
     values = config_lib.with_changes(config_lib.defaults(), changes)
@@ -56,16 +65,21 @@ def test_a_wheel_trains_imports_and_predicts(
     (installed / "run" / "config.json").write_text(json.dumps(values))
     assert "exact match" in run(installed, "-m", "crnn_jax", "train", "run")
     image = next(captchas.glob("*.png"))
-    assert run(installed, "-m", "crnn_jax", "predict", "run", str(image)).startswith(f"{image}\t")
+    file = keras_files / "whole.h5"
+    symbols = "2345678bcdefgmnpwxy"
+    read, _, _, _, read_imported = verbs(
+        installed,
+        ("predict", "run", image),
+        ("report", "run"),
+        ("export", "run", "--format", "safetensors"),
+        ("import-keras", file, "imported", "--alphabet", symbols),
+        ("predict", "imported", image),
+    )
+    assert read.startswith(f"{image}\t")
+    assert read_imported.count("\n") == 1
     # Templates and types are part of the wheel.
-    run(installed, "-m", "crnn_jax", "report", "run")
-    run(installed, "-m", "crnn_jax", "export", "run", "--format", "safetensors")
     assert (installed / "run/report.html").read_text().rstrip().endswith("</html>")
     assert "# A CRNN" in (installed / "run/export/safetensors/README.md").read_text()
     assert (installed / "site/crnn_jax/py.typed").exists()
-    file = keras_files / "whole.h5"
-    symbols = "2345678bcdefgmnpwxy"
-    run(installed, "-m", "crnn_jax", "import-keras", str(file), "imported", "--alphabet", symbols)
-    assert run(installed, "-m", "crnn_jax", "predict", "imported", str(image)).count("\n") == 1
     script = installed / "site" / "bin" / "crnn-jax"
     assert "predict" in run(installed, str(script), "--help")

@@ -14,25 +14,25 @@ STEPS = "import time\nfor _ in range(30):\n  with dog.waiting(): time.sleep(0.1)
 PIPE = "import time; time.sleep(3)"  # what blocks outside of a step, as a full pipe does
 
 
-def run(body: str) -> subprocess.CompletedProcess[str]:
+def start(body: str) -> subprocess.Popen[str]:
     code = "from crnn_jax.runtime.watchdog import Watchdog\n"
     code += "with Watchdog('try X', limit=1.5) as dog:\n"
     code += "\n".join("    " + line for line in body.splitlines())
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=False
-    )
+    pipe = subprocess.PIPE
+    return subprocess.Popen([sys.executable, "-c", code], stdout=pipe, stderr=pipe, text=True)
 
 
 def test_a_process_that_waits_for_ever_ends_with_one_line() -> None:
-    done = run(WAIT)
-    assert done.returncode == watchdog.STATUS
-    assert done.stdout == ""
-    (line,) = done.stderr.splitlines()
+    process = start(WAIT)
+    out, err = process.communicate(timeout=50)
+    assert process.returncode == watchdog.STATUS
+    assert out == ""
+    (line,) = err.splitlines()
     assert line.startswith("error: training is stuck: no step has ended for ")
     assert line.endswith("; try X")
 
 
 def test_neither_work_nor_steps_nor_pipes_are_taken_for_a_hang() -> None:
-    for body in (WORK, STEPS, PIPE):
-        done = run(body)
-        assert (done.returncode, done.stderr) == (0, "")
+    for process in [start(body) for body in (WORK, STEPS, PIPE)]:
+        _, err = process.communicate(timeout=50)
+        assert (process.returncode, err) == (0, "")

@@ -65,18 +65,18 @@ def test_the_time_that_steps_took_does_not_part_runs(copies: tuple[RunDir, RunDi
 def test_the_first_step_and_metric_that_differ_are_named(copies: tuple[RunDir, RunDir]) -> None:
     _change(copies[1], "result.json", lambda values: values.update(params_sha256="0"))
     lines = [json.loads(line) for line in copies[1].metrics.read_text().splitlines()]
-    # Step 20 is logged as a step and, with five steps an epoch, as epoch 4.
-    at = [i for i, line in enumerate(lines) if line["step"] == 20]
+    # Step 180 is logged as a step and, with 45 steps an epoch, as epoch 4.
+    at = [i for i, line in enumerate(lines) if line["step"] == 180]
     assert [set(lines[i]) & {"step_loss", "val_loss"} for i in at] == [{"step_loss"}, {"val_loss"}]
     lines[at[1]]["cer"] += 1e-16 + lines[at[1]]["cer"]
     lines[-1]["loss"] = 7.0
     copies[1].write_text("metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
     comparison = reproduce.compare(*copies)
     assert not comparison.identical
-    assert "at step 20 (epoch 4), in cer" in str(comparison)
+    assert "at step 180 (epoch 4), in cer" in str(comparison)
     lines[at[0]]["step_loss"] = 7.0
     copies[1].write_text("metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
-    assert "at step 20 (epoch 4), in step_loss" in str(reproduce.compare(*copies))
+    assert "at step 180 (epoch 4), in step_loss" in str(reproduce.compare(*copies))
 
 
 def test_what_differs_in_the_environment_is_named(copies: tuple[RunDir, RunDir]) -> None:

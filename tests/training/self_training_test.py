@@ -83,6 +83,7 @@ def _unlabeled(tiny_config: MakeConfig, trained: Path, folder: Path, **changes: 
             "data.dir": os.fspath(folder), "data.use_labels": False, "data.alphabet": "7abc",
             "train.init_from": os.fspath(trained), "train.epochs": 2, "train.patience": 0,
             "train.checkpoint_selection": "last", "optimizer.learning_rate": 0.001,
+            "model.lstm_units": (16, 8),
         } | changes
     )  # fmt: skip
 
@@ -197,6 +198,7 @@ def test_a_quarter_with_labels_trains_on_both(
     config = tiny_config(
         data__train_size=4, data__unlabeled="rest", data__val_fraction=0.2, train__epochs=2,
         train__init_from=str(trained), train__patience=0, data__alphabet="7abc",
+        model__lstm_units=(16, 8),
     )  # fmt: skip
     workdir = tmp_path / "run"
     result = train.train_and_evaluate(config, workdir)

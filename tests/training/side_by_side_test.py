@@ -212,7 +212,8 @@ def test_a_grid_puts_cells_of_a_variant_together(
     captchas: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     values = tiny.get_config()
-    values.update_from_flattened_dict({"data.dir": str(captchas), "train.epochs": 1, **QUIET})
+    changes = {"data.dir": str(captchas), "train.epochs": 1, "model.lstm_units": (8,), **QUIET}
+    values.update_from_flattened_dict(changes)
     variants = {"base": {}, "other": {"optimizer.learning_rate": 0.01}}
     made = sweep.Grid(values.to_dict(), variants, seeds=(0, 1, 2), folds=(0,))
     groups = sweep._grouped(made.cells(), 2)

@@ -86,7 +86,9 @@ def test_as_labeled_means_as_the_folder_has_it(tmp_path: Path) -> None:
 def test_the_record_of_the_test_part_is_counted_by_hand(
     tiny_config: MakeConfig, captchas: Path, tmp_path: Path
 ) -> None:
-    config = tiny_config({"data.test_size": 10, "train.epochs": 60, **QUIET})
+    # 240 updates, and few checkpoints.
+    keys = {"data.test_size": 10, "train.epochs": 3, "train.min_steps_per_epoch": 80, **QUIET}
+    config = tiny_config(keys)
     result = train.train_and_evaluate(config, tmp_path)
     rows = _rows(tmp_path / "test_readings.csv")
     stored = json.loads((tmp_path / "test.json").read_text())

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import itertools
 import json
 import math
@@ -184,7 +185,7 @@ def test_the_step_loop_copies_nothing_to_the_device_by_accident(
         losses.append(runs[0].losses)
 
     monkeypatch.setattr(train, "run_epoch", guarded)
-    config = tiny_config(train__epochs=2, train__batch_size=batch_size)
+    config = tiny_config(train__stop_after=2, train__batch_size=batch_size)
     assert prepare(config).devices.mesh is None or batch_size == 16
     train.train_and_evaluate(config, tmp_path)
     assert len(losses) == 2
@@ -231,16 +232,17 @@ def test_patience_ends_a_run(
         return evaluate(*arguments)._replace(loss=next(losses))
 
     monkeypatch.setattr(TrainContext, "evaluate", worse_and_worse)
-    config = tiny_config(train__epochs=9, train__patience=2)
+    config = tiny_config(train__patience=2)
     result = train.train_and_evaluate(config, tmp_path)
     assert (result.best_epoch, result.epochs_run) == (1, 3)
 
 
 def test_stop_after_ends_a_run_and_leaves_its_schedule(
-    finished: tuple[Config, Path, Result], tiny_config: MakeConfig, tmp_path: Path
+    finished: tuple[Config, Path, Result], tmp_path: Path
 ) -> None:
-    _, workdir, _ = finished
-    config = tiny_config(log__every_steps=3, train__stop_after=2)
+    whole_config, workdir, _ = finished
+    limited = dataclasses.replace(whole_config.train, stop_after=2)
+    config = dataclasses.replace(whole_config, train=limited)
     result = train.train_and_evaluate(config, tmp_path)
     assert result.epochs_run == 2
     first, whole = (
@@ -262,7 +264,7 @@ def test_last_weights_are_those_of_the_last_epoch(
         return evaluate(task, params, *temperature)._replace(loss=next(losses, 4.0))
 
     monkeypatch.setattr(TrainContext, "evaluate", worse_and_worse)
-    config = tiny_config(train__epochs=3, train__checkpoint_selection="last", train__patience=1)
+    config = tiny_config(train__stop_after=3, train__checkpoint_selection="last", train__patience=1)
     result = train.train_and_evaluate(config, tmp_path)
     assert (result.best_epoch, result.epochs_run) == (3, 3)
     assert result.params_sha256 == scored[2] != scored[0]
@@ -299,7 +301,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_names_step_and_pictures(
 def test_a_run_that_stays_on_the_plateau_says_so(
     tiny_config: MakeConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    result = train.train_and_evaluate(tiny_config(train__epochs=1), tmp_path)
+    result = train.train_and_evaluate(tiny_config(train__stop_after=1), tmp_path)
     said = [line for line in capsys.readouterr().out.splitlines() if "not left" in line]
     plateau = json.loads((tmp_path / "environment.json").read_text())["data"]["plateau_loss"]
     assert result.val_loss > 0.75 * plateau
@@ -318,7 +320,7 @@ def test_a_data_set_that_changed_is_refused(
 
     folder = tmp_path / "set"
     shutil.copytree(captchas, folder)
-    config = tiny_config(data__dir=str(folder), train__epochs=1)
+    config = tiny_config(data__dir=str(folder), train__stop_after=1)
     train.train_and_evaluate(config, tmp_path / "run")
     victim = sorted(folder.iterdir())[0]
     shutil.copy(sorted(folder.iterdir())[1], victim)  # another image under an old name
@@ -332,13 +334,13 @@ def test_a_data_set_that_changed_is_refused(
 def test_a_checkpoint_of_another_alphabet_is_refused(
     tiny_config: MakeConfig, tmp_path: Path
 ) -> None:
-    config = tiny_config(data__alphabet="7abc", train__epochs=1)
+    config = tiny_config(data__alphabet="7abc", train__stop_after=1)
     train.train_and_evaluate(config, tmp_path)
     (tmp_path / "result.json").unlink()
     text = (tmp_path / "config.json").read_text()
     (tmp_path / "config.json").write_text(text.replace('"7abc"', '"cba7"'))
     with pytest.raises(RunError, match=r"alphabet: '7abc' then, 'cba7' now"):
-        train.train_and_evaluate(tiny_config(data__alphabet="cba7", train__epochs=1), tmp_path)
+        train.train_and_evaluate(tiny_config(data__alphabet="cba7", train__stop_after=1), tmp_path)
 
 
 def test_the_reader_learns_to_read_images_that_it_has_not_seen(
@@ -374,7 +376,7 @@ def test_a_finished_run_says_so_without_its_data(
 
     folder = tmp_path / "set"
     shutil.copytree(captchas, folder)
-    config = tiny_config(data__dir=str(folder), train__epochs=1)
+    config = tiny_config(data__dir=str(folder), train__stop_after=1)
     result = train.train_and_evaluate(config, tmp_path / "run")
     shutil.rmtree(folder)
     assert train.train_and_evaluate(config, tmp_path / "run") == result

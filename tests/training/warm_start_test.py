@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -16,16 +17,26 @@ from crnn_jax.training.context import prepare
 from tests.helpers.fixtures import MakeConfig
 
 
+@pytest.fixture
+def like_trained(tiny_config: MakeConfig) -> Any:
+    """`tiny_config` with the sizes of the run `trained`."""
+
+    def make(**changes: Any) -> Any:
+        return tiny_config({"model.lstm_units": (16, 8)}, **changes)
+
+    return make
+
+
 @pytest.fixture(scope="module")
 def reader(trained: Path) -> Recognizer:
     return crnn_jax.load(trained)
 
 
 def test_columns_go_with_their_symbols(
-    tiny_config: MakeConfig, trained: Path, reader: Recognizer
+    like_trained: Any, trained: Path, reader: Recognizer
 ) -> None:
     assert reader.charset.alphabet == "7abc"
-    config = tiny_config()
+    config = like_trained()
     task = prepare(config)
     fresh = state_lib.init_state(task).params
     wider = jax.tree.map(lambda x: x, fresh)
@@ -44,13 +55,13 @@ def test_columns_go_with_their_symbols(
 
 
 def test_a_run_starts_where_the_other_ended_and_without_a_flat_start(
-    tiny_config: MakeConfig,
+    like_trained: Any,
     trained: Path,
     reader: Recognizer,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    config = tiny_config(train__init_from=str(trained))
+    config = like_trained(train__init_from=str(trained))
     task = prepare(config)
     assert float(state_lib.init_state(task).flat_start.weight) == 1
     directory = run_dir.RunDir(tmp_path)
@@ -69,10 +80,10 @@ def test_a_run_starts_where_the_other_ended_and_without_a_flat_start(
 
 
 def test_a_run_of_other_sizes_is_refused_before_training(
-    tiny_config: MakeConfig, trained: Path, tmp_path: Path
+    like_trained: Any, trained: Path, tmp_path: Path
 ) -> None:
-    config = tiny_config(train__init_from=str(trained), model__dense_features=17)
+    config = like_trained(train__init_from=str(trained), model__dense_features=17)
     with pytest.raises(RunError, match=r"backward_kernel is \(16, 64\) in .* and \(17, 64\) here"):
         train.train_and_evaluate(config, tmp_path / "run")
     with pytest.raises(RunError, match="not a run directory"):
-        train.train_and_evaluate(tiny_config(train__init_from=str(tmp_path)), tmp_path / "other")
+        train.train_and_evaluate(like_trained(train__init_from=str(tmp_path)), tmp_path / "other")
