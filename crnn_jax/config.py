@@ -270,6 +270,30 @@ def _check_limits(c: Config) -> None:
             f"empty with data.source={c.data.source}",
         ),
         (
+            "data.unlabeled",
+            quote(c.data.unlabeled),
+            not c.data.unlabeled or c.data.use_labels,
+            "empty without data.use_labels; put all images into data.dir",
+        ),
+        (
+            "data.unlabeled",
+            quote(c.data.unlabeled),
+            c.data.unlabeled != "rest" or c.data.train_size > 0,
+            "another folder unless data.train_size leaves a rest",
+        ),
+        (
+            "data.num_folds and data.train_size",
+            max(c.data.num_folds, c.data.train_size),
+            c.data.use_labels or not (c.data.num_folds or c.data.train_size),
+            "0 without data.use_labels",
+        ),
+        (
+            "data.min_val_size",
+            c.data.min_val_size,
+            not (c.data.min_val_size and c.data.num_folds),
+            "0 with data.num_folds, each of which is validated on",
+        ),
+        (
             "data.use_labels",
             c.data.use_labels,
             c.data.use_labels or c.data.source in ("auto", "folder"),

@@ -96,8 +96,8 @@ class DataConfig:
     )
     complete_alphabet: bool = _key(
         False,
-        "Symbols that the labels lack: all digits, all capitals or all small letters of ASCII if "
-        "the labels have two of them.",
+        "Add symbols that the labels of a folder lack: all digits, all capitals or all small "
+        "letters of ASCII if they have two of them. data.alphabet goes before.",
     )
     merge: Annotated[str, Meta(max_length=2**12)] = _key(
         "",
@@ -122,8 +122,8 @@ class DataConfig:
     )
     val_fraction: Annotated[float, Meta(ge=0, lt=1)] = _key(
         0.1,
-        "Share of the images in the validation part, unless data.num_folds is set. 0 for none: the "
-        "scores are then those of training images.",
+        "Share of the images in the validation part, unless data.num_folds is set. 0 for none (of "
+        "a stream: one image): the scores are then those of training images.",
     )
     min_val_size: Annotated[int, Meta(ge=0, le=10**8)] = _key(
         0, "A validation part of fewer images is left out, and they are trained on."
@@ -273,7 +273,7 @@ class TrainConfig:
         "for one pass.",
     )
     passes_per_epoch: Annotated[int, Meta(ge=1, le=10**4)] = _key(
-        1, "Passes over the labeled images in an epoch, at least."
+        1, "Passes over the labeled images in an epoch; it can be more if others have no labels."
     )
     min_confidence: _Share = _key(
         0.9,

@@ -7,7 +7,7 @@
 
 All weights of the general reader are trained further, its symbols matched to those of the labels;
 a symbol that it does not know gets new weights. An epoch makes at least 10 steps and three passes
-over the labels, so that fifty labels are seen about thirteen times and a thousand twelve times.
+over the labels, so that fifty labels, like a thousand, are seen about twelve times.
 
 With data.unlabeled, the images of another folder are labeled by the reader itself, before each
 epoch but the first, and trained on where it is sure. With `adapt.py:unlabeled` all images are such,

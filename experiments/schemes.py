@@ -61,7 +61,7 @@ RECIPES: Mapping[str, Recipe] = {
     # Its schedule follows from the number of labels: see train.min_steps_per_epoch.
     "adapt": Recipe(adapt.get_config, lambda config, labels: {}),
     "rest": Recipe(adapt.get_config, lambda config, labels: {"data.unlabeled": "rest"}, LABELS),
-    "unlabeled": Recipe(lambda: adapt.get_config("unlabeled"), lambda config, labels: {}, (0,)),
+    "unlabeled": Recipe(lambda: adapt.get_config("unlabeled"), lambda config, labels: {}, ("no",)),
 }
 
 

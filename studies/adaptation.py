@@ -94,7 +94,11 @@ def pack(target: Path, folders: list[Path], most: int) -> None:
             labels = folder.labels(path)
             files, texts = list(labels), list(labels.values())
             section = dataclasses.replace(
-                config, test_size=held_out.TEST_SIZE, val_fraction=0.05, train_size=0
+                config,
+                test_size=held_out.TEST_SIZE,
+                val_fraction=0.05,
+                train_size=0,
+                min_val_size=0,
             )
             split = splits.split(texts, section)
             parts = {"test": split.test.tolist(), "train": split.train[:most].tolist()}
@@ -246,10 +250,10 @@ class Study:
                 if confidence >= arm.least and 0 < len(found[i]) <= LONGEST
             ]
             chosen = plausible(found, chosen, texts)
-            if not labeled:
-                bias = self.bias(frequent([found[i] for i in chosen]))
             if not chosen:
                 break
+            if not labeled:
+                bias = self.bias(frequent([found[i] for i in chosen]))
             truth = [self.packed.texts[rest[i]] for i in chosen]
             wrong = sum(found[i] != text for i, text in zip(chosen, truth, strict=True))
             used.append({"pseudo_labels": len(chosen), "wrong": wrong})

@@ -44,7 +44,7 @@ def compare(run: str, folder: str, environments: Path, work: Path) -> None:
     reader = recognizer.load(run)
     if (reader.model.mean.tolist(), reader.model.std.tolist()) != ([0.0], [255.0]):
         sys.exit(f"{run} does not take pixels / 255; train one with --config.data.normalize=''")
-    section = dataclasses.replace(reader.config.data, dir=folder)
+    section = dataclasses.replace(reader.config.data, dir=folder, use_labels=True, unlabeled="")
     data = dataset.load(section, reader.charset, config_lib.num_steps(reader.config))
     labels = reader.charset.encode(data.texts)
     weights = {k.replace("/", "."): a for k, a in crnn.by_name(reader.params).items()}

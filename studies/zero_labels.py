@@ -62,7 +62,13 @@ def main(arguments: list[str]) -> None:
 def read(reader: recognizer.Recognizer, path: Path) -> dict[str, Any]:
     """The scores of a reader on the test part of a folder, and what was told of its labels."""
     section = dataclasses.replace(
-        reader.config.data, dir=os.fspath(path), source="folder", alphabet="", label_pattern=""
+        reader.config.data,
+        dir=os.fspath(path),
+        source="folder",
+        alphabet="",
+        label_pattern="",
+        use_labels=True,
+        unlabeled="",
     )
     data = folder.load(section, None, config_lib.num_steps(reader.config))
     test = splits.held_out(data.texts, held_out.TEST_SIZE).tolist()

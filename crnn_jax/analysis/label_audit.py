@@ -52,6 +52,12 @@ def rank(workdir: str | os.PathLike[str]) -> list[Doubt]:
         raise RunError(f"{workdir} contains no finished runs (result.json)")
     if len({result.fingerprint for run in runs if (result := run.result())}) > 1:
         raise RunError(f"the runs in {workdir} used different data; audit one data set at a time")
+    for run in runs:
+        if (result := run.result()) and not result.num_val:
+            raise RunError(
+                f"{one_line(str(run.workdir))} has no validation part: all its images were trained "
+                "on, which says nothing about their labels"
+            )
     variants = sorted({run.workdir.parent.name for run in runs})
     if len(variants) > 1:
         raise RunError(

@@ -163,6 +163,11 @@ def _adapted(
         "data.alphabet": reader.charset.alphabet,
         "data.val_fraction": _VAL,
         "data.count": count,
+        "data.use_labels": True,
+        "data.unlabeled": "",
+        "data.test_size": 0,
+        "train.min_steps_per_epoch": 0,
+        "train.passes_per_epoch": 1,
         "train.epochs": epochs,
         "train.init_from": os.fspath(run),
         "train.checkpoint_selection": "last",
@@ -179,7 +184,7 @@ def _row(
 ) -> Row:
     # The last image numbers of the seed, which no training reaches.
     first = 2**31 - 1 - count
-    config = dataclasses.replace(reader.config.data, synthetic_seed=0)
+    config = sources.as_drawn(dataclasses.replace(reader.config.data, synthetic_seed=0), look)
     data = sources.generate(look, config, range(first, first + count))
     readings = reader.predict([sources.to_image(image) for image in data.images])
     exact = sum(r.text == text for r, text in zip(readings, data.texts, strict=True))

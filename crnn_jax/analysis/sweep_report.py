@@ -157,6 +157,11 @@ def _read_run(path: Path, reach: float) -> Run:
     record = RunDir(path)
     result = record.result()
     assert result is not None
+    if not result.num_val:
+        raise RunError(
+            f"{one_line(str(path))} has no validation part: its scores are of images that it was "
+            "trained on. Set data.val_fraction, and data.min_val_size=0, for a sweep"
+        )
     misread = frozenset(row.file for row in record.read_csv("errors.csv", Misread))
     if len(misread) != result.num_examples - result.num_exact:
         raise RunError(f"{one_line(str(path))}: errors.csv and result.json disagree")

@@ -36,7 +36,9 @@ def epoch_order(train: Int[np.ndarray, " N"], seed: int, epoch: int) -> Int[np.n
 def mixed_order(
     labeled: np.ndarray, guessed: np.ndarray, size: int, seed: int, epoch: int
 ) -> np.ndarray:
-    """`size` images of an epoch: a quarter of them have labels, if there are any and others.
+    """`size` images of an epoch: at least a quarter of them have labels, if there are any.
+
+    More have labels where images with labels are more than a quarter of all.
 
     Args:
       labeled: images with labels.
@@ -45,7 +47,7 @@ def mixed_order(
       seed: of the run.
       epoch: from 1.
     """
-    own = size // 4 if len(guessed) else size
+    own = max(size // 4, size * len(labeled) // max(len(labeled) + len(guessed), 1))
     parts = [(labeled, own), (guessed, size - own)] if len(labeled) else [(guessed, size)]
     rows = []
     for number, (images, count) in enumerate(parts):

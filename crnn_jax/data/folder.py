@@ -70,7 +70,10 @@ def load(config: DataConfig, charset: Charset | None, num_steps: int) -> Dataset
     folder = Path(config.dir)
     reads_labels = config.use_labels or config.test_size > 0
     try:
-        listed, complaints = _list_folder(folder, config.label_pattern if reads_labels else "")
+        if reads_labels:
+            listed, complaints = _list_folder(folder, config.label_pattern)
+        else:
+            listed, complaints = _list_images(folder)
     except OSError as error:
         path = one_line(os.fsdecode(error.filename or folder))
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
@@ -81,8 +84,9 @@ def load(config: DataConfig, charset: Charset | None, num_steps: int) -> Dataset
     fold = config.folding
     labels = listed if reads_labels else dict.fromkeys(listed, "")
     listed = {file: fold(text) for file, text in labels.items()}
+    known = charset if config.use_labels else None  # symbols that nobody trains on are no fault
     for file, text in listed.items() if reads_labels else ():
-        if complaint := label_files.complaint(text, charset, num_steps):
+        if complaint := label_files.complaint(text, known, num_steps):
             if text != labels[file]:
                 complaint += f" ({reprlib.repr(labels[file])} before data.case and data.merge)"
             complaints.setdefault(file, complaint)
@@ -190,6 +194,8 @@ def resolve(config: Config) -> Config:
     if config.data.source != "auto":
         return config
     absent = config.data.dir == DEFAULT_DIR and not Path(DEFAULT_DIR).exists()
+    if absent and (config.data.unlabeled or not config.data.use_labels):
+        check_folder(Path(config.data.dir))  # raises
     data = dataclasses.replace(config.data, source="synthetic" if absent else "folder")
     return dataclasses.replace(config, data=data)
 
@@ -204,16 +210,27 @@ def _list_folder(folder: Path, pattern: str) -> tuple[dict[str, str], dict[str, 
     check_folder(folder)
     if os.path.lexists(folder / LABELS_FILE):
         return label_files.read(folder / LABELS_FILE)
-    # All visible files are listed, so that an image with a mistyped extension is reported.
-    files = sorted(p.name for p in folder.iterdir() if not p.is_dir() and p.name[0] != ".")
-    foreign = {f: "not an image" for f in files if Path(f).suffix.lower() not in IMAGE_SUFFIXES}
-    if len(foreign) == len(files):
-        return {}, {}
-    listed = {file: label_of(file, pattern) for file in files}
+    listed, foreign = _list_images(folder)
+    listed = {file: label_of(file, pattern) for file in listed}
     if pattern:
         for file in (file for file, text in listed.items() if not text):
             foreign.setdefault(file, "data.label_pattern finds no label in its name")
     return listed, foreign
+
+
+def _list_images(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """As `_list_folder`, without labels. A file of labels does not matter."""
+    check_folder(folder)
+    # All visible files are listed, so that an image with a mistyped extension is reported.
+    files = sorted(
+        p.name
+        for p in folder.iterdir()
+        if not p.is_dir() and p.name[0] != "." and p.name != LABELS_FILE
+    )
+    foreign = {f: "not an image" for f in files if Path(f).suffix.lower() not in IMAGE_SUFFIXES}
+    if len(foreign) == len(files):
+        return {}, {}
+    return dict.fromkeys(files, ""), foreign
 
 
 def _name_all(folder: Path, complaints: dict[str, str]) -> str:

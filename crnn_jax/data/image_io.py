@@ -106,31 +106,36 @@ def flatten(image: Image.Image) -> Image.Image:
 
 
 def to_array(image: Image.Image, config: DataConfig) -> np.ndarray:
+    """As `to_array_and_span`, the array alone."""
+    return to_array_and_span(image, config)[0]
+
+
+def to_array_and_span(
+    image: Image.Image, config: DataConfig
+) -> tuple[np.ndarray, tuple[float, float]]:
     """Converts a decoded image to u8 [W, H, C]: on white, gray or RGB, resized with antialiasing.
 
     The first axis is the width: it becomes the time axis of the model. With data.crop the image is
-    cropped first.
+    cropped first. Also returns the part of the image's width that the array shows.
 
     Raises:
       DataError: Pillow cannot convert or resize the image.
     """
     width, height, channels = config.width, config.height, config.channels
+    span = (0.0, 1.0)
     with _refusing():
         image = flatten(image)
         if config.crop:
-            image = image.crop(box(image))
+            box = content_box(np.asarray(image.convert("RGB")).transpose(1, 0, 2))
+            left, top, right, bottom = map(int, box)
+            span = (left / image.width, right / image.width)
+            image = image.crop((left, top, right, bottom))
         image = image.convert("L" if channels == 1 else "RGB")
         if image.size != (width, height):
             # Pillow's filters widen when an image shrinks, which gives antialiasing.
             image = image.resize((width, height), Image.Resampling.BILINEAR)
         array = np.asarray(image, np.uint8).reshape(height, width, channels)
-        return array.transpose(1, 0, 2)
-
-
-def box(image: Image.Image) -> tuple[int, int, int, int]:
-    """The part of a flat image that data.crop keeps: left, top, right, bottom."""
-    left, top, right, bottom = content_box(np.asarray(image.convert("RGB")).transpose(1, 0, 2))
-    return int(left), int(top), int(right), int(bottom)
+        return array.transpose(1, 0, 2), span
 
 
 @contextlib.contextmanager

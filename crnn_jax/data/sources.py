@@ -204,9 +204,16 @@ def image(config: DataConfig, folder: str | os.PathLike[str] | None, file: str) 
     """
     if folder is not None or dataset.uses_folder(config):
         return image_io.flatten(image_io.open_image(files.inside(folder or config.dir, file)))
-    number = int(file)
-    data = generate(family.load(config.style), config, range(number, number + 1))
+    number, look = int(file), family.load(config.style)
+    data = generate(look, as_drawn(config, look), range(number, number + 1))
     return to_image(data.images[0])
+
+
+def as_drawn(config: DataConfig, look: Look) -> DataConfig:
+    """For images that a reader of `config` will be given: if it crops, they must not be cropped."""
+    if not config.crop:
+        return config
+    return dataclasses.replace(config, crop=False, width=look.width, height=look.height)
 
 
 def to_image(image: np.ndarray) -> Image.Image:
@@ -278,10 +285,13 @@ def fingerprint(look: Look, config: DataConfig, count: int) -> str:
 
 
 def expected_fingerprint(config: DataConfig, num_steps: int) -> str | None:
-    """The fingerprint of a config's data; None if the folder is missing."""
+    """The fingerprint of a config's data; None if a folder of them is missing."""
     if config.source in ("synthetic", "stream"):
         return fingerprint(family.load(config.style), config, config.count)
-    return load(config, num_steps).data.fingerprint if Path(config.dir).is_dir() else None
+    folders = [config.dir, *({config.unlabeled} - {"", splits.REST})]
+    if not all(Path(folder).is_dir() for folder in folders):
+        return None
+    return load(config, num_steps).data.fingerprint
 
 
 def _name(config: DataConfig) -> str:

@@ -113,10 +113,14 @@ def read(
 
 @xla_options.jit_reading
 def read_rows(
-    params: Any, images: jax.Array, indices: jax.Array, temperature: float, *, model: crnn.Model
-) -> tuple[jax.Array, jax.Array]:
-    """As `read`, greedily, for the examples `indices` [B] of a data set."""
-    return decode(crnn.apply(model, params, images[indices]), temperature, GREEDY)
+    params: Any,
+    images: UInt8[Array, "N W H C"],
+    indices: Int[Array, " B"],
+    *,
+    model: crnn.Model,
+) -> tuple[Int[Array, "B L"], Float[Array, " B"]]:
+    """As `read`, greedily and at temperature 1, for some examples of a data set."""
+    return decode(crnn.apply(model, params, images[indices]), 1.0, GREEDY)
 
 
 @functools.partial(xla_options.jit_reading, static_argnames="decoder")

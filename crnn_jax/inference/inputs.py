@@ -95,12 +95,7 @@ class Decoded(NamedTuple):
 
 def decoded(image: Image.Image, config: DataConfig) -> Decoded:
     """DataError if the image cannot be converted."""
-    span = (0.0, 1.0)
-    if config.crop:
-        image = image_io.flatten(image)
-        left, _, right, _ = image_io.box(image)
-        span = (left / image.width, right / image.width)
-    return Decoded(image_io.to_array(image, config), span)
+    return Decoded(*image_io.to_array_and_span(image, config))
 
 
 def _name(value: Any) -> str:

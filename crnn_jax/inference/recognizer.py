@@ -192,10 +192,12 @@ class Recognizer:
         section = self.config.data
         steps = config_lib.num_steps(self.config)
         if folder is not None:
-            section = dataclasses.replace(section, dir=os.fspath(folder), source="folder")
-        # With a test part, some labels may have symbols that the training part lacks.
-        has_test = folder is None and section.test_size > 0
-        if not has_test:
+            section = dataclasses.replace(
+                section, dir=os.fspath(folder), source="folder", use_labels=True, unlabeled=""
+            )
+        # Of a part of the labels, some others may have symbols that the training part lacks.
+        is_partial = folder is None and (section.test_size > 0 or bool(section.unlabeled))
+        if not is_partial:
             section = dataclasses.replace(section, alphabet=self.charset.alphabet)
         data, split, *_ = sources.load(section, steps)
         same = data.fingerprint == self.fingerprint
@@ -212,7 +214,7 @@ class Recognizer:
                 "validation part is unknown. Name a data set with --data"
             )
         reader = evaluate.Reader(self.model, self.params, self.charset, self.temperature, decoder)
-        encoded = self.charset.encode(data.texts, skip_unknown=has_test)
+        encoded = self.charset.encode(data.texts, skip_unknown=is_partial)
         images, labels = jax.device_put((data.images, encoded))
         whole = evaluate.LabeledImages(images, labels, data.files, data.texts)
         evaluation = evaluate.evaluate(reader, whole, indices, BATCH)

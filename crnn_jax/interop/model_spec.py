@@ -157,6 +157,8 @@ def _portable(config: Config) -> Config:
             config.data,
             dir=_utf8(Path(config.data.dir).name),
             style=_utf8(Path(config.data.style).name),
+            use_labels=True,
+            unlabeled="",
         ),
         train=dataclasses.replace(config.train, init_from=""),
     )

@@ -15,6 +15,7 @@ from crnn_jax.runtime import files, lock
 # What a start writes before its first step; the config last, because it claims the directory.
 _OF_A_START = (
     *("params.txt", "augmented.png", "environment.json", "metrics.jsonl", "checkpoints.json"),
+    "pseudo_labels.csv",
     *("tensorboard", "checkpoints", "config.json"),
 )
 

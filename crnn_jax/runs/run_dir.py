@@ -1,7 +1,8 @@
 """The run directory: what a run leaves, readable with `cat`, written atomically.
 
 config.json  environment.json  params.txt  augmented.png  metrics.jsonl  readings.csv  errors.csv
-result.json  checkpoints.json  checkpoints/  and with a test part: test.json  test_readings.csv
+result.json  checkpoints.json  checkpoints/  and with a test part: test.json  test_readings.csv,
+with images without labels: pseudo_labels.csv
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ T = TypeVar("T")
 class Result:
     """The content of `result.json`: scores of the validation part. Rates are fractions.
 
-    If there is none, num_val is 0 and the scores are of images that the run trained on.
+    If there is none, num_val is 0 and the scores are of images that the run trained on. If
+    num_train is 0 too, their labels are the reader's own.
     """
 
     exact_match: Share
@@ -81,7 +83,11 @@ class Result:
 
     def __str__(self) -> str:
         low, high = self.exact_match_95
-        scored = "" if self.num_val else "no validation part; of images that it was trained on: "
+        scored = ""
+        if not self.num_val:
+            scored = "no validation part; of images that it was trained on: "
+        if not self.num_val and not self.num_train:
+            scored = "no labels; agreement of the reader with its own labels: "
         return (
             f"{scored}exact match {self.num_exact} of {self.num_examples} ({self.exact_match:.2%}, "
             f"95 % interval {low:.2%} to {high:.2%}), CER {self.cer:.2%}, validation loss "

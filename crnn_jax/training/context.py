@@ -21,6 +21,7 @@ from crnn_jax.runtime import data_parallel
 from crnn_jax.training import optimizer as optimizer_lib
 
 MOST_SCORED = 256
+_MOST_STEPS = 100  # of an epoch over images without labels
 _ROOM = 16  # symbols of a pseudo-label, with which the programs need not be compiled again
 _SOME_TEXT = "12345"  # for the plateau of a set without labels
 
@@ -145,8 +146,9 @@ def _steps_per_epoch(config: Config, source: sources.Source) -> int:
     passes = 1 if source.endless or not num_train else _passes(config, num_train)
     steps = -(-num_train * passes // config.train.batch_size)
     if num_unlabeled:
+        # Not too many: the reader should label the images again before it has learned mistakes.
         whole = -(-(num_train + num_unlabeled) // config.train.batch_size)
-        return max(steps, whole, config.train.min_steps_per_epoch)
+        return max(steps, min(whole, _MOST_STEPS), config.train.min_steps_per_epoch)
     return steps
 
 

@@ -29,6 +29,7 @@ from crnn_jax.training.context import TrainContext
 from crnn_jax.training.run import Run
 
 FILE = "pseudo_labels.csv"
+_NO_FILE = ""  # in the one row of an epoch for which nothing was read surely enough
 _RARE = 20  # a symbol that is so many times rarer than the average one is a misreading
 _LEAST_SHARE = 0.1  # of the plausible readings are trained on, however unsure they are
 
@@ -64,7 +65,7 @@ def renew(run: Run) -> None:
     readings = _read(task, run.ema)
     known = [task.data.texts[i] for i in task.split.train.tolist()]
     chosen = choose(readings, known, task.config.train.min_confidence)
-    if not chosen:
+    if not chosen and not known:
         run.error = TrainingError(
             f"the reader finds no text in any of {len(readings)} images without labels; label some "
             "of them"
@@ -72,9 +73,10 @@ def renew(run: Run) -> None:
         return
     files = [task.data.files[i] for i in task.split.unlabeled.tolist()]
     rows = [PseudoLabel(epoch, files[i], *readings[i]) for i in chosen]
+    rows = rows or [PseudoLabel(epoch, _NO_FILE, "", 0.0)]
     run.dir.write_csv(FILE, PseudoLabel._fields, rows)
     adopt(run, rows)
-    print(f"epoch {epoch}: the reader labels {len(rows)} of {len(readings)} images", flush=True)
+    print(f"epoch {epoch}: the reader labels {len(chosen)} of {len(readings)} images", flush=True)
 
 
 def stored(run: Run, epoch: int) -> bool:
@@ -97,10 +99,11 @@ def adopt(run: Run, rows: Sequence[PseudoLabel]) -> None:
     for place in places.values():
         texts[place] = ""
     try:
-        for row in rows:
-            texts[places[row.file]] = row.reading
+        chosen = [(places[row.file], row.reading) for row in rows if row.file != _NO_FILE]
     except KeyError as error:
         raise RunError(f"{run.dir.workdir / FILE}: the data have no image {error}") from error
+    for place, reading in chosen:
+        texts[place] = reading
     labels = task.charset.encode(texts, skip_unknown=True)
     # As wide as before, if that is enough, so that one program serves all epochs.
     room = max(task.labels.shape[1] - labels.shape[1], 0)
@@ -108,7 +111,7 @@ def adopt(run: Run, rows: Sequence[PseudoLabel]) -> None:
     run.task = task._replace(
         data=dataclasses.replace(task.data, texts=tuple(texts)),
         labels=task.devices.replicate(labels),
-        pseudo_labeled=np.array([places[row.file] for row in rows], np.int32),
+        pseudo_labeled=np.array([place for place, _ in chosen], np.int32),
     )
 
 
@@ -150,7 +153,7 @@ def _read(task: TrainContext, params: Any) -> list[evaluate.Reading]:
     images = data_parallel.one(task.images)
     readings: list[evaluate.Reading] = []
     for batch, mask in batching.batches(task.split.unlabeled, task.config.train.eval_batch_size):
-        found = evaluate.read_rows(params, images, batch, 1.0, model=task.model)
+        found = evaluate.read_rows(params, images, batch, model=task.model)
         ids, log_probability = (rows[mask] for rows in jax.device_get(found))
         readings += evaluate.to_readings(task.charset, ids, log_probability)
     return readings

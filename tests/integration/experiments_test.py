@@ -33,6 +33,8 @@ SMALL = {
     "train.batch_size": 16,
     "train.epochs": 1,
     "train.min_steps_per_epoch": 0,
+    "train.passes_per_epoch": 1,
+    "data.min_val_size": 0,
     "log.every_steps": 1,
 }
 

@@ -11,9 +11,11 @@ import pytest
 from PIL import Image
 
 import crnn_jax
+from crnn_jax import interop
 from crnn_jax.data import batching, sources, splits
 from crnn_jax.errors import ConfigError, DataError, RunError
 from crnn_jax.inference.evaluate import Reading
+from crnn_jax.interop import safetensors
 from crnn_jax.runs import record_types
 from crnn_jax.runtime.signals import Interrupted
 from crnn_jax.training import self_training, train
@@ -213,6 +215,17 @@ def test_a_quarter_with_labels_trains_on_both(
     [
         ({"data.use_labels": False}, "data.use_labels must be True unless train.init_from"),
         ({"data.unlabeled": "rest", "data.source": "synthetic"}, "data.unlabeled must be empty"),
+        ({"data.unlabeled": "rest"}, "unless data.train_size leaves a rest"),
+        (
+            {
+                "data.unlabeled": "more",
+                "data.use_labels": False,
+                "train.init_from": "x",
+                "data.alphabet": "ab",
+            },
+            "data.unlabeled must be empty without data.use_labels",
+        ),
+        ({"data.min_val_size": 5, "data.num_folds": 10}, "data.min_val_size must be 0"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(
@@ -242,3 +255,68 @@ def test_an_epoch_passes_several_times(tiny_config: MakeConfig) -> None:
     task = prepare(tiny_config(train__passes_per_epoch=3))
     assert task.steps_per_epoch == -(-36 * 3 // 8)
     assert np.bincount(task.order(1))[task.split.train].tolist() == [3] * 36
+
+
+def test_a_run_without_labels_is_scored_on_a_labeled_folder(
+    tiny_config: MakeConfig, trained: Path, captchas: Path, nameless: Path, tmp_path: Path
+) -> None:
+    config = _unlabeled(tiny_config, trained, nameless, **{"train.epochs": 1})
+    train.train_and_evaluate(config, tmp_path / "run")
+    reader = crnn_jax.load(tmp_path / "run")
+    evaluation = reader.evaluate(captchas).evaluation
+    paths = sorted(captchas.iterdir())
+    right = sum(r.text == p.stem for r, p in zip(reader.predict(paths), paths, strict=True))
+    assert (evaluation.scores.num_exact, evaluation.scores.num_examples) == (right, 40)
+    # And its export comes back, though the reader that it started from is no part of it.
+    path = interop.export(tmp_path / "run", "safetensors")
+    safetensors.import_run(path.parent, tmp_path / "back")
+    assert crnn_jax.load(tmp_path / "back").predict(paths[0]) == reader.predict(paths[0])
+    assert str(nameless) not in (path.parent / "reader.json").read_text()
+    card = (path.parent / "README.md").read_text()
+    assert "as they were labeled by the reader itself" in card
+
+
+def test_a_file_of_labels_does_not_hide_images_that_need_none(
+    tiny_config: MakeConfig, trained: Path, nameless: Path
+) -> None:
+    first = min(nameless.iterdir())
+    (nameless / "labels.csv").write_text(f"file,label\n{first.name},abc\nmissing.png,a\n")
+    source = sources.load(_unlabeled(tiny_config, trained, nameless).data, 16)
+    assert len(source.split.unlabeled) == 40
+
+
+def test_without_a_plausible_reading_an_epoch_has_labels_only(
+    tiny_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(self_training, "choose", lambda *arguments: [])
+    config = tiny_config(
+        data__train_size=4, data__unlabeled="rest", data__val_fraction=0.2, train__epochs=2,
+        data__alphabet="7abc", train__patience=0,
+    )  # fmt: skip
+    seen: list[np.ndarray] = []
+    order = batching.mixed_order
+
+    def spy(*arguments: Any) -> np.ndarray:
+        seen.append(order(*arguments))
+        return seen[-1]
+
+    monkeypatch.setattr(batching, "mixed_order", spy)
+    train.train_and_evaluate(config, tmp_path / "run")
+    labeled = set(sources.load(config.data, 16).split.train.tolist())
+    assert all(set(rows.tolist()) == labeled for rows in seen)
+    assert len(record_types.read_csv(tmp_path / "run" / self_training.FILE, PseudoLabel)) == 1
+
+
+def test_few_pseudo_labels_do_not_push_many_labels_out() -> None:
+    labeled, guessed = np.arange(90, dtype=np.int32), np.arange(100, 110, dtype=np.int32)
+    counts = np.bincount(batching.mixed_order(labeled, guessed, 200, 0, 1))
+    assert (counts[:90].sum(), counts[100:].sum()) == (180, 20)
+
+
+def test_symbols_of_labels_that_are_not_used_are_no_fault(
+    tiny_config: MakeConfig, trained: Path, captchas: Path
+) -> None:
+    changes = {"data.test_size": 10, "data.alphabet": "abc"}  # without 7
+    source = sources.load(_unlabeled(tiny_config, trained, captchas, **changes).data, 16)
+    assert len(source.split.test) >= 10
+    assert set("".join(source.data.texts[i] for i in source.split.unlabeled)) == set()
