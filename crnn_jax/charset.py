@@ -116,7 +116,7 @@ class Folding:
 
         Symbols that are mapped to the same symbol share a representative: that symbol; or, if the
         alphabet lacks it, the first symbol of its group that the alphabet has; or else the first
-        of them in the alphabet.
+        of these symbols in the alphabet.
         """
         members: dict[str, list[str]] = {}
         for symbol in alphabet:

@@ -49,7 +49,7 @@ class InvalidError(ValueError):
 
 
 def check(value: Any, kind: Any, strict: bool = True) -> Any:
-    """Returns `value` as the type `kind`. InvalidError names the key. Not `strict`: parses text."""
+    """Converts `value` to `kind`, and parses text if not `strict`. InvalidError names the key."""
     try:
         return msgspec.convert(value, kind, strict=strict)
     except msgspec.ValidationError as error:

@@ -1,4 +1,4 @@
-"""Checkpoints of the latest and the best epoch. Orbax is imported nowhere else.
+"""Checkpoints of the latest and the best epoch, and the previous ones. Only this module uses Orbax.
 
 A checkpoint is a directory `checkpoints/<epoch>` with two trees and a JSON object of metadata.
 `params` is the EMA of the parameters, the only tree that inference restores; `training` is the rest
@@ -116,7 +116,7 @@ class Checkpoints:
         digests[str(epoch)] = {name: _digest(tree) for name, tree in trees.items()}
         digests[str(epoch)]["meta"] = _digest_of(meta)
         self._digests.write_json(self._file, digests)
-        # A directory named by a number alone must be complete, so write under another name.
+        # Orbax adds its own suffix while it writes. A number alone is never incomplete.
         new = self._place() / f"{epoch}.new"
         self._remove_left_over()
         try:
@@ -308,7 +308,7 @@ def _difference(stored: Any, wanted: Any) -> str | None:
 def _in_large_pieces(stored: Any) -> bool:
     """Whether arrays claim to have chunks larger than themselves.
 
-    Each chunk is read whole, so a large one would exhaust the memory.
+    Each chunk is read whole, so a large one could exhaust the memory.
     """
     return any(
         piece > size

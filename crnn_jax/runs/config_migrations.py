@@ -41,7 +41,7 @@ def up_to_date(values: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the nested plain values of a `config.json`, with the names of today.
 
     In two cases an old key is left in place, so that parsing reports it: the key was removed and
-    its value is not "off", or it was renamed and the new name is present too.
+    its value did not turn it off, or it was renamed and the new name is present too.
     """
     result = {k: dict(v) if isinstance(v, Mapping) else v for k, v in values.items()}
     for old, new in RENAMED.items():

@@ -36,9 +36,10 @@ class Devices(NamedTuple):
         return jax.device_put(tree, place)
 
     def shard_batch(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Runs `function` on each device, with a shard of its last argument and the others whole.
+        """Returns a function that runs `function` on each device.
 
-        The results must be the same on each device.
+        Each device gets a shard of the last argument and the other arguments whole. The results
+        must be the same on each device.
         """
         if self.mesh is None:
             return function

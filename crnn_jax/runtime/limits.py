@@ -71,7 +71,7 @@ def check_open_files(what: str, count: int = _FREE) -> None:
 def check_threads(count: int | None = None) -> None:
     """Checks that `count` more threads can be started.
 
-    By default `count` is the number that jax and Orbax start. If they cannot start them, they may
+    By default `count` is the number that jax and Orbax start. If a thread does not start, both may
     abort the process instead of raising an error.
 
     Raises:

@@ -59,7 +59,7 @@ def need_output() -> None:
 
 
 def outlive_output() -> None:
-    """From here on, no failure to print raises an error. For commands that train.
+    """Makes failures to print harmless from here on. For commands that train.
 
     If the reader of the output went away, a note goes to the standard error. `conclude` reports
     other failures when the work is done.

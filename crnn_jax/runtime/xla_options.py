@@ -52,7 +52,7 @@ def jit_reading(function: Callable[..., Any], **arguments: Any) -> Callable[...,
 
 @functools.cache
 def _is_known(name: str, value: Any) -> bool:
-    """Whether this XLA has the option. They vary between releases; an unknown one is an error."""
+    """Whether this XLA has an option. Releases differ, and an unknown option is an error."""
     try:
         jax.jit(lambda: 0, compiler_options={name: value}).lower().compile()
     except Exception:  # jaxlib raises its own types, which vary between releases

@@ -30,7 +30,7 @@ class Run:
     task: TrainContext
     checkpoints: Checkpoints
     constants: Constants
-    start: float  # time.monotonic() at which it would have started without a pause
+    start: float  # time.monotonic() at the start, as if the run had never paused
     state: TrainState  # on `task.devices`
     stopping: Stopping = dataclasses.field(default_factory=Stopping)
     epoch: int = 0  # number of complete epochs
