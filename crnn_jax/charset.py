@@ -1,4 +1,4 @@
-"""The symbols of texts: class ids, the time steps that they need, and which count as one."""
+"""The symbols of texts: class ids, required time steps, and symbols that count as one."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class Charset:
 
     @classmethod
     def derive(cls, texts: Iterable[str]) -> Charset:
-        """The sorted set of all characters in `texts`."""
+        """Returns the charset of all characters in `texts`, sorted."""
         return cls("".join(sorted(set("".join(texts)))))
 
     def completed(self) -> Charset:
-        """With all ASCII digits if it has two of them; likewise for capitals and small letters."""
+        """Adds all ASCII digits if two are present; likewise all capitals and all small letters."""
         symbols = set(self.alphabet)
         for kind in (string.digits, string.ascii_uppercase, string.ascii_lowercase):
             if len(symbols & set(kind)) > 1:
@@ -58,11 +58,11 @@ class Charset:
         return len(self.alphabet)
 
     def unknown(self, text: str) -> str:
-        """The characters of `text` that the alphabet lacks, sorted, each once."""
+        """Returns the characters of `text` that the alphabet lacks, sorted, each once."""
         return "".join(sorted(set(text) - set(self.alphabet)))
 
     def encode(self, texts: Sequence[str], skip_unknown: bool = False) -> np.ndarray:
-        """Texts to i32 [N, L], padded on the right with PAD.
+        """Converts texts to i32 [N, L], padded on the right with PAD.
 
         Args:
           texts: N texts, the longest of L characters.
@@ -79,14 +79,14 @@ class Charset:
         return labels
 
     def decode(self, ids: Iterable[int]) -> str:
-        """One row of ids to text; PAD is skipped."""
+        """Converts one row of ids to text; PAD is skipped."""
         return "".join(self.alphabet[i] for i in ids if i != PAD)
 
 
 def required_steps(text: str) -> int:
-    """The fewest time steps in which CTC can emit `text`.
+    """Returns the fewest time steps in which CTC can emit `text`.
 
-    A symbol takes one step, and a blank must stand between two equal neighbours
+    Each symbol takes one step, and two equal neighbors need a blank between them
     (Graves et al. 2006, section 3.1).
     """
     return len(text) + sum(a == b for a, b in itertools.pairwise(text))
@@ -96,7 +96,7 @@ _LOOK_ALIKES = str.maketrans("oil", "011")
 
 
 def merge_look_alikes(text: str) -> str:
-    """Case-folded text in which o is 0, and i and l are 1: what schemes label in different ways."""
+    """Case-folds `text` and replaces o by 0, and i and l by 1, which schemes label differently."""
     return text.casefold().translate(_LOOK_ALIKES)
 
 
@@ -105,17 +105,18 @@ class Folding:
     """A map of symbols: first to a case, then to the first symbol of their group."""
 
     case: str = "keep"
-    groups: tuple[str, ...] = ()  # in that case
+    groups: tuple[str, ...] = ()  # in the case `case`
 
     def __call__(self, text: str) -> str:
-        """`text` with every symbol mapped; as many symbols as before."""
+        """Maps every symbol of `text`. The number of symbols stays the same."""
         return "".join(map(self._fold, text))
 
     def representatives(self, alphabet: str) -> tuple[int, ...]:
-        """For each symbol of `alphabet` the index of the one that represents it there.
+        """Returns, for each symbol of `alphabet`, the index of its representative in `alphabet`.
 
-        Symbols that are mapped to the same symbol share a representative: that symbol, or if the
-        alphabet lacks it, the first of its group, or else the first in the alphabet.
+        Symbols that are mapped to the same symbol share a representative: that symbol; or, if the
+        alphabet lacks it, the first symbol of its group that the alphabet has; or else the first
+        of these symbols in the alphabet.
         """
         members: dict[str, list[str]] = {}
         for symbol in alphabet:
@@ -133,14 +134,14 @@ class Folding:
 
 
 def parse_folding(case: str, merge: str, prefix: str = "") -> Folding:
-    """The folding of the two settings `case` and `merge`.
+    """Builds the folding of the two settings `case` and `merge`.
 
     Args:
       case: keep, lower or upper.
       merge: groups of symbols that count as the first of them, separated by commas: '0O,1Il'.
-        White space is ignored. With a case other than keep, the groups are brought to it, too: in
-        lower case '0O' is the group of 0 and o.
-      prefix: of the names of the settings in messages, such as 'data.'.
+        White space is ignored. With a case other than keep, the groups are converted to it, too:
+        in lower case '0O' is the group of 0 and o.
+      prefix: added to the names of the settings in messages, such as 'data.'.
 
     Raises:
       ConfigError: there is no such case; a group has fewer than two symbols; or a symbol is in two
@@ -150,7 +151,7 @@ def parse_folding(case: str, merge: str, prefix: str = "") -> Folding:
         raise ConfigError(f"{prefix}case must be {' or '.join(CASES)}, not {quote(case)}")
     if any("\ud800" <= c <= "\udfff" for c in merge):
         raise ConfigError(f"{prefix}merge: {quote(merge)} holds half a character")
-    # Labels are composed (NFC), too.
+    # Labels are normalized to NFC, too.
     given = "".join(unicodedata.normalize("NFC", merge).split())
     groups: list[str] = []
     seen: dict[str, str] = {}
@@ -174,7 +175,7 @@ def parse_folding(case: str, merge: str, prefix: str = "") -> Folding:
 
 
 def _in_case(symbol: str, case: str) -> str:
-    """A symbol in a case; itself if that is not a single symbol, as for ß in upper case."""
+    """Converts a symbol to a case, unless the result has several symbols, as ß in upper case."""
     if case == "keep":
         return symbol
     changed = symbol.lower() if case == "lower" else symbol.upper()

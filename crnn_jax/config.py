@@ -1,6 +1,6 @@
-"""Parsing and checking of configurations; `config_keys` declares the keys.
+"""Parses and checks configurations; `config_keys` declares the keys.
 
-A ConfigDict becomes frozen dataclasses at the entry point, here, and nowhere else.
+Only this module converts a ConfigDict to frozen dataclasses.
 """
 
 from __future__ import annotations
@@ -49,37 +49,37 @@ __all__ = [
     "TrainConfig",
 ]
 
-# A config may come from a stranger: what it asks for must fit into memory.
+# A config may be untrusted, so these bounds keep its data and model within memory.
 _MAX_GENERATED = 2**32  # bytes of a generated data set
 _MAX_PARAMETERS = 2**28
-_MAX_ACTIVATIONS = 2**30  # numbers of one batch, in all layers
+_MAX_ACTIVATIONS = 2**30  # of one batch, in all layers
 
 
 def defaults() -> dict[str, Any]:
-    """Nested plain values: the default of every key."""
+    """Returns the default of every key, as nested plain values."""
     return dataclasses.asdict(Config())
 
 
 def from_config_dict(config: ml_collections.ConfigDict) -> Config:
-    """The Config of an ml_collections ConfigDict. ConfigError names the wrong keys."""
+    """Builds a Config from an ml_collections ConfigDict. ConfigError names the wrong keys."""
     return from_dict(config.to_dict())
 
 
 def from_dict(values: Mapping[str, Any]) -> Config:
-    """The Config of nested plain values, as in `config.json`. ConfigError names the wrong keys."""
+    """Builds a Config from nested plain values. ConfigError names the wrong keys."""
     config: Config = _build(Config, values, "")
     _check_limits(config)
     return config
 
 
 def to_dict(config: Config) -> dict[str, Any]:
-    """Nested plain values, as in JSON."""
+    """Returns the config as nested plain values, as in JSON."""
     plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
     return plain
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{'data': {'fold': 0}} to {'data.fold': 0}."""
+    """Converts {'data': {'fold': 0}} to {'data.fold': 0}."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
@@ -90,7 +90,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def with_changes(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested plain values with some replaced, by dotted key. ConfigError: there is no such key."""
+    """Returns `values` with some replaced, by dotted key. ConfigError: there is no such key."""
     result = {k: dict(v) if isinstance(v, Mapping) else v for k, v in values.items()}
     for key, value in changes.items():
         check_key(key)
@@ -103,7 +103,7 @@ def with_changes(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[
 
 
 def num_steps(config: Config) -> int:
-    """The time steps T: what pooling leaves of the width, rounding down."""
+    """Returns the number of time steps T: the width after pooling, rounded down."""
     return config.data.width // config.model.reduction[0]
 
 
@@ -125,7 +125,7 @@ def check_key(key: str) -> None:
 
 
 def declared_keys() -> Iterator[tuple[str, Any]]:
-    """All dotted keys with their declared types."""
+    """Yields all dotted keys with their declared types."""
     for name, kind in _kinds(Config).items():
         if isinstance(kind, type) and dataclasses.is_dataclass(kind):
             yield from ((f"{name}.{key}", inner) for key, inner in _kinds(kind).items())
@@ -134,7 +134,7 @@ def declared_keys() -> Iterator[tuple[str, Any]]:
 
 
 def reference() -> Iterator[tuple[str, str, str, str]]:
-    """Of every key: its name, its default, its type and range, and its meaning."""
+    """Yields the name, the default, the type and range, and the meaning of every key."""
     values = flatten(defaults())
     kinds = dict(declared_keys())
     for section in (None, *(field.name for field in dataclasses.fields(Config))):
@@ -149,12 +149,12 @@ def reference() -> Iterator[tuple[str, str, str, str]]:
 
 @functools.cache
 def _kinds(cls: Any) -> Mapping[str, Any]:
-    """The declared types of a section's keys, with their ranges."""
+    """Returns the declared types of a section's keys, with their ranges."""
     return types.MappingProxyType(typing.get_type_hints(cls, include_extras=True))
 
 
 def _build(cls: Any, values: Any, prefix: str) -> Any:
-    """The section `cls` of plain values. ConfigError names all keys that are wrong in it."""
+    """Builds the section `cls` from plain values. ConfigError names all wrong keys in it."""
     if not isinstance(values, Mapping):
         raise ConfigError(
             f"{prefix.rstrip('.') or 'a config'} must be a section, not {quote(values)}"
@@ -180,7 +180,7 @@ def _build(cls: Any, values: Any, prefix: str) -> Any:
 
 
 def check_value(kind: Any, value: Any, key: str) -> Any:
-    """A value as the declared type `kind` of its key. ConfigError states the rule."""
+    """Returns a value as the declared type `kind` of its key. ConfigError states the rule."""
     try:
         return schema.check(value, kind)
     except schema.InvalidError as error:
@@ -188,7 +188,7 @@ def check_value(kind: Any, value: Any, key: str) -> Any:
 
 
 def rule(kind: Any, value: Any = None) -> str:
-    """The declared type and range in words; the range alone for a `value` of the right type."""
+    """Describes the declared type and range. If `value` has the right type, only the range."""
     base, *extras = typing.get_args(kind) if typing.get_origin(kind) is Annotated else (kind,)
     if typing.get_origin(base) is Literal:
         return " or ".join(map(repr, typing.get_args(base)))
@@ -327,16 +327,16 @@ def _check_limits(c: Config) -> None:
 
 
 def _is_label_pattern(pattern: str) -> bool:
-    """Whether it is empty, or a regular expression with one group that matches in bounded time.
+    """Whether a pattern is empty, or a regular expression with one group and bounded match time.
 
-    A config may come from a stranger, and `(a+)+b` takes 2**n steps on n characters. Few choices,
-    none of them within another, take a power of n.
+    A config may be untrusted, and `(a+)+b` takes 2**n steps on n characters. With few quantifiers
+    and alternatives and no repeated group, the number of steps is a power of n.
     """
     if not pattern:
         return True
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # of patterns that a later Python will read differently
+            warnings.simplefilter("error")  # for patterns whose meaning changes in a later Python
             groups = re.compile(pattern).groups
     except (re.error, Warning, RecursionError, OverflowError):
         return False
@@ -347,7 +347,7 @@ def _is_label_pattern(pattern: str) -> bool:
 
 
 def _sizes(c: Config) -> tuple[int, int]:
-    """The parameters of the model without its last layer, and its activations for one image."""
+    """Counts the parameters of the model without its last layer, and its activations per image."""
     width, height, inputs = c.data.width, c.data.height, int(c.data.channels)
     parameters, activations = 0, width * height * inputs * (1 + c.augment.lines)
     for features, (across, down) in zip(c.model.conv_features, c.model.pools, strict=True):

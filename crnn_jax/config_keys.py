@@ -1,12 +1,13 @@
 """The configuration: every key with its type, its range, its default and its meaning.
 
-Parsing, error messages (config.py), the defaults of `experiments/base.py` and the table that
-`python -m crnn_jax keys` prints are derived from it. A new key needs, besides its declaration here:
+Parsing, error messages (config.py), the defaults of `experiments/base.py` and the table printed by
+`python -m crnn_jax keys` are derived from these declarations. A new key needs, besides its
+declaration here:
 
 - its value in older records, in `runs/config_migrations.py` (`CAME`);
-- the place where it acts; keys of `loss`, `flat_start` and `augment` reach the compiled step by
-  themselves, others that it needs are fields of `Recipe` (training/step.py);
-- a rule in `_check_limits` (config.py) if it has to fit other keys.
+- code that uses it. The compiled step gets all keys of `loss`, `flat_start` and `augment`; other
+  keys that it needs are fields of `Recipe` (training/step.py);
+- a rule in `_check_limits` (config.py) if its value depends on other keys.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ MAX_PIXELS = 2**20  # of an image
 _Seed = schema.Seed
 _Share = schema.Share
 _Rate = Annotated[float, Meta(ge=0, lt=1)]
-_Dropout = Annotated[float, Meta(ge=0, le=0.99)]  # of 1 - 1e-9 float32 makes 1
+_Dropout = Annotated[float, Meta(ge=0, le=0.99)]  # float32 rounds 1 - 1e-9 to 1
 _Size = Annotated[  # pixels
     int, Meta(ge=1, le=2**20, extra={"note": f"width times height at most {MAX_PIXELS}"})
 ]
@@ -42,11 +43,11 @@ _Pools = Annotated[
 _Batch = Annotated[int, Meta(ge=1, le=2**16)]
 _Steps = Annotated[int, Meta(ge=1, le=10**8)]
 _Epochs = Annotated[int, Meta(ge=0, le=10**6)]
-# No NUL, and no surrogates but those that stand for the bytes of a file name.
+# No NUL, and no surrogates except those that stand for the bytes of a file name.
 _Path = Annotated[str, Meta(max_length=4096, pattern="\\A[^\\0\\ud800-\\udc7f\\udd00-\\udfff]*\\Z")]
 
-# Keys by the names that they had. runs/config_migrations.py translates the records of older runs;
-# elsewhere an old name is an error that names the new one.
+# Renamed keys, by old name. runs/config_migrations.py translates the records of older runs.
+# Elsewhere an old name is an error that names the new one.
 RENAMED = {
     "data.standardise": "data.normalize",
     "train.average_decay": "train.ema_decay",
@@ -151,7 +152,7 @@ class DataConfig:
 
     @property
     def folding(self) -> charset.Folding:
-        """What data.case and data.merge make of a label. ConfigError if they are invalid."""
+        """The map of symbols by data.case and data.merge. ConfigError if they are invalid."""
         return charset.parse_folding(self.case, self.merge, "data.")
 
 
@@ -159,7 +160,8 @@ class DataConfig:
 class AugmentConfig:
     """Random distortions of training images.
 
-    Each strength is the end of the range that an image's own draw comes from; 0 turns it off.
+    Each value is the limit of a range from which every image draws its own strength; 0 turns the
+    distortion off.
     """
 
     shift: _Share = _key(0.05, "Shift in both directions, as a share of the height.")
@@ -213,7 +215,7 @@ class ModelConfig:
 
     @property
     def reduction(self) -> tuple[int, int]:
-        """How many pixels, along width and height, become one position of the last convolution."""
+        """Pixels along width and height for each position of the last feature map."""
         across, down = zip(*self.pools, strict=True)
         return math.prod(across), math.prod(down)
 

@@ -48,7 +48,7 @@ def _is_control(c: str) -> bool:
     return unicodedata.category(c) in ("Cc", "Zl", "Zp") or c in _DIRECTIONS
 
 
-# A terminal shows what follows these in another order.
+# A terminal shows the text after these marks in another order.
 _DIRECTIONS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
@@ -58,7 +58,7 @@ class _Short(reprlib.Repr):
         self.maxstring, self.maxother, self.maxlevel = 200, 200, 3
 
     def repr_int(self, x: int, level: int) -> str:
-        # The repr of an integer of more than 4300 digits is a ValueError.
+        # The repr of an integer of more than 4300 digits raises a ValueError.
         return repr(x) if -(10**20) < x < 10**20 else f"an integer of {x.bit_length()} bits"
 
 
@@ -66,20 +66,20 @@ _SHORT = _Short()
 
 
 def quote(value: Any) -> str:
-    """The repr of a value from a file or a command line, on one line and of bounded length."""
+    """Returns the repr of an untrusted value, on one line and of bounded length."""
     return one_line(_SHORT.repr(value))[:300]
 
 
 def brief(text: object, most: int = 300) -> str:
-    """`text` on one line, cut to `most` characters: for what a file or a server dictates."""
+    """Returns `text` on one line, cut to `most` characters. For text from a file or a server."""
     line = one_line(str(text)[: most + 1])
     return line if len(line) <= most else f"{line[: most - 3]}..."
 
 
 def for_terminal(error: object) -> str:
-    """The text of an error or note, as it can be printed on a terminal.
+    """Returns the text of an error or note in a form that is safe to print on a terminal.
 
-    At most MAX_LINES lines of MAX_COLUMNS characters; what is left out is counted. Control
+    At most MAX_LINES lines of MAX_COLUMNS characters are kept, and the rest is counted. Control
     characters other than line ends are escaped.
     """
     lines = str(error).split("\n", MAX_LINES)
@@ -94,12 +94,12 @@ def _cut(line: str) -> str:
     left_out = len(line) - MAX_COLUMNS
     if left_out <= 0:
         return line
-    # The end is kept, because it says what is wrong with the name that comes first.
+    # The end is kept, because the reason follows the name at the start.
     end = MAX_COLUMNS // 4
     return f"{line[: MAX_COLUMNS - end]}... ({left_out} characters left out) ...{line[-end:]}"
 
 
-STANDARD_OUTPUT = "the standard output"  # the file name of its errors, which terminal.py adds
+STANDARD_OUTPUT = "the standard output"  # a file name, added to its errors by terminal.py
 _OF_FILES = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EBADF),
     *(errno.EPERM, errno.ESTALE),
@@ -107,10 +107,9 @@ _OF_FILES = (
 
 
 def of_system(error: OSError) -> str:
-    """The message for an OSError that no other code has handled.
+    """Returns the message for an OSError that no other code has handled.
 
-    Many calls, such as `close`, do not say which file they are about; then the message does not
-    guess one.
+    Errors of many calls, such as `close`, do not name a file. Then the message does not guess one.
     """
     what = brief(error.strerror or str(error) or type(error).__name__)
     if error.filename == STANDARD_OUTPUT:

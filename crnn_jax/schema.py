@@ -49,7 +49,7 @@ class InvalidError(ValueError):
 
 
 def check(value: Any, kind: Any, strict: bool = True) -> Any:
-    """`value` as the type `kind`. InvalidError names the key; with `strict` off text is parsed."""
+    """Converts `value` to `kind`, and parses text if not `strict`. InvalidError names the key."""
     try:
         return msgspec.convert(value, kind, strict=strict)
     except msgspec.ValidationError as error:
@@ -59,7 +59,7 @@ def check(value: Any, kind: Any, strict: bool = True) -> Any:
 
 
 def sentence(message: str) -> str:
-    """'Expected `int` - at `$.a.b`' to 'a.b: expected int'."""
+    """Converts 'Expected `int` - at `$.a.b`' to 'a.b: expected int'."""
     what, _, where = message.partition(" - at ")
     what = what.replace("`", "").replace("Object missing", "missing")
     place = where.replace("`", "").removeprefix("$").lstrip(".")
@@ -67,12 +67,12 @@ def sentence(message: str) -> str:
 
 
 def document(content: bytes) -> Any:
-    """The value of a JSON document of bounded size, depth and strings, without NaN.
+    """Returns the value of a JSON document of bounded size, depth and strings, without NaN.
 
     File names that are not UTF-8 become surrogate escapes.
 
     Raises:
-      InvalidError: it is not such a document; the message names the key.
+      InvalidError: `content` is not such a document; the message names the key.
     """
     if len(content) > MAX_DOCUMENT:
         raise InvalidError(f"{len(content)} bytes are too many ({MAX_DOCUMENT} at most)")
@@ -87,7 +87,7 @@ def document(content: bytes) -> Any:
 
 
 def check_plain(value: Any, key: str = "", depth: int = 0) -> None:
-    """InvalidError unless nested plain values are bounded, as `document` has them."""
+    """Checks that nested plain values have the bounds of `document`. InvalidError names the key."""
     if isinstance(value, str):
         if len(value) > _MAX_STRING:
             raise InvalidError(f"{_named(key)}: a string of {len(value)} characters is too long")

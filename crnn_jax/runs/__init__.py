@@ -1,3 +1,4 @@
-"""What a run leaves on disk: its directory, checkpoints, provenance, and sweeps of runs. Imports
-`data` and what `data` may import; orbax is imported in `checkpoint` only.
+"""The files of a run: its directory, checkpoints and provenance; and sweeps of runs.
+
+Imports `data` and the packages that `data` may import. Orbax is imported in `checkpoint` only.
 """

@@ -1,13 +1,13 @@
-"""Checkpoints: the latest epoch, the best one, and those before. Orbax is imported nowhere else.
+"""Checkpoints of the latest and the best epoch, and the previous ones. Only this module uses Orbax.
 
 A checkpoint is a directory `checkpoints/<epoch>` with two trees and a JSON object of metadata.
-`params` is the EMA of the parameters, which is all that a reader restores; `training` is the rest
-of the state.
-Digests of all three parts are in `checkpoints.json` beside the directory, to detect damage.
+`params` is the EMA of the parameters, the only tree that inference restores; `training` is the rest
+of the state. Digests of all three parts are in `checkpoints.json` beside the directory, to detect
+damage.
 
-A directory named by a number is complete: a checkpoint is written and looked at under another name
+A directory named by a number is complete: a checkpoint is written and checked under another name
 and then renamed, and an old one is renamed before it is removed. So a save or a removal that fails
-or is killed midway leaves the other checkpoints as they were.
+or is killed midway leaves the other checkpoints unchanged.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from crnn_jax.runtime import files, held, limits
 
 stragglers.silence()
 
-_METADATA = "_CHECKPOINT_METADATA"  # Orbax's file that has our metadata
-_FILES = 64  # files and directories of one checkpoint, and some more
+_METADATA = "_CHECKPOINT_METADATA"  # Orbax's file that contains our metadata
+_FILES = 64  # upper bound on the files and directories of one checkpoint
 
 
-# Names that begin with an epoch but are no checkpoint: of unfinished saves and removals.
+# Names that unfinished saves and removals leave: an epoch and a suffix.
 _LEFT_OVER = re.compile(r"\d+\..+")
 
 
@@ -46,10 +46,10 @@ class Checkpoints:
     """The checkpoints of one run. A context manager.
 
     With `read_only` nothing in the directory is changed, so that a run can be read while it
-    trains. Otherwise each save first removes what an unfinished save or removal left.
+    trains. Otherwise each save first removes the remains of unfinished saves and removals.
 
     Raises:
-      RunError: there is no directory to be read.
+      RunError: there is no directory to read.
     """
 
     def __init__(self, directory: Path, read_only: bool = False):
@@ -91,14 +91,14 @@ class Checkpoints:
     ) -> None:
         """Writes the checkpoint of `epoch`, then deletes those that are not needed.
 
-        Kept are this one, that of `best_epoch`, and the latest and the best one from before.
+        Keeps this checkpoint, that of `best_epoch`, and the previous latest and best ones.
 
-        `training` is None for a reader that was not trained here. An old checkpoint that cannot
-        be deleted is no error; the next save tries again.
+        `training` is None for a model that was not trained here. An old checkpoint that cannot be
+        deleted is not an error; the next save tries again.
 
         Raises:
           RunError: the disk is full, the directory cannot be written, or it was removed or
-            replaced since it was locked. The checkpoints before are unchanged.
+            replaced since it was locked. The earlier checkpoints are unchanged.
         """
         trees = {"params": params} | ({} if training is None else {"training": training})
         path = self.directory / str(epoch)
@@ -107,8 +107,8 @@ class Checkpoints:
         kept = {epoch, best_epoch}
         if (before := self.latest_epoch()) is not None:
             kept |= {before, self._best_epoch(before)}
-        # Written before the checkpoint: a kill between the two leaves an extra digest, and no
-        # checkpoint without one. Checkpoints of a version without digests have None.
+        # Digests are written before the checkpoint, so that a kill between the two leaves an extra
+        # digest but no checkpoint without one. Versions without digests are recorded as None.
         known = self._read_digests()
         digests: dict[str, Any] = {
             str(e): known.get(str(e), {}) if known is not None else None for e in self.epochs()
@@ -131,7 +131,7 @@ class Checkpoints:
                 held.check(path)
                 new.rename(self._place() / str(epoch))
         except RunError:
-            self._remove_left_over()  # others want the space
+            self._remove_left_over()  # frees the space for others
             raise
         held.check(path)
         for old in set(self.epochs()) - kept:
@@ -139,10 +139,10 @@ class Checkpoints:
                 files.remove(self.directory / str(old))
 
     def meta(self, epoch: int) -> dict[str, Any]:
-        """The metadata that `save` was given.
+        """Returns the metadata that was passed to `save`.
 
         Raises:
-          DamageError: it is missing or is not what was written.
+          DamageError: the metadata is missing or differs from what was written.
           RunError: the checkpoint cannot be read.
         """
         with self._reading(epoch) as place:
@@ -155,11 +155,11 @@ class Checkpoints:
         return meta
 
     def restore(self, epoch: int, like: Mapping[str, Any]) -> dict[str, Any]:
-        """The trees that `like` names (params, perhaps training), in its shapes and types.
+        """Returns the trees named in `like` (params, perhaps training), with its shapes and types.
 
         Raises:
-          DamageError: the checkpoint is not what was written.
-          RunError: it cannot be read, or its arrays are of other shapes.
+          DamageError: the checkpoint differs from what was written.
+          RunError: the checkpoint cannot be read, or its arrays have other shapes.
         """
         abstract = jax.tree.map(_abstract, dict(like))
         stragglers.silence()
@@ -169,7 +169,7 @@ class Checkpoints:
                 raise DamageError(f"it contains no arrays of {empty[0]}")
             if _in_large_pieces({name: found[name] for name in like}):
                 raise DamageError("its arrays are not stored as they are written here")
-            # Before the arrays are read: what a file claims decides how much memory that takes.
+            # Checked before reading, because the metadata decides how much memory the arrays take.
             if difference := _difference(found["params"], like["params"]):
                 path = self.directory / str(epoch)
                 raise RunError(f"the checkpoint {path} is of another model: {difference}")
@@ -179,7 +179,7 @@ class Checkpoints:
         return trees
 
     def _place(self) -> Path:
-        """The path to use for the directory: by its descriptor, if it is there."""
+        """Returns the path to use for the directory; if it exists, the path by its descriptor."""
         if self._anchor is None:
             try:
                 self._anchor = held.Anchor(held.anchored(self.directory))
@@ -190,7 +190,7 @@ class Checkpoints:
         return self._anchor.path
 
     def _check_files(self) -> None:
-        """Before the first save: a pipe among the files is noticed then, not at the next start."""
+        """Checks the files before the first save, so that a pipe is not found only at a restart."""
         if not self._is_checked:
             try:
                 stored.check(self._place())
@@ -220,7 +220,7 @@ class Checkpoints:
         return self._digests.read_json(self._file, record_types.Digests) if path.exists() else None
 
     def _best_epoch(self, epoch: int) -> int:
-        """The best epoch that a checkpoint names; itself if it is damaged."""
+        """Returns the best epoch that a checkpoint names, or its own epoch if it is damaged."""
         try:
             return int(self.meta(epoch)["best_epoch"])
         except (DamageError, KeyError, TypeError, ValueError):
@@ -228,7 +228,7 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _reading(self, epoch: int) -> Iterator[Path]:
-        """The path of a checkpoint whose files are safe to open, and its errors in one line."""
+        """Yields the path of a checkpoint that is safe to open. Converts errors to one line."""
         path, place = self.directory / str(epoch), self._place() / str(epoch)
         try:
             if place.is_symlink():
@@ -248,7 +248,7 @@ class Checkpoints:
             raise self._failure(epoch, error) from error
 
     def _failure(self, epoch: int, error: Exception) -> RunError:
-        """DamageError only if all files can be read."""
+        """Returns a DamageError if all files can be read, else another RunError."""
         path, place = self.directory / str(epoch), self._place() / str(epoch)
         if obstacle := stored.obstacle(place, error):
             return RunError(f"the checkpoint {path} cannot be read: {obstacle}")
@@ -257,7 +257,7 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _errors_of(self, what: str) -> Iterator[None]:
-        """RunError, in a sentence, for whatever Orbax raises."""
+        """Converts all errors of Orbax to a RunError of one sentence."""
         try:
             yield
         except RunError:
@@ -281,7 +281,7 @@ class Checkpoints:
 
 
 def _digest(tree: Any) -> str:
-    """SHA-256 of the arrays of a tree in order: types, shapes and bytes, but not names."""
+    """Returns the SHA-256 of a tree's arrays in order: types, shapes and bytes, not names."""
     sha = hashlib.sha256()
     for leaf in jax.tree.leaves(tree):
         array = np.asarray(leaf)
@@ -294,7 +294,7 @@ def _digest_of(meta: Mapping[str, Any]) -> str:
 
 
 def _difference(stored: Any, wanted: Any) -> str | None:
-    """The first array, by name, in which two trees differ."""
+    """Describes the first array, by name, in which two trees differ. None if they agree."""
     there, here = (
         {name: f"{leaf.dtype} {tuple(leaf.shape)}" for name, leaf in by_name(tree).items()}
         for tree in (stored, wanted)
@@ -306,7 +306,10 @@ def _difference(stored: Any, wanted: Any) -> str | None:
 
 
 def _in_large_pieces(stored: Any) -> bool:
-    """Whether arrays claim to be stored in chunks larger than themselves; a chunk is read whole."""
+    """Whether arrays claim to have chunks larger than themselves.
+
+    Each chunk is read whole, so a large one could exhaust the memory.
+    """
     return any(
         piece > size
         for leaf in jax.tree.leaves(stored)
@@ -322,10 +325,10 @@ def _context() -> ocp.Context:
 
 
 def _check_written(place: Path, trees: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
-    """Looks at a checkpoint before it counts as one: Orbax does not raise all errors of writing.
+    """Checks a checkpoint before it is renamed, because Orbax does not raise all write errors.
 
     Raises:
-      OSError: metadata or arrays are not all there.
+      OSError: metadata or arrays are missing.
     """
     written = json.loads(files.read(place / _METADATA, stored.MOST_METADATA))
     found = ocp.checkpointables_metadata(place).metadata
@@ -336,6 +339,6 @@ def _check_written(place: Path, trees: Mapping[str, Any], meta: Mapping[str, Any
 
 
 def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
-    # Without a sharding Orbax would take the one in the file, and warn.
+    # Without a sharding Orbax would use the one in the file, and warn.
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)

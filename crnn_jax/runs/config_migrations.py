@@ -1,4 +1,4 @@
-"""Configs that older versions wrote, as today's have them."""
+"""Translates configs of older versions to the keys of today."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from crnn_jax.config_keys import RENAMED
 
-# Keys that came later, with what a run did before there was a choice.
+# Keys that were added later, with the value that older runs had implicitly.
 CAME: Mapping[str, Any] = {
     "data.source": "folder",
     "data.style": "captcha_v2",
@@ -31,17 +31,17 @@ CAME: Mapping[str, Any] = {
     "train.passes_per_epoch": 1,
 }
 # Removed keys, with the value that turned them off. A record with another value cannot be read,
-# because its code is gone.
+# because the code for it was removed.
 WENT: Mapping[str, Any] = {"loss.consistency": 0.0, "loss.inner": 0.0}
-# Values of renamed keys that have another name too, by the old name of the key.
+# Values that were renamed together with their key, by the old name of the key.
 RENAMED_VALUES: Mapping[str, Mapping[str, str]] = {"data.standardise": {"picture": "image"}}
 
 
 def up_to_date(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The nested plain values of a `config.json`, with the names of today.
+    """Returns the nested plain values of a `config.json`, with the names of today.
 
-    An old key is left in place, so that parsing reports it, in two cases: it was removed and was
-    not off, or it was renamed and the new name is there too.
+    In two cases an old key is left in place, so that parsing reports it: the key was removed and
+    its value did not turn it off, or it was renamed and the new name is present too.
     """
     result = {k: dict(v) if isinstance(v, Mapping) else v for k, v in values.items()}
     for old, new in RENAMED.items():

@@ -8,9 +8,9 @@ import unicodedata
 
 _MOST = 300  # characters of a value in a sentence or a table cell
 _INVISIBLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
-# An underscore between letters or digits is no emphasis, and stays.
+# An underscore between letters or digits does not start emphasis and is not escaped.
 _SPECIAL = re.compile(r"[\\`*\[\]{}|~#!^$]|(?<![^\W_])_|_(?![^\W_])")
-# GitHub makes links of bare addresses, and mentions of names.
+# GitHub turns bare addresses into links, and @names into mentions.
 _ADDRESS = re.compile(r":(?=//)|@|(?<=www)\.|(?<=mailto):|(?<=xmpp):", re.IGNORECASE)
 _FIRST = re.compile(r"\A(\d*)([-+=.):])")  # of a list or a heading
 
@@ -19,8 +19,8 @@ def markdown(text: str, most: int = _MOST) -> str:
     """Escapes `text` so that Markdown renders it literally, on one line.
 
     Emphasis, code, links, images, HTML, entities, lists, headings, table cells, mentions and bare
-    addresses lose their meaning. Control and invisible characters become escape sequences. The
-    result must not stand in a code span, where Markdown has no escapes.
+    addresses lose their meaning. Control and invisible characters become escape sequences. Do not
+    put the result in a code span, where Markdown has no escapes.
 
     Args:
       text: any text, from a file or a server.

@@ -1,8 +1,8 @@
 """Checkpoints in the middle of an epoch, for runs that are interrupted.
 
 The state after the last step is in `interrupted/<step>` of the run directory, and its digests are
-in `interrupted.json`. Both are removed when the epoch ends. Checkpoints are numbered by the step
-here, not by the epoch.
+in `interrupted.json`. Both are removed when the epoch ends. These checkpoints are numbered by the
+step, not by the epoch.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ FOLDER = "interrupted"
 class MidEpoch(NamedTuple):
     """A checkpoint in the middle of an epoch."""
 
-    trees: dict[str, Any]  # as `Checkpoints.restore` gives them
-    meta: dict[str, Any]  # that `save` was given
+    trees: dict[str, Any]  # as returned by `Checkpoints.restore`
+    meta: dict[str, Any]  # as passed to `save`
     losses: list[Any]  # f32 [S] for each call of the epoch so far
 
 
@@ -32,17 +32,17 @@ def save(run: RunDir, step: int, trees: Mapping[str, Any], meta: Mapping[str, An
     """Saves the state after `step`.
 
     Args:
-      run: the directory.
-      step: of the run.
-      trees: those of a checkpoint, params and training.
-      meta: that of a checkpoint, with the `epoch` and the `losses` of its steps so far.
+      run: the run directory.
+      step: the number of steps since the start of the run.
+      trees: the trees of a checkpoint, params and training.
+      meta: the metadata of a checkpoint, with the `epoch` and the `losses` of its steps so far.
     """
     with Checkpoints(files.below(run.workdir, FOLDER)) as checkpoints:
         checkpoints.save(step, trees["params"], trees["training"], meta, best_epoch=step)
 
 
 def restore(run: RunDir, epoch: int, like: Mapping[str, Any]) -> MidEpoch | None:
-    """Restores the interrupted epoch `epoch`. None if there is no such checkpoint.
+    """Restores the checkpoint in the middle of `epoch`. Returns None if there is none.
 
     Raises:
       DamageError: the checkpoint is damaged; the message says how to continue without it.

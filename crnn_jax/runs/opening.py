@@ -1,4 +1,4 @@
-"""How a run takes its directory: the lock first, then the config."""
+"""Opens a run directory for training: the lock first, then the config."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from crnn_jax.runs.mid_epoch import FOLDER
 from crnn_jax.runs.run_dir import RunDir
 from crnn_jax.runtime import files, lock
 
-# What a start writes before its first step; the config last, because it claims the directory.
+# Files written before the first step. The config is removed last, because it claims the directory.
 _OF_A_START = (
     *("params.txt", "augmented.png", "environment.json", "metrics.jsonl", "checkpoints.json"),
     "pseudo_labels.csv",
@@ -24,12 +24,12 @@ _OF_A_START = (
 def take(run: RunDir, config: Config) -> Iterator[None]:
     """Locks a run directory and opens it for `config`.
 
-    Nothing is written before the lock is held. If an error ends the run before its first step,
-    what was written is removed again, so that another config can use the directory.
+    Nothing is written before the lock is held. If an error ends the run before its first step, the
+    files that it wrote are removed, so that another config can use the directory.
 
     Raises:
-      RunError: another process trains there, the directory belongs to another config or is no
-        run directory, it cannot be written, or the system reports an error that names no file.
+      RunError: another process trains there; the directory belongs to another config, is not a
+        run directory or cannot be written; or the system reports an error that names no file.
     """
     run.check_foreign()
     with lock.hold(run.workdir):
@@ -48,7 +48,7 @@ def take(run: RunDir, config: Config) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _named(run: RunDir) -> Iterator[None]:
-    """Adds the run to an error of the system that names no file, as those of `close` do not."""
+    """Adds the run to system errors that name no file, such as those of `close`."""
     try:
         yield
     except OSError as error:

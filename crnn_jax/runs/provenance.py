@@ -1,4 +1,4 @@
-"""Where a run happens: commit, versions, machine; and what of it changes a result."""
+"""The environment of a run (commit, versions, machine), and which changes can affect results."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NOT_COMPARED = ("command", "data", "earlier")
 
 
 def here(devices: Iterable[str]) -> dict[str, Any]:
-    """Where a run happens: commit, versions, machine, and the devices as the caller names them."""
+    """Returns the environment of this process: commit, versions, machine, and the given devices."""
     return {
         "commit": _git("rev-parse", "HEAD"),
         "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
@@ -42,7 +42,7 @@ def here(devices: Iterable[str]) -> dict[str, Any]:
 
 
 def _git(*arguments: str) -> str | None:
-    """None where the package does not lie in a git checkout of its own."""
+    """Returns the output of a git command, or None if the package is not in its own checkout."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
@@ -65,7 +65,7 @@ def _processor() -> str:
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
-    """The differences between two environments: by dotted key, a sentence with both values."""
+    """Returns the differences between two environments: a sentence for each dotted key."""
     old, new = (
         config_lib.flatten({k: v for k, v in values.items() if k not in _NOT_COMPARED})
         for values in (then, now)

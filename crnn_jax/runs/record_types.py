@@ -44,7 +44,7 @@ MAX_LINE = 2**14  # bytes of a line of metrics.jsonl
 
 
 class Line(TypedDict, total=False):
-    """A line of metrics.jsonl: of a step, or of an epoch, which has a `val_loss`."""
+    """A line of metrics.jsonl, for a step or for an epoch. Lines of epochs have a `val_loss`."""
 
     epoch: Epoch
     step: Step
@@ -56,7 +56,7 @@ class Line(TypedDict, total=False):
     seconds: Seconds
 
 
-EPOCH_KEYS = {"epoch", "exact_match", "seconds"}  # of every line that has a `val_loss`
+EPOCH_KEYS = {"epoch", "exact_match", "seconds"}  # in every line that has a `val_loss`
 
 
 class DataFacts(TypedDict, total=False):
@@ -94,7 +94,7 @@ class Environment(TypedDict, total=False):
 
 
 class ReaderMeta(TypedDict):
-    """The metadata of a checkpoint that a reader needs."""
+    """The metadata of a checkpoint that inference needs."""
 
     alphabet: Alphabet
     mean: Channels
@@ -113,11 +113,11 @@ class _Progress(TypedDict, total=False):
 
 
 class CheckpointMeta(ReaderMeta, _Progress):
-    """The metadata of a checkpoint: `Stopping`, and of an interrupted epoch its losses so far."""
+    """The metadata of a checkpoint: `Stopping`, and in mid-epoch the losses so far."""
 
 
 class PartialMeta(_Progress, total=False):
-    """As CheckpointMeta, before it is known what the metadata are needed for."""
+    """Like CheckpointMeta, with all keys optional."""
 
     alphabet: Alphabet
     mean: Channels
@@ -131,7 +131,7 @@ Digests = dict[str, dict[str, Digest] | None]
 
 
 def check_meta(meta: Any) -> None:
-    """DamageError unless the metadata of a checkpoint have the declared types; names the key."""
+    """Checks the types of a checkpoint's metadata. DamageError names the wrong key."""
     try:
         check_plain(meta)
         check(meta, PartialMeta)
@@ -140,13 +140,13 @@ def check_meta(meta: Any) -> None:
 
 
 def read(path: str | os.PathLike[str], kind: Any) -> Any:
-    """The value of a JSON file, after it is checked against the type `kind`.
+    """Returns the value of a JSON file, checked against the type `kind`.
 
     The value is plain: keys that `kind` does not declare are kept.
 
     Raises:
       FileNotFoundError: there is no such file.
-      RunError: it cannot be read, or has another type; names file and key.
+      RunError: the file cannot be read, or has another type; the message names file and key.
     """
     try:
         value = document(files.read(path, MAX_DOCUMENT))
@@ -159,10 +159,11 @@ def read(path: str | os.PathLike[str], kind: Any) -> Any:
 
 
 def read_lines(path: str | os.PathLike[str]) -> Iterator[tuple[bytes, Line]]:
-    """The lines of a `metrics.jsonl` with their values, without a last line that was cut off.
+    """Yields the lines of a `metrics.jsonl` with their values, without a truncated last line.
 
     Raises:
-      RunError: it cannot be read, or a line is not a `Line`; names the line and the key.
+      RunError: the file cannot be read, or a line is not a `Line`; the message names the line and
+        the key.
     """
     decoder, number = msgspec.json.Decoder(Line), 0
     try:
@@ -183,11 +184,11 @@ def read_lines(path: str | os.PathLike[str]) -> Iterator[tuple[bytes, Line]]:
 
 
 def read_csv(path: str | os.PathLike[str], kind: type[T]) -> list[T]:
-    """The rows of a CSV file with a header as objects of a NamedTuple `kind`, by column name.
+    """Returns the rows of a CSV file with a header as objects of a NamedTuple, by column name.
 
     Raises:
-      RunError: it cannot be read, lacks a column, or a value has another type; names row and
-        column.
+      RunError: the file cannot be read, lacks a column, or has a value of another type; the
+        message names row and column.
     """
     names: Sequence[str] = kind._fields  # type: ignore[attr-defined]  # T is a NamedTuple
     result: list[T] = []

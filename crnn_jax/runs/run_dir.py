@@ -1,8 +1,9 @@
-"""The run directory: what a run leaves, readable with `cat`, written atomically.
+"""The run directory: the files of a run, readable with `cat`, written atomically.
 
 config.json  environment.json  params.txt  augmented.png  metrics.jsonl  readings.csv  errors.csv
-result.json  checkpoints.json  checkpoints/  and with a test part: test.json  test_readings.csv,
-with images without labels: pseudo_labels.csv
+result.json  checkpoints.json  checkpoints/
+With a test part: test.json  test_readings.csv
+With images without labels: pseudo_labels.csv
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ T = TypeVar("T")
 class Result:
     """The content of `result.json`: scores of the validation part. Rates are fractions.
 
-    If there is none, num_val is 0 and the scores are of images that the run trained on. If
-    num_train is 0 too, their labels are the reader's own.
+    Without a validation part, num_val is 0 and the scores are those of training images. If
+    num_train is 0 too, the labels of these images are the model's own predictions.
     """
 
     exact_match: Share
@@ -67,13 +68,13 @@ class Result:
     fingerprint: Digest
     num_train: Count
     num_val: Count
-    # Of the confidences; fitted on the validation part. Older versions did not scale: 1.
+    # Scales the confidences; fitted on the validation part. Older versions did not scale: 1.
     temperature: Temperature = 1.0
-    calibration_error: Share | None = None  # expected, on the validation part
+    calibration_error: Share | None = None  # expected calibration error on the validation part
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The result of plain values from a file. InvalidError names the key that is wrong."""
+        """Builds a Result from the plain values of a file. InvalidError names the wrong key."""
         result: Self = schema.check(values, cls)
         if result.num_exact > result.num_examples:
             raise InvalidError(
@@ -107,7 +108,7 @@ class Answer(NamedTuple):
 
 
 class Misread(NamedTuple):
-    """The part of a row of `errors.csv` that a report needs."""
+    """The column of `errors.csv` that a report needs."""
 
     file: Text
 
@@ -122,12 +123,13 @@ class RunDir:
         self.listeners: list[Callable[[Mapping[str, Any]], None]] = []  # to new metrics
 
     def open(self, config: Config) -> None:
-        """Makes the directory for `config`, or checks that it is one of the same config.
+        """Makes the directory for `config`, or checks that it has the same config.
 
         Keys of the section `log` may differ, because they do not change the result.
 
         Raises:
-          RunError: it cannot be written, is of another config, or is no run directory.
+          RunError: the directory cannot be written, is of another config, or is not a run
+            directory.
         """
         try:
             held.anchored(self.workdir).mkdir(parents=True, exist_ok=True)
@@ -146,7 +148,7 @@ class RunDir:
         """Checks that the directory is empty or a run directory. Writes nothing.
 
         Raises:
-          RunError: it holds files of something else.
+          RunError: the directory contains files of something else.
         """
         try:
             names = sorted(os.listdir(self.workdir))  # once: another process may add a file now
@@ -164,14 +166,14 @@ class RunDir:
             )
 
     def config(self) -> Config:
-        """The run's configuration. RunError: it cannot be read; names file and key."""
+        """Returns the config of the run. RunError names file and key if it cannot be read."""
         try:
             return config_lib.from_dict(config_migrations.up_to_date(self.read_json("config.json")))
         except ConfigError as error:
             raise RunError(f"{self.workdir / 'config.json'}: {error}") from error
 
     def result(self) -> Result | None:
-        """The content of `result.json`; None while the run is not finished."""
+        """Returns the content of `result.json`, or None if the run is not finished."""
         if not os.path.lexists(self.workdir / "result.json"):
             return None
         values = self.read_json("result.json")
@@ -182,11 +184,14 @@ class RunDir:
             raise RunError(message) from error
 
     def environment(self) -> dict[str, Any]:
-        """The content of `environment.json`. RunError: it cannot be read; names file and key."""
+        """Returns the content of `environment.json`. RunError names file and key on failure."""
         return self.read_json("environment.json", record_types.Environment)
 
     def config_value(self, key: str) -> Any:
-        """One dotted key of `config.json`, of any version. RunError: it is missing or wrong."""
+        """Returns the value of a dotted key of `config.json`. RunError: it is missing or wrong.
+
+        The file may be of any version.
+        """
         value: Any = self.read_json("config.json")
         for name in key.split("."):
             if not isinstance(value, Mapping) or name not in value:
@@ -198,15 +203,15 @@ class RunDir:
             raise RunError(f"{self.workdir / 'config.json'}: {error}") from error
 
     def metrics_lines(self) -> list[record_types.Line]:
-        """The values of the lines of `metrics.jsonl`. RunError: it is empty or cannot be read."""
+        """Returns the lines of `metrics.jsonl`. RunError: the file is empty or unreadable."""
         return list(self._metrics())
 
     def epochs(self) -> list[record_types.Line]:
-        """As `metrics_lines`, only those of epochs, which have a `val_loss`; perhaps none."""
+        """Like `metrics_lines`, but only the lines of epochs, which have a `val_loss`."""
         return [values for values in self._metrics() if "val_loss" in values]
 
     def _metrics(self) -> Iterator[record_types.Line]:
-        """One by one, since of many lines a report needs a few."""
+        """Yields the lines one by one, because a report needs few of them."""
         values = None
         for _, values in record_types.read_lines(self.metrics):
             yield values
@@ -214,11 +219,14 @@ class RunDir:
             raise RunError(f"{self.metrics} is empty")
 
     def read_csv(self, name: str, kind: type[T]) -> list[T]:
-        """The rows of a CSV file as objects of a NamedTuple. RunError names row and column."""
+        """Returns the rows of a CSV file as NamedTuples. RunError names row and column."""
         return record_types.read_csv(self.workdir / name, kind)
 
     def write_json(self, name: str, values: Mapping[str, Any], if_new: bool = False) -> None:
-        """With `if_new` a file that says so already is left alone, be it on a read-only disk."""
+        """Writes a JSON file. With `if_new`, a file that has this content already is not written.
+
+        So the file may be on a read-only disk.
+        """
         content = _encoded(json.dumps(values, indent=2, ensure_ascii=False) + "\n")
         if not (if_new and self._holds(name, content)):
             self.write_bytes(name, content)
@@ -231,24 +239,24 @@ class RunDir:
         self.write_text(name, buffer.getvalue())
 
     def write_text(self, name: str, text: str) -> None:
-        """Writes beside and renames: a reader sees the old file or the new one, whole."""
+        """Writes a text file atomically."""
         self.write_bytes(name, _encoded(text))
 
     def write_image(self, name: str, image: Image.Image) -> None:
-        """As `write_text`, for a PNG."""
+        """Writes a PNG file atomically."""
         self.write_bytes(name, png(image))
 
     def write_bytes(self, name: str, content: bytes) -> None:
         files.write(self.workdir / name, content)
 
     def append_metrics(self, values: Mapping[str, Any]) -> None:
-        """One more JSON object, on a line of its own."""
+        """Appends a JSON object to `metrics.jsonl`, on a line of its own."""
         files.append(self.metrics, (json.dumps(values) + "\n").encode())
         for listener in self.listeners:
             listener(values)
 
     def rewind_metrics(self, step: int) -> None:
-        """Removes the lines after a step, and a last line that was cut off."""
+        """Removes the lines after a step, and a truncated last line."""
         lines = record_types.read_lines(self.metrics) if self.metrics.exists() else ()
         kept = [line for line, values in lines if values.get("step", 0) <= step]
         self.write_bytes("metrics.jsonl", b"".join(kept))
@@ -274,7 +282,7 @@ class RunDir:
             )
 
     def read_json(self, name: str, kind: Any = dict[str, Any]) -> dict[str, Any]:
-        """The object of a JSON file, checked against its declared type.
+        """Returns the object of a JSON file, checked against the type `kind`.
 
         Raises:
           RunError: there is no such file, it cannot be read, or a key has another type.
@@ -287,7 +295,7 @@ class RunDir:
 
 
 def _encoded(text: str) -> bytes:
-    # File names that are not UTF-8 reach us as surrogates and go back as they came.
+    # File names that are not UTF-8 contain surrogates, which are written as the original bytes.
     return text.encode("utf-8", errors="surrogateescape")
 
 
@@ -298,7 +306,7 @@ def png(image: Image.Image) -> bytes:
 
 
 def default_workdir(experiment: str, config: Config) -> Path:
-    """runs/<experiment>-<digest>, a directory for each config: a command finds its own again."""
+    """Returns runs/<experiment>-<digest of the config>: a command finds its own run again."""
     values = {**config_lib.to_dict(config), "log": None}
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
     return Path("runs") / f"{experiment}-{digest[:8]}"

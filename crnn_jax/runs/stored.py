@@ -1,8 +1,8 @@
-"""The files of a checkpoint, looked at before and after Orbax opens them.
+"""Checks of a checkpoint's files, before and after Orbax opens them.
 
-Orbax and tensorstore open whatever has the right name, so a pipe blocks them forever, and they
-wrap what the system says in errors of many types. `check` refuses everything but regular files of
-bounded size. `obstacle` tells files that cannot be read apart from files with wrong contents.
+Orbax and tensorstore open any file with the right name, so a pipe blocks them forever. They wrap
+system errors in errors of many types. `check` accepts only regular files of bounded size.
+`obstacle` tells files that cannot be read apart from files with wrong contents.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MOST_FILES = 10_000
 MOST_BYTES = 2**33
 MOST_METADATA = 2**26  # bytes of one file outside the folders `d`, which hold the arrays
 
-# Errors that say something about contents or names. All others are about reading.
+# Errors about contents or names. All others are about reading.
 _OF_CONTENTS = {
     *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ELOOP, errno.EEXIST),
     *(errno.EFBIG, errno.ENAMETOOLONG, errno.ENOTEMPTY, errno.ENXIO),
@@ -41,10 +41,10 @@ _KINDS = {
 
 
 def check(folder: Path) -> None:
-    """Checks that all below a directory are regular files and directories of bounded size.
+    """Checks that a directory contains only regular files of bounded size and directories.
 
     Raises:
-      DamageError: one is not; the message names it relative to the directory.
+      DamageError: it contains something else; the message names it relative to the directory.
       OSError: a directory cannot be read.
     """
     count = size = 0
@@ -64,9 +64,9 @@ def check(folder: Path) -> None:
 
 
 def obstacle(folder: Path, error: BaseException) -> str | None:
-    """Why a checkpoint could not be read, if the reason is not in its bytes.
+    """Returns why a checkpoint could not be read, or None if the reason is in its contents.
 
-    `error` is what reading raised. If it does not say, all files are read. Call `check` first.
+    `error` is what reading raised. If it gives no reason, all files are read. Call `check` first.
     """
     for cause in _chain(error):
         if isinstance(cause, MemoryError):
@@ -77,7 +77,7 @@ def obstacle(folder: Path, error: BaseException) -> str | None:
             return _said(cause, folder)
         said = str(cause)
         if found := [os.strerror(n) for n in _OF_READING if os.strerror(n) in said]:
-            return max(found, key=len)  # one of them begins like another
+            return max(found, key=len)  # one message is a prefix of another
     try:
         for path, status in _walk(folder):
             if stat.S_ISREG(status.st_mode):
@@ -89,7 +89,7 @@ def obstacle(folder: Path, error: BaseException) -> str | None:
 
 
 def listing(folder: Path) -> list[tuple[str, int]]:
-    """Names and times of everything below a directory that is there at the moment.
+    """Returns names and modification times of everything below a directory.
 
     Two listings are equal if nothing was written or deleted in between.
     """
@@ -103,7 +103,7 @@ def listing(folder: Path) -> list[tuple[str, int]]:
 
 
 def _walk(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """Everything below a directory, in the order of names. Does not follow links."""
+    """Yields everything below a directory, in the order of names. Does not follow links."""
     folders = [folder]
     while folders:
         current = folders.pop()

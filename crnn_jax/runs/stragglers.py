@@ -1,7 +1,7 @@
-"""Silence for the threads and coroutines that Orbax leaves behind when it fails.
+"""Silences the threads and coroutines that Orbax leaves behind when it fails.
 
-Orbax raises every error in the calling thread too, where `checkpoint` turns it into one line. What
-its other threads print about the same error would bury that line.
+Orbax raises every error in the calling thread too, where `checkpoint` turns it into one line. The
+output of its other threads about the same error would bury that line.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from absl import logging
 
 
 def silence() -> None:
-    """Turns off Orbax's logs and what Python prints about its threads. May be called again."""
+    """Turns off Orbax's logs and Python's messages about its threads. Can be called repeatedly."""
     # Orbax logs at length on every save, and each error once per thread.
     logging.set_verbosity(logging.FATAL)
     for name in ("absl", "asyncio"):
@@ -49,7 +49,7 @@ class _Hook:
 
 
 class _Unraisable(_Hook):
-    """A `sys.unraisablehook`. Threads of a failed load end later, when its loop is closed."""
+    """A `sys.unraisablehook`. Threads of a failed load end after their event loop is closed."""
 
     def _is_straggler(self, said: Any) -> bool:
         of_a_thread = said.object is None and said.exc_type is RuntimeError

@@ -29,7 +29,7 @@ from crnn_jax.runs.run_dir import RunDir
 from crnn_jax.runtime import files, held, lock
 from crnn_jax.runtime.signals import Interruption
 
-FAILED = "failed.txt"  # in a cell's directory: the end of the output of its process
+FAILED = "failed.txt"  # in a cell's directory: the end of its process's output
 
 
 class Cell(NamedTuple):
@@ -42,24 +42,25 @@ class Cell(NamedTuple):
 
     @property
     def path(self) -> Path:
-        """The run directory, relative to that of the grid."""
+        """The run directory, relative to the directory of the grid."""
         return Path(self.variant) / f"seed{self.seed}-fold{self.fold}"
 
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-    """Variants of a base config: by name, the dotted keys that each changes.
+    """Variants of a base config, crossed with seeds and folds.
 
-    A name can be a path: `SCHEME/LABELS` is in a directory of its scheme.
+    A variant is a name and the dotted keys that it changes. The name can be a path:
+    `SCHEME/LABELS` is in the directory of its scheme.
     """
 
-    base: Mapping[str, Any]  # plain values, as `config.from_dict` takes them
+    base: Mapping[str, Any]  # plain values, as for `config.from_dict`
     variants: Mapping[str, Mapping[str, Any]]
     seeds: Sequence[int]
     folds: Sequence[int]
 
     def cells(self) -> list[Cell]:
-        """All cells, with seeds and folds outermost, so that variants can be compared early.
+        """Returns all cells. Seeds and folds are outermost, so that variants can be compared early.
 
         Raises:
           ConfigError: a key or value of a variant is wrong; the message names the variant.
@@ -85,10 +86,10 @@ class _Section(TypedDict):
 
 
 def from_dict(values: Mapping[str, Any]) -> Grid:
-    """Builds a Grid from a config, as plain values, that has a section `grid`.
+    """Builds a Grid from the plain values of a config that has a section `grid`.
 
     Raises:
-      ConfigError: a key of the section is missing or has the wrong type; names the key.
+      ConfigError: a key of the section is missing or has the wrong type; the message names it.
     """
     base = {key: value for key, value in values.items() if key != "grid"}
     try:
@@ -124,7 +125,7 @@ def run(
       DataError: none of the unfinished cells has a folder to train on; nothing was run.
       RunError: the directory contains a cell with another config, or is in use by another process;
         nothing was run.
-      Interrupted: by a signal; the running cells have saved their state.
+      Interrupted: a signal came; the running cells have saved their state.
     """
     workdir = Path(workdir)
     cells = grid.cells()
@@ -219,7 +220,7 @@ def _start(
             command, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT
         )
     if cores:
-        # Set before the child starts threads, because it sizes its thread pools by it.
+        # Set before the child starts threads, because the affinity decides the size of its pools.
         os.sched_setaffinity(process.pid, cores)
     return process
 

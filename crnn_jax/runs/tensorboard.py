@@ -22,7 +22,7 @@ _NAMES = {
 
 @contextlib.contextmanager
 def mirror(run: RunDir, on: bool) -> Iterator[None]:
-    """Whatever joins `metrics.jsonl` joins the event file too, which starts with what is there.
+    """Copies the lines of `metrics.jsonl`, present and future, to a TensorBoard event file.
 
     Raises:
       RunError: tensorboardX is not installed.
@@ -38,7 +38,7 @@ def mirror(run: RunDir, on: bool) -> Iterator[None]:
         ) from error
     folder = held.anchored(files.below(run.workdir, FOLDER))
     for old in folder.glob("events.out.tfevents.*"):
-        old.unlink()  # of an attempt that was cut off: its lines are in metrics.jsonl
+        old.unlink()  # from an interrupted attempt, whose lines are in metrics.jsonl
     writer = tensorboardX.SummaryWriter(str(folder))
 
     def add(values: Mapping[str, Any]) -> None:

@@ -1,8 +1,9 @@
 """Settings of the C library's allocator, for processes that train.
 
-A training step on a CPU frees and allocates over 100 MB of temporaries. glibc hands them back
-to the system each time and has them faulted in again, page by page. Kept in the process they cost
-its memory and save time: rows "kept" and "as it comes" of the README's table of steps.
+A training step on a CPU frees and allocates over 100 MB of temporaries. By default glibc returns
+this memory to the system each time, and it is faulted in again, page by page. Keeping it in the
+process costs memory and saves time: see the rows "kept" and "as it comes" in the README's table of
+training steps.
 """
 
 from __future__ import annotations
@@ -11,18 +12,18 @@ import ctypes
 
 # The parameter numbers of glibc's <malloc.h>.
 _SETTINGS = (
-    (-4, 0),  # M_MMAP_MAX: no allocation of its own mapping, which free would unmap
-    (-1, 2**31 - 1),  # M_TRIM_THRESHOLD: nothing goes back before 2 GiB are free
+    (-4, 0),  # M_MMAP_MAX: no allocation gets its own mapping, which free would unmap
+    (-1, 2**31 - 1),  # M_TRIM_THRESHOLD: no memory is returned before 2 GiB are free
 )
-_ARENA_MAX = -8  # M_ARENA_MAX: heaps that threads share, so that what one frees another finds
+_ARENA_MAX = -8  # M_ARENA_MAX: number of heaps; threads that share a heap reuse each other's memory
 
 
 def keep_memory(heaps: int = 1) -> bool:
-    """Tells glibc to keep freed memory. False, and nothing changed, under another C library.
+    """Tells glibc to keep freed memory. Returns False and changes nothing with another C library.
 
-    With one heap threads that allocate at the same time wait for each other: a heap for each
-    device of cpu_devices.py took a tenth off a step on two. For the start of a program, before its
-    first large allocation; it holds for the process.
+    Threads that allocate at the same time from one heap wait for each other. One heap for each
+    device of cpu_devices.py made a step on two devices a tenth faster. Call this at the start of a
+    program, before its first large allocation; the setting cannot be undone.
     """
     try:
         libc = ctypes.CDLL(None)

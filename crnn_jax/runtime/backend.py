@@ -1,4 +1,4 @@
-"""What depends on the kind of device that jax computes on: every such choice stands here."""
+"""All choices that depend on the kind of device that jax computes on."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import jax
 
 
 class Choices(NamedTuple):
-    windows: bool  # convolution and pooling by windows (conv_pool.py), not as they are defined
+    windows: bool  # convolution and pooling by windows (conv_pool.py), not as in the definition
     xla_options: bool  # compile with the options of xla_options.py
     steps: int  # updates sent to the device in one call
-    images_at_once: int  # that the wide generator draws: a CPU's cache, or a GPU's cores
+    images_at_once: int  # drawn by the wide generator; fits a CPU's cache or fills a GPU
 
 
 # A convolution in a loop over steps is 27 times slower on XLA's CPU backend than outside of it.

@@ -1,4 +1,4 @@
-"""Compiled programs kept on disk: the second process of a kind starts in a fraction of the time."""
+"""Compiled programs are kept on disk, so that later processes start in a fraction of the time."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ from pathlib import Path
 
 import platformdirs
 
-_SWEPT = "swept"  # its age is that of the last look at what others left
-_SUFFIX = "-cache"  # of jax' files
+_SWEPT = "swept"  # a file whose age is that of the last sweep
+_SUFFIX = "-cache"  # of jax's cache files
 
 
 def keep_programs() -> None:
-    """Makes jax keep compiled programs in the user's cache folder; call before it is imported.
+    """Makes jax keep compiled programs in the user's cache folder. Call before jax is imported.
 
-    On Linux that is `$XDG_CACHE_HOME/crnn_jax`, by default `~/.cache/crnn_jax`.
+    On Linux the folder is `$XDG_CACHE_HOME/crnn_jax`, by default `~/.cache/crnn_jax`.
 
-    JAX_COMPILATION_CACHE_DIR names another folder and JAX_ENABLE_COMPILATION_CACHE=0 turns it
-    off, as everywhere in jax. A folder that cannot be written costs a note, not the run.
+    As everywhere in jax, JAX_COMPILATION_CACHE_DIR names another folder and
+    JAX_ENABLE_COMPILATION_CACHE=0 turns the cache off. If the folder cannot be written, a note is
+    printed and the run goes on.
     """
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         os.environ["JAX_COMPILATION_CACHE_DIR"] = platformdirs.user_cache_dir("crnn_jax", False)
-    # The smallest too: they add up, since a run has dozens of them.
+    # Small programs are kept too: a run has dozens of them, and their compile times add up.
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-    # jax says so of each program by itself.
+    # jax would print a warning for each program.
     warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
     folder = Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
     try:
@@ -46,7 +47,7 @@ def sweep(folder: Path) -> None:
     """Removes programs that a kill or a full disk cut off while jax wrote them.
 
     JAX never replaces a truncated cache entry, so each start would compile again. Only files newer
-    than the last sweep are checked, and none that another process may be writing.
+    than the last sweep are checked, except those that another process may still be writing.
     """
     mark = folder / _SWEPT
     since = mark.stat().st_mtime - 10 if mark.exists() else 0.0

@@ -1,24 +1,26 @@
 """The cores of a processor as devices of jax, so that a batch is split over them.
 
-XLA computes one program on several cores by handing each of its small operations out, and waits
-for all of them each time: a training step gains little by a second core. A device for each
-core computes its part of the batch by itself, and waits once, for the gradients (data_parallel.py).
+XLA runs one program on several cores by splitting each of its small operations, and waits for all
+cores after each operation. So a training step gains little from a second core. With one device per
+core, each device computes its shard of the batch alone and waits only once, for the gradients
+(data_parallel.py).
 """
 
 from __future__ import annotations
 
 import os
 
-FEWEST = 8  # images a device: two devices take longer than one for eight smaller ones (fast.py)
+# Eight images of experiments/fast.py take longer on two devices than on one.
+FEWEST = 8  # images per device
 
 
 def use(batch_size: int) -> int:
     """Makes jax use the CPU as several devices, and returns their number.
 
-    They are as many as a batch of this size profits from.
+    The number is the largest that makes a step on a batch of this size faster.
 
-    Call before jax is imported. JAX_NUM_CPU_DEVICES, or XLA's flag of that purpose, says
-    otherwise; 1 is off.
+    Call before jax is imported. JAX_NUM_CPU_DEVICES or XLA's flag for the number of devices takes
+    precedence; 1 turns the split off.
     """
     count = parts(batch_size, available())
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
@@ -27,13 +29,13 @@ def use(batch_size: int) -> int:
 
 
 def parts(batch_size: int, devices: int) -> int:
-    """Into how many equal parts a batch is split: of `devices` as many as have enough to do."""
+    """Returns the number of equal shards of a batch: at most `devices`, each of FEWEST or more."""
     most = max(1, min(devices, batch_size // FEWEST))
     return next(n for n in range(most, 0, -1) if batch_size % n == 0)
 
 
 def available() -> int:
-    """The cores that this process may use."""
+    """Returns the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -5,10 +5,10 @@ in Goyal et al. 2017). Dropout and augmentation are drawn for an example by its 
 batch, so the number of devices changes a run only by the rounding of sums.
 
 XLA's CPU client allows 32 programs in flight on each device. If a program of several devices is
-launched beyond that, its launch blocks and none of them ever ends (jaxlib 0.10: XLA aborts after
-40 s in an all-reduce that one device did not join). So the host must not run ahead: the loop in
-train.py dispatches one call and waits for the one before it, and a batch of a stream, which takes a
-dozen programs or more, is finished before its step is dispatched.
+launched beyond that limit, the launch blocks and no program ever ends (jaxlib 0.10: XLA aborts
+after 40 s in an all-reduce that one device did not join). So the host must not run ahead. The loop
+in train.py dispatches one call and waits for the previous one. A batch of a stream takes a dozen
+programs or more, so it is finished before its step is dispatched.
 """
 
 from __future__ import annotations
@@ -36,9 +36,10 @@ class Devices(NamedTuple):
         return jax.device_put(tree, place)
 
     def shard_batch(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """`function` on each device, with shards of its last argument and the others whole.
+        """Returns a function that runs `function` on each device.
 
-        The results must be the same on each device.
+        Each device gets a shard of the last argument and the other arguments whole. The results
+        must be the same on each device.
         """
         if self.mesh is None:
             return function
@@ -46,7 +47,7 @@ class Devices(NamedTuple):
 
         def call(*arguments: Any) -> Any:
             specs = (whole,) * (len(arguments) - 1) + (part,)
-            # Sums over the devices are the same on each: jax need not check that.
+            # Sums over the devices are the same on each device; jax need not check that.
             return jax.shard_map(
                 function, mesh=self.mesh, in_specs=specs, out_specs=whole, check_vma=False
             )(*arguments)
@@ -54,7 +55,7 @@ class Devices(NamedTuple):
         return call
 
     def psum(self, tree: Any) -> Any:
-        """In a sharded function: the sum over the devices."""
+        """Returns the sum over the devices. Call it in a sharded function."""
         return jax.lax.psum(tree, _AXIS) if self.mesh else tree
 
 
@@ -62,12 +63,12 @@ ONE = Devices(None)
 
 
 def for_batches(batch_size: int) -> Devices:
-    """The devices of jax over which splitting a batch of this size pays."""
+    """Returns the devices of jax over which a batch of this size should be split."""
     devices = jax.local_devices()
     count = cpu_devices.parts(batch_size, len(devices))
     return Devices(Mesh(np.array(devices[:count]), (_AXIS,))) if count > 1 else ONE
 
 
 def one(tree: Any) -> Any:
-    """The arrays on the first device, without a copy."""
+    """Returns the arrays on the first device, without a copy."""
     return jax.tree.map(lambda x: x.addressable_data(0) if isinstance(x, jax.Array) else x, tree)

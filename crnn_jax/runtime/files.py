@@ -3,7 +3,7 @@
 Reads accept only regular files, because opening an untrusted pipe or device can block forever.
 Writes go to a temporary file that is then renamed, so a full disk or a kill leaves the old file
 intact. A symbolic link at the destination is replaced, not followed. Writes below a directory
-that this process holds go through its descriptor (held.py). Errors name the path.
+that this process holds go through the directory's descriptor (held.py). Errors name the path.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _HINTS = {
 
 
 def read(path: str | os.PathLike[str], most: int = MOST_BYTES) -> bytes:
-    """The bytes of a regular file.
+    """Returns the bytes of a regular file.
 
     Raises:
-      OSError: it cannot be read, is no regular file, or has more than `most` bytes.
+      OSError: the file cannot be read, is not a regular file, or has more than `most` bytes.
     """
     # Without O_NONBLOCK, opening a pipe that has no writer would block.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -50,13 +50,13 @@ def read(path: str | os.PathLike[str], most: int = MOST_BYTES) -> bytes:
             raise OSError(errno.EFBIG, what, os.fspath(path))
         with open(descriptor, "rb", closefd=False) as file:
             content = file.read(most + 1) or b""
-    if len(content) > most:  # it grew, or did not say
+    if len(content) > most:  # the file grew, or the system did not know its size
         raise OSError(errno.EFBIG, f"more than {most} bytes", os.fspath(path))
     return content
 
 
 def _close_quietly(descriptor: int) -> None:
-    """Closes a file that was only read: what was read is right, whatever the system says now."""
+    """Closes a file that was only read. Errors are ignored, because the content is complete."""
     with contextlib.suppress(OSError):
         os.close(descriptor)
 
@@ -78,7 +78,7 @@ def write(path: Path, content: bytes) -> None:
         partial.replace(place)
     except OSError as error:
         with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)  # others want the space
+            partial.unlink(missing_ok=True)  # frees the space for others
         raise unwritable(path, error) from error
 
 
@@ -117,8 +117,8 @@ def make_folder(path: Path) -> None:
 def remove(path: Path) -> None:
     """Removes a file or a directory, if it exists.
 
-    A directory is renamed first, so that under its own name it is complete or gone. What cannot be
-    deleted after that stays under the other name, until `remove` is called again.
+    A directory is renamed first, so that under its own name it is either complete or gone. Files
+    that cannot be deleted stay under the other name until `remove` is called again.
 
     Raises:
       RunError: a file cannot be removed, or a directory cannot be renamed.
@@ -137,7 +137,7 @@ def remove(path: Path) -> None:
 
 
 def discard(path: Path) -> None:
-    """Removes what nobody reads: a file or a directory, or as much of it as can be removed."""
+    """Removes a file or a directory, or as much of it as can be removed. Ignores errors."""
     with contextlib.suppress(OSError):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
@@ -151,7 +151,7 @@ def append(path: Path, content: bytes) -> None:
         size = os.fstat(file.fileno()).st_size
         try:
             rest = memoryview(content)
-            while rest:  # a disk that fills up takes a part at first
+            while rest:  # a disk that fills up accepts a part first
                 rest = rest[file.write(rest) or 0 :]
         except OSError as error:
             with contextlib.suppress(OSError):
@@ -164,7 +164,7 @@ def opened(path: Path) -> Iterator[io.FileIO]:
     """Opens a file unbuffered for reading and appending, and makes it first if it is missing.
 
     Raises:
-      RunError: it cannot be opened for writing, or is not a regular file.
+      RunError: the file cannot be opened for writing, or is not a regular file.
     """
     place = held.anchored(path)
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
@@ -189,13 +189,13 @@ def opened(path: Path) -> Iterator[io.FileIO]:
 
 
 def unwritable(path: str | os.PathLike[str], error: OSError) -> RunError:
-    """The error to show for a file that cannot be written."""
+    """Returns the error to show for a file that cannot be written."""
     hint = _HINTS.get(error.errno or 0, "")
     return RunError(f"{os.fspath(path)} cannot be written: {error.strerror or error}{hint}")
 
 
 def inside(folder: str | os.PathLike[str], name: str) -> Path:
-    """A file of a folder, by its name relative to it. ValueError for one that leads elsewhere."""
+    """Returns the path of `name` in a folder. ValueError if the name leads out of the folder."""
     path = Path(name)
     if path.is_absolute() or path.drive or ".." in path.parts or "\0" in name:
         raise ValueError("its name leads out of the folder")
@@ -203,12 +203,12 @@ def inside(folder: str | os.PathLike[str], name: str) -> Path:
 
 
 def below(root: str | os.PathLike[str], *names: str) -> Path:
-    """The path `names` below `root`, for writing: no command changes files outside `root`.
+    """Returns the path `names` below `root`, for writing. No command changes files outside `root`.
 
-    `root` itself may be reached through symbolic links; nothing below it may be one.
+    `root` itself may be reached through symbolic links; no component below it may be one.
 
     Raises:
-      RunError: a component below `root` is a symbolic link; names it.
+      RunError: a component below `root` is a symbolic link; the message names it.
     """
     path = Path(root)
     for name in names:

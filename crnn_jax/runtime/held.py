@@ -1,8 +1,9 @@
-"""Directories that this process holds: writes go to the directory that was locked, or nowhere.
+"""Directories that this process holds: writes go to the directory that was locked, or fail.
 
 While a run trains, its directory may be removed and another run may start under the same name.
 Every write below a held directory therefore goes through a descriptor of that directory, after a
-check that the path still names it. `files` and `checkpoint` call `anchored` before they write.
+check that the path still names the directory. `files` and `checkpoint` call `anchored` before they
+write.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _Identity = tuple[int, int]  # device and inode
 
 
 class Anchor:
-    """An open directory. `path` leads to it whatever happens to its name.
+    """An open directory. `path` leads to it even if the directory is renamed or replaced.
 
     Where the system has no /proc/self/fd, `path` is the absolute path.
 
@@ -52,7 +53,7 @@ _held: dict[str, _Held] = {}  # by absolute path
 
 @contextlib.contextmanager
 def hold(directory: Path, lock_file: str) -> Iterator[None]:
-    """Registers a directory and the lock file in it, both of which must stay what they are."""
+    """Registers a directory and its lock file. Writes fail once either is removed or replaced."""
     key = os.path.abspath(directory)
     anchor = Anchor(directory)
     files = {name: _identity(anchor.path / name) for name in ("", lock_file)}
@@ -68,13 +69,13 @@ def check(path: str | os.PathLike[str]) -> None:
     """Checks that the held directory around `path`, if there is one, is still in its place.
 
     Raises:
-      RunError: it was removed or replaced.
+      RunError: the directory was removed or replaced.
     """
     anchored(path)
 
 
 def anchored(path: str | os.PathLike[str]) -> Path:
-    """The path to use for a write: below a held directory, one through its descriptor.
+    """Returns the path to use for a write; below a held directory, it leads through a descriptor.
 
     Raises:
       RunError: the held directory was removed or replaced.

@@ -1,4 +1,4 @@
-"""Limits on open files and threads. What jax and Orbax do at a limit is not for users to read."""
+"""Limits on open files and threads, checked here because jax and Orbax fail badly at a limit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from crnn_jax.errors import CrnnError, RunError
 from crnn_jax.runtime import cpu_devices
 
 NEEDED = 64  # open files of a process that writes a checkpoint
-_FREE = 40  # of them, for the checkpoint itself
+_FREE = 40  # of the NEEDED, for the checkpoint itself
 _WANTED = 4096
 # Threads that jax 0.10 (8, and 4 per core) and Orbax start on a CPU; measured.
 _THREADS, _THREADS_PER_CORE = 32, 4
@@ -49,7 +49,7 @@ def check_open_files(what: str, count: int = _FREE) -> None:
     """Checks that `count` more files can be opened.
 
     Raises:
-      RunError: they cannot; the message begins with `what`.
+      RunError: they cannot be opened; the message begins with `what`.
     """
     opened: list[int] = []
     try:
@@ -69,12 +69,13 @@ def check_open_files(what: str, count: int = _FREE) -> None:
 
 
 def check_threads(count: int | None = None) -> None:
-    """Checks that `count` more threads can be started; default: as many as jax and Orbax start.
+    """Checks that `count` more threads can be started.
 
-    Without them both may abort the process instead of raising an error.
+    By default `count` is the number that jax and Orbax start. If a thread does not start, both may
+    abort the process instead of raising an error.
 
     Raises:
-      CrnnError: they cannot.
+      CrnnError: the threads cannot be started.
     """
     end, started = threading.Event(), []
     try:
@@ -93,5 +94,5 @@ def check_threads(count: int | None = None) -> None:
 
 
 def is_of_threads(error: BaseException) -> bool:
-    """Whether an error is Python's, or that of a library, about a thread that did not start."""
+    """Whether Python or a library raised the error because a thread did not start."""
     return "can't start new thread" in str(error)

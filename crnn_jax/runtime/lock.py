@@ -1,4 +1,4 @@
-"""One writer per directory: a second process is refused, and a dead one blocks nobody."""
+"""One writer per directory: a second process is refused, and a lock ends with its process."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from pathlib import Path
 from crnn_jax.errors import RunError
 from crnn_jax.runtime import files, held
 
-FILE = "lock"  # names the last holder; the file stays, but by itself locks nothing
-_PATIENCE = 2.0  # seconds in which a process that has just taken the lock writes its name
+FILE = "lock"  # names the last holder; a file that stays behind locks nothing
+_PATIENCE = 2.0  # seconds to wait until a process that has just taken the lock writes its name
 
 
 @contextlib.contextmanager
 def hold(directory: Path) -> Iterator[None]:
-    """Locks a directory against other processes; makes it first if it does not exist.
+    """Locks a directory against other processes. Makes the directory first if it does not exist.
 
-    The lock is the kernel's (flock) and ends with the process, however that ends. Where there is
-    no flock, as on Windows, nothing is locked. Until the context ends, writes below the directory
-    fail once it has been removed or replaced (held.py). A directory in which nothing but the lock
-    was written is removed again if it was made here.
+    The lock is the kernel's (flock) and ends with the process, however the process ends. Where
+    there is no flock, as on Windows, nothing is locked. Until the context ends, writes below the
+    directory fail once it has been removed or replaced (held.py). If the directory was made here
+    and nothing but the lock was written, it is removed again.
 
     Raises:
       RunError: another process holds the lock, or the directory cannot be written.
@@ -79,7 +79,7 @@ def _acquire(directory: Path, stack: contextlib.ExitStack) -> None:
 
 
 def _take(file: io.FileIO, path: Path) -> str | None:
-    """None if the lock is ours now, otherwise what the file says of its holder."""
+    """Returns None if this process has the lock now, else the holder that the file names."""
     try:
         import fcntl
 
@@ -103,7 +103,10 @@ def _take(file: io.FileIO, path: Path) -> str | None:
 
 
 def _is_alive(holder: str) -> bool:
-    """False for a process of this machine that is gone: the new holder has not written yet."""
+    """Whether the holder runs. False only for a process of this machine that is gone.
+
+    Then the new holder has not written its name yet.
+    """
     match = re.fullmatch(r"process (\d+) on (.*)", holder)
     if match and match[2] == platform.node():
         try:
@@ -126,7 +129,7 @@ def _in_use(directory: Path, holder: str) -> RunError:
 
 
 def _check_name(directory: Path) -> None:
-    """RunError for a name that Orbax cannot write to; on Linux it never sees the name."""
+    """RunError for a name that Orbax cannot write to. On Linux, Orbax never sees the name."""
     try:
         os.fspath(directory.absolute()).encode()
     except UnicodeEncodeError:
@@ -137,7 +140,7 @@ def _check_name(directory: Path) -> None:
 
 
 def _missing(directory: Path) -> list[Path]:
-    """The directory and its parents, as far as they do not exist, innermost first."""
+    """Returns the directory and those of its parents that do not exist, innermost first."""
     result = []
     for path in (directory, *directory.parents):
         if os.path.lexists(path):

@@ -26,10 +26,10 @@ class Interrupted(CrnnError):
 
 
 class Interruption:
-    """A context manager in which the signals are only noted. A second Ctrl-C ends at once.
+    """A context manager that only notes signals. A second Ctrl-C ends the process at once.
 
-    A SIGHUP that was ignored at the start stays ignored, as under nohup. Outside the main thread,
-    where Python handles no signals, none is noted.
+    A SIGHUP that was ignored at the start stays ignored, as under nohup. Outside the main thread
+    Python handles no signals, so none is noted.
     """
 
     number: int | None = None  # of the signal that came
@@ -48,7 +48,7 @@ class Interruption:
             signal.signal(number, handler)
 
     def stop(self, where: str) -> Interrupted:
-        """The error to raise when everything is saved."""
+        """Returns the error to raise when everything is saved."""
         assert self.number
         name = signal.Signals(self.number).name
         return Interrupted(
@@ -58,7 +58,7 @@ class Interruption:
 
     def _note(self, number: int, _: FrameType | None) -> None:
         if self.number is not None and number == signal.SIGINT:
-            # In our programs, which leave Ctrl-C to the system: end without a traceback.
+            # Our programs leave Ctrl-C to the system: end without a traceback.
             if self._before[number] in (signal.SIG_DFL, signal.SIG_IGN):
                 signal.signal(number, signal.SIG_DFL)
                 os.kill(os.getpid(), number)
@@ -69,8 +69,8 @@ class Interruption:
 def follow_input() -> None:
     """Treats the end of the standard input as a SIGTERM.
 
-    The input of a grid's cells ends with the grid, so the cells of a grid that was killed save
-    and stop, as they do when the grid is interrupted.
+    The standard input of a cell ends when its sweep ends. So the cells of a killed sweep save
+    their state and stop, as they do when the sweep is interrupted.
     """
 
     def wait() -> None:

@@ -30,7 +30,7 @@ def directory(path: str | os.PathLike[str]) -> Iterator[Path]:
         cannot be written.
     """
     path = Path(path)
-    if path.name in ("", ".."):  # as in '.', which has no sibling
+    if path.name in ("", ".."):  # such as '.', which has no sibling
         path = Path(os.path.abspath(path))
     _check_free(path)
     partial = path.with_name(path.name + SUFFIX)
@@ -58,9 +58,9 @@ def directory(path: str | os.PathLike[str]) -> Iterator[Path]:
 def files(folder: Path, contents: Mapping[str, bytes], last: str) -> None:
     """Writes files into `folder`, replacing those of the same names and no others.
 
-    All are written to a directory within `folder` first, so that a full disk leaves the old files.
-    Then `last` is removed, the others are moved to their places, and `last` follows: it is there
-    only when all the others are.
+    All files are written to a directory within `folder` first, so that a full disk leaves the old
+    files intact. Then `last` is removed, the other files are moved to their places, and `last` is
+    moved after them. So `last` exists only if all the others do.
 
     Args:
       folder: a folder, made if need be.
@@ -101,7 +101,7 @@ def is_free(folder: Path) -> bool:
     """Whether `files` may write to a folder: it is absent, empty, or `files` did not finish there.
 
     Raises:
-      RunError: it is a file, or cannot be read.
+      RunError: the folder is a file, or cannot be read.
     """
     with _errors(folder):
         if folder.exists() and not folder.is_dir():
@@ -110,7 +110,7 @@ def is_free(folder: Path) -> bool:
 
 
 def _discard(folder: Path, inner: Path, is_new: bool, last: str) -> None:
-    """Removes what `files` staged, unless it marks a folder whose files are partly replaced."""
+    """Removes what `files` staged, unless the files of the folder are already partly replaced."""
     if is_new or (folder / last).exists() or not any(p != inner for p in folder.iterdir()):
         shutil.rmtree(inner, ignore_errors=True)
         if is_new:

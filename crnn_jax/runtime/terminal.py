@@ -1,7 +1,7 @@
 """Standard streams and the end of the command-line programs, for run.py and `python -m crnn_jax`.
 
 A stream may be closed, a terminal may not show all characters, and a reader such as `head` may go
-away. None of these costs a traceback, and none stops training.
+away. None of these prints a traceback or stops training.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from crnn_jax import errors
 from crnn_jax.errors import CrnnError
 from crnn_jax.runtime import limits, signals
 
-_PATIENCE = 10.0  # seconds between the end of a command and that of its process
+_PATIENCE = 10.0  # seconds from the end of a command until its process is ended
 _RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
 _closed: set[str] = set()  # streams that were closed when the process started
 
@@ -30,7 +30,7 @@ def prepare() -> None:
 
     A closed stream becomes the null device. Characters that the terminal cannot show are written
     as escapes; file names that are not UTF-8 are read and written unchanged. An error of writing to
-    the standard output says so.
+    the standard output names the standard output.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         stream = getattr(sys, name)
@@ -49,7 +49,7 @@ def prepare() -> None:
 
 
 def need_output() -> None:
-    """For commands whose only result is what they print.
+    """Checks the standard output, for commands whose only result is printed.
 
     Raises:
       CrnnError: the standard output is closed.
@@ -59,10 +59,10 @@ def need_output() -> None:
 
 
 def outlive_output() -> None:
-    """For commands that train: from here on, no failure to print raises an error.
+    """Makes failures to print harmless from here on. For commands that train.
 
-    A reader that went away is noted on the standard error. Other failures are reported by
-    `conclude`, when the work is done.
+    If the reader of the output went away, a note goes to the standard error. `conclude` reports
+    other failures when the work is done.
     """
     _replace("stdout", lambda descriptor: _Lasting(descriptor, keep_silent=False))
 
@@ -91,7 +91,7 @@ def conclude(call: Callable[[], Any], failure: int) -> int:
         return 1
     except CrnnError as error:
         _say(f"error: {error}")
-    except KeyboardInterrupt:  # nothing is left half done: files are written atomically
+    except KeyboardInterrupt:  # no cleanup is needed: files are written atomically
         signals.end_as_usual(signals.Interrupted("", signal.SIGINT))
         return 1
     except BrokenPipeError:  # the reader of our output went away, as `head` does
@@ -116,7 +116,7 @@ def conclude(call: Callable[[], Any], failure: int) -> int:
 def _status(call: Callable[[], Any]) -> int:
     try:
         return call() or 0
-    except SystemExit as error:  # as absl ends
+    except SystemExit as error:  # absl ends this way
         if isinstance(error.code, str):
             _say(error.code)
             return 1
@@ -124,10 +124,10 @@ def _status(call: Callable[[], Any]) -> int:
 
 
 def leave(status: int) -> NoReturn:
-    """Ends the process, within seconds, even if threads of a library are still waiting.
+    """Ends the process within seconds, even if threads of a library are still waiting.
 
-    After an error Orbax may leave threads that wait for minutes for each other. They are not
-    daemons, so Python would wait for them.
+    After an error Orbax may leave threads that wait for each other for minutes. They are not
+    daemon threads, so Python would wait for them.
     """
     try:
         sys.stdout.flush()
@@ -142,12 +142,12 @@ def leave(status: int) -> NoReturn:
 
 
 class _Named(io.FileIO):
-    """The standard output. Its errors have a file name, unlike those of any other descriptor."""
+    """The standard output. Its errors have a file name; those of other descriptors have none."""
 
     def __init__(self, descriptor: int):
         super().__init__(descriptor, "wb", closefd=False)
 
-    # typeshed has a parameter of a private type, and never None.
+    # typeshed declares a parameter of a private type, and a result that is never None.
     def write(self, content: Any) -> int | None:  # type: ignore[override]
         try:
             return super().write(content)
@@ -157,7 +157,7 @@ class _Named(io.FileIO):
 
 
 class _Lasting(_Named):
-    """A standard stream that discards what can no longer be written."""
+    """A standard stream that discards output after the first error."""
 
     error: OSError | None = None
 
@@ -177,7 +177,7 @@ class _Lasting(_Named):
 
 
 def _replace(name: str, make: Callable[[int], io.FileIO]) -> None:
-    """Puts another raw stream below one of the process, but not below one of a test."""
+    """Replaces the raw stream of a standard stream, unless a test has replaced the stream."""
     stream, raw = getattr(sys, name), _raw(name)
     if type(raw) not in (io.FileIO, _Named) or raw.fileno() not in (1, 2):
         return
@@ -208,6 +208,6 @@ def _say(text: str) -> None:
 
 
 def _abandon_output() -> None:
-    """Points the standard output to the null device, or Python would write to it once more."""
+    """Points the standard output to the null device, because Python flushes it at exit."""
     with contextlib.suppress(OSError, ValueError), open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), sys.stdout.fileno())

@@ -1,8 +1,8 @@
 """Ends a process whose devices wait for each other, with one line instead of XLA's abort.
 
-A program of several devices that never ends leaves the process idle: the host waits in C++, where
-no exception reaches it, until XLA aborts the process with a page of log. A step that is only slow
-uses the processor, and so does a compilation.
+If a program of several devices never ends, the process is idle: the host waits in C++, where no
+exception reaches it, until XLA aborts the process with a page of log. A slow step or a compilation
+uses the processor, so it is not taken for such a wait.
 """
 
 from __future__ import annotations
@@ -15,16 +15,18 @@ import time
 from collections.abc import Iterator
 from typing import Self
 
-LIMIT = 30.0  # seconds without a step and without work after which a run is taken to be stuck
+LIMIT = 30.0  # seconds without a step and without work after which a run counts as stuck
 _IDLE = 0.02  # share of one core that an idle process may use
 STATUS = 70  # exit status, EX_SOFTWARE of <sysexits.h>
 
 
 class Watchdog:
-    """Watches the parts of a program that wait for devices, each under `waiting`.
+    """A context manager that watches the calls in which a program waits for devices.
 
-    A context manager. Args:
-      remedy: the end of the line that is printed: what the user can do.
+    Put each such call under `waiting`.
+
+    Args:
+      remedy: what the user can do; the end of the printed line.
       limit: seconds.
     """
 
@@ -43,7 +45,7 @@ class Watchdog:
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
-        """Around one call that waits for devices, and for nothing else (disks, pipes)."""
+        """Put this around one call that waits for devices, and for nothing else (disks, pipes)."""
         self._waits += 1
         self._is_waiting = True
         try:
@@ -54,7 +56,7 @@ class Watchdog:
     def _watch(self) -> None:
         idle, before, used = 0.0, self._waits, time.process_time()
         pause = self._limit / 15
-        # A process that is stopped (SIGSTOP) does not count its pauses.
+        # Time in which the process is stopped (SIGSTOP) does not count.
         while not self._ended.wait(pause):
             waits, now = self._waits, time.process_time()
             is_idle = self._is_waiting and waits == before and now - used < _IDLE * pause

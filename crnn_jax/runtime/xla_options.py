@@ -1,9 +1,10 @@
-"""How XLA compiles the model for a CPU: sooner, and to programs that are as fast or faster.
+"""XLA's compiler options for a CPU: faster compilation, and programs that are as fast or faster.
 
-These are options of XLA, by its own names; what XLA_FLAGS says of one of them stands. Without the
-fusion emitters and at LLVM's second level a training step compiles in 0.7 of the time and takes as
-long; at the second level alone a reading takes 0.94 of the time (benchmarks/compiling.py on a busy
-core, its figures in results/speed/compiling.txt). Other backends are left as they are.
+The names are XLA's own, and a value in XLA_FLAGS takes precedence. Without the fusion emitters and
+at LLVM's second optimization level, a training step compiles in 0.7 of the time and runs equally
+fast. At the second level alone, inference takes 0.94 of the time. Both were measured by
+benchmarks/compiling.py on a busy core (results/speed/compiling.txt). Other backends keep their
+defaults.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ READING = {"xla_backend_optimization_level": 2}
 
 
 def options(wanted: dict[str, Any]) -> dict[str, Any]:
-    """For `jax.jit(compiler_options=...)`: those that this XLA has and nobody else has set."""
+    """Returns the options for `jax.jit(compiler_options=...)`.
+
+    Leaves out options that this XLA does not have and those that XLA_FLAGS sets.
+    """
     if not backend.choices().xla_options:
         return {}
     flags = os.environ.get("XLA_FLAGS", "")
@@ -30,9 +34,9 @@ def options(wanted: dict[str, Any]) -> dict[str, Any]:
 
 
 def jit_reading(function: Callable[..., Any], **arguments: Any) -> Callable[..., Any]:
-    """`jax.jit(function, **arguments)` with the options of a reader.
+    """Returns `jax.jit(function, **arguments)` with the options for inference.
 
-    Resolved at the first call, because querying the backend initializes it.
+    The options are chosen at the first call, because querying the backend initializes it.
     """
 
     @functools.cache
@@ -48,9 +52,9 @@ def jit_reading(function: Callable[..., Any], **arguments: Any) -> Callable[...,
 
 @functools.cache
 def _is_known(name: str, value: Any) -> bool:
-    """XLA's options come and go with its releases, and one that it does not know is an error."""
+    """Whether this XLA has an option. Releases differ, and an unknown option is an error."""
     try:
         jax.jit(lambda: 0, compiler_options={name: value}).lower().compile()
-    except Exception:  # jaxlib's own kinds, and not the same ones in each release
+    except Exception:  # jaxlib raises its own types, which vary between releases
         return False
     return True

@@ -1,1 +1,1 @@
-"""The training loop and what it is made of. Imports `inference` and what `inference` may import."""
+"""The training loop. Imports `inference` and the packages that `inference` may import."""

@@ -1,4 +1,4 @@
-"""What a config asks for: the data, the reader to be trained on it, and the optimizer."""
+"""TrainContext: the data, the model and the optimizer that a config specifies."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from crnn_jax.training import optimizer as optimizer_lib
 
 MOST_SCORED = 256
 _MOST_STEPS = 100  # of an epoch over images without labels
-_ROOM = 16  # symbols of a pseudo-label, with which the programs need not be compiled again
-_SOME_TEXT = "12345"  # for the plateau of a set without labels
+_ROOM = 16  # symbols of a pseudo-label; longer ones need another compilation
+_SOME_TEXT = "12345"  # for the plateau loss of a set without labels
 
 
 class TrainContext(NamedTuple):
@@ -41,11 +41,14 @@ class TrainContext(NamedTuple):
     images: jax.Array  # u8 [N, W, H, C], on the devices like the labels
     labels: jax.Array  # i32 [N, L]
     stream: Callable[[np.ndarray], tuple[jax.Array, jax.Array]] | None  # of an endless source
-    # Unlabeled images that are trained on in this epoch: see self_training.py.
+    # The unlabeled images that this epoch trains on: see self_training.py.
     pseudo_labeled: np.ndarray = np.empty(0, np.int32)
 
     def alike(self) -> Hashable:
-        """What runs that share the programs have in common: all but seed, fold, normalization."""
+        """Returns a key. Runs with equal keys can share compiled programs.
+
+        The key does not depend on seed, fold and normalization.
+        """
         data = dataclasses.replace(self.config.data, fold=0, split_seed=0)
         config = dataclasses.replace(self.config, seed=0, data=data)
         network = self.model.network, self.model.per_image
@@ -54,9 +57,9 @@ class TrainContext(NamedTuple):
         return config, network, self.steps_per_epoch, self.data.fingerprint, alphabet
 
     def order(self, epoch: int) -> np.ndarray:
-        """The numbers of the images of an epoch, in their order; a stream's are all new.
+        """Returns the image numbers of an epoch in training order; those of a stream are all new.
 
-        A small set occurs several times: see train.min_steps_per_epoch.
+        A small set is repeated: see train.min_steps_per_epoch.
         """
         if self.stream:
             return self.split.train + (epoch - 1) * len(self.split.train)
@@ -70,22 +73,22 @@ class TrainContext(NamedTuple):
         return np.concatenate(orders)
 
     def batch(self, numbers: np.ndarray) -> tuple[jax.Array, jax.Array, np.ndarray]:
-        """Images, labels, and which of them are those of `numbers`, in its shape."""
+        """Returns images, labels, and the indices of `numbers` into them, in the same shape."""
         if self.stream:
-            # Waited for, or its programs fill the queue of a device: see data_parallel.py.
+            # Block, because its programs could fill the queue of a device: see data_parallel.py.
             drawn = jax.block_until_ready(self.devices.replicate(self.stream(numbers.reshape(-1))))
             return *drawn, np.arange(numbers.size, dtype=np.int32).reshape(numbers.shape)
         return self.images, self.labels, numbers
 
     def source_of(self, number: int) -> tuple[str, str]:
-        """File and text of a training image."""
+        """Returns file and text of a training image."""
         if self.stream:
             _, labels = self.stream(np.array([number]))
             return f"{number:06d}", self.charset.decode(np.asarray(labels[0]).tolist())
         return self.data.files[number], self.data.texts[number]
 
     def identity(self) -> dict[str, Any]:
-        """What a reader needs besides parameters, and a resumed run must find again."""
+        """Returns what inference needs besides the parameters. A resumed run must have the same."""
         return {
             "alphabet": self.charset.alphabet,
             "mean": self.model.mean.tolist(),
@@ -96,18 +99,19 @@ class TrainContext(NamedTuple):
 
     @property
     def scored(self) -> np.ndarray:
-        """The images that scores are of: the validation part.
+        """The indices of the images that are scored: the validation part.
 
-        If there is none, the first 256 that were trained on, with labels if there are any.
+        Without a validation part, these are the first 256 training images; if no image has a
+        label, the first 256 pseudo-labeled ones.
         """
         if len(self.split.val):
             return self.split.val
         return (self.split.train if len(self.split.train) else self.pseudo_labeled)[:MOST_SCORED]
 
     def temperature(self, params: Any) -> float:
-        """The temperature for the confidences of these parameters, by the validation part.
+        """Fits the temperature of the confidences on the validation part.
 
-        1 if there is none: images that were trained on say nothing about it.
+        Returns 1 without a validation part, because training images cannot calibrate it.
         """
         if not len(self.split.val):
             return 1.0
@@ -121,10 +125,10 @@ class TrainContext(NamedTuple):
     def evaluate(
         self, params: Any, temperature: float = 1.0, indices: np.ndarray | None = None
     ) -> evaluate.Evaluation:
-        """Scores parameters, on one device, on the images `indices`; None for `scored`.
+        """Scores parameters, on one device, on the images `indices`, by default `scored`.
 
-        A symbol outside the alphabet has no part in a loss: only a test or validation image can
-        have one.
+        The loss leaves out symbols outside the alphabet. Only test and validation images can have
+        such symbols.
         """
         reader = evaluate.Reader(self.model, params, self.charset, temperature)
         images, labels = data_parallel.one((self.images, self.labels))
@@ -135,8 +139,8 @@ class TrainContext(NamedTuple):
 
 
 def _passes(config: Config, num_train: int) -> int:
-    """Passes over the training images in an epoch."""
-    # The fewest with ceil(passes * num_train / batch_size) >= min_steps_per_epoch.
+    """Returns the number of passes over the training images in an epoch."""
+    # The fewest passes with ceil(passes * num_train / batch_size) >= min_steps_per_epoch.
     most = (config.train.min_steps_per_epoch - 1) * config.train.batch_size
     return max(max(0, most) // num_train + 1, config.train.passes_per_epoch)
 
@@ -146,14 +150,14 @@ def _steps_per_epoch(config: Config, source: sources.Source) -> int:
     passes = 1 if source.endless or not num_train else _passes(config, num_train)
     steps = -(-num_train * passes // config.train.batch_size)
     if num_unlabeled:
-        # Not too many: the reader should label the images again before it has learned mistakes.
+        # Bounded, so that the model labels the images again before it has learned its mistakes.
         whole = -(-(num_train + num_unlabeled) // config.train.batch_size)
         return max(steps, min(whole, _MOST_STEPS), config.train.min_steps_per_epoch)
     return steps
 
 
 def _encoded(source: sources.Source, config: Config) -> np.ndarray:
-    """Labels i32 [N, L], with room for readings if some images have none."""
+    """Returns labels i32 [N, L], with room for pseudo-labels if there are unlabeled images."""
     known = not len(source.split.test) and not len(source.split.unlabeled)
     labels = source.charset.encode(source.data.texts, skip_unknown=not known)
     room = _ROOM - labels.shape[1] if len(source.split.unlabeled) else 0
@@ -161,7 +165,7 @@ def _encoded(source: sources.Source, config: Config) -> np.ndarray:
 
 
 def prepare(config: Config) -> TrainContext:
-    """Loads the data and builds model and optimizer. DataError for data of no use."""
+    """Loads the data and builds model and optimizer. DataError if the data cannot be used."""
     source = sources.load(config.data, config_lib.num_steps(config))
     data, split, charset = source.data, source.split, source.charset
     moments = normalization.fit(data.images[source.sample], config.data.normalize)

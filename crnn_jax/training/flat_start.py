@@ -1,11 +1,11 @@
-"""The flat start: it tells CTC, in the first epochs, that symbols stand from left to right.
+"""The flat start: a frame-wise loss in the first epochs, with symbols in order from left to right.
 
-CTC's first discovery is the constant predictor, a plateau on which SGD can stay for dozens of
-epochs. Speech recognition starts its models from a uniform segmentation of the transcript
-instead (Young et al., The HTK Book, section 8.3). So does this: each label is cut over the
-image's time steps, and the frame-wise cross-entropy against that is minimized until the
-symbols are told apart; then CTC takes over. The segmentation is wrong in detail, and good
-enough to start the alignment that CTC then finds.
+With CTC alone, training first finds the best constant predictor, a plateau on which SGD can stay
+for dozens of epochs. Speech recognition instead starts its models from a uniform segmentation of
+the transcript (Young et al., The HTK Book, section 8.3). This module does the same. It divides each
+label over the image's time steps and minimizes the frame-wise cross-entropy against this
+segmentation until the model tells symbols apart. Then CTC takes over. The segmentation is wrong in
+detail, but good enough to start the alignment that CTC then finds.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ import optax
 from crnn_jax.charset import PAD
 from crnn_jax.config import FlatStartConfig
 
-_MEMORY = 0.9  # of the running mean of the flat-start loss, for each step
+_MEMORY = 0.9  # decay of the running mean of the flat-start loss, per step
 _END = 0.01  # a weight below this becomes 0
 _BLUR = 5  # pixels
-_FLOOR = 0.1  # quantile of an image's columns that is taken for free of text
+_FLOOR = 0.1  # quantile of the columns' ink that counts as background
 
 
 class FlatStart(NamedTuple):
-    """How far the flat start has come."""
+    """The state of the flat start."""
 
-    loss: jax.Array  # f32, running mean of the flat-start loss; 1 is that of an even guess
-    weight: jax.Array  # f32, of the loss in the objective: 1, then falling to 0, where it stays
+    loss: jax.Array  # f32, running mean of the flat-start loss; a uniform guess has 1
+    weight: jax.Array  # f32, weight in the objective: 1, then falls to 0 and stays there
 
     def advance(
         self,
@@ -40,18 +40,18 @@ class FlatStart(NamedTuple):
         num_steps: int,
         config: FlatStartConfig,
     ) -> FlatStart:
-        """The state after update `step`, from 0, of `num_steps`, on a batch of mean `loss`.
+        """Returns the state after update `step`, from 0, of `num_steps`. `loss` is the batch mean.
 
-        The weight falls once the symbols are told apart, whenever that is: easy images need
-        fewer steps. It begins to fall within a third of the run and is 0 within half of it.
+        The weight falls once the model tells symbols apart; easy images need fewer steps. The
+        weight begins to fall within the first third of the run and is 0 within the first half.
         """
-        even = math.log(max(num_classes - 1, 2))  # no target is the blank
+        even = math.log(max(num_classes - 1, 2))  # the blank is never a target
         loss = _MEMORY * self.loss + (1 - _MEMORY) * loss / even
         is_over = step >= min(config.max_steps, num_steps // 3)
         falling = (self.weight < 1) | (loss < config.until) | is_over
         fade_steps = max(min(config.fade_steps, num_steps / 6 / -math.log(_END)), 1)
-        # A constant factor, not an equal amount: CTC is left alone little by little. When it was
-        # left suddenly, a quarter of the seeds fell back on the plateau.
+        # The weight falls by a constant factor, not a constant amount, so that CTC takes over
+        # gradually. With a sudden change, a quarter of the seeds fell back to the plateau.
         fallen = self.weight * (1 - 1 / fade_steps)
         fallen = jnp.where(fallen < _END, 0, fallen)
         return FlatStart(loss, jnp.where(falling, fallen, self.weight))
@@ -62,14 +62,14 @@ def start(config: FlatStartConfig) -> FlatStart:
 
 
 def loss(logits: jax.Array, labels: jax.Array, images: jax.Array, trim: float) -> jax.Array:
-    """Mean cross-entropy against the segmentation, in nats: [B].
+    """Returns the mean cross-entropy [B] against the segmentation, in nats.
 
     Args:
       logits: [B, T, K].
       labels: i32 [B, L], each of at least one symbol.
       images: pixels [B, W, H, C].
-      trim: the share of the ink at either end that is taken for something else than text;
-        steps out there have no target.
+      trim: the share of the ink at either end that does not count as text. Steps in these parts
+        have no target.
     """
     targets = segment(labels, ink_position(images, logits.shape[1]), trim)
     inside = targets != PAD
@@ -78,9 +78,14 @@ def loss(logits: jax.Array, labels: jax.Array, images: jax.Array, trim: float) -
 
 
 def segment(labels: jax.Array, position: jax.Array, trim: float) -> jax.Array:
-    """Target of each step, PAD for none: labels [B, L], positions [B, T] to i32 [B, T].
+    """Returns the target of each step, i32 [B, T], or PAD for steps without one.
 
-    The ink between `trim` and 1 - `trim` is shared equally by the symbols of the label.
+    The ink between `trim` and 1 - `trim` is divided equally among the symbols of the label.
+
+    Args:
+      labels: i32 [B, L].
+      position: [B, T], as returned by `ink_position`.
+      trim: as for `loss`.
     """
     lengths = jnp.sum(labels != PAD, axis=1, keepdims=True)  # [B, 1]
     symbol = jnp.floor(lengths * (position - trim) / (1 - 2 * trim)).astype(jnp.int32)  # [B, T]
@@ -90,13 +95,13 @@ def segment(labels: jax.Array, position: jax.Array, trim: float) -> jax.Array:
 
 
 def ink_position(images: jax.Array, num_steps: int) -> jax.Array:
-    """Share of an image's ink that lies left of the middle of each step: [B, W, H, C] to [B, T].
+    """Returns the share of ink left of the middle of each step: [B, W, H, C] to [B, T].
 
-    Ink is the difference of neighbours along the width, summed over a column: strokes count, a
-    smooth background does not, and a wide symbol has more than a narrow one. Noise is blurred
-    away, what the emptiest columns have is taken for background, and the root keeps dark
-    symbols from outweighing faint ones. Margins and gaps take little, so the segmentation
-    follows the text wherever it stands. An image without ink counts as evenly inked.
+    Ink is the difference of neighbors along the width, summed over a column. Strokes have ink, a
+    smooth background has none, and a wide symbol has more than a narrow one. A blur removes noise,
+    the ink of the emptiest columns is subtracted as background, and the square root keeps dark
+    symbols from outweighing faint ones. Margins and gaps have little ink, so the segmentation
+    follows the text wherever it is. An image without ink counts as evenly inked.
     """
     width = images.shape[1]
     pixels = images.astype(jnp.float32)
@@ -111,7 +116,7 @@ def ink_position(images: jax.Array, num_steps: int) -> jax.Array:
 
 
 def _mean_filter(pixels: jax.Array, axis: int) -> jax.Array:
-    """The mean over _BLUR pixels along an axis; the edge repeats."""
+    """Returns the mean over _BLUR pixels along an axis; edge pixels are repeated."""
     margin = [(0, 0)] * pixels.ndim
     margin[axis] = (_BLUR // 2, _BLUR // 2)
     padded = jnp.pad(pixels, margin, mode="edge")

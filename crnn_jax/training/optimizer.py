@@ -1,4 +1,4 @@
-"""The optimizer: a section of the config to an optax chain and its schedule."""
+"""Builds the optax chain and the schedule of a config."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from crnn_jax.config import OptimizerConfig
 
 
 def schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
-    """Learning rate of update 0, 1, ... of `num_steps`: linear warm-up, then the config's shape.
+    """Returns the learning rate of update 0, 1, ...: linear warm-up, then the config's schedule.
 
-    The warm-up never takes more than half of the run, so a short run reaches its peak too.
+    The warm-up takes at most half of the `num_steps` updates, so short runs reach the peak too.
     """
     peak = config.learning_rate
     warmup = min(config.warmup_steps, num_steps // 2)
@@ -22,14 +22,17 @@ def schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
         after = optax.cosine_decay_schedule(peak, max(num_steps - warmup, 1))
     else:
         after = optax.constant_schedule(peak)
-    # Update 0 already moves: it is step 1 of the rise.
+    # The rate of update 0 is not 0: it is step 1 of the rise.
     rise = optax.linear_schedule(peak / (warmup + 1), peak, warmup)
     return optax.join_schedules([rise, after], [warmup])
 
 
 @functools.cache
 def build(config: OptimizerConfig, num_steps: int) -> optax.GradientTransformation:
-    """Clipping by norm, then SGD with momentum, or Adam. The same object for the same arguments."""
+    """Builds clipping by norm, followed by SGD with momentum or Adam.
+
+    Returns the same object for the same arguments.
+    """
     rate = schedule(config, num_steps)
     if config.name == "adam":
         update = optax.adam(rate, b1=config.momentum, nesterov=config.nesterov)

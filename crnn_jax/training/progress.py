@@ -1,4 +1,4 @@
-"""What a person sees of a run: a live bar on a terminal, a plain line an epoch elsewhere."""
+"""Progress of a run: a live bar on a terminal, otherwise one line per epoch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from crnn_jax.training.run import Run
 
 
 class Progress:
-    """A context manager around the training loop of one run or of several side by side."""
+    """A context manager around the training loop of one run or of several in parallel."""
 
     def __init__(self, runs: Sequence[Run]):
         self._start = time.monotonic()
@@ -36,12 +36,12 @@ class Progress:
             self._bar.close()
 
     def steps(self, count: int) -> None:
-        """So many steps of each run were sent to the device."""
+        """Counts steps of each run that were sent to the device."""
         if self._bar:
             self._bar.update(count)
 
     def loss(self, value: float) -> None:
-        """The newest training loss that is known on the host."""
+        """Shows the newest training loss that is known on the host."""
         if self._bar:
             self._bar.set_postfix_str(f"loss {value:.3f}", refresh=False)
 

@@ -1,4 +1,4 @@
-"""Training a finished run again from its record, and finding where the two part."""
+"""Trains a finished run again from its record, and finds where the two runs first differ."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from crnn_jax.errors import RunError, one_line
 from crnn_jax.runs import provenance
 from crnn_jax.runs.run_dir import Result, RunDir, default_workdir
 
-# What may differ between two runs whose numbers are the same.
+# Fields that differ even between identical runs.
 _NOT_COMPARED = ("seconds",)
 
 
 class Comparison(NamedTuple):
     """Two runs of one config."""
 
-    identical: bool  # the parameters, bit for bit
-    parted: str | None  # the first place of the metrics in which they differ, in words
-    environment: list[str]  # what differs in it, a line each
+    identical: bool  # the parameters are bit-identical
+    parted: str | None  # where the metrics first differ, in words
+    environment: list[str]  # differences of the environments, a line each
 
     def __str__(self) -> str:
         if self.identical:
@@ -39,18 +39,18 @@ class Comparison(NamedTuple):
 def again(
     run: str | os.PathLike[str], workdir: str | os.PathLike[str] | None, data: str | None
 ) -> Comparison:
-    """Trains `run` once more and compares.
+    """Trains `run` once more and compares the two runs.
 
     Args:
-      run: the record of a finished run; its checkpoints need not be there.
-      workdir: a new directory, or one where the same reproduction was cut off; by default one
-        below runs/.
+      run: the record of a finished run; its checkpoints are not needed.
+      workdir: a new directory, or that of the same reproduction if it was interrupted; by default
+        a directory below runs/.
       data: the folder of the data set, if it is not where the record says.
 
     Raises:
-      RunError: before training, for a record that is not finished, is damaged or is of another
-        version of this package, for other data, and for a reproduction that is finished.
-      DataError: the data are not there.
+      RunError: before training, if the record is not finished, is damaged or is of another version
+        of this package; if the data differ; or if the reproduction is already finished.
+      DataError: the data do not exist.
     """
     record, result, config, new = prepare(run, workdir, data)
     runtime.configure(config.train.batch_size)
@@ -73,10 +73,10 @@ def again(
 def prepare(
     run: str | os.PathLike[str], workdir: str | os.PathLike[str] | None, data: str | None
 ) -> tuple[RunDir, Result, Config, RunDir]:
-    """Reads all records that `again` needs: the old run, its result, the config, and the new run.
+    """Reads the records for `again`. Returns the old run, its result, the config and the new run.
 
     Raises:
-      RunError: as for `again`, except for the data, which are not read.
+      RunError: as for `again`, except that the data are not read.
     """
     record = RunDir(run)
     result, _, there = _result(record), record.metrics_lines(), record.environment()
@@ -95,7 +95,7 @@ def prepare(
 
 
 def compare(old: RunDir, new: RunDir) -> Comparison:
-    """Compares two finished runs. RunError where one's files cannot be read."""
+    """Compares two finished runs. RunError if files of a run cannot be read."""
     identical = _result(old).params_sha256 == _result(new).params_sha256
     parted = None if identical else _first_difference(old.metrics_lines(), new.metrics_lines())
     changes = list(provenance.differences(old.environment(), new.environment()).values())
@@ -112,7 +112,7 @@ def _result(record: RunDir) -> Result:
 def _first_difference(
     old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]
 ) -> str | None:
-    # Steps are logged every so often, which may differ: what both have is compared.
+    # log.every_steps may differ, so only the steps that both runs have logged are compared.
     theirs = {(line.get("step"), "step_loss" in line): line for line in new}
     for line in old:
         other = theirs.get((line.get("step"), "step_loss" in line), line)

@@ -1,4 +1,4 @@
-"""How a run is saved and continued: after an epoch, or in the middle of one."""
+"""Saves and continues a run, after an epoch or in the middle of one."""
 
 from __future__ import annotations
 
@@ -32,17 +32,18 @@ def resume(
     start: float,
     allow_environment_change: bool,
 ) -> Run:
-    """The run of a directory, new or where it was left; its record is brought to there.
+    """Returns the run of a directory, new or restored, and brings its record to the same step.
 
     Args:
-      directory: locked and opened.
-      task: what its config asks for.
-      checkpoints: those of the directory.
-      start: time.monotonic() of the beginning.
+      directory: a locked and opened run directory.
+      task: the context of the run.
+      checkpoints: the checkpoints of the directory.
+      start: time.monotonic() at the start of training.
       allow_environment_change: continue although package versions or the machine have changed.
 
     Raises:
-      RunError: the run cannot continue here, or its checkpoints are damaged or of other data.
+      RunError: the run cannot continue in this environment, or its checkpoints are damaged or of
+        other data.
     """
     run = Run(directory, task, checkpoints, constants(task), start, init_state(task))
     restore(run)
@@ -56,7 +57,7 @@ def resume(
 
 
 def restore(run: Run) -> None:
-    """Brings a new run to where its directory has it, or to the weights of train.init_from."""
+    """Restores a new run from its directory, or takes the parameters of train.init_from."""
     epoch = run.checkpoints.latest_epoch()
     like = to_trees(run.state)
     trees, seconds = None, 0.0
@@ -82,7 +83,7 @@ def restore(run: Run) -> None:
     elif source := run.config.train.init_from:
         fresh = run.state
         params = warm_start.transfer(fresh.params, run.task.charset, source)
-        # A trained reader needs no flat start: it would lose the alignment that it has.
+        # A flat start would destroy the alignment of a trained model.
         flat_start = fresh.flat_start._replace(weight=jnp.zeros(()))
         ema = jax.tree.map(jnp.copy, params)
         run.state = fresh._replace(params=params, ema=ema, flat_start=flat_start)
@@ -105,10 +106,9 @@ def save_mid_epoch(run: Run) -> None:
 
 
 def to_trees(state: TrainState) -> dict[str, Any]:
-    """The two trees of a checkpoint: a reader's parameters, and what training needs besides.
+    """Returns the two trees of a checkpoint: `params` for inference, and the rest for training.
 
-    The names are those of the first version, whatever the fields are called by now: checkpoints of
-    all versions open.
+    The names are those of the first version, so that checkpoints of all versions can be restored.
     """
     loss, weight = state.flat_start
     training = {
@@ -121,7 +121,7 @@ def to_trees(state: TrainState) -> dict[str, Any]:
 
 
 def from_trees(trees: Mapping[str, Any]) -> TrainState:
-    """The state of a checkpoint's two trees: the inverse of `to_trees`."""
+    """Returns the state of a checkpoint's two trees. The inverse of `to_trees`."""
     training = trees["training"]
     return TrainState(
         training["step"],
@@ -135,11 +135,11 @@ def from_trees(trees: Mapping[str, Any]) -> TrainState:
 def whole(
     checkpoints: Checkpoints, epoch: int, like: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Metadata and trees of the checkpoint of `epoch`; checks its best epoch's parameters too.
+    """Returns metadata and trees of the checkpoint of `epoch`, and checks that of its best epoch.
 
     Raises:
-      DamageError: one of the two is damaged. The message names the newest intact epoch.
-      RunError: one of the two cannot be read.
+      DamageError: one of the checkpoints is damaged. The message names the newest intact epoch.
+      RunError: one of the checkpoints cannot be read.
     """
     try:
         return _whole(checkpoints, epoch, like)
@@ -185,7 +185,7 @@ def _is_whole(checkpoints: Checkpoints, epoch: int, like: Mapping[str, Any]) -> 
 
 
 def check_data(meta: Mapping[str, Any], task: TrainContext, directory: Path) -> None:
-    """RunError unless a checkpoint is of the data at hand; it names all that changed."""
+    """Checks that a checkpoint is of the current data. RunError names everything that changed."""
     changed = [
         f"  {name}: {quote(meta.get(name))} then, {quote(value)} now"
         for name, value in task.identity().items()
@@ -201,11 +201,11 @@ def check_data(meta: Mapping[str, Any], task: TrainContext, directory: Path) -> 
 def check_place(
     run: RunDir, now: Mapping[str, Any], allow_environment_change: bool
 ) -> dict[str, Any]:
-    """The environment to be recorded, with those before it of a run that has moved.
+    """Returns the environment to record, with earlier environments if the run has moved.
 
     Raises:
-      RunError: the run was begun with versions or on a machine that may end in other numbers, and
-        `allow_environment_change` does not allow it.
+      RunError: the run began with other versions or on another machine, which can change results,
+        and `allow_environment_change` is off.
     """
     then = run.environment()
     changes = provenance.differences(then, now)

@@ -1,4 +1,4 @@
-"""One run while it trains: what belongs to it, and how far it has come."""
+"""One run during training: its directory, context and state."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Run:
     task: TrainContext
     checkpoints: Checkpoints
     constants: Constants
-    start: float  # time.monotonic() when it would have begun, had it never stopped
-    state: TrainState  # on the devices of the task
+    start: float  # time.monotonic() at the start, as if the run had never paused
+    state: TrainState  # on `task.devices`
     stopping: Stopping = dataclasses.field(default_factory=Stopping)
-    epoch: int = 0  # complete epochs
-    losses: list[np.ndarray] = dataclasses.field(default_factory=list)  # of the steps since, [S]
+    epoch: int = 0  # number of complete epochs
+    losses: list[np.ndarray] = dataclasses.field(default_factory=list)  # of later steps, [S]
     error: TrainingError | None = None
 
     @property
@@ -66,11 +66,11 @@ class Run:
 
     @property
     def ema(self) -> Any:
-        """The EMA of the parameters, on one device: these are evaluated and kept."""
+        """The EMA of the parameters, on one device, for evaluation."""
         return one(self.state.ema)
 
     def calls(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Indices [S, B] and mask [S, B] of each call that the epoch still needs."""
+        """Yields indices [S, B] and mask [S, B] of each remaining call of the epoch."""
         size = self.config.train.batch_size
         order = self.task.order(self.epoch + 1)[self.steps_since * size :]
         return batching.calls(order, size, backend.choices().steps)

@@ -1,4 +1,4 @@
-"""What a run says and writes down while it trains."""
+"""The messages and records of a run during training."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from crnn_jax.training.run import Run
 
 
 def log_step(run: Run, step: int, loss: float) -> None:
-    """Writes a step's line of `metrics.jsonl`. TrainingError: the loss is not finite."""
+    """Writes the line of a step to `metrics.jsonl`. TrainingError: the loss is not finite."""
     if not math.isfinite(loss):
         raise not_finite(run)
     run.dir.append_metrics({"epoch": run.epoch + 1, "step": step, "step_loss": loss})
 
 
 def log_epoch(run: Run, evaluation: evaluate.Evaluation) -> dict[str, Any]:
-    """Writes an epoch's line of `metrics.jsonl` and returns it; `loss` is the mean over steps.
+    """Writes the line of an epoch to `metrics.jsonl` and returns it. `loss` is the mean over steps.
 
     Raises:
-      TrainingError: a loss of a step, or that of the evaluation, is not finite.
+      TrainingError: the loss of a step or of the evaluation is not finite.
     """
     loss = float(np.mean(np.concatenate(run.losses)))
     if not math.isfinite(loss + evaluation.loss):
@@ -48,15 +48,15 @@ def log_epoch(run: Run, evaluation: evaluate.Evaluation) -> dict[str, Any]:
 
 
 def not_finite(run: Run) -> TrainingError:
-    """The error of a run whose loss is not finite; the images at fault go to `not_finite.csv`.
+    """Returns the error for a loss that is not finite, and writes `not_finite.csv`.
 
-    They are those of the first step whose loss is not finite, and of the step before it, whose
-    gradient may have spoilt the parameters.
+    The file lists the images of the first step whose loss is not finite and of the step before it,
+    whose gradient may have corrupted the parameters.
     """
     task, epoch = run.task, run.epoch + 1
     values = np.concatenate(run.losses)
     bad = np.flatnonzero(~np.isfinite(values))
-    place = int(bad[0]) if len(bad) else len(values)  # the last update, seen by the evaluation
+    place = int(bad[0]) if len(bad) else len(values)  # the last update, found by the evaluation
     chunks = batching.batches(task.order(epoch), run.config.train.batch_size)
     batches = [chunk[mask] for chunk, mask in chunks]
     first = run.epoch * task.steps_per_epoch + 1
@@ -112,7 +112,7 @@ def announce(task: TrainContext) -> None:
 
 
 def describe(run: Run, place: Mapping[str, Any]) -> None:
-    """Writes what is known before the first step, and prints the parameter table."""
+    """Writes the records that are known before the first step, and prints the parameter table."""
     task = run.task
     table = crnn.parameter_table(run.state.params)
     print(table, end="", flush=True)

@@ -1,4 +1,4 @@
-"""What training sees: a few images of the set, and what augmentation makes of them."""
+"""A sheet of a few training images with their augmented versions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _IMAGES, _COPIES, _GAP = 6, 4, 4
 
 
 def sheet(task: TrainContext) -> Image.Image:
-    """A row for each of six training images: as it is on the left, then augmented four times."""
+    """Draws a row for each of six training images: the original, then four augmented versions."""
     chosen = np.concatenate((task.split.train, task.split.unlabeled))[:_IMAGES]
     images = task.data.images[chosen]  # u8 [n, W, H, C]
     rows = np.repeat(images, _COPIES + 1, axis=0)

@@ -1,11 +1,12 @@
-"""Training on images without labels: the reader labels them itself, before each epoch.
+"""Self-training: before each epoch, the model labels the images that have no labels.
 
-The EMA of the weights is the teacher: it reads the images as they are, and what it is sure of is
-trained on, distorted by augmentation, until it reads them again. This is the self-training with
-weak and strong views of FixMatch (Sohn et al. 2020, arXiv 2001.07685), with the labels of a teacher
-of Tarvainen and Valpola 2017 (arXiv 1703.01780), renewed once an epoch instead of in every step.
+The EMA of the parameters is the teacher. It reads the images without augmentation, and its
+confident readings become labels for training on augmented images. The labels are renewed once per
+epoch. This is the self-training with weak and strong views of FixMatch (Sohn et al. 2020, arXiv
+2001.07685), with the mean teacher of Tarvainen and Valpola 2017 (arXiv 1703.01780); both renew the
+labels in every step.
 
-With no labels at all, the teacher of the first epoch is the reader of train.init_from.
+With no labels at all, the teacher of the first epoch is the model of train.init_from.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ from crnn_jax.training.context import TrainContext
 from crnn_jax.training.run import Run
 
 FILE = "pseudo_labels.csv"
-_NO_FILE = ""  # in the one row of an epoch for which nothing was read surely enough
-_RARE = 20  # a symbol that is so many times rarer than the average one is a misreading
-_LEAST_SHARE = 0.1  # of the plausible readings are trained on, however unsure they are
+_NO_FILE = ""  # in the only row of an epoch without a confident reading
+_RARE = 20  # a symbol this many times rarer than the average symbol is a misreading
+_LEAST_SHARE = 0.1  # share of the plausible readings that is used at any confidence
 
 
 class PseudoLabel(NamedTuple):
-    """A row of `pseudo_labels.csv`: what an image without a label was taken for in an epoch."""
+    """A row of `pseudo_labels.csv`: the label that the model gave to an image for an epoch."""
 
     epoch: Epoch
     file: Text
@@ -44,10 +45,10 @@ class PseudoLabel(NamedTuple):
 
 
 def renew(run: Run) -> None:
-    """Labels the unlabeled images of a run for its next epoch, as the EMA of its weights reads.
+    """Labels the unlabeled images of a run for its next epoch, with the EMA of the parameters.
 
-    The first epoch of a run with labels has none. The labels are in `pseudo_labels.csv`, where a
-    run that goes on finds those of its epoch again.
+    If the run has labeled images, its first epoch has no pseudo-labels. The pseudo-labels are
+    written to `pseudo_labels.csv`, from which a resumed run reads those of its epoch.
 
     Raises:
       RunError: the file of an interrupted epoch is missing or damaged.
@@ -92,7 +93,7 @@ def stored(run: Run, epoch: int) -> bool:
 
 
 def adopt(run: Run, rows: Sequence[PseudoLabel]) -> None:
-    """Gives images of the run these labels, and no other unlabeled image one."""
+    """Sets these labels, and removes the labels of all other unlabeled images."""
     task = run.task
     places = {task.data.files[i]: i for i in task.split.unlabeled.tolist()}
     texts = list(task.data.texts)
@@ -105,7 +106,7 @@ def adopt(run: Run, rows: Sequence[PseudoLabel]) -> None:
     for place, reading in chosen:
         texts[place] = reading
     labels = task.charset.encode(texts, skip_unknown=True)
-    # As wide as before, if that is enough, so that one program serves all epochs.
+    # As wide as before, if that is enough, so that all epochs use one compiled program.
     room = max(task.labels.shape[1] - labels.shape[1], 0)
     labels = np.pad(labels, ((0, 0), (0, room)), constant_values=PAD)
     run.task = task._replace(
@@ -118,19 +119,20 @@ def adopt(run: Run, rows: Sequence[PseudoLabel]) -> None:
 def choose(
     readings: Sequence[evaluate.Reading], known: Sequence[str], min_confidence: float
 ) -> list[int]:
-    """The places of readings to be trained on.
+    """Returns the indices of the readings to train on.
 
-    Readings are plausible if they have a length that labels have and no symbol that is rare among
-    readings. Without labels their length must be at least half as common as the commonest. Of
-    these, the confident ones are chosen, and at least the most confident tenth.
+    With labels, a reading is plausible if some label has the same length. Without labels, its
+    length must be at least half as common as the most common one, and it must have no symbol that
+    is rare among readings. The confident plausible readings are chosen, and at least the most
+    confident tenth of the plausible ones.
 
     Args:
-      readings: of the images without labels.
-      known: the labels of the others.
-      min_confidence: from which a reading is confident.
+      readings: the readings of the images without labels.
+      known: the labels of the other images.
+      min_confidence: the least confidence of a confident reading.
     """
     able = [i for i, reading in enumerate(readings) if reading.text]
-    # What the scheme looks like is judged by the surer half.
+    # Lengths and symbols of the scheme are taken from the more confident half.
     able.sort(key=lambda i: -readings[i].confidence)
     surer = [readings[i].text for i in able[: (len(able) + 1) // 2]]
     lengths = Counter(map(len, known or surer))
@@ -149,7 +151,7 @@ def choose(
 
 
 def _read(task: TrainContext, params: Any) -> list[evaluate.Reading]:
-    """The unlabeled images, in their order."""
+    """Reads the unlabeled images, in their order."""
     images = data_parallel.one(task.images)
     readings: list[evaluate.Reading] = []
     for batch, mask in batching.batches(task.split.unlabeled, task.config.train.eval_batch_size):

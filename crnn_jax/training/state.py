@@ -1,4 +1,4 @@
-"""The state of a training, how it begins, and the keys of its random streams."""
+"""The training state, its initialization, and the keys of the random streams."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from crnn_jax.training.context import TrainContext
 class TrainState(NamedTuple):
     step: jax.Array  # i32, updates done
     params: Any
-    ema: Any  # exponential moving average of the parameters: what is evaluated and kept
+    ema: Any  # exponential moving average of the parameters, for evaluation and inference
     opt_state: optax.OptState
     flat_start: flat_start.FlatStart
 
 
 def stream_key(key: jax.Array, name: str, step: int | jax.Array = 0) -> jax.Array:
-    """The key of a named stream at a step: turning one off leaves the others as they were."""
+    """Returns the key of a named stream at a step. Streams do not depend on each other."""
     return jax.random.fold_in(jax.random.fold_in(key, zlib.crc32(name.encode())), step)
 
 
@@ -36,12 +36,12 @@ def init_state(task: TrainContext) -> TrainState:
     return state
 
 
-# One program: each of its zeros would be one by itself, at every start.
+# Jitted as one program: otherwise each array of zeros would be a program of its own.
 @functools.partial(jax.jit, static_argnums=(1, 2))
 def _fresh(
     params: Any, optimizer: optax.GradientTransformation, config: FlatStartConfig
 ) -> TrainState:
-    ema = jax.tree.map(jnp.copy, params)  # the step gives its arguments' memory away
+    ema = jax.tree.map(jnp.copy, params)  # the step donates its arguments
     return TrainState(
         jnp.zeros((), jnp.int32),
         params,

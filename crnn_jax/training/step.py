@@ -26,7 +26,7 @@ from crnn_jax.training.state import TrainState, stream_key
 class Recipe(NamedTuple):
     """The settings that are compiled into the step; hashable.
 
-    Seed, fold and normalization are not among them: runs that differ in these share a program.
+    Seed, fold and normalization are not part of it: runs that differ only in them share a program.
     """
 
     loss: LossConfig
@@ -39,7 +39,7 @@ class Recipe(NamedTuple):
 
 
 class Constants(NamedTuple):
-    """The arguments of the step that stay the same during a run, and differ between runs."""
+    """The arguments of the step that are constant during a run but differ between runs."""
 
     model: crnn.Model
     key: jax.Array  # jax.random.key(config.seed)
@@ -63,7 +63,7 @@ class Examples(NamedTuple):
 
 
 def constants(task: TrainContext) -> Constants:
-    """On the devices of the run."""
+    """Returns the constants of a run, on its devices."""
     key = jax.random.key(task.config.seed)
     placed: Constants = task.devices.replicate(Constants(task.model, key))
     return placed
@@ -85,17 +85,17 @@ def recipe(task: TrainContext) -> Recipe:
 def objective(
     logits: jax.Array, examples: Examples, weight: jax.Array, recipe: Recipe
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    """The value to minimize, and the mean CTC loss (per image) and flat-start loss (per step).
+    """Returns the objective, and the mean CTC loss (per image) and flat-start loss (per step).
 
-    On a shard of a batch, each is the shard's contribution: the shards sum to the batch's value. So
-    a new term is a sum over images, divided by the number of images in the batch, as `mean` does.
-    Nothing that depends on the parameters may go through `psum`: its gradient would count every
-    device again.
+    On a shard, each value is the shard's contribution. The shards sum to the batch value. So a new
+    term must be a sum over images, divided by the number of images in the batch, as in `mean`.
+    Do not pass values that depend on the parameters through `psum`: their gradients would be summed
+    over devices twice.
 
     Args:
       logits: [B, T, K].
       examples: what the model saw.
-      weight: f32, of the flat-start loss.
+      weight: f32, the weight of the flat-start loss.
       recipe: the settings of the run.
     """
     pixels, labels, mask = examples
@@ -103,7 +103,7 @@ def objective(
     count = psum(jnp.sum(mask))
 
     def mean(losses: jax.Array) -> jax.Array:
-        """The shard's contribution to the mean over the batch."""
+        """Returns the shard's contribution to the mean over the batch."""
         share: jax.Array = jnp.sum(losses, where=mask) / count
         return share
 
@@ -124,7 +124,7 @@ def objective(
 
 
 def entropy(logits: jax.Array) -> jax.Array:
-    """Entropy of the distributions, summed over the steps: [B, T, K] to [B], nats."""
+    """Returns the entropy summed over time steps, in nats: [B, T, K] to [B]."""
     log_p = jax.nn.log_softmax(logits)
     return -jnp.sum(jnp.exp(log_p) * log_p, axis=(1, 2))
 
@@ -132,10 +132,10 @@ def entropy(logits: jax.Array) -> jax.Array:
 def augmented(
     state: TrainState, constants: Constants, batch: Batch, positions: jax.Array, recipe: Recipe
 ) -> tuple[Examples, crnn.Dropout]:
-    """What the model sees of a batch in this step, and the dropout that it applies.
+    """Returns the augmented examples and the dropout of this step.
 
-    Both are drawn by the run's key, the step and the `positions` [B] of the examples in the batch,
-    of which `batch` may be a shard.
+    Both depend on the run's key, the step and the `positions` [B] of the examples in the whole
+    batch. `batch` may be a shard of it.
     """
 
     def keys(name: str) -> jax.Array:
@@ -160,7 +160,8 @@ def gradients(
 ) -> tuple[Any, jax.Array, jax.Array]:
     """Gradients of the objective, summed over devices, with the mean CTC and flat-start losses.
 
-    `batch` is this device's shard, and `positions` [B] are those of its examples in the batch.
+    `batch` is this device's shard. `positions` [B] are the positions of its examples in the whole
+    batch.
     """
     examples, dropout = augmented(state, constants, batch, positions, recipe)
 
@@ -176,7 +177,7 @@ def gradients(
 def train_step(
     state: TrainState, batch: Batch, constants: Constants, recipe: Recipe
 ) -> tuple[TrainState, jax.Array]:
-    """One update: the new state, and the mean CTC loss of the batch before it."""
+    """Does one update. Returns the new state, and the mean CTC loss before the update."""
 
     def of_shard(state: TrainState, constants: Constants, data: Any, rows: Any) -> Any:
         *shard, positions = rows
@@ -187,7 +188,7 @@ def train_step(
     grads, loss, flat_loss = of_batch(state, constants, batch[:2], rows)
     updates, opt_state = recipe.optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    # A short memory first, so that the EMA does not drag the initial weights along.
+    # The decay is small at first, so that the EMA soon forgets the initial parameters.
     decay = jnp.minimum(recipe.ema_decay, (1 + state.step) / (25 + state.step))
     ema = optax.incremental_update(params, state.ema, 1 - decay)
     flat = state.flat_start.advance(
@@ -203,7 +204,7 @@ def train_step(
 def train_steps(
     state: TrainState, batch: Batch, constants: Constants, recipe: Recipe
 ) -> tuple[TrainState, jax.Array]:
-    """`train_step` on S batches, one after the other: the state after them, and the losses [S]."""
+    """Does `train_step` on S batches in turn. Returns the last state and the losses [S]."""
 
     def step(state: TrainState, rows: Any) -> tuple[TrainState, jax.Array]:
         return train_step(state, Batch(*batch[:2], *rows), constants, recipe)
@@ -218,17 +219,17 @@ Steps = Callable[[TrainState, Batch, Constants], tuple[TrainState, jax.Array]]
 
 
 def jitted_steps(task: TrainContext) -> Steps:
-    """`train_steps`, compiled once in a process for all runs of the same recipe."""
+    """Returns `train_steps`, compiled once per process for all runs of the same recipe."""
     return _jitted(recipe(task), None)
 
 
 def jitted_steps_of_runs(task: TrainContext) -> Steps:
-    """`train_steps` of R runs at a time, in one program.
+    """Returns `train_steps` of R runs in one program.
 
-    State, indices, mask, constants and losses have a leading axis of R; images and labels are
+    State, indices, mask, constants and losses have a leading axis of R. Images and labels are
     shared.
     """
-    # A Batch of axes, as vmap wants them, and not of arrays.
+    # For vmap, this Batch contains axes instead of arrays.
     return _jitted(recipe(task), (0, Batch(None, None, 0, 0), 0))  # type: ignore[arg-type]
 
 

@@ -1,10 +1,10 @@
-"""Training: the loop of one run or of several side by side, from the data to the results.
+"""The training loop of one run or of several in parallel, from the data to the results.
 
-A model of this size leaves most of a GPU idle, and its time goes to the launching of small
-operations; several runs in one program launch them once for all. On a CPU, which one run keeps
-busy, that takes longer than one run after the other. Each run has its own directory, data order,
-streams and split, as if it were alone, and agrees with the run alone up to rounding. `seconds` are
-those of all runs that train side by side.
+A model of this size leaves most of a GPU idle: most of the time is spent on launching small
+operations. Several runs in one program launch these operations once for all runs. A CPU is already
+busy with one run, so there parallel runs take longer than sequential ones. Each run has its own
+directory, data order, random streams and split, and agrees with the same run alone up to rounding.
+The `seconds` of a run are those of all runs that train in parallel with it.
 """
 
 from __future__ import annotations
@@ -50,16 +50,16 @@ _STUCK = (
 def train_and_evaluate(
     config: Config, workdir: str | os.PathLike[str], allow_environment_change: bool = False
 ) -> Result:
-    """Trains one run, or continues where `workdir` was left, and scores its best weights.
+    """Trains one run, or continues the run in `workdir`, and scores its best parameters.
 
     Args:
-      config: of the run.
-      workdir: its directory.
+      config: the config of the run.
+      workdir: the run directory.
       allow_environment_change: continue although package versions or the machine have changed.
 
     Raises:
       DataError, RunError: before training starts, for unusable data or an unusable run directory.
-      TrainingError: the loss is not finite any more.
+      TrainingError: the loss is not finite.
       Interrupted: a signal came; the state is saved.
     """
     return train_all([config], [workdir], allow_environment_change)[0]
@@ -70,10 +70,12 @@ def train_all(
     workdirs: Sequence[str | os.PathLike[str]],
     allow_environment_change: bool = False,
 ) -> list[Result]:
-    """As `train_and_evaluate` for several runs; those that differ in seed and fold share a step.
+    """Like `train_and_evaluate`, for several runs.
+
+    Runs that differ only in seed and fold share a compiled step.
 
     Raises:
-      TrainingError: the loss of a run is not finite; the other runs have ended well.
+      TrainingError: the loss of a run is not finite; the other runs are complete.
     """
     start = time.monotonic()
     dirs = [RunDir(workdir) for workdir in workdirs]
@@ -111,7 +113,7 @@ def train_all(
 
 
 def train(runs: Sequence[Run], interruption: Interruption) -> None:
-    """The loop: takes the runs to their last epochs, those at the same step side by side.
+    """Trains the runs to their last epochs. Runs at the same step of an epoch train in parallel.
 
     A run whose loss is not finite gets an `error` and ends; the others go on.
 
@@ -138,9 +140,12 @@ def train(runs: Sequence[Run], interruption: Interruption) -> None:
 def run_epoch(
     runs: Sequence[Run], progress: Progress, watchdog: Watchdog, interruption: Interruption
 ) -> None:
-    """Takes runs that are at the same step of their epochs to the end of these, or to a signal."""
+    """Trains runs until the end of their epochs, or until a signal.
+
+    All runs must be at the same step of their epochs.
+    """
     steps, state, inputs = compiled(runs)
-    before = None  # the losses of the call before
+    before = None  # the losses of the previous call
     for batch in batches(runs):
         with watchdog.waiting():
             state, latest = steps(state, batch, inputs)
@@ -159,12 +164,12 @@ def run_epoch(
 
 
 def row(leaf: jax.Array, i: int) -> jax.Array:
-    """leaf[i], for which jax would copy the number to the device."""
+    """Returns leaf[i], without copying `i` to the device as jax's indexing does."""
     return jax.lax.index_in_dim(leaf, i, keepdims=False)
 
 
 def note(runs: Sequence[Run], losses: Any, progress: Progress) -> None:
-    """Keeps the losses of a call, f32 [S] or [R, S], and logs those of every `log.every_steps`."""
+    """Stores the losses of a call, f32 [S] or [R, S], and logs one in `log.every_steps`."""
     for run, values in zip(runs, jax.device_get(losses).reshape(len(runs), -1), strict=True):
         first = run.step + 1
         run.losses.append(values)
@@ -178,7 +183,7 @@ def note(runs: Sequence[Run], losses: Any, progress: Progress) -> None:
 
 
 def end_epoch(run: Run, progress: Progress) -> None:
-    """Evaluates, logs and saves a run after an epoch, or saves it where a signal interrupted it."""
+    """Evaluates, logs and saves a run after an epoch. Only saves a run that was interrupted."""
     if run.error:
         return
     if run.steps_since < run.task.steps_per_epoch:
@@ -199,7 +204,7 @@ def end_epoch(run: Run, progress: Progress) -> None:
 
 
 def compiled(runs: Sequence[Run]) -> tuple[Any, Any, Any]:
-    """The compiled steps, the state and the constants: with a leading axis for several runs."""
+    """Returns the compiled steps, the state and the constants; several runs add a leading axis."""
     each = [(run.state, run.constants) for run in runs]
     if len(runs) == 1:
         return jitted_steps(runs[0].task), *each[0]
@@ -208,19 +213,19 @@ def compiled(runs: Sequence[Run]) -> tuple[Any, Any, Any]:
 
 
 def batches(runs: Sequence[Run]) -> Iterator[Batch]:
-    """The calls of the rest of an epoch; for several runs indices and mask are [R, S, B]."""
+    """Yields the remaining calls of an epoch. For several runs, indices and mask are [R, S, B]."""
     task = runs[0].task
     for calls in zip(*[run.calls() for run in runs], strict=True):
         indices, mask = calls[0] if len(runs) == 1 else map(np.stack, zip(*calls, strict=True))
         images, labels, indices = task.batch(indices)
-        # Explicitly: what jax would copy by itself is forbidden in the tests of this loop.
+        # Copied explicitly, because the tests of this loop forbid implicit transfers.
         yield Batch(images, labels, *task.devices.replicate((indices, mask)))
 
 
 def side_by_side(
     group: Sequence[tuple[RunDir, TrainContext]],
 ) -> list[tuple[RunDir, TrainContext]]:
-    """Several runs use one device and one copy of the images; one run is left as it is."""
+    """Puts several runs on one device with one copy of the images. One run is unchanged."""
     if len(group) == 1:
         return list(group)
     print(f"{len(group)} runs side by side", flush=True)
@@ -233,7 +238,7 @@ def side_by_side(
 
 def score(run: Run) -> Result:
     """Reads the validation part with the best parameters, and writes the result."""
-    if not len(run.task.scored):  # a run without labels that trained to its end before
+    if not len(run.task.scored):  # a resumed run without labels that had already ended
         self_training.stored(run, run.epoch)
     epoch = run.stopping.best_epoch
     best = run.checkpoints.restore(epoch, {"params": run.ema})["params"]
@@ -266,7 +271,7 @@ def write_test(run: Run, params: Any, temperature: float) -> None:
     """Reads the test part, for the first time, and writes `test.json` and `test_readings.csv`."""
     task = run.task
     answers = task.evaluate(params, temperature, task.split.test).answers
-    # As the folder has the labels, whatever data.case and data.merge make of them.
+    # The labels as they are in the folder, before data.case and data.merge.
     truths = [task.data.labels[i] for i in task.split.test]
     files, _, readings, *_ = zip(*answers, strict=True)
     scores = held_out.score(task.data.name, task.data.fingerprint, files, truths, readings)
@@ -275,9 +280,9 @@ def write_test(run: Run, params: Any, temperature: float) -> None:
 
 
 def finished(result: Result, run: RunDir, config: Config) -> Result:
-    """The result of a run that ended before. RunError if it was of another config or other data."""
+    """Returns the result of a finished run. RunError if it has another config or other data."""
     run.open(config)
-    # The data may be gone by now, but if they are there they must be the same.
+    # The data need not exist any more, but if they do they must be the same.
     found = sources.expected_fingerprint(config.data, config_lib.num_steps(config))
     if found not in (None, result.fingerprint):
         raise RunError(

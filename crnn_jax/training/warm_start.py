@@ -1,4 +1,4 @@
-"""Weights of another run to start from, its alphabet matched to the new one by symbol."""
+"""Starts from the parameters of another run. Alphabets are matched by symbol."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _HEAD = "dense2"  # the layer whose outputs are the classes
 
 
 def transfer(params: Any, charset: Charset, run: str | os.PathLike[str]) -> Any:
-    """Fresh parameters with those of a run's best weights in their place.
+    """Returns the best parameters of `run`, with the last layer adapted to `charset`.
 
-    A symbol that the run's alphabet lacks keeps its fresh column of the last layer; all other
-    parameters, the blank's column included, are the run's.
+    Symbols that the run's alphabet lacks keep the columns of `params` in the last layer. All other
+    parameters, including the column of the blank, are those of the run.
 
     Raises:
-      RunError: there is no trained reader, or its layers are of other sizes.
+      RunError: there is no trained model, or its layers have other sizes.
     """
     reader = recognizer.load(run)
     there, here = _shapes(reader.params), _shapes(params)
@@ -45,7 +45,7 @@ def transfer(params: Any, charset: Charset, run: str | os.PathLike[str]) -> Any:
 
 
 def _shapes(params: Any) -> dict[str, tuple[int, ...]]:
-    """By name, of all parameters; of the last layer without the classes."""
+    """Returns the shapes of all parameters by name, without the class axis of the last layer."""
     return {
         name: leaf.shape[:-1] if name.startswith(f"{_HEAD}/") else leaf.shape
         for name, leaf in crnn.by_name(params).items()
