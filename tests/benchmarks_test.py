@@ -32,7 +32,7 @@ def test_cudnn_s_weights_are_ours() -> None:
     both = [
         lstm.Weights(*(jnp.asarray(rng.normal(size=s), jnp.float32) for s in shapes)) for _ in "fb"
     ]
-    x = rng.normal(size=(2, 5, features)).astype(np.float32)
+    x = jnp.asarray(rng.normal(size=(2, 5, features)), jnp.float32)
     expected = lstm.bilstm(x, x, *both)
     zeros, lengths = np.zeros((1, 2, units), np.float32), np.full(2, 5, np.int32)
     for i, (inputs, weights) in enumerate(zip((x, x[:, ::-1]), both, strict=True)):

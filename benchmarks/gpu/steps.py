@@ -141,7 +141,8 @@ def measure(found: record.Record, planned: list[Planned]) -> None:
 
 def without_augmentation(job: context.TrainContext) -> context.TrainContext:
     """And without the flat start."""
-    changes = {f"augment.{f.name}": 0.0 for f in dataclasses.fields(job.config.augment)}
+    strengths = dataclasses.asdict(job.config.augment)
+    changes: dict[str, Any] = {f"augment.{k}": type(v)(0) for k, v in strengths.items()}
     changes["flat_start.until"] = 0.0
     values = config_lib.with_changes(config_lib.to_dict(job.config), changes)
     return job._replace(config=config_lib.from_dict(values))

@@ -19,6 +19,8 @@ of the 4x4 pixels d that it sees, 16 products stand for the 36 of the definition
 16 products of matrices over all tiles; the gradient is the same read backwards: dM = A dy A',
 dU = V' dM, dV = dM U', dw = G' dU G, dd = B dV B'. Rounding errors are a few times those of the
 definition. With few channels the pixels that each output sees are laid out for one product.
+
+`conv` computes a convolution without the rest in the same way.
 """
 
 from __future__ import annotations
@@ -63,6 +65,14 @@ def plain(
     """`conv_relu_pool` by its definition."""
     x = lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=_LAYOUT)
     return jax.nn.relu(max_pool(x) + bias[None, None, None])
+
+
+def conv(x: Float[Array, "B W H C"], kernel: Float[Array, "3 3 C D"]) -> Float[Array, "B W H D"]:
+    """The convolution alone, where something else than ReLU follows, by the same forms."""
+    is_even = x.shape[1] % 2 == x.shape[2] % 2 == 0
+    if not backend.choices().windows or not isinstance(x.shape[0], int) or not is_even:
+        return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=_LAYOUT)
+    return conv_by_windows(x, kernel)
 
 
 def max_pool(
@@ -131,6 +141,48 @@ def _backward(kept: Any, g: Array) -> tuple[Array, Array, Array]:
     (dkernel, dbias), rows = lax.scan(piece, zeros, arrays)
     rows = [row.reshape(-1, *row.shape[2:]) for row in rows]
     return _unseen(rows, 1, x.shape[1]), dkernel, dbias
+
+
+@jax.custom_vjp
+def conv_by_windows(
+    x: Float[Array, "B W H C"], kernel: Float[Array, "3 3 C D"]
+) -> Float[Array, "B W H D"]:
+    """`conv` for even W and H, with a gradient of its own; no forward-mode differentiation."""
+    by_window = _conv_few if x.shape[-1] < _FEW else _conv_tiles
+    width, height, depth = *x.shape[1:3], kernel.shape[-1]
+
+    def piece(x: Array) -> Array:
+        y = by_window(lax.optimization_barrier(x), kernel)  # four of [n A H, D]
+        y = [a.reshape(len(x), width // 2, height // 2, depth) for a in y]
+        rows = [jnp.stack(y[:2], 3), jnp.stack(y[2:], 3)]  # [n, A, H, 2, D]
+        whole: Array = jnp.stack(rows, 2).reshape(len(x), width, height, depth)
+        return whole
+
+    output: Array = lax.map(piece, _cut(x, _num_pieces(x, kernel)))
+    return output.reshape(*x.shape[:3], depth)
+
+
+def _conv_and_keep(x: Array, kernel: Array) -> tuple[Array, Any]:
+    return conv_by_windows(x, kernel), (x, kernel)
+
+
+def _conv_backward(kept: Any, g: Array) -> tuple[Array, Array]:
+    x, kernel = kept
+    gradient = _gradient_few if x.shape[-1] < _FEW else _gradient_tiles
+    pieces = _num_pieces(x, kernel)
+
+    def piece(sum_: Array, arrays: Any) -> tuple[Array, list[Array]]:
+        x, g = lax.optimization_barrier(arrays)
+        dy = [g[:, p::2, q::2].reshape(-1, g.shape[-1]) for p in range(2) for q in range(2)]
+        rows, dkernel = gradient(x, kernel, lax.optimization_barrier(dy))
+        return sum_ + dkernel, rows
+
+    dkernel, rows = lax.scan(piece, jnp.zeros_like(kernel), (_cut(x, pieces), _cut(g, pieces)))
+    rows = [row.reshape(-1, *row.shape[2:]) for row in rows]
+    return _unseen(rows, 1, x.shape[1]), dkernel
+
+
+conv_by_windows.defvjp(_conv_and_keep, _conv_backward)
 
 
 def _is_not_0(x: Array) -> Array:

@@ -104,8 +104,7 @@ class CRNN(nn.Module):
         c = self.config
         for i, (features, pool) in enumerate(zip(c.conv_features, c.pools, strict=True), 1):
             if c.norm == "layer" or pool != (2, 2):
-                he_normal = initializers.he_normal()
-                x = nn.Conv(features, (3, 3), kernel_init=he_normal, name=f"Conv{i}")(x)
+                x = Conv(features, name=f"Conv{i}")(x)
                 if c.norm == "layer":
                     x = nn.LayerNorm(name=f"norm{i}")(x)
                 x = conv_pool.max_pool(nn.relu(x), *pool)
@@ -143,10 +142,26 @@ class ConvReluPool(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B W H C"]) -> Float[Array, "B W//2 H//2 D"]:
-        shape = (3, 3, x.shape[-1], self.features)
-        kernel = self.param("kernel", initializers.he_normal(), shape)
-        bias = self.param("bias", initializers.zeros, shape[-1:])
-        return conv_pool.conv_relu_pool(x, kernel, bias)
+        return conv_pool.conv_relu_pool(x, *_kernel_and_bias(self, x.shape[-1]))
+
+
+def _kernel_and_bias(module: Conv | ConvReluPool, channels: int) -> tuple[Array, Array]:
+    """The parameters of a 3x3 convolution."""
+    shape = (3, 3, channels, module.features)
+    kernel: Array = module.param("kernel", initializers.he_normal(), shape)
+    bias: Array = module.param("bias", initializers.zeros, shape[-1:])
+    return kernel, bias
+
+
+class Conv(nn.Module):
+    """Keras' Conv2D(features, 3, padding="same")."""
+
+    features: int  # D
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B W H C"]) -> Float[Array, "B W H D"]:
+        kernel, bias = _kernel_and_bias(self, x.shape[-1])
+        return conv_pool.conv(x, kernel) + bias[None, None, None]
 
 
 class BiLSTM(nn.Module):

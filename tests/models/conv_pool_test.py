@@ -68,6 +68,32 @@ def test_outputs_and_gradients_are_the_definition_s(
         np.testing.assert_allclose(ours, expected, atol=2e-5)
 
 
+@pytest.mark.parametrize("piece", [conv_pool._PIECE, 1])
+@pytest.mark.parametrize(
+    ("width", "height", "channels"), [(6, 4, 1), (6, 2, 7), (4, 6, 8), (2, 8, 9), (5, 4, 8)]
+)
+def test_a_convolution_and_its_gradients_are_the_definition_s(
+    monkeypatch: pytest.MonkeyPatch, piece: Any, width: int, height: int, channels: int
+) -> None:
+    monkeypatch.setattr(conv_pool, "_PIECE", piece)
+    rng = np.random.default_rng(0)
+    x, kernel = rng.normal(size=(3, width, height, channels)), rng.normal(size=(3, 3, channels, 5))
+    g = rng.normal(size=(3, width, height, 5))
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    out, dx, dkernel = np.zeros(g.shape), np.zeros(padded.shape), np.zeros(kernel.shape)
+    for i, j in np.ndindex(3, 3):
+        seen = slice(None), slice(i, i + width), slice(j, j + height)
+        out += padded[seen] @ kernel[i, j]
+        dx[seen] += g @ kernel[i, j].T
+        dkernel[i, j] = np.einsum("nwhc,nwhd->cd", padded[seen], g)
+    arrays = [jnp.asarray(a, jnp.float32) for a in (x, kernel)]
+    result, pullback = jax.vjp(conv_pool.conv, *arrays)
+    np.testing.assert_allclose(result, out, atol=1e-5)
+    ours = pullback(jnp.asarray(g, jnp.float32))
+    np.testing.assert_allclose(ours[0], dx[:, 1:-1, 1:-1], atol=2e-5)
+    np.testing.assert_allclose(ours[1], dkernel, atol=2e-5)
+
+
 def test_of_equal_outputs_the_first_takes_the_gradient() -> None:
     # An even image: inside, all four outputs of a window are equal.
     x, g = jnp.ones((1, 6, 6, 1)), jnp.zeros((1, 3, 3, 1)).at[0, 1, 1].set(1)
