@@ -122,7 +122,7 @@ def _posteriors(log_p: Array, label: Array) -> Array:
     """Sums the middle of each path for all symbols at once; the ends are those of the text."""
     symbols = log_p.shape[1] - 1
     alpha, beta = forward(log_p, label), backward(log_p, label)  # [T + 1, S]
-    before, after = _shift(label, 1, PAD), _shift(label, -1, PAD)  # [L], the neighbours
+    before, after = _shift(label, 1, PAD), _shift(label, -1, PAD)  # [L], the neighbors
     differs = [~jax.nn.one_hot(n, symbols, dtype=bool) for n in (before, after)]  # [L, K - 1]
     # Into character n: from the blank before it, or from another character before it.
     blank_in, symbol_in = alpha[:-1, 0:-1:2], _shift(alpha[:-1, 1::2], 1, axis=1)  # [T, L]

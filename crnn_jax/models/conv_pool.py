@@ -51,7 +51,7 @@ Grid = list[list[Array]]  # arrays by row and column of a tile
 def conv_relu_pool(
     x: Float[Array, "B W H C"], kernel: Float[Array, "3 3 C D"], bias: Float[Array, " D"]
 ) -> Float[Array, "B W//2 H//2 D"]:
-    """Computes the formula above in the form that is fastest on the backend."""
+    """Computes relu(max over 2x2 of (x * kernel) + bias) in the fastest form on the backend."""
     # A batch of unknown size, as in an export, cannot be cut into pieces.
     if not backend.choices().windows or not isinstance(x.shape[0], int):
         return plain(x, kernel, bias)

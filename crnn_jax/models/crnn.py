@@ -29,7 +29,8 @@ class Dropout(NamedTuple):
     """Inverted dropout that draws for each example with a key of its own.
 
     The masks of an example therefore do not depend on the shard or the device that holds it. The
-    scale, unlike the rate of nn.Dropout, may be traced, so that one compiled step can turn it on.
+    scale, unlike the rate of nn.Dropout, may be traced, so that one compiled step can turn dropout
+    on and off.
     """
 
     keys: Key[Array, " B"]
