@@ -1,14 +1,14 @@
-"""What each part of the base recipe is worth: a name and the keys that it changes.
+"""What each part of the base recipe is worth. A variant is a name and the keys that it changes.
 
     python run.py --config experiments/ablations.py --jobs 2           the whole grid
     python run.py --config experiments/ablations.py:no_flat_start      one variant
 
-Seeds and folds are those of `get_config`; weights are those of the last epoch, so that the
-validation part has no say.
+Seeds and folds are those of `get_config`. Weights are those of the last epoch, so that the
+validation part has no influence.
 
-Two techniques took more than a few lines, did not win and left the code: CTC on the first LSTM
-(arXiv 2102.03216) and consistency of two views (arXiv 2410.05101, at half the epochs, which cost
-the same). Commit 2945ae3 has them, results/ablations/ what they did.
+Two techniques took more than a few lines, did not win and were removed: CTC on the first LSTM
+(arXiv 2102.03216) and consistency of two views (arXiv 2410.05101, at half the epochs, for the same
+cost). Commit 2945ae3 has the code, results/ablations/ the results.
 """
 
 from ml_collections import ConfigDict
@@ -25,7 +25,7 @@ NO_AFFINE = {
 
 NO_DROPOUT = {"model.dropout": 0.0, "model.lstm_dropout": 0.0}
 
-# The names are those of the records in results/ablations/.
+# The records in results/ablations/ have these names.
 VARIANTS = {
     "base": {},
     "no_flat_start": {"flat_start.until": 0.0},
@@ -41,7 +41,7 @@ VARIANTS = {
     "constant_rate": {"optimizer.schedule": "constant"},
     "ripple": {"augment.ripple": 0.02},
     "thickness": {"augment.thickness": 0.3},
-    # Adam with its usual rate.
+    # Adam with its usual learning rate.
     "adam": {
         "optimizer.name": "adam",
         "optimizer.learning_rate": 0.001,
@@ -53,7 +53,7 @@ VARIANTS = {
     "gru": {"model.cell": "gru"},
     "wider": {"model.conv_features": (48, 96), "model.dense_features": 96},
     "deeper": {"model.conv_features": (32, 64, 128)},
-    # The published recipe: pixels in [0, 1], a small constant rate, 50 epochs.
+    # The published recipe: pixels in [0, 1], a small constant learning rate, 50 epochs.
     "seed_recipe": {
         **NO_AFFINE,
         "flat_start.until": 0.0,

@@ -1,17 +1,17 @@
-"""A reader for your own captchas from a few dozen labels, or none: starts from the general reader.
+"""Adapts the general reader to your own captchas with a few dozen labels, or with none.
 
     python run.py --config experiments/adapt.py --config.data.dir=FOLDER
     python run.py --config experiments/adapt.py --config.data.dir=FOLDER \
         --config.data.unlabeled=MORE
     python run.py --config experiments/adapt.py:unlabeled --config.data.dir=FOLDER
 
-All weights of the general reader are trained further, its symbols matched to those of the labels;
-a symbol that it does not know gets new weights. An epoch makes at least 10 steps and three passes
-over the labels, so that fifty labels, like a thousand, are seen about twelve times.
+All weights of the general reader are trained further. Its symbols are matched to those of the
+labels; a symbol that it does not know gets new weights. An epoch makes at least 10 steps and three
+passes over the labels, so that fifty labels, like a thousand, are seen about twelve times.
 
-With data.unlabeled, the images of another folder are labeled by the reader itself, before each
-epoch but the first, and trained on where it is sure. With `adapt.py:unlabeled` all images are such,
-whatever their names: see crnn_jax/training/self_training.py.
+With data.unlabeled, the reader itself labels the images of another folder before each epoch but the
+first, and trains on the readings that it is sure of. With `adapt.py:unlabeled` all images are
+unlabeled, whatever their names: see crnn_jax/training/self_training.py.
 """
 
 from ml_collections import ConfigDict
@@ -21,7 +21,7 @@ from experiments import general
 
 
 def get_config(labels: str = "labeled") -> ConfigDict:
-    """labels: 'labeled', or 'unlabeled' for a folder whose file names are no labels."""
+    """labels: 'labeled', or 'unlabeled' for a folder whose file names are not labels."""
     config = general.get_config()
     config.update_from_flattened_dict(
         {

@@ -3,7 +3,7 @@
     python run.py --config experiments/cross_validation.py --jobs 2
 
 The weights are those of the last epoch and no run stops early, so that the fold that is read
-has no say in anything.
+has no influence on the run.
 """
 
 from ml_collections import ConfigDict

@@ -2,7 +2,7 @@
 
     python run.py --config experiments/data_efficiency.py --jobs 2
 
-A smaller set is part of every larger one, and all get as many updates as the whole one: less
+A smaller set is part of every larger one. All sets get as many updates as the full set, so less
 data means more epochs. Weights are those of the last epoch.
 """
 

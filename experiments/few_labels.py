@@ -1,4 +1,4 @@
-"""Fifty and a hundred labels on top of a reader that was trained on generated images alone.
+"""Fifty and a hundred labels, starting from a reader that was trained on generated images alone.
 
     python run.py --config experiments/synthetic_pretrain.py --workdir runs/pretrain
     python run.py --config experiments/few_labels.py --jobs 2
@@ -17,7 +17,7 @@ STEPS = 208
 
 def get_config() -> ConfigDict:
     config = base.get_blind_config()
-    config.data.normalize = "image"  # as the reader that it starts from
+    config.data.normalize = "image"  # as in the run that it starts from
     config.train.init_from = "runs/pretrain"
     config.optimizer.learning_rate = 0.01
     config.optimizer.warmup_steps = 20

@@ -4,9 +4,9 @@
     python run.py --config experiments/general.py --workdir runs/general \
         --config.data.style=faces.npz
 
-It trains on an endless stream of the wide generator, whose images draw their style one by one:
-hundreds of faces, colors, warps, clutter, and file sizes. A killed run goes on from its last
-epoch. `get_small_config` is the same for the reference architecture:
+It trains on an endless stream of the wide generator, which draws a style for each image: hundreds
+of faces, colors, warps, clutter, and file sizes. A killed run resumes from its last epoch.
+`small` selects the reference architecture:
 
     python run.py --config experiments/general.py:small --workdir runs/general_small ...
 """
@@ -37,7 +37,7 @@ def get_config(size: str = "large") -> ConfigDict:
             "optimizer.learning_rate": 1.5e-3,
             "optimizer.clip_norm": 1.0,
             "optimizer.warmup_steps": 500,
-            # The generator distorts every image anew.
+            # The generator already distorts every image.
             "augment.shift": 0.0,
             "augment.rotate": 0.0,
             "augment.scale": 0.0,

@@ -1,4 +1,4 @@
-"""A recipe on many captcha schemes, with 10, 50, 100, 500 and all labels: the yardstick.
+"""The benchmark: a recipe on many captcha schemes, with 10, 50, 100, 500 and all labels.
 
     python run.py --config experiments/schemes.py --jobs 2                 the base recipe
     python run.py --config experiments/schemes.py:adapt --jobs 2           from the general reader
@@ -8,15 +8,16 @@
     python studies/zero_labels.py general FOLDER... --out runs/schemes/zero_labels.json
     python -m crnn_jax report runs/schemes
 
-Give each recipe a --workdir of its own, and the record of zero labels a place in it.
+Give each recipe its own --workdir. The report reads zero_labels.json from its directory.
 
-A scheme is a folder of labeled images. Without FOLDERs they are those of ../shared/data.
+A scheme is a folder of labeled images. Without FOLDERs the schemes are those of ../shared/data.
 
-Of each scheme 500 images, or a third of a set of fewer than 1,500, are for testing only. Which ones
-depends on the labels alone, so all recipes, seeds and numbers of labels have the same. A cell reads
-them once, when it ends. Nothing else has a say either: the weights are those of the last epoch, no
-run stops early, and a twentieth of the rest, which is validated on, serves for the confidences and
-the log only. N labels are N labels: the alphabet is what these have, unless data.alphabet is given.
+In each scheme 500 images, or a third of a set of fewer than 1,500, are for testing only. The choice
+depends on the labels alone, so all recipes, seeds and numbers of labels have the same test images.
+A cell reads them once, when it ends. Validation does not influence the result either: the weights
+are those of the last epoch, no run stops early, and the validation part, a twentieth of the
+remaining images, serves for the confidences and the log only. N labels are N labels: the alphabet
+is derived from these N, unless data.alphabet is given.
 
 The images of a smaller number of labels are among those of every larger one, and they are the same
 for all seeds: seeds differ in initial weights, order, dropout and augmentation.
@@ -37,28 +38,28 @@ from experiments.data_efficiency import STEPS
 
 SHARED = Path("../shared/data")
 OLDER = ("captcha_images_v2", "lowercase_4to5")
-LABELS = (10, 50, 100, 500)  # and all
-MAX_EPOCHS = 400  # 10 labels are one step an epoch
+LABELS = (10, 50, 100, 500)  # in addition to all
+MAX_EPOCHS = 400  # 10 labels make one step per epoch
 
 
 class Recipe(NamedTuple):
-    """A way to train, by name in `RECIPES`."""
+    """A way to train. `RECIPES` lists them by name."""
 
     config: Callable[[], ConfigDict]
-    # The keys that follow from the number of labels.
+    # Returns the keys that depend on the number of labels.
     changes: Callable[[ConfigDict, int], dict[str, Any]]
     labels: tuple[int | str, ...] = (*LABELS, "all")
 
 
 def as_many_updates(config: ConfigDict, labels: int) -> dict[str, Any]:
-    """At least as many updates as the base recipe makes on captcha_images_v2."""
+    """Sets the epochs for at least as many updates as the base recipe on captcha_images_v2."""
     steps = -(-labels // config.train.batch_size)
     return {"train.epochs": max(config.train.epochs, min(round(STEPS / steps), MAX_EPOCHS))}
 
 
 RECIPES: Mapping[str, Recipe] = {
     "base": Recipe(base.get_blind_config, as_many_updates),
-    # Its schedule follows from the number of labels: see train.min_steps_per_epoch.
+    # Its schedule depends on the number of labels: see train.min_steps_per_epoch.
     "adapt": Recipe(adapt.get_config, lambda config, labels: {}),
     "rest": Recipe(adapt.get_config, lambda config, labels: {"data.unlabeled": "rest"}, LABELS),
     "unlabeled": Recipe(lambda: adapt.get_config("unlabeled"), lambda config, labels: {}, ("no",)),
@@ -101,13 +102,13 @@ def get_config(arguments: str = "base") -> ConfigDict:
 
 
 def default_folders() -> list[str]:
-    """The schemes of ../shared/data that are there; the folder of the README if there are none."""
+    """Returns the existing schemes of ../shared/data, or else the folder of the README."""
     folders = [*sorted(SHARED.glob("schemes/*")), *(SHARED / name for name in OLDER)]
     return [str(path) for path in folders if path.is_dir()] or [config_lib.DEFAULT_DIR]
 
 
 def num_trainable(path: Path, config: ConfigDict) -> int:
-    """The training images of a scheme; 2**31 if the folder cannot be used: its cells say why."""
+    """Returns a scheme's number of training images; 2**31 if the folder cannot be used."""
     data = config_lib.from_config_dict(config).data
     try:
         labels = folder.labels(path, data.label_pattern)

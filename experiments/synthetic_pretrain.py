@@ -1,12 +1,12 @@
-"""A reader from no labels at all: the base recipe on an endless stream of generated images.
+"""A reader without any labels: the base recipe on an endless stream of generated images.
 
     python run.py --config experiments/synthetic_pretrain.py --workdir runs/pretrain
     python -m crnn_jax evaluate runs/pretrain --data data/captcha_images_v2
 
-It reads 890 of the 936 real images, 95.09 %, and saw none of them (seed 0, commit fac5a58, one
-device, AMD EPYC). At commit af78ae5 on an Intel Xeon it reads 889 on one device and 860 on two,
-which draw other dropout masks and distortions (seed 0; records in results/synthetic/). 2,928 steps,
-six minutes on two cores.
+It reads 890 of the 936 real images, 95.09 %, and saw none of them in training (seed 0, commit
+fac5a58, one device, AMD EPYC). At commit af78ae5 on an Intel Xeon it reads 889 on one device and
+860 on two, which draw other dropout masks and distortions (seed 0; records in results/synthetic/).
+A run makes 2,928 steps in six minutes on two cores.
 
 Another run starts from it with --config.train.init_from=runs/pretrain
 (experiments/few_labels.py: fifty and a hundred labels).
@@ -24,7 +24,7 @@ def get_config() -> ConfigDict:
             "data.source": "stream",
             "data.count": 4096,
             "data.val_fraction": 0.05,
-            # By image, since what reads other images later must not lean on this set's light.
+            # By image, because readers of other images must not depend on this set's brightness.
             "data.normalize": "image",
             "train.epochs": 12,
             "train.patience": 0,

@@ -29,7 +29,7 @@ def entries(content: bytes, most: int) -> tuple[zipfile.ZipFile, list[zipfile.Zi
     Raises:
       DataError: it is not a zip archive, has too many entries, or has entries that overlap.
     """
-    # Counted first, because zipfile creates an object for each entry.
+    # Count before opening, because zipfile creates an object for each entry.
     if content.count(_ENTRY) > most:
         raise DataError(f"not a valid zip archive: it has more than {most} entries")
     with _damage():
@@ -45,7 +45,7 @@ def entries(content: bytes, most: int) -> tuple[zipfile.ZipFile, list[zipfile.Zi
 
 
 def read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int) -> bytes:
-    """The uncompressed content of an entry.
+    """Returns the uncompressed content of an entry.
 
     Raises:
       DataError: the entry is damaged or encrypted, or claims more than `most` bytes.

@@ -1,7 +1,7 @@
 """Random distortions of images on the device: a pure function of (keys, pixels, strengths).
 
-Every strength is the end of the range that an image's own draw comes from, and 0 turns its
-distortion off, which then costs nothing. None mirrors an image: text has a direction.
+Each image draws its own value from a range that ends at the strength. A strength of 0 turns the
+distortion off, at no cost. No distortion mirrors an image, because text has a direction.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def augment(
 ) -> Float[Array, "B W H C"]:
     """Distorts pixels of 0 to 255, each image by its key.
 
-    What an image becomes does not depend on the others of its batch.
+    The result for an image does not depend on the others in its batch.
     """
     x = images.astype(jnp.float32)
     if config.thickness:
@@ -57,7 +57,7 @@ def _stream(key: Array, name: str) -> Array:
 
 
 def _uniform(keys: Array, name: str, shape: tuple[int, ...], low: float, high: float) -> Array:
-    """Uniform in [low, high), with a draw of `shape` for each key: [B, *shape]."""
+    """Draws an array of `shape`, uniform in [low, high), for each key: [B, *shape]."""
 
     def draw(key: Array) -> Array:
         return jax.random.uniform(_stream(key, name), shape, minval=low, maxval=high)
@@ -66,7 +66,7 @@ def _uniform(keys: Array, name: str, shape: tuple[int, ...], low: float, high: f
 
 
 def _draw(keys: Array, name: str, strength: float) -> Array:
-    """Uniform in [-strength, strength), one for each image: [B, 1, 1, 1]."""
+    """Draws one number, uniform in [-strength, strength), for each image: [B, 1, 1, 1]."""
     return strength * _uniform(keys, name, (1, 1, 1), -1, 1)
 
 
@@ -74,11 +74,11 @@ def _draw(keys: Array, name: str, strength: float) -> Array:
 
 
 def _source_points(keys: Array, x: Array, config: AugmentConfig) -> tuple[Array, Array]:
-    """Where each pixel of the result comes from: columns and rows, [B, W, H] each.
+    """Returns the source of each pixel of the result: columns and rows, [B, W, H] each.
 
-    Lengths are in heights, so that a strength means the same in every format: shift moves,
-    scale stretches each axis by itself, shear slants (offset along the width for each height),
-    ripple is a sine of random wave length and phase along either axis.
+    Lengths are relative to the image's height, so that a strength means the same in every format.
+    shift moves the image, scale stretches each axis by itself, shear slants (offset along the width
+    per height), ripple adds a sine of random wavelength and phase along either axis.
     """
     _, width, height, _ = x.shape
 
@@ -94,7 +94,7 @@ def _source_points(keys: Array, x: Array, config: AugmentConfig) -> tuple[Array,
     s = s + draw("shear", config.shear) * t + draw("shift_u", config.shift)
     t = t + draw("shift_v", config.shift)
     if config.ripple:
-        # A wave is one to three heights long.
+        # A wavelength is one to three heights.
         wave_u, wave_v = (jnp.pi * (2 + draw(f"wave_{a}", 1) * 4 / 3) for a in "uv")
         phase_u, phase_v = (draw(f"phase_{a}", 1) * jnp.pi for a in "uv")
         s, t = (
@@ -105,9 +105,9 @@ def _source_points(keys: Array, x: Array, config: AugmentConfig) -> tuple[Array,
 
 
 def _sample(x: Array, columns: Array, rows: Array) -> Array:
-    """Bilinear interpolation of [B, W, H, C] at [B, W, H]; beyond the edge lies the edge."""
-    # XLA may compute a place twice, once for the pixel and once for its weight. A thousandth of a
-    # pixel keeps whole numbers, which are common here, from being rounded apart by the two.
+    """Interpolates [B, W, H, C] at [B, W, H] bilinearly; the edge repeats."""
+    # XLA may compute a place twice, once for the pixel and once for its weight, and round the two
+    # differently at integers, which are common here. A thousandth of a pixel prevents this.
     columns, rows = columns + _NUDGE, rows + _NUDGE
 
     def plane(pixels: Array, at: tuple[Array, Array]) -> Array:
@@ -122,7 +122,7 @@ def _sample(x: Array, columns: Array, rows: Array) -> Array:
 
 
 def _neighbours(x: Array, axis: int) -> list[Array]:
-    """Each pixel's predecessor, itself and its successor along an axis; the edge repeats."""
+    """Returns each pixel's predecessor, the pixel and its successor along an axis; edges repeat."""
     size = x.shape[axis]
     widths = [(0, 0)] * x.ndim
     widths[axis] = (1, 1)
@@ -131,14 +131,14 @@ def _neighbours(x: Array, axis: int) -> list[Array]:
 
 
 def _box(x: Array) -> Array:
-    """The mean over 3x3 pixels."""
+    """Returns the mean over 3x3 pixels."""
     for axis in (1, 2):
         x = functools.reduce(jnp.add, _neighbours(x, axis)) / 3
     return x
 
 
 def _thickness(amount: Array, x: Array) -> Array:
-    """Towards the darkest (amount > 0) or lightest of 3x3 pixels: dark strokes grow or shrink."""
+    """Blends with the darkest (amount > 0) or lightest of 3x3: dark strokes grow or shrink."""
     dark = light = x
     for axis in (1, 2):
         dark = functools.reduce(jnp.minimum, _neighbours(dark, axis))
@@ -153,7 +153,7 @@ def _blend(a: Array, b: Array, share: Array) -> Array:
 def _lines(keys: Array, x: Array, count: int) -> Array:
     """Draws up to `count` straight lines, one to two pixels wide, from edge to edge, any gray."""
     _, width, height, _ = x.shape
-    column = jnp.linspace(0, 1, width)[None, None, :, None]  # of [B, lines, W, H]
+    column = jnp.linspace(0, 1, width)[None, None, :, None]  # broadcast to [B, lines, W, H]
     row = jnp.arange(height, dtype=jnp.float32)[None, None, None, :]
 
     def draw(name: str, low: float, high: float) -> Array:
@@ -161,7 +161,7 @@ def _lines(keys: Array, x: Array, count: int) -> Array:
 
     left, right = draw("left", -0.5, 1.5) * height, draw("right", -0.5, 1.5) * height
     slope = (right - left) / width
-    # The distance from the line, not along the column: a steep line is no wider.
+    # The distance perpendicular to the line, so that a steep line is no wider.
     distance = jnp.abs(row - left - (right - left) * column) / jnp.sqrt(1 + slope**2)
     cover = jnp.clip(draw("width", 0.5, 1.0) + 0.5 - distance, 0, 1)  # antialiased
     cover = cover * (draw("present", 0, 1) < 0.5)

@@ -36,14 +36,14 @@ def epoch_order(train: Int[np.ndarray, " N"], seed: int, epoch: int) -> Int[np.n
 def mixed_order(
     labeled: np.ndarray, guessed: np.ndarray, size: int, seed: int, epoch: int
 ) -> np.ndarray:
-    """`size` images of an epoch: at least a quarter of them have labels, if there are any.
+    """Returns `size` images for an epoch; at least a quarter have labels, if there are any labels.
 
-    More have labels where images with labels are more than a quarter of all.
+    If more than a quarter of all images have labels, the epoch has the same share of them.
 
     Args:
       labeled: images with labels.
-      guessed: images with pseudo-labels; empty in an epoch without.
-      size: the images of an epoch.
+      guessed: images with pseudo-labels; empty in an epoch without pseudo-labels.
+      size: the number of images in an epoch.
       seed: of the run.
       epoch: from 1.
     """

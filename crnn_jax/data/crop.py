@@ -1,7 +1,7 @@
-"""The part of an image that its text fills, found by how ink is distributed. Does not import jax.
+"""Finds the part of an image that its text fills, from the distribution of ink. Never imports jax.
 
-A reader that sees a wide canvas squeezed to its input loses what tells letters apart. The same rule
-is in interop/page/reader.js.
+If a wide canvas is squeezed to the input of a reader, the details that distinguish letters are
+lost. interop/page/reader.js has the same rule.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ LEAST_INK = 20  # pixels; an image with fewer is not cropped
 
 
 def content_box(image: Any, xp: ModuleType = np) -> tuple[Any, Any, Any, Any]:
-    """The box that holds the text of an image: left, top, right, bottom, with a margin.
+    """Returns the box around the text of an image, with a margin: left, top, right, bottom.
 
-    Paper is the median of the border, by channel. Ink is what differs from it by more than 40 and
-    by more than 35 % of what differs most. A pixel of ink counts by the square of the ink in the
-    5x5 pixels around it, so that thin lines and dots count little. The box leaves out 1 % of the
-    ink on each side, and has a margin of a quarter of its height above and below and of a fifth
-    left and right.
+    Paper is the median of the border, by channel. Ink is every pixel that differs from the paper by
+    more than 40 and by more than 35 % of the largest difference. A pixel of ink counts by the
+    square of the ink in the 5x5 pixels around it, so that thin lines and dots count little. The box
+    leaves out 1 % of the ink on each side. Its margin is a quarter of its height above and below
+    and a fifth left and right.
 
     Args:
       image: u8 [W, H, C].
@@ -55,7 +55,7 @@ def content_box(image: Any, xp: ModuleType = np) -> tuple[Any, Any, Any, Any]:
 
 
 def _around(values: Any, xp: ModuleType, axis: int) -> Any:
-    """Sums of five neighbors along an axis; nothing lies outside."""
+    """Sums five neighbors along an axis, with zeros outside."""
     padding = [(2, 2) if a == axis else (0, 0) for a in range(2)]
     padded = xp.pad(values, padding)
     size = values.shape[axis]
@@ -63,7 +63,7 @@ def _around(values: Any, xp: ModuleType, axis: int) -> Any:
 
 
 def _ends(weight: Any, xp: ModuleType) -> tuple[Any, Any]:
-    """Where 1 % and 99 % of a weight [N] are reached; the end is exclusive."""
+    """Returns where 1 % and 99 % of a weight [N] are reached; the end is exclusive."""
     reached = xp.cumsum(weight)
     return (
         xp.argmax(100 * reached >= reached[-1]),

@@ -78,7 +78,7 @@ def download(url: str, path: Path, most: int, pause: float = 1.0) -> None:
 
 
 def _receive(url: str, path: Path, most: int, deadline: float) -> None:
-    """One attempt: receives the rest of the file and appends it."""
+    """Makes one attempt: receives the rest of the file and appends it."""
     _check_url(url)
     have = _size(path)
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
@@ -100,7 +100,7 @@ def _receive(url: str, path: Path, most: int, deadline: float) -> None:
                     path.unlink()
                     raise _Refused(f"it is larger than {most >> 20} MiB")
                 _append(path, file, block)
-    if time.monotonic() > deadline:  # the shut-down connection looks like the end of the file
+    if time.monotonic() > deadline:  # a shut-down connection looks like the end of the file
         raise _Broken("the time limit was reached")
     if whole is not None and have != whole:
         raise _Broken(f"the connection ended after {have} of {whole} bytes")
@@ -125,7 +125,7 @@ def _write(path: Path, call: Callable[[], int | None]) -> int | None:
 
 
 def _size(path: Path) -> int:
-    """The size of a partial download, in bytes. A symbolic link is removed, not followed."""
+    """Returns the size of a partial download in bytes. Removes a symbolic link instead."""
     try:
         status = path.lstat()
         if stat.S_ISLNK(status.st_mode):
@@ -141,7 +141,7 @@ def _size(path: Path) -> int:
 
 
 def _start(answer: Any, have: int) -> int:
-    """The offset of the first byte of the response to a request for the bytes from `have` on."""
+    """Returns the offset of the first byte of a response to a request for bytes from `have` on."""
     if answer.status != http.client.PARTIAL_CONTENT:
         return 0
     match = re.match(r"bytes ([0-9]{1,15})-", answer.headers.get("Content-Range") or "bytes 0-")
@@ -225,7 +225,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 def _opener(deadline: float, stack: contextlib.ExitStack) -> urllib.request.OpenerDirector:
-    """An opener that shuts its connections down at a deadline.
+    """Returns an opener that shuts its connections down at a deadline.
 
     A socket's timeout restarts with each byte, so a slow server could hold a client forever.
     """

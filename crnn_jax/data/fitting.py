@@ -1,4 +1,4 @@
-"""Generated images in the size and the channels that a config asks for, on the device."""
+"""Converts generated images to the size and channels of a config, on the device."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def fitted(pixels: jax.Array, size: tuple[int, int], channels: int, is_cropped: 
 
 
 def cropped(image: jax.Array, size: tuple[int, int]) -> jax.Array:
-    """The content of an image u8 [W, H, C], resized with antialiasing: f32 [*size, C]."""
+    """Crops an image u8 [W, H, C] to its text and resizes it with antialiasing: f32 [*size, C]."""
     left, top, right, bottom = content_box(image, jnp)
     scale = jnp.array(size) / jnp.stack((right - left, bottom - top))
     resized: jax.Array = jax.image.scale_and_translate(

@@ -46,8 +46,8 @@ class Dataset:
 
     name: str  # of the folder
     files: tuple[str, ...]  # relative to the folder
-    labels: tuple[str, ...]  # as they were found
-    texts: tuple[str, ...]  # what is trained and scored: labels after data.case and data.merge
+    labels: tuple[str, ...]  # as found in the file names or labels.csv
+    texts: tuple[str, ...]  # labels after data.case and data.merge, for training and scores
     images: np.ndarray  # u8 [N, W, H, C]
     fingerprint: str  # sha256 over names, labels and pixels at their original size
 
@@ -84,7 +84,7 @@ def load(config: DataConfig, charset: Charset | None, num_steps: int) -> Dataset
     fold = config.folding
     labels = listed if reads_labels else dict.fromkeys(listed, "")
     listed = {file: fold(text) for file, text in labels.items()}
-    known = charset if config.use_labels else None  # symbols that nobody trains on are no fault
+    known = charset if config.use_labels else None  # symbols of unused labels are no fault
     for file, text in listed.items() if reads_labels else ():
         if complaint := label_files.complaint(text, known, num_steps):
             if text != labels[file]:
@@ -147,14 +147,14 @@ def load(config: DataConfig, charset: Charset | None, num_steps: int) -> Dataset
 
 
 def label_of(file: str, pattern: str = "") -> str:
-    """The label in a file name; empty if the pattern does not match.
+    """Returns the label in a file name; an empty string if the pattern does not match.
 
-    It is composed (NFC), because some file systems store names in decomposed Unicode.
+    The label is composed (NFC), because some file systems store names in decomposed Unicode.
 
     Args:
       file: the name of the file.
-      pattern: a regular expression, searched in the name without its extension, whose one group is
-        the label. Empty: the label is the name up to the first underscore.
+      pattern: a regular expression whose one group is the label. It is searched in the name without
+        its extension. If empty, the label is the name up to the first underscore.
     """
     stem = unicodedata.normalize("NFC", Path(file).stem)
     if not pattern:
@@ -164,7 +164,7 @@ def label_of(file: str, pattern: str = "") -> str:
 
 
 def labels(folder: str | os.PathLike[str], pattern: str = "") -> dict[str, str]:
-    """{file: label} of a folder, sorted by file name; the images are not read.
+    """Returns {file: label} of a folder, sorted by file name, without reading the images.
 
     Raises:
       DataError: the folder is missing or cannot be read, or files or labels cannot be used.
@@ -189,7 +189,7 @@ def check_folder(folder: Path) -> None:
 def resolve(config: Config) -> Config:
     """Resolves the data source 'auto': 'synthetic' if the default folder is missing, else 'folder'.
 
-    If the user named another folder, that it is missing must be an error.
+    If the user named another folder and it is missing, that is an error.
     """
     if config.data.source != "auto":
         return config
@@ -206,7 +206,7 @@ def uses_folder(config: DataConfig) -> bool:
 
 
 def _list_folder(folder: Path, pattern: str) -> tuple[dict[str, str], dict[str, str]]:
-    """{file: text}, sorted by file name, and {file: complaint} for files that cannot be used."""
+    """Returns {file: text}, sorted by name, and {file: complaint} for files that cannot be used."""
     check_folder(folder)
     if os.path.lexists(folder / LABELS_FILE):
         return label_files.read(folder / LABELS_FILE)
@@ -219,7 +219,7 @@ def _list_folder(folder: Path, pattern: str) -> tuple[dict[str, str], dict[str, 
 
 
 def _list_images(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """As `_list_folder`, without labels. A file of labels does not matter."""
+    """Like `_list_folder`, without labels. A file of labels is ignored."""
     check_folder(folder)
     # All visible files are listed, so that an image with a mistyped extension is reported.
     files = sorted(

@@ -14,7 +14,7 @@ from PIL import Image
 from crnn_jax.errors import DataError
 
 MAX_READS = 2**18  # calls of `read` to open and decode a file, a few microseconds each
-MAX_SCANS = 100  # of a progressive JPEG; usual are ten, and each decodes the whole image
+MAX_SCANS = 100  # of a progressive JPEG; ten are usual, and each decodes the whole image
 MAX_COUNTED = 2**24  # bytes of a file that are searched for scans
 MAX_PROFILES = 8  # color profiles of a PNG; each is decompressed, up to 1 MB
 MAX_EXIF_SEGMENTS = 8  # of a JPEG, 64 kB each
@@ -69,13 +69,13 @@ def check_opened(image: Image.Image, max_pixels: int) -> None:
         num_parts = len(tags.get(_STRIP_OFFSETS) or tags.get(_TILE_OFFSETS) or ())
     elif image.format not in ("JPEG", "MPO"):
         return
-    # Entropy-coded data never contain this marker, so the count is that of the scans.
+    # Entropy-coded data never contain this marker, so this counts the scans.
     if _content(image).count(b"\xff\xda") > MAX_SCANS + num_parts:
         raise DataError(f"a JPEG with more than {MAX_SCANS} scans")
 
 
 def _content(image: Image.Image) -> bytes:
-    """The bytes of the file of an image that is not decoded yet; empty for other images."""
+    """Returns the file's bytes if the image is not decoded yet, else empty bytes."""
     file = getattr(image, "fp", None)
     if file is None or file.closed or not getattr(image, "tile", None):
         return b""
@@ -93,7 +93,7 @@ def _check_directory(content: bytes) -> None:
     try:
         (place,) = struct.unpack_from(order + offset_form, content)
         (num_tags,) = struct.unpack_from(order + count_form, content, place)
-    except struct.error:  # truncated, which Pillow reports
+    except struct.error:  # the directory is truncated, which Pillow reports
         return
     if num_tags > MAX_TAGS:
         raise DataError(f"a directory with {num_tags} tags (at most {MAX_TAGS})")

@@ -72,7 +72,7 @@ def open_image(source: str | os.PathLike[str] | bytes) -> Image.Image:
 
 
 def decode(image: Image.Image) -> Image.Image:
-    """The pixels as displayed: upright by EXIF, palettes and transparency converted to RGBA.
+    """Returns the pixels as displayed: upright by EXIF, palettes and transparency as RGBA.
 
     Raises:
       DataError: the image is damaged, too large, or of a mode that does not define gray levels.
@@ -94,7 +94,7 @@ def decode(image: Image.Image) -> Image.Image:
 
 
 def flatten(image: Image.Image) -> Image.Image:
-    """A decoded image on white with 8 bits per channel. DataError if the conversion fails."""
+    """Puts a decoded image on white, with 8 bits per channel. DataError if this fails."""
     with _refusing():
         if image.mode.startswith("I;16"):  # Pillow would clip 16 bits to 255 instead of scaling
             image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
@@ -106,7 +106,7 @@ def flatten(image: Image.Image) -> Image.Image:
 
 
 def to_array(image: Image.Image, config: DataConfig) -> np.ndarray:
-    """As `to_array_and_span`, the array alone."""
+    """Like `to_array_and_span`, but returns only the array."""
     return to_array_and_span(image, config)[0]
 
 
@@ -115,8 +115,11 @@ def to_array_and_span(
 ) -> tuple[np.ndarray, tuple[float, float]]:
     """Converts a decoded image to u8 [W, H, C]: on white, gray or RGB, resized with antialiasing.
 
-    The first axis is the width: it becomes the time axis of the model. With data.crop the image is
-    cropped first. Also returns the part of the image's width that the array shows.
+    The first axis is the width, which becomes the time axis of the model. With data.crop the image
+    is cropped first.
+
+    Returns:
+      The array, and the part of the image's width that the array shows.
 
     Raises:
       DataError: Pillow cannot convert or resize the image.

@@ -27,7 +27,7 @@ def read(path: Path) -> tuple[dict[str, str], dict[str, str]]:
 
     Raises:
       OSError: the file cannot be read.
-      DataError: it is not a CSV file with these columns, or it is too long.
+      DataError: the file is not CSV with these columns, or it is too long.
     """
     listed: dict[str, str] = {}
     complaints: dict[str, str] = {}
@@ -66,7 +66,7 @@ def read(path: Path) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def _same_file(file: str) -> str:
-    """A key that is equal for names of the same file, such as a//b and ./a/b, or NFC and NFD."""
+    """Returns an equal key for names of the same file, such as a//b and ./a/b, or NFC and NFD."""
     return unicodedata.normalize("NFC", os.fspath(PurePath(file)))
 
 
@@ -86,12 +86,12 @@ def _row_complaint(file: str, text: str, num_fields: int, num_columns: int) -> s
 
 
 def _controls(text: str) -> str:
-    """The control characters in `text`, including line breaks and unpaired surrogates."""
+    """Returns the control characters in `text`, with line breaks and unpaired surrogates."""
     return "".join(c for c in text if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp"))
 
 
 def complaint(text: str, charset: Charset | None, num_steps: int) -> str | None:
-    """Why `text` cannot be a label for a model with T = `num_steps`; None if it can be."""
+    """Says why `text` cannot be a label for a model with T = `num_steps`; None if it can."""
     shown = reprlib.repr(text)
     if not text:
         return "its label is empty"

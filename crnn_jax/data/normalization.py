@@ -11,9 +11,9 @@ from jaxtyping import UInt8
 from crnn_jax import schema
 from crnn_jax.errors import DataError, RunError
 
-# With larger differences in brightness or contrast (see `differences`), images are normalized
-# individually. captcha_images_v2 has 0.04, because its texts differ; sets in which the color of ink
-# or background changes have 0.14 or more.
+# If images differ more than this in brightness or contrast (see `differences`), each is normalized
+# by itself. captcha_images_v2 has 0.04, because its texts differ. Sets in which the color of ink or
+# background changes have 0.14 or more.
 ALIKE = 0.1
 
 
@@ -26,7 +26,7 @@ class Normalization(NamedTuple):
 
     @classmethod
     def from_record(cls, values: Mapping[str, Any]) -> Normalization:
-        """From the keys of a checkpoint or an exported reader, which are those of version 0.1."""
+        """Reads the keys of a checkpoint or an exported reader, which are those of version 0.1."""
         return cls(tuple(values["mean"]), tuple(values["deviation"]), values["each_picture"])
 
     def to_record(self) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def check(normalization: Normalization, channels: int, source: str) -> None:
 
 
 def differences(images: UInt8[np.ndarray, "N W H C"]) -> tuple[float, float]:
-    """How much images differ in brightness and in contrast.
+    """Measures how much images differ in brightness and in contrast.
 
     Returns:
       The standard deviation of the images' means, divided by the mean standard deviation within an

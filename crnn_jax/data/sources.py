@@ -2,7 +2,7 @@
 
 folder      the images in data.dir
 synthetic   data.count generated images of data.style, split like a folder
-stream      an endless stream of them, with data.count new images per epoch
+stream      an endless stream of generated images, with data.count new ones per epoch
 mixture     the folder, with generated images added to its training part
 auto        the folder; if the default folder is missing, synthetic
 """
@@ -37,20 +37,20 @@ from crnn_jax.runtime import files
 
 Draw = Callable[[np.ndarray], tuple[jax.Array, jax.Array]]
 MAX_BYTES = 2**33  # of pixels in a generated set
-STREAM_SAMPLE = 4096  # training images of a stream that are kept, to normalize by
+STREAM_SAMPLE = 4096  # training images of a stream that are kept, to fit the normalization
 
 
 class Source(NamedTuple):
-    data: Dataset  # for a stream: its validation part and the first few of its training part
+    data: Dataset  # for a stream: its validation part and the first images of its training part
     split: Split
     charset: Charset
-    endless: bool  # whether it is a stream
+    endless: bool  # whether the source is a stream
 
     @property
     def sample(self) -> np.ndarray:
-        """The numbers of the training images that are in memory: all, unless it is a stream.
+        """The numbers of the training images in memory: all of them, unless the source is a stream.
 
-        Those without labels are among them.
+        They include images without labels.
         """
         numbers = np.concatenate((self.split.train, self.split.unlabeled))
         return numbers[numbers < len(self.data)]
@@ -76,7 +76,7 @@ def load(config: DataConfig, num_steps: int) -> Source:
             charset = charset.completed()
         if config.unlabeled not in ("", splits.REST):
             data, split = _with_unlabeled(data, split, config)
-        if len(split.unlabeled):  # nothing may look at their labels
+        if len(split.unlabeled):  # nothing may look at the labels of unlabeled images
             hidden = set(split.unlabeled.tolist())
             texts = ("" if i in hidden else text for i, text in enumerate(data.texts))
             data = dataclasses.replace(data, texts=tuple(texts))
@@ -111,10 +111,11 @@ def load(config: DataConfig, num_steps: int) -> Source:
 
 
 def known_texts(data: Dataset, split: Split, config: DataConfig) -> list[str]:
-    """The labels that an alphabet is derived from: those of the training images if there is a test.
+    """Returns the labels that an alphabet is derived from.
 
-    If a run uses N labels and is tested, its alphabet comes from those N labels alone. Without a
-    test part all labels of the folder count, unless some are not used.
+    With a test part, these are the labels of the training images: if a run uses N labels, its
+    alphabet comes from those N labels alone. Without a test part they are all labels of the folder,
+    unless some are not used.
     """
     if not len(split.test) and config.use_labels and config.unlabeled != splits.REST:
         return list(data.texts)
@@ -122,7 +123,7 @@ def known_texts(data: Dataset, split: Split, config: DataConfig) -> list[str]:
 
 
 def _with_unlabeled(data: Dataset, split: Split, config: DataConfig) -> tuple[Dataset, Split]:
-    """Adds the images of the folder data.unlabeled, but those that `data` has too."""
+    """Adds the images of the folder data.unlabeled, except those that `data` already has."""
     section = dataclasses.replace(
         config, dir=config.unlabeled, use_labels=False, test_size=0, unlabeled=""
     )
@@ -210,7 +211,7 @@ def image(config: DataConfig, folder: str | os.PathLike[str] | None, file: str) 
 
 
 def as_drawn(config: DataConfig, look: Look) -> DataConfig:
-    """For images that a reader of `config` will be given: if it crops, they must not be cropped."""
+    """Returns a config for images that a reader of `config` will crop itself, if it crops."""
     if not config.crop:
         return config
     return dataclasses.replace(config, crop=False, width=look.width, height=look.height)
@@ -285,7 +286,7 @@ def fingerprint(look: Look, config: DataConfig, count: int) -> str:
 
 
 def expected_fingerprint(config: DataConfig, num_steps: int) -> str | None:
-    """The fingerprint of a config's data; None if a folder of them is missing."""
+    """Returns the fingerprint of a config's data; None if its folder is missing."""
     if config.source in ("synthetic", "stream"):
         return fingerprint(family.load(config.style), config, config.count)
     folders = [config.dir, *({config.unlabeled} - {"", splits.REST})]

@@ -11,8 +11,8 @@ from crnn_jax.charset import merge_look_alikes
 from crnn_jax.config import DataConfig
 from crnn_jax.errors import DataError
 
-_TEST_SEED = 1  # of every test part: no config changes it
-REST = "rest"  # of data.unlabeled: the training images beyond data.train_size
+_TEST_SEED = 1  # of every test part; no config changes it
+REST = "rest"  # value of data.unlabeled: the training images beyond data.train_size
 _NONE = np.empty(0, np.int32)
 
 
@@ -24,15 +24,15 @@ class Split(NamedTuple):
 
 
 def held_out(texts: Sequence[str], size: int) -> np.ndarray:
-    """The test part of a data set: `size` images, at most a third of them.
+    """Returns the test part of a data set: `size` images, at most a third of them.
 
-    It depends on the labels and `size` only, and on labels with case and look-alikes merged, so
-    that a run that merges them has the same test part. All images with the same merged label are on
+    It depends on `size` and the labels only, with case and look-alikes merged in the labels. A run
+    that merges them therefore has the same test part. All images with the same merged label are on
     one side, which can add a few images.
 
     Args:
       texts: the labels, in the order of the files.
-      size: the number of images; 0 for none.
+      size: the number of images; 0 for no test part.
 
     Returns:
       i32 [number of test images], sorted indices.
@@ -52,7 +52,7 @@ def held_out(texts: Sequence[str], size: int) -> np.ndarray:
 def split(texts: Sequence[str], config: DataConfig) -> Split:
     """Splits a data set by label: see `held_out` for the test part, `_split` for the others.
 
-    With data.use_labels off, all but the test part is unlabeled.
+    If data.use_labels is off, all images outside the test part are unlabeled.
 
     Args:
       texts: the labels.
@@ -74,7 +74,7 @@ def split(texts: Sequence[str], config: DataConfig) -> Split:
 
 
 def _by_text(texts: Sequence[str]) -> dict[str, list[int]]:
-    """The indices of each text."""
+    """Returns the indices of each text."""
     groups: dict[str, list[int]] = {}
     for index, text in enumerate(texts):
         groups.setdefault(text, []).append(index)
@@ -82,16 +82,17 @@ def _by_text(texts: Sequence[str]) -> dict[str, list[int]]:
 
 
 def _split(texts: Sequence[str], config: DataConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Training and validation part of all but the test part, by labels and `config.split_seed`.
+    """Splits all images outside the test part into training and validation parts, by label.
 
-    All images with the same label are in the same part. With `num_folds`, fold number `fold` is the
-    validation part; otherwise it is the first `val_fraction` of the same shuffle, so that fold 0 of
-    ten is the 90/10 split. Training indices are shuffled, and `train_size` takes the first ones, so
-    that a smaller training set is a subset of every larger one. A validation part of fewer than
+    All images with the same label are in the same part. The labels are shuffled by
+    `config.split_seed`. With `num_folds`, fold number `fold` is the validation part. Otherwise the
+    validation part is the first `val_fraction` of the same shuffle, so that fold 0 of ten is the
+    90/10 split. Training indices are shuffled, and `train_size` takes the first ones, so that a
+    smaller training set is a subset of every larger one. A validation part of fewer than
     `min_val_size` images joins the training part, after the others.
     """
     groups = _by_text(texts)
-    # Indices are shuffled, because numpy's strings lose a trailing NUL.
+    # Shuffle indices, not texts, because numpy's strings lose a trailing NUL.
     texts_once = sorted(groups)
     order = np.random.default_rng(config.split_seed).permutation(len(texts_once))
     if config.num_folds:

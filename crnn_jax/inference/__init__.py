@@ -1,1 +1,1 @@
-"""A checkpoint to texts, confidence and scores. Imports `runs` and what `runs` may import."""
+"""Turns images into texts, confidences and scores. Imports `runs` and what `runs` may import."""

@@ -15,13 +15,13 @@ from crnn_jax.models import ctc_loss
 
 _TEMPERATURES = tuple(1.02**i for i in range(-100, 101))
 # Standard deviation of the prior of the log temperature, whose mean is 0. Without a prior, a set
-# without a misread would have a temperature of 0 and so a confidence of 1 in every reading.
+# without misreads would have a temperature of 0 and so a confidence of 1 in every reading.
 _PRIOR_STD = 0.5
 
 
 @jax.jit
 def fit_temperature(logits: Float[Array, "N T K"], labels: Int[Array, "N L"]) -> Float[Array, ""]:
-    """The most probable temperature given the labels, from 0.14 to 7.2 in steps of 2 %.
+    """Returns the most probable temperature given the labels, from 0.14 to 7.2 in steps of 2 %.
 
     The likelihood is that of the labels under CTC; the prior is log-normal around 1.
     Labels are padded with PAD.

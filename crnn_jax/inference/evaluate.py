@@ -22,7 +22,7 @@ from crnn_jax.runtime import xla_options
 
 
 class Reading(NamedTuple):
-    """What the model reads in an image."""
+    """The text that the model reads in an image, and its confidence."""
 
     text: str
     confidence: float  # the reader's probability of `text`, over all its alignments
@@ -34,12 +34,12 @@ class Reader(NamedTuple):
     model: crnn.Model
     params: Any
     charset: Charset
-    temperature: float = 1.0  # that logits are divided by for the confidences; not for the losses
+    temperature: float = 1.0  # divides the logits for confidences, but not for losses
     decoder: Decoder = GREEDY
 
 
 class LabeledImages(NamedTuple):
-    """A whole data set, its arrays on the device."""
+    """A whole data set, with its arrays on the device."""
 
     images: UInt8[Array, "N W H C"]
     labels: Int[Array, "N L"]
@@ -58,16 +58,16 @@ class Evaluation(NamedTuple):
 
     @property
     def exact_matches(self) -> metrics.ExactMatches:
-        """As labeled, case-folded, and with look-alikes merged."""
+        """Exact matches as labeled, case-folded, and with look-alikes merged."""
         return metrics.exact_matches((a.truth, a.reading) for a in self.answers)
 
     @property
     def calibration_error(self) -> float:
-        """Expected calibration error of the confidences, a fraction."""
+        """Expected calibration error of the confidences, as a fraction."""
         return metrics.calibration_error(*self._confidences())
 
     def coverage(self, accuracy: float) -> metrics.Coverage:
-        """What may be answered if `accuracy` of the answers must be right."""
+        """Returns the largest coverage at which at least `accuracy` of the answers are right."""
         return metrics.coverage(*self._confidences(), accuracy)
 
     def _confidences(self) -> tuple[list[float], list[bool]]:
@@ -75,7 +75,7 @@ class Evaluation(NamedTuple):
         return [a.confidence for a in answers], [a.reading == a.truth for a in answers]
 
     def summary(self) -> dict[str, Any]:
-        """The figures under the names of `result.json`."""
+        """Returns the figures by their names in `result.json`."""
         s = self.scores
         return {
             "exact_match": s.exact_match,
@@ -107,7 +107,7 @@ def read(
     model: crnn.Model,
     decoder: Decoder = GREEDY,
 ) -> tuple[Int[Array, "B L"], Float[Array, " B"]]:
-    """The ids and the log-probability of each reading."""
+    """Returns the ids and the log-probability of each reading."""
     return decode(crnn.apply(model, params, images), temperature, decoder)
 
 
@@ -119,7 +119,7 @@ def read_rows(
     *,
     model: crnn.Model,
 ) -> tuple[Int[Array, "B L"], Float[Array, " B"]]:
-    """As `read`, greedily and at temperature 1, for some examples of a data set."""
+    """Like `read`, greedily and at temperature 1, for the examples `indices` of a data set."""
     return decode(crnn.apply(model, params, images[indices]), 1.0, GREEDY)
 
 
@@ -134,7 +134,7 @@ def read_and_score(
     model: crnn.Model,
     decoder: Decoder = GREEDY,
 ) -> tuple[Int[Array, "B L"], Float[Array, " B"], Float[Array, " B"]]:
-    """The ids, log-probabilities and losses of examples `indices` of a data set."""
+    """Returns the ids, log-probabilities and losses of the examples `indices` of a data set."""
     logits = crnn.apply(model, params, images[indices])
     return *decode(logits, temperature, decoder), ctc_loss.ctc_loss(logits, labels[indices])
 
@@ -147,16 +147,16 @@ def logits_of(
     *,
     model: crnn.Model,
 ) -> Float[Array, "B T K"]:
-    """Logits of the examples `indices` of a data set."""
+    """Returns the logits of the examples `indices` of a data set."""
     return crnn.apply(model, params, images[indices])
 
 
 def decode(
     logits: Float[Array, "B T K"], temperature: float | Float[Array, ""], decoder: Decoder
 ) -> tuple[Int[Array, "B L"], Float[Array, " B"]]:
-    """The ids and the log-probability of each text."""
+    """Returns the ids and the log-probability of each text."""
     ids = decoder(logits)
-    # Rounding can push the loss of a certain reading a hair below 0.
+    # Rounding can make the loss of a certain reading slightly negative.
     scaled = decoder.merged(logits / temperature)
     return ids, jnp.minimum(-ctc_loss.ctc_loss(scaled, ids), 0)
 
@@ -195,7 +195,7 @@ def evaluate(
 def to_readings(
     charset: Charset, ids: Int[np.ndarray, "B L"], log_probability: Float[np.ndarray, " B"]
 ) -> list[Reading]:
-    """Host arrays to readings. Confidences are in [0, 1]; 0 for a NaN."""
+    """Converts host arrays to readings. Confidences are in [0, 1]; 0 for a NaN."""
     confidences = np.exp(np.minimum(np.nan_to_num(log_probability, nan=-np.inf), 0)).tolist()
     return [
         Reading(charset.decode(row), confidence)

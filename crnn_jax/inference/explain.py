@@ -60,12 +60,12 @@ def explain(
     Args:
       params: the parameters of `model`.
       images: pixels.
-      temperature: by which the logits are divided.
+      temperature: divides the logits.
       model: the model.
       decoder: how texts are decoded.
 
     Returns:
-      ids and log-probability of each reading, as from `evaluate.read`;
+      the ids and the log-probability of each reading, as from `evaluate.read`;
       for each time step the index of its character, or PAD at a blank;
       the probability of each character, 0 at padding;
       the five most probable texts, and their log-probabilities.
@@ -78,7 +78,7 @@ def explain(
     chosen = jax.nn.one_hot(ids, posteriors.shape[-1], dtype=posteriors.dtype)
     positions = alignment.align(decoder.merged(logits), ids)
     probabilities = (posteriors * chosen).sum(-1)
-    # -inf: no alternative has a symbol that is read as another one.
+    # -inf, so that no alternative has a symbol that is read as another one.
     scaled = decoder.merged(logits / temperature, -jnp.inf)
     best = beam_search(scaled, _BEAM, _ALTERNATIVES)
     return ids, log_probability, positions, probabilities, *best
@@ -96,7 +96,8 @@ def to_explanation(
 ) -> Explanation:
     """Converts host arrays of one reading to an Explanation.
 
-    The time steps cover the `span` of the image's width, which is (0, 1) unless it was cropped.
+    The time steps cover the `span` of the image's width, which is (0, 1) unless the image was
+    cropped.
     """
     steps = len(positions)
     start, end = span

@@ -1,7 +1,7 @@
 """Scores on the test part of a data set: `test.json` of a run, and readings without training.
 
-Schemes differ in what their labels mean: some label capitals in lower case, and in some nobody can
-tell 0 from o. So exact match is counted in three ways. Does not import jax.
+The meaning of labels differs between schemes: some label capitals in lower case, and in some nobody
+can tell 0 from o. So exact match is counted in three ways. Does not import jax.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from msgspec import Meta
 from crnn_jax.inference import metrics
 from crnn_jax.schema import Count, Digest, Share, Text
 
-TEST_FILE = "test.json"  # of a run
-TEST_SIZE = 500  # images of the test part of a scheme, or a third of a small one
+TEST_FILE = "test.json"  # in a run directory
+TEST_SIZE = 500  # images of the test part of a scheme; a small scheme gives a third
 
 
 class Match(TypedDict):
@@ -33,16 +33,16 @@ class Matches(TypedDict):
     labeled: Match
     case_folded: Match
     merged: Match
-    # Case-folded, read with the scheme's alphabet and lengths given; only without training.
+    # Case-folded, with the scheme's alphabet and lengths given; only without training.
     form_given: NotRequired[Match]
 
 
 class HeldOut(TypedDict):
-    """The content of `test.json`, and of a scheme in the record of a reader without training."""
+    """The content of `test.json`, and the record of a scheme that is read without training."""
 
     data_name: Text
     fingerprint: Digest  # of the whole data set
-    files_sha256: Digest  # of the names of the test part
+    files_sha256: Digest  # of the file names of the test part
     num_examples: Annotated[int, Meta(ge=1, le=10**9)]
     scores: Matches
 
@@ -71,11 +71,11 @@ def score(
     """Scores the readings of a test part.
 
     Args:
-      data_name: of the data set.
+      data_name: the name of the data set.
       fingerprint: of the whole data set.
-      files: names of the images that were read; with their truths and readings.
+      files: names of the images that were read, in the order of `truths` and `readings`.
       truths: the labels, as the folder has them.
-      readings: what was read.
+      readings: the texts that were read.
     """
     return HeldOut(
         data_name=data_name,
@@ -91,7 +91,7 @@ def score(
 
 
 def files_sha256(files: Iterable[str]) -> str:
-    """The digest of a set of file names, in any order."""
+    """Returns the digest of a set of file names, in any order."""
     digest = hashlib.sha256()
     for file in sorted(files):
         name = file.encode("utf-8", errors="surrogateescape")

@@ -20,7 +20,7 @@ ACCEPTED = (
     "accepted are paths, bytes of image files, Pillow images, arrays u8 [H, W] or [H, W, C], and "
     "iterables of these"
 )
-# How to convert pixels of another type, by the kind of a dtype.
+# How to convert pixels of another type, by the dtype's kind.
 _ADVICE = {
     "b": "; convert it with x.astype(np.uint8) * 255",
     "i": "; convert values from 0 to 255 with x.astype(np.uint8)",
@@ -31,7 +31,9 @@ _ADVICE = {
 
 
 def each(images: Any) -> Iterator[Any]:
-    """The images, one or many; if the iterable raises, a DataError is the last item.
+    """Returns an iterator over the images, one or many.
+
+    If the iterable raises, the last item is a DataError.
 
     Raises:
       DataError: `images` is neither an image nor an iterable.
@@ -48,7 +50,7 @@ def each(images: Any) -> Iterator[Any]:
     if is_list and (hasattr(images, "__iter__") or hasattr(images, "__getitem__")):
         try:
             return _guarded(iter(images))
-        except Exception as error:  # of the object's own method
+        except Exception as error:  # raised by a method of the object
             reason = f" ({_shown(error)})"
     raise DataError(f"number 0: {_name(images)} is not an image{reason}; {ACCEPTED}")
 
@@ -70,7 +72,7 @@ def to_image(image: Any) -> Image.Image:
         return image_io.open_image(image)
     try:
         array = np.asarray(image)
-    except Exception as error:  # of the object's own methods
+    except Exception as error:  # raised by a method of the object
         raise DataError(f"{_name(image)} is not an image ({_shown(error)}); {ACCEPTED}") from error
     if array.dtype.kind not in "biufc" or (array.ndim == 0 and not isinstance(image, np.ndarray)):
         raise DataError(f"{_name(image)} is not an image; {ACCEPTED}")
@@ -87,14 +89,14 @@ def to_image(image: Any) -> Image.Image:
 
 
 class Decoded(NamedTuple):
-    """An image as the model sees it."""
+    """An image as the model gets it."""
 
     pixels: np.ndarray  # u8 [W, H, C]
-    span: tuple[float, float]  # of the width of the original, that they show
+    span: tuple[float, float]  # the part of the original's width that the pixels show
 
 
 def decoded(image: Image.Image, config: DataConfig) -> Decoded:
-    """DataError if the image cannot be converted."""
+    """Converts a decoded image to the model's input. DataError if that fails."""
     return Decoded(*image_io.to_array_and_span(image, config))
 
 
@@ -105,7 +107,7 @@ def _name(value: Any) -> str:
 
 
 def path_of(item: Any) -> str:
-    """The path of an image that was given by its path; else an empty string."""
+    """Returns the path of an image that was given by its path; else an empty string."""
     return str(item) if isinstance(item, (str, os.PathLike)) else ""
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from crnn_jax.charset import merge_look_alikes
 
-# What counts as equal: texts that are the same after this. See `ExactMatches`.
+# Two texts are equal in a way if they are the same after its function. See `ExactMatches`.
 WAYS: Mapping[str, Callable[[str], str]] = {
     "labeled": str,
     "case_folded": str.casefold,
@@ -63,9 +63,9 @@ def score(truths: Sequence[str], readings: Sequence[str]) -> Scores:
 
 
 class ExactMatches(NamedTuple):
-    """Exact matches of the same readings, by what counts as equal.
+    """Exact matches of the same readings, for three definitions of equal.
 
-    Data sets differ in whether their labels tell cases and look-alikes apart.
+    Data sets differ in whether their labels distinguish cases and look-alikes.
     """
 
     as_labeled: int
@@ -78,7 +78,7 @@ class ExactMatches(NamedTuple):
         return self.as_labeled != self.merged
 
     def shares(self) -> dict[str, float]:
-        """The exact matches as fractions, under the names that a JSON output has for them."""
+        """Returns the exact matches as fractions, by their names in a JSON output."""
         count = max(self.num_examples, 1)
         return {
             "exact_match_as_labeled": self.as_labeled / count,
@@ -104,11 +104,11 @@ def exact_matches(pairs: Iterable[tuple[str, str]]) -> ExactMatches:
 
 
 def confusions(pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:
-    """Counts how often each symbol was read as which one, over (truth, reading) pairs.
+    """Counts how often each symbol was read as which symbol, over (truth, reading) pairs.
 
-    Symbols are aligned along the fewest edits. Where several alignments are equally short,
-    substitutions are preferred, from the end of the text on: a symbol that is mistaken for another
-    is the usual error. (The alignments of rapidfuzz prefer deletions.)
+    Symbols are aligned by the fewest edits. If several alignments have equally few, substitutions
+    are preferred, from the end of the text on, because a symbol that is mistaken for another is the
+    usual error. (The alignments of rapidfuzz prefer deletions.)
 
     Returns:
       Counts by (truth, reading). '' stands for no symbol: a symbol that was left out is
@@ -129,7 +129,7 @@ def confusions(pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:
 
 
 def _edits(a: str, b: str) -> list[list[int]]:
-    """Levenshtein distances of the first i characters of `a` and the first j of `b`, [i][j]."""
+    """Returns the Levenshtein distances [i][j] of the first i characters of `a` and j of `b`."""
     table = [list(range(len(b) + 1))]
     for i, x in enumerate(a, 1):
         above, row = table[-1], [i]
@@ -140,7 +140,7 @@ def _edits(a: str, b: str) -> list[list[int]]:
 
 
 def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
-    """The 95 % score interval of a proportion (Wilson 1927), as fractions."""
+    """Returns the 95 % score interval of a proportion (Wilson 1927), as fractions."""
     from scipy import stats
 
     interval = stats.binomtest(successes, trials).proportion_ci(_CONFIDENCE, method="wilson")
@@ -171,20 +171,20 @@ def bins_of(confidences: Sequence[float], right: Sequence[bool], bins: int) -> l
 def calibration_error(confidences: Sequence[float], right: Sequence[bool], bins: int = 15) -> float:
     """Expected calibration error (Guo et al. 2017, equation 3), as a fraction.
 
-    The mean difference between confidence and accuracy over bins of equal width, weighted by the
-    readings in each; 0 if there are no readings.
+    This is the mean difference between confidence and accuracy over bins of equal width, weighted
+    by the readings in each bin; 0 if there are no readings.
     """
     gaps = [b.readings * abs(b.confidence - b.right) for b in bins_of(confidences, right, bins)]
     return sum(gaps) / max(len(confidences), 1)
 
 
-ACCURACIES = (0.99, 0.999)  # for which reports give the coverage
+ACCURACIES = (0.99, 0.999)  # accuracies for which reports give the coverage
 
 
 class Coverage(NamedTuple):
     """How many images a reader answers if it rejects readings below a confidence threshold."""
 
-    threshold: float | None  # lowest confidence that is answered; None if nothing can be
+    threshold: float | None  # lowest confidence that is answered; None if no image can be answered
     coverage: float  # share of the images that are answered
     accuracy: float  # share of the answers that are right; 1 if there are none
 
@@ -198,7 +198,7 @@ class Coverage(NamedTuple):
 
 
 def coverage(confidences: Sequence[float], right: Sequence[bool], accuracy: float) -> Coverage:
-    """The largest coverage at which at least `accuracy` of the answers are right."""
+    """Returns the largest coverage at which at least `accuracy` of the answers are right."""
     pairs = sorted(zip(confidences, right, strict=True), reverse=True)
     best, hits = Coverage(None, 0.0, 1.0), 0
     for count, (confidence, is_right) in enumerate(pairs, 1):
@@ -211,7 +211,7 @@ def coverage(confidences: Sequence[float], right: Sequence[bool], accuracy: floa
 
 
 def mcnemar(gained: int, lost: int) -> float:
-    """Exact two-sided p-value of McNemar's test (McNemar 1947).
+    """Returns the exact two-sided p-value of McNemar's test (McNemar 1947).
 
     Args:
       gained: images that only the first of two readers reads right.
@@ -227,7 +227,7 @@ def mcnemar(gained: int, lost: int) -> float:
 def bootstrap_mean(
     values: Sequence[int], num_zeros: int, draws: int = 10_000
 ) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of the mean of `values` and `num_zeros` zeros.
+    """Returns the 95 % percentile bootstrap interval of the mean of `values` and `num_zeros` zeros.
 
     A resample of integers is a multinomial draw of how often each integer occurs (Efron &
     Tibshirani 1993, chapter 13), so memory does not grow with `num_zeros`, which can be millions;

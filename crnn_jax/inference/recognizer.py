@@ -1,4 +1,4 @@
-"""A trained reader: a run directory to `predict`."""
+"""Loads a trained reader from a run directory and reads images with it."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from crnn_jax.runs import record_types, run_dir, stored
 from crnn_jax.runs.checkpoint import Checkpoints
 
 _MAX_NAMED = 100  # images named one by one in an error
-_ATTEMPTS = 50  # to load a checkpoint of a run that trains
-_PAUSE = 0.1  # seconds between them
+_ATTEMPTS = 50  # attempts to load a checkpoint of a run in training
+_PAUSE = 0.1  # seconds between attempts
 BATCH = 64  # the largest batch; a shorter one is padded to a power of two
 
 
@@ -42,18 +42,18 @@ class SetEvaluation(NamedTuple):
     evaluation: evaluate.Evaluation
     data_name: str
     fingerprint: str
-    num_trained_on: int  # of the images read, how many the run was trained on; -1 unknown
+    num_trained_on: int  # images among those read that the run was trained on; -1 if unknown
 
 
 def load(run: str | os.PathLike[str], epoch: int | None = None) -> Recognizer:
     """Loads the reader of a run directory, with its best weights or those of another epoch.
 
-    The run may still train: if it deletes a checkpoint while it is read, a newer one is loaded.
-    'general' is the reader that comes with the package (see `shipped`).
+    The run may still be in training. If it deletes a checkpoint that is being read, a newer one is
+    loaded. 'general' is the reader that comes with the package (see `shipped`).
 
     Raises:
-      RunError: it is no run directory, nothing was trained there, it has no such epoch, its files
-        cannot be read, or its weights are not finite.
+      RunError: the path is no run directory, nothing was trained there, the run has no such epoch,
+        its files cannot be read, or its weights are not finite.
       DamageError: its files are damaged; the message names the epochs that are intact.
     """
     if isinstance(run, str) and shipped.is_name(run):
@@ -65,7 +65,7 @@ def load(run: str | os.PathLike[str], epoch: int | None = None) -> Recognizer:
             return _load(directory, epoch)
         except RunError as error:
             failure = error
-        # A run that trains deletes a checkpoint file by file.
+        # A run in training deletes a checkpoint file by file.
         time.sleep(_PAUSE)
         if stored.listing(directory.checkpoints) == before:
             break
@@ -82,7 +82,7 @@ def _load_shipped(name: str, epoch: int | None) -> Recognizer:
 
 def _load(directory: run_dir.RunDir, epoch: int | None) -> Recognizer:
     run, config = directory.workdir, directory.config()
-    result = directory.result()  # None while the run goes on: nothing is calibrated yet
+    result = directory.result()  # None while the run goes on, when nothing is calibrated yet
     with Checkpoints(directory.checkpoints, read_only=True) as checkpoints:
         epochs = checkpoints.epochs()
         if not epochs:
@@ -116,9 +116,9 @@ class Recognizer:
         self.charset = charset
         self.model = model
         self.params = params
-        self.epoch = epoch  # the one the weights are from
-        self.fingerprint = fingerprint  # of the data set that it was trained on
-        self.temperature = temperature  # of its confidences
+        self.epoch = epoch  # epoch of the weights
+        self.fingerprint = fingerprint  # of the data set that the reader was trained on
+        self.temperature = temperature  # for confidences
 
     def decoder(
         self,
@@ -129,19 +129,19 @@ class Recognizer:
         case: str = "keep",
         merge: str = "",
     ) -> Decoder:
-        """A decoder for this reader: see `decoding.decoder`. ConfigError for what cannot be had."""
+        """Returns a decoder for this reader. For options and errors see `decoding.decoder`."""
         steps = config_lib.num_steps(self.config)
         return decoding.decoder(self.charset, steps, beam, length, allowed, case, merge)
 
     def predict(
         self, images: ImageInput | Iterable[ImageInput], decoder: Decoder = GREEDY
     ) -> list[Reading]:
-        """Reads images, one or many: a Reading (text, confidence) each, in their order.
+        """Reads one or many images. Returns a Reading (text, confidence) for each, in order.
 
         Args:
           images: paths, bytes of image files, Pillow images, or arrays u8 [H, W] or [H, W, C]
             (C 1 gray, 3 RGB, 4 RGBA) of any size; an array [N, H, W, C] counts as N images.
-          decoder: what turns logits into texts, from the method `decoder`.
+          decoder: turns logits into texts; see the method `decoder`.
 
         Raises:
           DataError: `images` is neither an image nor an iterable, or some cannot be read; the
@@ -152,7 +152,7 @@ class Recognizer:
     def explain(
         self, images: ImageInput | Iterable[ImageInput], decoder: Decoder = GREEDY
     ) -> list[Explanation]:
-        """As `predict`, with place and probability of each character, and the next best texts."""
+        """Like `predict`, with place and probability of each character and alternative texts."""
         return self._read_all(images, decoder, explain=True)
 
     def stream(
@@ -161,12 +161,11 @@ class Recognizer:
         decoder: Decoder = GREEDY,
         explain: bool = False,
     ) -> Iterator[Any]:
-        """As `predict` or `explain`, one by one in bounded memory.
+        """Like `predict` or `explain`, one by one in bounded memory.
 
-        Yields a Reading, or with `explain` an Explanation, for each image, in order. For an
-        image that cannot be read it yields the DataError that says why; if the iterable raises,
-        that DataError is the last item. Images are decoded by threads, a batch ahead of the
-        model.
+        Yields a Reading, or with `explain` an Explanation, for each image, in order. For an image
+        that cannot be read it yields the DataError that says why. If the iterable raises, the last
+        item is a DataError. Threads decode images one batch ahead of the model.
 
         Raises:
           DataError: `images` is neither an image nor an iterable.
@@ -187,7 +186,8 @@ class Recognizer:
         """Scores the reader on every image of `folder`, or on its own validation part.
 
         Raises:
-          DataError: images or labels of no use, characters outside the alphabet among them.
+          DataError: images or labels cannot be used, for example because a character is not in the
+            alphabet.
         """
         section = self.config.data
         steps = config_lib.num_steps(self.config)
@@ -195,7 +195,7 @@ class Recognizer:
             section = dataclasses.replace(
                 section, dir=os.fspath(folder), source="folder", use_labels=True, unlabeled=""
             )
-        # Of a part of the labels, some others may have symbols that the training part lacks.
+        # If only some labels were used, other labels may have symbols that the alphabet lacks.
         is_partial = folder is None and (section.test_size > 0 or bool(section.unlabeled))
         if not is_partial:
             section = dataclasses.replace(section, alphabet=self.charset.alphabet)
@@ -221,7 +221,7 @@ class Recognizer:
         return SetEvaluation(evaluation, data.name, data.fingerprint, trained_on)
 
     def decode_batch_predictions(self, pred: Any) -> list[str]:
-        """Texts of predictions [B, T, K] over this reader's alphabet."""
+        """Returns the texts of predictions [B, T, K] over this reader's alphabet."""
         return ctc_loss.decode_batch_predictions(pred, self.charset.alphabet)
 
     def _decode(self, image: ImageInput | DataError) -> inputs.Decoded | DataError:
@@ -249,10 +249,10 @@ class Recognizer:
         return readings
 
     def _read(self, images: list[inputs.Decoded], decoder: Decoder, explain: bool) -> Sequence[Any]:
-        """At most BATCH images."""
+        """Reads at most BATCH images."""
         if not images:
             return []
-        # Padded to a power of two: few programs.
+        # Padding to a power of two keeps the number of programs small.
         size = min(BATCH, 1 << (len(images) - 1).bit_length())
         batch = np.zeros((size, *images[0].pixels.shape), np.uint8)
         batch[: len(images)] = [image.pixels for image in images]
@@ -289,7 +289,7 @@ def _restore(
                 f"the checkpoint {path}: {name} holds numbers that are not finite; choose another "
                 "epoch with --epoch"
             )
-    # Of the best weights; an import keeps the result of the run that it is from.
+    # Only the best weights are calibrated. An import keeps the result of its original run.
     calibrated = result is not None and epoch in (result.best_epoch, 0)
     temperature = result.temperature if result and calibrated else 1.0
     return Recognizer(config, charset, model, params, epoch, meta["fingerprint"], temperature)

@@ -1,7 +1,7 @@
 """Readers that come with the package: weights in 16 bits, each in a folder of `readers/`.
 
 model.safetensors   parameters f16 by name (Conv1/kernel)
-reader.json         what else a reader is, and the digest of the weights
+reader.json         the rest of the reader, and the digest of the weights
 README.md           the model card
 """
 
@@ -35,7 +35,7 @@ class Shipped(NamedTuple):
     charset: Charset
     normalization: Normalization
     params: Any  # f32
-    fingerprint: str  # of the data that it was trained on
+    fingerprint: str  # of the data that the reader was trained on
     temperature: float
 
 
@@ -51,12 +51,12 @@ class _Stored(TypedDict):
 
 
 def names() -> list[str]:
-    """The names that `load` takes in place of a run directory."""
+    """Returns the names that `load` accepts in place of a run directory."""
     return sorted(path.parent.name for path in FOLDER.glob(f"*/{DESCRIPTION}"))
 
 
 def is_name(run: str | os.PathLike[str]) -> bool:
-    """Whether a run is meant by the name of a shipped reader. A directory of that name wins."""
+    """Whether `run` is the name of a shipped reader. A directory of that name has precedence."""
     return isinstance(run, str) and run in names() and not os.path.lexists(run)
 
 
@@ -64,7 +64,7 @@ def read(name: str) -> Shipped:
     """Reads a shipped reader.
 
     Raises:
-      RunError: its files are missing or are not those that were shipped.
+      RunError: its files are missing or differ from those that were shipped.
     """
     from safetensors import numpy as safetensors
 
@@ -95,7 +95,7 @@ def read(name: str) -> Shipped:
 
 
 def _tree(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """{'Conv1/kernel': x} to {'Conv1': {'kernel': x}}."""
+    """Converts {'Conv1/kernel': x} to {'Conv1': {'kernel': x}}."""
     tree: dict[str, Any] = {}
     for name, array in arrays.items():
         *path, last = name.split("/")

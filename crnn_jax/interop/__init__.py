@@ -1,5 +1,5 @@
-"""Imports models from other programs and exports runs to them, with one file per format; an extra
-of the package installs what the formats need. Imports `training` and what `training` may import.
+"""Imports models from other programs and exports runs to them, with one file per format. Extras of
+the package install what the formats need. Imports `training` and what `training` may import.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def export(
 
 
 def _with_extra(call: Callable[[argparse.Namespace], int], extra: str) -> Any:
-    """Wraps a command: a missing package is a RunError that says how to install it."""
+    """Wraps a command so that a missing package is a RunError that says how to install it."""
 
     def wrapped(options: argparse.Namespace) -> int:
         try:

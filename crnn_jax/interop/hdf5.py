@@ -32,7 +32,7 @@ class Contents(NamedTuple):
 
 
 def read(content: bytes, is_weight: Callable[[str], bool]) -> Contents:
-    """Reads the datasets for whose path `is_weight` is true; other objects are not opened.
+    """Reads the datasets whose path satisfies `is_weight`; other objects are not opened.
 
     Links to other files are not followed, and no other file is opened.
 
@@ -138,7 +138,7 @@ def _layer_names(group: Any, size: int) -> list[str]:
 
 
 def _text(group: Any, name: bytes, size: int) -> str | bytes | None:
-    """A scalar string attribute; None if it does not exist."""
+    """Returns a scalar string attribute; None if it does not exist."""
     text = _attribute(group, name, size, size)
     if text is None:
         return None
@@ -150,9 +150,9 @@ def _text(group: Any, name: bytes, size: int) -> str | bytes | None:
 
 
 def _attribute(group: Any, name: bytes, most: int, size: int) -> Any:
-    """A string attribute of at most `most` bytes; None if it does not exist.
+    """Returns a string attribute of at most `most` bytes; None if it does not exist.
 
-    `size` is that of the file, in bytes.
+    `size` is the size of the file in bytes.
     """
     from h5py import h5a, h5s, h5t
 

@@ -102,7 +102,7 @@ def import_run(
 
 
 def _alphabet(model: keras_file.Model, given: str | None, file: str) -> str:
-    """The alphabet of the run."""
+    """Returns the alphabet of the run."""
     symbols = model.num_classes - 1
     if given is None:
         raise RunError(
@@ -123,7 +123,7 @@ def _size(
     data: Mapping[str, Any],
     file: str,
 ) -> tuple[int, int]:
-    """Width and height of the images: from the file, else as given, else from the base config."""
+    """Returns width and height of the images: from the file, else `given`, else the base config."""
     sizes = []
     for name, known, wish in zip(
         ("width", "height"), model.size or (None, None), given, strict=True
@@ -146,8 +146,8 @@ def _size(
 def export(reader: Recognizer, description: Mapping[str, Any]) -> dict[str, bytes]:
     """Exports a model for Keras 3. Needs Keras, with any backend.
 
-    It is the model of the example: pixels [B, W, H, C], 0 to 255, to a softmax over the classes,
-    [B, T, K]. Normalization is exported as layers, so this package is not needed to use it.
+    The model is that of the example: pixels [B, W, H, C], 0 to 255, to a softmax over the classes,
+    [B, T, K]. Normalization is exported as layers, so the export does not need this package.
 
     Returns:
       The files of the export by name.

@@ -30,7 +30,7 @@ _IGNORED = (  # do nothing at prediction time
     "SpatialDropout2D",
     "GaussianNoise",
 )
-# Required values of the arguments that a layer gives.
+# Required values of a layer's arguments, if the configuration gives them.
 _CONV = {
     "kernel_size": [3, 3], "strides": [1, 1], "padding": "same", "dilation_rate": [1, 1],
     "groups": 1, "data_format": "channels_last", "activation": "relu", "use_bias": True,
@@ -46,10 +46,10 @@ _NORM = {"axis": [1, 2, 3], "epsilon": 1e-6, "center": False, "scale": False}
 
 
 class Known(NamedTuple):
-    """Properties in the configuration; None if it does not contain them."""
+    """Properties from the configuration; None if it does not contain them."""
 
     size: tuple[int, int] | None = None  # width and height of the images
-    normalization: Normalization | None = None  # by layers before the first convolution
+    normalization: Normalization | None = None  # of the layers before the first convolution
 
 
 def read(config: str | bytes | None) -> Known:
@@ -122,7 +122,7 @@ def _size(kind: str, section: Mapping[str, Any]) -> tuple[int, int] | None:
 
 
 def _normalization(section: Mapping[str, Any]) -> Normalization:
-    """The normalization that a Rescaling layer computes, x * scale + offset."""
+    """Returns the normalization that a Rescaling layer computes, x * scale + offset."""
     scale, offset = np.broadcast_arrays(
         np.array(section["scale"], float, ndmin=1), np.array(section["offset"], float)
     )

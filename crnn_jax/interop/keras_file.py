@@ -2,7 +2,7 @@
 
 Files are read with h5py only, and nothing in them is executed. Layers are recognized by the ranks
 and sizes of their arrays: convolutions, a dense layer, bidirectional LSTMs, a dense layer, each
-fitting the one before. Their names do not identify them, because Keras numbers the layers of a
+fitting the layer before it. Names do not identify layers, because Keras numbers the layers of a
 session (bidirectional_4). Formats:
 
     .h5, .hdf5      Keras 2 and 3, whole models or weights only (groups named by layer)
@@ -57,7 +57,7 @@ class Model(NamedTuple):
     rows: int  # height after the last pooling
     num_classes: int
     size: tuple[int, int] | None  # width and height of the input, if the file contains them
-    normalization: Normalization | None  # by the model's layers, if the file contains them
+    normalization: Normalization | None  # computed by the model's layers, if the file contains them
     description: bytes | None  # reader.json, if this package exported the file
 
 
@@ -96,14 +96,14 @@ def read(path: str | os.PathLike[str]) -> Model:
 
 
 def _read_cells(content: bytes) -> tuple[list[Cell], str | bytes | None]:
-    """All layers with weights, in the model's order, and the configuration if there is one."""
+    """Returns all layers with weights, in the model's order, and the configuration if present."""
     found = hdf5.read(content, _is_weight)
     groups: dict[str, dict[int, np.ndarray]] = {}
     for name, array in found.arrays.items():
         group, _, last = name.replace("\\", "/").rpartition("/")
         last = last.removesuffix(":0")
         cell = groups.setdefault(group, {})
-        rank = len(ARRAYS) + len(cell)  # of arrays with other names, after the known ones
+        rank = len(ARRAYS) + len(cell)  # of arrays with other names, which follow the known ones
         if last in ARRAYS or (last.isascii() and last.isdigit() and len(last) < 4):
             rank = int(last) if last.isdigit() else ARRAYS.index(last)
         if rank in cell:
@@ -144,7 +144,7 @@ def _read_archive(content: bytes) -> tuple[bytes, bytes, bytes | None]:
 
 
 def _assemble(cells: Sequence[Cell]) -> Model:
-    """Recognizes the layers. LookupError if they are not those of a CRNN; it says why."""
+    """Recognizes the layers of a CRNN. LookupError says why if that fails."""
     convs = [c for c in cells if _ranks(c) == (4, 1)]
     dense = [c for c in cells if _ranks(c) == (2, 1)]
     lstms = [c for c in cells if _ranks(c) == (2, 2, 1)]
@@ -243,5 +243,5 @@ def _ranks(cell: Cell) -> tuple[int, ...]:
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    """A sort key: lstm_2 before lstm_10, and lstm before both."""
+    """Returns a sort key: lstm_2 before lstm_10, and lstm before both."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]

@@ -37,14 +37,14 @@ def describe(reader: Recognizer, result: Result | None) -> dict[str, Any]:
         "alphabet": list(reader.charset.alphabet),  # the symbols of classes 0, 1, ...
         "blank": reader.charset.blank,  # the class of the CTC blank
         "input": {
-            "axes": ["batch", "width", "height", "channel"],  # the columns of the image come first
+            "axes": ["batch", "width", "height", "channel"],  # image columns come first
             "size": {"width": data.width, "height": data.height},  # pixels
             "channels": "grey" if data.channels == 1 else "red, green, blue",
             "grey": "(19595 red + 38470 green + 7471 blue + 32768) // 65536",  # as Pillow's L
             "range": [0, 255],  # the upper 8 bits of 16-bit images
             "upright": "by its EXIF orientation",
             "transparency": "on white",
-            # Before the resizing: data/crop.py and its JavaScript twin in page/reader.js.
+            # Before resizing: data/crop.py and its JavaScript version in page/reader.js.
             "crop": "to the text" if data.crop else "none",
             "resize": "bilinear with antialiasing, over a support that grows with the reduction",
         },
@@ -115,10 +115,10 @@ def parse(content: bytes, source: str) -> Parsed:
 
     Args:
       content: reader.json.
-      source: where it is from, for error messages.
+      source: the file that it is from, for error messages.
 
     Raises:
-      RunError: it is not such a description, or was changed; names `source` and the key.
+      RunError: `content` is no such description, or was changed; names `source` and the key.
     """
     try:
         values = schema.document(content)
@@ -150,7 +150,7 @@ def require_reference_layers(reader: Recognizer, kind: str) -> None:
 
 
 def _portable(config: Config) -> Config:
-    """The config without paths of this machine."""
+    """Returns the config without paths of this machine."""
     return dataclasses.replace(
         config,
         data=dataclasses.replace(

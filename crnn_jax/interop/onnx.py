@@ -2,8 +2,8 @@
 
 Opset 17, IR version 8 (onnx 1.12, onnxruntime 1.12 and later). Input `images` u8 [B, W, H, C],
 output `logits` f32 [B, T, K]. The graph is built by hand, with one bidirectional LSTM node per
-recurrent layer. The Loop operators into which converters translate a scan take several times as
-long. reader.json is in the model's metadata.
+recurrent layer. Converters translate a scan into Loop operators, which take several times as long.
+reader.json is in the model's metadata.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def export(reader: Recognizer, description: Mapping[str, Any]) -> dict[str, byte
 
 
 def _build(reader: Recognizer) -> Graph:
-    """The graph from `images` [B, W, H, C] to logits [B, T, K]."""
+    """Builds the graph from `images` [B, W, H, C] to logits [B, T, K]."""
     model = reader.model
     params = {
         layer: {name: np.asarray(a, np.float32) for name, a in arrays.items()}
@@ -127,7 +127,7 @@ def _normalize_each(graph: Graph) -> None:
 
 
 def _flatten(size: int) -> np.ndarray:
-    """The target shape that merges all axes after the first two into one of size `size`."""
+    """Returns the target shape that merges all axes after the first two into one of size `size`."""
     return np.array((0, 0, size), np.int64)
 
 
@@ -140,7 +140,7 @@ def _lstm(graph: Graph, layer: Mapping[str, np.ndarray], units: int) -> None:
     """Appends a bidirectional LSTM, [T, B, D] to [T, B, 2U]."""
 
     def both(name: str) -> np.ndarray:
-        """The arrays `name` of both directions, gates in ONNX' order: [2, 4U] or [2, 4U, D]."""
+        """Returns `name` of both directions, gates in ONNX' order: [2, 4U] or [2, 4U, D]."""
         return np.stack(
             [
                 np.concatenate([np.split(layer[f"{way}_{name}"].T, 4)[gate] for gate in _GATES])

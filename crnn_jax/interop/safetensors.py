@@ -113,7 +113,7 @@ def _check_header(content: bytes) -> None:
 
 
 def card(description: Mapping[str, Any]) -> str:
-    """The model card in Markdown: what the model reads, how accurately, and its training data."""
+    """Returns the model card in Markdown: the model's input, accuracy and training data."""
     import jinja2
 
     environment = jinja2.Environment(

@@ -4,9 +4,9 @@
     read = jax.export.deserialize(bytearray(pathlib.Path("model.stablehlo").read_bytes())).call
     logits = read(pixels)  # u8 [B, W, H, C] to f32 [B, T, K], any B
 
-This package is not needed to use it. Versions of jax that are up to six months newer than the one
-that wrote a file can read it (the compatibility guarantee of jax.export); for later versions,
-export the run again.
+The exported function does not need this package. Versions of jax that are up to six months newer
+than the one that wrote a file can read it (the compatibility guarantee of jax.export); for later
+versions, export the run again.
 """
 
 from __future__ import annotations

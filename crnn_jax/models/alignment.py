@@ -1,11 +1,11 @@
-"""Where in the image each character of a text stands, and how sure it is: forward-backward.
+"""Forward-backward alignment: where in the image each character stands, and how sure that is.
 
 A path of classes, one for each of T steps, spells a text when runs are merged and blanks dropped
-(Graves et al. 2006, section 3). With L characters it goes through 2 L + 1 states from left to
-right: state 2 n is the blank after n characters, state 2 n + 1 is character n. Characters may
-take several steps, and the blank between two that differ may be skipped. Sums over paths
-(plus = logaddexp) give probabilities, maxima (plus = maximum) the best path. Everything is in
-log-probabilities, one example at a time here, batches by vmap; -inf is what cannot be.
+(Graves et al. 2006, section 3). For a text of L characters it goes through 2 L + 1 states from
+left to right: state 2 n is the blank after n characters, state 2 n + 1 is character n. A character
+may take several steps, and the blank between two different characters may be skipped. Sums over
+paths (plus = logaddexp) give probabilities, maxima (plus = maximum) the best path. All values are
+log-probabilities; -inf is impossible. The functions for one example are batched by vmap.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ Plus = Callable[[Array, Array], Array]
 
 
 def align(logits: Float[Array, "B T K"], labels: Int[Array, "B L"]) -> Int[Array, "B T"]:
-    """The best path of each label.
+    """Returns the best path of each label.
 
-    An entry is the position in the label of the character that the step belongs to, PAD at a
+    Entry t is the position in the label of the character that step t belongs to, or PAD at a
     blank. A label that does not fit in T steps gets PAD at every step.
     """
     return jax.vmap(_align)(jax.nn.log_softmax(logits), labels)
 
 
 def occupancy(logits: Float[Array, "B T K"], labels: Int[Array, "B L"]) -> Float[Array, "B T L"]:
-    """How probable it is that step t belongs to character n, given the text.
+    """Returns the probability that step t belongs to character n, given the text.
 
-    The soft counterpart of `align` (Graves et al. 2006, equation 14): 0 in columns of padding,
-    and the rest of a step's unit is the blank's.
+    This is the soft counterpart of `align` (Graves et al. 2006, equation 14). Columns of padding
+    are 0; the rest of each step's probability belongs to the blank.
     """
     return jax.vmap(_occupancy)(jax.nn.log_softmax(logits), labels)
 
@@ -43,10 +43,10 @@ def occupancy(logits: Float[Array, "B T K"], labels: Int[Array, "B L"]) -> Float
 def character_posteriors(
     logits: Float[Array, "B T K"], labels: Int[Array, "B L"]
 ) -> Float[Array, "B L K-1"]:
-    """Which symbol stands at each position, the others given.
+    """Returns the probability of each symbol at each position, given the other characters.
 
-    Entry (n, k) is P(text with k at n) over the sum of that for all symbols, each P over all
-    its alignments: 1 in sum over k, and all 0 in rows of padding.
+    Entry (n, k) is P(text with k at n), normalized over k. P sums over all alignments of that
+    text. Each row sums to 1 over k; rows of padding are 0.
     """
     return jax.vmap(_posteriors)(jax.nn.log_softmax(logits), labels)
 
@@ -57,10 +57,10 @@ def character_posteriors(
 def forward(
     log_p: Float[Array, "T K"], label: Int[Array, " L"], plus: Plus = jnp.logaddexp
 ) -> Float[Array, "T+1 2*L+1"]:
-    """Paths up to and including each step.
+    """Sums (or maximizes) over the paths up to and including each step.
 
-    Entry (t, s) is over all paths of t steps that end in state s; before the first step all are
-    in state 0, a blank that took no time.
+    Entry (t, s) covers all paths of t steps that end in state s. Before the first step every path
+    is in state 0, a blank that takes no time.
     """
     emitted = log_p[:, _classes(label, log_p.shape[1])]  # [T, S]
     can_skip = _can_skip(label)
@@ -77,10 +77,10 @@ def forward(
 def backward(
     log_p: Float[Array, "T K"], label: Int[Array, " L"], plus: Plus = jnp.logaddexp
 ) -> Float[Array, "T+1 2*L+1"]:
-    """Paths after each step.
+    """Sums (or maximizes) over the paths after each step.
 
-    Entry (t, s) is over all ways to spend steps t, ..., T - 1 when step t - 1 was in state s, and
-    to end with the whole text.
+    Entry (t, s) covers all ways to spend steps t, ..., T - 1 that start from state s at step t - 1
+    and end with the whole text.
     """
     emitted = log_p[:, _classes(label, log_p.shape[1])]  # [T, S]
     can_skip = _can_skip(label)
@@ -119,17 +119,17 @@ def _occupancy(log_p: Array, label: Array) -> Array:
 
 
 def _posteriors(log_p: Array, label: Array) -> Array:
-    """The middle of each path is done for all symbols at once, its ends are those of the text."""
+    """Sums the middle of each path for all symbols at once; the ends are those of the text."""
     symbols = log_p.shape[1] - 1
     alpha, beta = forward(log_p, label), backward(log_p, label)  # [T + 1, S]
-    before, after = _shift(label, 1, PAD), _shift(label, -1, PAD)  # [L], the neighbours
+    before, after = _shift(label, 1, PAD), _shift(label, -1, PAD)  # [L], the neighbors
     differs = [~jax.nn.one_hot(n, symbols, dtype=bool) for n in (before, after)]  # [L, K - 1]
     # Into character n: from the blank before it, or from another character before it.
     blank_in, symbol_in = alpha[:-1, 0:-1:2], _shift(alpha[:-1, 1::2], 1, axis=1)  # [T, L]
     enter = jnp.logaddexp(
         blank_in[..., None], jnp.where(differs[0], symbol_in[..., None], -jnp.inf)
     )  # [T, L, K - 1]
-    # Out of it: what it costs to go on, blank or another character first.
+    # Out of character n: the rest of the path, first a blank or another character.
     blank_out = log_p[:, -1:] + beta[1:, 2::2]  # [T, L]
     next_symbol = log_p[:, jnp.maximum(label, 0)] + beta[1:, 1::2]  # [T, L]
     symbol_out = _shift(next_symbol, -1, axis=1)
@@ -154,7 +154,7 @@ def _posteriors(log_p: Array, label: Array) -> Array:
 
 
 def _classes(label: Array, num_classes: int) -> Array:
-    """Class of each state: [L] to [2 L + 1]. States of padding are never reached from the end."""
+    """Returns the class of each state, [L] to [2 L + 1]. No path ends in a state of padding."""
     blanks = jnp.full(2 * len(label) + 1, num_classes - 1)
     return blanks.at[1::2].set(jnp.where(label == PAD, num_classes - 1, label))
 
@@ -166,7 +166,7 @@ def _can_skip(label: Array) -> Array:
 
 
 def _shift(x: Array, by: int, fill: float = -jnp.inf, axis: int = 0) -> Array:
-    """x moved to the right by `by` along an axis, to the left if negative, filled up."""
+    """Shifts x right by `by` along an axis (left if negative); gaps get `fill`."""
     size = x.shape[axis]
     pad = [(0, 0)] * x.ndim
     pad[axis] = (max(by, 0), max(-by, 0))

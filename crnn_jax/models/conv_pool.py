@@ -1,24 +1,25 @@
-"""Convolution, bias, ReLU and pooling in one: the form that a CPU computes soonest.
+"""Fused convolution, bias, ReLU and pooling, in the form that is fastest on a CPU.
 
     conv_relu_pool(x, w, b) = relu(max over 2x2 of (x * w) + b)
 
-with a 3x3 kernel, zeros around x, and a maximum of stride 2 that drops an odd last row or
-column. The maximum comes before bias and ReLU, which changes nothing but the cost: both are
-monotone. An accelerator computes it as it stands, in `plain`.
+with a 3x3 kernel, zero padding around x, and max pooling of stride 2 that drops an odd last row or
+column. The maximum is taken before bias and ReLU. Both are monotone, so this changes the cost but
+not the result. An accelerator computes the formula as written, in `plain`.
 
-A CPU spends its time on multiplications and on carrying full-size arrays to and fro. So it works
-by windows, the 2x2 outputs that are pooled together, in pieces of the batch that stay in its
-cache. The gradient goes to the winner of each window, the first of equals, whose number is all
-that is kept of the full-size output.
+A CPU spends its time on multiplications and on moving full-size arrays. So `by_windows` works by
+windows, the 2x2 outputs that are pooled together, in pieces of the batch that fit into the cache.
+The gradient goes to the winner of each window, at a tie to the first. The number of the winner is
+all that is kept of the full-size output.
 
-With many channels a window is a tile of Winograd's F(2x2, 3x3) (Lavin & Gray 2015, section 4.1):
-of the 4x4 pixels d that it sees, 16 products stand for the 36 of the definition,
+With many channels a window is a tile of Winograd's F(2x2, 3x3) (Lavin & Gray 2015, section 4.1).
+It sees 4x4 pixels d, and 16 products replace the 36 of the definition:
 
     y = A' M A,   M = V U summed over the channels,   V = B' d B,   U = G w G',
 
-16 products of matrices over all tiles; the gradient is the same read backwards: dM = A dy A',
-dU = V' dM, dV = dM U', dw = G' dU G, dd = B dV B'. Rounding errors are a few times those of the
-definition. With few channels the pixels that each output sees are laid out for one product.
+which are 16 matrix products over all tiles. The gradient takes the transposed steps in reverse:
+dM = A dy A', dU = V' dM, dV = dM U', dw = G' dU G, dd = B dV B'. Rounding errors are a few times
+those of the definition. With few channels the pixels that each output sees are laid out for one
+matrix product.
 
 `conv` computes a convolution without the rest in the same way.
 """
@@ -37,12 +38,12 @@ from jaxtyping import Float
 
 from crnn_jax.runtime import backend
 
-# The paper's matrices, the last column of B and row of A with their signs turned.
+# The paper's matrices, with the signs of the last column of B and the last row of A flipped.
 _A = np.array([[1, 0], [1, 1], [1, -1], [0, 1]])
 _B = np.array([[1, 0, 0, 0], [0, 1, -1, -1], [-1, 1, 1, 0], [0, 0, 0, 1]])
 _G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], np.float32)
 
-_FEW = 8  # channels, below which the transforms cost more than they save
+_FEW = 8  # channels; with fewer the transforms cost more than they save
 _PIECE = 1 << 23  # bytes that a piece of the batch may take: a few times a core's cache
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
@@ -52,7 +53,7 @@ Grid = list[list[Array]]  # arrays by row and column of a tile
 def conv_relu_pool(
     x: Float[Array, "B W H C"], kernel: Float[Array, "3 3 C D"], bias: Float[Array, " D"]
 ) -> Float[Array, "B W//2 H//2 D"]:
-    """By the form that the backend computes soonest."""
+    """Computes relu(max over 2x2 of (x * kernel) + bias) in the fastest form on the backend."""
     # A batch of unknown size, as in an export, cannot be cut into pieces.
     if not backend.choices().windows or not isinstance(x.shape[0], int):
         return plain(x, kernel, bias)
@@ -80,9 +81,9 @@ def max_pool(
 ) -> Float[Array, "B W//{across} H//{down} C"]:
     """Maximum over windows of `across` x `down`, each 1 or 2.
 
-    An odd last row or column is dropped. A maximum of strided slices: on a CPU its gradient is
-    many times faster than that of reduce_window. At a tie the gradient is shared between the
-    winners.
+    An odd last row or column is dropped. The maximum is taken over strided slices, because on a
+    CPU its gradient is then many times faster than that of reduce_window. At a tie the gradient is
+    shared between the winners.
     """
     w, h = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
     if across == 2:
@@ -96,12 +97,12 @@ def max_pool(
 def by_windows(
     x: Float[Array, "B W H C"], kernel: Float[Array, "3 3 C D"], bias: Float[Array, " D"]
 ) -> Float[Array, "B W//2 H//2 D"]:
-    """`plain`, with a gradient of its own; no forward-mode differentiation."""
+    """Like `plain`, with a custom gradient. Forward-mode differentiation is not supported."""
     return _forward(x, kernel, bias)[0]
 
 
 def _forward(x: Array, kernel: Array, bias: Array) -> tuple[Array, Array]:
-    """The output, and the winner of each window: i32 of the same shape, 4 where relu gives 0."""
+    """Returns the output and each window's winner, i32 of the same shape, 4 where relu gives 0."""
     conv = _conv_few if x.shape[-1] < _FEW else _conv_tiles
     shape = (len(x), x.shape[1] // 2, x.shape[2] // 2, kernel.shape[-1])
 
@@ -132,7 +133,7 @@ def _backward(kept: Any, g: Array) -> tuple[Array, Array, Array]:
     def piece(sums: Any, arrays: Any) -> tuple[Any, list[Array]]:
         x, winner, g = lax.optimization_barrier(arrays)
         dy = [g * jnp.maximum(0, 1 - jnp.abs(winner - i)) for i in range(4)]
-        dy = lax.optimization_barrier(dy)  # computed once, and not in each of their uses
+        dy = lax.optimization_barrier(dy)  # computed once, not again at each use
         rows, dkernel = gradient(x, kernel, dy)
         return (sums[0] + dkernel, sums[1] + sum(dy).sum(0)), rows
 
@@ -186,7 +187,7 @@ conv_by_windows.defvjp(_conv_and_keep, _conv_backward)
 
 
 def _is_not_0(x: Array) -> Array:
-    """i32 1, or 0 where x, which is not negative, is 0; without a branch."""
+    """Returns i32 0 where x is 0, else 1, without a branch. x must not be negative."""
     return jnp.minimum(lax.bitcast_convert_type(x, jnp.int32), 1)
 
 
@@ -197,7 +198,7 @@ by_windows.defvjp(_forward_and_keep, _backward)
 
 
 def _conv_tiles(x: Array, kernel: Array) -> list[Array]:
-    """[n, W, H, C] and [3, 3, C, D] to the four outputs of each window, [n A H, D] each."""
+    """Convolves [n, W, H, C] with [3, 3, C, D] to the outputs of each window, four [n A H, D]."""
     u = _transformed(kernel)
     m = [[v @ u[i, j] for j, v in enumerate(row)] for i, row in enumerate(_tiles(x))]
     (y00, y01), (y10, y11) = _both_ways(_A.T, m)
@@ -206,7 +207,7 @@ def _conv_tiles(x: Array, kernel: Array) -> list[Array]:
 
 
 def _gradient_tiles(x: Array, kernel: Array, dy: Sequence[Array]) -> tuple[list[Array], Array]:
-    """From the gradients of the four outputs those of x, by rows of the windows, and the kernel."""
+    """Returns the gradients of x, by rows of the windows, and of the kernel."""
     n, width, height, channels = x.shape
     u, v = _transformed(kernel), _tiles(x)
     dm = lax.optimization_barrier(_both_ways(_A, [list(dy[:2]), list(dy[2:])]))
@@ -219,19 +220,19 @@ def _gradient_tiles(x: Array, kernel: Array, dy: Sequence[Array]) -> tuple[list[
 
 
 def _tiles(x: Array) -> Grid:
-    """V: [n, W, H, C] to 4x4 arrays [n A H, C]."""
+    """Transforms [n, W, H, C] to V, 4x4 arrays [n A H, C]."""
     v = _both_ways(_B.T, _seen(x))
     tiles: Grid = lax.optimization_barrier([[a.reshape(-1, x.shape[-1]) for a in row] for row in v])
     return tiles
 
 
 def _transformed(kernel: Array) -> Array:
-    """U: [3, 3, C, D] to [4, 4, C, D]."""
+    """Transforms [3, 3, C, D] to U [4, 4, C, D]."""
     return jnp.einsum("ir,js,rscd->ijcd", _G, _G, kernel)
 
 
 def _both_ways(matrix: np.ndarray, grid: Grid) -> Grid:
-    """matrix grid matrix', by additions alone: the matrix is of -1, 0 and 1."""
+    """Computes matrix grid matrix' by additions only: the matrix has entries -1, 0 and 1."""
 
     def add(row: np.ndarray, arrays: Sequence[Array]) -> Array:
         plus = [a for sign, a in zip(row, arrays, strict=True) if sign == 1]
@@ -246,17 +247,17 @@ def _both_ways(matrix: np.ndarray, grid: Grid) -> Grid:
 
 
 def _conv_few(x: Array, kernel: Array) -> list[Array]:
-    """As `_conv_tiles`."""
+    """Like `_conv_tiles`."""
     y = _laid_out(x).T @ kernel.reshape(-1, kernel.shape[-1])
     outputs: list[Array] = lax.optimization_barrier(list(jnp.split(y, 4)))
     return outputs
 
 
 def _gradient_few(x: Array, kernel: Array, dy: Sequence[Array]) -> tuple[list[Array], Array]:
-    """As `_gradient_tiles`."""
+    """Like `_gradient_tiles`."""
     n, width, height, channels = x.shape
     dkernel = (_laid_out(x) @ jnp.concatenate(dy)).reshape(kernel.shape)
-    # Each of the 4x4 pixels that a window sees has a part in those outputs that it is next to.
+    # Each of the 4x4 pixels that a window sees contributes to the outputs next to it.
     dd: Grid = [[jnp.zeros((n, width // 2, height // 2, channels))] * 4 for _ in range(4)]
     for p, q, i, j in np.ndindex(2, 2, 3, 3):
         share = dy[2 * p + q] @ kernel[i, j].T
@@ -265,7 +266,7 @@ def _gradient_few(x: Array, kernel: Array, dy: Sequence[Array]) -> tuple[list[Ar
 
 
 def _laid_out(x: Array) -> Array:
-    """[n, W, H, C] to [9 C, 4 n A H]: what each output of each window sees."""
+    """Lays out the pixels that each output of each window sees, [9 C, 4 n A H]."""
     seen, channels = _seen(x), x.shape[-1]
     pixels = [seen[p + i][q + j] for i, j, p, q in np.ndindex(3, 3, 2, 2)]
     stacked = jnp.stack(pixels).reshape(9, -1, channels)  # [9, 4 n A H, C]
@@ -276,7 +277,7 @@ def _laid_out(x: Array) -> Array:
 
 
 def _seen(x: Array) -> Grid:
-    """The pixels that each window sees, zeros around x: 4x4 arrays [n, A, H, C]."""
+    """Returns the pixels that each window sees, with zeros around x: 4x4 arrays [n, A, H, C]."""
     a, h = x.shape[1] // 2, x.shape[2] // 2
     x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     columns = [x[:, r : r + 2 * a - 1 : 2] for r in range(4)]
@@ -284,9 +285,9 @@ def _seen(x: Array) -> Grid:
 
 
 def _unseen(d: Sequence[Array], axis: int, size: int) -> Array:
-    """`_seen` read backwards along one axis: the sums of what the windows say of each pixel.
+    """The transpose of `_seen` along one axis: sums over the windows that see each pixel.
 
-    Pixel 2a is the second that window a sees and the fourth of window a - 1; pixel 2a + 1 the
+    Pixel 2a is the second that window a sees and the fourth of window a - 1. Pixel 2a + 1 is the
     third of window a and the first of window a + 1.
     """
 
@@ -303,7 +304,7 @@ def _unseen(d: Sequence[Array], axis: int, size: int) -> Array:
 
 
 def _num_pieces(x: Array, kernel: Array) -> int:
-    """The fewest equal pieces of the batch that are small enough; an image at least."""
+    """Returns the least number of equal pieces of the batch that are small enough."""
     batch, width, height, channels = x.shape
     bytes_each = 4 * 16 * (width // 2) * (height // 2) * (channels + kernel.shape[-1])
     fewest = min(batch, -(-batch * bytes_each // _PIECE))
@@ -311,5 +312,5 @@ def _num_pieces(x: Array, kernel: Array) -> int:
 
 
 def _cut(x: Array, count: int) -> Array:
-    """[B, ...] to [count, B / count, ...]."""
+    """Reshapes [B, ...] to [count, B / count, ...]."""
     return x.reshape(count, -1, *x.shape[1:])

@@ -28,19 +28,20 @@ from crnn_jax.models import conv_pool, lstm
 class Dropout(NamedTuple):
     """Inverted dropout that draws for each example with a key of its own.
 
-    So the masks of an example do not depend on the shard of the batch, and the device, that it is
-    in. The scale may be traced, unlike the rate of nn.Dropout: one compiled step turns it on.
+    The masks of an example therefore do not depend on the shard or the device that holds it. The
+    scale, unlike the rate of nn.Dropout, may be traced, so that one compiled step can turn dropout
+    on and off.
     """
 
     keys: Key[Array, " B"]
-    scale: Array | float  # that the rates are multiplied by; 0 is off
+    scale: Array | float  # multiplies the rates; 0 turns dropout off
 
     def __call__(
         self, x: Float[Array, "B ..."], rate: float, name: str, shape: Sequence[int]
     ) -> Float[Array, "B ..."]:
         """Drops entries of x with masks of `shape`, which broadcasts over an example.
 
-        Two names draw two masks.
+        Different names draw different masks.
         """
         if rate == 0:
             return x
@@ -68,9 +69,10 @@ class Model:
     """
 
     network: CRNN
-    mean: np.ndarray | Array  # [C], pixels
-    std: np.ndarray | Array  # [C]
-    per_image: bool  # normalize each image by itself after that
+    # Arrays [C], pixels; or what jax puts in their place when it describes a program.
+    mean: Any
+    std: Any
+    per_image: bool  # then normalize each image by itself
 
     @property
     def config(self) -> ModelConfig:
@@ -81,7 +83,7 @@ class Model:
         return self.network.num_classes
 
     def normalize(self, images: Real[Array, "B W H C"]) -> Float[Array, "B W H C"]:
-        """Pixels to f32 of mean 0 and standard deviation 1."""
+        """Converts pixels to f32 of mean 0 and standard deviation 1."""
         shape = (1,) * (images.ndim - 1) + (-1,)
         x = images.astype(jnp.float32) - jnp.asarray(self.mean, jnp.float32).reshape(shape)
         x = x / jnp.asarray(self.std, jnp.float32).reshape(shape)
@@ -89,7 +91,7 @@ class Model:
 
 
 class CRNN(nn.Module):
-    """Normalized pixels to logits; T is what pooling leaves of W.
+    """Maps normalized pixels to logits; T is W after pooling.
 
     The logits are not normalized: the softmax of Keras' last layer is part of the loss here.
     """
@@ -126,9 +128,9 @@ class CRNN(nn.Module):
 
 
 def normalize_each(x: Float[Array, "B W H C"]) -> Float[Array, "B W H C"]:
-    """Each channel's mean to 0, the standard deviation of the image to 1.
+    """Scales each image to mean 0 in each channel and standard deviation 1 over all channels.
 
-    Brightness and contrast say nothing about the text. An even image becomes zeros.
+    Brightness and contrast say nothing about the text. A uniform image becomes zeros.
     """
     x = x - jnp.mean(x, axis=(-3, -2), keepdims=True)
     variance = jnp.mean(x * x, axis=(-3, -2, -1), keepdims=True)
@@ -187,7 +189,7 @@ class BiLSTM(nn.Module):
         ]
         if dropout is None:
             return lstm.bilstm(x, x, *directions)
-        # One mask for all time steps, and one of its own for each direction.
+        # One mask for all time steps, and a separate one for each direction.
         x_forward, x_backward = (
             dropout(x, self.rate, f"{self.name}/{way}", (1, features))
             for way in ("forward", "backward")
@@ -213,14 +215,14 @@ def build(
     std: Sequence[float],
     per_image: bool,
 ) -> Model:
-    """The model of a config, as it is trained and as it is read from a checkpoint."""
-    # In 64 bits, as records have them; compiled programs take them in 32.
+    """Returns the model of a config, both for training and for a checkpoint."""
+    # In 64 bits, as in the records; compiled programs take them in 32.
     first, second = np.asarray(mean, np.float64), np.asarray(std, np.float64)
     return Model(CRNN(config, num_classes), first, second, per_image)
 
 
 def init(model: Model, key: Key[Array, ""], config: DataConfig) -> Any:
-    """Fresh parameters, a function of the key alone."""
+    """Returns fresh parameters, which depend on the key only."""
     return _init(key, model.network, (1, config.width, config.height, config.channels))
 
 
@@ -235,14 +237,14 @@ def apply(
     images: Real[Array, "B W H C"],
     dropout: Dropout | None = None,
 ) -> Float[Array, "B T K"]:
-    """Logits of pixels; with dropout in training."""
+    """Returns the logits of pixels; in training with dropout."""
     x = model.normalize(images)
-    # By flax' annotation it could also be a pair: with `mutable`, which is not used here.
+    # Flax annotates the result as possibly a pair, which it is only with `mutable`.
     return model.network.apply({"params": params}, x, dropout)  # type: ignore[return-value]
 
 
 def parameter_table(params: Any) -> str:
-    """A line for each parameter and layer, and the total: what `params.txt` holds."""
+    """Returns the content of `params.txt`: a line for each parameter and layer, and the total."""
     lines = [f"{'parameter':<44}{'shape':<20}{'count':>9}"]
     total = 0
     for layer in sorted(params, key=_layer_order):
@@ -256,13 +258,13 @@ def parameter_table(params: Any) -> str:
 
 
 def by_name(params: Any) -> dict[str, Any]:
-    """The leaves of a tree under names like Conv1/kernel, in their order."""
+    """Returns the leaves of a tree by names like Conv1/kernel, in their order."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
 def params_sha256(params: Any) -> str:
-    """Digest of the parameters: names, shapes and bytes in the order of their names."""
+    """Returns the digest of the names, shapes and bytes of the parameters, in order of name."""
     digest = hashlib.sha256()
     for name, leaf in by_name(params).items():
         array = np.asarray(leaf)
@@ -275,12 +277,12 @@ def _dense(features: int, name: str) -> nn.Dense:
 
 
 def _unit_forget_bias(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
-    """Zeros, and ones at the forget gate, the second quarter (Jozefowicz et al. 2015)."""
+    """Returns zeros, with ones in the second quarter, the forget gate (Jozefowicz et al. 2015)."""
     del key
     return jnp.zeros(shape, dtype).at[shape[0] // 4 : shape[0] // 2].set(1)
 
 
 def _layer_order(name: str) -> tuple[int, str]:
-    """The order of the forward pass, kind by kind."""
+    """A sort key that gives the order of the forward pass, kind by kind."""
     kinds = ("Conv", "norm", "dense1", "bidirectional", "dense2")
     return next(i for i, kind in enumerate(kinds) if name.startswith(kind)), name

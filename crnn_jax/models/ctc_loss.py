@@ -1,4 +1,4 @@
-"""Connectionist temporal classification: the loss, the greedy decoder, the plateau.
+"""Connectionist temporal classification: the loss, the greedy decoder and the plateau loss.
 
 Graves, Fernandez, Gomez & Schmidhuber 2006. The blank is the last class, K - 1, as in Keras.
 """
@@ -26,8 +26,8 @@ CAPTCHA_V2 = "2345678bcdefgmnpwxy"
 def ctc_loss(logits: Float[Array, "B T K"], labels: Int[Array, "B L"]) -> Float[Array, " B"]:
     """Negative log-probability of each label in nats.
 
-    optax.ctc_loss over all T steps. A label that cannot fit costs about 1e5, not inf, which is
-    why such labels are refused at loading; in float32 a loss near zero can be slightly negative.
+    This is optax.ctc_loss over all T steps. A label that does not fit costs about 1e5, not inf, so
+    loading refuses such labels. In float32 a loss near zero can be slightly negative.
     """
     losses: Array = optax.ctc_loss(
         logits,
@@ -40,16 +40,16 @@ def ctc_loss(logits: Float[Array, "B T K"], labels: Int[Array, "B L"]) -> Float[
 
 
 def greedy_decode(logits: Float[Array, "B T K"]) -> Int[Array, "B T"]:
-    """Best-path decoding: scores to ids, padded with PAD on the right.
+    """Best-path decoding: returns ids, padded with PAD on the right.
 
-    The best class of each step, runs merged, blanks dropped (Graves et al. 2006, section 3.2).
-    Takes logits, log-probabilities or probabilities alike.
+    Takes the best class of each step, merges runs and drops blanks (Graves et al. 2006, section
+    3.2). The scores may be logits, log-probabilities or probabilities.
     """
     batch, steps, classes = logits.shape
     best = logits.argmax(-1).astype(jnp.int32)  # [B, T]
     previous = jnp.pad(best, ((0, 0), (1, 0)), constant_values=PAD)[:, :-1]
     keep = (best != previous) & (best != classes - 1)
-    # What is kept moves to its rank; the rest goes to a column T that is cut off.
+    # A class that is kept moves to its rank; the others go to a column T that is cut off.
     target = jnp.where(keep, jnp.cumsum(keep, axis=1) - 1, steps)  # [B, T]
     ids = jnp.full((batch, steps + 1), PAD, jnp.int32)
     return ids.at[jnp.arange(batch)[:, None], target].set(best)[:, :steps]
@@ -59,7 +59,7 @@ _greedy_decode = jax.jit(greedy_decode)
 
 
 def decode_batch_predictions(pred: ArrayLike, alphabet: str = CAPTCHA_V2) -> list[str]:
-    """Texts of a batch of predictions [B, T, K], as the reference's function of this name.
+    """Returns the texts of predictions [B, T, K], like the reference's function of this name.
 
     Args:
       pred: softmax outputs, log-probabilities or logits, the blank last.
@@ -79,17 +79,16 @@ def decode_batch_predictions(pred: ArrayLike, alphabet: str = CAPTCHA_V2) -> lis
 
 
 def plateau_loss(texts: Sequence[str], num_steps: int, num_symbols: int) -> float:
-    """Mean CTC loss of the best predictor that does not look, in nats.
+    """Returns the mean CTC loss, in nats, of the best predictor that ignores the image.
 
     CTC training first learns to emit the same distribution at every step: blank with
-    probability b, each of S symbols with (1 - b) / S. A text of L characters with r adjacent
-    repeats is emitted by n symbol steps in C(n-1, L-1) ways to make L runs of them, times
-    C(T-n-r+L, L) ways to place the T - n blanks in the L + 1 gaps, r of which must not be
-    empty:
+    probability b, each of S symbols with (1 - b) / S. With n symbol steps, a text of L characters
+    with r adjacent repeats has C(n-1, L-1) ways to form its L runs, and C(T-n-r+L, L) ways to
+    place the T - n blanks in the L + 1 gaps, r of which must not be empty:
 
         P = sum_n C(n-1, L-1) C(T-n-r+L, L) b^(T-n) ((1-b)/S)^n,   n = L .. T-r.
 
-    Returned is the minimum over b of the mean of -log P.
+    The result is the minimum over b of the mean of -log P.
     """
     kinds: dict[tuple[int, int], int] = {}
     for text in texts:

@@ -1,4 +1,4 @@
-"""Decoders beyond the greedy one: the best texts, and the best text of a known form."""
+"""Decoders beyond the greedy one: beam search, and the best path of a known form."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ LOW = -1e9  # a logit that counts as probability 0 in float32
 
 @dataclasses.dataclass(frozen=True)
 class Decoder:
-    """What turns logits into texts: greedy, a beam search, or the best path of a known form."""
+    """Turns logits into texts: greedily, by beam search, or by the best path of a known form."""
 
     beam: int = 0  # prefixes that a beam search keeps; 0 for none
-    shortest: int = 0  # characters of a text of known form
-    longest: int = 0  # 0: the form is not known
+    shortest: int = 0  # least number of characters, if the form is known
+    longest: int = 0  # greatest number of characters; 0: the form is not known
     allowed: tuple[tuple[bool, ...], ...] = ()  # [longest, K - 1], symbols that may stand there
     # [K - 1], for each symbol the one that it is read as; empty if each is read as itself
     representatives: tuple[int, ...] = ()
 
     def __call__(self, logits: Float[Array, "B T K"]) -> Int[Array, "B L"]:
-        """The ids of the texts, padded with PAD."""
+        """Returns the ids of the texts, padded with PAD."""
         logits = self.merged(logits, -jnp.inf)
         if self.beam:
             return beam_search(logits, self.beam, 1)[0][:, 0]
@@ -58,7 +58,7 @@ class Decoder:
             groups.setdefault(representative, []).append(symbol)
         groups = {first: members for first, members in groups.items() if len(members) > 1}
         width = max(map(len, groups.values()))
-        # [G, width]: the members, padded with the representative, which is then not counted.
+        # [G, width]: the members, padded with the representative. Padding is not counted.
         members = np.array([m + [first] * (width - len(m)) for first, m in groups.items()])
         counted = np.array([[i < len(m) for i in range(width)] for m in groups.values()])
         parts = jnp.where(counted[None, None], logits[..., members], -jnp.inf)
@@ -79,22 +79,22 @@ def decoder(
     case: str = "keep",
     merge: str = "",
 ) -> Decoder:
-    """The decoder that a user asks for.
+    """Returns the decoder that a user asks for.
 
     Args:
       charset: of the reader.
-      num_steps: T of its logits.
+      num_steps: T of the reader's logits.
       beam: width of a prefix beam search; 0 for none.
-      length: of the text, or its least and greatest.
-      allowed: the symbols that may stand anywhere, or those of each position in turn. Each stands
-        for all symbols that are read as the same one.
-      case: lower or upper reads a letter of the other case as the same letter in this one, if the
-        alphabet has both; keep does not.
-      merge: groups of symbols that are read as the first of them that the alphabet has, such as
-        '0O,1Il'; see `charset.parse_folding`.
+      length: the number of characters, or the least and the greatest number.
+      allowed: the symbols that may stand at every position, or those of each position in turn. A
+        symbol also allows all symbols that are read as the same one.
+      case: 'lower' or 'upper' reads each letter in that case, if the alphabet has both of its
+        cases; 'keep' leaves letters as they are.
+      merge: groups of symbols, such as '0O,1Il'; a symbol is read as the first of its group that
+        the alphabet has; see `charset.parse_folding`.
 
     Raises:
-      ConfigError: names what cannot be had.
+      ConfigError: an option is invalid, or two cannot be combined; the message says which.
     """
     if beam < 0:
         raise ConfigError(f"a beam must be of at least one prefix, not {beam}")
@@ -130,12 +130,12 @@ def decoder(
 
 
 class Beam(NamedTuple):
-    """The prefixes that a search has kept, in no order; -inf marks a place that is free."""
+    """The prefixes that a search keeps, in no order. A free entry has log-probability -inf."""
 
     ids: Int[Array, "W T"]  # padded with PAD
     lengths: Int[Array, " W"]
     blank: Float[Array, " W"]  # log-probability of the paths so far that end in a blank
-    symbol: Float[Array, " W"]  # of those that end in the last symbol
+    symbol: Float[Array, " W"]  # log-probability of those that end in the last symbol
 
     @property
     def score(self) -> Float[Array, " W"]:
@@ -145,11 +145,11 @@ class Beam(NamedTuple):
 def beam_search(
     logits: Float[Array, "B T K"], width: int, n_best: int
 ) -> tuple[Int[Array, "B {n_best} T"], Float[Array, "B {n_best}"]]:
-    """Prefix beam search: the texts of greatest probability, summed over their alignments.
+    """Prefix beam search: the most probable texts, summed over their alignments.
 
     Graves & Jaitly 2014, algorithm 1, without a language model. A text that is dropped on the
-    way loses the paths that led to it, so that probabilities are lower bounds; with a beam as
-    wide as there are texts they are exact.
+    way loses the paths that led to it, so probabilities are lower bounds. They are exact if the
+    beam is as wide as the number of texts.
 
     Args:
       logits: scores of the classes.
@@ -157,8 +157,8 @@ def beam_search(
       n_best: texts returned, at most `width`.
 
     Returns:
-      The ids, best first, padded with PAD, and log-probabilities, -inf where fewer texts were
-      found.
+      The ids, best first, padded with PAD, and the log-probabilities, which are -inf where fewer
+      texts were found.
     """
     if not 0 < n_best <= width:
         raise ValueError(f"n_best must be from 1 to the width, {width}, not {n_best}")
@@ -181,7 +181,7 @@ def _beam_search(log_p: Array, width: int, n_best: int) -> tuple[Array, Array]:
 
 
 def _extend(beam: Beam, emit: Array) -> Beam:
-    """The beam after one more step, emit [K]: prefixes stay, or grow by a symbol."""
+    """Returns the beam after one more step, emit [K]: prefixes stay, or grow by a symbol."""
     width, steps = beam.ids.shape
     symbols = len(emit) - 1
     rows, positions = jnp.arange(width), jnp.arange(steps)
@@ -224,9 +224,9 @@ def best_path(
     longest: int,
     allowed: Bool[Array, "positions symbols"] | None = None,
 ) -> tuple[Int[Array, "B {longest}"], Float[Array, " B"]]:
-    """The most probable path whose text has a known form: exact, by dynamic programming.
+    """Finds the most probable path whose text has a known form, by exact dynamic programming.
 
-    Where the greedy text has that form it is the same; where not, greedy is wrong for certain.
+    If the greedy text has that form, the result is the same text. If not, the greedy text is wrong.
 
     Args:
       logits: scores of the classes.
@@ -234,8 +234,8 @@ def best_path(
       allowed: which symbols may stand at each position; None is all.
 
     Returns:
-      The ids, padded with PAD, and the log-probability of the path. Where no path has the form, as
-      for a text longer than T, all are PAD and -inf.
+      The ids, padded with PAD, and the log-probability of the path. If no path has the form, for
+      example if the text is longer than T, all ids are PAD and the log-probability is -inf.
     """
     if not 0 <= shortest <= longest or not longest:
         raise ValueError(f"lengths must be from 0 up, and in order: {shortest}, {longest}")
@@ -249,7 +249,7 @@ def best_path(
 
 
 def _best_path(log_p: Array, shortest: int, allowed: Array) -> tuple[Array, Array]:
-    """State (n, k): n characters are begun, and the last step's class is k."""
+    """In state (n, k), n characters have begun and the class of the last step is k."""
     classes = log_p.shape[1]
     longest, blank = len(allowed), classes - 1
     forbidden = jnp.where(allowed, 0.0, -jnp.inf)  # [longest, K - 1]
@@ -257,7 +257,7 @@ def _best_path(log_p: Array, shortest: int, allowed: Array) -> tuple[Array, Arra
     end = jnp.where((counts >= shortest)[:, None], 0.0, jnp.full((longest + 1, classes), -jnp.inf))
 
     def choices(emit: Array, after: Array) -> tuple[Array, Array, Array]:
-        """What each state gains by the same class again, by a blank, by character n: [n, k]."""
+        """Scores [n, k] of going on with the same class, with a blank, or with character n."""
         same = emit[None] + after
         to_blank = jnp.broadcast_to(same[:, blank:], same.shape)
         begin = same[1:, :-1] + forbidden  # [longest, K - 1]
@@ -265,7 +265,7 @@ def _best_path(log_p: Array, shortest: int, allowed: Array) -> tuple[Array, Arra
 
     def step(after: Array, emit: Array) -> tuple[Array, Array]:
         same, to_blank, begin = choices(emit, after)
-        # The best new character for each class that it may not repeat: the best, or the second.
+        # The best new character that differs from each class: the best or the second best.
         top, who = jax.lax.top_k(begin, min(2, classes - 1))
         other = jnp.where(
             jnp.arange(classes)[None] == who[:, :1],
@@ -296,7 +296,7 @@ def _best_path(log_p: Array, shortest: int, allowed: Array) -> tuple[Array, Arra
 
     begun = jax.lax.scan(follow, (jnp.int32(0), jnp.int32(blank)), (log_p, afters))[1]  # [T]
     score = values[0, 0, blank]
-    # What is begun moves to its rank, as in the greedy decoder.
+    # Each character that begins moves to its rank, as in the greedy decoder.
     is_character = (begun != PAD) & jnp.isfinite(score)
     target = jnp.where(is_character, jnp.cumsum(is_character) - 1, longest)
     ids = jnp.full(longest + 1, PAD, jnp.int32).at[target].set(begun.astype(jnp.int32))

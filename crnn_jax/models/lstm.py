@@ -7,16 +7,16 @@ W [D, 4U], R [U, 4U] and b [4U]:
     z_t = x_t W + h_{t-1} R + b;   i, f, o = sigmoid(z_i), sigmoid(z_f), sigmoid(z_o);
     g = tanh(z_g);   c_t = f * c_{t-1} + i * g;   h_t = o * tanh(c_t);   h_0 = c_0 = 0.
 
-Backwards in time, with dh_t the gradient from above and dz_t R' of the step after it, and dc_t
-beginning with f_{t+1} * dc_{t+1} of the step after it:
+Backward in time, dh_t is the gradient from above plus dz_{t+1} R', and dc_t starts as
+f_{t+1} * dc_{t+1}:
 
     dc_t += dh_t * o * (1 - tanh(c_t)^2);
     dz_i = dc_t * g * i * (1 - i);         dz_f = dc_t * c_{t-1} * f * (1 - f);
     dz_g = dc_t * i * (1 - g^2);           dz_o = dh_t * tanh(c_t) * o * (1 - o);
     dW = sum_t x_t' dz_t;   dR = sum_t h_{t-1}' dz_t;   db = sum_t dz_t;   dx_t = dz_t W'.
 
-Everything that needs no step before it is one large product outside of the loop over time, the
-sums of the gradient among them, which autodiff would leave in it.
+Everything that does not depend on the previous step is one large product outside the loop over
+time. This includes the sums of the gradient, which autodiff would leave inside the loop.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Weights(NamedTuple):
 
 
 class _Steps(NamedTuple):
-    """What the gradient needs of all steps of one direction, in the order it walks them."""
+    """What the gradient needs from all steps of one direction, in the order of its steps."""
 
     h: Float[Array, "T B U"]
     c: Float[Array, "T B U"]
@@ -47,7 +47,7 @@ class _Steps(NamedTuple):
 
 _State = tuple[Array, Array]  # h and c of a direction, or their gradients: [B, U]
 _Kept = tuple[Array, Array, Weights, Weights, _Steps, _Steps]
-_Inputs = tuple[Array, _Steps, Array]  # of a step back: dh from above, itself, c before
+_Inputs = tuple[Array, _Steps, Array]  # of a step back: dh from above, the step, c before it
 
 
 @jax.custom_vjp
@@ -59,10 +59,10 @@ def bilstm(
 ) -> Float[Array, "B T 2*{forward.recurrent_kernel.shape[0]}"]:
     """Runs both directions and returns the outputs side by side, forward first.
 
-    The directions take an input each because each has a dropout mask of its own; both inputs
-    run with time, and so does the result. One scan walks both directions: the recurrence is
-    bound by latency, not arithmetic, and the two chains of small matmuls hide each other's.
-    No forward-mode differentiation.
+    Each direction takes its own input, because it has its own dropout mask. Both inputs and the
+    result run forward in time. One scan runs both directions: the recurrence is bound by latency,
+    not arithmetic, and the two chains of small matmuls hide each other's latency. Forward-mode
+    differentiation is not supported.
     """
 
     def step(
@@ -128,28 +128,28 @@ bilstm.defvjp(_forward_and_keep, _backward)
 
 
 def _project(x: Array, weights: Weights) -> Array:
-    """The input's share of z: [B, T, D] to [T, B, 4U]."""
+    """Computes x W + b: [B, T, D] to [T, B, 4U]."""
     return x.swapaxes(0, 1) @ weights.kernel + weights.bias[None, None]
 
 
 def _start(z: Array) -> tuple[_State, _State]:
-    """h and c of both directions before the first step, [B, U] each, for z [T, B, 4U]."""
+    """Returns the initial h and c of both directions, [B, U] each, for z [T, B, 4U]."""
     zeros = jnp.zeros((z.shape[1], z.shape[2] // 4), z.dtype)
     return (zeros, zeros), (zeros, zeros)
 
 
 def _in_time(h_forward: Array, h_backward: Array) -> Array:
-    """[T, B, U], as the directions walk, to [B, T, 2U]."""
+    """Joins [T, B, U], each in the order of its steps, to [B, T, 2U] in the order of time."""
     return jnp.concatenate([h_forward, h_backward[::-1]], axis=-1).swapaxes(0, 1)
 
 
 def _before(steps: Array) -> Array:
-    """What stood before each step: zeros, and all but the last."""
+    """Returns the values before each step: zeros, then all but the last."""
     return jnp.concatenate([jnp.zeros_like(steps[:1]), steps[:-1]])
 
 
 def _cell(z: Array, c: Array) -> tuple[Array, Array, Array]:
-    """z [B, 4U] and c [B, U] to the next h and c, and the gates [B, 4U]."""
+    """Maps z [B, 4U] and c [B, U] to the next h and c, and the gates [B, 4U]."""
     i, f, g, o = jnp.split(z, 4, axis=-1)
     gates = [jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)]
     # XLA would compute the gates once for c, and again for h.
@@ -159,7 +159,7 @@ def _cell(z: Array, c: Array) -> tuple[Array, Array, Array]:
 
 
 def _cell_gradient(dh: Array, dc: Array, step: _Steps, c_before: Array) -> tuple[Array, Array]:
-    """dz [B, 4U], and the dc [B, U] that the step before begins with."""
+    """Returns dz [B, 4U], and the dc [B, U] that the previous step starts with."""
     i, f, g, o = jnp.split(step.gates, 4, axis=-1)
     tanh_c = jnp.tanh(step.c)
     dc = dc + dh * o * (1 - tanh_c * tanh_c)
@@ -169,7 +169,7 @@ def _cell_gradient(dh: Array, dc: Array, step: _Steps, c_before: Array) -> tuple
 
 
 def _sums(dz: Array, h_before: Array, x: Array, weights: Weights) -> tuple[Array, Weights]:
-    """dx [T, B, D] and the weights' gradients, of dz [T, B, 4U]."""
+    """Returns dx [T, B, D] and the gradients of the weights, given dz [T, B, 4U]."""
     flat = dz.reshape(-1, dz.shape[-1])
 
     def over_steps(a: Array) -> Array:

@@ -10,15 +10,17 @@ import jax.numpy as jnp
 from crnn_jax.data.synthetic.random_params import Draws
 from crnn_jax.data.synthetic.style import Style
 
-_LEAVES = 4  # chords of a curve at the most: it is cut in two twice
+_LEAVES = 4  # most chords of a curve: it is halved at most twice
 
 
 def chords(draws: Draws, style: Style) -> jax.Array:
-    """The chords of the curves, f32 [S, 6]: x and y of the start, steps to the end, one over the
-    square of the length, half of the width.
+    """Returns the chords of the curves, f32 [S, 6].
 
-    A curve is drawn as chords, as Java's path iterator cuts it: in two, until its control points
-    lie within `curve_flatness` of the chord; the n-th chord takes the n-th width.
+    The six numbers are x and y of the start, the steps to the end, the inverse of the squared
+    length, and half of the width.
+
+    As in Java's path iterator, a curve is halved until its control points lie within
+    `curve_flatness` of the chord. The n-th chord has the n-th width.
     """
     (count,), most = draws.whole("curves", style.curves), style.curves[1]
     if not most:
@@ -26,9 +28,9 @@ def chords(draws: Draws, style: Style) -> jax.Array:
     x = jnp.asarray([style.curve_x[k % len(style.curve_x)] for k in range(most)]) * style.width
     y = style.height * draws.even("curve_y", 4 * most).reshape(most, 4)
     ends, breaks = jax.vmap(lambda p: _chords(p, style.curve_flatness))(jnp.stack((x, y), -1))
-    order = jnp.cumsum(breaks, axis=1) - 1  # [curves, leaves], which chord a leaf is part of
+    order = jnp.cumsum(breaks, axis=1) - 1  # [curves, leaves], the chord that a leaf is part of
     widths = jnp.asarray(style.curve_width)[jnp.clip(order, 0, len(style.curve_width) - 1)]
-    # A curve that is not drawn lies far away.
+    # Curves beyond `count` are moved far away.
     ends = jnp.where((jnp.arange(most) < count)[:, None, None], ends, -1000.0)
     starts, steps = ends[:, :-1], ends[:, 1:] - ends[:, :-1]  # [curves, leaves, 2]
     inverse = 1 / (jnp.sum(steps**2, axis=-1) + 1e-6)
@@ -38,7 +40,7 @@ def chords(draws: Draws, style: Style) -> jax.Array:
 
 @functools.partial(jax.jit, static_argnames="style")
 def cover(chords: jax.Array, *, style: Style) -> jax.Array:
-    """The ink of chords [B, S, 6], f32 [B, W, H] from 0 to 1."""
+    """Returns the ink of chords [B, S, 6], f32 [B, W, H] from 0 to 1."""
     px = (jnp.arange(style.width) + 0.5)[None, :, None]
     py = (jnp.arange(style.height) + 0.5)[None, None, :]
     result = jnp.zeros((len(chords), style.width, style.height))
@@ -46,16 +48,19 @@ def cover(chords: jax.Array, *, style: Style) -> jax.Array:
         ex, ey = px - ax, py - ay
         part = jnp.clip((ex * dx + ey * dy) * inverse, 0, 1)
         ex, ey = ex - part * dx, ey - part * dy
-        # half - distance, to first order at the edge, and without a root.
+        # half - distance, to first order at the edge, without a square root.
         ink = 0.5 + (half * half - (ex * ex + ey * ey)) / (2 * half)
         result = jnp.maximum(result, jnp.minimum(ink, 1))
     return result
 
 
 def _chords(points: jax.Array, flatness: float) -> tuple[jax.Array, jax.Array]:
-    """A cubic Bezier curve [4, 2] at quarters, [5, 2], and which quarters begin a chord, bool [4].
+    """Splits a cubic Bezier curve [4, 2] into quarters.
 
-    Where a stretch is flat enough, the points inside it are moved onto its chord.
+    Where a part is flat enough, the points inside it are moved onto its chord.
+
+    Returns:
+      The ends of the quarters, [5, 2], and whether each quarter begins a chord, bool [4].
     """
     (first, second), whole = _halves(points), _is_flat(points, flatness)
     flat = [whole | _is_flat(half, flatness) for half in (first, second)]
@@ -70,7 +75,7 @@ def _chords(points: jax.Array, flatness: float) -> tuple[jax.Array, jax.Array]:
 
 
 def _halves(p: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """de Casteljau: the control points [4, 2] of both halves of a cubic Bezier curve."""
+    """Returns the control points [4, 2] of both halves of a cubic Bezier curve (de Casteljau)."""
     a, b, c = (p[:-1] + p[1:]) / 2
     d, e = (a + b) / 2, (b + c) / 2
     middle = (d + e) / 2

@@ -1,8 +1,8 @@
-"""Glyphs of real fonts as distance fields: on the host, once for an alphabet and its faces.
+"""Glyphs of real fonts as distance fields, computed on the host once for an alphabet and faces.
 
-A distance field holds, for each pixel, how far it lies from the outline, so that a glyph can be
-drawn at any size and angle, with strokes of any weight, by sampling one small image (Green
-2007, "Improved alpha-tested magnification for vector textures and special effects").
+A distance field holds the distance of each pixel from the outline. A glyph can therefore be drawn
+at any size and angle, with strokes of any weight, by sampling one small image (Green 2007,
+"Improved alpha-tested magnification for vector textures and special effects").
 """
 
 from __future__ import annotations
@@ -23,38 +23,38 @@ from crnn_jax.runtime import files
 
 MAX_BYTES = 2**27  # of a font file
 FONTS = Path(__file__).parent / "fonts"
-EM = 32  # pixels of an em in the atlas
+EM = 32  # pixels per em in the atlas
 CELL = 52  # pixels of a cell's side; the origin lies at (LEFT, BASELINE)
 LEFT, BASELINE = 10, 36
 FINE = 4  # the outline is found on a grid this much finer
-UNITS = 16  # steps of a distance field to one pixel
-ZERO = 128  # its value on the outline; more is inside
+UNITS = 16  # steps of a distance field per pixel
+ZERO = 128  # value on the outline; larger values are inside
 
 
 class Atlas(NamedTuple):
-    """F faces of G symbols; distances and metrics in pixels at EM pixels an em."""
+    """F faces of G symbols; distances and metrics in pixels, at EM pixels per em."""
 
     # u32 [F, G, CELL, CELL], x first, as `interpolation.packed` makes them: one lookup is enough to
     # interpolate.
     fields: np.ndarray
     ink_left: np.ndarray  # f32 [F, G], from the origin to where the ink begins
     ink_width: np.ndarray  # f32 [F, G]
-    advance: np.ndarray  # f32 [F, G], from an origin to the next, as the font has it
-    middle: np.ndarray  # f32 [F], from the baseline up to half of the height of an x
+    advance: np.ndarray  # f32 [F, G], from an origin to the next, as in the font
+    middle: np.ndarray  # f32 [F], from the baseline up to half of the x-height
 
 
 def faces() -> tuple[str, ...]:
-    """The faces that come with the package, by name."""
+    """Returns the names of the faces that come with the package."""
     return tuple(sorted(path.stem for path in FONTS.glob("*.ttf")))
 
 
 def path_of(face: str) -> Path:
-    """The file of a face: a name from `faces`, or a path to a font. ConfigError for neither."""
+    """Returns the file of a face, a name from `faces` or the path of a font; else ConfigError."""
     path = FONTS / f"{face}.ttf" if face in faces() else Path(face)
     try:
         if path.is_file():
             return path
-    except (OSError, ValueError):  # a name that the system does not take
+    except (OSError, ValueError):  # the operating system does not accept the name
         pass
     raise ConfigError(
         f"there is no face {reprlib.repr(face)}; name a font file or {', '.join(faces())}"
@@ -62,7 +62,7 @@ def path_of(face: str) -> Path:
 
 
 def digest(face: str) -> str:
-    """sha256 of a face's file. ConfigError if it cannot be read."""
+    """Returns the sha256 of a face's file. ConfigError if it cannot be read."""
     return hashlib.sha256(_read(face)).hexdigest()
 
 
@@ -104,8 +104,8 @@ def _read(face: str) -> bytes:
 def _face(
     font: ImageFont.FreeTypeFont, alphabet: str, name: str
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """The fields u8 [G, CELL, CELL], the metrics f32 [3, G] and the middle of one face."""
-    # What a font lacks, it draws as the glyph of a character that no font has.
+    """Returns the fields u8 [G, CELL, CELL], metrics f32 [3, G] and the middle of one face."""
+    # A font draws a symbol that it lacks like this character, which no font has.
     missing = draw(font, "\U0010fffe", CELL, LEFT, BASELINE)
     fields = np.zeros((len(alphabet), CELL, CELL), np.uint8)
     metrics = np.zeros((3, len(alphabet)), np.float32)
@@ -126,14 +126,14 @@ def _face(
 def draw(
     font: ImageFont.FreeTypeFont, symbol: str, cell: int, left: int, baseline: int
 ) -> np.ndarray:
-    """What is inside the outline of a symbol: bool [x, y] on the fine grid of a cell.
+    """Returns which points are inside a symbol's outline, bool [x, y] on a cell's fine grid.
 
     Args:
       font: at FINE times the size that it has in the cell.
       symbol: one character.
-      cell: side of the cell, pixels, like the next two.
-      left: from the left edge to the origin.
-      baseline: from the top edge to the origin.
+      cell: side of the cell, in pixels.
+      left: pixels from the left edge to the origin.
+      baseline: pixels from the top edge to the origin.
     """
     image = Image.new("L", (cell * FINE, cell * FINE))
     at = (left * FINE, baseline * FINE)
@@ -142,13 +142,13 @@ def draw(
 
 
 def distance_field(ink: np.ndarray) -> np.ndarray:
-    """The signed distance from the outline, u8 [CELL, CELL], sampled at the middle of pixels."""
-    from scipy.ndimage import distance_transform_edt  # slow to load, and needed here alone
+    """Returns the signed distance from the outline, u8 [CELL, CELL], at the centers of pixels."""
+    from scipy.ndimage import distance_transform_edt  # slow to import, and used only here
 
-    # Half a fine pixel lies between the middle of the nearest other one and the outline.
+    # The outline is half a fine pixel nearer than the center of the nearest other pixel.
     inside, outside = distance_transform_edt(ink), distance_transform_edt(~ink)
     fine = np.where(ink, inside - 0.5, 0.5 - outside) / FINE
-    # The middle of a pixel is a corner of fine ones: the mean of the four around it.
+    # The center of a pixel is a corner of four fine pixels: take their mean.
     h = FINE // 2
     corners = [fine[h - i :: FINE, h - j :: FINE] for i in (0, 1) for j in (0, 1)]
     field = np.clip(np.rint(ZERO + UNITS * sum(corners) / 4), 0, 255)

@@ -1,4 +1,4 @@
-"""What a data source needs of a look of generated images."""
+"""The interface of a look of generated images that data sources use."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-# Seed and numbers i32 [B] to images u8 [B, W, H, C] and labels i32 [B, L], padded with PAD.
+# Maps a seed and numbers i32 [B] to images u8 [B, W, H, C] and labels i32 [B, L] with PAD.
 Drawer = Callable[[int, np.ndarray], tuple[jax.Array, jax.Array]]
 
 
@@ -17,26 +17,26 @@ class Look(Protocol):
 
     @property
     def alphabet(self) -> str:
-        """The symbols that labels are indices of."""
+        """The symbols; labels are indices into them."""
 
     @property
     def length(self) -> tuple[int, int]:
-        """The number of characters of a text, lowest and highest."""
+        """The least and greatest number of characters of a text."""
 
     @property
     def width(self) -> int:
-        """Of an image, in pixels."""
+        """Width of an image, in pixels."""
 
     @property
     def height(self) -> int:
-        """Of an image, in pixels."""
+        """Height of an image, in pixels."""
 
     @property
     def chunk(self) -> int:
-        """Images that are drawn at a time, which bounds the memory."""
+        """The number of images that are drawn at a time, which bounds the memory."""
 
     def drawer(self) -> Drawer:
-        """A function that draws the images of a seed by their numbers."""
+        """Returns a function that draws the images of a seed by their numbers."""
 
     def describe(self) -> dict[str, Any]:
-        """Plain values: everything that an image depends on besides seed and number."""
+        """Returns, as plain values, everything that an image depends on besides seed and number."""

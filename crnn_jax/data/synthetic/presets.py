@@ -1,4 +1,4 @@
-"""The styles that come with the package, and those in files."""
+"""The styles that come with the package, and styles in files."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _ALL = (*_SANS, "DejaVuSans-Bold", "DejaVuSansMono-Bold", "DejaVuSerif-Bold")
 _UPPER = "ABCDEFGHJKLMNPQRSTUVWXYZ"
 _ACROSS = ((0.0, 0.33, 0.67, 1.0),)
 
-# A stand-in for CAPTCHA Version 2 Images, found by looking at them. They are the work of Kaptcha
+# A stand-in for CAPTCHA Version 2 Images, chosen by looking at the images, which Kaptcha drew
 # with its defaults: 200x50, five characters, a gray gradient, JH Labs' water and ripple filters,
-# two Bezier curves that thin out. The ranges are wider than what that library draws.
+# two Bezier curves that thin out. The ranges are wider than those of Kaptcha.
 _CAPTCHA_V2 = Style(
     alphabet="2345678bcdefgmnpwxy",
     length=(5, 5),
@@ -59,7 +59,7 @@ _CAPTCHA_V2 = Style(
 
 STYLES: dict[str, Style] = {
     "captcha_v2": _CAPTCHA_V2,
-    # Nothing but text.
+    # Text only.
     "plain": Style(
         alphabet="0123456789",
         length=(4, 6),
@@ -70,7 +70,7 @@ STYLES: dict[str, Style] = {
         left=(8, 30),
         baseline=(34, 40),
     ),
-    # Letters of both cases, turned and shaken, each in a color of its own.
+    # Letters of both cases, rotated and shifted, each in its own color.
     "confetti": Style(
         alphabet="23456789" + _UPPER + "abcdefghjkmnpqrstuvwxyz",
         length=(5, 6),
@@ -175,7 +175,9 @@ STYLES: dict[str, Style] = {
 
 
 def load(name: str) -> Style:
-    """The style with that name, or from a JSON file: keys of Style, with defaults from `base`.
+    """Returns the style with that name, or the style in a JSON file.
+
+    The file has keys of Style; `base` names the style that provides the rest.
 
     Raises:
       ConfigError: the style or file does not exist, or the file has a bad key or value.
@@ -203,10 +205,10 @@ def load(name: str) -> Style:
 
 
 def from_values(values: Mapping[str, Any]) -> Style:
-    """A style from plain values; the style named by `base` provides the rest.
+    """Returns a style from plain values; the style named by `base` provides the rest.
 
     Raises:
-      ConfigError: names the key.
+      ConfigError: a key or value is bad; the message names the key.
     """
     base = values.get("base", "plain") if isinstance(values, Mapping) else None
     if not isinstance(base, str) or base not in STYLES:
@@ -217,7 +219,7 @@ def from_values(values: Mapping[str, Any]) -> Style:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object. ConfigError if it has a key twice: which value counts is unclear."""
+    """Returns a JSON object. ConfigError if it has a key twice: which value counts is unclear."""
     result = dict(pairs)
     if len(result) < len(pairs):
         counts = collections.Counter(key for key, _ in pairs)
@@ -226,7 +228,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _deep_key(text: str) -> str:
-    """The top-level key of a JSON object whose value is nested most deeply."""
+    """Returns the top-level key of a JSON object whose value is nested most deeply."""
     depth, deepest, last, key = 0, 0, "", ""
     for token in re.finditer(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', text):
         match token[0]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from crnn_jax.data.synthetic.style import Style
 
-# One row of numbers each, so that what one feature draws does not depend on which others are on.
+# Each name has its own row of numbers, so that turning one feature on changes no other draws.
 _NAMES = (
     "length", "text", "face", "size", "weight", "softness", "left", "baseline", "spacing",
     "stretch", "jitter", "turn", "shear", "wave_x", "wave_x_length", "wave_x_phase", "wave_y",
@@ -20,28 +20,28 @@ _NAMES = (
 )  # fmt: skip
 
 
-# What is drawn without a range of its own: a place in the range is what is wanted.
+# These names have no range of their own and are drawn from [0, 1).
 _UNIT = frozenset({"curve_y", "dot_grain", "grain", "text", "face", "length", "curves"})
 
 
 @dataclasses.dataclass(frozen=True)
 class Draws:
-    """The random numbers of one image, by name, or of B of them."""
+    """The random numbers of one image, or of B images, by name."""
 
-    values: jax.Array  # f32 [names, n], each in the range that the style has under its name
+    values: jax.Array  # f32 [names, n], each in the range that the style has for its name
 
     def even(self, name: str, count: int = 1) -> jax.Array:
-        """Of one image: [count] numbers, evenly from the range of that name."""
+        """Returns [count] uniform numbers of one image, in the range of that name."""
         return self.values[_NAMES.index(name), :count]
 
     def whole(self, name: str, limits: tuple[int, int], count: int = 1) -> jax.Array:
-        """Of one image: [count] whole numbers from limits[0] to limits[1], both included."""
+        """Returns [count] integers of one image, from limits[0] to limits[1], both included."""
         low, high = limits
         numbers = low + jnp.floor((high + 1 - low) * self.even(name, count)).astype(jnp.int32)
         return jnp.minimum(numbers, high)  # rounding can reach the end
 
     def scalar(self, name: str) -> jax.Array:
-        """Of B images: one number each, [B, 1, 1]."""
+        """Returns one number for each of B images, [B, 1, 1]."""
         return self.values[:, _NAMES.index(name), :1, None]
 
 
@@ -49,12 +49,12 @@ jax.tree_util.register_dataclass(Draws, ("values",), ())
 
 
 def draws(key: jax.Array, ranges: jax.Array, style: Style) -> Draws:
-    """Of one image; `ranges` is `ranges_of(style)`, so that strengths do not make programs."""
+    """Draws the numbers of one image. `ranges` is traced, so strengths cause no compilation."""
     most = max(3 * style.length[1], 4 * style.curves[1])
     low, high = ranges[:, :1], ranges[:, 1:]
     return Draws(low + (high - low) * jax.random.uniform(key, (len(_NAMES), most)))
 
 
 def ranges_of(style: Style) -> np.ndarray:
-    """f32 [names, 2]: the range of each name, from 0 to 1 for what has none."""
+    """Returns the range of each name, f32 [names, 2]; names without a range get [0, 1)."""
     return np.array([(0, 1) if n in _UNIT else getattr(style, n) for n in _NAMES], np.float32)

@@ -1,12 +1,12 @@
 """Generated captchas: a pure function of (style, seed, number), on the device.
 
-Image i of a seed is the same on its own and in any batch: its key is the seed's folded with i,
-and no operation looks at another image. `images` makes a batch in jitted stages: where the
-glyphs stand, their ink on a canvas, where a warp takes each pixel from, what it finds there, and
-paper, curves and grain around it.
+Image i of a seed is the same on its own and in any batch: its key is the seed's key folded with i,
+and no operation looks at another image. `images` draws a batch in jitted stages: the layout of the
+glyphs, their ink on a canvas, the source of each pixel under a warp, the lookup there, and finally
+paper, curves and grain.
 
-They are programs of their own because XLA on a CPU fuses what a lookup reads into the lookup, and
-computes it again for each pixel that is looked up.
+The stages are separate programs because XLA on a CPU fuses the computation of a lookup's input
+into the lookup, and repeats it for each pixel that is looked up.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from crnn_jax.data.synthetic.random_params import Draws, draws, ranges_of
 from crnn_jax.data.synthetic.style import Style
 from crnn_jax.data.synthetic.text_layout import Text
 
-VERSION = 2  # to be raised with every change that changes an image: part of every fingerprint
+VERSION = 2  # raise it with every change that changes an image; part of every fingerprint
 
 
 def atlas_of(style: Style) -> Atlas:
-    """The glyphs of a style, as `images` takes them."""
+    """Returns the glyphs of a style, as `images` takes them."""
     return glyphs.atlas(style.alphabet, style.faces)
 
 
@@ -39,11 +39,17 @@ def images(
     *,
     style: Style,
 ) -> tuple[jax.Array, jax.Array]:
-    """The images of `numbers` i32 [B]: u8 [B, W, H, C], and labels i32 [B, L] padded with PAD.
+    """Draws the images with `numbers` i32 [B].
 
-    C is 3 for a style in color, else 1; L is the style's greatest length; labels are indices into
-    its alphabet. `atlas` is `atlas_of(style)`, best put on the device once. `seed` is from 0 to
-    2**32 - 1.
+    Args:
+      atlas: `atlas_of(style)`, best put on the device once.
+      seed: from 0 to 2**32 - 1.
+      numbers: the numbers of the images.
+      style: the style.
+
+    Returns:
+      Images u8 [B, W, H, C], with C = 3 for a style in color, else 1; and labels i32 [B, L],
+      indices into the style's alphabet, padded with PAD to the style's greatest length L.
     """
     if isinstance(seed, int):
         seed = np.uint32(seed)  # JAX would take it as int32
@@ -66,7 +72,7 @@ def images(
 
 
 class Plan(NamedTuple):
-    """What is settled before a pixel is touched, of B images."""
+    """What is decided about B images before any pixel is drawn."""
 
     draws: Draws
     text: Text
@@ -112,9 +118,9 @@ def _finished(
 def finish(
     draws: Draws, text: Text, cover: jax.Array, lines: jax.Array, x: jax.Array, style: Style
 ) -> jax.Array:
-    """Ink on paper, curves, dots, blur and noise: u8 [W, H, C] of covers [W, H].
+    """Draws ink on paper, curves, dots, blur and noise: covers [W, H] to u8 [W, H, C].
 
-    `x` [W, H] is where the cover was taken from, by which a glyph's own ink is known.
+    `x` [W, H] is the column that each cover was taken from. It decides whose glyph's ink is used.
     """
     channels = 3 if style.colour else 1
 
@@ -124,7 +130,7 @@ def finish(
     ink = shade("ink")
     if style.ink_each:
         inks = draws.even("ink", len(text.ids) * channels).reshape(-1, 1, 1, channels)
-        # Of the glyph whose middle is nearest.
+        # The shade of the glyph whose middle is nearest.
         bounds = (text.centre[1:] + text.centre[:-1]) / 2
         ink = jnp.broadcast_to(inks[0], (*cover.shape, channels))
         for k in range(len(text.ids) - 1):
@@ -144,16 +150,16 @@ def finish(
     if style.blur != (0, 0):
         pixels = pixels + draws.even("blur")[0] * (_box(pixels) - pixels)
     if style.noise != (0, 0):
-        # The sum of four even bytes: mean 510, std sqrt(4 (256^2 - 1) / 12).
+        # The sum of four uniform bytes: mean 510, std sqrt(4 (256^2 - 1) / 12).
         bell = (sum(_grain(draws, "grain", pixels.shape)) - 510) / 147.8
         pixels = pixels + draws.even("noise")[0] * bell
     return jnp.clip(jnp.rint(pixels), 0, 255).astype(jnp.uint8)
 
 
 def _grain(draws: Draws, name: str, shape: tuple[int, ...]) -> list[jax.Array]:
-    """Four even bytes for each pixel, f32: a hash of its place and of the image's numbers.
+    """Returns four uniform bytes for each pixel, f32: a hash of its place and the image's numbers.
 
-    Cheaper than a cipher's bits by a factor of ten, and good enough for an eye. The hash is a
+    The hash is ten times cheaper than the bits of a cipher, and good enough to look random. It is a
     multiply-and-shift mixer of 32 bits (constants of Wellons 2018, "lowbias32").
     """
     low, high = (2**16 * draws.even(name, 2)).astype(jnp.uint32)
@@ -166,7 +172,7 @@ def _grain(draws: Draws, name: str, shape: tuple[int, ...]) -> list[jax.Array]:
 
 
 def _box(pixels: jax.Array) -> jax.Array:
-    """The mean over 3x3 pixels of [W, H, C]; the edge repeats."""
+    """Returns the mean over 3x3 pixels of [W, H, C]; the edge repeats."""
     wide = jnp.pad(pixels, ((1, 1), (1, 1), (0, 0)), mode="edge")
     wide = wide[:-2] + wide[1:-1] + wide[2:]
     return (wide[:, :-2] + wide[:, 1:-1] + wide[:, 2:]) / 9

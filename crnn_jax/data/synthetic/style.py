@@ -1,4 +1,4 @@
-"""Styles of generated captchas: small frozen configs, as data.
+"""Styles of generated captchas: small frozen configs.
 
 A pair of numbers is a range: each image (or each glyph, where noted) draws a value uniformly
 from it. Lengths are in pixels, angles in degrees, gray levels from 0 to 255.
@@ -61,14 +61,14 @@ class Style:
     # Font files, or names from `glyphs.faces()`; each image uses one.
     faces: Annotated[tuple[str, ...], Bounds(items=64)] = ("NotoSans-Bold",)
     # The text. If it is too wide for the image, it is drawn smaller.
-    size: Annotated[Range, Bounds(4, 512)] = (36, 36)  # of an em
+    size: Annotated[Range, Bounds(4, 512)] = (36, 36)  # pixels per em
     weight: Annotated[Range, Bounds(-16, 16)] = (0, 0)  # added on each side of a stroke
     softness: Annotated[Range, Bounds(0.01, 64)] = (1, 1)  # width of an edge's gray ramp
     left: Annotated[Range, Bounds(0, 4096)] = (20, 20)  # from the edge to the first glyph's ink
     baseline: Annotated[Range, Bounds(4, 4096)] = (36, 36)  # from the top
     spacing: Annotated[Range, Bounds(-64, 64)] = (1, 1)  # added between two glyphs
     spacing_by: str = "advance"  # 'advance': the font's advance width; 'ink': the ink's width
-    stretch: Annotated[Range, Bounds(0.1, 10)] = (1, 1)  # of the width of each glyph
+    stretch: Annotated[Range, Bounds(0.1, 10)] = (1, 1)  # factor of the width, each glyph
     jitter: Annotated[Range, _AMPLITUDE] = (0, 0)  # up or down, each glyph
     turn: Annotated[Range, Bounds(-360, 360)] = (0, 0)  # each glyph
     shear: Annotated[Range, Bounds(-4, 4)] = (0, 0)  # x offset for each pixel up, each glyph
@@ -122,7 +122,7 @@ class Style:
 
     @property
     def chunk(self) -> int:
-        """Images that are drawn at a time: fewer large ones, as memory grows with the pixels."""
+        """The number of images drawn at a time. It falls with the pixels, to bound the memory."""
         return min(CHUNK, max(1, CHUNK_PIXELS // (self.width * self.height)))
 
     def drawer(self) -> Drawer:
@@ -133,23 +133,23 @@ class Style:
         return lambda seed, numbers: render.images(atlas, seed, numbers, style=self)
 
     def static_part(self) -> Style:
-        """The style with ranges reduced to off or on: the key of a compiled program."""
+        """Returns the style with ranges reduced to off or on, as the key of a compiled program."""
         changes: dict[str, Any] = {}
         for key, default in _ranges().items():
             off_or_on = (0.0, 0.0) if getattr(self, key) == (0, 0) else (1.0, 1.0)
             changes[key] = off_or_on if default == (0, 0) else default
-        static = object.__new__(Style)  # not a style that anyone wrote: nothing to check
+        static = object.__new__(Style)  # skips the checks: no user wrote it
         static.__dict__.update({**self.__dict__, **changes})
         return static
 
     def describe(self) -> dict[str, Any]:
-        """Plain values and digests of the font files: everything that an image depends on."""
+        """Returns plain values and digests of the fonts: everything that an image depends on."""
         fonts = {face: glyphs.digest(face) for face in self.faces}
         return {**dataclasses.asdict(self), "fonts": fonts}
 
 
 def from_values(base: Style, values: dict[str, Any]) -> Style:
-    """`base` with changes by key. ConfigError names an unknown key or a bad value."""
+    """Returns `base` with changes by key. ConfigError names an unknown key or a bad value."""
     if unknown := [key for key in values if key not in _fields()]:
         raise ConfigError(
             f"a style has no {reprlib.repr(unknown[0])}; it has {', '.join(_fields())}"
@@ -166,13 +166,13 @@ def _fields() -> dict[str, Any]:
 
 @functools.cache
 def _ranges() -> dict[str, Any]:
-    """The defaults of the fields that are drawn from a range."""
+    """Returns the defaults of the fields that are drawn from a range."""
     kinds = typing.get_type_hints(Style)
     return {f.name: f.default for f in dataclasses.fields(Style) if kinds[f.name] == Range}
 
 
 def _converted(kind: Any, value: Any, key: str) -> Any:
-    """A value as its field's type, within the field's bounds. ConfigError names the key."""
+    """Converts a value to its field's type. ConfigError names the key if it does not fit."""
     bounds = Bounds()
     if typing.get_origin(kind) is Annotated:
         kind, bounds = typing.get_args(kind)
@@ -187,7 +187,7 @@ def _converted(kind: Any, value: Any, key: str) -> Any:
 
 
 def _typed(kind: Any, value: Any, bounds: Bounds) -> Any:
-    """A value as a type, or None if it has another type or is out of bounds."""
+    """Converts a value to a type. Returns None for another type or a value out of bounds."""
     if parts := typing.get_args(kind):
         is_open = parts[-1] is ...
         most = bounds.items if is_open else len(parts)
@@ -210,7 +210,7 @@ def _typed(kind: Any, value: Any, bounds: Bounds) -> Any:
 
 
 def _rule(kind: Any, bounds: Bounds) -> str:
-    """What a field accepts, as part of a message."""
+    """Describes what a field accepts, for a message."""
     limits = f" from {bounds.low:g} to {bounds.high:g}"
     if kind is bool:
         return "true or false"
@@ -228,7 +228,7 @@ def _rule(kind: Any, bounds: Bounds) -> str:
 
 
 def _check_alphabet(alphabet: str) -> list[str]:
-    """Complaints about symbols that a label file would not return as they were drawn."""
+    """Returns complaints about symbols that a label file would not return as they were drawn."""
     twice = sorted({c for c in alphabet if alphabet.count(c) > 1})
     odd = [c for c in alphabet if not _is_symbol(c)]
     wrong = []
@@ -245,7 +245,7 @@ def _check_alphabet(alphabet: str) -> list[str]:
 def _is_symbol(c: str) -> bool:
     """Whether a character is visible, and NFC leaves every text that contains it unchanged."""
     category = unicodedata.category(c)
-    # Combining marks and Hangul vowels and finals are what NFC joins to the character before.
+    # NFC joins combining marks and Hangul vowels and finals to the character before.
     joins = category[0] == "M" or "\u1160" <= c <= "\u11ff"
     hidden = category[0] in "CZ" and category != "Co"
     return not (joins or hidden or c.isspace()) and unicodedata.is_normalized("NFC", c)
@@ -256,7 +256,7 @@ def _some(symbols: list[str]) -> str:
 
 
 def _check_products(style: Style) -> list[str]:
-    """Complaints about fields that are within bounds one by one and not together."""
+    """Returns complaints about fields that are within bounds one by one but not together."""
     width, height, (_, longest) = style.width, style.height, style.length
     last = style.left[1] + max(style.spacing[1], 0) * (longest - 1)
     levels = {*style.ink, *style.paper, *style.paper_end}

@@ -1,4 +1,4 @@
-"""The text of a generated image: where its glyphs stand, and their ink."""
+"""The text of a generated image: the places of its glyphs, and their ink."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from crnn_jax.data.synthetic.interpolation import at, interpolate, outer
 from crnn_jax.data.synthetic.random_params import Draws
 from crnn_jax.data.synthetic.style import Style
 
-MARGIN = 4.0  # pixels at the right edge that text keeps clear of
+MARGIN = 4.0  # pixels at the right edge that stay free of text
 
 
 class Text(NamedTuple):
-    """Where the glyphs of an image stand: L each, those beyond its length at the far right."""
+    """The places of an image's L glyphs. Glyphs beyond the text's length are at the far right."""
 
     ids: jax.Array  # i32 [L], into the style's alphabet; PAD beyond the text
     face: jax.Array  # i32
-    scale: jax.Array  # pixels of the image to one of the atlas
+    scale: jax.Array  # pixels of the image per pixel of the atlas
     centre: jax.Array  # f32 [L], the middle of a glyph's ink
     baseline: jax.Array  # f32 [L]
     stretch: jax.Array  # f32 [L]
@@ -32,7 +32,7 @@ class Text(NamedTuple):
 
 
 def place(draws: Draws, atlas: Atlas, style: Style) -> Text:
-    """Draws a text and sets it out from left to right."""
+    """Draws a text and lays it out from left to right."""
     longest = style.length[1]
     (count,) = draws.whole("length", style.length)
     inside = jnp.arange(longest) < count
@@ -61,10 +61,10 @@ def place(draws: Draws, atlas: Atlas, style: Style) -> Text:
 
 
 def by_column(text: Text, atlas: Atlas, style: Style) -> jax.Array:
-    """Of `_maps` those that hold for each column, f32 [2, W, 7].
+    """Selects from `_maps` the two maps that hold for each column, f32 [2, W, 7].
 
-    A column is shared by two glyphs at the most: the last whose middle lies left of it and the
-    first whose middle lies right. What would reach farther is cut off.
+    A column belongs to at most two glyphs: the last whose middle is left of it and the first whose
+    middle is right of it. Glyphs that reach farther are cut off.
     """
     maps = _maps(text, atlas, style)
     x = jnp.arange(style.width) + 0.5
@@ -75,11 +75,11 @@ def by_column(text: Text, atlas: Atlas, style: Style) -> jax.Array:
 
 
 def _maps(text: Text, atlas: Atlas, style: Style) -> jax.Array:
-    """From the image (x, y) to a glyph's cell (u, v), pixels: f32 [L, 7].
+    """Returns the maps from the image (x, y) to each glyph's cell (u, v), in pixels: f32 [L, 7].
 
-    u = u0 + ux x + uy y and v = v0 + vx x + vy y; then the row of `atlas.fields` where the cell
-    begins. A glyph is turned and sheared around the middle of its ink, half the height of an x
-    above the baseline. All zeros is the corner of a cell, where no ink is.
+    u = u0 + ux x + uy y and v = v0 + vx x + vy y. The last number is the row of `atlas.fields`
+    where the cell begins. A glyph is turned and sheared around the middle of its ink, at half the
+    x-height above the baseline. A map of zeros leads to the corner of a cell, which has no ink.
     """
     symbol, inside = jnp.maximum(text.ids, 0), text.ids != PAD
     cos, sin = jnp.cos(text.turn), jnp.sin(text.turn)
@@ -89,7 +89,7 @@ def _maps(text: Text, atlas: Atlas, style: Style) -> jax.Array:
     ux, uy = (cos - text.shear * sin) / across, (sin + text.shear * cos) / across
     vx, vy = -sin / down, cos / down
     bearing = atlas.ink_left[text.face, symbol] + atlas.ink_width[text.face, symbol] / 2
-    # The middles of a cell's pixels are at whole numbers.
+    # The centers of a cell's pixels have integer coordinates.
     u0 = glyphs.LEFT - 0.5 + bearing - ux * x - uy * y
     v0 = glyphs.BASELINE - 0.5 - middle - vx * x - vy * y
     start = (text.face * len(style.alphabet) + symbol) * CELL
@@ -100,9 +100,10 @@ def _maps(text: Text, atlas: Atlas, style: Style) -> jax.Array:
 
 @functools.partial(jax.jit, static_argnames="style")
 def places(columns: jax.Array, *, style: Style) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Where each pixel lies in the two glyphs of its column, as `by_column` [B, 2, W, 7] maps it.
+    """Maps each pixel into the two glyphs of its column, by the maps [B, 2, W, 7] of `by_column`.
 
-    Places in the atlas, and how far beyond them along u and v, [B, 2, W, H] each.
+    Returns:
+      Places in the atlas, and the remainders along u and v, [B, 2, W, H] each.
     """
     x, y = (jnp.arange(style.width) + 0.5)[None, None, :], jnp.arange(style.height) + 0.5
     u0, ux, uy, v0, vx, vy, start = jnp.moveaxis(columns, -1, 0)  # [B, 2, W]
@@ -123,10 +124,11 @@ def ink(
     weight: jax.Array,
     softness: jax.Array,
 ) -> jax.Array:
-    """The ink of the glyphs, u8 [B, W, H].
+    """Returns the ink of the glyphs, u8 [B, W, H].
 
     Args:
-      atlas, places, u, v: the fields, and what `places` gives.
+      atlas: the glyphs.
+      places, u, v: the results of `places`.
       scale, weight, softness: of each image, f32 [B, 1, 1].
     """
     fields = jnp.asarray(atlas.fields).ravel()

@@ -1,4 +1,4 @@
-"""Warps of generated images: where each pixel comes from."""
+"""Warps of generated images: the source point of each pixel."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from crnn_jax.data.synthetic.style import Style
 
 
 def wave(draws: Draws, name: str, count: int) -> jax.Array:
-    """a sin(2 pi (i / length + phase)) of i from 0: f32 [count]."""
+    """Returns a sin(2 pi (i / length + phase)) for i from 0, f32 [count]."""
     amplitude, length, phase = (draws.even(name + suffix) for suffix in ("", "_length", "_phase"))
     return amplitude * jnp.sin(2 * jnp.pi * (jnp.arange(count) / length + phase))
 
@@ -25,10 +25,12 @@ Places = tuple[jax.Array, jax.Array, jax.Array]  # as `interpolation.sample` tak
 def waves(
     wave_x: jax.Array, wave_y: jax.Array, *, style: Style
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """Where each pixel comes from when rows [B, H] and columns [B, W] are moved.
+    """Returns the source of each pixel when rows [B, H] and columns [B, W] are moved.
 
-    The column, and places, u and v for `interpolation.sample`: [B, W, H] each. A row is moved along
-    the width, a column along the height.
+    A row is moved along the width, a column along the height.
+
+    Returns:
+      The source column, and places, u and v for `interpolation.sample`: [B, W, H] each.
     """
     x = sums(_columns(style, wave_y.shape), wave_x)
     y = sums(wave_y, _rows(style, wave_x.shape))
@@ -37,10 +39,10 @@ def waves(
 
 @functools.partial(jax.jit, static_argnames="style")
 def water(draws: Draws, *, style: Style) -> Places:
-    """Where each pixel comes from under rings of water: places for `interpolation.sample`.
+    """Returns the source of each pixel under circular waves, for `interpolation.sample`.
 
-    A pixel is moved along the radius from a point by a sin(distance / length), which dies away
-    towards the rim; as does the filter of that name in JH Labs' Java image filters.
+    A pixel is moved along the radius from a point by a sin(distance / length). The amplitude a
+    falls to 0 toward the rim, as in the water filter of JH Labs' Java image filters.
     """
     size = len(draws.values)
     x = sums(_columns(style, (size, style.width)), jnp.zeros((size, style.height)))
@@ -65,7 +67,7 @@ def _rows(style: Style, shape: tuple[int, ...]) -> jax.Array:
 
 
 def _places(x: jax.Array, y: jax.Array, style: Style) -> Places:
-    """Points [B, W, H] as places in the flattened batch, and how far beyond them; edges stay."""
+    """Splits points [B, W, H], clipped to the edges, into flat places and remainders u, v."""
     x, y = jnp.clip(x, 0, style.width - 1), jnp.clip(y, 0, style.height - 1)
     i, j = x.astype(jnp.int32), y.astype(jnp.int32)
     start = jnp.arange(len(x), dtype=jnp.int32)[:, None, None] * style.width
@@ -73,7 +75,7 @@ def _places(x: jax.Array, y: jax.Array, style: Style) -> Places:
 
 
 def _sine(turns: jax.Array) -> jax.Array:
-    """sin(2 pi turns) to 1e-3, by a parabola and its square: a quarter of the cost of sin."""
+    """Approximates sin(2 pi turns) to 1e-3 by a parabola and its square, at 1/4 of the cost."""
     part = turns - jnp.round(turns)  # from -1/2 to 1/2
     parabola = part * (8 - 16 * jnp.abs(part))
     return parabola * (0.775 + 0.225 * jnp.abs(parabola))

@@ -1,4 +1,4 @@
-"""What happens to a wide image after it is drawn: its own resolution, grain, dots, JPEG, blur."""
+"""What happens to a wide image after drawing: resizing, grain, dots, JPEG, blur."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import numpy as np
 from crnn_jax.data.synthetic.wide.clutter import hashed, share
 from crnn_jax.data.synthetic.wide.draws import Draws
 
-_BLOCK = 8  # of JPEG
+_BLOCK = 8  # side of a JPEG block, pixels
 
 
 def shoot(draws: Draws, pixels: jax.Array, ink: jax.Array, capital: jax.Array) -> jax.Array:
-    """The pixels [W, H, 3] as a file of another size holds them, resized back; from 0 to 1.
+    """Resizes the pixels [W, H, 3] to a file of another size and back; values from 0 to 1.
 
     Args:
       draws: of the image.
       pixels: as drawn, with sharp edges.
-      ink: [3], a color that dots may have.
-      capital: height of a capital, as a share of the image's: small text stays legible.
+      ink: [3], a color for dots.
+      capital: height of a capital as a share of the image's height; keeps small text legible.
     """
     width, height, _ = pixels.shape
-    # The size that the image has in its file, up to that of the canvas.
+    # The size of the image in its file, at most that of the canvas.
     small = draws.chance(0.55)
     least = jnp.minimum(10 / (height * capital), 1)  # a capital has 10 pixels at least
     shrink = least + (1 - least) * draws.unit()
@@ -46,7 +46,7 @@ def _apply(along: jax.Array, down: jax.Array, pixels: jax.Array) -> jax.Array:
 
 
 def _reduction(size: int, own: jax.Array, blur: jax.Array, is_jagged: jax.Array) -> jax.Array:
-    """[size, size]: row i < own is pixel i of the small image, from the large one."""
+    """Returns a matrix [size, size]: row i < own makes pixel i of the small image."""
     i, j = jnp.arange(size)[:, None], jnp.arange(size)[None, :]
     ratio = size / own
     middle = (i + 0.5) * ratio - 0.5
@@ -58,19 +58,19 @@ def _reduction(size: int, own: jax.Array, blur: jax.Array, is_jagged: jax.Array)
 
 
 def _enlargement(size: int, own: jax.Array) -> jax.Array:
-    """[size, size]: bilinear, from the first `own` pixels to all; the edge repeats."""
+    """Returns a bilinear matrix [size, size] from the first `own` pixels to all; edges repeat."""
     i, j = jnp.arange(size)[:, None], jnp.arange(size)[None, :]
     middle = jnp.clip((i + 0.5) * own / size - 0.5, 0, own - 1)
     return jnp.maximum(1 - jnp.abs(j - middle), 0)
 
 
 def _grain(draws: Draws, pixels: jax.Array, ink: jax.Array) -> jax.Array:
-    """Noise, and dots of one or a few pixels."""
+    """Adds noise, and dots of one or a few pixels."""
     width, height, _ = pixels.shape
     i = jnp.arange(width, dtype=jnp.int32)[:, None]
     j = jnp.arange(height, dtype=jnp.int32)[None, :]
     seeds = draws.whole(2**24, 3)
-    # The sum of four even bytes is nearly normal: standard deviation sqrt(4 / 12).
+    # The sum of four uniform bytes is nearly normal: standard deviation sqrt(4 / 12).
     bits = [hashed(i * height + j, seeds[0] + c) for c in range(3)]
     bell = jnp.stack([sum(share(b, s) for s in (0, 8, 16, 24)) - 2 for b in bits], axis=-1)
     bell = jnp.where(draws.chance(0.5), bell, bell[..., :1]) / np.sqrt(4 / 12)

@@ -1,4 +1,4 @@
-"""What lies behind and before the text of a wide image: words, stray glyphs, lines, shapes, grids.
+"""Clutter behind and in front of the text of a wide image: words, glyphs, lines, shapes, grids.
 
 Each layer is a pure function of the coordinates of pixels, x and y [W, H].
 """
@@ -21,7 +21,7 @@ SHAPES = 3
 
 
 def hashed(*numbers: jax.Array) -> jax.Array:
-    """u32 from integers, by the mixer "lowbias32" of Wellons 2018."""
+    """Hashes integers to u32 with the mixer "lowbias32" of Wellons 2018."""
     h: jax.Array = jnp.uint32(0x9E3779B9)
     for number in numbers:
         h = h ^ number.astype(jnp.uint32)
@@ -32,12 +32,12 @@ def hashed(*numbers: jax.Array) -> jax.Array:
 
 
 def share(hash_: jax.Array, shift: int) -> jax.Array:
-    """f32 from [0, 1): 8 of the hash's bits."""
+    """Returns f32 in [0, 1) from 8 bits of the hash."""
     return ((hash_ >> shift) & 255).astype(jnp.float32) / 256
 
 
 def sample_field(fields: jax.Array, start: jax.Array, u: jax.Array, v: jax.Array) -> jax.Array:
-    """Signed distance, in pixels of the atlas, at places of cells; outside of the cell: far."""
+    """Interpolates the signed distance, in pixels of the atlas; -8 outside the cell."""
     inside = (u >= 0) & (u <= CELL - 1) & (v >= 0) & (v <= CELL - 1)
     u, v = jnp.clip(u, 0, CELL - 1.001), jnp.clip(v, 0, CELL - 1.001)
     i, j = u.astype(jnp.int32), v.astype(jnp.int32)
@@ -52,24 +52,24 @@ def sample_field(fields: jax.Array, start: jax.Array, u: jax.Array, v: jax.Array
 
 
 class Cells(NamedTuple):
-    """Where each pixel lies in the cell of a glyph, and how the glyph is drawn there."""
+    """The place of each pixel in the cell of a glyph, and how the glyph is drawn there."""
 
     start: jax.Array  # i32 [W, H], where the cell begins in `Atlas.fields`
     u: jax.Array  # f32 [W, H], pixels of the atlas
     v: jax.Array
-    scale: jax.Array  # f32, pixels of the atlas for one of the image
-    alpha: jax.Array  # f32 [W, H], 0 where no glyph is
+    scale: jax.Array  # f32, pixels of the atlas per pixel of the image
+    alpha: jax.Array  # f32 [W, H], 0 where there is no glyph
     color: jax.Array  # f32 [W, H, 3]
 
     def cover(self, distance: jax.Array) -> jax.Array:
-        """[W, H], from what `sample_field` finds at `start`, `u` and `v`."""
+        """Returns the cover [W, H], from the values of `sample_field` at `start`, `u` and `v`."""
         return jnp.clip(0.5 + distance / self.scale, 0, 1) * self.alpha
 
 
 def words(
     draws: Draws, atlas: Atlas, x: jax.Array, y: jax.Array, height: int, paper: jax.Array
 ) -> Cells:
-    """Rows of small words all over."""
+    """Draws rows of small words everywhere."""
     seed = draws.whole(2**20)
     turn = draws.pick((70, 15, 15))
     angle = jnp.stack((jnp.zeros(()), jnp.float32(jnp.pi / 2), draws.around(0.5)))[turn]
@@ -104,7 +104,7 @@ def words(
 def stray_glyphs(
     draws: Draws, atlas: Atlas, x: jax.Array, y: jax.Array, height: int, paper: jax.Array
 ) -> Cells:
-    """Single small glyphs, one at most in each square of a grid."""
+    """Draws small single glyphs, at most one in each square of a grid."""
     seed = draws.whole(2**20)
     cell = draws.between(0.25, 0.6) * height
     i, j = jnp.floor(x / cell), jnp.floor(y / cell)
@@ -131,7 +131,7 @@ def stray_glyphs(
 
 
 class Strokes(NamedTuple):
-    """Lines or shapes, in the order in which they are drawn."""
+    """Lines or shapes, in drawing order."""
 
     cover: jax.Array  # f32 [N, W, H]
     color: jax.Array  # f32 [N, 3]
@@ -139,7 +139,7 @@ class Strokes(NamedTuple):
 
 
 def lines(draws: Draws, colors: Colors, x: jax.Array, y: jax.Array, height: int) -> Strokes:
-    """Straight lines, arcs and waves."""
+    """Draws straight lines, arcs and waves."""
     width = x.shape[0]
     many = draws.pick((0, 30, 28, 18, 12, 6, 6))
     count = jnp.where(draws.chance(0.55), many, 0)
@@ -148,7 +148,7 @@ def lines(draws: Draws, colors: Colors, x: jax.Array, y: jax.Array, height: int)
     color = jnp.where(alike, color[:1], color)
     front = jnp.where(alike, draws.chance(0.7), draws.chance(0.6, LINES))
     thick = jnp.where(alike, draws.unit(), draws.unit(LINES)) ** 2
-    # Many lines are thin ones, or nobody could read the text.
+    # If there are many lines they are thin, so that the text stays legible.
     thick = (0.7 + 3.0 * thick / jnp.maximum(count / 2, 1)) * height / 64
     steep = draws.chance(0.2, LINES)
     angle = jnp.where(steep, draws.around(1.5, LINES), draws.around(0.35, LINES))
@@ -175,7 +175,7 @@ def lines(draws: Draws, colors: Colors, x: jax.Array, y: jax.Array, height: int)
 
 
 def shapes(draws: Draws, colors: Colors, x: jax.Array, y: jax.Array, height: int) -> Strokes:
-    """Ellipses and boxes behind the text, filled or in outline."""
+    """Draws ellipses and boxes behind the text, filled or as outlines."""
     width = x.shape[0]
     count = jnp.where(draws.chance(0.12), 1 + draws.whole(SHAPES), 0)
     any_color = clutter_color(draws, colors, SHAPES)
@@ -200,7 +200,7 @@ def shapes(draws: Draws, colors: Colors, x: jax.Array, y: jax.Array, height: int
 
 
 def grid(draws: Draws, x: jax.Array, y: jax.Array, height: int) -> jax.Array:
-    """Lines at equal distances in one or both directions: cover [W, H]."""
+    """Draws equidistant lines in one or both directions: cover [W, H]."""
     x, y = _turned(x, y, jnp.where(draws.chance(0.3), draws.around(0.8), 0.0))
     step = jnp.where(draws.chance(0.5), draws.between(0.06, 0.2), draws.between(0.12, 0.5)) * height
     step_x = step * draws.between(0.7, 1.5)
@@ -218,7 +218,7 @@ def grid(draws: Draws, x: jax.Array, y: jax.Array, height: int) -> jax.Array:
 
 
 def sine(turns: jax.Array) -> jax.Array:
-    """sin(2 pi turns) to 1e-3, by a parabola and its square: a quarter of the cost of sin."""
+    """Approximates sin(2 pi turns) to 1e-3 by a parabola and its square, at 1/4 of the cost."""
     part = turns - jnp.round(turns)  # from -1/2 to 1/2
     parabola = part * (8 - 16 * jnp.abs(part))
     return parabola * (0.775 + 0.225 * jnp.abs(parabola))

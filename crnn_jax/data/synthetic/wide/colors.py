@@ -12,7 +12,7 @@ from crnn_jax.data.synthetic.wide.draws import Draws
 from crnn_jax.data.synthetic.wide.text import LONGEST
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601
-# Least difference of luma of ink and paper: nearly always, and in hard images.
+# Least difference of luma between ink and paper: in most images, and in hard ones.
 _CONTRAST, _FAINT = 0.28, 0.16
 
 
@@ -23,14 +23,14 @@ class Colors(NamedTuple):
 
 
 def draw_colors(draws: Draws) -> Colors:
-    """Dark on light, light on dark, gray, colored, or each glyph in a color of its own."""
+    """Draws dark on light, light on dark, gray, colored, or a separate color for each glyph."""
     kind = draws.pick((28, 27, 14, 20, 6, 5))
     is_dark = jnp.array([False, False, True, False, True, False])[kind]
     saturation = jnp.array([0.0, 1.0, 0.6, 1.0, 1.0, 1.0])[kind] * draws.between(0.3, 1)
     each = jnp.array([False, False, False, True, True, False])[kind]
     bright = jnp.where(draws.chance(0.5), draws.between(0.92, 1), draws.between(0.62, 1))
     paper_luma = jnp.where(is_dark, draws.between(0, 0.3), bright)
-    # Any luma that is far enough from the paper's.
+    # Any luma that differs enough from the paper's.
     contrast = jnp.where(draws.chance(0.12), _FAINT, _CONTRAST)
     strength = draws.unit() ** 0.7
     dark = strength * 0.1 + (1 - strength) * (paper_luma - contrast)
@@ -51,7 +51,7 @@ def draw_colors(draws: Draws) -> Colors:
 
 
 def tinted(hue: jax.Array, luma: jax.Array, saturation: jax.Array) -> jax.Array:
-    """A color [..., 3] of a luma, as far from gray as saturation and the range allow."""
+    """Returns a color [..., 3] with a luma, as far from gray as saturation and range allow."""
     away = hue - luma_of(hue)[..., None]
     away = away / (jnp.max(jnp.abs(away), axis=-1, keepdims=True) + 1e-3)
     # The largest step that stays within [0, 1].
@@ -62,12 +62,12 @@ def tinted(hue: jax.Array, luma: jax.Array, saturation: jax.Array) -> jax.Array:
 
 
 def luma_of(color: jax.Array) -> jax.Array:
-    """[..., 3] to [...]."""
+    """Returns the luma [...] of colors [..., 3]."""
     return jnp.dot(color, LUMA, precision=jax.lax.Precision.HIGHEST)
 
 
 def clutter_color(draws: Draws, colors: Colors, count: int) -> jax.Array:
-    """Colors [count, 3] of lines and shapes: the ink's, any, black, or the paper's."""
+    """Draws colors [count, 3] of lines and shapes: the ink's, any, black, or the paper's."""
     any_color = tinted(
         draws.unit(3 * count).reshape(count, 3), draws.unit(count)[:, None], jnp.ones(())
     )

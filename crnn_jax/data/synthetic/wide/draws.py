@@ -1,4 +1,4 @@
-"""Random numbers of one image, handed out in the order of the calls."""
+"""Random numbers of one image, assigned in the order of the calls."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import jax.numpy as jnp
 
 
 class Draws:
-    """Uniform numbers from one key, each used once. Which call gets which is fixed when traced."""
+    """Uniform numbers from one key, each used once. Tracing fixes which call gets which number."""
 
     def __init__(self, key: jax.Array, count: int):
         self._values = jax.random.uniform(key, (count,))
         self._used = 0
 
     def unit(self, count: int | None = None) -> jax.Array:
-        """From [0, 1): a scalar, or [count]."""
+        """Uniform in [0, 1): a scalar, or [count]."""
         start, self._used = self._used, self._used + (count or 1)
         if self._used > len(self._values):
             raise ValueError(f"{self._used} numbers are drawn and {len(self._values)} are there")
@@ -29,19 +29,19 @@ class Draws:
         return low + (high - low) * self.unit(count)
 
     def around(self, most: float | jax.Array, count: int | None = None) -> jax.Array:
-        """From -most to most."""
+        """Uniform from -most to most."""
         return most * (2 * self.unit(count) - 1)
 
     def chance(self, probability: float, count: int | None = None) -> jax.Array:
-        """True with a probability."""
+        """True with the given probability."""
         return self.unit(count) < probability
 
     def whole(self, end: int | jax.Array, count: int | None = None) -> jax.Array:
-        """i32 from 0 to end - 1."""
+        """Uniform i32 from 0 to end - 1."""
         return jnp.minimum((self.unit(count) * end).astype(jnp.int32), end - 1)
 
     def pick(self, weights: Sequence[float], count: int | None = None) -> jax.Array:
-        """i32: a place in `weights`, with these odds."""
+        """Returns an i32 index into `weights`, with these odds."""
         ends = jnp.cumsum(jnp.asarray(weights) / sum(weights))[:-1]
         numbers = self.unit(count)
         ends = ends.reshape((1,) * numbers.ndim + (-1,))

@@ -1,7 +1,7 @@
-"""Many faces as distance fields: built once on the host from font files, kept as one `.npz` file.
+"""Many faces as distance fields, built once on the host from font files and kept in an `.npz` file.
 
-Unlike `glyphs.Atlas`, every face is scaled to the same height of a capital, so that a size means
-the same in each, and cells are smaller, because there are hundreds of faces.
+Unlike in `glyphs.Atlas`, every face is scaled to the same height of a capital, so that a size means
+the same for each. Cells are smaller, because there are hundreds of faces.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MAX_BYTES = 2**28  # of an atlas file
 MAX_UNPACKED = 2**29  # bytes of its arrays: about 4,000 faces
 _FINE = glyphs.FINE
 _VERSION = 1
-_MANY = 32  # fonts that are worth processes of their own
+_MANY = 32  # fonts from which on processes draw them
 
 
 class FaceAtlas(NamedTuple):
@@ -45,7 +45,7 @@ class FaceAtlas(NamedTuple):
     names: np.ndarray  # str [F]: family, style and the digest of the font file
 
     def digest(self) -> str:
-        """SHA-256 of everything that an image depends on."""
+        """Returns the SHA-256 of everything that an image depends on."""
         sha = hashlib.sha256(f"{_VERSION} {SYMBOLS} {CAPITAL} {CELL}".encode())
         for array in (self.fields, self.left, self.width, self.advance):
             sha.update(np.ascontiguousarray(array).tobytes())
@@ -53,7 +53,7 @@ class FaceAtlas(NamedTuple):
 
 
 def build(fonts: Iterable[str | os.PathLike[str]]) -> FaceAtlas:
-    """Draws SYMBOLS in each font that has them all and fits into the cells; leaves out others.
+    """Draws SYMBOLS in each font that has them all and fits into the cells; skips other fonts.
 
     Raises:
       ConfigError: no font is left.
@@ -62,7 +62,7 @@ def build(fonts: Iterable[str | os.PathLike[str]]) -> FaceAtlas:
     if len(paths) < _MANY:
         drawn = list(map(_face_or_none, paths))
     else:
-        # Not by fork: jax may have threads by now.
+        # Not by fork, because jax may have started threads.
         with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
             drawn = list(pool.map(_face_or_none, paths, chunksize=8))
     found = [face for face in drawn if face is not None]
@@ -81,7 +81,7 @@ def save(atlas: FaceAtlas, path: str | os.PathLike[str]) -> None:
 
 
 def load(path: str | os.PathLike[str]) -> FaceAtlas:
-    """Reads what `save` wrote. ConfigError if the file is missing or is something else."""
+    """Reads a file of `save`. ConfigError if it is missing or is not a face atlas."""
     name = one_line(os.fspath(path))
     try:
         content = files.read(Path(path), MAX_BYTES)
@@ -93,7 +93,7 @@ def load(path: str | os.PathLike[str]) -> FaceAtlas:
             atlas = FaceAtlas(**{key: stored[key] for key in FaceAtlas._fields})
     except OSError as error:
         raise ConfigError(f"the face atlas {name} cannot be read: {error.strerror}") from error
-    except Exception as error:  # numpy, zipfile and zlib raise many kinds
+    except Exception as error:  # numpy, zipfile and zlib raise many kinds of errors
         raise ConfigError(f"{name} is not a face atlas: {error}") from error
     shape = (len(atlas.fields), len(SYMBOLS))
     if (
@@ -116,14 +116,14 @@ def _face_or_none(path: str) -> tuple[np.ndarray, np.ndarray, Any] | None:
 
 
 def _face(path: str) -> tuple[np.ndarray, np.ndarray, Any] | None:
-    """Fields u8 [G, CELL, CELL], metrics f32 [3, G] and the name; None if a symbol is missing."""
+    """Returns fields u8 [G, CELL, CELL], metrics f32 [3, G], name; None if a symbol is missing."""
     content = Path(path).read_bytes()
     probe = ImageFont.truetype(io.BytesIO(content), 200)
     capital = -probe.getbbox("H", anchor="ls")[1]
     if capital <= 0:
         return None
     font = ImageFont.truetype(io.BytesIO(content), 200 * CAPITAL * _FINE / capital)
-    # What a font draws for a character that no font has.
+    # A font draws a symbol that it lacks like this character, which no font has.
     missing = glyphs.draw(font, "\U0010fffe", CELL, LEFT, BASELINE)
     fields = np.zeros((len(SYMBOLS), CELL, CELL), np.uint8)
     metrics = np.zeros((3, len(SYMBOLS)), np.float32)

@@ -1,4 +1,4 @@
-"""Which of many installed fonts a generator of captchas can use: legible ones, each look once."""
+"""Chooses fonts for a generator of captchas: legible ones, without near-duplicates."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from crnn_jax.charset import merge_look_alikes
 from crnn_jax.data.synthetic.wide.face_atlas import SYMBOLS
 from crnn_jax.errors import ConfigError
 
-_SIDE = 20  # pixels of a symbol that is compared
+_SIDE = 20  # pixels per side of a symbol in comparisons
 _LETTERS = SYMBOLS[:62]
-# Parts of paths of faces that everybody reads.
+# Parts of the paths of reference faces, which are legible to everybody.
 _REFERENCES = (
     "dejavu/DejaVuSans.ttf", "dejavu/DejaVuSerif.ttf", "DejaVuSans-Bold.ttf",
     "LiberationSans-Regular", "LiberationSerif-Regular", "LiberationMono-Regular", "Lato-Regular",
@@ -26,20 +26,20 @@ _REFERENCES = (
     "Courier", "Quicksand", "Comfortaa", "FreeSansBold", "LiberationSerif-Italic",
     "LiberationSans-BoldItalic", "Cantarell-Regular", "Montserrat-Bold",
 )  # fmt: skip
-_LEGIBLE = 0.72  # share of symbols whose nearest one of the references is the same symbol
-_SMALL_CAPITALS = 0.8  # cosine of capitals and small letters that differ elsewhere
-_ALIKE = 0.93  # cosine of two faces, of which one is enough
+_LEGIBLE = 0.72  # share of symbols whose nearest reference symbol is the same symbol
+_SMALL_CAPITALS = 0.8  # cosine of capitals and small letters whose shapes should differ
+_ALIKE = 0.93  # two faces with a larger cosine are near-duplicates
 
 
 def choose(folders: Iterable[str | os.PathLike[str]]) -> list[str]:
-    """The font files below `folders` to build an atlas of, the most legible first.
+    """Returns the font files below `folders` to build an atlas of, the most legible first.
 
     A font is used if it has all symbols, if most of its letters and digits look more like the same
     symbol of a reference face than like any other, if its small letters are not small capitals, and
-    if it is not nearly the same as a font before it.
+    if it differs enough from every font before it.
 
     Raises:
-      ConfigError: there is no font that everybody reads to compare with, or none is left.
+      ConfigError: there is no reference face, or no font is left.
     """
     suffixes = (".ttf", ".otf")
     paths = sorted(
@@ -73,7 +73,7 @@ def choose(folders: Iterable[str | os.PathLike[str]]) -> list[str]:
 
 
 def _symbols(path: str) -> np.ndarray | None:
-    """f32 [62, D], each of mean 0 and norm 1; None if the font lacks a symbol or is damaged."""
+    """Returns f32 [62, D] of mean 0 and norm 1; None if the font lacks a symbol or is damaged."""
     try:
         font = ImageFont.truetype(path, 64)
         missing = font.getmask("\U0010fffe")
@@ -95,7 +95,7 @@ def _symbols(path: str) -> np.ndarray | None:
 
 
 def _square(mask: Any) -> np.ndarray:
-    """f32 [D]: the ink in the middle of a square."""
+    """Returns f32 [D]: the ink, centered in a square."""
     image = Image.frombytes("L", mask.size, bytes(mask))
     side = max(mask.size)
     square = Image.new("L", (side, side))
@@ -104,7 +104,7 @@ def _square(mask: Any) -> np.ndarray:
 
 
 def _legibility(x: np.ndarray, references: np.ndarray) -> float:
-    """Share of the symbols [62, D] that the nearest of `references` [R * 62, D] names rightly."""
+    """Returns the share of symbols [62, D] whose nearest of `references` [R * 62, D] is right."""
     names = list(map(merge_look_alikes, _LETTERS))
     nearest = (x @ references.T).argmax(1) % len(_LETTERS)
     return float(np.mean([names[n] == name for n, name in zip(nearest, names, strict=True)]))

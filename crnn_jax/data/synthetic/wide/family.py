@@ -1,4 +1,4 @@
-"""The wide family as a style: what a data source needs to know of it."""
+"""The wide family as a `Look`, the interface that data sources use."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from crnn_jax.runtime import backend
 
 @dataclasses.dataclass(frozen=True)
 class Wide:
-    """Images of hundreds of styles: a `Look`."""
+    """A `Look` with images of hundreds of styles."""
 
     faces: str = ""  # an `.npz` file of `face_atlas.save`; empty: the faces of the package
 
@@ -29,15 +29,15 @@ class Wide:
     height = render.HEIGHT
 
     def atlas(self) -> FaceAtlas:
-        """ConfigError if the file is missing or is something else."""
+        """Returns the faces. ConfigError if the file is missing or is not a face atlas."""
         return _from_file(self.faces) if self.faces else _own_faces()
 
     def describe(self) -> dict[str, Any]:
-        """Everything that an image depends on."""
+        """Returns everything that an image depends on."""
         return {"family": "wide", "version": render.VERSION, "faces": self.atlas().digest()}
 
     def drawer(self) -> Drawer:
-        """A function: seed and numbers i32 [B] to images u8 [B, W, H, 3] and ids i32 [B, L]."""
+        """Returns a function: seed, numbers i32 [B] to images u8 [B, W, H, 3], ids i32 [B, L]."""
         atlas, chunk = text.on_device(self.atlas()), self.chunk
 
         def draw(seed: int, numbers: np.ndarray) -> tuple[jax.Array, jax.Array]:
@@ -55,15 +55,15 @@ class Wide:
 
     @property
     def chunk(self) -> int:
-        """Images that are drawn at a time, which bounds the memory."""
+        """The number of images that are drawn at a time, which bounds the memory."""
         return backend.choices().images_at_once
 
 
 def load(name: str) -> Look:
-    """The style that `data.style` names: 'wide', a file of faces, or what `presets.load` knows.
+    """Returns the style that `data.style` names: 'wide', a file of faces, or one of `presets.load`.
 
     Raises:
-      ConfigError: there is none, or its file cannot be used.
+      ConfigError: the style does not exist, or its file cannot be used.
     """
     if name == "wide":
         return Wide()

@@ -1,7 +1,7 @@
 """Images of the wide family: a pure function of (atlas, seed, number), on the device.
 
 Image i of a seed is the same on its own and in any batch, as in `data.synthetic.render`. Every
-feature is computed for every image and then switched on or off: there are no branches.
+feature is computed for every image and then switched on or off, without branches.
 """
 
 from __future__ import annotations
@@ -18,42 +18,42 @@ from crnn_jax.data.synthetic.wide.draws import Draws
 from crnn_jax.data.synthetic.wide.face_atlas import BASELINE, CAPITAL
 from crnn_jax.data.synthetic.wide.text import LONGEST, Atlas, Text, draw_text
 
-VERSION = 1  # raised with every change that changes an image: part of every fingerprint
+VERSION = 1  # raise it with every change that changes an image; part of every fingerprint
 WIDTH, HEIGHT = 256, 64
-_NUMBERS = 1024  # random numbers of an image, and some to spare
+_NUMBERS = 1024  # random numbers per image, with some to spare
 
 
 @jax.jit
 def images(
     atlas: Atlas, seed: jax.Array | np.uint32, numbers: jax.Array | np.ndarray
 ) -> tuple[jax.Array, jax.Array]:
-    """Images `numbers` i32 [B] of a seed: u8 [B, W, H, 3], and i32 [B, L] into SYMBOLS."""
+    """Draws images `numbers` i32 [B] of a seed: u8 [B, W, H, 3], and i32 [B, L] into SYMBOLS."""
     root = jax.random.key(seed)
     return jax.vmap(lambda number: draw_image(jax.random.fold_in(root, number), atlas))(numbers)
 
 
 def draw_image(key: jax.Array, atlas: Atlas) -> tuple[jax.Array, jax.Array]:
-    """One image u8 [W, H, 3] and its text i32 [L]."""
+    """Draws one image u8 [W, H, 3] and its text i32 [L]."""
     draws = Draws(key, _NUMBERS)
     x, y = jnp.meshgrid(jnp.arange(WIDTH) + 0.5, jnp.arange(HEIGHT) + 0.5, indexing="ij")
     colors = draw_colors(draws)
 
-    # Size and place of the text: the height of a capital, and the width of the whole.
+    # Size and place of the text: the height of a capital, and the width of the text.
     small = draws.chance(0.25)
     high = jnp.where(small, 0.16 * 2.2 ** draws.unit(), draws.between(0.34, 0.76)) * HEIGHT
     room = 0.5 * (0.96 * HEIGHT / high - 1)
     text = draw_text(draws, atlas, room)
     wanted = draws.between(0.45, 0.97) * WIDTH
-    squeeze = jnp.clip(wanted / (text.width * high), 0.42, 2.3)  # pixels across for one down
-    across = jnp.minimum(squeeze * high, 0.97 * WIDTH / text.width)  # pixels of one cap
+    squeeze = jnp.clip(wanted / (text.width * high), 0.42, 2.3)  # horizontal over vertical pixels
+    across = jnp.minimum(squeeze * high, 0.97 * WIDTH / text.width)  # horizontal pixels per cap
     free_x = WIDTH - across * text.width
     free_y = HEIGHT - high * (1.1 + 2 * jnp.abs(text.y).max())
     x0 = WIDTH / 2 + 0.5 * free_x * jnp.where(draws.chance(0.5), draws.around(0.3), draws.around(1))
     y0 = HEIGHT / 2 + 0.5 * jnp.maximum(free_y, 0.03 * HEIGHT) * draws.around(0.9)
-    # Caps around the middle of the text, with all of it warped.
-    slack = jnp.maximum(free_y, 0) / high / 2  # caps that a warp may move glyphs up or down
+    # Coordinates in caps around the middle of the text, warped together.
+    slack = jnp.maximum(free_y, 0) / high / 2  # caps by which a warp may move glyphs up or down
     wx, wy = _warp(draws, (x - x0) / across, (y - y0) / high, text.width / 2, slack)
-    scale = jnp.sqrt(across * high)  # pixels of one cap, about
+    scale = jnp.sqrt(across * high)  # pixels per cap, approximately
 
     pen = _draw_pen(draws, scale)
     behind = [
@@ -61,8 +61,8 @@ def draw_image(key: jax.Array, atlas: Atlas) -> tuple[jax.Array, jax.Array]:
         for layer in (clutter.words, clutter.stray_glyphs)
     ]
     glyphs = _glyphs(text, jnp.stack((wx - pen.shadow_x, wx)), jnp.stack((wy - pen.shadow_y, wy)))
-    # One lookup for all that has to do with glyphs. The barriers keep XLA from computing places
-    # again for each of the four pixels that a lookup reads.
+    # One lookup for all glyphs. The barriers keep XLA from computing the places again for each of
+    # the four pixels that a lookup reads.
     places = [jnp.stack([cells[k] for cells in behind]) for k in range(3)]
     places = [
         jnp.concatenate((a, b.reshape(-1, WIDTH, HEIGHT)))
@@ -97,7 +97,7 @@ def _over(pixels: jax.Array, cover: jax.Array, color: jax.Array) -> jax.Array:
 
 
 def _paper(draws: Draws, colors: Colors, x: jax.Array, y: jax.Array) -> jax.Array:
-    """[W, H, 3]: even, a gradient, or soft waves of color."""
+    """Draws the paper [W, H, 3]: uniform, a gradient, or soft waves of color."""
     slope = jnp.where(draws.chance(0.25), draws.around(0.2), 0.0)
     cos, sin = jnp.cos(6.28 * draws.unit()), jnp.sin(6.28 * draws.unit())
     ramp = slope * (cos * (x / WIDTH - 0.5) + sin * (y / HEIGHT - 0.5))
@@ -113,9 +113,9 @@ def _paper(draws: Draws, colors: Colors, x: jax.Array, y: jax.Array) -> jax.Arra
 def _warp(
     draws: Draws, x: jax.Array, y: jax.Array, half: jax.Array, slack: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Caps in the image to caps in the text as it was laid out."""
+    """Maps caps in the image to caps in the text before warping."""
     slack = jnp.maximum(slack, 0.06)
-    most = jnp.minimum(0.2, slack / half)  # so that both ends stay in the image
+    most = jnp.minimum(0.2, slack / half)  # keeps both ends inside the image
     angle = jnp.where(draws.chance(0.3), draws.around(1) * most, 0.0)
     x, y = x * jnp.cos(angle) + y * jnp.sin(angle), y * jnp.cos(angle) - x * jnp.sin(angle)
     arc = jnp.where(draws.chance(0.1), draws.around(1) * jnp.minimum(slack, 0.5), 0.0)
@@ -135,7 +135,7 @@ def _warp(
 
 
 class Pen(NamedTuple):
-    """How glyphs are drawn; lengths in pixels of the image, shadows in caps."""
+    """How glyphs are drawn. Lengths are in pixels of the image, those of shadows in caps."""
 
     weight: jax.Array  # added on each side of a stroke
     softness: jax.Array  # width of an edge
@@ -146,7 +146,7 @@ class Pen(NamedTuple):
     shadow_x: jax.Array
     shadow_y: jax.Array
     shadow: jax.Array  # strength, 0 for none
-    shade: jax.Array  # of its color, from paper to ink
+    shade: jax.Array  # color of the shadow, from paper to ink
 
 
 def _draw_pen(draws: Draws, scale: jax.Array) -> Pen:
@@ -168,10 +168,13 @@ def _draw_pen(draws: Draws, scale: jax.Array) -> Pen:
 def _glyphs(
     text: Text, x: jax.Array, y: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]:
-    """Of x, y [..., W, H]: starts, u, v, the glyph and whether there is one, [..., 3, W, H].
+    """Finds the glyphs that cover each pixel, for x, y [..., W, H].
 
     A pixel is covered by the glyph whose middle is nearest and by its two neighbors, which are
     drawn first.
+
+    Returns:
+      Starts of cells, u, v, the glyph, and whether there is one, [..., 3, W, H] each.
     """
     bounds = (text.x[1:] + text.x[:-1]) / 2
     nearest = sum((x >= bound).astype(jnp.int32) for bound in bounds)
@@ -195,8 +198,10 @@ def _write(
     inside: jax.Array,
     pixels: jax.Array,
 ) -> jax.Array:
-    """Draws shadows and glyphs over the pixels; `inside` [2, 3, W, H] is how far inside of its
-    outline a pixel lies, in pixels."""
+    """Draws shadows and glyphs over the pixels.
+
+    `inside` [2, 3, W, H] is how far each pixel lies inside the outline, in pixels.
+    """
     _, _, _, glyph, is_real = glyphs
     inside = inside + pen.weight
     whole = jnp.clip(0.5 + inside / pen.softness, 0, 1) * is_real

@@ -1,4 +1,4 @@
-"""The text of a wide image: what it says, and where each glyph stands.
+"""The text of a wide image: its characters, and the place of each glyph.
 
 Lengths are in capital heights ("caps") around the middle of the text, before the text is warped
 and scaled to the image.
@@ -20,7 +20,7 @@ from crnn_jax.data.synthetic.wide.face_atlas import CAPITAL, SYMBOLS
 LONGEST = 10
 _LENGTHS = (0, 0, 0, 6, 28, 25, 20, 7, 6, 4, 4)  # odds of 0, 1, ... symbols
 _DIGITS, _UPPER, _LOWER = SYMBOLS[:10], SYMBOLS[10:36], SYMBOLS[36:62]
-# What a text is made of, and how often.
+# The symbols that texts are drawn from, and how often.
 _KINDS = (
     (_DIGITS, 22),
     (_LOWER, 14),
@@ -31,7 +31,7 @@ _KINDS = (
     (_DIGITS + _UPPER + _LOWER, 9),
     (SYMBOLS, 2),
 )
-_SUM_SHARE = 0.05  # of images that show a sum, like 3+5=?
+_SUM_SHARE = 0.05  # share of the images that show a sum, such as 3+5=?
 
 
 class Atlas(NamedTuple):
@@ -44,12 +44,12 @@ class Atlas(NamedTuple):
 
 
 class Text(NamedTuple):
-    """One text; [L] are its glyphs, those beyond its length far away on the right."""
+    """One text of L glyphs. Glyphs beyond its length are far to the right."""
 
-    ids: jax.Array  # i32 [L], into SYMBOLS; PAD beyond the text
+    ids: jax.Array  # i32 [L], indices into SYMBOLS; PAD beyond the text
     start: jax.Array  # i32 [L], where a glyph's cell begins in `Atlas.fields`
-    x: jax.Array  # f32 [L], middle of the ink, caps from the middle of the text
-    y: jax.Array  # f32 [L], middle of a capital, caps, down is positive
+    x: jax.Array  # f32 [L], middle of the ink, in caps from the middle of the text
+    y: jax.Array  # f32 [L], middle of a capital, in caps; down is positive
     matrix: jax.Array  # f32 [L, 4], caps around (x, y) to pixels of the atlas: uu, uv, vu, vv
     u0: jax.Array  # f32 [L], the middle of the ink in the cell
     width: jax.Array  # f32, of the whole text, caps
@@ -61,7 +61,7 @@ def on_device(atlas: face_atlas.FaceAtlas) -> Atlas:
 
 
 def draw_text(draws: Draws, atlas: Atlas, room: jax.Array) -> Text:
-    """A text and its layout; `room` is how many caps glyphs may be moved up or down."""
+    """Draws a text and its layout. Glyphs may be moved up or down by `room` caps."""
     ids = _draw_ids(draws)
     inside = ids != PAD
     symbol = jnp.maximum(ids, 0)
@@ -86,7 +86,7 @@ def draw_text(draws: Draws, atlas: Atlas, room: jax.Array) -> Text:
     )[draws.pick((40, 40, 20))]
     y = jump * draws.around(1, LONGEST)
 
-    # Spacing: letters that touch or overlap, as the font has them, or spread out.
+    # Spacing: glyphs that touch or overlap, the font's spacing, or wide spacing.
     gap = jnp.stack((draws.between(-0.16, 0.02), draws.between(0, 0.15), draws.between(0.15, 0.9)))
     kind = draws.pick((22, 50, 28))
     by_ink = (kind == 0) | draws.chance(0.2)
@@ -99,7 +99,7 @@ def draw_text(draws: Draws, atlas: Atlas, room: jax.Array) -> Text:
     x = begin + offset + width * size * stretch / 2 - total / 2
 
     cos, sin = jnp.cos(turn), jnp.sin(turn)
-    # From the image to the cell: turn back, slant back, scale.
+    # From the image to the cell: undo the turn, the slant and the scale.
     across, down = CAPITAL / (size * stretch), CAPITAL / size
     matrix = jnp.stack(
         (
@@ -135,7 +135,7 @@ def _draw_ids(draws: Draws) -> jax.Array:
 
 
 def _draw_sum(draws: Draws) -> jax.Array:
-    """One or two digits, an operator, one or two digits, perhaps = and perhaps ?."""
+    """Draws one or two digits, an operator, one or two digits, perhaps = and perhaps ?."""
     digits = draws.whole(10, 4)
     operator = SYMBOLS.index("+") + draws.whole(4)
     equals, question = SYMBOLS.index("="), SYMBOLS.index("?")
@@ -147,6 +147,6 @@ def _draw_sum(draws: Draws) -> jax.Array:
     )  # fmt: skip
     parts = (digits[0], digits[1], operator, digits[2], digits[3], equals, question)
     ids = jnp.stack([jnp.asarray(part, jnp.int32) for part in parts])
-    # Those shown, in their order, to the front.
+    # Move the symbols that are shown to the front, in their order.
     place = jnp.where(shown, jnp.cumsum(shown) - 1, LONGEST)
     return jnp.full(LONGEST + 1, PAD, jnp.int32).at[place].set(ids)[:LONGEST]
