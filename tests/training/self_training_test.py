@@ -126,7 +126,7 @@ def test_labels_that_are_not_used_change_nothing(
     # With names that are labels, and with names that are none, the same weights.
     found = []
     for folder in (captchas, nameless):
-        config = _unlabeled(tiny_config, trained, folder, **{"train.epochs": 1})
+        config = _unlabeled(tiny_config, trained, folder, **{"train.stop_after": 1})
         found.append(
             train.train_and_evaluate(config, tmp_path / f"run {folder.name}").params_sha256
         )
@@ -260,7 +260,7 @@ def test_an_epoch_passes_several_times(tiny_config: MakeConfig) -> None:
 def test_a_run_without_labels_is_scored_on_a_labeled_folder(
     tiny_config: MakeConfig, trained: Path, captchas: Path, nameless: Path, tmp_path: Path
 ) -> None:
-    config = _unlabeled(tiny_config, trained, nameless, **{"train.epochs": 1})
+    config = _unlabeled(tiny_config, trained, nameless, **{"train.stop_after": 1})
     train.train_and_evaluate(config, tmp_path / "run")
     reader = crnn_jax.load(tmp_path / "run")
     evaluation = reader.evaluate(captchas).evaluation
