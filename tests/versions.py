@@ -96,7 +96,8 @@ def pinned(packages: str) -> str:
     extras = project["optional-dependencies"].values()
     bounds = [*project["dependencies"], *(item for extra in extras for item in extra)]
     pairs = (re.fullmatch(r"([\w-]+)>=([\w.]+)", bound) for bound in bounds)
-    return "".join(f"{pair[1]}=={pair[2]}\n" for pair in pairs if pair)
+    # Not every bound is a release: 24.3 stands for the newest 24.3.x.
+    return "".join(f"{pair[1]}=={pair[2]}.*\n" for pair in pairs if pair)
 
 
 if __name__ == "__main__":
