@@ -34,8 +34,12 @@ def epoch_order(train: Int[np.ndarray, " N"], seed: int, epoch: int) -> Int[np.n
 
 
 def mixed_order(
-    labeled: np.ndarray, guessed: np.ndarray, size: int, seed: int, epoch: int
-) -> np.ndarray:
+    labeled: Int[np.ndarray, " N"],
+    guessed: Int[np.ndarray, " M"],
+    size: int,
+    seed: int,
+    epoch: int,
+) -> Int[np.ndarray, " S"]:
     """Returns `size` images for an epoch; at least a quarter have labels, if there are any labels.
 
     If more than a quarter of all images have labels, the epoch has the same share of them.
@@ -47,12 +51,11 @@ def mixed_order(
       seed: of the run.
       epoch: from 1.
     """
-    own = max(size // 4, size * len(labeled) // max(len(labeled) + len(guessed), 1))
-    parts = [(labeled, own), (guessed, size - own)] if len(labeled) else [(guessed, size)]
-    rows = []
-    for number, (images, count) in enumerate(parts):
-        passes = -(-count // len(images)) if count else 0
-        each = [epoch_order(images, seed, epoch * 10_000 + 2 * k + number)
-                for k in range(passes)]  # fmt: skip
-        rows.append(np.concatenate([*each, images[:0]])[:count])
-    return epoch_order(np.concatenate(rows), seed, epoch)
+    share = len(labeled) / (len(labeled) + len(guessed))
+    own = int(size * max(share, 0.25)) if len(labeled) else 0
+    # Shuffled, then repeated: the images that occur once more than others are random ones.
+    parts = [
+        np.resize(epoch_order(images, seed, epoch), count)
+        for images, count in ((labeled, own), (guessed, size - own))
+    ]
+    return epoch_order(np.concatenate(parts), seed, epoch)

@@ -32,7 +32,7 @@ from crnn_jax.data.splits import Split
 from crnn_jax.data.synthetic import render
 from crnn_jax.data.synthetic.look import Look
 from crnn_jax.data.synthetic.wide import family
-from crnn_jax.errors import ConfigError, DataError
+from crnn_jax.errors import ConfigError, DataError, one_line
 from crnn_jax.runtime import files
 
 Draw = Callable[[np.ndarray], tuple[jax.Array, jax.Array]]
@@ -127,6 +127,8 @@ def _with_unlabeled(data: Dataset, split: Split, config: DataConfig) -> tuple[Da
     section = dataclasses.replace(
         config, dir=config.unlabeled, use_labels=False, test_size=0, unlabeled=""
     )
+    if not Path(config.unlabeled).is_dir():
+        raise DataError(f"data.unlabeled: {one_line(config.unlabeled)} is not a folder")
     extra = dataset.load(section, None, 0)
     known = {image.tobytes() for image in data.images}
     new = [i for i, image in enumerate(extra.images) if image.tobytes() not in known]

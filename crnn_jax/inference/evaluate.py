@@ -111,18 +111,6 @@ def read(
     return decode(crnn.apply(model, params, images), temperature, decoder)
 
 
-@xla_options.jit_reading
-def read_rows(
-    params: Any,
-    images: UInt8[Array, "N W H C"],
-    indices: Int[Array, " B"],
-    *,
-    model: crnn.Model,
-) -> tuple[Int[Array, "B L"], Float[Array, " B"]]:
-    """Like `read`, greedily and at temperature 1, for the examples `indices` of a data set."""
-    return decode(crnn.apply(model, params, images[indices]), 1.0, GREEDY)
-
-
 @functools.partial(xla_options.jit_reading, static_argnames="decoder")
 def read_and_score(
     params: Any,

@@ -27,7 +27,11 @@ _SOME_TEXT = "12345"  # for the plateau loss of a set without labels
 
 
 class TrainContext(NamedTuple):
-    """Everything that does not change while a run trains."""
+    """Everything that does not change in an epoch.
+
+    If there are unlabeled images, their labels change between epochs: `data`, `labels` and
+    `pseudo_labeled`. Nothing else changes while a run trains.
+    """
 
     config: Config
     data: folder.Dataset

@@ -2,6 +2,8 @@
 
 import importlib
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -99,3 +101,10 @@ def test_a_run_on_two_devices_may_go_unread_for_longer_than_their_queue(
 
 def test_experiments_are_found() -> None:
     assert {"base", "fast", "few_labels", "synthetic_pretrain", "ablations"} <= set(NAMES)
+
+
+def test_no_experiment_imports_jax() -> None:
+    """run.py reads the config first: what it asks for is set up before jax is imported."""
+    imports = "; ".join(f"import experiments.{name}" for name in NAMES)
+    code = f"import sys; {imports}; sys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
