@@ -9,15 +9,12 @@ import dataclasses
 import difflib
 import functools
 import json
-import re
 import types
 import typing
-import warnings
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import ml_collections
-from msgspec import Meta
 
 from crnn_jax import charset, schema
 from crnn_jax.config_keys import (
@@ -144,7 +141,7 @@ def reference() -> Iterator[tuple[str, str, str, str]]:
         for field in dataclasses.fields(owner):
             key = field.name if section is None else f"{section}.{field.name}"
             if key in kinds:
-                yield key, repr(values[key]), rule(kinds[key]), field.metadata["meaning"]
+                yield key, repr(values[key]), schema.rule(kinds[key]), field.metadata["meaning"]
 
 
 @functools.cache
@@ -184,37 +181,9 @@ def check_value(kind: Any, value: Any, key: str) -> Any:
     try:
         return schema.check(value, kind)
     except schema.InvalidError as error:
-        raise ConfigError(f"{key} must be {rule(kind, value)}, not {quote(value)}") from error
-
-
-def rule(kind: Any, value: Any = None) -> str:
-    """Describes the declared type and range. If `value` has the right type, only the range."""
-    base, *extras = typing.get_args(kind) if typing.get_origin(kind) is Annotated else (kind,)
-    if typing.get_origin(base) is Literal:
-        return " or ".join(map(repr, typing.get_args(base)))
-    meta = extras[-1] if extras else Meta()
-    if base is str:
-        what = "text"
-        if meta.pattern is not None:
-            what = meta.extra["what"] if meta.extra else "a valid path"
-        return f"{what} of at most {meta.max_length} characters" if meta.max_length else what
-    if typing.get_origin(base) is tuple:
-        return f"{meta.min_length} to {meta.max_length} numbers {rule(typing.get_args(base)[0], 0)}"
-    bounds = {"at least": meta.ge, "above": meta.gt, "at most": meta.le, "below": meta.lt}
-    given = {word: _number(bound) for word, bound in bounds.items() if bound is not None}
-    if {"at least", "at most"} <= given.keys():
-        text = f"from {given['at least']} to {given['at most']}"
-    else:
-        text = " and ".join(f"{word} {bound}" for word, bound in given.items())
-    if meta.extra:
-        text += f", and {meta.extra['note']}"
-    if type(value) is base or (base is float and type(value) is int):
-        return text
-    return f"of type {base.__name__}" + (f", {text}" if text else "")
-
-
-def _number(bound: float) -> str:
-    return "2**32 - 1" if bound == 2**32 - 1 else f"{bound:g}" if bound > 2**30 else str(bound)
+        raise ConfigError(
+            f"{key} must be {schema.rule(kind, value)}, not {quote(value)}"
+        ) from error
 
 
 def _check_limits(c: Config) -> None:
@@ -248,7 +217,7 @@ def _check_limits(c: Config) -> None:
         (
             "data.label_pattern",
             quote(c.data.label_pattern),
-            _is_label_pattern(c.data.label_pattern),
+            schema.is_label_pattern(c.data.label_pattern),
             "a regular expression with one group, no repeated group, and at most four of * + ? { |",
         ),
         (
@@ -324,26 +293,6 @@ def _check_limits(c: Config) -> None:
     ]
     if wrong:
         raise ConfigError("; ".join(wrong))
-
-
-def _is_label_pattern(pattern: str) -> bool:
-    """Whether a pattern is empty, or a regular expression with one group and bounded match time.
-
-    A config may be untrusted, and `(a+)+b` takes 2**n steps on n characters. With few quantifiers
-    and alternatives and no repeated group, the number of steps is a power of n.
-    """
-    if not pattern:
-        return True
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # for patterns whose meaning changes in a later Python
-            groups = re.compile(pattern).groups
-    except (re.error, Warning, RecursionError, OverflowError):
-        return False
-    plain = re.sub(r"\[\^?\]?[^\]]*\]", "x", re.sub(r"\\.", "x", pattern))  # no escapes, no sets
-    plain = re.sub(r"([*+?}])[?+]", r"\1", plain.replace("(?", "("))  # lazy and possessive ones
-    is_repeated = re.search(r"\)[*+?{]", plain)
-    return groups == 1 and not is_repeated and len(re.findall(r"[*+?{|]", plain)) <= 4
 
 
 def _sizes(c: Config) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """Types of values in JSON files and configs, and checks of untrusted values against them.
 
 `document` bounds the size, the depth and the strings of a JSON document. `check` compares a value
-with a declared type and names the key that differs.
+with a declared type and names the key that differs. `rule` states such a type in words.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import Annotated, Any
+import typing
+import warnings
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -107,3 +109,53 @@ def check_plain(value: Any, key: str = "", depth: int = 0) -> None:
 
 def _named(key: str) -> str:
     return one_line(key[1:301]) or "the document"
+
+
+def rule(kind: Any, value: Any = None) -> str:
+    """Describes the declared type and range. If `value` has the right type, only the range."""
+    base, *extras = typing.get_args(kind) if typing.get_origin(kind) is Annotated else (kind,)
+    if typing.get_origin(base) is Literal:
+        return " or ".join(map(repr, typing.get_args(base)))
+    meta = extras[-1] if extras else Meta()
+    if base is str:
+        what = "text"
+        if meta.pattern is not None:
+            what = meta.extra["what"] if meta.extra else "a valid path"
+        return f"{what} of at most {meta.max_length} characters" if meta.max_length else what
+    if typing.get_origin(base) is tuple:
+        return f"{meta.min_length} to {meta.max_length} numbers {rule(typing.get_args(base)[0], 0)}"
+    bounds = {"at least": meta.ge, "above": meta.gt, "at most": meta.le, "below": meta.lt}
+    given = {word: _number(bound) for word, bound in bounds.items() if bound is not None}
+    if {"at least", "at most"} <= given.keys():
+        text = f"from {given['at least']} to {given['at most']}"
+    else:
+        text = " and ".join(f"{word} {bound}" for word, bound in given.items())
+    if meta.extra:
+        text += f", and {meta.extra['note']}"
+    if type(value) is base or (base is float and type(value) is int):
+        return text
+    return f"of type {base.__name__}" + (f", {text}" if text else "")
+
+
+def _number(bound: float) -> str:
+    return "2**32 - 1" if bound == 2**32 - 1 else f"{bound:g}" if bound > 2**30 else str(bound)
+
+
+def is_label_pattern(pattern: str) -> bool:
+    """Whether a pattern is empty, or a regular expression with one group and bounded match time.
+
+    A config may be untrusted, and `(a+)+b` takes 2**n steps on n characters. With few quantifiers
+    and alternatives and no repeated group, the number of steps is a power of n.
+    """
+    if not pattern:
+        return True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # for patterns whose meaning changes in a later Python
+            groups = re.compile(pattern).groups
+    except (re.error, Warning, RecursionError, OverflowError):
+        return False
+    plain = re.sub(r"\[\^?\]?[^\]]*\]", "x", re.sub(r"\\.", "x", pattern))  # no escapes, no sets
+    plain = re.sub(r"([*+?}])[?+]", r"\1", plain.replace("(?", "("))  # lazy and possessive ones
+    is_repeated = re.search(r"\)[*+?{]", plain)
+    return groups == 1 and not is_repeated and len(re.findall(r"[*+?{|]", plain)) <= 4

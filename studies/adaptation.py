@@ -14,9 +14,11 @@ of new symbols. The settings that an arm does not name are those of experiments/
 
 An arm is key=value pairs: labels (0 for all in the pack), updates, rate, seeds, batch;
 complete=1 keeps all digits, capitals or small letters of the reader if the labels have two of them;
-rounds, with updates a round: the EMA of the weights reads the rest of the training part without its
-labels, and readings with a confidence of `least` or more are trained on as labels until the next
-round. A round of an arm with labels=-1 has no labels at all.
+rounds, with updates a round: the EMA of the weights reads the rest of the training part, and what
+`self_training.choose` takes at the confidence `least` is trained on until the next round. An arm
+with labels=-1 has no labels at all.
+
+The update is that of training/step.py, but that its rate is an argument: all arms share a program.
 """
 
 from __future__ import annotations
@@ -27,8 +29,6 @@ import json
 import sys
 import time
 import zipfile
-from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,17 +40,17 @@ import optax
 
 from crnn_jax import config as config_lib
 from crnn_jax.charset import PAD, Charset
-from crnn_jax.data import augment, folder, image_io, splits
+from crnn_jax.data import augment, batching, folder, image_io, splits
 from crnn_jax.inference import evaluate, held_out, metrics, recognizer
+from crnn_jax.inference.evaluate import Reading
 from crnn_jax.models import crnn, ctc_loss
 from crnn_jax.models.decoding import GREEDY
 from crnn_jax.runs import provenance
-from crnn_jax.training import optimizer, warm_start
+from crnn_jax.training import optimizer, self_training, warm_start
 from experiments import adapt
 
 READ_AT_ONCE = 250
 LONGEST = 12  # symbols of a pseudo-label
-KINDS = ("0123456789", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
 NEVER = -1e9  # the logit of a symbol that an arm does not know
 
 
@@ -196,77 +196,64 @@ class Study:
         return Learner(params, optax.incremental_update(params, learner.ema, 1 - decay), moments)
 
     def train(
-        self, learner: Learner, bias: jax.Array, rows: Iterator[np.ndarray], labels: np.ndarray,
-        updates: int, rate: float, seed: int,
+        self, learner: Learner, bias: jax.Array, order: np.ndarray, labels: np.ndarray, arm: Arm,
+        seed: int,
     ) -> Learner:  # fmt: skip
-        section = dataclasses.replace(self.config.optimizer, learning_rate=rate)
-        rates = np.asarray(jax.vmap(optimizer.schedule(section, updates))(jnp.arange(updates)))
+        """Makes the updates of an arm, on the images `order` [updates * batch]."""
+        section = dataclasses.replace(self.config.optimizer, learning_rate=arm.rate)
+        schedule = optimizer.schedule(section, arm.updates)
+        rates = np.asarray(jax.vmap(schedule)(jnp.arange(arm.updates)))
         key = jax.random.key(seed)
-        for step in range(updates):
-            batch = next(rows)
+        for step, rows in enumerate(order.reshape(arm.updates, arm.batch)):
             learner = self.update(
-                learner, self.images, labels[batch], batch, bias, key, step, rates[step]
+                learner, self.images, labels[rows], rows, bias, key, step, rates[step]
             )
         return learner
 
-    def read(self, params: Any, rows: list[int], bias: jax.Array) -> tuple[list[str], np.ndarray]:
-        """Texts and confidences."""
-        texts, confidences = [], []
+    def read(self, params: Any, rows: list[int], bias: jax.Array) -> list[Reading]:
+        readings: list[Reading] = []
         for start in range(0, len(rows), READ_AT_ONCE):
             part = np.resize(rows[start : start + READ_AT_ONCE], READ_AT_ONCE)
-            ids, scores = jax.device_get(_read(params, self.images, part, bias, model=self.model))
-            texts += [self.charset.decode(row) for row in ids.tolist()]
-            confidences.append(np.exp(scores))
-        return texts[: len(rows)], np.concatenate(confidences)[: len(rows)]
+            found = jax.device_get(_read(params, self.images, part, bias, model=self.model))
+            readings += evaluate.to_readings(self.charset, *found)
+        return readings[: len(rows)]
 
     def bias(self, allowed: set[str]) -> jax.Array:
         values = [0.0 if s in allowed else NEVER for s in self.charset.alphabet]
         return jnp.array([*values, 0.0], jnp.float32)  # the blank is the last class
 
     def alphabet(self, texts: list[str], complete: int) -> set[str]:
-        symbols = set("".join(texts))
-        if complete:
-            for kind in KINDS:
-                if len(symbols & set(kind)) > 1:
-                    symbols |= set(kind) & set(self.known)
-        return symbols
+        derived = Charset.derive(texts)
+        return set((derived.completed() if complete else derived).alphabet)
 
     def measure(self, arm: Arm, scheme: Scheme, seed: int) -> dict[str, Any]:
         """Trains an arm on a scheme and scores it on the test part."""
-        labeled = [] if arm.labels < 0 else scheme.train[: arm.labels or None]
+        labeled = np.array([] if arm.labels < 0 else scheme.train[: arm.labels or None], np.int32)
         texts = [self.packed.texts[i] for i in labeled]
-        bias = self.bias(self.alphabet(texts, arm.complete) if labeled else set(self.known))
+        bias = self.bias(self.alphabet(texts, arm.complete) if texts else set(self.known))
         learner, labels = self.start(seed), self.labels.copy()
-        if labeled:
-            rows = shuffled(np.array(labeled, np.int32), arm.batch, seed)
-            learner = self.train(learner, bias, rows, labels, arm.updates, arm.rate, seed)
-        rest = scheme.train[len(labeled) :]
+        rest, size = scheme.train[len(labeled) :], arm.updates * arm.batch
+        if texts:
+            order = batching.mixed_order(labeled, labeled[:0], size, seed, 1)
+            learner = self.train(learner, bias, order, labels, arm, seed)
         used = []
-        for round_ in range(arm.rounds):
-            found, sure = self.read(learner.ema, rest, bias)
-            chosen = [
-                i
-                for i, confidence in enumerate(sure)
-                if confidence >= arm.least and 0 < len(found[i]) <= LONGEST
-            ]
-            chosen = plausible(found, chosen, texts)
+        for number in range(2, 2 + arm.rounds):
+            found = self.read(learner.ema, rest, bias)
+            chosen = self_training.choose(found, texts, arm.least)
+            chosen = [i for i in chosen if len(found[i].text) <= LONGEST]
             if not chosen:
                 break
-            if not labeled:
-                bias = self.bias(frequent([found[i] for i in chosen]))
-            truth = [self.packed.texts[rest[i]] for i in chosen]
-            wrong = sum(found[i] != text for i, text in zip(chosen, truth, strict=True))
+            guessed = np.array([rest[i] for i in chosen], np.int32)
+            encoded = self.charset.encode([found[i].text for i in chosen])
+            labels[guessed] = PAD
+            labels[guessed, : encoded.shape[1]] = encoded
+            truths = [self.packed.texts[i] for i in guessed]
+            wrong = sum(found[i].text != text for i, text in zip(chosen, truths, strict=True))
             used.append({"pseudo_labels": len(chosen), "wrong": wrong})
-            rows_ = np.array([rest[i] for i in chosen], np.int32)
-            labels[rows_] = PAD
-            encoded = self.charset.encode([found[i] for i in chosen])
-            labels[rows_, : encoded.shape[1]] = encoded
-            rows = mixed(np.array(labeled, np.int32), rows_, arm.batch, seed + 100 * (round_ + 1))
+            order = batching.mixed_order(labeled, guessed, size, seed, number)
             learner = learner._replace(moments=self.chain.init(learner.params))
-            learner = self.train(
-                learner, bias, rows, labels, arm.updates, arm.rate, seed + 100 * (round_ + 1)
-            )
-        readings, _ = self.read(learner.ema, scheme.test, bias)
+            learner = self.train(learner, bias, order, labels, arm, seed + 100 * number)
+        readings = [reading.text for reading in self.read(learner.ema, scheme.test, bias)]
         truths = [self.packed.texts[i] for i in scheme.test]
         scores = {way: held_out.match(truths, readings, way)["num_exact"] for way in metrics.WAYS}
         return {"scheme": scheme.name, "seed": seed, "num_examples": len(truths), **scores,
@@ -278,41 +265,6 @@ def _read(
     params: Any, images: jax.Array, rows: jax.Array, bias: jax.Array, *, model: crnn.Model
 ) -> tuple[jax.Array, jax.Array]:
     return evaluate.decode(crnn.apply(model, params, images[rows]) + bias, 1.0, GREEDY)
-
-
-def plausible(found: list[str], chosen: list[int], labels: list[str]) -> list[int]:
-    """Those of a length that labels have, or that is half as common as the commonest one."""
-    counts = Counter(map(len, labels)) or Counter(len(found[i]) for i in chosen)
-    most = max(counts.values(), default=0)
-    lengths = {n for n, count in counts.items() if labels or 2 * count >= most}
-    return [i for i in chosen if len(found[i]) in lengths]
-
-
-def frequent(texts: list[str]) -> set[str]:
-    """The symbols of readings but those that are 20 times rarer than the average one."""
-    counts = Counter("".join(texts))
-    average = sum(counts.values()) / max(len(counts), 1)
-    return {symbol for symbol, count in counts.items() if count >= average / 20}
-
-
-def shuffled(rows: np.ndarray, batch: int, seed: int) -> Iterator[np.ndarray]:
-    """Batches [batch] of one shuffle after the other."""
-    rng, queue = np.random.default_rng(seed), np.empty(0, rows.dtype)
-    while True:
-        while len(queue) < batch:
-            queue = np.concatenate((queue, rng.permutation(rows)))
-        yield queue[:batch]
-        queue = queue[batch:]
-
-
-def mixed(labeled: np.ndarray, guessed: np.ndarray, batch: int, seed: int) -> Iterator[np.ndarray]:
-    """A quarter of each batch has labels, if there are any."""
-    own = batch // 4 if len(labeled) else 0
-    others = shuffled(guessed, batch - own, seed)
-    if not own:
-        yield from others
-    for a, b in zip(shuffled(labeled, own, seed + 1), others, strict=True):
-        yield np.concatenate((a, b))
 
 
 def run(options: argparse.Namespace) -> None:

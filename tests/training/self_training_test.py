@@ -51,24 +51,6 @@ def test_a_tenth_is_chosen_however_unsure() -> None:
     assert self_training.choose(_readings(("", 0.9)), [], 0.9) == []
 
 
-def test_a_quarter_of_an_epoch_has_labels() -> None:
-    labeled, guessed = np.arange(3, dtype=np.int32), np.arange(10, 50, dtype=np.int32)
-    order = batching.mixed_order(labeled, guessed, 32, 0, 2)
-    assert len(order) == 32
-    counts = np.bincount(order, minlength=50)
-    assert counts[:3].sum() == 8  # 3 + 3 + 2
-    assert counts[:3].max() == 3
-    assert counts[10:].sum() == 24
-    assert counts[10:].max() == 1
-    assert np.bincount(batching.mixed_order(labeled, guessed[:0], 32, 0, 1)).tolist() in (
-        [11, 11, 10], [11, 10, 11], [10, 11, 11]
-    )  # fmt: skip
-    only = batching.mixed_order(labeled[:0], guessed, 80, 0, 1)
-    assert np.bincount(only)[10:].tolist() == [2] * 40
-    np.testing.assert_array_equal(order, batching.mixed_order(labeled, guessed, 32, 0, 2))
-    assert order.tolist() != batching.mixed_order(labeled, guessed, 32, 0, 3).tolist()
-
-
 @pytest.fixture
 def nameless(captchas: Path, tmp_path: Path) -> Any:
     """The images of `captchas` under names that tell nothing, in the same order."""
@@ -305,12 +287,6 @@ def test_without_a_plausible_reading_an_epoch_has_labels_only(
     labeled = set(sources.load(config.data, 16).split.train.tolist())
     assert all(set(rows.tolist()) == labeled for rows in seen)
     assert len(record_types.read_csv(tmp_path / "run" / self_training.FILE, PseudoLabel)) == 1
-
-
-def test_few_pseudo_labels_do_not_push_many_labels_out() -> None:
-    labeled, guessed = np.arange(90, dtype=np.int32), np.arange(100, 110, dtype=np.int32)
-    counts = np.bincount(batching.mixed_order(labeled, guessed, 200, 0, 1))
-    assert (counts[:90].sum(), counts[100:].sum()) == (180, 20)
 
 
 def test_symbols_of_labels_that_are_not_used_are_no_fault(

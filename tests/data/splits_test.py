@@ -1,0 +1,124 @@
+"""Parts and folds of a data set, counted by hand."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+
+from crnn_jax.data import splits
+from crnn_jax.errors import DataError
+from tests.data.folder_test import CONFIG
+
+
+def _texts(n: int) -> list[Any]:
+    return [f"{i:04d}" for i in range(n)]
+
+
+def _split(texts: Any, **changes: Any) -> Any:
+    return splits.split(texts, dataclasses.replace(CONFIG, **changes))
+
+
+@pytest.mark.parametrize(
+    ("n", "fraction", "val"),
+    [(1040, 0.1, 104), (936, 0.1, 94), (10, 0.1, 1), (2, 0.1, 1), (40, 0.25, 10)],
+)
+def test_ninety_ten(n: int, fraction: float, val: int) -> None:
+    # As the reference counts: int(n * 0.9) to train on.
+    split = _split(_texts(n), val_fraction=fraction)
+    assert len(split.val) == val
+    assert sorted([*split.train, *split.val]) == list(range(n))
+
+
+def test_the_split_is_shuffled_and_depends_on_its_seed() -> None:
+    # The reference threw the shuffle's result away: the split was alphabetical.
+    splits = [_split(_texts(1000), split_seed=s).val for s in (0, 1, 0)]
+    np.testing.assert_array_equal(splits[0], splits[2])
+    assert set(splits[0]) != set(splits[1])
+    # The mean of 100 of 0..999 drawn at random is 499.5 +- 27; alphabetically it would be 949.5.
+    assert abs(np.mean(splits[0]) - 499.5) < 5 * 27
+
+
+def test_folds_partition_the_set() -> None:
+    folds = [_split(_texts(103), num_folds=5, fold=k) for k in range(5)]
+    assert sorted(np.concatenate([f.val for f in folds])) == list(range(103))
+    assert {len(f.val) for f in folds} <= {20, 21}
+    for fold in folds:
+        assert sorted([*fold.train, *fold.val]) == list(range(103))
+
+
+def test_fold_0_of_ten_is_the_ninety_ten_split() -> None:
+    np.testing.assert_array_equal(_split(_texts(936), num_folds=10).val, _split(_texts(936)).val)
+
+
+def test_a_repeated_label_stays_on_one_side() -> None:
+    texts = [f"{i // 3}" for i in range(60)]  # each of 20 labels three times
+    for fold in range(4):
+        split = _split(texts, num_folds=4, fold=fold)
+        assert not {texts[i] for i in split.train} & {texts[i] for i in split.val}
+
+
+def test_train_size_nests_and_leaves_validation_alone() -> None:
+    whole = _split(_texts(100))
+    small, middle = (_split(_texts(100), train_size=n) for n in (10, 30))
+    assert set(small.train) < set(middle.train) < set(whole.train)
+    assert (len(small.train), len(middle.train)) == (10, 30)
+    np.testing.assert_array_equal(small.val, whole.val)
+
+
+@pytest.mark.parametrize(("n", "size", "test"), [(99, 500, 33), (100, 10, 10), (2, 500, 0)])
+def test_the_test_part_is_of_the_size_named_or_a_third(n: int, size: int, test: int) -> None:
+    assert len(splits.held_out(_texts(n), size)) == test
+
+
+def test_no_key_moves_an_image_into_or_out_of_the_test_part() -> None:
+    whole = set(range(100))
+    test = set(splits.held_out(_texts(100), 20).tolist())
+    assert test != set(range(20))  # not the first ones
+    assert test != set(range(80, 100))
+    choices: list[dict[str, Any]] = [
+        {},
+        {"split_seed": 7},
+        {"num_folds": 5, "fold": 3},
+        {"val_fraction": 0.5},
+    ]
+    for changes in choices:
+        for train_size in (0, 10):
+            split = _split(_texts(100), test_size=20, train_size=train_size, **changes)
+            train, val = set(split.train.tolist()), set(split.val.tolist())
+            assert set(split.test.tolist()) == test
+            assert not test & train
+            assert not test & val
+            assert train | val == whole - test or train_size
+            assert len(split.train) == (train_size or len(train))
+
+
+def test_labels_that_differ_in_case_or_look_alikes_are_on_one_side() -> None:
+    texts = [text for i in range(30) for text in (f"oil{i:02d}", f"OIL{i:02d}", f"01l{i:02d}")]
+    test = splits.held_out(texts, 30).tolist()
+    assert {i // 3 for i in test} == {i // 3 for i in range(90) if i in test}
+    assert len(test) == 30
+    assert all(test.count(3 * (i // 3) + k) == 1 for i in test for k in range(3))
+    # A run that writes its labels in lower case has the same test part.
+    assert splits.held_out([text.lower() for text in texts], 30).tolist() == test
+
+
+def test_without_a_test_part_the_split_is_as_it_was() -> None:
+    np.testing.assert_array_equal(_split(_texts(40), test_size=0).test, [])
+    # The first four of numpy's permutation of 40 with seed 0.
+    first = np.random.default_rng(0).permutation(40)[:4]
+    np.testing.assert_array_equal(_split(_texts(40)).val, np.sort(first))
+
+
+@pytest.mark.parametrize(
+    ("texts", "changes"),
+    [
+        (["a"], {}),
+        (["a"] * 10, {}),
+        (["a", "b", "c"], {"num_folds": 10, "fold": 1}),
+        (_texts(100), {"train_size": 91}),
+    ],
+)
+def test_a_split_that_cannot_be(texts: Any, changes: Any) -> None:
+    with pytest.raises(DataError):
+        _split(texts, **changes)
