@@ -3,9 +3,9 @@
     python run.py --config experiments/synthetic_pretrain.py --workdir runs/pretrain
     python -m crnn_jax evaluate runs/pretrain --data data/captcha_images_v2
 
-It reads 876 and 877 of the 936 real images (seeds 0 and 1), 93.6 %, and saw none of them in training
-(commit e306760, two devices, Intel Xeon). Earlier commits, which drew other dropout masks and
-distortions, read between 860 and 890 (seed 0; records in results/synthetic/). A run makes 2,928
+It reads 876 and 877 of the 936 real images (seeds 0 and 1), 93.6 %, and saw none of them in
+training (commit e306760, two devices, Intel Xeon). Earlier commits, which drew other dropout masks
+and distortions, read between 860 and 890 (seed 0; records in results/synthetic/). A run makes 2,928
 steps in six minutes on two cores.
 
 Another run starts from it with --config.train.init_from=runs/pretrain
