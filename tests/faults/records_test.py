@@ -190,7 +190,7 @@ def test_a_config_s_value_has_a_finite_range(key: Any, value: Any) -> None:
 
 def test_every_number_of_a_config_is_bounded_from_both_sides() -> None:
     for key, kind in config.declared_keys():
-        if config.rule(kind).startswith(("of type int", "of type float")):
+        if schema.rule(kind).startswith(("of type int", "of type float")):
             for value in (math.inf, -math.inf, math.nan, 10**400, -(10**400)):
                 with pytest.raises(ConfigError, match=f"^{key} must be "):
                     config.check_value(kind, value, key)
