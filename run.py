@@ -46,6 +46,8 @@ def parse_flags(argv: list[str]) -> list[str]:
     Raises:
       CrnnError: a flag is wrong; for an unknown config key it names the nearest one.
     """
+    # The key is a number, so that a config file can compute with it.
+    argv = [re.sub(r"^(--?config\.data\.width)=auto$", r"\1=0", argument) for argument in argv]
     for argument in argv[1:]:
         override = re.match(r"--?(?:no)?config\.([^=]+)", argument)
         if override:

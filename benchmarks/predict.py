@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> None:
     def decode(path: Path) -> np.ndarray:
         return image_io.to_array(image_io.open_image(path), section)
 
-    batch = np.stack([decode(path) for path in paths[: recognizer.BATCH]])
+    batch = np.stack([decode(path) for path in paths[: evaluate.BATCH]])
 
     def predict(count: int) -> None:
         command = [sys.executable, "-m", "crnn_jax", "predict", run, "-"]
@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> None:
             list(pool.map(decode, paths))
 
     def model() -> None:
-        for _ in range(-(-FILES // recognizer.BATCH)):
+        for _ in range(-(-FILES // evaluate.BATCH)):
             outputs = evaluate.read(reader.params, batch, reader.temperature, model=reader.model)
         jax.block_until_ready(outputs)
 

@@ -23,7 +23,7 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 
 from crnn_jax import config as config_lib  # noqa: E402
-from crnn_jax.data import folder  # noqa: E402
+from crnn_jax.data import resolve  # noqa: E402
 from crnn_jax.data.synthetic import presets, render  # noqa: E402
 from crnn_jax.training import context, state  # noqa: E402
 from crnn_jax.training import step as step_lib  # noqa: E402
@@ -72,7 +72,7 @@ def main(names: list[str]) -> None:
     values = runpy.run_path(str(BASE))["get_config"]()
     values.data.source, values.data.count = "stream", 200
     config = config_lib.from_config_dict(values)
-    prepared = context.prepare(folder.resolve(config))
+    prepared = context.prepare(resolve.resolve(config))
     step, constants = step_lib.jitted_steps(prepared), step_lib.constants(prepared)
     current = state.init_state(prepared)
     batch = config.train.batch_size

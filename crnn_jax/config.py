@@ -188,6 +188,8 @@ def check_value(kind: Any, value: Any, key: str) -> Any:
 
 def _check_limits(c: Config) -> None:
     """Checks the rules that concern several keys of a config. ConfigError names the keys."""
+    if c.data.width == 0:  # not resolved yet; the largest that it can become
+        c = dataclasses.replace(c, data=dataclasses.replace(c.data, width=7 * c.data.height))
     charset.parse_folding(c.data.case, c.data.merge, "data.")  # raises ConfigError
     if len(c.model.pools) != len(c.model.conv_features):
         raise ConfigError(

@@ -30,6 +30,9 @@ _Dropout = Annotated[float, Meta(ge=0, le=0.99)]  # float32 rounds 1 - 1e-9 to 1
 _Size = Annotated[  # pixels
     int, Meta(ge=1, le=2**20, extra={"note": f"width times height at most {MAX_PIXELS}"})
 ]
+_Width = Annotated[
+    int, Meta(ge=0, le=2**20, extra={"note": f"width times height at most {MAX_PIXELS}"})
+]
 _Units = Annotated[int, Meta(ge=1, le=2**13)]
 _Layers = Annotated[tuple[_Units, ...], Meta(min_length=1, max_length=16)]
 _Pools = Annotated[
@@ -83,7 +86,11 @@ class DataConfig:
     generated_share: Annotated[float, Meta(gt=0, le=0.99)] = _key(
         0.5, "Share of generated images in the training part of a mixture."
     )
-    width: _Size = _key(200, "Images are resized to this width, in pixels.")
+    width: _Width = _key(
+        200,
+        "Images are resized to this width, in pixels. 0 or auto: 3 to 7 times the height, by the "
+        "aspect ratio of the training images.",
+    )
     height: _Size = _key(50, "Images are resized to this height, in pixels.")
     channels: Literal[1, 3] = _key(1, "1 for gray, 3 for color.")
     crop: bool = _key(
@@ -230,6 +237,9 @@ class OptimizerConfig:
         5.0, "Gradients of a larger global norm are scaled down to it; 0 turns it off."
     )
     clip_each: bool = _key(False, "Take the norm of each variable instead of the global one.")
+    trust_ratio: bool = _key(
+        False, "Scale the gradient of each variable to the variable's norm (LARS)."
+    )
     warmup_steps: Annotated[int, Meta(ge=0, le=10**8)] = _key(
         100, "Steps of linear rise to the peak, at most half of the run."
     )

@@ -40,6 +40,7 @@ def main() -> None:
         "each_picture": reader.model.per_image,
         "fingerprint": reader.fingerprint,
         "temperature": reader.temperature,
+        "width_by_image": True,
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
         "config": config,
     }

@@ -100,8 +100,8 @@ def read_turn(
 
         def texts() -> list[evaluate.Reading]:
             answers: list[evaluate.Reading] = []
-            for start in range(0, len(pixels), recognizer.BATCH):
-                batch = pixels[start : start + recognizer.BATCH]
+            for start in range(0, len(pixels), evaluate.BATCH):
+                batch = pixels[start : start + evaluate.BATCH]
                 outputs = evaluate.read(params, batch, 1.0, model=task_.model)
                 answers += evaluate.to_readings(task_.charset, *jax.device_get(outputs))
             return answers

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from crnn_jax.charset import Charset
-from crnn_jax.config import DEFAULT_DIR, Config, DataConfig
+from crnn_jax.config import DataConfig
 from crnn_jax.data import label_files
 from crnn_jax.data.image_io import IMAGE_SUFFIXES, open_image, to_array
 from crnn_jax.data.label_files import LABELS_FILE, MAX_BAD
@@ -178,26 +178,20 @@ def labels(folder: str | os.PathLike[str], pattern: str = "") -> dict[str, str]:
     return listed
 
 
+def image_files(folder: str | os.PathLike[str]) -> list[str]:
+    """Returns the names of the images in a folder, sorted. DataError: it cannot be read."""
+    try:
+        return list(_list_images(Path(folder))[0])
+    except OSError as error:
+        raise DataError(f"{one_line(os.fspath(folder))} cannot be read: {error}") from error
+
+
 def check_folder(folder: Path) -> None:
     """Raises DataError unless `folder` is an existing folder."""
     if not folder.exists():
         raise DataError(f"there is no folder {folder}. {WHERE_TO_GET_IT}")
     if not folder.is_dir():
         raise DataError(f"data.dir is {folder}, which is a file; it must be a folder of images")
-
-
-def resolve(config: Config) -> Config:
-    """Resolves the data source 'auto': 'synthetic' if the default folder is missing, else 'folder'.
-
-    If the user named another folder and it is missing, that is an error.
-    """
-    if config.data.source != "auto":
-        return config
-    absent = config.data.dir == DEFAULT_DIR and not Path(DEFAULT_DIR).exists()
-    if absent and (config.data.unlabeled or not config.data.use_labels):
-        check_folder(Path(config.data.dir))  # raises
-    data = dataclasses.replace(config.data, source="synthetic" if absent else "folder")
-    return dataclasses.replace(config, data=data)
 
 
 def uses_folder(config: DataConfig) -> bool:

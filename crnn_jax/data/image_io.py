@@ -105,6 +105,14 @@ def flatten(image: Image.Image) -> Image.Image:
         return image
 
 
+def box(image: Image.Image, crop: bool) -> tuple[int, int, int, int]:
+    """Returns left, top, right and bottom of the part of a flattened image that the model gets."""
+    if not crop:
+        return 0, 0, *image.size
+    left, top, right, bottom = content_box(np.asarray(image.convert("RGB")).transpose(1, 0, 2))
+    return int(left), int(top), int(right), int(bottom)
+
+
 def to_array(image: Image.Image, config: DataConfig) -> np.ndarray:
     """Like `to_array_and_span`, but returns only the array."""
     return to_array_and_span(image, config)[0]
@@ -129,8 +137,7 @@ def to_array_and_span(
     with _refusing():
         image = flatten(image)
         if config.crop:
-            box = content_box(np.asarray(image.convert("RGB")).transpose(1, 0, 2))
-            left, top, right, bottom = map(int, box)
+            left, top, right, bottom = box(image, config.crop)
             span = (left / image.width, right / image.width)
             image = image.crop((left, top, right, bottom))
         image = image.convert("L" if channels == 1 else "RGB")

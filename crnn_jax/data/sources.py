@@ -60,7 +60,7 @@ def load(config: DataConfig, num_steps: int) -> Source:
     """Reads or generates the data that a config names, and splits them.
 
     Args:
-      config: the data section, with a resolved source (see `folder.resolve`).
+      config: the data section, with a resolved source (see `resolve.resolve`).
       num_steps: T, the time steps of the model, into which each label must fit.
 
     Raises:

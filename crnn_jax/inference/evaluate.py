@@ -20,6 +20,8 @@ from crnn_jax.models.decoding import GREEDY, Decoder
 from crnn_jax.runs.run_dir import Answer
 from crnn_jax.runtime import xla_options
 
+BATCH = 64  # the largest batch; a reader pads a shorter one to a power of two
+
 
 class Reading(NamedTuple):
     """The text that the model reads in an image, and its confidence."""
@@ -171,13 +173,18 @@ def evaluate(
         ids, log_probability, batch_losses = (rows[mask] for rows in jax.device_get(outputs))
         readings += to_readings(reader.charset, ids, log_probability)
         losses += batch_losses.tolist()
-    truths = [data.texts[i] for i in indices]
-    answers = [
-        Answer(data.files[i], truth, *reading, loss)
-        for i, truth, reading, loss in zip(indices, truths, readings, losses, strict=True)
-    ]
-    scores = metrics.score(truths, [reading.text for reading in readings])
-    return Evaluation(scores, sum(losses) / len(indices), answers)
+    return of_answers(
+        [
+            Answer(data.files[i], data.texts[i], *reading, loss)
+            for i, reading, loss in zip(indices, readings, losses, strict=True)
+        ]
+    )
+
+
+def of_answers(answers: list[Answer]) -> Evaluation:
+    """Scores answers, at least one."""
+    scores = metrics.score([a.truth for a in answers], [a.reading for a in answers])
+    return Evaluation(scores, sum(a.loss for a in answers) / len(answers), answers)
 
 
 def to_readings(

@@ -8,23 +8,25 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
+from PIL import Image
 
 from crnn_jax import config as config_lib
 from crnn_jax import schema
 from crnn_jax.charset import Charset
-from crnn_jax.config import Config
-from crnn_jax.data import normalization, sources
+from crnn_jax.config import Config, DataConfig
+from crnn_jax.data import image_io, normalization, resolve
 from crnn_jax.data.normalization import Normalization
 from crnn_jax.errors import ConfigError, CrnnError, DamageError, DataError, RunError, one_line
-from crnn_jax.inference import evaluate, inputs, shipped
+from crnn_jax.inference import evaluate, inputs, set_evaluation, shipped
 from crnn_jax.inference import explain as explanation
-from crnn_jax.inference.evaluate import Reading
+from crnn_jax.inference.evaluate import BATCH, Reading
 from crnn_jax.inference.explain import Explanation
 from crnn_jax.inference.inputs import ImageInput
+from crnn_jax.inference.set_evaluation import SetEvaluation
 from crnn_jax.models import crnn, ctc_loss, decoding
 from crnn_jax.models.decoding import GREEDY, Decoder
 from crnn_jax.runs import record_types, run_dir, stored
@@ -33,16 +35,6 @@ from crnn_jax.runs.checkpoint import Checkpoints
 _MAX_NAMED = 100  # images named one by one in an error
 _ATTEMPTS = 50  # attempts to load a checkpoint of a run in training
 _PAUSE = 0.1  # seconds between attempts
-BATCH = 64  # the largest batch; a shorter one is padded to a power of two
-
-
-class SetEvaluation(NamedTuple):
-    """A reader's evaluation on a data set, or on its validation part."""
-
-    evaluation: evaluate.Evaluation
-    data_name: str
-    fingerprint: str
-    num_trained_on: int  # images among those read that the run was trained on; -1 if unknown
 
 
 def load(run: str | os.PathLike[str], epoch: int | None = None) -> Recognizer:
@@ -75,9 +67,18 @@ def load(run: str | os.PathLike[str], epoch: int | None = None) -> Recognizer:
 def _load_shipped(name: str, epoch: int | None) -> Recognizer:
     if epoch:
         raise RunError(f"{name} comes with the package and has no epochs")
-    config, charset, moments, params, fingerprint, temperature = shipped.read(name)
-    model = crnn.build(config.model, charset.num_classes, *moments)
-    return Recognizer(config, charset, model, params, 0, fingerprint, temperature)
+    stored = shipped.read(name)
+    model = crnn.build(stored.config.model, stored.charset.num_classes, *stored.normalization)
+    return Recognizer(
+        stored.config,
+        stored.charset,
+        model,
+        stored.params,
+        0,
+        stored.fingerprint,
+        stored.temperature,
+        stored.width_by_image,
+    )
 
 
 def _load(directory: run_dir.RunDir, epoch: int | None) -> Recognizer:
@@ -111,6 +112,7 @@ class Recognizer:
         epoch: int,
         fingerprint: str,
         temperature: float,
+        width_by_image: bool = False,
     ):
         self.config = config
         self.charset = charset
@@ -119,6 +121,8 @@ class Recognizer:
         self.epoch = epoch  # epoch of the weights
         self.fingerprint = fingerprint  # of the data set that the reader was trained on
         self.temperature = temperature  # for confidences
+        # The input of each image has the width that fits its text, instead of data.width.
+        self.width_by_image = width_by_image
 
     def decoder(
         self,
@@ -130,7 +134,10 @@ class Recognizer:
         merge: str = "",
     ) -> Decoder:
         """Returns a decoder for this reader. For options and errors see `decoding.decoder`."""
-        steps = config_lib.num_steps(self.config)
+        section = self.config.data
+        if self.width_by_image:
+            section = dataclasses.replace(section, width=min(resolve.widths(section.height)))
+        steps = config_lib.num_steps(dataclasses.replace(self.config, data=section))
         return decoding.decoder(self.charset, steps, beam, length, allowed, case, merge)
 
     def predict(
@@ -172,9 +179,9 @@ class Recognizer:
         """
         images = inputs.each(images)
         with ThreadPoolExecutor() as pool:
-            ahead = pool.map(self._decode, list(islice(images, BATCH)))
+            ahead = pool.map(self.decode, list(islice(images, BATCH)))
             while decoded := list(ahead):
-                ahead = pool.map(self._decode, list(islice(images, BATCH)))
+                ahead = pool.map(self.decode, list(islice(images, BATCH)))
                 whole = [item for item in decoded if isinstance(item, inputs.Decoded)]
                 readings = iter(self._read(whole, decoder, explain))
                 for item in decoded:
@@ -189,46 +196,28 @@ class Recognizer:
           DataError: images or labels cannot be used, for example because a character is not in the
             alphabet.
         """
-        section = self.config.data
-        steps = config_lib.num_steps(self.config)
-        if folder is not None:
-            section = dataclasses.replace(
-                section, dir=os.fspath(folder), source="folder", use_labels=True, unlabeled=""
-            )
-        # If only some labels were used, other labels may have symbols that the alphabet lacks.
-        is_partial = folder is None and (section.test_size > 0 or bool(section.unlabeled))
-        if not is_partial:
-            section = dataclasses.replace(section, alphabet=self.charset.alphabet)
-        data, split, *_ = sources.load(section, steps)
-        same = data.fingerprint == self.fingerprint
-        if folder is not None:
-            indices = np.arange(len(data), dtype=np.int32)
-            trained_on = len(split.train) if same else -1
-        elif same and len(split.val):
-            indices, trained_on = split.val, 0
-        elif same:
-            raise DataError("the run has no validation part; name a data set with --data")
-        else:
-            raise DataError(
-                f"{section.dir} is not the data set that the run was trained on any more: its "
-                "validation part is unknown. Name a data set with --data"
-            )
-        reader = evaluate.Reader(self.model, self.params, self.charset, self.temperature, decoder)
-        encoded = self.charset.encode(data.texts, skip_unknown=is_partial)
-        images, labels = jax.device_put((data.images, encoded))
-        whole = evaluate.LabeledImages(images, labels, data.files, data.texts)
-        evaluation = evaluate.evaluate(reader, whole, indices, BATCH)
-        return SetEvaluation(evaluation, data.name, data.fingerprint, trained_on)
+        return set_evaluation.evaluate(self, folder, decoder)
 
     def decode_batch_predictions(self, pred: Any) -> list[str]:
         """Returns the texts of predictions [B, T, K] over this reader's alphabet."""
         return ctc_loss.decode_batch_predictions(pred, self.charset.alphabet)
 
-    def _decode(self, image: ImageInput | DataError) -> inputs.Decoded | DataError:
+    def decode(self, image: ImageInput | DataError) -> inputs.Decoded | DataError:
+        """Converts an image to the model's input, or returns the reason why it cannot be read."""
         try:
-            return inputs.decoded(inputs.to_image(image), self.config.data)
+            decoded = inputs.to_image(image)
+            return inputs.decoded(decoded, self._section(decoded))
         except CrnnError as error:
             return DataError(str(error))
+
+    def _section(self, image: Image.Image) -> DataConfig:
+        """Returns the data section that an image is converted by."""
+        section = self.config.data
+        if not self.width_by_image:
+            return section
+        left, top, right, bottom = image_io.box(image_io.flatten(image), section.crop)
+        width = resolve.fitting_width((right - left) / (bottom - top), section.height)
+        return dataclasses.replace(section, width=width)
 
     def _read_all(
         self, images: ImageInput | Iterable[ImageInput], decoder: Decoder, explain: bool
@@ -249,9 +238,18 @@ class Recognizer:
         return readings
 
     def _read(self, images: list[inputs.Decoded], decoder: Decoder, explain: bool) -> Sequence[Any]:
-        """Reads at most BATCH images."""
-        if not images:
-            return []
+        """Reads at most BATCH images, those of a width together."""
+        readings: dict[int, Any] = {}
+        for width in sorted({len(image.pixels) for image in images}):
+            places = [i for i, image in enumerate(images) if len(image.pixels) == width]
+            found = self._read_batch([images[i] for i in places], decoder, explain)
+            readings |= zip(places, found, strict=True)
+        return [readings[i] for i in range(len(images))]
+
+    def _read_batch(
+        self, images: list[inputs.Decoded], decoder: Decoder, explain: bool
+    ) -> Sequence[Any]:
+        """Reads at most BATCH images of one width."""
         # Padding to a power of two keeps the number of programs small.
         size = min(BATCH, 1 << (len(images) - 1).bit_length())
         batch = np.zeros((size, *images[0].pixels.shape), np.uint8)

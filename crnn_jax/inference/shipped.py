@@ -37,6 +37,7 @@ class Shipped(NamedTuple):
     params: Any  # f32
     fingerprint: str  # of the data that the reader was trained on
     temperature: float
+    width_by_image: bool  # the input of each image has the width that fits its text
 
 
 class _Stored(TypedDict):
@@ -46,6 +47,7 @@ class _Stored(TypedDict):
     each_picture: bool
     fingerprint: str
     temperature: float
+    width_by_image: bool
     weights_sha256: str
     config: dict[str, Any]
 
@@ -91,6 +93,7 @@ def read(name: str) -> Shipped:
         params,
         stored["fingerprint"],
         stored["temperature"],
+        stored["width_by_image"],
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from crnn_jax.charset import Charset
 from crnn_jax.config import Config
-from crnn_jax.data import folder, normalization
+from crnn_jax.data import normalization, resolve
 from crnn_jax.data.normalization import Normalization
 from crnn_jax.errors import RunError
 from crnn_jax.models import crnn
@@ -64,7 +64,7 @@ def write(
     with staging.directory(workdir) as partial:
         run = RunDir(partial)
         run.open(
-            folder.resolve(config)
+            resolve.resolve(config)
         )  # resolved, as training does, so that training refuses the directory
         run.write_json("environment.json", {**provenance.here([]), "imported": source})
         if result:

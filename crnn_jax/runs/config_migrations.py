@@ -25,6 +25,7 @@ CAME: Mapping[str, Any] = {
     "data.test_size": 0,
     "log.tensorboard": False,
     "model.pool": "",
+    "optimizer.trust_ratio": False,
     "train.min_steps_per_epoch": 0,
     "train.init_from": "",
     "train.min_confidence": 0.9,

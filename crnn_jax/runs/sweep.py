@@ -23,7 +23,7 @@ from msgspec import Meta
 from crnn_jax import config as config_lib
 from crnn_jax import schema
 from crnn_jax.config import Config
-from crnn_jax.data import folder
+from crnn_jax.data import folder, resolve
 from crnn_jax.errors import ConfigError, one_line, quote
 from crnn_jax.runs.run_dir import RunDir
 from crnn_jax.runtime import files, held, lock
@@ -72,7 +72,7 @@ class Grid:
                     values = {**changes, "seed": seed, "data.fold": fold}
                     try:
                         config = config_lib.from_dict(config_lib.with_changes(self.base, values))
-                        config = folder.resolve(config)
+                        config = resolve.resolve(config)
                     except ConfigError as error:
                         raise ConfigError(f"variant {one_line(name)}: {error}") from error
                     result.append(Cell(name, seed, fold, config))

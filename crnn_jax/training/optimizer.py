@@ -29,7 +29,11 @@ def schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
 
 @functools.cache
 def build(config: OptimizerConfig, num_steps: int) -> optax.GradientTransformation:
-    """Builds clipping by norm, followed by SGD with momentum or Adam.
+    """Builds clipping by norm, trust ratios, and SGD with momentum or Adam, in this order.
+
+    With trust ratios (LARS, You et al. 2017, arXiv 1708.03888, without its coefficient) the
+    gradient of each variable has the norm of the variable. So the learning rate is the relative
+    change in a step, whatever the scale of the loss is. A variable of norm 0 keeps its gradient.
 
     Returns the same object for the same arguments.
     """
@@ -38,6 +42,8 @@ def build(config: OptimizerConfig, num_steps: int) -> optax.GradientTransformati
         update = optax.adam(rate, b1=config.momentum, nesterov=config.nesterov)
     else:
         update = optax.sgd(rate, config.momentum, config.nesterov)
+    if config.trust_ratio:
+        update = optax.chain(optax.scale_by_trust_ratio(), update)
     if config.clip_norm == 0:
         return update
     if not config.clip_each:

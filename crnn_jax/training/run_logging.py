@@ -87,14 +87,14 @@ def warn_of_plateau(run: Run, loss: float) -> None:
 
 
 def announce(task: TrainContext) -> None:
-    split = task.split
+    split, section = task.split, task.config.data
     unlabeled = f"{len(split.unlabeled)} without labels, " if len(split.unlabeled) else ""
     test = f"{len(split.test)} to test on, " if len(split.test) else ""
     print(
         f"{one_line(task.data.name)}: {len(split.train)} images to train on, {unlabeled}"
         f"{len(split.val)} to validate on, {test}{len(task.charset.alphabet)} symbols "
         f"{one_line(task.charset.alphabet[:200])}, "
-        f"fingerprint {task.data.fingerprint[:12]}"
+        f"fingerprint {task.data.fingerprint[:12]}, read at {section.width}x{section.height} pixels"
     )
     if not len(split.val):
         what = (

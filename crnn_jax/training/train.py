@@ -24,7 +24,7 @@ import numpy as np
 
 from crnn_jax import config as config_lib
 from crnn_jax.config import Config
-from crnn_jax.data import folder, sources
+from crnn_jax.data import resolve, sources
 from crnn_jax.errors import RunError, TrainingError, one_line
 from crnn_jax.inference import held_out
 from crnn_jax.models import crnn
@@ -81,7 +81,7 @@ def train_all(
     dirs = [RunDir(workdir) for workdir in workdirs]
     results: dict[Path, Result] = {}
     groups: dict[Any, list[tuple[RunDir, TrainContext]]] = {}
-    for directory, config in zip(dirs, map(folder.resolve, configs), strict=True):
+    for directory, config in zip(dirs, map(resolve.resolve, configs), strict=True):
         if (result := directory.result()) is not None:
             results[directory.workdir] = finished(result, directory, config)
         else:

@@ -14,7 +14,7 @@ import crnn_jax
 from crnn_jax import config as config_lib
 from crnn_jax.analysis import html_report
 from crnn_jax.config import Config
-from crnn_jax.data import folder, generated_folder, sources, splits
+from crnn_jax.data import folder, generated_folder, resolve, sources, splits
 from crnn_jax.data.synthetic import presets, render
 from crnn_jax.data.synthetic.style import Style
 from crnn_jax.errors import ConfigError, DataError, RunError
@@ -295,14 +295,14 @@ def test_auto_is_the_folder_or_generates_where_the_default_one_is_absent(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     config = tiny_config(data__dir=config_lib.DEFAULT_DIR)
-    assert folder.resolve(config).data.source == "synthetic"
+    assert resolve.resolve(config).data.source == "synthetic"
     other = tiny_config(data__dir="elsewhere")
-    assert folder.resolve(other).data.source == "folder"
+    assert resolve.resolve(other).data.source == "folder"
     with pytest.raises(DataError, match=r"no folder elsewhere.*crnn_jax fetch"):
-        load(folder.resolve(other))
+        load(resolve.resolve(other))
     (tmp_path / config_lib.DEFAULT_DIR).mkdir(parents=True)
-    assert folder.resolve(config).data.source == "folder"
-    assert folder.resolve(tiny_config(data__source="stream")).data.source == "stream"
+    assert resolve.resolve(config).data.source == "folder"
+    assert resolve.resolve(tiny_config(data__source="stream")).data.source == "stream"
 
 
 def test_a_run_without_the_set_says_that_its_images_are_generated(

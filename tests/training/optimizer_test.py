@@ -56,6 +56,24 @@ def test_second_update_by_hand(changes: Any, second: list[float]) -> None:
     np.testing.assert_allclose(updates[1], second, rtol=1e-6, atol=1e-8)
 
 
+def test_trust_ratios_give_each_gradient_the_norm_of_its_variable() -> None:
+    config = dataclasses.replace(
+        PLAIN, trust_ratio=True, clip_norm=0.0, momentum=0.0, nesterov=False
+    )
+    # Norms 5 and 0. The gradient (0, 20) is scaled by 5 / 20; a variable of norm 0 keeps its own.
+    params = {"a": jnp.array([3.0, -4.0]), "b": jnp.zeros(1)}
+    grads = {"a": jnp.array([0.0, 20.0]), "b": jnp.array([7.0])}
+    tx = optimizer.build(config, num_steps=10)
+    update, _ = tx.update(grads, tx.init(params), params)
+    np.testing.assert_allclose(update["a"], [0.0, -0.5], rtol=1e-6)
+    np.testing.assert_allclose(update["b"], [-0.7], rtol=1e-6)
+    # The clipping comes first, so it matters to variables of norm 0 only.
+    tx = optimizer.build(dataclasses.replace(config, clip_norm=1.0), num_steps=10)
+    update, _ = tx.update(grads, tx.init(params), params)
+    np.testing.assert_allclose(update["a"], [0.0, -0.5], rtol=1e-6)
+    np.testing.assert_allclose(update["b"], [-0.7 / np.hypot(20, 7)], rtol=1e-6)
+
+
 def test_clipping_off_lets_large_gradients_through() -> None:
     (update,) = _updates(
         dataclasses.replace(PLAIN, clip_norm=0.0, momentum=0.0, nesterov=False),

@@ -1,0 +1,87 @@
+"""Resolves what a config leaves to the data: its source, and the width of the input.
+
+The width follows from the aspect ratio of the images, or of their text if they are cropped, because
+the strokes of ten letters on the width of five are too close to tell apart.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from pathlib import Path
+
+import numpy as np
+
+from crnn_jax.config import DEFAULT_DIR, Config, DataConfig
+from crnn_jax.data import folder, image_io, splits
+from crnn_jax.errors import DataError
+from crnn_jax.runtime import files
+
+AUTO = 0  # value of data.width
+_MEASURED = 64  # images of a folder
+_STRETCH = 1.3  # letters of a captcha are often narrow or overlap
+# The width is a multiple of the height, from 3 to 7 times.
+_LEAST, _MOST = 3, 7
+
+
+def resolve(config: Config) -> Config:
+    """Resolves data.source 'auto' and data.width 0.
+
+    The source becomes 'synthetic' if the default folder is missing, else 'folder'. The width is the
+    `fitting_width` of the median aspect ratio of the training images.
+
+    Raises:
+      DataError: the folder is missing, or its images or labels cannot be used.
+    """
+    data = config.data
+    if data.source == "auto":
+        absent = data.dir == DEFAULT_DIR and not Path(DEFAULT_DIR).exists()
+        if absent and (data.unlabeled or not data.use_labels):
+            folder.check_folder(Path(data.dir))  # raises
+        data = dataclasses.replace(data, source="synthetic" if absent else "folder")
+    if data.width == AUTO:
+        data = dataclasses.replace(data, width=_width(data))
+    return dataclasses.replace(config, data=data)
+
+
+def fitting_width(aspect: float, height: int) -> int:
+    """Returns the width of the input for a text: 3 to 7 times the height, a whole multiple of it.
+
+    Args:
+      aspect: width / height of the image or of its cropped part.
+      height: of the input, in pixels.
+    """
+    return height * min(max(round(_STRETCH * aspect), _LEAST), _MOST)
+
+
+def widths(height: int) -> tuple[int, ...]:
+    """Returns all values of `fitting_width`."""
+    return tuple(height * times for times in range(_LEAST, _MOST + 1))
+
+
+def _width(data: DataConfig) -> int:
+    if not folder.uses_folder(data):
+        return fitting_width(_LEAST, data.height)
+    aspects = []
+    for file in _sample(data):
+        try:
+            image = image_io.flatten(image_io.open_image(files.inside(data.dir, file)))
+        except (DataError, ValueError):
+            continue  # loading the folder reports it
+        left, top, right, bottom = image_io.box(image, data.crop)
+        aspects.append((right - left) / (bottom - top))
+    return fitting_width(statistics.median(aspects) if aspects else _LEAST, data.height)
+
+
+def _sample(data: DataConfig) -> list[str]:
+    """Returns at most 64 image files of a folder, none of them of the test part."""
+    if data.use_labels or data.test_size:
+        labels = folder.labels(data.dir, data.label_pattern)
+        texts = [data.folding(text) for text in labels.values()]
+        test = splits.held_out(texts, data.test_size)
+        listed = list(labels)
+    else:
+        listed, test = folder.image_files(data.dir), np.empty(0, np.int32)
+    kept = np.setdiff1d(np.arange(len(listed)), test)
+    places = np.unique(np.linspace(0, max(len(kept) - 1, 0), _MEASURED).astype(int))
+    return [listed[kept[place]] for place in places] if len(kept) else []

@@ -1,0 +1,95 @@
+"""Scores a reader on a folder, or on the validation part of its own data set."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import jax
+import numpy as np
+
+from crnn_jax import config as config_lib
+from crnn_jax.data import sources
+from crnn_jax.data.folder import Dataset
+from crnn_jax.errors import DataError
+from crnn_jax.inference.evaluate import BATCH, Evaluation, LabeledImages, Reader, of_answers
+from crnn_jax.inference.evaluate import evaluate as evaluate_images
+from crnn_jax.inference.inputs import Decoded
+from crnn_jax.models.decoding import Decoder
+from crnn_jax.runs.run_dir import Answer
+
+if TYPE_CHECKING:
+    from crnn_jax.inference.recognizer import Recognizer
+
+
+class SetEvaluation(NamedTuple):
+    """A reader's evaluation on a data set, or on its validation part."""
+
+    evaluation: Evaluation
+    data_name: str
+    fingerprint: str
+    num_trained_on: int  # images among those read that the run was trained on; -1 if unknown
+
+
+def evaluate(
+    recognizer: Recognizer, folder: str | os.PathLike[str] | None, decoder: Decoder
+) -> SetEvaluation:
+    """Does what `Recognizer.evaluate` says."""
+    section = recognizer.config.data
+    if folder is not None:
+        section = dataclasses.replace(
+            section, dir=os.fspath(folder), source="folder", use_labels=True, unlabeled=""
+        )
+    # If only some labels were used, other labels may have symbols that the alphabet lacks.
+    is_partial = folder is None and (section.test_size > 0 or bool(section.unlabeled))
+    if not is_partial:
+        section = dataclasses.replace(section, alphabet=recognizer.charset.alphabet)
+    data, split, *_ = sources.load(section, config_lib.num_steps(recognizer.config))
+    same = data.fingerprint == recognizer.fingerprint
+    if folder is not None:
+        indices = np.arange(len(data), dtype=np.int32)
+        trained_on = len(split.train) if same else -1
+    elif same and len(split.val):
+        indices, trained_on = split.val, 0
+    elif same:
+        raise DataError("the run has no validation part; name a data set with --data")
+    else:
+        raise DataError(
+            f"{section.dir} is not the data set that the run was trained on any more: its "
+            "validation part is unknown. Name a data set with --data"
+        )
+    reader = Reader(
+        recognizer.model, recognizer.params, recognizer.charset, recognizer.temperature, decoder
+    )
+    labels = recognizer.charset.encode(data.texts, skip_unknown=is_partial)
+    if recognizer.width_by_image and folder is not None:
+        evaluation = _by_width(recognizer, reader, data, Path(folder), labels)
+    else:
+        arrays = jax.device_put((data.images, labels))
+        images = LabeledImages(arrays[0], arrays[1], data.files, data.texts)
+        evaluation = evaluate_images(reader, images, indices, BATCH)
+    return SetEvaluation(evaluation, data.name, data.fingerprint, trained_on)
+
+
+def _by_width(
+    recognizer: Recognizer, reader: Reader, data: Dataset, folder: Path, labels: np.ndarray
+) -> Evaluation:
+    """Scores a reader on every image of `folder`, each at its own width."""
+    with ThreadPoolExecutor() as pool:
+        decoded = list(pool.map(recognizer.decode, [folder / file for file in data.files]))
+    pixels = [item.pixels for item in decoded if isinstance(item, Decoded)]
+    if len(pixels) != len(data):
+        raise DataError(f"{folder} changed while it was read; evaluate again")
+    answers: dict[int, Answer] = {}
+    for width in sorted(set(map(len, pixels))):
+        places = [i for i, image in enumerate(pixels) if len(image) == width]
+        arrays = jax.device_put((np.stack([pixels[i] for i in places]), labels[places]))
+        files, texts = zip(*((data.files[i], data.texts[i]) for i in places), strict=True)
+        group = LabeledImages(arrays[0], arrays[1], files, texts)
+        indices = np.arange(len(places), dtype=np.int32)
+        found = evaluate_images(reader, group, indices, BATCH).answers
+        answers |= zip(places, found, strict=True)
+    return of_answers([answers[i] for i in range(len(data))])

@@ -1,0 +1,87 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from crnn_jax.data import resolve
+from crnn_jax.errors import DataError
+from crnn_jax.training import train
+from tests.helpers.fixtures import MakeConfig
+
+
+def _save(folder: Path, name: str, width: int, height: int = 20) -> None:
+    folder.mkdir(exist_ok=True)
+    Image.new("L", (width, height), 200).save(folder / f"{name}.png")
+
+
+@pytest.mark.parametrize(
+    ("aspect", "times"),
+    # 1.3 * aspect, rounded, from 3 to 7: 1.3, 3.9, 4.55, 5.2, 26.
+    [(1, 3), (3, 4), (3.5, 5), (4, 5), (20, 7)],
+)
+def test_the_width_is_a_multiple_of_the_height(aspect: float, times: int) -> None:
+    assert resolve.fitting_width(aspect, 64) == 64 * times
+    assert 64 * times in resolve.widths(64)
+
+
+def test_the_width_of_a_folder_is_that_of_its_median_image(
+    tmp_path: Path, tiny_config: MakeConfig
+) -> None:
+    for name, width in (("aa", 20), ("ab", 80), ("ba", 80), ("bb", 2000), ("abb", 80)):
+        _save(tmp_path / "set", name, width)
+    config = tiny_config(data__dir=str(tmp_path / "set"), data__width=0)
+    assert resolve.resolve(config).data.width == 5 * 16  # aspect 4, see above
+    with_width = tiny_config(data__dir=str(tmp_path / "set"))
+    assert resolve.resolve(with_width).data.width == 64
+
+
+def test_cropped_images_have_the_width_of_their_text(
+    tmp_path: Path, tiny_config: MakeConfig
+) -> None:
+    folder = tmp_path / "set"
+    folder.mkdir()
+    for name in ("aa", "ab", "ba"):
+        pixels = np.full((40, 400), 255, np.uint8)  # aspect 10
+        # 40 x 20 pixels of text. A fifth of 20 is added left and right, a quarter above and below:
+        # 48 x 30, aspect 1.6. Without 1 % of the ink at each side, it is a pixel less at most.
+        pixels[10:30, 100:140] = 0
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+    config = tiny_config(data__dir=str(folder), data__width=0)
+    assert resolve.resolve(config).data.width == 7 * 16
+    config = tiny_config(data__dir=str(folder), data__width=0, data__crop=True)
+    assert resolve.resolve(config).data.width == 3 * 16
+
+
+def test_the_test_part_has_no_say_in_the_width(tmp_path: Path, tiny_config: MakeConfig) -> None:
+    folder = tmp_path / "set"
+    for i in range(30):
+        _save(folder, f"{'abcdef'[i % 6]}{'abcde'[i // 6]}", 80)
+    changes = {"data__dir": str(folder), "data__width": 0, "data__test_size": 10}
+    config = tiny_config(**changes)
+    task_split = resolve.splits.split(sorted(p.stem for p in folder.iterdir()), config.data)
+    names = sorted(p.name for p in folder.iterdir())
+    for place in task_split.test.tolist():
+        Image.new("L", (2000, 20), 200).save(folder / names[place])
+    assert len(task_split.test) == 10
+    assert set(resolve._sample(config.data)) == {names[i] for i in range(30)} - {
+        names[i] for i in task_split.test.tolist()
+    }
+    assert resolve.resolve(config).data.width == 5 * 16
+
+
+def test_bad_folders_are_reported(tmp_path: Path, tiny_config: MakeConfig) -> None:
+    with pytest.raises(DataError, match="there is no folder"):
+        resolve.resolve(tiny_config(data__dir=str(tmp_path / "none"), data__width=0))
+
+
+def test_a_run_records_the_width_that_it_chose(
+    tmp_path: Path, tiny_config: MakeConfig, captchas: Path
+) -> None:
+    # The images are 64x16, aspect 4.
+    config = tiny_config(data__width=0, train__epochs=1)
+    train.train_and_evaluate(config, tmp_path / "run")
+    assert resolve.resolve(config).data.width == 80
+    assert '"width": 80' in (tmp_path / "run" / "config.json").read_text()
+    # The same command again finds the finished run.
+    assert train.train_and_evaluate(config, tmp_path / "run").num_examples > 0
