@@ -32,6 +32,7 @@ def get_config(labels: str = "labeled") -> ConfigDict:
             "data.source": "folder",
             "data.style": "captcha_v2",
             "data.count": 1040,
+            "data.width": 0,  # by the aspect ratio of the text
             "data.complete_alphabet": True,
             "data.val_fraction": 0.1,
             "data.min_val_size": 20,
