@@ -44,6 +44,7 @@ def test_run_py_trains_and_a_second_call_finds_the_run_finished(
     command = (
         "run.py", "--config", "experiments/tiny.py", f"--config.data.dir={captchas}",
         "--config.train.epochs=2", "--workdir", tmp_path / "run", "--config.model.lstm_units=(8,)",
+        "--config.data.width=auto",
     )  # fmt: skip
     first = _run(*command)
     assert first.returncode == 0, first.stderr
@@ -54,6 +55,7 @@ def test_run_py_trains_and_a_second_call_finds_the_run_finished(
     assert "\x1b" not in first.stdout
     assert first.stderr == ""
     assert any(line.startswith("total") for line in lines)
+    assert "read at 80x16 pixels" in first.stdout  # the aspect ratio is 4: see resolve_test.py
     # The name of the training data comes before the scores.
     assert any(re.match(r"\w+ \(fingerprint [0-9a-f]{12}\): exact match", x) for x in lines)
     second = _run(*command)
