@@ -19,7 +19,6 @@ import ml_collections
 from crnn_jax import charset, schema
 from crnn_jax.config_keys import (
     DEFAULT_DIR,
-    MAX_PIXELS,
     RENAMED,
     AugmentConfig,
     Config,
@@ -206,8 +205,8 @@ def _check_limits(c: Config) -> None:
         (
             "data.width",
             c.data.width,
-            pixels <= MAX_PIXELS,
-            f"such that width times height is at most {MAX_PIXELS}",
+            pixels <= schema.MAX_PIXELS,
+            f"such that width times height is at most {schema.MAX_PIXELS}",
         ),
         ("data.num_folds", c.data.num_folds, c.data.num_folds != 1, "0 (off) or at least 2"),
         (

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from crnn_jax.cli import argument_types
+
 
 def add_to(commands: Any) -> None:
     """Adds the commands to the subparsers of `python -m crnn_jax`."""
@@ -19,7 +21,9 @@ def add_to(commands: Any) -> None:
         metavar="STYLE",
         help="a preset (see data/synthetic/presets.py) or a .json file",
     )
-    command.add_argument("count", metavar="COUNT", type=positive, help="number of images")
+    command.add_argument(
+        "count", metavar="COUNT", type=argument_types.positive_integer, help="number of images"
+    )
     command.add_argument("folder", metavar="DIR", help="a new folder")
     command.add_argument("--seed", metavar="N", type=int, default=0, help="default 0")
     command.set_defaults(call=generate)
@@ -49,7 +53,11 @@ def _add_robustness(command: argparse.ArgumentParser) -> None:
         "--style", help="whose plain text is distorted; default the run's data.style"
     )
     command.add_argument(
-        "--count", metavar="N", type=positive, default=500, help="images per strength; default 500"
+        "--count",
+        metavar="N",
+        type=argument_types.positive_integer,
+        default=500,
+        help="images per strength; default 500",
     )
     command.add_argument(
         "--adapt",
@@ -66,14 +74,6 @@ def _add_robustness(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--workdir", metavar="DIR", help="for the report; default RUN/robustness")
     command.set_defaults(call=robustness)
-
-
-def positive(text: str) -> int:
-    """Parses a positive integer, for argparse."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
 
 
 def fetch(options: argparse.Namespace) -> int:
