@@ -14,7 +14,7 @@ from crnn_jax.errors import ConfigError
 def add_to(commands: Any) -> None:
     """Adds the commands to the subparsers of `python -m crnn_jax`."""
     command = commands.add_parser(
-        "report", help="write tables and plots of a sweep, or a page of one run"
+        "report", help="write tables and plots of a sweep, or an HTML page of one run"
     )
     command.add_argument(
         "workdir", metavar="WORKDIR", help="a run directory, or the directory of a sweep"
@@ -24,15 +24,15 @@ def add_to(commands: Any) -> None:
         metavar="SHARE",
         type=argument_types.share,
         default=0.95,
-        help="exact match whose first epoch is reported; default 0.95",
+        help="report the first epoch with this exact match; default 0.95",
     )
     command.add_argument(
-        "--data", metavar="DIR", help="for one run: a labeled folder instead of the validation part"
+        "--data", metavar="DIR", help="for one run: score this labeled folder instead"
     )
     command.set_defaults(call=report)
 
     command = commands.add_parser(
-        "audit", help="find wrong labels: rank the labels of a data set by their loss"
+        "audit", help="find wrong labels: rank all labels of a data set by their loss"
     )
     command.add_argument("workdir", metavar="WORKDIR", help="the directory of a cross-validation")
     command.add_argument("--data", metavar="DIR", help="the data set, if it was moved")
@@ -41,7 +41,7 @@ def add_to(commands: Any) -> None:
         metavar="N",
         type=argument_types.positive_integer,
         default=40,
-        help="images on the sheet; default 40",
+        help="images on the contact sheet; default 40",
     )
     command.set_defaults(call=audit)
 
@@ -56,7 +56,7 @@ def report(options: argparse.Namespace) -> int:
         print(f"wrote {html_report.write(options.workdir, options.data)} and its plots")
         return 0
     if options.data:
-        raise ConfigError("--data is for the report of one run")
+        raise ConfigError("--data works only for the report of one run")
     if scheme_report.is_scheme_sweep(options.workdir):
         print(scheme_report.write(options.workdir), end="", flush=True)
         return 0

@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument(
         "--data",
         metavar="DIR",
-        help="a labeled folder, all of which is read; default the run's validation part",
+        help="a folder of labeled images to score; default the run's validation part",
     )
     command.add_argument("--format", choices=("text", "json"), default="text")
     _add_reader(command)
@@ -46,13 +46,13 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument(
         "--explain",
         action="store_true",
-        help="with --format json: position and probability of each character, and the best texts",
+        help="with --format json: add position and probability of characters, and the best texts",
     )
     command.add_argument(
         "--min-confidence",
         metavar="SHARE",
         type=argument_types.share,
-        help="leave the text blank, and flag it, if the confidence is lower",
+        help="if the confidence is lower, leave the text blank and flag it",
     )
     command.set_defaults(call=predict)
 
@@ -72,7 +72,7 @@ def _add_reader(command: argparse.ArgumentParser) -> None:
         "--epoch",
         metavar="N",
         type=argument_types.positive_integer,
-        help="the weights of another epoch that the run keeps; default the best",
+        help="use the checkpoint of this epoch; default the best",
     )
     command.add_argument(
         "--beam",
@@ -97,13 +97,13 @@ def _add_reader(command: argparse.ArgumentParser) -> None:
         "--case",
         choices=charset.CASES,
         default="keep",
-        help="lower or upper: read letters of the other case as this one, if the run knows both",
+        help="lower or upper: convert letters to this case, if the model reads both cases",
     )
     command.add_argument(
         "--merge",
         metavar="GROUPS",
         default="",
-        help="look-alikes that are read as the first of their group, such as 0O,1Il",
+        help="groups of look-alikes that are read as the first of the group, such as 0O,1Il",
     )
 
 
@@ -133,7 +133,7 @@ def evaluate(options: argparse.Namespace) -> int:
     if trained_on > 0:
         print(
             f"note: the run was trained on {trained_on} of these "
-            f"{evaluation.scores.num_examples} images; without --data only the others are scored",
+            f"{evaluation.scores.num_examples} images; without --data, only the others are scored",
             file=sys.stderr,
         )
     matches = evaluation.exact_matches
@@ -162,7 +162,7 @@ def evaluate(options: argparse.Namespace) -> int:
         f"{reader.temperature:.2f}"
     )
     for accuracy in metrics.ACCURACIES:
-        print(f"  for {accuracy:.1%} right: {evaluation.coverage(accuracy)}")
+        print(f"  for an accuracy of {accuracy:.1%}: {evaluation.coverage(accuracy)}")
     for misread in evaluation.misreads:
         print(
             f"  {errors.one_line(misread.file)}: {errors.one_line(misread.truth)} read as "

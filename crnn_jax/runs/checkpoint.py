@@ -159,11 +159,11 @@ class Checkpoints:
             if empty := [name for name in like if not found.get(name)]:
                 raise DamageError(f"it contains no arrays of {empty[0]}")
             if _in_large_pieces({name: found[name] for name in like}):
-                raise DamageError("its arrays are not stored as they are written here")
+                raise DamageError("its arrays are stored in chunks larger than themselves")
             # Checked before reading, because the metadata decides how much memory the arrays take.
             if difference := _difference(found["params"], like["params"]):
                 path = self.directory / str(epoch)
-                raise RunError(f"the checkpoint {path} is of another model: {difference}")
+                raise RunError(f"the checkpoint {path} belongs to another model: {difference}")
             trees: dict[str, Any] = ocp.load_checkpointables(place, abstract)
             for name, tree in trees.items():
                 self._digests.check(epoch, name, digests.of_tree(tree))
@@ -266,7 +266,7 @@ def _difference(stored: Any, wanted: Any) -> str | None:
     )
     for name in sorted(set(there) | set(here)):
         if there.get(name) != here.get(name):
-            return f"{name} is {there.get(name, 'nothing')} there, {here.get(name, 'nothing')} here"
+            return f"{name} is {there.get(name, 'absent')}, not {here.get(name, 'absent')}"
     return None
 
 
@@ -299,7 +299,7 @@ def _check_written(place: Path, trees: Mapping[str, Any], meta: Mapping[str, Any
     found = ocp.checkpointables_metadata(place).metadata
     missing = [name for name in trees if not found.get(name)]
     if missing or digests.of_json(written["custom_metadata"]) != digests.of_json(meta):
-        what = f"what was written has no {missing[0] if missing else 'metadata'}"
+        what = f"the written checkpoint has no {missing[0] if missing else 'metadata'}"
         raise OSError(errno.EIO, what)
 
 

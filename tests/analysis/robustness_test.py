@@ -102,5 +102,5 @@ def test_what_cannot_be_measured_is_named(
 ) -> None:
     assert main(["robustness", os.fspath(trained)]) == 2
     assert "that the model in" in capsys.readouterr().err
-    with pytest.raises(ConfigError, match="no distortion 'glare'; there are turn, "):
+    with pytest.raises(ConfigError, match="no distortion 'glare'; choose from turn, "):
         robustness.measure(trained, tmp_path, "plain", 1, 0, ["glare"])

@@ -130,8 +130,8 @@ def test_curves_have_a_line_for_each_scheme_and_the_mean(grid: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"fingerprint": "0" * 64}, "other images"),
-        ({"files_sha256": "0" * 64}, "another test part"),
+        ({"fingerprint": "0" * 64}, "its images differ"),
+        ({"files_sha256": "0" * 64}, "its test part differs"),
     ],
 )
 def test_runs_of_a_scheme_have_the_same_test_part(
@@ -148,7 +148,7 @@ def test_a_record_that_contradicts_itself_or_is_damaged_is_named(grid: Path) -> 
     stored = json.loads(path.read_text())
     stored["scores"]["labeled"]["num_exact"] = 21
     path.write_text(json.dumps(stored))
-    with pytest.raises(RunError, match="easy with 10 labels: more images are read"):
+    with pytest.raises(RunError, match="easy with 10 labels: num_exact is more"):
         scheme_report.read(grid)
     path.write_text("{}")
     with pytest.raises(RunError, match=r"seed0-fold0/test\.json"):

@@ -70,7 +70,7 @@ def test_run_py_trains_and_a_second_call_finds_the_run_finished(
     [
         (["--config.optimizer.learning_rat=1"], "did you mean optimizer.learning_rate?"),
         (["--config.data.wdth", "3"], "did you mean data.width?"),
-        (["--config.data.standardise=set"], "data.standardise is now data.normalize"),
+        (["--config.data.standardise=set"], "data.standardise was renamed to data.normalize"),
         (["--config.data.width=wide"], "invalid literal"),
         (["--config.model.dropout=1.5"], "model.dropout must be from 0 to 0.99"),
         (["--config.data.dir=/nowhere"], "--config.data.dir=FOLDER"),
@@ -220,7 +220,7 @@ def test_evaluate_text_and_json(
     assert "trained on 36 of these 40" in err
     assert "exact match" in out
     assert f"temperature {result['temperature']:.2f}" in out
-    assert "for 99.9% right: " in out
+    assert "for an accuracy of 99.9%: " in out
 
     # The same images under other names are another data set.
     for path in captchas.iterdir():

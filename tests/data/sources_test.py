@@ -329,7 +329,7 @@ def test_a_run_without_the_set_says_that_its_images_are_generated(
     # The run is finished. With the data set in its folder, the config differs.
     assert train.train_and_evaluate(config, "run") == result
     (tmp_path / config_lib.DEFAULT_DIR).mkdir(parents=True)
-    with pytest.raises(RunError, match=r"data\.source: 'synthetic' there, 'folder' now"):
+    with pytest.raises(RunError, match=r"data\.source: was 'synthetic', is now 'folder'"):
         train.train_and_evaluate(config, "run")
 
 

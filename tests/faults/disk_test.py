@@ -298,7 +298,7 @@ def test_a_full_standard_output_is_one_line(trained: Path, captchas: Path, verb:
         done = subprocess.run([sys.executable, *command], cwd=Path(__file__).parents[2],
                               stdout=full, stderr=subprocess.PIPE, text=True)  # fmt: skip
     assert done.returncode in (1, 2)
-    assert done.stderr == "error: the standard output cannot be written: No space left on device\n"
+    assert done.stderr == "error: standard output cannot be written: No space left on device\n"
 
 
 def _raise(error: BaseException) -> None:
@@ -327,7 +327,7 @@ def test_a_low_limit_on_open_files_is_raised_or_named(monkeypatch: pytest.Monkey
         assert asked.pop() == then
     for low in (8, 12, 32):
         monkeypatch.setattr(resource, "getrlimit", lambda _, low=low: (low, low))
-        with pytest.raises(CrnnError, match=rf"may open {low} files.*ulimit -n 1024`$"):
+        with pytest.raises(CrnnError, match=rf"can have {low} files.*ulimit -n 1024`$"):
             limits.raise_open_files()
     monkeypatch.undo()
     limits.check_open_files("a cannot be read", 3)

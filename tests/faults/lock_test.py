@@ -196,7 +196,7 @@ def test_a_start_that_fails_leaves_no_directory(tiny_config: MakeConfig, tmp_pat
     assert not (tmp_path / "a").exists()
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "mine.txt").write_text("")
-    with pytest.raises(RunError, match=r"not a run directory \(it holds mine.txt"):
+    with pytest.raises(RunError, match=r"not a run directory \(it contains mine.txt"):
         train.train_and_evaluate(tiny_config(), tmp_path / "other")
     assert [p.name for p in (tmp_path / "other").iterdir()] == ["mine.txt"]
 

@@ -39,7 +39,7 @@ def test_a_command_that_only_prints_needs_an_output(
 ) -> None:
     monkeypatch.setattr(terminal, "_closed", {"stdout"})
     assert main.main([verb, "run", *(["x.png"] if verb == "predict" else [])]) == 2
-    assert capsys.readouterr().err.startswith("error: the standard output is closed")
+    assert capsys.readouterr().err.startswith("error: standard output is closed")
 
 
 @pytest.mark.parametrize("flags", [[], ["-u"]])
@@ -59,7 +59,7 @@ def test_work_goes_on_when_the_reader_of_its_output_goes_away(tmp_path: Path, fl
                           stdout=writer, stderr=subprocess.PIPE, timeout=60)  # fmt: skip
     os.close(writer)
     assert done.returncode == 0
-    assert done.stderr == "note: nobody reads the standard output any more; the run goes on\n"
+    assert done.stderr == "note: standard output was closed by its reader; the run continues\n"
     assert done_file.exists()
 
 

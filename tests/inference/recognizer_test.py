@@ -176,7 +176,7 @@ def test_evaluation_takes_a_decoder(reader: Recognizer, captchas: Path) -> None:
     right = {answer.file for answer in told.answers if answer.truth == answer.reading}
     assert right
     assert all(len(answer.reading) == 4 for answer in told.answers)
-    with pytest.raises(crnn_jax.errors.ConfigError, match="characters"):
+    with pytest.raises(crnn_jax.errors.ConfigError, match="from 1 to 16, the number of time steps"):
         reader.decoder(length=17)  # 64 pixels are 16 steps
 
 

@@ -275,7 +275,7 @@ def test_what_does_not_belong_together_is_refused_by_name(trained: Path, tmp_pat
     refused("it was changed", {"alphabet": ["a", "7", "b", "c"]}, resealed=False)
     refused("dense2/bias is .*5.*require .*4", {"alphabet": ["7", "a", "b"]})
     refused("format is 'onnx'", {"format": "onnx"})
-    refused("names '7' more than once", {"alphabet": list("77ab")})
+    refused("contains '7' more than once", {"alphabet": list("77ab")})
     refused("half a character", {"alphabet": ["\ud800", *"abc"]})
     standard = description["standardise"]
     for wrong in ([0.0], [1.0, 1.0], ["x"], [float("inf")], []):

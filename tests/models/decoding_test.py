@@ -179,13 +179,13 @@ def test_each_wish_finds_its_decoder(examples: tuple[jax.Array, list[Any]]) -> N
 @pytest.mark.parametrize(
     ("wish", "complaint"),
     [
-        ({"beam": -1}, "at least one prefix"),
+        ({"beam": -1}, "width of at least 1"),
         ({"beam": 4, "length": 2}, "cannot be combined"),
-        ({"length": 6}, "from 1 to 5 characters"),
+        ({"length": 6}, "from 1 to 5, the number of time steps"),
         ({"length": (3, 2)}, "not 3 to 2"),
         ({"length": 0}, "not 0 to 0"),
         ({"length": 2, "allowed": ["a", "b", "c"]}, "3 positions"),
-        ({"length": 2, "allowed": ["a", "xy"]}, "'xy', allowed at 2"),
+        ({"length": 2, "allowed": ["a", "xy"]}, "position 2: the alphabet has no 'xy'"),
         ({"length": 2, "allowed": ["a", ""]}, "position 2"),
     ],
 )
@@ -283,7 +283,7 @@ def test_allowed_symbols_stand_for_what_they_are_read_as(
 
 
 def test_symbols_that_the_reader_lacks_are_not_allowed_in_any_case() -> None:
-    with pytest.raises(ConfigError, match="'x', allowed at 1"):
+    with pytest.raises(ConfigError, match="position 1: the alphabet has no 'x'"):
         decoding.decoder(Charset("aA"), STEPS, length=1, allowed="ax", case="lower")
 
 

@@ -48,7 +48,7 @@ def test_a_key_under_both_names_is_an_error(tmp_path: Path, tiny_config: MakeCon
     values = config_lib.to_dict(tiny_config())
     values["train"]["average_decay"] = 0.5
     (tmp_path / "config.json").write_text(json.dumps(values))
-    with pytest.raises(RunError, match=r"config\.json: .*average_decay is now train\.ema_decay"):
+    with pytest.raises(RunError, match=r"json: .*average_decay was renamed to train\.ema_decay"):
         run_dir.RunDir(tmp_path).config()
 
 

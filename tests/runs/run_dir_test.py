@@ -29,8 +29,8 @@ def test_a_workdir_of_another_config_is_refused_and_the_keys_named(
     run.open(tiny_config())
     with pytest.raises(RunError) as error:
         run.open(tiny_config(seed=1, model__dropout=0.5))
-    assert "seed: 0 there, 1 now" in str(error.value)
-    assert "model.dropout: 0.2 there, 0.5 now" in str(error.value)
+    assert "seed: was 0, is now 1" in str(error.value)
+    assert "model.dropout: was 0.2, is now 0.5" in str(error.value)
     assert run.config() == tiny_config()
 
 

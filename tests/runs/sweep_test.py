@@ -92,7 +92,7 @@ def test_a_directory_of_another_config_is_refused_before_anything_runs(
     (tmp_path / "base" / "seed3-fold1").mkdir(parents=True)
     before = small(base={"train.epochs": 3}).cells()[0]
     sweep.RunDir(tmp_path / before.path).open(before.config)
-    with pytest.raises(RunError, match=r"train\.epochs: 3 there, 1 now"):
+    with pytest.raises(RunError, match=r"train\.epochs: was 3, is now 1"):
         sweep.run(small(another={}, base={}), tmp_path, jobs=1)
     assert not (tmp_path / "another").exists()
 

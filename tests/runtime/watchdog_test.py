@@ -28,7 +28,7 @@ def test_a_process_that_waits_for_ever_ends_with_one_line() -> None:
     assert process.returncode == watchdog.STATUS
     assert out == ""
     (line,) = err.splitlines()
-    assert line.startswith("error: training is stuck: no step has ended for ")
+    assert line.startswith("error: training is stuck: no step has finished for ")
     assert line.endswith("; try X")
 
 

@@ -85,7 +85,7 @@ def test_a_folder_without_labels_is_read_by_the_reader_that_it_starts_from(
     assert (result.num_train, result.num_val) == (0, 0)
     out = capsys.readouterr().out
     assert "40 without labels" in out
-    assert "agrees with its own labels" in out
+    assert "agreement with the reader's own labels" in out
     # What the starting reader reads of the same images is what they were taken for.
     reader = crnn_jax.load(workdir)
     rows = record_types.read_csv(workdir / self_training.FILE, PseudoLabel)
@@ -165,7 +165,7 @@ def test_an_interrupted_run_goes_on_with_the_labels_of_its_epoch(
     file = tmp_path / "cut" / self_training.FILE
     kept = file.read_bytes()
     file.unlink()
-    with pytest.raises(RunError, match=r"pseudo_labels\.csv does not hold the labels of epoch 2"):
+    with pytest.raises(RunError, match=r"labels\.csv does not contain the labels of epoch 2"):
         train.train_and_evaluate(config, tmp_path / "cut")
     file.write_bytes(kept)
     again = train.train_and_evaluate(config, tmp_path / "cut")
@@ -197,7 +197,7 @@ def test_a_quarter_with_labels_trains_on_both(
     [
         ({"data.use_labels": False}, "data.use_labels must be True unless train.init_from"),
         ({"data.unlabeled": "rest", "data.source": "synthetic"}, "data.unlabeled must be empty"),
-        ({"data.unlabeled": "rest"}, "unless data.train_size leaves a rest"),
+        ({"data.unlabeled": "rest"}, "unless data.train_size is set"),
         (
             {
                 "data.unlabeled": "more",
@@ -228,7 +228,7 @@ def test_a_small_validation_part_is_trained_on(tiny_config: MakeConfig, tmp_path
     result = train.train_and_evaluate(none, tmp_path / "run")
     assert (result.num_train, result.num_val, result.num_examples) == (40, 0, 40)
     assert result.temperature == 1
-    assert "of images that it was trained on" in str(result)
+    assert "on training images" in str(result)
     with pytest.raises(DataError, match="no validation part"):
         crnn_jax.load(tmp_path / "run").evaluate()
 

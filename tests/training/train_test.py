@@ -339,7 +339,7 @@ def test_a_checkpoint_of_another_alphabet_is_refused(
     (tmp_path / "result.json").unlink()
     text = (tmp_path / "config.json").read_text()
     (tmp_path / "config.json").write_text(text.replace('"7abc"', '"cba7"'))
-    with pytest.raises(RunError, match=r"alphabet: '7abc' then, 'cba7' now"):
+    with pytest.raises(RunError, match=r"alphabet: was '7abc', is now 'cba7'"):
         train.train_and_evaluate(tiny_config(data__alphabet="cba7", train__stop_after=1), tmp_path)
 
 
