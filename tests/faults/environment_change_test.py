@@ -1,4 +1,4 @@
-"""A run that goes on with other versions or on another machine."""
+"""A run that continues with other versions or on another machine."""
 
 import json
 import signal
@@ -51,7 +51,7 @@ def test_what_changed_is_named_and_refused_or_told(
     now = json.loads((run / "environment.json").read_text())
     assert [(e["cores"], e["packages"]["jax"]) for e in now["earlier"]] == [(77, "0.1")]
     assert {k: v for k, v in now.items() if k != "earlier"} == json.loads(whole)
-    # What ends in the same numbers is told and no more.
+    # Changes that cannot affect numbers are only reported.
     _edit(run, commit="f" * 40, packages__orbax_checkpoint="0.1")
     monkeypatch.undo()
     train.train_and_evaluate(config, run)

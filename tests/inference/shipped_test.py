@@ -1,4 +1,4 @@
-"""The readers that come with the package."""
+"""The readers of the package."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ def general() -> Recognizer:
 
 
 def test_the_general_reader_reads_what_it_never_saw(general: Recognizer) -> None:
-    # Plain text of another generator, whose labels are known: one image in 16 may be misread.
+    # Plain text of another generator with known labels: one image in 16 may be misread.
     config = DataConfig(source="synthetic", style="plain", width=256, height=64, channels=3)
     made = sources.generate(presets.load("plain"), config, range(16))
     upright = [image.swapaxes(0, 1) for image in made.images]
@@ -33,7 +33,7 @@ def test_the_general_reader_reads_what_it_never_saw(general: Recognizer) -> None
 
 
 def _bar(width: int) -> np.ndarray:
-    """Ink of `width` x 20 pixels. The crop adds 4 left and right and 5 above and below."""
+    """Ink of `width` x 20 pixels. The crop adds 4 left and right, and 5 above and below."""
     pixels = np.full((40, 440), 255, np.uint8)
     pixels[10:30, 20 : 20 + width] = 0
     return pixels
@@ -75,7 +75,7 @@ def test_a_folder_is_evaluated_at_the_same_widths(general: Recognizer, tmp_path:
 
 
 def test_its_config_has_the_names_of_today(general: Recognizer) -> None:
-    """It was trained by experiments/general.py, with the names of then."""
+    """It was trained by experiments/general.py when keys had their old names."""
     data, train = general.config.data, general.config.train
     assert (data.normalize, train.ema_decay, train.checkpoint_selection) == ("image", 0.999, "last")
 

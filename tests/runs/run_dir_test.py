@@ -69,7 +69,7 @@ def test_metrics_are_rewound_to_a_step_and_to_whole_lines(tmp_path: Path) -> Non
     for step in (10, 20, 20, 21):
         run.append_metrics({"step": step})
     with run.metrics.open("a") as file:
-        file.write('{"step": 20, "lo')  # as a kill leaves it
+        file.write('{"step": 20, "lo')  # as after a kill
     run.rewind_metrics(20)
     lines = [json.loads(line) for line in run.metrics.read_text().splitlines()]
     assert [line["step"] for line in lines] == [10, 20, 20]

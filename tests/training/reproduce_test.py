@@ -43,7 +43,7 @@ def test_a_run_trained_again_is_bit_identical(
     (workdir,) = (tmp_path / "runs").iterdir()
     first, second = (RunDir(path).result() for path in (tmp_path / "run", workdir))
     assert first.params_sha256 == second.params_sha256
-    # Once more would compare with what is there, and train nothing.
+    # Running it again compares with the existing run and trains nothing.
     assert main.main(["reproduce", "run"]) == 2
     assert "choose another --workdir" in capsys.readouterr().err
 
