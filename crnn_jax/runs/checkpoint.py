@@ -266,7 +266,7 @@ def _difference(stored: Any, wanted: Any) -> str | None:
     )
     for name in sorted(set(there) | set(here)):
         if there.get(name) != here.get(name):
-            return f"{name} is {there.get(name, 'absent')}, not {here.get(name, 'absent')}"
+            return f"{name} is {there.get(name, 'absent')} there, {here.get(name, 'absent')} here"
     return None
 
 

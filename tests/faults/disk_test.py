@@ -237,7 +237,7 @@ def _named(real: Any, name: str) -> Any:
 def test_an_output_that_cannot_be_written_is_one_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The fallback of both entry points: an error with a path, or without one for standard output."""
+    """The fallback of both entry points: an error with a path, or that of standard output."""
     named = OSError(errno.EROFS, "Read-only file system", "/some/where")
     monkeypatch.setattr(main, "evaluate", lambda _: _raise(named))
     assert main.main(["evaluate", "run"]) == 2

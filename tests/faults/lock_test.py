@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from crnn_jax import config as config_lib
-from crnn_jax.data import folder as dataset
+from crnn_jax.data import resolve
 from crnn_jax.errors import RunError
 from crnn_jax.runs import mid_epoch, run_dir, sweep
 from crnn_jax.runs.checkpoint import Checkpoints
@@ -48,7 +48,7 @@ def test_a_second_writer_is_refused_and_told_who_the_first_is(
 ) -> None:
     run = tmp_path / "run"
     config = tiny_config()
-    run_dir.RunDir(run).open(dataset.resolve(config))  # a run directory without training
+    run_dir.RunDir(run).open(resolve.resolve(config))  # a run directory without training
     with _holder(run) as process:
         who = f"process {process.pid} on {platform.node()}"
         with pytest.raises(RunError, match=rf"{run} is in use by {who}; .*--workdir"):

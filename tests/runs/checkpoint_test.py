@@ -60,7 +60,7 @@ def test_another_model_s_checkpoint_is_refused_by_name(
 ) -> None:
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(1, PARAMS, _training(1), META, 1)
-        with pytest.raises(RunError, match=f"of another model: {named}"):
+        with pytest.raises(RunError, match=f"belongs to another model: {named}"):
             checkpoints.restore(1, {"params": like})
 
 
