@@ -119,8 +119,8 @@ def _first_difference(
         for name, value in line.items():
             if name not in _NOT_COMPARED and other.get(name) != value:
                 return (
-                    f"the metrics differ from step {line.get('step')} (epoch {line.get('epoch')}) "
-                    f"on: {name} was {value!r}, is now {other.get(name)!r}"
+                    f"the metrics first differ at step {line.get('step')} (epoch "
+                    f"{line.get('epoch')}), in {name}: was {value!r}, is now {other.get(name)!r}"
                 )
     ends = [lines[-1].get("step") for lines in (old, new)]
     if ends[0] != ends[1]:
