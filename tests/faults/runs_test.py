@@ -112,7 +112,7 @@ def _edit(path: Path, key: str, value: Any) -> None:
         ("model.conv_features", [1] * 10**5, "conv_features must be 1 to 16"),
         ("data.width", 10**9, "width times height"),
         ("model.dense_features", 10**30, "from 1 to 8192"),
-        ("model.dense_features", 8192, "of another model"),
+        ("model.dense_features", 8192, "belongs to another model"),
     ],
 )
 def test_sizes_that_are_absurd_cost_nothing(

@@ -318,7 +318,7 @@ def test_what_does_not_fit_is_refused_by_name(
     _keras_2(tmp_path / "list.h5", _weights(stored), LAYERS)
     with h5py.File(tmp_path / "list.h5", "a") as changed:
         changed.attrs["model_config"] = "[]"
-    with pytest.raises(RunError, match="its configuration is not one of Keras"):
+    with pytest.raises(RunError, match="its configuration is not that of a Keras model"):
         _import(tmp_path / "list.h5", tmp_path / "run", SYMBOLS)
     (tmp_path / "text.h5").write_text("no")
     with pytest.raises(RunError, match="cannot be read as a Keras file"):
