@@ -23,18 +23,18 @@ _WORKDIR = flags.DEFINE_string(
     "workdir", None, "The run directory; default a folder in runs/ named after the config."
 )
 _JOBS = flags.DEFINE_integer(
-    "jobs", 1, "The runs of a sweep that run at the same time, each on its share of the cores.", 1
+    "jobs", 1, "How many runs of a sweep train at once, each on its share of the cores.", 1
 )
 _TOGETHER = flags.DEFINE_integer(
     "together",
     1,
-    "Seeds and folds of a variant that are trained in one compiled step, on a GPU.",
+    "How many seeds and folds of a variant train in one compiled step, on a GPU.",
     1,
 )
 _ALLOW_CHANGE = flags.DEFINE_bool(
     "allow-environment-change",
     False,
-    "Resume although package versions or the machine have changed.",
+    "Resume even if package versions or the machine have changed.",
 )
 # The name in version 0.1. A module name of its own keeps it out of --help.
 flags.DEFINE_alias("elsewhere", "allow-environment-change", module_name="aliases")
@@ -71,7 +71,7 @@ def main(_: list[str]) -> None:
         workdir = Path(_WORKDIR.value or f"runs/{name}")
         cells = sweep.from_dict(values)
         if failed := sweep.run(cells, workdir, _JOBS.value, _ALLOW_CHANGE.value, _TOGETHER.value):
-            raise CrnnError(f"{len(failed)} runs failed; the same command tries them again")
+            raise CrnnError(f"{len(failed)} runs failed; run the same command again to retry them")
         print(f"grid directory: {workdir}", flush=True)
         return
     config = config_lib.from_dict(values)

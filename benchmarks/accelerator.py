@@ -1,12 +1,12 @@
-"""What runtime/backend.py chooses for a GPU, against the other choices; on any device of jax.
+"""Compares what runtime/backend.py chooses for a GPU with other choices, on any device of jax.
 
     python benchmarks/accelerator.py
     python benchmarks/accelerator.py --calls 1,4,16,64 --runs 1,2,4,8 --batch 16 --rounds 5
 
-Milliseconds an update with several updates in a call, an update of each of several runs side by
-side, and forward and backward pass of the two LSTM layers as they stand and by cuDNN, where there
-is one. Drawn images, augmentation and dropout on, in turns, in one process. gpu.sh measures
-these and more, in five minutes.
+Measures milliseconds per update with several updates per call, and with several runs side by side,
+and the forward and backward pass of the two LSTM layers, with our scan and, on a GPU, with cuDNN.
+The images are drawn, augmentation and dropout are on, and the programs take turns in one process.
+gpu.sh measures these and more in five minutes.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ def main() -> None:
 
 
 def in_a_call(job: context.TrainContext, count: int) -> Turn:
-    """One run with `count` updates in a call."""
+    """One run with `count` updates per call."""
     steps: Any = step_lib.jitted_steps(job)
     constants = step_lib.constants(job)
     current = state.init_state(job)
-    # Past the flat start, where nearly all of a run is spent.
+    # After the flat start, where a run spends nearly all of its time.
     flat_start = current.flat_start._replace(weight=jnp.zeros(()))
     current = current._replace(flat_start=flat_start)
     indices, mask = _batches(count, job.config.train.batch_size, len(job.data))
@@ -77,11 +77,11 @@ def in_a_call(job: context.TrainContext, count: int) -> Turn:
 
 
 def side_by_side(job: context.TrainContext, runs: int, count: int) -> Turn:
-    """So many runs with `count` updates each in a call."""
+    """Several runs side by side, with `count` updates per call."""
     steps: Any = step_lib.jitted_steps_of_runs(job)
     fresh = jax.device_get(state.init_state(job))
-    # All from the same weights, which is as much work. Put on the device as they are: to stack
-    # them there would be a program for each shape.
+    # All runs start from the same weights, which does not change the amount of work. They are
+    # stacked on the host, because stacking on the device would compile a program for each shape.
     current = jax.device_put(jax.tree.map(lambda leaf: np.stack([leaf] * runs), fresh))
     flat_start = current.flat_start._replace(weight=jnp.zeros(runs))
     current = current._replace(flat_start=flat_start)
@@ -100,7 +100,7 @@ def side_by_side(job: context.TrainContext, runs: int, count: int) -> Turn:
 
 
 def lstm_layers(bilstm: Callable[..., jax.Array], batch: int) -> Turn:
-    """Gradient of the model's two layers, [B, 50, 64] to 256 to 128 features."""
+    """Gradient of the two LSTM layers of the model: [B, 50, 64] to 256 to 128 features."""
     rng = np.random.default_rng(0)
 
     def weights(features: int, units: int) -> lstm.Weights:
@@ -123,7 +123,7 @@ def lstm_layers(bilstm: Callable[..., jax.Array], batch: int) -> Turn:
 
 
 def measure(title: str, programs: dict[str, Turn], rounds: int) -> Any:
-    """Milliseconds for each update, in turns; prints and returns a summary."""
+    """Measures milliseconds per update, in turns. Prints and returns a summary."""
     found = turns.series(turns.compile_all(programs), rounds, 0.5)
     first = next(iter(programs))
     times = {name: values for name, values in found.items() if not isinstance(values, str)}

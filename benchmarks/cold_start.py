@@ -2,10 +2,11 @@
 
     python benchmarks/cold_start.py --cores 0,1
 
-Whole processes on a folder of 936 drawn images: imports, reading the folder, compiling. What
-jax compiles is kept on disk or not: 'empty cache' finds nothing there, 'warm cache' what the same
-command left there. Files are in the system's cache for all (a round that is not counted comes
-first). The others do less before their step: no fingerprint, no record of the run.
+Measures whole processes on a folder of 936 drawn images: imports, reading the folder, compiling.
+With 'empty cache', jax finds no compiled programs on disk; with 'warm cache', it finds those of an
+earlier process with the same command. All files are in the page cache, because the first round is
+not counted. The other contenders do less before the first step: they compute no fingerprint and
+write no record of the run.
 """
 
 from __future__ import annotations
@@ -25,13 +26,15 @@ import process
 
 OURS = "crnn-jax, warm cache"
 START = contest.CONTENDERS / "start.py"
-PICTURES = 936  # as many as CAPTCHA Version 2 has here
+PICTURES = 936  # the number in CAPTCHA Version 2
 
 
 def main() -> None:
     parser = contest.parser(__doc__, "cold_start.json")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", default="", help="contenders whose name has this, and crnn-jax")
+    parser.add_argument(
+        "--only", default="", help="only contenders whose name contains this, and crnn-jax"
+    )
     options = parser.parse_args()
     options.load = os.getloadavg()
     contest.pin(options.cores)
@@ -68,8 +71,8 @@ def take_turns(contenders: dict[str, Callable[[], float]], rounds: int) -> dict[
 
 
 def prepare(scratch: Path) -> Path:
-    """Images, the same weights as each kind keeps them, and a run of the package."""
-    # jax would hold this process to its threads: it is used and left.
+    """Prepares images, the same weights in the format of each kind, and a run of the package."""
+    # In a process of its own, because jax would limit this process to its threads.
     code = "import sys, pathlib, material; p = pathlib.Path(sys.argv[1]); "
     code += f"material.draw(p / 'pictures', {PICTURES}); "
     code += "material.job('read', p / 'pictures', p, 16)"
@@ -132,7 +135,7 @@ def reading(scratch: Path, run: Path) -> dict[str, Callable[[], float]]:
 def side_by_side(
     scratch: Path, package: Callable[[Path], float], other: Callable[..., float]
 ) -> dict[str, Callable[[], float]]:
-    """Who starts at both: `package` takes a compilation cache, `other` a kind and perhaps one."""
+    """Times all contenders: `package` takes a compilation cache, `other` a kind and maybe one."""
     return {
         "crnn-jax, empty cache": emptied(package, scratch / "cache"),
         OURS: lambda: package(scratch / "cache"),
@@ -151,7 +154,7 @@ def train_command(scratch: Path, workdir: Path) -> list[str | Path]:
 
 
 def emptied(call: Callable[[Path], float], cache: Path) -> Callable[[], float]:
-    """The call with nothing in its compilation cache; what it leaves there is for the next."""
+    """Runs the call with an empty compilation cache, and leaves a filled one for the next call."""
 
     def wrapped() -> float:
         shutil.rmtree(cache, ignore_errors=True)
@@ -163,7 +166,7 @@ def emptied(call: Callable[[Path], float], cache: Path) -> Callable[[], float]:
 def cache_in(folder: Path | None) -> dict[str, str]:
     if folder is None:
         return dict(os.environ)
-    # What run.py sets by itself, for plain Flax too.
+    # run.py sets these itself; plain Flax gets them, too.
     smallest = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     return {**os.environ, **smallest, "JAX_COMPILATION_CACHE_DIR": os.fspath(folder)}
 
@@ -183,7 +186,7 @@ def is_result(line: str) -> bool:
 
 def seconds(outcome: process.Outcome) -> float:
     if outcome.line is None:
-        raise RuntimeError("a contender ended without a result")
+        raise RuntimeError("a contender exited without a result")
     return float(outcome.seconds)
 
 

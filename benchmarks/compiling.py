@@ -1,9 +1,10 @@
-"""What the options of runtime/xla_options.py are worth: seconds to compile, ms to run.
+"""Effect of the options in runtime/xla_options.py: seconds to compile, milliseconds to run.
 
     taskset -c 0 python benchmarks/compiling.py
 
-The training step of 16 and the reading of 64 images and of one, each compiled with the options
-and without, and run in turns in one process; drawn images, no compilation cache.
+Compiles the training step for a batch of 16, and the reading of 64 images and of one image, with
+and without the options. The programs take turns in one process, on drawn images, without a
+compilation cache.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ ROUNDS = 10
 def compare(
     title: str, program: Any, options: dict[str, Any], call: Callable[[Any], Any], calls: int
 ) -> None:
-    """Prints medians of the rounds; `call` runs a compiled program once."""
+    """Prints the medians over the rounds; `call` runs a compiled program once."""
     compiled, seconds = {}, {}
     times: dict[str, list[float]] = {"without": [], "with": []}
     for name, chosen in (("without", {}), ("with", options)):
@@ -47,7 +48,7 @@ def compare(
             for i in range(calls + 1):
                 begun = time.perf_counter()
                 jax.block_until_ready(call(function))
-                if i:  # the first call after another program's is not counted
+                if i:  # the first call after another program is not counted
                     times[name].append(1000 * (time.perf_counter() - begun))
     for name, series in times.items():
         print(f"| {title} | {name} | {seconds[name]:.1f} | {np.median(series):.4g} |", flush=True)
@@ -62,7 +63,7 @@ def main() -> None:
         config = dataclasses.replace(config, train=dataclasses.replace(config.train, batch_size=16))
         job = context.prepare(config)
     fresh = state.init_state(job)
-    params = jax.tree.map(np.asarray, fresh.params)  # the step gives the state's memory away
+    params = jax.tree.map(np.asarray, fresh.params)  # the step donates the state
     rows = job.batch(np.arange(16, dtype=np.int32)[None])
     batch = step_lib.Batch(*rows, np.ones((1, 16), bool)), step_lib.constants(job)
     current = fresh
@@ -85,7 +86,7 @@ def main() -> None:
         def call(function: Any, images: Any = images) -> Any:
             return function(params, images)
 
-        compare(f"reading of {count}", program, options, call, 5)
+        compare(f"reading {count} images", program, options, call, 5)
 
 
 if __name__ == "__main__":

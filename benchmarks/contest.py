@@ -1,10 +1,10 @@
-"""Contenders timed in turns: A B C A B C ..., so that a busy machine is busy for all.
+"""Times contenders in turns, A B C A B C ..., so that a busy machine affects all alike.
 
-Each contender is a process that lives through the contest (contenders/worker.py) and is frozen
-while it is not its turn. A turn is a few untimed calls and some timed ones; the figure of a
-contender is the median of its turns. After a turn it gives free memory back, so that all have
-room, and the untimed calls fetch it again. Logits and loss of all are compared before the first
-turn: who does not compute the same is left out, and said to be.
+Each contender is a process (contenders/worker.py) that lives through the contest and is frozen
+while others have their turn. A turn is a few untimed calls and then some timed ones. The figure of
+a contender is the median of its turns. After a turn it returns free memory to the system, so that
+all have room; the untimed calls allocate it again. Before the first turn, logits and losses of all
+contenders are compared; one that computes something else is reported and left out.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ import environment
 import figures
 
 CONTENDERS = Path(__file__).resolve().parent / "contenders"
-OF_THE_PACKAGE = ("ours", "flax_plain")  # these run in the environment of the package
-CACHE = Path(__file__).resolve().parents[1] / "runs" / "benchmarks" / "xla"  # what jax compiles
-ROOM = 4  # GiB that a contender finds free when it starts, or it stays out
+OF_THE_PACKAGE = ("ours", "flax_plain")  # these use the environment of the package
+CACHE = Path(__file__).resolve().parents[1] / "runs" / "benchmarks" / "xla"  # compiled programs
+ROOM = 4  # GiB that must be free for a contender to start
 PATIENCE = 900  # seconds for a contender to answer
 
-# glibc's allocator: as it is; told to keep freed memory; and in huge pages besides.
+# The allocator of glibc: by default; keeping freed memory; and also with huge pages.
 _KEPT = {"MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1), "MALLOC_MMAP_MAX_": "0"}
 ALLOCATOR: dict[str, dict[str, str]] = {
     "": {},
@@ -42,8 +42,8 @@ ALLOCATOR: dict[str, dict[str, str]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Contender:
-    name: str  # as the table has it
-    module: str  # of contenders/
+    name: str  # in the table
+    module: str  # a file in contenders/
     variant: str = ""
     allocator: str = ""  # of ALLOCATOR
     variables: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -53,15 +53,15 @@ class Contender:
 
 
 class Failure(Exception):
-    """A contender that cannot go on, and why."""
+    """A contender cannot go on; the message says why."""
 
 
 class Worker:
-    """A contender's process."""
+    """The process of a contender."""
 
     def __init__(self, contender: Contender, job: Mapping[str, Any], cores: Sequence[int]):
         if (left := _available_gib()) < ROOM:
-            raise Failure(f"{left:.1f} GiB of memory are left, of {ROOM} that it may need")
+            raise Failure(f"only {left:.1f} GiB of memory are free; it may need {ROOM}")
         own = contender.module in OF_THE_PACKAGE
         python = sys.executable if own else environment.python()
         self.log = tempfile.TemporaryFile()  # noqa: SIM115  (it lives as long as the process)
@@ -90,7 +90,7 @@ class Worker:
         self._freeze(True)
 
     def turn(self, untimed: int, count: int) -> dict[str, float]:
-        """Seconds of `count` calls after `untimed` ones, and the peak of memory so far in MiB."""
+        """Returns seconds of `count` calls after `untimed` ones, and peak memory so far in MiB."""
         self._freeze(False)
         assert self.process.stdin
         self.process.stdin.write(json.dumps({"untimed": untimed, "count": count}).encode() + b"\n")
@@ -126,19 +126,19 @@ def hold(
     untimed: int,
     count: int,
 ) -> dict[str, Any]:
-    """A contest: for each contender its facts and the milliseconds a call of each turn.
+    """Holds a contest. Returns facts and milliseconds per call and turn for each contender.
 
-    Those whose jobs are about the same arrays must agree with the first of them.
+    Contenders whose jobs have the same arrays must agree with the first of them.
     """
     workers: dict[str, Worker] = {}
     results: dict[str, Any] = {}
-    references: dict[str, Any] = {}  # by the arrays that a job is about
+    references: dict[str, Any] = {}  # by the arrays of a job
     for contender, job in entries:
         name = str(contender)
         try:
             worker = Worker(contender, job, cores)
         except Failure as failure:
-            note(f"{name} does not run: {failure}")
+            note(f"{name} cannot run: {failure}")
             results[name] = {"failure": str(failure)}
             continue
         facts = {k: v for k, v in worker.facts.items() if k != "logits"}
@@ -146,7 +146,7 @@ def hold(
         reference = references.setdefault(job["arrays"], worker.facts)
         if difference := figures.disagreement(worker.facts, reference):
             worker.end()
-            note(f"{name} does not compute the same: {difference}")
+            note(f"{name} computes something else: {difference}")
             results[name]["failure"] = difference
             continue
         note(f"{name}: ready in {worker.facts['ready']:.1f} s")
@@ -157,7 +157,7 @@ def hold(
                 try:
                     answer = worker.turn(untimed, count)
                 except (Failure, BrokenPipeError) as failure:
-                    note(f"{name} gave up: {failure}")
+                    note(f"{name} failed: {failure}")
                     results[name]["failure"] = str(failure)
                     workers.pop(name).end()
                     continue
@@ -179,20 +179,20 @@ def by_batches(
     calls: Callable[[int], int],
     untimed: Callable[[int], int],
 ) -> None:
-    """A contest for each of `options.batches`: tables on the way, and the record at the end.
+    """Holds a contest for each of `options.batches`; prints tables, and writes a record at the end.
 
     Args:
       work: 'train' or 'read'.
-      contenders: of them those take part whose name has `options.only`, and `first`.
-      first: the name that the others are divided by.
-      options: what was asked for; see `parser`, and batches, rounds and only.
-      title: of a table, with {} for the batch.
-      calls: of a batch, how many are timed in a turn.
-      untimed: of that number, how many come before.
+      contenders: those whose name contains `options.only`, and `first`, take part.
+      first: the name that the others are compared with.
+      options: see `options_of_batches`.
+      title: of a table, with {} for the batch size.
+      calls: maps the batch size to the number of timed calls per turn.
+      untimed: maps that number to the number of untimed calls before them.
     """
     settings = {**vars(options), "load": os.getloadavg()}
     pin(options.cores)
-    import material  # after pinning: jax counts the cores when it is loaded
+    import material  # after pinning, because jax counts the cores when it is imported
 
     chosen = [c for c in contenders if options.only in str(c) or str(c) == first]
     results = {}
@@ -211,12 +211,12 @@ def by_batches(
 
 
 def parser(description: str | None, out: str) -> argparse.ArgumentParser:
-    """The flags that all scripts have."""
+    """Returns a parser with the flags that all scripts have."""
     result = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     result.add_argument(
-        "--cores", type=numbers, default=[0], metavar="0[,1]", help="to be pinned to"
+        "--cores", type=numbers, default=[0], metavar="0[,1]", help="cores to pin to"
     )
     result.add_argument("--out", type=Path, default=Path("runs/benchmarks") / out, metavar="JSON")
     return result
@@ -225,11 +225,11 @@ def parser(description: str | None, out: str) -> argparse.ArgumentParser:
 def options_of_batches(
     description: str | None, out: str, batches: list[int], rounds: int
 ) -> argparse.Namespace:
-    """The flags of a contest by batches, parsed."""
+    """Parses the flags of a contest by batch size."""
     result = parser(description, out)
     result.add_argument("--batches", type=numbers, default=batches)
     result.add_argument("--rounds", type=int, default=rounds)
-    result.add_argument("--only", default="", help="contenders whose name has this, and crnn-jax")
+    result.add_argument("--only", default="", help="only contenders whose name contains this")
     return result.parse_args()
 
 
@@ -238,7 +238,7 @@ def numbers(text: str) -> list[int]:
 
 
 def pin(cores: Sequence[int]) -> None:
-    """Keeps this process, and those it starts, on some cores; all end when it is told to."""
+    """Pins this process and its children to some cores; SIGTERM ends all of them."""
     os.sched_setaffinity(0, cores)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 

@@ -1,7 +1,7 @@
-"""The LSTM layer by cuDNN, through jax.experimental.rnn: what lstm.py is up against on a GPU.
+"""The LSTM layer by cuDNN, through jax.experimental.rnn, to compare models/lstm.py with on a GPU.
 
-Each direction is a call of its own, since each has its own dropout mask. It cannot be trained
-under `jax.vmap`, for which cuDNN's operation has no rule.
+Each direction is a call of its own, because each has its own dropout mask. The layer cannot be
+trained under `jax.vmap`, for which the cuDNN operation has no batching rule.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from crnn_jax.models.lstm import Weights
 def bilstm(
     x_forward: jax.Array, x_backward: jax.Array, forward: Weights, backward: Weights
 ) -> jax.Array:
-    """[B, T, D] twice to [B, T, 2U], as `crnn_jax.models.lstm.bilstm`."""
+    """[B, T, D] twice to [B, T, 2U], like `crnn_jax.models.lstm.bilstm`."""
     flipped = one_direction(x_backward[:, ::-1], backward)
     return jnp.concatenate([one_direction(x_forward, forward), flipped[:, ::-1]], axis=-1)
 
@@ -41,9 +41,9 @@ def one_direction(x: jax.Array, weights: Weights) -> jax.Array:
 
 
 def packed(weights: Weights) -> jax.Array:
-    """cuDNN's one vector: input and recurrent weights, transposed, and its two biases.
+    """Packs the weights into the one vector of cuDNN: transposed kernels, and two biases.
 
-    The gates stand in the same order, i, f, g, o.
+    The order of the gates is the same, i, f, g, o.
     """
     parts = weights.kernel.T, weights.recurrent_kernel.T, weights.bias, 0 * weights.bias
     return jnp.concatenate([part.reshape(-1) for part in parts])

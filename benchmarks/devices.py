@@ -1,4 +1,4 @@
-"""One device of jax for both cores against one for each core: milliseconds a training step.
+"""Milliseconds per training step: one jax device for both cores against one device per core.
 
 python benchmarks/devices.py --cores 0,1
 """

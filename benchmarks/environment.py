@@ -1,9 +1,9 @@
-"""An environment of their own for what the package is measured against.
+"""A separate environment for the contenders.
 
     python benchmarks/environment.py
 
-Made below the checkout, in .contenders (2.5 GB), with the versions of requirements.txt; the
-scripts that need it call this themselves. A change of the file makes it anew.
+It lies in .contenders in the checkout (2.5 GB) and has the versions of requirements.txt. Scripts
+create it when they need it. If requirements.txt changes, it is created again.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ REQUIREMENTS = HERE / "requirements.txt"
 
 
 def python() -> Path:
-    """The interpreter of the environment, which is made if need be."""
+    """Returns the interpreter of the environment, and creates the environment if needed."""
     path, stamp = FOLDER / "bin" / "python", FOLDER / "requirements.sha256"
     digest = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
     if not stamp.exists() or stamp.read_text() != digest:
-        print(f"making {FOLDER}", file=sys.stderr)
+        print(f"creating {FOLDER}", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", "--clear", FOLDER], check=True)
         subprocess.run([path, "-m", "pip", "install", "-q", "-r", REQUIREMENTS], check=True)
         stamp.write_text(digest)

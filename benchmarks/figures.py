@@ -1,4 +1,4 @@
-"""What a contest's times come to: medians, ratios, a table, and the record as JSON."""
+"""Summaries of the times of a contest: medians, ratios, a table, and a JSON record."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ import numpy as np
 
 from crnn_jax.runs import provenance
 
-TOLERANCE = 1e-3  # of logits and, relative, of losses: float32 through 50 steps of two LSTMs
+TOLERANCE = 1e-3  # absolute for logits, relative for losses: float32, 50 steps of two LSTMs
 _HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
 def disagreement(facts: Mapping[str, Any], reference: Mapping[str, Any]) -> str:
-    """What two contenders differ in that they should not; '' if they agree."""
+    """Describes how the results of two contenders differ; empty if they agree."""
     if facts["parameters"] != reference["parameters"]:
         return f"{facts['parameters']} parameters, not {reference['parameters']}"
     if facts["logits"] is not None:
         apart = float(np.abs(np.subtract(facts["logits"], reference["logits"])).max())
         if not apart < TOLERANCE:
-            return f"logits {apart:.1e} apart"
+            return f"logits differ by {apart:.1e}"
     if facts["loss"] is not None:
         apart = abs(facts["loss"] / reference["loss"] - 1)
         if not apart < TOLERANCE:
@@ -35,9 +35,10 @@ def disagreement(facts: Mapping[str, Any], reference: Mapping[str, Any]) -> str:
 
 
 def summary(series: Mapping[str, Sequence[float]], first: str) -> dict[str, dict[str, float]]:
-    """Median, least and greatest of each series, and the median of `first` over its own.
+    """Returns median, minimum, maximum and ratio of each series.
 
-    A ratio above 1 says that the series is faster than `first`. Empty series have no row.
+    The ratio is the median of `first` over the median of the series. Above 1, the series is faster
+    than `first`. Empty series have no row.
     """
     medians = {name: statistics.median(values) for name, values in series.items() if values}
     return {
@@ -52,7 +53,7 @@ def summary(series: Mapping[str, Sequence[float]], first: str) -> dict[str, dict
 
 
 def table(title: str, rows: Mapping[str, Mapping[str, float]], first: str) -> str:
-    """A summary as Markdown."""
+    """Formats a summary as Markdown."""
     lines = [f"| {title} | median | min to max | {first} over it |", "|---|---|---|---|"]
     for name, row in sorted(rows.items(), key=lambda item: item[1]["median"]):
         spread = f"{row['min']:.4g} to {row['max']:.4g}"
@@ -63,18 +64,18 @@ def table(title: str, rows: Mapping[str, Mapping[str, float]], first: str) -> st
 def write(
     out: Path, settings: Mapping[str, Any], results: Any, devices: Sequence[str] = ("cpu",)
 ) -> None:
-    """The record of a contest as JSON: date, machine, versions, commit, settings, results.
+    """Writes a JSON record of a contest: date, machine, versions, commit, settings, results.
 
-    What is not finite becomes null, which JSON has, and what JSON has not becomes text.
+    Values that are not finite become null. Values that JSON does not have become text.
     """
     put(out, {**place(devices), "settings": settings, "results": results})
     print(f"\nwrote {out}")
 
 
 def place(devices: Sequence[str] = ("cpu",)) -> dict[str, Any]:
-    """When and where something is measured.
+    """Returns the time and the machine of a measurement.
 
-    The variable COMMIT names the commit of a copy without git.
+    For a copy without git, the environment variable COMMIT gives the commit.
     """
     here = provenance.here(devices)
     return {
@@ -88,7 +89,7 @@ def place(devices: Sequence[str] = ("cpu",)) -> dict[str, Any]:
 
 
 def put(out: Path, record: Mapping[str, Any]) -> None:
-    """Writes a record, whole or not at all: a process may be ended while it writes."""
+    """Writes a record atomically, because a process may be killed while it writes."""
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.name}.partial")
     partial.write_text(json.dumps(_plain(record), indent=1, allow_nan=False) + "\n")

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# What this package does on a GPU, in five minutes at most, the most wanted first.
+# Measures this package on a GPU, in five minutes at most, the most important parts first.
 #
 #     benchmarks/gpu.sh                                        on the machine with the GPU
 #     TINY=1 JAX_PLATFORMS=cpu LONGER=4 benchmarks/gpu.sh      a rehearsal, anywhere
 #
-# Each part is a program below benchmarks/gpu/ with a time limit, and has a file of its own in OUT,
-# PART.json, which is rewritten with every figure: a part that fails or is cut off keeps what it has,
-# and the next one begins. What one does not need of its time the next ones have. At the end a table
-# of all. OUT/log.txt has what the programs said.
+# Each part consists of programs in benchmarks/gpu/ with time limits, and writes OUT/PART.json. This
+# file is rewritten with every figure, so a part that fails or is cut off keeps what it has, and the
+# next part begins. Unused time is left to the next parts. At the end, a table of all figures is
+# printed. OUT/log.txt has the output of the programs.
 #
 # Parts, with what they measure:
 #   environment  device, driver, versions
@@ -15,7 +15,7 @@
 #   lstm         the two LSTM layers: the scan and its variants, cuDNN in jax, torch.nn.LSTM
 #   run          one run of the base recipe by run.py, with and without a compilation cache
 #   together     ten folds of two seeds in one program: steps, evaluation, checkpoints
-#   generator    generated pictures a second
+#   generator    generated images per second
 #   tests        the fast tests of model and training
 #
 # Variables: PYTHON (python3); PYTHON_TORCH, if PyTorch is elsewhere (PYTHON); OUT, the folder of
@@ -39,15 +39,15 @@ export SCRATCH
 export PYTHONPATH="$PWD:$PWD/benchmarks:$PWD/benchmarks/contenders${PYTHONPATH:+:$PYTHONPATH}"
 export PYTHONUNBUFFERED=1 TF_CPP_MIN_LOG_LEVEL=${TF_CPP_MIN_LOG_LEVEL:-2}
 export JAX_PLATFORMS=${JAX_PLATFORMS:-cuda,cpu}
-# Other processes need room too, PyTorch's among them.
+# Leaves room for other processes, such as PyTorch.
 export XLA_PYTHON_CLIENT_PREALLOCATE=${XLA_PYTHON_CLIENT_PREALLOCATE:-false}
-# Each part says what it compiles; `run` has a cache of its own.
+# Each part reports its compile times; `run` has a cache of its own.
 unset JAX_COMPILATION_CACHE_DIR
 : >"$OUT/log.txt"
 SECONDS=0
 
-# Of each program: its part, its name, the seconds that are kept for it, those that it may take at
-# most, and its Python.
+# For each program: its part, its name, the seconds reserved for it, its maximum seconds, and its
+# Python.
 PROGRAMS="
 environment machine 10 20 $PYTHON
 step steps 75 110 $PYTHON
@@ -60,15 +60,15 @@ generator generator 15 25 $PYTHON
 tests suite 40 60 $PYTHON
 "
 
-# programs PART ...: the lines of these parts, in the order of the parts.
+# programs PART ...: prints the lines of these parts, in the order of the parts.
 programs() {
     local part
     for part in "$@"; do
-        grep "^$part " <<<"$PROGRAMS" || echo "there is no part $part" >&2
+        grep "^$part " <<<"$PROGRAMS" || echo "unknown part $part" >&2
     done
 }
 
-# program PART NAME LIMIT PYTHON: one program of a part.
+# program PART NAME LIMIT PYTHON: runs one program of a part.
 program() {
     local part=$1 name=$2 limit=$3 python=$4 begun status=-1 seconds=0
     if ((limit >= 5)); then
@@ -100,4 +100,4 @@ while read -r part name least most python <&3; do
 done 3<<<"$CHOSEN"
 # shellcheck disable=SC2086
 "$PYTHON" benchmarks/gpu/summary.py table $PARTS
-echo "$SECONDS s in all; records in $OUT"
+echo "$SECONDS s in total; records in $OUT"

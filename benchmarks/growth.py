@@ -1,11 +1,11 @@
-"""How time and memory grow: with the images of a data set, and with the widths of the model.
+"""Growth of time and memory with the size of the data set and the widths of the model.
 
     python benchmarks/growth.py --cores 0,1
 
-Sizes: whole runs of run.py on folders of drawn images, two epochs each (in batches of --batch,
-augmentation and evaluation included): seconds to the first epoch's end, of the second epoch,
-and the peak of memory; the first round fills the compilation cache. Widths: milliseconds a step
-of 16 and its memory, all widths of the model times a factor, beside plain Flax and PyTorch.
+Sizes: whole runs of run.py on folders of drawn images, two epochs each, in batches of --batch, with
+augmentation and evaluation. Reports seconds to the end of the first epoch, seconds of the second
+epoch, and peak memory. The first round fills the compilation cache. Widths: milliseconds and memory
+of a step of 16, with all widths of the model multiplied by a factor, beside plain Flax and PyTorch.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ def main() -> None:
     parser = contest.parser(__doc__, "growth.json")
     parser.add_argument("--sizes", type=contest.numbers, default=[1000, 4000, 16000])
     parser.add_argument("--widths", default="0.5,1,2,4", help="factors")
-    parser.add_argument("--batch", type=int, default=64, help="of the runs on folders")
+    parser.add_argument("--batch", type=int, default=64, help="batch size of the runs on folders")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     options.load = os.getloadavg()
     contest.pin(options.cores)
-    import material  # after pinning: jax counts the cores when it is loaded
+    import material  # after pinning, because jax counts the cores when it is imported
 
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
@@ -47,7 +47,7 @@ def by_size(scratch: Path, options: Any) -> dict[str, Any]:
         name: {str(size): [] for size in options.sizes}
         for name in ("s to the end of epoch 1", "s an epoch", "MiB at the peak")
     }
-    # Filled by the first round: programs depend on the size of the set.
+    # The first round fills it; programs depend on the size of the data set.
     cache = {"JAX_COMPILATION_CACHE_DIR": os.fspath(scratch / "cache")}
     for number in range(options.rounds):
         for size in options.sizes:
@@ -55,18 +55,18 @@ def by_size(scratch: Path, options: Any) -> dict[str, Any]:
             values = (first, second, peak)
             for series, value in zip(columns.values(), values, strict=True):
                 series[str(size)].append(value)
-        contest.note(f"round {number + 1} of {options.rounds} of the sizes")
+        contest.note(f"round {number + 1} of {options.rounds} (sizes)")
     smallest = str(options.sizes[0])
     summaries = {}
     for name, series in columns.items():
         rows = figures.summary(series, smallest)
-        print("\n" + figures.table(f"pictures: {name}", rows, smallest), flush=True)
+        print("\n" + figures.table(f"images: {name}", rows, smallest), flush=True)
         summaries[name] = {size: {**rows[size], "values": series[size]} for size in rows}
     return summaries
 
 
 def run(scratch: Path, size: int, batch: int, cache: dict[str, str]) -> tuple[float, float, float]:
-    """Seconds to the end of epoch 1 and of epoch 2 alone, and MiB."""
+    """Returns seconds to the end of epoch 1, seconds of epoch 2, and peak memory in MiB."""
     with tempfile.TemporaryDirectory() as folder:
         metrics = Path(folder) / "run" / "metrics.jsonl"
         outcome = process.until(

@@ -1,10 +1,11 @@
-"""Milliseconds for 1, 64 and 256 images: pixels in, logits out.
+"""Milliseconds to read 1, 64 and 256 images: pixels in, logits out.
 
     python benchmarks/inference.py --cores 0
 
-The same model and weights for all, images u8 in memory. Two rows more of the package do more:
-'texts' gives texts and their confidences, and 'predict()' is the whole of the public function,
-Pillow included. All have the allocator keep freed memory, as the package does by itself.
+All contenders have the same model and weights, and the images are u8 arrays in memory. Two more
+rows of the package do more: 'texts' returns texts and confidences, and 'predict()' is the whole
+public function, including Pillow. The allocator of all contenders keeps freed memory, as the
+package configures it by default.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import contest
 from contest import Contender
 
 OURS = "crnn-jax"
-ONEDNN = {"TF_ENABLE_ONEDNN_OPTS": "1"}  # on by itself only on processors with AVX512-VNNI
+ONEDNN = {"TF_ENABLE_ONEDNN_OPTS": "1"}  # by default only on CPUs with AVX512-VNNI
 CONTENDERS = [
     Contender(OURS, "ours"),
     Contender("crnn-jax, texts", "ours", "texts"),
@@ -28,7 +29,7 @@ CONTENDERS = [
     Contender("tf.function", "keras_tf", "function", "kept"),
     Contender("tf.function, oneDNN", "keras_tf", "function", "kept", ONEDNN),
 ]
-CALLS = {1: 100, 64: 8}  # timed in a turn; 3 of any other batch
+CALLS = {1: 100, 64: 8}  # timed calls per turn; 3 for other batch sizes
 
 
 def main() -> None:
@@ -37,7 +38,7 @@ def main() -> None:
         CONTENDERS,
         OURS,
         contest.options_of_batches(__doc__, "inference.json", [1, 64, 256], rounds=9),
-        title="ms, {} pictures",
+        title="ms, {} images",
         calls=lambda batch: CALLS.get(batch, 3),
         untimed=lambda count: count // 4 + 1,
     )

@@ -1,4 +1,4 @@
-"""What all contenders are given: images, labels and first weights, the same for each."""
+"""The input of all contenders: images, labels and initial weights."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ BASE = Path(__file__).resolve().parents[1] / "experiments" / "base.py"
 
 
 def draw(folder: Path, count: int) -> None:
-    """`count` images of 200x50, five of 19 symbols each, all texts distinct.
+    """Draws `count` images of 200x50 with distinct texts of five of 19 symbols.
 
-    For times only: they depend on sizes, not on what is to be read.
+    They serve to measure time, which depends on sizes and not on the texts.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
@@ -42,7 +42,7 @@ def draw(folder: Path, count: int) -> None:
 
 
 def config(folder: str | os.PathLike[str], scale: float = 1, **changes: Any) -> config_lib.Config:
-    """The base recipe on a folder: pixels / 255, which needs no data set, and widths scaled."""
+    """The base recipe on a folder, with scaled widths, and pixels / 255 to need no statistics."""
     values = runpy.run_path(os.fspath(BASE))["get_config"]().to_dict()
     model = values["model"]
     return config_lib.from_dict(
@@ -62,7 +62,7 @@ def config(folder: str | os.PathLike[str], scale: float = 1, **changes: Any) -> 
 
 
 def job(work: str, folder: Path, scratch: Path, batch: int, scale: float = 1) -> Mapping[str, Any]:
-    """What a contender is asked to do, see contenders/worker.py, and the files that it needs."""
+    """Returns the job of a contender, see contenders/worker.py, and writes the files it needs."""
     asked = config(folder, scale)
     prepared = context.prepare(asked)
     params = jax.device_get(state.init_state(prepared).params)

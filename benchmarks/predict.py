@@ -1,11 +1,11 @@
-"""How long a person waits for readings: the first answer of a process, and a thousand files.
+"""Time until readings arrive: the first answer of a process, and a thousand files.
 
     python benchmarks/predict.py RUN FOLDER [ROUNDS]
 
-Of a trained run, on the images of a folder, over and over up to a thousand. In turns, so that a
-busy machine is busy for all: a process that reads one file, one that reads a thousand, and in
-this process what decoding and the model take by themselves. Medians; the first round, which
-fills the compilation cache, does not count.
+Reads the images of FOLDER, repeated up to a thousand, with a trained run. In turns, so that a busy
+machine affects all alike: a process that reads one file, a process that reads a thousand, and, in
+this process, decoding alone and the model alone. Prints medians. The first round fills the
+compilation cache and does not count.
 """
 
 import itertools
@@ -76,7 +76,7 @@ def main(arguments: list[str]) -> None:
     for name, median in medians.items():
         print(f"{name:<16} {median:6.2f} s")
     rest = medians[f"{FILES} files"] - medians["first answer"]
-    print(f"after the first answer {FILES / rest:.0f} files a second")
+    print(f"after the first answer {FILES / rest:.0f} files/s")
     print(json.dumps({"rounds": rounds, "median_seconds": medians, "seconds": seconds}))
 
 

@@ -1,4 +1,4 @@
-"""Whole processes, timed from the command to a line that they leave."""
+"""Times whole processes, from the command to a line that they print."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
-_LOOK_EVERY = 0.005  # seconds; what a process is charged too much at most
+_LOOK_EVERY = 0.005  # seconds; the maximum error of a time
 
 
 class Outcome(NamedTuple):
-    seconds: float  # from the command to the line, or to the end without one
-    line: str | None  # None: the process ended without it
-    peak_mib: float  # of memory
+    seconds: float  # from the command to the line, or else to the end
+    line: str | None  # None if the process ended without it
+    peak_mib: float  # peak of memory
 
 
 def until(
@@ -29,10 +29,10 @@ def until(
     variables: Mapping[str, str] = {},
     patience: float = 3600,
 ) -> Outcome:
-    """Runs a command until a line of `file`, or else of its output, is wanted; then ends it.
+    """Runs a command until a line of `file`, or of its output, is wanted; then kills it.
 
     Raises:
-      RuntimeError: it failed, with the end of what it said, or the line did not come in time.
+      RuntimeError: it failed (with the end of its output), or the line did not come in time.
     """
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "output"
@@ -48,7 +48,7 @@ def until(
                 start_new_session=True,
             )
         found, seconds, ended = None, 0.0, False
-        read = 0  # bytes of the file that were looked at
+        read = 0  # bytes of the file already read
         try:
             while found is None and not ended and seconds < patience:
                 time.sleep(_LOOK_EVERY)
@@ -57,21 +57,21 @@ def until(
                 seconds = time.perf_counter() - start
                 lines, read = _new_lines(file or output, read)
                 found = next((line for line in lines if wanted(line)), None)
-        finally:  # Ctrl-C comes here too: the process has a session of its own
+        finally:  # also on Ctrl-C, because the process has its own session
             if not ended:
-                # A process that ends by itself tears down much; what counts is over.
+                # Exiting normally would spend time on cleanup, which does not count.
                 os.killpg(process.pid, signal.SIGKILL)
                 _, _, usage = os.wait4(process.pid, 0)
-            process.returncode = 0  # it is waited for
+            process.returncode = 0  # already waited for
         if found is None and (status or not ended):
             said = output.read_text(errors="replace")[-2000:]
-            what = "failed" if ended else f"gave no line within {patience} s"
+            what = "failed" if ended else f"printed no such line within {patience} s"
             raise RuntimeError(f"{' '.join(map(str, command))} {what}:\n{said}")
         return Outcome(seconds, found, usage.ru_maxrss / 1024)
 
 
 def _new_lines(file: Path, read: int) -> tuple[list[str], int]:
-    """The whole lines after the first `read` bytes, and the bytes up to their end."""
+    """Returns the complete lines after the first `read` bytes, and the new number of bytes."""
     if not file.exists() or file.stat().st_size == read:
         return [], read
     with file.open("rb") as stream:
@@ -82,7 +82,7 @@ def _new_lines(file: Path, read: int) -> tuple[list[str], int]:
 
 
 def value(line: str, key: str) -> Any:
-    """A value of a line of JSON; None where there is none."""
+    """Returns a value of a JSON line, or None."""
     try:
         return json.loads(line).get(key)
     except (ValueError, AttributeError):

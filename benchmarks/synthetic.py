@@ -1,11 +1,11 @@
-"""How fast captchas are generated, and what share of the training step they feed that is.
+"""Speed of the captcha generators, and its share of the training step that they feed.
 
     taskset -c 0 python benchmarks/synthetic.py [STYLE ...]
 
-For each style of 200x50 gray images or as it comes: images a second on the cores at hand, in
-batches of the training step's size and of 64; median of the rounds, with the time of the
-processor beside it, which other processes do not add to. Then the base recipe's training step on
-a batch from memory, and on one that is generated.
+For each style, as 200x50 gray images and in its own size: images per second on the available cores,
+in batches of the size of the training step and of 64. Reports the median of the rounds, by wall
+clock and by CPU time, which other processes do not affect. Then it times the training step of the
+base recipe on a batch from memory and on a generated one.
 """
 
 import runpy
@@ -30,11 +30,11 @@ from crnn_jax.training import step as step_lib  # noqa: E402
 
 BASE = Path(__file__).resolve().parents[1] / "experiments" / "base.py"
 ROUNDS = 9
-SECONDS = 1.0  # of a round
+SECONDS = 1.0  # per round
 
 
 def rate(call: Callable[[int], Any], count: int) -> tuple[float, float]:
-    """Seconds an image, on the clock and of the processor: medians of the rounds."""
+    """Returns seconds per image, by wall clock and by CPU time: medians of the rounds."""
     jax.block_until_ready(call(0))
     clock, processor = [], []
     for _ in range(ROUNDS):
@@ -55,16 +55,12 @@ def generator(name: str, batch: int) -> Callable[[int], Any]:
 
 
 def main(names: list[str]) -> None:
-    print(
-        "| style | size | batch | pictures a second | by the processor's time |\n"
-        + "|---" * 5
-        + "|"
-    )
+    print("| style | size | batch | images/s | images/s of CPU time |\n" + "|---" * 5 + "|")
     for name in names or list(presets.STYLES):
         look = presets.load(name)
         for batch in (16, 64):
             clock, processor = rate(generator(name, batch), batch)
-            size = f"{look.width}x{look.height}{' colour' if look.colour else ''}"
+            size = f"{look.width}x{look.height}{' color' if look.colour else ''}"
             print(
                 f"| {name} | {size} | {batch} | {1 / clock:,.0f} | {1 / processor:,.0f} |",
                 flush=True,
@@ -87,7 +83,7 @@ def main(names: list[str]) -> None:
     alone, _ = rate(lambda i: trained(kept), 1)
     fed, _ = rate(lambda i: trained(prepared.batch(numbers + i * batch)), 1)
     drawn, _ = rate(lambda i: prepared.batch(numbers + i * batch)[0], 1)
-    print(f"\nA training step of {batch} takes {1000 * alone:.0f} ms on a batch that is kept and "
+    print(f"\nA training step of {batch} takes {1000 * alone:.0f} ms on a batch from memory and "
           f"{1000 * fed:.0f} ms on new ones; to generate one takes {1000 * drawn:.1f} ms, "
           f"{drawn / fed:.1%} of the step.")  # fmt: skip
 

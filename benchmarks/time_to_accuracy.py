@@ -1,11 +1,11 @@
-"""Seconds from the command to a validation exact match of 97 %, imports and compilation included.
+"""Seconds from the command to a validation exact match of 97 %, with imports and compilation.
 
     python benchmarks/time_to_accuracy.py FOLDER --cores 0,1 --config experiments/base.py
 
-Against the captcha_ocr example of Keras as published (contenders/keras_example.py) with the same
-split: fold 0 of ten. The package runs twice in a round, with an empty compilation cache and with
-what the first run left there. Its evaluations count; the example's, which the example does not
-make, do not. Round i has seed i.
+Compares with the captcha_ocr example of Keras as published (contenders/keras_example.py), on the
+same split: fold 0 of ten. In each round the package runs twice: with an empty compilation cache,
+and with the cache that the first run filled. Its evaluations count as time. Evaluations of the
+Keras example do not, because the example does not make them. Round i has seed i.
 """
 
 from __future__ import annotations
@@ -22,19 +22,17 @@ import environment
 import figures
 import process
 
-ONEDNN = {"TF_ENABLE_ONEDNN_OPTS": "1"}  # on by itself only on processors with AVX512-VNNI
+ONEDNN = {"TF_ENABLE_ONEDNN_OPTS": "1"}  # by default only on CPUs with AVX512-VNNI
 
 
 def main() -> None:
     parser = contest.parser(__doc__, "time_to_accuracy.json")
     parser.add_argument("folder", type=Path)
-    parser.add_argument(
-        "--config", action="append", help="an experiment file of the package; may be given again"
-    )
+    parser.add_argument("--config", action="append", help="an experiment file; can be repeated")
     parser.add_argument("--reach", type=float, default=0.97)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=100, help="of the example at most")
-    parser.add_argument("--onednn", action="store_true", help="the example with oneDNN besides")
+    parser.add_argument("--epochs", type=int, default=100, help="maximum epochs of the example")
+    parser.add_argument("--onednn", action="store_true", help="also run the example with oneDNN")
     parser.add_argument("--without-keras", action="store_true")
     options = parser.parse_args()
     options.load = os.getloadavg()
@@ -56,7 +54,7 @@ def main() -> None:
             for name, variables in keras.items():
                 report(runs, example(name, variables, split, number, options))
     names = list(dict.fromkeys(run["name"] for run in runs))
-    # A run that never got there took longer than any.
+    # A run that never reached it took longer than any other.
     series: dict[str, list[float]] = {name: [] for name in names}
     for run in runs:
         series[run["name"]].append(run["seconds"] if run["reached"] else float("inf"))
@@ -69,7 +67,7 @@ def main() -> None:
 
 
 def write_split(folder: Path, out: Path) -> str:
-    """The files and texts of fold 0 of ten as JSON; the data set's fingerprint."""
+    """Writes files and texts of fold 0 of ten as JSON. Returns the fingerprint of the data set."""
     import material
 
     from crnn_jax import config as config_lib

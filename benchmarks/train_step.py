@@ -1,12 +1,13 @@
-"""Milliseconds a training step: forward, CTC, backward, clipped SGD with Nesterov momentum.
+"""Milliseconds per training step: forward, CTC, backward, clipped SGD with Nesterov momentum.
 
     python benchmarks/train_step.py --cores 0
     python benchmarks/train_step.py --cores 0,1 --batches 16
 
-The same model, weights, dropout rates and images for all, no augmentation; 'recipe' is the
-package with the augmentation of experiments/base.py besides. 'kept' is glibc's allocator told to
-keep freed memory, which the package tells it itself; 'huge' is that in huge pages. TensorFlow
-keeps its memory by itself, 2 GB at batch 256: all contenders together want 16 GB there.
+All contenders have the same model, weights, dropout rates and images, without augmentation;
+'recipe' is the package with the augmentation of experiments/base.py. With 'kept', the allocator of
+glibc keeps freed memory, which the package configures itself; 'huge' also uses huge pages.
+TensorFlow keeps its memory by default, 2 GB at a batch size of 256, where all contenders together
+need 16 GB.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import contest
 from contest import Contender
 
 OURS = "crnn-jax"
-ONEDNN = {"TF_ENABLE_ONEDNN_OPTS": "1"}  # on by itself only on processors with AVX512-VNNI
+ONEDNN = {"TF_ENABLE_ONEDNN_OPTS": "1"}  # by default only on CPUs with AVX512-VNNI
 CONTENDERS = [
     Contender(OURS, "ours"),
     Contender(OURS, "ours", allocator="huge"),
@@ -34,7 +35,7 @@ CONTENDERS = [
         for allocator in allocators
     ),
 ]
-STEPS = {16: 8, 64: 4}  # timed in a turn; 2 of any other batch
+STEPS = {16: 8, 64: 4}  # timed calls per turn; 2 for other batch sizes
 
 
 def main() -> None:

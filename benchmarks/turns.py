@@ -1,4 +1,4 @@
-"""Programs of jax that take turns: compiled side by side, then timed on a quiet device."""
+"""Jitted programs that take turns: compiled in parallel, then timed on a quiet device."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ MOST_CALLS = 1000
 
 
 class Turn(NamedTuple):
-    """A program and how it is called."""
+    """A program and how to call it."""
 
     lowered: jax.stages.Lowered
-    call: Callable[[Any], Any]  # runs the compiled program once, without waiting for it
-    updates: int  # of one call: what its time is divided by
+    call: Callable[[Any], Any]  # runs the compiled program once, asynchronously
+    updates: int  # per call; the time is divided by it
 
 
 class Compiled(NamedTuple):
     run: Callable[[], Any]
     updates: int
-    seconds: float  # to compile
+    seconds: float  # to compile it
 
 
 def compile_all(turns: Mapping[str, Turn]) -> dict[str, Compiled | str]:
-    """Compiles on all cores at hand; the message of what could not be compiled.
+    """Compiles programs on all cores. Returns the error message of those that cannot be compiled.
 
-    The seconds of a program are those beside the others.
+    The seconds of a program include the effect of the others that compile at the same time.
     """
 
     def one(turn: Turn) -> Compiled | str:
         begun = time.perf_counter()
         try:
             program = turn.lowered.compile()
-        except Exception as error:  # one that this device does not have costs one figure
+        except Exception as error:  # an unsupported program costs one figure only
             return said(error)
         seconds = time.perf_counter() - begun
         return Compiled(lambda: turn.call(program), turn.updates, seconds)
@@ -49,12 +49,12 @@ def compile_all(turns: Mapping[str, Turn]) -> dict[str, Compiled | str]:
 def series(
     compiled: Mapping[str, Compiled | str], rounds: int, seconds: float
 ) -> dict[str, list[float] | str]:
-    """Milliseconds an update, one for each round, in turns; the message of what failed.
+    """Returns milliseconds per update for each round, in turns, or the message of a failure.
 
     Args:
       compiled: the programs.
-      rounds: in each, every program has its turn.
-      seconds: about how long a turn takes, at least one call.
+      rounds: in each round, every program has a turn.
+      seconds: approximate length of a turn; at least one call.
     """
     found: dict[str, Any] = {n: p if isinstance(p, str) else [] for n, p in compiled.items()}
     calls: dict[str, int] = {}
@@ -67,16 +67,16 @@ def series(
                     jax.block_until_ready(program.run())  # the first call loads the program
                     took = timed(program.run, 1)
                     calls[name] = max(1, min(MOST_CALLS, int(seconds / took)))
-                jax.block_until_ready(program.run())  # not the first after another's
+                jax.block_until_ready(program.run())  # not timed: first call after another's
                 took = timed(program.run, calls[name])
                 found[name].append(1000 * took / calls[name] / program.updates)
-            except Exception as error:  # out of memory, or an operation that is not there
+            except Exception as error:  # out of memory, or an unsupported operation
                 found[name] = said(error)
     return found
 
 
 def timed(run: Callable[[], Any], count: int) -> float:
-    """Seconds of `count` calls, one after the other, until the last has its result."""
+    """Returns seconds of `count` sequential calls, until the last result is ready."""
     begun = time.perf_counter()
     for _ in range(count):
         result = run()
@@ -85,5 +85,5 @@ def timed(run: Callable[[], Any], count: int) -> float:
 
 
 def said(error: Exception) -> str:
-    """An error in a line."""
+    """Formats an error as one line."""
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:300]}"

@@ -30,9 +30,9 @@ class Charset:
         if not self.alphabet:
             raise ConfigError("the alphabet is empty")
         if any("\ud800" <= c <= "\udfff" for c in self.alphabet):
-            raise ConfigError(f"the alphabet {quote(self.alphabet)} holds half a character")
+            raise ConfigError(f"the alphabet {quote(self.alphabet)} contains half a character")
         if twice := sorted(c for c, count in Counter(self.alphabet).items() if count > 1):
-            raise ConfigError(f"data.alphabet names {quote(''.join(twice))} more than once")
+            raise ConfigError(f"data.alphabet contains {quote(''.join(twice))} more than once")
 
     @classmethod
     def derive(cls, texts: Iterable[str]) -> Charset:
@@ -150,7 +150,7 @@ def parse_folding(case: str, merge: str, prefix: str = "") -> Folding:
     if case not in CASES:
         raise ConfigError(f"{prefix}case must be {' or '.join(CASES)}, not {quote(case)}")
     if any("\ud800" <= c <= "\udfff" for c in merge):
-        raise ConfigError(f"{prefix}merge: {quote(merge)} holds half a character")
+        raise ConfigError(f"{prefix}merge: {quote(merge)} contains half a character")
     # Labels are normalized to NFC, too.
     given = "".join(unicodedata.normalize("NFC", merge).split())
     groups: list[str] = []

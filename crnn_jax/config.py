@@ -19,7 +19,6 @@ import ml_collections
 from crnn_jax import charset, schema
 from crnn_jax.config_keys import (
     DEFAULT_DIR,
-    MAX_PIXELS,
     RENAMED,
     AugmentConfig,
     Config,
@@ -111,7 +110,7 @@ def check_key(key: str) -> None:
     if key in known:
         return
     if key in RENAMED:
-        raise ConfigError(f"the config key {key} is now {RENAMED[key]}")
+        raise ConfigError(f"the config key {key} was renamed to {RENAMED[key]}")
     _, _, last = key.rpartition(".")
     # The right name in the wrong section is as likely as a misspelled one.
     near = [k for k in known if k.rpartition(".")[2] == last] or difflib.get_close_matches(
@@ -161,7 +160,9 @@ def _build(cls: Any, values: Any, prefix: str) -> Any:
         if key not in kinds:
             check_key(f"{prefix}{key}")
     if missing := [prefix + key for key in kinds if key not in values]:
-        raise ConfigError(f"the config lacks {', '.join(missing)} (see crnn_jax/config_keys.py)")
+        raise ConfigError(
+            f"the config has no value for {', '.join(missing)} (see crnn_jax/config_keys.py)"
+        )
     result, wrong = {}, []
     for key, kind in kinds.items():
         try:
@@ -206,8 +207,8 @@ def _check_limits(c: Config) -> None:
         (
             "data.width",
             c.data.width,
-            pixels <= MAX_PIXELS,
-            f"such that width times height is at most {MAX_PIXELS}",
+            pixels <= schema.MAX_PIXELS,
+            f"so small that width times height is at most {schema.MAX_PIXELS}",
         ),
         ("data.num_folds", c.data.num_folds, c.data.num_folds != 1, "0 (off) or at least 2"),
         (
@@ -226,13 +227,13 @@ def _check_limits(c: Config) -> None:
             "data.test_size",
             c.data.test_size,
             not c.data.test_size or c.data.source != "stream",
-            "0 for a stream, which has no end",
+            "0 with data.source=stream",
         ),
         (
             "data.use_labels",
             c.data.use_labels,
             c.data.use_labels or bool(c.train.init_from and c.data.alphabet),
-            "True unless train.init_from names a reader and data.alphabet its symbols",
+            "True unless train.init_from is a run and data.alphabet lists its symbols",
         ),
         (
             "data.unlabeled",
@@ -244,13 +245,13 @@ def _check_limits(c: Config) -> None:
             "data.unlabeled",
             quote(c.data.unlabeled),
             not c.data.unlabeled or c.data.use_labels,
-            "empty without data.use_labels; put all images into data.dir",
+            "empty without data.use_labels (put all images into data.dir)",
         ),
         (
             "data.unlabeled",
             quote(c.data.unlabeled),
             c.data.unlabeled != "rest" or c.data.train_size > 0,
-            "another folder unless data.train_size leaves a rest",
+            "a folder unless data.train_size is set",
         ),
         (
             "data.num_folds and data.train_size",
@@ -262,7 +263,7 @@ def _check_limits(c: Config) -> None:
             "data.min_val_size",
             c.data.min_val_size,
             not (c.data.min_val_size and c.data.num_folds),
-            "0 with data.num_folds, each of which is validated on",
+            "0 with data.num_folds",
         ),
         (
             "data.use_labels",
@@ -275,13 +276,13 @@ def _check_limits(c: Config) -> None:
             c.data.count,
             # A stream draws a batch at a time.
             pixels * c.data.channels * c.data.count <= _MAX_GENERATED or c.data.source == "stream",
-            f"such that all generated images have at most {_MAX_GENERATED} bytes",
+            f"so small that all generated images have at most {_MAX_GENERATED} bytes",
         ),
         (
             "model",
             parameters,
             parameters <= _MAX_PARAMETERS,
-            f"such that it has at most {_MAX_PARAMETERS} parameters",
+            f"so small that it has at most {_MAX_PARAMETERS} parameters",
         ),
         (
             "train.batch_size and train.eval_batch_size",

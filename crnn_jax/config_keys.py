@@ -21,33 +21,6 @@ from msgspec import Meta
 from crnn_jax import charset, schema
 
 DEFAULT_DIR = "data/captcha_images_v2"  # where the README puts the default data set
-MAX_PIXELS = 2**20  # of an image
-
-_Seed = schema.Seed
-_Share = schema.Share
-_Rate = Annotated[float, Meta(ge=0, lt=1)]
-_Dropout = Annotated[float, Meta(ge=0, le=0.99)]  # float32 rounds 1 - 1e-9 to 1
-_Size = Annotated[  # pixels
-    int, Meta(ge=1, le=2**20, extra={"note": f"width times height at most {MAX_PIXELS}"})
-]
-_Width = Annotated[
-    int, Meta(ge=0, le=2**20, extra={"note": f"width times height at most {MAX_PIXELS}"})
-]
-_Units = Annotated[int, Meta(ge=1, le=2**13)]
-_Layers = Annotated[tuple[_Units, ...], Meta(min_length=1, max_length=16)]
-_Pools = Annotated[
-    str,
-    Meta(
-        max_length=128,
-        pattern="^((1x1|1x2|2x2)( (?!$)|$))*$",
-        extra={"what": "1x1, 1x2 or 2x2 for each convolution, separated by spaces: text"},
-    ),
-]
-_Batch = Annotated[int, Meta(ge=1, le=2**16)]
-_Steps = Annotated[int, Meta(ge=1, le=10**8)]
-_Epochs = Annotated[int, Meta(ge=0, le=10**6)]
-# No NUL, and no surrogates except those that stand for the bytes of a file name.
-_Path = Annotated[str, Meta(max_length=4096, pattern="\\A[^\\0\\ud800-\\udc7f\\udd00-\\udfff]*\\Z")]
 
 # Renamed keys, by old name. runs/config_migrations.py translates the records of older runs.
 # Elsewhere an old name is an error that names the new one.
@@ -69,92 +42,90 @@ class DataConfig:
         "auto",
         "folder: data.dir. synthetic: data.count generated images. stream: new ones every epoch. "
         "mixture: the folder, with generated images added to its training part. auto: the folder, "
-        "or a generated set if the default folder does not exist.",
+        "or generated images if the default folder does not exist.",
     )
-    dir: _Path = _key(
+    dir: schema.Path = _key(
         DEFAULT_DIR, "A folder of images named by their text (226md.png) or with a labels.csv."
     )
-    style: _Path = _key(
+    style: schema.Path = _key(
         "captcha_v2",
         "How generated images look: a preset of data/synthetic/, a .json file, 'wide', or an .npz "
         "file of faces for the wide generator.",
     )
     count: Annotated[int, Meta(ge=2, le=10**7)] = _key(
-        1040, "Generated images of a set, or of an epoch of a stream, validation included."
+        1040, "Number of generated images, with the validation part; for a stream, of each epoch."
     )
-    synthetic_seed: _Seed = _key(0, "Image i of a seed and a style is always the same.")
+    synthetic_seed: schema.Seed = _key(0, "Seed and data.style determine image i.")
     generated_share: Annotated[float, Meta(gt=0, le=0.99)] = _key(
         0.5, "Share of generated images in the training part of a mixture."
     )
-    width: _Width = _key(
+    width: schema.Width = _key(
         200,
         "Images are resized to this width, in pixels. 0 or auto: 3 to 7 times the height, by the "
         "aspect ratio of the training images.",
     )
-    height: _Size = _key(50, "Images are resized to this height, in pixels.")
+    height: schema.Size = _key(50, "Images are resized to this height, in pixels.")
     channels: Literal[1, 3] = _key(1, "1 for gray, 3 for color.")
-    crop: bool = _key(
-        False, "Images are cropped to their text before they are resized: see data/crop.py."
-    )
+    crop: bool = _key(False, "Crop images to their text before they are resized: see data/crop.py.")
     alphabet: Annotated[str, Meta(max_length=2**16)] = _key(
         "", "The symbols; empty for the sorted characters of the labels."
     )
     case: Literal["keep", "lower", "upper"] = _key(
-        "keep", "Labels are brought to lower or upper case, so that the reader knows one case only."
+        "keep", "Convert labels to lower or upper case, so that the alphabet has only one case."
     )
     complete_alphabet: bool = _key(
         False,
-        "Add symbols that the labels of a folder lack: all digits, all capitals or all small "
-        "letters of ASCII if they have two of them. data.alphabet goes before.",
+        "Add symbols that are not in the labels of a folder: all ASCII digits, capitals or small "
+        "letters if the labels contain two of them. data.alphabet takes precedence.",
     )
     merge: Annotated[str, Meta(max_length=2**12)] = _key(
         "",
-        "Look-alikes that labels do not tell apart: '0O,1Il' writes 0 for O, and 1 for I and l. "
-        "Groups are separated by commas and brought to data.case.",
+        "Look-alikes that are labeled alike: '0O,1Il' replaces O by 0, and I and l by 1. Groups "
+        "are separated by commas and converted to data.case.",
     )
     normalize: Literal["auto", "set", "image", ""] = _key(
         "auto",
         "Normalize by mean and standard deviation of the training 'set' or of each 'image'. auto: "
-        "by image if brightness or contrast differ by more than a tenth, else by set. Empty: "
+        "by image if brightness or contrast vary by more than a tenth, else by set. Empty: "
         "pixel / 255.",
     )
     label_pattern: Annotated[str, Meta(max_length=200)] = _key(
         "",
-        "A regular expression whose one group finds the label in a file name without its "
+        "A regular expression whose only group matches the label in a file name without its "
         "extension. Empty: the label ends at the first underscore.",
     )
     test_size: Annotated[int, Meta(ge=0, le=10**8)] = _key(
         0,
-        "Images held back for testing, at most a third of the set: the same ones for every split, "
-        "fold and train_size. 0 for none.",
+        "Images held out for testing, at most a third of the data set. They are the same for every "
+        "split, fold and train_size. 0 for none.",
     )
     val_fraction: Annotated[float, Meta(ge=0, lt=1)] = _key(
         0.1,
-        "Share of the images in the validation part, unless data.num_folds is set. 0 for none (of "
-        "a stream: one image): the scores are then those of training images.",
+        "Share of the images in the validation part, unless data.num_folds is set. With 0, there "
+        "is none (a stream has one image) and the scores are those of training images.",
     )
     min_val_size: Annotated[int, Meta(ge=0, le=10**8)] = _key(
-        0, "A validation part of fewer images is left out, and they are trained on."
+        0, "Train on the images of a validation part that would have fewer images than this."
     )
-    split_seed: _Seed = _key(0, "The seed of the split.")
+    split_seed: schema.Seed = _key(0, "The seed of the split.")
     num_folds: Annotated[int, Meta(ge=0, le=10**6)] = _key(
-        0, "The number of folds of a cross-validation; 0 for none."
+        0, "Number of folds of a cross-validation; 0 for none."
     )
     fold: Annotated[int, Meta(ge=0, le=10**6)] = _key(
-        0, "The fold that is the validation part, counted from 0."
+        0, "Index of the fold that is the validation part, from 0."
     )
     train_size: Annotated[int, Meta(ge=0, le=10**8)] = _key(
-        0, "Images to train on, the first of the shuffled training part; 0 for all."
+        0, "Number of training images, the first of the shuffled training part; 0 for all."
     )
     use_labels: bool = _key(
         True,
-        "Train with the labels of data.dir. Without, its files may have any names, and the reader "
-        "of train.init_from labels them: see training/self_training.py.",
+        "Train with the labels of data.dir. If False, the reader of train.init_from labels the "
+        "images, and file names have no meaning: see training/self_training.py.",
     )
-    unlabeled: _Path = _key(
+    unlabeled: schema.Path = _key(
         "",
-        "A folder of images to train on that the reader itself labels, after an epoch. 'rest': the "
-        "training images beyond data.train_size, without their labels.",
+        "A folder of unlabeled training images. From the second epoch on, the reader labels them "
+        "itself. 'rest': the training images beyond data.train_size, without their labels.",
     )
 
     @property
@@ -171,19 +142,21 @@ class AugmentConfig:
     distortion off.
     """
 
-    shift: _Share = _key(0.05, "Shift in both directions, as a share of the height.")
+    shift: schema.Share = _key(0.05, "Shift in both directions, as a share of the height.")
     rotate: Annotated[float, Meta(ge=0, le=180)] = _key(3.0, "Rotation, in degrees.")
     scale: Annotated[float, Meta(ge=0, le=0.9)] = _key(0.08, "Change of size, for each axis.")
     shear: Annotated[float, Meta(ge=0, le=2)] = _key(
         0.1, "Offset along the width for each unit of height."
     )
-    ripple: _Share = _key(0.0, "Amplitude of a sine warp, as a share of the height.")
-    thickness: _Share = _key(0.0, "1 lets dark strokes grow or shrink by a pixel on each side.")
-    lines: Annotated[int, Meta(ge=0, le=100)] = _key(0, "Up to so many straight lines across.")
-    blur: _Share = _key(0.0, "1 is a mean over 3x3 pixels.")
-    contrast: _Share = _key(0.0, "Share of a pixel's difference from the image's mean.")
-    brightness: _Share = _key(0.0, "Share of the range from black to white.")
-    noise: _Share = _key(
+    ripple: schema.Share = _key(0.0, "Amplitude of a sine warp, as a share of the height.")
+    thickness: schema.Share = _key(
+        0.0, "1 makes dark strokes up to a pixel wider or thinner per side."
+    )
+    lines: Annotated[int, Meta(ge=0, le=100)] = _key(0, "Maximum number of straight lines.")
+    blur: schema.Share = _key(0.0, "1 is a mean over 3x3 pixels.")
+    contrast: schema.Share = _key(0.0, "Relative change of a pixel's difference from the mean.")
+    brightness: schema.Share = _key(0.0, "Change, as a share of the range from black to white.")
+    noise: schema.Share = _key(
         0.0, "Standard deviation of Gaussian noise, as a share of the range from black to white."
     )
 
@@ -194,22 +167,22 @@ class AugmentConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    conv_features: _Layers = _key(
+    conv_features: schema.Layers = _key(
         (32, 64), "One 3x3 convolution, ReLU and 2x2 max-pooling (or model.pool) for each entry."
     )
-    pool: _Pools = _key(
+    pool: schema.Pools = _key(
         "",
         "Max-pooling of each convolution, width x height, instead of 2x2 after each: '2x2 1x1 1x2' "
         "for three convolutions.",
     )
-    dense_features: _Units = _key(64, "Units of the dense layer.")
-    lstm_units: _Layers = _key(
-        (128, 64), "One bidirectional LSTM for each entry, with so many units in each direction."
+    dense_features: schema.Units = _key(64, "Units of the dense layer.")
+    lstm_units: schema.Layers = _key(
+        (128, 64), "One bidirectional LSTM for each entry, with this many units per direction."
     )
-    dropout: _Dropout = _key(0.2, "Dropout rate after the dense layer.")
-    lstm_dropout: _Dropout = _key(0.25, "Dropout rate of each LSTM's input.")
+    dropout: schema.Dropout = _key(0.2, "Dropout rate after the dense layer.")
+    lstm_dropout: schema.Dropout = _key(0.25, "Dropout rate of each LSTM's input.")
     norm: Literal["", "layer"] = _key(
-        "", "'layer' adds a layer norm after each convolution, and parameters."
+        "", "'layer' adds a layer norm, which has parameters, after each convolution."
     )
     cell: Literal["lstm", "gru"] = _key("lstm", "The recurrent cell; gru has fewer parameters.")
 
@@ -229,32 +202,34 @@ class ModelConfig:
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-    name: Literal["sgd", "adam"] = _key("sgd", "adam takes optimizer.momentum as its first decay.")
-    learning_rate: Annotated[float, Meta(gt=0, le=1000)] = _key(0.04, "The peak of the schedule.")
+    name: Literal["sgd", "adam"] = _key("sgd", "adam uses optimizer.momentum as b1.")
+    learning_rate: Annotated[float, Meta(gt=0, le=1000)] = _key(
+        0.04, "Peak learning rate of the schedule."
+    )
     momentum: Annotated[float, Meta(ge=0, le=0.9999)] = _key(0.9, "Momentum.")
     nesterov: bool = _key(True, "Nesterov momentum.")
     clip_norm: Annotated[float, Meta(ge=0, le=1e9)] = _key(
-        5.0, "Gradients of a larger global norm are scaled down to it; 0 turns it off."
+        5.0, "Maximum global norm of the gradients; 0 turns clipping off."
     )
-    clip_each: bool = _key(False, "Take the norm of each variable instead of the global one.")
+    clip_each: bool = _key(False, "Clip each variable by its own norm, not the global norm.")
     trust_ratio: bool = _key(
-        False, "Scale the gradient of each variable to the variable's norm (LARS)."
+        False, "Scale the gradient of each variable to the norm of the variable (LARS)."
     )
     warmup_steps: Annotated[int, Meta(ge=0, le=10**8)] = _key(
-        100, "Steps of linear rise to the peak, at most half of the run."
+        100, "Steps of linear warmup to the peak, at most half of the run."
     )
     schedule: Literal["cosine", "constant"] = _key(
-        "cosine", "After the warm-up: cosine falls to 0 at the last epoch, constant stays."
+        "cosine", "After warmup: cosine falls to 0 at the last epoch, constant stays at the peak."
     )
 
 
 @dataclasses.dataclass(frozen=True)
 class LossConfig:
     by_length: bool = _key(
-        False, "Divide an image's loss by the length of its label, and multiply by the mean length."
+        False, "Divide an image's loss by the length of its label and multiply by the mean length."
     )
     entropy: Annotated[float, Meta(ge=0, le=100)] = _key(
-        0.0, "Weight of the entropy of the outputs, which is rewarded."
+        0.0, "Weight of the entropy of the outputs, which is subtracted from the loss."
     )
 
 
@@ -265,55 +240,58 @@ class FlatStartConfig:
     The segmentation follows the ink. Augmentation and dropout are off until the flat start ends.
     """
 
-    until: _Share = _key(
-        0.85, "Fade out once the loss is below this share of that of an even guess; 0 turns it off."
+    until: schema.Share = _key(
+        0.85, "Fade out once the loss is below this share of a uniform guess's; 0 turns it off."
     )
-    max_steps: _Steps = _key(500, "Fade out after this many steps, or a third of the run, at most.")
-    fade_steps: _Steps = _key(20, "Its weight falls by a factor of 1 - 1 / fade_steps each step.")
+    max_steps: schema.Steps = _key(
+        500, "Fade out after this many steps, or a third of the run, at most."
+    )
+    fade_steps: schema.Steps = _key(20, "The weight is multiplied by 1 - 1 / fade_steps per step.")
     trim: Annotated[float, Meta(ge=0, lt=0.5)] = _key(
-        0.02, "Share of the ink at either end that is not taken for text."
+        0.02, "Share of the ink at either end that does not count as text."
     )
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    batch_size: _Batch = _key(16, "Images in a training step.")
+    batch_size: schema.Batch = _key(16, "Images per training step.")
     epochs: Annotated[int, Meta(ge=1, le=10**6)] = _key(24, "Epochs of the schedule.")
     min_steps_per_epoch: Annotated[int, Meta(ge=0, le=10**6)] = _key(
         0,
-        "An epoch has at least so many steps: it passes over a small set as often as that takes. 0 "
-        "for one pass.",
+        "Minimum number of steps per epoch; an epoch passes over a small data set several times. "
+        "0 for one pass.",
     )
     passes_per_epoch: Annotated[int, Meta(ge=1, le=10**4)] = _key(
-        1, "Passes over the labeled images in an epoch; it can be more if others have no labels."
+        1, "Minimum passes over the labeled images per epoch; more than 1 balances unlabeled ones."
     )
-    min_confidence: _Share = _key(
+    min_confidence: schema.Share = _key(
         0.9,
-        "An image without a label is trained on if the reader's confidence is at least this, or "
-        "among the highest tenth.",
+        "Train on an unlabeled image if the reader's confidence is at least this, or among the "
+        "highest tenth.",
     )
-    stop_after: _Epochs = _key(0, "End after this many epochs of the schedule; 0 for all.")
-    init_from: _Path = _key(
+    stop_after: schema.Epochs = _key(0, "Stop after this many epochs of the schedule; 0 for all.")
+    init_from: schema.Path = _key(
         "", "Start from the best weights of this run directory, without a flat start."
     )
-    patience: _Epochs = _key(
+    patience: schema.Epochs = _key(
         10, "Stop after this many epochs without a better validation loss; 0 for never."
     )
     checkpoint_selection: Literal["best", "last"] = _key(
-        "best", "Which weights are kept and scored: of the least validation loss or of the end."
+        "best",
+        "Which weights are kept and scored: those of the lowest validation loss, or the last.",
     )
-    ema_decay: _Rate = _key(
+    ema_decay: schema.Rate = _key(
         0.98, "Decay of the exponential moving average (EMA) of the weights; 0 for none."
     )
-    eval_batch_size: _Batch = _key(64, "Images in an evaluation step.")
+    eval_batch_size: schema.Batch = _key(64, "Images per evaluation step.")
 
 
 @dataclasses.dataclass(frozen=True)
 class LogConfig:
-    every_steps: _Steps = _key(
-        20, "Steps between two lines of metrics.jsonl and checks that the loss is finite."
+    every_steps: schema.Steps = _key(
+        20, "Steps between lines of metrics.jsonl, and between checks that the loss is finite."
     )
-    tensorboard: bool = _key(False, "Write event files too; needs tensorboardX.")
+    tensorboard: bool = _key(False, "Also write TensorBoard files; needs tensorboardX.")
 
 
 def _section(kind: type) -> Any:
@@ -322,7 +300,7 @@ def _section(kind: type) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    seed: _Seed = _key(0, "The root of the random streams of initial weights, order, dropout, ...")
+    seed: schema.Seed = _key(0, "Root seed of initial weights, data order, dropout, ...")
     data: DataConfig = _section(DataConfig)
     augment: AugmentConfig = _section(AugmentConfig)
     model: ModelConfig = _section(ModelConfig)

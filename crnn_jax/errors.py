@@ -99,7 +99,7 @@ def _cut(line: str) -> str:
     return f"{line[: MAX_COLUMNS - end]}... ({left_out} characters left out) ...{line[-end:]}"
 
 
-STANDARD_OUTPUT = "the standard output"  # a file name, added to its errors by terminal.py
+STANDARD_OUTPUT = "standard output"  # a file name, added to its errors by terminal.py
 _OF_FILES = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EBADF),
     *(errno.EPERM, errno.ESTALE),

@@ -19,6 +19,7 @@ from msgspec import Meta
 from crnn_jax.errors import brief, one_line, quote
 
 MAX_DOCUMENT = 2**23  # bytes of a JSON document
+MAX_PIXELS = 2**20  # of an image
 _MAX_DEPTH = 12
 _MAX_STRING = 2**21  # characters
 _MAX_FLOAT32 = 3.5e38
@@ -42,6 +43,32 @@ Seconds = Annotated[float, Meta(ge=0, le=1e10)]
 # The fit yields 0.138 to 7.24 (calibration.py).
 Temperature = Annotated[float, Meta(ge=0.1, le=10)]
 Channels = Annotated[list[Finite], Meta(min_length=1, max_length=4)]
+
+# ------------------------------------------------------------------------------ config values
+
+Rate = Annotated[float, Meta(ge=0, lt=1)]
+Dropout = Annotated[float, Meta(ge=0, le=0.99)]  # float32 rounds 1 - 1e-9 to 1
+Size = Annotated[  # pixels
+    int, Meta(ge=1, le=2**20, extra={"note": f"width times height at most {MAX_PIXELS}"})
+]
+Width = Annotated[
+    int, Meta(ge=0, le=2**20, extra={"note": f"width times height at most {MAX_PIXELS}"})
+]
+Units = Annotated[int, Meta(ge=1, le=2**13)]
+Layers = Annotated[tuple[Units, ...], Meta(min_length=1, max_length=16)]
+Pools = Annotated[
+    str,
+    Meta(
+        max_length=128,
+        pattern="^((1x1|1x2|2x2)( (?!$)|$))*$",
+        extra={"what": "1x1, 1x2 or 2x2 for each convolution, separated by spaces: text"},
+    ),
+]
+Batch = Annotated[int, Meta(ge=1, le=2**16)]
+Steps = Annotated[int, Meta(ge=1, le=10**8)]
+Epochs = Annotated[int, Meta(ge=0, le=10**6)]
+# No NUL, and no surrogates except those that stand for the bytes of a file name.
+Path = Annotated[str, Meta(max_length=4096, pattern="\\A[^\\0\\ud800-\\udc7f\\udd00-\\udfff]*\\Z")]
 
 # ------------------------------------------------------------------------------ checks
 

@@ -1,4 +1,4 @@
-"""What each part of the base recipe is worth. A variant is a name and the keys that it changes.
+"""Effect of each part of the base recipe. A variant is a name and the keys that it changes.
 
     python run.py --config experiments/ablations.py --jobs 2           the whole grid
     python run.py --config experiments/ablations.py:no_flat_start      one variant
@@ -6,9 +6,9 @@
 Seeds and folds are those of `get_config`. Weights are those of the last epoch, so that the
 validation part has no influence.
 
-Two techniques took more than a few lines, did not win and were removed: CTC on the first LSTM
-(arXiv 2102.03216) and consistency of two views (arXiv 2410.05101, at half the epochs, for the same
-cost). Commit 2945ae3 has the code, results/ablations/ the results.
+Two techniques took more than a few lines, did not help and were removed: CTC on the first LSTM
+(arXiv 2102.03216) and consistency of two views (arXiv 2410.05101, with half the epochs, for the
+same cost). Commit 2945ae3 has the code, results/ablations/ the results.
 """
 
 from ml_collections import ConfigDict
@@ -69,7 +69,7 @@ VARIANTS = {
 
 def get_config(name: str | None = None) -> ConfigDict:
     if name is not None and name not in VARIANTS:
-        raise ConfigError(f"there is no variant {name!r}; there are {', '.join(VARIANTS)}")
+        raise ConfigError(f"there is no variant {name!r}; choose from {', '.join(VARIANTS)}")
     config = base.get_blind_config()
     variants = VARIANTS if name is None else {name: VARIANTS[name]}
     config.grid = {"seeds": (0, 1, 2), "folds": (0,)}

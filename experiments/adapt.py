@@ -1,7 +1,7 @@
 """Adapts the general reader to your own captchas with a few dozen labels, or with none.
 
     python run.py --config experiments/adapt.py --config.data.dir=FOLDER
-    python run.py --config experiments/adapt.py --config.data.dir=FOLDER \
+    python run.py --config experiments/adapt.py --config.data.dir=FOLDER \\
         --config.data.unlabeled=MORE
     python run.py --config experiments/adapt.py:unlabeled --config.data.dir=FOLDER
 

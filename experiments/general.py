@@ -1,7 +1,7 @@
 """The general reader: one model for captcha schemes that it has never seen.
 
     python -m crnn_jax faces FOLDER faces.npz
-    python run.py --config experiments/general.py --workdir runs/general \
+    python run.py --config experiments/general.py --workdir runs/general \\
         --config.data.style=faces.npz
 
 It trains on an endless stream of the wide generator, which draws a style for each image: hundreds

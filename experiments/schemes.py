@@ -70,7 +70,7 @@ def get_config(arguments: str = "base") -> ConfigDict:
     """arguments: the name of a recipe, and after commas the folders, if not the default ones."""
     name, *folders = arguments.split(",")
     if name not in RECIPES:
-        raise ConfigError(f"there is no recipe {name!r}; there are {', '.join(RECIPES)}")
+        raise ConfigError(f"there is no recipe {name!r}; choose from {', '.join(RECIPES)}")
     recipe = RECIPES[name]
     config = recipe.config()
     config.update_from_flattened_dict(

@@ -1,24 +1,26 @@
-"""How the general reader adapts: exact match by rate, updates, labels and unlabeled images.
+"""Adaptation of the general reader: exact match by rate, updates, labels and unlabeled images.
 
     python studies/adaptation.py pack SCHEMES.zip FOLDER...
-    python studies/adaptation.py run general SCHEMES.zip --out adaptation.json \
+    python studies/adaptation.py run general SCHEMES.zip --out adaptation.json \\
         --arm labels=50,updates=64,rate=5e-4,seeds=3 --arm ...
 
-`pack` writes the files of the test part of each scheme, as experiments/schemes.py has it, and of
-the first images of its training part, so that a machine without the folders can run this.
+`pack` writes, for each scheme, the files of the test part of experiments/schemes.py and of the
+first images of its training part, so that a machine without the folders can run the study.
 
-`run` trains every arm on every scheme in one process with two compiled programs: all schemes share
-the classes of the reader and of all their labels, of which those that an arm does not know get a
-logit of minus infinity. That equals a reader with the arm's own alphabet, up to the initial weights
-of new symbols. The settings that an arm does not name are those of experiments/adapt.py.
+`run` trains every arm on every scheme in one process with two compiled programs. All schemes share
+one set of classes, those of the reader and of all labels; classes outside the alphabet of an arm
+get a logit of minus infinity. That is equivalent to a reader with the arm's own alphabet, except
+for the initial weights of new symbols. Settings that an arm does not name are those of
+experiments/adapt.py.
 
-An arm is key=value pairs: labels (0 for all in the pack), updates, rate, seeds, batch;
-complete=1 keeps all digits, capitals or small letters of the reader if the labels have two of them;
-rounds, with updates a round: the EMA of the weights reads the rest of the training part, and what
-`self_training.choose` takes at the confidence `least` is trained on until the next round. An arm
-with labels=-1 has no labels at all.
+An arm is a list of key=value pairs: labels (0 for all in the pack), updates, rate, seeds, batch.
+With complete=1, all digits, capitals or small letters of the reader are in the alphabet if the
+labels contain two of them. With rounds, each of `updates` updates, the EMA of the weights reads the
+rest of the training part, and the readings that `self_training.choose` accepts at the confidence
+`least` are trained on until the next round. An arm with labels=-1 has no labels at all.
 
-The update is that of training/step.py, but that its rate is an argument: all arms share a program.
+The update is that of training/step.py, except that the learning rate is an argument, so that all
+arms share a program.
 """
 
 from __future__ import annotations
@@ -50,8 +52,8 @@ from crnn_jax.training import optimizer, self_training, warm_start
 from experiments import adapt
 
 READ_AT_ONCE = 250
-LONGEST = 12  # symbols of a pseudo-label
-NEVER = -1e9  # the logit of a symbol that an arm does not know
+LONGEST = 12  # maximum length of a pseudo-label
+NEVER = -1e9  # logit of a symbol outside the alphabet of an arm
 
 
 class Arm(NamedTuple):
@@ -72,11 +74,11 @@ class Arm(NamedTuple):
 
 
 class Scheme(NamedTuple):
-    """Rows of the packed images."""
+    """The rows of a scheme in the packed images."""
 
     name: str
     test: list[int]
-    train: list[int]  # in the order in which a smaller number of labels takes them
+    train: list[int]  # ordered; N labels are the first N
 
 
 class Packed(NamedTuple):
@@ -86,7 +88,7 @@ class Packed(NamedTuple):
 
 
 def pack(target: Path, folders: list[Path], most: int) -> None:
-    """Writes the files and their labels; `most` is the number of training images of a scheme."""
+    """Writes the files and labels; `most` is the number of training images per scheme."""
     config = config_lib.from_config_dict(adapt.get_config()).data
     listing: dict[str, Any] = {}
     with zipfile.ZipFile(target, "w") as archive:
@@ -135,7 +137,7 @@ def unpack(sources: list[Path], config: config_lib.DataConfig) -> Packed:
 
 
 class Learner(NamedTuple):
-    """What an update changes."""
+    """The state that an update changes."""
 
     params: Any
     ema: Any
@@ -143,7 +145,7 @@ class Learner(NamedTuple):
 
 
 class Study:
-    """The programs, and the data on the device."""
+    """The compiled programs, and the data on the device."""
 
     def __init__(self, run: str, packed: Packed):
         self.config = config_lib.from_config_dict(adapt.get_config())
@@ -199,7 +201,7 @@ class Study:
         self, learner: Learner, bias: jax.Array, order: np.ndarray, labels: np.ndarray, arm: Arm,
         seed: int,
     ) -> Learner:  # fmt: skip
-        """Makes the updates of an arm, on the images `order` [updates * batch]."""
+        """Makes the updates of an arm on the images `order` [updates * batch]."""
         section = dataclasses.replace(self.config.optimizer, learning_rate=arm.rate)
         schedule = optimizer.schedule(section, arm.updates)
         rates = np.asarray(jax.vmap(schedule)(jnp.arange(arm.updates)))
@@ -311,13 +313,15 @@ def main() -> None:
     packing = commands.add_parser("pack")
     packing.add_argument("target", type=Path)
     packing.add_argument("folders", type=Path, nargs="+")
-    packing.add_argument("--most", type=int, default=1000, help="training images of a scheme")
+    packing.add_argument("--most", type=int, default=1000, help="training images per scheme")
     running = commands.add_parser("run")
     running.add_argument("run")
     running.add_argument("schemes", type=Path, nargs="+")
     running.add_argument("--out", type=Path, required=True)
     running.add_argument("--arm", action="append", required=True)
-    running.add_argument("--seconds", type=float, default=float("inf"), help="no arm starts later")
+    running.add_argument(
+        "--seconds", type=float, default=float("inf"), help="start no cell after this time"
+    )
     options = parser.parse_args()
     if options.command == "pack":
         pack(options.target, options.folders, options.most)

@@ -1,8 +1,8 @@
-"""A dozen real images on the left, as many generated on the right, twice as large.
+"""Draws a dozen real images on the left and as many generated images on the right, enlarged twice.
 
     python studies/contact_sheet.py FOLDER captcha_v2 results/synthetic/contact_sheet.png
 
-The real ones are spread evenly over the folder, by file name; nothing was chosen.
+The real images are evenly spaced in the order of file names; none were selected by hand.
 """
 
 import sys

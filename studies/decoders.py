@@ -1,11 +1,11 @@
-"""Decoders compared, and how far confidence can be trusted, on the runs of a cross-validation.
+"""Compares decoders, and evaluates confidences, on the runs of a cross-validation.
 
     python run.py --config experiments/cross_validation.py --jobs 2
     python studies/decoders.py runs/cross_validation/base
 
-Each run's validation part is read from its logits: by every decoder, also with Gaussian noise
-added, where decoders differ; and with the temperature that the other runs' validation parts ask
-for, so that no image has a say in its own confidence. Both as Markdown.
+The logits of each run's validation part are decoded by every decoder, also with added Gaussian
+noise, where decoders differ. Confidences use the temperature fitted on the validation parts of the
+other runs, so that no image influences its own confidence. Prints both tables as Markdown.
 """
 
 import dataclasses
@@ -22,20 +22,20 @@ from crnn_jax.data import folder, splits
 from crnn_jax.inference import calibration, evaluate, metrics, recognizer
 from crnn_jax.models import ctc_loss
 
-NOISE = (0.0, 1.0, 2.0, 3.0)  # deviation of what is added to the logits
+NOISE = (0.0, 1.0, 2.0, 3.0)  # standard deviation of the noise added to the logits
 BEAM = 16
 
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """The validation part of a run, as its model sees it."""
+    """The validation part of a run, with the logits of its model."""
 
     reader: recognizer.Recognizer
     logits: jax.Array  # [N, T, K]
     texts: list[str]
 
     def right(self, ids: jax.Array) -> np.ndarray:
-        """Which texts are read right, bool [N]."""
+        """Returns which texts are read correctly, bool [N]."""
         decode = self.reader.charset.decode
         return np.array([decode(row) == t for row, t in zip(ids.tolist(), self.texts, strict=True)])
 
@@ -45,7 +45,7 @@ def main(arguments: list[str]) -> None:
         sys.exit("usage: decoders.py DIRECTORY_OF_RUNS")
     parts = [load(path.parent) for path in sorted(Path(arguments[0]).glob("*/result.json"))]
     if len(parts) < 2:
-        sys.exit(f"{arguments[0]} holds fewer than two finished runs")
+        sys.exit(f"{arguments[0]} contains fewer than two finished runs")
     pictures = sum(len(part.texts) for part in parts)
     print(f"{len(parts)} runs, {pictures} readings, of {arguments[0]}\n")
     decoders(parts)
@@ -64,15 +64,15 @@ def load(run: Path) -> Part:
 
 
 def decoders(parts: list[Part]) -> None:
-    """Exact match of each decoder at each deviation of the noise."""
+    """Prints the exact match of each decoder at each level of noise."""
     lengths = [len(text) for part in parts for text in part.texts]
     shortest, longest = min(lengths), max(lengths)
     print("| decoder | " + " | ".join(f"noise {noise:g}" for noise in NOISE) + " |")
     print("|---" * (len(NOISE) + 1) + "|")
     wishes: dict[str, dict[str, Any]] = {
         "greedy": {},
-        f"beam of {BEAM}": {"beam": BEAM},
-        f"length {shortest} to {longest} known": {"length": (shortest, longest)},
+        f"beam search, width {BEAM}": {"beam": BEAM},
+        f"known length {shortest} to {longest}": {"length": (shortest, longest)},
     }
     for name, wish in wishes.items():
         cells = []
@@ -87,7 +87,7 @@ def decoders(parts: list[Part]) -> None:
 
 
 def fit(parts: list[Part]) -> float:
-    """The temperature that the validation parts ask for, all of one alphabet."""
+    """Fits the temperature on validation parts, which must have the same alphabet."""
     labels = parts[0].reader.charset.encode([text for part in parts for text in part.texts])
     return float(
         calibration.fit_temperature(jnp.concatenate([part.logits for part in parts]), labels)
@@ -95,8 +95,8 @@ def fit(parts: list[Part]) -> float:
 
 
 def confidence(parts: list[Part]) -> None:
-    """Calibration error and coverage over all readings, before and after scaling."""
-    wanted = " | ".join(f"answered for {accuracy:.1%} right" for accuracy in metrics.ACCURACIES)
+    """Prints calibration error and coverage over all readings, before and after scaling."""
+    wanted = " | ".join(f"coverage at {accuracy:.1%} accuracy" for accuracy in metrics.ACCURACIES)
     print(f"| temperature | calibration error | {wanted} |")
     print("|---" * (len(metrics.ACCURACIES) + 2) + "|")
     fitted = [fit([other for other in parts if other is not part]) for part in parts]
@@ -114,7 +114,7 @@ def confidence(parts: list[Part]) -> None:
         cells = [f"{metrics.calibration_error(confidences, right):.2%}"]
         for accuracy in metrics.ACCURACIES:
             c = metrics.coverage(confidences, right, accuracy)
-            cells.append(f"{c.coverage:.2%}, at {c.threshold or 1:.3f} or more")
+            cells.append(f"{c.coverage:.2%}, confidence {c.threshold or 1:.3f} or more")
         print(f"| {name} | " + " | ".join(cells) + " |")
 
 

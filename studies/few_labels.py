@@ -1,8 +1,8 @@
-"""How runs on a part of a folder read all the rest of it, not their validation part alone.
+"""Scores runs on all images they were not trained on, rather than on the validation part alone.
 
     python studies/few_labels.py runs/few_labels
 
-A line for each finished run below the directory, and one for each variant, as Markdown.
+Prints a row for each finished run below the directory, and a line for each variant, as Markdown.
 """
 
 import sys
@@ -20,7 +20,7 @@ def main(arguments: list[str]) -> None:
     if len(arguments) != 1:
         sys.exit("usage: few_labels.py DIRECTORY_OF_RUNS")
     totals: dict[str, list[int]] = {}
-    print("| run | labels | pictures read | exact match |\n|---|---|---|---|")
+    print("| run | labels | images | exact match |\n|---|---|---|---|")
     for path in sorted(Path(arguments[0]).rglob("result.json")):
         reader = recognizer.load(path.parent)
         config = reader.config

@@ -1,12 +1,12 @@
-"""Two hard captcha styles as folders of images, to see where a recipe ends.
+"""Writes two hard captcha styles as folders of images, to find the limits of a recipe.
 
     python studies/hard_styles.py busy 2000 data/busy
     python run.py --config experiments/base.py --config.data.dir=data/busy
 
-busy: six of 53 symbols in five faces, each in a color of its own and turned by up to 20
-degrees, over colored shapes and under four lines. noisy: four to eight of 36 symbols, gray,
-under six lines and strong noise. Fonts are those that come with matplotlib
-(pip install 'crnn-jax[plots]'). Image i of a style is always the same with the same Pillow.
+busy: six of 53 symbols in five faces, each in a color of its own and rotated by up to 20 degrees,
+over colored shapes and under four lines. noisy: four to eight of 36 symbols, gray, under six lines
+and strong noise. The fonts are those of matplotlib (pip install 'crnn-jax[plots]'). Image i of a
+style is reproducible with the same version of Pillow.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ class Style:
     lines: int
     faces: int
     turn: float  # degrees
-    noise: float  # deviation, gray levels
+    noise: float  # standard deviation, gray levels
 
 
 STYLES = {

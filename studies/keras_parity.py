@@ -1,12 +1,13 @@
-"""Does a model that Keras itself saved read here as it reads there?
+"""Checks that a model saved by Keras gives the same results here as in Keras.
 
     python studies/keras_parity.py RUN FOLDER [ENVIRONMENTS]
 
-RUN is a run of data.normalize='' (the example's pixels / 255), FOLDER a labeled data set. In
-environments of their own, made below ENVIRONMENTS (a temporary folder by default), TF-Keras 2 and
-Keras 3 build the model of the captcha_ocr example around the run's weights, make an optimizer
-state with a step that is taken back, read every image, and save all kinds of files they know.
-Each file is imported here and compared: logits, CTC loss, texts.
+RUN is a run with data.normalize='' (pixels / 255, as in the example), FOLDER a labeled data set.
+The script creates environments for TF-Keras 2 and Keras 3 in ENVIRONMENTS (a temporary folder by
+default). There, Keras builds the model of the captcha_ocr example with the weights of the run,
+makes one training step to create an optimizer state, restores the weights, reads every image, and
+saves the model in every file format it has. Each file is imported here, and logits, CTC loss and
+texts are compared.
 """
 
 import dataclasses
@@ -43,13 +44,15 @@ def compare(run: str, folder: str, environments: Path, work: Path) -> None:
 
     reader = recognizer.load(run)
     if (reader.model.mean.tolist(), reader.model.std.tolist()) != ([0.0], [255.0]):
-        sys.exit(f"{run} does not take pixels / 255; train one with --config.data.normalize=''")
+        sys.exit(
+            f"{run} does not normalize by pixels / 255; train one with --config.data.normalize=''"
+        )
     section = dataclasses.replace(reader.config.data, dir=folder, use_labels=True, unlabeled="")
     data = dataset.load(section, reader.charset, config_lib.num_steps(reader.config))
     labels = reader.charset.encode(data.texts)
     weights = {k.replace("/", "."): a for k, a in crnn.by_name(reader.params).items()}
     np.savez(work / "in.npz", images=data.images, labels=labels, **weights)
-    print(f"{len(data)} pictures of {data.name}, fingerprint {data.fingerprint[:12]}")
+    print(f"{len(data)} images of {data.name}, fingerprint {data.fingerprint[:12]}")
     print("| written by | file | logits, largest difference | loss, relative | same texts |")
     print("|---" * 5 + "|")
     for name, packages in ENVIRONMENTS.items():
@@ -60,7 +63,7 @@ def compare(run: str, folder: str, environments: Path, work: Path) -> None:
             subprocess.run([sys.executable, "-m", "venv", python.parents[1]], check=True)
             subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=True)
         command: list[str | Path] = [python, __file__, "--child", work / "in.npz", out]
-        done = subprocess.run(command, capture_output=True, text=True)  # TensorFlow is talkative
+        done = subprocess.run(command, capture_output=True, text=True)  # TensorFlow logs a lot
         if done.returncode:
             sys.exit(done.stderr)
         with np.load(out / "out.npz") as there:
@@ -89,7 +92,7 @@ def compare(run: str, folder: str, environments: Path, work: Path) -> None:
 
 
 def child(source: str, out: str) -> None:
-    """In an environment with Keras: build, train a step, save, read."""
+    """Runs in an environment with Keras: builds the model, trains a step, saves, reads."""
     import keras
     import tensorflow as tf
     from keras import layers

@@ -1,11 +1,11 @@
-"""Trains the general readers within a given time, as on a GPU that is lent for some minutes.
+"""Trains the general readers within a given time, for example on a GPU that is lent for minutes.
 
     python studies/pretrain_general.py --faces faces.npz --out OUT --seconds large=300,small=120
 
-For each size it measures an epoch (a short one, after everything is compiled), chooses the number
-of epochs that fits into the seconds, trains by run.py, and packs the exported reader, its config
-and its metrics into OUT/SIZE.tar.gz. What is left of a run that did not finish is exported too.
-Without a limit of time, run experiments/general.py itself.
+For each size, it measures a short epoch after compilation, chooses the number of epochs that fits
+into the seconds, trains with run.py, and packs the exported reader, its config and its metrics into
+OUT/SIZE.tar.gz. An unfinished run is exported from its last checkpoint. Without a time limit, use
+experiments/general.py directly.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-_SPARE = 15  # seconds of each size for start, scoring and export
+_SPARE = 15  # seconds per size for startup, scoring and export
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--faces", type=Path, required=True, help="what `crnn_jax faces` wrote")
+    parser.add_argument("--faces", type=Path, required=True, help="the output of `crnn_jax faces`")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--work", type=Path, default=Path("/tmp/crnn-general"))
     parser.add_argument("--seconds", default="large=300,small=120")
-    parser.add_argument("--probe", type=int, default=96, help="steps of the measured epoch")
-    parser.add_argument("--steps", type=int, default=512, help="steps of an epoch")
+    parser.add_argument("--probe", type=int, default=96, help="steps of the epoch that is timed")
+    parser.add_argument("--steps", type=int, default=512, help="steps per epoch")
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--only-probe", action="store_true")
     options, overrides = parser.parse_known_args()
@@ -40,7 +40,7 @@ def main() -> None:
         try:
             train(options, size, float(seconds), overrides)
         except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
-            print(f"{size}: {error}", flush=True)  # the other size is worth having
+            print(f"{size}: {error}", flush=True)  # continues with the other size
 
 
 def train(options: argparse.Namespace, size: str, seconds: float, overrides: list[str]) -> None:
@@ -94,7 +94,7 @@ def run(
 
 
 def metrics(workdir: Path) -> list[dict[str, float]]:
-    """The lines of epochs."""
+    """Returns the lines of metrics.jsonl that belong to epochs."""
     lines = (workdir / "metrics.jsonl").read_text().splitlines()
     return [line for line in map(json.loads, lines) if "val_loss" in line]
 

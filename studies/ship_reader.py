@@ -1,8 +1,8 @@
-"""Puts the reader of a run into the package, in 16 bits: for maintainers.
+"""Adds the reader of a run to the package, in 16 bits. For maintainers.
 
     python studies/ship_reader.py RUN NAME --card CARD.md
 
-The run must have been trained on generated images only. The card is copied as README.md.
+The run must be trained on generated images only. The card is copied to README.md.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ def main() -> None:
     options = parser.parse_args()
     reader = recognizer.load(options.run)
     config = config_lib.to_dict(reader.config)
-    config["data"]["style"] = "wide"  # the faces are named by the fingerprint
+    config["data"]["style"] = "wide"  # the fingerprint identifies the faces
     arrays = {k: np.asarray(v, np.float16) for k, v in crnn.by_name(reader.params).items()}
     if not all(np.isfinite(array).all() for array in arrays.values()):
-        raise SystemExit("some weights do not fit into 16 bits")
+        raise SystemExit("some weights are out of range for float16")
     weights = safetensors.save(arrays)
     description = {
         "alphabet": reader.charset.alphabet,

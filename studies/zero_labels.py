@@ -1,12 +1,12 @@
-"""What a reader reads of captcha schemes that it was not trained on: exact match without a label.
+"""Scores a reader on captcha schemes that it was not trained on: exact match with zero labels.
 
     python studies/zero_labels.py general ../shared/data/schemes/*/ --out zero_labels.json
 
-`general` is the reader of the package; a run directory does as well. The test part of each folder
-is read, as experiments/schemes.py has it, and exact match is counted as labeled, case-folded, and
-with look-alikes merged. Then the images are read again with what a person who looks at some of them
-can tell: the symbols, in both cases, and the lengths of the labels outside the test part.
-`python -m crnn_jax report runs/schemes` takes `runs/schemes/zero_labels.json` as 0 labels.
+`general` is the reader of the package; a run directory works, too. The reader reads the test part
+of each folder, as in experiments/schemes.py, and exact match is computed as labeled, case-folded,
+and with look-alikes merged. Then it reads the images again, given what a person can see from some
+of them: the symbols, in both cases, and the lengths of the labels outside the test part.
+`python -m crnn_jax report runs/schemes` uses `runs/schemes/zero_labels.json` as 0 labels.
 """
 
 import argparse
@@ -31,9 +31,11 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("run", metavar="RUN", help="the run directory of a reader")
-    parser.add_argument("folders", metavar="FOLDER", nargs="+", help="a scheme: labeled images")
-    parser.add_argument("--out", metavar="FILE", help="where the record is written, as JSON")
+    parser.add_argument("run", metavar="RUN", help="a run directory, or a reader of the package")
+    parser.add_argument(
+        "folders", metavar="FOLDER", nargs="+", help="a scheme: a folder of labeled images"
+    )
+    parser.add_argument("--out", metavar="FILE", help="write a JSON record to this file")
     options = parser.parse_args(arguments)
     reader = recognizer.load(options.run)
     schemes = {}
@@ -60,7 +62,7 @@ def main(arguments: list[str]) -> None:
 
 
 def read(reader: recognizer.Recognizer, path: Path) -> dict[str, Any]:
-    """The scores of a reader on the test part of a folder, and what was told of its labels."""
+    """Returns the scores of a reader on the test part of a folder, and the form of its labels."""
     section = dataclasses.replace(
         reader.config.data,
         dir=os.fspath(path),
@@ -90,13 +92,13 @@ def read(reader: recognizer.Recognizer, path: Path) -> dict[str, Any]:
 
 
 def form(texts: list[str]) -> tuple[str, tuple[int, int]]:
-    """The sorted symbols of labels, and the least and greatest length."""
+    """Returns the sorted symbols of labels, and the minimum and maximum length."""
     lengths = [len(text) for text in texts]
     return "".join(sorted(set("".join(texts)))), (min(lengths), max(lengths))
 
 
 def both_cases(alphabet: str, known: str) -> str:
-    """The symbols of `known` that equal one of `alphabet` but for the case, in their order."""
+    """Returns the symbols of `known` that equal one of `alphabet` up to case, in their order."""
     folded = {symbol.casefold() for symbol in alphabet}
     return "".join(symbol for symbol in known if symbol.casefold() in folded)
 

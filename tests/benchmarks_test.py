@@ -1,4 +1,4 @@
-"""What the benchmarks are made of: figures, agreement, the record, turns, whole processes."""
+"""Parts of the benchmarks: figures, agreement, the record, turns, whole processes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from crnn_jax.models import lstm
 
 
 def test_cudnn_s_weights_are_ours() -> None:
-    """What is packed for cuDNN, unpacked by jax and run by its reference, is our layer."""
+    """Weights packed for cuDNN, unpacked by jax and run by its reference, give our layer."""
     rng = np.random.default_rng(0)
     features, units = 3, 4
     shapes = (features, 4 * units), (units, 4 * units), (4 * units,)
@@ -66,8 +66,8 @@ def test_table_has_the_fastest_first() -> None:
     ("other", "words"),
     [
         ({"parameters": 8}, "8 parameters, not 7"),
-        ({"logits": [1.0, 2.5]}, "logits 5.0e-01 apart"),
-        ({"logits": [1.0, float("nan")]}, "logits nan apart"),
+        ({"logits": [1.0, 2.5]}, "logits differ by 5.0e-01"),
+        ({"logits": [1.0, float("nan")]}, "logits differ by nan"),
         ({"loss": 5.0}, "a loss of 5.000, not 4.000"),
         ({"loss": float("nan")}, "a loss of nan, not 4.000"),
         ({"logits": [1.0, 2.0001], "loss": 4.0001}, ""),
@@ -97,7 +97,7 @@ def test_a_turn_makes_the_calls_it_is_asked_for() -> None:
         return calls[-1]
 
     worker.timed(call, waited.append)(2, 3)
-    # Each untimed call is waited for, so that none reaches into the time; then the last alone.
+    # Each untimed call is awaited, so that none overlaps with timed calls; then only the last.
     assert (calls, waited) == ([0, 1, 2, 3, 4], [0, 1, 4])
 
 
@@ -106,7 +106,7 @@ GPU = Path(__file__).resolve().parents[1] / "benchmarks" / "gpu"
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[str], ModuleType]]:
-    """A function: a module of benchmarks/gpu, as gpu.sh has it imported."""
+    """Returns a function that imports a module of benchmarks/gpu, as gpu.sh does."""
     for folder in (GPU.parent, GPU):
         monkeypatch.syspath_prepend(folder)
     monkeypatch.setenv("OUT", str(tmp_path))
@@ -117,7 +117,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[s
 
 
 def rehearse(**variables: str) -> str:
-    """Runs gpu.sh: what it prints."""
+    """Returns a function that runs gpu.sh and returns its output."""
     everything = {**os.environ, "TINY": "1", "LONGER": "6", "JAX_PLATFORMS": "cpu", **variables}
     done = subprocess.run(
         ["bash", GPU.with_suffix(".sh")], env=everything, capture_output=True, text=True, check=True
@@ -134,7 +134,7 @@ def test_gpu_script_runs_each_program_that_is_there() -> None:
     assert listed is not None
     assert listed[1].split() == re.findall(r"^#   (\w+) +\w", script, re.MULTILINE)
     assert listed[1].split() == list(dict.fromkeys(part for part, *_ in started))
-    # What is kept for each fits into the time for all.
+    # The reserved seconds fit into the total.
     assert sum(int(least) for _, _, least, _ in started) <= 300
 
 
@@ -148,7 +148,7 @@ def test_gpu_script_writes_the_record_of_a_part(tmp_path: Path) -> None:
 
 
 def test_gpu_script_goes_on_after_a_part_that_fails(tmp_path: Path) -> None:
-    """With a Python that fails one part, has nothing to say in the next, and none for the third."""
+    """A fake Python fails in one part, prints nothing in the next, and is missing in the third."""
     stub = tmp_path / "python"
     stub.write_text(
         "#!/bin/sh\ncase $1 in\n"
@@ -182,7 +182,7 @@ def test_gpu_record_keeps_each_figure_and_those_of_the_program_before(
 
 
 def test_gpu_variants_are_other_programs(gpu: Callable[[str], ModuleType]) -> None:
-    """Seen in what is lowered: barriers, iterations, and products at another precision."""
+    """The lowered programs differ in barriers, loop iterations and the precision of products."""
     accelerator, variants = gpu("accelerator"), gpu("variants")
 
     def text() -> str:
@@ -194,7 +194,7 @@ def test_gpu_variants_are_other_programs(gpu: Callable[[str], ModuleType]) -> No
     with variants.recurrence(2, False):
         unrolled = text()
     assert "optimization_barrier" not in unrolled
-    # Fifty steps, two of them in an iteration.
+    # Fifty steps, two per iteration.
     loops = ["dense<50> : tensor<i32>" in plain, "dense<25> : tensor<i32>" in plain]
     assert loops == [True, False]
     assert "dense<25> : tensor<i32>" in unrolled
@@ -205,7 +205,7 @@ def test_gpu_variants_are_other_programs(gpu: Callable[[str], ModuleType]) -> No
 
 
 def test_gpu_steps_can_be_lowered(gpu: Callable[[str], ModuleType], tmp_path: Path) -> None:
-    """One program of each group; `alike` does not choose between augmentation and none."""
+    """One program of each group; `alike` is the same with and without augmentation."""
     steps = gpu("steps")
     planned = steps.plan(steps.jobs_of(tmp_path / "pictures"), False)
     one_of_each = {item.group: item for item in reversed(planned)}
@@ -218,7 +218,7 @@ def test_gpu_steps_can_be_lowered(gpu: Callable[[str], ModuleType], tmp_path: Pa
 def test_gpu_clock_tells_steps_from_evaluation_and_checkpoints(
     gpu: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """By a clock that each function moves on: of two runs, of which the second ends earlier."""
+    """Each function advances a fake clock; the second of two runs ends earlier."""
     many_runs = gpu("many_runs")
     train, now = many_runs.train, [0.0]
     monkeypatch.setattr(many_runs.time, "perf_counter", lambda: now[0])

@@ -11,10 +11,10 @@ from crnn_jax.errors import ConfigError
         ("lower", "", "aB0Oß", "ab0oß"),
         ("upper", "", "aB0Oß", "AB0Oß"),  # ß in upper case is two symbols
         ("keep", "0O,1Il", "O0oIl1L", "00o111L"),
-        ("lower", "0O,1Il", "O0oIl1L", "0001111"),  # the groups are 0o and 1il then
+        ("lower", "0O,1Il", "O0oIl1L", "0001111"),  # the groups become 0o and 1il
         ("keep", "O0", "O0", "OO"),  # the first of the group
         ("keep", " 0 O ,\t1I l,", "OIl", "011"),
-        ("lower", "Ss,0O", "Ss", "ss"),  # one symbol in lower case
+        ("lower", "Ss,0O", "Ss", "ss"),  # a single symbol in lower case
         ("keep", "e\u0301e", "é", "é"),  # a composed symbol, as in labels
         ("keep", "e\u0301e", "e", "é"),
     ],
@@ -29,9 +29,9 @@ def test_texts_are_mapped_to_the_case_and_then_to_the_first_of_the_group(
     ("case", "merge", "alphabet", "represented"),
     [
         ("keep", "", "aAb", "aAb"),
-        ("lower", "", "AabC", "aabC"),  # C alone has nothing to be read as
+        ("lower", "", "AabC", "aabC"),  # C has no lower-case counterpart in the alphabet
         ("upper", "", "AabC", "AAbC"),
-        ("keep", "0O,1Il", "0OIlo", "00IIo"),  # 1 is missing: the next of its group
+        ("keep", "0O,1Il", "0OIlo", "00IIo"),  # 1 is missing, so the next of its group
         ("lower", "0O", "Oox", "oox"),
         ("lower", "0O", "Ox", "Ox"),
         ("lower", "", "AbC", "AbC"),

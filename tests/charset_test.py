@@ -15,7 +15,7 @@ def test_given_order_is_the_order_of_ids() -> None:
 
 
 def test_blank_is_last_and_there_is_no_unknown_class() -> None:
-    # The reference's [UNK] made a 21st class of 19 symbols.
+    # In the reference, [UNK] added a 21st class to 19 symbols.
     charset = Charset("2345678bcdefgmnpwxy")
     assert (charset.num_classes, charset.blank) == (20, 19)
 
@@ -35,7 +35,7 @@ def test_unknown_characters_are_named_once_and_sorted() -> None:
     assert Charset("abc").unknown("zazy") == "yz"
 
 
-# Counted by hand: a symbol a step, and a blank between equal neighbours.
+# Counted by hand: one step per symbol, and a blank between equal neighbors.
 @pytest.mark.parametrize(
     ("text", "steps"), [("", 0), ("a", 1), ("ab", 2), ("aa", 3), ("aab", 4), ("aaa", 5), ("aba", 3)]
 )

@@ -1,4 +1,4 @@
-"""Strict numerics, and a small data set that every test can afford."""
+"""Strict numerics, and a small data set that is cheap for every test."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pathlib import Path
 from tests.helpers import compiling, shapes  # noqa: F401  (before jax and the package)
 from tests.helpers.fixtures import MakeConfig
 
-# The same programs are compiled by many tests, and by the processes that some start.
+# Many tests, and the processes that some of them start, compile the same programs.
 CACHE = Path(__file__).resolve().parents[1] / ".pytest_cache" / "xla"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.fspath(CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-# As on a machine with two cores, wherever the tests run.
+# The same on every machine: as with two cores.
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "2")
 
 import jax
@@ -32,8 +32,8 @@ from crnn_jax.training import train
 from experiments import tiny
 from tests.helpers.quiet import TRAINED
 
-# Tracing makes many objects, and a quarter of its time went into looking for cycles among them
-# and among the thousands of the imports.
+# Tracing makes many objects, and the garbage collector took a quarter of its time searching
+# them and the thousands of objects of the imports for cycles.
 gc.collect()
 gc.freeze()
 gc.set_threshold(50_000, 20, 20)
@@ -43,7 +43,7 @@ render.images = jax.jit(
     render.images.__wrapped__, compiler_options={"xla_backend_optimization_level": 1}
 )
 
-# A sum over axes that were never meant to meet is an error, not a broadcast.
+# Broadcasting arrays of different rank is an error.
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 REAL_SET = Path(__file__).resolve().parents[2] / "shared" / "data" / "captcha_images_v2"
@@ -57,7 +57,7 @@ def real_set() -> Path:
 
 
 def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
-    """A folder that one of xdist's processes makes and all of them read."""
+    """Returns a folder that one process of xdist creates and all of them read."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
         folder = factory.mktemp(name)
         make(folder)
@@ -69,7 +69,7 @@ def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], obje
             folder.mkdir()
             try:
                 make(folder)
-            except BaseException:  # or the next one would take what is not there for made
+            except BaseException:  # so that the next process does not use an incomplete folder
                 shutil.rmtree(folder)
                 raise
     return folder
@@ -86,7 +86,7 @@ def draw(text: str, width: int = 64, height: int = 16) -> Image.Image:
 
 @pytest.fixture(scope="session")
 def captchas(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """40 images of distinct texts over 'abc7', 2 to 4 characters; do not write there."""
+    """40 images with distinct texts over 'abc7', 2 to 4 characters. Do not write there."""
     rng = np.random.default_rng(0)
     texts: set[str] = set()
     while len(texts) < 40:
@@ -101,9 +101,10 @@ def captchas(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tiny_config(captchas: Path) -> MakeConfig:
-    """A function: changes by dotted key (or with __ for a dot) to a Config on the small set.
+    """Returns a function that makes a Config for the small set from changes by dotted key.
 
-    Its model has one layer of LSTMs. Tracing and compiling a step of two takes half as long again.
+    A dot can be written as __. The model has one LSTM layer, because tracing and compiling a step
+    of two takes half as long again.
     """
 
     def make(changes: Mapping[str, object] = {}, **overrides: object) -> config_lib.Config:
@@ -119,9 +120,10 @@ def tiny_config(captchas: Path) -> MakeConfig:
 
 @pytest.fixture(scope="session")
 def keras_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What tests/helpers/keras_reference.py leaves: reference.npz and models in Keras' own files.
+    """The output of tests/helpers/keras_reference.py: reference.npz, and models in Keras formats.
 
-    Keras runs on its JAX backend, in a process of its own: it must not meet our strict settings.
+    Keras runs on its JAX backend, in a process of its own, because it does not pass our strict
+    settings.
     """
     script = Path(__file__).parent / "helpers" / "keras_reference.py"
 
@@ -135,7 +137,7 @@ def keras_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory, captchas: Path) -> Path:
-    """A finished run that reads some of the small set and misreads some; do not write there."""
+    """A finished run that reads some of the small set and misreads some. Do not write there."""
     values = tiny.get_config()
     values.update_from_flattened_dict({"data.dir": os.fspath(captchas), **TRAINED})
     config = config_lib.from_config_dict(values)

@@ -1,10 +1,10 @@
-"""The suite on every supported Python, on the locked, the newest and the oldest packages.
+"""Runs the suite on every supported Python, with the locked, the newest and the oldest packages.
 
     python -m tests.versions [--only "3.13 newest"] [--record results/versions/versions.json]
 
-Each environment is made anew in a temporary folder, from interpreters `python3.N` on the PATH;
-`oldest` pins every dependency of pyproject.toml to its lower bound. A record that exists is
-amended. Ends with status 1 if a suite failed.
+Each environment is created in a temporary folder, from interpreters `python3.N` on the PATH;
+`oldest` pins every dependency of pyproject.toml to its lower bound. An existing record is amended.
+The exit status is 1 if a suite failed.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def main() -> int:
 
 
 def measure(name: str, arguments: list[str]) -> dict[str, Any]:
-    """Makes the environment of a name, runs the suite in it, and counts."""
+    """Creates an environment, runs the suite in it, and counts the outcomes."""
     version, packages = name.split()
     interpreter = shutil.which(f"python{version}")
     if not interpreter:
@@ -87,7 +87,7 @@ def measure(name: str, arguments: list[str]) -> dict[str, Any]:
 
 
 def pinned(packages: str) -> str:
-    """Constraints for pip: the lock file, none, or the lower bounds of all dependencies."""
+    """Returns constraints for pip: the lock file, none, or the lower bounds of dependencies."""
     if packages == "locked":
         return (ROOT / "requirements.lock").read_text()
     if packages == "newest":
@@ -96,7 +96,7 @@ def pinned(packages: str) -> str:
     extras = project["optional-dependencies"].values()
     bounds = [*project["dependencies"], *(item for extra in extras for item in extra)]
     pairs = (re.fullmatch(r"([\w-]+)>=([\w.]+)", bound) for bound in bounds)
-    # Not every bound is a release: 24.3 stands for the newest 24.3.x.
+    # Not every bound is an exact release: 24.3 means the newest 24.3.x.
     return "".join(f"{pair[1]}=={pair[2]}.*\n" for pair in pairs if pair)
 
 

@@ -1,4 +1,4 @@
-"""The model in plain Flax and optax, as their users would write it: jit, and a donated state."""
+"""The model in plain Flax and optax, as users would write it: jit with a donated state."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def loss_of(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def load(arrays: dict[str, np.ndarray]) -> Any:
-    """A tree of Flax' cells from parameters in the package's names and layout."""
+    """Returns a tree for the Flax cells from parameters in the names and layout of the package."""
     tree: dict[str, Any] = {}
     for layer in ("Conv1", "Conv2", "dense1", "dense2"):
         tree[layer] = {name: arrays[f"{layer}/{name}"] for name in ("kernel", "bias")}
@@ -68,7 +68,7 @@ def load(arrays: dict[str, np.ndarray]) -> Any:
 
 
 def step_of(model: CRNN) -> tuple[Callable[..., Any], optax.GradientTransformation]:
-    """A jitted training step, and its optimizer."""
+    """Returns a jitted training step and its optimizer."""
     optimizer = optax.chain(
         optax.clip_by_global_norm(5.0), optax.sgd(0.04, momentum=0.9, nesterov=True)
     )

@@ -1,12 +1,12 @@
-"""The captcha_ocr example of Keras (A. K. Nain, 2020), to the epoch that reads enough.
+"""The captcha_ocr example of Keras (A. K. Nain, 2020), up to the epoch that reads enough.
 
     python keras_example.py SPLIT REPORT SEED REACH EPOCHS
 
-The example's model, CTC layer, input pipeline, Adam and `fit` in batches of 16, [UNK] class and
-order of the data included, as it stands for Keras 3. What is different: the split is given (SPLIT,
-JSON), where the example's own forgets its shuffle; no early stopping; and a callback that reads
-the validation part after each epoch, with the seconds that it takes itself. A line of JSON goes to
-REPORT after the first step and after each epoch.
+Model, CTC layer, input pipeline, Adam, batches of 16, the [UNK] class and the order of the data are
+those of the example for Keras 3. There are three differences. The split is given (SPLIT, JSON),
+because the example discards the result of its shuffle. There is no early stopping. A callback reads
+the validation part after each epoch and measures its own time. A JSON line is appended to REPORT
+after the first step and after each epoch.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ WIDTH, HEIGHT, BATCH = 200, 50, 16
 
 
 class CTC(layers.Layer):
-    """Adds the CTC losses of probabilities [B, T, K] to the model; labels [B, L] have one L.
+    """Adds the CTC losses of probabilities [B, T, K] to the model; all labels [B, L] have length L.
 
-    As a column, like the example; Keras 3 sums it, TF-Keras 2 took the mean.
+    The loss is a column, as in the example; Keras 3 sums it, TF-Keras 2 took the mean.
     """
 
     def call(self, labels: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
@@ -49,7 +49,7 @@ class CTC(layers.Layer):
 
 
 def build(symbols: int) -> tuple[keras.Model, keras.Model]:
-    """The model that is trained, of images and labels, and the one that reads."""
+    """Returns the model to train, of images and labels, and the model that reads images."""
     image = layers.Input((WIDTH, HEIGHT, 1), name="image")
     label = layers.Input((None,), name="label")
     x = image
@@ -71,7 +71,7 @@ def build(symbols: int) -> tuple[keras.Model, keras.Model]:
 
 
 def pipeline(pairs: list[list[str]], to_number: layers.StringLookup) -> tf.data.Dataset:
-    """Batches, in the given order: images f32 [B, W, H, 1] from 0 to 1, labels i64 [B, L]."""
+    """Yields batches in the given order: images f32 [B, W, H, 1] from 0 to 1, labels i64 [B, L]."""
 
     def encode(file: tf.Tensor, text: tf.Tensor) -> dict[str, tf.Tensor]:
         image = tf.io.decode_png(tf.io.read_file(file), channels=1)
@@ -89,7 +89,7 @@ def pipeline(pairs: list[list[str]], to_number: layers.StringLookup) -> tf.data.
 
 
 def greedy(probabilities: np.ndarray, vocabulary: list[str]) -> list[str]:
-    """Texts of [N, T, K]: the best class of each step, runs merged, the last class dropped."""
+    """Decodes [N, T, K]: best class per step, repeats merged, the last class dropped."""
     texts = []
     for row in probabilities.argmax(-1):
         kept = [k for i, k in enumerate(row) if i == 0 or k != row[i - 1]]
@@ -112,7 +112,7 @@ class Report(keras.callbacks.Callback):
         self.truths = [text for _, text in val]
         self.images = data.map(lambda batch: batch["image"])
         self.vocabulary = vocabulary
-        self.seconds = 0.0  # spent here, which the example would not
+        self.seconds = 0.0  # time of this callback, which the example does not have
         self.first = True
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
@@ -141,7 +141,7 @@ def main(split: str, report: str, seed: str, reach: str, epochs: str) -> None:
         parts = json.load(file)  # {"train": [[file, text], ...], "val": ...}
     texts = [text for part in parts.values() for _, text in part]
     if len(set(map(len, texts))) > 1:
-        sys.exit("the example takes texts of one length")
+        sys.exit("the example needs texts of equal length")
     symbols = sorted(set("".join(texts)))
     to_number = layers.StringLookup(vocabulary=symbols, mask_token=None)
     vocabulary = to_number.get_vocabulary()

@@ -1,4 +1,4 @@
-"""The model in Keras 3 on TensorFlow, as its users would write it."""
+"""The model in Keras 3 on TensorFlow, as users would write it."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ def build(job: worker.Job, shape: tuple[int, ...], num_classes: int) -> keras.Mo
 
 
 def load(model: keras.Model, arrays: dict[str, np.ndarray]) -> None:
-    """Takes parameters in the package's names and layout, which is Keras'."""
+    """Loads parameters in the names and layout of the package, which are those of Keras."""
     wanted = []
     for layer in ("Conv1", "Conv2", "dense1", "bidirectional", "bidirectional_1", "dense2"):
         for way in ("forward_", "backward_") if "bi" in layer else ("",):
             for name in ("kernel", "recurrent_kernel", "bias"):
                 if f"{layer}/{way}{name}" in arrays:
                     wanted.append(arrays[f"{layer}/{way}{name}"])
-    model.set_weights(wanted + model.get_weights()[len(wanted) :])  # the rest: dropout's seeds
+    model.set_weights(wanted + model.get_weights()[len(wanted) :])  # the rest are seeds of dropout
 
 
 def loss_of(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """CTC loss [B]: labels [B, L] padded with -1, logits [B, T, K].
+    """CTC loss [B] of labels [B, L], padded with -1, and logits [B, T, K].
 
-    Sparse labels take TensorFlow's own kernel, several times as fast as what dense ones take.
+    With sparse labels, TensorFlow uses its own kernel, which is several times as fast.
     """
     labels = tf.cast(labels, tf.int32)
     places = tf.where(labels >= 0)
@@ -64,7 +64,7 @@ def loss_of(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
 
 
 def loss_of_dense(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """As `loss_of`, of operators that XLA compiles."""
+    """Like `loss_of`, with operators that XLA can compile."""
     labels = tf.cast(labels, tf.int32)
     lengths = tf.reduce_sum(tf.cast(labels >= 0, tf.int32), 1)
     batch, steps, classes = tf.shape(logits)[0], logits.shape[1], logits.shape[2]
@@ -79,7 +79,7 @@ def sgd() -> keras.optimizers.Optimizer:
 
 
 class Clock(keras.callbacks.Callback):
-    """When each step of `fit` ended."""
+    """Records the time at which each step of `fit` ended."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ def prepare(job: worker.Job) -> worker.Work:
 
 
 def train_turn(job: worker.Job, model: Any, images: np.ndarray, labels: np.ndarray) -> Any:
-    # Keras compiles with XLA by itself where its layers allow it; here LSTMs do not ('auto').
+    # By default ('auto'), Keras compiles with XLA where layers allow it; here the LSTMs do not.
     xla = "xla" in job.variant
     how = {"jit_compile": True} if xla else {}
     model.compile(sgd(), loss_of_dense if xla else loss_of, **how)
@@ -122,7 +122,7 @@ def train_turn(job: worker.Job, model: Any, images: np.ndarray, labels: np.ndarr
     pictures = pictures.shuffle(len(images)).batch(job.batch).prefetch(tf.data.AUTOTUNE)
 
     def turn(untimed: int, count: int) -> float:
-        """Between the ends of steps, so that what `fit` does once is not counted."""
+        """Times from the end of a step to the end of another, without what `fit` does once."""
         clock = Clock()
         steps = max(untimed, 1) + count
         model.fit(pictures, epochs=1, steps_per_epoch=steps, verbose=0, callbacks=[clock])

@@ -1,4 +1,4 @@
-"""onnxruntime on the package's own export."""
+"""onnxruntime on the ONNX export of the package."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ def prepare(job: worker.Job) -> worker.Work:
     options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(
         job.onnx, options, providers=["CPUExecutionProvider"]
-    )  # the graph optimised in full, which is the default
+    )  # with full graph optimization, which is the default
     arrays = job.load()
 
     def read(images: np.ndarray) -> np.ndarray:
         return session.run(["logits"], {"images": images})[0]
 
     pixels = arrays["images"][: job.batch]
-    count = sum(a.size for name, a in arrays.items() if "/" in name)  # the export's source
+    count = sum(a.size for name, a in arrays.items() if "/" in name)  # the source of the export
     logits = read(arrays["images"][: worker.CHECKED])
     return worker.Work(worker.timed(lambda: read(pixels)), count, ("onnxruntime",), logits)
 

@@ -1,4 +1,4 @@
-"""This package, through its public functions, as its own commands run it."""
+"""This package, through the public functions that its commands use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import worker
 
 from crnn_jax.runtime import allocator, cpu_devices
 
-# As run.py and predict do, before jax is loaded.
+# As run.py and predict do, before importing jax.
 JOB = worker.Job(**json.loads(sys.argv[1]))
 allocator.keep_memory(cpu_devices.use(JOB.batch) if JOB.work == "train" else 1)
 
@@ -29,7 +29,7 @@ from crnn_jax.training import step as step_lib  # noqa: E402
 
 
 def recipe(job: worker.Job) -> config_lib.Config:
-    """The config of a job. The variant 'recipe' trains as base.py does, augmentation and all."""
+    """Returns the config of a job. The variant 'recipe' trains like base.py, with augmentation."""
     config = config_lib.from_dict(job.config)
     config = dataclasses.replace(
         config, train=dataclasses.replace(config.train, batch_size=job.batch)
@@ -50,7 +50,7 @@ def prepare(job: worker.Job) -> worker.Work:
     config = recipe(job)
     task_ = context.prepare(config)
     fresh = state.init_state(task_)
-    params = jax.tree.map(np.asarray, fresh.params)  # the step gives the state's memory away
+    params = jax.tree.map(np.asarray, fresh.params)  # the step donates the state
     read = xla_options.jit_reading(lambda params, images: crnn.apply(task_.model, params, images))
     images, labels = task_.data.images, data_parallel.one(task_.labels)
     loss = ctc_loss.ctc_loss(read(params, images[: job.batch]), labels[: job.batch]).mean()
@@ -72,7 +72,7 @@ def train_turn(job: worker.Job, task_: context.TrainContext, training: state.Tra
     training = task_.devices.replicate(training)
     batches = itertools.cycle([b.astype(np.int32)[None] for b in job.batches(8, len(task_.data))])
     mask = np.ones((1, job.batch), bool)
-    if job.variant == "recipe":  # past the flat start, where nearly all of a run is spent
+    if job.variant == "recipe":  # after the flat start, where a run spends nearly all of its time
         flat = training.flat_start
         flat = flat._replace(weight=jax.numpy.zeros_like(flat.weight))
         training = training._replace(flat_start=flat)
@@ -94,9 +94,9 @@ def read_turn(
     read: Callable[..., Any],
 ) -> Any:
     pixels = task_.data.images[: job.batch]
-    if job.variant == "":  # arrays in, logits out, as the others
+    if job.variant == "":  # arrays in, logits out, like the other contenders
         return worker.timed(lambda: np.asarray(read(params, pixels)))
-    if job.variant == "texts":  # texts and confidences, a batch at a time
+    if job.variant == "texts":  # texts and confidences, one batch at a time
 
         def texts() -> list[evaluate.Reading]:
             answers: list[evaluate.Reading] = []
@@ -108,7 +108,7 @@ def read_turn(
 
         return worker.timed(texts)
     reader = recognizer.Recognizer(config, task_.charset, task_.model, params, 0, "", 1.0)
-    pictures = list(pixels[..., 0].swapaxes(1, 2))  # u8 [H, W] each
+    pictures = list(pixels[..., 0].swapaxes(1, 2))  # each u8 [H, W]
     return worker.timed(lambda: reader.predict(pictures))
 
 

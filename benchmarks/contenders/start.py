@@ -1,11 +1,11 @@
-"""A whole program of each kind, up to its first result: for the time that starting takes.
+"""A whole program of each kind, up to its first result, to measure startup time.
 
     python start.py KIND train FOLDER       a folder of images, one step of 16
-    python start.py KIND save FILE ARRAYS   the given weights to a file as the kind has them
-    python start.py KIND read FILE PICTURE  that file and one image to a text
+    python start.py KIND save FILE ARRAYS   save the given weights in the format of the kind
+    python start.py KIND read FILE PICTURE  load that file and read one image
 
-KIND is flax_plain, torch_, keras_tf or ort (whose file is the package's export). Each says a line
-when it has its result.
+KIND is flax_plain, torch_, keras_tf or ort (whose file is the export of the package). Each program
+prints a line when it has its result.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def folder_of(path: str) -> dict[str, np.ndarray]:
 
 
 def text_of(logits: np.ndarray) -> str:
-    """[1, T, K] read greedily."""
+    """Decodes [1, T, K] greedily."""
     row = logits[0].argmax(-1)
     kept = [k for i, k in enumerate(row) if i == 0 or k != row[i - 1]]
     return "".join(ALPHABET[k] for k in kept if k < len(ALPHABET))

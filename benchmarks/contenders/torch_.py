@@ -1,4 +1,4 @@
-"""The model in PyTorch, channels last, as its users would write it."""
+"""The model in PyTorch, channels last, as users would write it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class CRNN(nn.Module):
         self.lstm_dropout = nn.Dropout(0.25)
         self.dense2 = nn.Linear(2 * units[1], num_classes)
         for lstm in self.lstms:
-            # PyTorch has a bias twice, the model once.
+            # PyTorch has two biases, the model has one.
             for name, parameter in lstm.named_parameters():
                 if name.startswith("bias_hh"):
                     nn.init.zeros_(parameter)
@@ -47,7 +47,7 @@ class CRNN(nn.Module):
         return self.dense2(x)
 
     def load(self, values: dict[str, np.ndarray]) -> None:
-        """Takes parameters in the package's names and layout."""
+        """Loads parameters in the names and layout of the package."""
 
         def put(parameter: nn.Parameter, name: str, *axes: int) -> None:
             value = torch.from_numpy(values[name].copy())
@@ -71,7 +71,7 @@ def loss_of(
 ) -> torch.Tensor:
     """Mean CTC loss: logits [B, T, K], labels [B, L] padded with -1.
 
-    `lengths` [B] of the labels, where they are known: on a GPU their sum would be waited for.
+    Pass the `lengths` [B] of the labels if they are known: on a GPU, computing them would block.
     """
     batch, steps, classes = logits.shape
     return F.ctc_loss(
@@ -106,7 +106,7 @@ def update(
     labels: torch.Tensor,
     lengths: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """One training step: the loss before it."""
+    """Makes a training step and returns the loss before it."""
     optimizer.zero_grad(set_to_none=True)
     loss = loss_of(model(images), labels, lengths)
     loss.backward()

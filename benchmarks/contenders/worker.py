@@ -1,7 +1,7 @@
-"""The half of a contest that runs in a contender's process: it takes orders, one line each.
+"""The half of a contest that runs in the process of a contender. It reads one order per line.
 
-Standard library and numpy only; every contender's environment has these. `contest.py` is the
-other half.
+Uses only the standard library and numpy, which every contender's environment has. `contest.py` is
+the other half.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from typing import Any
 
 import numpy as np
 
-CHECKED = 4  # images whose logits are compared
+CHECKED = 4  # number of images whose logits are compared
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What a contender is asked to do; the same for all."""
+    """A task, the same for all contenders."""
 
     work: str  # 'train' or 'read'
     batch: int  # B
     threads: int
     scale: float  # of the model's widths
-    variant: str  # a contender's own way of doing it, '' for the plain one
+    variant: str  # of the contender, '' for the plain one
     arrays: str  # npz: images u8 [N, W, H, C], labels i32 [N, L], and parameters by name
-    config: dict[str, Any]  # of the package, for itself
+    config: dict[str, Any]  # of this package; others ignore it
     onnx: str = ""  # the exported model, for onnxruntime
 
     def load(self) -> dict[str, np.ndarray]:
@@ -42,30 +42,30 @@ class Job:
             return dict(stored)
 
     def widths(self) -> tuple[tuple[int, int], int, tuple[int, int]]:
-        """Convolutions, dense layer and LSTMs."""
+        """Widths of convolutions, dense layer and LSTMs."""
         c, d, u = (32, 64), 64, (128, 64)
         s = self.scale
         return (int(s * c[0]), int(s * c[1])), int(s * d), (int(s * u[0]), int(s * u[1]))
 
     def batches(self, count: int, images: int) -> list[np.ndarray]:
-        """Indices i64 [B] of `count` batches."""
+        """Yields the indices i64 [B] of `count` batches."""
         rng = np.random.default_rng(0)
         return [rng.permutation(images)[: self.batch] for _ in range(count)]
 
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """A contender that is ready."""
+    """A contender that is ready to run."""
 
-    turn: Callable[[int, int], float]  # untimed and timed calls to the seconds of the timed ones
+    turn: Callable[[int, int], float]  # (untimed, timed calls) -> seconds of the timed ones
     parameters: int
-    packages: tuple[str, ...]  # whose versions matter
-    logits: np.ndarray | None = None  # of the first CHECKED images, with the given parameters
-    loss: float | None = None  # mean CTC loss of the first B images, likewise, no dropout
+    packages: tuple[str, ...]  # whose versions are recorded
+    logits: np.ndarray | None = None  # of the first CHECKED images
+    loss: float | None = None  # mean CTC loss of the first B images, without dropout
 
 
 def timed(call: Callable[[], Any], wait: Callable[[Any], Any] = lambda result: result) -> Any:
-    """A `turn` of calls one after the other; `wait` returns when a call's result is there."""
+    """Returns a `turn` of sequential calls; `wait` blocks until the result of a call is ready."""
 
     def turn(untimed: int, count: int) -> float:
         for _ in range(untimed):
@@ -80,22 +80,22 @@ def timed(call: Callable[[], Any], wait: Callable[[Any], Any] = lambda result: r
 
 
 def give_back_memory() -> None:
-    """What is free goes back to the system, so that contenders that wait leave room."""
-    with contextlib.suppress(OSError, AttributeError):  # another C library
+    """Returns free memory to the system, so that waiting contenders leave room for others."""
+    with contextlib.suppress(OSError, AttributeError):  # with another C library
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def end_with_parent() -> None:
-    """A frozen process would outlive a parent that is killed; the system ends it, on Linux."""
+    """Makes the system kill this process with its parent (Linux), even if it is frozen."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG of <sys/prctl.h>
 
 
 def serve(prepare: Callable[[Job], Work]) -> None:
-    """Makes ready, says so, and answers orders until the input ends."""
+    """Prepares the contender, reports it, and answers orders until the input ends."""
     end_with_parent()
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # libraries print where they like
+    os.dup2(2, 1)  # libraries may print to stdout
     job = Job(**json.loads(sys.argv[1]))
 
     def say(**values: Any) -> None:
@@ -119,6 +119,6 @@ def serve(prepare: Callable[[Job], Work]) -> None:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         give_back_memory()
         say(seconds=seconds, peak_mib=peak / 1024)
-    # Frameworks with threads of their own are slow to leave, and sometimes do not.
+    # Frameworks with threads of their own exit slowly, and sometimes never.
     answers.flush()
     os._exit(0)

@@ -1,4 +1,4 @@
-"""Part `generator`: generated images a second, in batches of several sizes."""
+"""Part `generator`: generated images per second, for several batch sizes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Part `lstm`: forward and backward pass of the model's two LSTM layers, in milliseconds.
+"""Part `lstm`: forward and backward pass of the two LSTM layers of the model, in milliseconds.
 
-The scan of models/lstm.py as it stands, with several steps in an iteration of its loop, without
-its fusion barriers and with other precisions, and cuDNN through jax.experimental.rnn.
+The scan of models/lstm.py by default, with several steps per loop iteration, without its fusion
+barriers, and with other precisions; and cuDNN through jax.experimental.rnn.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SMALL = BATCHES[0]
 
 
 def scans() -> dict[str, Any]:
-    """Contexts by name, in the order of their value."""
+    """Returns contexts by name, the most important first."""
     return {
         "scan": contextlib.nullcontext,
         "scan, no barriers": lambda: variants.recurrence(1, False),
@@ -43,7 +43,7 @@ def main() -> None:
     for some in record.pick((ways[:4], ways[4:6], ways[6:]), (ways[:1], ways[4:6])):
         programs: dict[str, turns.Turn] = {}
         for name, context in some:
-            # The whole loop unrolled takes long to compile.
+            # The fully unrolled loop takes long to compile.
             batches = BATCHES if name != "scan, unroll 50" else BATCHES[:1]
             for batch in batches:
                 with context():

@@ -1,4 +1,4 @@
-"""Part `environment`: the device, its driver, versions, and how long jax takes to start."""
+"""Part `environment`: the device, its driver, versions, and the startup time of jax."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def main() -> None:
     found.add("jax", "device_kind", devices[0].device_kind)
     found.add("jax", "devices", len(devices))
     if devices[0].platform == "cpu" and not record.TINY:
-        found.add("jax", "warning", "jax computes on the processor, not on a GPU")
+        found.add("jax", "warning", "jax uses the CPU, not a GPU")
     found.add("jax", "import_s", imported - begun)
     found.add("jax", "backend_s", started - imported)
     found.add("jax", "first_matmul_s", multiplied - started)

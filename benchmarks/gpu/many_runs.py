@@ -1,7 +1,7 @@
-"""Part `together`: ten folds of two seeds side by side, as experiments/cross_validation.py has it.
+"""Part `together`: ten folds of two seeds side by side, as in experiments/cross_validation.py.
 
-What an epoch of all takes, and what of that are steps, evaluation and checkpoints. The first epoch
-is apart from the others: it compiles.
+Measures the time of an epoch of all runs, and the share of training steps, evaluation and
+checkpoints in it. The first epoch is reported separately, because it compiles.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 class Clock:
-    """Takes the time of functions of train.py while they run."""
+    """Times functions of train.py."""
 
     def __init__(self, found: record.Record):
         self.found = found
@@ -85,7 +85,7 @@ class Clock:
         return call
 
     def _begin_epoch(self) -> None:
-        """Writes down the epoch before, or what came before the first."""
+        """Records the previous epoch, or what happened before the first."""
         now = time.perf_counter()
         if "run_epoch" in self.spent:
             saving = self.spent.get("save", 0.0)

@@ -1,7 +1,7 @@
-"""Part `run`: a run of the base recipe by run.py, on a generated set of the base's size.
+"""Part `run`: a run of the base recipe by run.py, on as many generated images as the real set has.
 
-First an epoch with an empty compilation cache, then the whole run with what that one compiled: the
-difference of the first epochs is what compiling takes.
+First one epoch with an empty compilation cache, then the whole run with the filled cache. The
+difference between the first epochs is the time to compile.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def run(found: record.Record, workdir: Path, changes: dict[str, Any]) -> dict[str, Any]:
-    """How long a run took, from its records; what there is of it if it was cut off."""
+    """Returns the times of a run from its records, as far as it got."""
     flags = [f"--config.{key}={value}" for key, value in {**CHANGES, **changes}.items()]
     command = [sys.executable, "run.py", "--config", CONFIG, "--workdir", str(workdir), *flags]
     begun = time.perf_counter()

@@ -1,7 +1,7 @@
-"""What a part of gpu.sh has measured: its file is rewritten with each figure.
+"""The record of a part of gpu.sh. Its file is rewritten with each figure.
 
-So a part that is cut off keeps what it has. The environment says how much there is to do: OUT, the
-folder of the files; SECONDS_LEFT, after which the part is ended; TINY=1, sizes for a rehearsal.
+So a part that is cut off keeps the figures it has. Environment variables: OUT, the folder of the
+files; SECONDS_LEFT, after which the part is killed; TINY=1, sizes for a rehearsal.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ _END = time.monotonic() + float(os.environ.get("SECONDS_LEFT", "600"))
 
 
 def pick(full: Any, tiny: Any) -> Any:
-    """A size: of the measurement or of its rehearsal."""
+    """Returns the size for the measurement, or the one for its rehearsal."""
     return tiny if TINY else full
 
 
 def seconds_left() -> float:
-    """Until this part is ended."""
+    """Seconds until this part is killed."""
     return _END - time.monotonic()
 
 
 class Record:
-    """The figures of a part, in groups by name; two processes may write one after the other."""
+    """The figures of a part, in groups by name. Several processes may write one after the other."""
 
     def __init__(self, part: str, devices: Sequence[str]):
         self.path = OUT / f"{part}.json"
@@ -42,7 +42,7 @@ class Record:
         self.results: dict[str, Any] = before.get("results", {})
 
     def add(self, group: str, name: str, value: Any) -> None:
-        """Keeps a figure and says it."""
+        """Records a figure and prints it."""
         self.results.setdefault(group, {})[name] = value
         self.save()
         shown = value
@@ -55,12 +55,12 @@ class Record:
 
 
 def times(series: Sequence[float], images: int = 0, compiling: float = 0.0) -> dict[str, Any]:
-    """Of milliseconds: median, least and greatest, and the images a second that the median is.
+    """Summarizes times: median, minimum and maximum, and images per second at the median.
 
     Args:
-      series: milliseconds an update.
-      images: of an update; 0 for no rate.
-      compiling: seconds that the program took to compile, 0 if there is none.
+      series: milliseconds per update.
+      images: per update; 0 for no rate.
+      compiling: seconds to compile the program, 0 if there is none.
     """
     median = statistics.median(series)
     found = {"ms": median, "min": min(series), "max": max(series)}

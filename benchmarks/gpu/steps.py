@@ -1,7 +1,7 @@
-"""Part `step`: milliseconds an update, of one run and of several in one program.
+"""Part `step`: milliseconds per update, for one run and for several runs in one program.
 
-Programs are compiled side by side, some at a time, the most wanted first, and timed when none
-compiles any more. `alike` is what the contender in PyTorch computes: without augmentation and flat
+Programs are compiled in parallel, a few at a time, the most important first, and timed when
+nothing is compiling. `alike` is what the PyTorch contender computes: without augmentation and flat
 start.
 """
 
@@ -34,17 +34,17 @@ BATCHES = record.pick((16, 64, 256), (4, 8))
 SMALL, *OTHERS = BATCHES
 CALLS = record.pick((1, 4, 16, 64), (1, 2))
 RUNS = record.pick((1, 10, 50, 100), (1, 2))
-USUAL = record.pick(16, 2)  # updates in a call, as backend.py has it for a GPU
-WAVES = record.pick((3, 8, 8), (2,))  # programs that are compiled at a time, then all that is left
+USUAL = record.pick(16, 2)  # updates per call, as in backend.py for a GPU
+WAVES = record.pick((3, 8, 8), (2,))  # programs compiled at once; then the rest
 PICTURES = record.pick(400, 12)
-SCALE = record.pick(1, 0.125)  # of the model's widths
+SCALE = record.pick(1, 0.125)  # factor of the widths of the model
 SIZE = record.pick({}, {"data__width": 64, "data__height": 16})
 
 
 class Planned(NamedTuple):
     group: str
     name: str
-    images: int  # of an update
+    images: int  # per update
     make: Callable[[], turns.Turn]
 
 
@@ -61,14 +61,14 @@ def main() -> None:
 
 
 def jobs_of(folder: Path) -> dict[int, context.TrainContext]:
-    """The base recipe by batch size, on drawn images."""
+    """Returns the base recipe for each batch size, on drawn images."""
     material.draw(folder, PICTURES)
     configs = [material.config(folder, SCALE, train__batch_size=n, **SIZE) for n in BATCHES]
     return {config.train.batch_size: context.prepare(config) for config in configs}
 
 
 def plan(jobs: dict[int, context.TrainContext], is_gpu: bool) -> list[Planned]:
-    """What is measured, in the order of its value."""
+    """Lists the measurements, the most important first."""
 
     def one(batch: int, calls: int, how: str = "", over: Any = contextlib.nullcontext) -> Planned:
         def make() -> turns.Turn:
@@ -125,14 +125,14 @@ def measure(found: record.Record, planned: list[Planned]) -> None:
     for item in planned:
         try:
             programs[item.group, item.name] = item.make()
-        except Exception as error:  # a variant that this device or jax does not have
+        except Exception as error:  # a variant that this device or version of jax does not support
             found.add(item.group, item.name, turns.said(error))
     traced = time.perf_counter()
     compiled = turns.compile_all(programs)
     took = {"trace_s": traced - begun, "compile_s": time.perf_counter() - traced}
     found.add("waves", f"{len(planned)} programs, {next(iter(sizes))[1]} first", took)
     for key, program in compiled.items():
-        # Each by itself, so that a part that is cut off keeps what it has.
+        # One at a time, so that a part that is cut off keeps the figures it has.
         value: Any = turns.series({key: program}, record.pick(3, 1), record.pick(0.3, 0))[key]
         if not isinstance(value, str):
             value = record.times(value, sizes[key], program.seconds)
@@ -140,7 +140,7 @@ def measure(found: record.Record, planned: list[Planned]) -> None:
 
 
 def without_augmentation(job: context.TrainContext) -> context.TrainContext:
-    """And without the flat start."""
+    """The job without augmentation and without flat start."""
     strengths = dataclasses.asdict(job.config.augment)
     changes: dict[str, Any] = {f"augment.{k}": type(v)(0) for k, v in strengths.items()}
     changes["flat_start.until"] = 0.0
@@ -149,7 +149,7 @@ def without_augmentation(job: context.TrainContext) -> context.TrainContext:
 
 
 def keep_arrays(job: context.TrainContext) -> None:
-    """Images, labels, weights and what comes of them, for PyTorch: $SCRATCH/arrays.npz."""
+    """Saves images, labels, weights and results for PyTorch: $SCRATCH/arrays.npz."""
     if not (scratch := os.environ.get("SCRATCH")):
         return
     params = state.init_state(job).params

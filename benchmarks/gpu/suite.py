@@ -1,4 +1,4 @@
-"""Part `tests`: the fast tests of model and training on this device, as far as the time goes."""
+"""Part `tests`: the fast tests of model and training on this device, within the time limit."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _WHY = re.compile(r"^(FAILED|ERROR) (tests/\S+) - (.*)$")
 def main() -> None:
     found = record.Record("tests", ["as the tests find it"])
     files = [f"tests/{name}" for name in (FILES if not record.TINY else FILES[:1])]
-    # A newer library's warnings are no failures here.
+    # Warnings of newer libraries do not fail tests here.
     command = [sys.executable, "-m", "pytest", "-v", "-n", str(record.pick(WORKERS, 1))]
     command += ["-W", "default", "--tb=line", "-p", "no:cacheprovider", *files]
     with tempfile.TemporaryDirectory() as cache:
@@ -40,7 +40,7 @@ def main() -> None:
         process = subprocess.Popen(
             command, cwd=record.ROOT, env=variables, stdout=subprocess.PIPE, text=True
         )
-        # So that it sums up what it has.
+        # So that pytest prints its summary.
         limit = max(1.0, record.seconds_left() - 8)
         timer = threading.Timer(limit, process.send_signal, [signal.SIGINT])
         timer.start()
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def keep(found: record.Record, names: dict[str, list[str]], why: dict[str, str]) -> None:
-    """Counts, and each test that failed with its reason."""
+    """Records counts, and each failed test with its reason."""
     counts = {kind: len(these) for kind, these in names.items()}
     bad = {name: why.get(name, "") for kind in ("failed", "error") for name in names.get(kind, ())}
     found.results["tests"] = {"counts": counts, "failed": bad}

@@ -1,6 +1,6 @@
-"""How the parts of gpu.sh went, and their figures in a table. Standard library only.
+"""Status of the parts of gpu.sh, and a table of their figures. Uses only the standard library.
 
-python benchmarks/gpu/summary.py mark PART STATUS SECONDS [LOG]    into the part's file
+python benchmarks/gpu/summary.py mark PART STATUS SECONDS [LOG]    into the file of the part
 python benchmarks/gpu/summary.py table PART ...
 """
 
@@ -19,7 +19,7 @@ _SPREAD = ("min", "max")
 
 
 def mark(part: str, program: str, status: str, seconds: str, log: str = "") -> None:
-    """Writes down how a program of a part ended, and the last it said if it failed."""
+    """Records how a program of a part ended, and its last output if it failed."""
     path = OUT / f"{part}.json"
     record = json.loads(path.read_text()) if path.exists() else {"results": {}}
     how: dict[str, Any] = {"status": int(status), "seconds": float(seconds)}
@@ -48,7 +48,7 @@ def table(parts: list[str]) -> None:
 
 
 def rows(results: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """A name and a text for each figure."""
+    """Returns a name and a text for each figure."""
     for group, figures in results.items():
         if group in ("variables", "waves"):
             continue

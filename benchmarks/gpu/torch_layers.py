@@ -1,4 +1,4 @@
-"""Part `lstm`, in PyTorch: two bidirectional nn.LSTM by cuDNN, forward and backward pass."""
+"""Part `lstm`, in PyTorch: two bidirectional nn.LSTM with cuDNN, forward and backward pass."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Part `step`, in PyTorch with cuDNN: the contender of contenders/torch_.py on the same device.
+"""Part `step`, in PyTorch with cuDNN: contenders/torch_.py on the same device.
 
-Eager; with its forward and backward pass as CUDA graphs; by torch.compile, which makes such graphs
-of its own ("reduce-overhead"). TF32 is on, as it is by default in jax; `float32` is without.
+Eager; with forward and backward pass as CUDA graphs; and with torch.compile, which makes its own
+graphs ("reduce-overhead"). TF32 is on, as by default in jax; `float32` is without.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import worker
 
 BATCHES = record.pick((16, 256, 64), (4,))
 ROUNDS = record.pick(3, 1)
-COMPILING = record.pick(35, 20)  # seconds at most of torch.compile, for one size
+COMPILING = record.pick(35, 20)  # maximum seconds for torch.compile, per size
 IS_GPU = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if IS_GPU else "cpu")
 
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def material() -> tuple[dict[str, np.ndarray], float]:
-    """What steps.py left, or as much of no meaning; and the scale of the model's widths."""
+    """Returns the arrays of steps.py, or arbitrary ones of that size; and the width factor."""
     path = Path(os.environ.get("SCRATCH", "/nonexistent")) / "arrays.npz"
     if path.exists():
         with np.load(path) as stored:
@@ -71,11 +71,11 @@ def put(array: np.ndarray) -> torch.Tensor:
 
 
 def measure(model: Any, arrays: dict[str, np.ndarray], batch: int, way: Any) -> Any:
-    """Times of an update, or why there are none."""
+    """Returns times per update, or the reason why there are none."""
     try:
         model = model.to(DEVICE, memory_format=torch.channels_last).train()
         images, labels = put(arrays["images"]), put(arrays["labels"].astype(np.int64))
-        lengths = torch.from_numpy((arrays["labels"] >= 0).sum(1))  # for the host
+        lengths = torch.from_numpy((arrays["labels"] >= 0).sum(1))  # on the host
         rng = np.random.default_rng(0)
         count = min(batch, len(images))
         chosen = [rng.permutation(len(images))[:count] for _ in range(8)]
@@ -92,7 +92,7 @@ def measure(model: Any, arrays: dict[str, np.ndarray], batch: int, way: Any) -> 
                 )
 
             turn = worker.timed(call, wait)
-            turn(record.pick(3, 0), 1)  # compiles, and makes the graphs
+            turn(record.pick(3, 0), 1)  # compiles and captures the graphs
         ready = time.perf_counter() - begun
         calls = max(1, min(1000, int(record.pick(0.3, 0) / turn(0, record.pick(3, 1)) * 3)))
         series = [1000 * turn(1, calls) / calls for _ in range(ROUNDS)]
@@ -102,7 +102,7 @@ def measure(model: Any, arrays: dict[str, np.ndarray], batch: int, way: Any) -> 
 
 
 def graphed(model: Any, images: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Forward and backward pass as one CUDA graph each; the loss between them is not captured."""
+    """Captures forward and backward pass as one CUDA graph each, without the loss between them."""
     return torch.cuda.make_graphed_callables(model, (images.clone(),))
 
 
@@ -128,7 +128,7 @@ def tf32(allowed: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def time_limit(seconds: int) -> Iterator[None]:
-    """TimeoutError after so many seconds."""
+    """Raises TimeoutError after this many seconds."""
 
     def ring(*_: Any) -> None:
         raise TimeoutError(f"not ready after {seconds} s")

@@ -1,4 +1,4 @@
-"""Other ways to compute the model, for programs that are traced inside of these contexts."""
+"""Contexts in which programs are traced with other implementations of parts of the model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from crnn_jax.training import step
 
 @contextlib.contextmanager
 def fresh() -> Iterator[None]:
-    """No step that was traced before is taken for one of the context, nor one of it later."""
+    """Clears the tracing caches before and after, so that no step is shared with the context."""
     step._jitted.cache_clear()
     yield
     step._jitted.cache_clear()
@@ -27,7 +27,7 @@ def fresh() -> Iterator[None]:
 
 @contextlib.contextmanager
 def convolution(windows: bool) -> Iterator[None]:
-    """By windows (conv_pool.py), or as it is defined."""
+    """Convolution by windows (conv_pool.py), or the plain definition."""
     chosen = backend.choices()._replace(windows=windows)
     with fresh(), mock.patch.object(backend, "choices", return_value=chosen):
         yield
@@ -35,7 +35,7 @@ def convolution(windows: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def recurrence(unroll: int = 1, barriers: bool = True) -> Iterator[None]:
-    """The LSTM's loop with several steps in an iteration; its fusion barriers left out."""
+    """The loop of the LSTM with several steps per iteration, and without its fusion barriers."""
     shim = types.SimpleNamespace(
         scan=functools.partial(lax.scan, unroll=unroll),
         optimization_barrier=lax.optimization_barrier if barriers else lambda x: x,
@@ -52,6 +52,6 @@ def by_cudnn() -> Iterator[None]:
 
 @contextlib.contextmanager
 def precision(name: str) -> Iterator[None]:
-    """Of matrix products: jax_default_matmul_precision."""
+    """Precision of matrix products: jax_default_matmul_precision."""
     with fresh(), jax.default_matmul_precision(name):
         yield

@@ -55,8 +55,8 @@ def rank(workdir: str | os.PathLike[str]) -> list[Doubt]:
     for run in runs:
         if (result := run.result()) and not result.num_val:
             raise RunError(
-                f"{one_line(str(run.workdir))} has no validation part: all its images were trained "
-                "on, which says nothing about their labels"
+                f"{one_line(str(run.workdir))} has no validation part; an audit needs readings of "
+                "images that were not used for training"
             )
     variants = sorted({run.workdir.parent.name for run in runs})
     if len(variants) > 1:
@@ -110,8 +110,8 @@ def contact_sheet(doubts: Sequence[Doubt], folder: str | os.PathLike[str]) -> Im
             image = image_io.open_image(files.inside(folder, doubt.file))
         except (DataError, ValueError) as error:
             raise RunError(
-                f"the sheet needs {one_line(doubt.file)} from {folder}: {error}; name another "
-                "folder with --data"
+                f"the contact sheet needs {one_line(doubt.file)} from {folder}: {error}; give the "
+                "folder of the data set with --data"
             ) from error
         image = image_io.flatten(image).convert("RGB")
         image.thumbnail((width - 10, height - 48))

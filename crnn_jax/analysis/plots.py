@@ -85,7 +85,7 @@ def schemes(labels: Sequence[str], lines: Mapping[str, Mapping[str, float]], tit
         axes.plot(x, y, "o-", markersize=4, label=_name(name), **style)
     axes.set_xticks(range(len(labels)), list(map(_name, labels)), parse_math=False)
     axes.set_xlabel("labeled images")
-    axes.set_ylabel("test images read, %")
+    axes.set_ylabel("test images read correctly, %")
     axes.set_title(title)
     axes.set_ylim(-2, 102)
     axes.grid(alpha=0.3)

@@ -57,12 +57,12 @@ class Distortion(NamedTuple):
 
 
 DISTORTIONS: Mapping[str, Distortion] = {
-    "turn": Distortion("degrees either way", (0, 10, 20, 30, 40)),
+    "turn": Distortion("degrees in either direction", (0, 10, 20, 30, 40)),
     "jitter": Distortion("pixels up or down", (0, 2, 4, 6, 8)),
     "overlap": Distortion("pixels of overlap between neighbors", (0, 2, 4, 6, 8)),
     "wave": Distortion("pixels, along both axes", (0, 2, 4, 6, 8)),
     "water": Distortion("pixels, in rings", (0, 2, 4, 6, 8)),
-    "lines": Distortion("curves across", (0, 2, 4, 6, 8)),
+    "lines": Distortion("curves across the image", (0, 2, 4, 6, 8)),
     "dots": Distortion("share of the pixels", (0, 0.1, 0.2, 0.3, 0.4)),
     "noise": Distortion("standard deviation, gray levels", (0, 40, 80, 120, 160)),
 }
@@ -106,7 +106,7 @@ def measure(
     """
     if unknown := [name for name in names if name not in DISTORTIONS]:
         raise ConfigError(
-            f"there is no distortion {unknown[0]!r}; there are {', '.join(DISTORTIONS)}"
+            f"there is no distortion {unknown[0]!r}; choose from {', '.join(DISTORTIONS)}"
         )
     reader = recognizer.load(run)
     plain = dataclasses.replace(presets.load(style_name), **_PLAIN)

@@ -125,8 +125,8 @@ def to_markdown(rows: Sequence[Row]) -> str:
     if runs:
         count = f"{min(runs)}" if min(runs) == max(runs) else f"{min(runs)} to {max(runs)}"
         lines += [
-            f"{count} runs each, on a test part that had no say; %, with the 95 % Wilson interval "
-            "of the count over all runs, which read the same images.",
+            f"Exact match in % on a test part that no run used otherwise; {count} runs each, which "
+            "read the same images. In brackets: the 95 % Wilson interval of the pooled count.",
             "",
         ]
     for way in TITLES:
@@ -212,12 +212,14 @@ def _check_same_images(found: Mapping[tuple[str, str], Sequence[HeldOut]]) -> No
             same = first.setdefault(scheme, run)
             name = f"{one_line(scheme)} with {one_line(labels)} labels"
             if run["fingerprint"] != same["fingerprint"]:
-                raise RunError(f"{name}: other images than the other runs of the scheme")
+                raise RunError(f"{name}: its images differ from those of other runs of the scheme")
             if run["files_sha256"] != same["files_sha256"]:
-                raise RunError(f"{name}: another test part than the other runs of the scheme")
+                raise RunError(
+                    f"{name}: its test part differs from that of other runs of the scheme"
+                )
             matches: Iterable[Any] = run["scores"].values()
             if any(match["num_exact"] > run["num_examples"] for match in matches):
-                raise RunError(f"{name}: more images are read than there are")
+                raise RunError(f"{name}: num_exact is more than num_examples")
 
 
 def _order(scheme: str, labels: str) -> tuple[str, int, str]:

@@ -159,8 +159,8 @@ def _read_run(path: Path, reach: float) -> Run:
     assert result is not None
     if not result.num_val:
         raise RunError(
-            f"{one_line(str(path))} has no validation part: its scores are of images that it was "
-            "trained on. Set data.val_fraction, and data.min_val_size=0, for a sweep"
+            f"{one_line(str(path))} has no validation part, so its scores are those of training "
+            "images. For a sweep, set data.val_fraction and data.min_val_size=0"
         )
     misread = frozenset(row.file for row in record.read_csv("errors.csv", Misread))
     if len(misread) != result.num_examples - result.num_exact:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from crnn_jax.cli import argument_types
+
 
 def add_to(commands: Any) -> None:
     """Adds the commands to the subparsers of `python -m crnn_jax`."""
     command = commands.add_parser("fetch", help="download, check and unpack the default data set")
-    command.add_argument("--to", metavar="DIR", help="a new folder; default data/captcha_images_v2")
-    command.add_argument("--url", help="another address of the same zip archive")
+    command.add_argument(
+        "--to", metavar="DIR", help="the folder to create; default data/captcha_images_v2"
+    )
+    command.add_argument("--url", help="another URL of the same zip archive")
     command.set_defaults(call=fetch)
 
     command = commands.add_parser("generate", help="write a data set of generated images")
@@ -19,17 +23,23 @@ def add_to(commands: Any) -> None:
         metavar="STYLE",
         help="a preset (see data/synthetic/presets.py) or a .json file",
     )
-    command.add_argument("count", metavar="COUNT", type=positive, help="number of images")
-    command.add_argument("folder", metavar="DIR", help="a new folder")
+    command.add_argument(
+        "count", metavar="COUNT", type=argument_types.positive_integer, help="number of images"
+    )
+    command.add_argument("folder", metavar="DIR", help="the folder to create")
     command.add_argument("--seed", metavar="N", type=int, default=0, help="default 0")
     command.set_defaults(call=generate)
 
-    command = commands.add_parser("faces", help="choose faces for the wide generator")
-    command.add_argument("folders", metavar="FOLDER", nargs="+", help="fonts, also in subfolders")
-    command.add_argument("file", metavar="FILE.npz", help="a new file, for data.style")
+    command = commands.add_parser("faces", help="choose font faces for the wide generator")
+    command.add_argument(
+        "folders", metavar="FOLDER", nargs="+", help="a folder of fonts, which may be in subfolders"
+    )
+    command.add_argument(
+        "file", metavar="FILE.npz", help="the file to write, a value for data.style"
+    )
     command.set_defaults(call=faces)
 
-    listed = {"help": "measure a model against the strength of each distortion"}
+    listed = {"help": "measure accuracy as a distortion gets stronger"}
     _add_robustness(commands.add_parser("robustness", **listed))
     _add_robustness(commands.add_parser("strength"))  # the name in version 0.1, not listed
 
@@ -46,34 +56,32 @@ def faces(options: argparse.Namespace) -> int:
 def _add_robustness(command: argparse.ArgumentParser) -> None:
     command.add_argument("run", metavar="RUN", help="a run directory")
     command.add_argument(
-        "--style", help="whose plain text is distorted; default the run's data.style"
+        "--style", help="the style of the undistorted text; default the run's data.style"
     )
     command.add_argument(
-        "--count", metavar="N", type=positive, default=500, help="images per strength; default 500"
+        "--count",
+        metavar="N",
+        type=argument_types.positive_integer,
+        default=500,
+        help="images per strength; default 500",
     )
     command.add_argument(
         "--adapt",
         metavar="STEPS",
         type=int,
         default=0,
-        help="also measure models that were trained on each distortion for this many steps",
+        help="also train a model on each distortion for this many steps, and measure it",
     )
     command.add_argument(
         "--distortion",
         metavar="NAME",
         action="append",
-        help="measure only this one; can be repeated",
+        help="measure only this distortion; can be repeated",
     )
-    command.add_argument("--workdir", metavar="DIR", help="for the report; default RUN/robustness")
+    command.add_argument(
+        "--workdir", metavar="DIR", help="the folder for the report; default RUN/robustness"
+    )
     command.set_defaults(call=robustness)
-
-
-def positive(text: str) -> int:
-    """Parses a positive integer, for argparse."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
 
 
 def fetch(options: argparse.Namespace) -> int:

@@ -10,9 +10,15 @@ from crnn_jax.errors import ConfigError, quote
 
 def add_to(commands: Any) -> None:
     """Adds the command to the subparsers of `python -m crnn_jax`."""
-    command = commands.add_parser("keys", help="list the config keys: defaults, ranges, meanings")
+    command = commands.add_parser(
+        "keys", help="list the config keys with defaults, ranges and meanings"
+    )
     command.add_argument(
-        "prefix", metavar="PREFIX", nargs="?", default="", help="only keys that begin with this"
+        "prefix",
+        metavar="PREFIX",
+        nargs="?",
+        default="",
+        help="list only keys that begin with this",
     )
     command.set_defaults(call=keys)
 

@@ -9,11 +9,10 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from crnn_jax import charset, errors, interop, runtime
-from crnn_jax.cli import data, keys, train
+from crnn_jax.cli import analysis, argument_types, data, keys, train
 from crnn_jax.errors import ConfigError
 from crnn_jax.runtime import terminal
 
@@ -31,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument(
         "--data",
         metavar="DIR",
-        help="a labeled folder, all of which is read; default the run's validation part",
+        help="a folder of labeled images to score; default the run's validation part",
     )
     command.add_argument("--format", choices=("text", "json"), default="text")
     _add_reader(command)
@@ -47,44 +46,17 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument(
         "--explain",
         action="store_true",
-        help="with --format json: position and probability of each character, and the best texts",
+        help="with --format json: add position and probability of characters, and the best texts",
     )
     command.add_argument(
         "--min-confidence",
         metavar="SHARE",
-        type=_share,
-        help="leave the text blank, and flag it, if the confidence is lower",
+        type=argument_types.share,
+        help="if the confidence is lower, leave the text blank and flag it",
     )
     command.set_defaults(call=predict)
 
-    command = commands.add_parser(
-        "report", help="write tables and plots of a sweep, or a page of one run"
-    )
-    command.add_argument(
-        "workdir", metavar="WORKDIR", help="a run directory, or the directory of a sweep"
-    )
-    command.add_argument(
-        "--reach",
-        metavar="SHARE",
-        type=_share,
-        default=0.95,
-        help="exact match whose first epoch is reported; default 0.95",
-    )
-    command.add_argument(
-        "--data", metavar="DIR", help="for one run: a labeled folder instead of the validation part"
-    )
-    command.set_defaults(call=report)
-
-    command = commands.add_parser(
-        "audit", help="find wrong labels: rank the labels of a data set by their loss"
-    )
-    command.add_argument("workdir", metavar="WORKDIR", help="the directory of a cross-validation")
-    command.add_argument("--data", metavar="DIR", help="the data set, if it was moved")
-    command.add_argument(
-        "--top", metavar="N", type=data.positive, default=40, help="images on the sheet; default 40"
-    )
-    command.set_defaults(call=audit)
-
+    analysis.add_to(commands)
     data.add_to(commands)
     keys.add_to(commands)
     train.add_to(commands)
@@ -99,20 +71,20 @@ def _add_reader(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--epoch",
         metavar="N",
-        type=data.positive,
-        help="the weights of another epoch that the run keeps; default the best",
+        type=argument_types.positive_integer,
+        help="use the checkpoint of this epoch; default the best",
     )
     command.add_argument(
         "--beam",
         metavar="WIDTH",
-        type=data.positive,
+        type=argument_types.positive_integer,
         default=0,
         help="decode with a prefix beam search of this width",
     )
     command.add_argument(
         "--length",
         metavar="N|MIN-MAX",
-        type=_length,
+        type=argument_types.length,
         help="read the best text with this number of characters",
     )
     command.add_argument(
@@ -125,13 +97,13 @@ def _add_reader(command: argparse.ArgumentParser) -> None:
         "--case",
         choices=charset.CASES,
         default="keep",
-        help="lower or upper: read letters of the other case as this one, if the run knows both",
+        help="lower or upper: convert letters to this case, if the model reads both cases",
     )
     command.add_argument(
         "--merge",
         metavar="GROUPS",
         default="",
-        help="look-alikes that are read as the first of their group, such as 0O,1Il",
+        help="groups of look-alikes that are read as the first of the group, such as 0O,1Il",
     )
 
 
@@ -148,21 +120,6 @@ def _decoder(reader: Recognizer, options: argparse.Namespace) -> Decoder:
     )
 
 
-def _length(text: str) -> int | tuple[int, int]:
-    first, dash, last = text.partition("-")
-    try:
-        return (int(first), int(last)) if dash else int(first)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be like 5 or 4-6, not {text!r}") from None
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError("must be above 0 and at most 1")
-    return value
-
-
 def evaluate(options: argparse.Namespace) -> int:
     from crnn_jax.inference import metrics, recognizer
     from crnn_jax.runs import run_dir
@@ -176,7 +133,7 @@ def evaluate(options: argparse.Namespace) -> int:
     if trained_on > 0:
         print(
             f"note: the run was trained on {trained_on} of these "
-            f"{evaluation.scores.num_examples} images; without --data only the others are scored",
+            f"{evaluation.scores.num_examples} images; without --data, only the others are scored",
             file=sys.stderr,
         )
     matches = evaluation.exact_matches
@@ -205,56 +162,12 @@ def evaluate(options: argparse.Namespace) -> int:
         f"{reader.temperature:.2f}"
     )
     for accuracy in metrics.ACCURACIES:
-        print(f"  for {accuracy:.1%} right: {evaluation.coverage(accuracy)}")
+        print(f"  for an accuracy of {accuracy:.1%}: {evaluation.coverage(accuracy)}")
     for misread in evaluation.misreads:
         print(
             f"  {errors.one_line(misread.file)}: {errors.one_line(misread.truth)} read as "
             f"{errors.one_line(misread.reading) or 'nothing'}, confidence {misread.confidence:.4f}"
         )
-    return 0
-
-
-def report(options: argparse.Namespace) -> int:
-    from crnn_jax.analysis import plots, scheme_report, sweep_report
-    from crnn_jax.runs import run_dir
-
-    if (Path(options.workdir) / "config.json").exists():
-        from crnn_jax.analysis import html_report
-
-        print(f"wrote {html_report.write(options.workdir, options.data)} and its plots")
-        return 0
-    if options.data:
-        raise ConfigError("--data is for the report of one run")
-    if scheme_report.is_scheme_sweep(options.workdir):
-        print(scheme_report.write(options.workdir), end="", flush=True)
-        return 0
-    runs = sweep_report.read_grid(options.workdir, options.reach)
-    rows = sweep_report.table(runs)
-    directory = run_dir.RunDir(options.workdir)
-    markdown = sweep_report.to_markdown(runs, rows, options.reach)
-    markdown += sweep_report.images(directory.workdir)
-    directory.write_text("report.md", markdown)
-    directory.write_text("report.csv", sweep_report.to_csv(rows))
-    print(markdown, end="", flush=True)
-    directory.write_bytes("report.png", plots.variants(rows))
-    if sweep_report.has_sizes(runs):
-        directory.write_bytes("report_sizes.png", plots.sizes(rows))
-    return 0
-
-
-def audit(options: argparse.Namespace) -> int:
-    from crnn_jax.analysis import label_audit
-    from crnn_jax.runs import run_dir
-
-    doubts = label_audit.rank(options.workdir)
-    directory = run_dir.RunDir(options.workdir)
-    directory.write_csv("audit.csv", label_audit.Doubt._fields, doubts)
-    for doubt in doubts[: options.top]:
-        if doubt.disagree:
-            print(errors.one_line(f"{doubt.file}: {doubt}"))
-    folder = options.data or label_audit.data_folder(options.workdir)
-    directory.write_image("audit.png", label_audit.contact_sheet(doubts[: options.top], folder))
-    print(f"wrote audit.csv ({len(doubts)} images) and audit.png to {directory.workdir}")
     return 0
 
 

@@ -18,13 +18,13 @@ def add_to(commands: Any) -> None:
         "runs",
         metavar="RUN",
         nargs="+",
-        help="a run directory with a config.json; several runs that differ in seed and fold are "
-        "trained together, in one compiled step, which suits a GPU",
+        help="a run directory with a config.json; several runs that differ only in seed and fold "
+        "train together, in one compiled step, which is faster on a GPU",
     )
     command.add_argument(
         "--allow-environment-change",
         action="store_true",
-        help="resume although package versions or the machine have changed",
+        help="resume even if package versions or the machine have changed",
     )
     command.add_argument(  # the name in version 0.1
         "--elsewhere",
@@ -35,17 +35,15 @@ def add_to(commands: Any) -> None:
     command.add_argument(
         "--follow-input",
         action="store_true",
-        help="save and stop when the standard input ends; a sweep stops its runs this way",
+        help="save and stop when standard input is closed; a sweep stops its runs this way",
     )
     command.set_defaults(call=train)
 
-    command = commands.add_parser(
-        "reproduce", help="repeat a finished run, and compare the weights"
-    )
+    command = commands.add_parser("reproduce", help="repeat a finished run and compare the weights")
     command.add_argument("run", metavar="RUN", help="the directory of a finished run")
     command.add_argument("--data", metavar="DIR", help="the data set, if it was moved")
     command.add_argument(
-        "--workdir", metavar="DIR", help="for the new run; default a folder in runs/"
+        "--workdir", metavar="DIR", help="the directory of the new run; default a folder in runs/"
     )
     command.set_defaults(call=reproduce)
 

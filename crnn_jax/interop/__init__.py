@@ -22,9 +22,13 @@ def add_commands(commands: Any) -> None:
     command = commands.add_parser("export", help="export a run's model for another program")
     command.add_argument("run", metavar="RUN", help="a run directory")
     command.add_argument("--format", choices=FORMATS, required=True)
-    command.add_argument("--out", metavar="DIR", help="a folder; default RUN/export/FORMAT")
     command.add_argument(
-        "--runtime", metavar="DIR", help="for --format web: the folder of npm's onnxruntime-web"
+        "--out", metavar="DIR", help="the folder to write; default RUN/export/FORMAT"
+    )
+    command.add_argument(
+        "--runtime",
+        metavar="DIR",
+        help="for --format web: the folder of the npm package onnxruntime-web",
     )
     command.set_defaults(call=_with_extra(_export, "export"))
 
@@ -34,7 +38,7 @@ def add_commands(commands: Any) -> None:
     command.add_argument(
         "--alphabet",
         metavar="SYMBOLS",
-        help="in the order of the classes; needed unless this package exported the file",
+        help="the symbols, in class order; needed unless this package exported the file",
     )
     command.add_argument(
         "--blank",
@@ -43,16 +47,18 @@ def add_commands(commands: Any) -> None:
         help="position of the blank class; default last",
     )
     command.add_argument(
-        "--width", type=int, metavar="PIXELS", help="of the images, if the file does not say"
+        "--width", type=int, metavar="PIXELS", help="width of the images, if not in the file"
     )
-    command.add_argument("--height", type=int, metavar="PIXELS", help="likewise; default 200x50")
+    command.add_argument(
+        "--height", type=int, metavar="PIXELS", help="height of the images; default 200x50"
+    )
     command.set_defaults(call=_with_extra(_import_keras, "keras"))
 
     command = commands.add_parser(
         "import-safetensors", help="make a run directory from a safetensors export"
     )
     command.add_argument(
-        "folder", metavar="FOLDER", help="of the export, with model.safetensors and reader.json"
+        "folder", metavar="FOLDER", help="an export: model.safetensors and reader.json"
     )
     command.add_argument("run", metavar="RUN", help="the new run directory")
     command.set_defaults(call=_with_extra(_import_safetensors, "export"))
@@ -113,7 +119,7 @@ def _with_extra(call: Callable[[argparse.Namespace], int], extra: str) -> Any:
 
 def _export(options: argparse.Namespace) -> int:
     if options.runtime and options.format != "web":
-        raise RunError("--runtime is for --format web")
+        raise RunError("--runtime works only with --format web")
     print(f"wrote {export(options.run, options.format, options.out, options.runtime)}")
     return 0
 

@@ -58,7 +58,7 @@ def import_run(
         there = (parsed.alphabet, "last", data.width, data.height)
         for known, wish in zip(there, (alphabet, blank, *size), strict=True):
             if wish not in (None, known):
-                raise RunError(f"{file} says {known!r}, not {wish!r}; leave the argument out")
+                raise RunError(f"{file} contains {known!r}, not {wish!r}; omit the argument")
         parsed.check_digest(model.params, file)
         config = dataclasses.replace(parsed.config, data=data)
         imported_run.write(
@@ -93,7 +93,7 @@ def import_run(
     try:
         config = config_lib.from_dict(config_lib.with_changes(values, changes))
     except ConfigError as error:
-        raise RunError(f"{file} does not fit: {brief(error)}") from error
+        raise RunError(f"{file} cannot be imported: {brief(error)}") from error
     if blank == "first":
         for name, array in model.params["dense2"].items():
             model.params["dense2"][name] = np.roll(array, -1, axis=-1)

@@ -64,7 +64,7 @@ def read(config: str | bytes | None) -> Known:
     try:
         layers = list(_flat(json.loads(config)))
     except (AttributeError, KeyError, TypeError, IndexError) as error:
-        raise ValueError(f"its configuration is not one of Keras: {error!r}") from error
+        raise ValueError(f"its configuration is not that of a Keras model: {error!r}") from error
     size = next((found for kind, section in layers if (found := _size(kind, section))), None)
     layers = [(kind, section) for kind, section in layers if kind not in _IGNORED]
     kinds = "".join(f"{kind} " for kind, _ in layers)

@@ -149,7 +149,7 @@ def _assemble(cells: Sequence[Cell]) -> Model:
     dense = [c for c in cells if _ranks(c) == (2, 1)]
     lstms = [c for c in cells if _ranks(c) == (2, 2, 1)]
     if others := [c.name for c in cells if c not in convs and c not in dense and c not in lstms]:
-        raise LookupError(f"{others[0]} is not a layer of such a model")
+        raise LookupError(f"{others[0]} is not a layer of this model")
     few = range(1, _MOST_LAYERS + 1)
     if len(convs) not in few or len(dense) != 2 or len(lstms) / 2 not in few:
         raise LookupError(

@@ -73,7 +73,7 @@ def decode_batch_predictions(pred: ArrayLike, alphabet: str = CAPTCHA_V2) -> lis
     if scores.ndim != 3 or scores.shape[-1] != charset.num_classes:
         raise ConfigError(
             f"predictions must be [B, T, {charset.num_classes}] for the {len(alphabet)} symbols of "
-            f"{alphabet!r} and a blank; these are {list(scores.shape)}. Give their alphabet"
+            f"{alphabet!r} and a blank, not {list(scores.shape)}; pass the model's alphabet"
         )
     return [charset.decode(row) for row in np.asarray(_greedy_decode(scores)).tolist()]
 

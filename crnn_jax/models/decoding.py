@@ -97,7 +97,7 @@ def decoder(
       ConfigError: an option is invalid, or two cannot be combined; the message says which.
     """
     if beam < 0:
-        raise ConfigError(f"a beam must be of at least one prefix, not {beam}")
+        raise ConfigError(f"`beam` must be 0 (off) or a width of at least 1, not {beam}")
     fold = parse_folding(case, merge).representatives(charset.alphabet)
     representatives = fold if fold != tuple(range(len(fold))) else ()
     if length is None and allowed is None:
@@ -109,21 +109,21 @@ def decoder(
     shortest, longest = (length, length) if isinstance(length, int) else length
     if not 0 <= shortest <= longest <= num_steps or not longest:
         raise ConfigError(
-            f"a text has from 1 to {num_steps} characters here, one for each time step; not "
-            f"{shortest} to {longest}"
+            f"`length` must be from 1 to {num_steps}, the number of time steps, not {shortest} to "
+            f"{longest}"
         )
     if allowed is None:
         return Decoder(shortest=shortest, longest=longest, representatives=representatives)
     places = [allowed] * longest if isinstance(allowed, str) else list(allowed)
     if len(places) != longest:
         raise ConfigError(
-            f"{len(places)} positions have allowed symbols, but a text has up to {longest}"
+            f"`allowed` has {len(places)} positions, but texts have up to {longest} characters"
         )
     for position, symbols in enumerate(places, 1):
         if unknown := charset.unknown(symbols):
-            raise ConfigError(f"the reader does not know {unknown!r}, allowed at {position}")
+            raise ConfigError(f"`allowed`, position {position}: the alphabet has no {unknown!r}")
         if not symbols:
-            raise ConfigError(f"no symbol is allowed at position {position}")
+            raise ConfigError(f"`allowed`, position {position}: it has no symbols")
     folded = [{fold[charset.alphabet.index(symbol)] for symbol in symbols} for symbols in places]
     mask = tuple(tuple(k in some for k in range(len(fold))) for some in folded)
     return Decoder(0, shortest, longest, mask, representatives)
@@ -238,7 +238,7 @@ def best_path(
       example if the text is longer than T, all ids are PAD and the log-probability is -inf.
     """
     if not 0 <= shortest <= longest or not longest:
-        raise ValueError(f"lengths must be from 0 up, and in order: {shortest}, {longest}")
+        raise ValueError(f"lengths must be 0 <= shortest <= longest, not {shortest}, {longest}")
     symbols = logits.shape[-1] - 1
     if allowed is None:
         allowed = jnp.ones((longest, symbols), bool)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
 import re
@@ -23,13 +22,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import jax
-import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from crnn_jax.errors import DamageError, RunError
 from crnn_jax.models.crnn import by_name
-from crnn_jax.runs import record_types, stored, stragglers
-from crnn_jax.runs.run_dir import RunDir
+from crnn_jax.runs import digests, record_types, stored, stragglers
 from crnn_jax.runtime import files, held, limits
 
 stragglers.silence()
@@ -59,8 +56,7 @@ class Checkpoints:
             for entry in directory.iterdir():
                 files.below(directory, entry.name)
         self.directory = directory
-        self._digests = RunDir(directory.parent)
-        self._file = f"{directory.name}.json"
+        self._digests = digests.Digests(directory)
         self._is_checked = False
         self._anchor: held.Anchor | None = None
 
@@ -108,14 +104,9 @@ class Checkpoints:
         if (before := self.latest_epoch()) is not None:
             kept |= {before, self._best_epoch(before)}
         # Digests are written before the checkpoint, so that a kill between the two leaves an extra
-        # digest but no checkpoint without one. Versions without digests are recorded as None.
-        known = self._read_digests()
-        digests: dict[str, Any] = {
-            str(e): known.get(str(e), {}) if known is not None else None for e in self.epochs()
-        }
-        digests[str(epoch)] = {name: _digest(tree) for name, tree in trees.items()}
-        digests[str(epoch)]["meta"] = _digest_of(meta)
-        self._digests.write_json(self._file, digests)
+        # digest but no checkpoint without one.
+        parts = {name: digests.of_tree(tree) for name, tree in trees.items()}
+        self._digests.write(epoch, parts | {"meta": digests.of_json(meta)}, self.epochs())
         # Orbax adds its own suffix while it writes. A number alone is never incomplete.
         new = self._place() / f"{epoch}.new"
         self._remove_left_over()
@@ -150,7 +141,7 @@ class Checkpoints:
             meta = values.get("custom_metadata") if isinstance(values, dict) else None
             if not isinstance(meta, dict) or not meta:
                 raise DamageError("its metadata is missing")
-            self._check(epoch, "meta", _digest_of(meta))
+            self._digests.check(epoch, "meta", digests.of_json(meta))
             record_types.check_meta(meta)
         return meta
 
@@ -168,14 +159,14 @@ class Checkpoints:
             if empty := [name for name in like if not found.get(name)]:
                 raise DamageError(f"it contains no arrays of {empty[0]}")
             if _in_large_pieces({name: found[name] for name in like}):
-                raise DamageError("its arrays are not stored as they are written here")
+                raise DamageError("its arrays are stored in chunks larger than themselves")
             # Checked before reading, because the metadata decides how much memory the arrays take.
             if difference := _difference(found["params"], like["params"]):
                 path = self.directory / str(epoch)
-                raise RunError(f"the checkpoint {path} is of another model: {difference}")
+                raise RunError(f"the checkpoint {path} belongs to another model: {difference}")
             trees: dict[str, Any] = ocp.load_checkpointables(place, abstract)
             for name, tree in trees.items():
-                self._check(epoch, name, _digest(tree))
+                self._digests.check(epoch, name, digests.of_tree(tree))
         return trees
 
     def _place(self) -> Path:
@@ -205,19 +196,6 @@ class Checkpoints:
             for entry in list(self._place().iterdir()):
                 if _LEFT_OVER.fullmatch(entry.name):
                     files.discard(entry)
-
-    def _check(self, epoch: int, name: str, found: str) -> None:
-        digests = self._read_digests()
-        if digests is None or digests.get(str(epoch), "") is None:  # of a version without digests
-            return
-        known = digests.get(str(epoch))
-        written = known.get(name) if isinstance(known, dict) else None
-        if found != written:
-            raise DamageError(f"the digest of its {name} is {found[:12]}, not {str(written)[:12]}")
-
-    def _read_digests(self) -> dict[str, Any] | None:
-        path = self._digests.workdir / self._file
-        return self._digests.read_json(self._file, record_types.Digests) if path.exists() else None
 
     def _best_epoch(self, epoch: int) -> int:
         """Returns the best epoch that a checkpoint names, or its own epoch if it is damaged."""
@@ -280,19 +258,6 @@ class Checkpoints:
         return line.replace(os.fspath(self._place()), os.fspath(self.directory))
 
 
-def _digest(tree: Any) -> str:
-    """Returns the SHA-256 of a tree's arrays in order: types, shapes and bytes, not names."""
-    sha = hashlib.sha256()
-    for leaf in jax.tree.leaves(tree):
-        array = np.asarray(leaf)
-        sha.update(f"{array.dtype} {array.shape} ".encode() + array.tobytes())
-    return sha.hexdigest()
-
-
-def _digest_of(meta: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(dict(meta), sort_keys=True).encode()).hexdigest()
-
-
 def _difference(stored: Any, wanted: Any) -> str | None:
     """Describes the first array, by name, in which two trees differ. None if they agree."""
     there, here = (
@@ -301,7 +266,7 @@ def _difference(stored: Any, wanted: Any) -> str | None:
     )
     for name in sorted(set(there) | set(here)):
         if there.get(name) != here.get(name):
-            return f"{name} is {there.get(name, 'nothing')} there, {here.get(name, 'nothing')} here"
+            return f"{name} is {there.get(name, 'absent')} there, {here.get(name, 'absent')} here"
     return None
 
 
@@ -333,8 +298,8 @@ def _check_written(place: Path, trees: Mapping[str, Any], meta: Mapping[str, Any
     written = json.loads(files.read(place / _METADATA, stored.MOST_METADATA))
     found = ocp.checkpointables_metadata(place).metadata
     missing = [name for name in trees if not found.get(name)]
-    if missing or _digest_of(written["custom_metadata"]) != _digest_of(meta):
-        what = f"what was written has no {missing[0] if missing else 'metadata'}"
+    if missing or digests.of_json(written["custom_metadata"]) != digests.of_json(meta):
+        what = f"the written checkpoint has no {missing[0] if missing else 'metadata'}"
         raise OSError(errno.EIO, what)
 
 

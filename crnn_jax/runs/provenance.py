@@ -71,8 +71,8 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, st
         for values in (then, now)
     )
     return {
-        key: f"{one_line(key)}: {quote(old.get(key, 'absent'))} then, "
-        f"{quote(new.get(key, 'absent'))} now"
+        key: f"{one_line(key)}: was {quote(old.get(key, 'absent'))}, "
+        f"is now {quote(new.get(key, 'absent'))}"
         for key in sorted(old | new)
         if old.get(key) != new.get(key)
     }

@@ -136,7 +136,7 @@ def check_meta(meta: Any) -> None:
         check_plain(meta)
         check(meta, PartialMeta)
     except InvalidError as error:
-        raise DamageError(f"its metadata are wrong: {error}") from error
+        raise DamageError(f"its metadata is wrong: {error}") from error
 
 
 def read(path: str | os.PathLike[str], kind: Any) -> Any:

@@ -86,9 +86,9 @@ class Result:
         low, high = self.exact_match_95
         scored = ""
         if not self.num_val:
-            scored = "no validation part; of images that it was trained on: "
+            scored = "no validation part; on training images: "
         if not self.num_val and not self.num_train:
-            scored = "no labels; agreement of the reader with its own labels: "
+            scored = "no labels; agreement with the reader's own labels: "
         return (
             f"{scored}exact match {self.num_exact} of {self.num_examples} ({self.exact_match:.2%}, "
             f"95 % interval {low:.2%} to {high:.2%}), CER {self.cer:.2%}, validation loss "
@@ -161,7 +161,7 @@ class RunDir:
         foreign = [name for name in names if name != lock.FILE and not name.endswith(".partial")]
         if foreign:
             raise RunError(
-                f"{self.workdir} is not empty and not a run directory (it holds "
+                f"{self.workdir} is not empty and not a run directory (it contains "
                 f"{one_line(foreign[0])}); choose another --workdir"
             )
 
@@ -271,13 +271,13 @@ class RunDir:
         old = config_lib.flatten(config_migrations.up_to_date(self.read_json("config.json")))
         new = config_lib.flatten(config_lib.to_dict(config))
         changed = [
-            f"{key}: {quote(old.get(key, 'absent'))} there, {quote(new.get(key, 'absent'))} now"
+            f"{key}: was {quote(old.get(key, 'absent'))}, is now {quote(new.get(key, 'absent'))}"
             for key in sorted(old | new)
             if old.get(key) != new.get(key) and not key.startswith("log.")
         ]
         if changed:
             raise RunError(
-                f"{self.workdir} holds a run of another config; choose another --workdir\n  "
+                f"{self.workdir} contains a run with another config; choose another --workdir\n  "
                 + "\n  ".join(changed)
             )
 

@@ -37,8 +37,8 @@ def keep_programs() -> None:
         sweep(folder)
     except OSError as error:
         print(
-            f"note: compiled programs cannot be kept in {folder} ({error.strerror}): each start "
-            "compiles anew",
+            f"note: compiled programs cannot be cached in {folder} ({error.strerror}); every start "
+            "compiles them again",
             file=sys.stderr,
         )
 

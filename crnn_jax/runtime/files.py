@@ -215,7 +215,7 @@ def below(root: str | os.PathLike[str], *names: str) -> Path:
         path /= name
         if path.is_symlink():
             raise RunError(
-                f"{path} is a symbolic link, and nothing outside {root} is changed; remove the "
+                f"{path} is a symbolic link, but only files inside {root} are changed; remove the "
                 "link or choose another folder"
             )
     return path

@@ -16,7 +16,7 @@ _WANTED = 4096
 # Threads that jax 0.10 (8, and 4 per core) and Orbax start on a CPU; measured.
 _THREADS, _THREADS_PER_CORE = 32, 4
 NO_THREADS = (
-    "the system starts no more threads for this user; end other processes or raise the limit, as "
+    "this user cannot start more threads; end other processes or raise the limit, for example "
     "with `ulimit -u 4096`"
 )
 
@@ -40,8 +40,8 @@ def raise_open_files() -> None:
             soft = most
     if soft != infinite and soft < NEEDED:
         raise CrnnError(
-            f"this process may open {soft} files at a time, but at least {NEEDED} are needed; "
-            "raise the limit with `ulimit -n 1024`"
+            f"this process can have {soft} files open, but it needs at least {NEEDED}; raise the "
+            "limit with `ulimit -n 1024`"
         )
 
 

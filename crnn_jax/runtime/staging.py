@@ -74,7 +74,7 @@ def files(folder: Path, contents: Mapping[str, bytes], last: str) -> None:
     for name in contents:
         place = disk.below(folder, *Path(name).parts[:-1]) / Path(name).name
         if place.is_dir() and not place.is_symlink():
-            raise RunError(f"{place} is a directory, in the way of a file; remove it")
+            raise RunError(f"{place} is a directory, but must be a file; remove it")
     inner = disk.below(folder, _INNER)
     is_new = not folder.exists()
     with _errors(folder):

@@ -55,7 +55,7 @@ def need_output() -> None:
       CrnnError: the standard output is closed.
     """
     if "stdout" in _closed:
-        raise CrnnError("the standard output is closed, but this command prints its result there")
+        raise CrnnError("standard output is closed, but this command prints its result there")
 
 
 def outlive_output() -> None:
@@ -172,7 +172,7 @@ class _Lasting(_Named):
             except OSError as error:
                 self.error = error
                 if not self._keep_silent and error.errno == errno.EPIPE:
-                    _say("note: nobody reads the standard output any more; the run goes on")
+                    _say("note: standard output was closed by its reader; the run continues")
         return len(content)
 
 

@@ -64,8 +64,8 @@ class Watchdog:
             before, used = waits, now
             if idle >= self._limit:
                 print(
-                    f"error: training is stuck: no step has ended for {idle:.0f} s and the process "
-                    f"is idle; {self._remedy}",
+                    f"error: training is stuck: no step has finished for {idle:.0f} s and the "
+                    f"process is idle; {self._remedy}",
                     file=sys.stderr,
                     flush=True,
                 )

@@ -58,7 +58,7 @@ def again(
 
     found = sources.expected_fingerprint(config.data, config_lib.num_steps(config))
     if found is None:
-        raise RunError(f"the data are not at {config.data.dir}; say with --data where they are")
+        raise RunError(f"the data set is not at {config.data.dir}; give its folder with --data")
     if found != result.fingerprint:
         raise RunError(
             f"{config.data.dir} has fingerprint {found[:12]}; the run was trained on "
@@ -105,7 +105,7 @@ def compare(old: RunDir, new: RunDir) -> Comparison:
 def _result(record: RunDir) -> Result:
     result = record.result()
     if result is None:
-        raise RunError(f"{record.workdir} is not finished: there is nothing to compare with")
+        raise RunError(f"{record.workdir} is not finished; only a finished run can be reproduced")
     return result
 
 
@@ -119,8 +119,8 @@ def _first_difference(
         for name, value in line.items():
             if name not in _NOT_COMPARED and other.get(name) != value:
                 return (
-                    f"they part at step {line.get('step')} (epoch {line.get('epoch')}), in {name}: "
-                    f"{value!r} then, {other.get(name)!r} now"
+                    f"the metrics first differ at step {line.get('step')} (epoch "
+                    f"{line.get('epoch')}), in {name}: was {value!r}, is now {other.get(name)!r}"
                 )
     ends = [lines[-1].get("step") for lines in (old, new)]
     if ends[0] != ends[1]:

@@ -156,7 +156,7 @@ def whole(
             offer = (
                 f"The checkpoint of epoch {before} is intact. Remove "
                 f"{' '.join(map(str, paths))} and run the same command again to continue from "
-                "there, with the same result"
+                "there; the result will be the same"
             )
         raise DamageError(f"{error}. {offer}") from error
 
@@ -187,7 +187,7 @@ def _is_whole(checkpoints: Checkpoints, epoch: int, like: Mapping[str, Any]) -> 
 def check_data(meta: Mapping[str, Any], task: TrainContext, directory: Path) -> None:
     """Checks that a checkpoint is of the current data. RunError names everything that changed."""
     changed = [
-        f"  {name}: {quote(meta.get(name))} then, {quote(value)} now"
+        f"  {name}: was {quote(meta.get(name))}, is now {quote(value)}"
         for name, value in task.identity().items()
         if meta.get(name) != value
     ]

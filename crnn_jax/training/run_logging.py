@@ -71,7 +71,7 @@ def not_finite(run: Run) -> TrainingError:
         f"the loss {what} is not finite; checkpoints of earlier epochs are kept, and the images "
         f"of steps {first + suspects[0]} to {first + suspects[-1]} are in "
         f"{run.dir.workdir / 'not_finite.csv'}. Try a smaller optimizer.learning_rate, a longer "
-        "optimizer.warmup_steps or a smaller optimizer.clip_norm, in a --workdir of its own"
+        "optimizer.warmup_steps or a smaller optimizer.clip_norm, in a new --workdir"
     )
 
 
@@ -79,20 +79,20 @@ def warn_of_plateau(run: Run, loss: float) -> None:
     """Prints a note if the model predicts only blanks."""
     if not run.stopping.left_plateau:
         print(
-            f"note: it has not left the plateau: its loss of {loss:.2f} is about that of the best "
-            f"constant predictor, {run.task.plateau_loss:.2f}, which reads nothing. Try "
-            "flat_start.until=0.85 if it is off, data.normalize=auto, a smaller "
-            "optimizer.learning_rate, more train.epochs, or more images"
+            f"note: the model has not left the plateau: its loss of {loss:.2f} is close to that of "
+            f"the best constant predictor, {run.task.plateau_loss:.2f}. Try flat_start.until=0.85 "
+            "if it is off, data.normalize=auto, a smaller optimizer.learning_rate, more "
+            "train.epochs, or more images"
         )
 
 
 def announce(task: TrainContext) -> None:
     split, section = task.split, task.config.data
     unlabeled = f"{len(split.unlabeled)} without labels, " if len(split.unlabeled) else ""
-    test = f"{len(split.test)} to test on, " if len(split.test) else ""
+    test = f"{len(split.test)} for testing, " if len(split.test) else ""
     print(
-        f"{one_line(task.data.name)}: {len(split.train)} images to train on, {unlabeled}"
-        f"{len(split.val)} to validate on, {test}{len(task.charset.alphabet)} symbols "
+        f"{one_line(task.data.name)}: {len(split.train)} training images, {unlabeled}"
+        f"{len(split.val)} for validation, {test}{len(task.charset.alphabet)} symbols "
         f"{one_line(task.charset.alphabet[:200])}, "
         f"fingerprint {task.data.fingerprint[:12]}, read at {section.width}x{section.height} pixels"
     )
@@ -100,14 +100,14 @@ def announce(task: TrainContext) -> None:
         what = (
             "are those of training images"
             if len(split.train)
-            else ("say how often the reader agrees with its own labels, which may be wrong")
+            else ("count agreement with the reader's own labels, which may be wrong")
         )
         print(f"note: there is no validation part, so the scores {what}")
     if not folder.uses_folder(task.config.data):
         print(
-            "note: these images are generated, those of the validation part too: what the run "
-            "scores is not what it would on real ones. `python -m crnn_jax fetch` gets the default "
-            "real set; --config.data.source=folder insists on one"
+            "note: these images are generated, also those of the validation part. Scores on "
+            "generated images do not predict accuracy on real ones. `python -m crnn_jax fetch` "
+            "downloads the default real data set; --config.data.source=folder requires a folder"
         )
 
 

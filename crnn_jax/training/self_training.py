@@ -60,16 +60,16 @@ def renew(run: Run) -> None:
         return
     if run.steps_since:
         raise RunError(
-            f"{run.dir.workdir / FILE} does not hold the labels of epoch {epoch}, in which the run "
-            "was interrupted; start it again in another --workdir"
+            f"{run.dir.workdir / FILE} does not contain the labels of epoch {epoch}, in which the "
+            "run was interrupted; start the run again in another --workdir"
         )
     readings = _read(task, run.ema)
     known = [task.data.texts[i] for i in task.split.train.tolist()]
     chosen = choose(readings, known, task.config.train.min_confidence)
     if not chosen and not known:
         run.error = TrainingError(
-            f"the reader finds no text in any of {len(readings)} images without labels; label some "
-            "of them"
+            f"the reader finds no text in any of the {len(readings)} images without labels; label "
+            "some of them"
         )
         return
     files = [task.data.files[i] for i in task.split.unlabeled.tolist()]
@@ -102,7 +102,7 @@ def adopt(run: Run, rows: Sequence[PseudoLabel]) -> None:
     try:
         chosen = [(places[row.file], row.reading) for row in rows if row.file != _NO_FILE]
     except KeyError as error:
-        raise RunError(f"{run.dir.workdir / FILE}: the data have no image {error}") from error
+        raise RunError(f"{run.dir.workdir / FILE}: the data set has no image {error}") from error
     for place, reading in chosen:
         texts[place] = reading
     labels = task.charset.encode(texts, skip_unknown=True)

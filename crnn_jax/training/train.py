@@ -42,8 +42,8 @@ from crnn_jax.training.run import Run
 from crnn_jax.training.step import Batch, jitted_steps, jitted_steps_of_runs
 
 _STUCK = (
-    "the same command goes on from the last checkpoint, and with JAX_NUM_CPU_DEVICES=1 no device "
-    "waits for another"
+    "run the same command again to continue from the last checkpoint; with JAX_NUM_CPU_DEVICES=1, "
+    "no device waits for another"
 )
 
 

@@ -31,7 +31,7 @@ def transfer(params: Any, charset: Charset, run: str | os.PathLike[str]) -> Any:
         name = next(n for n in sorted(here | there) if here.get(n) != there.get(n))
         raise RunError(
             f"train.init_from: {name} is {there.get(name, 'absent')} in {run} and "
-            f"{here.get(name, 'absent')} here; give model and data the sizes that it has"
+            f"{here.get(name, 'absent')} here; set model and data to the sizes of that run"
         )
     old_symbols = reader.charset.alphabet
     pairs = [(old_symbols.index(s), i) for i, s in enumerate(charset.alphabet) if s in old_symbols]

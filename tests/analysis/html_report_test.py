@@ -13,7 +13,7 @@ from crnn_jax.runs.run_dir import Answer
 
 
 class _Checker(html.parser.HTMLParser):
-    """Every tag that is opened is closed, in order."""
+    """Checks that every tag is closed, in order."""
 
     VOID = frozenset({"meta", "img", "br"})
 
@@ -40,7 +40,7 @@ class _Checker(html.parser.HTMLParser):
 def page(
     trained: Path, captchas: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, str, list[Answer]]:
-    """The page of a run on the whole set, with three wrong labels, and its answers."""
+    """The page of a run on the whole data set, with three wrong labels, and its answers."""
     folder = tmp_path_factory.mktemp("page")
     run, data = folder / "run <1>", folder / "data"
     shutil.copytree(trained, run)

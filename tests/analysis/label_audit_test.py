@@ -44,7 +44,7 @@ def test_ranks_by_the_mean_loss_of_the_label(grid: Path) -> None:
     assert [doubt.file for doubt in doubts] == ["1.png", "3.png", "2.png", "0.png"]
     worst, second = doubts[:2]
     assert worst == ("1.png", "cd", 5.0, 2, 2, "ce", pytest.approx(0.7))
-    # One of the two models read the label; the reading is that of the other.
+    # One of the two models reads the label; the reading is that of the other.
     assert second == ("3.png", "gh", 0.75, 2, 1, "g", 0.4)
 
 

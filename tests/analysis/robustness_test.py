@@ -39,7 +39,7 @@ def test_a_strength_of_none_is_plain_text_and_more_changes_its_own_keys(name: An
 
 
 class Seer:
-    """A model that reads every second image, given upright, and no other."""
+    """A model that reads every second image, and only if it is upright."""
 
     def __init__(self, config: Config, look: Any) -> None:
         self.config = config
@@ -92,7 +92,7 @@ def test_the_steps_against_a_distortion_are_those_that_were_asked_for(trained: P
     batch = crnn_jax.load(trained).config.train.batch_size
     for adapt in (1, 50, 75, 300):
         data, train = robustness.schedule(adapt, batch)
-        new = data - max(1, int(data * 0.1))  # without the validation part
+        new = data - max(1, int(data * 0.1))  # minus the validation part
         assert new % batch == 0
         assert 0 <= train * new // batch - adapt < train  # epochs are equally long
 
@@ -102,5 +102,5 @@ def test_what_cannot_be_measured_is_named(
 ) -> None:
     assert main(["robustness", os.fspath(trained)]) == 2
     assert "that the model in" in capsys.readouterr().err
-    with pytest.raises(ConfigError, match="no distortion 'glare'; there are turn, "):
+    with pytest.raises(ConfigError, match="no distortion 'glare'; choose from turn, "):
         robustness.measure(trained, tmp_path, "plain", 1, 0, ["glare"])

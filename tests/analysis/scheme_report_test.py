@@ -76,7 +76,7 @@ def test_rows_are_pooled_over_the_finished_runs(grid: Path) -> None:
     assert rows["cs4243", "50", "labeled"].num_exact == 4
     assert rows["easy", "0", "case_folded"].exact_match == 6 / 20
     assert rows["easy", "0", "form_given"].num_exact == 9
-    # Three ways, of eight cells, and one more.
+    # Three ways for eight cells, and one more.
     assert len(rows) == 3 * 8 + 1
 
 
@@ -130,8 +130,8 @@ def test_curves_have_a_line_for_each_scheme_and_the_mean(grid: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"fingerprint": "0" * 64}, "other images"),
-        ({"files_sha256": "0" * 64}, "another test part"),
+        ({"fingerprint": "0" * 64}, "its images differ"),
+        ({"files_sha256": "0" * 64}, "its test part differs"),
     ],
 )
 def test_runs_of_a_scheme_have_the_same_test_part(
@@ -148,7 +148,7 @@ def test_a_record_that_contradicts_itself_or_is_damaged_is_named(grid: Path) -> 
     stored = json.loads(path.read_text())
     stored["scores"]["labeled"]["num_exact"] = 21
     path.write_text(json.dumps(stored))
-    with pytest.raises(RunError, match="easy with 10 labels: more images are read"):
+    with pytest.raises(RunError, match="easy with 10 labels: num_exact is more"):
         scheme_report.read(grid)
     path.write_text("{}")
     with pytest.raises(RunError, match=r"seed0-fold0/test\.json"):
@@ -166,7 +166,7 @@ def test_the_three_ways_to_compare() -> None:
     readings = ["aB0", "0I1", "QL", "y"]
     record = held_out.score("set", "f" * 64, ["2", "1"] * 2, truths, readings)
     scores: Any = record["scores"]
-    # As labeled the first; case-folded too; merged also oil = 011 and q1 = ql.
+    # The first matches as labeled; one more case-folded; merged, also oil = 011 and q1 = ql.
     assert [scores[way]["num_exact"] for way in metrics.WAYS] == [1, 1, 3]
     assert held_out.match(["Ab", "a"], ["aB", "b"], "case_folded")["num_exact"] == 1
 

@@ -82,12 +82,12 @@ def test_rows_counted_by_hand(grid: Path) -> None:
     assert base.difference is None
     assert (worse.left_plateau, worse.never_left, worse.epoch_reached) == (4, 1, None)
     assert (base.never_reached, worse.never_reached) == (0, 2)
-    # Ten images each, of losses 0.1 and 0.4.
+    # Ten images each, with losses 0.1 and 0.4.
     assert (base.val_loss, worse.val_loss) == pytest.approx((0.1, 0.25))
     assert worse.left_plateau_last == 4
-    # Five images lost over both seeds, none gained, of twenty.
+    # Over both seeds, five of twenty images are lost and none gained.
     assert worse.difference == -5 / 20
-    # Of three images, none is read better over its seeds.
+    # None of three images is read better on average over seeds.
     assert worse.p_value == 2 / 2**3
     assert worse.difference_low is not None
     assert worse.difference_high is not None
@@ -97,11 +97,11 @@ def test_rows_counted_by_hand(grid: Path) -> None:
 
 
 def test_the_interval_takes_an_image_for_one_draw_however_many_seeds_read_it(grid: Path) -> None:
-    # Images 3 and 4 are lost by both seeds, 5 by one: over ten images -2, -2, -1, 0 x 7.
+    # Both seeds lose images 3 and 4, one loses 5: over ten images -2, -2, -1, 0 x 7.
     *_, worse = sweep_report.table(sweep_report.read_grid(grid))
     draws = np.random.default_rng(5).choice([-2, -2, -1] + [0] * 7, (40_000, 10)).mean(1) / 2
     low, high = np.percentile(draws, [2.5, 97.5])
-    # means of ten integers, halved, are multiples of 1 / 20
+    # halves of means of ten integers are multiples of 1 / 20
     assert (worse.difference_low, worse.difference_high) == pytest.approx((low, high), abs=0.026)
 
 

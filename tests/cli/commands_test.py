@@ -56,7 +56,7 @@ def test_run_py_trains_and_a_second_call_finds_the_run_finished(
     assert first.stderr == ""
     assert any(line.startswith("total") for line in lines)
     assert "read at 80x16 pixels" in first.stdout  # the aspect ratio is 4: see resolve_test.py
-    # The name of the training data comes before the scores.
+    # The name of the training data precedes the scores.
     assert any(re.match(r"\w+ \(fingerprint [0-9a-f]{12}\): exact match", x) for x in lines)
     second = _run(*command)
     assert second.returncode == 0
@@ -70,7 +70,7 @@ def test_run_py_trains_and_a_second_call_finds_the_run_finished(
     [
         (["--config.optimizer.learning_rat=1"], "did you mean optimizer.learning_rate?"),
         (["--config.data.wdth", "3"], "did you mean data.width?"),
-        (["--config.data.standardise=set"], "data.standardise is now data.normalize"),
+        (["--config.data.standardise=set"], "data.standardise was renamed to data.normalize"),
         (["--config.data.width=wide"], "invalid literal"),
         (["--config.model.dropout=1.5"], "model.dropout must be from 0 to 0.99"),
         (["--config.data.dir=/nowhere"], "--config.data.dir=FOLDER"),
@@ -108,7 +108,7 @@ def test_ci_runs_the_readme_s_test_command() -> None:
 
 @pytest.mark.parametrize("flags", [[], ["--elsewhere"], ["--allow-environment-change"]])
 def test_run_py_without_a_config_says_which_to_take(flags: Any) -> None:
-    """With the old name of the flag, too, the only error is the missing config."""
+    """Also with the old name of the flag, the only error is the missing config."""
     done = _run("run.py", *flags)
     assert done.returncode != 0
     assert "experiments/base.py" in done.stderr
@@ -220,9 +220,9 @@ def test_evaluate_text_and_json(
     assert "trained on 36 of these 40" in err
     assert "exact match" in out
     assert f"temperature {result['temperature']:.2f}" in out
-    assert "for 99.9% right: " in out
+    assert "for an accuracy of 99.9%: " in out
 
-    # The same images under other names are another data set.
+    # Under other names, the same images are another data set.
     for path in captchas.iterdir():
         shutil.copy(path, tmp_path / f"{path.stem}_1.png")
     _, out, err = _call(capsys, "evaluate", trained, "--data", tmp_path, "--format", "json")
@@ -295,7 +295,7 @@ def test_predict_and_evaluate_take_a_decoder(
 
 @pytest.fixture(scope="module")
 def both_cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run whose weights are random: it reads all of abAB in images of a given length."""
+    """A run with random weights, which reads any of abAB in images of a given length."""
     values = tiny.get_config()
     values.update_from_flattened_dict({"data.alphabet": "abAB0O", "data.source": "folder"})
     config = config_lib.from_config_dict(values)
@@ -341,7 +341,7 @@ def test_evaluate_reads_one_case_and_merges_look_alikes(
             "as_labeled", "case_folded", "look_alikes_merged")]  # fmt: skip
         wrong = [m for m in values["misreads"] if m["truth"].lower() != m["reading"].lower()]
         assert matches == [1 - len(values["misreads"]) / 2] + [1 - len(wrong) / 2] * 2
-    # Both images are of a and b: the best text of this form is right in any case or in none.
+    # Both images contain a and b: the best text of this form is right with both cases or with none.
     flags = ["--allowed", "A", "--allowed", "B", "--data", str(tmp_path)]
     _, out, _ = _call(capsys, "evaluate", both_cases, *flags)
     assert "exact match as labeled 50.00%, case-folded 100.00%, with look-alikes merged" in out

@@ -1,4 +1,4 @@
-"""Zip archives made by hand, with one thing wrong."""
+"""Zip archives written by hand, each with one fault."""
 
 import bz2
 import lzma
@@ -67,7 +67,7 @@ REST = [entry(name, PNG) for name in NAMES[1:]]
 def test_entries_of_each_compression_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: int
 ) -> None:
-    """Without the errors of the next test, its archives are valid."""
+    """Without their faults, the archives of the next test are valid."""
     monkeypatch.setattr(fetch, "COUNT", 12)
     odd = [entry(name) for name in (".", "./", "", "a/./", "/".join("abc") + "/")]
     (tmp_path / "zip").write_bytes(archive(entry(NAMES[0], PNG, method), *REST, *odd) + b"after")

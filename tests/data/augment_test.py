@@ -30,7 +30,7 @@ KEYS = jax.random.split(jax.random.key(3), 64)
 
 
 def _blob(batch: int = 64, width: int = 41, height: int = 21) -> jax.Array:
-    """A black disc of radius 5 off the middle of a gray ground: [B, W, H, 1]."""
+    """A black disc of radius 5, off center, on gray: [B, W, H, 1]."""
     u, v = np.mgrid[:width, :height]
     disc = (u - 24) ** 2 + (v - 8) ** 2 <= 25
     return jnp.asarray(np.where(disc, 20, 180).astype(np.float32))[None, ..., None].repeat(batch, 0)
@@ -62,7 +62,7 @@ def test_each_strength_acts_on_every_picture_differently_and_repeatably(name: st
     assert out.min() >= 0
     assert out.max() <= 255
     distinct = np.unique(out.reshape(16, -1), axis=0)
-    # Half of the lines are absent, so that an eighth of the images has none of three.
+    # Each line is absent with probability 1/2, so an eighth of the images has none of three.
     assert len(distinct) >= (10 if name == "lines" else 16)
 
 
@@ -83,7 +83,7 @@ def test_no_distortion_changes_the_draws_of_another() -> None:
 def test_an_image_is_distorted_by_its_own_key_whatever_the_others_are() -> None:
     config = dataclasses.replace(OFF, **STRENGTHS)
     images = jax.random.uniform(jax.random.key(0), (8, 20, 10, 1), maxval=255)
-    # Compiled, as both are in a step: an operation at a time rounds otherwise.
+    # Compiled, as in a step, because separate operations round differently.
     call = jax.jit(lambda keys, images: augment(keys, images, config))
     whole, part = call(KEYS[:8], images), call(KEYS[3:5], images[3:5])
     np.testing.assert_allclose(part, whole[3:5], atol=1e-3)
@@ -94,7 +94,7 @@ def test_shift_moves_the_centroid_by_at_most_its_strength_in_heights() -> None:
     _, cu0, cv0, *_ = _moments(np.asarray(_blob(1)))
     limit = 0.2 * 21
     for moved in (cu - cu0, cv - cv0):
-        # 64 uniform draws reach past nine tenths on either side but for a chance of 1 in 20.
+        # 64 uniform draws exceed nine tenths on both sides, except with a probability of 1 in 20.
         assert 0.9 * limit < np.abs(moved).max() <= limit + 0.01
         assert moved.min() < 0 < moved.max()
 
@@ -171,8 +171,8 @@ def test_lines_are_thin_and_reach_from_edge_to_edge() -> None:
     config = dataclasses.replace(OFF, lines=1)
     drawn = np.asarray(augment(KEYS, flat, config))[..., 0] != 128
     touched = drawn.any((1, 2))
-    assert 15 < touched.sum() < 49  # half of 64 lines are present; some run outside the image
-    # At most two pixels and their antialiased edges thick, across the line's slope.
+    assert 15 < touched.sum() < 49  # half of 64 lines are present, and some run outside the image
+    # At most two pixels thick, plus antialiased edges, across the slope of the line.
     assert drawn.sum(2).max() <= 6
 
 

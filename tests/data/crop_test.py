@@ -1,4 +1,4 @@
-"""The box that data.crop keeps, on drawings whose box is known by hand."""
+"""The box that data.crop keeps, on drawings with a known box."""
 
 import dataclasses
 from typing import Any
@@ -23,8 +23,8 @@ def _drawing(paper: int = 255, ink: int = 0) -> np.ndarray:
 
 @pytest.mark.parametrize(("paper", "ink"), [(255, 0), (0, 255), (128, 60)])
 def test_a_block_keeps_a_margin_of_a_quarter_above_and_a_fifth_beside(paper: Any, ink: Any) -> None:
-    # Squares of the ink around, along the width: 9, 16, 36 times 25, 16, 9. The outermost are
-    # 9 of 950, less than 1 %. Along the height 9 of 450 is 2 %: the outermost rows stay.
+    # Squared counts of ink nearby, along the width: 9, 16, 36 times 25, 16, 9. The outermost are
+    # 9 of 950, less than 1 %. Along the height 9 of 450 is 2 %, so the outermost rows stay.
     box = crop.content_box(_drawing(paper, ink))
     assert tuple(map(int, box)) == (101 - 4, 30 - 5, 139 + 4, 50 + 5)
 
@@ -40,10 +40,10 @@ def test_thin_lines_and_dots_across_the_canvas_do_not_count() -> None:
 
 @pytest.mark.parametrize(("level", "right"), [(175, 139 + 4), (155, 219 + 4)])
 def test_a_pale_block_counts_from_35_percent_of_the_contrast(level: int, right: int) -> None:
-    # Ink differs from the paper by 255: what differs by 80 is below 89.25, what differs by 100 not.
+    # Ink differs from paper by 255. A difference of 80 is below the limit of 89.25; 100 is above.
     image = _drawing()
     image[180:220, 30:50] = level
-    # Of two blocks of 475 a column's 9 is less than 1 % of both, as of one.
+    # With two blocks of 475, a column of 9 is less than 1 % of both, as with one block.
     assert int(crop.content_box(image)[2]) == right
 
 
@@ -57,7 +57,7 @@ def test_an_image_without_ink_stays_whole(ink: Any) -> None:
 
 def test_color_counts_where_gray_is_even() -> None:
     image = np.full((60, 40, 3), (100, 100, 100), np.uint8)
-    image[20:40, 10:30] = (200, 49, 100)  # of the same luma
+    image[20:40, 10:30] = (200, 49, 100)  # the same luma
     # 20 columns and rows: the outermost are 9 of 450.
     assert tuple(map(int, crop.content_box(image))) == (20 - 4, 10 - 5, 40 + 4, 30 + 5)
 
@@ -94,7 +94,7 @@ def test_a_stream_of_cropped_images_fills_its_height() -> None:
         left, top, right, bottom = map(int, crop.content_box(other))
         whole = Image.fromarray(other.swapaxes(0, 1)).crop((left, top, right, bottom))
         expected = np.asarray(whole.resize((256, 64), Image.Resampling.BILINEAR)).swapaxes(0, 1)
-        # At the edge of the box the device interpolates with pixels outside of it.
+        # At the edge of the box, the device also interpolates with pixels outside of it.
         inner = np.abs(image.astype(int) - expected)[8:-8, 8:-8]
         assert inner.mean() < 1
 

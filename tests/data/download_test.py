@@ -1,4 +1,4 @@
-"""Downloads from a server that breaks the rules of HTTP."""
+"""Downloads from servers that violate HTTP."""
 
 import itertools
 import socketserver
@@ -144,7 +144,7 @@ def test_another_part_than_was_asked_for_is_not_appended(
 def test_a_server_that_never_ends_is_left(
     raw: Callable[..., Raw], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, endless: Any
 ) -> None:
-    """The server keeps sending a few bytes, so the timeout of the socket never expires."""
+    """The server keeps sending a few bytes, so that the socket timeout never expires."""
     monkeypatch.setattr(download, "LONGEST", 0.5)
     gone = threading.Event()
 

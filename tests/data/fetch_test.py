@@ -42,7 +42,7 @@ GOOD = {f"captcha_images_v2/{text}.png": png() for text in texts(12)}
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `content`; each entry of `faults` spoils one request."""
+    """Serves `content`; each entry of `faults` corrupts one request."""
 
     def __init__(self, content: bytes) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -104,7 +104,7 @@ def test_a_download_that_is_cut_off_goes_on(serve: Callable[..., Server], tmp_pa
     download.download(server.url, tmp_path / "set.zip", 2**20, 0)
     half = f"bytes={len(server.content) // 2}-"
     assert server.ranges == [None, half, half]
-    # The last response was the whole file, which replaced the first half.
+    # The last response was the whole file and replaced the first half.
     assert (tmp_path / "set.zip").read_bytes() == server.content
     server.faults = ["cut"]
     download.download(server.url, tmp_path / "other.zip", 2**20, 0)

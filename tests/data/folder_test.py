@@ -105,7 +105,7 @@ def test_fingerprint_changes_with_names_labels_and_pixels_and_with_nothing_else(
 
 
 def test_fingerprint_sees_a_palette_and_the_orientation(tmp_path: Path) -> None:
-    """The same stored bytes, seen differently."""
+    """The same stored bytes that decode to different images."""
     fingerprints = set()
     indices = np.random.default_rng(0).integers(0, 2, (16, 64), np.uint8)
     for palette in ([0, 0, 0, 255, 255, 255], [255, 255, 255, 0, 0, 0]):
@@ -175,7 +175,7 @@ def test_an_image_with_damaged_exif_is_named(tmp_path: Path) -> None:
 
 def test_a_name_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
     draw("a").save(tmp_path / "a.png")
-    (tmp_path / "a.png").rename(tmp_path / "\udcff.png")  # the byte 0xff, as Python has it
+    (tmp_path / "a.png").rename(tmp_path / "\udcff.png")  # the byte 0xff, as Python represents it
     with pytest.raises(DataError, match="not valid UTF-8"):
         _load(tmp_path)
 

@@ -8,7 +8,7 @@ from crnn_jax.errors import DataError
 
 
 def test_the_moments_of_a_set_are_those_of_numpy_a_channel_each() -> None:
-    # More than are looked at in one go, and growing brighter.
+    # More images than one chunk, with increasing brightness.
     images = np.random.default_rng(0).integers(0, 156, (600, 2, 3, 3), np.uint8)
     images += (np.arange(600) // 6)[:, None, None, None].astype(np.uint8)
     mean, std, per_image = normalization.fit(images, "set")
@@ -20,7 +20,7 @@ def test_the_moments_of_a_set_are_those_of_numpy_a_channel_each() -> None:
 
 
 def _half(dark: Any, light: Any) -> Any:
-    """An image whose left half is dark."""
+    """Images whose left half is dark."""
     image = np.full((4, 2, 1), light, np.uint8)
     image[:2] = dark
     return image
@@ -32,7 +32,7 @@ def test_differences_of_light_and_contrast_by_hand() -> None:
     light, contrast = normalization.differences(images)
     assert light == pytest.approx(20 / 30)
     assert contrast == pytest.approx(np.log(2) / 2)
-    many = np.concatenate([images] * 300)  # more than are looked at in one go
+    many = np.concatenate([images] * 300)  # more than one chunk
     assert normalization.differences(many) == pytest.approx((light, contrast))
 
 

@@ -44,7 +44,7 @@ def test_cropped_images_have_the_width_of_their_text(
     for name in ("aa", "ab", "ba"):
         pixels = np.full((40, 400), 255, np.uint8)  # aspect 10
         # 40 x 20 pixels of text. A fifth of 20 is added left and right, a quarter above and below:
-        # 48 x 30, aspect 1.6. Without 1 % of the ink at each side, it is a pixel less at most.
+        # 48 x 30, aspect 1.6. Trimming 1 % of the ink at each side removes at most a pixel.
         pixels[10:30, 100:140] = 0
         Image.fromarray(pixels).save(folder / f"{name}.png")
     config = tiny_config(data__dir=str(folder), data__width=0)

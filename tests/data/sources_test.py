@@ -57,7 +57,7 @@ def test_a_generated_set_is_what_the_generator_makes(made: MakeConfig, style_fil
     assert data.texts[7] == "".join("abc7"[i] for i in labels[7] if i >= 0)
     assert charset.alphabet == "7abc"
     assert not endless
-    # Two in twenty, or more where a label is there twice.
+    # Two in twenty, or more if a label occurs twice.
     assert len(split.val) >= 2
     assert len(split.val) + len(split.train) == 20
     assert data.name == "20 generated look images (seed 0)"
@@ -82,7 +82,7 @@ def test_the_fingerprint_follows_whatever_an_image_depends_on(
 
 
 class Bars:
-    """A look of our own: image n has n dark columns, and its label is the symbol n % 3."""
+    """A style for this test: image n has n dark columns, and its label is symbol n % 3."""
 
     alphabet, length, width, height, chunk = "xyz", (1, 1), 64, 16, 4
 
@@ -105,7 +105,7 @@ class Bars:
 def test_any_look_is_drawn_chunk_by_chunk(made: MakeConfig) -> None:
     look = Bars()
     data = sources.generate(look, made(data__synthetic_seed=2).data, range(6))
-    # One program for all chunks: the last one is filled up.
+    # One program for all chunks; the last chunk is padded.
     assert look.drawn == [[0, 1, 2, 3], [4, 5, 4, 5]]
     assert data.labels == tuple("xyzxyz")
     np.testing.assert_array_equal((data.images == 0).sum((1, 2, 3)), 16 * np.arange(2, 8))
@@ -138,7 +138,7 @@ def test_a_stream_never_shows_an_image_twice(made: MakeConfig) -> None:
         text = "".join("abc7"[i] for i in own if i >= 0)
         assert task.charset.decode(row.tolist()) == text
         assert task.source_of(int(number)) == (f"{number:06d}", text)
-    # The images that the run is scored on are kept.
+    # The images that are scored remain the same.
     np.testing.assert_array_equal(task.images[0], load(made()).data.images[0])
 
 
@@ -185,7 +185,7 @@ def test_a_mixture_adds_to_the_training_part_alone(made: MakeConfig, captchas: P
 
 @pytest.fixture
 def labeled(tmp_path: Path) -> str:
-    """Images whose labels have both cases, look-alikes, and two pairs that fold to one."""
+    """Images whose labels have both cases, look-alikes, and two pairs that folding makes equal."""
     folder = tmp_path / "labeled"
     folder.mkdir()
     for i, text in enumerate(("aB0", "Ab0", "abO", "Il1", "BB", "b7")):
@@ -216,11 +216,11 @@ def test_labels_of_a_folder_are_folded_before_anything_is_derived(
     data, split, charset, _ = load(config)
     assert data.texts == texts
     assert charset.alphabet == alphabet
-    # Images that have the same text now are in one part.
+    # Images that have the same text after folding are in one part.
     assert not {texts[i] for i in split.train} & {texts[i] for i in split.val}
     plain = load(made(data__source="folder", data__dir=labeled)).data
     assert data.labels == plain.labels == plain.texts
-    assert data.fingerprint == plain.fingerprint  # of the files as they are
+    assert data.fingerprint == plain.fingerprint  # of the unchanged files
     np.testing.assert_array_equal(data.images, plain.images)
 
 
@@ -329,7 +329,7 @@ def test_a_run_without_the_set_says_that_its_images_are_generated(
     # The run is finished. With the data set in its folder, the config differs.
     assert train.train_and_evaluate(config, "run") == result
     (tmp_path / config_lib.DEFAULT_DIR).mkdir(parents=True)
-    with pytest.raises(RunError, match=r"data\.source: 'synthetic' there, 'folder' now"):
+    with pytest.raises(RunError, match=r"data\.source: was 'synthetic', is now 'folder'"):
         train.train_and_evaluate(config, "run")
 
 

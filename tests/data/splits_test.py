@@ -24,14 +24,14 @@ def _split(texts: Any, **changes: Any) -> Any:
     [(1040, 0.1, 104), (936, 0.1, 94), (10, 0.1, 1), (2, 0.1, 1), (40, 0.25, 10)],
 )
 def test_ninety_ten(n: int, fraction: float, val: int) -> None:
-    # As the reference counts: int(n * 0.9) to train on.
+    # As in the reference: int(n * 0.9) training images.
     split = _split(_texts(n), val_fraction=fraction)
     assert len(split.val) == val
     assert sorted([*split.train, *split.val]) == list(range(n))
 
 
 def test_the_split_is_shuffled_and_depends_on_its_seed() -> None:
-    # The reference threw the shuffle's result away: the split was alphabetical.
+    # The reference discarded the result of the shuffle, so its split was alphabetical.
     splits = [_split(_texts(1000), split_seed=s).val for s in (0, 1, 0)]
     np.testing.assert_array_equal(splits[0], splits[2])
     assert set(splits[0]) != set(splits[1])
@@ -99,7 +99,7 @@ def test_labels_that_differ_in_case_or_look_alikes_are_on_one_side() -> None:
     assert {i // 3 for i in test} == {i // 3 for i in range(90) if i in test}
     assert len(test) == 30
     assert all(test.count(3 * (i // 3) + k) == 1 for i in test for k in range(3))
-    # A run that writes its labels in lower case has the same test part.
+    # A run that converts its labels to lower case has the same test part.
     assert splits.held_out([text.lower() for text in texts], 30).tolist() == test
 
 

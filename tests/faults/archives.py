@@ -22,7 +22,7 @@ _MARKS = (b"PK\1\2", b"PK\3\4", b"PK\5\6")
 
 
 def archives(work: Path, moments: random.Random, scale: float) -> dict[str, int]:
-    """Unpacks 5,000 mutated archives: the images that were packed, or a CrnnError."""
+    """Unpacks 5,000 mutated archives; each yields the packed images or a CrnnError."""
     rng = np.random.default_rng(moments.getrandbits(32))
     images = [_png(rng) for _ in range(_COUNT)]
     sound = [_zip(images, method) for method in _METHODS]
@@ -47,7 +47,7 @@ def archives(work: Path, moments: random.Random, scale: float) -> dict[str, int]
 
 
 def _mutated(rng: np.random.Generator, content: bytes, other: bytes) -> bytes:
-    """Half of them in a header, where sizes, offsets and names are."""
+    """Returns mutations, half of them in a header, which has sizes, offsets and names."""
     if rng.random() < 0.5:
         return strangers.mutate(rng, content, other)
     data = bytearray(content)

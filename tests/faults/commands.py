@@ -1,4 +1,4 @@
-"""Commands as a person gives them, and the outcome that two runs are compared by."""
+"""Commands as a user enters them, and the outcome by which two runs are compared."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 ROOT = Path(__file__).resolve().parents[2]
 EPOCHS = 6
 SOURCES = ("folder", "stream")
-# A model that starts quickly: most of an attempt's time goes into tracing it.
+# A model that starts quickly, because most of the time of an attempt is tracing.
 SMALL = {
     "model.conv_features": "(4,)", "model.lstm_units": "(8,)", "augment.shift": 0.0,
     "augment.rotate": 0.0, "augment.scale": 0.0, "augment.shear": 0.0,
@@ -76,7 +76,7 @@ def verb(*arguments: object) -> list[str]:
 def call(
     command: Sequence[str], status: int | None = 0, **more: Any
 ) -> subprocess.CompletedProcess[Any]:
-    """Runs a command to its end. AssertionError for another status, or a traceback."""
+    """Runs a command until it exits. AssertionError for another status, or a traceback."""
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=3000, **more)
     said = f"{' '.join(command)}: {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
     assert "Traceback" not in done.stderr, said
@@ -85,7 +85,7 @@ def call(
 
 
 def outcome(run: Path) -> dict[str, Any]:
-    """Everything a finished run wrote that must not depend on interruptions: all but times."""
+    """Returns all that a finished run wrote except times: it must not depend on interruptions."""
     result = json.loads((run / "result.json").read_text())
     lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
     return {
@@ -97,7 +97,7 @@ def outcome(run: Path) -> dict[str, Any]:
 
 
 def differences(found: dict[str, Any], expected: dict[str, Any]) -> str:
-    """What differs between two outcomes, in one line; empty if nothing does."""
+    """Describes the differences of two outcomes in one line; empty if there are none."""
     wrong = []
     for part, value in expected.items():
         if found[part] == value:

@@ -52,7 +52,7 @@ def run(
 
 
 def _arrays(checkpoint: Path, tree: Any) -> Any:
-    """The largest file of a tree: the bytes of its arrays."""
+    """Returns the largest file of a tree, which has the bytes of its arrays."""
     files = [p for p in (checkpoint / tree).rglob("*") if p.is_file()]
     return max(files, key=lambda p: p.stat().st_size)
 
@@ -99,7 +99,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_goes_on_to_the_same_en
     )
     assert offer
     assert offer[1] == str(latest)
-    if damage != "flipped training":  # which a reader does not need
+    if damage != "flipped training":  # the training state, which a reader does not need
         with pytest.raises(DamageError, match=r"checkpoints/3 is damaged.*--epoch: 2$"):
             recognizer.load(folder)
     if damage != "flipped":
@@ -122,7 +122,7 @@ def test_without_a_whole_one_the_message_says_so(run: tuple[Config, Path, dict[s
 def test_arrays_that_changed_behind_sound_checksums_are_known_by_their_digest(
     tmp_path: Path,
 ) -> None:
-    """Another checkpoint's files, whole in themselves, in the place of the one that was written."""
+    """The files of a checkpoint are replaced by those of another, intact checkpoint."""
     params = {"a": np.arange(3.0, dtype=np.float32)}
     for name, factor in (("one", 1), ("two", 2)):
         with Checkpoints(tmp_path / name / "checkpoints") as checkpoints:
@@ -136,7 +136,7 @@ def test_arrays_that_changed_behind_sound_checksums_are_known_by_their_digest(
             DamageError, match=r"checkpoints/1 is damaged: the digest of its params"
         ):
             checkpoints.restore(1, {"params": params})
-        # A run of a version that kept no digests is read.
+        # A run of a version without digests can be read.
         (tmp_path / "one" / "checkpoints.json").unlink()
         restored = checkpoints.restore(1, {"params": params})["params"]["a"]
     np.testing.assert_array_equal(restored, 2 * params["a"])
@@ -252,7 +252,7 @@ def test_a_pipe_in_an_interrupted_epoch_is_named(copy: Path) -> None:
 
 def _bind(path: Path) -> None:
     before = os.getcwd()
-    os.chdir(path.parent)  # the names of sockets are short
+    os.chdir(path.parent)  # names of sockets must be short
     with socket.socket(socket.AF_UNIX) as it:
         it.bind(path.name)
     os.chdir(before)
@@ -268,10 +268,10 @@ def test_a_limit_on_threads_is_no_damage(copy: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(ocp, "load_checkpointables", lambda *_: _raise(error))
     monkeypatch.setattr(ocp, "save_checkpointables", lambda *_, **__: _raise(error))
     with Checkpoints(copy / "checkpoints") as checkpoints:
-        with pytest.raises(RunError, match=r"1 cannot be read: .* no more threads") as caught:
+        with pytest.raises(RunError, match=r"1 cannot be read: .* start more threads") as caught:
             checkpoints.restore(1, {"params": PARAMS})
         assert not isinstance(caught.value, DamageError)
-        with pytest.raises(RunError, match=r"2 cannot be written: .* no more threads"):
+        with pytest.raises(RunError, match=r"2 cannot be written: .* start more threads"):
             checkpoints.save(2, PARAMS, None, {"best_epoch": 2}, 2)
 
 
@@ -283,7 +283,7 @@ def test_a_limit_on_threads_is_no_damage(copy: Path, monkeypatch: pytest.MonkeyP
 def test_files_that_cannot_be_read_are_not_called_damaged(
     copy: Path, monkeypatch: pytest.MonkeyPatch, number: Any, wrapped: str
 ) -> None:
-    """Orbax and tensorstore wrap what the system says."""
+    """Orbax and tensorstore wrap system errors."""
     error = OSError(number, os.strerror(number))
 
     def load(*_: Any, **__: Any) -> None:
@@ -318,7 +318,7 @@ def test_a_file_that_fails_when_read_is_found_if_orbax_says_nothing(
         pytest.raises(RunError, match=r"cannot be read: params/_METADATA: Permission denied"),
     ):
         checkpoints.restore(1, {"params": PARAMS})
-    # The metadata, which we read ourselves.
+    # The metadata, which this package reads itself.
     monkeypatch.setattr(checkpoint.files, "read", lambda *_: unreadable(copy / "_METADATA"))
     with (
         Checkpoints(copy / "checkpoints", read_only=True) as checkpoints,
@@ -345,7 +345,7 @@ def test_too_many_open_files_is_not_damage(copy: Path) -> None:
 def test_the_best_checkpoint_is_kept_when_its_name_cannot_be_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An error of the system while the latest checkpoint is asked for the best epoch."""
+    """The system reports an error while the best epoch is read from the latest checkpoint."""
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
         checkpoints.save(1, PARAMS, None, {"best_epoch": 1}, 1)
         checkpoints.save(2, PARAMS, None, {"best_epoch": 1}, 1)
@@ -376,7 +376,7 @@ def _resave(folder: Path, reader: Recognizer, epoch: int) -> None:
 def test_a_checkpoint_that_vanishes_while_it_is_read_is_no_damage(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run that trains saves a newer epoch and deletes the one that is being read."""
+    """A running training saves a newer epoch and deletes the one that is being read."""
     run = tmp_path / "run"
     shutil.copytree(trained, run)
     reader = recognizer.load(run)

@@ -1,7 +1,7 @@
-"""A disk that is full, or may not be written: what was there stays, and the path is named.
+"""Disks that are full or read-only: existing files stay intact, and the error names the path.
 
-Here the system's answer is made up, at each write in turn; `python -m tests.faults.long` has a
-small disk that is really full.
+Here system errors are simulated, at each write in turn. `python -m tests.faults.long` uses a small
+disk that is really full.
 """
 
 import contextlib
@@ -49,7 +49,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(
 
 
 def test_a_link_in_the_way_is_replaced_and_not_followed(tmp_path: Path) -> None:
-    """As it may stand in a run directory from a stranger, to have us write elsewhere."""
+    """A run directory from a stranger may contain such a link, to make us write elsewhere."""
     victim = tmp_path / "victim"
     victim.write_bytes(b"mine")
     for name in ("a", "a.partial"):
@@ -72,7 +72,7 @@ def test_a_line_is_added_whole_or_not_at_all(
     disk.append(tmp_path / "a", b"one\n")
 
     class Small(io.FileIO):
-        """Takes two bytes and then no more."""
+        """A file that accepts two bytes and then no more."""
 
         def write(self, content: Any) -> Any:
             return super().write(bytes(content[:2])) if self.tell() < 6 else _fail()
@@ -109,7 +109,7 @@ def test_what_is_read_is_a_file_of_bounded_size(tmp_path: Path, kind: str, says:
 
 
 def test_room_is_known_before_it_is_needed(tmp_path: Path) -> None:
-    """No disk has an exabyte; nothing is left of the trial."""
+    """No disk has an exabyte; nothing remains of the attempt."""
     disk.check_room(tmp_path / "a", 1000)
     with pytest.raises(RunError, match=r"a cannot be written: (No space|File too large)"):
         disk.check_room(tmp_path / "a", 2**60)
@@ -142,7 +142,7 @@ def test_a_full_disk_at_each_write_of_a_run(
     monkeypatch: pytest.MonkeyPatch,
     places: list[str] | None,
 ) -> None:
-    """Each write fails once; the same command goes on each time, and ends as if none had."""
+    """Each write fails once; the same command continues, and the run ends as if none had failed."""
     config = tiny_config({**QUIET, "train.epochs": 3, "log.every_steps": 2})
     if not whole.exists():
         train.train_and_evaluate(config, whole)
@@ -163,7 +163,7 @@ def test_a_full_disk_at_each_write_of_a_run(
 
     def append(path: Path, content: bytes) -> None:
         if fails(f"{path.name} +"):
-            real_append(path, content[: len(content) // 2])  # as a kill in the middle leaves it
+            real_append(path, content[: len(content) // 2])  # as after a kill midway
             raise disk.unwritable(path, FULL)
         real_append(path, content)
 
@@ -183,7 +183,7 @@ def test_a_full_disk_at_each_write_of_a_run(
             train.train_and_evaluate(config, run)
             break
         said.append(failed[-1])
-    # Once for each place. Of all: config, environment, params, metrics (rewound, added to),
+    # Once for each place: config, environment, params, metrics (truncated, appended),
     # digests, epochs 1 to 3, readings, errors, result.
     assert said == failed
     assert len(said) == len(set(said)) == (len(places) if places else 12)
@@ -237,7 +237,7 @@ def _named(real: Any, name: str) -> Any:
 def test_an_output_that_cannot_be_written_is_one_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The last resort of both entry points: the path, or the standard output that has none."""
+    """The fallback of both entry points: an error with a path, or that of standard output."""
     named = OSError(errno.EROFS, "Read-only file system", "/some/where")
     monkeypatch.setattr(main, "evaluate", lambda _: _raise(named))
     assert main.main(["evaluate", "run"]) == 2
@@ -258,7 +258,7 @@ def test_an_output_that_cannot_be_written_is_one_line(
 def test_an_error_that_names_no_file_is_one_line_and_blames_none(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: Any, said: str
 ) -> None:
-    """`close` does not say which file it is about, and it need not be the standard output."""
+    """`close` does not report its file, which need not be standard output."""
     monkeypatch.setattr(main, "evaluate", lambda _: _raise(error))
     assert main.main(["evaluate", "run"]) == 2
     shown = capsys.readouterr().err
@@ -298,7 +298,7 @@ def test_a_full_standard_output_is_one_line(trained: Path, captchas: Path, verb:
         done = subprocess.run([sys.executable, *command], cwd=Path(__file__).parents[2],
                               stdout=full, stderr=subprocess.PIPE, text=True)  # fmt: skip
     assert done.returncode in (1, 2)
-    assert done.stderr == "error: the standard output cannot be written: No space left on device\n"
+    assert done.stderr == "error: standard output cannot be written: No space left on device\n"
 
 
 def _raise(error: BaseException) -> None:
@@ -307,7 +307,7 @@ def _raise(error: BaseException) -> None:
 
 def test_a_disk_without_inodes_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint has dozens of small files."""
-    for files, free, fits in [(1000, 3, False), (1000, 900, True), (0, 0, True)]:  # 0: not counted
+    for files, free, fits in [(1000, 3, False), (1000, 900, True), (0, 0, True)]:  # 0: not limited
         room = types.SimpleNamespace(f_files=files, f_favail=free)
         monkeypatch.setattr(os, "statvfs", lambda _, room=room: room)
         context: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
@@ -327,14 +327,14 @@ def test_a_low_limit_on_open_files_is_raised_or_named(monkeypatch: pytest.Monkey
         assert asked.pop() == then
     for low in (8, 12, 32):
         monkeypatch.setattr(resource, "getrlimit", lambda _, low=low: (low, low))
-        with pytest.raises(CrnnError, match=rf"may open {low} files.*ulimit -n 1024`$"):
+        with pytest.raises(CrnnError, match=rf"can have {low} files.*ulimit -n 1024`$"):
             limits.raise_open_files()
     monkeypatch.undo()
     limits.check_open_files("a cannot be read", 3)
 
 
 def test_a_run_directory_whose_name_is_not_utf8(tmp_path: Path) -> None:
-    """tensorstore takes only names that are; it sees a descriptor instead."""
+    """tensorstore accepts only UTF-8 names; it sees a descriptor instead."""
     folder = tmp_path / os.fsdecode(b"w\xff") / "checkpoints"
     params = {"a": np.arange(3, dtype=np.float32)}
     with lock.hold(folder.parent), checkpoint.Checkpoints(folder) as checkpoints:
@@ -347,7 +347,7 @@ def test_a_run_directory_whose_name_is_not_utf8(tmp_path: Path) -> None:
 def test_a_file_that_fails_when_it_is_closed_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A network file system reports a failed write at close. A file that was read is right."""
+    """Network file systems report failed writes at close. A file opened for reading is fine."""
     path = tmp_path / "file"
     path.write_bytes(b"abc")
     real = os.close

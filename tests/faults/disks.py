@@ -1,7 +1,8 @@
-"""Disk faults: a part of the long run. Mounts need root, I/O errors a C compiler.
+"""Disk faults: a part of the long run. Mounts need root, I/O errors need a C compiler.
 
-Each fault meets a run, half of the time one with finished checkpoints: the command must say in one
-line what failed, leave the checkpoints intact, and end like an unharmed run once the fault is gone.
+Each fault hits a run; in half of the cases the run has finished checkpoints. The command must say
+in one line what failed and leave the checkpoints intact. Once the fault is gone, the run must end
+like an undisturbed run.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from tests.faults.workers import (
 
 KINDS = {"full": 20, "inodes": 15, "descriptors": 15, "read-only": 10, "I/O error": 40}
 BY_COMMAND = 0.1
-# Calls of faulty_io.c, and the errors that a file system may answer them with.
+# Calls of faulty_io.c, and the errors that a file system can return for them.
 _CALLS = {
     "write": ("EIO", "ENOSPC"),
     "fsync": ("EIO", "ENOSPC"),
@@ -54,7 +55,7 @@ class Fault(NamedTuple):
 
     number: int
     kind: str
-    begun: bool  # it meets a run that has finished checkpoints
+    begun: bool  # the run already has finished checkpoints
     by_command: bool
 
 
@@ -70,7 +71,7 @@ def layer(work: Path) -> Path | None:
 
 
 class Trial:
-    """What meets the faults on one worker."""
+    """The run that is exposed to faults, on one worker."""
 
     def __init__(self, worker: Worker, training: Training, disk: Path | None, begun: Path):
         self.worker, self.training, self.disk, self.begun = worker, training, disk, begun
@@ -78,7 +79,7 @@ class Trial:
         self.calls: dict[str, int] = {}
 
     def count_calls(self) -> None:
-        """Counts the calls of each kind below the run directory in an unharmed run."""
+        """Counts the calls of each kind below the run directory in an undisturbed run."""
         for name in _CALLS:
             run = self._run(Fault(0, "count", False, False))
             self.log.unlink(missing_ok=True)
@@ -97,13 +98,13 @@ class Trial:
         return run
 
     def meet(self, fault: Fault, moments: random.Random) -> str:
-        """Lets a run meet a fault and end after it.
+        """Runs with a fault, and then to the end without it.
 
         Returns:
-          What the command said; empty if the fault came too late to be met.
+          The message of the command; empty if the fault came too late.
 
         Raises:
-          AssertionError: the answer is wrong, a checkpoint is lost, or the end is another.
+          AssertionError: the message is wrong, a checkpoint is lost, or the outcome differs.
         """
         run = self._run(fault)
         before = self._epochs(run) if fault.begun else []
@@ -138,7 +139,7 @@ class Trial:
     def _prepare(
         self, fault: Fault, run: Path, moments: random.Random
     ) -> tuple[str, Mapping[str, Any], str]:
-        """Brings a fault about: what it is, keys of the request, a part of the answer."""
+        """Causes a fault. Returns its description, keys of the request, a part of the message."""
         if fault.kind == "descriptors":
             count = moments.randint(8, 40)
             return f"{count} of them", {"descriptors": count}, ""
@@ -169,7 +170,7 @@ class Trial:
         return "from the start", {}, str(run)
 
     def _epochs(self, run: Path) -> list[int]:
-        """The epochs whose checkpoints can be read. AssertionError for one that cannot be."""
+        """Returns the epochs with readable checkpoints. AssertionError if one is not readable."""
         if not (run / "checkpoints").is_dir():
             return []
         attempt = self.worker.start("check", [str(run)])
@@ -179,7 +180,7 @@ class Trial:
 
 
 def begin(worker: Worker, training: Training, run: Path) -> Path:
-    """A run that was killed after its second checkpoint."""
+    """Returns a run that was killed after its second checkpoint."""
     shutil.rmtree(run, ignore_errors=True)
     attempt = training.start(worker, run)
     end = time.monotonic() + 60
@@ -192,10 +193,10 @@ def begin(worker: Worker, training: Training, run: Path) -> Path:
 
 
 def disks(work: Path, moments: random.Random, scale: float) -> dict[str, Any]:
-    """Faults of disks during training, and with everything that writes about a finished run.
+    """Exposes training, and all commands that write about a finished run, to disk faults.
 
     Returns:
-      Figures: faults that were met by kind, and `failures`, a list of messages.
+      Figures: the number of faults by kind, and `failures`, a list of messages.
     """
     seed, library = moments.getrandbits(32), layer(work)
     make_data(work)
@@ -228,7 +229,7 @@ def disks(work: Path, moments: random.Random, scale: float) -> dict[str, Any]:
         def meet(worker: Worker, fault: Fault) -> tuple[Fault, str, str]:
             trial, draws = trials[worker.core], random.Random(f"{seed} {fault.number}")
             try:
-                for _ in range(6):  # until one is met
+                for _ in range(6):  # until one occurs
                     if said := trial.meet(fault, draws):
                         return fault, said, ""
             except AssertionError as error:

@@ -1,4 +1,4 @@
-"""A run that goes on with other versions or on another machine."""
+"""A run that continues with other versions or on another machine."""
 
 import json
 import signal
@@ -40,24 +40,24 @@ def test_what_changed_is_named_and_refused_or_told(
     _edit(run, packages__jax="0.1", cores=77)
     interrupt_after(2, signal.SIGTERM, monkeypatch)
     with pytest.raises(
-        RunError, match=r"(?s)cores: 77 then.*packages.jax: '0.1' then.*--allow-environment-change"
+        RunError, match=r"(?s)cores: was 77.*packages.jax: was '0.1'.*--allow-environment-change"
     ) as error:
         train.train_and_evaluate(config, run)
     assert "commit" not in str(error.value)
     capsys.readouterr()
     with pytest.raises(signals.Interrupted):
         train.train_and_evaluate(config, run, allow_environment_change=True)
-    assert "note: since the run began, cores: 77 then" in capsys.readouterr().out
+    assert "note: since the run began, cores: was 77" in capsys.readouterr().out
     now = json.loads((run / "environment.json").read_text())
     assert [(e["cores"], e["packages"]["jax"]) for e in now["earlier"]] == [(77, "0.1")]
     assert {k: v for k, v in now.items() if k != "earlier"} == json.loads(whole)
-    # What ends in the same numbers is told and no more.
+    # Changes that cannot affect numbers are only reported.
     _edit(run, commit="f" * 40, packages__orbax_checkpoint="0.1")
     monkeypatch.undo()
     train.train_and_evaluate(config, run)
     said = capsys.readouterr().out
-    assert "commit: 'ffff" in said
-    assert "packages.orbax-checkpoint: '0.1' then" in said
+    assert "commit: was 'ffff" in said
+    assert "packages.orbax-checkpoint: was '0.1'" in said
     assert "cores" not in said
     assert json.loads((run / "environment.json").read_text())["earlier"] == now["earlier"]
 
@@ -67,7 +67,7 @@ def test_a_difference_is_decisive_or_not() -> None:
     now = {"cores": 2, "packages": {"jax": "2", "orbax-checkpoint": "2"}, "command": ["b"]}
     changes = provenance.differences(then, now)
     assert changes == {
-        "packages.jax": "packages.jax: '1' then, '2' now",
-        "packages.orbax-checkpoint": "packages.orbax-checkpoint: '1' then, '2' now",
+        "packages.jax": "packages.jax: was '1', is now '2'",
+        "packages.orbax-checkpoint": "packages.orbax-checkpoint: was '1', is now '2'",
     }
     assert [key for key in changes if provenance.is_decisive(key)] == ["packages.jax"]

@@ -1,8 +1,8 @@
-"""A server that forks one process per attempt, so that attempts do not pay for imports.
+"""A server that forks a process per attempt, so that attempts need no imports.
 
 `python -m tests.faults.forks` imports everything, starts no JAX backend and no thread, and then
 forks a child for each request on its standard input. The child runs the same entry point as the
-command line would. `Forks` is the client; `Command` runs a real command behind the same interface.
+command line. `Forks` is the client; `Command` runs a real command with the same interface.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 ROOT = Path(__file__).resolve().parents[2]
-LIMIT = 10.0  # seconds: longer than expected by this much is a hang
-DUMP = 5.0  # seconds that a hanging process gets to write its stacks
+LIMIT = 10.0  # seconds; an attempt that exceeds its expected time by this much hangs
+DUMP = 5.0  # seconds for a hanging process to write its stacks
 
 # The import of numpy starts BLAS threads, and a fork would lose them.
 ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1", "PYTHONUNBUFFERED": "1"}
@@ -34,7 +34,7 @@ _COMMANDS = {
 
 
 class Attempt:
-    """A started process: wait for it, signal it, and read what it printed."""
+    """A started process: wait for it, signal it, read its output."""
 
     pid: int
     name: str
@@ -42,7 +42,7 @@ class Attempt:
     err: Path
 
     def wait(self, seconds: float) -> int | None:
-        """The exit status, negative for a signal; None if it still runs after `seconds`."""
+        """Returns the exit status, negative for a signal; None if it still runs after `seconds`."""
         raise NotImplementedError
 
     def send(self, number: int) -> bool:
@@ -53,7 +53,7 @@ class Attempt:
         return True
 
     def finish(self, expected: float) -> int:
-        """Waits for the end.
+        """Waits until the process exits.
 
         Raises:
           AssertionError: it ran for `LIMIT` longer than expected; the message has its stacks.
@@ -73,14 +73,14 @@ class Attempt:
 
 
 def tail(path: Path, count: int = 3000) -> str:
-    """The last characters of a file; empty if there is none."""
+    """Returns the last characters of a file; empty if there is none."""
     with contextlib.suppress(OSError):
         return path.read_bytes()[-count:].decode(errors="replace")
     return ""
 
 
 class Command(Attempt):
-    """A real command in a process of its own."""
+    """A real command in its own process."""
 
     def __init__(self, request: Mapping[str, Any], environment: Mapping[str, str]):
         program, arguments = request["program"], request["arguments"]
@@ -106,7 +106,7 @@ class Command(Attempt):
 
 
 class Forks:
-    """A server and the child it runs now. One child at a time."""
+    """A server and its current child. There is one child at a time."""
 
     def __init__(self, environment: Mapping[str, str]):
         self._server = subprocess.Popen(
@@ -118,7 +118,7 @@ class Forks:
         self._answer(120)
 
     def close(self) -> None:
-        """Ends the server and a child that still runs."""
+        """Ends the server and its child."""
         self._server.kill()
         self._server.communicate()
 
@@ -128,7 +128,7 @@ class Forks:
         return Fork(self, request, self._answer(30)["pid"])
 
     def _answer(self, seconds: float | None) -> Any:
-        """The server's next line, None if there is none in time."""
+        """Returns the next line of the server, None if there is none in time."""
         end = time.monotonic() + (seconds or 0)
         pipe = self._server.stdout
         assert pipe is not None
@@ -158,7 +158,7 @@ class Fork(Attempt):
 
 
 def _restrict(request: Mapping[str, Any]) -> None:
-    """Limits this process as a request says: the core it runs on, its file descriptors."""
+    """Limits this process as requested: the core it runs on, its file descriptors."""
     if request.get("core") is not None:
         os.sched_setaffinity(0, {request["core"]})
     if count := request.get("descriptors"):
@@ -168,8 +168,8 @@ def _restrict(request: Mapping[str, Any]) -> None:
 def _serve() -> dict[str, Any] | None:
     """Answers requests. In a forked child it returns the request; in the server, None at the end.
 
-    An ended child stays a zombie until the next request, so that its process id is not reused
-    while the client may still send signals.
+    A child that has ended stays a zombie until the next request, so that its process id is not
+    reused while the client may still send signals.
     """
     _write({"ready": len(os.listdir("/proc/self/task"))})
     rest, child = b"", None
@@ -197,7 +197,7 @@ def _write(values: Mapping[str, Any]) -> None:
 
 
 def _become(request: Mapping[str, Any]) -> NoReturn:
-    """Runs a request in this process, which ends as a command does.
+    """Runs a request in this process, which exits like a command.
 
     Args:
       request: `program` (a key of _COMMANDS) and its `arguments`; `out` and `err`, files for the

@@ -38,7 +38,7 @@ from tests.faults import strangers
 
 
 def fuzz(examples: int) -> settings:
-    """Settings of a test that always draws the same examples."""
+    """Settings of a test that draws the same examples every time."""
     return settings(
         max_examples=examples,
         derandomize=True,
@@ -49,7 +49,7 @@ def fuzz(examples: int) -> settings:
 
 
 def check_message(error: BaseException, lines: int = 100) -> None:
-    """An error is a message for a person: not empty, and of printable characters."""
+    """Checks that an error is readable: not empty, only printable characters."""
     text = str(error)
     assert text.strip()
     assert text.count("\n") < lines
@@ -82,7 +82,7 @@ def places(values: Any, path: tuple[str | int, ...] = ()) -> Iterator[Any]:
 
 @st.composite
 def mutated(draw_value: Any, values: Any) -> Any:
-    """Nested plain values with one to three of them replaced, left out, or renamed."""
+    """Nested plain values with one to three values replaced, removed or renamed."""
     values = json.loads(json.dumps(values))
     for _ in range(draw_value(st.sampled_from([1, 1, 1, 2, 3]))):
         path = draw_value(st.sampled_from(list(places(values))))
@@ -96,7 +96,7 @@ def mutated(draw_value: Any, values: Any) -> Any:
         how = draw_value(st.sampled_from(["replace"] * 4 + ["remove", "rename", "nudge"]))
         value = inner[path[-1]]
         if how == "replace":
-            inner[path[-1]] = copy.deepcopy(draw_value(VALUES))  # the next turn may change it
+            inner[path[-1]] = copy.deepcopy(draw_value(VALUES))  # the next iteration may change it
         elif how == "nudge" and isinstance(value, (int, float)):
             inner[path[-1]] = draw_value(st.sampled_from([-value, value * 1000, value + 0.5]))
         else:
@@ -108,10 +108,10 @@ def mutated(draw_value: Any, values: Any) -> Any:
 
 @st.composite
 def edited(draw_value: Any, contents: Any) -> Any:
-    """Bytes of one of `contents`: as they are, or cut, overwritten, repeated, or spliced."""
+    """The bytes of one of `contents`, unchanged, truncated, overwritten, repeated or spliced."""
     data = bytearray(draw_value(st.sampled_from(contents)))
     for _ in range(draw_value(st.integers(0, 3))):
-        # Headers are where a byte matters most.
+        # Bytes in headers matter most.
         end = len(data) if draw_value(st.booleans()) else min(len(data), 80)
         place = draw_value(st.integers(0, max(end - 1, 0)))
         length = draw_value(st.sampled_from([1, 2, 4, 40]))
@@ -147,7 +147,7 @@ def image_files() -> Iterator[Any]:
         with contextlib.suppress(OSError, ValueError, KeyError):
             image.convert(between.get(mode, "L")).convert(mode).save(buffer, kind)
             yield buffer.getvalue()
-            # TIFF's tag ExtraSamples: alpha that the colors are multiplied by already.
+            # The TIFF tag ExtraSamples: the colors are premultiplied by alpha.
             old, new = (struct.pack("<HHIH", 338, 3, 1, how) for how in (2, 1))
             if old in buffer.getvalue():
                 yield buffer.getvalue().replace(old, new)
@@ -211,7 +211,7 @@ def test_styles(values: Any) -> None:
     flat = json.dumps(dataclasses.asdict(style))
     assert "NaN" not in flat
     assert "Infinity" not in flat
-    assert style.width * style.height <= 2**24  # a GB of f32 for a batch of sixteen
+    assert style.width * style.height <= 2**24  # one GB of f32 for
     assert style.length[1] <= 1000
     assert style.curves[1] <= 1000
 
@@ -287,7 +287,7 @@ READINGS = ",".join(run_dir.Answer._fields) + '\na.png,ab,ab,0.9,0.1\n"b,.png",a
 
 @pytest.fixture(scope="module")
 def cell(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The record of a finished run, as a cell of a grid."""
+    """The record of a finished run, as in a cell of a grid."""
     folder = tmp_path_factory.mktemp("grid") / "base" / "seed0-fold0"
     folder.mkdir(parents=True)
     files = {"config.json": tiny.get_config().to_dict(), "result.json": RESULT,
@@ -302,7 +302,7 @@ def cell(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def read_record(folder: Path) -> Any:
-    """Everything that reads a record without its checkpoints."""
+    """Calls everything that reads a record without its checkpoints."""
     run = run_dir.RunDir(folder)
     runs = folder.parents[1]
 
@@ -343,7 +343,7 @@ def test_records(cell: Path, changed: Any) -> None:
     name, content = changed
     kept = {path: path.read_bytes() for path in cell.iterdir()}
     try:
-        # A surrogate is a byte of a file name that is not UTF-8.
+        # A surrogate represents a byte of a file name that is not UTF-8.
         content = content if isinstance(content, bytes) else content.encode()
         (cell / name).write_bytes(content)
         for call in read_record(cell):
@@ -402,7 +402,7 @@ VERBS = {
     "import-safetensors": [],
     "nonsense": [],
 }  # fmt: skip
-# No path among them leads to a run, so that nothing takes long.
+# None of the paths leads to a run, so that nothing takes long.
 ODD = st.sampled_from([
     "nowhere", "empty", "text.json", "empty/x", "a" * 300, "-", "", " ", "0", "-1", "1", "3.5",
     "nan", "inf", "1e999", "5-", "-5", "4-6", "6-4", "99999999999999999999", "²", "٣", "1_0",
@@ -430,10 +430,10 @@ def test_command_lines(folder: Path, data: Any) -> None:
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             status: Any = main.main(arguments)
-        except SystemExit as end:  # of argparse
+        except SystemExit as end:  # raised by argparse
             status = end.code
     if status == 0:
-        assert "usage: " in out.getvalue(), arguments  # --help; there is nothing else to do
+        assert "usage: " in out.getvalue(), arguments  # --help; there is nothing more to check
     else:
         assert status in (1, 2), arguments
         last = err.getvalue().splitlines()[-1]

@@ -1,4 +1,4 @@
-"""Mutated styles and images, and small files that are costly to read: also part of the long run."""
+"""Mutated styles and images, and small files that are expensive to read: also in the long run."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _OTHERS: tuple[Any, ...] = (
 
 
 def styles(work: Path, random: random_lib.Random, scale: float) -> dict[str, int]:
-    """Loads 20,000 mutated style files: each is a style within limits, or is refused in a line."""
+    """Loads 20,000 mutated style files: each is a valid style, or is refused in one line."""
     path, accepted, refused = work / "style.json", 0, 0
     for _ in range(int(20_000 * scale)):
         content, keys = mutated_style(random)
@@ -55,17 +55,17 @@ def styles(work: Path, random: random_lib.Random, scale: float) -> dict[str, int
 
 
 def mutated_style(random: random_lib.Random) -> tuple[bytes, list[str]]:
-    """A style file, and the keys one of which an error must name (none if the JSON is damaged)."""
+    """A style file, and keys, one of which an error must name (none if the JSON is damaged)."""
     name = random.choice(list(presets.STYLES))
     values = json.loads(json.dumps(dataclasses.asdict(presets.STYLES[name])))
     keys = random.sample(list(values), random.choice((1, 1, 1, 2, 3)))
     for key in keys:
         values[key] = _mutated(random, values[key])
     if "length" in keys or "spacing" in keys or "width" in keys:
-        keys.append("left")  # the rule on what fits names these three
+        keys.append("left")  # the rule about the size names these three
     try:
         content = json.dumps(values).encode()
-    except ValueError:  # more than 4300 digits
+    except ValueError:  # an integer of more than 4300 digits
         return mutated_style(random)
     if random.random() < 0.2:
         return strangers.mutate(np.random.default_rng(random.getrandbits(32)), content, b"{}"), []
@@ -88,7 +88,7 @@ def _mutated(random: random_lib.Random, value: Any) -> Any:
 
 
 def check_style(style: Style) -> None:
-    """Limits that no style of 2026 can need to exceed, whatever the package declares."""
+    """Checks limits that no realistic style exceeds, whatever the package declares."""
     numbers = list(_numbers(dataclasses.astuple(style)))
     assert all(math.isfinite(n) and abs(n) <= 10_000 for n in numbers), style
     assert style.width >= 16
@@ -114,7 +114,7 @@ def _numbers(value: Any) -> Any:
 
 
 def images(work: Path, random: random_lib.Random, scale: float) -> dict[str, int]:
-    """Reads 100,000 mutated images: each gives an array or a DataError in one line."""
+    """Reads 100,000 mutated images: each yields an array, or a DataError of one line."""
     del work
     config: Any = SimpleNamespace(width=64, height=16, channels=1)
     rng = np.random.default_rng(random.getrandbits(32))
@@ -138,7 +138,7 @@ def images(work: Path, random: random_lib.Random, scale: float) -> dict[str, int
 
 
 def costly() -> dict[str, tuple[bytes, str]]:
-    """Files of at most 16 MB that cost seconds or gigabytes: bytes, and a part of the answer."""
+    """Files of at most 16 MB that would take seconds or gigabytes: bytes, a part of the error."""
     png, jpeg = (_save(draw("a"), kind) for kind in ("PNG", "JPEG"))
     gif = _save(draw("a"), "GIF")
     place = 13 + (3 * 2 ** ((gif[10] & 7) + 1) if gif[10] & 0x80 else 0)
@@ -170,7 +170,7 @@ def costly() -> dict[str, tuple[bytes, str]]:
 
 
 def premultiplied_tiff(mode: str = "La") -> bytes:
-    """A TIFF of 2x1 pixels with associated alpha: 100 with an opacity of 128 of 255, and 200."""
+    """A TIFF of 2x1 pixels with premultiplied alpha: 100 at an opacity of 128 of 255, and 200."""
     samples = 2 if mode == "La" else 4
     pixels = bytes([*[100] * (samples - 1), 128, *[200] * (samples - 1), 255])
     plain = {256: 2, 257: 1, 259: 1, 262: samples // 2, 277: samples, 278: 1, 279: len(pixels),
@@ -208,7 +208,7 @@ def _bmp(rows: bytes) -> bytes:
 
 
 def _tiff(more: list[tuple[int, int, int]], pixels: bytes = bytes(8_000_000)) -> bytes:
-    """64x16 gray pixels, and tags (number, type, count) whose values are all at the same place."""
+    """64x16 gray pixels, and tags (number, type, count) whose values share one offset."""
     plain = {256: 64, 257: 16, 258: 8, 259: 1, 262: 1, 277: 1, 273: -1, 278: 16, 279: 1024}
     added = {tag for tag, _, _ in more}
     entries = [(tag, 4, 1, value) for tag, value in plain.items() if tag not in added]
@@ -228,14 +228,14 @@ def _big_tiff() -> bytes:
 
 
 def _scans() -> bytes:
-    """A progressive JPEG of 512x512 pixels whose last scan comes 300 times."""
+    """A progressive JPEG of 512x512 pixels whose last scan is repeated 300 times."""
     content = _save(Image.new("L", (512, 512), 90), "JPEG", progressive=True)
     last = content.rindex(b"\xff\xda")
     return content[:-2] + content[last:-2] * 300 + content[-2:]
 
 
 def _mpo() -> bytes:
-    """The same with the directory of a multi-image file, which Pillow calls MPO."""
+    """The same JPEG with the directory of a multi-image file, which Pillow calls MPO."""
     frames = _save(draw("a"), "MPO", save_all=True, append_images=[draw("b")])
     start = frames.index(b"\xff\xe2")
     (length,) = struct.unpack_from(">H", frames, start + 2)

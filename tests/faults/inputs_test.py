@@ -1,4 +1,4 @@
-"""What a reader is given instead of images: one line with the position and what is accepted."""
+"""Inputs of a reader other than images: the error has the position and what is accepted."""
 
 import os
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ def reader(trained: Path) -> Recognizer:
 
 
 class Odd:
-    """Raises in whatever way numpy asks for an array."""
+    """Raises an error of any kind when numpy asks for an array."""
 
     def __array__(self, *arguments: Any, **options: Any) -> None:
         raise RuntimeError("odd")

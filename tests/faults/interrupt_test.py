@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP: what was done is saved, and the end is that of a run without them."""
+"""Ctrl-C, SIGTERM, SIGHUP: progress is saved; the resumed run ends like an uninterrupted one."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def interrupt_after(count: int, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sends this process a signal after so many steps, as a scheduler or a person would."""
+    """Sends this process a signal after a number of steps, like a scheduler or a user."""
     left = iter(range(count, -1000, -1))
 
     def steps(self: Progress, count: int) -> None:
@@ -52,7 +52,7 @@ def test_an_interrupted_run_ends_bit_identical(
         train.train_and_evaluate(config, whole)
     run = tmp_path / "run"
     before = [signal.getsignal(number) for number in SIGNALS]
-    # In the first epoch, again in the same epoch, at an epoch's last step.
+    # In the first epoch, again in the same epoch, and at the last step of an epoch.
     term, ctrl_c, hang_up = SIGNALS
     for steps, done, number in [(2, 2, term), (1, 3, ctrl_c), (7, 11, hang_up)]:
         interrupt_after(steps, number, monkeypatch)
@@ -68,7 +68,7 @@ def test_an_interrupted_run_ends_bit_identical(
 def test_what_was_left_of_an_epoch_that_ended_since_is_not_taken(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Path
 ) -> None:
-    """A kill between an epoch's checkpoint and the removal of the interrupted one."""
+    """A kill between the checkpoint of an epoch and the removal of the interrupted one."""
     if not whole.exists():
         train.train_and_evaluate(config, whole)
     monkeypatch.setattr(mid_epoch, "clear", lambda run: None)
@@ -121,7 +121,7 @@ def test_a_process_ends_by_the_signal_with_one_line(
 
 
 def test_a_cell_of_a_grid_that_is_killed_stops_as_if_it_were_asked_to() -> None:
-    """Its standard input ends with the grid, however that ends."""
+    """The standard input of a cell is closed when the grid ends for any reason."""
     code = "import time; from crnn_jax.runtime import signals; signals.follow_input(); "
     code += "time.sleep(60)"
     process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE)

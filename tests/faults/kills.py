@@ -1,9 +1,9 @@
 """Signals at random moments of training: a part of the long run.
 
 Each series is one run directory. Attempts on it get a signal at a random moment, a quarter of them
-while a checkpoint is being saved, and the same command must end with the outcome of an unharmed
-run. Series are independent and a ledger in the work folder records them, so that a long run that
-was stopped goes on.
+while a checkpoint is being saved, and the same command must end with the outcome of an undisturbed
+run. Series are independent, and a ledger in the work folder records them, so that a stopped long
+run can continue.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from tests.faults.workers import (
 
 KILLS = 1000
 SIGNALS = ("SIGKILL", "SIGTERM", "SIGINT twice", "SIGHUP", "SIGSTOP and SIGCONT")
-AIMED, BY_COMMAND = 0.25, 0.1  # shares: at a save; by a real command instead of a fork
-COMMAND_START = 5.0  # seconds that a real command takes besides
+AIMED, BY_COMMAND = 0.25, 0.1  # shares: during a save; by a real command instead of a fork
+COMMAND_START = 5.0  # additional seconds that a real command takes
 
 
 class Series(NamedTuple):
-    """Signals that one run directory gets, in turn."""
+    """The signals that one run directory gets, in turn."""
 
     name: str
     combination: Combination
@@ -81,7 +81,7 @@ def deliver(attempt: Attempt, name: str, moments: random.Random) -> bool:
 
 
 def wait_for_save(attempt: Attempt, run: Path, nth: int, most: float) -> bool:
-    """Returns when the attempt's n-th save has begun. False if it ends or takes too long."""
+    """Waits until the n-th save of the attempt begins. False if it ends or takes too long."""
     before: set[str] = set()
     end = time.monotonic() + most
     while len(before) < nth:
@@ -95,7 +95,7 @@ def wait_for_save(attempt: Attempt, run: Path, nth: int, most: float) -> bool:
 def harm(
     worker: Worker, training: Training, series: Series, seed: int
 ) -> tuple[Counter[str], list[str]]:
-    """Works through a series: counts of its signals, and what went wrong."""
+    """Runs a series. Returns counts of its signals, and its failures."""
     moments = random.Random(f"{seed} {series.name}")
     run = worker.work / series.name.replace(" ", "").replace(",", "-")
     shutil.rmtree(run, ignore_errors=True)
@@ -127,23 +127,23 @@ def harm(
             check_end(attempt, status, sent)
         except AssertionError as error:
             failures.append(str(error))
-            if sent is None and not is_finished:  # it would fail for ever
+            if sent is None and not is_finished:  # it would fail forever
                 break
         if is_finished:
             found = outcome(run)
             if found != training.expected:
                 failures.append(f"other end after {dict(done)}: {training.differ(found)}")
             shutil.rmtree(run)
-    if run.exists():  # for a look at what cannot go on
+    if run.exists():  # to inspect a run that cannot continue
         run.rename(run.with_name(f"kept-{run.name}"))
     return done, failures
 
 
 def kills(work: Path, moments: random.Random, scale: float) -> dict[str, Any]:
-    """Signals at random moments; the same command goes on to the same end.
+    """Sends signals at random moments; the same command must reach the same outcome.
 
     Returns:
-      Figures: signals sent by combination, and `failures`, a list of messages.
+      Figures: the number of signals by combination, and `failures`, a list of messages.
     """
     seed, ledger = moments.getrandbits(32), work / "kills.jsonl"
     make_data(work)
@@ -180,7 +180,7 @@ def kills(work: Path, moments: random.Random, scale: float) -> dict[str, Any]:
 
 
 def figures(lines: list[dict[str, Any]]) -> dict[str, Any]:
-    """Counts by combination and signal of a ledger's lines, and failures by their text."""
+    """Counts the lines of a ledger by combination and signal, and failures by message."""
     table: dict[str, Any] = {}
     failures: Counter[str] = Counter()
     for line in lines:

@@ -134,7 +134,7 @@ def test_more_memory_than_there_is_refuses_an_image_alone(
 
 
 def _as_published(texts: Any, config: DataConfig) -> tuple[Any, Any]:
-    """The split of the published figures: numpy shuffles the sorted labels themselves."""
+    """The split of the published figures, which shuffles the sorted labels themselves."""
     groups: dict[str, list[int]] = {}
     for index, text in enumerate(texts):
         groups.setdefault(text, []).append(index)
@@ -172,7 +172,7 @@ def test_texts_of_unequal_length_are_split_as_published() -> None:
 
 
 def test_texts_that_end_in_nul_are_used_once_each() -> None:
-    """numpy's strings lose trailing NULs: 'a' and 'a\\0' were one."""
+    """numpy strings drop trailing NULs, so that 'a' and 'a\0' would be equal."""
     texts = [text + end for text in "abcdefghij" for end in ("", "\0", "\0\0")]
     split = splits.split(texts, CONFIG)
     assert sorted([*split.train, *split.val]) == list(range(30))

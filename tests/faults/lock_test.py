@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from crnn_jax import config as config_lib
-from crnn_jax.data import folder as dataset
+from crnn_jax.data import resolve
 from crnn_jax.errors import RunError
 from crnn_jax.runs import mid_epoch, run_dir, sweep
 from crnn_jax.runs.checkpoint import Checkpoints
@@ -48,7 +48,7 @@ def test_a_second_writer_is_refused_and_told_who_the_first_is(
 ) -> None:
     run = tmp_path / "run"
     config = tiny_config()
-    run_dir.RunDir(run).open(dataset.resolve(config))  # a run directory, and nothing trained there
+    run_dir.RunDir(run).open(resolve.resolve(config))  # a run directory without training
     with _holder(run) as process:
         who = f"process {process.pid} on {platform.node()}"
         with pytest.raises(RunError, match=rf"{run} is in use by {who}; .*--workdir"):
@@ -56,12 +56,12 @@ def test_a_second_writer_is_refused_and_told_who_the_first_is(
         cells = sweep.Grid(config_lib.to_dict(config), {"base": {}}, (0,), (0,))
         with pytest.raises(RunError, match=who):
             sweep.run(cells, run, 1)
-        assert not (run / "environment.json").exists()  # it wrote nothing
+        assert not (run / "environment.json").exists()  # nothing was written
         assert lock.is_held(run)
         process.kill()
     assert not lock.is_held(run)
     assert not lock.is_held(tmp_path / "nowhere")
-    with lock.hold(run):  # a dead process holds nothing
+    with lock.hold(run):  # the holder is dead
         assert (run / lock.FILE).read_text() == f"process {os.getpid()} on {platform.node()}\n"
 
 
@@ -113,7 +113,7 @@ def test_nothing_is_written_to_a_directory_that_was_replaced(
 
 
 def test_the_lock_file_alone_may_not_vanish_either(tmp_path: Path) -> None:
-    """Another process could lock a new one, and both would write."""
+    """Otherwise another process could lock a new file, and both would write."""
     with lock.hold(tmp_path / "run"):
         (tmp_path / "run" / lock.FILE).unlink()
         with pytest.raises(RunError, match="removed or replaced"):
@@ -151,7 +151,7 @@ def test_a_run_whose_directory_was_replaced_stops(
 
 
 def test_of_processes_that_start_together_one_wins(tmp_path: Path) -> None:
-    """In a directory that does not exist yet. The kernel's lock is one of open files."""
+    """The directory does not exist yet. The kernel locks open files."""
     for i in range(20):
         run, start, told = tmp_path / f"{i}" / "run", threading.Barrier(3), threading.Barrier(3)
         said: list[Any] = []
@@ -189,14 +189,14 @@ def test_nothing_is_written_before_the_lock_is_held(
 
 
 def test_a_start_that_fails_leaves_no_directory(tiny_config: MakeConfig, tmp_path: Path) -> None:
-    """So that the corrected command may use the same --workdir."""
+    """The corrected command can use the same --workdir."""
     config = tiny_config(train__init_from=str(tmp_path / "nowhere"))
     with pytest.raises(RunError, match="nowhere is not a run directory"):
         train.train_and_evaluate(config, tmp_path / "a" / "run")
     assert not (tmp_path / "a").exists()
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "mine.txt").write_text("")
-    with pytest.raises(RunError, match=r"not a run directory \(it holds mine.txt"):
+    with pytest.raises(RunError, match=r"not a run directory \(it contains mine.txt"):
         train.train_and_evaluate(tiny_config(), tmp_path / "other")
     assert [p.name for p in (tmp_path / "other").iterdir()] == ["mine.txt"]
 

@@ -2,10 +2,10 @@
 
     python -m tests.faults.long [--only kills,disks,...] [--seed 0] [--scale 1.0] [--state DIR]
 
-Each part runs in a process of its own below a watchdog for time and memory. Parts that have ended
-are kept in the state folder: the same command goes on where a stopped one was. Disk faults need
+Each part runs in a process of its own with a watchdog for time and memory. Finished parts are
+recorded in the state folder, so that the same command continues after a stop. Disk faults need
 root. The last lines of the output, and the JSON file `--record`, are the record for
-results/faults/. Ends with status 1 if anything failed.
+results/faults/. The exit status is 1 if anything failed.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ Part = Callable[[Path, random.Random, float], dict[str, Any]]
 
 
 def environment() -> dict[str, str]:
-    """Of the processes of a long run: all compile alike, into one cache."""
+    """The environment of the processes, which all compile alike, into one cache."""
     cache = os.environ.get("JAX_COMPILATION_CACHE_DIR", str(Path("/tmp/crnn-long-cache")))
     return {
         **os.environ, **ENVIRONMENT, "JAX_COMPILATION_CACHE_DIR": cache,
@@ -54,7 +54,7 @@ def environment() -> dict[str, str]:
 
 
 def find(name: str) -> Part | None:
-    """The function of a part, None if it has not been written."""
+    """Returns the function of a part, None if it does not exist."""
     module, _, function = PARTS[name].partition(".")
     try:
         return getattr(importlib.import_module(f"tests.faults.{module}"), function, None)
@@ -80,7 +80,7 @@ def run_part(name: str, folder: Path, seed: int, scale: float) -> None:
 
 
 def watched(name: str, folder: Path, options: argparse.Namespace, baseline: int) -> dict[str, Any]:
-    """Runs a part in a process below the watchdog: its figures, with `failures` and `seconds`."""
+    """Runs a part in a process with a watchdog. Returns figures, with `failures` and `seconds`."""
     (folder / "work").mkdir(parents=True, exist_ok=True)
     for left in ("slow", "heartbeat", "figures.json"):
         (folder / left).unlink(missing_ok=True)
@@ -118,7 +118,7 @@ def _git(*arguments: str) -> str:
 
 
 def as_text(record: dict[str, Any]) -> str:
-    """A record as text, a paragraph per part."""
+    """Formats a record as text, a paragraph per part."""
     lines = [f"# {record['command']}", f"commit {record['commit']}, {record['machine']}"]
     for name, part in record["parts"].items():
         lines.append(f"{name}:")

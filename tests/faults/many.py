@@ -1,4 +1,4 @@
-"""Ten thousand mutated images, a hundred thousand files, spoilt runs: parts of the long run."""
+"""Ten thousand mutated images, a hundred thousand files, damaged runs: parts of the long run."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def pictures(work: Path, moments: random.Random, scale: float) -> dict[str, int]
         if seed == 1:
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    # A tenth of them again as files, by the command, and as data sets.
+    # A tenth of them also as files, by the command, and as data sets.
     rng = np.random.default_rng(moments.getrandbits(32))
     kinds = [c for p in clean[:8] for c in strangers.kinds(Image.open(p)).values()]
     files = work / "files"

@@ -1,4 +1,4 @@
-"""Text from files in reports, model cards and messages: shown as it is, and never as markup."""
+"""Text from files is shown literally in reports, model cards and messages, never as markup."""
 
 import dataclasses
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Small disks of memory, and what a command must answer when one is full or read-only."""
+"""Small disks in memory, and how commands must respond when one is full or read-only."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def remount(folder: Path, how: str) -> None:
 def small_disk(folder: Path) -> Iterator[Path | None]:
     """A tmpfs of 100 MB and 10,000 inodes; None without the right to mount."""
     folder.mkdir(parents=True, exist_ok=True)
-    if folder.is_mount():  # a stopped run left it
+    if folder.is_mount():  # left by a stopped run
         subprocess.run(["umount", "-l", folder], check=True)
     how: list[str | Path] = [
         "mount",
@@ -44,7 +44,7 @@ def small_disk(folder: Path) -> Iterator[Path | None]:
 
 
 def check_refused(attempt: Attempt, status: int, place: str) -> None:
-    """Checks the answer to a fault.
+    """Checks the response to a fault.
 
     Raises:
       AssertionError: it is not one line, has a traceback or another status, calls an intact file
@@ -56,17 +56,17 @@ def check_refused(attempt: Attempt, status: int, place: str) -> None:
     assert status in (1, 2), f"wrong status: {where}"
     lines = [line for line in said.splitlines() if not line.startswith("note: ")]
     assert "\n".join(lines).startswith("error: "), f"no error line: {where}"
-    # A data set lists its bad files below.
+    # For a data set, the bad files are listed in further lines.
     assert all(line.startswith("  ") for line in lines[1:]), f"more than one line: {where}"
     assert "damaged" not in said, f"an intact file is called damaged: {where}"
     assert place in said, f"the line does not name {place}: {where}"
 
 
 def check_finished(worker: Worker, disk: Path, whole: Path) -> tuple[int, list[str]]:
-    """Asks for everything about a finished run on a disk that is full, and then read-only.
+    """Runs all commands on a finished run on a disk that is full, and then read-only.
 
     Returns:
-      How many commands were refused, as all that write must be, and what went wrong.
+      The number of refused commands, which must include all that write, and the failures.
     """
     number, failures = 0, []
     run, grid = disk / "run", disk / "grid"
@@ -98,7 +98,7 @@ def check_finished(worker: Worker, disk: Path, whole: Path) -> tuple[int, list[s
                 number += 1
             except AssertionError as error:
                 failures.append(f"{state}, {arguments[0]} of a finished run: {error}")
-        # What writes nothing works as ever.
+        # Commands that write nothing still work.
         said = [tail(ask(["predict", where, picture])[0].out) for where in (run, whole)]
         if said[0] != said[1] or not said[0]:
             failures.append(f"{state}, predict: {said[0]!r}, not {said[1]!r}")

@@ -28,7 +28,7 @@ from crnn_jax.schema import InvalidError
 from crnn_jax.training import reproduce
 from tests.faults.commands import call, captchas, train_command, verb
 
-_DEEP = "a list within 100,000 lists"  # spliced in, since json cannot write it
+_DEEP = "a list within 100,000 lists"  # inserted as text, because json cannot write it
 _VALUES: tuple[Any, ...] = (
     *(None, True, False, -1, 0, 1, 2**31, 10**9, 10**30, 10**400, 1e308, 1e-320, -0.5),
     *(math.nan, math.inf, -math.inf, "", "x", "1", "a" * 20_000, "\ud800", "\udcff", "../../x"),
@@ -40,7 +40,7 @@ EXPORT = ("reader.json", "model.safetensors")
 
 
 def mutate(rng: random.Random, name: str, content: bytes) -> bytes:
-    """A file with one or several faults, of its values or of its bytes."""
+    """Returns a file with one or several faults in its values or bytes."""
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         kind = rng.randrange(8)
         if kind > 1 and name.endswith(".csv"):
@@ -68,7 +68,7 @@ def mutate(rng: random.Random, name: str, content: bytes) -> bytes:
 
 
 def _mutate_json(rng: random.Random, content: bytes) -> bytes:
-    """One value replaced, left out, or added. Content that is not JSON stays as it is."""
+    """Replaces, removes or adds one value. Content that is not JSON is returned unchanged."""
     try:
         values = json.loads(content.decode(errors="surrogateescape"))
     except (ValueError, RecursionError):
@@ -91,7 +91,7 @@ def _mutate_json(rng: random.Random, content: bytes) -> bytes:
 
 
 def _places(value: Any, path: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
-    """The paths of all values within `value`, of long lists the first ones."""
+    """The paths of all values within `value`; for long lists, only of the first items."""
     keys = value if isinstance(value, dict) else range(min(len(value), 20))
     for key in keys if isinstance(value, (dict, list)) else ():
         yield (*path, key)
@@ -125,7 +125,7 @@ def _mutate_table(rng: random.Random, content: bytes) -> bytes:
 
 
 class Runs:
-    """A grid of two runs, one of which is mutated file by file."""
+    """A grid of two runs; the files of one are mutated in turn."""
 
     def __init__(self, run: Path, folder: Path, export: Path | None = None):
         self.folder = folder
@@ -145,7 +145,7 @@ class Runs:
         self.valid = {path: path.read_bytes() for path in self.files}
 
     def light(self) -> dict[str, Callable[[], object]]:
-        """The readers that take milliseconds."""
+        """Returns the readers that take milliseconds."""
         record = RunDir(self.cell)
         return {
             "report": self._report,
@@ -191,7 +191,7 @@ def _grid(values: dict[str, Any]) -> list[grid.Cell]:
 
 
 def check(call: Callable[[], object]) -> bool:
-    """Whether a reader answered. AssertionError: it raised another error than for a user."""
+    """Returns whether a reader succeeded. AssertionError for errors not meant for users."""
     try:
         answer = call()
     except (CrnnError, InvalidError) as error:
@@ -203,7 +203,7 @@ def check(call: Callable[[], object]) -> bool:
 
 
 def _check_message(error: Exception) -> None:
-    """One line of bounded length, which a terminal prints as it is."""
+    """Checks that a message is one line of bounded length that a terminal prints literally."""
     message = str(error)
     assert "\n" not in message, repr(message[:1000])
     assert len(message) < 5000, message[:1000]
@@ -212,7 +212,7 @@ def _check_message(error: Exception) -> None:
 
 
 def sweep(runs: Runs, rng: random.Random, count: int, heavy: int) -> collections.Counter[str]:
-    """Reads `count` mutations with all readers, every `heavy`-th one with those that take long.
+    """Reads `count` mutations with all fast readers, and every `heavy`-th also with the slow ones.
 
     The arrays of checkpoints are not restored.
     """
@@ -246,7 +246,7 @@ def _zeros(_: Checkpoints, __: int, like: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class unrestored:
-    """Within it, checkpoints are opened and checked, and their arrays are not read."""
+    """Within the context, checkpoints are opened and checked, but their arrays are not read."""
 
     def __enter__(self) -> None:
         self._restore = Checkpoints.restore

@@ -1,4 +1,4 @@
-"""Numbers that are none: a gradient that is not finite shows in the next loss."""
+"""Values that are not finite: a gradient that is not finite shows in the next loss."""
 
 import csv
 import re
@@ -29,11 +29,11 @@ from tests.helpers.quiet import QUIET
 def test_a_gradient_that_is_no_number_ends_the_run_and_leaves_the_last_good_checkpoint(
     tiny_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The loss of step 8 is finite and its gradient is not: 0 = sqrt(0 x), of slope 0 times oo."""
+    """The loss of step 8 is finite, but its gradient is not: d/dx sqrt(0 x) is 0 times inf."""
     config = tiny_config({**QUIET, "train.epochs": 3, "log.every_steps": 100})
     run = tmp_path / "run"
     with monkeypatch.context() as context:
-        interrupt_after(6, signal.SIGTERM, context)  # epoch 1 of five steps is saved, and step 6
+        interrupt_after(6, signal.SIGTERM, context)  # epoch 1 (five steps) is saved, and step 6
         with pytest.raises(signals.Interrupted):
             train.train_and_evaluate(config, run)
     task = prepare(config)
@@ -49,7 +49,7 @@ def test_a_gradient_that_is_no_number_ends_the_run_and_leaves_the_last_good_chec
         return loss + jnp.where(same, jnp.sqrt(jnp.where(same, 0 * logits.sum((1, 2)), 1.0)), 0.0)
 
     monkeypatch.setattr(ctc, "ctc_loss", ctc_loss)
-    # Traced anew, and not kept for others.
+    # Traced again, and not cached for other tests.
     monkeypatch.setattr(step, "_jitted", step._jitted.__wrapped__)
     with pytest.raises(TrainingError, match=r"step 9 is not finite.*images of steps 8 to 9 are"):
         train.train_and_evaluate(config, run)
@@ -63,7 +63,7 @@ def test_a_gradient_that_is_no_number_ends_the_run_and_leaves_the_last_good_chec
 
 
 def test_weights_that_are_not_finite_are_refused(trained: Path, tmp_path: Path) -> None:
-    """They would read every image as nothing, without a word."""
+    """They would silently read every image as empty."""
     run = tmp_path / "run"
     shutil.copytree(trained, run)
     reader = recognizer.load(run)
@@ -77,4 +77,4 @@ def test_weights_that_are_not_finite_are_refused(trained: Path, tmp_path: Path) 
     place = re.escape(str(run / "checkpoints" / str(newest)))
     with pytest.raises(RunError, match=rf"^the checkpoint {place}: {layer}/bias .*not finite"):
         recognizer.load(run)
-    assert recognizer.load(run, reader.epoch).epoch == reader.epoch  # the others are read
+    assert recognizer.load(run, reader.epoch).epoch == reader.epoch  # can be read

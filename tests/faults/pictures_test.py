@@ -1,4 +1,4 @@
-"""Images from strangers: an answer that belongs to its file, or one line that says why not."""
+"""Untrusted images: a reading of the right file, or one line that says why there is none."""
 
 import csv
 import dataclasses
@@ -31,7 +31,7 @@ def reader(trained: Path) -> Recognizer:
 
 
 def test_every_kind_of_picture_shows_the_same(captchas: Path) -> None:
-    """Pixels of the gray PNG, up to what JPEG and WebP lose and 254 of 255 parts of opacity."""
+    """All kinds give the pixels of the gray PNG, up to lossy formats and an opacity of 254/255."""
     from tests.data.folder_test import CONFIG
 
     original = Image.open(sorted(captchas.iterdir())[0])
@@ -59,7 +59,7 @@ def test_odd_sizes_are_read(reader: Recognizer, size: tuple[int, int]) -> None:
 
 
 def odd_files(folder: Path) -> dict[str, Any]:
-    """What may stand in a folder under an image's name: its name to a part of the answer."""
+    """Files that can lie in a folder under the name of an image, and a part of each error."""
     os.mkfifo(folder / "pipe.png")
     (folder / "loop.png").symlink_to(folder / "loop.png")
     (folder / "gone.png").symlink_to(folder / "nowhere.png")
@@ -67,7 +67,7 @@ def odd_files(folder: Path) -> dict[str, Any]:
     (folder / "folder.png").mkdir()
     with socket.socket(socket.AF_UNIX) as server:
         here = os.getcwd()
-        os.chdir(folder)  # a socket's path is short
+        os.chdir(folder)  # paths of sockets must be short
         server.bind("socket.png")
         os.chdir(here)
     return {
@@ -130,7 +130,7 @@ def test_names_of_any_kind_come_out_as_they_are(
 
 
 def check_mutated(reader: Recognizer, clean: Any, count: int, seed: int) -> tuple[Any, Any, Any]:
-    """Streams mutated files with clean ones among them; counts of read, refused and clean."""
+    """Streams mutated files among clean ones. Returns counts of read, refused and clean files."""
     rng = np.random.default_rng(seed)
     kinds = [content for path in clean for content in strangers.kinds(Image.open(path)).values()]
     answers = [reader.predict(path)[0] for path in clean]
@@ -204,7 +204,7 @@ def test_a_labels_file_leads_nowhere_else(captchas: Path, tmp_path: Path) -> Non
     assert str(error.value).count("leads out of the folder") == 2
 
 
-# What a file costs besides its pixels.
+# Costs of a file besides its pixels.
 COSTLY = inputs.costly()
 
 
@@ -228,7 +228,7 @@ def test_scans_are_counted_in_an_image_that_the_caller_opened() -> None:
 def test_associated_alpha_is_read_beside_other_images(
     reader: Recognizer, captchas: Path, mode: str
 ) -> None:
-    """100 of 128 opaque parts of 255 is 100 + 127 on white, up to the rounding of 100 / 128."""
+    """100 at an opacity of 128 of 255 is 100 + 127 on white, up to the rounding of 100 / 128."""
     from tests.data.folder_test import CONFIG
 
     content = inputs.premultiplied_tiff(mode)

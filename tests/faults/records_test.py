@@ -1,4 +1,4 @@
-"""Records and configs from strangers: every file is read as declared, or refused in one line."""
+"""Untrusted records and configs: every file is read as declared, or refused in one line."""
 
 import dataclasses
 import json
@@ -25,7 +25,7 @@ from tests.faults import mutations
 
 
 def _leave(cell: Any) -> RunDir:
-    """A finished run of ten images, two of them misread."""
+    """Writes a finished run of ten images, two of them misread."""
     cell.mkdir(parents=True)
     run = RunDir(cell)
     run.write_json("config.json", base.get_config().to_dict())
@@ -264,7 +264,7 @@ def test_a_safetensors_header_is_checked_before_arrays_are_read() -> None:
 
 
 def test_mcnemar_of_a_million_pairs_is_the_exact_value() -> None:
-    """Of equal counts p is 1; far from it the normal tail, which a million tosses follow."""
+    """With equal counts, p is 1; far from that, p is the normal tail for a million tosses."""
     assert metrics.mcnemar(500_000, 500_000) == 1.0
     z = (501_000 - 0.5 - 500_000) / 500
     assert metrics.mcnemar(499_000, 501_000) == pytest.approx(math.erfc(z / 2**0.5), rel=1e-4)

@@ -1,4 +1,4 @@
-"""Run directories from strangers: opened, or refused in a sentence; nothing in them is executed."""
+"""Untrusted run directories: opened, or refused in a sentence; nothing in them is executed."""
 
 import json
 import os
@@ -27,7 +27,7 @@ _VALUES: tuple[Any, ...] = (
 
 
 def spoil(rng: Any, values: Any) -> None:
-    """Nested plain values with one of them replaced, or left out."""
+    """Returns nested plain values with one of them replaced or removed."""
     places: list[tuple[str | int, ...]] = []
 
     def walk(value: Any, path: tuple[str | int, ...]) -> None:
@@ -47,7 +47,7 @@ def spoil(rng: Any, values: Any) -> None:
 
 
 def check_spoilt(run: Path, picture: Any, folder: Path, count: int, seed: int) -> tuple[Any, Any]:
-    """Opens copies of a run with one file spoilt: how many were read, how many were refused."""
+    """Opens copies of a run with one damaged file. Returns the numbers read and refused."""
     rng = np.random.default_rng(seed)
     read = refused = 0
     for _ in range(count):
@@ -63,7 +63,7 @@ def check_spoilt(run: Path, picture: Any, folder: Path, count: int, seed: int) -
             path.write_text(json.dumps(values))
         else:
             path.write_bytes(strangers.mutate(rng, path.read_bytes(), picture.read_bytes()))
-        if rng.integers(3) == 0:  # as of a version that kept no digests
+        if rng.integers(3) == 0:  # like a version without digests
             (cell / "checkpoints.json").unlink(missing_ok=True)
         calls: list[Callable[..., Any]] = [
             lambda cell=cell: recognizer.load(cell).predict(picture),
@@ -77,7 +77,7 @@ def check_spoilt(run: Path, picture: Any, folder: Path, count: int, seed: int) -
             try:
                 call()
                 read += 1
-            except CrnnError:  # and nothing else
+            except CrnnError:  # and no other error
                 refused += 1
     return read, refused
 
@@ -112,7 +112,7 @@ def _edit(path: Path, key: str, value: Any) -> None:
         ("model.conv_features", [1] * 10**5, "conv_features must be 1 to 16"),
         ("data.width", 10**9, "width times height"),
         ("model.dense_features", 10**30, "from 1 to 8192"),
-        ("model.dense_features", 8192, "of another model"),
+        ("model.dense_features", 8192, "belongs to another model"),
     ],
 )
 def test_sizes_that_are_absurd_cost_nothing(
@@ -148,7 +148,7 @@ def test_arrays_stored_in_pieces_larger_than_themselves_are_not_read() -> None:
 
 
 def test_the_store_of_arrays_leads_out_of_no_folder(tmp_path: Path) -> None:
-    """What Orbax reads with: a key of a checkpoint's index cannot name a file elsewhere."""
+    """In the array store of Orbax, the index of a checkpoint cannot refer to files elsewhere."""
     import tensorstore
 
     (tmp_path / "a").mkdir()
@@ -176,7 +176,7 @@ def test_names_and_labels_are_text_in_pages_and_tables(
     folder = tmp_path / "set"
     folder.mkdir()
     for i, path in enumerate(sorted(captchas.iterdir())):
-        # A slash ends a name of a file, and an underscore its label.
+        # A slash would end the file name, and an underscore its label.
         name = f"{path.stem}_{bad.replace('/', '')}{i}.png"
         (folder / name).write_bytes(path.read_bytes())
     _edit(stranger / "environment.json", "data.name", bad)
@@ -209,12 +209,12 @@ def test_an_export_from_a_stranger_names_arrays_and_nothing_else(
 
 
 def test_nothing_that_executes_is_imported() -> None:
-    """No pickle, and no call that unpacks an archive or makes code of text."""
+    """No pickle, and no call that unpacks an archive or evaluates text as code."""
     words = ("pickle", "marshal", "eval(", "exec(", "shelve", "extractall", "np.load", "numpy.load",
              "yaml.load", "allow_pickle", "__import__", "load_model")  # fmt: skip
     for path in Path(run_dir.__file__).parents[1].rglob("*.py"):
         lines = [line for line in path.read_text().splitlines() if "jax_export" not in line]
-        # Arrays in numpy's format, with which numpy then refuses a pickle.
+        # numpy formats are allowed, because numpy then refuses pickles.
         lines = [re.sub(r"np\.load\(.*, allow_pickle=False\)", "", line) for line in lines]
         found = [word for word in words for line in lines if _uses(line, word)]
         assert not found, path

@@ -1,4 +1,4 @@
-"""Saves and removals that fail or are killed midway: a checkpoint is complete or not there."""
+"""Saves and removals that fail or are killed midway: a checkpoint is complete or absent."""
 
 import contextlib
 import errno
@@ -31,7 +31,7 @@ def _save(folder: Path, *epochs: Any) -> None:
 
 
 def _read(folder: Path) -> Any:
-    """The epochs, each of which holds what was saved."""
+    """Returns the epochs, after checking that each contains what was saved."""
     with Checkpoints(folder, read_only=True) as checkpoints:
         for epoch in checkpoints.epochs():
             assert checkpoints.meta(epoch) == {"best_epoch": epoch}
@@ -45,7 +45,7 @@ def _names(folder: Path) -> list[Any]:
 
 
 class Kill(BaseException):
-    """The process ends here."""
+    """Simulates the end of the process."""
 
 
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), Kill()])
@@ -56,7 +56,7 @@ def test_a_removal_that_ends_midway_leaves_no_part_of_a_checkpoint(
     _save(folder, 1, 2)
 
     def rmtree(path: Path, *_: Any, **__: Any) -> None:
-        """Deletes one file, and no more."""
+        """Deletes one file and stops."""
         next(p for p in sorted(path.rglob("*")) if p.is_file()).unlink()
         raise error
 
@@ -66,7 +66,7 @@ def test_a_removal_that_ends_midway_leaves_no_part_of_a_checkpoint(
             _save(folder, 3)  # removes 1
     assert _read(folder) == [2, 3]
     assert len(_names(folder)) == 3
-    _save(folder, 4)  # and what is left of 1
+    _save(folder, 4)  # and the remains of 1
     assert _names(folder) == ["3", "4"]
     assert _read(folder) == [3, 4]
 

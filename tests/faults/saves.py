@@ -1,9 +1,9 @@
-"""Saves checkpoints while calls of the system fail.
+"""Saves checkpoints while system calls fail.
 
     LD_PRELOAD=faulty_io.so python -m tests.faults.saves FOLDER STRIDE [CALL ...]
 
-For each kind of call, every STRIDEth that a save makes fails, alone or with all after it. Needs the
-layer of faulty_io.c. Prints a JSON object: how many faults were met, and what went wrong.
+For each kind of call, every STRIDE-th call of a save fails, alone or with all later ones. Needs the
+layer of faulty_io.c. Prints a JSON object with the number of faults and the failures.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _save(checkpoints: Checkpoints, epoch: int) -> None:
 
 
 def _read_all(folder: Path) -> list[int]:
-    """The epochs, all of which must hold what was saved. RunError or AssertionError otherwise."""
+    """Returns the epochs after checking their contents. RunError or AssertionError otherwise."""
     with Checkpoints(folder, read_only=True) as checkpoints:
         for epoch in checkpoints.epochs():
             assert checkpoints.meta(epoch) == {"best_epoch": epoch}
@@ -53,15 +53,15 @@ def _read_all(folder: Path) -> list[int]:
 
 
 def attempt(begun: Path, folder: Path, call: str, nth: int, sticky: bool) -> bool:
-    """Saves epoch 3, which removes epoch 1, while a call fails. False if there were not so many.
+    """Saves epoch 3, which removes epoch 1, while a call fails. False if there are too few calls.
 
     Raises:
-      AssertionError, RunError: an epoch is not what was saved, or the error names no path.
+      AssertionError, RunError: an epoch differs from what was saved, or the error names no path.
     """
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(begun, folder)
     log, place = folder / "log", folder / "checkpoints"
-    # Paths are given below the directory's descriptor.
+    # Paths are relative to the descriptor of the directory.
     prefix = os.fspath(place) if call in _BY_DESCRIPTOR else "/proc/self/fd"
     arm = ctypes.CDLL(None).faulty_arm
     said = ""

@@ -1,4 +1,4 @@
-"""Images as strangers send them: of every kind, mutated, and made to do harm."""
+"""Untrusted images: of every kind, mutated, and malicious."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from PIL import Image
 
 
 def kinds(image: Image.Image) -> dict[str, bytes]:
-    """One image (gray, small) in formats and modes that show the same to the eye."""
+    """One small gray image in formats and modes that look the same."""
     grey, colour = image.convert("L"), image.convert("RGB")
     turned = Image.Exif()
-    turned[0x0112] = 6  # to be turned by 90 degrees clockwise
+    turned[0x0112] = 6  # rotate by 90 degrees clockwise
     deep = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
     clear = colour.convert("RGBA")
     clear.putalpha(254)
@@ -44,7 +44,7 @@ def kinds(image: Image.Image) -> dict[str, bytes]:
 
 
 def refused() -> dict[str, tuple[bytes, str]]:
-    """What is no image of one text, or would cost too much: bytes, and a part of the answer."""
+    """Files that are not single images or would cost too much: bytes, and a part of the error."""
     small = Image.new("L", (64, 16), 200)
     frames = [Image.new("L", (64, 16), i) for i in (0, 100, 200)]
     animated = {"save_all": True, "append_images": frames[1:], "duration": 50}
@@ -72,33 +72,33 @@ def refused() -> dict[str, tuple[bytes, str]]:
 
 
 def mutate(rng: np.random.Generator, content: bytes, other: bytes) -> bytes:
-    """A file with something wrong with it, in one of nine ways, or in several."""
+    """Returns a file with one of nine kinds of faults, or with several."""
     data = bytearray(content)
     for _ in range(int(rng.choice((1, 1, 1, 2, 4)))):
         if not data:
             break
         place, length = int(rng.integers(len(data))), int(rng.geometric(0.05))
         match int(rng.integers(9)):
-            case 0:  # cut off
+            case 0:  # truncated
                 del data[place:]
-            case 1:  # bits flipped
+            case 1:  # flipped bits
                 for i in rng.integers(len(data), size=int(rng.integers(1, 20))):
                     data[i] ^= 1 << int(rng.integers(8))
-            case 2:  # a stretch overwritten
+            case 2:  # an overwritten range
                 data[place : place + length] = rng.bytes(min(length, len(data) - place))
             case 3:
                 data[place : place + length] = b"\xff" * min(length, len(data) - place)
-            case 4:  # left out, put in, repeated
+            case 4:  # removed, inserted, repeated
                 del data[place : place + length]
             case 5:
                 data[place:place] = rng.bytes(length)
             case 6:
                 data[place:place] = data[place : place + 10 * length]
-            case 7:  # an extreme number, most of all among the first bytes, where sizes stand
+            case 7:  # an extreme number, mostly in the first bytes, which contain sizes
                 place = int(rng.integers(min(len(data), 64)))
                 number = int(rng.choice((0, 1, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1)))
                 data[place : place + 4] = struct.pack(rng.choice(("<I", ">I")), number)
-            case 8:  # begins as one file and ends as another
+            case 8:  # the start of one file and the end of another
                 data[place:] = other[int(rng.integers(len(other))) :]
     return bytes(data)
 
@@ -153,7 +153,7 @@ def _tile_bomb() -> bytes:
 
 
 def _scan_bomb() -> bytes:
-    """A progressive JPEG whose last scan comes two thousand times."""
+    """A progressive JPEG whose last scan is repeated two thousand times."""
     content = _save(Image.new("L", (2000, 2000), 90), "JPEG", progressive=True)
     last = content.rindex(b"\xff\xda")
     return content[:-2] + content[last:-2] * 2000 + content[-2:]

@@ -67,7 +67,7 @@ def load(tmp_path: Path, **values: Any) -> Any:
         ("alphabet", "a\u200b"),
         ("alphabet", "a\ud800"),
         ("alphabet", "e\u0301"),  # composes to one character
-        ("alphabet", "\u212b"),  # NFC makes it another one
+        ("alphabet", "\u212b"),  # NFC changes it to another character
         ("alphabet", "\u1100\u1161"),  # Hangul parts that compose
         ("alphabet", "".join(map(chr, range(0x4E00, 0x4E00 + 5000)))),
         ("alphabet", 7),
@@ -185,7 +185,7 @@ def test_every_number_of_a_style_has_finite_bounds() -> None:
 
 
 def test_symbols_of_an_alphabet_never_compose() -> None:
-    """All 1,000 or so pairs that Unicode composes have a second character that is no symbol."""
+    """In all of the about 1,000 pairs that Unicode composes, the second character is no symbol."""
     seconds: collections.Counter[str] = collections.Counter()
     for code in range(0x110000):
         parts = unicodedata.decomposition(chr(code)).split()
@@ -204,7 +204,7 @@ def test_mutated_style_files_load_within_limits_or_name_the_key(tmp_path: Path) 
 
 
 def test_styles_that_load_draw_visible_text(tmp_path: Path) -> None:
-    """Limits of single fields, in one program: nothing is NaN, black or blank without a word."""
+    """Single fields at their limits, in one program: nothing is NaN, black or blank unnoticed."""
     for key, value in (
         ("paper", [0, 255]), ("softness", [0.01, 64]), ("stretch", [0.1, 10]),
         ("turn", [-360, 360]), ("shear", [-4, 4]), ("wave_x_length", [0.5, 10_000]),
@@ -220,7 +220,7 @@ def test_styles_that_load_draw_visible_text(tmp_path: Path) -> None:
 
 
 def test_blank_pictures_are_not_written(tmp_path: Path) -> None:
-    """Strokes thinned by 16 pixels leave nothing; a wave of 60 pixels moves text out of 16."""
+    """Strokes thinned by 16 pixels disappear; a wave of 60 pixels moves text out of 16."""
     for change in ({"weight": [-16, -16]}, {"wave_y": [60, 60], "wave_y_phase": [0.25, 0.25],
                                             "wave_y_length": [10_000, 10_000]}):  # fmt: skip
         (tmp_path / "s.json").write_text(json.dumps(SMALL | change))
@@ -251,7 +251,7 @@ def test_labels_read_back_as_drawn(tmp_path: Path, alphabet: str) -> None:
 def test_generating_does_not_hold_the_set_in_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A count of two billion starts at once; the disk fills after 40 images, and is cleared."""
+    """A count of two billion starts at once; the disk is full after 40 images, and is cleared."""
     (tmp_path / "s.json").write_text(json.dumps(SMALL))
     save, saved = Image.Image.save, []
 

@@ -22,7 +22,7 @@ def _python(code: str, redirect: str = "", **more: Any) -> subprocess.CompletedP
 
 
 def test_closed_streams_are_replaced_and_their_descriptors_stay_taken(tmp_path: Path) -> None:
-    """Or the next file that is opened would get what a library prints."""
+    """Otherwise the next opened file would receive the output of libraries."""
     out = tmp_path / "out"
     code = (
         f"file = open({str(out)!r}, 'w'); print('lost'); print('lost', file=sys.stderr); "
@@ -39,7 +39,7 @@ def test_a_command_that_only_prints_needs_an_output(
 ) -> None:
     monkeypatch.setattr(terminal, "_closed", {"stdout"})
     assert main.main([verb, "run", *(["x.png"] if verb == "predict" else [])]) == 2
-    assert capsys.readouterr().err.startswith("error: the standard output is closed")
+    assert capsys.readouterr().err.startswith("error: standard output is closed")
 
 
 @pytest.mark.parametrize("flags", [[], ["-u"]])
@@ -59,7 +59,7 @@ def test_work_goes_on_when_the_reader_of_its_output_goes_away(tmp_path: Path, fl
                           stdout=writer, stderr=subprocess.PIPE, timeout=60)  # fmt: skip
     os.close(writer)
     assert done.returncode == 0
-    assert done.stderr == "note: nobody reads the standard output any more; the run goes on\n"
+    assert done.stderr == "note: standard output was closed by its reader; the run continues\n"
     assert done_file.exists()
 
 
@@ -75,7 +75,7 @@ def test_characters_that_a_terminal_lacks_are_escaped(encoding: str, shown: Any)
 
 
 def test_a_process_ends_although_a_thread_waits() -> None:
-    """As Orbax's do after some errors."""
+    """Threads of Orbax wait like this after some errors."""
     code = (
         "import threading; threading.Thread(target=threading.Event().wait).start(); "
         "terminal._PATIENCE = 0.3; print('said'); terminal.leave(3)"
@@ -117,7 +117,7 @@ def test_a_runtime_error_of_ours_keeps_its_traceback() -> None:
 @pytest.mark.parametrize("program", ["run.py", "-m crnn_jax"])
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs another user")
 def test_a_limit_on_threads_is_one_line_before_jax_aborts(tmp_path: Path, program: str) -> None:
-    """The limit is of a user who is not root; jax is imported before, because it lies in /root."""
+    """The limit is for a user other than root; jax is imported before, because it lies in /root."""
     code = (
         "import resource; import jax; import crnn_jax.cli.main, run\n"
         "resource.setrlimit(resource.RLIMIT_NPROC, (4, 4)); os.setuid(65532)\n"

@@ -24,12 +24,12 @@ from tests.faults.forks import LIMIT, ROOT, tail
 
 MEMORY = 1024  # MB above the baseline
 _PACKAGE = f"{ROOT / 'crnn_jax'}{os.sep}"
-_LONG_CALLS = frozenset({"train_and_evaluate"})  # parts train the runs that they mutate
+_LONG_CALLS = frozenset({"train_and_evaluate"})  # parts train runs and then mutate them
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def baseline(environment: Mapping[str, str]) -> int:
-    """MB of a process that has imported everything and started JAX."""
+    """Returns the MB of a process that has imported everything and started JAX."""
     code = (
         "import jax, crnn_jax.training.train, crnn_jax.inference.recognizer; jax.devices()\n"
         "print(*[l.split()[1] for l in open('/proc/self/status') if l.startswith('VmHWM')])"
@@ -44,12 +44,12 @@ def baseline(environment: Mapping[str, str]) -> int:
 class Process(NamedTuple):
     parent: int
     state: str
-    seconds: float  # of processor time, with children that ended
+    seconds: float  # of CPU time, with children that have ended
     command: str
 
 
 def processes() -> dict[int, Process]:
-    """All descendants of this process by their ids."""
+    """Returns all descendants of this process by id."""
     found = {}
     for entry in os.scandir("/proc"):
         if not entry.name.isdigit():
@@ -74,7 +74,7 @@ def _command(pid: int) -> str:
 
 
 def peak_memory(pid: int) -> int:
-    """MB that a process has used at most; 0 if it has ended."""
+    """Returns the peak memory of a process in MB; 0 if it has ended."""
     with contextlib.suppress(OSError, ValueError):
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
             if line.startswith("VmHWM"):
@@ -93,9 +93,9 @@ class Watch:
         self.limit = baseline_mb + MEMORY
         self.failures: list[str] = []
         self.most_memory = 0
-        self.heartbeat: Path | None = None  # that the guard of the part touches
+        self.heartbeat: Path | None = None  # touched by the guard of the part
         self.part = 0  # the part's process id
-        self._busy: dict[int, tuple[float, float]] = {}  # seconds of processor time, and when
+        self._busy: dict[int, tuple[float, float]] = {}  # seconds of CPU time, and when
         self._reported: set[int] = set()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -113,7 +113,7 @@ class Watch:
             self.sample()
 
     def sample(self) -> None:
-        """Looks once."""
+        """Takes one sample."""
         now, found = time.monotonic(), processes()
         parents = {process.parent for process in found.values()}
         for pid, process in found.items():
@@ -130,7 +130,7 @@ class Watch:
         self._busy = {pid: busy for pid, busy in self._busy.items() if pid in found}
         if self.heartbeat and self.part in found and self.heartbeat.exists():
             silent = time.time() - self.heartbeat.stat().st_mtime
-            if silent > LIMIT + 5:  # a call that holds the interpreter's lock
+            if silent > LIMIT + 5:  # a call that holds the GIL
                 self._report(self.part, found[self.part], f"runs no Python for {silent:.0f} s")
 
     def _report(self, pid: int, process: Process, what: str) -> None:
@@ -171,12 +171,12 @@ def guard(failures: Path, heartbeat: Path, limit: float = LIMIT) -> None:
 
 
 def slow_calls(failures: Path) -> list[str]:
-    """What `guard` has written."""
+    """Returns the lines that `guard` has written."""
     return [text for text in tail(failures, 10**6).split("\0") if text]
 
 
 def _call(leaf: FrameType) -> FrameType | None:
-    """The outermost frame of crnn_jax below `leaf`, None if there is none or it may take long."""
+    """Returns the outermost frame of crnn_jax below `leaf`, None if there is none to check."""
     frame: FrameType | None = leaf
     outermost = None
     while frame:

@@ -1,4 +1,4 @@
-"""The long run's watchdog sees what it is there for."""
+"""The watchdog of the long run detects memory and time limits."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ CODES = {
 def test_a_process_that_takes_too_much_is_reported_and_stopped(
     what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A limit of 40 MB for 60 that are allocated, and of 1 s for a sleep of 60 s."""
+    """The limit is 40 MB for 60 MB that are allocated, and 1 s for a sleep of 60 s."""
     monkeypatch.setattr(watch, "MEMORY", 40 if what == "uses" else 1024)
     monkeypatch.setattr(watch, "LIMIT", 1.0 if what == "does nothing" else 60.0)
     process = subprocess.Popen([sys.executable, "-c", CODES[what]])
@@ -33,7 +33,7 @@ def test_a_process_that_takes_too_much_is_reported_and_stopped(
 def test_a_call_that_takes_too_long_is_reported_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Many short calls are none, although they take as long together."""
+    """Many short calls are not reported, although they take as long together."""
     wait = 0.0
     system = types.SimpleNamespace(O_RDONLY=0, open=lambda *_: time.sleep(wait) or 1 / 0)
     monkeypatch.setattr(files, "os", system)
@@ -47,7 +47,7 @@ def test_a_call_that_takes_too_long_is_reported_once(
     assert "in read" in found[0]
 
 
-@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # it starts another program at once
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # the child calls exec at once
 def test_an_attempt_that_hangs_fails_with_its_stacks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

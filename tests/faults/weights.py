@@ -33,7 +33,7 @@ _KINDS = ("old.h5", "new.weights.h5", "whole.keras", "zipped.keras", "model.safe
 
 
 def weights(work: Path, moments: random.Random, scale: float) -> dict[str, int]:
-    """Reads 5,000 mutated weight files: arrays of the shapes that were written, or a CrnnError."""
+    """Reads 5,000 mutated weight files: arrays of the written shapes, or a CrnnError."""
     rng = np.random.default_rng(moments.getrandbits(32))
     count, refused = round(5000 * scale), 0
     work.mkdir(parents=True, exist_ok=True)
@@ -45,7 +45,7 @@ def weights(work: Path, moments: random.Random, scale: float) -> dict[str, int]:
     for i in range(count):
         kind = i % len(_KINDS)
         content = strangers.mutate(rng, sound[kind], sound[int(rng.integers(len(sound)))])
-        if _KINDS[kind] == "zipped.keras":  # past the checksums of the archive
+        if _KINDS[kind] == "zipped.keras":  # behind the checksums of the archive
             content = _zip(content)
         path = _written(work / _KINDS[kind], content)
         try:
@@ -63,7 +63,7 @@ def weights(work: Path, moments: random.Random, scale: float) -> dict[str, int]:
 
 
 def _read_safetensors(work: Path) -> None:
-    """The arrays, without a run directory for each."""
+    """Returns the arrays, without creating a run directory for each."""
     parsed = mock.Mock()
     with (
         mock.patch.object(exported.description_lib, "parse", return_value=parsed),

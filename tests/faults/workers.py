@@ -1,4 +1,4 @@
-"""Workers of the long run: two side by side, each with a server of forks and a core of its own."""
+"""Workers of the long run: two in parallel, each with a server of forks and its own core."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BATCH = 16  # split over two devices: cores.FEWEST images each
 
 
 class Combination(NamedTuple):
-    """What a series trains: on how many devices, from which source."""
+    """The configuration of a series: the number of devices and the source of images."""
 
     devices: int
     source: str
@@ -45,7 +45,7 @@ COMBINATIONS = [Combination(d, s) for d, s in itertools.product((1, 2), SOURCES)
 
 
 class Worker:
-    """One of two that work side by side, each with its own server and its own core."""
+    """One of two parallel workers, each with its own server and its own core."""
 
     def __init__(self, work: Path, core: int, environment: dict[str, str]):
         self.work, self.core, self.environment = work, core, environment
@@ -55,7 +55,7 @@ class Worker:
     def start(self, program: str, arguments: Sequence[str], **more: Any) -> Attempt:
         """Starts an attempt: a fork, or with `by_command` a real command.
 
-        The other keys are those of a request to `forks`.
+        Other keywords are keys of a request to `forks`.
         """
         by_command = more.pop("by_command", False)
         place = self.work / f"said{self.core}-{next(self._count) % 50}"
@@ -72,13 +72,13 @@ class Worker:
 
 
 class Pair(NamedTuple):
-    """Workers that share the jobs."""
+    """Two workers that share the jobs."""
 
     free: SimpleQueue[Worker]
     pool: ThreadPoolExecutor
 
     def map(self, call: Callable[[Worker, Any], Any], jobs: Iterable[Any]) -> Iterator[Any]:
-        """`call(worker, job)` for each job, in their order, two at a time."""
+        """Calls `call(worker, job)` for each job, in order, two at a time."""
 
         def run(job: Any) -> Any:
             worker = self.free.get()
@@ -95,7 +95,7 @@ class Pair(NamedTuple):
 
 @contextlib.contextmanager
 def workers(work: Path, environment: Mapping[str, str] = os.environ) -> Iterator[Pair]:
-    """A worker for each of two cores."""
+    """Returns a worker for each of two cores."""
     cores = sorted(os.sched_getaffinity(0))[:2]
     free: SimpleQueue[Worker] = SimpleQueue()
     for core in cores:
@@ -107,19 +107,19 @@ def workers(work: Path, environment: Mapping[str, str] = os.environ) -> Iterator
 
 
 def make_data(work: Path) -> None:
-    """Writes what the combinations train on, unless it is there."""
+    """Writes the training data of the combinations, unless it exists."""
     if not (work / "data").exists():
         captchas(work / "data")
     small_style(work / "style.json")
 
 
 class Training:
-    """A combination's command, and the outcome and duration of its unharmed run."""
+    """The command of a combination, and the outcome and duration of its undisturbed run."""
 
     def __init__(self, work: Path, combination: Combination):
         self.combination, self.work = combination, work
         self.expected: dict[str, Any] = {}
-        self.duration = self.beginning = 0.0  # seconds, and until the first line of metrics
+        self.duration = self.beginning = 0.0  # seconds; of all, and until the first line of metrics
         self.lock = threading.Lock()
 
     def start(self, worker: Worker, run: Path, **more: Any) -> Attempt:
@@ -131,11 +131,11 @@ class Training:
         return worker.start("run", flags, devices=devices, core=core, **more)
 
     def whole(self, worker: Worker) -> Path:
-        """The unharmed run that `measure` leaves."""
+        """The undisturbed run that `measure` leaves."""
         return self.work / f"whole-{self.combination}-{worker.core}".replace(" ", "")
 
     def measure(self, worker: Worker) -> None:
-        """Trains unharmed: keeps the outcome, or checks that it is the same again."""
+        """Trains undisturbed. Records the outcome, or checks that it is the same again."""
         run = self.whole(worker)
         shutil.rmtree(run, ignore_errors=True)
         begun = time.monotonic()
@@ -156,14 +156,14 @@ class Training:
         return differences(found, self.expected)
 
     def remaining(self, run: Path) -> float:
-        """Seconds that an attempt will take, as far as `run` is trained."""
+        """Estimates the seconds of an attempt, given how far `run` is trained."""
         done = tail(run / "metrics.jsonl", 10**5).count('"val_loss"')
         share = min(done / EPOCHS, 1)
         return self.beginning + (self.duration - self.beginning) * (1 - share)
 
 
 def prepare(training: Training, pair: Pair) -> str:
-    """Trains unharmed, once to compile and then on each worker: what went wrong, or nothing."""
+    """Trains undisturbed, once to compile and then on each worker. Returns failures."""
     try:
         list(pair.map(lambda worker, _: training.measure(worker), [0]))
         training.duration = training.beginning = 0.0
@@ -177,7 +177,7 @@ def check_end(attempt: Attempt, status: int, sent: str | None) -> None:
     """Checks how an attempt ended.
 
     Raises:
-      AssertionError: a traceback, an error, or a status that the signal does not explain.
+      AssertionError: there is a traceback, an error, or a status that the signal does not explain.
     """
     said = tail(attempt.err, 20000)
     where = f"after {sent or 'no signal'}, status {status}: {brief(said)}"
@@ -190,7 +190,7 @@ def check_end(attempt: Attempt, status: int, sent: str | None) -> None:
 
 
 def brief(said: str) -> str:
-    """A line of what a process printed: of a traceback our frames and the error."""
+    """Summarizes the output of a process in one line: for a traceback, our frames and the error."""
     lines = said.strip().splitlines()
     if "Traceback" in said:
         ours = re.findall(r'File "\S*/(crnn_jax/\S+|run.py)", line (\d+)', said)

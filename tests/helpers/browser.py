@@ -1,4 +1,4 @@
-"""Headless Chromium for tests, spoken to through a pipe (the DevTools protocol)."""
+"""Headless Chromium for tests, controlled through a pipe (the DevTools protocol)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Browser:
         return answer["result"]
 
     def _wait(self, key: str, value: Any) -> dict[str, Any]:
-        """The next message with that; others are dropped."""
+        """Returns the next message with these values; drops others."""
         while True:
             message = b""
             while (byte := self._answers.read(1)) != b"\0":
@@ -45,7 +45,7 @@ class Browser:
                 return values
 
     def open(self, url: str) -> None:
-        """Loads a page, its scripts included."""
+        """Loads a page with its scripts."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
         self._session = attached["sessionId"]
@@ -54,13 +54,13 @@ class Browser:
         self._wait("method", "Page.loadEventFired")
 
     def choose(self, selector: str, paths: list[Path]) -> None:
-        """What a person does with an <input type="file">."""
+        """Chooses files like a user of an <input type="file">."""
         root = self.call("DOM.getDocument")["root"]["nodeId"]
         node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
         self.call("DOM.setFileInputFiles", nodeId=node, files=[os.fspath(p) for p in paths])
 
     def evaluate(self, expression: str) -> Any:
-        """The value of a JavaScript expression; a promise is awaited."""
+        """Evaluates a JavaScript expression; awaits a promise."""
         done = self.call(
             "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
         )
@@ -70,7 +70,7 @@ class Browser:
 
 @contextlib.contextmanager
 def browser(folder: Path) -> Iterator[Browser]:
-    """A browser with its profile in `folder`; it ends with the context."""
+    """A browser with its profile in `folder`. It exits with the context."""
     there, requests = os.pipe()
     answers, back = os.pipe()
     options = "--headless --no-sandbox --disable-gpu --remote-debugging-pipe"

@@ -1,9 +1,9 @@
-"""Writes weights, logits, loss and gradients of Keras' ocr_model_v1 for model_test.py.
+"""Writes weights, logits, loss and gradients of ocr_model_v1 in Keras, for crnn_test.py.
 
     KERAS_BACKEND=jax python tests/helpers/keras_reference.py OUT.npz
 
-The layers are those of the captcha_ocr example on keras.io; only its softmax is left out,
-since keras.ops.ctc_loss takes logits.
+The layers are those of the captcha_ocr example on keras.io, without the softmax, because
+keras.ops.ctc_loss takes logits.
 """
 
 import pathlib
@@ -55,7 +55,7 @@ def loss_of(weights: Any) -> tuple[Any, Any]:
     return losses.mean(), logits
 
 
-# Weights away from their start, so that no bias is 0.
+# Weights other than the initial ones, so that no bias is 0.
 weights = [
     np.asarray(v.value) + 0.05 * rng.normal(size=v.shape).astype(np.float32)
     for v in model.trainable_variables
@@ -72,8 +72,8 @@ np.savez(
     **{f"grads/{n}": g for n, g in zip(names, grads, strict=True)},
 )
 
-# The same weights in every kind of file that Keras 3 writes. The whole model has a softmax and an
-# optimizer, as the example's has.
+# The same weights in every file format of Keras 3. The whole model has a softmax and an
+# optimizer, as in the example.
 out = keras.Model(inputs, layers.Softmax()(model.output))
 out.compile("adam", "mse")
 for variable, weight in zip(out.trainable_variables, weights, strict=True):

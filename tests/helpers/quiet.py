@@ -1,4 +1,4 @@
-"""Changes that switch off what makes learning harder: for small sets and exact steps."""
+"""Changes that turn off what slows learning down: for small data sets and exact steps."""
 
 from experiments.ablations import NO_AFFINE, NO_DROPOUT
 

@@ -1,4 +1,4 @@
-"""Types and shapes are checked in every call of the modules below. Import it before the package."""
+"""Checks types and shapes in every call of the modules below. Import it before the package."""
 
 from beartype import BeartypeConf, beartype
 from jaxtyping import install_import_hook

@@ -8,7 +8,7 @@ from crnn_jax.inference import calibration
 
 @pytest.mark.parametrize("scale", [0.5, 1.0, 3.0])
 def test_the_scale_of_logits_is_found_from_texts_drawn_by_the_true_ones(scale: float) -> None:
-    # One step: the text is the class that is drawn, or empty for the blank.
+    # One step: the text is the sampled class, or empty for the blank.
     true = jax.random.normal(jax.random.key(0), (4000, 1, 6)) * 2
     drawn = jax.random.categorical(jax.random.key(1), true[:, 0])
     labels = jnp.where(drawn == 5, -1, drawn)[:, None]

@@ -55,7 +55,7 @@ SHORT = ["".join(t) for n in range(4) for t in itertools.product("ab", repeat=n)
 
 def test_cer_counts_the_edits_of_the_definition_on_all_short_texts() -> None:
     for a, b in itertools.product(SHORT, SHORT):
-        # "cc" is read right, so that there is a character to divide by.
+        # "cc" is read correctly, so that there is a character to divide by.
         cer = metrics.score([a, "cc"], [b, "cc"]).cer
         assert cer == _all_edits(a, b) / (len(a) + 2), (a, b)
 
@@ -122,7 +122,7 @@ def test_coverage_by_hand() -> None:
 
 
 def test_coverage_regains_what_one_sure_misread_costs() -> None:
-    # The surest reading is wrong: 9 of 10 are right all the same.
+    # The most confident reading is wrong, but 9 of 10 are right.
     confidences = [1 - i / 100 for i in range(10)]
     assert metrics.coverage(confidences, [False] + [True] * 9, 0.9).coverage == 1.0
 

@@ -39,7 +39,7 @@ def test_paths_bytes_images_and_arrays_give_the_same_reading(
     kinds: list[Any] = [path, str(path), path.read_bytes(), image, array, array[..., None]]
     readings = reader.predict(kinds)
     assert readings == [readings[0]] * len(kinds)
-    # One alone, and a whole array of them. A batch of another size may round differently.
+    # A single image, and a whole array. Other batch sizes may round differently.
     for alone in (str(path), path.read_bytes(), image, array):
         assert [reading.text for reading in reader.predict(alone)] == [readings[0].text]
     batch = reader.predict(np.stack([array] * 3)[..., None])
@@ -60,7 +60,7 @@ def test_the_order_is_kept_over_batches_and_padding_reads_nothing(
 def test_confidence_is_the_probability_over_all_alignments(
     reader: Recognizer, captchas: Path
 ) -> None:
-    """Against optax' loss of the reading, a path that shares no padding with the decoder's."""
+    """Compares with the loss of the reading in optax, which shares no padding with the decoder."""
     import optax
 
     from crnn_jax.models import crnn
@@ -83,7 +83,7 @@ def test_a_reader_keeps_to_the_length_that_it_is_told(reader: Recognizer, captch
     by_length = reader.predict(paths, reader.decoder(length=3, allowed="ab7"))
     assert {len(reading.text) for reading in by_length} == {3}
     assert set("".join(reading.text for reading in by_length)) <= set("ab7")
-    # Where greedy has that form it is the best path already.
+    # If the greedy text has that form, it is already the best path.
     fitting = 0
     for free, told in zip(reader.predict(paths), by_length, strict=True):
         if len(free.text) == 3 and "c" not in free.text:
@@ -91,7 +91,7 @@ def test_a_reader_keeps_to_the_length_that_it_is_told(reader: Recognizer, captch
             assert told.text == free.text
             assert told.confidence == pytest.approx(free.confidence, rel=1e-4)
     assert fitting > 2
-    # A wider beam never has a less probable text than a greedy path.
+    # A wide beam never has a less probable text than a greedy path.
     for free, searched in zip(
         reader.predict(paths), reader.predict(paths, reader.decoder(beam=8)), strict=True
     ):
@@ -99,7 +99,7 @@ def test_a_reader_keeps_to_the_length_that_it_is_told(reader: Recognizer, captch
 
 
 def test_a_reader_with_merged_symbols_sees_them_as_one(reader: Recognizer, captchas: Path) -> None:
-    """b is read as a: against optax' loss over the probabilities of 7, a or b, c and the blank."""
+    """b is read as a. Compares with the loss of optax over 7, a or b, c and the blank."""
     import optax
 
     from crnn_jax.models import crnn
@@ -145,7 +145,7 @@ def test_an_explanation_says_where_each_character_stands(
     paths = sorted(captchas.iterdir())
     explanations, readings = reader.explain(paths), reader.predict(paths)
     assert [e.text for e in explanations] == [reading.text for reading in readings]
-    # Another program: rounded otherwise.
+    # Another program, so it rounds differently.
     np.testing.assert_allclose(
         [e.confidence for e in explanations], [r.confidence for r in readings], rtol=1e-4
     )
@@ -160,7 +160,7 @@ def test_an_explanation_says_where_each_character_stands(
         assert "".join(c.symbol for c in characters) == text
         assert all(0 <= c.left < c.right <= 1 for c in characters)
         assert [c.left for c in characters] == sorted(c.left for c in characters)
-        # The whole text is no surer than any of its characters, the others given.
+        # The confidence of the text is at most that of any of its characters given the others.
         assert all(confidence <= c.probability + 1e-4 <= 1.001 for c in characters)
         if text == path.stem:
             # `draw` puts character i at 6 + 14 i of 64 pixels; they are about six wide.
@@ -168,7 +168,7 @@ def test_an_explanation_says_where_each_character_stands(
                 abs((c.left + c.right) / 2 - (9 + 14 * i) / 64) for i, c in enumerate(characters)
             ]
     assert len(distances) > 20
-    assert np.median(distances) < 7 / 64  # half of what lies between two characters
+    assert np.median(distances) < 7 / 64  # half of the distance between two characters
 
 
 def test_evaluation_takes_a_decoder(reader: Recognizer, captchas: Path) -> None:
@@ -176,7 +176,7 @@ def test_evaluation_takes_a_decoder(reader: Recognizer, captchas: Path) -> None:
     right = {answer.file for answer in told.answers if answer.truth == answer.reading}
     assert right
     assert all(len(answer.reading) == 4 for answer in told.answers)
-    with pytest.raises(crnn_jax.errors.ConfigError, match="characters"):
+    with pytest.raises(crnn_jax.errors.ConfigError, match="from 1 to 16, the number of time steps"):
         reader.decoder(length=17)  # 64 pixels are 16 steps
 
 
@@ -211,7 +211,7 @@ def test_ten_examples_score_the_same_in_batches_of_any_size(
         batch_size=10,
     )
     assert evaluation.scores == whole.scores
-    # One image alone is multiplied by other kernels: 2e-4 in its logits without optimization.
+    # A single image uses other kernels: 2e-4 in its logits without optimization.
     assert evaluation.loss == pytest.approx(whole.loss, rel=1e-4)
 
 
@@ -276,7 +276,7 @@ def test_bytes_of_every_common_format_are_read(reader: Recognizer, captchas: Pat
 
 
 def test_places_of_a_cropped_image_are_those_of_the_whole(trained: Path, captchas: Path) -> None:
-    # On a canvas three times as wide, the same crop: places move to the middle third.
+    # On a canvas three times as wide, the crop is the same, and places move to the middle third.
     reader = crnn_jax.load(trained)
     data = dataclasses.replace(reader.config.data, crop=True)
     reader.config = dataclasses.replace(reader.config, data=data)

@@ -1,4 +1,4 @@
-"""The readers that come with the package."""
+"""The readers of the package."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ def general() -> Recognizer:
 
 
 def test_the_general_reader_reads_what_it_never_saw(general: Recognizer) -> None:
-    # Plain text of another generator, whose labels are known: one image in 16 may be misread.
+    # Plain text of another generator with known labels: one image in 16 may be misread.
     config = DataConfig(source="synthetic", style="plain", width=256, height=64, channels=3)
     made = sources.generate(presets.load("plain"), config, range(16))
     upright = [image.swapaxes(0, 1) for image in made.images]
@@ -36,7 +36,7 @@ def test_it_reads_each_image_at_its_own_width(general: Recognizer) -> None:
 
 
 def test_its_config_has_the_names_of_today(general: Recognizer) -> None:
-    """It was trained by experiments/general.py, with the names of then."""
+    """It was trained by experiments/general.py when keys had their old names."""
     data, train = general.config.data, general.config.train
     assert (data.normalize, train.ema_decay, train.checkpoint_selection) == ("image", 0.999, "last")
 

@@ -1,4 +1,4 @@
-"""Every file of experiments/, on a model of seconds, for a few steps on one device and on two."""
+"""Every file of experiments/, with a tiny model, for a few steps on one device and on two."""
 
 import importlib
 import os
@@ -22,7 +22,7 @@ _SIZES = ("data.width", "data.height", "model.conv_features", "model.dense_featu
           "train.eval_batch_size")  # fmt: skip
 SMALL = {
     **{key: _TINY[key] for key in _SIZES},
-    "model.lstm_units": (8,),  # of one layer, which compiles sooner
+    "model.lstm_units": (8,),  # one layer compiles faster
     "data.channels": 1,
     "data.count": 48,
     "data.num_folds": 0,
@@ -42,7 +42,7 @@ SMALL = {
 
 
 def small(name: str, captchas: Path, trained: Path) -> Any:
-    """The experiment's config, or that of its first cell, at the size of a test."""
+    """The config of the experiment, or of its first cell, at the size of a test."""
     values = importlib.import_module(f"experiments.{name}").get_config().to_dict()
     if "grid" in values:
         values = config_lib.to_dict(sweep.from_dict(values).cells()[0].config)
@@ -60,7 +60,7 @@ def small(name: str, captchas: Path, trained: Path) -> Any:
 
 
 def use_devices(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    """Splits every batch over `count` of jax' devices."""
+    """Splits every batch over `count` jax devices."""
     monkeypatch.setattr(cpu_devices, "parts", lambda batch_size, devices: min(count, devices))
 
 
@@ -91,7 +91,7 @@ def test_every_experiment_trains(
 def test_a_run_on_two_devices_may_go_unread_for_longer_than_their_queue(
     source: str, tiny_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A device of XLA's CPU client has 32 programs in flight; a 33rd step must not wait for it."""
+    """A device of the XLA CPU client runs 32 programs at a time; a 33rd step must not wait."""
     use_devices(monkeypatch, 2)
     changes = {"data.count": 48, "data.source": source, "train.batch_size": 2, "train.epochs": 3}
     config = tiny_config(changes, log__every_steps=1000)
@@ -104,7 +104,7 @@ def test_experiments_are_found() -> None:
 
 
 def test_no_experiment_imports_jax() -> None:
-    """run.py reads the config first: what it asks for is set up before jax is imported."""
+    """run.py reads the config first and configures the runtime before jax is imported."""
     imports = "; ".join(f"import experiments.{name}" for name in NAMES)
     code = f"import sys; {imports}; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

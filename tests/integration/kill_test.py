@@ -1,4 +1,4 @@
-"""A run killed at any moment and started again ends as one that was not."""
+"""A run that is killed at any moment and started again ends like an uninterrupted one."""
 
 import json
 import random
@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def _start(folder: Path, workdir: Path) -> Any:
-    """A run of six epochs, past its imports, which touch no file."""
+    """Starts a run of six epochs, and waits until its imports are done, which touch no file."""
     command = [
         sys.executable, "-u", "run.py", "--config", "experiments/tiny.py",
         f"--config.data.dir={folder}", "--config.train.epochs=6", "--workdir", str(workdir),
@@ -47,7 +47,7 @@ def test_killed_at_random_moments_ends_bit_identical(
         process = _start(captchas, workdir)
         if killed < kills:
             try:
-                # Mostly early ones: the others find the programs compiled, and less left to do.
+                # Mostly early ones: later attempts find compiled programs and have less left to do.
                 process.wait(timeout=moments.uniform(0, 0.3 * duration))
             except subprocess.TimeoutExpired:
                 process.kill()

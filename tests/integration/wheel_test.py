@@ -1,4 +1,4 @@
-"""A wheel, outside of the checkout: what a user has who installs the package."""
+"""A wheel outside of the checkout, as a user installs it."""
 
 import json
 import os
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the wheel's contents and nothing else, its dependencies beside it."""
+    """A folder with the contents of the wheel and nothing else; its dependencies are beside it."""
     folder = tmp_path_factory.mktemp("wheel")
     pip = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check"]
     source = folder / "source"
@@ -46,7 +46,7 @@ def run(installed: Any, *arguments: Any) -> Any:
 
 
 def verbs(installed: Path, *commands: Any) -> list[str]:
-    """What each command of the package prints; in one process, since a start takes seconds."""
+    """Outputs of the commands, which run in one process because a start takes seconds."""
     code = "import sys; from crnn_jax.cli import main\n"
     code += f"for command in {[list(map(str, c)) for c in commands]!r}:\n"
     code += "    status = main.main(command); print(chr(0), end='', flush=True)\n"

@@ -35,7 +35,7 @@ from experiments import base, tiny
 from tests.helpers.fixtures import MakeConfig
 
 # float32 sums in other orders, through two recurrences; the logits are of order 10. The small
-# model amplifies rounding: its own logits of one image alone and of five differ by 2e-4.
+# model amplifies rounding: its logits of one image differ by 2e-4 between batches of 1 and 5.
 TOLERANCE, SMALL = 1e-4, 1e-3
 
 
@@ -172,9 +172,9 @@ numpy.save(sys.argv[4], numpy.asarray(model(numpy.load(sys.argv[2]).astype("floa
 
 
 def _in_keras(run: Path, images: Any, folder: Path) -> tuple[Any, Any]:
-    """An exported model and what Keras says of it, probabilities [B, T, K].
+    """An exported model and the probabilities [B, T, K] that Keras computes.
 
-    In a process of its own: Keras must not meet our strict settings.
+    In a process of its own, because Keras does not pass our strict settings.
     """
     np.save(folder / "pixels.npy", images)
     environment = {**os.environ, "KERAS_HOME": str(folder)}
@@ -275,7 +275,7 @@ def test_what_does_not_belong_together_is_refused_by_name(trained: Path, tmp_pat
     refused("it was changed", {"alphabet": ["a", "7", "b", "c"]}, resealed=False)
     refused("dense2/bias is .*5.*require .*4", {"alphabet": ["7", "a", "b"]})
     refused("format is 'onnx'", {"format": "onnx"})
-    refused("names '7' more than once", {"alphabet": list("77ab")})
+    refused("contains '7' more than once", {"alphabet": list("77ab")})
     refused("half a character", {"alphabet": ["\ud800", *"abc"]})
     standard = description["standardise"]
     for wrong in ([0.0], [1.0, 1.0], ["x"], [float("inf")], []):
@@ -299,7 +299,7 @@ def test_an_export_touches_nothing_but_exports(trained: Path, tmp_path: Path) ->
     with pytest.raises(RunError, match="not empty and not an export"):
         interop.export(trained, "safetensors", tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["README.md"]
-    for _ in range(2):  # over an earlier one
+    for _ in range(2):  # over an earlier export
         interop.export(trained, "safetensors", tmp_path / "new")
 
 
@@ -369,7 +369,7 @@ def test_the_page_s_runtime_is_asked_for(
 
 
 def test_the_whole_model_reads_real_images_the_same(real_set: Path, tmp_path: Path) -> None:
-    """The reference's sizes; random weights, with the logits centered so that texts differ."""
+    """The sizes of the reference; random weights, with centered logits so that texts differ."""
     run = tmp_path / "run"
     config = config_lib.from_config_dict(base.get_config())
     files = sorted(real_set.iterdir())[:40]

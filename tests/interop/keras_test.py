@@ -39,7 +39,7 @@ def _weights(stored: Any) -> Any:
 
 
 def _keras_2(path: Path, weights: Any, layers: Any, optimizer: bool = True) -> None:
-    """A whole model of TF-Keras 2: groups by layer, names with :0, an optimizer besides."""
+    """A whole model of TF-Keras 2: groups by layer, names with :0, and an optimizer."""
     with h5py.File(path, "w") as file:
         file.attrs["model_config"] = json.dumps({"class_name": "Functional", "config": CONFIG})
         group = file.create_group("model_weights")
@@ -73,7 +73,7 @@ CONFIG = {
             ("Dense", {"activation": "relu"}),
             ("Dropout", {"rate": 0.2}),
             *[("Bidirectional", {"layer": CELL, "merge_mode": "concat"})] * 2,
-            ("InputLayer", {"batch_input_shape": [None, None]}),  # of the labels
+            ("InputLayer", {"batch_input_shape": [None, None]}),  # input of the labels
             ("Dense", {"activation": "softmax"}),
             ("CTCLayer", {}),
         ]
@@ -178,7 +178,7 @@ def test_layers_that_change_nothing_and_rescaling_before_the_first_are_taken(
 
 
 def test_layers_of_equal_shape_stand_in_the_order_of_the_file(tmp_path: Path) -> None:
-    """Not in the order of their names."""
+    """The order is not that of their names."""
     rng = np.random.default_rng(0)
 
     def arrays(*shapes: Any) -> list[Any]:
@@ -249,7 +249,7 @@ def test_damaged_files_are_refused_in_a_sentence(keras_files: Path, tmp_path: Pa
 def test_what_keras_keeps_besides_weights_is_passed_over(
     keras_files: Path, stored: dict[str, np.ndarray], tmp_path: Path
 ) -> None:
-    """As Keras 2.15 writes a model that was trained: the state of its metrics."""
+    """Keras 2.15 saves a trained model with the state of its metrics."""
     shutil.copy(keras_files / "some.weights.h5", tmp_path / "some.weights.h5")
     with h5py.File(tmp_path / "some.weights.h5", "a") as file:
         file["metrics/mean/vars/0"] = np.float32(7)
@@ -318,7 +318,7 @@ def test_what_does_not_fit_is_refused_by_name(
     _keras_2(tmp_path / "list.h5", _weights(stored), LAYERS)
     with h5py.File(tmp_path / "list.h5", "a") as changed:
         changed.attrs["model_config"] = "[]"
-    with pytest.raises(RunError, match="its configuration is not one of Keras"):
+    with pytest.raises(RunError, match="its configuration is not that of a Keras model"):
         _import(tmp_path / "list.h5", tmp_path / "run", SYMBOLS)
     (tmp_path / "text.h5").write_text("no")
     with pytest.raises(RunError, match="cannot be read as a Keras file"):

@@ -1,4 +1,4 @@
-"""The page's code in Node, against Pillow and this package; the page itself in Chromium (long)."""
+"""The code of the page in Node, compared with Pillow and this package; and in Chromium (long)."""
 
 import dataclasses
 import json
@@ -24,7 +24,7 @@ SCRIPT = Path(interop.__file__).parent / "page" / "reader.js"
 
 
 def _node(program: str, values: Any, tmp_path: Path) -> Any:
-    """The JSON that a program prints. It runs after reader.js, with `input` and `reader`."""
+    """The JSON that a program prints. It runs after reader.js and has `input` and `reader`."""
     if NODE is None:
         pytest.skip("Node is not installed")
     (tmp_path / "input.json").write_text(json.dumps(values))
@@ -113,7 +113,7 @@ READ = """[...document.querySelectorAll('figure')].map((figure) => [
 def test_the_page_reads_ten_images_in_a_browser(
     trained: Path, captchas: Path, tmp_path: Path
 ) -> None:
-    """From a disk, as a person does who double-clicks it; needs Chromium, and npm to install."""
+    """Opened from a disk, as by a double-click; needs Chromium, and npm to install."""
     if CHROMIUM is None or NPM is None:
         pytest.skip("Chromium or npm is not installed")
     command: list[str | Path] = [

@@ -1,4 +1,4 @@
-"""Sums and maxima over alignments, against all K ** T paths of small examples."""
+"""Sums and maxima over alignments, compared with all K ** T paths of small examples."""
 
 import itertools
 import math
@@ -99,7 +99,7 @@ def test_a_label_that_does_not_fit_has_no_alignment() -> None:
 
 
 def test_a_tie_is_still_one_path() -> None:
-    # All classes alike: any alignment is best, and it must spell the text.
+    # All classes are equal, so any alignment is best; it must spell the text.
     logits, labels = _batch(np.zeros((STEPS, CLASSES)), [[0, 0, 2], [1, 2, 1]])
     for row, label in zip(alignment.align(logits, labels).tolist(), [[0, 0, 2], [1, 2, 1]],
                           strict=True):  # fmt: skip

@@ -1,4 +1,4 @@
-"""Convolution, ReLU and pooling by windows, against the definition in float64 with plain loops."""
+"""Convolution, ReLU and pooling by windows, compared with the definition in float64 loops."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from crnn_jax.models import conv_pool
 
 
 def _definition(x: np.ndarray, kernel: np.ndarray, bias: np.ndarray) -> tuple[Any, Any]:
-    """The output, and the pixel of the full-size array that each of its values comes from."""
+    """Returns the output, and the pixel of the full-size array that each value comes from."""
     batch, width, height, _ = x.shape
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     full = np.zeros((batch, width, height, kernel.shape[-1]))
@@ -29,7 +29,7 @@ def _definition(x: np.ndarray, kernel: np.ndarray, bias: np.ndarray) -> tuple[An
 def _gradients(
     x: np.ndarray, kernel: np.ndarray, out: Any, source: Any, g: Any
 ) -> tuple[Any, Any, Any]:
-    """Of sum(g * out): each value's gradient goes to the pixels under the kernel of its source."""
+    """Gradients of sum(g * out): each value passes its own to the pixels under its kernel."""
     dx, dkernel = np.zeros(np.add(x.shape, (0, 2, 2, 0))), np.zeros(kernel.shape)
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     g = np.where(out > 0, g, 0)

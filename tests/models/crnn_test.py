@@ -23,7 +23,7 @@ def _build(
     **overrides: Any,
 ) -> tuple[crnn.Model, Any]:
     values = base.get_config()
-    values.data.normalize = "set"  # with the moments that are given
+    values.data.normalize = "set"  # with the given moments
     values.update_from_flattened_dict({k.replace("__", "."): v for k, v in overrides.items()})
     config = config_lib.from_config_dict(values)
     per_image = config.data.normalize == "image"
@@ -150,7 +150,7 @@ def test_initial_values_are_keras(reference: tuple[crnn.Model, Any]) -> None:
     _, params = reference
     for name, fan_in in (("Conv1", 9 * 1), ("Conv2", 9 * 32)):
         kernel = np.asarray(params[name]["kernel"])
-        # he_normal: deviation sqrt(2 / fan_in), cut at two of the untruncated normal's.
+        # he_normal: standard deviation sqrt(2 / fan_in), truncated at two untruncated ones.
         assert kernel.std() == pytest.approx(np.sqrt(2 / fan_in), rel=0.15)
         assert np.abs(kernel).max() <= 2 * np.sqrt(2 / fan_in) / 0.87962566103423978
     for name, fans in (("dense1", 768 + 64), ("dense2", 128 + 20)):
@@ -273,7 +273,7 @@ def test_lstm_dropout_keeps_one_mask_for_all_steps_and_one_for_each_direction(
 def test_logits_loss_and_gradients_equal_keras(
     reference: tuple[crnn.Model, Any], keras_files: Path
 ) -> None:
-    """Weights of the reference in, logits, loss and gradients out, against Keras itself."""
+    """Given the weights of the reference, logits, loss and gradients equal those of Keras."""
     model, _ = reference
     with np.load(keras_files / "reference.npz") as file:
         stored = dict(file)
@@ -298,7 +298,7 @@ def test_logits_loss_and_gradients_equal_keras(
 
     grads, logits = jax.grad(loss_and_logits, has_aux=True)(params)
     loss, _ = loss_and_logits(params)
-    # Logits are about 1; sums over at most 768 float32 terms in another order.
+    # Logits are about 1; sums have up to 768 float32 terms in another order.
     np.testing.assert_allclose(logits, stored["logits"], atol=2e-6)
     np.testing.assert_allclose(loss, stored["loss"], rtol=1e-5)
     expected = tree("grads/")
@@ -319,7 +319,7 @@ def test_variants_change_the_count_by_hand() -> None:
 
     # A scale and an offset for each of 32 and 64 channels.
     assert count(model__norm="layer") == 432_596 + 2 * (32 + 64)
-    # Three gates for four, with flax' second bias on the candidate's recurrent part:
+    # Three gates instead of four, and the second bias of flax on the recurrent candidate:
     # 3 (D U + U U + U) + U for each direction, D and U of 64, 128 and 256, 64.
     lstms = sum(2 * 4 * (d * u + u * u + u) for d, u in ((64, 128), (256, 64)))
     grus = sum(2 * (3 * (d * u + u * u + u) + u) for d, u in ((64, 128), (256, 64)))

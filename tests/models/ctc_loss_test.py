@@ -90,7 +90,8 @@ def test_greedy_decoder_equals_merging_the_best_path_jitted_or_not() -> None:
 
 
 def test_decode_batch_predictions_reads_every_row_with_its_repeats() -> None:
-    # The reference's decoder loop walked the wrong tensor; 217 of the set's labels hold a repeat.
+    # The decoder loop of the reference iterated over the wrong tensor; 217 labels of the data set
+    # have a repeat.
     alphabet = ctc_loss.CAPTCHA_V2
     blank = len(alphabet)
     pred = np.full((2, 10, 20), 0.01)
@@ -108,8 +109,8 @@ def test_decode_batch_predictions_refuses_another_alphabet() -> None:
 
 
 def test_plateau_loss_is_the_best_constant_predictors() -> None:
-    # All frames alike, symbols equally likely: try blank probabilities one by one with the loss
-    # that training uses. Texts with and without repeats, of two lengths.
+    # All frames are equal and symbols equally likely: try blank probabilities one by one with the
+    # training loss. Texts with and without repeats, of two lengths.
     steps, texts = 9, ["ab", "aa", "cab", "bbb"]
     labels = jnp.array([[0, 1, -1], [0, 0, -1], [2, 0, 1], [1, 1, 1]])
     blanks = np.linspace(0.01, 0.99, 99)

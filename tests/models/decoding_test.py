@@ -1,4 +1,4 @@
-"""Decoders against all K ** T paths of small examples."""
+"""Decoders compared with all K ** T paths of small examples."""
 
 import itertools
 import math
@@ -24,7 +24,7 @@ def _text(path: Sequence[int], blank: Any = CLASSES - 1) -> tuple[Any, ...]:
 
 
 def _by_brute_force(logits: Any) -> tuple[Any, Any]:
-    """Of one example [T, K]: {text: probability}, {text: that of its best path}."""
+    """For one example [T, K]: {text: probability}, {text: that of its best path}."""
     p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     sums: dict[tuple[int, ...], float] = {}
     maxima: dict[tuple[int, ...], float] = {}
@@ -179,13 +179,13 @@ def test_each_wish_finds_its_decoder(examples: tuple[jax.Array, list[Any]]) -> N
 @pytest.mark.parametrize(
     ("wish", "complaint"),
     [
-        ({"beam": -1}, "at least one prefix"),
+        ({"beam": -1}, "width of at least 1"),
         ({"beam": 4, "length": 2}, "cannot be combined"),
-        ({"length": 6}, "from 1 to 5 characters"),
+        ({"length": 6}, "from 1 to 5, the number of time steps"),
         ({"length": (3, 2)}, "not 3 to 2"),
         ({"length": 0}, "not 0 to 0"),
         ({"length": 2, "allowed": ["a", "b", "c"]}, "3 positions"),
-        ({"length": 2, "allowed": ["a", "xy"]}, "'xy', allowed at 2"),
+        ({"length": 2, "allowed": ["a", "xy"]}, "position 2: the alphabet has no 'xy'"),
         ({"length": 2, "allowed": ["a", ""]}, "position 2"),
     ],
 )
@@ -197,9 +197,9 @@ def test_a_decoder_that_cannot_be_had_is_refused(
 
 
 def _merged(logits: Any, representatives: Any) -> tuple[Any, Any]:
-    """Of one example [T, K]: {text: probability}, {text: that of its best path}, by brute force.
+    """For one example [T, K]: {text: probability}, {text: that of its best path}, by brute force.
 
-    A path is one of merged classes: the probabilities of a step are added before paths are formed.
+    A path consists of merged classes, whose probabilities are added in each step first.
     """
     p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     kept = sorted({*representatives, len(representatives)})
@@ -214,7 +214,7 @@ def _merged(logits: Any, representatives: Any) -> tuple[Any, Any]:
 
 
 def test_two_cases_of_a_letter_outweigh_another_letter() -> None:
-    """Greedy reads b; a and A have 0.6 together. Two steps, classes a, A, b and the blank."""
+    """Greedy decoding reads b; a and A together have 0.6. Two steps; classes a, A, b, blank."""
     p = np.array([[[0.3, 0.3, 0.35, 0.05], [0.1, 0.05, 0.05, 0.8]]])
     logits = jnp.log(jnp.asarray(p, jnp.float32))
     charset = Charset("aAb")
@@ -256,7 +256,7 @@ def test_decoders_see_merged_classes(
 
 
 def test_no_path_of_a_known_length_goes_around_a_merge() -> None:
-    """a a needs three steps with a blank between; a A does not, but is one letter when merged."""
+    """Text aa needs three steps, with a blank; aA needs two, but merged it is one letter."""
     made = decoding.decoder(Charset("aA"), 2, length=2, case="lower")
     assert made(jnp.zeros((1, 2, 3))).tolist() == [[-1, -1]]
 
@@ -283,7 +283,7 @@ def test_allowed_symbols_stand_for_what_they_are_read_as(
 
 
 def test_symbols_that_the_reader_lacks_are_not_allowed_in_any_case() -> None:
-    with pytest.raises(ConfigError, match="'x', allowed at 1"):
+    with pytest.raises(ConfigError, match="position 1: the alphabet has no 'x'"):
         decoding.decoder(Charset("aA"), STEPS, length=1, allowed="ax", case="lower")
 
 
@@ -294,7 +294,7 @@ def test_without_a_merge_the_program_is_that_of_the_formulas() -> None:
         ids = ctc_loss.greedy_decode(logits)
         return ids, jnp.minimum(-ctc_loss.ctc_loss(logits / temperature, ids), 0)
 
-    # The alphabet has no pair of letters, and nothing of the group: nothing is merged.
+    # The alphabet has neither both cases of a letter nor symbols of the group: nothing is merged.
     wishes: tuple[dict[str, Any], ...] = (
         {},
         {"case": "keep", "merge": ""},

@@ -14,7 +14,7 @@ def _sigmoid(x: np.ndarray) -> Any:
 def _one_direction(
     x: np.ndarray, kernel: np.ndarray, recurrent_kernel: Any, bias: np.ndarray
 ) -> Any:
-    """The equations of the module's docstring, a step and an example at a time, in float64."""
+    """The equations in the docstring of the module, one step and example at a time, in float64."""
     units = len(recurrent_kernel)
     out = np.zeros((*x.shape[:2], units))
     for n, row in enumerate(x):

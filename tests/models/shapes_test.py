@@ -1,4 +1,4 @@
-"""Calls with other shapes than those that are declared end in an error: the tests check shapes."""
+"""Calls with shapes other than the declared ones raise errors, because the tests check shapes."""
 
 from collections.abc import Callable
 from typing import Any

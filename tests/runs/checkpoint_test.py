@@ -33,7 +33,7 @@ def test_latest_and_best_are_kept_with_those_before_and_come_back_bit_for_bit(
         for epoch, best in ((1, 1), (2, 2), (3, 2), (4, 2), (5, 5)):
             meta = {**META, "best_epoch": best}
             checkpoints.save(epoch, _scaled(epoch), _training(epoch), meta, best)
-    # The latest, 5, is the best; the one before it is 4, whose best was 2.
+    # The latest epoch, 5, is the best; the one before is 4, whose best epoch was 2.
     assert sorted(p.name for p in tmp_path.iterdir()) == ["2", "4", "5"]
     with Checkpoints(tmp_path, read_only=True) as checkpoints:
         assert checkpoints.latest_epoch() == 5
@@ -60,7 +60,7 @@ def test_another_model_s_checkpoint_is_refused_by_name(
 ) -> None:
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(1, PARAMS, _training(1), META, 1)
-        with pytest.raises(RunError, match=f"of another model: {named}"):
+        with pytest.raises(RunError, match=f"belongs to another model: {named}"):
             checkpoints.restore(1, {"params": like})
 
 
@@ -86,7 +86,7 @@ def test_what_the_threads_of_a_load_say_after_it_is_not_heard(
         checkpoints.save(1, PARAMS, _training(1), META, 1)
         checkpoints.restore(1, {"params": PARAMS})
     for error, of in [
-        (RuntimeError("Event loop is closed"), None),  # as uvloop says it to tensorstore's threads
+        (RuntimeError("Event loop is closed"), None),  # of uvloop, in threads of tensorstore
         (RuntimeError("Event loop is closed"), print),
         (RuntimeError("another"), None),
     ]:

@@ -1,4 +1,4 @@
-"""Run directories that older versions left."""
+"""Run directories of older versions."""
 
 import json
 from pathlib import Path
@@ -15,11 +15,11 @@ RESULTS = Path(__file__).resolve().parents[2] / "results"
 
 
 def test_records_of_older_versions_are_read_as_they_were_meant() -> None:
-    """Recipes of commits before generated images: base.py with ten folds and the last weights."""
+    """Recipes before generated images existed: base.py with ten folds and the last weights."""
     run = run_dir.RunDir(RESULTS / "cross_validation" / "captcha_images_v2" / "base/seed1-fold4")
     stored = config_lib.flatten(json.loads((run.workdir / "config.json").read_text()))
-    assert "data.source" not in stored  # it came later
-    assert stored["loss.inner"] == 0.0  # it went
+    assert "data.source" not in stored  # the key was added later
+    assert stored["loss.inner"] == 0.0  # the key was removed later
     expected = base.get_blind_config()
     expected.seed, expected.data.fold = 1, 4
     expected.data.dir = stored["data.dir"]
@@ -48,7 +48,7 @@ def test_a_key_under_both_names_is_an_error(tmp_path: Path, tiny_config: MakeCon
     values = config_lib.to_dict(tiny_config())
     values["train"]["average_decay"] = 0.5
     (tmp_path / "config.json").write_text(json.dumps(values))
-    with pytest.raises(RunError, match=r"config\.json: .*average_decay is now train\.ema_decay"):
+    with pytest.raises(RunError, match=r"json: .*average_decay was renamed to train\.ema_decay"):
         run_dir.RunDir(tmp_path).config()
 
 

@@ -29,8 +29,8 @@ def test_a_workdir_of_another_config_is_refused_and_the_keys_named(
     run.open(tiny_config())
     with pytest.raises(RunError) as error:
         run.open(tiny_config(seed=1, model__dropout=0.5))
-    assert "seed: 0 there, 1 now" in str(error.value)
-    assert "model.dropout: 0.2 there, 0.5 now" in str(error.value)
+    assert "seed: was 0, is now 1" in str(error.value)
+    assert "model.dropout: was 0.2, is now 0.5" in str(error.value)
     assert run.config() == tiny_config()
 
 
@@ -69,7 +69,7 @@ def test_metrics_are_rewound_to_a_step_and_to_whole_lines(tmp_path: Path) -> Non
     for step in (10, 20, 20, 21):
         run.append_metrics({"step": step})
     with run.metrics.open("a") as file:
-        file.write('{"step": 20, "lo')  # as a kill leaves it
+        file.write('{"step": 20, "lo')  # as after a kill
     run.rewind_metrics(20)
     lines = [json.loads(line) for line in run.metrics.read_text().splitlines()]
     assert [line["step"] for line in lines] == [10, 20, 20]

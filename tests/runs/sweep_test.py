@@ -92,7 +92,7 @@ def test_a_directory_of_another_config_is_refused_before_anything_runs(
     (tmp_path / "base" / "seed3-fold1").mkdir(parents=True)
     before = small(base={"train.epochs": 3}).cells()[0]
     sweep.RunDir(tmp_path / before.path).open(before.config)
-    with pytest.raises(RunError, match=r"train\.epochs: 3 there, 1 now"):
+    with pytest.raises(RunError, match=r"train\.epochs: was 3, is now 1"):
         sweep.run(small(another={}, base={}), tmp_path, jobs=1)
     assert not (tmp_path / "another").exists()
 
@@ -149,11 +149,11 @@ def test_schemes_are_cells_of_every_number_of_labels_that_there_are(two_schemes:
 
 
 def test_schemes_that_cannot_be_are_named(two_schemes: list[str], tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no recipe 'bass'; there are base, adapt"):
+    with pytest.raises(ConfigError, match="no recipe 'bass'; choose from base, adapt"):
         schemes.get_config("bass")
     with pytest.raises(ConfigError, match="two folders are named large"):
         schemes.get_config(",".join(["base", two_schemes[0], two_schemes[0]]))
-    # A missing folder does not stop the others: its cells fail.
+    # A missing folder does not stop the others; its cells fail.
     made = schemes.get_config(f"base,{two_schemes[1]},{tmp_path}/missing").to_dict()
     assert "missing/500" in made["grid"]["variants"]
 

@@ -12,7 +12,7 @@ from tests.helpers.fixtures import MakeConfig
 
 
 def _events(folder: Path) -> Any:
-    """{name: [(step, value)]}: records of length, checksum, event, checksum, by hand."""
+    """{name: [(step, value)]}, parsed by hand from records of length, checksum, event, checksum."""
     from tensorboardX.proto.event_pb2 import Event
 
     (path,) = folder.iterdir()
@@ -34,7 +34,7 @@ def test_event_files_hold_the_metrics_and_hold_them_once_after_a_resume(
         return tiny_config(log__tensorboard=True, log__every_steps=3, train__stop_after=stop_after)
 
     train.train_and_evaluate(config(1), tmp_path)
-    # As if it had been cut off after the first epoch.
+    # As if the run had been killed after the first epoch.
     (tmp_path / "result.json").unlink()
     text = (tmp_path / "config.json").read_text()
     (tmp_path / "config.json").write_text(text.replace('"stop_after": 1', '"stop_after": 2'))

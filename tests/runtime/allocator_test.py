@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-# A loop that allocates 64 MiB, touches it and frees it. With the settings the pages stay in the
-# process, so that rounds after the first fault in next to nothing: 64 MiB are 16,384 pages.
+# A loop that allocates 64 MiB (16,384 pages), touches and frees them. With the settings the
+# pages stay in the process, so that later rounds have almost no page faults.
 LOOP = """
 import resource, sys
 import numpy as np
@@ -27,5 +27,5 @@ def test_freed_memory_stays_in_the_process() -> None:
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         return int(done.stdout)
 
-    # Three rounds; huge pages may lower the first figure a hundredfold.
+    # Three rounds; huge pages may lower the first number by a factor of a hundred.
     assert faults(keep=True) < 50 < 3 * 16_384 / 512 <= faults(keep=False)

@@ -37,8 +37,8 @@ def test_programs_that_were_cut_off_are_removed_and_others_kept(tmp_path: Path) 
         "whole-cache": whole,
         "cut-cache": whole[:20],
         "empty-cache": b"",
-        "other-cache": b"(\xb5/\xfd",  # as zstandard begins
-        "cut": whole[:20],  # not jax'
+        "other-cache": b"(\xb5/\xfd",  # the start of zstandard data
+        "cut": whole[:20],  # not a file of jax
         "fresh-cache": whole[:20],  # perhaps still being written
     }
     for name, content in files.items():
@@ -48,7 +48,7 @@ def test_programs_that_were_cut_off_are_removed_and_others_kept(tmp_path: Path) 
     compilation_cache.sweep(tmp_path)
     left = {"whole-cache", "other-cache", "cut", "fresh-cache", "swept"}
     assert {path.name for path in tmp_path.iterdir()} == left
-    # A second sweep looks at what came since.
+    # A second sweep checks only what is new.
     os.utime(tmp_path / "swept", (2 * 10**9, 2 * 10**9))
     (tmp_path / "cut-cache").write_bytes(b"")
     os.utime(tmp_path / "cut-cache", (10**9, 10**9))

@@ -14,7 +14,7 @@ from crnn_jax.runtime import cpu_devices
         (16, 1, 1),
         (16, 2, 2),
         (24, 3, 3),
-        (32, 3, 2),  # three do not divide it
+        (32, 3, 2),  # three does not divide it
         (16, 64, 2),  # eight images each
         (8, 2, 1),
         (15, 2, 1),
@@ -30,7 +30,7 @@ def test_a_batch_is_split_evenly_and_not_too_small(
 
 
 def devices(batch_size: Any, **environment: Any) -> int:
-    """How many jax has in a process of its own, which says that it may use three cores."""
+    """Returns the number of jax devices in a new process that may use three cores."""
     code = (
         "from crnn_jax.runtime import cpu_devices as cores; cores.available = lambda: 3; "
         f"cores.use({batch_size}); import jax; print(jax.device_count())"

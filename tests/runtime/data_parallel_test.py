@@ -1,4 +1,4 @@
-"""A batch split over two and three devices, in a process that has them, against one device."""
+"""A batch split over two and three devices, compared with one device, in a new process."""
 
 import dataclasses
 import json
@@ -29,18 +29,18 @@ def on(task: TrainContext, devices: Any) -> Any:
 
 def batch_of(task: TrainContext) -> Any:
     mask = np.ones(SIZE, bool)
-    mask[11:] = False  # the third device has nothing but padding, the second three of eight
+    mask[11:] = False  # the third device has only padding, the second three of eight
     return step.Batch(task.images, task.labels, np.arange(SIZE, dtype=np.int32), mask)
 
 
 def at_weight(state: Any, weight: Any) -> Any:
-    """The state with a flat-start loss of that weight; with 0 dropout and augmentation are on."""
+    """Returns the state with this flat-start weight; 0 turns augmentation and dropout on."""
     flat_start = state.flat_start._replace(weight=np.float32(weight))
     return state._replace(flat_start=flat_start)
 
 
 def updates(task: TrainContext, weight: Any) -> Any:
-    """Losses of three updates on one batch, and the state after them."""
+    """Returns losses of three updates on one batch, and the state after them."""
     batch = batch_of(task)
     batch = batch._replace(indices=batch.indices[None], mask=batch.mask[None])
     fresh = at_weight(state.init_state(task), weight)
@@ -52,7 +52,7 @@ def updates(task: TrainContext, weight: Any) -> Any:
 
 
 def drawn(task: TrainContext) -> Any:
-    """The augmented pixels of a step, and its dropout's masks, put together from the devices."""
+    """Returns the augmented pixels and dropout masks of a step, assembled from the devices."""
     recipe, fresh = step.recipe(task), at_weight(state.init_state(task), 0)
 
     def of_shard(constants: Any, data: Any, rows: Any) -> Any:
@@ -70,7 +70,7 @@ def drawn(task: TrainContext) -> Any:
 
 
 def compare(config: Config) -> dict[str, Any]:
-    """The largest differences of losses and of state, and whether draws are the same bits."""
+    """Returns the largest differences of losses and state, and whether draws are bit-identical."""
     task = prepare(config)
     assert task.devices.mesh.size == 3
     two = data_parallel.Devices(Mesh(np.array(jax.devices()[:2]), task.devices.mesh.axis_names))
@@ -106,10 +106,10 @@ def test_a_split_batch_is_the_whole_one(tiny_config: MakeConfig) -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
-    # Rounding: the losses are about 20 nats, and sums are taken in another order.
+    # Rounding: the losses are about 20 nats, and sums have another order.
     assert found["losses"] < 1e-4
     assert found["state"] < 1e-5
-    # What is drawn is not summed: the same bits on one, two and three devices.
+    # Random draws are not summed, so they are bit-identical on one, two and three devices.
     assert found["same"] == [True] * 4
     assert found["different rows"] == [SIZE, SIZE]
 

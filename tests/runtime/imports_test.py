@@ -1,4 +1,4 @@
-"""What an import may not do."""
+"""What imports must not do."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ print(sorted(xla_bridge._backends))
 
 
 def test_no_import_starts_a_backend() -> None:
-    """Its start takes seconds, settles how many devices there are, and a fork cannot share it."""
+    """Starting a backend takes seconds, fixes the number of devices, and is not shared by forks."""
     package = Path(crnn_jax.__file__).parent
     names = []
     for file in sorted(package.rglob("*.py")):
-        if file.name != "__main__.py":  # which is the program
+        if file.name != "__main__.py":  # which runs the program
             path = file.relative_to(package.parent).with_suffix("")
             names.append(".".join(path.parts).removesuffix(".__init__"))
     assert {"crnn_jax", "crnn_jax.training", "crnn_jax.data.synthetic.render"} <= set(names)

@@ -1,4 +1,4 @@
-"""Exports and imports that are cut off, and links that lead elsewhere."""
+"""Exports and imports that are killed, and links that lead elsewhere."""
 
 import json
 import subprocess
@@ -69,7 +69,7 @@ os.wait()
 
 @pytest.mark.parametrize("old", [None, OLD])
 def test_files_that_a_kill_cut_off_are_written_by_the_same_call(tmp_path: Path, old: Any) -> None:
-    """Killed before each call of the system in turn; a process without jax forks quickly."""
+    """Killed before each system call in turn; a process without jax forks quickly."""
     arguments: list[str | Path] = [sys.executable, "-c", KILLED, tmp_path, "old" if old else "new"]
     subprocess.run(arguments, check=True, cwd=ROOT, timeout=100)
     (tmp_path / f"directory{staging.SUFFIX}" / "x").unlink()
@@ -126,8 +126,8 @@ def test_a_directory_appears_complete_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="it cannot go on"):
         fail()
     assert not list(tmp_path.iterdir())
-    (tmp_path / f"a{staging.SUFFIX}" / "left").mkdir(parents=True)  # by a kill
-    (tmp_path / "a.partial").mkdir()  # somebody else's
+    (tmp_path / f"a{staging.SUFFIX}" / "left").mkdir(parents=True)  # left by a kill
+    (tmp_path / "a.partial").mkdir()  # of another program
     with staging.directory(tmp_path / "a") as folder:
         assert not list(folder.iterdir())
         (folder / "y").write_bytes(b"y")
@@ -185,7 +185,7 @@ def test_an_import_that_fails_blocks_no_other(
 
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Iterator[Path]:
-    """A folder that nothing may change; checked at the end."""
+    """A folder that must not change; checked at the end."""
     folder = tmp_path / "elsewhere"
     (folder / "sub").mkdir(parents=True)
     for name in ("reader.json", "events.out.tfevents.1", "sub/x", "README.md"):
@@ -218,7 +218,7 @@ def test_an_export_does_not_follow_links_out_of_the_run(
     link.unlink()
     folder = interop.export(tmp_path / "run", "safetensors").parent
     (folder / "README.md").unlink()
-    (folder / "README.md").symlink_to(elsewhere / "README.md")  # is replaced
+    (folder / "README.md").symlink_to(elsewhere / "README.md")  # will be replaced
     interop.export(tmp_path / "run", "safetensors")
     assert not (folder / "README.md").is_symlink()
 
@@ -244,7 +244,7 @@ def test_nothing_below_a_run_is_written_through_a_link(tmp_path: Path, elsewhere
     with pytest.raises(RunError, match="interrupted is a symbolic link"):
         mid_epoch.save(run, 1, {}, {})
     before = sorted(elsewhere.iterdir())
-    mid_epoch.clear(run)  # removes the link and not what it leads to
+    mid_epoch.clear(run)  # removes the link and not its target
     assert not (run.workdir / mid_epoch.FOLDER).is_symlink()
     assert sorted(elsewhere.iterdir()) == before
     pytest.importorskip("tensorboardX")

@@ -1,4 +1,4 @@
-"""A process that waits for ever against one that is slow, both in processes of their own."""
+"""A process that waits forever, and one that is slow, both in processes of their own."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ WORK = (
     "with dog.waiting():\n  while time.monotonic() < end: pass"
 )
 STEPS = "import time\nfor _ in range(30):\n  with dog.waiting(): time.sleep(0.1)"
-PIPE = "import time; time.sleep(3)"  # what blocks outside of a step, as a full pipe does
+PIPE = "import time; time.sleep(3)"  # blocks outside of a step, like a full pipe
 
 
 def start(body: str) -> subprocess.Popen[str]:
@@ -28,7 +28,7 @@ def test_a_process_that_waits_for_ever_ends_with_one_line() -> None:
     assert process.returncode == watchdog.STATUS
     assert out == ""
     (line,) = err.splitlines()
-    assert line.startswith("error: training is stuck: no step has ended for ")
+    assert line.startswith("error: training is stuck: no step has finished for ")
     assert line.endswith("; try X")
 
 

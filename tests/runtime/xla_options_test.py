@@ -26,7 +26,7 @@ def test_another_backend_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_the_options_reach_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An option that XLA refuses is refused at the first call, not at the decoration."""
+    """An option that XLA rejects raises at the first call, not at the decoration."""
     monkeypatch.setattr(xla_options, "options", lambda _: {"xla_no_such_option": True})
     double = xla_options.jit_reading(lambda x: 2 * x)
     with pytest.raises(Exception, match="xla_no_such_option"):

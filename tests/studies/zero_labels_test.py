@@ -1,4 +1,4 @@
-"""A reader without training on a scheme, counted by hand from its own predictions."""
+"""A reader on a scheme that it was not trained on, counted by hand from its predictions."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ def test_the_test_part_of_each_folder_is_read_and_counted(
     rng = np.random.default_rng(5)
     texts = sorted({"".join(rng.choice(list("abc7"), 3)) for _ in range(60)})
     (tmp_path / "upper").mkdir()
-    for text in texts:  # labeled in capitals, which the reader does not know
+    for text in texts:  # labeled in capitals, which are not in the alphabet of the reader
         draw(text).save(tmp_path / "upper" / f"{text.upper()}.png")
     out = tmp_path / "out" / "zero_labels.json"
     zero_labels.main([str(trained), f"{tmp_path}/upper/", "--out", str(out)])
@@ -42,7 +42,7 @@ def test_the_test_part_of_each_folder_is_read_and_counted(
     assert {way: match["num_exact"] for way, match in scheme["scores"].items()} == {
         "labeled": labeled, "case_folded": folded, "merged": folded, "form_given": form_given,
     }  # fmt: skip
-    assert folded > labeled  # digits alone have no case
+    assert folded > labeled  # texts of digits have no case
     assert scheme["num_examples"] == len(test)
     assert scheme["scores"]["case_folded"]["exact_match_95"] == list(
         metrics.wilson_interval(folded, len(test))

@@ -1,4 +1,4 @@
-"""What a run trains on, and in which order."""
+"""The training images of a run, and their order."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ def test_an_epoch_passes_over_a_small_set_as_often_as_it_takes(
 ) -> None:
     config = tiny_config(train__min_steps_per_epoch=12, train__batch_size=8, train__epochs=2)
     task = prepare(config)
-    # 36 images: twelve steps of eight are 96, three passes of 36, which are 14 steps.
+    # 36 images: twelve steps of eight need 96, so three passes over 36, which are 14 steps.
     assert task.steps_per_epoch == 14
     first, second = task.order(1), task.order(2)
     for order in (first, second):
@@ -27,7 +27,7 @@ def test_an_epoch_passes_over_a_small_set_as_often_as_it_takes(
     assert train.train_and_evaluate(config, tmp_path).epochs_run == 2
     lines = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
     assert [line["step"] for line in lines if "val_loss" in line] == [14, 28]
-    # Enough steps already: 36 images in eights are five.
+    # Already enough steps: 36 images in batches of eight are five.
     assert (
         prepare(tiny_config(train__min_steps_per_epoch=5, train__batch_size=8)).steps_per_epoch == 5
     )

@@ -4,7 +4,7 @@ from crnn_jax.training.early_stopping import Stopping
 def test_best_is_the_least_loss_and_patience_waits_for_the_plateau_s_end() -> None:
     stopping = Stopping()
     seen = []
-    # The plateau is at 16; it is left below 12, at epoch 5. The best is epoch 6.
+    # The plateau is at 16; the loss is below 12 from epoch 5 on. Epoch 6 is the best.
     for epoch, loss in enumerate([20, 16, 16.1, 16.2, 11, 3, 4, 3.5, 3.2], 1):
         stopping = stopping.update(epoch, loss, plateau_loss=16)
         seen.append((stopping.best_epoch, stopping.left_plateau, stopping.is_over(epoch, 2)))
@@ -12,7 +12,7 @@ def test_best_is_the_least_loss_and_patience_waits_for_the_plateau_s_end() -> No
         (1, 0, False),
         (2, 0, False),
         (2, 0, False),
-        (2, 0, False),  # two epochs without a better one, but on the plateau
+        (2, 0, False),  # two epochs without improvement, but on the plateau
         (5, 5, False),
         (6, 5, False),
         (6, 5, False),

@@ -20,8 +20,8 @@ def test_ink_is_where_columns_differ() -> None:
 
 
 def test_noise_that_is_everywhere_is_no_ink_and_a_faint_symbol_counts_by_its_root() -> None:
-    # Stripes of period two all over: a blur over five leaves a fifth of them, the same in each
-    # column, which is the floor. The second stroke is a quarter of the first one: half its root.
+    # Stripes of period two everywhere: a blur over five leaves a fifth of them, equal in each
+    # column, which is the floor. The second stroke is a quarter of the first: half its root.
     image = np.full((1, 60, 6, 1), 180.0, np.float32)
     image[0, 15] -= 160
     image[0, 45] -= 40
@@ -48,7 +48,7 @@ def test_segmentation_weights_the_ink_equally_by_hand() -> None:
         flat_start.segment(labels, position, trim=0.05),
         [[-1, a, a, a, b, b, -1, -1], [-1, b, b, b, b, b, -1, -1]],
     )
-    # Without trimming the first step is in, the end of the ink is not.
+    # Without trimming, the first step is inside, and the end of the ink is not.
     assert flat_start.segment(labels, position, trim=0.0)[0].tolist() == [a, a, a, a, b, b, b, -1]
 
 
@@ -80,24 +80,24 @@ CONFIG = FlatStartConfig(until=0.5, max_steps=9, fade_steps=2, trim=0.0)
 
 
 def test_the_weight_falls_by_a_factor_once_the_loss_is_low_and_stays_0() -> None:
-    """Of three classes two are symbols: an even guess costs ln 2."""
+    """Of three classes, two are symbols: a uniform guess costs ln 2."""
     state = flat_start.start(CONFIG)
     assert (state.loss, state.weight) == (1, 1)
     weights, means = [], [1.0]
-    # The loss of an even guess, then none at all: the mean is 0.9^n and below 1/2 at n = 7.
+    # The loss of a uniform guess, then 0: the mean is 0.9^n, which is below 1/2 at n = 7.
     losses = [np.log(2)] * 3 + [0.0] * 20 + [np.log(2) * 9] * 3
     for loss in losses:
         state = state.advance(jnp.float32(loss), jnp.int32(0), 3, 1000, CONFIG)
         weights.append(float(state.weight))
         means.append(float(state.loss))
     np.testing.assert_allclose(means[3:24], 0.9 ** np.arange(21), rtol=1e-5)
-    # Halved each time, and nothing below a hundredth.
+    # Halved each time, and 0 below a hundredth.
     assert weights == [1.0] * 9 + [2.0**-n for n in range(1, 7)] + [0.0] * 11
 
 
 @pytest.mark.parametrize(("num_steps", "last"), [(1000, 9), (12, 4), (2, 0)])
 def test_the_weight_falls_when_its_time_is_over(num_steps: int, last: int) -> None:
-    """After max_steps, or a third of a short run; it is gone within half of that."""
+    """After max_steps, or a third of a short run; the weight is 0 within half of that."""
     even = jnp.float32(np.log(2))
     state, weights = flat_start.start(CONFIG), []
     for step in range(num_steps):

@@ -21,7 +21,7 @@ MASK = jnp.array([True, True, True, False])
 
 @pytest.fixture
 def total(tiny_config: MakeConfig) -> Callable[..., float]:
-    """A function: changes of the section loss to the objective, the flat start over."""
+    """Returns a function from changes of the section loss to the objective after the flat start."""
 
     def make(**changes: Any) -> float:
         settings = recipe(prepare(tiny_config()))
@@ -39,14 +39,14 @@ def test_by_default_it_is_the_mean_ctc_loss(total: Callable[..., float]) -> None
 
 
 def test_by_length_each_symbol_weighs_the_same(total: Callable[..., float]) -> None:
-    # Lengths 3, 1, 2, of mean 2.
+    # Lengths 3, 1, 2, with mean 2.
     losses = np.asarray(ctc.ctc_loss(LOGITS, LABELS))
     expected = 2 * np.mean([losses[0] / 3, losses[1], losses[2] / 2])
     assert total(by_length=True) == pytest.approx(expected)
 
 
 def test_entropy_is_rewarded(total: Callable[..., float]) -> None:
-    # An even distribution over four has ln 4 a step, a certain one none.
+    # A uniform distribution over four has ln 4 per step, a certain one 0.
     even, certain = jnp.zeros((1, T, K)), jnp.zeros((1, T, K)).at[..., 0].set(100)
     assert entropy(even)[0] == pytest.approx(T * np.log(4))
     assert entropy(certain)[0] == pytest.approx(0)

@@ -21,7 +21,7 @@ PLAIN = OptimizerConfig(
 
 
 def _updates(config: OptimizerConfig, grads_of_each_step: Any) -> Any:
-    """Two leaves; the updates of every step."""
+    """Returns the updates of every step for a tree of two leaves."""
     params = {"a": jnp.zeros(2), "b": jnp.zeros(1)}
     tx = optimizer.build(config, num_steps=10)
     state = tx.init(params)
@@ -67,7 +67,7 @@ def test_trust_ratios_give_each_gradient_the_norm_of_its_variable() -> None:
     update, _ = tx.update(grads, tx.init(params), params)
     np.testing.assert_allclose(update["a"], [0.0, -0.5], rtol=1e-6)
     np.testing.assert_allclose(update["b"], [-0.7], rtol=1e-6)
-    # The clipping comes first, so it matters to variables of norm 0 only.
+    # Clipping comes first, so it matters only for variables of norm 0.
     tx = optimizer.build(dataclasses.replace(config, clip_norm=1.0), num_steps=10)
     update, _ = tx.update(grads, tx.init(params), params)
     np.testing.assert_allclose(update["a"], [0.0, -0.5], rtol=1e-6)
@@ -94,7 +94,7 @@ def test_updates_follow_the_schedule() -> None:
     config = dataclasses.replace(
         PLAIN, momentum=0.0, nesterov=False, warmup_steps=3, schedule="cosine"
     )
-    updates = _updates(config, [([1.0, 0.0], [0.0])] * 10)  # of 10 steps: 3 to rise, 7 to fall
+    updates = _updates(config, [([1.0, 0.0], [0.0])] * 10)  # 10 steps: 3 of warmup, 7 of decay
     cosine = [0.1 * (1 + np.cos(np.pi * i / 7)) / 2 for i in range(7)]
     rates = [-update[0] for update in updates]
     np.testing.assert_allclose(rates, [0.025, 0.05, 0.075, *cosine], rtol=1e-5)
@@ -114,7 +114,7 @@ def test_each_variable_can_be_clipped_by_itself() -> None:
     config = dataclasses.replace(
         PLAIN, clip_norm=1.0, clip_each=True, momentum=0.0, nesterov=False, learning_rate=1.0
     )
-    # The norms are 5, cut to 1, and 1/2, which stays.
+    # The norms are 5, clipped to 1, and 1/2, unchanged.
     (update,) = _updates(config, [([3.0, 4.0], [0.5])])
     np.testing.assert_allclose(update, [-0.6, -0.8, -0.5], rtol=1e-6)
 

@@ -43,7 +43,7 @@ def test_a_run_trained_again_is_bit_identical(
     (workdir,) = (tmp_path / "runs").iterdir()
     first, second = (RunDir(path).result() for path in (tmp_path / "run", workdir))
     assert first.params_sha256 == second.params_sha256
-    # Once more would compare with what is there, and train nothing.
+    # Running it again compares with the existing run and trains nothing.
     assert main.main(["reproduce", "run"]) == 2
     assert "choose another --workdir" in capsys.readouterr().err
 
@@ -88,7 +88,7 @@ def test_what_differs_in_the_environment_is_named(copies: tuple[RunDir, RunDir])
     _change(copies[1], "environment.json", change)
     environment = reproduce.compare(*copies).environment
     assert [line.partition(":")[0] for line in environment] == ["cores", "packages.jax"]
-    assert environment[1].endswith("'0.1' now")
+    assert environment[1].endswith("is now '0.1'")
 
 
 def test_other_data_and_missing_data_are_named_before_training(
@@ -107,7 +107,7 @@ def test_a_record_of_another_version_names_its_commit(
 ) -> None:
     _change(copies[0], "config.json", lambda values: values["model"].pop("dropout"))
     _change(copies[0], "environment.json", lambda values: values.update(commit="c" * 40))
-    with pytest.raises(RunError, match=r"lacks model\.dropout.*commit cccc"):
+    with pytest.raises(RunError, match=r"no value for model\.dropout.*commit cccc"):
         reproduce.again(copies[0].workdir, tmp_path / "again", None)
 
 

@@ -1,4 +1,4 @@
-"""What a checkpoint holds, by the names of the first version."""
+"""The content of a checkpoint, by the names of the first version."""
 
 import json
 import signal
@@ -22,7 +22,7 @@ from tests.helpers.fixtures import MakeConfig
 
 
 class Guide(NamedTuple):
-    """The flat start as the first version named it."""
+    """The flat start, named as in the first version."""
 
     loss: jax.Array
     share: jax.Array
@@ -43,7 +43,7 @@ def test_a_checkpoint_with_the_names_of_the_first_version_continues(
     meta = {**task.identity(), **Stopping(best_epoch=1)._asdict(), "seconds": 7.0}
     directory = RunDir(tmp_path)
     with Checkpoints(directory.checkpoints) as checkpoints:
-        resume.resume(directory, task, checkpoints, 0.0, False)  # new: writes environment.json
+        resume.resume(directory, task, checkpoints, 0.0, False)  # writes environment.json
         checkpoints.save(1, average, training, meta, 1)
         run = resume.resume(directory, task, checkpoints, 100.0, False)
     assert (run.epoch, run.step, run.start) == (1, 5, 93.0)
@@ -86,7 +86,7 @@ def test_an_import_is_not_trained_on(tiny_config: MakeConfig, tmp_path: Path) ->
 def test_a_run_directory_with_old_names_of_keys_goes_on(
     tiny_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An interrupted run whose config.json a version before the renames wrote."""
+    """An interrupted run whose config.json was written before keys were renamed."""
     config = tiny_config(
         train__epochs=2,
         train__ema_decay=0.9,

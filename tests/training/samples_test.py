@@ -16,7 +16,7 @@ def test_a_row_starts_with_the_picture_itself(tiny_config: MakeConfig) -> None:
         picture = task.data.images[task.split.train[row], :, :, 0].T
         tiles = [sheet[row * 20 : row * 20 + 16, c * 68 : c * 68 + 64] for c in range(5)]
         np.testing.assert_array_equal(tiles[0], picture)
-        # Each of the others has noise of its own, of a deviation of at most a tenth of 255.
+        # Each of the others has its own noise, with a standard deviation of at most a tenth of 255.
         assert len({tile.tobytes() for tile in tiles}) == 5
         assert all(0 < (tile - picture.astype(float)).std() < 26 for tile in tiles[1:])
 

@@ -1,4 +1,4 @@
-"""Training on images without labels: what is chosen, and that no label of theirs is ever used."""
+"""Training on unlabeled images: which readings are chosen, and that true labels are never used."""
 
 import dataclasses
 import os
@@ -30,17 +30,18 @@ def _readings(*pairs: Any) -> Any:
 
 def test_confident_readings_of_a_known_length_are_chosen() -> None:
     readings = _readings(("abc", 0.95), ("abcd", 0.99), ("ab", 0.9), ("", 1.0), ("xyz", 0.5))
-    # Labels have two or three symbols; a new symbol is no reason against a reading.
+    # Labels have two or three symbols; a new symbol does not rule out a reading.
     assert self_training.choose(readings, ["aaa", "bb"], 0.9) == [0, 2]
 
 
 def test_without_labels_lengths_and_symbols_are_judged_by_the_surer_half() -> None:
     sure = [("1234567890", 0.99)] * 9 + [("12345", 0.95), ("123456789Z", 0.94)]
     readings = _readings(*sure, *[("77777", 0.3)] * 11)
-    # The surer 11 of 22: lengths 10 (ten times) and 5 (once, less than half of that); 105 symbols,
-    # 11 different ones, Z once: an average of 9.5, of which a twentieth is 0.5. Z may stay.
+    # The more confident 11 of 22: lengths 10 (ten times) and 5 (once, less than half of that);
+    # 105 symbols, 11 different ones, Z once: an average of 9.5, a twentieth of which is 0.5, so Z
+    # may stay.
     assert self_training.choose(readings, [], 0.9) == [*range(9), 10]
-    # 30 more: 405 symbols, an average of 37, a twentieth is 1.8. Z is a misreading.
+    # 30 more: 405 symbols, an average of 37, a twentieth of which is 1.8. Z is a misreading.
     more = _readings(*[("1234567890", 0.99)] * 30, *sure, *[("77777", 0.3)] * 41)
     assert self_training.choose(more, [], 0.9) == list(range(39))
 
@@ -53,7 +54,7 @@ def test_a_tenth_is_chosen_however_unsure() -> None:
 
 @pytest.fixture
 def nameless(captchas: Path, tmp_path: Path) -> Any:
-    """The images of `captchas` under names that tell nothing, in the same order."""
+    """The images of `captchas` in the same order, with names that are not labels."""
     folder = tmp_path / "nameless"
     folder.mkdir()
     for number, path in enumerate(sorted(captchas.iterdir())):
@@ -85,8 +86,8 @@ def test_a_folder_without_labels_is_read_by_the_reader_that_it_starts_from(
     assert (result.num_train, result.num_val) == (0, 0)
     out = capsys.readouterr().out
     assert "40 without labels" in out
-    assert "agrees with its own labels" in out
-    # What the starting reader reads of the same images is what they were taken for.
+    assert "agreement with the reader's own labels" in out
+    # The pseudo-labels are what the initial reader reads of the same images.
     reader = crnn_jax.load(workdir)
     rows = record_types.read_csv(workdir / self_training.FILE, PseudoLabel)
     truths = {
@@ -105,7 +106,7 @@ def test_a_folder_without_labels_is_read_by_the_reader_that_it_starts_from(
 def test_labels_that_are_not_used_change_nothing(
     tiny_config: MakeConfig, trained: Path, captchas: Path, nameless: Path, tmp_path: Path
 ) -> None:
-    # With names that are labels, and with names that are none, the same weights.
+    # The weights are the same whether the file names are labels or not.
     found = []
     for folder in (captchas, nameless):
         config = _unlabeled(tiny_config, trained, folder, **{"train.stop_after": 1})
@@ -165,7 +166,7 @@ def test_an_interrupted_run_goes_on_with_the_labels_of_its_epoch(
     file = tmp_path / "cut" / self_training.FILE
     kept = file.read_bytes()
     file.unlink()
-    with pytest.raises(RunError, match=r"pseudo_labels\.csv does not hold the labels of epoch 2"):
+    with pytest.raises(RunError, match=r"labels\.csv does not contain the labels of epoch 2"):
         train.train_and_evaluate(config, tmp_path / "cut")
     file.write_bytes(kept)
     again = train.train_and_evaluate(config, tmp_path / "cut")
@@ -197,7 +198,7 @@ def test_a_quarter_with_labels_trains_on_both(
     [
         ({"data.use_labels": False}, "data.use_labels must be True unless train.init_from"),
         ({"data.unlabeled": "rest", "data.source": "synthetic"}, "data.unlabeled must be empty"),
-        ({"data.unlabeled": "rest"}, "unless data.train_size leaves a rest"),
+        ({"data.unlabeled": "rest"}, "unless data.train_size is set"),
         (
             {
                 "data.unlabeled": "more",
@@ -228,7 +229,7 @@ def test_a_small_validation_part_is_trained_on(tiny_config: MakeConfig, tmp_path
     result = train.train_and_evaluate(none, tmp_path / "run")
     assert (result.num_train, result.num_val, result.num_examples) == (40, 0, 40)
     assert result.temperature == 1
-    assert "of images that it was trained on" in str(result)
+    assert "on training images" in str(result)
     with pytest.raises(DataError, match="no validation part"):
         crnn_jax.load(tmp_path / "run").evaluate()
 
@@ -249,7 +250,7 @@ def test_a_run_without_labels_is_scored_on_a_labeled_folder(
     paths = sorted(captchas.iterdir())
     right = sum(r.text == p.stem for r, p in zip(reader.predict(paths), paths, strict=True))
     assert (evaluation.scores.num_exact, evaluation.scores.num_examples) == (right, 40)
-    # And its export comes back, though the reader that it started from is no part of it.
+    # Its export can be imported, although it does not include the initial reader.
     path = interop.export(tmp_path / "run", "safetensors")
     safetensors.import_run(path.parent, tmp_path / "back")
     assert crnn_jax.load(tmp_path / "back").predict(paths[0]) == reader.predict(paths[0])

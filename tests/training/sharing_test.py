@@ -30,9 +30,9 @@ jax.monitoring.register_event_duration_secs_listener(note)
 
 @pytest.fixture
 def folds(tiny_config: MakeConfig) -> list[Config]:
-    """Two of four folds, of 30 images to train on and 10 to validate on each."""
+    """Two of four folds, with 30 training images and 10 validation images each."""
     changes = {**QUIET, "data.num_folds": 4, "data.normalize": "set", "train.epochs": 1}
-    # A constant of the step that no other test has, so that its program is not there yet.
+    # A constant of the step that no other test has, so that its program is not compiled yet.
     changes["train.ema_decay"] = 0.9371
     return [tiny_config(changes, seed=fold, data__fold=fold) for fold in (0, 1)]
 
@@ -55,7 +55,7 @@ def test_a_second_fold_compiles_nothing_in_the_same_process(
 def test_a_second_fold_adds_nothing_to_the_cache_on_disk(
     folds: list[Config], tmp_path: Path
 ) -> None:
-    """In a process of its own: it finds every program that the first one has left."""
+    """In a new process: it finds every program that the first fold compiled."""
     cache = tmp_path / "cache"
     environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": os.fspath(cache)}
     programs = []

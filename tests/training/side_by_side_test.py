@@ -1,4 +1,4 @@
-"""Runs side by side against each of them alone."""
+"""Runs side by side, compared with each run alone."""
 
 import json
 import os
@@ -27,7 +27,7 @@ from tests.helpers.quiet import QUIET
 
 
 class Stopped(BaseException):
-    """Stands for a kill."""
+    """Simulates a kill."""
 
 
 def metrics(run: Path) -> list[Any]:
@@ -38,9 +38,9 @@ def metrics(run: Path) -> list[Any]:
 def configs(
     tiny_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., list[Config]]:
-    """Seed 3 of fold 0 and seed 4 of fold 1, whose moments and split are others.
+    """Seed 3 of fold 0 and seed 4 of fold 1, with different moments and splits.
 
-    Two updates in a call, of four in an epoch: all tests have one program of two runs.
+    Two of the four updates of an epoch are in one call, so all tests share a program of two runs.
     """
     choices = backend.CPU._replace(steps=2)
     monkeypatch.setattr(backend, "choices", lambda: choices)
@@ -63,7 +63,7 @@ def configs(
 
 
 def test_each_run_is_what_it_is_alone(configs: Callable[..., list[Config]], tmp_path: Path) -> None:
-    """Its record, its metrics and its reader, up to rounding; and the directory goes on alone."""
+    """Record, metrics and reader agree up to rounding; the directory can be continued alone."""
     paths = [tmp_path / f"together{i}" for i in range(2)]
     results = train.train_all(configs(), paths)
     for i, (config, path, result) in enumerate(zip(configs(), paths, results, strict=True)):
@@ -84,13 +84,13 @@ def test_each_run_is_what_it_is_alone(configs: Callable[..., list[Config]], tmp_
         ]
         assert files[0] == files[1]
         assert recognizer.load(path).epoch == result.best_epoch
-    assert train.train_all(configs(), paths) == results  # finished: nothing is done
+    assert train.train_all(configs(), paths) == results  # finished: does nothing
 
 
 def test_what_was_stopped_goes_on_from_where_each_was(
     configs: Callable[..., list[Config]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One after epoch 1, alone, and one that has not begun: both end as they would have."""
+    """One run stopped after epoch 1, alone, and one has not begun: both end as if uninterrupted."""
     paths = [tmp_path / str(i) for i in range(2)]
     save = train.save
 
@@ -128,7 +128,7 @@ def test_a_run_that_fails_leaves_the_others_alone(
 def test_patience_ends_one_run_and_not_the_other(
     configs: Callable[..., list[Config]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The run of seed 3 gets worse from its first epoch on, that of seed 4 better."""
+    """The run of seed 3 gets worse after its first epoch, that of seed 4 better."""
     evaluate = TrainContext.evaluate
     seen: dict[int, list[float]] = {3: [], 4: []}
 
@@ -199,7 +199,7 @@ def test_one_that_stopped_in_an_epoch_ends_it_alone_and_joins_the_other(
 
     def spy(runs: Any, *arguments: Any) -> None:
         groups.append([run.config.seed for run in runs])
-        with jax.transfer_guard("disallow"):  # nothing is copied to the device by accident
+        with jax.transfer_guard("disallow"):  # no implicit transfers to the device
             run_epoch(runs, *arguments)
 
     monkeypatch.setattr(train, "run_epoch", spy)

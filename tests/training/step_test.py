@@ -1,4 +1,4 @@
-"""One update: what it minimises, and what it leaves alone."""
+"""One update: the objective it minimizes, and what it leaves unchanged."""
 
 import functools
 from collections.abc import Callable
@@ -33,7 +33,7 @@ NUM_STEPS = 16  # T of the tiny model
 
 
 class Trainer(NamedTuple):
-    """A task with its compiled step, and the state that it starts from."""
+    """A task with its compiled step, and the initial state."""
 
     task: TrainContext
     state: state_lib.TrainState
@@ -43,7 +43,7 @@ class Trainer(NamedTuple):
         self, state: Any, indices: Any = BATCH, mask: Any = ALL, seed: int = 0
     ) -> tuple[Any, Any]:
         constants = Constants(self.task.model, jax.random.key(seed))
-        state = jax.tree.map(jnp.array, state)  # the step gives its arguments' memory away
+        state = jax.tree.map(jnp.array, state)  # the step donates its arguments
         batch = Batch(self.task.images, self.task.labels, indices[None], mask[None])
         state, losses = self.step_fn(state, batch, constants)
         return state, losses[0]
@@ -67,7 +67,7 @@ def trainer(tiny_config: MakeConfig) -> Callable[..., Trainer]:
 
 
 def test_padding_of_a_short_batch_changes_nothing(trainer: Callable[..., Trainer]) -> None:
-    """Three examples and a mask: the loss is their mean, whatever fills the rest."""
+    """Three examples and a mask: the loss is their mean for any padding."""
     it = trainer(QUIET, flat_start__until=0.0)
     mask = np.array([True] * 3 + [False] * 5)
     results = [
@@ -86,7 +86,7 @@ def test_padding_of_a_short_batch_changes_nothing(trainer: Callable[..., Trainer
 
 
 def test_a_step_is_the_optimizer_s_update_of_the_objective(trainer: Callable[..., Trainer]) -> None:
-    """With plain SGD the weights of the flat start and of CTC can be read off the update."""
+    """With plain SGD, the update shows the weights of the flat start and of CTC."""
     it = trainer({**QUIET, **PLAIN_SGD}, flat_start__trim=0.2)
     params = it.state.params
     losses = functools.partial(it.losses, trim=0.2)
@@ -109,7 +109,7 @@ def test_a_step_is_the_optimizer_s_update_of_the_objective(trainer: Callable[...
 def test_the_flat_start_is_over_by_max_steps_and_by_a_third_of_the_run(
     trainer: Callable[..., Trainer],
 ) -> None:
-    # Four epochs of five steps: it falls from the seventh step on, number 6, at the latest.
+    # Four epochs of five steps: the weight falls from the seventh step on (number 6) at the latest.
     for max_steps, last in ((3, 3), (500, 6)):
         it = trainer(flat_start__max_steps=max_steps, flat_start__fade_steps=1)
         state, weights = it.state, []
@@ -120,7 +120,7 @@ def test_the_flat_start_is_over_by_max_steps_and_by_a_third_of_the_run(
 
 
 def test_nothing_is_dropped_out_during_the_flat_start(trainer: Callable[..., Trainer]) -> None:
-    """Steps of different runs' keys agree until then."""
+    """Until then, steps with different random keys agree."""
     it = trainer(QUIET, flat_start__max_steps=4, flat_start__fade_steps=1, model__dropout=0.2)
     losses: list[Any] = []
     for seed in (0, 1):
@@ -134,7 +134,7 @@ def test_nothing_is_dropped_out_during_the_flat_start(trainer: Callable[..., Tra
 
 
 def test_the_moving_average_by_hand(trainer: Callable[..., Trainer]) -> None:
-    """Decays 1/25, 2/26 and then the config's 0.1, which is less than 3/27."""
+    """The decays are 1/25, 2/26 and then the 0.1 of the config, which is less than 3/27."""
     it = trainer(train__ema_decay=0.1)
     state, expected = it.state, np.asarray(it.state.params["dense2"]["kernel"])
     for decay in (1 / 25, 2 / 26, 0.1):
@@ -144,7 +144,7 @@ def test_the_moving_average_by_hand(trainer: Callable[..., Trainer]) -> None:
 
 
 def test_streams_are_independent(tiny_config: MakeConfig) -> None:
-    """Dropout off leaves initial weights, order and split; another seed changes the first two."""
+    """Dropout does not affect initial weights, order and split; the seed affects the first two."""
     with_dropout, without, other = (
         tiny_config(),
         tiny_config(model__dropout=0.0, model__lstm_dropout=0.0),
@@ -169,7 +169,7 @@ def test_streams_are_independent(tiny_config: MakeConfig) -> None:
 def test_masks_and_distortions_are_drawn_anew_in_each_step_and_by_stream(
     tiny_config: MakeConfig,
 ) -> None:
-    """Of one batch, after the flat start; and with the other stream turned off."""
+    """For one batch after the flat start, and with the other stream turned off."""
 
     def drawn(step: Any, **overrides: Any) -> tuple[Any, Any]:
         config = tiny_config(**{"augment__noise": 0.1, "flat_start__until": 0.0, **overrides})
@@ -183,7 +183,7 @@ def test_masks_and_distortions_are_drawn_anew_in_each_step_and_by_stream(
     for a, again, b in zip(zero, drawn(0), one, strict=True):
         np.testing.assert_array_equal(a, again)
         rows = np.concatenate([a, b]).reshape(16, -1)
-        assert len(np.unique(rows, axis=0)) == 16  # no two examples, and no two steps
+        assert len(np.unique(rows, axis=0)) == 16  # for all examples and steps
     pixels, _ = drawn(0, model__dropout=0.0, model__lstm_dropout=0.0)
     np.testing.assert_array_equal(pixels, zero[0])
     off = {f"augment__{name}": 0.0 for name in ("noise", "shift", "rotate", "scale", "shear")}
@@ -203,7 +203,7 @@ def test_the_model_normalizes_with_the_training_part(
 
 
 def test_steps_in_one_call_are_the_same_steps(trainer: Callable[..., Trainer]) -> None:
-    """Three batches at once, and one after the other; dropout draws by the step."""
+    """Three batches in one call, and one after the other; dropout depends on the step."""
     it = trainer(train__batch_size=8, flat_start__until=0.0)
     order = np.arange(24, dtype=np.int32).reshape(3, 8)
     batch = Batch(it.task.images, it.task.labels, order, np.ones((3, 8), bool))

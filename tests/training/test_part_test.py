@@ -1,4 +1,4 @@
-"""The test part of a run: nothing of the run depends on it, and it is scored once, at the end."""
+"""The test part of a run does not affect the run, and is scored once, at the end."""
 
 import csv
 import json
@@ -56,7 +56,7 @@ def test_weights_do_not_depend_on_the_pixels_of_test_images(
     assert len(test) == 10
     for path in captchas.iterdir():
         with Image.open(path) as image:
-            # Darker and inverted: it would move mean and deviation.
+            # Darker and inverted, which would change mean and deviation.
             changed = ImageOps.invert(image).point(lambda v: v // 2)
             (changed if path.name in test else image).save(tmp_path / "set" / path.name)
     other = tiny_config({**keys, "data.dir": os.fspath(tmp_path / "set")})
@@ -86,7 +86,7 @@ def test_as_labeled_means_as_the_folder_has_it(tmp_path: Path) -> None:
 def test_the_record_of_the_test_part_is_counted_by_hand(
     tiny_config: MakeConfig, captchas: Path, tmp_path: Path
 ) -> None:
-    # 240 updates, and few checkpoints.
+    # 240 updates with few checkpoints.
     keys = {"data.test_size": 10, "train.epochs": 3, "train.min_steps_per_epoch": 80, **QUIET}
     config = tiny_config(keys)
     result = train.train_and_evaluate(config, tmp_path)
@@ -99,7 +99,7 @@ def test_the_record_of_the_test_part_is_counted_by_hand(
     for row in rows:
         assert row["truth"] == row["file"].removesuffix(".png")
         exact += row["truth"] == row["reading"]
-    # abc7 has no capitals and no look-alikes: the three ways count alike.
+    # abc7 has no capitals and no look-alikes, so the three ways give equal counts.
     assert {way: match["num_exact"] for way, match in stored["scores"].items()} == {
         "labeled": exact, "case_folded": exact, "merged": exact,
     }  # fmt: skip
@@ -115,7 +115,7 @@ def test_the_alphabet_is_that_of_the_labels_trained_on(
     source = sources.load(config.data, 16)
     (label,) = (source.data.texts[i] for i in source.split.train)
     assert source.charset.alphabet == "".join(sorted(set(label))) != "7abc"
-    # Labels with other symbols validate and test, and are misread.
+    # Images whose labels have other symbols validate and test, and are misread.
     train.train_and_evaluate(config, tmp_path)
     evaluation = crnn_jax.load(tmp_path).evaluate().evaluation
     assert evaluation.scores.num_examples == 3  # a tenth of 30
@@ -124,7 +124,7 @@ def test_the_alphabet_is_that_of_the_labels_trained_on(
     ]
     assert unknown
     assert all(np.isfinite(float(row["loss"])) for row in unknown)
-    # What the user names is the alphabet, whatever the labels.
+    # A given alphabet is used, whatever the labels are.
     given = tiny_config({"data.test_size": 10, "data.train_size": 1, "data.alphabet": "abc7z"})
     assert sources.load(given.data, 16).charset.alphabet == "abc7z"
 

@@ -30,7 +30,7 @@ from tests.helpers.quiet import QUIET
 
 
 class Interrupted(BaseException):
-    """Stands for a kill: nothing may catch it."""
+    """Simulates a kill; nothing may catch it."""
 
 
 def _metrics(workdir: Path) -> list[Any]:
@@ -143,7 +143,7 @@ def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(
 def test_nothing_is_traced_anew_though_the_last_batch_is_short(
     tiny_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two epochs of training and evaluation, and the readings of several calls of predict."""
+    """Two epochs of training and evaluation, and several calls of predict."""
     steps = []
     jitted_steps = train.jitted_steps
 
@@ -155,14 +155,14 @@ def test_nothing_is_traced_anew_though_the_last_batch_is_short(
     traced = []
     apply = crnn.apply
     monkeypatch.setattr(crnn, "apply", lambda *args: traced.append(1) or apply(*args))
-    # 36 = 4 x 8 + 4 to train on, and 4 = 3 + 1 to evaluate; a size of its own, which no test has.
+    # 36 = 4 x 8 + 4 training images, and 4 = 3 + 1 to evaluate; no other test has this size.
     config = tiny_config(
         train__epochs=2, train__batch_size=8, train__eval_batch_size=3, model__dense_features=13
     )
     train.train_and_evaluate(config, tmp_path)
     assert [step._cache_size() for step in steps] == [1, 1]
     assert steps[0] is steps[1]
-    # The step (once forward, for its gradient), the evaluation and the logits of the temperature.
+    # The step (one forward pass, for its gradient), the evaluation, the logits for the temperature.
     assert len(traced) == 3
     reader = recognizer.load(tmp_path)
     arrays = np.random.default_rng(0).integers(0, 256, (11, 16, 64), np.uint8)
@@ -194,7 +194,7 @@ def test_the_step_loop_copies_nothing_to_the_device_by_accident(
 def test_a_run_with_several_updates_in_a_call_is_the_same_run(
     tiny_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on an accelerator: five updates an epoch in calls of two, two and one."""
+    """As on an accelerator: the five updates of an epoch in calls of two, two and one."""
     lines = {}
     for steps in (1, 2):
         choices = backend.CPU._replace(steps=steps)
@@ -280,13 +280,13 @@ def test_a_loss_that_is_no_number_ends_the_run_and_names_step_and_pictures(
     poison = jnp.asarray(task.labels[victim])
 
     def ctc_loss(logits: Any, labels: Any) -> jax.Array:
-        if labels.shape[1] != len(poison):  # of readings
+        if labels.shape[1] != len(poison):  # when reading
             return jnp.zeros(len(logits))
         same = (labels == poison[None]).all(-1)
         return jnp.where(same, math.nan, jnp.zeros(len(logits)))
 
     monkeypatch.setattr(ctc, "ctc_loss", ctc_loss)
-    # Traced anew, and not kept for others.
+    # Traced again, and not cached for other tests.
     monkeypatch.setattr(step, "_jitted", step._jitted.__wrapped__)
     message = r"step 3 is not finite.*steps 2 to 3 .*not_finite\.csv.*learning_rate"
     with pytest.raises(TrainingError, match=message):
@@ -339,14 +339,14 @@ def test_a_checkpoint_of_another_alphabet_is_refused(
     (tmp_path / "result.json").unlink()
     text = (tmp_path / "config.json").read_text()
     (tmp_path / "config.json").write_text(text.replace('"7abc"', '"cba7"'))
-    with pytest.raises(RunError, match=r"alphabet: '7abc' then, 'cba7' now"):
+    with pytest.raises(RunError, match=r"alphabet: was '7abc', is now 'cba7'"):
         train.train_and_evaluate(tiny_config(data__alphabet="cba7", train__stop_after=1), tmp_path)
 
 
 def test_the_reader_learns_to_read_images_that_it_has_not_seen(
     trained: Path, captchas: Path, tmp_path: Path
 ) -> None:
-    """Texts of its alphabet and of its lengths, none of which is in the set that it is from."""
+    """Texts with its alphabet and lengths, none of which is in its data set."""
     seen = {path.stem for path in captchas.iterdir()}
     words = ["".join(w) for n in (2, 3, 4) for w in itertools.product("abc7", repeat=n)]
     unseen = [word for word in words if word not in seen]
@@ -355,8 +355,8 @@ def test_the_reader_learns_to_read_images_that_it_has_not_seen(
     for word in chosen:
         draw(word).save(tmp_path / f"{word}.png")
     scores = recognizer.load(trained).evaluate(tmp_path).evaluation.scores
-    # Guessing reads none. Other machines round otherwise, and forty epochs later a few words are
-    # others.
+    # Guessing would read none. Other machines round differently, which changes a few words forty
+    # epochs later.
     assert scores.num_examples == 60
     assert scores.num_exact >= 35
 

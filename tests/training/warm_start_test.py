@@ -70,7 +70,7 @@ def test_a_run_starts_where_the_other_ended_and_without_a_flat_start(
         for params in (run.state.params, run.ema):
             jax.tree.map(np.testing.assert_array_equal, params, reader.params)
         assert (float(run.state.flat_start.weight), run.epoch) == (0, 0)
-        # What is gone does not matter to a run that has begun.
+        # A run that has begun does not need it any more.
         run.epoch, run.stopping = 1, run.stopping._replace(best_epoch=1)
         resume.save(run, 0.0)
         monkeypatch.setattr(warm_start, "transfer", None)

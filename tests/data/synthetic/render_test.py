@@ -1,4 +1,4 @@
-"""Images against what geometry says of them; shapes are [W, H], the width first."""
+"""Images compared with geometry; shapes are [W, H], the width first."""
 
 import dataclasses
 from typing import Any
@@ -14,7 +14,7 @@ from crnn_jax.data.synthetic.random_params import Draws, draws, ranges_of
 from crnn_jax.data.synthetic.style import Style
 from crnn_jax.errors import ConfigError
 
-# Bars: the glyph of | is an upright rectangle in this face.
+# In this face, the glyph of | is an upright rectangle.
 BARS = Style(alphabet="|", length=(3, 3), width=64, height=24, size=(20, 20), left=(8, 8),
              baseline=(18, 18), spacing=(4, 4), spacing_by="ink")  # fmt: skip
 WORDS = Style(alphabet="abc7", length=(2, 4), width=64, height=24, size=(16, 16), left=(3, 8),
@@ -45,12 +45,12 @@ def bar(size: int) -> tuple[Any, Any]:
 def test_a_field_is_the_distance_from_the_outline() -> None:
     atlas = glyphs.atlas("|", ("NotoSans-Bold",))
     left, right = bar(glyphs.EM)
-    column = np.arange(glyphs.CELL) + 0.5 - glyphs.LEFT  # of the middles of pixels, from the origin
+    column = np.arange(glyphs.CELL) + 0.5 - glyphs.LEFT  # pixel centers, from the origin
     expected = (right - left) / 2 - np.abs(column - (left + right) / 2)
     row = atlas.fields[0, 0, :, glyphs.BASELINE - 8] & 255  # in the middle of the bar
     found = (row.astype(float) - glyphs.ZERO) / glyphs.UNITS
     near = np.abs(expected) < 5
-    # A quarter of a pixel: the outline lies on a grid of quarters.
+    # A quarter of a pixel, because the outline lies on a grid of quarters.
     np.testing.assert_allclose(found[near], expected[near], atol=0.25)
 
 
@@ -131,7 +131,7 @@ def test_jitter_moves_a_glyph_and_a_long_text_is_made_to_fit() -> None:
 
 
 def points(i: int, j: int, places: Any, u: Any, v: Any) -> tuple[Any, Any]:
-    """The column and row of the canvas that pixel (i, j) of a lone image comes from."""
+    """Returns the column and row of the canvas that pixel (i, j) of one image comes from."""
     place = int(places[0, i, j])
     return place // 24 + u[0, i, j], place % 24 + v[0, i, j]
 
@@ -161,7 +161,7 @@ def test_water_moves_pixels_along_the_radius() -> None:
         distance = np.hypot(dx, dy)
         shift = 2 * max(1 - distance / 20, 0) * np.sin(2 * np.pi * (distance / 7 + 0.2))
         shift /= distance
-        # A sine to 1e-3, times an amplitude of 2.
+        # The sine is accurate to 1e-3; its amplitude is 2.
         expected = (32 + dx * (1 + shift), 12 + dy * (1 + shift))
         np.testing.assert_allclose(points(i, j, *places), expected, atol=5e-3)
 
@@ -192,7 +192,7 @@ def test_a_curve_is_cut_until_it_is_flat() -> None:
     a, b, c, d = arch
     bezier = (1 - t) ** 3 * a + 3 * (1 - t) ** 2 * t * b + 3 * (1 - t) * t**2 * c + t**3 * d
     np.testing.assert_allclose(ends, bezier, atol=1e-4)
-    # Half of it lies within 9 pixels of its chord, all of it does not.
+    # Half of the curve lies within 9 pixels of its chord, but not all of it.
     _, breaks = curves._chords(jnp.asarray(arch), 12.0)
     assert breaks.tolist() == [True, False, True, False]
 
@@ -251,7 +251,7 @@ def test_paper_is_a_gradient_along_the_diagonal() -> None:
 def test_noise_dots_and_blur_are_as_strong_as_they_say() -> None:
     blank = having(BARS, length=(1, 1), size=(4, 4), paper=(128, 128), paper_end=(128, 128))
     noisy = make(having(blank, noise=(20, 20)), range(8))[0][:, 20:].astype(float)
-    # Of 8,448 pixels: 1 % is more than the deviation of either, the rounding to whole levels in it.
+    # Of 8,448 pixels: 1 % exceeds the standard deviation of either, including rounding to levels.
     np.testing.assert_allclose(noisy.std(), np.sqrt(20**2 + 1 / 12), rtol=0.03)
     np.testing.assert_allclose(noisy.mean(), 128, atol=0.8)
     dotted = make(having(blank, dots=(0.25, 0.25)), range(8))[0][:, 20:]
@@ -289,7 +289,7 @@ def test_draws_fill_their_ranges() -> None:
     np.testing.assert_allclose(sizes.mean(), 15, atol=0.6)  # four deviations of the mean
 
 
-# Mean gray of images 0 to 3 of seed 0. Whoever changes these raises synthetic.VERSION.
+# Mean gray of images 0 to 3 of seed 0. If you change these, increase synthetic.VERSION.
 PINNED = {
     "captcha_v2": (183.704, "mm8pg g4c52 wc5xe fm5nm"),
     "plain": (219.167, "862178 1013 952326 7793"),
@@ -309,5 +309,5 @@ def test_pictures_stay_what_they_were(name: Any) -> None:
     text = " ".join("".join(style.alphabet[i] for i in row if i >= 0) for row in labels)
     mean, expected = PINNED[name]
     assert text == expected
-    # A rounding may differ from one machine to another, no more.
+    # Other machines may round differently, but not more.
     np.testing.assert_allclose(pictures.mean(), mean, atol=0.05)

@@ -1,4 +1,4 @@
-"""The wide generator against counts by hand and against Pillow."""
+"""The wide generator compared with counts by hand and with Pillow."""
 
 import dataclasses
 import shutil
@@ -30,7 +30,7 @@ from tests.helpers.fixtures import MakeConfig
 
 
 class InThisProcess:
-    """Stands for a pool of processes."""
+    """Replaces a pool of processes."""
 
     def __init__(self, **_: Any) -> None:
         self.map = lambda call, items, chunksize: map(call, items)
@@ -146,7 +146,7 @@ def test_texts_have_the_odds_that_are_declared() -> None:
         jax.vmap(lambda k: text._draw_ids(Draws(k, 64)))(jax.random.split(jax.random.key(0), 4000))
     )
     texts = ["".join(face_atlas.SYMBOLS[i] for i in row if i >= 0) for row in ids]
-    # 22 of 96 kinds are digits alone, 10**-n of the mixed ones by chance; 95 % are no sums.
+    # 22 of 96 kinds have only digits, the mixed ones by chance with 10**-n; 95 % are no sums.
     digits = np.mean([t.isdigit() for t in texts])
     assert digits == pytest.approx(0.95 * 22 / 96, abs=4 * np.sqrt(0.2 * 0.8 / 4000) + 0.01)
     sums = [t for t in texts if t[0].isdigit() and t.rstrip("=?").strip("0123456789") in "+-*/"]
@@ -194,7 +194,7 @@ def test_a_smaller_file_loses_detail_and_keeps_the_mean() -> None:
     np.testing.assert_allclose(same, np.eye(16), atol=1e-5)
     large = camera._enlargement(64, jnp.float32(16))
     back = camera._apply(large, jnp.eye(16), camera._apply(small, same, stripes))
-    # At the border the weights are those of one side.
+    # At the border only the inner side has weights.
     np.testing.assert_allclose(back[8:-8], 0.5, atol=0.02)
     np.testing.assert_allclose(large.sum(1), 1, atol=1e-5)
 
@@ -203,7 +203,7 @@ def test_fine_steps_of_jpeg_change_little_and_coarse_ones_leave_blocks() -> None
     pixels = jax.random.uniform(jax.random.key(0), (20, 12, 3))
     np.testing.assert_allclose(camera._jpeg(pixels, jnp.float32(1e-4)), pixels, atol=2e-3)
     coarse = np.asarray(camera._jpeg(pixels, jnp.float32(3)))
-    # Nothing but the means of blocks is left, in steps of 3 / 8.
+    # Only the means of blocks are left, in steps of 3 / 8.
     assert np.allclose(coarse[:8, :8], 0.375 * np.round(coarse[:1, :1] / 0.375), atol=1e-5)
 
 
@@ -258,5 +258,5 @@ def test_chosen_faces_are_legible_and_each_look_is_there_once(
 def test_a_face_whose_symbols_are_mixed_up_is_not_legible() -> None:
     x = np.eye(62, dtype=np.float32)
     assert face_choice._legibility(x, x) == 1
-    # Turned by one, every symbol looks like its neighbor, and no two neighbors have one name.
+    # Shifted by one, every symbol looks like its neighbor, and no two neighbors share a name.
     assert face_choice._legibility(np.roll(x, 1, axis=0), x) == 0
