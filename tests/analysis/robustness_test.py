@@ -62,6 +62,7 @@ def test_a_row_counts_the_right_readings_of_images_that_stand_upright(
     assert (row.distortion, row.strength, row.trained_against) == ("noise", 5, True)
 
 
+@pytest.mark.long
 def test_a_report_has_a_row_for_each_strength_and_reader(
     trained: Path,
     tmp_path: Path,

@@ -90,6 +90,7 @@ def test_run_py_answers_a_mistake_in_a_few_lines(
     assert not workdir.exists()
 
 
+@pytest.mark.long
 def test_run_py_runs_one_variant_of_a_grid(tmp_path: Path, captchas: Path) -> None:
     done = _run(
         "run.py", "--config", "experiments/ablations.py:no_flat_start", "--config.grid.seeds=(5,)",

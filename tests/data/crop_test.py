@@ -84,6 +84,7 @@ def test_files_and_generated_images_are_cropped_alike() -> None:
     assert np.abs(np.asarray(traced) - found).max() <= 1
 
 
+@pytest.mark.long
 def test_a_stream_of_cropped_images_fills_its_height() -> None:
     look = family.Wide()
     config = dataclasses.replace(CONFIG, style="wide", width=256, height=64, channels=3, crop=True)

@@ -274,6 +274,7 @@ def test_an_alphabet_of_the_config_must_have_the_folded_labels(
         load(made(data__case="upper", data__alphabet="abc7"))
 
 
+@pytest.mark.long
 def test_a_run_with_folded_labels_is_scored_by_them(
     made: MakeConfig, captchas: Path, tmp_path: Path
 ) -> None:
@@ -305,6 +306,7 @@ def test_auto_is_the_folder_or_generates_where_the_default_one_is_absent(
     assert resolve.resolve(tiny_config(data__source="stream")).data.source == "stream"
 
 
+@pytest.mark.long
 def test_a_run_without_the_set_says_that_its_images_are_generated(
     made: MakeConfig,
     tmp_path: Path,

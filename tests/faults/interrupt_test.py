@@ -84,7 +84,7 @@ def test_what_was_left_of_an_epoch_that_ended_since_is_not_taken(
     assert result.params_sha256 == expected["params_sha256"]
 
 
-@pytest.mark.parametrize("grid", [False, True])
+@pytest.mark.parametrize("grid", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_a_process_ends_by_the_signal_with_one_line(
     captchas: Path, tmp_path: Path, grid: bool
 ) -> None:

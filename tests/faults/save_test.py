@@ -122,7 +122,7 @@ def test_a_folder_is_removed_whole_or_not_at_all(
 @pytest.mark.parametrize(
     ("stride", "calls"),
     [
-        (23, ["open", "read", "write", "close"]),
+        pytest.param(23, ["open", "read", "write", "close"], marks=pytest.mark.long),
         (7, ["rename", "mkdir", "unlink"]),
         pytest.param(1, [], id="all", marks=pytest.mark.long),
     ],

@@ -64,8 +64,15 @@ def use_devices(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     monkeypatch.setattr(cpu_devices, "parts", lambda batch_size, devices: min(count, devices))
 
 
-@pytest.mark.parametrize("count", [1, 2])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        # On two devices by default. The wide generator takes long to compile.
+        pytest.param(name, count, marks=[pytest.mark.long] * (count == 1 or name == "general"))
+        for name in NAMES
+        for count in (1, 2)
+    ],
+)
 def test_every_experiment_trains(
     name: Any,
     count: int,
@@ -74,8 +81,6 @@ def test_every_experiment_trains(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if name == "general" and count == 1:
-        pytest.skip("it takes long to compile, and differs from the other streams in nothing else")
     use_devices(monkeypatch, count)
     config = small(name, captchas, trained)
     result = train.train_and_evaluate(config, tmp_path)

@@ -28,9 +28,8 @@ def _start(folder: Path, workdir: Path) -> Any:
     return process
 
 
-@pytest.mark.parametrize(
-    "kills", [pytest.param(1, id="one"), pytest.param(10, id="ten", marks=pytest.mark.long)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("kills", [pytest.param(1, id="one"), pytest.param(10, id="ten")])
 def test_killed_at_random_moments_ends_bit_identical(
     captchas: Path, tmp_path: Path, kills: int
 ) -> None:

@@ -368,6 +368,7 @@ def test_the_page_s_runtime_is_asked_for(
         interop.export(trained, "web", tmp_path / "page")
 
 
+@pytest.mark.long
 def test_the_whole_model_reads_real_images_the_same(real_set: Path, tmp_path: Path) -> None:
     """The sizes of the reference; random weights, with centered logits so that texts differ."""
     run = tmp_path / "run"

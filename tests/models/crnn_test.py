@@ -312,6 +312,7 @@ def test_logits_loss_and_gradients_equal_keras(
             )
 
 
+@pytest.mark.long
 def test_variants_change_the_count_by_hand() -> None:
     def count(**changes: Any) -> int:
         table = crnn.parameter_table(_build(**changes)[1])

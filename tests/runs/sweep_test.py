@@ -167,6 +167,7 @@ def test_a_variant_stays_below_the_directory_of_the_sweep(
         sweep.from_dict({**small().base, "grid": grid})
 
 
+@pytest.mark.long
 def test_cells_of_schemes_leave_their_test_scores(
     two_schemes: list[str], tmp_path: Path, small: Callable[..., sweep.Grid]
 ) -> None:

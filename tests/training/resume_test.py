@@ -83,6 +83,7 @@ def test_an_import_is_not_trained_on(tiny_config: MakeConfig, tmp_path: Path) ->
             resume.resume(directory, task, checkpoints, 0.0, False)
 
 
+@pytest.mark.long
 def test_a_run_directory_with_old_names_of_keys_goes_on(
     tiny_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -177,6 +177,7 @@ def test_an_interrupted_run_goes_on_with_the_labels_of_its_epoch(
     assert train.train_and_evaluate(config, tmp_path / "cut").num_exact == whole.num_exact
 
 
+@pytest.mark.long
 def test_a_quarter_with_labels_trains_on_both(
     tiny_config: MakeConfig, trained: Path, tmp_path: Path
 ) -> None:

@@ -52,6 +52,7 @@ def test_a_second_fold_compiles_nothing_in_the_same_process(
     assert counts[1] == 0, COMPILED
 
 
+@pytest.mark.long
 def test_a_second_fold_adds_nothing_to_the_cache_on_disk(
     folds: list[Config], tmp_path: Path
 ) -> None:

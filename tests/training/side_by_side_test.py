@@ -87,6 +87,7 @@ def test_each_run_is_what_it_is_alone(configs: Callable[..., list[Config]], tmp_
     assert train.train_all(configs(), paths) == results  # finished: does nothing
 
 
+@pytest.mark.long
 def test_what_was_stopped_goes_on_from_where_each_was(
     configs: Callable[..., list[Config]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,6 +126,7 @@ def test_a_run_that_fails_leaves_the_others_alone(
     assert (paths[0] / "not_finite.csv").exists()
 
 
+@pytest.mark.long
 def test_patience_ends_one_run_and_not_the_other(
     configs: Callable[..., list[Config]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,6 +210,7 @@ def test_one_that_stopped_in_an_epoch_ends_it_alone_and_joins_the_other(
     assert groups == [[3], [3, 4], [4]]
 
 
+@pytest.mark.long
 def test_a_grid_puts_cells_of_a_variant_together(
     captchas: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image, ImageOps
 
 import crnn_jax
@@ -45,6 +46,7 @@ def test_no_test_image_is_trained_or_validated_on_in_any_cell(tiny_config: MakeC
     assert len(tests) == 1
 
 
+@pytest.mark.long
 def test_weights_do_not_depend_on_the_pixels_of_test_images(
     tiny_config: MakeConfig, captchas: Path, tmp_path: Path
 ) -> None:

@@ -191,6 +191,7 @@ def test_the_step_loop_copies_nothing_to_the_device_by_accident(
     assert len(losses) == 2
 
 
+@pytest.mark.long
 def test_a_run_with_several_updates_in_a_call_is_the_same_run(
     tiny_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
