@@ -213,7 +213,7 @@ class OptimizerConfig:
     )
     clip_each: bool = _key(False, "Clip each variable by its own norm, not the global norm.")
     trust_ratio: bool = _key(
-        False, "Scale the gradient of each variable to the norm of the variable (LARS)."
+        False, "Scale each update to the norm of its variable (LARS): see training/optimizer.py."
     )
     warmup_steps: Annotated[int, Meta(ge=0, le=10**8)] = _key(
         100, "Steps of linear warmup to the peak, at most half of the run."

@@ -29,21 +29,23 @@ def schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
 
 @functools.cache
 def build(config: OptimizerConfig, num_steps: int) -> optax.GradientTransformation:
-    """Builds clipping by norm, trust ratios, and SGD with momentum or Adam, in this order.
+    """Builds clipping by norm, momentum or Adam, trust ratios and the rate, in this order.
 
-    With trust ratios (LARS, You et al. 2017, arXiv 1708.03888, without its coefficient) the
-    gradient of each variable has the norm of the variable. So the learning rate is the relative
-    change in a step, whatever the scale of the loss is. A variable of norm 0 keeps its gradient.
+    With trust ratios the update of each variable has the norm of the variable times the learning
+    rate: a rate of 0.01 changes each variable by 1 % in a step, whatever the scale of the loss is.
+    This is LARS (You et al. 2017, arXiv 1708.03888), with the ratio taken after the momentum as in
+    LAMB (You et al. 2020, arXiv 1904.00962), and without weight decay. A variable of norm 0, such
+    as a new bias, keeps the norm of its momentum.
 
     Returns the same object for the same arguments.
     """
     rate = schedule(config, num_steps)
     if config.name == "adam":
-        update = optax.adam(rate, b1=config.momentum, nesterov=config.nesterov)
+        direction = optax.scale_by_adam(b1=config.momentum, nesterov=config.nesterov)
     else:
-        update = optax.sgd(rate, config.momentum, config.nesterov)
-    if config.trust_ratio:
-        update = optax.chain(optax.scale_by_trust_ratio(), update)
+        direction = optax.trace(config.momentum, config.nesterov)
+    ratios = [optax.scale_by_trust_ratio()] if config.trust_ratio else []
+    update = optax.chain(direction, *ratios, optax.scale_by_learning_rate(rate))
     if config.clip_norm == 0:
         return update
     if not config.clip_each:
