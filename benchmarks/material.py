@@ -19,7 +19,7 @@ from crnn_jax.models import crnn
 from crnn_jax.models.ctc_loss import CAPTCHA_V2
 from crnn_jax.training import context, state
 
-BASE = Path(__file__).resolve().parents[1] / "experiments" / "base.py"
+BASE = Path(__file__).resolve().parents[1] / "experiments" / "sgd.py"
 
 
 def draw(folder: Path, count: int) -> None:

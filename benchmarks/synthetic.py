@@ -28,7 +28,7 @@ from crnn_jax.data.synthetic import presets, render  # noqa: E402
 from crnn_jax.training import context, state  # noqa: E402
 from crnn_jax.training import step as step_lib  # noqa: E402
 
-BASE = Path(__file__).resolve().parents[1] / "experiments" / "base.py"
+BASE = Path(__file__).resolve().parents[1] / "experiments" / "sgd.py"
 ROUNDS = 9
 SECONDS = 1.0  # per round
 

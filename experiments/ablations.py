@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 from crnn_jax.errors import ConfigError
 from experiments import base
+from experiments.sgd import SGD
 
 NO_AFFINE = {
     "augment.shift": 0.0,
@@ -41,9 +42,16 @@ VARIANTS = {
     "constant_rate": {"optimizer.schedule": "constant"},
     "ripple": {"augment.ripple": 0.02},
     "thickness": {"augment.thickness": 0.3},
+    "lines": {"augment.lines": 2},
+    "blur": {"augment.blur": 0.5},
+    "contrast": {"augment.contrast": 0.2},
+    "brightness": {"augment.brightness": 0.1},
+    "noise": {"augment.noise": 0.05},
+    "sgd": SGD,
     # Adam with its usual learning rate.
     "adam": {
         "optimizer.name": "adam",
+        "optimizer.trust_ratio": False,
         "optimizer.learning_rate": 0.001,
         "optimizer.nesterov": False,
     },
@@ -58,6 +66,7 @@ VARIANTS = {
         **NO_AFFINE,
         "flat_start.until": 0.0,
         "data.normalize": "",
+        "optimizer.trust_ratio": False,
         "optimizer.learning_rate": 0.002,
         "optimizer.schedule": "constant",
         "optimizer.warmup_steps": 0,

@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 
 from experiments import base
 from experiments.ablations import NO_AFFINE
+from experiments.sgd import SGD
 
 
 def get_config() -> ConfigDict:
@@ -25,6 +26,7 @@ def get_config() -> ConfigDict:
         {
             "data.width": 144,
             "data.height": 36,
+            **SGD,
             **NO_AFFINE,
             "model.dropout": 0.1,
             "model.lstm_dropout": 0.1,

@@ -34,6 +34,7 @@ def get_config(size: str = "large") -> ConfigDict:
             "train.batch_size": 256,
             "train.eval_batch_size": 256,
             "optimizer.name": "adam",
+            "optimizer.trust_ratio": False,
             "optimizer.learning_rate": 1.5e-3,
             "optimizer.clip_norm": 1.0,
             "optimizer.warmup_steps": 500,

@@ -15,12 +15,14 @@ Another run starts from it with --config.train.init_from=runs/pretrain
 from ml_collections import ConfigDict
 
 from experiments import base
+from experiments.sgd import SGD
 
 
 def get_config() -> ConfigDict:
     config = base.get_config()
     config.update_from_flattened_dict(
         {
+            **SGD,
             "data.source": "stream",
             "data.count": 4096,
             "data.val_fraction": 0.05,

@@ -6,6 +6,7 @@ python run.py --config experiments/tiny.py --config.data.dir=FOLDER
 from ml_collections import ConfigDict
 
 from experiments import base
+from experiments.sgd import SGD
 
 
 def get_config() -> ConfigDict:
@@ -17,6 +18,7 @@ def get_config() -> ConfigDict:
             "model.conv_features": (4, 8),
             "model.dense_features": 16,
             "model.lstm_units": (16, 8),
+            **SGD,
             "optimizer.warmup_steps": 5,
             "train.batch_size": 8,
             "train.epochs": 4,

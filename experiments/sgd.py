@@ -1,0 +1,25 @@
+"""The base recipe with plain SGD, as it was until trust ratios: rate 0.04, clipped by global norm.
+
+    python run.py --config experiments/sgd.py
+
+It reads captcha_images_v2 as well as the base recipe does, in as many epochs, but nothing of some
+other schemes (see experiments/base.py). The records in results/ablations/, cross_validation/,
+data_efficiency/, plateau/, speed/ and synthetic/ were made with it, and benchmarks/ compares its
+step with that of other frameworks.
+"""
+
+from ml_collections import ConfigDict
+
+from experiments import base
+
+SGD = {
+    "optimizer.trust_ratio": False,
+    "optimizer.learning_rate": 0.04,
+    "optimizer.warmup_steps": 100,
+}
+
+
+def get_config() -> ConfigDict:
+    config = base.get_config()
+    config.update_from_flattened_dict(SGD)
+    return config
