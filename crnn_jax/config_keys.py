@@ -204,7 +204,7 @@ class ModelConfig:
 class OptimizerConfig:
     name: Literal["sgd", "adam"] = _key("sgd", "adam uses optimizer.momentum as b1.")
     learning_rate: Annotated[float, Meta(gt=0, le=1000)] = _key(
-        0.01, "Peak learning rate of the schedule."
+        0.004, "Peak learning rate of the schedule."
     )
     momentum: Annotated[float, Meta(ge=0, le=0.9999)] = _key(0.9, "Momentum.")
     nesterov: bool = _key(True, "Nesterov momentum.")
@@ -213,7 +213,7 @@ class OptimizerConfig:
     )
     clip_each: bool = _key(False, "Clip each variable by its own norm, not the global norm.")
     trust_ratio: bool = _key(
-        True, "Scale each update to the norm of its variable (LARS): see training/optimizer.py."
+        True, "Scale the gradient of each variable to the norm of the variable (LARS)."
     )
     warmup_steps: Annotated[int, Meta(ge=0, le=10**8)] = _key(
         100, "Steps of linear warmup to the peak, at most half of the run."

@@ -29,13 +29,12 @@ def schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
 
 @functools.cache
 def build(config: OptimizerConfig, num_steps: int) -> optax.GradientTransformation:
-    """Builds clipping by norm, momentum or Adam, trust ratios and the rate, in this order.
+    """Builds clipping by norm, trust ratios, momentum or Adam, and the rate, in this order.
 
-    With trust ratios the update of each variable has the norm of the variable times the learning
-    rate: a rate of 0.01 changes each variable by 1 % in a step, whatever the scale of the loss is.
-    This is LARS (You et al. 2017, arXiv 1708.03888), with the ratio taken after the momentum as in
-    LAMB (You et al. 2020, arXiv 1904.00962), and without weight decay. A variable of norm 0, such
-    as a new bias, keeps the norm of its momentum.
+    With trust ratios (LARS, You et al. 2017, arXiv 1708.03888, without weight decay) the gradient of
+    each variable has the norm of the variable. So the rate is relative: at 0.004 a step changes a
+    variable by 0.4 % of its norm before momentum, whatever the scale of the loss. A variable of
+    norm 0, such as a new bias, keeps its gradient.
 
     Returns the same object for the same arguments.
     """
@@ -45,7 +44,7 @@ def build(config: OptimizerConfig, num_steps: int) -> optax.GradientTransformati
     else:
         direction = optax.trace(config.momentum, config.nesterov)
     ratios = [optax.scale_by_trust_ratio()] if config.trust_ratio else []
-    update = optax.chain(direction, *ratios, optax.scale_by_learning_rate(rate))
+    update = optax.chain(*ratios, direction, optax.scale_by_learning_rate(rate))
     if config.clip_norm == 0:
         return update
     if not config.clip_each:

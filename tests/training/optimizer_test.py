@@ -56,7 +56,7 @@ def test_second_update_by_hand(changes: Any, second: list[float]) -> None:
     np.testing.assert_allclose(updates[1], second, rtol=1e-6, atol=1e-8)
 
 
-def test_trust_ratios_give_each_update_the_norm_of_its_variable() -> None:
+def test_trust_ratios_give_each_gradient_the_norm_of_its_variable() -> None:
     config = dataclasses.replace(
         PLAIN, trust_ratio=True, clip_norm=0.0, momentum=0.0, nesterov=False
     )
@@ -72,12 +72,12 @@ def test_trust_ratios_give_each_update_the_norm_of_its_variable() -> None:
     update, _ = tx.update(grads, tx.init(params), params)
     np.testing.assert_allclose(update["a"], [0.0, -0.5], rtol=1e-6)
     np.testing.assert_allclose(update["b"], [-0.7 / np.hypot(20, 7)], rtol=1e-6)
-    # The ratio comes after the momentum: m2 = g2 + 0.9 m1 = (0.9, 1), scaled to the norm 5.
+    # The momentum comes after: m2 = 0.9 m1 + g2, each gradient scaled to the norm 5 before.
     tx = optimizer.build(dataclasses.replace(config, momentum=0.9), num_steps=10)
     variable = {"a": jnp.array([3.0, -4.0])}
-    _, state = tx.update({"a": jnp.array([1.0, 0.0])}, tx.init(variable), variable)
-    update, _ = tx.update({"a": jnp.array([0.0, 1.0])}, state, variable)
-    np.testing.assert_allclose(update["a"], -0.1 * 5 * np.array([0.9, 1]) / 1.81**0.5, rtol=1e-6)
+    _, state = tx.update({"a": jnp.array([9.0, 0.0])}, tx.init(variable), variable)
+    update, _ = tx.update({"a": jnp.array([0.0, 7.0])}, state, variable)
+    np.testing.assert_allclose(update["a"], [-0.1 * 0.9 * 5, -0.1 * 5], rtol=1e-6)
 
 
 def test_clipping_off_lets_large_gradients_through() -> None:
