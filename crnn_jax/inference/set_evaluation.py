@@ -12,7 +12,9 @@ import jax
 import numpy as np
 
 from crnn_jax import config as config_lib
-from crnn_jax.data import sources
+from crnn_jax.charset import Charset
+from crnn_jax.data import folder as dataset
+from crnn_jax.data import sources, splits
 from crnn_jax.data.folder import Dataset
 from crnn_jax.errors import DataError
 from crnn_jax.inference.evaluate import BATCH, Evaluation, LabeledImages, Reader, of_answers
@@ -41,17 +43,28 @@ def evaluate(
     section = recognizer.config.data
     if folder is not None:
         section = dataclasses.replace(
-            section, dir=os.fspath(folder), source="folder", use_labels=True, unlabeled=""
+            section,
+            dir=os.fspath(folder),
+            source="folder",
+            use_labels=True,
+            unlabeled="",
+            val_dir="",
         )
-    # If only some labels were used, other labels may have symbols that the alphabet lacks.
-    is_partial = folder is None and (section.test_size > 0 or bool(section.unlabeled))
+    # Images that the run was not trained on may have symbols that its alphabet lacks.
+    is_partial = folder is None
     if not is_partial:
         section = dataclasses.replace(section, alphabet=recognizer.charset.alphabet)
-    data, split, *_ = sources.load(section, config_lib.num_steps(recognizer.config))
-    same = data.fingerprint == recognizer.fingerprint
+    num_steps = config_lib.num_steps(recognizer.config)
     if folder is not None:
+        data = dataset.load(section, Charset(section.alphabet), num_steps)
+        split = None
+    else:
+        data, split, *_ = sources.load(section, num_steps)
+    same = data.fingerprint == recognizer.fingerprint
+    if split is None:
         indices = np.arange(len(data), dtype=np.int32)
-        trained_on = len(split.train) if same else -1
+        own = splits.split(data.texts, section, data.parts) if same else None
+        trained_on = len(own.train) if own else -1
     elif same and len(split.val):
         indices, trained_on = split.val, 0
     elif same:
@@ -79,7 +92,9 @@ def _by_width(
 ) -> Evaluation:
     """Scores a reader on every image of `folder`, each at its own width."""
     with ThreadPoolExecutor() as pool:
-        decoded = list(pool.map(recognizer.decode, [folder / file for file in data.files]))
+        section = dataclasses.replace(recognizer.config.data, dir=os.fspath(folder), val_dir="")
+        images = [dataset.source_of(section, file) for file in data.files]
+        decoded = list(pool.map(recognizer.decode, images))
     pixels = [item.pixels for item in decoded if isinstance(item, Decoded)]
     if len(pixels) != len(data):
         raise DataError(f"{folder} changed while it was read; evaluate again")
