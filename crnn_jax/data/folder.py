@@ -44,7 +44,9 @@ class Dataset:
     fingerprint: str  # sha256 over names, labels and pixels at their original size
     parts: tuple[str, ...] = ()  # train, val, test or empty, by image, if the folder tells
     origin: str = ""  # of the labels: FILE_NAMES, or the label files with their format
-    notes: tuple[str, ...] = ()  # for the user: which files are left out
+    notes: tuple[str, ...] = ()  # for the user, about the folder
+    warnings: tuple[str, ...] = ()  # files that are left out
+    num_generated: int = 0  # generated images of a mixture, at the end
 
     def __len__(self) -> int:
         return len(self.files)
@@ -136,6 +138,7 @@ def load(config: DataConfig, charset: Charset | None, num_steps: int) -> Dataset
         else (),
         origin=known_files.origin,
         notes=known_files.notes,
+        warnings=known_files.warnings,
     )
 
 

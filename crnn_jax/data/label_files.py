@@ -55,7 +55,8 @@ class Listing(NamedTuple):
     complaints: dict[str, str]  # by file: why it cannot be used
     parts: dict[str, str]  # by file: train, val or test; empty if the folder does not tell
     origin: str  # of the labels
-    notes: tuple[str, ...] = ()  # for the user, about what is left out
+    notes: tuple[str, ...] = ()  # for the user
+    warnings: tuple[str, ...] = ()  # files that are left out
 
 
 def read(tree: Tree) -> Listing | None:
@@ -219,17 +220,17 @@ def _collect(tree: Tree, found: list[tuple[str, Labels]]) -> Listing:
     if rows.missing and not rows.labels:
         for file, hint in rows.missing[: MAX_BAD + 1]:
             rows.complaints.setdefault(file, f"there is no such file{hint}")
-    notes = []
+    warnings = []
     what = " and ".join(name for name, _ in found[:3]) or found[0][1].kind
     more = f" and {len(found) - 3} more" if len(found) > 3 else ""
     if rows.missing and rows.labels:
-        notes.append(
+        warnings.append(
             f"{_count(len(rows.missing), 'row')} of {what}{more} without an image: left out, such "
             f"as {_examples([file for file, _ in rows.missing])}"
         )
     used = {os.path.normpath(file) for file in rows.labels}
     if unlisted := [image for image in tree.images if os.path.normpath(image) not in used]:
-        notes.append(
+        warnings.append(
             f"{_count(len(unlisted), 'image')} without a label in {what}{more}: left out, such as "
             f"{_examples(unlisted)}"
         )
@@ -237,7 +238,7 @@ def _collect(tree: Tree, found: list[tuple[str, Labels]]) -> Listing:
     origin = f"{what}{more} ({'; '.join(kinds)})" if found[0][0] else found[0][1].kind
     return Listing(
         dict(sorted(rows.labels.items())), rows.complaints, distinct_parts(rows.parts),
-        origin, tuple(notes),
+        origin, warnings=tuple(warnings),
     )  # fmt: skip
 
 

@@ -107,7 +107,7 @@ def of(config: DataConfig) -> Listing:
         else:
             found = _list_folder(folder, config.label_pattern, val_dir if config.val_dir else None)
     if not found.labels and not found.complaints:
-        hidden = f" ({found.notes[0]})" if found.notes else ""
+        hidden = f" ({found.warnings[0]})" if found.warnings else ""
         raise DataError(f"{one_line(str(folder))} contains no images{hidden}. {WHERE_TO_GET_IT}")
     if not config.val_dir:
         return found
@@ -131,6 +131,7 @@ def of(config: DataConfig) -> Listing:
         | dict.fromkeys(named(extra.labels), "val"),
         found.origin,
         found.notes + tuple(f"data.val_dir: {note}" for note in extra.notes),
+        found.warnings + tuple(f"data.val_dir: {warning}" for warning in extra.warnings),
     )
 
 
@@ -146,7 +147,14 @@ def _list_folder(folder: Path, pattern: str, excluded: Path | None = None) -> Li
         for file in (file for file, text in names.items() if not text):
             complaints.setdefault(file, "data.label_pattern finds no label in its name")
     parts = {file: tree.part_of_path(file) for file in listed.images}
-    return Listing(names, complaints, label_files.distinct_parts(parts), FILE_NAMES, _notes(listed))
+    return Listing(
+        names,
+        complaints,
+        label_files.distinct_parts(parts),
+        FILE_NAMES,
+        _notes(listed),
+        _warnings(listed),
+    )
 
 
 def _list_images(folder: Path) -> Listing:
@@ -155,20 +163,25 @@ def _list_images(folder: Path) -> Listing:
     listed = Tree(folder)
     foreign = dict.fromkeys(listed.foreign(), "not an image")
     foreign.pop(LABELS_FILE, None)
-    return Listing(dict.fromkeys(listed.images, ""), foreign, {}, "", _notes(listed))
+    return Listing(
+        dict.fromkeys(listed.images, ""), foreign, {}, "", _notes(listed), _warnings(listed)
+    )
 
 
 def _notes(listed: Tree) -> tuple[str, ...]:
-    notes = []
-    if counts := tree.counts(listed.images):
-        notes.append(f"images in subfolders are used: {one_line(counts)}")
-    if dotted := listed.dotted:
-        shown = ", ".join(one_line(name)[:100] for name in dotted[:3])
-        notes.append(
-            f"{len(dotted)} image{'s' if len(dotted) > 1 else ''} whose names begin with a dot: "
-            f"left out, such as {shown}; rename them to use them"
-        )
-    return tuple(notes)
+    counts = tree.counts(listed.images)
+    return (f"images in subfolders are used: {one_line(counts)}",) if counts else ()
+
+
+def _warnings(listed: Tree) -> tuple[str, ...]:
+    dotted = sorted(listed.dotted)
+    if not dotted:
+        return ()
+    shown = ", ".join(one_line(name)[:100] for name in dotted[:3])
+    return (
+        f"{len(dotted)} image{'s' if len(dotted) > 1 else ''} whose names begin with a dot: left "
+        f"out, such as {shown}; rename them to use them",
+    )
 
 
 def name_all(folder: Path, complaints: dict[str, str]) -> str:

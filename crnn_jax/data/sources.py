@@ -25,7 +25,7 @@ from PIL import Image
 
 from crnn_jax.charset import PAD, Charset
 from crnn_jax.config import DataConfig
-from crnn_jax.data import fitting, image_io, splits
+from crnn_jax.data import fitting, image_io, split_report, splits
 from crnn_jax.data import folder as dataset
 from crnn_jax.data.folder import Dataset
 from crnn_jax.data.splits import Split
@@ -69,7 +69,7 @@ def load(config: DataConfig, num_steps: int) -> Source:
     given = Charset(config.alphabet) if config.alphabet else None
     if config.source in ("folder", "auto"):
         data = dataset.load(config, given, num_steps)
-        split = splits.split(data.texts, config, data.parts)
+        split = split_report.split(data, config)
         charset = given or Charset.derive(known_texts(data, split, config))
         if config.complete_alphabet and not given:
             charset = charset.completed()
@@ -85,12 +85,12 @@ def load(config: DataConfig, num_steps: int) -> Source:
     _check(look, config, num_steps)
     if config.source == "mixture":
         real = dataset.load(config, given, num_steps)
-        split = splits.split(real.texts, config, real.parts)
+        split = split_report.split(real, config)
         share = config.generated_share
         num_extra = max(1, round(len(split.train) * share / (1 - share)))
         extra = generate(look, config, range(num_extra))
         added = np.arange(len(real), len(real) + len(extra), dtype=np.int32)
-        data = _joined(real, extra)
+        data = dataclasses.replace(_joined(real, extra), num_generated=len(extra))
         charset = given or Charset.derive((*known_texts(real, split, config), symbols))
         return Source(data, split._replace(train=np.concatenate((split.train, added))), charset,
                       False)  # fmt: skip
@@ -314,4 +314,5 @@ def _joined(real: Dataset, extra: Dataset) -> Dataset:
         parts=real.parts and real.parts + ("",) * len(extra),
         origin=real.origin,
         notes=real.notes + extra.notes,
+        warnings=real.warnings + extra.warnings,
     )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from crnn_jax.data import batching, folder
+from crnn_jax.data import batching, folder, label_report, split_report
+from crnn_jax.data.label_files import FILE_NAMES
 from crnn_jax.errors import TrainingError, one_line
 from crnn_jax.inference import evaluate
 from crnn_jax.models import crnn
@@ -75,19 +76,38 @@ def not_finite(run: Run) -> TrainingError:
     )
 
 
-def warn_of_plateau(run: Run, loss: float) -> None:
-    """Prints a note if the model predicts only blanks."""
-    if not run.stopping.left_plateau:
+def warn_of_plateau(run: Run, loss: float, readings: Sequence[str] = ()) -> None:
+    """Prints a note if a run ends on the plateau, or if it fails on the validation part only.
+
+    Args:
+      run: a run that has ended.
+      loss: the loss of its best epoch.
+      readings: of the images that the loss is of. On the plateau they are all empty, or the same.
+    """
+    if run.stopping.left_plateau:
+        return
+    plateau = run.task.plateau_loss
+    reads = len(set(readings)) > 1 and 2 * sum(map(bool, readings)) > len(readings)
+    if reads or loss > 1.5 * plateau:
         print(
-            f"note: it has not left the plateau: its loss of {loss:.2f} is about that of the best "
-            f"constant predictor, {run.task.plateau_loss:.2f}, which reads nothing. Try "
-            "flat_start.until=0.85 if it is off, data.normalize=auto, a smaller "
-            "optimizer.learning_rate, more train.epochs, or more images"
+            f"note: the validation loss of {loss:.2f} is not below that of the best constant "
+            f"predictor, {plateau:.2f}, although training has left the plateau: the validation "
+            "images differ from the training images, or these are too few. Add labeled images"
         )
+        return
+    print(
+        f"note: it has not left the plateau: its loss of {loss:.2f} is about that of the best "
+        f"constant predictor, {plateau:.2f}, which reads nothing. Try flat_start.until=0.85 if it "
+        "is off, data.normalize=auto, a smaller optimizer.learning_rate, more train.epochs, or "
+        "more images"
+    )
 
 
 def announce(task: TrainContext) -> None:
+    """Prints what was understood of the data, and what may be wrong with it."""
     split, section = task.split, task.config.data
+    if task.data.origin:
+        _describe_labels(task)
     unlabeled = f"{len(split.unlabeled)} without labels, " if len(split.unlabeled) else ""
     test = f"{len(split.test)} to test on, " if len(split.test) else ""
     print(
@@ -109,6 +129,31 @@ def announce(task: TrainContext) -> None:
             "scores is not what it would on real ones. `python -m crnn_jax fetch` gets the default "
             "real set; --config.data.source=folder insists on one"
         )
+
+
+def _describe_labels(task: TrainContext) -> None:
+    """Prints the origin of the labels, a summary, and warnings."""
+    data, split, section = task.data, task.split, task.config.data
+    from_names = data.origin == FILE_NAMES
+    rule = f", data.label_pattern={section.label_pattern}" if section.label_pattern else ""
+    print(f"labels are from {one_line(data.origin)}{rule if from_names else ''}")
+    for line in data.notes:
+        print(f"note: {line}")
+    for line in data.warnings:
+        print(f"warning: {line}")
+    if not section.use_labels:
+        return
+    # Generated images of a mixture follow those of the folder; unlabeled images have no text.
+    hidden = set(split.unlabeled.tolist())
+    shown = [i for i, file in enumerate(data.files) if i not in hidden and data.labels[i]]
+    shown = shown[: len(shown) - data.num_generated]
+    files, labels = [data.files[i] for i in shown], [data.labels[i] for i in shown]
+    for line in label_report.summary(files, labels):
+        print(line)
+    for line in label_report.warnings(files, labels, from_names, section.label_pattern):
+        print(f"warning: {line}")
+    for line in split_report.notes(data, split, section):
+        print(f"note: {line}")
 
 
 def describe(run: Run, place: Mapping[str, Any]) -> None:

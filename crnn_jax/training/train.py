@@ -245,7 +245,8 @@ def score(run: Run) -> Result:
     task = run.task
     temperature = task.temperature(best)
     evaluation = task.evaluate(best, temperature)
-    run_logging.warn_of_plateau(run, evaluation.loss)
+    readings = [answer.reading for answer in evaluation.answers]
+    run_logging.warn_of_plateau(run, evaluation.loss, readings)
     run.dir.write_csv("readings.csv", run_dir.Answer._fields, evaluation.answers)
     run.dir.write_csv("errors.csv", run_dir.Answer._fields, evaluation.misreads)
     result = Result(
