@@ -36,6 +36,8 @@ MAX_ROWS = 2**21
 MAX_BYTES = 2**28
 _ADVICE = dict.fromkeys((".xls", ".xlsx", ".ods", ".numbers", ".xml"), "save it as CSV in UTF-8")
 
+_UNITS = {".json": "entry", parquet.SUFFIX: "row"}  # of a place in a file; else lines
+
 _Reader = Callable[[str, str, IsImage], Labels | None]
 _READERS: dict[str, _Reader] = {
     ".csv": label_tables.read,
@@ -170,7 +172,8 @@ class _Collector:
 
     def add(self, name: str, row: Row) -> None:
         """Adds a row of the label file `name`; an empty name for text files beside the images."""
-        place = f" (line {row.line} of {name})" if name else ""
+        unit = _UNITS.get(PurePath(name).suffix.lower(), "line")
+        place = f" ({unit} {row.line} of {name})" if name else ""
         text = unicodedata.normalize("NFC", row.label)
         is_inside = name.endswith(parquet.SUFFIX) and row.file.startswith(f"{name}/")
         file, reason = row.file, row.complaint
@@ -185,7 +188,7 @@ class _Collector:
         first = self._seen.setdefault(_same_file(found or file), (name, row.line, text))
         if first[:2] != (name, row.line):
             if first[0] == name:
-                reason = f"listed twice in {name}, on lines {first[1]} and {row.line}"
+                reason = f"listed twice in {name}, on {_plural(unit)} {first[1]} and {row.line}"
                 place = ""
             elif first[2] != text:
                 reason = reason or f"its label in {first[0]} is {reprlib.repr(first[2])}"
@@ -245,6 +248,10 @@ def _collect(tree: Tree, found: list[tuple[str, Labels]]) -> Listing:
 def distinct_parts(parts: dict[str, str]) -> dict[str, str]:
     """Returns the parts of files; empty if all files are in the same one."""
     return parts if len(set(parts.values())) > 1 else {}
+
+
+def _plural(unit: str) -> str:
+    return "entries" if unit == "entry" else f"{unit}s"
 
 
 def _count(number: int, what: str) -> str:

@@ -134,7 +134,7 @@ def json_file(text: str, path: str, is_image: IsImage) -> Labels | None:
             break
         value = inner
     if isinstance(value, _Pairs):
-        if table := _table(value):
+        if table := _table(value, is_image):
             return _objects(list(enumerate(table, 1)), path, is_image, "JSON with columns")
         if not any(is_image(name) for name, _ in value[:100]):
             return None
@@ -171,8 +171,10 @@ def _members(pairs: _Pairs) -> Iterator[Row]:
         if isinstance(value, _Pairs):
             names = [name for name, _ in value]
             columns = label_tables.choose(["file", *names], None, lambda name: False)
-            if isinstance(columns, str):
-                label, complaint = "", f"{columns} among {quote(names)}"
+            if "polygons" in names:
+                complaint = "it has polygons, for text detection; crop the words to images"
+            elif isinstance(columns, str):
+                complaint = f"{columns} among {quote(names)}"
             else:
                 label = value[columns.label - 1][1]
                 part = str(value[columns.split - 1][1]) if columns.split > 0 else ""
@@ -187,8 +189,10 @@ def _row(file: Any, label: Any, number: int, part: str = "", complaint: str = ""
     return Row(file, str(label) if isinstance(label, str) else "", number, part, complaint)
 
 
-def _table(pairs: _Pairs) -> list[_Pairs] | None:
+def _table(pairs: _Pairs, is_image: IsImage) -> list[_Pairs] | None:
     """Converts columns, as lists or as objects by row number, to rows."""
+    if any(is_image(name) for name, _ in pairs):
+        return None
     if len(pairs) < 2 or not all(isinstance(column, list) for _, column in pairs):
         return None
     if len({len(column) for _, column in pairs}) != 1:
