@@ -71,6 +71,8 @@ def warnings(
     if not from_names:
         return found + _odd_symbols(rest, False, files) + _zeros(labels)
     copies = {f: t for f, t in rest.items() if _COPY.search(t)}
+    if len(copies) == len(rest) and len({_COPY.sub("", label) for label in copies.values()}) == 1:
+        copies = {}  # numbered by a file manager
     if copies:
         found.append(
             f"{_labels(copies)} have the mark of a copy, such as {_examples(copies)}"
@@ -125,12 +127,12 @@ def _index(
     mark = re.escape(separator)
     texts = len(set(tails)) > len(tails) / 2 and not all(_INDEX.fullmatch(tail) for tail in tails)
     is_index = all(_INDEX.fullmatch(head) for head in heads) and len(set(heads)) > len(heads) / 2
-    if _is_running(heads, False, least=0) or (is_index and texts):
+    if len(set(tails)) > 1 and (_is_running(heads, False, least=0) or (is_index and texts)):
         what = f"the names begin with an index before {quote(separator)}"
         proposals = f"{mark}([^{mark}]+)$", f"^[^{mark}]+{mark}(.+)$"
         if len({tail.split(separator)[0] for tail in tails}) > len(tails) / 2:
             proposals = f"^[^{mark}]+{mark}([^{mark}]+)", proposals[0]
-    elif separator == "_":
+    elif separator == "_" or len(set(heads)) == 1:
         return None
     else:
         last = [stem.rsplit(separator, 1)[1].strip() for stem in stems]

@@ -45,15 +45,11 @@ def notes(data: Dataset, parts: Split, config: DataConfig) -> list[str]:
         found.append(f"the data set has its own parts, which are used: {', '.join(counts)}")
     for name in own:
         found += _overlap(data, parts, name)
-    labeled = np.concatenate((parts.train, parts.val)).tolist()
-    if (
-        "val" not in own
-        and len(parts.val)
-        and splits.has_few_labels([data.texts[i] for i in labeled])
-    ):
+    labeled = [data.texts[i] for i in np.concatenate((parts.train, parts.val)).tolist()]
+    if "val" not in own and len(parts.val) and splits.has_few_labels(labeled):
         found.append(
-            f"there are {len({data.texts[i] for i in labeled})} different labels in {len(labeled)} "
-            "images, so images with the same label are both in training and in validation"
+            f"{len(labeled)} images have only {len(set(labeled))} different labels, so the split "
+            "is by image: images with the same label are both in training and in validation"
         )
     return found + _unseen(data.texts, parts)
 
