@@ -218,7 +218,7 @@ def _collect(tree: Tree, found: list[tuple[str, Labels]]) -> Listing:
             if len(rows.complaints) > MAX_BAD:
                 break
         new = [text for file, text in rows.labels.items() if file not in before]
-        if not labels.is_text and (problem := damaged_numbers(new)):
+        if problem := damaged_numbers(new, labels.is_text):
             raise DataError(f"{tree.folder / name}: {problem}")
     if rows.missing and not rows.labels:
         for file, hint in rows.missing[: MAX_BAD + 1]:

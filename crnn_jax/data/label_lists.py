@@ -48,6 +48,8 @@ def lines(text: str, path: str, is_image: IsImage) -> Labels | None:
     head, _, rest = first.strip().partition(" ")
     if rest and is_image(head):
         return Labels("a list of lines: image, space, label", _by_space(rows), True)
+    if any(label_tables.has_image_suffix(field) for field in re.split(r"[\s,;|]+", first)):
+        label_tables.read(text, path, is_image)  # says what is wrong
     return None
 
 

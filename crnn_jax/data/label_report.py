@@ -18,11 +18,19 @@ from crnn_jax.data.listing import label_of
 from crnn_jax.errors import one_line, quote
 
 _MAX_SYMBOLS = 40  # that are listed with their frequencies
+_RANDOM = re.compile(
+    r"[0-9a-f]{16,}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE
+)
+_NUMBERS = "the names look like running numbers, not like labels"
+_FILE = (
+    "put the labels into a label file (labels.csv with the header file,label), or set "
+    "data.label_pattern to a regular expression whose one group is the label"
+)
 _CORRECT = "; correct the label file"
 _FEW = 5  # images for which nothing can be said
 _COPY = re.compile(
     r"( ?\(\d+\)| ?- ?(copy|kopie|copie|copia|kopia|cópia|kopi|副本|コピー)( ?\(\d+\))?"
-    r"| (copy|kopie|copie|copia|副本|コピー)( \d+)?)$",
+    r"| (copy|kopie|copie|copia|副本|コピー)( \d+)?)$|^(copy of|kopie von|copie de|copia de) ",
     re.IGNORECASE,
 )
 _SEPARATORS = "_- .#@~+,"
@@ -69,14 +77,21 @@ def warnings(
         )
     rest = {f: t for f, t in rest.items() if f not in suffix}
     if not from_names:
-        return found + _odd_symbols(rest, False, files) + _zeros(labels)
+        return found + _affixes(rest) + _odd_symbols(rest, False, files) + _zeros(labels)
+    if warning := _identifiers(files, labels):
+        return [*found, warning]
     copies = {f: t for f, t in rest.items() if _COPY.search(t)}
     if len(copies) == len(rest) and len({_COPY.sub("", label) for label in copies.values()}) == 1:
         copies = {}  # numbered by a file manager
     if copies:
+        # A mark can be in front of the label or behind it.
+        in_front = [t for t in copies.values() if _COPY.match(t)]
+        patterns = ["([^ ._]+)$" if in_front else "^([^ (._]+)"]
+        if 0 < len(in_front) < len(copies):
+            patterns = []
         found.append(
             f"{_labels(copies)} have the mark of a copy, such as {_examples(copies)}"
-            + _advice(files, copies, "^([^ (._]+)", "^([^(]+)")
+            + _advice(files, copies, *patterns)
         )
     rest = {f: t for f, t in rest.items() if f not in copies}
     if len(rest) < _FEW:
@@ -84,6 +99,37 @@ def warnings(
     structure = _structure(list(rest), list(rest.values()), pattern)
     found += structure
     return found + ([] if structure else _odd_symbols(rest, True, files) + _zeros(labels))
+
+
+def _identifiers(files: Sequence[str], labels: Sequence[str]) -> str | None:
+    """Warns of names that are random, or that only number the images of a folder."""
+    stems = [PurePosixPath(file).stem for file in files]
+    shown = _examples(dict(zip(files, labels, strict=True)))
+    if len(files) >= _FEW and all(_RANDOM.fullmatch(stem) for stem in stems):
+        return f"the names look like random identifiers, not like labels, such as {shown}; {_FILE}"
+    folders = [PurePosixPath(file).parent.name for file in files]
+    numbered = all(re.fullmatch(r"\D*\d{1,6}\D*", stem) for stem in stems)
+    if all(folders) and numbered and len(set(stems)) <= len(stems) / 2:
+        return (
+            "the names number the images of each folder, and the labels seem to be the names of "
+            f"the folders, such as {shown}; {_FILE}"
+        )
+    return None
+
+
+def _affixes(names: dict[str, str]) -> list[str]:
+    """Warns of what all labels of a label file begin or end with."""
+    labels = list(names.values())
+    if len(labels) < _FEW:
+        return []
+    begin, end = _affix(labels), _affix([label[::-1] for label in labels])[::-1]
+    marks = [("begin", begin), ("end", end)]
+    return [
+        f"all labels {verb} with {quote(mark)}, such as {_examples(names)}; correct the label file "
+        "if this is not in the images"
+        for verb, mark in marks
+        if mark and not mark.isalnum()
+    ]
 
 
 def _structure(files: Sequence[str], labels: Sequence[str], pattern: str) -> list[str]:
@@ -94,6 +140,9 @@ def _structure(files: Sequence[str], labels: Sequence[str], pattern: str) -> lis
         for separator in _SEPARATORS:
             if warning := _index(stems, files, names, separator):
                 return [warning]
+    running = [re.split(r"[_\-. ]", stem)[-1] for stem in stems]
+    if len(set(labels)) == 1 and _is_running(running, True):
+        return [f"{_NUMBERS}, such as {_examples(names)}; {_FILE}"]
     if len(set(labels)) == 1:
         what = f"all {len(labels)} images have the label {quote(labels[0])}"
         return [what + _advice(files, files, "_([^_]+)$", "^[^_]+_(.+)$")]
@@ -104,8 +153,7 @@ def _structure(files: Sequence[str], labels: Sequence[str], pattern: str) -> lis
     if _is_running(inner if begin else labels, bool(begin)):
         return [
             f"the names look like running numbers, not like labels, such as {_examples(names)}; "
-            "put the labels into a label file (labels.csv with the header file,label), or set "
-            "data.label_pattern to a regular expression whose one group is the label"
+            f"{_FILE}"
         ]
     if begin:
         what = f"all labels begin with {quote(begin)}, such as {_examples(names)}"

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from crnn_jax.errors import quote
 
-_FLOAT = re.compile(r"\d+\.0+")
-_EXPONENT = re.compile(r"\d(\.\d+)?[eE]\+?\d+")
+_FLOAT = re.compile(r"\d+[.,]0+")
+_EXPONENT = re.compile(r"\d([.,]\d+)?[eE]\+\d+")
 _REMEDY = (
     "write the labels as text: with pandas, read them with dtype=str; with a spreadsheet, format "
     "the column as text before the labels are entered"
@@ -16,12 +16,16 @@ _REMEDY = (
 _CERTAIN = 0.03  # probability
 
 
-def damaged_numbers(labels: Sequence[str]) -> str | None:
+def damaged_numbers(labels: Sequence[str], is_text: bool = False) -> str | None:
     """Says how labels of digits were changed; None if they look whole.
 
     Floats (`2998.0`) and exponents (`1.2E+05`) are certain. A leading zero is lost if labels of
     digits have several lengths and none of them begins with 0, although one in ten would: with 34
     labels, this happens by chance in 3 % of the sets.
+
+    Args:
+      labels: the labels of a file.
+      is_text: whether the file has texts, so that zeros cannot be lost in it.
     """
     filled = [label for label in labels if label]
     floats = [label for label in filled if _FLOAT.fullmatch(label)]
@@ -30,7 +34,7 @@ def damaged_numbers(labels: Sequence[str]) -> str | None:
     rest = [label for label in filled if not label.isdigit()]
     if rest and all(_EXPONENT.fullmatch(label) for label in rest):
         return f"{len(rest)} labels have an exponent, such as {quote(rest[0])}; {_REMEDY}"
-    if lost_zeros(filled) < _CERTAIN:
+    if not is_text and lost_zeros(filled) < _CERTAIN:
         return (
             f"none of the {len(filled)} labels begins with 0, and their lengths differ (such as "
             f"{quote(min(filled, key=len))} and {quote(max(filled, key=len))}): they seem to have "

@@ -40,6 +40,8 @@ _BOMS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 
+_EXCEL_TEXT = re.compile('="(.*)"')  # keeps the zeros of digits in a spreadsheet
+
 IsImage = Callable[[str], bool]  # whether a field can be the name of an image
 
 
@@ -258,6 +260,8 @@ def _rows(text: str, path: str, dialect: _Dialect, skipped: int) -> Iterator[Row
                 continue
             complaint = ""
             file, label, part = (row[i] if 0 <= i < len(row) else "" for i in columns)
+            if quoted := _EXCEL_TEXT.fullmatch(label):
+                label = quoted[1]
             if len(row) != dialect.num_columns:
                 what = "more" if len(row) > dialect.num_columns else "fewer"
                 complaint = f"{'' if label else 'its label is empty: '}{what} fields than {above}"

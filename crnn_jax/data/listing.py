@@ -7,6 +7,7 @@ import heapq
 import os
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -107,8 +108,9 @@ def of(config: DataConfig) -> Listing:
         else:
             found = _list_folder(folder, config.label_pattern, val_dir if config.val_dir else None)
     if not found.labels and not found.complaints:
-        hidden = f" ({found.warnings[0]})" if found.warnings else ""
-        raise DataError(f"{one_line(str(folder))} contains no images{hidden}. {WHERE_TO_GET_IT}")
+        hidden = "; ".join((*found.warnings, *found.notes))
+        shown = f" ({hidden})" if hidden else ""
+        raise DataError(f"{one_line(str(folder))} contains no images{shown}. {WHERE_TO_GET_IT}")
     if not config.val_dir:
         return found
     if not val_dir.is_dir():
@@ -140,6 +142,9 @@ def _list_folder(folder: Path, pattern: str, excluded: Path | None = None) -> Li
     check_folder(folder)
     listed = Tree(folder, excluded)
     if found := label_files.read(listed):
+        if pattern:
+            unused = f"data.label_pattern is not used, because the labels are from {found.origin}"
+            found = found._replace(warnings=(*found.warnings, unused))
         return found
     names = {file: label_of(file, pattern) for file in listed.images}
     complaints = {file: label_files.why_foreign(listed, file) for file in listed.foreign()}
@@ -169,6 +174,10 @@ def _list_images(folder: Path) -> Listing:
 
 
 def _notes(listed: Tree) -> tuple[str, ...]:
+    if not listed.images and listed.others:
+        suffixes = Counter(Path(name).suffix for name in listed.others).most_common(3)
+        kinds = ", ".join(f"{n} {one_line(kind) or 'without an extension'}" for kind, n in suffixes)
+        return (f"it has other files: {kinds}",)
     counts = tree.counts(listed.images)
     return (f"images in subfolders are used: {one_line(counts)}",) if counts else ()
 

@@ -13,9 +13,11 @@ import numpy as np
 
 from crnn_jax import config as config_lib
 from crnn_jax.charset import Charset
+from crnn_jax.config import DataConfig
 from crnn_jax.data import folder as dataset
-from crnn_jax.data import sources, splits
+from crnn_jax.data import label_report, listing, sources, splits
 from crnn_jax.data.folder import Dataset
+from crnn_jax.data.label_files import FILE_NAMES
 from crnn_jax.errors import DataError
 from crnn_jax.inference.evaluate import BATCH, Evaluation, LabeledImages, Reader, of_answers
 from crnn_jax.inference.evaluate import evaluate as evaluate_images
@@ -40,16 +42,7 @@ def evaluate(
     recognizer: Recognizer, folder: str | os.PathLike[str] | None, decoder: Decoder
 ) -> SetEvaluation:
     """Does what `Recognizer.evaluate` says."""
-    section = recognizer.config.data
-    if folder is not None:
-        section = dataclasses.replace(
-            section,
-            dir=os.fspath(folder),
-            source="folder",
-            use_labels=True,
-            unlabeled="",
-            val_dir="",
-        )
+    section = recognizer.config.data if folder is None else _section(recognizer, folder)
     # Images that the run was not trained on may have symbols that its alphabet lacks.
     is_partial = folder is None
     if not is_partial:
@@ -87,12 +80,37 @@ def evaluate(
     return SetEvaluation(evaluation, data.name, data.fingerprint, trained_on)
 
 
+def remarks(recognizer: Recognizer, folder: str | os.PathLike[str]) -> list[str]:
+    """Returns what is left out of a folder when it is evaluated, and whether labels look misread.
+
+    Raises:
+      DataError: the folder cannot be read.
+    """
+    found = listing.checked(_section(recognizer, folder))
+    pattern = recognizer.config.data.label_pattern
+    is_named = found.origin == FILE_NAMES
+    files, labels = list(found.labels), list(found.labels.values())
+    return [*found.warnings, *label_report.warnings(files, labels, is_named, pattern)]
+
+
+def _section(recognizer: Recognizer, folder: str | os.PathLike[str]) -> DataConfig:
+    """Returns the data section for all images of a labeled folder."""
+    return dataclasses.replace(
+        recognizer.config.data,
+        dir=os.fspath(folder),
+        val_dir="",
+        source="folder",
+        use_labels=True,
+        unlabeled="",
+    )
+
+
 def _by_width(
     recognizer: Recognizer, reader: Reader, data: Dataset, folder: Path, labels: np.ndarray
 ) -> Evaluation:
     """Scores a reader on every image of `folder`, each at its own width."""
     with ThreadPoolExecutor() as pool:
-        section = dataclasses.replace(recognizer.config.data, dir=os.fspath(folder), val_dir="")
+        section = _section(recognizer, folder)
         images = [dataset.source_of(section, file) for file in data.files]
         decoded = list(pool.map(recognizer.decode, images))
     pixels = [item.pixels for item in decoded if isinstance(item, Decoded)]

@@ -1,8 +1,6 @@
 """Label files as people and other tools write them: read, or refused with the thing to change."""
 
-import csv
 import dataclasses
-import io
 import json
 import os
 import sys
@@ -78,6 +76,7 @@ def table(header: str, row: str, labels: Mapping[str, str] = LABELS) -> str:
         table('"file","label"', '"{file}","{label}"'),
         table("'file','label'", "'{file}','{label}'"),
         table("file, label", '{file}, "{label}"'),
+        table("file;label", '{file};="{label}"'),
         table("file,label", "./{file},{label}"),
         table("file,label", "C:\\Users\\me\\{file},{label}"),
         table("file,label", "/home/me/captchas/{file},{label}"),
@@ -169,16 +168,18 @@ def test_rows_without_an_image_and_images_without_a_row_are_counted(images: Path
 # ------------------------------------------------------------------- what pandas makes of digits
 
 
-@pytest.mark.parametrize("labels", [["862178.0", "1013.0"], ["862178.0", "", "0564.0"]])
+@pytest.mark.parametrize(
+    "labels", [["862178.0", "1013.0"], ['"862178,0"', '"7,0"'], ["862178.0", "", "0564.0"]]
+)
 def test_floats_are_refused(images: Path, labels: list[str]) -> None:
     rows = zip(LABELS, labels, strict=False)
     (images / "labels.csv").write_text("file,label\n" + "".join(f"{f},{t}\n" for f, t in rows))
-    with pytest.raises(DataError, match=r"labels are floats, such as '862178\.0'; .*dtype=str"):
+    with pytest.raises(DataError, match=r"labels are floats, such as '862178[.,]0'; .*dtype=str"):
         load(images)
 
 
 def test_exponents_are_refused() -> None:
-    found = label_shapes.damaged_numbers(["1.23E+11", "123456", "4E+10"])
+    found = label_shapes.damaged_numbers(["1.23E+11", "123456", "4E+10", "7"])
     assert found is not None
     assert "2 labels have an exponent, such as '1.23E+11'" in found
 
@@ -188,16 +189,13 @@ def test_lost_zeros_are_refused_unless_the_labels_are_in_quotes(tmp_path: Path) 
     numbers = [str(n) for n in (*range(10_203, 10_238), 203, 564, 7289, 3785, 9115)]
     for number in numbers:
         draw(number).save(tmp_path / f"i{number}.png")
-    for quoting, kind in ((csv.QUOTE_MINIMAL, str), (csv.QUOTE_ALL, str)):
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, quoting=quoting, lineterminator="\n")
-        writer.writerows([("file", "label"), *((f"i{n}.png", kind(n)) for n in numbers)])
-        (tmp_path / "labels.csv").write_text(buffer.getvalue())
-        if quoting == csv.QUOTE_ALL:
-            assert sorted(load(tmp_path).labels) == sorted(numbers)
-        else:
-            with pytest.raises(DataError, match=r"lost leading zeros; .*put them in quotes: \"203"):
-                load(tmp_path)
+    rows = "".join(f"i{n}.png,{n}\n" for n in numbers)
+    (tmp_path / "labels.csv").write_text(f"file,label\n{rows}")
+    with pytest.raises(DataError, match=r"lost leading zeros; .*put them in quotes: \"203"):
+        load(tmp_path)
+    rows = "".join(f'i{n}.png,"{n}"\n' for n in numbers)
+    (tmp_path / "labels.csv").write_text(f"file,label\n{rows}")
+    assert sorted(load(tmp_path).labels) == sorted(numbers)
 
 
 @pytest.mark.parametrize(
@@ -298,9 +296,11 @@ def test_text_files_that_are_no_labels_are_refused(images: Path) -> None:
         ("labels.json", '{"img_0.png": {"polygons": []}}', "it has polygons, for text detection"),
         ("labels.json", '{"img_0.png": {"a": 1, "b": 2}}', "no column is named label among"),
         ("labels.json", '{"img_0.png": "a", "img_1.png": []}', r"entry 2 of labels\.json"),
+        ("labels.json", '{"img_0.png": "862.0"}', r"labels are floats, such as '862\.0'"),
         ("labels.json", '{"img_0.png": 862.0}', r"labels are floats, such as '862\.0'"),
         ("labels.json", '{"img_0.png": ', r"labels\.json: not an image, nor a label file: .*JSON"),
         ("gt.txt", "img_0.png\t1\nimg_1.png 2\n", r"no tab, and so no label \(line 2 of gt\.txt"),
+        ("gt.txt", "img_0.png,Latin,abc\n", "it has no header, so that the label is unknown"),
         ("gt.txt", 'img_0.png\t[{"transcription": "a", "points": []}]\n', r"line 1 has boxes"),
         ("labels.xlsx", "PK", r"labels\.xlsx: .* save it as CSV in UTF-8"),
         ("results.csv", "epoch,loss\n1,2\n", r"results\.csv: not an image, nor a label file: "),
@@ -321,6 +321,20 @@ def test_two_label_files_that_disagree_are_refused(images: Path) -> None:
         DataError, match=r"img_1\.png: its label in a\.json is '0129' \(entry 2 of b"
     ):
         load(images)
+
+
+def test_a_pattern_that_a_label_file_makes_useless_is_reported(images: Path) -> None:
+    (images / "labels.csv").write_text(table("file,label", "{file},{label}"))
+    config = dataclasses.replace(CONFIG, dir=os.fspath(images), label_pattern="(.+)")
+    (warning,) = dataset.load(config, None, 16).warnings
+    assert warning.startswith("data.label_pattern is not used, because the labels are from labels")
+
+
+def test_a_folder_without_images_says_what_it_has(tmp_path: Path) -> None:
+    for name in ("a.svg", "b.svg", "c.heic"):
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(DataError, match=r"no images \(it has other files: 2 \.svg, 1 \.heic\)"):
+        load(tmp_path)
 
 
 # -------------------------------------------------------------------------------- parquet

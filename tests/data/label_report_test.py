@@ -1,6 +1,7 @@
 """The report on labels: what was understood, and what looks misread."""
 
 import random
+import uuid
 from collections.abc import Sequence
 
 import pytest
@@ -52,6 +53,8 @@ def _some(names: list[str], *endings: str) -> list[str]:
          "14 labels have the mark of a copy", DIGITS),
         (_some(MIXED, " - Kopie", " - copie", " - Copia (3)"), "have the mark of a copy", MIXED),
         (_some(DIGITS, ".png", ".jpg", ".PNG"), "14 labels end in the extension", DIGITS),
+        ([f"Copy of {name}" if k % 9 == 0 else name for k, name in enumerate(MIXED)],
+         "5 labels have the mark of a copy", MIXED),
         ([f"captcha_{name}" for name in MIXED], "40 images have the label 'captcha'", MIXED),
         ([f"img_{k:03d}_{name}" for k, name in enumerate(MIXED)],
          "40 images have the label 'img'", MIXED),
@@ -92,12 +95,30 @@ def test_names_that_are_not_labels_are_reported_with_a_pattern(
         [str(k) for k in range(1, 41)],
         [f"img ({k})" for k in range(1, 41)],
         [f"Screenshot {k}" for k in range(7, 47)],
+        [f"img_{k}" for k in range(40)],
+        [f"frame-{k:04d}" for k in range(40)],
+        [f"my_captcha_{k}" for k in range(40)],
     ],
 )
 def test_running_numbers_are_no_labels(names: list[str]) -> None:
     (warning,) = warn(png(names))
     assert "running numbers" in warning
     assert names[0] in warning
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ([str(uuid.UUID(int=random.Random(k).getrandbits(128))) for k in range(9)], "random ident"),
+        ([f"{random.Random(k).getrandbits(128):032x}" for k in range(9)], "random identifiers"),
+        ([f"{name}/{k}" for name in MIXED[:5] for k in range(4)], "the names of the folders"),
+        ([f"{c}/img{k:03d}" for c in "ABC" for k in range(4)], "the names of the folders"),
+    ],
+)
+def test_names_without_a_label_are_reported(names: list[str], said: str) -> None:
+    (warning,) = warn(png(names))
+    assert said in warning
+    assert "labels.csv" in warning
 
 
 def test_letters_among_digits_are_reported() -> None:
@@ -113,6 +134,8 @@ def test_label_files_are_checked_too() -> None:
     extension, symbol = label_report.warnings(files, odd, False)
     assert extension.startswith("1 label end in the extension of an image, such as i0.png")
     assert "only 1 label of 299 have one of the symbols" in symbol
+    (begin,) = label_report.warnings(files, [f"'{label}" for label in labels], False)
+    assert begin.startswith("""all labels begin with "'", such as i0.png is""")
     short = [str(n) for n in (*range(1000, 1024), 203)]
     (zeros,) = label_report.warnings(files[:25], short, False)
     assert "none of the 25 labels begins with 0" in zeros
