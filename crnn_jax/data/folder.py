@@ -76,7 +76,7 @@ def load(config: DataConfig, charset: Charset | None, num_steps: int) -> Dataset
         if complaint := label_files.complaint(text, known, num_steps):
             if text != originals[file]:
                 complaint += f" ({reprlib.repr(originals[file])} before data.case and data.merge)"
-            complaints.setdefault(file, complaint)
+            complaints.setdefault(file, complaint + known_files.places.get(file, ""))
     if len(complaints) > MAX_BAD:
         raise DataError(listing.name_all(folder, complaints))
 

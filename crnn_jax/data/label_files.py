@@ -16,20 +16,22 @@ from __future__ import annotations
 import os
 import re
 import reprlib
+import types
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import PurePath
 from typing import NamedTuple
 
 from crnn_jax.charset import Charset, required_steps
 from crnn_jax.data import label_lists, label_tables, parquet
 from crnn_jax.data.label_shapes import damaged_numbers
-from crnn_jax.data.label_tables import IsImage, Labels, Row
+from crnn_jax.data.label_tables import LABELS_FILE, IsImage, Labels, Row
 from crnn_jax.data.tree import PARTS, Tree, part_of_path
 from crnn_jax.errors import DataError, one_line
 from crnn_jax.runtime import files
 
-LABELS_FILE = "labels.csv"
+__all__ = ["FILE_NAMES", "LABELS_FILE", "MAX_BAD", "Listing", "complaint", "read", "why_foreign"]
+
 FILE_NAMES = "the file names"
 MAX_BAD = 10_000  # bad rows after which reading stops
 MAX_ROWS = 2**21
@@ -42,7 +44,7 @@ _Reader = Callable[[str, str, IsImage], Labels | None]
 _READERS: dict[str, _Reader] = {
     ".csv": label_tables.read,
     ".tsv": label_tables.read,
-    ".txt": label_lists.lines,
+    **dict.fromkeys((".txt", ".list", ".lst"), label_lists.lines),
     ".json": label_lists.json_file,
     ".jsonl": label_lists.json_lines,
     ".ndjson": label_lists.json_lines,
@@ -59,6 +61,7 @@ class Listing(NamedTuple):
     origin: str  # of the labels
     notes: tuple[str, ...] = ()  # for the user
     warnings: tuple[str, ...] = ()  # files that are left out
+    places: Mapping[str, str] = types.MappingProxyType({})  # of labels in label files, by file
 
 
 def read(tree: Tree) -> Listing | None:
@@ -75,8 +78,9 @@ def read(tree: Tree) -> Listing | None:
         return _collect(tree, [(LABELS_FILE, label_tables.read(text, str(path), is_image))])
     texts = _beside(tree)
     found, errors = [], []
+    beside = set(texts.values())
     for name in tree.others:
-        if name not in texts.values():
+        if name not in beside:
             try:
                 labels = _opened(tree, name, is_image)
             except DataError as error:
@@ -165,6 +169,7 @@ class _Collector:
         self.tree = tree
         self.labels: dict[str, str] = {}
         self.parts: dict[str, str] = {}
+        self.places: dict[str, str] = {}
         self.complaints: dict[str, str] = {}
         self.missing: list[tuple[str, str]] = []  # file and place
         self.num_rows = 0
@@ -200,6 +205,7 @@ class _Collector:
             self.missing.append((file, hint + place))
             return
         self.labels[found or file] = text
+        self.places[found or file] = place
         self.parts[found or file] = (
             part or self.parts.get(found or file) or part_of_path(file)
             or part_of_path(name) or _part_of_file(name) or part_of_path(found or "")
@@ -241,7 +247,7 @@ def _collect(tree: Tree, found: list[tuple[str, Labels]]) -> Listing:
     origin = f"{what}{more} ({'; '.join(kinds)})" if found[0][0] else found[0][1].kind
     return Listing(
         dict(sorted(rows.labels.items())), rows.complaints, distinct_parts(rows.parts),
-        origin, warnings=tuple(warnings),
+        origin, warnings=tuple(warnings), places=rows.places,
     )  # fmt: skip
 
 

@@ -82,7 +82,7 @@ def _by_space(rows: list[tuple[int, str]]) -> Iterator[Row]:
         line = line.strip()
         found = _BY_SPACE.fullmatch(line)
         file, label = (found[1], found[2]) if found else ([*line.split(None, 1), ""])[:2]
-        yield Row(file, label, number, "", "" if label else "its label is empty")
+        yield Row(file, label, number)
 
 
 def beside(texts: dict[str, str]) -> Labels:
@@ -95,7 +95,7 @@ def beside(texts: dict[str, str]) -> Labels:
     def rows() -> Iterator[Row]:
         for image, text in texts.items():
             found = [line.strip() for line in text.lstrip("\ufeff").splitlines() if line.strip()]
-            complaint = "" if found else "the text file beside it is empty"
+            complaint = ""
             if len(found) > 1:
                 complaint = f"the text file beside it has {len(found)} lines; a label is one line"
             if found and all(_YOLO.fullmatch(line) for line in found):

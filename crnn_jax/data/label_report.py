@@ -150,7 +150,8 @@ def _structure(files: Sequence[str], labels: Sequence[str], pattern: str) -> lis
     if begin.isdigit() and len(begin) < 3:
         begin = ""
     inner = [label[len(begin) : len(label) - len(end)] for label in labels]
-    if _is_running(inner if begin else labels, bool(begin)):
+    is_stamp = begin.isdigit() and all(map(str.isdigit, labels))  # such as a time
+    if is_stamp or _is_running(inner if begin else labels, bool(begin)):
         return [
             f"the names look like running numbers, not like labels, such as {_examples(names)}; "
             f"{_FILE}"

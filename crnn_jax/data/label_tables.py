@@ -31,6 +31,7 @@ _LABELS = frozenset([
     "value", "truth",
 ])  # fmt: skip
 _SPLITS = frozenset(["split", "subset", "partition", "part", "set", "usage", "phase"])
+LABELS_FILE = "labels.csv"
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
 _BOMS = {
     codecs.BOM_UTF8: "utf-8-sig",
@@ -214,6 +215,12 @@ def _dialect(text: str, path: str, is_image: IsImage) -> _Dialect:
             header = first
             continue
         if isinstance(columns_or_problem, Columns):
+            keys = {normalized(cell) for cell in cells}
+            if keys & {"confidence", "score"} and os.path.basename(path) != LABELS_FILE:
+                raise DataError(
+                    f"{path} has a column with confidences, so that it seems to hold readings, not "
+                    f"labels; call it {LABELS_FILE} to use it"
+                )
             return _Dialect(
                 delimiter, columns_or_problem, len(cells), True, tuple(cells), skips_space,
                 quotechar,
@@ -233,7 +240,7 @@ def _first_rows(text: str, delimiter: str, quotechar: str) -> tuple[list[str], l
     found: list[list[str]] = []
     try:
         while len(found) < 2 and (row := next(rows, None)) is not None:
-            found += [row] * bool(row)
+            found += [row] * any(row)
     except csv.Error:  # reported when the rows are read
         pass
     first = found[0] if found else []
@@ -253,7 +260,7 @@ def _rows(text: str, path: str, dialect: _Dialect, skipped: int) -> Iterator[Row
     is_first = dialect.has_header
     try:
         for row in rows:
-            if not row:  # an empty line
+            if not any(row):  # an empty line, or one of delimiters only
                 continue
             if is_first:
                 is_first = False

@@ -110,6 +110,8 @@ def of(config: DataConfig) -> Listing:
     if not found.labels and not found.complaints:
         hidden = "; ".join((*found.warnings, *found.notes))
         shown = f" ({hidden})" if hidden else ""
+        if found.origin not in ("", FILE_NAMES):
+            raise DataError(f"no image in {one_line(str(folder))} has a label{shown}")
         raise DataError(f"{one_line(str(folder))} contains no images{shown}. {WHERE_TO_GET_IT}")
     if not config.val_dir:
         return found

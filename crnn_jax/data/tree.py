@@ -21,6 +21,7 @@ _IGNORED_FOLDERS = frozenset([
     "__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found",
     "__pycache__",
 ])  # fmt: skip
+_RUN = {"config.json", "environment.json"}  # files of a run directory, which is no data
 # The parts of a data set, by the names that folders, files and columns use for them.
 PARTS = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -161,20 +162,23 @@ def _walk(top: Path, skip: Path | None) -> Iterator[tuple[str, bool]]:
         if (status.st_dev, status.st_ino) in visited and status.st_ino:  # a loop of links
             continue
         visited.add((status.st_dev, status.st_ino))
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                name = prefix + entry.name
-                if _is_folder(entry):
-                    junk = entry.name.startswith(".") or entry.name.lower() in _IGNORED_FOLDERS
-                    if not junk and (skip is None or Path(entry.path).resolve() != skip):
-                        stack.append((entry.path, f"{name}/"))
-                    continue
-                if entry.name.lower() in _IGNORED or entry.name.startswith("._"):
-                    continue
-                count += 1
-                if count > MAX_FILES:
-                    raise DataError(f"{top} contains more than {MAX_FILES} files")
-                yield name, PurePosixPath(entry.name).suffix.lower() in IMAGE_SUFFIXES
+        with os.scandir(folder) as scan:
+            entries = list(scan)
+        if prefix and {entry.name for entry in entries} >= _RUN:
+            continue
+        for entry in entries:
+            name = prefix + entry.name
+            if _is_folder(entry):
+                junk = entry.name.startswith(".") or entry.name.lower() in _IGNORED_FOLDERS
+                if not junk and (skip is None or Path(entry.path).resolve() != skip):
+                    stack.append((entry.path, f"{name}/"))
+                continue
+            if entry.name.lower() in _IGNORED or entry.name.startswith("._"):
+                continue
+            count += 1
+            if count > MAX_FILES:
+                raise DataError(f"{top} contains more than {MAX_FILES} files")
+            yield name, PurePosixPath(entry.name).suffix.lower() in IMAGE_SUFFIXES
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -89,6 +89,14 @@ def test_images_whose_names_begin_with_a_dot_are_reported(tmp_path: Path) -> Non
         load(tmp_path)
 
 
+def test_a_run_below_is_no_data(tmp_path: Path) -> None:
+    save(tmp_path, ["12.png", "runs/first/augmented.png"])
+    for name in ("config.json", "environment.json", "readings.csv"):
+        (tmp_path / "runs" / "first" / name).write_text("file,truth\n12.png,other\n")
+    data = load(tmp_path)
+    assert (data.files, data.labels) == (("12.png",), ("12",))
+
+
 def test_a_stranger_below_is_named(tmp_path: Path) -> None:
     save(tmp_path, ["12.png", "a/34.png"])
     (tmp_path / "a" / "photo.jpgg").write_bytes(b"x")

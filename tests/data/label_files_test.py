@@ -119,6 +119,9 @@ def test_another_encoding_is_refused_with_the_line(images: Path) -> None:
         (table("file,label,text", "{file},{label},x").replace("file,label,text", "file,text,word"),
          "'text' and 'word' can be the label; rename one of them to label"),
         (table("", "{file},{label},x"), "it has no header, so that the label is unknown"),
+        (table("file,label", "{file},{label}").replace("75", ""),
+         r"img_2\.png: its label is empty \(line 4 of labels\.csv\)"),
+        ("file,label\n", r"no image in .* has a label \(4 images without a label in labels\.csv"),
         (table("file,label", "{file},{label}") + "img_9.png,1,2\n", "line 6 of labels.csv"),
         (table("file,label,split", "{file},{label},maybe"),
          r"its split is 'maybe'; write train, val or test \(line 2"),
@@ -282,7 +285,7 @@ def test_text_files_that_are_no_labels_are_refused(images: Path) -> None:
         load(images)
     for line in (
         "img_1.png: the text file beside it has 2 lines",
-        "img_2.png: the text file beside it is empty",
+        "img_2.png: its label is empty",
         "img_3.png: the text file beside it has boxes (YOLO)",
     ):
         assert line in str(error.value)
@@ -303,6 +306,7 @@ def test_text_files_that_are_no_labels_are_refused(images: Path) -> None:
         ("gt.txt", "img_0.png,Latin,abc\n", "it has no header, so that the label is unknown"),
         ("gt.txt", 'img_0.png\t[{"transcription": "a", "points": []}]\n', r"line 1 has boxes"),
         ("labels.xlsx", "PK", r"labels\.xlsx: .* save it as CSV in UTF-8"),
+        ("results.csv", "path,text,confidence\nimg_0.png,9,0.9\n", "seems to hold readings, not"),
         ("results.csv", "epoch,loss\n1,2\n", r"results\.csv: not an image, nor a label file: "),
     ],
 )

@@ -96,6 +96,7 @@ def test_names_that_are_not_labels_are_reported_with_a_pattern(
         [f"img ({k})" for k in range(1, 41)],
         [f"Screenshot {k}" for k in range(7, 47)],
         [f"img_{k}" for k in range(40)],
+        [str(1_690_000_000 + 7 * k) for k in range(40)],
         [f"frame-{k:04d}" for k in range(40)],
         [f"my_captcha_{k}" for k in range(40)],
     ],
