@@ -49,6 +49,7 @@ _READERS: dict[str, _Reader] = {
     ".jsonl": label_lists.json_lines,
     ".ndjson": label_lists.json_lines,
 }
+_TABLES = frozenset({*_READERS, parquet.SUFFIX} - {".txt"})
 SUFFIXES = frozenset({*_READERS, parquet.SUFFIX, *_ADVICE})
 
 
@@ -75,9 +76,14 @@ def read(tree: Tree) -> Listing | None:
     if os.path.lexists(tree.folder / LABELS_FILE):
         path = tree.folder / LABELS_FILE
         text = label_tables.decode(files.read(path, MAX_BYTES), str(path))
-        return _collect(tree, [(LABELS_FILE, label_tables.read(text, str(path), is_image))])
+        found = _collect(tree, [(LABELS_FILE, label_tables.read(text, str(path), is_image))])
+        others = [name for name in tree.others if PurePath(name).suffix.lower() in _TABLES]
+        if others := [name for name in others if name != LABELS_FILE]:
+            hidden = f"{LABELS_FILE} is read, and no other label file: {_examples(others)}"
+            found = found._replace(warnings=(*found.warnings, hidden))
+        return found
     texts = _beside(tree)
-    found, errors = [], []
+    readers, errors = [], []
     beside = set(texts.values())
     for name in tree.others:
         if name not in beside:
@@ -86,9 +92,9 @@ def read(tree: Tree) -> Listing | None:
             except DataError as error:
                 errors.append(error)
                 continue
-            found += [(name, labels)] if labels else []
-    if found:
-        return _collect(tree, found)
+            readers += [(name, labels)] if labels else []
+    if readers:
+        return _collect(tree, readers)
     if texts and 2 * len(texts) >= len(tree.images):
         contents = {image: _text(tree, name) for image, name in texts.items()}
         return _collect(tree, [("", label_lists.beside(contents))])

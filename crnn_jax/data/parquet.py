@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from crnn_jax.errors import DataError, brief, quote
 
 SUFFIX = ".parquet"
 MAX_BYTES = 2**32
+_LOCK = threading.Lock()
 
 
 def read(path: Path, name: str, is_image: IsImage) -> Labels:
@@ -64,7 +66,8 @@ def read(path: Path, name: str, is_image: IsImage) -> Labels:
 
 def image(path: Path, row: int) -> bytes:
     """Returns the content of the image file in a row. DataError: there is none."""
-    column = _images(os.fspath(path), os.stat(path).st_mtime_ns)
+    with _LOCK:  # so that threads do not read the same file at once
+        column = _images(os.fspath(path), os.stat(path).st_mtime_ns)
     if not 0 <= row < len(column):
         raise DataError(f"{path} has no row {row}")
     value = column[row].as_py()

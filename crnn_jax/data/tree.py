@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import functools
 import os
 import unicodedata
 from collections.abc import Iterator
@@ -60,12 +62,22 @@ class Tree:
         self.images.sort()
         self.others.sort()
         self._known = frozenset(self.images)
-        self._by_name: dict[str, list[str]] = {}
-        self._by_stem: dict[str, list[str]] = {}
+
+    @functools.cached_property
+    def _by_name(self) -> dict[str, list[str]]:
+        """The images by the keys of their file names."""
+        found: dict[str, list[str]] = {}
         for image in self.images:
-            name = _key(image.rpartition("/")[2])
-            self._by_name.setdefault(name, []).append(image)
-            self._by_stem.setdefault(name.rpartition(".")[0], []).append(image)
+            found.setdefault(_key(image.rpartition("/")[2]), []).append(image)
+        return found
+
+    @functools.cached_property
+    def _by_stem(self) -> dict[str, list[str]]:
+        """The images by the keys of their file names without extension."""
+        found: dict[str, list[str]] = {}
+        for name, images in self._by_name.items():
+            found.setdefault(name.rpartition(".")[0], []).extend(images)
+        return found
 
     def foreign(self) -> list[str]:
         """Returns the other files that are in the same folder as an image."""
@@ -108,6 +120,10 @@ class Tree:
         """Returns an image in another folder with the file name of `name`, for messages."""
         return next(iter(self._by_name.get(_key(_parts(name)[-1:]), ())), None)
 
+    def _has_images(self, prefix: str) -> bool:
+        place = bisect.bisect_left(self.images, prefix)
+        return place < len(self.images) and self.images[place].startswith(prefix)
+
     def _fitting(self, name: str, base: str) -> str | None:
         parts = _parts(name)
         if not parts:
@@ -115,17 +131,19 @@ class Tree:
         images = self._by_name.get(_key(parts[-1:]), [])
         if not images and PurePosixPath(parts[-1]).suffix.lower() not in IMAGE_SUFFIXES:
             images = self._by_stem.get(_key(parts[-1:]), [])
+        if base and self._has_images(f"{base}/"):  # its label file is about them alone
+            images = [image for image in images if image.startswith(f"{base}/")]
         stem = [_key(part) for part in parts[:-1]]
         fitting = []
         for image in images:
             folders = [_key(part) for part in image.split("/")[:-1]]
             common = min(len(stem), len(folders))
             if stem[len(stem) - common :] == folders[len(folders) - common :]:
-                fitting.append((image.startswith(f"{base}/") or not base, common, image))
+                fitting.append((common, image))
         if not fitting:
             return None
-        best = max(found[:2] for found in fitting)
-        chosen = [image for *rank, image in fitting if tuple(rank) == best]
+        best, _ = max(fitting)
+        chosen = [image for common, image in fitting if common == best]
         if len(chosen) > 1:
             exact = [image for image in chosen if image.rpartition("/")[2] == parts[-1]]
             if len(exact) == 1:

@@ -106,7 +106,7 @@ def warn_of_plateau(run: Run, loss: float, readings: Sequence[str] = ()) -> None
 def announce(task: TrainContext) -> None:
     """Prints what was understood of the data, and what may be wrong with it."""
     split, section = task.split, task.config.data
-    if task.data.origin:
+    if folder.uses_folder(section):
         _describe_labels(task)
     unlabeled = f"{len(split.unlabeled)} without labels, " if len(split.unlabeled) else ""
     test = f"{len(split.test)} to test on, " if len(split.test) else ""
@@ -135,14 +135,17 @@ def _describe_labels(task: TrainContext) -> None:
     """Prints the origin of the labels, a summary, and warnings."""
     data, split, section = task.data, task.split, task.config.data
     from_names = data.origin == FILE_NAMES
-    rule = f", data.label_pattern={section.label_pattern}" if section.label_pattern else ""
-    print(f"labels are from {one_line(data.origin)}{rule if from_names else ''}")
+    rule = (
+        f", data.label_pattern={one_line(section.label_pattern)}" if section.label_pattern else ""
+    )
+    if data.origin:
+        print(f"labels are from {one_line(data.origin)}{rule if from_names else ''}")
     for line in data.notes:
         print(f"note: {line}")
     for line in data.warnings:
         print(f"warning: {line}")
     if not section.use_labels:
-        return
+        return  # only the test part has labels
     # Generated images of a mixture follow those of the folder; unlabeled images have no text.
     hidden = set(split.unlabeled.tolist())
     shown = [i for i, file in enumerate(data.files) if i not in hidden and data.labels[i]]

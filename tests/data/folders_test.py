@@ -193,6 +193,20 @@ def test_label_files_of_parts(tmp_path: Path, style: str) -> None:
     assert data.warnings == ()
 
 
+def test_a_label_file_of_one_part_does_not_label_images_of_another(tmp_path: Path) -> None:
+    save(tmp_path, ["train/12.png", "train/34.png", "val/56.png"])
+    (tmp_path / "train" / "metadata.csv").write_text("file_name,text\n12.png,1\n56.png,2\n")
+    (tmp_path / "val" / "metadata.csv").write_text("file_name,text\n56.png,3\n")
+    data = load(tmp_path)
+    labels = dict(zip(data.files, data.labels, strict=True))
+    assert labels == {"train/12.png": "1", "val/56.png": "3"}
+    said = "train/metadata.csv and val/metadata.csv"
+    assert data.warnings == (
+        f"1 row of {said} without an image: left out, such as 56.png",
+        f"1 image without a label in {said}: left out, such as train/34.png",
+    )
+
+
 def test_the_folder_of_another_key_is_the_validation_part(
     tmp_path: Path, tiny_config: MakeConfig
 ) -> None:

@@ -316,6 +316,14 @@ def test_other_files_say_what_is_wrong(images: Path, name: str, text: str, reaso
         load(images)
 
 
+def test_labels_csv_hides_other_label_files_and_says_so(images: Path) -> None:
+    (images / "labels.csv").write_text(table("file,label", "{file},{label}"))
+    (images / "val.csv").write_text(table("file,label", "{file},other"))
+    data = load(images)
+    assert list(data.labels) == EXPECTED
+    assert data.warnings == ("labels.csv is read, and no other label file: val.csv",)
+
+
 def test_two_label_files_that_disagree_are_refused(images: Path) -> None:
     (images / "a.json").write_text(json.dumps(LABELS))
     (images / "b.json").write_text(json.dumps(LABELS))
