@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from crnn_jax.inference import evaluate
 from crnn_jax.models import crnn
 from crnn_jax.training import samples
 from crnn_jax.training.context import TrainContext
+from crnn_jax.training.early_stopping import OFF_PLATEAU
 from crnn_jax.training.run import Run
 
 
@@ -76,30 +77,30 @@ def not_finite(run: Run) -> TrainingError:
     )
 
 
-def warn_of_plateau(run: Run, loss: float, readings: Sequence[str] = ()) -> None:
+def warn_of_plateau(run: Run, loss: float, train_loss: float | None = None) -> None:
     """Prints a note if a run ends on the plateau, or if it fails on the validation part only.
 
     Args:
       run: a run that has ended.
-      loss: the loss of its best epoch.
-      readings: of the images that the loss is of. On the plateau they are all empty, or the same.
+      loss: the validation loss of its best epoch.
+      train_loss: the loss of its last epoch on training images.
     """
     if run.stopping.left_plateau:
         return
     plateau = run.task.plateau_loss
-    reads = len(set(readings)) > 1 and 2 * sum(map(bool, readings)) > len(readings)
-    if reads or loss > 1.5 * plateau:
+    if train_loss is not None and train_loss < OFF_PLATEAU * plateau:
         print(
-            f"note: the validation loss of {loss:.2f} is not below that of the best constant "
-            f"predictor, {plateau:.2f}, although training has left the plateau: the validation "
-            "images differ from the training images, or these are too few. Add labeled images"
+            f"note: at the end the model reads its training images (loss {train_loss:.2f}), but "
+            f"the best validation loss, {loss:.2f}, is not well below that of the best constant "
+            f"predictor, {plateau:.2f}: there are too few training images, or the validation "
+            "images differ from them. Add labeled images"
         )
         return
     print(
-        f"note: it has not left the plateau: its loss of {loss:.2f} is about that of the best "
-        f"constant predictor, {plateau:.2f}, which reads nothing. Try flat_start.until=0.85 if it "
-        "is off, data.normalize=auto, a smaller optimizer.learning_rate, more train.epochs, or "
-        "more images"
+        f"note: it has not left the plateau: its loss of {loss:.2f} is not well below that of the "
+        f"best constant predictor, {plateau:.2f}, which reads nothing. Try flat_start.until=0.85 "
+        "if it is off, data.normalize=auto, a smaller optimizer.learning_rate, more train.epochs, "
+        "or more images"
     )
 
 

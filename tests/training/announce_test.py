@@ -15,7 +15,7 @@ from crnn_jax.training import run_logging, train
 from crnn_jax.training.context import prepare
 from crnn_jax.training.early_stopping import Stopping
 from tests.helpers.fixtures import MakeConfig
-from tests.helpers.quiet import QUIET
+from tests.helpers.quiet import QUIET, TRAINED
 
 TEXTS = [f"{a}{b}" for a in "123456" for b in "789"]
 
@@ -90,18 +90,38 @@ def test_a_run_with_its_own_parts_scores_them(tmp_path: Path, tiny_config: MakeC
 
 
 @pytest.mark.parametrize(
-    ("loss", "readings", "said"),
+    ("loss", "train_loss", "said"),
     [
-        (10.0, ["", "", ""], "has not left the plateau"),
-        (9.0, ["a", "a", "a"], "has not left the plateau"),
-        (9.0, ["a", "b", "c"], "training has left the plateau"),
-        (30.0, ["", "", ""], "training has left the plateau"),
+        (10.0, None, "has not left the plateau"),
+        (9.0, 9.5, "has not left the plateau"),
+        (17.0, 16.0, "has not left the plateau"),  # training has just begun
+        (9.0, 2.0, "reads its training images (loss 2.00), but the best validation loss, 9.00"),
+        (30.0, 0.1, "reads its training images"),
     ],
 )
 def test_the_plateau_note_is_for_the_plateau(
-    capsys: pytest.CaptureFixture[str], loss: float, readings: list[str], said: str
+    capsys: pytest.CaptureFixture[str], loss: float, train_loss: float | None, said: str
 ) -> None:
+    """The plateau is left at a loss of 0.75 * 10 in training, whatever validation says."""
     task = SimpleNamespace(plateau_loss=10.0)
     run: Any = SimpleNamespace(stopping=Stopping(), task=task)
-    run_logging.warn_of_plateau(run, loss, readings)
+    run_logging.warn_of_plateau(run, loss, train_loss)
     assert said in capsys.readouterr().out
+
+
+def test_labels_that_only_validation_has_are_no_plateau(
+    tmp_path: Path, tiny_config: MakeConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Training learns two texts; validation has two other symbols, which nothing can teach."""
+    for part, texts in (("train", ("11", "7")), ("val", ("cac", "a"))):
+        (tmp_path / "set" / part).mkdir(parents=True)
+        for text in texts:
+            for k in range(8):
+                draw(text).save(tmp_path / "set" / part / f"{text}_{k}.png")
+    keys = {"data.dir": str(tmp_path / "set"), "train.patience": 0, **TRAINED}
+    config = tiny_config(keys)
+    train.train_and_evaluate(config, tmp_path / "run")
+    said = capsys.readouterr().out
+    assert "16 of 16 validation images have symbols that no training image has: 'ac'" in said
+    assert "at the end the model reads its training images" in said
+    assert "not left the plateau" not in said
