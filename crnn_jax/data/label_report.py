@@ -10,7 +10,6 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import PurePosixPath
 
 from crnn_jax.data import label_shapes
 from crnn_jax.data.image_io import IMAGE_SUFFIXES
@@ -103,11 +102,11 @@ def warnings(
 
 def _identifiers(files: Sequence[str], labels: Sequence[str]) -> str | None:
     """Warns of names that are random, or that only number the images of a folder."""
-    stems = [PurePosixPath(file).stem for file in files]
+    stems = [_stem(file) for file in files]
     shown = _examples(dict(zip(files, labels, strict=True)))
     if len(files) >= _FEW and all(_RANDOM.fullmatch(stem) for stem in stems):
         return f"the names look like random identifiers, not like labels, such as {shown}; {_FILE}"
-    folders = [PurePosixPath(file).parent.name for file in files]
+    folders = [os.path.basename(os.path.dirname(file)) for file in files]
     numbered = all(re.fullmatch(r"\D*\d{1,6}\D*", stem) for stem in stems)
     if all(folders) and numbered and len(set(stems)) <= len(stems) / 2:
         return (
@@ -135,7 +134,7 @@ def _affixes(names: dict[str, str]) -> list[str]:
 def _structure(files: Sequence[str], labels: Sequence[str], pattern: str) -> list[str]:
     """Warns of indices and prefixes, which concern all names."""
     names = dict(zip(files, labels, strict=True))
-    stems = [PurePosixPath(file).stem for file in files]
+    stems = [_stem(file) for file in files]
     if not pattern:
         for separator in _SEPARATORS:
             if warning := _index(stems, files, names, separator):
@@ -251,6 +250,10 @@ def _affix(labels: Sequence[str]) -> str:
     )
     common = first[: min(size, min(map(len, labels)) - 1)]
     return common if len(labels) * len(common) >= 16 else ""
+
+
+def _stem(file: str) -> str:
+    return os.path.splitext(os.path.basename(file))[0]
 
 
 def _has_suffix(label: str) -> bool:
