@@ -78,7 +78,7 @@ def write_split(folder: Path, out: Path) -> str:
     data = dataset.load(config.data, None, config_lib.num_steps(config))
     parts = {
         name: [[os.fspath(folder / data.files[i]), data.texts[i]] for i in indices]
-        for name, indices in splits.split(data.texts, config.data)._asdict().items()
+        for name, indices in splits.split(data.texts, config.data, data.parts)._asdict().items()
     }
     out.write_text(json.dumps(parts))
     return data.fingerprint

@@ -236,6 +236,19 @@ def _check_limits(c: Config) -> None:
             "True unless train.init_from is a run and data.alphabet lists its symbols",
         ),
         (
+            "data.val_dir",
+            quote(c.data.val_dir),
+            not c.data.val_dir
+            or (c.data.source not in ("synthetic", "stream") and c.data.use_labels),
+            "empty for generated images and without data.use_labels",
+        ),
+        (
+            "data.val_dir",
+            quote(c.data.val_dir),
+            not c.data.val_dir or not c.data.num_folds,
+            "empty with data.num_folds, each of which is validated on",
+        ),
+        (
             "data.unlabeled",
             quote(c.data.unlabeled),
             not c.data.unlabeled or c.data.source in ("auto", "folder"),

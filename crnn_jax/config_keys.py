@@ -45,7 +45,14 @@ class DataConfig:
         "or generated images if the default folder does not exist.",
     )
     dir: schema.Path = _key(
-        DEFAULT_DIR, "A folder of images named by their text (226md.png) or with a labels.csv."
+        DEFAULT_DIR,
+        "A folder of images, also in subfolders, named by their text (226md.png) or with a label "
+        "file such as labels.csv: see data/label_files.py for the formats.",
+    )
+    val_dir: schema.Path = _key(
+        "",
+        "A folder with the validation part. Else it is the folder val in data.dir, or the rows of "
+        "the label file whose split is val; or else a part of data.dir: see data.val_fraction.",
     )
     style: schema.Path = _key(
         "captcha_v2",
@@ -101,8 +108,9 @@ class DataConfig:
     )
     val_fraction: Annotated[float, Meta(ge=0, lt=1)] = _key(
         0.1,
-        "Share of the images in the validation part, unless data.num_folds is set. With 0, there "
-        "is none (a stream has one image) and the scores are those of training images.",
+        "Share of the images in the validation part, unless data.num_folds is set or the data set "
+        "has its own: see data.val_dir. 0 for none (of a stream: one image): the scores are then "
+        "those of training images.",
     )
     min_val_size: Annotated[int, Meta(ge=0, le=10**8)] = _key(
         0, "Train on the images of a validation part that would have fewer images than this."

@@ -23,6 +23,7 @@ The images of a smaller number of labels are among those of every larger one, an
 for all seeds: seeds differ in initial weights, order, dropout and augmentation.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,7 +31,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from crnn_jax import config as config_lib
-from crnn_jax.data import folder, splits
+from crnn_jax.data import listing, splits
 from crnn_jax.errors import ConfigError, DataError
 from crnn_jax.inference.held_out import TEST_SIZE
 from experiments import adapt, base
@@ -111,8 +112,9 @@ def num_trainable(path: Path, config: ConfigDict) -> int:
     """Returns a scheme's number of training images; 2**31 if the folder cannot be used."""
     data = config_lib.from_config_dict(config).data
     try:
-        labels = folder.labels(path, data.label_pattern)
-        split = splits.split(list(labels.values()), data)
+        found = listing.checked(dataclasses.replace(data, dir=str(path)))
+        parts = [found.parts.get(file, "") for file in found.labels]
+        split = splits.split(list(found.labels.values()), data, parts)
         return len(split.train) + len(split.unlabeled)
     except DataError:
         return 2**31

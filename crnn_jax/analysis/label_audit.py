@@ -15,10 +15,11 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
+from crnn_jax.config import DataConfig
 from crnn_jax.data import image_io
+from crnn_jax.data.folder import source_of
 from crnn_jax.errors import DataError, RunError, one_line
 from crnn_jax.runs.run_dir import Answer, RunDir
-from crnn_jax.runtime import files
 
 _TILE = (210, 108)  # width and height of an image with its caption on the sheet, in pixels
 _COLUMNS = 4
@@ -72,10 +73,15 @@ def rank(workdir: str | os.PathLike[str]) -> list[Doubt]:
     return sorted(doubts, key=lambda doubt: (-doubt.loss, doubt.file))
 
 
-def data_folder(workdir: str | os.PathLike[str]) -> str:
-    """The image folder (`data.dir`) in the config of the first finished run below `workdir`."""
+def data_folder(workdir: str | os.PathLike[str], key: str = "data.dir") -> str:
+    """Returns an image folder in the config of the first finished run below `workdir`.
+
+    Args:
+      workdir: the directory of the runs.
+      key: data.dir or data.val_dir.
+    """
     path = next(Path(workdir).rglob("result.json"))
-    return str(RunDir(path.parent).config_value("data.dir"))
+    return str(RunDir(path.parent).config_value(key))
 
 
 def _doubt(answers: Sequence[Answer]) -> Doubt:
@@ -93,7 +99,9 @@ def _doubt(answers: Sequence[Answer]) -> Doubt:
     )
 
 
-def contact_sheet(doubts: Sequence[Doubt], folder: str | os.PathLike[str]) -> Image.Image:
+def contact_sheet(
+    doubts: Sequence[Doubt], folder: str | os.PathLike[str], val_dir: str = ""
+) -> Image.Image:
     """Draws the images of `doubts` row by row, each above its label, reading and loss.
 
     Raises:
@@ -104,10 +112,11 @@ def contact_sheet(doubts: Sequence[Doubt], folder: str | os.PathLike[str]) -> Im
     sheet = Image.new("RGB", (_COLUMNS * width, lines * height), "white")
     pen = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(12)
+    section = DataConfig(dir=os.fspath(folder), val_dir=val_dir)
     for i, doubt in enumerate(doubts):
         x, y = i % _COLUMNS * width + 5, i // _COLUMNS * height + 5
         try:
-            image = image_io.open_image(files.inside(folder, doubt.file))
+            image = image_io.open_image(source_of(section, doubt.file))
         except (DataError, ValueError) as error:
             raise RunError(
                 f"the contact sheet needs {one_line(doubt.file)} from {folder}: {error}; give the "

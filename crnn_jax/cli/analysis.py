@@ -85,6 +85,8 @@ def audit(options: argparse.Namespace) -> int:
         if doubt.disagree:
             print(errors.one_line(f"{doubt.file}: {doubt}"))
     folder = options.data or label_audit.data_folder(options.workdir)
-    directory.write_image("audit.png", label_audit.contact_sheet(doubts[: options.top], folder))
+    val_dir = label_audit.data_folder(options.workdir, "data.val_dir")
+    sheet = label_audit.contact_sheet(doubts[: options.top], folder, val_dir)
+    directory.write_image("audit.png", sheet)
     print(f"wrote audit.csv ({len(doubts)} images) and audit.png to {directory.workdir}")
     return 0

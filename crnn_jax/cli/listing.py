@@ -11,27 +11,33 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from crnn_jax.data.image_io import IMAGE_SUFFIXES
-from crnn_jax.errors import one_line
+from crnn_jax.data.tree import Tree
+from crnn_jax.errors import DataError, one_line
 
 
 def expand(paths: list[str]) -> Iterator[str]:
-    """Yields files as given, the images of folders sorted by name, and the lines of stdin for -."""
+    """Yields files as given, the images below folders in order, and the lines of stdin for -."""
     for path in paths:
         if path == "-":
             yield from (line.rstrip("\r\n") for line in sys.stdin if line.strip())
         elif os.path.isdir(path):
-            try:
-                names = sorted(os.listdir(path))
-            except OSError:  # reported when the folder is read as a file
-                names = []
-            files = [n for n in names if os.path.splitext(n)[1].lower() in IMAGE_SUFFIXES]
+            files = _images(path)
             # A folder without images is passed on, so that it is reported like a missing file.
             yield from (os.path.join(path, name) for name in files) if files else [path]
         else:
             yield path
+
+
+def _images(folder: str) -> list[str]:
+    """Returns the names of the images in a folder and its subfolders, sorted."""
+    try:
+        found = Tree(Path(folder))
+    except (OSError, DataError):  # reported when the folder is read as a file
+        return []
+    return sorted(found.images + found.dotted)
 
 
 def print_text(rows: Iterator[dict[str, Any]], _: list[str]) -> None:

@@ -121,12 +121,14 @@ def _decoder(reader: Recognizer, options: argparse.Namespace) -> Decoder:
 
 
 def evaluate(options: argparse.Namespace) -> int:
-    from crnn_jax.inference import metrics, recognizer
+    from crnn_jax.inference import metrics, recognizer, set_evaluation
     from crnn_jax.runs import run_dir
 
     terminal.need_output()
 
     reader = recognizer.load(options.run, options.epoch)
+    for line in set_evaluation.remarks(reader, options.data) if options.data else ():
+        print(f"warning: {line}", file=sys.stderr)
     evaluation, data_name, fingerprint, trained_on = reader.evaluate(
         options.data, _decoder(reader, options)
     )

@@ -13,9 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from crnn_jax.config import DEFAULT_DIR, Config, DataConfig
-from crnn_jax.data import folder, image_io, splits
+from crnn_jax.data import folder, image_io, listing, splits
 from crnn_jax.errors import DataError
-from crnn_jax.runtime import files
 
 AUTO = 0  # value of data.width
 _MEASURED = 64  # images of a folder
@@ -65,7 +64,7 @@ def _width(data: DataConfig) -> int:
     aspects = []
     for file in _sample(data):
         try:
-            image = image_io.flatten(image_io.open_image(files.inside(data.dir, file)))
+            image = image_io.flatten(image_io.open_image(folder.source_of(data, file)))
         except (DataError, ValueError):
             continue  # loading the folder reports it
         left, top, right, bottom = image_io.box(image, data.crop)
@@ -75,13 +74,14 @@ def _width(data: DataConfig) -> int:
 
 def _sample(data: DataConfig) -> list[str]:
     """Returns at most 64 image files of a folder, none of them of the test part."""
+    found = listing.checked(data)
+    listed = list(found.labels)
+    kept = np.arange(len(listed))
     if data.use_labels or data.test_size:
-        labels = folder.labels(data.dir, data.label_pattern)
-        texts = [data.folding(text) for text in labels.values()]
-        test = splits.held_out(texts, data.test_size)
-        listed = list(labels)
-    else:
-        listed, test = folder.image_files(data.dir), np.empty(0, np.int32)
-    kept = np.setdiff1d(np.arange(len(listed)), test)
+        parts = [found.parts.get(file, "") for file in listed]
+        texts = [data.folding(text) for text in found.labels.values()]
+        # Only the test part is needed, and these keys do not change it.
+        section = dataclasses.replace(data, val_fraction=0.0, num_folds=0, train_size=0, fold=0)
+        kept = np.setdiff1d(kept, splits.split(texts, section, parts).test)
     places = np.unique(np.linspace(0, max(len(kept) - 1, 0), _MEASURED).astype(int))
     return [listed[kept[place]] for place in places] if len(kept) else []

@@ -25,7 +25,7 @@ from PIL import Image
 
 from crnn_jax.charset import PAD, Charset
 from crnn_jax.config import DataConfig
-from crnn_jax.data import fitting, image_io, splits
+from crnn_jax.data import fitting, image_io, split_report, splits
 from crnn_jax.data import folder as dataset
 from crnn_jax.data.folder import Dataset
 from crnn_jax.data.splits import Split
@@ -33,7 +33,6 @@ from crnn_jax.data.synthetic import render
 from crnn_jax.data.synthetic.look import Look
 from crnn_jax.data.synthetic.wide import family
 from crnn_jax.errors import ConfigError, DataError, one_line
-from crnn_jax.runtime import files
 
 Draw = Callable[[np.ndarray], tuple[jax.Array, jax.Array]]
 MAX_BYTES = 2**33  # of pixels in a generated set
@@ -70,7 +69,7 @@ def load(config: DataConfig, num_steps: int) -> Source:
     given = Charset(config.alphabet) if config.alphabet else None
     if config.source in ("folder", "auto"):
         data = dataset.load(config, given, num_steps)
-        split = splits.split(data.texts, config)
+        split = split_report.split(data, config)
         charset = given or Charset.derive(known_texts(data, split, config))
         if config.complete_alphabet and not given:
             charset = charset.completed()
@@ -86,12 +85,12 @@ def load(config: DataConfig, num_steps: int) -> Source:
     _check(look, config, num_steps)
     if config.source == "mixture":
         real = dataset.load(config, given, num_steps)
-        split = splits.split(real.texts, config)
+        split = split_report.split(real, config)
         share = config.generated_share
         num_extra = max(1, round(len(split.train) * share / (1 - share)))
         extra = generate(look, config, range(num_extra))
         added = np.arange(len(real), len(real) + len(extra), dtype=np.int32)
-        data = _joined(real, extra)
+        data = dataclasses.replace(_joined(real, extra), num_generated=len(extra))
         charset = given or Charset.derive((*known_texts(real, split, config), symbols))
         return Source(data, split._replace(train=np.concatenate((split.train, added))), charset,
                       False)  # fmt: skip
@@ -125,7 +124,7 @@ def known_texts(data: Dataset, split: Split, config: DataConfig) -> list[str]:
 def _with_unlabeled(data: Dataset, split: Split, config: DataConfig) -> tuple[Dataset, Split]:
     """Adds the images of the folder data.unlabeled, except those that `data` already has."""
     section = dataclasses.replace(
-        config, dir=config.unlabeled, use_labels=False, test_size=0, unlabeled=""
+        config, dir=config.unlabeled, use_labels=False, test_size=0, unlabeled="", val_dir=""
     )
     if not Path(config.unlabeled).is_dir():
         raise DataError(f"data.unlabeled: {one_line(config.unlabeled)} is not a folder")
@@ -206,7 +205,9 @@ def image(config: DataConfig, folder: str | os.PathLike[str] | None, file: str) 
       file: the file name in the folder, or the number of a generated image.
     """
     if folder is not None or dataset.uses_folder(config):
-        return image_io.flatten(image_io.open_image(files.inside(folder or config.dir, file)))
+        if folder is not None:
+            config = dataclasses.replace(config, dir=os.fspath(folder), val_dir="")
+        return image_io.flatten(image_io.open_image(dataset.source_of(config, file)))
     number, look = int(file), family.load(config.style)
     data = generate(look, as_drawn(config, look), range(number, number + 1))
     return to_image(data.images[0])
@@ -291,7 +292,7 @@ def expected_fingerprint(config: DataConfig, num_steps: int) -> str | None:
     """Returns the fingerprint of a config's data; None if its folder is missing."""
     if config.source in ("synthetic", "stream"):
         return fingerprint(family.load(config.style), config, config.count)
-    folders = [config.dir, *({config.unlabeled} - {"", splits.REST})]
+    folders = [config.dir, *({config.unlabeled, config.val_dir} - {"", splits.REST})]
     if not all(Path(folder).is_dir() for folder in folders):
         return None
     return load(config, num_steps).data.fingerprint
@@ -310,4 +311,8 @@ def _joined(real: Dataset, extra: Dataset) -> Dataset:
         texts=real.texts + extra.texts,
         images=np.concatenate((real.images, extra.images)),
         fingerprint=both,
+        parts=real.parts and real.parts + ("",) * len(extra),
+        origin=real.origin,
+        notes=real.notes + extra.notes,
+        warnings=real.warnings + extra.warnings,
     )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from crnn_jax.charset import merge_look_alikes
 from crnn_jax.config import DataConfig
-from crnn_jax.errors import DataError
+from crnn_jax.errors import DataError, quote
 
 _TEST_SEED = 1  # of every test part; no config changes it
 REST = "rest"  # value of data.unlabeled: the training images beyond data.train_size
@@ -28,7 +29,7 @@ def held_out(texts: Sequence[str], size: int) -> np.ndarray:
 
     It depends on `size` and the labels only, with case and look-alikes merged in the labels. A run
     that merges them therefore has the same test part. All images with the same merged label are on
-    one side, which can add a few images.
+    one side, which can add a few images, unless `has_few_labels`.
 
     Args:
       texts: the labels, in the order of the files.
@@ -38,39 +39,76 @@ def held_out(texts: Sequence[str], size: int) -> np.ndarray:
       i32 [number of test images], sorted indices.
     """
     size = min(size, len(texts) // 3)
-    groups = _by_text([merge_look_alikes(text) for text in texts])
-    texts_once = sorted(groups)
-    order = np.random.default_rng(_TEST_SEED).permutation(len(texts_once))
+    merged = [merge_look_alikes(text) for text in texts]
+    groups = _groups(merged, has_few_labels(merged))
+    order = np.random.default_rng(_TEST_SEED).permutation(len(groups))
     test: list[int] = []
     for place in order.tolist():
         if len(test) >= size:
             break
-        test += groups[texts_once[place]]
+        test += groups[place]
     return np.array(sorted(test), np.int32)
 
 
-def split(texts: Sequence[str], config: DataConfig) -> Split:
-    """Splits a data set by label: see `held_out` for the test part, `_split` for the others.
+def has_few_labels(texts: Sequence[str]) -> bool:
+    """Whether labels repeat, and there are fewer than twice as many of them as symbols.
+
+    A part with all images of a label could then take the only examples of a symbol from the others.
+    """
+    different = set(texts)
+    symbols = set("".join(different))
+    return 2 * len(different) <= len(texts) and len(different) < 2 * len(symbols)
+
+
+def split(texts: Sequence[str], config: DataConfig, parts: Sequence[str] = ()) -> Split:
+    """Splits a data set: see `held_out` for the test part, `_split` for the others.
+
+    The parts that the data set has of its own are used as they are. With data.num_folds, its own
+    validation part is one of the images that the folds divide.
 
     If data.use_labels is off, all images outside the test part are unlabeled.
 
     Args:
       texts: the labels.
       config: the data section.
+      parts: train, val, test or an empty string for each image; empty if the data set has none.
 
     Raises:
       DataError: a part would be empty, or train_size exceeds the number of training images.
     """
-    test = held_out(texts, config.test_size)
-    rest = np.setdiff1d(np.arange(len(texts), dtype=np.int32), test)
+    own = np.array(parts if len(parts) else [""] * len(texts))
+    test = np.flatnonzero(own == "test").astype(np.int32)
+    val = np.flatnonzero(own == "val").astype(np.int32)
+    if config.num_folds or not config.use_labels:
+        val = _NONE
+    if not len(test):
+        others = np.setdiff1d(np.arange(len(texts), dtype=np.int32), val)
+        test = others[held_out([texts[i] for i in others.tolist()], config.test_size)]
+    rest = np.setdiff1d(np.arange(len(texts), dtype=np.int32), np.concatenate((test, val)))
     if not config.use_labels:
         return Split(_NONE, _NONE, test, rest)
-    train, val = _split([texts[i] for i in rest.tolist()], config)
+    if len(parts) and not len(rest):
+        raise DataError(
+            f"all {len(texts)} images are in the validation or test part, and none is left to "
+            "train on; add a train part, or give the folder of one part as data.dir"
+        )
+    if len(val):
+        config = dataclasses.replace(config, val_fraction=0.0, min_val_size=0)
+    train, chosen = _split([texts[i] for i in rest.tolist()], config)
+    val = val if len(val) else rest[chosen]
     size = config.train_size
     if size > len(train):
         raise DataError(f"data.train_size is {size}; there are {len(train)} images")
     beyond = rest[train[size:]] if size and config.unlabeled == REST else _NONE
-    return Split(rest[train[: size or None]], rest[val], test, beyond)
+    return Split(rest[train[: size or None]], val, test, beyond)
+
+
+def _groups(texts: Sequence[str], by_image: bool) -> list[list[int]]:
+    """Returns the indices of the images of each label, sorted by label, or of each image."""
+    # Shuffle indices, not texts, because numpy's strings lose a trailing NUL.
+    groups = _by_text(texts)
+    found = [groups[text] for text in sorted(groups)]
+    return [[index] for group in found for index in group] if by_image else found
 
 
 def _by_text(texts: Sequence[str]) -> dict[str, list[int]]:
@@ -82,19 +120,24 @@ def _by_text(texts: Sequence[str]) -> dict[str, list[int]]:
 
 
 def _split(texts: Sequence[str], config: DataConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Splits all images outside the test part into training and validation parts, by label.
+    """Splits all images outside the test part into training and validation parts.
 
-    All images with the same label are in the same part. The labels are shuffled by
-    `config.split_seed`. With `num_folds`, fold number `fold` is the validation part. Otherwise the
-    validation part is the first `val_fraction` of the same shuffle, so that fold 0 of ten is the
-    90/10 split. Training indices are shuffled, and `train_size` takes the first ones, so that a
-    smaller training set is a subset of every larger one. A validation part of fewer than
-    `min_val_size` images joins the training part, after the others.
+    All images with the same label are in the same part, unless `has_few_labels`. The labels, or
+    else the images, are shuffled by `config.split_seed`. With `num_folds`, fold number `fold` is
+    the validation part. Otherwise the validation part is the first `val_fraction` of the same
+    shuffle, so that fold 0 of ten is the 90/10 split. Training indices are shuffled, and
+    `train_size` takes the first ones, so that a smaller training set is a subset of every larger
+    one. A validation part of fewer than `min_val_size` images joins the training part, after the
+    others.
     """
-    groups = _by_text(texts)
-    # Shuffle indices, not texts, because numpy's strings lose a trailing NUL.
-    texts_once = sorted(groups)
-    order = np.random.default_rng(config.split_seed).permutation(len(texts_once))
+    has_val = config.val_fraction or config.num_folds
+    if has_val and len(texts) > 1 and len(set(texts)) == 1 and not config.min_val_size:
+        raise DataError(
+            f"all {len(texts)} images have the label {quote(texts[0])}, so that there is nothing "
+            "to tell apart; is it the text of every image? (see data.label_pattern)"
+        )
+    groups = _groups(texts, has_few_labels(texts))
+    order = np.random.default_rng(config.split_seed).permutation(len(groups))
     if config.num_folds:
         # Fold k has the labels whose first image is in the k-th of num_folds equal ranges.
         def in_val(start: int) -> bool:
@@ -109,17 +152,17 @@ def _split(texts: Sequence[str], config: DataConfig) -> tuple[np.ndarray, np.nda
     val: list[int] = []
     start = 0
     for place in order.tolist():
-        group = groups[texts_once[place]]
+        group = groups[place]
         (val if in_val(start) else train).extend(group)
         start += len(group)
     if len(val) < config.min_val_size:
         train, val = train + sorted(val), []
-    elif not val and (config.val_fraction or config.num_folds):
-        raise DataError(f"{_what(texts, groups)}: the validation part is empty; add images")
+    elif not val and has_val:
+        raise DataError(f"{_what(texts)}: the validation part is empty; add images")
     if not train:
-        raise DataError(f"{_what(texts, groups)}: the training part is empty; add images")
+        raise DataError(f"{_what(texts)}: the training part is empty; add images")
     return np.array(train, np.int32), np.array(sorted(val), np.int32)
 
 
-def _what(texts: Sequence[str], groups: Mapping[str, list[int]]) -> str:
-    return f"{len(texts)} images with {len(groups)} different labels"
+def _what(texts: Sequence[str]) -> str:
+    return f"{len(texts)} images with {len(set(texts))} different labels"

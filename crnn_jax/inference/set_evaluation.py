@@ -12,8 +12,12 @@ import jax
 import numpy as np
 
 from crnn_jax import config as config_lib
-from crnn_jax.data import sources
+from crnn_jax.charset import Charset
+from crnn_jax.config import DataConfig
+from crnn_jax.data import folder as dataset
+from crnn_jax.data import label_report, listing, sources, splits
 from crnn_jax.data.folder import Dataset
+from crnn_jax.data.label_files import FILE_NAMES
 from crnn_jax.errors import DataError
 from crnn_jax.inference.evaluate import BATCH, Evaluation, LabeledImages, Reader, of_answers
 from crnn_jax.inference.evaluate import evaluate as evaluate_images
@@ -38,20 +42,22 @@ def evaluate(
     recognizer: Recognizer, folder: str | os.PathLike[str] | None, decoder: Decoder
 ) -> SetEvaluation:
     """Does what `Recognizer.evaluate` says."""
-    section = recognizer.config.data
-    if folder is not None:
-        section = dataclasses.replace(
-            section, dir=os.fspath(folder), source="folder", use_labels=True, unlabeled=""
-        )
-    # If only some labels were used, other labels may have symbols that the alphabet lacks.
-    is_partial = folder is None and (section.test_size > 0 or bool(section.unlabeled))
+    section = recognizer.config.data if folder is None else _section(recognizer, folder)
+    # Images that the run was not trained on may have symbols that its alphabet lacks.
+    is_partial = folder is None
     if not is_partial:
         section = dataclasses.replace(section, alphabet=recognizer.charset.alphabet)
-    data, split, *_ = sources.load(section, config_lib.num_steps(recognizer.config))
-    same = data.fingerprint == recognizer.fingerprint
+    num_steps = config_lib.num_steps(recognizer.config)
     if folder is not None:
+        data = dataset.load(section, Charset(section.alphabet), num_steps)
+        split = None
+    else:
+        data, split, *_ = sources.load(section, num_steps)
+    same = data.fingerprint == recognizer.fingerprint
+    if split is None:
         indices = np.arange(len(data), dtype=np.int32)
-        trained_on = len(split.train) if same else -1
+        own = splits.split(data.texts, section, data.parts) if same else None
+        trained_on = len(own.train) if own else -1
     elif same and len(split.val):
         indices, trained_on = split.val, 0
     elif same:
@@ -74,12 +80,39 @@ def evaluate(
     return SetEvaluation(evaluation, data.name, data.fingerprint, trained_on)
 
 
+def remarks(recognizer: Recognizer, folder: str | os.PathLike[str]) -> list[str]:
+    """Returns what is left out of a folder when it is evaluated, and whether labels look misread.
+
+    Raises:
+      DataError: the folder cannot be read.
+    """
+    found = listing.checked(_section(recognizer, folder))
+    pattern = recognizer.config.data.label_pattern
+    is_named = found.origin == FILE_NAMES
+    files, labels = list(found.labels), list(found.labels.values())
+    return [*found.warnings, *label_report.warnings(files, labels, is_named, pattern)]
+
+
+def _section(recognizer: Recognizer, folder: str | os.PathLike[str]) -> DataConfig:
+    """Returns the data section for all images of a labeled folder."""
+    return dataclasses.replace(
+        recognizer.config.data,
+        dir=os.fspath(folder),
+        val_dir="",
+        source="folder",
+        use_labels=True,
+        unlabeled="",
+    )
+
+
 def _by_width(
     recognizer: Recognizer, reader: Reader, data: Dataset, folder: Path, labels: np.ndarray
 ) -> Evaluation:
     """Scores a reader on every image of `folder`, each at its own width."""
     with ThreadPoolExecutor() as pool:
-        decoded = list(pool.map(recognizer.decode, [folder / file for file in data.files]))
+        section = _section(recognizer, folder)
+        images = [dataset.source_of(section, file) for file in data.files]
+        decoded = list(pool.map(recognizer.decode, images))
     pixels = [item.pixels for item in decoded if isinstance(item, Decoded)]
     if len(pixels) != len(data):
         raise DataError(f"{folder} changed while it was read; evaluate again")

@@ -23,6 +23,7 @@ CAME: Mapping[str, Any] = {
     "data.merge": "",
     "data.label_pattern": "",
     "data.test_size": 0,
+    "data.val_dir": "",
     "log.tensorboard": False,
     "model.pool": "",
     "optimizer.trust_ratio": False,

@@ -31,9 +31,9 @@ def schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
 def build(config: OptimizerConfig, num_steps: int) -> optax.GradientTransformation:
     """Builds clipping by norm, trust ratios, momentum or Adam, and the rate, in this order.
 
-    With trust ratios (LARS, You et al. 2017, arXiv 1708.03888, without weight decay) the gradient of
-    each variable has the norm of the variable. So the rate is relative: at 0.004 a step changes a
-    variable by 0.4 % of its norm before momentum, whatever the scale of the loss. A variable of
+    With trust ratios (LARS, You et al. 2017, arXiv 1708.03888, without weight decay) the gradient
+    of each variable has the norm of the variable. So the rate is relative: at 0.004 a step changes
+    a variable by 0.4 % of its norm before momentum, whatever the scale of the loss. A variable of
     norm 0, such as a new bias, keeps its gradient.
 
     Returns the same object for the same arguments.

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from crnn_jax.data import batching, folder
+from crnn_jax.data import batching, folder, label_report, split_report
+from crnn_jax.data.label_files import FILE_NAMES
 from crnn_jax.errors import TrainingError, one_line
 from crnn_jax.inference import evaluate
 from crnn_jax.models import crnn
 from crnn_jax.training import samples
 from crnn_jax.training.context import TrainContext
+from crnn_jax.training.early_stopping import OFF_PLATEAU
 from crnn_jax.training.run import Run
 
 
@@ -75,19 +77,37 @@ def not_finite(run: Run) -> TrainingError:
     )
 
 
-def warn_of_plateau(run: Run, loss: float) -> None:
-    """Prints a note if the model predicts only blanks."""
-    if not run.stopping.left_plateau:
+def warn_of_plateau(run: Run, loss: float, train_loss: float | None = None) -> None:
+    """Prints a note if a run ends on the plateau, or if it fails on the validation part only.
+
+    Args:
+      run: a run that has ended.
+      loss: the validation loss of its best epoch.
+      train_loss: the loss of its last epoch on training images.
+    """
+    if run.stopping.left_plateau:
+        return
+    plateau = run.task.plateau_loss
+    if train_loss is not None and train_loss < OFF_PLATEAU * plateau:
         print(
-            f"note: the model has not left the plateau: its loss of {loss:.2f} is close to that of "
-            f"the best constant predictor, {run.task.plateau_loss:.2f}. Try flat_start.until=0.85 "
-            "if it is off, data.normalize=auto, a smaller optimizer.learning_rate, more "
-            "train.epochs, or more images"
+            f"note: at the end the model reads its training images (loss {train_loss:.2f}), but "
+            f"the best validation loss, {loss:.2f}, is not well below that of the best constant "
+            f"predictor, {plateau:.2f}: there are too few training images, or the validation "
+            "images differ from them. Add labeled images"
         )
+        return
+    print(
+        f"note: the model has not left the plateau: its loss of {loss:.2f} is close to that of "
+        f"the best constant predictor, {plateau:.2f}. Try flat_start.until=0.85 if it is off, "
+        "data.normalize=auto, a smaller optimizer.learning_rate, more train.epochs, or more images"
+    )
 
 
 def announce(task: TrainContext) -> None:
+    """Prints what was understood of the data, and what may be wrong with it."""
     split, section = task.split, task.config.data
+    if folder.uses_folder(section):
+        _describe_labels(task)
     unlabeled = f"{len(split.unlabeled)} without labels, " if len(split.unlabeled) else ""
     test = f"{len(split.test)} for testing, " if len(split.test) else ""
     print(
@@ -109,6 +129,34 @@ def announce(task: TrainContext) -> None:
             "generated images do not predict accuracy on real ones. `python -m crnn_jax fetch` "
             "downloads the default real data set; --config.data.source=folder requires a folder"
         )
+
+
+def _describe_labels(task: TrainContext) -> None:
+    """Prints the origin of the labels, a summary, and warnings."""
+    data, split, section = task.data, task.split, task.config.data
+    from_names = data.origin == FILE_NAMES
+    rule = (
+        f", data.label_pattern={one_line(section.label_pattern)}" if section.label_pattern else ""
+    )
+    if data.origin:
+        print(f"labels are from {one_line(data.origin)}{rule if from_names else ''}")
+    for line in data.notes:
+        print(f"note: {line}")
+    for line in data.warnings:
+        print(f"warning: {line}")
+    if not section.use_labels:
+        return  # only the test part has labels
+    # Generated images of a mixture follow those of the folder; unlabeled images have no text.
+    hidden = set(split.unlabeled.tolist())
+    shown = [i for i, file in enumerate(data.files) if i not in hidden and data.labels[i]]
+    shown = shown[: len(shown) - data.num_generated]
+    files, labels = [data.files[i] for i in shown], [data.labels[i] for i in shown]
+    for line in label_report.summary(files, labels):
+        print(line)
+    for line in label_report.warnings(files, labels, from_names, section.label_pattern):
+        print(f"warning: {line}")
+    for line in split_report.notes(data, split, section):
+        print(f"note: {line}")
 
 
 def describe(run: Run, place: Mapping[str, Any]) -> None:

@@ -35,7 +35,7 @@ from crnn_jax.runtime.data_parallel import ONE, one
 from crnn_jax.runtime.signals import Interruption
 from crnn_jax.runtime.watchdog import Watchdog
 from crnn_jax.training import run_logging, self_training
-from crnn_jax.training.context import TrainContext, prepare
+from crnn_jax.training.context import MOST_SCORED, TrainContext, prepare
 from crnn_jax.training.progress import Progress
 from crnn_jax.training.resume import resume, save, save_mid_epoch
 from crnn_jax.training.run import Run
@@ -245,7 +245,10 @@ def score(run: Run) -> Result:
     task = run.task
     temperature = task.temperature(best)
     evaluation = task.evaluate(best, temperature)
-    run_logging.warn_of_plateau(run, evaluation.loss)
+    if not run.stopping.left_plateau:
+        known = task.split.train[task.split.train < len(task.data)][:MOST_SCORED]
+        train_loss = task.evaluate(run.ema, indices=known).loss if len(known) else None
+        run_logging.warn_of_plateau(run, evaluation.loss, train_loss)
     run.dir.write_csv("readings.csv", run_dir.Answer._fields, evaluation.answers)
     run.dir.write_csv("errors.csv", run_dir.Answer._fields, evaluation.misreads)
     result = Result(

@@ -270,6 +270,20 @@ def test_readings_of_little_confidence_are_left_blank_and_flagged(
             assert [line.endswith("\tunanswered") for line in out.splitlines()].count(True) == 20
 
 
+def test_evaluate_reports_what_it_leaves_out(
+    trained: Path, captchas: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in sorted(captchas.iterdir())[:3]:
+        shutil.copy(path, tmp_path)
+        name = path.name
+    (tmp_path / "labels.csv").write_text(f"file,label\n{name},{name[:-4]}\ngone.png,abc\n")
+    status, out, err = _call(capsys, "evaluate", trained, "--data", tmp_path, "--format", "json")
+    assert status == 0
+    assert json.loads(out)["num_examples"] == 1
+    assert "warning: 1 row of labels.csv without an image: left out, such as gone.png\n" in err
+    assert "warning: 2 images without a label in labels.csv: left out, such as " in err
+
+
 def test_predict_and_evaluate_take_a_decoder(
     trained: Path, captchas: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

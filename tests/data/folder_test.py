@@ -200,7 +200,7 @@ def test_a_folder_that_is_none(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize(
     ("labels", "complaint"),
     [
-        ("name,text\na.png,a\n", "header file,label"),
+        ("number,note\n1,b\n", "header file,label"),
         ("", "header file,label"),
         ("file,label\na.png,a\na.png,b\n", r"a\.png: listed twice"),
         ("file,label\nb.png,b\n", r"b\.png: there is no such file"),

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from crnn_jax.data import splits
+from crnn_jax.data import folder, split_report, splits
 from crnn_jax.errors import DataError
 from tests.data.folder_test import CONFIG
 
@@ -64,6 +64,56 @@ def test_train_size_nests_and_leaves_validation_alone() -> None:
     assert set(small.train) < set(middle.train) < set(whole.train)
     assert (len(small.train), len(middle.train)) == (10, 30)
     np.testing.assert_array_equal(small.val, whole.val)
+
+
+def test_few_labels_are_split_by_image_so_that_training_sees_them_all() -> None:
+    """200 images of ten symbols, one each: by label, validation would have two of the ten alone."""
+    texts = list("0123456789" * 20)
+    for changes in ({}, {"split_seed": 3}, {"num_folds": 5, "fold": 2}, {"test_size": 40}):
+        split = _split(texts, **changes)
+        assert {texts[i] for i in split.train} == set("0123456789")
+        used = [*split.train.tolist(), *split.val.tolist(), *split.test.tolist()]
+        assert sorted(used) == list(range(200))
+        assert len(split.val) > 15
+    folds = [_split(texts, num_folds=5, fold=k).val for k in range(5)]
+    assert sorted(np.concatenate(folds)) == list(range(200))
+
+
+def test_many_labels_that_repeat_are_still_split_by_label() -> None:
+    texts = [f"{i % 30:02d}" for i in range(90)]  # 30 labels of 10 symbols, three times each
+    split = _split(texts, val_fraction=0.2)
+    assert not {texts[i] for i in split.train} & {texts[i] for i in split.val}
+
+
+def test_one_label_for_all_images_is_refused_with_the_label() -> None:
+    with pytest.raises(DataError, match=r"all 10 images have the label 'captcha'.*label_pattern"):
+        _split(["captcha"] * 10)
+
+
+def _notes(texts: Any, **changes: Any) -> Any:
+    config = dataclasses.replace(CONFIG, **changes)
+    count = len(texts)
+    data = folder.Dataset(
+        "set", tuple(map(str, range(count))), tuple(texts), tuple(texts),
+        np.arange(count, dtype=np.uint8).reshape(count, 1, 1, 1), "0",
+    )  # fmt: skip
+    return split_report.notes(data, _split(texts, **changes), config)
+
+
+def test_notes_say_how_a_set_is_split_and_what_training_never_sees() -> None:
+    assert _notes(_texts(100)) == []
+    (note,) = _notes(list("0123456789" * 20))
+    assert "200 images have only 10 different labels, so the split is by image" in note
+    # Each label has a symbol of its own: the two of validation cannot be learned.
+    texts = [f"a{chr(0x4E00 + i)}" for i in range(20)]
+    (note,) = _notes(texts)
+    val = [texts[i][1] for i in _split(texts).val.tolist()]
+    assert len(val) == 2
+    assert (
+        f"2 of 2 validation images have symbols that no training image has: {''.join(val)!r}"
+        in note
+    )
+    assert "6 of 6 test images" in _notes(texts, test_size=6)[1]
 
 
 @pytest.mark.parametrize(("n", "size", "test"), [(99, 500, 33), (100, 10, 10), (2, 500, 0)])

@@ -1,0 +1,237 @@
+"""Reads the label files of other recognizers: lists of lines, JSON, and a text file per image."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from crnn_jax.data import label_tables
+from crnn_jax.data.image_io import IMAGE_SUFFIXES
+from crnn_jax.data.label_tables import IsImage, Labels, Row
+from crnn_jax.errors import DataError, quote
+
+_SUFFIX = "|".join(sorted(re.escape(suffix) for suffix in IMAGE_SUFFIXES))
+_BY_SPACE = re.compile(rf"(.+?(?:{_SUFFIX}))[ \t]+(\S.*)", re.IGNORECASE)
+_YOLO = re.compile(r"\d+( \d?\.\d+){4}")
+
+
+class _Number(str):
+    """A number in JSON, as it is written."""
+
+
+class _Pairs(list):  # type: ignore[type-arg]
+    """The members of a JSON object, with those that are there twice."""
+
+
+def lines(text: str, path: str, is_image: IsImage) -> Labels | None:
+    """Reads a list of lines such as `a.png 226md`, with a tab (PaddleOCR), spaces or a comma.
+
+    Returns None if the first line does not name an image.
+    """
+    rows = [
+        (number, line)
+        for number, line in enumerate(text.lstrip("\ufeff").splitlines(), 1)
+        if line.strip()
+    ]
+    if not rows:
+        return None
+    _, first = rows[0]
+    head, tab, _ = first.partition("\t")
+    if tab and (is_image(head) or head.startswith('["')):
+        return Labels("a list of lines: image, tab, label", _by_tab(rows, path), True)
+    if label_tables.recognized(text, path, is_image):
+        return label_tables.read(text, path, is_image)
+    if _BY_SPACE.fullmatch(first.strip()):
+        return Labels("a list of lines: image, space, label", _by_space(rows), True)
+    head, _, rest = first.strip().partition(" ")
+    if rest and is_image(head):
+        return Labels("a list of lines: image, space, label", _by_space(rows), True)
+    if any(label_tables.has_image_suffix(field) for field in re.split(r"[\s,;|]+", first)):
+        label_tables.read(text, path, is_image)  # says what is wrong
+    return None
+
+
+def _by_tab(rows: list[tuple[int, str]], path: str) -> Iterator[Row]:
+    for number, line in rows:
+        file, tab, label = line.partition("\t")
+        if label.startswith(('[{"transcription"', '[{"points"')):
+            raise DataError(
+                f"{path} is a list for text detection: line {number} has boxes. Crop the words to "
+                "images of their own, with a label each"
+            )
+        complaint = "" if tab else "its line has no tab, and so no label"
+        files = _several(file)
+        for name in files:
+            yield Row(name, label, number, "", complaint)
+
+
+def _several(file: str) -> list[str]:
+    """Returns the images of a line; PaddleOCR allows a JSON list of images with one label."""
+    if file.startswith('["'):
+        try:
+            return [str(name) for name in json.loads(file)]
+        except ValueError:
+            pass
+    return [file]
+
+
+def _by_space(rows: list[tuple[int, str]]) -> Iterator[Row]:
+    for number, line in rows:
+        line = line.strip()
+        found = _BY_SPACE.fullmatch(line)
+        file, label = (found[1], found[2]) if found else ([*line.split(None, 1), ""])[:2]
+        yield Row(file, label, number)
+
+
+def beside(texts: dict[str, str]) -> Labels:
+    """Reads the labels of images from a text file each.
+
+    Args:
+      texts: the content of the file of each image.
+    """
+
+    def rows() -> Iterator[Row]:
+        for image, text in texts.items():
+            found = [line.strip() for line in text.lstrip("\ufeff").splitlines() if line.strip()]
+            complaint = ""
+            if len(found) > 1:
+                complaint = f"the text file beside it has {len(found)} lines; a label is one line"
+            if found and all(_YOLO.fullmatch(line) for line in found):
+                complaint = "the text file beside it has boxes (YOLO), not a label"
+            yield Row(image, found[0] if found else "", 1, "", complaint)
+
+    return Labels("a text file for each image", rows(), True)
+
+
+def json_lines(text: str, path: str, is_image: IsImage) -> Labels | None:
+    """Reads JSON lines, an object each; None if the objects do not name images."""
+    rows = []
+    for number, line in enumerate(text.lstrip("\ufeff").split("\n"), 1):
+        if line.strip():
+            try:
+                rows.append((number, _parse(line)))
+            except ValueError as error:
+                raise DataError(f"{path} is not JSON lines: line {number}: {error}") from error
+    return _objects(rows, path, is_image, "JSON lines")
+
+
+def json_file(text: str, path: str, is_image: IsImage) -> Labels | None:
+    """Reads JSON; None if it does not name images.
+
+    It can be an object {image: label} (docTR), an object of columns (pandas), or a list of objects
+    or pairs; also inside an object with a single member, such as "annotations".
+
+    Raises:
+      DataError: it is not JSON.
+    """
+    try:
+        value = _parse(text.lstrip("\ufeff"))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is not JSON: {error}") from error
+    while isinstance(value, _Pairs) and len(value) == 1 and isinstance(value[0][1], list):
+        name, inner = value[0]
+        if is_image(name):
+            break
+        value = inner
+    if isinstance(value, _Pairs):
+        if table := _table(value, is_image):
+            return _objects(list(enumerate(table, 1)), path, is_image, "JSON with columns")
+        if not any(is_image(name) for name, _ in value[:100]):
+            return None
+        return Labels("JSON of images and labels", _members(value), _has_text(value))
+    if isinstance(value, list) and value:
+        if all(isinstance(item, _Pairs) for item in value):
+            return _objects(list(enumerate(value, 1)), path, is_image, "a JSON list of objects")
+        pairs = [item for item in value if isinstance(item, list) and len(item) == 2]
+        if len(pairs) == len(value) and all(isinstance(item[0], str) for item in pairs):
+            if not any(is_image(item[0]) for item in pairs[:100]):
+                return None
+            named = _Pairs((item[0], item[1]) for item in pairs)
+            return Labels("a JSON list of pairs", _members(named), _has_text(named))
+    return None
+
+
+def _parse(text: str) -> Any:
+    return json.loads(
+        text,
+        object_pairs_hook=_Pairs,
+        parse_int=_Number,
+        parse_float=_Number,
+        parse_constant=_Number,
+    )
+
+
+def _has_text(pairs: _Pairs) -> bool:
+    return not any(isinstance(value, _Number) for _, value in pairs)
+
+
+def _members(pairs: _Pairs) -> Iterator[Row]:
+    for number, (file, value) in enumerate(pairs, 1):
+        label, part, complaint = value, "", ""
+        if isinstance(value, _Pairs):
+            names = [name for name, _ in value]
+            columns = label_tables.choose(["file", *names], None, lambda name: False)
+            if "polygons" in names:
+                complaint = "it has polygons, for text detection; crop the words to images"
+            elif isinstance(columns, str):
+                complaint = f"{columns} among {quote(names)}"
+            else:
+                label = value[columns.label - 1][1]
+                part = str(value[columns.split - 1][1]) if columns.split > 0 else ""
+        yield _row(file, label, number, part, complaint)
+
+
+def _row(file: Any, label: Any, number: int, part: str = "", complaint: str = "") -> Row:
+    if not complaint and not isinstance(label, str):
+        complaint = f"its label is {quote(label)}, not a text"
+    if not isinstance(file, str):
+        return Row("", "", number, "", f"its file name is {quote(file)}, not a text")
+    return Row(file, str(label) if isinstance(label, str) else "", number, part, complaint)
+
+
+def _table(pairs: _Pairs, is_image: IsImage) -> list[_Pairs] | None:
+    """Converts columns, as lists or as objects by row number, to rows."""
+    if any(is_image(name) for name, _ in pairs):
+        return None
+    if len(pairs) < 2 or not all(isinstance(column, list) for _, column in pairs):
+        return None
+    if len({len(column) for _, column in pairs}) != 1:
+        return None
+    columns = {
+        name: [value for _, value in column] if isinstance(column, _Pairs) else column
+        for name, column in pairs
+    }
+    return [
+        _Pairs(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
+    ]
+
+
+def _objects(rows: list[tuple[int, Any]], path: str, is_image: IsImage, kind: str) -> Labels | None:
+    """Reads objects with the members of a table."""
+    if not rows or not isinstance(rows[0][1], _Pairs):
+        return None
+    first = dict(rows[0][1])
+    fields = [value if isinstance(value, str) else "" for value in first.values()]
+    columns = label_tables.choose(list(first), fields, is_image)
+    if isinstance(columns, str):
+        raise DataError(f"{path}: {columns}; its first entry has {quote(list(first))}")
+    file, label = list(first)[columns.file], list(first)[columns.label]
+    if not any(is_image(str(dict(row).get(file, ""))) for _, row in rows[:100] if row):
+        return None
+    split = list(first)[columns.split] if columns.split >= 0 else ""
+
+    def read() -> Iterator[Row]:
+        for number, row in rows:
+            if not isinstance(row, _Pairs):
+                yield Row("", "", number, "", f"{quote(row)} is not an object")
+                continue
+            members = dict(row)
+            part = members.get(split) or ""
+            yield _row(members.get(file), members.get(label), number, str(part))
+
+    kind = f"{kind}, members {quote(file)} and {quote(label)}"
+    numbers = any(isinstance(dict(row).get(label), _Number) for _, row in rows
+                  if isinstance(row, _Pairs))  # fmt: skip
+    return Labels(kind, read(), not numbers)

@@ -1,0 +1,278 @@
+"""Reads tables of labels: CSV with any delimiter, header spelling and Unicode encoding.
+
+A table is text whose lines have fields. Its columns are recognized by their names, or, without a
+header, by the fields that name images.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import os
+import re
+import reprlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from crnn_jax.data.image_io import IMAGE_SUFFIXES
+from crnn_jax.data.tree import PARTS
+from crnn_jax.errors import DataError, quote
+
+# Names of columns, in lower case and without spaces and punctuation.
+_FILES = frozenset([
+    "file", "filename", "filepath", "path", "image", "imagepath", "imagefile", "imagefilename",
+    "imagename", "img", "imgpath", "imgname", "imgfile", "picture", "name", "fname", "relpath",
+    "relativepath", "imageid", "id",
+])  # fmt: skip
+_LABELS = frozenset([
+    "label", "labels", "text", "texts", "word", "words", "transcription", "transcript",
+    "groundtruth", "gt", "target", "caption", "solution", "answer", "string", "captcha", "code",
+    "value", "truth",
+])  # fmt: skip
+_SPLITS = frozenset(["split", "subset", "partition", "part", "set", "usage", "phase"])
+LABELS_FILE = "labels.csv"
+_DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
+_BOMS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+
+_EXCEL_TEXT = re.compile('="(.*)"')  # keeps the zeros of digits in a spreadsheet
+
+IsImage = Callable[[str], bool]  # whether a field can be the name of an image
+
+
+class Row(NamedTuple):
+    """A row of a label file."""
+
+    file: str
+    label: str
+    line: int
+    part: str = ""  # as in the file
+    complaint: str = ""
+
+
+class Labels(NamedTuple):
+    """The content of a label file. Iterating over `rows` can raise DataError."""
+
+    kind: str  # of the file, for messages
+    rows: Iterator[Row]
+    is_text: bool  # whether numbers would be text here, with all their digits
+
+
+class Columns(NamedTuple):
+    """The places of the columns in a row; -1 for no split."""
+
+    file: int
+    label: int
+    split: int = -1
+
+
+def decode(content: bytes, path: str) -> str:
+    """Decodes UTF-8, or UTF-16 and UTF-32 as their byte order mark or their zeros tell.
+
+    Raises:
+      DataError: the content is none of them; the message gives the line.
+    """
+    encoding = next((name for bom, name in _BOMS.items() if content.startswith(bom)), "utf-8")
+    start = content[:64]
+    if encoding == "utf-8" and len(start) > 7:
+        if not any(start[1::2]) and all(start[::2]):
+            encoding = "utf-16-le"
+        elif not any(start[::2]) and all(start[1::2]):
+            encoding = "utf-16-be"
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"{path} is not {encoding.removesuffix('-sig').upper()}: line {line}: {error.reason}; "
+            "save it as UTF-8"
+        ) from error
+
+
+def has_image_suffix(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+
+
+def normalized(name: str) -> str:
+    return re.sub(r"[\W_]", "", name.lower())
+
+
+def choose(names: Sequence[str], row: Sequence[str] | None, is_image: IsImage) -> Columns | str:
+    """Recognizes the columns of a header.
+
+    Args:
+      names: the header.
+      row: the first row below it, if there is one; its fields decide between several candidates.
+      is_image: whether a field can be the name of an image.
+
+    Returns:
+      The columns, or what is wrong with the header.
+    """
+    keys = [normalized(name) for name in names]
+    if keys.count("file") > 1 or keys.count("label") > 1:
+        return "a column is there twice"
+    splits = [i for i, key in enumerate(keys) if key in _SPLITS]
+    split = keys.index("split") if keys.count("split") == 1 else -1
+    if split < 0 and row is not None:
+        values = [row[i].strip().lower() if i < len(row) else "" for i in splits]
+        chosen = [i for i, value in zip(splits, values, strict=True) if value in PARTS]
+        split = chosen[0] if len(chosen) == 1 else -1
+    shown = [i for i, value in enumerate(row or ()) if i < len(keys) and is_image(value)]
+    files = [i for i, key in enumerate(keys) if key in _FILES]
+    if "file" in keys:
+        files = [keys.index("file")]
+    elif len(files) != 1:
+        files = [i for i in files or range(len(keys)) if i in shown]
+    if len(files) != 1:
+        return "no column is named file" if not files else _several("file", names, files)
+    labels = [i for i, key in enumerate(keys) if key in _LABELS and i != files[0]]
+    if "label" in keys:
+        labels = [keys.index("label")]
+    elif not labels:
+        rest = (i for i in range(len(keys)) if i not in (files[0], split))
+        labels = [i for i in rest if keys[i] not in ("", "unnamed0", "index")]
+        labels = labels if len(labels) == 1 else []
+    if len(labels) != 1:
+        return "no column is named label" if not labels else _several("label", names, labels)
+    return Columns(files[0], labels[0], split)
+
+
+def _several(what: str, names: Sequence[str], found: Sequence[int]) -> str:
+    listed = " and ".join(quote(names[i]) for i in found)
+    return f"{listed} can be the {what}; rename one of them to {what}"
+
+
+class _Dialect(NamedTuple):
+    delimiter: str
+    columns: Columns
+    num_columns: int
+    has_header: bool
+    names: tuple[str, ...]
+    skips_space: bool
+    quotechar: str
+
+
+def read(text: str, path: str, is_image: IsImage) -> Labels:
+    """Reads a table with or without a header.
+
+    Raises:
+      DataError: the columns cannot be recognized; the message shows the header.
+    """
+    skipped = 0
+    if found := re.match(r"\ufeff?sep=(.)\r?\n", text):  # written for Excel
+        text, skipped = text[found.end() :], 1
+    dialect = _dialect(text, path, is_image)
+    columns = dialect.columns
+    kind = f"a table with the delimiter {_DELIMITERS[dialect.delimiter]}"
+    if dialect.has_header:
+        kind += f", columns {quote(dialect.names[columns.file])} and "
+        kind += quote(dialect.names[columns.label])
+    else:
+        kind += " and no header"
+    quoted = re.search(rf"{dialect.quotechar}\d+{dialect.quotechar}", text)
+    return Labels(kind, _rows(text, path, dialect, skipped), is_text=quoted is not None)
+
+
+def recognized(text: str, path: str, is_image: IsImage) -> bool:
+    """Whether a text is a table of labels."""
+    try:
+        _dialect(text, path, is_image)
+    except DataError:
+        return False
+    return True
+
+
+def _dialect(text: str, path: str, is_image: IsImage) -> _Dialect:
+    """Finds the delimiter and the columns. DataError: no delimiter gives both columns."""
+    quotechar = "'" if text.lstrip("\ufeff\r\n").startswith("'") else '"'
+    problem, header = "", [""]
+    for delimiter in _DELIMITERS:
+        first, second = _first_rows(text, delimiter, quotechar)
+        skips_space = len(first) > 1 and all(cell.startswith(" ") for cell in first[1:])
+        cells = [cell.strip() for cell in first]
+        below = [cell.strip() for cell in second] if second else None
+        if len(cells) < 2:
+            header = header if len(header) > 1 else first
+            continue
+        columns_or_problem = choose(cells, below, is_image)
+        shown = [i for i, cell in enumerate(cells) if has_image_suffix(cell)]
+        if not shown and isinstance(columns_or_problem, str):
+            shown = [i for i, cell in enumerate(cells) if is_image(cell)]
+        if shown:  # no header
+            others = [i for i in range(len(cells)) if i != shown[0]]
+            splits = [i for i in others if cells[i].lower() in PARTS] if len(others) == 2 else []
+            labels = [i for i in others if i not in splits]
+            if len(shown) == 1 and len(labels) == 1:
+                columns = Columns(shown[0], labels[0], splits[0] if splits else -1)
+                return _Dialect(delimiter, columns, len(cells), False, (), skips_space, quotechar)
+            problem = "it has no header, so that the label is unknown"
+            header = first
+            continue
+        if isinstance(columns_or_problem, Columns):
+            keys = {normalized(cell) for cell in cells}
+            if keys & {"confidence", "score"} and os.path.basename(path) != LABELS_FILE:
+                raise DataError(
+                    f"{path} has a column with confidences, so that it seems to hold readings, not "
+                    f"labels; call it {LABELS_FILE} to use it"
+                )
+            return _Dialect(
+                delimiter, columns_or_problem, len(cells), True, tuple(cells), skips_space,
+                quotechar,
+            )  # fmt: skip
+        if not problem or any(normalized(cell) in _FILES | _LABELS for cell in cells):
+            problem, header = columns_or_problem, first
+    reason = f" ({problem})" if problem else ""
+    raise DataError(
+        f"{path} must begin with the header file,label, each column once; it has "
+        f"{reprlib.repr(header)}{reason}"
+    )
+
+
+def _first_rows(text: str, delimiter: str, quotechar: str) -> tuple[list[str], list[str] | None]:
+    """Returns the first two rows that are not empty."""
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quotechar=quotechar)
+    found: list[list[str]] = []
+    try:
+        while len(found) < 2 and (row := next(rows, None)) is not None:
+            found += [row] * any(row)
+    except csv.Error:  # reported when the rows are read
+        pass
+    first = found[0] if found else []
+    return [first[0].lstrip("\ufeff"), *first[1:]] if first else first, ([*found, None, None])[1]
+
+
+def _rows(text: str, path: str, dialect: _Dialect, skipped: int) -> Iterator[Row]:
+    columns = dialect.columns
+    rows = csv.reader(
+        io.StringIO(text.lstrip("\ufeff"), newline=""),
+        delimiter=dialect.delimiter,
+        quotechar=dialect.quotechar,
+        skipinitialspace=dialect.skips_space,
+        strict=True,
+    )
+    above = "the header" if dialect.has_header else "the first line"
+    is_first = dialect.has_header
+    try:
+        for row in rows:
+            if not any(row):  # an empty line, or one of delimiters only
+                continue
+            if is_first:
+                is_first = False
+                continue
+            complaint = ""
+            file, label, part = (row[i] if 0 <= i < len(row) else "" for i in columns)
+            if quoted := _EXCEL_TEXT.fullmatch(label):
+                label = quoted[1]
+            if len(row) != dialect.num_columns:
+                what = "more" if len(row) > dialect.num_columns else "fewer"
+                complaint = f"{'' if label else 'its label is empty: '}{what} fields than {above}"
+            yield Row(file, label, rows.line_num + skipped, part, complaint)
+    except csv.Error as error:
+        line = rows.line_num + skipped
+        raise DataError(f"{path} is not a CSV file: line {line}: {error}") from error

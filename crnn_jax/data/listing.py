@@ -1,0 +1,207 @@
+"""Lists the images of the folders of a config with their labels, without reading the images."""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from crnn_jax.config import DataConfig
+from crnn_jax.data import label_files, tree
+from crnn_jax.data.label_files import FILE_NAMES, LABELS_FILE, MAX_BAD, Listing
+from crnn_jax.data.tree import Tree
+from crnn_jax.errors import DataError, one_line
+
+VAL_DIR = "data.val_dir/"  # begins the names of images that are in data.val_dir
+_MAX_NAMED = 50  # bad files that an error lists; the others are counted
+
+WHERE_TO_GET_IT = (
+    "The default set is 'CAPTCHA Version 2 Images' (1040 PNGs of five characters; on Kaggle: "
+    "fournierp/captcha-version-2-images; R. Wilhelmy and H. Rosas, 2013). `python -m crnn_jax "
+    "fetch` downloads it to data/captcha_images_v2. Or train on generated images with "
+    "--config.data.source=synthetic, or on a folder of your own, with images named by their text, "
+    "with --config.data.dir=FOLDER"
+)
+
+
+def label_of(file: str, pattern: str = "") -> str:
+    """Returns the label in a file name; an empty string if the pattern does not match.
+
+    The label is composed (NFC), because some file systems store names in decomposed Unicode.
+
+    Args:
+      file: the name of the file.
+      pattern: a regular expression whose one group is the label. It is searched in the name without
+        its extension. If empty, the label is the name up to the first underscore.
+    """
+    stem = unicodedata.normalize("NFC", Path(file).stem)
+    if not pattern:
+        return stem.split("_")[0]
+    found = re.search(pattern, stem)
+    return (found[1] or "") if found else ""
+
+
+def labels(folder: str | os.PathLike[str], pattern: str = "") -> dict[str, str]:
+    """Returns {file: label} of a folder, sorted by file name, without reading the images.
+
+    Raises:
+      DataError: the folder is missing or cannot be read, or files or labels cannot be used.
+    """
+    with _naming(folder):
+        listed = _list_folder(Path(folder), pattern)
+    if listed.complaints:
+        raise DataError(name_all(Path(folder), listed.complaints))
+    return listed.labels
+
+
+def checked(config: DataConfig) -> Listing:
+    """Like `of`. DataError: there are files that cannot be used."""
+    found = of(config)
+    if found.complaints:
+        raise DataError(name_all(Path(config.dir), found.complaints))
+    return found
+
+
+def image_files(folder: str | os.PathLike[str]) -> list[str]:
+    """Returns the names of the images in a folder, sorted. DataError: it cannot be read."""
+    with _naming(folder):
+        return list(_list_images(Path(folder)).labels)
+
+
+def check_folder(folder: Path) -> None:
+    """Raises DataError unless `folder` is an existing folder."""
+    if not folder.exists():
+        raise DataError(f"there is no folder {folder}. {WHERE_TO_GET_IT}")
+    if not folder.is_dir():
+        raise DataError(f"data.dir is {folder}, which is a file; it must be a folder of images")
+
+
+@contextlib.contextmanager
+def _naming(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Converts the errors of the system to DataErrors that name the file or folder."""
+    try:
+        yield
+    except OSError as error:
+        path = one_line(os.fsdecode(error.filename or os.fspath(folder)))
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise DataError(f"data.dir is not a valid folder name: {error}") from error
+
+
+def of(config: DataConfig) -> Listing:
+    """Lists data.dir, and data.val_dir if it is set.
+
+    Without data.use_labels and data.test_size, the labels are empty.
+
+    Raises:
+      DataError: a folder is missing, or cannot be read, or contains no images.
+    """
+    folder, val_dir = Path(config.dir), Path(config.val_dir)
+    with _naming(folder):
+        if not (config.use_labels or config.test_size > 0):
+            found = _list_images(folder)
+        else:
+            found = _list_folder(folder, config.label_pattern, val_dir if config.val_dir else None)
+    if not found.labels and not found.complaints:
+        hidden = "; ".join((*found.warnings, *found.notes))
+        shown = f" ({hidden})" if hidden else ""
+        if found.origin not in ("", FILE_NAMES):
+            raise DataError(f"no image in {one_line(str(folder))} has a label{shown}")
+        raise DataError(f"{one_line(str(folder))} contains no images{shown}. {WHERE_TO_GET_IT}")
+    if not config.val_dir:
+        return found
+    if not val_dir.is_dir():
+        raise DataError(f"data.val_dir: {one_line(config.val_dir)} is not a folder")
+    if val_dir.resolve() == folder.resolve():
+        raise DataError("data.val_dir is the same folder as data.dir; give another one")
+    with _naming(val_dir):
+        extra = _list_folder(val_dir, config.label_pattern)
+    if not extra.labels and not extra.complaints:
+        raise DataError(f"data.val_dir: {one_line(config.val_dir)} contains no images")
+
+    def named(values: dict[str, str]) -> dict[str, str]:
+        return {VAL_DIR + file: value for file, value in values.items()}
+
+    return Listing(
+        found.labels | named(extra.labels),
+        found.complaints | named(extra.complaints),
+        dict.fromkeys(found.labels, "train")
+        | found.parts
+        | dict.fromkeys(named(extra.labels), "val"),
+        found.origin,
+        found.notes + tuple(f"data.val_dir: {note}" for note in extra.notes),
+        found.warnings + tuple(f"data.val_dir: {warning}" for warning in extra.warnings),
+    )
+
+
+def _list_folder(folder: Path, pattern: str, excluded: Path | None = None) -> Listing:
+    """Lists a folder with its labels, without the folder `excluded` below it."""
+    check_folder(folder)
+    listed = Tree(folder, excluded)
+    if found := label_files.read(listed):
+        if pattern:
+            unused = f"data.label_pattern is not used, because the labels are from {found.origin}"
+            found = found._replace(warnings=(*found.warnings, unused))
+        return found
+    names = {file: label_of(file, pattern) for file in listed.images}
+    complaints = {file: label_files.why_foreign(listed, file) for file in listed.foreign()}
+    if pattern:
+        for file in (file for file, text in names.items() if not text):
+            complaints.setdefault(file, "data.label_pattern finds no label in its name")
+    parts = {file: tree.part_of_path(file) for file in listed.images}
+    return Listing(
+        names,
+        complaints,
+        label_files.distinct_parts(parts),
+        FILE_NAMES,
+        _notes(listed),
+        _warnings(listed),
+    )
+
+
+def _list_images(folder: Path) -> Listing:
+    """Like `_list_folder`, without labels. Label files are ignored."""
+    check_folder(folder)
+    listed = Tree(folder)
+    foreign = dict.fromkeys(listed.foreign(), "not an image")
+    foreign.pop(LABELS_FILE, None)
+    return Listing(
+        dict.fromkeys(listed.images, ""), foreign, {}, "", _notes(listed), _warnings(listed)
+    )
+
+
+def _notes(listed: Tree) -> tuple[str, ...]:
+    if not listed.images and listed.others:
+        suffixes = Counter(Path(name).suffix for name in listed.others).most_common(3)
+        kinds = ", ".join(f"{n} {one_line(kind) or 'without an extension'}" for kind, n in suffixes)
+        return (f"it has other files: {kinds}",)
+    counts = tree.counts(listed.images)
+    return (f"images in subfolders are used: {one_line(counts)}",) if counts else ()
+
+
+def _warnings(listed: Tree) -> tuple[str, ...]:
+    dotted = sorted(listed.dotted)
+    if not dotted:
+        return ()
+    shown = ", ".join(one_line(name)[:100] for name in dotted[:3])
+    return (
+        f"{len(dotted)} image{'s' if len(dotted) > 1 else ''} whose names begin with a dot: left "
+        f"out, such as {shown}; rename them to use them",
+    )
+
+
+def name_all(folder: Path, complaints: dict[str, str]) -> str:
+    """Returns the message for files that cannot be used."""
+    named = heapq.nsmallest(_MAX_NAMED, complaints.items())
+    lines = [f"  {one_line(f)}: {complaint}" for f, complaint in named]
+    if len(complaints) > _MAX_NAMED:
+        lines.append(f"  ... and {len(complaints) - _MAX_NAMED} more")
+    count = f"{len(complaints)} file{'s' if len(complaints) > 1 else ''}"
+    if len(complaints) > MAX_BAD:
+        count = f"at least {count}"
+    return f"{count} in {one_line(str(folder))} cannot be used; fix or remove:\n" + "\n".join(lines)

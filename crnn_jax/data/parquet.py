@@ -1,0 +1,118 @@
+"""Images and labels in parquet files, as Hugging Face's datasets store them. Needs pyarrow."""
+
+from __future__ import annotations
+
+import functools
+import os
+import stat
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from crnn_jax.data import label_tables
+from crnn_jax.data.label_tables import IsImage, Labels, Row
+from crnn_jax.errors import DataError, brief, quote
+
+SUFFIX = ".parquet"
+MAX_BYTES = 2**32
+_LOCK = threading.Lock()
+
+
+def read(path: Path, name: str, is_image: IsImage) -> Labels:
+    """Reads the labels of a parquet file.
+
+    If it contains the images too, the file of row 7 of `train.parquet` is called
+    `train.parquet/0000007`.
+
+    Args:
+      path: the file.
+      name: its name relative to the data folder.
+      is_image: whether a field can be the name of an image.
+
+    Raises:
+      DataError: pyarrow is not installed, or the file or its columns cannot be used.
+    """
+    schema = _opened(path).schema_arrow
+    names = list(schema.names)
+    holders = [i for i, kind in enumerate(schema.types) if _holds_images(kind)]
+    if len(holders) > 1:
+        raise DataError(f"{path} has the image columns {quote([names[i] for i in holders])}")
+    # The column with the images takes the place of the one with their names.
+    keys = ["file" if i in holders else column for i, column in enumerate(names)]
+    columns = label_tables.choose(keys, None, is_image)
+    if isinstance(columns, str):
+        raise DataError(f"{path}: {columns}; its columns are {quote(names)}")
+    has_images = columns.file in holders
+    wanted = [names[i] for i in columns if i >= 0 and i not in holders]
+    table = _read(path, wanted)
+
+    def rows() -> Iterator[Row]:
+        for number in range(table.num_rows):
+            value = table.column(names[columns.label])[number].as_py()
+            part = table.column(names[columns.split])[number].as_py() if columns.split >= 0 else ""
+            if has_images:
+                file = f"{name}/{number:07d}"
+            else:
+                file = str(table.column(names[columns.file])[number].as_py())
+            is_label = isinstance(value, (str, int)) and not isinstance(value, bool)
+            complaint = "" if is_label else f"its label is {quote(value)}, not a text"
+            yield Row(file, str(value) if is_label else "", number + 1, str(part or ""), complaint)
+
+    is_text = "string" in str(schema.types[columns.label])
+    kind = f"parquet, columns {quote(names[columns.file])} and {quote(names[columns.label])}"
+    return Labels(kind, rows(), is_text)
+
+
+def image(path: Path, row: int) -> bytes:
+    """Returns the content of the image file in a row. DataError: there is none."""
+    with _LOCK:  # so that threads do not read the same file at once
+        column = _images(os.fspath(path), os.stat(path).st_mtime_ns)
+    if not 0 <= row < len(column):
+        raise DataError(f"{path} has no row {row}")
+    value = column[row].as_py()
+    content = value.get("bytes") if isinstance(value, dict) else value
+    if not isinstance(content, bytes):
+        raise DataError("the row contains no image, or only its path; embed the images")
+    return content
+
+
+@functools.lru_cache(maxsize=8)
+def _images(path: str, modified: int) -> Any:
+    """Returns the column with the images, which stay compressed."""
+    schema = _opened(Path(path)).schema_arrow
+    (name,) = (n for n, kind in zip(schema.names, schema.types, strict=True) if _holds_images(kind))
+    return _read(Path(path), [name]).column(name)
+
+
+def _holds_images(kind: Any) -> bool:
+    """Whether a column is binary, or a struct {bytes, path}."""
+    text = str(kind)
+    return text in ("binary", "large_binary") or (
+        text.startswith("struct<") and "bytes: " in text and "binary" in text
+    )
+
+
+def _opened(path: Path) -> Any:
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise DataError(
+            f"{path} needs pyarrow: pip install pyarrow, or pip install 'crnn-jax[parquet]'"
+        ) from error
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
+        raise DataError(f"{path} is not a file of at most {MAX_BYTES} bytes")
+    try:
+        return pyarrow.parquet.ParquetFile(path)
+    except Exception as error:  # pyarrow raises many kinds of errors
+        raise DataError(f"{path} is not a readable parquet file ({brief(error, 200)})") from error
+
+
+def _read(path: Path, columns: list[str]) -> Any:
+    try:
+        return _opened(path).read(columns=columns)
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(f"{path} is not a readable parquet file ({brief(error, 200)})") from error

@@ -1,0 +1,96 @@
+"""Splits a data set, and says what may be wrong with its parts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from crnn_jax.config import DataConfig
+from crnn_jax.data import label_report, splits
+from crnn_jax.data.folder import Dataset
+from crnn_jax.data.label_files import FILE_NAMES
+from crnn_jax.data.splits import Split
+from crnn_jax.errors import DataError, one_line, quote
+
+_PARTS = {"val": "validation", "test": "test"}
+
+
+def split(data: Dataset, config: DataConfig) -> Split:
+    """Like `splits.split`, for a data set. A DataError also says if the labels look misread."""
+    try:
+        return splits.split(data.texts, config, data.parts)
+    except DataError as error:
+        is_named = data.origin == FILE_NAMES
+        found = label_report.warnings(data.files, data.labels, is_named, config.label_pattern)
+        raise DataError("\n".join([str(error), *found])) from error
+
+
+def notes(data: Dataset, parts: Split, config: DataConfig) -> list[str]:
+    """Returns notes on a split: how it was made, overlaps, and symbols that training never sees.
+
+    Args:
+      data: a data set that is in memory as a whole.
+      parts: its parts.
+      config: the data section.
+    """
+    found = []
+    own = [name for name in ("val", "test") if name in data.parts]
+    if config.num_folds and "val" in own:
+        own.remove("val")
+        found.append("data.num_folds divides all images, those of the validation part as well")
+    if own:
+        counts = [f"{data.parts.count(name)} for {_PARTS[name]}" for name in own]
+        found.append(f"the data set has its own parts, which are used: {', '.join(counts)}")
+    for name in own:
+        found += _overlap(data, parts, name)
+    labeled = [data.texts[i] for i in np.concatenate((parts.train, parts.val)).tolist()]
+    if "val" not in own and len(parts.val) and splits.has_few_labels(labeled):
+        found.append(
+            f"{len(labeled)} images have only {len(set(labeled))} different labels, so the split "
+            "is by image: images with the same label are both in training and in validation"
+        )
+    return found + _unseen(data.texts, parts)
+
+
+def _unseen(texts: Sequence[str], parts: Split) -> list[str]:
+    """Names the symbols of the validation and test parts that no training image has."""
+    known = set().union(*(texts[i] for i in parts.train.tolist()))
+    found = []
+    for name in _PARTS if known else ():
+        part = [texts[i] for i in getattr(parts, name).tolist()]
+        unseen = set("".join(part)) - known
+        if unseen:
+            count = sum(bool(unseen & set(text)) for text in part)
+            symbols = quote("".join(sorted(unseen)))
+            found.append(
+                f"{count} of {len(part)} {_PARTS[name]} images have symbols that no training image "
+                f"has: {symbols}. They cannot be learned; add images with them"
+            )
+    return found
+
+
+def _overlap(data: Dataset, parts: Split, name: str) -> list[str]:
+    """Reports images and labels of a part that are in the training part too."""
+    part = getattr(parts, name).tolist()
+    train = {_digest(data.images[i]): i for i in parts.train.tolist()}
+    same = {i: train[digest] for i in part if (digest := _digest(data.images[i])) in train}
+    found = []
+    if same:
+        i = next(iter(same))
+        found.append(
+            f"{len(same)} of {len(part)} {_PARTS[name]} images are also in the training part, such "
+            f"as {one_line(data.files[i])}, the same as {one_line(data.files[same[i]])}: their "
+            "scores are too high"
+        )
+    known = {data.texts[i] for i in parts.train.tolist()}
+    if count := sum(data.texts[i] in known for i in part):
+        found.append(
+            f"{count} of {len(part)} {_PARTS[name]} images have a label that a training image has"
+        )
+    return found
+
+
+def _digest(image: np.ndarray) -> bytes:
+    return hashlib.sha256(image.tobytes()).digest()

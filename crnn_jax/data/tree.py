@@ -1,0 +1,219 @@
+"""Lists the images below a folder, and finds the image that a row of a label file names."""
+
+from __future__ import annotations
+
+import bisect
+import functools
+import os
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from crnn_jax.data.image_io import IMAGE_SUFFIXES
+from crnn_jax.errors import DataError
+from crnn_jax.runtime import files
+
+MAX_FILES = 2**21
+# Left behind by operating systems and file managers; compared in lower case.
+_IGNORED = frozenset([
+    "thumbs.db", "thumbs.db:encryptable", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini",
+    "icon\r", "zbthumbnail.info", "folder.htt",
+])  # fmt: skip
+_IGNORED_FOLDERS = frozenset([
+    "__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found",
+    "__pycache__",
+])  # fmt: skip
+_RUN = {"config.json", "environment.json"}  # files of a run directory, which is no data
+# The parts of a data set, by the names that folders, files and columns use for them.
+PARTS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "eval", "evaluation"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+
+
+class AmbiguousError(ValueError):
+    """A row names an image that could be one of several."""
+
+
+class Tree:
+    """The files below a folder, by their names relative to it, with `/` between the parts."""
+
+    def __init__(self, folder: Path, excluded: Path | None = None) -> None:
+        """Lists `folder`, without the folder `excluded` below it.
+
+        Raises:
+          OSError: a folder cannot be read.
+          DataError: there are more than MAX_FILES files.
+        """
+        self.folder = folder
+        self.images: list[str] = []  # sorted
+        self.dotted: list[str] = []  # images whose names begin with a dot
+        self.others: list[str] = []  # sorted, without what systems leave behind
+        skip = excluded.resolve() if excluded else None
+        for name, is_image in _walk(folder, skip):
+            base = name.rpartition("/")[2]
+            if base.startswith("."):
+                self.dotted += [name] * is_image
+            elif is_image:
+                self.images.append(name)
+            else:
+                self.others.append(name)
+        self.images.sort()
+        self.others.sort()
+        self._known = frozenset(self.images)
+
+    @functools.cached_property
+    def _by_name(self) -> dict[str, list[str]]:
+        """The images by the keys of their file names."""
+        found: dict[str, list[str]] = {}
+        for image in self.images:
+            found.setdefault(_key(image.rpartition("/")[2]), []).append(image)
+        return found
+
+    @functools.cached_property
+    def _by_stem(self) -> dict[str, list[str]]:
+        """The images by the keys of their file names without extension."""
+        found: dict[str, list[str]] = {}
+        for name, images in self._by_name.items():
+            found.setdefault(name.rpartition(".")[0], []).extend(images)
+        return found
+
+    def foreign(self) -> list[str]:
+        """Returns the other files that are in the same folder as an image."""
+        folders = {image.rpartition("/")[0] for image in self.images}
+        return [name for name in self.others if name.rpartition("/")[0] in folders]
+
+    def find(self, name: str, base: str = "") -> str | None:
+        """Returns the file that a row of a label file names; None if it does not exist.
+
+        A name is accepted as it is, or with a path that continues that of the image, as lists from
+        other machines have: `C:\\data\\images\\a.png` is `images/a.png` or `a.png`, and `a.png` is
+        `images/a.png`. Case and Unicode normalization may differ, and the extension may be missing.
+
+        Args:
+          name: the name in the row.
+          base: the folder of the label file, relative to the tree.
+
+        Raises:
+          AmbiguousError: several images fit.
+          ValueError: the name leads out of the folder, and no image fits.
+        """
+        literal = f"{base}/{name}" if base and not name.startswith("/") else name
+        if os.path.normpath(literal).replace("\\", "/") in self._known and "\\" not in literal:
+            files.inside(self.folder, literal)
+            return literal
+        error = None
+        try:
+            path = files.inside(self.folder, literal)
+            if name and os.path.lexists(path) and not path.is_dir():
+                return literal
+        except (ValueError, OSError) as found:
+            error = found
+        if near := self._fitting(name, base):
+            return near
+        if isinstance(error, ValueError):
+            raise error
+        return None
+
+    def near(self, name: str) -> str | None:
+        """Returns an image in another folder with the file name of `name`, for messages."""
+        return next(iter(self._by_name.get(_key(_parts(name)[-1:]), ())), None)
+
+    def _has_images(self, prefix: str) -> bool:
+        place = bisect.bisect_left(self.images, prefix)
+        return place < len(self.images) and self.images[place].startswith(prefix)
+
+    def _fitting(self, name: str, base: str) -> str | None:
+        parts = _parts(name)
+        if not parts:
+            return None
+        images = self._by_name.get(_key(parts[-1:]), [])
+        if not images and PurePosixPath(parts[-1]).suffix.lower() not in IMAGE_SUFFIXES:
+            images = self._by_stem.get(_key(parts[-1:]), [])
+        if base and self._has_images(f"{base}/"):  # its label file is about them alone
+            images = [image for image in images if image.startswith(f"{base}/")]
+        stem = [_key(part) for part in parts[:-1]]
+        fitting = []
+        for image in images:
+            folders = [_key(part) for part in image.split("/")[:-1]]
+            common = min(len(stem), len(folders))
+            if stem[len(stem) - common :] == folders[len(folders) - common :]:
+                fitting.append((common, image))
+        if not fitting:
+            return None
+        best, _ = max(fitting)
+        chosen = [image for common, image in fitting if common == best]
+        if len(chosen) > 1:
+            exact = [image for image in chosen if image.rpartition("/")[2] == parts[-1]]
+            if len(exact) == 1:
+                return exact[0]
+            raise AmbiguousError(f"it can be {chosen[0]} or {chosen[1]}; write the path")
+        return chosen[0]
+
+
+def part_of_path(image: str) -> str:
+    """Returns train, val or test if a folder of the path is named so; else an empty string."""
+    folders = (PARTS.get(part.lower(), "") for part in image.split("/")[:-1])
+    return next(filter(None, folders), "")
+
+
+def counts(names: list[str]) -> str:
+    """Returns the numbers of files in each folder, such as `train/ (30), val/ (6)`."""
+    found: dict[str, int] = {}
+    for name in names:
+        folder = name.rpartition("/")[0]
+        found[folder] = found.get(folder, 0) + 1
+    shown = [f"{folder}/ ({count})" for folder, count in sorted(found.items()) if folder]
+    more = [f"and {len(shown) - 10} more"] if len(shown) > 10 else []
+    return ", ".join(shown[:10] + more)
+
+
+def _walk(top: Path, skip: Path | None) -> Iterator[tuple[str, bool]]:
+    """Yields the names of all files below `top`, and whether they are images by extension."""
+    count = 0
+    stack: list[tuple[str, str]] = [(os.fspath(top), "")]
+    visited: set[tuple[int, int]] = set()
+    while stack:
+        folder, prefix = stack.pop()
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in visited and status.st_ino:  # a loop of links
+            continue
+        visited.add((status.st_dev, status.st_ino))
+        with os.scandir(folder) as scan:
+            entries = list(scan)
+        if prefix and {entry.name for entry in entries} >= _RUN:
+            continue
+        for entry in entries:
+            name = prefix + entry.name
+            if _is_folder(entry):
+                junk = entry.name.startswith(".") or entry.name.lower() in _IGNORED_FOLDERS
+                if not junk and (skip is None or Path(entry.path).resolve() != skip):
+                    stack.append((entry.path, f"{name}/"))
+                continue
+            if entry.name.lower() in _IGNORED or entry.name.startswith("._"):
+                continue
+            count += 1
+            if count > MAX_FILES:
+                raise DataError(f"{top} contains more than {MAX_FILES} files")
+            yield name, PurePosixPath(entry.name).suffix.lower() in IMAGE_SUFFIXES
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a loop of links; reported when it is read
+        return False
+
+
+def _parts(name: str) -> list[str]:
+    """Splits a path of any system, without drive, `.` and `..`."""
+    parts = name.replace("\\", "/").split("/")
+    if len(parts[0]) == 2 and parts[0][1] == ":":
+        parts = parts[1:]
+    return [part for part in parts if part not in ("", ".", "..")]
+
+
+def _key(name: str | list[str]) -> str:
+    text = name if isinstance(name, str) else "".join(name)
+    return unicodedata.normalize("NFC", text).casefold()

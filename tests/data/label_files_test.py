@@ -1,0 +1,390 @@
+"""Label files as people and other tools write them: read, or refused with the thing to change."""
+
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crnn_jax.data import folder as dataset
+from crnn_jax.data import label_shapes
+from crnn_jax.errors import DataError
+from tests.conftest import draw
+from tests.data.folder_test import CONFIG
+
+LABELS = {"img_0.png": "862", "img_1.png": "0129", "img_2.png": "75", "img_3.png": "0330"}
+EXPECTED = list(LABELS.values())
+
+
+def load(folder: Path) -> Any:
+    return dataset.load(dataclasses.replace(CONFIG, dir=os.fspath(folder)), None, 16)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    for name, label in LABELS.items():
+        draw(label).save(tmp_path / name)
+    return tmp_path
+
+
+@pytest.fixture
+def below(tmp_path: Path) -> Path:
+    """The same images in a folder `images`."""
+    (tmp_path / "images").mkdir()
+    for name, label in LABELS.items():
+        draw(label).save(tmp_path / "images" / name)
+    return tmp_path
+
+
+def table(header: str, row: str, labels: Mapping[str, str] = LABELS) -> str:
+    lines = [row.format(file=file, label=label) for file, label in labels.items()]
+    return "\n".join([header] * bool(header) + lines) + "\n"
+
+
+# ------------------------------------------------------------------------------- tables
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        table("file,label", "{file},{label}"),
+        table("File,Label", "{file},{label}"),
+        table(" FILE , LABEL ", "{file},{label}"),
+        table("filename,text", "{file},{label}"),
+        table("file_name,text", "{file},{label}"),
+        table("image,text", "{file},{label}"),
+        table("filename,label", "{file},{label}"),
+        table("path,words", "{file},{label}"),
+        table("Image Path,Ground Truth", "{file},{label}"),
+        table("text,filename", "{label},{file}"),
+        table("file_name,what_it_says", "{file},{label}"),
+        table("picture no.,solution", "{file},{label}"),
+        table("foo,bar", "{file},{label}"),
+        table(",filename,label", "7,{file},{label}"),  # with the index of pandas
+        table("id,filename,width,height,label", "9,{file},64,16,{label}"),
+        table("", "{file},{label}"),
+        table("", "{label},{file}"),
+        table("file;label", "{file};{label}"),
+        table("file\tlabel", "{file}\t{label}"),
+        table("file|label", "{file}|{label}"),
+        table("", "{file};{label}"),
+        table("sep=;\nfile;label", "{file};{label}"),
+        table('"file","label"', '"{file}","{label}"'),
+        table("'file','label'", "'{file}','{label}'"),
+        table("file, label", '{file}, "{label}"'),
+        table("file;label", '{file};="{label}"'),
+        table("file,label", "./{file},{label}"),
+        table("file,label", "C:\\Users\\me\\{file},{label}"),
+        table("file,label", "/home/me/captchas/{file},{label}"),
+        table("file,label", "..\\captchas\\{file},{label}"),
+        table("file,label", "{file},{label}").replace("img", "IMG"),
+        table("file,label", "{file},{label}").replace(".png", ""),
+        table("file,label", "{file},{label}").replace("\n", "\r\n"),
+        table("file,label", "{file},{label}").replace("\n", "\r"),
+        table("file,label", "{file},{label}").replace("\n", "\n\n"),
+    ],
+)
+def test_tables_are_read(images: Path, text: str) -> None:
+    (images / "labels.csv").write_text(text, newline="")
+    data = load(images)
+    assert list(data.labels) == EXPECTED
+    assert "labels.csv (a table" in data.origin
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"]
+)
+def test_every_unicode_encoding_is_read(images: Path, encoding: str) -> None:
+    labels = {"img_0.png": "é1", "img_1.png": "日2", "img_2.png": "x", "img_3.png": "y"}
+    text = table("file,label", "{file},{label}", labels)
+    (images / "labels.csv").write_bytes(text.encode(encoding))
+    assert list(load(images).labels) == list(labels.values())
+
+
+def test_another_encoding_is_refused_with_the_line(images: Path) -> None:
+    text = table("file,label", "{file},{label}").replace("75", "é")
+    (images / "labels.csv").write_bytes(text.encode("latin-1"))
+    with pytest.raises(DataError, match=r"labels\.csv is not UTF-8: line 4: .*save it as UTF-8"):
+        load(images)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("number,note\n1,a\n", "must begin with the header file,label"),
+        (table("file,label,text", "{file},{label},x").replace("file,label,text", "file,text,word"),
+         "'text' and 'word' can be the label; rename one of them to label"),
+        (table("", "{file},{label},x"), "it has no header, so that the label is unknown"),
+        (table("file,label", "{file},{label}").replace("75", ""),
+         r"img_2\.png: its label is empty \(line 4 of labels\.csv\)"),
+        ("file,label\n", r"no image in .* has a label \(4 images without a label in labels\.csv"),
+        (table("file,label", "{file},{label}") + "img_9.png,1,2\n", "line 6 of labels.csv"),
+        (table("file,label,split", "{file},{label},maybe"),
+         r"its split is 'maybe'; write train, val or test \(line 2"),
+    ],
+)  # fmt: skip
+def test_tables_that_are_not_understood_say_what_to_change(
+    images: Path, text: str, reason: str
+) -> None:
+    (images / "labels.csv").write_text(text)
+    with pytest.raises(DataError, match=reason):
+        load(images)
+
+
+def test_paths_of_windows_and_of_other_machines_lead_into_subfolders(below: Path) -> None:
+    for row in ("images\\{file}", "{file}", "D:\\set\\images\\{file}", "/data/set/images/{file}"):
+        (below / "labels.csv").write_text(table("file,label", row + ",{label}"))
+        data = load(below)
+        assert list(data.labels) == EXPECTED
+        assert data.files == tuple(f"images/{name}" for name in LABELS)
+
+
+def test_a_name_in_two_folders_is_refused_and_another_folder_is_not_guessed(tmp_path: Path) -> None:
+    for part in ("a", "b"):
+        (tmp_path / part).mkdir()
+        draw("1").save(tmp_path / part / "x.png")
+    draw("1").save(tmp_path / "b" / "y.png")
+    (tmp_path / "labels.csv").write_text("file,label\nx.png,1\nb/y.png,1\n")
+    with pytest.raises(DataError, match=r"it can be a/x\.png or b/x\.png; write the path \(line 2"):
+        load(tmp_path)
+    (tmp_path / "labels.csv").write_text("file,label\na/y.png,1\n")
+    with pytest.raises(DataError, match=r"no such file; there is b/y\.png \(line 2 of labels\.csv"):
+        load(tmp_path)
+
+
+def test_rows_without_an_image_and_images_without_a_row_are_counted(images: Path) -> None:
+    for name in ("more_1.png", "more_2.png"):
+        draw("1").save(images / name)
+    (images / "labels.csv").write_text(table("file,label", "{file},{label}") + "gone.png,1\n")
+    data = load(images)
+    assert list(data.labels) == EXPECTED
+    assert data.warnings == (
+        "1 row of labels.csv without an image: left out, such as gone.png",
+        "2 images without a label in labels.csv: left out, such as more_1.png, more_2.png",
+    )
+
+
+# ------------------------------------------------------------------- what pandas makes of digits
+
+
+@pytest.mark.parametrize(
+    "labels", [["862178.0", "1013.0"], ['"862178,0"', '"7,0"'], ["862178.0", "", "0564.0"]]
+)
+def test_floats_are_refused(images: Path, labels: list[str]) -> None:
+    rows = zip(LABELS, labels, strict=False)
+    (images / "labels.csv").write_text("file,label\n" + "".join(f"{f},{t}\n" for f, t in rows))
+    with pytest.raises(DataError, match=r"labels are floats, such as '862178[.,]0'; .*dtype=str"):
+        load(images)
+
+
+def test_exponents_are_refused() -> None:
+    found = label_shapes.damaged_numbers(["1.23E+11", "123456", "4E+10", "7"])
+    assert found is not None
+    assert "2 labels have an exponent, such as '1.23E+11'" in found
+
+
+def test_lost_zeros_are_refused_unless_the_labels_are_in_quotes(tmp_path: Path) -> None:
+    # Numbers below 100,000 that begin with a zero one time in ten: 40 without one are not random.
+    numbers = [str(n) for n in (*range(10_203, 10_238), 203, 564, 7289, 3785, 9115)]
+    for number in numbers:
+        draw(number).save(tmp_path / f"i{number}.png")
+    rows = "".join(f"i{n}.png,{n}\n" for n in numbers)
+    (tmp_path / "labels.csv").write_text(f"file,label\n{rows}")
+    with pytest.raises(DataError, match=r"lost leading zeros; .*put them in quotes: \"203"):
+        load(tmp_path)
+    rows = "".join(f'i{n}.png,"{n}"\n' for n in numbers)
+    (tmp_path / "labels.csv").write_text(f"file,label\n{rows}")
+    assert sorted(load(tmp_path).labels) == sorted(numbers)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [f"{n:05d}" for n in range(40)],  # with zeros
+        [str(n) for n in range(11_000, 11_040)],  # of one length
+        [f"{n}a" for n in range(90, 130)],
+        ["12", "345"],  # too few to tell
+    ],
+)
+def test_whole_digits_are_not_doubted(labels: list[str]) -> None:
+    assert label_shapes.damaged_numbers(labels) is None
+
+
+# ------------------------------------------------------------------ lists of other recognizers
+
+PAIRS = list(LABELS.items())
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("gt.txt", "".join(f"{file} {label}\n" for file, label in PAIRS)),
+        ("gt.txt", "".join(f"{file}\t{label}\n" for file, label in PAIRS)),
+        ("gt.txt", "\ufeff" + "".join(f'{file}, "{label}"\r\n' for file, label in PAIRS)),
+        ("gt.txt", "".join(f"{file}\t{label}\n" for file, label in PAIRS).replace(".png", "")),
+        ("rec_gt_train.txt", "".join(f"set/x/{file}\t{label}\n" for file, label in PAIRS)),
+        ("list.txt", "".join(f"{file}|{label}\n" for file, label in PAIRS)),
+        ("list.txt", table("image,label", "{file},{label}")),
+        ("labels.tsv", table("file\ttext", "{file}\t{label}")),
+        ("labels.tsv", table("", "{file}\t{label}")),
+        ("annotations.csv", table("filename,words", "{file},{label}")),
+        ("labels.json", json.dumps(LABELS)),
+        ("labels.json", json.dumps({f: {"text": t, "width": "9"} for f, t in PAIRS})),
+        ("labels.json", json.dumps([{"file_name": f, "text": t} for f, t in PAIRS])),
+        ("labels.json", json.dumps({"annotations": [{"image": f, "label": t} for f, t in PAIRS]})),
+        ("labels.json", json.dumps(PAIRS)),
+        ("labels.json", json.dumps({"file": list(LABELS), "label": EXPECTED})),
+        ("labels.json", json.dumps({  # as pandas writes by default
+            "file": {str(i): f for i, f in enumerate(LABELS)},
+            "label": {str(i): t for i, t in enumerate(EXPECTED)}})),
+        ("metadata.csv", table("file_name,text", "{file},{label}")),
+        ("metadata.jsonl", "".join(json.dumps({"file_name": f, "text": t}) + "\n"
+                                   for f, t in PAIRS)),
+    ],
+)  # fmt: skip
+def test_lists_of_other_tools_are_read(images: Path, name: str, text: str) -> None:
+    (images / name).write_text(text, newline="")
+    data = load(images)
+    assert list(data.labels) == EXPECTED
+    assert data.origin.startswith(f"{name} (")
+    assert data.warnings == ()
+
+
+@pytest.mark.parametrize("name", ["labels.json", "rec_gt_train.txt"])
+def test_lists_beside_the_folder_of_images(below: Path, name: str) -> None:
+    if name == "labels.json":  # docTR
+        (below / name).write_text(json.dumps(LABELS))
+    else:  # PaddleOCR
+        (below / name).write_text("".join(f"images/{f}\t{t}\n" for f, t in PAIRS))
+    assert list(load(below).labels) == EXPECTED
+
+
+def test_paddle_lists_name_several_images_with_one_label(images: Path) -> None:
+    (images / "gt.txt").write_text('["img_0.png", "img_1.png"]\tab c\nimg_2.png\t"q"\n')
+    data = load(images)
+    assert data.labels == ("ab c", "ab c", '"q"')
+
+
+@pytest.mark.parametrize("suffix", [".gt.txt", ".txt", ".TXT"])
+def test_a_text_file_for_each_image(images: Path, suffix: str) -> None:
+    for file, label in PAIRS:
+        (images / file.replace(".png", suffix)).write_text(f"\ufeff{label}\r\n")
+    data = load(images)
+    assert list(data.labels) == EXPECTED
+    assert data.origin == "a text file for each image"
+
+
+def test_text_files_that_are_no_labels_are_refused(images: Path) -> None:
+    for file, text in zip(LABELS, ("ab", "a\nb\n", "", "0 0.5 0.5 0.25 0.1"), strict=True):
+        (images / file.replace(".png", ".txt")).write_text(text)
+    with pytest.raises(DataError) as error:
+        load(images)
+    for line in (
+        "img_1.png: the text file beside it has 2 lines",
+        "img_2.png: its label is empty",
+        "img_3.png: the text file beside it has boxes (YOLO)",
+    ):
+        assert line in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("labels.json", '{"img_0.png": "1", "img_0.png": "2"}', "listed twice in labels.json"),
+        ("labels.json", '{"img_0.png": null}', "its label is None, not a text"),
+        ("labels.json", '{"img_0.png": {"polygons": []}}', "it has polygons, for text detection"),
+        ("labels.json", '{"img_0.png": {"a": 1, "b": 2}}', "no column is named label among"),
+        ("labels.json", '{"img_0.png": "a", "img_1.png": []}', r"entry 2 of labels\.json"),
+        ("labels.json", '{"img_0.png": "862.0"}', r"labels are floats, such as '862\.0'"),
+        ("labels.json", '{"img_0.png": 862.0}', r"labels are floats, such as '862\.0'"),
+        ("labels.json", '{"img_0.png": ', r"labels\.json: not an image, nor a label file: .*JSON"),
+        ("gt.txt", "img_0.png\t1\nimg_1.png 2\n", r"no tab, and so no label \(line 2 of gt\.txt"),
+        ("gt.txt", "img_0.png,Latin,abc\n", "it has no header, so that the label is unknown"),
+        ("gt.txt", 'img_0.png\t[{"transcription": "a", "points": []}]\n', r"line 1 has boxes"),
+        ("labels.xlsx", "PK", r"labels\.xlsx: .* save it as CSV in UTF-8"),
+        ("results.csv", "path,text,confidence\nimg_0.png,9,0.9\n", "seems to hold readings, not"),
+        ("results.csv", "epoch,loss\n1,2\n", r"results\.csv: not an image, nor a label file: "),
+    ],
+)
+def test_other_files_say_what_is_wrong(images: Path, name: str, text: str, reason: str) -> None:
+    (images / name).write_text(text)
+    with pytest.raises(DataError, match=reason):
+        load(images)
+
+
+def test_labels_csv_hides_other_label_files_and_says_so(images: Path) -> None:
+    (images / "labels.csv").write_text(table("file,label", "{file},{label}"))
+    (images / "val.csv").write_text(table("file,label", "{file},other"))
+    data = load(images)
+    assert list(data.labels) == EXPECTED
+    assert data.warnings == ("labels.csv is read, and no other label file: val.csv",)
+
+
+def test_two_label_files_that_disagree_are_refused(images: Path) -> None:
+    (images / "a.json").write_text(json.dumps(LABELS))
+    (images / "b.json").write_text(json.dumps(LABELS))
+    assert list(load(images).labels) == EXPECTED
+    (images / "b.json").write_text(json.dumps(LABELS | {"img_1.png": "other"}))
+    with pytest.raises(
+        DataError, match=r"img_1\.png: its label in a\.json is '0129' \(entry 2 of b"
+    ):
+        load(images)
+
+
+def test_a_pattern_that_a_label_file_makes_useless_is_reported(images: Path) -> None:
+    (images / "labels.csv").write_text(table("file,label", "{file},{label}"))
+    config = dataclasses.replace(CONFIG, dir=os.fspath(images), label_pattern="(.+)")
+    (warning,) = dataset.load(config, None, 16).warnings
+    assert warning.startswith("data.label_pattern is not used, because the labels are from labels")
+
+
+def test_a_folder_without_images_says_what_it_has(tmp_path: Path) -> None:
+    for name in ("a.svg", "b.svg", "c.heic"):
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(DataError, match=r"no images \(it has other files: 2 \.svg, 1 \.heic\)"):
+        load(tmp_path)
+
+
+# -------------------------------------------------------------------------------- parquet
+
+
+def test_parquet_with_the_images_inside(tmp_path: Path, images: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    folder = tmp_path / "parquet"
+    folder.mkdir()
+    names = list(LABELS)
+    for part, chosen in (("train", names[:3]), ("validation", names[3:])):
+        values = [{"bytes": (images / name).read_bytes(), "path": name} for name in chosen]
+        columns = {"image": values, "text": [LABELS[name] for name in chosen]}
+        parquet.write_table(pyarrow.table(columns), folder / f"{part}-00000-of-00001.parquet")
+    data = load(folder)
+    assert list(data.labels) == EXPECTED
+    assert data.parts == ("train", "train", "train", "val")
+    assert (data.images == load_images(images)).all()
+    columns = {"file_name": [str(images / name) for name in names], "text": EXPECTED}
+    parquet.write_table(pyarrow.table(columns), images / "list.parquet")
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+    assert list(load(images).labels) == EXPECTED
+
+
+def load_images(folder: Path) -> Any:
+    (folder / "labels.csv").write_text(table("file,label", "{file},{label}"))
+    found = load(folder).images
+    (folder / "labels.csv").unlink()
+    return found
+
+
+def test_parquet_without_pyarrow_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "train.parquet").write_bytes(b"PAR1")
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(DataError, match=r"train\.parquet needs pyarrow: pip install pyarrow"):
+        load(tmp_path)

@@ -1,0 +1,153 @@
+"""The report on labels: what was understood, and what looks misread."""
+
+import random
+import uuid
+from collections.abc import Sequence
+
+import pytest
+
+from crnn_jax.data import label_report
+from crnn_jax.data.folder import label_of
+from crnn_jax.schema import is_label_pattern
+
+DIGITS = [f"{n:05d}" for n in random.Random(0).sample(range(100_000), 40)]
+MIXED = ["".join(random.Random(k).choices("abcdefgh2345678", k=5)) for k in range(40)]
+
+
+def warn(files: Sequence[str], pattern: str = "") -> list[str]:
+    labels = [label_of(file, pattern) for file in files]
+    return label_report.warnings(files, labels, True, pattern)
+
+
+def png(names: Sequence[str]) -> list[str]:
+    return [f"{name}.png" for name in names]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        DIGITS,
+        MIXED,
+        [f"{name}_{k % 3}" for k, name in enumerate(MIXED)],
+        [f"{name}_{k}" for k, name in enumerate(DIGITS)],
+        [f"{name}_{name[::-1]}" for name in MIXED],
+        ["cat", "dog", "bird", "fish", "ant", "wolf"],
+        DIGITS[:3],
+        ["abc"],
+        [f"日本{c}" for c in "東西南北中"],
+    ],
+)
+def test_names_that_are_labels_give_no_warning(names: list[str]) -> None:
+    assert warn(png(names)) == []
+
+
+def _some(names: list[str], *endings: str) -> list[str]:
+    """Every third name with an ending."""
+    return [name + endings[i // 3 % len(endings)] * (i % 3 == 0) for i, name in enumerate(names)]
+
+
+@pytest.mark.parametrize(
+    ("names", "said", "meant"),
+    [
+        (_some(DIGITS, " (1)", "(2)", " copy", " - Copy", " - Copy (2)", " copy 2"),
+         "14 labels have the mark of a copy", DIGITS),
+        (_some(MIXED, " - Kopie", " - copie", " - Copia (3)"), "have the mark of a copy", MIXED),
+        (_some(DIGITS, ".png", ".jpg", ".PNG"), "14 labels end in the extension", DIGITS),
+        ([f"Copy of {name}" if k % 9 == 0 else name for k, name in enumerate(MIXED)],
+         "5 labels have the mark of a copy", MIXED),
+        ([f"captcha_{name}" for name in MIXED], "40 images have the label 'captcha'", MIXED),
+        ([f"img_{k:03d}_{name}" for k, name in enumerate(MIXED)],
+         "40 images have the label 'img'", MIXED),
+        ([f"{k:04d}_{name}" for k, name in enumerate(MIXED)], "begin with an index", MIXED),
+        ([f"{k}_{name}" for k, name in enumerate(DIGITS)], "begin with an index", DIGITS),
+        ([f"{k:04d}_{name}_x" for k, name in enumerate(MIXED)], "begin with an index", MIXED),
+        ([f"{k:04d}-{name}" for k, name in enumerate(MIXED)], "index before '-'", MIXED),
+        ([f"{k} {name}" for k, name in enumerate(MIXED)], "index before ' '", MIXED),
+        ([f"{k + 1700000000}_{name}" for k, name in enumerate(MIXED)], "begin with an ind", MIXED),
+        ([f"{random.Random(k).getrandbits(64):016x}_{name}" for k, name in enumerate(MIXED)],
+         "begin with an index", MIXED),
+        ([f"{name}-{k}" for k, name in enumerate(MIXED)], "end with an index after '-'", MIXED),
+        ([f"{name}.{k % 4}" for k, name in enumerate(MIXED)], "end with an index after '.'", MIXED),
+        ([f"captcha{name}" for name in MIXED], "all labels begin with 'captcha'", MIXED),
+        ([f"{name}-label" for name in MIXED], "all labels end with '-label'", MIXED),
+        ([f"{name}#{name}"[:5] if k else f"{name}(" for k, name in enumerate(MIXED)],
+         "only 1 label of 40 have one of the symbols '('", MIXED),
+    ],
+)  # fmt: skip
+def test_names_that_are_not_labels_are_reported_with_a_pattern(
+    names: list[str], said: str, meant: list[str]
+) -> None:
+    files = png(names)
+    (warning,) = warn(files)
+    assert said in warning
+    assert "such as" in warning or "all 40 images" in warning
+    pattern = warning.split("data.label_pattern='")[1].split("' (")[0]
+    assert is_label_pattern(pattern)
+    assert [label_of(file, pattern) for file in files] == meant
+    assert warn(files, pattern) == []  # with the remedy nothing is left to warn of
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"captcha{k}" for k in range(1, 41)],
+        [f"{k:05d}" for k in range(40)],
+        [str(k) for k in range(1, 41)],
+        [f"img ({k})" for k in range(1, 41)],
+        [f"Screenshot {k}" for k in range(7, 47)],
+        [f"img_{k}" for k in range(40)],
+        [str(1_690_000_000 + 7 * k) for k in range(40)],
+        [f"frame-{k:04d}" for k in range(40)],
+        [f"my_captcha_{k}" for k in range(40)],
+    ],
+)
+def test_running_numbers_are_no_labels(names: list[str]) -> None:
+    (warning,) = warn(png(names))
+    assert "running numbers" in warning
+    assert names[0] in warning
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ([str(uuid.UUID(int=random.Random(k).getrandbits(128))) for k in range(9)], "random ident"),
+        ([f"{random.Random(k).getrandbits(128):032x}" for k in range(9)], "random identifiers"),
+        ([f"{name}/{k}" for name in MIXED[:5] for k in range(4)], "the names of the folders"),
+        ([f"{c}/img{k:03d}" for c in "ABC" for k in range(4)], "the names of the folders"),
+    ],
+)
+def test_names_without_a_label_are_reported(names: list[str], said: str) -> None:
+    (warning,) = warn(png(names))
+    assert said in warning
+    assert "labels.csv" in warning
+
+
+def test_letters_among_digits_are_reported() -> None:
+    (warning,) = warn(png([*DIGITS, "12ab5"]))
+    assert "only 1 label of 41 have one of the symbols 'ab', such as 12ab5.png" in warning
+
+
+def test_label_files_are_checked_too() -> None:
+    files = png([f"i{k}" for k in range(300)])
+    labels = [f"{n:05d}" for n in random.Random(1).sample(range(100_000), 300)]
+    assert label_report.warnings(files, labels, False) == []
+    odd = ["1234.png", "12\u00a034", *labels[2:]]
+    extension, symbol = label_report.warnings(files, odd, False)
+    assert extension.startswith("1 label end in the extension of an image, such as i0.png")
+    assert "only 1 label of 299 have one of the symbols" in symbol
+    (begin,) = label_report.warnings(files, [f"'{label}" for label in labels], False)
+    assert begin.startswith("""all labels begin with "'", such as i0.png is""")
+    short = [str(n) for n in (*range(1000, 1024), 203)]
+    (zeros,) = label_report.warnings(files[:25], short, False)
+    assert "none of the 25 labels begins with 0" in zeros
+
+
+def test_the_summary_counts() -> None:
+    lines = label_report.summary(["a.png", "b.png", "c.png"], ["112", "1 ", "23"])
+    assert lines == [
+        "labels: 3, 3 of them different, of 2 to 3 symbols (2: 2, 3: 1)",
+        "symbols and how often: 1:3 2:2 ' ':1 3:1",
+        "examples: a.png is '112', b.png is '1 ', c.png is '23'",
+    ]
+    many = "".join(chr(0x4E00 + k) for k in range(1000))
+    assert len("".join(label_report.summary(["a.png"], [many]))) < 2500
