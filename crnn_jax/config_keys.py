@@ -96,6 +96,11 @@ class DataConfig:
     crop: bool = _key(
         False, "Images are cropped to their text before they are resized: see data/crop.py."
     )
+    frame: Literal["", "first", "last", "darkest", "mean"] = _key(
+        "",
+        "What is read of an animation: its first or last frame, or the darkest or the mean value "
+        "of each pixel over all frames. Empty: animations are refused.",
+    )
     alphabet: Annotated[str, Meta(max_length=2**16)] = _key(
         "", "The symbols; empty for the sorted characters of the labels."
     )

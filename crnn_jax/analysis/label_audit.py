@@ -107,7 +107,7 @@ def contact_sheet(doubts: Sequence[Doubt], folder: str | os.PathLike[str]) -> Im
     for i, doubt in enumerate(doubts):
         x, y = i % _COLUMNS * width + 5, i // _COLUMNS * height + 5
         try:
-            image = image_io.open_image(files.inside(folder, doubt.file))
+            image = image_io.open_image(files.inside(folder, doubt.file), "first")
         except (DataError, ValueError) as error:
             raise RunError(
                 f"the sheet needs {one_line(doubt.file)} from {folder}: {error}; name another "

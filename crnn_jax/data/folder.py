@@ -105,7 +105,7 @@ def load(config: DataConfig, charset: Charset | None, num_steps: int) -> Dataset
 
     def read(place: int, file: str) -> bytes | str:  # digest of the pixels, or an error message
         try:
-            image = open_image(disk.inside(folder, file))
+            image = open_image(disk.inside(folder, file), config.frame)
             native = f"{image.mode} {image.size} ".encode() + image.tobytes()
             images[place] = to_array(image, config)
             return hashlib.sha256(native).digest()

@@ -206,7 +206,8 @@ def image(config: DataConfig, folder: str | os.PathLike[str] | None, file: str) 
       file: the file name in the folder, or the number of a generated image.
     """
     if folder is not None or dataset.uses_folder(config):
-        return image_io.flatten(image_io.open_image(files.inside(folder or config.dir, file)))
+        path = files.inside(folder or config.dir, file)
+        return image_io.flatten(image_io.open_image(path, config.frame))
     number, look = int(file), family.load(config.style)
     data = generate(look, as_drawn(config, look), range(number, number + 1))
     return to_image(data.images[0])

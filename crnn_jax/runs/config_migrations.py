@@ -17,6 +17,7 @@ CAME: Mapping[str, Any] = {
     "data.case": "keep",
     "data.complete_alphabet": False,
     "data.crop": False,
+    "data.frame": "",
     "data.min_val_size": 0,
     "data.unlabeled": "",
     "data.use_labels": True,
