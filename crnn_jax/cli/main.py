@@ -5,21 +5,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import logging
 import sys
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import NoReturn
 
-from crnn_jax import charset, errors, interop, runtime
-from crnn_jax.cli import data, keys, train
+from crnn_jax import errors, interop, runtime
+from crnn_jax.cli import data, keys, predict, reader_options, train
 from crnn_jax.errors import ConfigError
 from crnn_jax.runtime import terminal
-
-if TYPE_CHECKING:  # the commands that need jax import it
-    from crnn_jax.inference.recognizer import Recognizer
-    from crnn_jax.models.decoding import Decoder
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -34,28 +27,10 @@ def main(arguments: list[str] | None = None) -> int:
         help="a labeled folder, all of which is read; default the run's validation part",
     )
     command.add_argument("--format", choices=("text", "json"), default="text")
-    _add_reader(command)
+    reader_options.add_to(command)
     command.set_defaults(call=evaluate)
 
-    command = commands.add_parser("predict", help="read images")
-    command.add_argument("run", metavar="RUN", help="a run directory")
-    command.add_argument(
-        "paths", metavar="PATH", nargs="+", help="files, folders, or - for a list on stdin"
-    )
-    command.add_argument("--format", choices=("text", "json", "csv"), default="text")
-    _add_reader(command)
-    command.add_argument(
-        "--explain",
-        action="store_true",
-        help="with --format json: position and probability of each character, and the best texts",
-    )
-    command.add_argument(
-        "--min-confidence",
-        metavar="SHARE",
-        type=_share,
-        help="leave the text blank, and flag it, if the confidence is lower",
-    )
-    command.set_defaults(call=predict)
+    predict.add_to(commands)
 
     command = commands.add_parser(
         "report", help="write tables and plots of a sweep, or a page of one run"
@@ -66,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument(
         "--reach",
         metavar="SHARE",
-        type=_share,
+        type=reader_options.share,
         default=0.95,
         help="exact match whose first epoch is reported; default 0.95",
     )
@@ -90,77 +65,10 @@ def main(arguments: list[str] | None = None) -> int:
     train.add_to(commands)
     interop.add_commands(commands)
     terminal.prepare()
-    options = parser.parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    options = parser.parse_args(predict.as_paths(given, commands.choices))
     runtime.configure()
     return terminal.conclude(lambda: options.call(options), failure=2)
-
-
-def _add_reader(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--epoch",
-        metavar="N",
-        type=data.positive,
-        help="the weights of another epoch that the run keeps; default the best",
-    )
-    command.add_argument(
-        "--beam",
-        metavar="WIDTH",
-        type=data.positive,
-        default=0,
-        help="decode with a prefix beam search of this width",
-    )
-    command.add_argument(
-        "--length",
-        metavar="N|MIN-MAX",
-        type=_length,
-        help="read the best text with this number of characters",
-    )
-    command.add_argument(
-        "--allowed",
-        metavar="SYMBOLS",
-        action="append",
-        help="symbols that a text can contain; repeat it to give those of each position in turn",
-    )
-    command.add_argument(
-        "--case",
-        choices=charset.CASES,
-        default="keep",
-        help="lower or upper: read letters of the other case as this one, if the run knows both",
-    )
-    command.add_argument(
-        "--merge",
-        metavar="GROUPS",
-        default="",
-        help="look-alikes that are read as the first of their group, such as 0O,1Il",
-    )
-
-
-def _decoder(reader: Recognizer, options: argparse.Namespace) -> Decoder:
-    allowed = options.allowed
-    if allowed is not None and len(allowed) == 1:
-        (allowed,) = allowed
-    return reader.decoder(
-        beam=options.beam,
-        length=options.length,
-        allowed=allowed,
-        case=options.case,
-        merge=options.merge,
-    )
-
-
-def _length(text: str) -> int | tuple[int, int]:
-    first, dash, last = text.partition("-")
-    try:
-        return (int(first), int(last)) if dash else int(first)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be like 5 or 4-6, not {text!r}") from None
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError("must be above 0 and at most 1")
-    return value
 
 
 def evaluate(options: argparse.Namespace) -> int:
@@ -171,7 +79,7 @@ def evaluate(options: argparse.Namespace) -> int:
 
     reader = recognizer.load(options.run, options.epoch)
     evaluation, data_name, fingerprint, trained_on = reader.evaluate(
-        options.data, _decoder(reader, options)
+        options.data, reader_options.decoder(reader, options)
     )
     if trained_on > 0:
         print(
@@ -256,64 +164,6 @@ def audit(options: argparse.Namespace) -> int:
     directory.write_image("audit.png", label_audit.contact_sheet(doubts[: options.top], folder))
     print(f"wrote audit.csv ({len(doubts)} images) and audit.png to {directory.workdir}")
     return 0
-
-
-def predict(options: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
-    from crnn_jax.cli import listing
-    from crnn_jax.errors import DataError
-    from crnn_jax.inference import recognizer
-
-    terminal.need_output()
-
-    # Pillow warns about unusual files; the limits of this package are lower than Pillow's.
-    warnings.filterwarnings("ignore", module=r"PIL\.")
-    logging.getLogger("PIL").setLevel(logging.CRITICAL)
-    if options.explain and options.format != "json":
-        raise ConfigError("--explain needs --format json")
-    reader = recognizer.load(options.run, options.epoch)
-    decoder = _decoder(reader, options)
-    failed = False
-
-    def rows() -> Iterator[dict[str, Any]]:
-        nonlocal failed
-        paths: list[str] = []  # passed to the reader and not answered yet
-
-        def remember() -> Iterator[str]:
-            for path in listing.expand(options.paths):
-                paths.append(path)
-                yield path
-
-        for reading in tqdm(
-            reader.stream(remember(), decoder, options.explain),
-            unit=" files",
-            # The bar must not mix with readings on a terminal, nor fill a log.
-            disable=sys.stdout.isatty() or not sys.stderr.isatty(),
-        ):
-            path = paths.pop(0) if paths else "the list of paths"
-            if isinstance(reading, DataError):
-                failed = True
-                print(
-                    f"error: {errors.one_line(path)}: {errors.for_terminal(reading)}",
-                    file=sys.stderr,
-                )
-                continue
-            row = {"path": path, **reading._asdict()}
-            if options.min_confidence is not None:
-                row["answered"] = reading.confidence >= options.min_confidence
-                row["text"] = reading.text if row["answered"] else ""
-            if options.explain:
-                for name in ("characters", "alternatives"):
-                    parts = getattr(reading, name) if row.get("answered", True) else []
-                    row[name] = [part._asdict() for part in parts]
-            yield row
-
-    columns = ["path", "text", "confidence"]
-    if options.min_confidence is not None:
-        columns.append("answered")
-    listing.PRINTERS[options.format](rows(), columns)
-    return 1 if failed else 0
 
 
 def program() -> NoReturn:

@@ -195,6 +195,47 @@ def test_predict_goes_on_after_a_file_that_cannot_be_read(
     assert [line.split(": ")[1] for line in err.splitlines()] == list(map(str, arguments[1:4]))
 
 
+@pytest.mark.parametrize("name", ["-ab7.png", "--ab7.png", "-h.png", "--epoch.png", "-"])
+def test_names_that_begin_with_a_minus_are_paths(
+    trained: Path,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.stdin", io.StringIO("x.png\n"))
+    for file in {name, "x.png"}:
+        draw("ab7").save(tmp_path / file, "PNG")
+    status, out, _ = _call(capsys, "predict", trained, name, "x.png", "--format", "json")
+    assert status == 0
+    # A minus alone still means the list on the standard input.
+    first = "x.png" if name == "-" else os.path.join(".", name)
+    assert [row["path"] for row in json.loads(out)] == [first, "x.png"]
+    monkeypatch.setattr("sys.stdin", io.StringIO("x.png\n"))
+    status, out, _ = _call(capsys, "predict", "--format", "csv", trained, "--", name, "x.png")
+    assert status == 0
+    assert len(out.splitlines()) == 3
+
+
+def test_predict_reads_the_frame_of_the_user_s_choice(
+    trained: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    pictures = [draw("ab7"), draw("cc")]
+    path = tmp_path / "x.gif"
+    pictures[0].save(path, save_all=True, append_images=pictures[1:])
+    for frame, picture in (("first", pictures[0]), ("last", pictures[1])):
+        picture.save(tmp_path / "x.png")
+        _, expected, _ = _call(capsys, "predict", trained, tmp_path / "x.png")
+        status, out, _ = _call(capsys, "predict", trained, path, "--frame", frame)
+        assert status == 0
+        assert out.split("\t")[1] == expected.split("\t")[1]
+    status, _, err = _call(capsys, "predict", trained, path)
+    assert status == 1
+    assert "--frame" in err
+    assert len(err.splitlines()) == 1
+
+
 def test_predict_of_nothing_readable_is_still_whole_json(
     trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
