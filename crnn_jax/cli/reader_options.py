@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import sys
+import warnings
 from typing import TYPE_CHECKING
 
-from crnn_jax import charset
+from crnn_jax import charset, errors
 from crnn_jax.cli import data
 
 if TYPE_CHECKING:  # the commands that need jax import it
@@ -55,17 +57,26 @@ def add_to(command: argparse.ArgumentParser) -> None:
 
 
 def decoder(reader: Recognizer, options: argparse.Namespace) -> Decoder:
-    """Returns the decoder that the options describe. ConfigError if they are invalid."""
+    """Returns the decoder that the options describe. Prints its warnings as notes.
+
+    Raises:
+      ConfigError: the options are invalid.
+    """
     allowed = options.allowed
     if allowed is not None and len(allowed) == 1:
         (allowed,) = allowed
-    return reader.decoder(
-        beam=options.beam,
-        length=options.length,
-        allowed=allowed,
-        case=options.case,
-        merge=options.merge,
-    )
+    with warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter("always")
+        result = reader.decoder(
+            beam=options.beam,
+            length=options.length,
+            allowed=allowed,
+            case=options.case,
+            merge=options.merge,
+        )
+    for note in notes:
+        print(f"note: {errors.for_terminal(note.message)}", file=sys.stderr)
+    return result
 
 
 def _length(text: str) -> int | tuple[int, int]:

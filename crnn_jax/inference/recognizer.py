@@ -29,6 +29,7 @@ from crnn_jax.inference.set_evaluation import SetEvaluation
 from crnn_jax.models import crnn, ctc_loss, decoding
 from crnn_jax.models.decoding import GREEDY, Decoder
 from crnn_jax.runs import run_dir, stored
+from crnn_jax.runtime import processes
 
 _MAX_NAMED = 20  # images named one by one in an error
 _ATTEMPTS = 50  # attempts to load a checkpoint of a run in training
@@ -45,7 +46,9 @@ def load(run: str | os.PathLike[str], epoch: int | None = None) -> Recognizer:
       RunError: the path is no run directory, nothing was trained there, the run has no such epoch,
         its files cannot be read, or its weights are not finite.
       DamageError: its files are damaged; the message names the epochs that are intact.
+      DeviceError: JAX cannot compute in this process.
     """
+    processes.check()
     if isinstance(run, str) and shipped.is_name(run):
         return Recognizer(*restoring.shipped_parts(run, epoch))
     directory = run_dir.RunDir(run)
@@ -85,6 +88,10 @@ class Recognizer:
         self.temperature = temperature  # for confidences
         # The input of each image has the width that fits its text, instead of data.width.
         self.width_by_image = width_by_image
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickles the parameters as numpy arrays: they are unpickled without starting JAX."""
+        return {**self.__dict__, "params": jax.device_get(self.params)}
 
     def decoder(
         self,
@@ -130,6 +137,7 @@ class Recognizer:
           DataError: `images` is neither an image nor an iterable, or some cannot be read; the
             message names them (the first 20, and the count of the others).
           ConfigError: `order`, `max_value` or `frame` is not allowed.
+          DeviceError: JAX cannot compute in this process, for example because it was forked.
         """
         form = inputs.Format(order, max_value, frame).check()
         return self._read_all(images, decoder, False, form)
@@ -165,6 +173,7 @@ class Recognizer:
 
         Raises:
           DataError: `images` is neither an image nor an iterable.
+          DeviceError: JAX cannot compute in this process.
           ConfigError: `order`, `max_value` or `frame` is not allowed.
         """
         form = inputs.Format(order, max_value, frame).check()
@@ -177,6 +186,9 @@ class Recognizer:
         explain: bool,
         form: inputs.Format,
     ) -> Iterator[Any]:
+        processes.check()
+        if any(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(self.params)):
+            self.params = jax.device_put(self.params)  # unpickled, or from the package
         images = inputs.each(images)
         decode = functools.partial(self.decode, form=form)
         with ThreadPoolExecutor() as pool:
@@ -196,7 +208,9 @@ class Recognizer:
         Raises:
           DataError: images or labels cannot be used, for example because a character is not in the
             alphabet.
+          DeviceError: JAX cannot compute in this process.
         """
+        processes.check()
         return set_evaluation.evaluate(self, folder, decoder)
 
     def decode_batch_predictions(self, pred: Any) -> list[str]:

@@ -25,7 +25,7 @@ from crnn_jax import config as config_lib
 from crnn_jax import schema
 from crnn_jax.config import Config
 from crnn_jax.errors import ConfigError, RunError, one_line, quote
-from crnn_jax.runs import config_migrations, record_types
+from crnn_jax.runs import config_migrations, continuing, record_types
 from crnn_jax.runtime import files, held, lock
 from crnn_jax.schema import (
     Count,
@@ -276,9 +276,15 @@ class RunDir:
             if old.get(key) != new.get(key) and not key.startswith("log.")
         ]
         if changed:
+            keys = [line.split(":")[0] for line in changed]
             raise RunError(
-                f"{self.workdir} holds a run of another config; choose another --workdir\n  "
-                + "\n  ".join(changed)
+                "\n  ".join(
+                    [
+                        f"{self.workdir} holds a run of another config; choose another --workdir",
+                        *changed,
+                        *filter(None, [continuing.advice(self.workdir, config, keys)]),
+                    ]
+                )
             )
 
     def read_json(self, name: str, kind: Any = dict[str, Any]) -> dict[str, Any]:

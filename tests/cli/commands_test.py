@@ -70,6 +70,7 @@ def test_run_py_trains_and_a_second_call_finds_the_run_finished(
     [
         (["--config.optimizer.learning_rat=1"], "did you mean optimizer.learning_rate?"),
         (["--config.data.wdth", "3"], "did you mean data.width?"),
+        (["--lr=0.1"], "did you mean --config.optimizer.learning_rate?"),
         (["--config.data.standardise=set"], "data.standardise is now data.normalize"),
         (["--config.data.width=wide"], "invalid literal"),
         (["--config.model.dropout=1.5"], "model.dropout must be from 0 to 0.99"),
@@ -193,6 +194,21 @@ def test_predict_goes_on_after_a_file_that_cannot_be_read(
     assert status == 1
     assert [row["path"] for row in json.loads(out)] == good
     assert [line.split(": ")[1] for line in err.splitlines()] == list(map(str, arguments[1:4]))
+
+
+def test_predict_uses_those_of_the_allowed_symbols_that_the_run_knows(
+    trained: Path, captchas: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("predict", trained, captchas, "--allowed")
+    _, expected, silent = _call(capsys, *arguments, "7")
+    status, out, err = _call(capsys, *arguments, "0123456789")
+    assert (status, out, silent) == (0, expected, "")
+    assert err == (
+        "note: the reader does not know '012345689' of the allowed symbols; it uses the others\n"
+    )
+    status, out, err = _call(capsys, *arguments, "XYZ")
+    assert (status, out) == (2, "")
+    assert "does not know 'XYZ'" in err
 
 
 @pytest.mark.parametrize("name", ["-ab7.png", "--ab7.png", "-h.png", "--epoch.png", "-"])
