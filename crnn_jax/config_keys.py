@@ -107,6 +107,11 @@ class DataConfig:
     case: Literal["keep", "lower", "upper"] = _key(
         "keep", "Labels are brought to lower or upper case, so that the reader knows one case only."
     )
+    allow_empty: bool = _key(
+        False,
+        "Images without text are labels too, and the reader can be certain of them. Otherwise an "
+        "empty label is an error, and an empty reading is never an answer.",
+    )
     complete_alphabet: bool = _key(
         False,
         "Add symbols that the labels of a folder lack: all digits, all capitals or all small "

@@ -40,7 +40,8 @@ def add_to(commands: Any) -> None:
         "--min-confidence",
         metavar="SHARE",
         type=reader_options.share,
-        help="leave the text blank, and flag it, if the confidence is lower",
+        help="leave the text of an image blank if the confidence is lower, or if the image is not "
+        "like the training images; without this option such readings are flagged only",
     )
     command.set_defaults(call=predict)
 
@@ -98,18 +99,21 @@ def predict(options: argparse.Namespace) -> int:
                     file=sys.stderr,
                 )
                 continue
-            row = {"path": path, **reading._asdict()}
-            if options.min_confidence is not None:
-                row["answered"] = reading.confidence >= options.min_confidence
-                row["text"] = reading.text if row["answered"] else ""
+            least = options.min_confidence
+            answered = reading.answered and reading.confidence >= (least or 0)
+            is_shown = answered or least is None
+            row = {
+                "path": path,
+                "text": reading.text if is_shown else "",
+                "confidence": reading.confidence,
+                "typicality": reading.typicality,
+                "answered": answered,
+            }
             if options.explain:
                 for name in ("characters", "alternatives"):
-                    parts = getattr(reading, name) if row.get("answered", True) else []
+                    parts = getattr(reading, name) if is_shown else []
                     row[name] = [part._asdict() for part in parts]
             yield row
 
-    columns = ["path", "text", "confidence"]
-    if options.min_confidence is not None:
-        columns.append("answered")
-    listing.PRINTERS[options.format](rows(), columns)
+    listing.PRINTERS[options.format](rows(), ["path", "text", "confidence", "answered"])
     return 1 if failed else 0

@@ -86,6 +86,8 @@ def load(config: DataConfig, charset: Charset | None, num_steps: int) -> Dataset
     listed = {file: fold(text) for file, text in labels.items()}
     known = charset if config.use_labels else None  # symbols of unused labels are no fault
     for file, text in listed.items() if reads_labels else ():
+        if not text and config.allow_empty:
+            continue
         if complaint := label_files.complaint(text, known, num_steps):
             if text != labels[file]:
                 complaint += f" ({reprlib.repr(labels[file])} before data.case and data.merge)"

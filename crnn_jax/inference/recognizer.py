@@ -20,12 +20,20 @@ from crnn_jax.charset import Charset
 from crnn_jax.config import Config, DataConfig
 from crnn_jax.data import image_io, resolve
 from crnn_jax.errors import CrnnError, DataError, RunError
-from crnn_jax.inference import evaluate, inputs, restoring, set_evaluation, shipped
+from crnn_jax.inference import (
+    evaluate,
+    inputs,
+    restoring,
+    set_evaluation,
+    shipped,
+    typicality,
+)
 from crnn_jax.inference import explain as explanation
 from crnn_jax.inference.evaluate import BATCH, Reading
 from crnn_jax.inference.explain import Explanation
 from crnn_jax.inference.inputs import ImageInput
 from crnn_jax.inference.set_evaluation import SetEvaluation
+from crnn_jax.inference.typicality import Typical
 from crnn_jax.models import crnn, ctc_loss, decoding
 from crnn_jax.models.decoding import GREEDY, Decoder
 from crnn_jax.runs import run_dir, stored
@@ -78,6 +86,7 @@ class Recognizer:
         fingerprint: str,
         temperature: float,
         width_by_image: bool = False,
+        typical: Typical | None = None,
     ):
         self.config = config
         self.charset = charset
@@ -88,6 +97,7 @@ class Recognizer:
         self.temperature = temperature  # for confidences
         # The input of each image has the width that fits its text, instead of data.width.
         self.width_by_image = width_by_image
+        self.typical = typical  # energies of the validation part; None if they are not known
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickles the parameters as numpy arrays: they are unpickled without starting JAX."""
@@ -267,6 +277,15 @@ class Recognizer:
             readings |= zip(places, found, strict=True)
         return [readings[i] for i in range(len(images))]
 
+    def _judged(self, text: str, confidence: float, energy: float) -> Reading:
+        """Adds the typicality to a reading, and whether it counts as an answer."""
+        knows_empty = self.config.data.allow_empty
+        if not text and knows_empty:  # the energy is one of symbols
+            return Reading(text, confidence)
+        value = self.typical.of(energy) if self.typical else None
+        is_typical = value is None or value >= typicality.LIMIT
+        return Reading(text, confidence, value, bool(text) and is_typical)
+
     def _read_batch(
         self, images: list[inputs.Decoded], decoder: Decoder, explain: bool
     ) -> Sequence[Any]:
@@ -277,8 +296,17 @@ class Recognizer:
         batch[: len(images)] = [image.pixels for image in images]
         call = explanation.explain if explain else evaluate.read
         outputs = call(self.params, batch, self.temperature, model=self.model, decoder=decoder)
-        ids, log_probability, *more = (rows[: len(images)] for rows in jax.device_get(outputs))
-        readings = evaluate.to_readings(self.charset, ids, log_probability)
+        ids, log_probability, energies, *more = (
+            rows[: len(images)] for rows in jax.device_get(outputs)
+        )
+        readings = [
+            self._judged(*reading, energy)
+            for reading, energy in zip(
+                evaluate.to_readings(self.charset, ids, log_probability),
+                energies.tolist(),
+                strict=True,
+            )
+        ]
         if not explain:
             return readings
         return [

@@ -15,6 +15,7 @@ from crnn_jax.data import normalization
 from crnn_jax.data.normalization import Normalization
 from crnn_jax.errors import ConfigError, DamageError, RunError
 from crnn_jax.inference import shipped
+from crnn_jax.inference.typicality import Typical
 from crnn_jax.models import crnn
 from crnn_jax.runs import record_types, run_dir
 from crnn_jax.runs.checkpoint import Checkpoints
@@ -31,6 +32,7 @@ class Parts(NamedTuple):
     fingerprint: str
     temperature: float
     width_by_image: bool = False
+    typical: Typical | None = None
 
 
 def shipped_parts(name: str, epoch: int | None) -> Parts:
@@ -48,6 +50,7 @@ def shipped_parts(name: str, epoch: int | None) -> Parts:
         stored.fingerprint,
         stored.temperature,
         stored.width_by_image,
+        stored.typical,
     )
 
 
@@ -95,7 +98,9 @@ def _restore(
     # Only the best weights are calibrated. An import keeps the result of its original run.
     calibrated = result is not None and epoch in (result.best_epoch, 0)
     temperature = result.temperature if result and calibrated else 1.0
-    return Parts(config, charset, model, params, epoch, meta["fingerprint"], temperature)
+    typical = Typical(*result.typicality) if result and calibrated and result.typicality else None
+    fingerprint = meta["fingerprint"]
+    return Parts(config, charset, model, params, epoch, fingerprint, temperature, typical=typical)
 
 
 def _is_intact(checkpoints: Checkpoints, epoch: int, config: Config) -> bool:

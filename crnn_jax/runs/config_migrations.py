@@ -14,6 +14,7 @@ CAME: Mapping[str, Any] = {
     "data.count": 1040,
     "data.synthetic_seed": 0,
     "data.generated_share": 0.5,
+    "data.allow_empty": False,
     "data.case": "keep",
     "data.complete_alphabet": False,
     "data.crop": False,

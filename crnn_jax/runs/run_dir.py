@@ -33,6 +33,7 @@ from crnn_jax.schema import (
     Epoch,
     InvalidError,
     Loss,
+    MeanAndStd,
     Seconds,
     Seed,
     Share,
@@ -71,6 +72,8 @@ class Result:
     # Scales the confidences; fitted on the validation part. Older versions did not scale: 1.
     temperature: Temperature = 1.0
     calibration_error: Share | None = None  # expected calibration error on the validation part
+    # Mean and standard deviation of the energy of the validation part: inference/typicality.py.
+    typicality: MeanAndStd | None = None
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -80,6 +83,8 @@ class Result:
             raise InvalidError(
                 f"num_exact: {result.num_exact} is more than num_examples, {result.num_examples}"
             )
+        if result.typicality and result.typicality[1] <= 0:
+            raise InvalidError(f"typicality: the deviation is {result.typicality[1]}")
         return result
 
     def __str__(self) -> str:

@@ -246,7 +246,7 @@ def score(run: Run) -> Result:
     epoch = run.stopping.best_epoch
     best = run.checkpoints.restore(epoch, {"params": run.ema})["params"]
     task = run.task
-    temperature = task.temperature(best)
+    temperature, typical = task.calibrate(best)
     evaluation = task.evaluate(best, temperature)
     run_logging.warn_of_plateau(run, evaluation.loss)
     run.dir.write_csv("readings.csv", run_dir.Answer._fields, evaluation.answers)
@@ -263,6 +263,7 @@ def score(run: Run) -> Result:
         num_train=len(task.split.train),
         num_val=len(task.split.val),
         temperature=temperature,
+        typicality=list(typical) if typical else None,
     )
     if len(task.split.test):
         write_test(run, best, temperature)

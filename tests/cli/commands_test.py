@@ -163,7 +163,7 @@ def test_predict_prints_files_folders_and_a_list_in_the_order_given(
     status, out, _ = _call(capsys, "predict", trained, paths[7], captchas, "-", "--format", "csv")
     assert status == 0
     rows = list(csv.reader(io.StringIO(out)))
-    assert rows[0] == ["path", "text", "confidence"]
+    assert rows[0] == ["path", "text", "confidence", "answered"]
     assert [row[0] for row in rows[1:]] == [paths[7], *paths, paths[5], paths[4]]
     assert all(0 <= float(row[2]) <= 1 for row in rows[1:])
 
