@@ -6,7 +6,6 @@ Only this module converts a ConfigDict to frozen dataclasses.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import json
 import types
@@ -16,7 +15,7 @@ from typing import Any
 
 import ml_collections
 
-from crnn_jax import charset, schema
+from crnn_jax import charset, key_suggestions, schema
 from crnn_jax.config_keys import (
     DEFAULT_DIR,
     RENAMED,
@@ -111,12 +110,8 @@ def check_key(key: str) -> None:
         return
     if key in RENAMED:
         raise ConfigError(f"the config key {key} was renamed to {RENAMED[key]}")
-    _, _, last = key.rpartition(".")
-    # The right name in the wrong section is as likely as a misspelled one.
-    near = [k for k in known if k.rpartition(".")[2] == last] or difflib.get_close_matches(
-        key[:100], known, n=1, cutoff=0.5
-    )
-    hint = f"did you mean {near[0]}?" if near else f"the keys are: {', '.join(known)}"
+    near = key_suggestions.nearest(key, known)
+    hint = f"did you mean {near}?" if near else f"the keys are: {', '.join(known)}"
     raise ConfigError(f"there is no config key {quote(key)}; {hint}")
 
 

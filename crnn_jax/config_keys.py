@@ -74,11 +74,21 @@ class DataConfig:
     height: schema.Size = _key(50, "Images are resized to this height, in pixels.")
     channels: Literal[1, 3] = _key(1, "1 for gray, 3 for color.")
     crop: bool = _key(False, "Crop images to their text before they are resized: see data/crop.py.")
+    frame: Literal["", "first", "last", "darkest", "mean"] = _key(
+        "",
+        "What is read of an animation: its first or last frame, or the darkest or the mean value "
+        "of each pixel over all frames. Empty: animations are refused.",
+    )
     alphabet: Annotated[str, Meta(max_length=2**16)] = _key(
         "", "The symbols; empty for the sorted characters of the labels."
     )
     case: Literal["keep", "lower", "upper"] = _key(
         "keep", "Convert labels to lower or upper case, so that the alphabet has only one case."
+    )
+    allow_empty: bool = _key(
+        False,
+        "Images without text are labels too, and the reader can be certain of them. Otherwise an "
+        "empty label is an error, and an empty reading is never an answer.",
     )
     complete_alphabet: bool = _key(
         False,

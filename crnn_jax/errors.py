@@ -39,6 +39,10 @@ class TrainingError(CrnnError):
     """Training cannot continue: the loss is not finite."""
 
 
+class DeviceError(CrnnError):
+    """JAX cannot compute in this process: it has no device, or the process was forked."""
+
+
 def one_line(text: str) -> str:
     """Escapes control characters, line ends, and marks that change the direction of text."""
     return "".join(repr(c)[1:-1] if _is_control(c) else c for c in text)

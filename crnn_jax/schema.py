@@ -42,6 +42,7 @@ Loss = Annotated[float, Meta(ge=-1, le=_MAX_FLOAT32)]  # rounding can push it be
 Seconds = Annotated[float, Meta(ge=0, le=1e10)]
 # The fit yields 0.138 to 7.24 (calibration.py).
 Temperature = Annotated[float, Meta(ge=0.1, le=10)]
+MeanAndStd = Annotated[list[Finite], Meta(min_length=2, max_length=2)]  # the std is above 0
 Channels = Annotated[list[Finite], Meta(min_length=1, max_length=4)]
 
 # ------------------------------------------------------------------------------ config values

@@ -41,6 +41,7 @@ def main() -> None:
         "fingerprint": reader.fingerprint,
         "temperature": reader.temperature,
         "width_by_image": True,
+        "typicality": list(reader.typical) if reader.typical else None,
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
         "config": config,
     }

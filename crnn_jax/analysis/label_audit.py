@@ -116,7 +116,7 @@ def contact_sheet(
     for i, doubt in enumerate(doubts):
         x, y = i % _COLUMNS * width + 5, i // _COLUMNS * height + 5
         try:
-            image = image_io.open_image(source_of(section, doubt.file))
+            image = image_io.open_image(source_of(section, doubt.file), "first")
         except (DataError, ValueError) as error:
             raise RunError(
                 f"the contact sheet needs {one_line(doubt.file)} from {folder}: {error}; give the "

@@ -1,7 +1,7 @@
 """The input and output of `predict`: lists the paths, and prints rows as text, CSV or JSON.
 
-A row has the keys path, text and confidence; also answered with --min-confidence, and characters
-and alternatives with --explain. Rows are printed as soon as they are available.
+A row has the keys path, text, confidence, typicality (JSON only) and answered; with --explain also
+characters and alternatives. Rows are printed as soon as they are available.
 """
 
 from __future__ import annotations

@@ -73,6 +73,8 @@ def load(config: DataConfig, charset: Charset | None, num_steps: int) -> Dataset
     listed = {file: fold(text) for file, text in originals.items()}
     known = charset if config.use_labels else None  # symbols of unused labels are no fault
     for file, text in listed.items() if reads_labels else ():
+        if not text and config.allow_empty:
+            continue
         if complaint := label_files.complaint(text, known, num_steps):
             if text != originals[file]:
                 complaint += f" ({reprlib.repr(originals[file])} before data.case and data.merge)"
@@ -92,7 +94,7 @@ def load(config: DataConfig, charset: Charset | None, num_steps: int) -> Dataset
 
     def read(place: int, file: str) -> bytes | str:  # digest of the pixels, or an error message
         try:
-            image = open_image(source_of(config, file))
+            image = open_image(source_of(config, file), config.frame)
             native = f"{image.mode} {image.size} ".encode() + image.tobytes()
             images[place] = to_array(image, config)
             return hashlib.sha256(native).digest()

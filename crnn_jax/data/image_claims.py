@@ -18,6 +18,7 @@ MAX_SCANS = 100  # of a progressive JPEG; ten are usual, and each decodes the wh
 MAX_COUNTED = 2**24  # bytes of a file that are searched for scans
 MAX_PROFILES = 8  # color profiles of a PNG; each is decompressed, up to 1 MB
 MAX_EXIF_SEGMENTS = 8  # of a JPEG, 64 kB each
+MAX_FRAMES = 256  # of an animation, or pages of a TIFF
 MAX_TAGS = 1024  # of a TIFF directory, also in EXIF
 MAX_TAG_VALUES = 2**16  # numbers in a TIFF directory, mainly offsets and sizes of strips
 
@@ -87,25 +88,39 @@ def _content(image: Image.Image) -> bytes:
 
 
 def _check_directory(content: bytes) -> None:
-    """Raises DataError if the first directory of a TIFF file, or of EXIF, has too many values."""
+    """Raises DataError if a directory of a TIFF file, or of EXIF, has too many values.
+
+    Each page of a file has a directory, which ends with the place of the next one.
+    """
     order, is_big = "<" if content[:2] == b"II" else ">", content[2:3] == b"+"
-    offset_form, count_form, entry_form = ("8xQ", "Q", "HHQ8x") if is_big else ("4xI", "H", "HHI4x")
+    place_form, count_form = ("Q", "Q") if is_big else ("I", "H")
+    visited: set[int] = set()
     try:
-        (place,) = struct.unpack_from(order + offset_form, content)
-        (num_tags,) = struct.unpack_from(order + count_form, content, place)
-    except struct.error:  # the directory is truncated, which Pillow reports
+        (place,) = struct.unpack_from(order + ("8x" if is_big else "4x") + place_form, content)
+        while place and place not in visited and len(visited) < MAX_FRAMES:
+            visited.add(place)
+            (num_tags,) = struct.unpack_from(order + count_form, content, place)
+            place += struct.calcsize(order + count_form)
+            place = _check_tags(content, place, num_tags, order, is_big)
+            (place,) = struct.unpack_from(order + place_form, content, place)
+    except struct.error:  # a directory is truncated, which Pillow reports
         return
+
+
+def _check_tags(content: bytes, place: int, num_tags: int, order: str, is_big: bool) -> int:
+    """Checks the tags of a directory that begin at `place`. Returns where they end."""
     if num_tags > MAX_TAGS:
         raise DataError(f"a directory with {num_tags} tags (at most {MAX_TAGS})")
-    place += struct.calcsize(order + count_form)
+    entry_form = order + ("HHQ8x" if is_big else "HHI4x")
     num_values, size = 0, 0
     for _ in range(num_tags):
         try:
-            _, kind, count = struct.unpack_from(order + entry_form, content, place)
+            _, kind, count = struct.unpack_from(entry_form, content, place)
         except struct.error:
-            return
-        place += struct.calcsize(order + entry_form)
+            break
+        place += struct.calcsize(entry_form)
         size += count * _TYPE_SIZES.get(kind, 0)
         num_values += 0 if kind in _BYTES or kind not in _TYPE_SIZES else count
     if num_values > MAX_TAG_VALUES or size > len(content):
         raise DataError(f"a directory with too many values (at most {MAX_TAG_VALUES})")
+    return place

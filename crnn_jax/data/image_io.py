@@ -2,7 +2,8 @@
 
 Before decoding, the format, the size of the file, the number of pixels and the limits of
 `image_claims` are checked, so that memory and time are bounded. Images that could be interpreted in
-more than one way, with several frames or 32-bit pixels, are refused.
+more than one way are refused: those with 32-bit pixels, and those with several frames unless the
+caller chooses a frame.
 """
 
 from __future__ import annotations
@@ -15,14 +16,21 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from crnn_jax.config import DataConfig
-from crnn_jax.data import image_claims
+from crnn_jax.data import image_claims, pixel_formats
 from crnn_jax.data.crop import content_box
 from crnn_jax.errors import DataError, one_line
 from crnn_jax.runtime import files
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"})
+# SVG is listed so that a drawing in a folder is reported and not skipped.
+IMAGE_SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".svg"}
+)
 MOST_BYTES = 2**24  # of a file
 MOST_PIXELS = 2**22  # of an image: 2048x2048; the default model reads 200x50
+MOST_FRAME_PIXELS = 2**24  # of all frames of an animation
+# What is read of an animation: one of its frames, or the darkest or mean value of each pixel.
+# Empty: it is refused.
+FRAMES = ("", "first", "last", "darkest", "mean")
 # Pillow supports more formats, among them PostScript, which it passes to an interpreter.
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
 _MODES = frozenset(
@@ -43,7 +51,7 @@ _UPRIGHT = {
 }
 
 
-def open_image(source: str | os.PathLike[str] | bytes) -> Image.Image:
+def open_image(source: str | os.PathLike[str] | bytes, frame: str = "") -> Image.Image:
     """Reads an image file, given as a path or as the bytes of the file; see `decode`.
 
     Raises:
@@ -61,45 +69,140 @@ def open_image(source: str | os.PathLike[str] | bytes) -> Image.Image:
         raise DataError(f"{len(content)} bytes are too many (at most {MOST_BYTES})")
     with _refusing():
         image_claims.check(content)
-        with Image.open(image_claims.Metered(content), formats=_FORMATS) as image:
-            # The JPEG of a camera may contain a preview (MPO), which is not a frame.
-            if image.format != "MPO" and getattr(image, "is_animated", False):
-                raise DataError(
-                    "it has more than one frame, and it is not known which of them shows the text; "
-                    "save that frame as a file"
-                )
-            return decode(image)
+        try:
+            opened = Image.open(image_claims.Metered(content), formats=_FORMATS)
+        except UnidentifiedImageError as error:
+            if advice := _advice(content[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()):
+                raise DataError(advice) from error
+            raise
+        with opened as image:
+            return decode(image, frame)
 
 
-def decode(image: Image.Image) -> Image.Image:
+def _advice(start: bytes) -> str:
+    """Says how to convert a file of a format that is not supported, by its lower-case beginning."""
+    if start.startswith((b"<?xml", b"<svg", b"<!--", b"<!doctype svg")) and b"<svg" in start:
+        return (
+            "an SVG drawing, which has no pixels; render it to PNG first, for example with "
+            "`rsvg-convert -o x.png x.svg` or the Python package cairosvg"
+        )
+    if start.startswith(b"\x1f\x8b"):
+        return (
+            "a compressed file (gzip), perhaps a drawing (SVGZ); unpack or render it to PNG first"
+        )
+    if start.startswith((b"<!doctype html", b"<html")):
+        return "a web page and not an image; perhaps a download was refused"
+    if start[4:8] == b"ftyp":
+        return "a HEIC, AVIF or video file, which is not supported; save it as PNG"
+    if start.startswith(b"%pdf"):
+        return "a PDF document, which is not supported; save its image as PNG"
+    return ""
+
+
+def decode(image: Image.Image, frame: str = "") -> Image.Image:
     """Returns the pixels as displayed: upright by EXIF, palettes and transparency as RGBA.
 
+    Args:
+      image: an open image.
+      frame: one of FRAMES. Without it, an animation is refused, unless the caller has moved it to a
+        later frame with `seek`.
+
     Raises:
-      DataError: the image is damaged, too large, or of a mode that does not define gray levels.
+      DataError: the image is damaged, too large, has several frames, or is of a mode that does not
+        define gray levels.
     """
     with _refusing():
-        _check_size(image)
-        image_claims.check_opened(image, MOST_PIXELS)
-        image.load()
-        method = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-        image = image.copy() if method is None else image.transpose(method)
-        if premultiplied := {"La": "LA", "RGBa": "RGBA"}.get(image.mode):
-            image = image.convert(premultiplied)
-        if image.mode == "P" or "A" in image.getbands() or "transparency" in image.info:
-            image = image.convert("RGBA")
-        _check_size(image)  # the first frame of a GIF may be larger than its header says
+        # The JPEG of a camera may contain a preview (MPO), which is not a frame.
+        if image.format == "MPO" or not getattr(image, "is_animated", False):
+            return _decode(image)
+        place = image.tell()
+        if not frame and place:
+            return _decode(image)
+        if not frame:
+            raise DataError(
+                "it has more than one frame, and it is not known which of them shows the text; "
+                "choose first, last, darkest or mean with data.frame, or with --frame in predict"
+            )
+        try:
+            return _joined(image, frame)
+        finally:
+            image.seek(place)
+
+
+def _joined(image: Image.Image, frame: str) -> Image.Image:
+    """Returns a frame of an animation, or the darkest or mean value of each pixel, as RGB."""
+    if frame == "first":
+        image.seek(0)
+        return _decode(image)
+    count = int(getattr(image, "n_frames", 1))
+    if count > image_claims.MAX_FRAMES or count * image.width * image.height > MOST_FRAME_PIXELS:
+        raise DataError(
+            f"{count} frames are too many (at most {image_claims.MAX_FRAMES}, and at most "
+            f"{MOST_FRAME_PIXELS} pixels in all); save the frame that shows the text"
+        )
+    if frame == "last":
+        image.seek(count - 1)
+        return _decode(image)
+    size, found = None, None
+    for place in range(count):
+        image.seek(place)
+        shown = flatten(_decode(image)).convert("RGB")
+        pixels = np.asarray(shown, np.uint32)  # [H, W, 3]
+        if size not in (None, shown.size):
+            raise DataError("its frames differ in size; choose first or last with data.frame")
+        size = shown.size
+        if found is None:
+            found = pixels
+        else:
+            found = np.minimum(found, pixels) if frame == "darkest" else found + pixels
+    if found is None:
+        raise DataError("it has no frames")
+    if frame == "mean":
+        found = (found + count // 2) // count
+    return Image.fromarray(found.astype(np.uint8))
+
+
+def _decode(image: Image.Image) -> Image.Image:
+    """Like `decode`, for the current frame."""
+    check_size(*image.size)
+    image_claims.check_opened(image, MOST_PIXELS)
+    is_deep = ";16" in repr(getattr(image, "tile", ""))  # of a file that is not loaded yet
+    image.load()
+    method = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    image = image.copy() if method is None else image.transpose(method)
+    if premultiplied := {"La": "LA", "RGBa": "RGBA"}.get(image.mode):
+        image = image.convert(premultiplied)
+    if is_deep:
+        image = pixel_formats.with_full_range(image)
+    has_alpha = image.mode == "P" or "A" in image.getbands() or "transparency" in image.info
+    if has_alpha and image.mode.startswith("I;16"):
+        image = pixel_formats.deep_to_rgba(image)
+    elif has_alpha:
+        image = image.convert("RGBA")
+    check_size(*image.size)  # the first frame of a GIF may be larger than its header says
     if image.mode not in _MODES:
         raise DataError(f"its pixel mode {image.mode} is not supported; save it as RGB or gray")
     return image
 
 
-def flatten(image: Image.Image) -> Image.Image:
-    """Puts a decoded image on white, with 8 bits per channel. DataError if this fails."""
+def from_pixels(pixels: np.ndarray) -> Image.Image:
+    """Converts u8 [H, W, C], gray, gray and alpha, RGB or RGBA, to a decoded image."""
     with _refusing():
-        if image.mode.startswith("I;16"):  # Pillow would clip 16 bits to 255 instead of scaling
-            image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+        image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+        return image.convert("RGBA") if image.mode == "LA" else image
+
+
+def flatten(image: Image.Image) -> Image.Image:
+    """Puts a decoded image on a page, with 8 bits per channel. DataError if this fails.
+
+    The page is white. If all ink is as bright as the page, so that it shows in the transparency
+    only, the ink is black.
+    """
+    with _refusing():
+        if image.mode.startswith("I;16"):
+            image = pixel_formats.deep_to_gray(image)
         if image.mode == "RGBA":
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+            image = pixel_formats.on_page(image)
         if image.mode == "HSV":  # Pillow converts it to RGB only
             image = image.convert("RGB")
         return image
@@ -166,8 +269,8 @@ def _refusing() -> Iterator[None]:
         raise DataError(f"not a readable image ({one_line(str(error)[:200])})") from error
 
 
-def _check_size(image: Image.Image) -> None:
-    width, height = image.size
+def check_size(width: int, height: int) -> None:
+    """Raises DataError if an image is empty or has more than MOST_PIXELS pixels."""
     if width * height > MOST_PIXELS:
         raise DataError(
             f"{width}x{height} pixels are too many (at most {MOST_PIXELS}); crop or shrink it"

@@ -64,7 +64,8 @@ def _width(data: DataConfig) -> int:
     aspects = []
     for file in _sample(data):
         try:
-            image = image_io.flatten(image_io.open_image(folder.source_of(data, file)))
+            path = folder.source_of(data, file)
+            image = image_io.flatten(image_io.open_image(path, data.frame))
         except (DataError, ValueError):
             continue  # loading the folder reports it
         left, top, right, bottom = image_io.box(image, data.crop)

@@ -207,7 +207,7 @@ def image(config: DataConfig, folder: str | os.PathLike[str] | None, file: str) 
     if folder is not None or dataset.uses_folder(config):
         if folder is not None:
             config = dataclasses.replace(config, dir=os.fspath(folder), val_dir="")
-        return image_io.flatten(image_io.open_image(dataset.source_of(config, file)))
+        return image_io.flatten(image_io.open_image(dataset.source_of(config, file), config.frame))
     number, look = int(file), family.load(config.style)
     data = generate(look, as_drawn(config, look), range(number, number + 1))
     return to_image(data.images[0])

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int, UInt8
 
 from crnn_jax.charset import Charset
 from crnn_jax.data import batching
-from crnn_jax.inference import metrics
+from crnn_jax.inference import metrics, typicality
 from crnn_jax.models import crnn, ctc_loss
 from crnn_jax.models.decoding import GREEDY, Decoder
 from crnn_jax.runs.run_dir import Answer
@@ -23,11 +23,32 @@ from crnn_jax.runtime import xla_options
 BATCH = 64  # the largest batch; a reader pads a shorter one to a power of two
 
 
-class Reading(NamedTuple):
-    """The text that the model reads in an image, and its confidence."""
-
+class _TextAndConfidence(NamedTuple):
     text: str
     confidence: float  # the reader's probability of `text`, over all its alignments
+
+
+class Reading(_TextAndConfidence):
+    """The text that the model reads in an image, and its confidence.
+
+    As a tuple it is the pair of the two. It also says how typical the image is.
+
+    Attributes:
+      typicality: how much the image is like those of the validation part, in standard deviations
+        from their mean; None if the run has not measured them.
+      answered: False if the image is of another kind (its typicality is below -3), or if nothing
+        was read by a reader that was never trained on images without text.
+    """
+
+    typicality: float | None
+    answered: bool
+
+    def __new__(
+        cls, text: str, confidence: float, typicality: float | None = None, answered: bool = True
+    ) -> Reading:
+        self = super().__new__(cls, text, confidence)
+        self.typicality, self.answered = typicality, answered
+        return self
 
 
 class Reader(NamedTuple):
@@ -108,9 +129,10 @@ def read(
     *,
     model: crnn.Model,
     decoder: Decoder = GREEDY,
-) -> tuple[Int[Array, "B L"], Float[Array, " B"]]:
-    """Returns the ids and the log-probability of each reading."""
-    return decode(crnn.apply(model, params, images), temperature, decoder)
+) -> tuple[Int[Array, "B L"], Float[Array, " B"], Float[Array, " B"]]:
+    """Returns the ids and the log-probability of each reading, and the energy of each image."""
+    logits = crnn.apply(model, params, images)
+    return *decode(logits, temperature, decoder), typicality.energy(logits)
 
 
 @functools.partial(xla_options.jit_reading, static_argnames="decoder")

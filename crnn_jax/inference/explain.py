@@ -12,7 +12,7 @@ from jax import Array
 from jaxtyping import Float, Int, UInt8
 
 from crnn_jax.charset import PAD, Charset
-from crnn_jax.inference import evaluate
+from crnn_jax.inference import evaluate, typicality
 from crnn_jax.inference.evaluate import Reading
 from crnn_jax.models import alignment, crnn
 from crnn_jax.models.decoding import Decoder, beam_search
@@ -37,6 +37,8 @@ class Explanation(NamedTuple):
     confidence: float
     characters: list[Character]
     alternatives: list[Reading]  # the most probable texts that a beam search finds
+    typicality: float | None = None  # as in a Reading
+    answered: bool = True
 
 
 @functools.partial(xla_options.jit_reading, static_argnames="decoder")
@@ -49,6 +51,7 @@ def explain(
     decoder: Decoder,
 ) -> tuple[
     Int[Array, "B L"],
+    Float[Array, " B"],
     Float[Array, " B"],
     Int[Array, "B T"],
     Float[Array, "B L"],
@@ -65,7 +68,7 @@ def explain(
       decoder: how texts are decoded.
 
     Returns:
-      the ids and the log-probability of each reading, as from `evaluate.read`;
+      the ids and the log-probability of each reading and the energy, as from `evaluate.read`;
       for each time step the index of its character, or PAD at a blank;
       the probability of each character, 0 at padding;
       the five most probable texts, and their log-probabilities.
@@ -81,7 +84,8 @@ def explain(
     # -inf, so that no alternative has a symbol that is read as another one.
     scaled = decoder.merged(logits / temperature, -jnp.inf)
     best = beam_search(scaled, _BEAM, _ALTERNATIVES)
-    return ids, log_probability, positions, probabilities, *best
+    energy = typicality.energy(logits)
+    return ids, log_probability, energy, positions, probabilities, *best
 
 
 def to_explanation(
@@ -110,4 +114,5 @@ def to_explanation(
         characters.append(Character(charset.decode([k]), probability, float(left), float(right)))
     found = np.isfinite(best_scores)
     alternatives = evaluate.to_readings(charset, best_ids[found], best_scores[found])
-    return Explanation(*reading, characters, alternatives)
+    said = reading.typicality, reading.answered
+    return Explanation(*reading, characters, alternatives, *said)

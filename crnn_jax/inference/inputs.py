@@ -1,7 +1,8 @@
-"""The images that a reader is given: paths, bytes, Pillow images or arrays, one or many."""
+"""The images that a reader is given: files, Pillow images or arrays, one or many."""
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -11,23 +12,47 @@ from PIL import Image
 
 from crnn_jax.config import DataConfig
 from crnn_jax.data import image_io
-from crnn_jax.errors import DataError, one_line
+from crnn_jax.errors import ConfigError, DataError, one_line, quote
+from crnn_jax.inference import contents
 
-# A path, the bytes of a file, a Pillow image, or pixels u8 [H, W] or [H, W, C] of any size.
-ImageInput = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
+# A path, the content of a file, a file object, base64 or a data URI; a Pillow image; or an array.
+# Arrays of other libraries and file objects have no common type.
+ImageInput = (
+    str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | np.ndarray | Any
+)
 
 ACCEPTED = (
-    "accepted are paths, bytes of image files, Pillow images, arrays u8 [H, W] or [H, W, C], and "
-    "iterables of these"
+    "accepted are paths, file objects, bytes of image files, base64, data URIs, Pillow images, "
+    "arrays [H, W], [H, W, C] or [N, H, W, C], and iterables of these"
 )
-# How to convert pixels of another type, by the dtype's kind.
-_ADVICE = {
-    "b": "; convert it with x.astype(np.uint8) * 255",
-    "i": "; convert values from 0 to 255 with x.astype(np.uint8)",
-    "u": "; convert values from 0 to 255 with x.astype(np.uint8)",
-    "f": "; scale it to 0 to 255 and convert it with x.round().astype(np.uint8)",
-    "c": "; take its magnitude, scale it to 0 to 255 and convert it with x.astype(np.uint8)",
-}
+ORDERS = ("rgb", "bgr")
+_MOST_NAME = 300  # characters of a path in a list of complaints
+_CHANNELS = (1, 2, 3, 4)  # gray, gray and alpha, RGB, RGBA
+_LEAST_SIDE = 8  # pixels; a shorter last axis is more likely channels
+
+
+class Format(NamedTuple):
+    """What the caller declares about images."""
+
+    order: str = "rgb"  # of the channels of arrays, or 'bgr' as in OpenCV
+    max_value: float | None = None  # white in arrays; None for 255 in u8, and refuses other types
+    frame: str | None = None  # of animations; None for data.frame
+
+    def check(self) -> Format:
+        """Returns the format. ConfigError if a value is not allowed."""
+        if self.order not in ORDERS:
+            raise ConfigError(f"order must be 'rgb' or 'bgr', not {quote(self.order)}")
+        value = self.max_value
+        is_number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+        if value is not None and not (is_number and math.isfinite(value) and value > 0):
+            raise ConfigError(f"max_value must be a number above 0, not {quote(value)}")
+        if self.frame is not None and self.frame not in image_io.FRAMES:
+            allowed = ", ".join(filter(None, image_io.FRAMES))
+            raise ConfigError(f"frame must be {allowed}, not {quote(self.frame)}")
+        return self
+
+
+DEFAULT = Format()
 
 
 def each(images: Any) -> Iterator[Any]:
@@ -36,17 +61,24 @@ def each(images: Any) -> Iterator[Any]:
     If the iterable raises, the last item is a DataError.
 
     Raises:
-      DataError: `images` is neither an image nor an iterable.
+      DataError: `images` is neither an image nor an iterable, or an array whose shape is ambiguous.
     """
-    if isinstance(images, (str, os.PathLike, bytes, Image.Image)):
+    if isinstance(images, Image.Image) or contents.is_one(images):
         return iter([images])
-    if isinstance(images, np.ndarray):
-        single = images.ndim == 2 or (images.ndim == 3 and images.shape[-1] in (1, 3, 4))
-        images = images[None] if single else images
-        is_list = images.ndim > 1 or (images.ndim == 1 and images.dtype.kind in "OUS")
-    else:
-        is_list = not isinstance(images, (Mapping, bytearray, memoryview))
     reason = ""
+    try:
+        if _is_array(images):
+            array = _to_array(images)
+            if array.ndim == 1 and array.dtype.kind in "OUST":  # names or objects of a column
+                return iter(array.tolist())
+            if array.ndim == 1 and array.dtype == np.uint8:
+                return iter([array])
+            return iter(_layout(array, _name(images)))
+        if isinstance(images, (list, tuple)) and images and _is_nested(images[0]):
+            raise DataError("a list of numbers is not an image; pass np.asarray(x, np.uint8)")
+    except DataError as error:
+        raise DataError(f"number 0: {error}") from error
+    is_list = not isinstance(images, Mapping)
     if is_list and (hasattr(images, "__iter__") or hasattr(images, "__getitem__")):
         try:
             return _guarded(iter(images))
@@ -62,30 +94,116 @@ def _guarded(images: Iterator[Any]) -> Iterator[Any]:
         yield DataError(f"the iterable of images raised {_shown(error)}")
 
 
-def to_image(image: Any) -> Image.Image:
-    """Decodes one image. DataError says why it cannot be read, or what is accepted."""
+def to_image(image: Any, form: Format = DEFAULT, frame: str = "") -> Image.Image:
+    """Decodes one image.
+
+    Args:
+      image: anything that `ACCEPTED` names.
+      form: what the caller declares about arrays.
+      frame: the frame of an animation, as in data.frame; `form` has precedence.
+
+    Raises:
+      DataError: the image cannot be read; the message says why, or what is accepted.
+    """
     if isinstance(image, DataError):  # from `_guarded`
         raise image
+    frame = frame if form.frame is None else form.frame
     if isinstance(image, Image.Image):
-        return image_io.decode(image)
-    if isinstance(image, (bytes, str, os.PathLike)):
-        return image_io.open_image(image)
-    try:
-        array = np.asarray(image)
-    except Exception as error:  # raised by a method of the object
-        raise DataError(f"{_name(image)} is not an image ({_shown(error)}); {ACCEPTED}") from error
-    if array.dtype.kind not in "biufc" or (array.ndim == 0 and not isinstance(image, np.ndarray)):
+        return image_io.decode(image, frame)
+    if (source := contents.of(image)) is not None:
+        return image_io.open_image(source, frame)
+    if not _is_array(image):
         raise DataError(f"{_name(image)} is not an image; {ACCEPTED}")
-    if array.ndim == 3 and array.shape[-1] == 1:
-        array = array[..., 0]
-    is_image = array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in (3, 4))
-    if not is_image or 0 in array.shape or array.dtype != np.uint8:
-        advice = "" if array.dtype == np.uint8 else _ADVICE[array.dtype.kind]
-        raise DataError(
-            f"an array must be u8 [H, W], [H, W, 1], [H, W, 3] or [H, W, 4], not {array.dtype} "
-            f"{list(array.shape)}{advice}"
+    array = _to_array(image)
+    if array.ndim == 1 and array.dtype == np.uint8:  # the content of a file
+        return image_io.open_image(array.tobytes(), frame)
+    images = _layout(array, _name(image))
+    if len(images) != 1:
+        raise DataError(f"{_name(image)} holds {len(images)} images; each item must be one")
+    return image_io.from_pixels(_to_pixels(images[0], form))
+
+
+def _is_array(value: Any) -> bool:
+    """Whether numpy can convert a value without a copy of its items one by one."""
+    names = ("__array__", "__array_interface__", "__dlpack__")
+    is_view = isinstance(value, memoryview)
+    return is_view or any(hasattr(value, name) for name in names)
+
+
+def _to_array(value: Any) -> np.ndarray:
+    try:
+        has_array = hasattr(value, "__array__") or not hasattr(value, "__dlpack__")
+        array = np.asarray(value) if has_array else np.from_dlpack(value)
+        if array.dtype.name in ("bfloat16", "float8_e4m3fn", "float8_e5m2"):
+            array = array.astype(np.float32)
+    except Exception as error:  # raised by a method of the object
+        raise DataError(f"{_name(value)} is not an image ({_shown(error)}); {ACCEPTED}") from error
+    return array
+
+
+def _layout(array: np.ndarray, name: str) -> np.ndarray:
+    """Returns the images of an array as [N, H, W, C]. DataError: its shape is not unambiguous."""
+    shape = array.shape
+    if array.dtype.kind not in "biuf" or array.ndim < 2:
+        advice = "; take its magnitude" if array.dtype.kind == "c" else ""
+        advice = (
+            "; pass one of its columns" if array.dtype.kind == "O" and array.ndim == 2 else advice
         )
-    return Image.fromarray(array)
+        raise DataError(f"{name} is not an image{advice}; {ACCEPTED}")
+    is_last, is_first = shape[-1] in _CHANNELS, shape[-3:-2] and shape[-3] in _CHANNELS
+    result = None
+    if array.ndim == 2:
+        result = array[None, :, :, None]
+    elif array.ndim == 3 and is_last:
+        result = array[None]
+    elif array.ndim == 3 and shape[0] == 1:
+        result = array[..., None]
+    elif array.ndim == 3 and is_first:
+        raise DataError(
+            f"{name} can be one image with its channels first or {shape[0]} gray images; pass "
+            "x.transpose(1, 2, 0) or x[..., None]"
+        )
+    elif array.ndim == 3 and min(shape[1:]) >= _LEAST_SIDE:
+        result = array[..., None]
+    elif array.ndim == 4 and is_last and not (is_first and shape[1] > 1):
+        result = array
+    elif array.ndim == 4 and is_first and not is_last:
+        result = array.transpose(0, 2, 3, 1)
+    if result is None or 0 in result.shape[1:]:
+        raise DataError(
+            f"an array must be [H, W], [H, W, C] or [N, H, W, C] with 1 to 4 channels, not {name}"
+        )
+    return result
+
+
+def _to_pixels(array: np.ndarray, form: Format) -> np.ndarray:
+    """Converts an image [H, W, C] to u8 in RGB order. DataError: its range is not known."""
+    image_io.check_size(array.shape[1], array.shape[0])
+    if array.dtype != np.uint8 or form.max_value not in (None, 255):
+        white = form.max_value
+        if white is None:
+            raise DataError(
+                f"{_name(array)} has no known range; declare its white with max_value=1, 255 or "
+                "65535, or convert it to u8"
+            )
+        low, high = array.min(), array.max()
+        if not (low >= 0 and high <= white * (1 + 1e-6)):  # a NaN fails too
+            raise DataError(
+                f"{_name(array)} has values from {low:g} to {high:g}, not from 0 to max_value, "
+                f"{white:g}"
+            )
+        scaled = array.astype(np.float64) * (255 / white)
+        array = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+    if form.order == "bgr" and array.shape[-1] >= 3:
+        array = array[..., [2, 1, 0, *range(3, array.shape[-1])]]
+    return array
+
+
+def _is_nested(value: Any) -> bool:
+    """Whether `value` is a number, or a list of lists that begins with one."""
+    while isinstance(value, (list, tuple)) and value:
+        value = value[0]
+    return isinstance(value, (int, float)) and value == value  # a NaN is a missing value
 
 
 class Decoded(NamedTuple):
@@ -101,14 +219,24 @@ def decoded(image: Image.Image, config: DataConfig) -> Decoded:
 
 
 def _name(value: Any) -> str:
-    if isinstance(value, np.ndarray):
-        return f"an array {value.dtype} {list(value.shape)}"
+    if value is None:
+        return "None (OpenCV returns it for a file that it cannot read)"
+    shape = getattr(value, "shape", None)
+    if isinstance(value, np.ndarray) or (hasattr(value, "dtype") and isinstance(shape, tuple)):
+        kind = "an array" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
+        return one_line(f"{kind} {value.dtype} {list(value.shape)}")[:200]
+    if isinstance(value, float) and value != value:
+        return "a missing value (nan)"
     return f"a value of type {type(value).__name__}"
 
 
-def path_of(item: Any) -> str:
-    """Returns the path of an image that was given by its path; else an empty string."""
-    return str(item) if isinstance(item, (str, os.PathLike)) else ""
+def name_of(item: Any, number: int) -> str:
+    """Returns the path of an image that was given by its path; else its number."""
+    if isinstance(item, (str, os.PathLike)):
+        path = one_line(os.fsdecode(item))
+        if path and len(path) <= _MOST_NAME and not path.startswith("data:"):
+            return path
+    return f"number {number}"
 
 
 def _shown(error: Exception) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,24 +16,30 @@ import numpy as np
 from PIL import Image
 
 from crnn_jax import config as config_lib
-from crnn_jax import schema
 from crnn_jax.charset import Charset
 from crnn_jax.config import Config, DataConfig
-from crnn_jax.data import image_io, normalization, resolve
-from crnn_jax.data.normalization import Normalization
-from crnn_jax.errors import ConfigError, CrnnError, DamageError, DataError, RunError, one_line
-from crnn_jax.inference import evaluate, inputs, set_evaluation, shipped
+from crnn_jax.data import image_io, resolve
+from crnn_jax.errors import CrnnError, DataError, RunError
+from crnn_jax.inference import (
+    evaluate,
+    inputs,
+    restoring,
+    set_evaluation,
+    shipped,
+    typicality,
+)
 from crnn_jax.inference import explain as explanation
 from crnn_jax.inference.evaluate import BATCH, Reading
 from crnn_jax.inference.explain import Explanation
 from crnn_jax.inference.inputs import ImageInput
 from crnn_jax.inference.set_evaluation import SetEvaluation
+from crnn_jax.inference.typicality import Typical
 from crnn_jax.models import crnn, ctc_loss, decoding
 from crnn_jax.models.decoding import GREEDY, Decoder
-from crnn_jax.runs import record_types, run_dir, stored
-from crnn_jax.runs.checkpoint import Checkpoints
+from crnn_jax.runs import run_dir, stored
+from crnn_jax.runtime import processes
 
-_MAX_NAMED = 100  # images named one by one in an error
+_MAX_NAMED = 20  # images named one by one in an error
 _ATTEMPTS = 50  # attempts to load a checkpoint of a run in training
 _PAUSE = 0.1  # seconds between attempts
 
@@ -47,14 +54,16 @@ def load(run: str | os.PathLike[str], epoch: int | None = None) -> Recognizer:
       RunError: the path is no run directory, nothing was trained there, the run has no such epoch,
         its files cannot be read, or its weights are not finite.
       DamageError: its files are damaged; the message names the epochs that are intact.
+      DeviceError: JAX cannot compute in this process.
     """
+    processes.check()
     if isinstance(run, str) and shipped.is_name(run):
-        return _load_shipped(run, epoch)
+        return Recognizer(*restoring.shipped_parts(run, epoch))
     directory = run_dir.RunDir(run)
     for _ in range(_ATTEMPTS):
         before = stored.listing(directory.checkpoints)
         try:
-            return _load(directory, epoch)
+            return Recognizer(*restoring.run_parts(directory, epoch))
         except RunError as error:
             failure = error
         # A run in training deletes a checkpoint file by file.
@@ -62,42 +71,6 @@ def load(run: str | os.PathLike[str], epoch: int | None = None) -> Recognizer:
         if stored.listing(directory.checkpoints) == before:
             break
     raise failure
-
-
-def _load_shipped(name: str, epoch: int | None) -> Recognizer:
-    if epoch:
-        raise RunError(f"{name} comes with the package and has no epochs")
-    stored = shipped.read(name)
-    model = crnn.build(stored.config.model, stored.charset.num_classes, *stored.normalization)
-    return Recognizer(
-        stored.config,
-        stored.charset,
-        model,
-        stored.params,
-        0,
-        stored.fingerprint,
-        stored.temperature,
-        stored.width_by_image,
-    )
-
-
-def _load(directory: run_dir.RunDir, epoch: int | None) -> Recognizer:
-    run, config = directory.workdir, directory.config()
-    result = directory.result()  # None while the run goes on, when nothing is calibrated yet
-    with Checkpoints(directory.checkpoints, read_only=True) as checkpoints:
-        epochs = checkpoints.epochs()
-        if not epochs:
-            raise RunError(f"{run} holds no checkpoint yet; train it first")
-        if epoch is not None and epoch not in epochs:
-            raise RunError(f"{run} keeps epochs {_list(epochs)}, and no epoch {epoch}")
-        try:
-            if epoch is None:
-                epoch = _best_epoch(checkpoints.meta(epochs[-1]))
-            return _restore(checkpoints, epoch, config, result)
-        except DamageError as error:
-            others = [e for e in epochs if _is_intact(checkpoints, e, config)]
-            offer = f"; intact and read by --epoch: {_list(others)}" if others else ""
-            raise DamageError(f"{error}{offer}") from error
 
 
 class Recognizer:
@@ -113,6 +86,7 @@ class Recognizer:
         fingerprint: str,
         temperature: float,
         width_by_image: bool = False,
+        typical: Typical | None = None,
     ):
         self.config = config
         self.charset = charset
@@ -123,6 +97,11 @@ class Recognizer:
         self.temperature = temperature  # for confidences
         # The input of each image has the width that fits its text, instead of data.width.
         self.width_by_image = width_by_image
+        self.typical = typical  # energies of the validation part; None if they are not known
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickles the parameters as numpy arrays: they are unpickled without starting JAX."""
+        return {**self.__dict__, "params": jax.device_get(self.params)}
 
     def decoder(
         self,
@@ -141,32 +120,60 @@ class Recognizer:
         return decoding.decoder(self.charset, steps, beam, length, allowed, case, merge)
 
     def predict(
-        self, images: ImageInput | Iterable[ImageInput], decoder: Decoder = GREEDY
+        self,
+        images: ImageInput | Iterable[ImageInput],
+        decoder: Decoder = GREEDY,
+        *,
+        order: str = "rgb",
+        max_value: float | None = None,
+        frame: str | None = None,
     ) -> list[Reading]:
         """Reads one or many images. Returns a Reading (text, confidence) for each, in order.
 
         Args:
-          images: paths, bytes of image files, Pillow images, or arrays u8 [H, W] or [H, W, C]
-            (C 1 gray, 3 RGB, 4 RGBA) of any size; an array [N, H, W, C] counts as N images.
+          images: one image or an iterable of them. An image is a path, an open file or upload, the
+            bytes of an image file, base64, a data URI, a Pillow image, or an array of any library:
+            [H, W] or [H, W, C] (C 1 gray, 2 gray and alpha, 3 RGB, 4 RGBA) of any size. An array
+            [N, H, W], [N, H, W, C] or [N, C, H, W] counts as N images. A shape that allows two
+            interpretations is refused.
           decoder: turns logits into texts; see the method `decoder`.
+          order: of the channels of arrays, 'rgb', or 'bgr' as in OpenCV.
+          max_value: the value of white in arrays, for example 1 or 255. Only u8 arrays need no
+            declaration.
+          frame: what is read of animations, 'first', 'last', 'darkest' or 'mean'; by default
+            data.frame of the reader.
 
         Raises:
           DataError: `images` is neither an image nor an iterable, or some cannot be read; the
-            message names them (the first 100, and the count of the others).
+            message names them (the first 20, and the count of the others).
+          ConfigError: `order`, `max_value` or `frame` is not allowed.
+          DeviceError: JAX cannot compute in this process, for example because it was forked.
         """
-        return self._read_all(images, decoder, explain=False)
+        form = inputs.Format(order, max_value, frame).check()
+        return self._read_all(images, decoder, False, form)
 
     def explain(
-        self, images: ImageInput | Iterable[ImageInput], decoder: Decoder = GREEDY
+        self,
+        images: ImageInput | Iterable[ImageInput],
+        decoder: Decoder = GREEDY,
+        *,
+        order: str = "rgb",
+        max_value: float | None = None,
+        frame: str | None = None,
     ) -> list[Explanation]:
         """Like `predict`, with place and probability of each character and alternative texts."""
-        return self._read_all(images, decoder, explain=True)
+        form = inputs.Format(order, max_value, frame).check()
+        return self._read_all(images, decoder, True, form)
 
     def stream(
         self,
         images: ImageInput | Iterable[ImageInput],
         decoder: Decoder = GREEDY,
         explain: bool = False,
+        *,
+        order: str = "rgb",
+        max_value: float | None = None,
+        frame: str | None = None,
     ) -> Iterator[Any]:
         """Like `predict` or `explain`, one by one in bounded memory.
 
@@ -176,12 +183,28 @@ class Recognizer:
 
         Raises:
           DataError: `images` is neither an image nor an iterable.
+          DeviceError: JAX cannot compute in this process.
+          ConfigError: `order`, `max_value` or `frame` is not allowed.
         """
+        form = inputs.Format(order, max_value, frame).check()
+        yield from self._stream(images, decoder, explain, form)
+
+    def _stream(
+        self,
+        images: ImageInput | Iterable[ImageInput],
+        decoder: Decoder,
+        explain: bool,
+        form: inputs.Format,
+    ) -> Iterator[Any]:
+        processes.check()
+        if any(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(self.params)):
+            self.params = jax.device_put(self.params)  # unpickled, or from the package
         images = inputs.each(images)
+        decode = functools.partial(self.decode, form=form)
         with ThreadPoolExecutor() as pool:
-            ahead = pool.map(self.decode, list(islice(images, BATCH)))
+            ahead = pool.map(decode, list(islice(images, BATCH)))
             while decoded := list(ahead):
-                ahead = pool.map(self.decode, list(islice(images, BATCH)))
+                ahead = pool.map(decode, list(islice(images, BATCH)))
                 whole = [item for item in decoded if isinstance(item, inputs.Decoded)]
                 readings = iter(self._read(whole, decoder, explain))
                 for item in decoded:
@@ -195,17 +218,21 @@ class Recognizer:
         Raises:
           DataError: images or labels cannot be used, for example because a character is not in the
             alphabet.
+          DeviceError: JAX cannot compute in this process.
         """
+        processes.check()
         return set_evaluation.evaluate(self, folder, decoder)
 
     def decode_batch_predictions(self, pred: Any) -> list[str]:
         """Returns the texts of predictions [B, T, K] over this reader's alphabet."""
         return ctc_loss.decode_batch_predictions(pred, self.charset.alphabet)
 
-    def decode(self, image: ImageInput | DataError) -> inputs.Decoded | DataError:
+    def decode(
+        self, image: ImageInput | DataError, form: inputs.Format = inputs.DEFAULT
+    ) -> inputs.Decoded | DataError:
         """Converts an image to the model's input, or returns the reason why it cannot be read."""
         try:
-            decoded = inputs.to_image(image)
+            decoded = inputs.to_image(image, form, self.config.data.frame)
             return inputs.decoded(decoded, self._section(decoded))
         except CrnnError as error:
             return DataError(str(error))
@@ -220,12 +247,16 @@ class Recognizer:
         return dataclasses.replace(section, width=width)
 
     def _read_all(
-        self, images: ImageInput | Iterable[ImageInput], decoder: Decoder, explain: bool
+        self,
+        images: ImageInput | Iterable[ImageInput],
+        decoder: Decoder,
+        explain: bool,
+        form: inputs.Format,
     ) -> list[Any]:
         items = list(inputs.each(images))
-        readings = list(self.stream(items, decoder, explain))
+        readings = list(self._stream(items, decoder, explain, form))
         bad = [
-            f"  {one_line(inputs.path_of(item)) or f'number {i}'}: {reading}"
+            f"  {inputs.name_of(item, i)}: {reading}"
             for i, (item, reading) in enumerate(zip(items, readings, strict=True))
             if isinstance(reading, DataError)
         ]
@@ -246,6 +277,15 @@ class Recognizer:
             readings |= zip(places, found, strict=True)
         return [readings[i] for i in range(len(images))]
 
+    def _judged(self, text: str, confidence: float, energy: float) -> Reading:
+        """Adds the typicality to a reading, and whether it counts as an answer."""
+        knows_empty = self.config.data.allow_empty
+        if not text and knows_empty:  # the energy is one of symbols
+            return Reading(text, confidence)
+        value = self.typical.of(energy) if self.typical else None
+        is_typical = value is None or value >= typicality.LIMIT
+        return Reading(text, confidence, value, bool(text) and is_typical)
+
     def _read_batch(
         self, images: list[inputs.Decoded], decoder: Decoder, explain: bool
     ) -> Sequence[Any]:
@@ -256,57 +296,20 @@ class Recognizer:
         batch[: len(images)] = [image.pixels for image in images]
         call = explanation.explain if explain else evaluate.read
         outputs = call(self.params, batch, self.temperature, model=self.model, decoder=decoder)
-        ids, log_probability, *more = (rows[: len(images)] for rows in jax.device_get(outputs))
-        readings = evaluate.to_readings(self.charset, ids, log_probability)
+        ids, log_probability, energies, *more = (
+            rows[: len(images)] for rows in jax.device_get(outputs)
+        )
+        readings = [
+            self._judged(*reading, energy)
+            for reading, energy in zip(
+                evaluate.to_readings(self.charset, ids, log_probability),
+                energies.tolist(),
+                strict=True,
+            )
+        ]
         if not explain:
             return readings
         return [
             explanation.to_explanation(self.charset, reading, image.span, *rows)
             for image, reading, *rows in zip(images, readings, ids, *more, strict=True)
         ]
-
-
-def _restore(
-    checkpoints: Checkpoints, epoch: int, config: Config, result: run_dir.Result | None
-) -> Recognizer:
-    meta = checkpoints.meta(epoch)
-    path = os.fspath(checkpoints.directory / str(epoch))
-    try:
-        schema.check(meta, record_types.ReaderMeta)
-        charset = Charset(meta["alphabet"])
-    except (ConfigError, schema.InvalidError) as error:
-        raise DamageError(f"the checkpoint {path} is damaged: {error}") from error
-    moments = Normalization.from_record(meta)
-    normalization.check(moments, config.data.channels, path)
-    model = crnn.build(config.model, charset.num_classes, *moments)
-    shapes = jax.eval_shape(lambda: crnn.init(model, jax.random.key(0), config.data))
-    params = checkpoints.restore(epoch, {"params": shapes})["params"]
-    for name, array in crnn.by_name(params).items():
-        if not np.isfinite(array).all():
-            raise RunError(
-                f"the checkpoint {path}: {name} holds numbers that are not finite; choose another "
-                "epoch with --epoch"
-            )
-    # Only the best weights are calibrated. An import keeps the result of its original run.
-    calibrated = result is not None and epoch in (result.best_epoch, 0)
-    temperature = result.temperature if result and calibrated else 1.0
-    return Recognizer(config, charset, model, params, epoch, meta["fingerprint"], temperature)
-
-
-def _is_intact(checkpoints: Checkpoints, epoch: int, config: Config) -> bool:
-    try:
-        _restore(checkpoints, epoch, config, None)
-    except RunError:
-        return False
-    return True
-
-
-def _best_epoch(meta: dict[str, Any]) -> int:
-    if "best_epoch" not in meta:
-        raise DamageError("the latest checkpoint does not name its best_epoch")
-    epoch: int = meta["best_epoch"]
-    return epoch
-
-
-def _list(epochs: list[int]) -> str:
-    return ", ".join(map(str, epochs))

@@ -11,7 +11,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from crnn_jax.charset import Charset
 from crnn_jax.config import Config
 from crnn_jax.data.normalization import Normalization
 from crnn_jax.errors import RunError
+from crnn_jax.inference.typicality import Typical
 from crnn_jax.runs import config_migrations
 from crnn_jax.runtime import files
 
@@ -38,6 +39,7 @@ class Shipped(NamedTuple):
     fingerprint: str  # of the data that the reader was trained on
     temperature: float
     width_by_image: bool  # the input of each image has the width that fits its text
+    typical: Typical | None  # energies of its validation part
 
 
 class _Stored(TypedDict):
@@ -48,6 +50,7 @@ class _Stored(TypedDict):
     fingerprint: str
     temperature: float
     width_by_image: bool
+    typicality: NotRequired[schema.MeanAndStd | None]
     weights_sha256: str
     config: dict[str, Any]
 
@@ -94,6 +97,7 @@ def read(name: str) -> Shipped:
         stored["fingerprint"],
         stored["temperature"],
         stored["width_by_image"],
+        Typical(*found) if (found := stored.get("typicality")) else None,
     )
 
 

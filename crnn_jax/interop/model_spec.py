@@ -41,8 +41,9 @@ def describe(reader: Recognizer, result: Result | None) -> dict[str, Any]:
             "size": {"width": data.width, "height": data.height},  # pixels
             "channels": "grey" if data.channels == 1 else "red, green, blue",
             "grey": "(19595 red + 38470 green + 7471 blue + 32768) // 65536",  # as Pillow's L
-            "range": [0, 255],  # the upper 8 bits of 16-bit images
+            "range": [0, 255],  # the upper 8 of the bits that a 16-bit image uses
             "upright": "by its EXIF orientation",
+            # Black if it shows in the transparency alone: see data/pixel_formats.py.
             "transparency": "on white",
             # Before resizing: data/crop.py and its JavaScript version in page/reader.js.
             "crop": "to the text" if data.crop else "none",

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 
 from crnn_jax.charset import PAD, Charset, required_steps
 from crnn_jax.errors import ConfigError
+from crnn_jax.runtime import processes
 
 # The alphabet of the reference's data set, sorted.
 CAPTCHA_V2 = "2345678bcdefgmnpwxy"
@@ -67,7 +68,9 @@ def decode_batch_predictions(pred: ArrayLike, alphabet: str = CAPTCHA_V2) -> lis
 
     Raises:
       ConfigError: the alphabet does not have K - 1 symbols.
+      DeviceError: JAX cannot compute in this process.
     """
+    processes.check()
     charset = Charset(alphabet)
     scores = jnp.asarray(pred)
     if scores.ndim != 3 or scores.shape[-1] != charset.num_classes:

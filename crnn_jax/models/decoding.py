@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from jax import Array
 from jaxtyping import Bool, Float, Int
 
 from crnn_jax.charset import PAD, Charset, parse_folding
-from crnn_jax.errors import ConfigError
+from crnn_jax.errors import ConfigError, quote
 from crnn_jax.models import ctc_loss
 
 LOW = -1e9  # a logit that counts as probability 0 in float32
@@ -87,7 +88,8 @@ def decoder(
       beam: width of a prefix beam search; 0 for none.
       length: the number of characters, or the least and the greatest number.
       allowed: the symbols that may stand at every position, or those of each position in turn. A
-        symbol also allows all symbols that are read as the same one.
+        symbol also allows all symbols that are read as the same one. Symbols that the reader
+        lacks are left out, with a warning.
       case: 'lower' or 'upper' reads each letter in that case, if the alphabet has both of its
         cases; 'keep' leaves letters as they are.
       merge: groups of symbols, such as '0O,1Il'; a symbol is read as the first of its group that
@@ -119,12 +121,18 @@ def decoder(
         raise ConfigError(
             f"`allowed` has {len(places)} positions, but texts have up to {longest} characters"
         )
-    for position, symbols in enumerate(places, 1):
-        if unknown := charset.unknown(symbols):
-            raise ConfigError(f"`allowed`, position {position}: the alphabet has no {unknown!r}")
+    unknown = "".join(dict.fromkeys("".join(map(charset.unknown, places))))
+    known = [[s for s in symbols if s in charset.alphabet] for symbols in places]
+    for position, symbols in enumerate(known, 1):
         if not symbols:
-            raise ConfigError(f"`allowed`, position {position}: it has no symbols")
-    folded = [{fold[charset.alphabet.index(symbol)] for symbol in symbols} for symbols in places]
+            lacks = f"; the alphabet has no {quote(unknown)}" if unknown else ""
+            raise ConfigError(f"`allowed`, position {position}: it has no symbols{lacks}")
+    if unknown:
+        warnings.warn(
+            f"the alphabet has no {quote(unknown)}; the other allowed symbols are used",
+            stacklevel=3,
+        )
+    folded = [{fold[charset.alphabet.index(symbol)] for symbol in symbols} for symbols in known]
     mask = tuple(tuple(k in some for k in range(len(fold))) for some in folded)
     return Decoder(0, shortest, longest, mask, representatives)
 

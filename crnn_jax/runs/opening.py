@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from crnn_jax import errors
 from crnn_jax.config import Config
-from crnn_jax.errors import CrnnError, RunError
+from crnn_jax.errors import RunError
 from crnn_jax.runs.mid_epoch import FOLDER
 from crnn_jax.runs.run_dir import RunDir
 from crnn_jax.runtime import files, lock
@@ -38,7 +38,7 @@ def take(run: RunDir, config: Config) -> Iterator[None]:
             run.open(config)
             with _named(run):
                 yield
-        except CrnnError:
+        except BaseException:  # of the system, of JAX, or a second Ctrl-C too
             with contextlib.suppress(OSError, RunError):
                 if is_new and not _has_begun(run):
                     for name in _OF_A_START:

@@ -25,7 +25,7 @@ from crnn_jax import config as config_lib
 from crnn_jax import schema
 from crnn_jax.config import Config
 from crnn_jax.errors import ConfigError, RunError, one_line, quote
-from crnn_jax.runs import config_migrations, record_types
+from crnn_jax.runs import config_migrations, continuing, record_types
 from crnn_jax.runtime import files, held, lock
 from crnn_jax.schema import (
     Count,
@@ -33,6 +33,7 @@ from crnn_jax.schema import (
     Epoch,
     InvalidError,
     Loss,
+    MeanAndStd,
     Seconds,
     Seed,
     Share,
@@ -71,6 +72,8 @@ class Result:
     # Scales the confidences; fitted on the validation part. Older versions did not scale: 1.
     temperature: Temperature = 1.0
     calibration_error: Share | None = None  # expected calibration error on the validation part
+    # Mean and standard deviation of the energy of the validation part: inference/typicality.py.
+    typicality: MeanAndStd | None = None
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -80,6 +83,8 @@ class Result:
             raise InvalidError(
                 f"num_exact: {result.num_exact} is more than num_examples, {result.num_examples}"
             )
+        if result.typicality and result.typicality[1] <= 0:
+            raise InvalidError(f"typicality: the deviation is {result.typicality[1]}")
         return result
 
     def __str__(self) -> str:
@@ -276,9 +281,16 @@ class RunDir:
             if old.get(key) != new.get(key) and not key.startswith("log.")
         ]
         if changed:
+            keys = [line.split(":")[0] for line in changed]
             raise RunError(
-                f"{self.workdir} contains a run with another config; choose another --workdir\n  "
-                + "\n  ".join(changed)
+                "\n  ".join(
+                    [
+                        f"{self.workdir} contains a run with another config; choose another "
+                        "--workdir",
+                        *changed,
+                        *filter(None, [continuing.advice(self.workdir, config, keys)]),
+                    ]
+                )
             )
 
     def read_json(self, name: str, kind: Any = dict[str, Any]) -> dict[str, Any]:

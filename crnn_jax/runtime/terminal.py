@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from crnn_jax import errors
 from crnn_jax.errors import CrnnError
-from crnn_jax.runtime import limits, signals
+from crnn_jax.runtime import limits, processes, signals
 
 _PATIENCE = 10.0  # seconds from the end of a command until its process is ended
 _RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
@@ -90,7 +90,7 @@ def conclude(call: Callable[[], Any], failure: int) -> int:
         signals.end_as_usual(error)
         return 1
     except CrnnError as error:
-        _say(f"error: {error}")
+        _say(f"error: {processes.obstacle_behind(error) or error}")
     except KeyboardInterrupt:  # no cleanup is needed: files are written atomically
         signals.end_as_usual(signals.Interrupted("", signal.SIGINT))
         return 1
@@ -106,10 +106,13 @@ def conclude(call: Callable[[], Any], failure: int) -> int:
             _say(f"error: {error.strerror}")
         else:
             _say(f"error: {errors.of_system(error)}")
-    except RuntimeError as error:
-        if not limits.is_of_threads(error):
+    except (RuntimeError, AssertionError) as error:
+        if isinstance(error, RuntimeError) and limits.is_of_threads(error):
+            _say(f"error: {limits.NO_THREADS}")
+        elif reason := processes.obstacle_behind(error):
+            _say(f"error: {reason}")
+        else:
             raise
-        _say(f"error: {limits.NO_THREADS}")
     return failure
 
 

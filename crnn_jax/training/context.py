@@ -15,7 +15,8 @@ from crnn_jax import config as config_lib
 from crnn_jax.charset import PAD, Charset
 from crnn_jax.config import Config
 from crnn_jax.data import batching, folder, normalization, sources, splits
-from crnn_jax.inference import calibration, evaluate
+from crnn_jax.inference import calibration, evaluate, typicality
+from crnn_jax.inference.typicality import Typical
 from crnn_jax.models import crnn, ctc_loss
 from crnn_jax.runtime import data_parallel
 from crnn_jax.training import optimizer as optimizer_lib
@@ -112,19 +113,22 @@ class TrainContext(NamedTuple):
             return self.split.val
         return (self.split.train if len(self.split.train) else self.pseudo_labeled)[:MOST_SCORED]
 
-    def temperature(self, params: Any) -> float:
-        """Fits the temperature of the confidences on the validation part.
+    def calibrate(self, params: Any) -> tuple[float, Typical | None]:
+        """Fits the temperature of the confidences and the typicality on the validation part.
 
-        Returns 1 without a validation part, because training images cannot calibrate it.
+        Returns 1 and None without a validation part, because training images cannot calibrate them.
         """
         if not len(self.split.val):
-            return 1.0
+            return 1.0, None
         images, labels = data_parallel.one((self.images, self.labels))
         logits = [
             evaluate.logits_of(params, images, batch, model=self.model)[mask]
             for batch, mask in batching.batches(self.split.val, self.config.train.eval_batch_size)
         ]
-        return float(calibration.fit_temperature(jnp.concatenate(logits), labels[self.split.val]))
+        energies = jax.device_get([typicality.energy(some) for some in logits])
+        typical = typicality.Typical.fit(np.concatenate(energies))
+        temperature = calibration.fit_temperature(jnp.concatenate(logits), labels[self.split.val])
+        return float(temperature), typical
 
     def evaluate(
         self, params: Any, temperature: float = 1.0, indices: np.ndarray | None = None

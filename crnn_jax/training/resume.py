@@ -12,7 +12,7 @@ import numpy as np
 
 from crnn_jax import errors
 from crnn_jax.errors import DamageError, RunError, quote
-from crnn_jax.runs import mid_epoch, provenance
+from crnn_jax.runs import continuing, mid_epoch, provenance
 from crnn_jax.runs.checkpoint import Checkpoints
 from crnn_jax.runs.run_dir import RunDir
 from crnn_jax.runtime.data_parallel import one
@@ -82,7 +82,7 @@ def restore(run: Run) -> None:
         run.state = from_trees(trees)
     elif source := run.config.train.init_from:
         fresh = run.state
-        params = warm_start.transfer(fresh.params, run.task.charset, source)
+        params = warm_start.transfer(fresh.params, run.task.charset, source, run.config)
         # A flat start would destroy the alignment of a trained model.
         flat_start = fresh.flat_start._replace(weight=jnp.zeros(()))
         ema = jax.tree.map(jnp.copy, params)
@@ -192,9 +192,10 @@ def check_data(meta: Mapping[str, Any], task: TrainContext, directory: Path) -> 
         if meta.get(name) != value
     ]
     if changed:
+        advice = continuing.advice(directory.parent, task.config)
         raise RunError(
             f"the data set is not the one that {directory} was trained on; restore it, or choose "
-            "another --workdir\n" + "\n".join(changed)
+            "another --workdir\n" + "\n".join(changed) + (f"\n  {advice}" if advice else "")
         )
 
 

@@ -156,6 +156,6 @@ def _read(task: TrainContext, params: Any) -> list[evaluate.Reading]:
     readings: list[evaluate.Reading] = []
     for batch, mask in batching.batches(task.split.unlabeled, task.config.train.eval_batch_size):
         found = evaluate.read(params, images[batch], 1.0, model=task.model)
-        ids, log_probability = (rows[mask] for rows in jax.device_get(found))
+        ids, log_probability, _ = (rows[mask] for rows in jax.device_get(found))
         readings += evaluate.to_readings(task.charset, ids, log_probability)
     return readings

@@ -28,9 +28,10 @@ from crnn_jax.data import resolve, sources
 from crnn_jax.errors import RunError, TrainingError, one_line
 from crnn_jax.inference import held_out
 from crnn_jax.models import crnn
-from crnn_jax.runs import opening, run_dir, tensorboard
+from crnn_jax.runs import continuing, opening, run_dir, tensorboard
 from crnn_jax.runs.checkpoint import Checkpoints
 from crnn_jax.runs.run_dir import Result, RunDir
+from crnn_jax.runtime import processes
 from crnn_jax.runtime.data_parallel import ONE, one
 from crnn_jax.runtime.signals import Interruption
 from crnn_jax.runtime.watchdog import Watchdog
@@ -59,6 +60,7 @@ def train_and_evaluate(
 
     Raises:
       DataError, RunError: before training starts, for unusable data or an unusable run directory.
+      DeviceError: JAX cannot compute in this process.
       TrainingError: the loss is not finite.
       Interrupted: a signal came; the state is saved.
     """
@@ -77,6 +79,7 @@ def train_all(
     Raises:
       TrainingError: the loss of a run is not finite; the other runs are complete.
     """
+    processes.check()  # before a directory is claimed
     start = time.monotonic()
     dirs = [RunDir(workdir) for workdir in workdirs]
     results: dict[Path, Result] = {}
@@ -243,7 +246,7 @@ def score(run: Run) -> Result:
     epoch = run.stopping.best_epoch
     best = run.checkpoints.restore(epoch, {"params": run.ema})["params"]
     task = run.task
-    temperature = task.temperature(best)
+    temperature, typical = task.calibrate(best)
     evaluation = task.evaluate(best, temperature)
     if not run.stopping.left_plateau:
         known = task.split.train[task.split.train < len(task.data)][:MOST_SCORED]
@@ -263,6 +266,7 @@ def score(run: Run) -> Result:
         num_train=len(task.split.train),
         num_val=len(task.split.val),
         temperature=temperature,
+        typicality=list(typical) if typical else None,
     )
     if len(task.split.test):
         write_test(run, best, temperature)
@@ -290,7 +294,8 @@ def finished(result: Result, run: RunDir, config: Config) -> Result:
     if found not in (None, result.fingerprint):
         raise RunError(
             f"{run.workdir} is a finished run on other data: {one_line(result.data_name)}, "
-            f"fingerprint {result.fingerprint[:12]}; choose another --workdir"
+            f"fingerprint {result.fingerprint[:12]}; choose another --workdir. "
+            f"{continuing.advice(run.workdir, config)}".rstrip()
         )
     print(f"{run.workdir} is finished; nothing is left to do")
     return result

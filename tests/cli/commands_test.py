@@ -70,6 +70,7 @@ def test_run_py_trains_and_a_second_call_finds_the_run_finished(
     [
         (["--config.optimizer.learning_rat=1"], "did you mean optimizer.learning_rate?"),
         (["--config.data.wdth", "3"], "did you mean data.width?"),
+        (["--lr=0.1"], "did you mean --config.optimizer.learning_rate?"),
         (["--config.data.standardise=set"], "data.standardise was renamed to data.normalize"),
         (["--config.data.width=wide"], "invalid literal"),
         (["--config.model.dropout=1.5"], "model.dropout must be from 0 to 0.99"),
@@ -163,7 +164,7 @@ def test_predict_prints_files_folders_and_a_list_in_the_order_given(
     status, out, _ = _call(capsys, "predict", trained, paths[7], captchas, "-", "--format", "csv")
     assert status == 0
     rows = list(csv.reader(io.StringIO(out)))
-    assert rows[0] == ["path", "text", "confidence"]
+    assert rows[0] == ["path", "text", "confidence", "answered"]
     assert [row[0] for row in rows[1:]] == [paths[7], *paths, paths[5], paths[4]]
     assert all(0 <= float(row[2]) <= 1 for row in rows[1:])
 
@@ -194,6 +195,62 @@ def test_predict_goes_on_after_a_file_that_cannot_be_read(
     assert status == 1
     assert [row["path"] for row in json.loads(out)] == good
     assert [line.split(": ")[1] for line in err.splitlines()] == list(map(str, arguments[1:4]))
+
+
+def test_predict_uses_those_of_the_allowed_symbols_that_the_run_knows(
+    trained: Path, captchas: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("predict", trained, captchas, "--allowed")
+    _, expected, silent = _call(capsys, *arguments, "7")
+    status, out, err = _call(capsys, *arguments, "0123456789")
+    assert (status, out, silent) == (0, expected, "")
+    assert err == (
+        "note: the reader does not know '012345689' of the allowed symbols; it uses the others\n"
+    )
+    status, out, err = _call(capsys, *arguments, "XYZ")
+    assert (status, out) == (2, "")
+    assert "does not know 'XYZ'" in err
+
+
+@pytest.mark.parametrize("name", ["-ab7.png", "--ab7.png", "-h.png", "--epoch.png", "-"])
+def test_names_that_begin_with_a_minus_are_paths(
+    trained: Path,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.stdin", io.StringIO("x.png\n"))
+    for file in {name, "x.png"}:
+        draw("ab7").save(tmp_path / file, "PNG")
+    status, out, _ = _call(capsys, "predict", trained, name, "x.png", "--format", "json")
+    assert status == 0
+    # A minus alone still means the list on the standard input.
+    first = "x.png" if name == "-" else os.path.join(".", name)
+    assert [row["path"] for row in json.loads(out)] == [first, "x.png"]
+    monkeypatch.setattr("sys.stdin", io.StringIO("x.png\n"))
+    status, out, _ = _call(capsys, "predict", "--format", "csv", trained, "--", name, "x.png")
+    assert status == 0
+    assert len(out.splitlines()) == 3
+
+
+def test_predict_reads_the_frame_of_the_user_s_choice(
+    trained: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    pictures = [draw("ab7"), draw("cc")]
+    path = tmp_path / "x.gif"
+    pictures[0].save(path, save_all=True, append_images=pictures[1:])
+    for frame, picture in (("first", pictures[0]), ("last", pictures[1])):
+        picture.save(tmp_path / "x.png")
+        _, expected, _ = _call(capsys, "predict", trained, tmp_path / "x.png")
+        status, out, _ = _call(capsys, "predict", trained, path, "--frame", frame)
+        assert status == 0
+        assert out.split("\t")[1] == expected.split("\t")[1]
+    status, _, err = _call(capsys, "predict", trained, path)
+    assert status == 1
+    assert "--frame" in err
+    assert len(err.splitlines()) == 1
 
 
 def test_predict_of_nothing_readable_is_still_whole_json(

@@ -30,22 +30,22 @@ class Odd:
 @pytest.mark.parametrize(
     ("given", "position", "said"),
     [
-        (None, 0, "NoneType is not an image"),
+        (None, 0, "None .OpenCV returns it .* is not an image"),
         (1.5, 0, "float is not an image"),
         (3, 0, "int is not an image"),
         (object(), 0, "object is not an image"),
         (Odd(), 0, "Odd is not an image"),
         ({"a.png": 1}, 0, "dict is not an image"),
-        (bytearray(b"ab"), 0, "bytearray is not an image"),
+        (bytearray(b"ab"), 0, "not an image of a supported format"),
         (np.array(7, np.uint8), 0, r"array uint8 \[\] is not an image"),
         (np.arange(5000), 0, r"array int64 \[5000\] is not an image"),
-        (np.zeros((2, 8), np.float32), 0, r"not float32 \[2, 8\]; scale it to 0 to 255"),
-        (np.zeros((2, 8), bool), 0, r"not bool \[2, 8\]; convert it with x\.astype"),
-        (np.zeros((2, 8), np.int64), 0, r"not int64 \[2, 8\]; convert values from 0 to 255"),
-        (np.zeros((2, 8), complex), 0, r"not complex128 \[2, 8\]; take its magnitude"),
+        (np.zeros((2, 8), np.float32), 0, r"float32 \[2, 8, 1\] has no known range; .*max_value=1"),
+        (np.zeros((2, 8), bool), 0, r"bool \[2, 8, 1\] has no known range"),
+        (np.zeros((2, 8), np.int64), 0, r"int64 \[2, 8, 1\] has no known range"),
+        (np.zeros((2, 8), complex), 0, r"complex128 \[2, 8\] is not an image; take its magnitude"),
         (np.full((2, 8), None), 0, r"array object \[2, 8\] is not an image"),
-        (np.zeros((1, 2, 8, 5), np.uint8), 0, r"must be u8"),
-        ([draw("a"), None], 1, "NoneType is not an image"),
+        (np.zeros((1, 5, 8, 5), np.uint8), 0, r"must be \[H, W\]"),
+        ([draw("a"), None], 1, "None .* is not an image"),
         ([draw("a"), [[1, 2], [3]]], 1, "list is not an image"),
         ([draw("a"), {}], 1, "dict is not an image"),
         ([draw("a"), draw("a"), Odd()], 2, r"Odd is not an image \(RuntimeError: odd\)"),
@@ -72,8 +72,8 @@ def test_an_iterable_that_raises_costs_no_finished_work(reader: Recognizer) -> N
     assert isinstance(last, DataError)
     with pytest.raises(DataError, match=r"number 2: .*raised LookupError: no\\nmore"):
         reader.predict(failing())
-    with pytest.raises(DataError, match="NoneType is not an image; accepted are paths"):
-        next(reader.stream(None))  # type: ignore[arg-type]  # which it refuses
+    with pytest.raises(DataError, match=r"None .* is not an image; accepted are paths"):
+        next(reader.stream(None))
 
 
 def test_a_stream_takes_what_predict_takes(reader: Recognizer, captchas: Path) -> None:

@@ -151,7 +151,7 @@ def test_an_explanation_says_where_each_character_stands(
     )
     distances = []
     for path, explained in zip(paths, explanations, strict=True):
-        text, confidence, characters, alternatives = explained
+        text, confidence, characters, alternatives, *_ = explained
         assert len(alternatives) == len({other.text for other in alternatives}) == 5
         probabilities = [other.confidence for other in alternatives]
         assert probabilities == sorted(probabilities, reverse=True)

@@ -53,6 +53,11 @@ def test_pixels_are_those_of_pillow(
     text[30:55, 70:90, :3] = text[20:60, 120:123, :3] = (0, 90, 0)
     text[rng.integers(0, 80, 50), rng.integers(0, 300, 50), :3] = 0
     images.append(Image.fromarray(text))
+    ink = np.full((40, 100, 4), 255, np.uint8)  # white, in the transparency alone
+    ink[..., 3] = np.arange(100) // 2
+    ink[10:30, 20:40, 3] = 255
+    images.append(Image.fromarray(ink))
+    images.append(Image.fromarray(ink ^ np.array([0, 0, 0, 255], np.uint8)))
     values = {
         "reader": model_spec.describe(reader, None),
         "images": [[p.width, p.height, list(p.tobytes())] for p in images],

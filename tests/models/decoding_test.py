@@ -185,7 +185,10 @@ def test_each_wish_finds_its_decoder(examples: tuple[jax.Array, list[Any]]) -> N
         ({"length": (3, 2)}, "not 3 to 2"),
         ({"length": 0}, "not 0 to 0"),
         ({"length": 2, "allowed": ["a", "b", "c"]}, "3 positions"),
-        ({"length": 2, "allowed": ["a", "xy"]}, "position 2: the alphabet has no 'xy'"),
+        ({"length": 2, "allowed": ["a", "xy"]}, "position 2: .* the alphabet has no 'xy'"),
+            {"length": 2, "allowed": ["a", "xy"]},
+            "position 2: it has no symbols; the alphabet has no 'xy'",
+        ),
         ({"length": 2, "allowed": ["a", ""]}, "position 2"),
     ],
 )
@@ -282,9 +285,31 @@ def test_allowed_symbols_stand_for_what_they_are_read_as(
     assert read == set(symbols)
 
 
+@pytest.mark.parametrize(
+    ("allowed", "unknown", "used"),
+    [
+        ("a0b1", "01", [(True, True, False)] * 3),
+        (
+            ["a0", "1c", "b"],
+            "01",
+            [(True, False, False), (False, False, True), (False, True, False)],
+        ),
+    ],
+)
+def test_symbols_that_the_reader_lacks_are_left_out_with_a_word(
+    allowed: Any, unknown: str, used: Any
+) -> None:
+    with pytest.warns(UserWarning, match=f"has no '{unknown}'; the other allowed symbols are used"):
+        found = decoding.decoder(Charset("abc"), STEPS, length=3, allowed=allowed)
+    assert found.allowed == tuple(used)
+
+
 def test_symbols_that_the_reader_lacks_are_not_allowed_in_any_case() -> None:
-    with pytest.raises(ConfigError, match="position 1: the alphabet has no 'x'"):
-        decoding.decoder(Charset("aA"), STEPS, length=1, allowed="ax", case="lower")
+    with pytest.warns(UserWarning, match="'x'"):
+        found = decoding.decoder(Charset("aA"), STEPS, length=1, allowed="ax", case="lower")
+    assert found.allowed == ((True, False),)
+    with pytest.raises(ConfigError, match="position 1: it has no symbols; the alphabet has no 'x'"):
+        decoding.decoder(Charset("aA"), STEPS, length=1, allowed="x", case="lower")
 
 
 def test_without_a_merge_the_program_is_that_of_the_formulas() -> None:

@@ -85,5 +85,37 @@ def test_a_run_of_other_sizes_is_refused_before_training(
     config = like_trained(train__init_from=str(trained), model__dense_features=17)
     with pytest.raises(RunError, match=r"backward_kernel is \(16, 64\) in .* and \(17, 64\) here"):
         train.train_and_evaluate(config, tmp_path / "run")
+    assert not (tmp_path / "run" / "config.json").exists()
     with pytest.raises(RunError, match="not a run directory"):
         train.train_and_evaluate(like_trained(train__init_from=str(tmp_path)), tmp_path / "other")
+
+
+def test_images_of_another_size_are_named_with_the_remedy(
+    like_trained: Any, trained: Path, tmp_path: Path
+) -> None:
+    """The directory stays free for the command with the remedy."""
+    start = {"train__init_from": str(trained), "train__epochs": 1}
+    config = like_trained(**start, data__width=128, data__height=32)
+    with pytest.raises(RunError) as error:
+        train.train_and_evaluate(config, tmp_path / "run")
+    said = str(error.value)
+    assert "64x16 there and 128x32 here" in said
+    assert "--config.data.width=64 --config.data.height=16" in said
+    assert "--config.model" not in said
+    with pytest.raises(RunError, match=r"train with --config\.model\.lstm_units='\(16, 8\)'"):
+        train.train_and_evaluate(like_trained(**start, model__lstm_units=(24, 8)), tmp_path / "run")
+    assert train.train_and_evaluate(like_trained(**start), tmp_path / "run").epochs_run == 1
+
+
+@pytest.mark.parametrize("error", [OSError(5, "no disk"), RuntimeError("XLA"), KeyboardInterrupt()])
+def test_a_start_that_fails_in_any_way_claims_no_directory(
+    like_trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def fail(*arguments: Any) -> None:
+        raise error
+
+    with monkeypatch.context() as broken:
+        broken.setattr(train, "resume", fail)
+        with pytest.raises((type(error), RunError)):
+            train.train_and_evaluate(like_trained(), tmp_path / "run")
+    assert not (tmp_path / "run" / "config.json").exists()

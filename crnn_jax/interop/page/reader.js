@@ -10,12 +10,7 @@
 function toPixels(rgba, w, h, reader) {
   const channels = reader.input.channels === "grey" ? 1 : 3;
   const { width, height } = reader.input.size;
-  const rgb = new Uint8Array(w * h * 3); // [h, w, 3]
-  for (let i = 0; i < w * h; i++) {
-    const alpha = rgba[4 * i + 3];
-    for (let c = 0; c < 3; c++)
-      rgb[3 * i + c] = Math.round((alpha * rgba[4 * i + c] + (255 - alpha) * 255) / 255);
-  }
+  const rgb = onPage(rgba, w, h);
   const crops = reader.input.crop === "to the text";
   const box = crops ? contentBox(rgb, w, h) : { left: 0, top: 0, right: w, bottom: h };
   const shown = { left: box.left / w, right: box.right / w }, stride = w;
@@ -38,6 +33,32 @@ function toPixels(rgba, w, h, reader) {
       for (let c = 0; c < channels; c++)
         pixels[(x * height + y) * channels + c] = rows[(y * width + x) * channels + c];
   return { pixels, ...shown };
+}
+
+/** Puts RGBA on a white page: u8 [h, w, 3], as on_page of data/pixel_formats.py does.
+ *
+ * If all ink is as bright as the page, so that it shows in the transparency only, it becomes black.
+ */
+function onPage(rgba, w, h) {
+  const rgb = new Uint8Array(w * h * 3); // [h, w, 3]
+  let low = 255, high = 0, darkest = 255, clear = 0;
+  for (let i = 0; i < w * h; i++) {
+    const alpha = rgba[4 * i + 3];
+    low = Math.min(low, alpha);
+    high = Math.max(high, alpha);
+    clear += alpha < 128;
+    for (let c = 0; c < 3; c++) {
+      const value = Math.round((alpha * rgba[4 * i + c] + (255 - alpha) * 255) / 255);
+      rgb[3 * i + c] = value;
+      darkest = Math.min(darkest, value);
+    }
+  }
+  if (high - low < 64 || 255 - darkest >= 16) return rgb;
+  for (let i = 0; i < w * h; i++) {
+    const alpha = rgba[4 * i + 3];
+    rgb.fill(2 * clear >= w * h ? 255 - alpha : alpha, 3 * i, 3 * i + 3);
+  }
+  return rgb;
 }
 
 /** The box that holds the text of u8 [h, w, 3], as content_box of data/crop.py finds it. */

@@ -1,0 +1,119 @@
+"""The command predict, and paths that begin with a minus."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from crnn_jax import errors
+from crnn_jax.cli import argument_types, reader_options
+from crnn_jax.errors import ConfigError
+from crnn_jax.runtime import terminal
+
+
+def add_to(commands: Any) -> None:
+    """Adds the command to the subparsers of `python -m crnn_jax`."""
+    command = commands.add_parser("predict", help="read images")
+    command.add_argument("run", metavar="RUN", help="a run directory")
+    command.add_argument(
+        "paths", metavar="PATH", nargs="+", help="files, folders, or - for a list on stdin"
+    )
+    command.add_argument("--format", choices=("text", "json", "csv"), default="text")
+    reader_options.add_to(command)
+    command.add_argument(
+        "--explain",
+        action="store_true",
+        help="with --format json: position and probability of each character, and the best texts",
+    )
+    command.add_argument(
+        "--frame",
+        choices=("first", "last", "darkest", "mean"),
+        help="what is read of animations: a frame, or the darkest or mean value of each pixel; "
+        "default data.frame of the run",
+    )
+    command.add_argument(
+        "--min-confidence",
+        metavar="SHARE",
+        type=argument_types.share,
+        help="leave the text of an image blank if the confidence is lower, or if the image is not "
+        "like the training images; without this option such readings are flagged only",
+    )
+    command.set_defaults(call=predict)
+
+
+def as_paths(arguments: list[str], commands: Mapping[str, argparse.ArgumentParser]) -> list[str]:
+    """Writes ./ before names of existing files that begin with a minus and are not options."""
+    options = {name for command in commands.values() for name in command._option_string_actions}
+
+    def is_path(argument: str) -> bool:
+        name = argument.split("=")[0]
+        is_option = any(option.startswith(name) for option in options) or name == "--"
+        return argument[0] == "-" and not is_option and os.path.lexists(argument)
+
+    return [f".{os.sep}{a}" if a and is_path(a) else a for a in arguments]
+
+
+def predict(options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from crnn_jax.cli import listing
+    from crnn_jax.errors import DataError
+    from crnn_jax.inference import recognizer
+
+    terminal.need_output()
+
+    # Pillow warns about unusual files; the limits of this package are lower than Pillow's.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
+    if options.explain and options.format != "json":
+        raise ConfigError("--explain needs --format json")
+    reader = recognizer.load(options.run, options.epoch)
+    decoder = reader_options.decoder(reader, options)
+    failed = False
+
+    def rows() -> Iterator[dict[str, Any]]:
+        nonlocal failed
+        paths: list[str] = []  # passed to the reader and not answered yet
+
+        def remember() -> Iterator[str]:
+            for path in listing.expand(options.paths):
+                paths.append(path)
+                yield path
+
+        for reading in tqdm(
+            reader.stream(remember(), decoder, options.explain, frame=options.frame),
+            unit=" files",
+            # The bar must not mix with readings on a terminal, nor fill a log.
+            disable=sys.stdout.isatty() or not sys.stderr.isatty(),
+        ):
+            path = paths.pop(0) if paths else "the list of paths"
+            if isinstance(reading, DataError):
+                failed = True
+                print(
+                    f"error: {errors.one_line(path)}: {errors.for_terminal(reading)}",
+                    file=sys.stderr,
+                )
+                continue
+            least = options.min_confidence
+            answered = reading.answered and reading.confidence >= (least or 0)
+            is_shown = answered or least is None
+            row = {
+                "path": path,
+                "text": reading.text if is_shown else "",
+                "confidence": reading.confidence,
+                "typicality": reading.typicality,
+                "answered": answered,
+            }
+            if options.explain:
+                for name in ("characters", "alternatives"):
+                    parts = getattr(reading, name) if is_shown else []
+                    row[name] = [part._asdict() for part in parts]
+            yield row
+
+    listing.PRINTERS[options.format](rows(), ["path", "text", "confidence", "answered"])
+    return 1 if failed else 0

@@ -1,0 +1,79 @@
+"""The options of commands that read images with a run: its weights and the decoder."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from typing import TYPE_CHECKING
+
+from crnn_jax import charset, errors
+from crnn_jax.cli import argument_types
+
+if TYPE_CHECKING:  # the commands that need jax import it
+    from crnn_jax.inference.recognizer import Recognizer
+    from crnn_jax.models.decoding import Decoder
+
+
+def add_to(command: argparse.ArgumentParser) -> None:
+    """Adds the options that choose the weights and the decoder of a reader."""
+    command.add_argument(
+        "--epoch",
+        metavar="N",
+        type=argument_types.positive_integer,
+        help="use the checkpoint of this epoch; default the best",
+    )
+    command.add_argument(
+        "--beam",
+        metavar="WIDTH",
+        type=argument_types.positive_integer,
+        default=0,
+        help="decode with a prefix beam search of this width",
+    )
+    command.add_argument(
+        "--length",
+        metavar="N|MIN-MAX",
+        type=argument_types.length,
+        help="read the best text with this number of characters",
+    )
+    command.add_argument(
+        "--allowed",
+        metavar="SYMBOLS",
+        action="append",
+        help="symbols that a text can contain; repeat it to give those of each position in turn",
+    )
+    command.add_argument(
+        "--case",
+        choices=charset.CASES,
+        default="keep",
+        help="lower or upper: convert letters to this case, if the model reads both cases",
+    )
+    command.add_argument(
+        "--merge",
+        metavar="GROUPS",
+        default="",
+        help="groups of look-alikes that are read as the first of the group, such as 0O,1Il",
+    )
+
+
+def decoder(reader: Recognizer, options: argparse.Namespace) -> Decoder:
+    """Returns the decoder that the options describe. Prints its warnings as notes.
+
+    Raises:
+      ConfigError: the options are invalid.
+    """
+    allowed = options.allowed
+    if allowed is not None and len(allowed) == 1:
+        (allowed,) = allowed
+    with warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter("always")
+        result = reader.decoder(
+            beam=options.beam,
+            length=options.length,
+            allowed=allowed,
+            case=options.case,
+            merge=options.merge,
+        )
+    for note in notes:
+        print(f"note: {errors.for_terminal(note.message)}", file=sys.stderr)
+    return result

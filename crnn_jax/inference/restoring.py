@@ -1,0 +1,122 @@
+"""Restores a trained reader from a run directory or from the files of the package."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from crnn_jax import schema
+from crnn_jax.charset import Charset
+from crnn_jax.config import Config
+from crnn_jax.data import normalization
+from crnn_jax.data.normalization import Normalization
+from crnn_jax.errors import ConfigError, DamageError, RunError
+from crnn_jax.inference import shipped
+from crnn_jax.inference.typicality import Typical
+from crnn_jax.models import crnn
+from crnn_jax.runs import record_types, run_dir
+from crnn_jax.runs.checkpoint import Checkpoints
+
+
+class Parts(NamedTuple):
+    """The parts of a reader, as `Recognizer` takes them."""
+
+    config: Config
+    charset: Charset
+    model: crnn.Model
+    params: Any
+    epoch: int
+    fingerprint: str
+    temperature: float
+    width_by_image: bool = False
+    typical: Typical | None = None
+
+
+def shipped_parts(name: str, epoch: int | None) -> Parts:
+    """Restores a reader that comes with the package. RunError: it cannot be used."""
+    if epoch:
+        raise RunError(f"{name} comes with the package and has no epochs")
+    stored = shipped.read(name)
+    model = crnn.build(stored.config.model, stored.charset.num_classes, *stored.normalization)
+    return Parts(
+        stored.config,
+        stored.charset,
+        model,
+        stored.params,
+        0,
+        stored.fingerprint,
+        stored.temperature,
+        stored.width_by_image,
+        stored.typical,
+    )
+
+
+def run_parts(directory: run_dir.RunDir, epoch: int | None) -> Parts:
+    """Restores the reader of a run. RunError, DamageError: see `recognizer.load`."""
+    run, config = directory.workdir, directory.config()
+    result = directory.result()  # None while the run goes on, when nothing is calibrated yet
+    with Checkpoints(directory.checkpoints, read_only=True) as checkpoints:
+        epochs = checkpoints.epochs()
+        if not epochs:
+            raise RunError(f"{run} holds no checkpoint yet; train it first")
+        if epoch is not None and epoch not in epochs:
+            raise RunError(f"{run} keeps epochs {_list(epochs)}, and no epoch {epoch}")
+        try:
+            if epoch is None:
+                epoch = _best_epoch(checkpoints.meta(epochs[-1]))
+            return _restore(checkpoints, epoch, config, result)
+        except DamageError as error:
+            others = [e for e in epochs if _is_intact(checkpoints, e, config)]
+            offer = f"; intact and read by --epoch: {_list(others)}" if others else ""
+            raise DamageError(f"{error}{offer}") from error
+
+
+def _restore(
+    checkpoints: Checkpoints, epoch: int, config: Config, result: run_dir.Result | None
+) -> Parts:
+    meta = checkpoints.meta(epoch)
+    path = os.fspath(checkpoints.directory / str(epoch))
+    try:
+        schema.check(meta, record_types.ReaderMeta)
+        charset = Charset(meta["alphabet"])
+    except (ConfigError, schema.InvalidError) as error:
+        raise DamageError(f"the checkpoint {path} is damaged: {error}") from error
+    moments = Normalization.from_record(meta)
+    normalization.check(moments, config.data.channels, path)
+    model = crnn.build(config.model, charset.num_classes, *moments)
+    shapes = jax.eval_shape(lambda: crnn.init(model, jax.random.key(0), config.data))
+    params = checkpoints.restore(epoch, {"params": shapes})["params"]
+    for name, array in crnn.by_name(params).items():
+        if not np.isfinite(array).all():
+            raise RunError(
+                f"the checkpoint {path}: {name} holds numbers that are not finite; choose another "
+                "epoch with --epoch"
+            )
+    # Only the best weights are calibrated. An import keeps the result of its original run.
+    calibrated = result is not None and epoch in (result.best_epoch, 0)
+    temperature = result.temperature if result and calibrated else 1.0
+    typical = Typical(*result.typicality) if result and calibrated and result.typicality else None
+    fingerprint = meta["fingerprint"]
+    return Parts(config, charset, model, params, epoch, fingerprint, temperature, typical=typical)
+
+
+def _is_intact(checkpoints: Checkpoints, epoch: int, config: Config) -> bool:
+    try:
+        _restore(checkpoints, epoch, config, None)
+    except RunError:
+        return False
+    return True
+
+
+def _best_epoch(meta: dict[str, Any]) -> int:
+    if "best_epoch" not in meta:
+        raise DamageError("the latest checkpoint does not name its best_epoch")
+    epoch: int = meta["best_epoch"]
+    return epoch
+
+
+def _list(epochs: list[int]) -> str:
+    return ", ".join(map(str, epochs))

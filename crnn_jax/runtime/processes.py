@@ -1,0 +1,77 @@
+"""Checks that this process can compute: JAX has a device, and no fork came in between.
+
+Does not import jax before it is needed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from crnn_jax.errors import DeviceError, brief
+
+_FORKED = (
+    "this process was forked from one in which JAX had started, and JAX would wait forever here. "
+    "Start it with multiprocessing.get_context('spawn') (in gunicorn, leave out --preload), or "
+    "load the reader only in the children and not in their parent"
+)
+_has_started = False  # JAX computes in this process
+_is_forked = False  # JAX had started in a parent of this process
+
+
+def check() -> None:
+    """Starts the JAX backend and checks that this process can use it.
+
+    Raises:
+      DeviceError: JAX has no device of the platform that JAX_PLATFORMS names, or this process was
+        forked from one in which JAX had started.
+    """
+    global _has_started
+    if _is_forked:
+        raise DeviceError(_FORKED)
+    if not _has_started and (reason := obstacle()):
+        raise DeviceError(reason)
+    _has_started = True
+
+
+def obstacle() -> str:
+    """Returns why JAX has no device, in one line; an empty string if it has one."""
+    import jax
+
+    try:
+        jax.devices()
+    except Exception as error:  # an AssertionError without a message if there is no plugin
+        platforms = jax.config.jax_platforms  # type: ignore[attr-defined]  # a dynamic attribute
+        why = brief(error, 200).split(" (set JAX_PLATFORMS")[0]
+        if not platforms:
+            return f"JAX finds no device: {why or type(error).__name__}"
+        return (
+            f"JAX_PLATFORMS={platforms}, but JAX finds no such device here"
+            f"{': ' if why else ''}{why}; unset JAX_PLATFORMS, set it to cpu, or install JAX for "
+            "that device"
+        )
+    return ""
+
+
+def obstacle_behind(error: BaseException) -> str:
+    """Returns why JAX has no device if that can be the cause of an error; else an empty string.
+
+    Other packages catch the errors of JAX and raise their own.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, (AssertionError, RuntimeError)):
+            return obstacle() if "jax" in sys.modules and not _has_started else ""
+        cause = cause.__cause__ or cause.__context__
+    return ""
+
+
+def _after_fork() -> None:
+    global _is_forked
+    # JAX has no public way to ask whether a backend has started without starting it.
+    bridge = sys.modules.get("jax._src.xla_bridge")
+    _is_forked = _is_forked or _has_started or bool(getattr(bridge, "_backends", None))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
