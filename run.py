@@ -11,7 +11,8 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from crnn_jax import config as config_lib
-from crnn_jax import errors, key_suggestions, runtime
+from crnn_jax import errors, runtime
+from crnn_jax.config import suggestions
 from crnn_jax.errors import CrnnError
 from crnn_jax.runs import run_dir, sweep
 from crnn_jax.runtime import terminal
@@ -56,7 +57,7 @@ def parse_flags(argv: list[str]) -> list[str]:
         rest = flags.FLAGS(argv)
         _ = flags.FLAGS["config"].present and _CONFIG.value.to_dict()  # loads the file
     except flags.UnrecognizedFlagError as error:
-        near = key_suggestions.nearest(error.flagname, [k for k, _ in config_lib.declared_keys()])
+        near = suggestions.nearest(error.flagname, [k for k, _ in config_lib.declared_keys()])
         hint = f"; did you mean --config.{near}?" if near else ""
         raise CrnnError(f"there is no flag --{errors.brief(error.flagname, 100)}{hint}") from error
     except (flags.Error, OSError) as error:  # a value of the wrong type, a missing file

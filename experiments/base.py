@@ -1,4 +1,4 @@
-"""The default recipe: the default of every key, as declared in crnn_jax/config_keys.py.
+"""The default recipe: the default of every key, as declared in crnn_jax/config/keys.py.
 
     python run.py --config experiments/base.py
 

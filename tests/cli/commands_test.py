@@ -205,7 +205,7 @@ def test_predict_uses_those_of_the_allowed_symbols_that_the_run_knows(
     status, out, err = _call(capsys, *arguments, "0123456789")
     assert (status, out, silent) == (0, expected, "")
     assert err == (
-        "note: the reader does not know '012345689' of the allowed symbols; it uses the others\n"
+        "note: the alphabet has no '012345689'; the other allowed symbols are used\n"
     )
     status, out, err = _call(capsys, *arguments, "XYZ")
     assert (status, out) == (2, "")

@@ -186,9 +186,6 @@ def test_each_wish_finds_its_decoder(examples: tuple[jax.Array, list[Any]]) -> N
         ({"length": 0}, "not 0 to 0"),
         ({"length": 2, "allowed": ["a", "b", "c"]}, "3 positions"),
         ({"length": 2, "allowed": ["a", "xy"]}, "position 2: .* the alphabet has no 'xy'"),
-            {"length": 2, "allowed": ["a", "xy"]},
-            "position 2: it has no symbols; the alphabet has no 'xy'",
-        ),
         ({"length": 2, "allowed": ["a", ""]}, "position 2"),
     ],
 )

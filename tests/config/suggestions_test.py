@@ -1,7 +1,7 @@
 import pytest
 
 from crnn_jax import config as config_lib
-from crnn_jax import key_suggestions
+from crnn_jax.config import suggestions
 from crnn_jax.errors import ConfigError
 
 KNOWN = dict(config_lib.declared_keys())
@@ -40,7 +40,7 @@ def test_a_wrong_key_names_the_one_that_is_meant(wrong: str, meant: str) -> None
 
 
 def test_every_suggestion_is_a_key_and_every_name_has_one_meaning() -> None:
-    assert set(key_suggestions._SYNONYMS) <= set(KNOWN)
-    for key, names in key_suggestions._SYNONYMS.items():
-        assert all(key_suggestions._BY_NAME[name.replace("_", "")] == key for name in names.split())
-    assert key_suggestions.nearest("zzz.qqqqqqqqq", list(KNOWN)) == ""
+    assert set(suggestions._SYNONYMS) <= set(KNOWN)
+    for key, names in suggestions._SYNONYMS.items():
+        assert all(suggestions._BY_NAME[name.replace("_", "")] == key for name in names.split())
+    assert suggestions.nearest("zzz.qqqqqqqqq", list(KNOWN)) == ""

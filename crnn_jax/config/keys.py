@@ -1,13 +1,13 @@
 """The configuration: every key with its type, its range, its default and its meaning.
 
-Parsing, error messages (config.py), the defaults of `experiments/base.py` and the table printed by
+Parsing, error messages (config/__init__.py), the defaults of `experiments/base.py` and the table printed by
 `python -m crnn_jax keys` are derived from these declarations. A new key needs, besides its
 declaration here:
 
 - its value in older records, in `runs/config_migrations.py` (`CAME`);
 - code that uses it. The compiled step gets all keys of `loss`, `flat_start` and `augment`; other
   keys that it needs are fields of `Recipe` (training/step.py);
-- a rule in `_check_limits` (config.py) if its value depends on other keys.
+- a rule in `config/limits.py` if its value depends on other keys.
 """
 
 from __future__ import annotations
