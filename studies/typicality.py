@@ -48,9 +48,8 @@ def main() -> None:
     sets = {"own scheme": home, **distorted(home)}
     sets |= {path.name: some_of(path, reader) for path in options.folders}
     readings = {name: reader.predict(images) for name, images in sets.items()}
-    print(
-        "| images | count | AUROC, confidence | AUROC, typicality | answered |\n" + "|---" * 5 + "|"
-    )
+    print("| images | count | AUROC, confidence | AUROC, typicality | answered |")
+    print("|---|---|---|---|---|")
     for name, found in readings.items():
         areas = [
             area(scores(readings["own scheme"], kind), scores(found, kind))

@@ -1,8 +1,7 @@
 """The configuration: every key with its type, its range, its default and its meaning.
 
-Parsing, error messages (config/__init__.py), the defaults of `experiments/base.py` and the table printed by
-`python -m crnn_jax keys` are derived from these declarations. A new key needs, besides its
-declaration here:
+Parsing, error messages, the defaults of `experiments/base.py` and the table printed by `python -m
+crnn_jax keys` are derived from these declarations. A new key needs, besides its declaration here:
 
 - its value in older records, in `runs/config_migrations.py` (`CAME`);
 - code that uses it. The compiled step gets all keys of `loss`, `flat_start` and `augment`; other

@@ -204,9 +204,7 @@ def test_predict_uses_those_of_the_allowed_symbols_that_the_run_knows(
     _, expected, silent = _call(capsys, *arguments, "7")
     status, out, err = _call(capsys, *arguments, "0123456789")
     assert (status, out, silent) == (0, expected, "")
-    assert err == (
-        "note: the alphabet has no '012345689'; the other allowed symbols are used\n"
-    )
+    assert err == ("note: the alphabet has no '012345689'; the other allowed symbols are used\n")
     status, out, err = _call(capsys, *arguments, "XYZ")
     assert (status, out) == (2, "")
     assert "does not know 'XYZ'" in err
