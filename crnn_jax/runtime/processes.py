@@ -9,6 +9,7 @@ import os
 import sys
 
 from crnn_jax.errors import DeviceError, brief
+from crnn_jax.runtime import limits
 
 _FORKED = (
     "this process was forked from one in which JAX had started, and JAX would wait forever here. "
@@ -60,6 +61,8 @@ def obstacle_behind(error: BaseException) -> str:
     """
     cause: BaseException | None = error
     while cause is not None:
+        if limits.is_of_threads(cause):
+            return ""  # JAX would abort the process
         if isinstance(cause, (AssertionError, RuntimeError)):
             return obstacle() if "jax" in sys.modules and not _has_started else ""
         cause = cause.__cause__ or cause.__context__

@@ -343,9 +343,9 @@ def test_a_pattern_that_a_label_file_makes_useless_is_reported(images: Path) -> 
 
 
 def test_a_folder_without_images_says_what_it_has(tmp_path: Path) -> None:
-    for name in ("a.svg", "b.svg", "c.heic"):
+    for name in ("a.eps", "b.eps", "c.heic"):
         (tmp_path / name).write_bytes(b"x")
-    with pytest.raises(DataError, match=r"no images \(it has other files: 2 \.svg, 1 \.heic\)"):
+    with pytest.raises(DataError, match=r"no images \(it has other files: 2 \.eps, 1 \.heic\)"):
         load(tmp_path)
 
 

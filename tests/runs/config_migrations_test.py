@@ -9,6 +9,7 @@ from crnn_jax import config as config_lib
 from crnn_jax.errors import RunError
 from crnn_jax.runs import config_migrations, run_dir
 from experiments import base
+from experiments.sgd import SGD
 from tests.helpers.fixtures import MakeConfig
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
@@ -21,6 +22,7 @@ def test_records_of_older_versions_are_read_as_they_were_meant() -> None:
     assert "data.source" not in stored  # the key was added later
     assert stored["loss.inner"] == 0.0  # the key was removed later
     expected = base.get_blind_config()
+    expected.update_from_flattened_dict(SGD)  # the recipe of that commit
     expected.seed, expected.data.fold = 1, 4
     expected.data.dir = stored["data.dir"]
     assert run.config() == config_lib.from_config_dict(expected)
@@ -32,6 +34,7 @@ def test_old_names_of_keys_are_read_as_the_new_ones(name: str) -> None:
     run = run_dir.RunDir(RESULTS / "ablations" / "captcha_images_v2" / name / "seed1-fold0")
     stored = config_lib.flatten(run.read_json("config.json"))
     expected = base.get_blind_config()
+    expected.update_from_flattened_dict(SGD)  # the recipe of that commit
     expected.seed, expected.data.dir = 1, stored["data.dir"]
     assert {"data.standardise", "train.average_decay", "train.weights"} <= stored.keys()
     if name == "picture_moments":

@@ -39,7 +39,7 @@ def test_more_epochs_for_a_finished_run(finished: Path, monkeypatch: pytest.Monk
     longer = config_lib.from_dict(config_lib.with_changes(values, {"train.epochs": 100}))
     given = ["run.py", "--config", "experiments/tiny.py", "--config.train.epochs=100"]
     monkeypatch.setattr("sys.argv", [*given, "--workdir", str(finished)])
-    with pytest.raises(RunError, match=r"train\.epochs: \d+ there, 100 now") as error:
+    with pytest.raises(RunError, match=r"train\.epochs: was \d+, is now 100") as error:
         train.train_and_evaluate(longer, finished)
     last = str(error.value).splitlines()[-1]
     expected = ["python", *given, f"--config.train.init_from={finished}"]

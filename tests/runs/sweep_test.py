@@ -149,7 +149,7 @@ def test_schemes_are_cells_of_every_number_of_labels_that_there_are(two_schemes:
 
 
 def test_schemes_that_cannot_be_are_named(two_schemes: list[str], tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no recipe 'bass'; choose from base, adapt"):
+    with pytest.raises(ConfigError, match="no recipe 'bass'; choose from base, full, adapt"):
         schemes.get_config("bass")
     with pytest.raises(ConfigError, match="two folders are named large"):
         schemes.get_config(",".join(["base", two_schemes[0], two_schemes[0]]))
