@@ -19,7 +19,6 @@ from crnn_jax import schema
 from crnn_jax.config import limits, suggestions
 from crnn_jax.config.keys import (
     DEFAULT_DIR,
-    RENAMED,
     AugmentConfig,
     Config,
     DataConfig,
@@ -30,6 +29,7 @@ from crnn_jax.config.keys import (
     OptimizerConfig,
     TrainConfig,
 )
+from crnn_jax.config.suggestions import RENAMED
 from crnn_jax.errors import ConfigError, quote
 
 __all__ = [

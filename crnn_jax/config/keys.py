@@ -21,15 +21,6 @@ from crnn_jax import charset, schema
 
 DEFAULT_DIR = "data/captcha_images_v2"  # where the README puts the default data set
 
-# Renamed keys, by old name. runs/config_migrations.py translates the records of older runs.
-# Elsewhere an old name is an error that names the new one.
-RENAMED = {
-    "data.standardise": "data.normalize",
-    "train.average_decay": "train.ema_decay",
-    "train.least_steps": "train.min_steps_per_epoch",
-    "train.weights": "train.checkpoint_selection",
-}
-
 
 def _key(default: Any, meaning: str) -> Any:
     return dataclasses.field(default=default, metadata={"meaning": meaning})

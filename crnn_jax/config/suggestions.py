@@ -6,6 +6,15 @@ import difflib
 import re
 from collections.abc import Sequence
 
+# Renamed keys, by old name. runs/config_migrations.py translates the records of older runs.
+# Elsewhere an old name is an error that names the new one.
+RENAMED = {
+    "data.standardise": "data.normalize",
+    "train.average_decay": "train.ema_decay",
+    "train.least_steps": "train.min_steps_per_epoch",
+    "train.weights": "train.checkpoint_selection",
+}
+
 # Names that other programs use, by the key that means the same. Case and _ do not matter.
 _SYNONYMS = {
     "seed": "random_seed rng_seed random_state",

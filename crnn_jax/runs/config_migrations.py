@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from crnn_jax.config.keys import RENAMED
+from crnn_jax.config.suggestions import RENAMED
 
 # Keys that were added later, with the value that older runs had implicitly.
 CAME: Mapping[str, Any] = {

@@ -281,17 +281,9 @@ class RunDir:
             if old.get(key) != new.get(key) and not key.startswith("log.")
         ]
         if changed:
-            keys = [line.split(":")[0] for line in changed]
-            raise RunError(
-                "\n  ".join(
-                    [
-                        f"{self.workdir} contains a run with another config; choose another "
-                        "--workdir",
-                        *changed,
-                        *filter(None, [continuing.advice(self.workdir, config, keys)]),
-                    ]
-                )
-            )
+            advice = continuing.advice(self.workdir, config, [x.split(":")[0] for x in changed])
+            said = f"{self.workdir} contains a run with another config; choose another --workdir"
+            raise RunError("\n  ".join([said, *changed, *filter(None, [advice])]))
 
     def read_json(self, name: str, kind: Any = dict[str, Any]) -> dict[str, Any]:
         """Returns the object of a JSON file, checked against the type `kind`.
