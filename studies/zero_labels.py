@@ -42,6 +42,7 @@ def main(arguments: list[str]) -> None:
     print("| scheme | images | as labeled | case-folded | look-alikes merged | form given |")
     print("|" + "---|" * 6)
     for path in map(Path, options.folders):
+        jax.clear_caches()  # each scheme has a decoder of its own; XLA's programs take memory maps
         schemes[path.name] = scheme = read(reader, path)
         print(f"| {path.name} | {scheme['num_examples']} {_cells(scheme['scores'])}|", flush=True)
     record = {

@@ -58,8 +58,8 @@ class DataConfig:
     )
     width: schema.Width = _key(
         200,
-        "Images are resized to this width, in pixels. 0 or auto: 3 to 7 times the height, by the "
-        "aspect ratio of the training images.",
+        "Images are resized to this width, in pixels. 0 or auto: 3, 4 or 6 times the height, by "
+        "the aspect ratio of the training images.",
     )
     height: schema.Size = _key(50, "Images are resized to this height, in pixels.")
     channels: Literal[1, 3] = _key(1, "1 for gray, 3 for color.")

@@ -17,7 +17,7 @@ _MAX_ACTIVATIONS = 2**30  # of one batch, in all layers
 def check(c: Config) -> None:
     """Checks the rules that concern several keys of a config. ConfigError names the keys."""
     if c.data.width == 0:  # not resolved yet; the largest that it can become
-        c = dataclasses.replace(c, data=dataclasses.replace(c.data, width=7 * c.data.height))
+        c = dataclasses.replace(c, data=dataclasses.replace(c.data, width=6 * c.data.height))
     charset.parse_folding(c.data.case, c.data.merge, "data.")  # raises ConfigError
     if len(c.model.pools) != len(c.model.conv_features):
         raise ConfigError(

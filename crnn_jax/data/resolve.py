@@ -19,8 +19,7 @@ from crnn_jax.errors import DataError
 AUTO = 0  # value of data.width
 _MEASURED = 64  # images of a folder
 _STRETCH = 1.3  # letters of a captcha are often narrow or overlap
-# The width is a multiple of the height, from 3 to 7 times.
-_LEAST, _MOST = 3, 7
+_TIMES = (3, 4, 6)  # widths / height; few, because a program is compiled for each
 
 
 def resolve(config: Config) -> Config:
@@ -44,23 +43,24 @@ def resolve(config: Config) -> Config:
 
 
 def fitting_width(aspect: float, height: int) -> int:
-    """Returns the width of the input for a text: 3 to 7 times the height, a whole multiple of it.
+    """Returns the width of the input for a text: 3, 4 or 6 times the height.
 
     Args:
       aspect: width / height of the image or of its cropped part.
       height: of the input, in pixels.
     """
-    return height * min(max(round(_STRETCH * aspect), _LEAST), _MOST)
+    wanted = round(_STRETCH * aspect)
+    return height * next((times for times in _TIMES if times >= wanted), _TIMES[-1])
 
 
 def widths(height: int) -> tuple[int, ...]:
     """Returns all values of `fitting_width`."""
-    return tuple(height * times for times in range(_LEAST, _MOST + 1))
+    return tuple(height * times for times in _TIMES)
 
 
 def _width(data: DataConfig) -> int:
     if not folder.uses_folder(data):
-        return fitting_width(_LEAST, data.height)
+        return fitting_width(_TIMES[0], data.height)
     aspects = []
     for file in _sample(data):
         try:
@@ -70,7 +70,7 @@ def _width(data: DataConfig) -> int:
             continue  # loading the folder reports it
         left, top, right, bottom = image_io.box(image, data.crop)
         aspects.append((right - left) / (bottom - top))
-    return fitting_width(statistics.median(aspects) if aspects else _LEAST, data.height)
+    return fitting_width(statistics.median(aspects) if aspects else _TIMES[0], data.height)
 
 
 def _sample(data: DataConfig) -> list[str]:

@@ -290,8 +290,10 @@ class Recognizer:
         self, images: list[inputs.Decoded], decoder: Decoder, explain: bool
     ) -> Sequence[Any]:
         """Reads at most BATCH images of one width."""
-        # Padding to a power of two keeps the number of programs small.
-        size = min(BATCH, 1 << (len(images) - 1).bit_length())
+        # Padding to a power of two, or of four if there are programs for several widths, keeps
+        # their number small.
+        power = (len(images) - 1).bit_length()
+        size = min(BATCH, 1 << (power + power % 2 if self.width_by_image else power))
         batch = np.zeros((size, *images[0].pixels.shape), np.uint8)
         batch[: len(images)] = [image.pixels for image in images]
         call = explanation.explain if explain else evaluate.read

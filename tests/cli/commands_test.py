@@ -55,7 +55,7 @@ def test_run_py_trains_and_a_second_call_finds_the_run_finished(
     assert "\x1b" not in first.stdout
     assert first.stderr == ""
     assert any(line.startswith("total") for line in lines)
-    assert "read at 80x16 pixels" in first.stdout  # the aspect ratio is 4: see resolve_test.py
+    assert "read at 96x16 pixels" in first.stdout  # the aspect ratio is 4: see resolve_test.py
     # The name of the training data precedes the scores.
     assert any(re.match(r"\w+ \(fingerprint [0-9a-f]{12}\): exact match", x) for x in lines)
     second = _run(*command)

@@ -17,8 +17,8 @@ def _save(folder: Path, name: str, width: int, height: int = 20) -> None:
 
 @pytest.mark.parametrize(
     ("aspect", "times"),
-    # 1.3 * aspect, rounded, from 3 to 7: 1.3, 3.9, 4.55, 5.2, 26.
-    [(1, 3), (3, 4), (3.5, 5), (4, 5), (20, 7)],
+    # 1.3 * aspect is 1.3, 3.9, 4.55, 5.2, 26, rounded; then the next of 3, 4 and 6.
+    [(1, 3), (3, 4), (3.5, 6), (4, 6), (20, 6)],
 )
 def test_the_width_is_a_multiple_of_the_height(aspect: float, times: int) -> None:
     assert resolve.fitting_width(aspect, 64) == 64 * times
@@ -31,7 +31,7 @@ def test_the_width_of_a_folder_is_that_of_its_median_image(
     for name, width in (("aa", 20), ("ab", 80), ("ba", 80), ("bb", 2000), ("abb", 80)):
         _save(tmp_path / "set", name, width)
     config = tiny_config(data__dir=str(tmp_path / "set"), data__width=0)
-    assert resolve.resolve(config).data.width == 5 * 16  # aspect 4, see above
+    assert resolve.resolve(config).data.width == 6 * 16  # aspect 4, see above
     with_width = tiny_config(data__dir=str(tmp_path / "set"))
     assert resolve.resolve(with_width).data.width == 64
 
@@ -48,7 +48,7 @@ def test_cropped_images_have_the_width_of_their_text(
         pixels[10:30, 100:140] = 0
         Image.fromarray(pixels).save(folder / f"{name}.png")
     config = tiny_config(data__dir=str(folder), data__width=0)
-    assert resolve.resolve(config).data.width == 7 * 16
+    assert resolve.resolve(config).data.width == 6 * 16
     config = tiny_config(data__dir=str(folder), data__width=0, data__crop=True)
     assert resolve.resolve(config).data.width == 3 * 16
 
@@ -67,7 +67,7 @@ def test_the_test_part_has_no_say_in_the_width(tmp_path: Path, tiny_config: Make
     assert set(resolve._sample(config.data)) == {names[i] for i in range(30)} - {
         names[i] for i in task_split.test.tolist()
     }
-    assert resolve.resolve(config).data.width == 5 * 16
+    assert resolve.resolve(config).data.width == 6 * 16
 
 
 def test_bad_folders_are_reported(tmp_path: Path, tiny_config: MakeConfig) -> None:
@@ -81,7 +81,7 @@ def test_a_run_records_the_width_that_it_chose(
     # The images are 64x16, aspect 4.
     config = tiny_config(data__width=0, train__epochs=1)
     train.train_and_evaluate(config, tmp_path / "run")
-    assert resolve.resolve(config).data.width == 80
-    assert '"width": 80' in (tmp_path / "run" / "config.json").read_text()
+    assert resolve.resolve(config).data.width == 96
+    assert '"width": 96' in (tmp_path / "run" / "config.json").read_text()
     # The same command again finds the finished run.
     assert train.train_and_evaluate(config, tmp_path / "run").num_examples > 0
