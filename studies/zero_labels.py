@@ -35,6 +35,9 @@ def main(arguments: list[str]) -> None:
     parser.add_argument(
         "folders", metavar="FOLDER", nargs="+", help="a scheme: a folder of labeled images"
     )
+    parser.add_argument(
+        "--no-form", action="store_true", help="leave out the second reading, with the form given"
+    )
     parser.add_argument("--out", metavar="FILE", help="write a JSON record to this file")
     options = parser.parse_args(arguments)
     reader = recognizer.load(options.run)
@@ -42,8 +45,9 @@ def main(arguments: list[str]) -> None:
     print("| scheme | images | as labeled | case-folded | look-alikes merged | form given |")
     print("|" + "---|" * 6)
     for path in map(Path, options.folders):
-        jax.clear_caches()  # each scheme has a decoder of its own; XLA's programs take memory maps
-        schemes[path.name] = scheme = read(reader, path)
+        schemes[path.name] = scheme = read(reader, path, not options.no_form)
+        if not options.no_form:
+            jax.clear_caches()  # of the decoder of this form; XLA's programs take memory maps
         print(f"| {path.name} | {scheme['num_examples']} {_cells(scheme['scores'])}|", flush=True)
     record = {
         "command": ["studies/zero_labels.py", *arguments],
@@ -62,7 +66,7 @@ def main(arguments: list[str]) -> None:
         Path(options.out).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
 
-def read(reader: recognizer.Recognizer, path: Path) -> dict[str, Any]:
+def read(reader: recognizer.Recognizer, path: Path, with_form: bool = True) -> dict[str, Any]:
     """Returns the scores of a reader on the test part of a folder, and the form of its labels."""
     section = dataclasses.replace(
         reader.config.data,
@@ -82,7 +86,7 @@ def read(reader: recognizer.Recognizer, path: Path) -> dict[str, Any]:
     known = [data.texts[i] for i in sorted(set(range(len(data))) - set(test))]
     alphabet, lengths = form(known)
     allowed = both_cases(alphabet, reader.charset.alphabet)
-    if allowed:
+    if allowed and with_form:
         decoder = reader.decoder(length=lengths, allowed=allowed)
         readings = [reading.text for reading in reader.predict(paths, decoder)]
         scores["scores"]["form_given"] = held_out.match(truths, readings, "case_folded")
