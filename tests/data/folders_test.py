@@ -228,7 +228,7 @@ def test_the_folder_of_another_key_is_the_validation_part(
         assert shown.size == (64, 16)
         assert sources.expected_fingerprint(config.data, 16) == source.data.fingerprint
     width = tiny_config(data__dir=str(folder), data__val_dir=str(other), data__width=0)
-    assert resolve.resolve(width).data.width == 80
+    assert resolve.resolve(width).data.width == 96  # of aspect 4: see resolve_test.py
 
 
 def test_a_validation_folder_that_cannot_be_used_is_named(
