@@ -93,6 +93,11 @@ def with_changes(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[
     return result
 
 
+def with_width(config: Config, width: int) -> Config:
+    """Returns the config with another data.width."""
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, width=width))
+
+
 def num_steps(config: Config) -> int:
     """Returns the number of time steps T: the width after pooling, rounded down."""
     return config.data.width // config.model.reduction[0]

@@ -1,8 +1,7 @@
 """The configuration: every key with its type, its range, its default and its meaning.
 
-Parsing, error messages, the defaults of `experiments/base.py` and the table printed by `python -m
-crnn_jax keys` are derived from these declarations. A new key needs, besides its declaration here:
-
+Parsing, error messages, the defaults of `experiments/base.py` and `python -m crnn_jax keys` are
+derived from these declarations. A new key needs, besides its declaration here:
 - its value in older records, in `runs/config_migrations.py` (`CAME`);
 - code that uses it. The compiled step gets all keys of `loss`, `flat_start` and `augment`; other
   keys that it needs are fields of `Recipe` (training/step.py);
@@ -19,6 +18,8 @@ from msgspec import Meta
 
 from crnn_jax import charset, schema
 
+AUTO = 0  # value of data.width
+AUTO_WIDTHS = (3, 4, 6)  # times the height; few, because a program is compiled for each
 DEFAULT_DIR = "data/captcha_images_v2"  # where the README puts the default data set
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from crnn_jax import charset, schema
-from crnn_jax.config.keys import Config
+from crnn_jax.config.keys import AUTO, AUTO_WIDTHS, Config
 from crnn_jax.errors import ConfigError, quote
 
 # A config may be untrusted, so these bounds keep its data and model within memory.
@@ -16,8 +16,9 @@ _MAX_ACTIVATIONS = 2**30  # of one batch, in all layers
 
 def check(c: Config) -> None:
     """Checks the rules that concern several keys of a config. ConfigError names the keys."""
-    if c.data.width == 0:  # not resolved yet; the largest that it can become
-        c = dataclasses.replace(c, data=dataclasses.replace(c.data, width=6 * c.data.height))
+    if c.data.width == AUTO:  # not resolved yet; the largest that it can become
+        widest = max(AUTO_WIDTHS) * c.data.height
+        c = dataclasses.replace(c, data=dataclasses.replace(c.data, width=widest))
     charset.parse_folding(c.data.case, c.data.merge, "data.")  # raises ConfigError
     if len(c.model.pools) != len(c.model.conv_features):
         raise ConfigError(

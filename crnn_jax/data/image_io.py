@@ -16,7 +16,7 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from crnn_jax.config import DataConfig
-from crnn_jax.data import image_claims, pixel_formats
+from crnn_jax.data import image_claims, input_width, pixel_formats
 from crnn_jax.data.crop import content_box
 from crnn_jax.errors import DataError, one_line
 from crnn_jax.runtime import files
@@ -227,7 +227,7 @@ def to_array_and_span(
     """Converts a decoded image to u8 [W, H, C]: on white, gray or RGB, resized with antialiasing.
 
     The first axis is the width, which becomes the time axis of the model. With data.crop the image
-    is cropped first.
+    is cropped first. With data.width 0, the array has the width that fits the image.
 
     Returns:
       The array, and the part of the image's width that the array shows.
@@ -235,13 +235,13 @@ def to_array_and_span(
     Raises:
       DataError: Pillow cannot convert or resize the image.
     """
-    width, height, channels = config.width, config.height, config.channels
-    span = (0.0, 1.0)
+    height, channels = config.height, config.channels
     with _refusing():
         image = flatten(image)
+        left, top, right, bottom = box(image, config.crop)
+        span = (left / image.width, right / image.width)
+        width = config.width or input_width.fitting((right - left) / (bottom - top), height)
         if config.crop:
-            left, top, right, bottom = box(image, config.crop)
-            span = (left / image.width, right / image.width)
             image = image.crop((left, top, right, bottom))
         image = image.convert("L" if channels == 1 else "RGB")
         if image.size != (width, height):

@@ -44,8 +44,10 @@ def summary(files: Sequence[str], labels: Sequence[str]) -> list[str]:
     if len(lengths) > 12:
         each += ", ..."
     symbols = Counter("".join(labels)).most_common()
-    shown = " ".join(f"{one_line(c) if c != ' ' else quote(c)}:{n}" for c, n in symbols[:40])
-    more = f" and {len(symbols) - 40} more" if len(symbols) > _MAX_SYMBOLS else ""
+    shown = " ".join(
+        f"{one_line(c) if c != ' ' else quote(c)}:{n}" for c, n in symbols[:_MAX_SYMBOLS]
+    )
+    more = f" and {len(symbols) - _MAX_SYMBOLS} more" if len(symbols) > _MAX_SYMBOLS else ""
     places = dict.fromkeys((0, len(files) // 2, len(files) - 1))
     examples = ", ".join(_example(files[i], labels[i]) for i in places)
     return [
@@ -121,7 +123,7 @@ def _affixes(names: dict[str, str]) -> list[str]:
     labels = list(names.values())
     if len(labels) < _FEW:
         return []
-    begin, end = _affix(labels), _affix([label[::-1] for label in labels])[::-1]
+    begin, end = _common(labels)
     marks = [("begin", begin), ("end", end)]
     return [
         f"all labels {verb} with {quote(mark)}, such as {_examples(names)}; correct the label file "
@@ -145,16 +147,13 @@ def _structure(files: Sequence[str], labels: Sequence[str], pattern: str) -> lis
     if len(set(labels)) == 1:
         what = f"all {len(labels)} images have the label {quote(labels[0])}"
         return [what + _advice(files, files, "_([^_]+)$", "^[^_]+_(.+)$")]
-    begin, end = _affix(labels), _affix([label[::-1] for label in labels])[::-1]
+    begin, end = _common(labels)
     if begin.isdigit() and len(begin) < 3:
         begin = ""
     inner = [label[len(begin) : len(label) - len(end)] for label in labels]
     is_stamp = begin.isdigit() and all(map(str.isdigit, labels))  # such as a time
     if is_stamp or _is_running(inner if begin else labels, bool(begin)):
-        return [
-            f"the names look like running numbers, not like labels, such as {_examples(names)}; "
-            f"{_FILE}"
-        ]
+        return [f"{_NUMBERS}, such as {_examples(names)}; {_FILE}"]
     if begin:
         what = f"all labels begin with {quote(begin)}, such as {_examples(names)}"
         return [what + _advice(files, files, f"^{re.escape(begin)}([^_]+)")]
@@ -240,6 +239,11 @@ def _is_running(names: Sequence[str], has_prefix: bool, least: int = _FEW) -> bo
         return False
     is_dense = numbers[-1] - numbers[0] < 2 * len(numbers)
     return is_dense and (has_prefix or least == 0 or numbers[0] <= 1)
+
+
+def _common(labels: Sequence[str]) -> tuple[str, str]:
+    """Returns what all labels begin with, and what all end with."""
+    return _affix(labels), _affix([label[::-1] for label in labels])[::-1]
 
 
 def _affix(labels: Sequence[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import os
 import time
@@ -13,12 +12,11 @@ from typing import Any
 
 import jax
 import numpy as np
-from PIL import Image
 
 from crnn_jax import config as config_lib
 from crnn_jax.charset import Charset
-from crnn_jax.config import Config, DataConfig
-from crnn_jax.data import image_io, resolve
+from crnn_jax.config import Config
+from crnn_jax.config.keys import AUTO, AUTO_WIDTHS
 from crnn_jax.errors import CrnnError, DataError, RunError
 from crnn_jax.inference import (
     evaluate,
@@ -114,9 +112,8 @@ class Recognizer:
     ) -> Decoder:
         """Returns a decoder for this reader. For options and errors see `decoding.decoder`."""
         section = self.config.data
-        if self.width_by_image:
-            section = dataclasses.replace(section, width=min(resolve.widths(section.height)))
-        steps = config_lib.num_steps(dataclasses.replace(self.config, data=section))
+        width = min(AUTO_WIDTHS) * section.height if self.width_by_image else section.width
+        steps = config_lib.num_steps(config_lib.with_width(self.config, width))
         return decoding.decoder(self.charset, steps, beam, length, allowed, case, merge)
 
     def predict(
@@ -232,19 +229,11 @@ class Recognizer:
     ) -> inputs.Decoded | DataError:
         """Converts an image to the model's input, or returns the reason why it cannot be read."""
         try:
-            decoded = inputs.to_image(image, form, self.config.data.frame)
-            return inputs.decoded(decoded, self._section(decoded))
+            width = AUTO if self.width_by_image else self.config.data.width
+            section = config_lib.with_width(self.config, width).data
+            return inputs.decoded(inputs.to_image(image, form, section.frame), section)
         except CrnnError as error:
             return DataError(str(error))
-
-    def _section(self, image: Image.Image) -> DataConfig:
-        """Returns the data section that an image is converted by."""
-        section = self.config.data
-        if not self.width_by_image:
-            return section
-        left, top, right, bottom = image_io.box(image_io.flatten(image), section.crop)
-        width = resolve.fitting_width((right - left) / (bottom - top), section.height)
-        return dataclasses.replace(section, width=width)
 
     def _read_all(
         self,
@@ -279,8 +268,7 @@ class Recognizer:
 
     def _judged(self, text: str, confidence: float, energy: float) -> Reading:
         """Adds the typicality to a reading, and whether it counts as an answer."""
-        knows_empty = self.config.data.allow_empty
-        if not text and knows_empty:  # the energy is one of symbols
+        if not text and self.config.data.allow_empty:  # the energy is one of symbols
             return Reading(text, confidence)
         value = self.typical.of(energy) if self.typical else None
         is_typical = value is None or value >= typicality.LIMIT

@@ -5,14 +5,12 @@ from __future__ import annotations
 import dataclasses
 import os
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import numpy as np
 
 from crnn_jax import config as config_lib
-from crnn_jax.charset import Charset
 from crnn_jax.config import DataConfig
 from crnn_jax.data import folder as dataset
 from crnn_jax.data import label_report, listing, sources, splits
@@ -42,42 +40,46 @@ def evaluate(
     recognizer: Recognizer, folder: str | os.PathLike[str] | None, decoder: Decoder
 ) -> SetEvaluation:
     """Does what `Recognizer.evaluate` says."""
-    section = recognizer.config.data if folder is None else _section(recognizer, folder)
-    # Images that the run was not trained on may have symbols that its alphabet lacks.
-    is_partial = folder is None
-    if not is_partial:
-        section = dataclasses.replace(section, alphabet=recognizer.charset.alphabet)
-    num_steps = config_lib.num_steps(recognizer.config)
-    if folder is not None:
-        data = dataset.load(section, Charset(section.alphabet), num_steps)
-        split = None
+    charset, num_steps = recognizer.charset, config_lib.num_steps(recognizer.config)
+    reader = Reader(recognizer.model, recognizer.params, charset, recognizer.temperature, decoder)
+    if folder is None:
+        return _of_validation(recognizer, reader, num_steps)
+    section = dataclasses.replace(_section(recognizer, folder), alphabet=charset.alphabet)
+    data = dataset.load(section, charset, num_steps)
+    labels = charset.encode(data.texts)
+    if recognizer.width_by_image:
+        evaluation = _by_width(recognizer, reader, data, section, labels)
     else:
-        data, split, *_ = sources.load(section, num_steps)
-    same = data.fingerprint == recognizer.fingerprint
-    if split is None:
-        indices = np.arange(len(data), dtype=np.int32)
-        own = splits.split(data.texts, section, data.parts) if same else None
-        trained_on = len(own.train) if own else -1
-    elif same and len(split.val):
-        indices, trained_on = split.val, 0
-    elif same:
-        raise DataError("the run has no validation part; name a data set with --data")
-    else:
+        evaluation = _of_arrays(reader, data, labels, np.arange(len(data), dtype=np.int32))
+    trained_on = -1
+    if data.fingerprint == recognizer.fingerprint:
+        trained_on = len(splits.split(data.texts, section, data.parts).train)
+    return SetEvaluation(evaluation, data.name, data.fingerprint, trained_on)
+
+
+def _of_validation(recognizer: Recognizer, reader: Reader, num_steps: int) -> SetEvaluation:
+    """Scores a reader on the validation part of the data set that it was trained on."""
+    section = recognizer.config.data
+    data, split, *_ = sources.load(section, num_steps)
+    if data.fingerprint != recognizer.fingerprint:
         raise DataError(
             f"{section.dir} is not the data set that the run was trained on any more: its "
             "validation part is unknown. Name a data set with --data"
         )
-    reader = Reader(
-        recognizer.model, recognizer.params, recognizer.charset, recognizer.temperature, decoder
-    )
-    labels = recognizer.charset.encode(data.texts, skip_unknown=is_partial)
-    if recognizer.width_by_image and folder is not None:
-        evaluation = _by_width(recognizer, reader, data, Path(folder), labels)
-    else:
-        arrays = jax.device_put((data.images, labels))
-        images = LabeledImages(arrays[0], arrays[1], data.files, data.texts)
-        evaluation = evaluate_images(reader, images, indices, BATCH)
-    return SetEvaluation(evaluation, data.name, data.fingerprint, trained_on)
+    if not len(split.val):
+        raise DataError("the run has no validation part; name a data set with --data")
+    # Images that the run was not trained on may have symbols that its alphabet lacks.
+    labels = recognizer.charset.encode(data.texts, skip_unknown=True)
+    evaluation = _of_arrays(reader, data, labels, split.val)
+    return SetEvaluation(evaluation, data.name, data.fingerprint, 0)
+
+
+def _of_arrays(
+    reader: Reader, data: Dataset, labels: np.ndarray, indices: np.ndarray
+) -> Evaluation:
+    arrays = jax.device_put((data.images, labels))
+    images = LabeledImages(arrays[0], arrays[1], data.files, data.texts)
+    return evaluate_images(reader, images, indices, BATCH)
 
 
 def remarks(recognizer: Recognizer, folder: str | os.PathLike[str]) -> list[str]:
@@ -106,23 +108,25 @@ def _section(recognizer: Recognizer, folder: str | os.PathLike[str]) -> DataConf
 
 
 def _by_width(
-    recognizer: Recognizer, reader: Reader, data: Dataset, folder: Path, labels: np.ndarray
+    recognizer: Recognizer, reader: Reader, data: Dataset, section: DataConfig, labels: np.ndarray
 ) -> Evaluation:
-    """Scores a reader on every image of `folder`, each at its own width."""
+    """Scores a reader on every image of a folder, each at its own width."""
     with ThreadPoolExecutor() as pool:
-        section = _section(recognizer, folder)
         images = [dataset.source_of(section, file) for file in data.files]
         decoded = list(pool.map(recognizer.decode, images))
     pixels = [item.pixels for item in decoded if isinstance(item, Decoded)]
     if len(pixels) != len(data):
-        raise DataError(f"{folder} changed while it was read; evaluate again")
+        raise DataError(f"{section.dir} changed while it was read; evaluate again")
     answers: dict[int, Answer] = {}
     for width in sorted(set(map(len, pixels))):
         places = [i for i, image in enumerate(pixels) if len(image) == width]
-        arrays = jax.device_put((np.stack([pixels[i] for i in places]), labels[places]))
-        files, texts = zip(*((data.files[i], data.texts[i]) for i in places), strict=True)
-        group = LabeledImages(arrays[0], arrays[1], files, texts)
+        group = dataclasses.replace(
+            data,
+            images=np.stack([pixels[i] for i in places]),
+            files=tuple(data.files[i] for i in places),
+            texts=tuple(data.texts[i] for i in places),
+        )
         indices = np.arange(len(places), dtype=np.int32)
-        found = evaluate_images(reader, group, indices, BATCH).answers
+        found = _of_arrays(reader, group, labels[places], indices).answers
         answers |= zip(places, found, strict=True)
     return of_answers([answers[i] for i in range(len(data))])

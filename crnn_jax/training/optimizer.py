@@ -34,7 +34,7 @@ def build(config: OptimizerConfig, num_steps: int) -> optax.GradientTransformati
     With trust ratios (LARS, You et al. 2017, arXiv 1708.03888, without weight decay) the gradient
     of each variable has the norm of the variable. So the rate is relative: at 0.004 a step changes
     a variable by 0.4 % of its norm before momentum, whatever the scale of the loss. A variable of
-    norm 0, such as a new bias, keeps its gradient.
+    norm 0, such as a new bias, keeps its gradient, and clipping makes a difference only there.
 
     Returns the same object for the same arguments.
     """

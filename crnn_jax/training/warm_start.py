@@ -61,7 +61,7 @@ def transfer(
 def _advice(there: Config, here: Config) -> str:
     """Names the sizes of the images of two runs, and the keys that must be as they are `there`."""
     old, new = (config_lib.flatten(config_lib.to_dict(c)) for c in (there, here))
-    keys = ["data.width", "data.height", "data.channels"]
+    keys = ["data.height", "data.channels"]
     keys += [k for k in new if k.startswith("model.") and "dropout" not in k]
     changes = [
         f"--config.{key}={shlex.quote(str(tuple(value) if isinstance(value, list) else value))}"
@@ -72,7 +72,7 @@ def _advice(there: Config, here: Config) -> str:
         f"{values['data.width']}x{values['data.height']} {where}"
         for values, where in ((old, "there"), (new, "here"))
     )
-    differ = any(old[key] != new[key] for key in keys[:2])
+    differ = any(old[key] != new[key] for key in ("data.width", "data.height"))
     images = f"images have {sizes}; " if differ else ""
     return f"{images}train with {' '.join(changes)}" if changes else ""
 

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crnn_jax.data import resolve
+from crnn_jax import config as config_lib
+from crnn_jax.config.keys import AUTO_WIDTHS
+from crnn_jax.data import input_width, resolve
 from crnn_jax.errors import DataError
+from crnn_jax.runs import sweep
 from crnn_jax.training import train
 from tests.helpers.fixtures import MakeConfig
 
@@ -21,8 +24,8 @@ def _save(folder: Path, name: str, width: int, height: int = 20) -> None:
     [(1, 3), (3, 4), (3.5, 6), (4, 6), (20, 6)],
 )
 def test_the_width_is_a_multiple_of_the_height(aspect: float, times: int) -> None:
-    assert resolve.fitting_width(aspect, 64) == 64 * times
-    assert 64 * times in resolve.widths(64)
+    assert input_width.fitting(aspect, 64) == 64 * times
+    assert times in AUTO_WIDTHS
 
 
 def test_the_width_of_a_folder_is_that_of_its_median_image(
@@ -68,6 +71,23 @@ def test_the_test_part_has_no_say_in_the_width(tmp_path: Path, tiny_config: Make
         names[i] for i in task_split.test.tolist()
     }
     assert resolve.resolve(config).data.width == 6 * 16
+
+
+def test_a_sweep_measures_a_folder_once(
+    tmp_path: Path, tiny_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("aa", "ab", "ba", "bb"):
+        _save(tmp_path / "set", name, 80)
+    opened: list[object] = []
+    width = resolve._width
+    monkeypatch.setattr(resolve, "_width", lambda data: opened.append(data) or width(data))
+    base = config_lib.to_dict(tiny_config(data__dir=str(tmp_path / "set"), data__width=0))
+    variants = {"all": {}, "two": {"data.train_size": 2}, "higher": {"data.height": 20}}
+    cells = sweep.Grid(base, variants, seeds=(0, 1), folds=(0,)).cells()
+    # The height changes the width in pixels, so that it is measured again; the split does not.
+    assert len(opened) == 2
+    widths = {cell.variant: cell.config.data.width for cell in cells}
+    assert widths == {"all": 96, "two": 96, "higher": 120}
 
 
 def test_bad_folders_are_reported(tmp_path: Path, tiny_config: MakeConfig) -> None:

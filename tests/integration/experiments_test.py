@@ -67,8 +67,8 @@ def use_devices(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
 @pytest.mark.parametrize(
     ("name", "count"),
     [
-        # On two devices by default. The wide generator takes long to compile.
-        pytest.param(name, count, marks=[pytest.mark.long] * (count == 1 or name == "general"))
+        # The wide generator takes long to compile.
+        pytest.param(name, count, marks=[pytest.mark.long] * (name == "general" and count == 1))
         for name in NAMES
         for count in (1, 2)
     ],

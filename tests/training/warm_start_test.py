@@ -100,7 +100,7 @@ def test_images_of_another_size_are_named_with_the_remedy(
         train.train_and_evaluate(config, tmp_path / "run")
     said = str(error.value)
     assert "64x16 there and 128x32 here" in said
-    assert "--config.data.width=64 --config.data.height=16" in said
+    assert "train with --config.data.height=16" in said  # any width will do
     assert "--config.model" not in said
     with pytest.raises(RunError, match=r"train with --config\.model\.lstm_units='\(16, 8\)'"):
         train.train_and_evaluate(like_trained(**start, model__lstm_units=(24, 8)), tmp_path / "run")
