@@ -29,7 +29,7 @@ def until(
     variables: Mapping[str, str] = {},
     patience: float = 3600,
 ) -> Outcome:
-    """Runs a command until a line of `file`, or of its output, is wanted; then kills it.
+    """Runs a command until a line of `file`, or of its output, matches; then kills it.
 
     Raises:
       RuntimeError: it failed (with the end of its output), or the line did not come in time.

@@ -1,8 +1,8 @@
-"""The base recipe with plain SGD, as it was until trust ratios: rate 0.04, clipped by global norm.
+"""The base recipe with plain SGD, as it was before trust ratios: rate 0.04, clipped by global norm.
 
     python run.py --config experiments/sgd.py
 
-It reads captcha_images_v2 as well as the base recipe does, in as many epochs, but nothing of some
+It reads captcha_images_v2 as well as the base recipe does, in as many epochs, but no image of some
 other schemes (see experiments/base.py). The records in results/ablations/, cross_validation/,
 data_efficiency/, plateau/, speed/ and synthetic/ were made with it, and benchmarks/ compares its
 step with that of other frameworks.

@@ -19,7 +19,9 @@ def length(text: str) -> int | tuple[int, int]:
     try:
         return (int(first), int(last)) if dash else int(first)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"must be like 5 or 4-6, not {text!r}") from None
+        raise argparse.ArgumentTypeError(
+            f"must be like 5 or 4-6 (a number or a range), not {text!r}"
+        ) from None
 
 
 def share(text: str) -> float:

@@ -32,10 +32,10 @@ def add_to(commands: Any) -> None:
 
     command = commands.add_parser("faces", help="choose font faces for the wide generator")
     command.add_argument(
-        "folders", metavar="FOLDER", nargs="+", help="a folder of fonts, which may be in subfolders"
+        "folders", metavar="FOLDER", nargs="+", help="a folder with fonts, also in subfolders"
     )
     command.add_argument(
-        "file", metavar="FILE.npz", help="the file to write, a value for data.style"
+        "file", metavar="FILE.npz", help="the file to write, to be used as data.style"
     )
     command.set_defaults(call=faces)
 

@@ -33,15 +33,15 @@ def add_to(commands: Any) -> None:
     command.add_argument(
         "--frame",
         choices=("first", "last", "darkest", "mean"),
-        help="what is read of animations: a frame, or the darkest or mean value of each pixel; "
-        "default data.frame of the run",
+        help="what to read from animations: a frame, or the darkest or mean value of each pixel; "
+        "default the run's data.frame",
     )
     command.add_argument(
         "--min-confidence",
         metavar="SHARE",
         type=argument_types.share,
         help="leave the text of an image blank if the confidence is lower, or if the image is not "
-        "like the training images; without this option such readings are flagged only",
+        "like the training images; without this option such readings are only flagged",
     )
     command.set_defaults(call=predict)
 
@@ -88,7 +88,7 @@ def predict(options: argparse.Namespace) -> int:
         for reading in tqdm(
             reader.stream(remember(), decoder, options.explain, frame=options.frame),
             unit=" files",
-            # The bar must not mix with readings on a terminal, nor fill a log.
+            # No progress bar among readings on a terminal, or in a log file.
             disable=sys.stdout.isatty() or not sys.stderr.isatty(),
         ):
             path = paths.pop(0) if paths else "the list of paths"

@@ -40,7 +40,7 @@ def add_to(command: argparse.ArgumentParser) -> None:
         "--allowed",
         metavar="SYMBOLS",
         action="append",
-        help="symbols that a text can contain; repeat it to give those of each position in turn",
+        help="symbols that a text can contain; repeat it for the symbols of each position in turn",
     )
     command.add_argument(
         "--case",

@@ -174,7 +174,7 @@ def _build(cls: Any, values: Any, prefix: str) -> Any:
 
 
 def check_value(kind: Any, value: Any, key: str) -> Any:
-    """Returns a value as the declared type `kind` of its key. ConfigError states the rule."""
+    """Converts a value to the declared type `kind` of its key. ConfigError states the rule."""
     try:
         return schema.check(value, kind)
     except schema.InvalidError as error:

@@ -42,8 +42,8 @@ class DataConfig:
     )
     val_dir: schema.Path = _key(
         "",
-        "A folder with the validation part. Else it is the folder val in data.dir, or the rows of "
-        "the label file whose split is val; or else a part of data.dir: see data.val_fraction.",
+        "A folder with the validation part. If empty: the folder val in data.dir, the rows of the "
+        "label file whose split is val, or else a part of data.dir: see data.val_fraction.",
     )
     style: schema.Path = _key(
         "captcha_v2",
@@ -67,8 +67,8 @@ class DataConfig:
     crop: bool = _key(False, "Crop images to their text before they are resized: see data/crop.py.")
     frame: Literal["", "first", "last", "darkest", "mean"] = _key(
         "",
-        "What is read of an animation: its first or last frame, or the darkest or the mean value "
-        "of each pixel over all frames. Empty: animations are refused.",
+        "What to read from an animation: the first or last frame, or the darkest or mean value of "
+        "each pixel. Empty: animations are refused.",
     )
     alphabet: Annotated[str, Meta(max_length=2**16)] = _key(
         "", "The symbols; empty for the sorted characters of the labels."
@@ -78,8 +78,8 @@ class DataConfig:
     )
     allow_empty: bool = _key(
         False,
-        "Images without text are labels too, and the reader can be certain of them. Otherwise an "
-        "empty label is an error, and an empty reading is never an answer.",
+        "Allow images without text: an empty label is valid, and an empty reading counts as an "
+        "answer. Otherwise an empty label is an error, and an empty reading is not answered.",
     )
     complete_alphabet: bool = _key(
         False,

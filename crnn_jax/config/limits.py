@@ -68,13 +68,13 @@ def check(c: Config) -> None:
             quote(c.data.val_dir),
             not c.data.val_dir
             or (c.data.source not in ("synthetic", "stream") and c.data.use_labels),
-            "empty for generated images and without data.use_labels",
+            "empty if images are generated or data.use_labels is False",
         ),
         (
             "data.val_dir",
             quote(c.data.val_dir),
             not c.data.val_dir or not c.data.num_folds,
-            "empty with data.num_folds, each of which is validated on",
+            "empty if data.num_folds is set, because each fold is a validation part",
         ),
         (
             "data.unlabeled",
@@ -86,7 +86,7 @@ def check(c: Config) -> None:
             "data.unlabeled",
             quote(c.data.unlabeled),
             not c.data.unlabeled or c.data.use_labels,
-            "empty without data.use_labels (put all images into data.dir)",
+            "empty if data.use_labels is False (put all images into data.dir)",
         ),
         (
             "data.unlabeled",

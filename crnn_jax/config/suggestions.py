@@ -1,4 +1,4 @@
-"""Finds the config key that a wrong one is meant for: by section, by spelling, or by meaning."""
+"""Suggests a config key for an unknown one, by section, spelling or meaning."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ _BY_NAME = {
 
 
 def nearest(key: str, known: Sequence[str]) -> str:
-    """Returns the known key that `key` is probably meant for; an empty string if there is none."""
+    """Returns the known key that was probably meant by `key`; an empty string if there is none."""
     key = key[:100]
     last = _plain(key.rpartition(".")[2])
     # The right name in the wrong section is as likely as a misspelled one.

@@ -42,7 +42,7 @@ class Dataset:
     texts: tuple[str, ...]  # labels after data.case and data.merge, for training and scores
     images: np.ndarray  # u8 [N, W, H, C]
     fingerprint: str  # sha256 over names, labels and pixels at their original size
-    parts: tuple[str, ...] = ()  # train, val, test or empty, by image, if the folder tells
+    parts: tuple[str, ...] = ()  # train, val, test or "" of each image; or empty
     origin: str = ""  # of the labels: FILE_NAMES, or the label files with their format
     notes: tuple[str, ...] = ()  # for the user, about the folder
     warnings: tuple[str, ...] = ()  # files that are left out

@@ -195,8 +195,8 @@ def from_pixels(pixels: np.ndarray) -> Image.Image:
 def flatten(image: Image.Image) -> Image.Image:
     """Puts a decoded image on a page, with 8 bits per channel. DataError if this fails.
 
-    The page is white. If all ink is as bright as the page, so that it shows in the transparency
-    only, the ink is black.
+    The page is white. If all ink is as bright as the page, it is visible only in the alpha channel,
+    and is drawn black.
     """
     with _refusing():
         if image.mode.startswith("I;16"):

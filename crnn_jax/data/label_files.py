@@ -58,7 +58,7 @@ class Listing(NamedTuple):
 
     labels: dict[str, str]  # by file, sorted
     complaints: dict[str, str]  # by file: why it cannot be used
-    parts: dict[str, str]  # by file: train, val or test; empty if the folder does not tell
+    parts: dict[str, str]  # by file: train, val or test; empty if the folder defines none
     origin: str  # of the labels
     notes: tuple[str, ...] = ()  # for the user
     warnings: tuple[str, ...] = ()  # files that are left out
@@ -66,7 +66,7 @@ class Listing(NamedTuple):
 
 
 def read(tree: Tree) -> Listing | None:
-    """Reads the label files of a folder; None if it has none, so that names are labels.
+    """Reads the label files of a folder; None if there are none, and file names are the labels.
 
     Raises:
       OSError: a label file cannot be read.
@@ -162,7 +162,7 @@ def _text(tree: Tree, name: str) -> str:
 
 
 def _part_of_file(name: str) -> str:
-    """Returns the part that the name of a label file tells, such as rec_gt_train.txt."""
+    """Returns the part in the name of a label file, such as train in rec_gt_train.txt."""
     tokens = re.split(r"[^a-z]+", PurePath(name).stem.lower())
     found = {PARTS[token] for token in tokens if token in PARTS}
     return found.pop() if len(found) == 1 else ""

@@ -22,7 +22,7 @@ class _Number(str):
 
 
 class _Pairs(list):  # type: ignore[type-arg]
-    """The members of a JSON object, with those that are there twice."""
+    """The members of a JSON object, including duplicates."""
 
 
 def lines(text: str, path: str, is_image: IsImage) -> Labels | None:
@@ -61,7 +61,7 @@ def _by_tab(rows: list[tuple[int, str]], path: str) -> Iterator[Row]:
                 f"{path} is a list for text detection: line {number} has boxes. Crop the words to "
                 "images of their own, with a label each"
             )
-        complaint = "" if tab else "its line has no tab, and so no label"
+        complaint = "" if tab else "its line has no tab, so the label is missing"
         files = _several(file)
         for name in files:
             yield Row(name, label, number, "", complaint)

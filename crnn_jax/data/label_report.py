@@ -26,7 +26,7 @@ _FILE = (
     "data.label_pattern to a regular expression whose one group is the label"
 )
 _CORRECT = "; correct the label file"
-_FEW = 5  # images for which nothing can be said
+_FEW = 5  # images; fewer are too few for a warning
 _COPY = re.compile(
     r"( ?\(\d+\)| ?- ?(copy|kopie|copie|copia|kopia|cópia|kopi|副本|コピー)( ?\(\d+\))?"
     r"| (copy|kopie|copie|copia|副本|コピー)( \d+)?)$|^(copy of|kopie von|copie de|copia de) ",
@@ -119,7 +119,7 @@ def _identifiers(files: Sequence[str], labels: Sequence[str]) -> str | None:
 
 
 def _affixes(names: dict[str, str]) -> list[str]:
-    """Warns of what all labels of a label file begin or end with."""
+    """Warns if all labels of a label file begin or end with the same characters."""
     labels = list(names.values())
     if len(labels) < _FEW:
         return []
@@ -134,7 +134,7 @@ def _affixes(names: dict[str, str]) -> list[str]:
 
 
 def _structure(files: Sequence[str], labels: Sequence[str], pattern: str) -> list[str]:
-    """Warns of indices and prefixes, which concern all names."""
+    """Warns of indices and prefixes that all names share."""
     names = dict(zip(files, labels, strict=True))
     stems = [_stem(file) for file in files]
     if not pattern:
@@ -247,7 +247,7 @@ def _common(labels: Sequence[str]) -> tuple[str, str]:
 
 
 def _affix(labels: Sequence[str]) -> str:
-    """Returns what all labels begin with, if this cannot be by chance."""
+    """Returns the common prefix of all labels, if it is unlikely to be chance."""
     first, last = min(labels), max(labels)
     size = next(
         (i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first)

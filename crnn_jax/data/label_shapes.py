@@ -1,4 +1,4 @@
-"""Recognizes columns of digits that a program has read as numbers, and so changed."""
+"""Detects labels of digits that a program changed by reading them as numbers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CERTAIN = 0.03  # probability
 
 
 def damaged_numbers(labels: Sequence[str], is_text: bool = False) -> str | None:
-    """Says how labels of digits were changed; None if they look whole.
+    """Says how labels of digits were changed; None if they look unchanged.
 
     Floats (`2998.0`) and exponents (`1.2E+05`) are certain. A leading zero is lost if labels of
     digits have several lengths and none of them begins with 0, although one in ten would: with 34
@@ -25,7 +25,7 @@ def damaged_numbers(labels: Sequence[str], is_text: bool = False) -> str | None:
 
     Args:
       labels: the labels of a file.
-      is_text: whether the file has texts, so that zeros cannot be lost in it.
+      is_text: whether the file stores labels as text, so that leading zeros are kept.
     """
     filled = [label for label in labels if label]
     floats = [label for label in filled if _FLOAT.fullmatch(label)]
@@ -45,7 +45,7 @@ def damaged_numbers(labels: Sequence[str], is_text: bool = False) -> str | None:
 
 
 def lost_zeros(labels: Sequence[str]) -> float:
-    """Returns the probability that digits have this form by chance; 1 if they are no numbers."""
+    """Returns the probability that digits have this form by chance; 1 if they are not numbers."""
     if not labels or not all(re.fullmatch("[1-9][0-9]*", label) for label in labels):
         return 1.0
     is_possible = len(set(map(len, labels))) > 1 and any("0" in label for label in labels)

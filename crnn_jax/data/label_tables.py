@@ -61,7 +61,7 @@ class Labels(NamedTuple):
 
     kind: str  # of the file, for messages
     rows: Iterator[Row]
-    is_text: bool  # whether numbers would be text here, with all their digits
+    is_text: bool  # whether labels are stored as text, so that leading zeros are kept
 
 
 class Columns(NamedTuple):
@@ -73,7 +73,7 @@ class Columns(NamedTuple):
 
 
 def decode(content: bytes, path: str) -> str:
-    """Decodes UTF-8, or UTF-16 and UTF-32 as their byte order mark or their zeros tell.
+    """Decodes UTF-8, or UTF-16 and UTF-32, recognized by the byte order mark or by zero bytes.
 
     Raises:
       DataError: the content is none of them; the message gives the line.
@@ -116,7 +116,7 @@ def choose(names: Sequence[str], row: Sequence[str] | None, is_image: IsImage) -
     """
     keys = [normalized(name) for name in names]
     if keys.count("file") > 1 or keys.count("label") > 1:
-        return "a column is there twice"
+        return "two columns have the same name"
     splits = [i for i, key in enumerate(keys) if key in _SPLITS]
     split = keys.index("split") if keys.count("split") == 1 else -1
     if split < 0 and row is not None:
@@ -211,15 +211,15 @@ def _dialect(text: str, path: str, is_image: IsImage) -> _Dialect:
             if len(shown) == 1 and len(labels) == 1:
                 columns = Columns(shown[0], labels[0], splits[0] if splits else -1)
                 return _Dialect(delimiter, columns, len(cells), False, (), skips_space, quotechar)
-            problem = "it has no header, so that the label is unknown"
+            problem = "it has no header, so the label column is unknown"
             header = first
             continue
         if isinstance(columns_or_problem, Columns):
             keys = {normalized(cell) for cell in cells}
             if keys & {"confidence", "score"} and os.path.basename(path) != LABELS_FILE:
                 raise DataError(
-                    f"{path} has a column with confidences, so that it seems to hold readings, not "
-                    f"labels; call it {LABELS_FILE} to use it"
+                    f"{path} has a column of confidences, so it seems to contain readings, not "
+                    f"labels; rename it to {LABELS_FILE} to use it"
                 )
             return _Dialect(
                 delimiter, columns_or_problem, len(cells), True, tuple(cells), skips_space,

@@ -39,7 +39,7 @@ def notes(data: Dataset, parts: Split, config: DataConfig) -> list[str]:
     own = [name for name in ("val", "test") if name in data.parts]
     if config.num_folds and "val" in own:
         own.remove("val")
-        found.append("data.num_folds divides all images, those of the validation part as well")
+        found.append("data.num_folds divides all images, including those of the validation part")
     if own:
         counts = [f"{data.parts.count(name)} for {_PARTS[name]}" for name in own]
         found.append(f"the data set has its own parts, which are used: {', '.join(counts)}")

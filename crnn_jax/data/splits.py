@@ -63,8 +63,8 @@ def has_few_labels(texts: Sequence[str]) -> bool:
 def split(texts: Sequence[str], config: DataConfig, parts: Sequence[str] = ()) -> Split:
     """Splits a data set: see `held_out` for the test part, `_split` for the others.
 
-    The parts that the data set has of its own are used as they are. With data.num_folds, its own
-    validation part is one of the images that the folds divide.
+    Parts that the data set defines are used as they are. With data.num_folds, the folds also divide
+    its validation part.
 
     If data.use_labels is off, all images outside the test part are unlabeled.
 
@@ -89,8 +89,8 @@ def split(texts: Sequence[str], config: DataConfig, parts: Sequence[str] = ()) -
         return Split(_NONE, _NONE, test, rest)
     if len(parts) and not len(rest):
         raise DataError(
-            f"all {len(texts)} images are in the validation or test part, and none is left to "
-            "train on; add a train part, or give the folder of one part as data.dir"
+            f"all {len(texts)} images are in the validation or test part, so there are no "
+            "training images; add a train part, or give the folder of one part as data.dir"
         )
     if len(val):
         config = dataclasses.replace(config, val_fraction=0.0, min_val_size=0)
@@ -133,8 +133,8 @@ def _split(texts: Sequence[str], config: DataConfig) -> tuple[np.ndarray, np.nda
     has_val = config.val_fraction or config.num_folds
     if has_val and len(texts) > 1 and len(set(texts)) == 1 and not config.min_val_size:
         raise DataError(
-            f"all {len(texts)} images have the label {quote(texts[0])}, so that there is nothing "
-            "to tell apart; is it the text of every image? (see data.label_pattern)"
+            f"all {len(texts)} images have the label {quote(texts[0])}, so there is nothing to "
+            "learn; check that it is the text of every image (see data.label_pattern)"
         )
     groups = _groups(texts, has_few_labels(texts))
     order = np.random.default_rng(config.split_seed).permutation(len(groups))

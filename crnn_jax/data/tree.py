@@ -49,7 +49,7 @@ class Tree:
         self.folder = folder
         self.images: list[str] = []  # sorted
         self.dotted: list[str] = []  # images whose names begin with a dot
-        self.others: list[str] = []  # sorted, without what systems leave behind
+        self.others: list[str] = []  # sorted, without files created by the operating system
         skip = excluded.resolve() if excluded else None
         for name, is_image in _walk(folder, skip):
             base = name.rpartition("/")[2]
@@ -87,8 +87,8 @@ class Tree:
     def find(self, name: str, base: str = "") -> str | None:
         """Returns the file that a row of a label file names; None if it does not exist.
 
-        A name is accepted as it is, or with a path that continues that of the image, as lists from
-        other machines have: `C:\\data\\images\\a.png` is `images/a.png` or `a.png`, and `a.png` is
+        A name is accepted as it is, or if its path and that of the image end alike, as in lists
+        from other machines: `C:\\data\\images\\a.png` is `images/a.png` or `a.png`, and `a.png` is
         `images/a.png`. Case and Unicode normalization may differ, and the extension may be missing.
 
         Args:

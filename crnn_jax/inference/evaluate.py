@@ -31,7 +31,7 @@ class _TextAndConfidence(NamedTuple):
 class Reading(_TextAndConfidence):
     """The text that the model reads in an image, and its confidence.
 
-    As a tuple it is the pair of the two. It also says how typical the image is.
+    As a tuple, it is (text, confidence). It also says how typical the image is.
 
     Attributes:
       typicality: how much the image is like those of the validation part, in standard deviations

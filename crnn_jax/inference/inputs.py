@@ -35,7 +35,7 @@ class Format(NamedTuple):
     """What the caller declares about images."""
 
     order: str = "rgb"  # of the channels of arrays, or 'bgr' as in OpenCV
-    max_value: float | None = None  # white in arrays; None for 255 in u8, and refuses other types
+    max_value: float | None = None  # value of white in arrays; None: 255 for u8, others refused
     frame: str | None = None  # of animations; None for data.frame
 
     def check(self) -> Format:
@@ -142,7 +142,7 @@ def _to_array(value: Any) -> np.ndarray:
 
 
 def _layout(array: np.ndarray, name: str) -> np.ndarray:
-    """Returns the images of an array as [N, H, W, C]. DataError: its shape is not unambiguous."""
+    """Returns the images of an array as [N, H, W, C]. DataError: its shape is ambiguous."""
     shape = array.shape
     if array.dtype.kind not in "biuf" or array.ndim < 2:
         advice = "; take its magnitude" if array.dtype.kind == "c" else ""

@@ -63,7 +63,7 @@ def run_parts(directory: run_dir.RunDir, epoch: int | None) -> Parts:
         if not epochs:
             raise RunError(f"{run} holds no checkpoint yet; train it first")
         if epoch is not None and epoch not in epochs:
-            raise RunError(f"{run} keeps epochs {_list(epochs)}, and no epoch {epoch}")
+            raise RunError(f"{run} has no checkpoint of epoch {epoch}, only of {_list(epochs)}")
         try:
             if epoch is None:
                 epoch = _best_epoch(checkpoints.meta(epochs[-1]))

@@ -63,8 +63,8 @@ def _of_validation(recognizer: Recognizer, reader: Reader, num_steps: int) -> Se
     data, split, *_ = sources.load(section, num_steps)
     if data.fingerprint != recognizer.fingerprint:
         raise DataError(
-            f"{section.dir} is not the data set that the run was trained on any more: its "
-            "validation part is unknown. Name a data set with --data"
+            f"{section.dir} has changed since the run was trained, so its validation part is "
+            "unknown. Name a data set with --data"
         )
     if not len(split.val):
         raise DataError("the run has no validation part; name a data set with --data")

@@ -1,4 +1,4 @@
-"""Checks that this process can compute: JAX has a device, and no fork came in between.
+"""Checks that JAX has a device, and that the process was not forked after JAX started.
 
 Does not import jax before it is needed.
 """

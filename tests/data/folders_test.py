@@ -149,7 +149,7 @@ def test_a_folder_of_one_part_is_split(tmp_path: Path) -> None:
     save(tmp_path, [f"train/{name}" for name in NAMES])
     assert len(parts(load(tmp_path), val_fraction=0.25)[1]) == 3
     save(tmp_path / "other", [f"val/{n}" for n in NAMES[:6]] + [f"test/{n}" for n in NAMES[6:]])
-    with pytest.raises(DataError, match="none is left to train on"):
+    with pytest.raises(DataError, match="so there are no training images"):
         parts(load(tmp_path / "other"))
 
 

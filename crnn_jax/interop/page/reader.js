@@ -37,7 +37,7 @@ function toPixels(rgba, w, h, reader) {
 
 /** Puts RGBA on a white page: u8 [h, w, 3], as on_page of data/pixel_formats.py does.
  *
- * If all ink is as bright as the page, so that it shows in the transparency only, it becomes black.
+ * If all ink is as bright as the page, it is visible only in the alpha channel, and is drawn black.
  */
 function onPage(rgba, w, h) {
   const rgb = new Uint8Array(w * h * 3); // [h, w, 3]
