@@ -13,7 +13,6 @@ from typing import Any
 
 import jax
 import pytest
-from conftest import draw
 
 from crnn_jax import config as config_lib
 from crnn_jax.cli import main
@@ -22,6 +21,7 @@ from crnn_jax.interop import imported_run
 from crnn_jax.models import crnn
 from crnn_jax.training import train
 from experiments import tiny
+from tests.helpers.images import draw
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -14,9 +14,8 @@ from crnn_jax.cli import listing as predicted
 from crnn_jax.data import folder as dataset
 from crnn_jax.data import resolve, sources, split_report, splits
 from crnn_jax.errors import ConfigError, DataError
-from tests.conftest import draw
-from tests.data.folder_test import CONFIG
-from tests.helpers.fixtures import MakeConfig
+from tests.helpers.fixtures import CONFIG, MakeConfig
+from tests.helpers.images import draw
 
 
 def save(folder: Path, names: Iterable[str]) -> Path:

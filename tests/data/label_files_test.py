@@ -13,8 +13,8 @@ import pytest
 from crnn_jax.data import folder as dataset
 from crnn_jax.data import label_shapes
 from crnn_jax.errors import DataError
-from tests.conftest import draw
-from tests.data.folder_test import CONFIG
+from tests.helpers.fixtures import CONFIG
+from tests.helpers.images import draw
 
 LABELS = {"img_0.png": "862", "img_1.png": "0129", "img_2.png": "75", "img_3.png": "0330"}
 EXPECTED = list(LABELS.values())

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import draw
 
 import crnn_jax
 from crnn_jax import config as config_lib
@@ -21,6 +20,7 @@ from crnn_jax.errors import ConfigError, DataError, RunError
 from crnn_jax.training import train
 from crnn_jax.training.context import prepare
 from tests.helpers.fixtures import MakeConfig
+from tests.helpers.images import draw
 from tests.helpers.quiet import QUIET
 
 STEPS = 16  # T of the tiny model

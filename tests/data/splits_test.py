@@ -8,7 +8,7 @@ import pytest
 
 from crnn_jax.data import folder, split_report, splits
 from crnn_jax.errors import DataError
-from tests.data.folder_test import CONFIG
+from tests.helpers.fixtures import CONFIG
 
 
 def _texts(n: int) -> list[Any]:

@@ -22,7 +22,7 @@ import crnn_jax
 from crnn_jax.errors import ConfigError, CrnnError, DataError
 from crnn_jax.inference import inputs
 from crnn_jax.inference.recognizer import Recognizer
-from tests.conftest import draw
+from tests.helpers.images import draw
 
 RGB = np.random.default_rng(0).integers(0, 256, (16, 64, 3), np.uint8)
 PICTURE = Image.fromarray(RGB)

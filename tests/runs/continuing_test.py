@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import draw
 
 from crnn_jax import config as config_lib
 from crnn_jax.errors import RunError
 from crnn_jax.runs import continuing
 from crnn_jax.training import train
 from tests.helpers.fixtures import MakeConfig
+from tests.helpers.images import draw
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import draw
 
 from crnn_jax.errors import DataError
 from crnn_jax.inference import recognizer
@@ -15,6 +14,7 @@ from crnn_jax.training import run_logging, train
 from crnn_jax.training.context import prepare
 from crnn_jax.training.early_stopping import Stopping
 from tests.helpers.fixtures import MakeConfig
+from tests.helpers.images import draw
 from tests.helpers.quiet import QUIET, TRAINED
 
 TEXTS = [f"{a}{b}" for a in "123456" for b in "789"]

@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import draw
 
 from crnn_jax.config import Config
 from crnn_jax.data import batching
@@ -26,6 +25,7 @@ from crnn_jax.training.context import TrainContext, prepare
 from crnn_jax.training.early_stopping import Stopping
 from crnn_jax.training.run import Run
 from tests.helpers.fixtures import MakeConfig
+from tests.helpers.images import draw
 from tests.helpers.quiet import QUIET
 
 
