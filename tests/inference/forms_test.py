@@ -240,7 +240,8 @@ def test_bgr_arrays_of_opencv(channels: int) -> None:
     [{"order": "gbr"}, {"max_value": 0}, {"max_value": "1"}, {"max_value": np.nan}, {"frame": "x"}],
 )
 def test_a_wrong_declaration_is_refused(declared: Any, trained: Path) -> None:
-    with pytest.raises(ConfigError):
+    (name,) = declared
+    with pytest.raises(ConfigError, match=f"^{name} must be "):
         crnn_jax.load(trained).predict(GRAY, **declared)
 
 
