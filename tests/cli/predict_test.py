@@ -166,8 +166,10 @@ def test_readings_of_little_confidence_are_left_blank_and_flagged(
 
 
 def test_output_cut_off_by_its_reader_is_no_traceback(trained: Path, captchas: Path) -> None:
-    command = f"{sys.executable} -m crnn_jax predict {trained} {captchas} | true"
+    command = (
+        f"{sys.executable} -m crnn_jax predict {trained} {captchas} | true; exit ${{PIPESTATUS[0]}}"
+    )
     done = subprocess.run(
         ["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, env={**os.environ}
     )
-    assert "Traceback" not in done.stderr
+    assert (done.returncode, done.stderr) == (1, "")
