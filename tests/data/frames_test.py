@@ -109,12 +109,12 @@ def test_a_transparent_gray_level_of_16_bits() -> None:
 
 DARK, BRIGHT = np.full((16, 64), 60, np.uint8), np.full((16, 64), 200, np.uint8)
 FRAMES = np.stack([BRIGHT, DARK, BRIGHT, np.full((16, 64), 100, np.uint8)])
-FRAMES[0, :, :10], FRAMES[1, :, :10], FRAMES[3, :, :10] = 0, 90, 30
+FRAMES[0, :, :10], FRAMES[1, :, :10], FRAMES[3, :, :10] = 0, 90, 33
 EXPECTED = {  # first and other columns
     "first": (0, 200),
-    "last": (30, 100),
+    "last": (33, 100),
     "darkest": (0, 60),
-    "mean": (80, 140),  # (0 + 90 + 200 + 30) / 4, (200 + 60 + 200 + 100) / 4
+    "mean": (81, 140),  # (0 + 90 + 200 + 33) / 4 = 80.75, (200 + 60 + 200 + 100) / 4
 }
 
 
