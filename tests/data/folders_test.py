@@ -70,6 +70,7 @@ def test_files_of_the_system_are_ignored(tmp_path: Path, name: str) -> None:
     (tmp_path / "a" / name).write_bytes(b"x")
     (tmp_path / "__MACOSX" / "a").mkdir(parents=True)
     (tmp_path / "__MACOSX" / "a" / "._34.png").write_bytes(b"x")
+    save(tmp_path, ["__MACOSX/78.png"])
     data = load(tmp_path)
     assert (data.files, data.warnings) == (("12.png", "a/34.png"), ())
 
