@@ -22,14 +22,13 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "2")
 
 import jax
-import numpy as np
 import pytest
-from PIL import Image, ImageDraw
 
 from crnn_jax import config as config_lib
 from crnn_jax.data.synthetic.wide import render
 from crnn_jax.training import train
 from experiments import tiny
+from tests.helpers import images
 from tests.helpers.quiet import TRAINED
 
 # Tracing makes many objects, and the garbage collector took a quarter of its time searching
@@ -75,28 +74,10 @@ def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], obje
     return folder
 
 
-def draw(text: str, width: int = 64, height: int = 16) -> Image.Image:
-    """Dark text on light gray, one character after the other."""
-    image = Image.new("L", (width, height), 220)
-    pen = ImageDraw.Draw(image)
-    for i, character in enumerate(text):
-        pen.text((6 + 14 * i, 2), character, fill=20)
-    return image
-
-
 @pytest.fixture(scope="session")
 def captchas(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """40 images with distinct texts over 'abc7', 2 to 4 characters. Do not write there."""
-    rng = np.random.default_rng(0)
-    texts: set[str] = set()
-    while len(texts) < 40:
-        texts.add("".join(rng.choice(list("abc7"), rng.integers(2, 5))))
-
-    def make(folder: Path) -> None:
-        for text in texts:
-            draw(text).save(folder / f"{text}.png")
-
-    return once(tmp_path_factory, "captchas", make)
+    return once(tmp_path_factory, "captchas", images.write_captchas)
 
 
 @pytest.fixture

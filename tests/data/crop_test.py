@@ -11,7 +11,7 @@ from PIL import Image
 
 from crnn_jax.data import crop, fitting, image_io, sources
 from crnn_jax.data.synthetic.wide import family
-from tests.data.folder_test import CONFIG
+from tests.helpers.fixtures import CONFIG
 
 
 def _drawing(paper: int = 255, ink: int = 0) -> np.ndarray:

@@ -6,32 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import draw
 from PIL import Image
 
 from crnn_jax.charset import Charset
-from crnn_jax.config import DataConfig
 from crnn_jax.data import folder as dataset
 from crnn_jax.errors import DataError
-
-CONFIG = DataConfig(
-    source="folder",
-    dir="",
-    style="plain",
-    count=10,
-    synthetic_seed=0,
-    generated_share=0.5,
-    width=64,
-    height=16,
-    channels=1,
-    alphabet="",
-    normalize="set",
-    val_fraction=0.1,
-    split_seed=0,
-    num_folds=0,
-    fold=0,
-    train_size=0,
-)
+from tests.helpers.fixtures import CONFIG
+from tests.helpers.images import draw
 
 
 def _load(folder: Path, charset: Any = None, num_steps: int = 16, **changes: Any) -> Any:

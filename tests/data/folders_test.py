@@ -14,9 +14,8 @@ from crnn_jax.cli import listing as predicted
 from crnn_jax.data import folder as dataset
 from crnn_jax.data import resolve, sources, split_report, splits
 from crnn_jax.errors import ConfigError, DataError
-from tests.conftest import draw
-from tests.data.folder_test import CONFIG
-from tests.helpers.fixtures import MakeConfig
+from tests.helpers.fixtures import CONFIG, MakeConfig
+from tests.helpers.images import draw
 
 
 def save(folder: Path, names: Iterable[str]) -> Path:
@@ -71,6 +70,7 @@ def test_files_of_the_system_are_ignored(tmp_path: Path, name: str) -> None:
     (tmp_path / "a" / name).write_bytes(b"x")
     (tmp_path / "__MACOSX" / "a").mkdir(parents=True)
     (tmp_path / "__MACOSX" / "a" / "._34.png").write_bytes(b"x")
+    save(tmp_path, ["__MACOSX/78.png"])
     data = load(tmp_path)
     assert (data.files, data.warnings) == (("12.png", "a/34.png"), ())
 

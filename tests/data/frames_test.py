@@ -17,19 +17,13 @@ from PIL import Image
 import crnn_jax
 from crnn_jax.data import folder, image_io
 from crnn_jax.errors import DataError
-from tests.conftest import draw
-from tests.data.folder_test import CONFIG
+from tests.helpers.fixtures import CONFIG
+from tests.helpers.images import draw, encoded, png_chunk
 
 INK = 255 - np.asarray(
     draw("ab7").point(lambda v: 0 if v < 128 else 255)
 )  # u8 [16, 64], 255 on ink
 SHOWN = 255 - INK  # black on white
-
-
-def saved(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 def gray(content: Any, frame: str = "") -> np.ndarray:
@@ -46,33 +40,33 @@ def with_alpha(color: int, alpha: np.ndarray) -> Image.Image:
 @pytest.mark.parametrize("kind", ["RGBA", "LA", "WEBP", "GIF", "hidden color", "palette"])
 def test_ink_in_the_transparency_alone_reads_as_it_looks(color: int, kind: str) -> None:
     image = with_alpha(color, INK)
-    content = saved(image)
+    content = encoded(image)
     if kind == "LA":
-        content = saved(image.convert("LA"))
+        content = encoded(image.convert("LA"))
     elif kind == "WEBP":
-        content = saved(image, "WEBP", lossless=True, exact=True)
+        content = encoded(image, "WEBP", lossless=True, exact=True)
     elif kind in ("GIF", "palette"):
         flat = Image.fromarray(np.where(INK > 0, 1, 0).astype(np.uint8), "L").convert("P")
         flat.putpalette([0, 0, 0, color, color, color])
-        content = saved(flat, "GIF" if kind == "GIF" else "PNG", transparency=0)
+        content = encoded(flat, "GIF" if kind == "GIF" else "PNG", transparency=0)
     elif kind == "hidden color":  # black wherever nothing is seen
         pixels = np.asarray(image) * (INK[..., None] > 0)
-        content = saved(Image.fromarray(pixels.astype(np.uint8)))
+        content = encoded(Image.fromarray(pixels.astype(np.uint8)))
     np.testing.assert_allclose(gray(content), SHOWN, atol=0 if color != 250 else 5)
 
 
 def test_a_stencil_shows_its_holes() -> None:
     """White paper with the text cut out."""
-    np.testing.assert_array_equal(gray(saved(with_alpha(255, SHOWN))), SHOWN)
+    np.testing.assert_array_equal(gray(encoded(with_alpha(255, SHOWN))), SHOWN)
 
 
 def test_visible_ink_is_not_changed_by_its_transparency() -> None:
     """Dark ink on opaque paper with clear corners, and gray ink, lie on white."""
     paper = np.asarray(Image.fromarray(SHOWN).convert("RGBA")).copy()
     paper[:2, :2] = paper[-2:, -2:] = 0
-    np.testing.assert_array_equal(gray(saved(Image.fromarray(paper))), SHOWN)
-    assert gray(saved(with_alpha(200, INK))).min() == 200
-    assert gray(saved(with_alpha(255, np.full_like(INK, 30)))).min() == 255  # nothing to see
+    np.testing.assert_array_equal(gray(encoded(Image.fromarray(paper))), SHOWN)
+    assert gray(encoded(with_alpha(200, INK))).min() == 200
+    assert gray(encoded(with_alpha(255, np.full_like(INK, 30)))).min() == 255  # nothing to see
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
@@ -80,21 +74,20 @@ def test_visible_ink_is_not_changed_by_its_transparency() -> None:
 def test_few_bits_in_a_16_bit_file(bits: int, kind: str) -> None:
     levels = np.tile(np.arange(64, dtype=np.uint16) * 4 + 3, (16, 1))  # 3, 7, ... 255
     deep = levels << (bits - 8)
-    np.testing.assert_array_equal(gray(saved(Image.fromarray(deep), kind)), levels)
+    np.testing.assert_array_equal(gray(encoded(Image.fromarray(deep), kind)), levels)
 
 
 def color_png(pixels: np.ndarray) -> bytes:
     """A PNG of 16-bit RGB or RGBA [H, W, C], which Pillow cannot write."""
     height, width, channels = pixels.shape
 
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        )
-
     header = struct.pack(">IIBBBBB", width, height, 16, {3: 2, 4: 6}[channels], 0, 0, 0)
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
-    parts = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    parts = (
+        png_chunk(b"IHDR", header)
+        + png_chunk(b"IDAT", zlib.compress(rows))
+        + png_chunk(b"IEND", b"")
+    )
     return b"\x89PNG\r\n\x1a\n" + parts
 
 
@@ -110,25 +103,25 @@ def test_few_bits_in_a_16_bit_color_file(bits: int, channels: int) -> None:
 
 def test_a_transparent_gray_level_of_16_bits() -> None:
     deep = np.where(INK > 0, 500, 60000).astype(np.uint16)
-    content = saved(Image.fromarray(deep), transparency=60000)
+    content = encoded(Image.fromarray(deep), transparency=60000)
     assert np.unique(gray(content)).tolist() == [500 >> 8, 255]
 
 
 DARK, BRIGHT = np.full((16, 64), 60, np.uint8), np.full((16, 64), 200, np.uint8)
 FRAMES = np.stack([BRIGHT, DARK, BRIGHT, np.full((16, 64), 100, np.uint8)])
-FRAMES[0, :, :10], FRAMES[1, :, :10], FRAMES[3, :, :10] = 0, 90, 30
+FRAMES[0, :, :10], FRAMES[1, :, :10], FRAMES[3, :, :10] = 0, 90, 33
 EXPECTED = {  # first and other columns
     "first": (0, 200),
-    "last": (30, 100),
+    "last": (33, 100),
     "darkest": (0, 60),
-    "mean": (80, 140),  # (0 + 90 + 200 + 30) / 4, (200 + 60 + 200 + 100) / 4
+    "mean": (81, 140),  # (0 + 90 + 200 + 33) / 4 = 80.75, (200 + 60 + 200 + 100) / 4
 }
 
 
 def animation(kind: str, frames: np.ndarray = FRAMES) -> bytes:
     first, *others = map(Image.fromarray, frames)
     options = {"lossless": True} if kind == "WEBP" else {}
-    return saved(first, kind, save_all=True, append_images=others, duration=50, **options)
+    return encoded(first, kind, save_all=True, append_images=others, duration=50, **options)
 
 
 @pytest.mark.parametrize("frame", EXPECTED)
@@ -155,7 +148,7 @@ def test_an_animation_without_a_choice_is_refused_unless_it_was_moved() -> None:
 
 def test_pages_of_other_sizes_and_too_many_frames() -> None:
     pages = [Image.fromarray(BRIGHT), Image.fromarray(DARK[:, :30])]
-    content = saved(pages[0], "TIFF", save_all=True, append_images=pages[1:])
+    content = encoded(pages[0], "TIFF", save_all=True, append_images=pages[1:])
     assert gray(content, "last").max() == 60
     with pytest.raises(DataError, match="differ in size"):
         gray(content, "mean")
@@ -192,7 +185,7 @@ def test_a_folder_of_animations_trains_on_the_chosen_frame(tmp_path: Path) -> No
 def test_predict_reads_the_chosen_frame(trained: Path) -> None:
     reader = crnn_jax.load(trained)
     texts = [draw("ab7"), draw("cc")]
-    content = saved(texts[0], "GIF", save_all=True, append_images=texts[1:])
+    content = encoded(texts[0], "GIF", save_all=True, append_images=texts[1:])
     for frame, picture in (("first", texts[0]), ("last", texts[1])):
         (reading,), (expected,) = reader.predict(content, frame=frame), reader.predict(picture)
         assert reading.text == expected.text

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from crnn_jax.data import image_io
-from tests.data.folder_test import CONFIG
+from tests.helpers.fixtures import CONFIG
 
 
 def test_width_becomes_the_first_axis() -> None:

@@ -1,10 +1,9 @@
-"""Label files as people and other tools write them: read, or refused with the thing to change."""
+"""Tables of labels, and which label file is read."""
 
 import dataclasses
 import json
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,36 +12,22 @@ import pytest
 from crnn_jax.data import folder as dataset
 from crnn_jax.data import label_shapes
 from crnn_jax.errors import DataError
-from tests.conftest import draw
-from tests.data.folder_test import CONFIG
-
-LABELS = {"img_0.png": "862", "img_1.png": "0129", "img_2.png": "75", "img_3.png": "0330"}
-EXPECTED = list(LABELS.values())
-
-
-def load(folder: Path) -> Any:
-    return dataset.load(dataclasses.replace(CONFIG, dir=os.fspath(folder)), None, 16)
+from tests.helpers import labeled_images
+from tests.helpers.fixtures import CONFIG
+from tests.helpers.images import draw
+from tests.helpers.labeled_images import EXPECTED, LABELS, load, table
 
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
-    for name, label in LABELS.items():
-        draw(label).save(tmp_path / name)
-    return tmp_path
+    return labeled_images.save(tmp_path)
 
 
 @pytest.fixture
 def below(tmp_path: Path) -> Path:
     """The same images in a folder `images`."""
-    (tmp_path / "images").mkdir()
-    for name, label in LABELS.items():
-        draw(label).save(tmp_path / "images" / name)
+    labeled_images.save(tmp_path / "images")
     return tmp_path
-
-
-def table(header: str, row: str, labels: Mapping[str, str] = LABELS) -> str:
-    lines = [row.format(file=file, label=label) for file, label in labels.items()]
-    return "\n".join([header] * bool(header) + lines) + "\n"
 
 
 # ------------------------------------------------------------------------------- tables
@@ -214,106 +199,7 @@ def test_whole_digits_are_not_doubted(labels: list[str]) -> None:
     assert label_shapes.damaged_numbers(labels) is None
 
 
-# ------------------------------------------------------------------ lists of other recognizers
-
-PAIRS = list(LABELS.items())
-
-
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        ("gt.txt", "".join(f"{file} {label}\n" for file, label in PAIRS)),
-        ("gt.txt", "".join(f"{file}\t{label}\n" for file, label in PAIRS)),
-        ("gt.txt", "\ufeff" + "".join(f'{file}, "{label}"\r\n' for file, label in PAIRS)),
-        ("gt.txt", "".join(f"{file}\t{label}\n" for file, label in PAIRS).replace(".png", "")),
-        ("rec_gt_train.txt", "".join(f"set/x/{file}\t{label}\n" for file, label in PAIRS)),
-        ("list.txt", "".join(f"{file}|{label}\n" for file, label in PAIRS)),
-        ("list.txt", table("image,label", "{file},{label}")),
-        ("labels.tsv", table("file\ttext", "{file}\t{label}")),
-        ("labels.tsv", table("", "{file}\t{label}")),
-        ("annotations.csv", table("filename,words", "{file},{label}")),
-        ("labels.json", json.dumps(LABELS)),
-        ("labels.json", json.dumps({f: {"text": t, "width": "9"} for f, t in PAIRS})),
-        ("labels.json", json.dumps([{"file_name": f, "text": t} for f, t in PAIRS])),
-        ("labels.json", json.dumps({"annotations": [{"image": f, "label": t} for f, t in PAIRS]})),
-        ("labels.json", json.dumps(PAIRS)),
-        ("labels.json", json.dumps({"file": list(LABELS), "label": EXPECTED})),
-        ("labels.json", json.dumps({  # as pandas writes by default
-            "file": {str(i): f for i, f in enumerate(LABELS)},
-            "label": {str(i): t for i, t in enumerate(EXPECTED)}})),
-        ("metadata.csv", table("file_name,text", "{file},{label}")),
-        ("metadata.jsonl", "".join(json.dumps({"file_name": f, "text": t}) + "\n"
-                                   for f, t in PAIRS)),
-    ],
-)  # fmt: skip
-def test_lists_of_other_tools_are_read(images: Path, name: str, text: str) -> None:
-    (images / name).write_text(text, newline="")
-    data = load(images)
-    assert list(data.labels) == EXPECTED
-    assert data.origin.startswith(f"{name} (")
-    assert data.warnings == ()
-
-
-@pytest.mark.parametrize("name", ["labels.json", "rec_gt_train.txt"])
-def test_lists_beside_the_folder_of_images(below: Path, name: str) -> None:
-    if name == "labels.json":  # docTR
-        (below / name).write_text(json.dumps(LABELS))
-    else:  # PaddleOCR
-        (below / name).write_text("".join(f"images/{f}\t{t}\n" for f, t in PAIRS))
-    assert list(load(below).labels) == EXPECTED
-
-
-def test_paddle_lists_name_several_images_with_one_label(images: Path) -> None:
-    (images / "gt.txt").write_text('["img_0.png", "img_1.png"]\tab c\nimg_2.png\t"q"\n')
-    data = load(images)
-    assert data.labels == ("ab c", "ab c", '"q"')
-
-
-@pytest.mark.parametrize("suffix", [".gt.txt", ".txt", ".TXT"])
-def test_a_text_file_for_each_image(images: Path, suffix: str) -> None:
-    for file, label in PAIRS:
-        (images / file.replace(".png", suffix)).write_text(f"\ufeff{label}\r\n")
-    data = load(images)
-    assert list(data.labels) == EXPECTED
-    assert data.origin == "a text file for each image"
-
-
-def test_text_files_that_are_no_labels_are_refused(images: Path) -> None:
-    for file, text in zip(LABELS, ("ab", "a\nb\n", "", "0 0.5 0.5 0.25 0.1"), strict=True):
-        (images / file.replace(".png", ".txt")).write_text(text)
-    with pytest.raises(DataError) as error:
-        load(images)
-    for line in (
-        "img_1.png: the text file beside it has 2 lines",
-        "img_2.png: its label is empty",
-        "img_3.png: the text file beside it has boxes (YOLO)",
-    ):
-        assert line in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "reason"),
-    [
-        ("labels.json", '{"img_0.png": "1", "img_0.png": "2"}', "listed twice in labels.json"),
-        ("labels.json", '{"img_0.png": null}', "its label is None, not a text"),
-        ("labels.json", '{"img_0.png": {"polygons": []}}', "it has polygons, for text detection"),
-        ("labels.json", '{"img_0.png": {"a": 1, "b": 2}}', "no column is named label among"),
-        ("labels.json", '{"img_0.png": "a", "img_1.png": []}', r"entry 2 of labels\.json"),
-        ("labels.json", '{"img_0.png": "862.0"}', r"labels are floats, such as '862\.0'"),
-        ("labels.json", '{"img_0.png": 862.0}', r"labels are floats, such as '862\.0'"),
-        ("labels.json", '{"img_0.png": ', r"labels\.json: not an image, nor a label file: .*JSON"),
-        ("gt.txt", "img_0.png\t1\nimg_1.png 2\n", r"no tab, and so no label \(line 2 of gt\.txt"),
-        ("gt.txt", "img_0.png,Latin,abc\n", "it has no header, so that the label is unknown"),
-        ("gt.txt", 'img_0.png\t[{"transcription": "a", "points": []}]\n', r"line 1 has boxes"),
-        ("labels.xlsx", "PK", r"labels\.xlsx: .* save it as CSV in UTF-8"),
-        ("results.csv", "path,text,confidence\nimg_0.png,9,0.9\n", "seems to hold readings, not"),
-        ("results.csv", "epoch,loss\n1,2\n", r"results\.csv: not an image, nor a label file: "),
-    ],
-)
-def test_other_files_say_what_is_wrong(images: Path, name: str, text: str, reason: str) -> None:
-    (images / name).write_text(text)
-    with pytest.raises(DataError, match=reason):
-        load(images)
+# ------------------------------------------------------------------------ several label files
 
 
 def test_labels_csv_hides_other_label_files_and_says_so(images: Path) -> None:

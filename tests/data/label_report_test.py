@@ -150,4 +150,10 @@ def test_the_summary_counts() -> None:
         "examples: a.png is '112', b.png is '1 ', c.png is '23'",
     ]
     many = "".join(chr(0x4E00 + k) for k in range(1000))
-    assert len("".join(label_report.summary(["a.png"], [many]))) < 2500
+    lines = label_report.summary(["a.png"], [many])
+    assert len("".join(lines)) < 2500
+    assert lines[1].endswith(f"{many[39]}:1 and 960 more")
+    labels = ["a" * n for n in range(1, 14)]
+    lines = label_report.summary([f"{'x' * 100}.png"] * 13, labels)
+    assert lines[0].endswith("11: 1, 12: 1, ...)")
+    assert lines[2].startswith(f"examples: {'x' * 56}.png is 'a', ")

@@ -8,43 +8,29 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import draw
 
 import crnn_jax
 from crnn_jax import config as config_lib
 from crnn_jax.analysis import html_report
-from crnn_jax.config import Config
 from crnn_jax.data import folder, generated_folder, resolve, sources, splits
 from crnn_jax.data.synthetic import presets, render
-from crnn_jax.data.synthetic.style import Style
 from crnn_jax.errors import ConfigError, DataError, RunError
 from crnn_jax.training import train
 from crnn_jax.training.context import prepare
+from tests.helpers import looks
 from tests.helpers.fixtures import MakeConfig
+from tests.helpers.looks import LOOK, STEPS, load
 from tests.helpers.quiet import QUIET
-
-STEPS = 16  # T of the tiny model
-LOOK = {"base": "plain", "alphabet": "abc7", "length": [2, 4], "width": 64, "height": 16,
-        "size": [12, 12], "left": [3, 8], "baseline": [12, 12], "faces": ["Go-Bold"]}  # fmt: skip
 
 
 @pytest.fixture
 def style_file(tmp_path: Path) -> str:
-    (tmp_path / "look.json").write_text(json.dumps(LOOK))
-    return os.fspath(tmp_path / "look.json")
+    return looks.save(tmp_path)
 
 
 @pytest.fixture
 def made(tiny_config: MakeConfig, style_file: str) -> MakeConfig:
-    def make(**changes: Any) -> Any:
-        keys = {"data__source": "synthetic", "data__style": style_file, "data__count": 20}
-        return tiny_config(**keys | changes)
-
-    return make
-
-
-def load(config: Config) -> Any:
-    return sources.load(config.data, STEPS)
+    return looks.maker(tiny_config, style_file)
 
 
 def test_a_generated_set_is_what_the_generator_makes(made: MakeConfig, style_file: str) -> None:
@@ -145,7 +131,7 @@ def test_a_stream_never_shows_an_image_twice(made: MakeConfig) -> None:
 def test_a_run_on_a_stream_goes_on_bit_for_bit(
     made: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = made(data__source="stream", train__epochs=2, **QUIET_KEYS)
+    config = made(QUIET, data__source="stream", train__epochs=2)
     whole = train.train_and_evaluate(config, tmp_path / "whole")
     save = train.save
 
@@ -164,9 +150,6 @@ def test_a_run_on_a_stream_goes_on_bit_for_bit(
     assert again.evaluation.scores.num_exact == whole.num_exact
 
 
-QUIET_KEYS = {key.replace(".", "__"): value for key, value in QUIET.items()}
-
-
 def test_a_mixture_adds_to_the_training_part_alone(made: MakeConfig, captchas: Path) -> None:
     config = made(data__source="mixture", data__generated_share=0.25)
     real = folder.load(config.data, None, STEPS)
@@ -181,114 +164,6 @@ def test_a_mixture_adds_to_the_training_part_alone(made: MakeConfig, captchas: P
     assert charset.alphabet == "7abc"
     more = load(made(data__source="mixture", data__generated_share=0.5))
     assert len(more.split.train) == 2 * len(apart.train)
-
-
-@pytest.fixture
-def labeled(tmp_path: Path) -> str:
-    """Images whose labels have both cases, look-alikes, and two pairs that folding makes equal."""
-    folder = tmp_path / "labeled"
-    folder.mkdir()
-    for i, text in enumerate(("aB0", "Ab0", "abO", "Il1", "BB", "b7")):
-        draw(text).save(folder / f"{text}_{i}.png")
-    return os.fspath(folder)
-
-
-@pytest.mark.parametrize(
-    ("case", "merge", "texts", "alphabet"),
-    [
-        ("keep", "", ("Ab0", "BB", "Il1", "aB0", "abO", "b7"), "017ABIOabl"),
-        ("lower", "", ("ab0", "bb", "il1", "ab0", "abo", "b7"), "017abilo"),
-        ("upper", "", ("AB0", "BB", "IL1", "AB0", "ABO", "B7"), "017ABILO"),
-        ("keep", "0O, 1Il", ("Ab0", "BB", "111", "aB0", "ab0", "b7"), "017ABab"),
-        ("lower", "0O,1Il", ("ab0", "bb", "111", "ab0", "ab0", "b7"), "017ab"),
-    ],
-)
-def test_labels_of_a_folder_are_folded_before_anything_is_derived(
-    made: MakeConfig,
-    labeled: str,
-    case: str,
-    merge: str,
-    texts: tuple[str, str, str, str, str, str],
-    alphabet: str,
-) -> None:
-    config = made(data__source="folder", data__dir=labeled, data__case=case, data__merge=merge,
-                  data__val_fraction=0.3)  # fmt: skip
-    data, split, charset, _ = load(config)
-    assert data.texts == texts
-    assert charset.alphabet == alphabet
-    # Images that have the same text after folding are in one part.
-    assert not {texts[i] for i in split.train} & {texts[i] for i in split.val}
-    plain = load(made(data__source="folder", data__dir=labeled)).data
-    assert data.labels == plain.labels == plain.texts
-    assert data.fingerprint == plain.fingerprint  # of the unchanged files
-    np.testing.assert_array_equal(data.images, plain.images)
-
-
-def test_a_fingerprint_is_that_of_the_data_before_folding(made: MakeConfig) -> None:
-    keys = {"data__case": "upper", "data__merge": "0O,1Il"}
-    for source in ("folder", "synthetic", "stream", "mixture"):
-        source_key = {"data__source": source}
-        before, after = load(made(**source_key)), load(made(**source_key, **keys))
-        assert after.data.fingerprint == before.data.fingerprint
-        assert after.data.labels == before.data.labels
-        assert after.data.texts == tuple(text.upper() for text in before.data.texts)
-
-
-def test_generated_labels_are_folded_too(made: MakeConfig, labeled: str, tmp_path: Path) -> None:
-    look = tmp_path / "both.json"
-    look.write_text(json.dumps(LOOK | {"alphabet": "aAO0Q"}))
-    style = {"data__style": os.fspath(look)}
-    keys = {**style, "data__case": "lower", "data__merge": "0O"}
-    table = str.maketrans("AOoQ", "a00q")
-    plain, folded = load(made(**style)), load(made(**keys))
-    assert any(set(text) & set("AOQ") for text in plain.data.texts)
-    assert folded.data.texts == tuple(text.translate(table) for text in plain.data.texts)
-    np.testing.assert_array_equal(folded.data.images, plain.data.images)
-    assert folded.charset.alphabet == "0aq"
-    assert folded.data.labels == plain.data.texts
-
-    mixed = load(made(**keys, data__source="mixture", data__dir=labeled))
-    # Real labels of case lower with 0 for O, and generated ones.
-    assert mixed.charset.alphabet == "017abilq"
-    assert mixed.data.texts[:6] == ("ab0", "bb", "il1", "ab0", "ab0", "b7")
-    assert not set("".join(mixed.data.texts)) & set("AOoQ")
-
-    task = prepare(made(**keys, data__source="stream"))
-    unfolded = prepare(made(**style, data__source="stream"))
-    order = np.arange(100, 108, dtype=np.int32)
-    for batch, other in zip(task.batch(order)[1], unfolded.batch(order)[1], strict=True):
-        text = unfolded.charset.decode(np.asarray(other).tolist())
-        assert task.charset.decode(np.asarray(batch).tolist()) == text.translate(table)
-    assert task.data.fingerprint == sources.expected_fingerprint(task.config.data, STEPS)
-
-
-def test_an_alphabet_of_the_config_must_have_the_folded_labels(
-    made: MakeConfig, labeled: str
-) -> None:
-    keys = {"data__source": "folder", "data__dir": labeled, "data__case": "lower"}
-    assert load(made(**keys, data__alphabet="xab0o1il7")).charset.alphabet == "xab0o1il7"
-    # 'Il1' before the fold.
-    with pytest.raises(DataError, match=r"Il1_3\.png: .*'il1' has 'l'.*'Il1' before data\.case"):
-        load(made(**keys, data__alphabet="xAab0o1i7"))
-    with pytest.raises(ConfigError, match=r"lacks 'ABC' of the style .* after data\.case"):
-        load(made(data__case="upper", data__alphabet="abc7"))
-
-
-@pytest.mark.long
-def test_a_run_with_folded_labels_is_scored_by_them(
-    made: MakeConfig, captchas: Path, tmp_path: Path
-) -> None:
-    config = made(data__source="folder", data__case="upper", data__merge="7A", train__epochs=1,
-                  **QUIET_KEYS)  # fmt: skip
-    result = train.train_and_evaluate(config, tmp_path / "run")
-    reader = crnn_jax.load(tmp_path / "run")
-    assert reader.charset.alphabet == "7BC"
-    for evaluated, count in ((reader.evaluate(), result.num_val), (reader.evaluate(captchas), 40)):
-        assert evaluated.fingerprint == result.fingerprint
-        assert len(evaluated.evaluation.answers) == count
-        for answer in evaluated.evaluation.answers:
-            label = os.path.splitext(answer.file)[0]
-            assert answer.truth == label.upper().replace("A", "7")
 
 
 def test_auto_is_the_folder_or_generates_where_the_default_one_is_absent(
@@ -354,38 +229,6 @@ def test_what_cannot_be_generated_is_named(
     config = made(**changes)
     with pytest.raises(error, match=message):
         sources.load(config.data, config_lib.num_steps(config))
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({"base": "fancy"}, "base is one of captcha_v2"),
-        ({"sise": [1, 2]}, "no 'sise'; it has alphabet"),
-        ({"size": [1]}, r"size cannot be \[1\]"),
-        ({"size": [9, 8]}, r"size cannot be \[9, 8\]: the first"),
-        ({"colour": 1}, "colour cannot be 1"),
-        ({"alphabet": "aa"}, "alphabet cannot be 'aa'"),
-        ({"length": [0, 2]}, r"length cannot be \[0, 2\]"),
-        ({"spacing_by": "eye"}, "spacing_by cannot be 'eye'"),
-    ],
-)
-def test_a_style_of_no_use_is_named_by_its_key(
-    tmp_path: Path, values: dict[str, str] | dict[str, list[int]] | dict[str, int], message: str
-) -> None:
-    (tmp_path / "s.json").write_text(json.dumps(values))
-    with pytest.raises(ConfigError, match=message):
-        presets.load(os.fspath(tmp_path / "s.json"))
-
-
-def test_a_style_survives_its_file(tmp_path: Path) -> None:
-    for name, style in presets.STYLES.items():
-        file = tmp_path / f"{name}.json"
-        file.write_text(json.dumps(dataclasses.asdict(style)))
-        assert presets.load(os.fspath(file)) == style
-    assert isinstance(presets.from_values({"base": "night"}), Style)
-    lengths = {style.length for style in presets.STYLES.values()}
-    assert min(lengths)[0] == 4
-    assert max(longest for _, longest in lengths) == 8
 
 
 def test_written_images_are_a_folder_that_reads_back(

@@ -8,7 +8,7 @@ import pytest
 
 from crnn_jax.data import folder, split_report, splits
 from crnn_jax.errors import DataError
-from tests.data.folder_test import CONFIG
+from tests.helpers.fixtures import CONFIG
 
 
 def _texts(n: int) -> list[Any]:
@@ -161,14 +161,14 @@ def test_without_a_test_part_the_split_is_as_it_was() -> None:
 
 
 @pytest.mark.parametrize(
-    ("texts", "changes"),
+    ("texts", "changes", "reason"),
     [
-        (["a"], {}),
-        (["a"] * 10, {}),
-        (["a", "b", "c"], {"num_folds": 10, "fold": 1}),
-        (_texts(100), {"train_size": 91}),
+        (["a"], {}, "the training part is empty"),
+        (["a"] * 10, {}, "all 10 images have the label 'a'"),
+        (["a", "b", "c"], {"num_folds": 10, "fold": 1}, "the validation part is empty"),
+        (_texts(100), {"train_size": 91}, "data.train_size is 91; there are 90 images"),
     ],
 )
-def test_a_split_that_cannot_be(texts: Any, changes: Any) -> None:
-    with pytest.raises(DataError):
+def test_a_split_that_cannot_be(texts: Any, changes: Any, reason: str) -> None:
+    with pytest.raises(DataError, match=reason):
         _split(texts, **changes)

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image, ImageDraw
+from tests.helpers import images
 
 ROOT = Path(__file__).resolve().parents[2]
 EPOCHS = 6
@@ -23,17 +22,9 @@ SMALL = {
 
 
 def captchas(folder: Path, count: int = 40) -> Path:
-    """Writes images of distinct texts over 'abc7' to a new folder, as in tests/conftest.py."""
+    """Writes the images of `write_captchas` to a new folder."""
     folder.mkdir()
-    rng = np.random.default_rng(0)
-    texts: dict[str, None] = {}
-    while len(texts) < count:
-        texts["".join(rng.choice(list("abc7"), rng.integers(2, 5)))] = None
-    for text in texts:
-        image = Image.new("L", (64, 16), 220)
-        for i, character in enumerate(text):
-            ImageDraw.Draw(image).text((6 + 14 * i, 2), character, fill=20)
-        image.save(folder / f"{text}.png")
+    images.write_captchas(folder, count)
     return folder
 
 

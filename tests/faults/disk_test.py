@@ -6,12 +6,9 @@ disk that is really full.
 
 import contextlib
 import errno
-import io
 import os
 import resource
 import sys
-import types
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,100 +24,11 @@ from crnn_jax.runtime import files as disk
 from crnn_jax.runtime import limits, lock
 from crnn_jax.training import train
 from tests.faults import commands
+from tests.helpers.failing import failing, no_space
 from tests.helpers.fixtures import MakeConfig
 from tests.helpers.quiet import QUIET, TRAINED
 
-FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def _fail(*_: Any, **__: Any) -> None:
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def test_a_failed_write_leaves_the_old_file_and_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    disk.write(tmp_path / "a", b"old")
-    monkeypatch.setattr(os, "fsync", _fail)
-    with pytest.raises(RunError, match=rf"^{tmp_path}/a cannot be written: No space.*make room"):
-        disk.write(tmp_path / "a", b"new")
-    assert [p.name for p in tmp_path.iterdir()] == ["a"]
-    assert (tmp_path / "a").read_bytes() == b"old"
-
-
-def test_a_link_in_the_way_is_replaced_and_not_followed(tmp_path: Path) -> None:
-    """A run directory from a stranger may contain such a link, to make us write elsewhere."""
-    victim = tmp_path / "victim"
-    victim.write_bytes(b"mine")
-    for name in ("a", "a.partial"):
-        (tmp_path / name).symlink_to(victim)
-    disk.write(tmp_path / "a", b"new")
-    assert not (tmp_path / "a").is_symlink()
-    assert (tmp_path / "a").read_bytes() == b"new"
-    (tmp_path / "b").symlink_to(victim)
-    with pytest.raises(RunError, match=r"b cannot be written.*symbolic link"):
-        disk.append(tmp_path / "b", b"more")
-    (tmp_path / lock.FILE).symlink_to(victim)
-    with pytest.raises(RunError, match="symbolic link"), lock.hold(tmp_path):
-        pass
-    assert victim.read_bytes() == b"mine"
-
-
-def test_a_line_is_added_whole_or_not_at_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    disk.append(tmp_path / "a", b"one\n")
-
-    class Small(io.FileIO):
-        """A file that accepts two bytes and then no more."""
-
-        def write(self, content: Any) -> Any:
-            return super().write(bytes(content[:2])) if self.tell() < 6 else _fail()
-
-    @contextlib.contextmanager
-    def opened(path: Path) -> Iterator[Any]:
-        with Small(path, "ab") as file:
-            yield file
-
-    monkeypatch.setattr(disk, "opened", opened)
-    with pytest.raises(RunError, match="a cannot be written: No space"):
-        disk.append(tmp_path / "a", b"two\n")
-    assert (tmp_path / "a").read_bytes() == b"one\n"
-    monkeypatch.undo()
-    disk.append(tmp_path / "a", b"two\n")
-    assert (tmp_path / "a").read_bytes() == b"one\ntwo\n"
-
-
-@pytest.mark.parametrize(
-    ("kind", "says"), [("pipe", "a pipe"), ("folder", "directory"), ("large", "too many")]
-)
-def test_what_is_read_is_a_file_of_bounded_size(tmp_path: Path, kind: str, says: str) -> None:
-    path = tmp_path / "a"
-    makers: dict[str, Callable[[], object]] = {
-        "pipe": lambda: os.mkfifo(path),
-        "folder": path.mkdir,
-        "large": lambda: path.write_bytes(b"12345"),
-    }
-    makers[kind]()
-    with pytest.raises(OSError, match=says):
-        disk.read(path, most=4)
-    with pytest.raises(OSError, match="a pipe, device or socket"):
-        disk.read("/dev/zero", most=4)
-
-
-def test_room_is_known_before_it_is_needed(tmp_path: Path) -> None:
-    """No disk has an exabyte; nothing remains of the attempt."""
-    disk.check_room(tmp_path / "a", 1000)
-    with pytest.raises(RunError, match=r"a cannot be written: (No space|File too large)"):
-        disk.check_room(tmp_path / "a", 2**60)
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("name", ["../a", "b/../../a", "/etc/a", "a\0b"])
-def test_a_name_that_leads_out_of_its_folder_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ValueError, match="out of the folder"):
-        disk.inside(tmp_path, name)
-    assert disk.inside(tmp_path, "b/a..png") == tmp_path / "b" / "a..png"
+FULL = no_space()
 
 
 @pytest.fixture(scope="module")
@@ -196,7 +104,7 @@ def test_a_checkpoint_that_cannot_be_written_is_named_and_leaves_the_one_before(
     params = {"a": np.arange(3, dtype=np.float32)}
     with checkpoint.Checkpoints(tmp_path / "checkpoints") as checkpoints:
         checkpoints.save(1, params, None, {"best_epoch": 1}, 1)
-        monkeypatch.setattr(ocp, "save_checkpointables", _fail)
+        monkeypatch.setattr(ocp, "save_checkpointables", failing(FULL))
         with pytest.raises(
             RunError,
             match=r"^the checkpoint \S+/checkpoints/2 cannot be written: the disk is full",
@@ -212,7 +120,7 @@ def test_a_finished_run_on_a_disk_that_cannot_be_written_says_so(
     trained: Path, tiny_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = run_dir.RunDir(trained).config()
-    monkeypatch.setattr(disk, "write", _fail)
+    monkeypatch.setattr(disk, "write", failing(FULL))
     assert train.train_and_evaluate(config, trained) == run_dir.RunDir(trained).result()
 
 
@@ -239,7 +147,7 @@ def test_an_output_that_cannot_be_written_is_one_line(
 ) -> None:
     """The fallback of both entry points: an error with a path, or that of standard output."""
     named = OSError(errno.EROFS, "Read-only file system", "/some/where")
-    monkeypatch.setattr(main, "evaluate", lambda _: _raise(named))
+    monkeypatch.setattr(main, "evaluate", failing(named))
     assert main.main(["evaluate", "run"]) == 2
     assert capsys.readouterr().err == "error: /some/where: Read-only file system\n"
 
@@ -259,7 +167,7 @@ def test_an_error_that_names_no_file_is_one_line_and_blames_none(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: Any, said: str
 ) -> None:
     """`close` does not report its file, which need not be standard output."""
-    monkeypatch.setattr(main, "evaluate", lambda _: _raise(error))
+    monkeypatch.setattr(main, "evaluate", failing(error))
     assert main.main(["evaluate", "run"]) == 2
     shown = capsys.readouterr().err
     assert shown.startswith(f"error: {said}")
@@ -301,23 +209,6 @@ def test_a_full_standard_output_is_one_line(trained: Path, captchas: Path, verb:
     assert done.stderr == "error: standard output cannot be written: No space left on device\n"
 
 
-def _raise(error: BaseException) -> None:
-    raise error
-
-
-def test_a_disk_without_inodes_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A checkpoint has dozens of small files."""
-    for files, free, fits in [(1000, 3, False), (1000, 900, True), (0, 0, True)]:  # 0: not limited
-        room = types.SimpleNamespace(f_files=files, f_favail=free)
-        monkeypatch.setattr(os, "statvfs", lambda _, room=room: room)
-        context: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
-        if not fits:
-            context = pytest.raises(RunError, match=r"a cannot be written: No inodes.*\(3 free")
-        with context:
-            disk.check_room(tmp_path / "a", 1, files=64)
-    assert not list(tmp_path.iterdir())
-
-
 def test_a_low_limit_on_open_files_is_raised_or_named(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     monkeypatch.setattr(resource, "setrlimit", lambda _, both: asked.append(both))
@@ -342,31 +233,3 @@ def test_a_run_directory_whose_name_is_not_utf8(tmp_path: Path) -> None:
     with checkpoint.Checkpoints(folder, read_only=True) as checkpoints:
         restored = checkpoints.restore(1, {"params": params})["params"]["a"]
     np.testing.assert_array_equal(restored, params["a"])
-
-
-def test_a_file_that_fails_when_it_is_closed_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Network file systems report failed writes at close. A file opened for reading is fine."""
-    path = tmp_path / "file"
-    path.write_bytes(b"abc")
-    real = os.close
-
-    def close(descriptor: Any) -> None:
-        real(descriptor)
-        raise OSError(errno.EIO, "Input/output error")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(disk.os, "close", close)
-        assert disk.read(path) == b"abc"
-
-    class File(io.FileIO):
-        def close(self) -> None:
-            super().close()
-            raise OSError(errno.EIO, "Input/output error")
-
-    opened = lambda descriptor, *_, **__: File(descriptor, "ab+")  # noqa: E731
-    with monkeypatch.context() as patch:
-        patch.setattr(disk, "open", opened, raising=False)
-        with pytest.raises(RunError, match=r"/file cannot be written: Input/output error"):
-            disk.append(path, b"d")

@@ -11,8 +11,8 @@ from crnn_jax.errors import RunError
 from crnn_jax.runs import provenance
 from crnn_jax.runtime import signals
 from crnn_jax.training import train
-from tests.faults.interrupt_test import interrupt_after
 from tests.helpers.fixtures import MakeConfig
+from tests.helpers.interrupting import interrupt_after
 from tests.helpers.quiet import QUIET
 
 

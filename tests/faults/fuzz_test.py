@@ -34,8 +34,8 @@ from crnn_jax.errors import ConfigError, CrnnError, DataError
 from crnn_jax.models import decoding
 from crnn_jax.runs import run_dir
 from experiments import tiny
-from tests.conftest import draw
 from tests.faults import strangers
+from tests.helpers.images import draw
 
 
 def fuzz(examples: int) -> settings:

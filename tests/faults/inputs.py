@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 import math
 import random as random_lib
@@ -21,8 +20,8 @@ from crnn_jax.data import image_io
 from crnn_jax.data.synthetic import presets
 from crnn_jax.data.synthetic.style import Style
 from crnn_jax.errors import ConfigError, DataError
-from tests.conftest import draw
 from tests.faults import strangers
+from tests.helpers.images import draw, encoded, png_chunk
 
 # ------------------------------------------------------------------------------ styles
 
@@ -139,19 +138,19 @@ def images(work: Path, random: random_lib.Random, scale: float) -> dict[str, int
 
 def costly() -> dict[str, tuple[bytes, str]]:
     """Files of at most 16 MB that would take seconds or gigabytes: bytes, a part of the error."""
-    png, jpeg = (_save(draw("a"), kind) for kind in ("PNG", "JPEG"))
-    gif = _save(draw("a"), "GIF")
+    png, jpeg = (encoded(draw("a"), kind) for kind in ("PNG", "JPEG"))
+    gif = encoded(draw("a"), "GIF")
     place = 13 + (3 * 2 ** ((gif[10] & 7) + 1) if gif[10] & 0x80 else 0)
     many, blocks = 2**17, "too many small blocks"
     rationals = _tiff([(274, 5, 1_000_000)])
-    profile = _chunk(b"iCCP", b"C\0\0" + zlib.compress(b"a" * 100_000, 9))
+    profile = png_chunk(b"iCCP", b"C\0\0" + zlib.compress(b"a" * 100_000, 9))
     segments = [rationals[i : i + 65_000] for i in range(0, len(rationals), 65_000)]
     exif = b"".join(_segment(0xE1, b"Exif\0\0" + part) for part in segments)
     return {
-        "chunks.png": (png[:33] + _chunk(b"abCd", b"") * many + png[33:], blocks),
-        "texts.png": (png[:33] + _chunk(b"tEXt", b"") * many + png[33:], blocks),
+        "chunks.png": (png[:33] + png_chunk(b"abCd", b"") * many + png[33:], blocks),
+        "texts.png": (png[:33] + png_chunk(b"tEXt", b"") * many + png[33:], blocks),
         "profiles.png": (png[:33] + profile * 100 + png[33:], "color profiles"),
-        "exif.png": (png[:33] + _chunk(b"eXIf", rationals) + png[33:], "too many values"),
+        "exif.png": (png[:33] + png_chunk(b"eXIf", rationals) + png[33:], "too many values"),
         "comment.gif": (gif[:place] + b"!\xfe" + b"\1a" * 2**19 + b"\0" + gif[place:], blocks),
         "blocks.gif": (gif[:-2] + b"\1a" * 2**19 + b"\0;", blocks),
         "zeros.gif": (gif[:place] + b"\0" * 2**19 + gif[place:], blocks),
@@ -182,17 +181,6 @@ def premultiplied_tiff(mode: str = "La") -> bytes:
     table = b"".join(struct.pack("<HHII", *entry) for entry in sorted(entries))
     head = b"II*\0" + struct.pack("<IH", 8, len(entries)) + table + bytes(4)
     return head + pixels + struct.pack("<4H", 8, 8, 8, 8)
-
-
-def _save(image: Image.Image, kind: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def _chunk(name: bytes, content: bytes) -> bytes:
-    checksum = struct.pack(">I", zlib.crc32(name + content))
-    return struct.pack(">I", len(content)) + name + content + checksum
 
 
 def _segment(marker: int, content: bytes) -> bytes:
@@ -229,14 +217,14 @@ def _big_tiff() -> bytes:
 
 def _scans() -> bytes:
     """A progressive JPEG of 512x512 pixels whose last scan is repeated 300 times."""
-    content = _save(Image.new("L", (512, 512), 90), "JPEG", progressive=True)
+    content = encoded(Image.new("L", (512, 512), 90), "JPEG", progressive=True)
     last = content.rindex(b"\xff\xda")
     return content[:-2] + content[last:-2] * 300 + content[-2:]
 
 
 def _mpo() -> bytes:
     """The same JPEG with the directory of a multi-image file, which Pillow calls MPO."""
-    frames = _save(draw("a"), "MPO", save_all=True, append_images=[draw("b")])
+    frames = encoded(draw("a"), "MPO", save_all=True, append_images=[draw("b")])
     start = frames.index(b"\xff\xe2")
     (length,) = struct.unpack_from(">H", frames, start + 2)
     content = _scans()

@@ -12,7 +12,7 @@ from PIL import Image
 import crnn_jax
 from crnn_jax.errors import DataError
 from crnn_jax.inference.recognizer import Recognizer
-from tests.conftest import draw
+from tests.helpers.images import draw
 
 
 @pytest.fixture(scope="module")

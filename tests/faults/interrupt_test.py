@@ -14,9 +14,9 @@ from crnn_jax.config import Config
 from crnn_jax.runs import mid_epoch
 from crnn_jax.runtime import signals
 from crnn_jax.training import train
-from crnn_jax.training.progress import Progress
 from tests.faults import commands
 from tests.helpers.fixtures import MakeConfig
+from tests.helpers.interrupting import interrupt_after
 from tests.helpers.quiet import QUIET
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,17 +32,6 @@ def config(tiny_config: MakeConfig) -> Config:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("whole") / "run"
-
-
-def interrupt_after(count: int, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sends this process a signal after a number of steps, like a scheduler or a user."""
-    left = iter(range(count, -1000, -1))
-
-    def steps(self: Progress, count: int) -> None:
-        if next(left) == 1:
-            os.kill(os.getpid(), number)
-
-    monkeypatch.setattr(Progress, "steps", steps)
 
 
 def test_an_interrupted_run_ends_bit_identical(

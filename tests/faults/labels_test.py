@@ -14,8 +14,8 @@ from crnn_jax.config import DataConfig
 from crnn_jax.data import folder as dataset
 from crnn_jax.data import label_files, splits
 from crnn_jax.errors import DataError
-from tests.conftest import draw
-from tests.data.folder_test import CONFIG
+from tests.helpers.fixtures import CONFIG
+from tests.helpers.images import draw
 
 
 def load(folder: Path) -> Any:

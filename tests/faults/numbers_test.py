@@ -21,8 +21,8 @@ from crnn_jax.runs.checkpoint import Checkpoints
 from crnn_jax.runtime import signals
 from crnn_jax.training import step, train
 from crnn_jax.training.context import prepare
-from tests.faults.interrupt_test import interrupt_after
 from tests.helpers.fixtures import MakeConfig
+from tests.helpers.interrupting import interrupt_after
 from tests.helpers.quiet import QUIET
 
 

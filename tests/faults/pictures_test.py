@@ -21,8 +21,9 @@ from crnn_jax.data import folder as dataset
 from crnn_jax.data import image_io
 from crnn_jax.errors import DataError
 from crnn_jax.inference.recognizer import Recognizer
-from tests.conftest import draw
 from tests.faults import inputs, strangers
+from tests.helpers.fixtures import CONFIG
+from tests.helpers.images import draw
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +33,6 @@ def reader(trained: Path) -> Recognizer:
 
 def test_every_kind_of_picture_shows_the_same(captchas: Path) -> None:
     """All kinds give the pixels of the gray PNG, up to lossy formats and an opacity of 254/255."""
-    from tests.data.folder_test import CONFIG
-
     original = Image.open(sorted(captchas.iterdir())[0])
     expected = image_io.to_array(original, CONFIG).astype(int)
     for name, content in strangers.kinds(original).items():
@@ -93,8 +92,6 @@ def test_what_is_no_file_keeps_nobody_waiting(
         assert isinstance(said, DataError)
         assert reason in str(said)
     (tmp_path / "ab.png").write_bytes(good.read_bytes())
-    from tests.data.folder_test import CONFIG
-
     config = dataclasses.replace(CONFIG, dir=os.fspath(tmp_path))
     with pytest.raises(DataError, match="5 files") as error:
         dataset.load(config, None, 16)
@@ -170,8 +167,6 @@ def test_mutated_files_are_read_or_refused_and_move_no_answer(
 
 
 def test_a_data_set_names_exactly_its_bad_files(captchas: Path, tmp_path: Path) -> None:
-    from tests.data.folder_test import CONFIG
-
     rng = np.random.default_rng(1)
     kinds = list(strangers.kinds(Image.open(sorted(captchas.iterdir())[0])).values())
     bad = set()
@@ -192,8 +187,6 @@ def test_a_data_set_names_exactly_its_bad_files(captchas: Path, tmp_path: Path) 
 
 
 def test_a_labels_file_leads_nowhere_else(captchas: Path, tmp_path: Path) -> None:
-    from tests.data.folder_test import CONFIG
-
     good = sorted(captchas.iterdir())[0]
     (tmp_path / "set").mkdir()
     (tmp_path / "out.png").write_bytes(good.read_bytes())
@@ -229,8 +222,6 @@ def test_associated_alpha_is_read_beside_other_images(
     reader: Recognizer, captchas: Path, mode: str
 ) -> None:
     """100 at an opacity of 128 of 255 is 100 + 127 on white, up to the rounding of 100 / 128."""
-    from tests.data.folder_test import CONFIG
-
     content = inputs.premultiplied_tiff(mode)
     config = dataclasses.replace(CONFIG, width=2, height=1)
     found = image_io.to_array(image_io.open_image(content), config)[:, 0, 0].tolist()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import struct
 import zlib
 
 import numpy as np
 from PIL import Image
+
+from tests.helpers.images import encoded, png_chunk
 
 
 def kinds(image: Image.Image) -> dict[str, bytes]:
@@ -19,27 +20,27 @@ def kinds(image: Image.Image) -> dict[str, bytes]:
     clear = colour.convert("RGBA")
     clear.putalpha(254)
     return {
-        "grey.png": _save(grey, "PNG"),
-        "colour.png": _save(colour, "PNG", icc_profile=b"\0" * 3000),
-        "clear.png": _save(clear, "PNG"),
-        "palette.png": _save(colour.quantize(32), "PNG", transparency=99),
-        "deep.png": _save(deep, "PNG"),
-        "turned.png": _save(grey.transpose(Image.Transpose.ROTATE_90), "PNG", exif=turned),
-        "wrong extension.jpg": _save(grey, "PNG"),
-        "grey.jpg": _save(grey, "JPEG", quality=95),
-        "progressive.jpg": _save(colour, "JPEG", quality=95, progressive=True),
-        "turned.jpg": _save(
+        "grey.png": encoded(grey, "PNG"),
+        "colour.png": encoded(colour, "PNG", icc_profile=b"\0" * 3000),
+        "clear.png": encoded(clear, "PNG"),
+        "palette.png": encoded(colour.quantize(32), "PNG", transparency=99),
+        "deep.png": encoded(deep, "PNG"),
+        "turned.png": encoded(grey.transpose(Image.Transpose.ROTATE_90), "PNG", exif=turned),
+        "wrong extension.jpg": encoded(grey, "PNG"),
+        "grey.jpg": encoded(grey, "JPEG", quality=95),
+        "progressive.jpg": encoded(colour, "JPEG", quality=95, progressive=True),
+        "turned.jpg": encoded(
             colour.transpose(Image.Transpose.ROTATE_90), "JPEG", quality=95, exif=turned
         ),
-        "cmyk.jpg": _save(colour.convert("CMYK"), "JPEG", quality=95),
-        "grey.bmp": _save(grey, "BMP"),
-        "grey.gif": _save(grey, "GIF"),
-        "grey.webp": _save(colour, "WEBP", lossless=True),
-        "lossy.webp": _save(colour, "WEBP", quality=95),
-        "grey.tif": _save(grey, "TIFF"),
-        "deflated.tif": _save(colour, "TIFF", compression="tiff_adobe_deflate"),
-        "cmyk.tif": _save(colour.convert("CMYK"), "TIFF"),
-        "deep.tif": _save(deep, "TIFF"),
+        "cmyk.jpg": encoded(colour.convert("CMYK"), "JPEG", quality=95),
+        "grey.bmp": encoded(grey, "BMP"),
+        "grey.gif": encoded(grey, "GIF"),
+        "grey.webp": encoded(colour, "WEBP", lossless=True),
+        "lossy.webp": encoded(colour, "WEBP", quality=95),
+        "grey.tif": encoded(grey, "TIFF"),
+        "deflated.tif": encoded(colour, "TIFF", compression="tiff_adobe_deflate"),
+        "cmyk.tif": encoded(colour.convert("CMYK"), "TIFF"),
+        "deep.tif": encoded(deep, "TIFF"),
     }
 
 
@@ -48,26 +49,26 @@ def refused() -> dict[str, tuple[bytes, str]]:
     small = Image.new("L", (64, 16), 200)
     frames = [Image.new("L", (64, 16), i) for i in (0, 100, 200)]
     animated = {"save_all": True, "append_images": frames[1:], "duration": 50}
-    png = _save(small, "PNG")
+    png = encoded(small, "PNG")
     return {
         "empty.png": (b"", "empty file"),
         "text.png": (b"no picture", "not an image"),
         "program.png": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
         "cut off.png": (png[: len(png) // 2], "not a readable image"),
-        "animated.gif": (_save(frames[0], "GIF", **animated), "more than one frame"),
-        "animated.png": (_save(frames[0], "PNG", **animated), "more than one frame"),
-        "animated.webp": (_save(frames[0], "WEBP", **animated), "more than one frame"),
-        "pages.tif": (_save(frames[0], "TIFF", **animated), "more than one frame"),
+        "animated.gif": (encoded(frames[0], "GIF", **animated), "more than one frame"),
+        "animated.png": (encoded(frames[0], "PNG", **animated), "more than one frame"),
+        "animated.webp": (encoded(frames[0], "WEBP", **animated), "more than one frame"),
+        "pages.tif": (encoded(frames[0], "TIFF", **animated), "more than one frame"),
         "claims.png": (_png(60000, 60000, b""), "pixels"),
         "bomb.png": (_png(8000, 8000, zlib.compress(b"\0" * 8001 * 8000, 9)), "pixels"),
         "text bomb.png": (_png(64, 16, b"", _text_bomb()), "not a readable image"),
-        "claims.gif": (_patched(_save(small, "GIF"), 6, "<HH", 65535, 65535), "pixels"),
-        "claims.bmp": (_patched(_save(small, "BMP"), 18, "<ii", 2**30, 2**30), "pixels"),
+        "claims.gif": (_patched(encoded(small, "GIF"), 6, "<HH", 65535, 65535), "pixels"),
+        "claims.bmp": (_patched(encoded(small, "BMP"), 18, "<ii", 2**30, 2**30), "pixels"),
         "tile bomb.tif": (_tile_bomb(), "tiles of more than"),
         "scan bomb.jpg": (_scan_bomb(), "scans"),
         "large.png": (png + b"\0" * 2**24, "bytes are too many"),
-        "float.tif": (_save(small.convert("F"), "TIFF"), "mode F"),
-        "32 bits.tif": (_save(small.convert("I"), "TIFF"), "mode I"),
+        "float.tif": (encoded(small.convert("F"), "TIFF"), "mode F"),
+        "32 bits.tif": (encoded(small.convert("I"), "TIFF"), "mode I"),
     }
 
 
@@ -103,21 +104,9 @@ def mutate(rng: np.random.Generator, content: bytes, other: bytes) -> bytes:
     return bytes(data)
 
 
-def _save(image: Image.Image, kind: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
 def _patched(content: bytes, place: int, form: str, *values: int) -> bytes:
     patch = struct.pack(form, *values)
     return content[:place] + patch + content[place + len(patch) :]
-
-
-def _chunk(name: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + name + content + struct.pack(
-        ">I", zlib.crc32(name + content)
-    )  # fmt: skip
 
 
 def _png(width: int, height: int, pixels: bytes, before: bytes = b"") -> bytes:
@@ -125,16 +114,16 @@ def _png(width: int, height: int, pixels: bytes, before: bytes = b"") -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     return (
         b"\x89PNG\r\n\x1a\n"
-        + _chunk(b"IHDR", header)
+        + png_chunk(b"IHDR", header)
         + before
-        + _chunk(b"IDAT", pixels)
-        + _chunk(b"IEND", b"")
+        + png_chunk(b"IDAT", pixels)
+        + png_chunk(b"IEND", b"")
     )
 
 
 def _text_bomb() -> bytes:
     """A compressed comment of 200 MB."""
-    return _chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"\0" * 200_000_000, 9))
+    return png_chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"\0" * 200_000_000, 9))
 
 
 def _tile_bomb() -> bytes:
@@ -154,6 +143,6 @@ def _tile_bomb() -> bytes:
 
 def _scan_bomb() -> bytes:
     """A progressive JPEG whose last scan is repeated two thousand times."""
-    content = _save(Image.new("L", (2000, 2000), 90), "JPEG", progressive=True)
+    content = encoded(Image.new("L", (2000, 2000), 90), "JPEG", progressive=True)
     last = content.rindex(b"\xff\xda")
     return content[:-2] + content[last:-2] * 2000 + content[-2:]

@@ -20,6 +20,7 @@ from crnn_jax.data import generated_folder, sources
 from crnn_jax.data.synthetic import glyphs, presets, render, style
 from crnn_jax.errors import ConfigError, DataError
 from tests.faults import inputs
+from tests.helpers.fixtures import CONFIG
 
 SMALL = {"base": "plain", "alphabet": "abc7", "length": [2, 3], "width": 64, "height": 16,
          "size": [12, 12], "left": [3, 8], "baseline": [12, 12], "faces": ["Go-Bold"]}  # fmt: skip
@@ -296,8 +297,6 @@ def test_generate_names_the_argument_that_is_wrong(
 
 
 def test_a_generated_set_larger_than_memory_is_refused_by_its_count() -> None:
-    from tests.data.folder_test import CONFIG
-
     config = dataclasses.replace(CONFIG, source="synthetic", count=10**9)
     with pytest.raises(ConfigError, match=r"1000000000 images.*data\.count"):
         sources.generate(presets.load("plain"), config, range(10**9))

@@ -22,7 +22,7 @@ import crnn_jax
 from crnn_jax.errors import ConfigError, CrnnError, DataError
 from crnn_jax.inference import inputs
 from crnn_jax.inference.recognizer import Recognizer
-from tests.conftest import draw
+from tests.helpers.images import draw
 
 RGB = np.random.default_rng(0).integers(0, 256, (16, 64, 3), np.uint8)
 PICTURE = Image.fromarray(RGB)
@@ -240,7 +240,8 @@ def test_bgr_arrays_of_opencv(channels: int) -> None:
     [{"order": "gbr"}, {"max_value": 0}, {"max_value": "1"}, {"max_value": np.nan}, {"frame": "x"}],
 )
 def test_a_wrong_declaration_is_refused(declared: Any, trained: Path) -> None:
-    with pytest.raises(ConfigError):
+    (name,) = declared
+    with pytest.raises(ConfigError, match=f"^{name} must be "):
         crnn_jax.load(trained).predict(GRAY, **declared)
 
 

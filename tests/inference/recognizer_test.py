@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import draw
 from PIL import Image
 
 import crnn_jax
@@ -18,6 +17,7 @@ from crnn_jax.inference import evaluate, recognizer
 from crnn_jax.inference.recognizer import Recognizer
 from crnn_jax.training.context import prepare
 from tests.helpers.fixtures import MakeConfig
+from tests.helpers.images import draw
 
 
 @pytest.fixture(scope="module")

@@ -21,17 +21,15 @@ import crnn_jax
 from crnn_jax import config as config_lib
 from crnn_jax import interop
 from crnn_jax.cli import main
-from crnn_jax.config import Config
 from crnn_jax.data import image_io
 from crnn_jax.data.normalization import Normalization
 from crnn_jax.errors import RunError
 from crnn_jax.inference.recognizer import Recognizer
 from crnn_jax.interop import imported_run
-from crnn_jax.interop import model_spec as description_lib
-from crnn_jax.interop import safetensors as safetensors_lib
 from crnn_jax.models import crnn, ctc_loss
 from crnn_jax.training import train
 from experiments import base, tiny
+from tests.helpers import random_run
 from tests.helpers.fixtures import MakeConfig
 
 # float32 sums in other orders, through two recurrences; the logits are of order 10. The small
@@ -45,18 +43,6 @@ def pixels(captchas: Path) -> np.ndarray:
     values = tiny.get_config().data
     images = [image_io.open_image(p) for p in sorted(captchas.iterdir())[:5]]
     return np.stack([image_io.to_array(p, values) for p in images])
-
-
-def _make(
-    workdir: Path, config: Config, standard: Any, alphabet: str = "abc7", noise: float = 0.3
-) -> Recognizer:
-    """A run with random weights."""
-    model = crnn.build(config.model, len(alphabet) + 1, *standard)
-    params = crnn.init(model, jax.random.key(0), config.data)
-    rng = np.random.default_rng(0)
-    params = jax.tree.map(lambda a: np.float32(a + noise * rng.normal(size=a.shape)), params)
-    imported_run.write(workdir, config, alphabet, standard, params, "", "a test")
-    return crnn_jax.load(workdir)
 
 
 @pytest.fixture(scope="module", params=["trained", "colour"])
@@ -77,7 +63,9 @@ def case(
         config,
         data=dataclasses.replace(config.data, channels=3, width=41, height=19),
     )
-    reader = _make(workdir, config, Normalization((10.0, 20.0, 30.0), (255.0, 200.0, 90.0), True))
+    reader = random_run.write(
+        workdir, config, Normalization((10.0, 20.0, 30.0), (255.0, 200.0, 90.0), True)
+    )
     shape = (5, 41, 19, 3)
     images = np.random.default_rng(1).integers(0, 256, shape).astype(np.uint8)
     return workdir, reader, images, _logits(reader, images)
@@ -92,23 +80,6 @@ def _texts(reader: Recognizer, logits: Any) -> list[Any]:
         reader.charset.decode(row)
         for row in np.asarray(ctc_loss.greedy_decode(jnp.asarray(logits))).tolist()
     ]
-
-
-def test_the_description_says_what_another_program_must_know(trained: Path, tmp_path: Path) -> None:
-    path = interop.export(trained, "safetensors", tmp_path)
-    values = json.loads((path.parent / "reader.json").read_text())
-    result = json.loads((trained / "result.json").read_text())
-    assert values["alphabet"] == ["7", "a", "b", "c"]
-    assert values["blank"] == 4
-    assert values["input"]["axes"] == ["batch", "width", "height", "channel"]
-    assert values["input"]["size"] == {"width": 64, "height": 16}
-    assert values["input"]["channels"] == "grey"
-    assert values["output"] == {"axes": ["batch", "step", "class"], "steps": 16, "classes": 5}
-    assert values["params_sha256"] == result["params_sha256"]
-    assert values["temperature"] == result["temperature"] != 1
-    assert values["fingerprint"] == result["fingerprint"]
-    assert values["result"] == result
-    assert len(values["standardise"]["mean"]) == 1
 
 
 ALONE = """
@@ -233,94 +204,15 @@ def test_safetensors_goes_round_bit_for_bit(
     assert str(reader.config.data.dir) not in (path.parent / "config.json").read_text()
 
 
-def test_an_export_of_a_version_with_fewer_and_older_keys_comes_back(
-    trained: Path, tmp_path: Path
-) -> None:
-    folder = interop.export(trained, "safetensors", tmp_path / "out").parent
-    description = json.loads((folder / "reader.json").read_text())
-    for name in ("case", "merge"):
-        del description["config"]["data"][name]
-    config = description["config"]
-    assert config["data"].pop("normalize") == "auto"
-    assert config["train"].pop("ema_decay") == 0.98
-    assert config["train"].pop("checkpoint_selection") == "best"
-    config["data"]["standardise"] = "picture"
-    config["train"] |= {"average_decay": 0.25, "weights": "last"}
-    del description["digest"]
-    sealed = {**description, "digest": description_lib._digest(description)}
-    (folder / "reader.json").write_text(json.dumps(sealed))
-    safetensors_lib.import_run(folder, tmp_path / "run")
-    config = crnn_jax.load(tmp_path / "run").config
-    data, train = config.data, config.train
-    assert (data.case, data.merge, data.normalize) == ("keep", "", "image")
-    assert (train.ema_decay, train.checkpoint_selection) == (0.25, "last")
-
-
-def test_what_does_not_belong_together_is_refused_by_name(trained: Path, tmp_path: Path) -> None:
-    folder = interop.export(trained, "safetensors", tmp_path / "out").parent
-    whole = (folder / "reader.json").read_text()
-    description = json.loads(whole)
-
-    def refused(match: str, changes: Any = None, arrays: Any = None, resealed: bool = True) -> None:
-        values = {**description, **(changes or {})}
-        del values["digest"]
-        seal = description_lib._digest(values) if resealed else description["digest"]
-        (folder / "reader.json").write_text(json.dumps({**values, "digest": seal}))
-        if arrays:
-            safetensors.save_file(arrays, folder / "model.safetensors")
-        with pytest.raises(RunError, match=match):
-            safetensors_lib.import_run(folder, tmp_path / "run")
-        assert not (tmp_path / "run").exists()
-
-    refused("it was changed", {"alphabet": ["a", "7", "b", "c"]}, resealed=False)
-    refused("dense2/bias is .*5.*require .*4", {"alphabet": ["7", "a", "b"]})
-    refused("format is 'onnx'", {"format": "onnx"})
-    refused("contains '7' more than once", {"alphabet": list("77ab")})
-    refused("half a character", {"alphabet": ["\ud800", *"abc"]})
-    standard = description["standardise"]
-    for wrong in ([0.0], [1.0, 1.0], ["x"], [float("inf")], []):
-        refused("the normalization does not fit", {"standardise": {**standard, "deviation": wrong}})
-    refused(r"reader\.json of .* cannot be used", {"standardise": None})
-    bad: list[tuple[str, Any]] = [("temperature", 0), ("temperature", "x"), ("exact_match_95", 1)]
-    for name, wrong in bad:
-        result = {**description["result"], name: wrong}
-        refused(r"reader\.json of .* cannot be used", {"result": result})
-    refused("learning_rat", {"config": {**description["config"], "learning_rat": 1}})
-    arrays = safetensors.load_file(folder / "model.safetensors")
-    refused("damaged or changed", arrays={**arrays, "Conv1.bias": arrays["Conv1.bias"] + 1})
-    (folder / "model.safetensors").write_bytes(b"no")
-    refused("not a readable safetensors export")
-    (folder / "model.safetensors").unlink()
-    refused("not a readable safetensors export")
-
-
-def test_an_export_touches_nothing_but_exports(trained: Path, tmp_path: Path) -> None:
-    (tmp_path / "README.md").write_text("mine")
-    with pytest.raises(RunError, match="not empty and not an export"):
-        interop.export(trained, "safetensors", tmp_path)
-    assert [p.name for p in tmp_path.iterdir()] == ["README.md"]
-    for _ in range(2):  # over an earlier export
-        interop.export(trained, "safetensors", tmp_path / "new")
-
-
 def test_an_imported_run_is_not_trained_in_its_place(
     tmp_path: Path, tiny_config: MakeConfig
 ) -> None:
     config = tiny_config()
-    _make(tmp_path / "run", config, Normalization((0.0,), (255.0,), False))
+    random_run.write(tmp_path / "run", config, Normalization((0.0,), (255.0,), False))
     with pytest.raises(RunError, match=r"was imported.*--config.train.init_from="):
         train.train_and_evaluate(config, tmp_path / "run")
     with pytest.raises(RunError, match="exists already"):
-        _make(tmp_path / "run", config, Normalization((0.0,), (255.0,), False))
-
-
-def test_other_layers_go_round_as_safetensors(tmp_path: Path, tiny_config: MakeConfig) -> None:
-    config = tiny_config(model__cell="gru", model__norm="layer")
-    reader = _make(tmp_path / "run", config, Normalization((0.0,), (255.0,), False))
-    path = interop.export(tmp_path / "run", "safetensors")
-    safetensors_lib.import_run(path.parent, tmp_path / "back")
-    back = crnn_jax.load(tmp_path / "back")
-    jax.tree.map(np.testing.assert_array_equal, back.params, reader.params)
+        random_run.write(tmp_path / "run", config, Normalization((0.0,), (255.0,), False))
 
 
 @pytest.mark.parametrize("kind", ["onnx", "keras"])
@@ -328,7 +220,7 @@ def test_a_layer_that_is_not_exported_is_named(
     trained: Path, tmp_path: Path, tiny_config: MakeConfig, kind: str
 ) -> None:
     config = tiny_config(model__cell="gru")
-    _make(tmp_path / "run", config, Normalization((0.0,), (255.0,), False))
+    random_run.write(tmp_path / "run", config, Normalization((0.0,), (255.0,), False))
     with pytest.raises(RunError, match=r"model.cell 'gru' cannot be exported"):
         interop.export(tmp_path / "run", kind)
     assert interop.export(tmp_path / "run", "stablehlo").exists()  # the function as it is
@@ -376,7 +268,7 @@ def test_the_whole_model_reads_real_images_the_same(real_set: Path, tmp_path: Pa
     files = sorted(real_set.iterdir())[:40]
     images = np.stack([image_io.to_array(image_io.open_image(f), config.data) for f in files])
     standard = Normalization((182.4,), (80.0,), False)
-    reader = _make(tmp_path / "raw", config, standard, "2345678bcdefgmnpwxy", noise=0.05)
+    reader = random_run.write(tmp_path / "raw", config, standard, "2345678bcdefgmnpwxy", noise=0.05)
     params = jax.tree.map(np.array, reader.params)
     params["dense2"]["bias"] -= _logits(reader, images).mean((0, 1))
     imported_run.write(run, config, reader.charset.alphabet, standard, params, "", "a test")

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import draw
 
 from crnn_jax import config as config_lib
 from crnn_jax.errors import RunError
 from crnn_jax.runs import continuing
 from crnn_jax.training import train
 from tests.helpers.fixtures import MakeConfig
+from tests.helpers.images import draw
 
 
 @pytest.fixture
@@ -79,8 +79,15 @@ def test_options_that_the_new_command_replaces(
 ) -> None:
     monkeypatch.setattr("sys.argv", ["/a/run.py", argument, "--config.seed=3"])
     advice = continuing.advice(finished, tiny_config())
+    assert advice.endswith(f"--workdir '{finished}-2'")
     assert "python /a/run.py --config.seed=3 --config.train.init_from=" in advice
     assert advice.count("init_from") == 1
+    # The same from the command line of the package, and where the new directory exists.
+    monkeypatch.setattr("sys.argv", ["crnn_jax", "train", str(finished)])
+    finished.with_name("my run-2").mkdir()
+    advice = continuing.advice(finished, tiny_config(train__init_from="x"))
+    assert advice.count("init_from") == 1
+    assert advice.endswith(f"--workdir '{finished}-3'")
 
 
 def test_no_command_is_given_where_none_would_work(
@@ -90,3 +97,5 @@ def test_no_command_is_given_where_none_would_work(
     assert continuing.advice(tmp_path, config) == ""  # without weights
     assert continuing.advice(finished, config, ["model.lstm_units"]) == ""
     assert continuing.advice(finished, config, ["data.height"]) == ""
+    assert continuing.advice(finished, config, ["data.channels"]) == ""
+    assert continuing.advice(finished, config, ["data.width", "train.epochs"]) != ""

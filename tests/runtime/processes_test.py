@@ -22,8 +22,8 @@ from crnn_jax.errors import DeviceError, RunError
 from crnn_jax.inference.recognizer import Recognizer
 from crnn_jax.runtime import processes, terminal
 from crnn_jax.training import train
-from tests.conftest import draw
 from tests.helpers.fixtures import MakeConfig
+from tests.helpers.images import draw
 
 ROOT = Path(__file__).resolve().parents[2]
 

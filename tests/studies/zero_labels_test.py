@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import draw
 
 import crnn_jax
 from crnn_jax.analysis import scheme_report
 from crnn_jax.data import splits
 from crnn_jax.inference import metrics
 from studies import zero_labels
+from tests.helpers.images import draw
 
 
 def test_the_test_part_of_each_folder_is_read_and_counted(

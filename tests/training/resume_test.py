@@ -17,8 +17,8 @@ from crnn_jax.training import resume, train
 from crnn_jax.training.context import prepare
 from crnn_jax.training.early_stopping import Stopping
 from crnn_jax.training.state import init_state
-from tests.faults.interrupt_test import interrupt_after
 from tests.helpers.fixtures import MakeConfig
+from tests.helpers.interrupting import interrupt_after
 
 
 class Guide(NamedTuple):

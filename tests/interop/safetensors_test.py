@@ -1,0 +1,115 @@
+"""Exports as safetensors: their description, and what an import refuses."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from safetensors import numpy as safetensors
+
+import crnn_jax
+from crnn_jax import interop
+from crnn_jax.data.normalization import Normalization
+from crnn_jax.errors import RunError
+from crnn_jax.interop import model_spec as description_lib
+from crnn_jax.interop import safetensors as safetensors_lib
+from tests.helpers import random_run
+from tests.helpers.fixtures import MakeConfig
+
+
+def test_the_description_says_what_another_program_must_know(trained: Path, tmp_path: Path) -> None:
+    path = interop.export(trained, "safetensors", tmp_path)
+    values = json.loads((path.parent / "reader.json").read_text())
+    result = json.loads((trained / "result.json").read_text())
+    assert values["alphabet"] == ["7", "a", "b", "c"]
+    assert values["blank"] == 4
+    assert values["input"]["axes"] == ["batch", "width", "height", "channel"]
+    assert values["input"]["size"] == {"width": 64, "height": 16}
+    assert values["input"]["channels"] == "grey"
+    assert values["output"] == {"axes": ["batch", "step", "class"], "steps": 16, "classes": 5}
+    assert values["params_sha256"] == result["params_sha256"]
+    assert values["temperature"] == result["temperature"] != 1
+    assert values["fingerprint"] == result["fingerprint"]
+    assert values["result"] == result
+    assert len(values["standardise"]["mean"]) == 1
+
+
+def test_an_export_of_a_version_with_fewer_and_older_keys_comes_back(
+    trained: Path, tmp_path: Path
+) -> None:
+    folder = interop.export(trained, "safetensors", tmp_path / "out").parent
+    description = json.loads((folder / "reader.json").read_text())
+    for name in ("case", "merge"):
+        del description["config"]["data"][name]
+    config = description["config"]
+    assert config["data"].pop("normalize") == "auto"
+    assert config["train"].pop("ema_decay") == 0.98
+    assert config["train"].pop("checkpoint_selection") == "best"
+    config["data"]["standardise"] = "picture"
+    config["train"] |= {"average_decay": 0.25, "weights": "last"}
+    del description["digest"]
+    sealed = {**description, "digest": description_lib._digest(description)}
+    (folder / "reader.json").write_text(json.dumps(sealed))
+    safetensors_lib.import_run(folder, tmp_path / "run")
+    config = crnn_jax.load(tmp_path / "run").config
+    data, train = config.data, config.train
+    assert (data.case, data.merge, data.normalize) == ("keep", "", "image")
+    assert (train.ema_decay, train.checkpoint_selection) == (0.25, "last")
+
+
+def test_what_does_not_belong_together_is_refused_by_name(trained: Path, tmp_path: Path) -> None:
+    folder = interop.export(trained, "safetensors", tmp_path / "out").parent
+    whole = (folder / "reader.json").read_text()
+    description = json.loads(whole)
+
+    def refused(match: str, changes: Any = None, arrays: Any = None, resealed: bool = True) -> None:
+        values = {**description, **(changes or {})}
+        del values["digest"]
+        seal = description_lib._digest(values) if resealed else description["digest"]
+        (folder / "reader.json").write_text(json.dumps({**values, "digest": seal}))
+        if arrays:
+            safetensors.save_file(arrays, folder / "model.safetensors")
+        with pytest.raises(RunError, match=match):
+            safetensors_lib.import_run(folder, tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+
+    refused("it was changed", {"alphabet": ["a", "7", "b", "c"]}, resealed=False)
+    refused("dense2/bias is .*5.*require .*4", {"alphabet": ["7", "a", "b"]})
+    refused("format is 'onnx'", {"format": "onnx"})
+    refused("contains '7' more than once", {"alphabet": list("77ab")})
+    refused("half a character", {"alphabet": ["\ud800", *"abc"]})
+    standard = description["standardise"]
+    for wrong in ([0.0], [1.0, 1.0], ["x"], [float("inf")], []):
+        refused("the normalization does not fit", {"standardise": {**standard, "deviation": wrong}})
+    refused(r"reader\.json of .* cannot be used", {"standardise": None})
+    bad: list[tuple[str, Any]] = [("temperature", 0), ("temperature", "x"), ("exact_match_95", 1)]
+    for name, wrong in bad:
+        result = {**description["result"], name: wrong}
+        refused(r"reader\.json of .* cannot be used", {"result": result})
+    refused("learning_rat", {"config": {**description["config"], "learning_rat": 1}})
+    arrays = safetensors.load_file(folder / "model.safetensors")
+    refused("damaged or changed", arrays={**arrays, "Conv1.bias": arrays["Conv1.bias"] + 1})
+    (folder / "model.safetensors").write_bytes(b"no")
+    refused("not a readable safetensors export")
+    (folder / "model.safetensors").unlink()
+    refused("not a readable safetensors export")
+
+
+def test_an_export_touches_nothing_but_exports(trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("mine")
+    with pytest.raises(RunError, match="not empty and not an export"):
+        interop.export(trained, "safetensors", tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["README.md"]
+    for _ in range(2):  # over an earlier export
+        interop.export(trained, "safetensors", tmp_path / "new")
+
+
+def test_other_layers_go_round_as_safetensors(tmp_path: Path, tiny_config: MakeConfig) -> None:
+    config = tiny_config(model__cell="gru", model__norm="layer")
+    reader = random_run.write(tmp_path / "run", config, Normalization((0.0,), (255.0,), False))
+    path = interop.export(tmp_path / "run", "safetensors")
+    safetensors_lib.import_run(path.parent, tmp_path / "back")
+    back = crnn_jax.load(tmp_path / "back")
+    jax.tree.map(np.testing.assert_array_equal, back.params, reader.params)
