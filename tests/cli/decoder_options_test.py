@@ -38,7 +38,7 @@ def test_predict_and_evaluate_take_a_decoder(
     assert "cannot be combined" in err
     with pytest.raises(SystemExit):
         main.main(["predict", str(trained), "x.png", "--length", "five"])
-    assert "must be like 5 or 4-6, not 'five'" in capsys.readouterr().err
+    assert "must be like 5 or 4-6 (a number or a range), not 'five'" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")

@@ -244,9 +244,9 @@ def test_a_validation_folder_that_cannot_be_used_is_named(
         config = tiny_config(data__dir=str(tmp_path), data__val_dir=str(tmp_path / folder))
         with pytest.raises(DataError, match=reason):
             sources.load(config.data, 16)
-    with pytest.raises(ConfigError, match=r"data\.val_dir must be empty with data\.num_folds"):
+    with pytest.raises(ConfigError, match=r"data\.val_dir must be empty if data\.num_folds is set"):
         tiny_config(data__val_dir="x", data__num_folds=3)
-    with pytest.raises(ConfigError, match=r"data\.val_dir must be empty for generated images"):
+    with pytest.raises(ConfigError, match=r"data\.val_dir must be empty if images are generated"):
         tiny_config(data__val_dir="x", data__source="synthetic")
 
 

@@ -103,7 +103,7 @@ def test_another_encoding_is_refused_with_the_line(images: Path) -> None:
         ("number,note\n1,a\n", "must begin with the header file,label"),
         (table("file,label,text", "{file},{label},x").replace("file,label,text", "file,text,word"),
          "'text' and 'word' can be the label; rename one of them to label"),
-        (table("", "{file},{label},x"), "it has no header, so that the label is unknown"),
+        (table("", "{file},{label},x"), "it has no header, so the label column is unknown"),
         (table("file,label", "{file},{label}").replace("75", ""),
          r"img_2\.png: its label is empty \(line 4 of labels\.csv\)"),
         ("file,label\n", r"no image in .* has a label \(4 images without a label in labels\.csv"),

@@ -108,11 +108,19 @@ def test_text_files_that_are_no_labels_are_refused(images: Path) -> None:
         ("labels.json", '{"img_0.png": "862.0"}', r"labels are floats, such as '862\.0'"),
         ("labels.json", '{"img_0.png": 862.0}', r"labels are floats, such as '862\.0'"),
         ("labels.json", '{"img_0.png": ', r"labels\.json: not an image, nor a label file: .*JSON"),
-        ("gt.txt", "img_0.png\t1\nimg_1.png 2\n", r"no tab, and so no label \(line 2 of gt\.txt"),
-        ("gt.txt", "img_0.png,Latin,abc\n", "it has no header, so that the label is unknown"),
+        (
+            "gt.txt",
+            "img_0.png\t1\nimg_1.png 2\n",
+            r"no tab, so the label is missing \(line 2 of gt\.txt",
+        ),
+        ("gt.txt", "img_0.png,Latin,abc\n", "it has no header, so the label column is unknown"),
         ("gt.txt", 'img_0.png\t[{"transcription": "a", "points": []}]\n', r"line 1 has boxes"),
         ("labels.xlsx", "PK", r"labels\.xlsx: .* save it as CSV in UTF-8"),
-        ("results.csv", "path,text,confidence\nimg_0.png,9,0.9\n", "seems to hold readings, not"),
+        (
+            "results.csv",
+            "path,text,confidence\nimg_0.png,9,0.9\n",
+            "seems to contain readings, not",
+        ),
         ("results.csv", "epoch,loss\n1,2\n", r"results\.csv: not an image, nor a label file: "),
     ],
 )

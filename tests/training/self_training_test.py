@@ -207,7 +207,7 @@ def test_a_quarter_with_labels_trains_on_both(
                 "train.init_from": "x",
                 "data.alphabet": "ab",
             },
-            "data.unlabeled must be empty without data.use_labels",
+            "data.unlabeled must be empty if data.use_labels is False",
         ),
         ({"data.min_val_size": 5, "data.num_folds": 10}, "data.min_val_size must be 0"),
     ],
