@@ -65,6 +65,13 @@ Pools = Annotated[
         extra={"what": "1x1, 1x2 or 2x2 for each convolution, separated by spaces: text"},
     ),
 ]
+Lengths = Annotated[
+    str,
+    Meta(
+        pattern=r"\A(labels|[0-9]{1,4}(-[0-9]{1,4})?)?\Z",
+        extra={"what": "a number such as 5, a range such as 4-6, labels, or empty: text"},
+    ),
+]
 Batch = Annotated[int, Meta(ge=1, le=2**16)]
 Steps = Annotated[int, Meta(ge=1, le=10**8)]
 Epochs = Annotated[int, Meta(ge=0, le=10**6)]

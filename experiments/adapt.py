@@ -6,7 +6,8 @@
     python run.py --config experiments/adapt.py:unlabeled --config.data.dir=FOLDER
 
 All weights of the general reader are trained further. Its symbols are matched to those of the
-labels; a symbol that it does not know gets new weights. An epoch makes at least 10 steps and three
+labels; a symbol that it does not know gets new weights. The adapted reader reads only texts of the
+lengths that the labels have, see data.length. An epoch makes at least 10 steps and three
 passes over the labels, so that fifty labels, like a thousand, are seen about twelve times.
 
 With data.unlabeled, the reader itself labels the images of another folder before each epoch but the
@@ -33,6 +34,7 @@ def get_config(labels: str = "labeled") -> ConfigDict:
             "data.style": "captcha_v2",
             "data.count": 1040,
             "data.width": 0,  # by the aspect ratio of the text
+            "data.length": "labels",
             "data.complete_alphabet": True,
             "data.val_fraction": 0.1,
             "data.min_val_size": 20,
@@ -55,6 +57,7 @@ def get_config(labels: str = "labeled") -> ConfigDict:
         config.update_from_flattened_dict(
             {
                 "data.use_labels": False,
+                "data.length": "",
                 "data.alphabet": SYMBOLS,
                 "train.passes_per_epoch": 1,
                 "optimizer.learning_rate": 5e-4,

@@ -17,11 +17,10 @@ import ml_collections
 
 from crnn_jax import schema
 from crnn_jax.config import limits, suggestions
+from crnn_jax.config.data_keys import DEFAULT_DIR, DataConfig
 from crnn_jax.config.keys import (
-    DEFAULT_DIR,
     AugmentConfig,
     Config,
-    DataConfig,
     FlatStartConfig,
     LogConfig,
     LossConfig,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from crnn_jax import charset, schema
-from crnn_jax.config.keys import AUTO, AUTO_WIDTHS, Config
+from crnn_jax.config.data_keys import AUTO, AUTO_WIDTHS
+from crnn_jax.config.keys import Config
 from crnn_jax.errors import ConfigError, quote
 
 # A config may be untrusted, so these bounds keep its data and model within memory.
@@ -29,6 +30,7 @@ def check(c: Config) -> None:
     pixels = c.data.width * c.data.height
     batch = max(c.train.batch_size, c.train.eval_batch_size)
     parameters, activations = _sizes(c)
+    lengths, steps = c.data.lengths, c.data.width // least_width
     rules = [
         ("data.width", c.data.width, c.data.width >= least_width, f"at least {least_width}"),
         ("data.height", c.data.height, c.data.height >= least_height, f"at least {least_height}"),
@@ -37,6 +39,12 @@ def check(c: Config) -> None:
             c.data.width,
             pixels <= schema.MAX_PIXELS,
             f"so small that width times height is at most {schema.MAX_PIXELS}",
+        ),
+        (
+            "data.length",
+            quote(c.data.length),
+            not lengths or (lengths[0] <= lengths[1] and 0 < lengths[1] <= steps),
+            f"from 1 to {steps}, the number of time steps, the smaller number first",
         ),
         ("data.num_folds", c.data.num_folds, c.data.num_folds != 1, "0 (off) or at least 2"),
         (

@@ -5,7 +5,7 @@ The strokes of ten letters on the width of five are too close together to be tol
 
 from __future__ import annotations
 
-from crnn_jax.config.keys import AUTO_WIDTHS
+from crnn_jax.config.data_keys import AUTO_WIDTHS
 
 _STRETCH = 1.3  # letters of a captcha are often narrow or overlap
 

@@ -1,4 +1,4 @@
-"""Resolves what a config leaves to the data: its source, and the width of the input."""
+"""Resolves what a config leaves to the data: source, width of the input, and length of texts."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from crnn_jax.config import DEFAULT_DIR, Config, DataConfig
-from crnn_jax.config.keys import AUTO
-from crnn_jax.data import folder, image_io, input_width, listing, splits
+from crnn_jax.config.data_keys import AUTO, LABELS
+from crnn_jax.data import folder, image_io, input_width, listing, splits, text_lengths
 from crnn_jax.errors import DataError
 
 _MEASURED = 64  # images of a folder
@@ -24,10 +24,11 @@ Known = dict[DataConfig, int]  # widths that were resolved
 
 
 def resolve(config: Config, known: Known | None = None) -> Config:
-    """Resolves data.source 'auto' and data.width 0.
+    """Resolves data.source 'auto', data.width 0 and data.length 'labels'.
 
     The source becomes 'synthetic' if the default folder is missing, else 'folder'. The width is the
-    one that fits the median aspect ratio of the training images.
+    one that fits the median aspect ratio of the training images. The length becomes that of the
+    labels of the training part; without a folder or without labels, any length.
 
     Args:
       config: the config.
@@ -50,7 +51,19 @@ def resolve(config: Config, known: Known | None = None) -> Config:
         if key not in known:
             known[key] = _width(key)
         data = dataclasses.replace(data, width=known[key])
+    if data.length == LABELS:
+        data = dataclasses.replace(data, length=_length(data))
     return dataclasses.replace(config, data=data)
+
+
+def _length(data: DataConfig) -> str:
+    if data.source != "folder" or not data.use_labels:
+        return ""
+    found = listing.checked(data)
+    texts = [data.folding(text) for text in found.labels.values()]
+    parts = [found.parts.get(file, "") for file in found.labels]
+    train = splits.split(texts, data, parts).train.tolist()
+    return text_lengths.of_labels([texts[i] for i in train], data.allow_empty)
 
 
 def _width(data: DataConfig) -> int:

@@ -25,7 +25,7 @@ from PIL import Image
 
 from crnn_jax.charset import PAD, Charset
 from crnn_jax.config import DataConfig
-from crnn_jax.data import fitting, image_io, split_report, splits
+from crnn_jax.data import fitting, image_io, split_report, splits, text_lengths
 from crnn_jax.data import folder as dataset
 from crnn_jax.data.folder import Dataset
 from crnn_jax.data.splits import Split
@@ -149,6 +149,7 @@ def _with_unlabeled(data: Dataset, split: Split, config: DataConfig) -> tuple[Da
 
 
 def _check(look: Look, config: DataConfig, num_steps: int) -> None:
+    text_lengths.check_style(look.length, config)
     symbols = set(config.folding(look.alphabet))
     if config.alphabet and (unknown := symbols - set(config.alphabet)):
         mapped = "" if symbols == set(look.alphabet) else " after data.case and data.merge"

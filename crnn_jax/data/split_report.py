@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from crnn_jax.config import DataConfig
-from crnn_jax.data import label_report, splits
+from crnn_jax.data import label_report, splits, text_lengths
 from crnn_jax.data.folder import Dataset
 from crnn_jax.data.label_files import FILE_NAMES
 from crnn_jax.data.splits import Split
@@ -18,13 +18,20 @@ _PARTS = {"val": "validation", "test": "test"}
 
 
 def split(data: Dataset, config: DataConfig) -> Split:
-    """Like `splits.split`, for a data set. A DataError also says if the labels look misread."""
+    """Like `splits.split`, for a data set. A DataError also says if the labels look misread.
+
+    Raises DataError, too, if a training label does not have the length data.length.
+    """
     try:
-        return splits.split(data.texts, config, data.parts)
+        parts = splits.split(data.texts, config, data.parts)
     except DataError as error:
         is_named = data.origin == FILE_NAMES
         found = label_report.warnings(data.files, data.labels, is_named, config.label_pattern)
         raise DataError("\n".join([str(error), *found])) from error
+    train = parts.train.tolist()
+    texts = [data.texts[i] for i in train]
+    text_lengths.check_labels([data.files[i] for i in train], texts, config)
+    return parts
 
 
 def notes(data: Dataset, parts: Split, config: DataConfig) -> list[str]:
@@ -50,6 +57,12 @@ def notes(data: Dataset, parts: Split, config: DataConfig) -> list[str]:
         found.append(
             f"{len(labeled)} images have only {len(set(labeled))} different labels, so the split "
             "is by image: images with the same label are both in training and in validation"
+        )
+    if wrong := text_lengths.others([data.texts[i] for i in parts.val.tolist()], config):
+        found.append(
+            f"{len(wrong)} of {len(parts.val)} validation labels, such as {quote(wrong[0])}, are "
+            f"counted as errors, because the reader reads texts of {config.length} characters only "
+            "(data.length)"
         )
     return found + _unseen(data.texts, parts)
 

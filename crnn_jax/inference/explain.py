@@ -15,7 +15,8 @@ from crnn_jax.charset import PAD, Charset
 from crnn_jax.inference import evaluate, typicality
 from crnn_jax.inference.evaluate import Reading
 from crnn_jax.models import alignment, crnn
-from crnn_jax.models.decoding import Decoder, beam_search
+from crnn_jax.models.beam_search import beam_search
+from crnn_jax.models.decoding import Decoder
 from crnn_jax.runtime import xla_options
 
 _BEAM, _ALTERNATIVES = 16, 5

@@ -16,7 +16,7 @@ import numpy as np
 from crnn_jax import config as config_lib
 from crnn_jax.charset import Charset
 from crnn_jax.config import Config
-from crnn_jax.config.keys import AUTO, AUTO_WIDTHS
+from crnn_jax.config.data_keys import AUTO, AUTO_WIDTHS
 from crnn_jax.errors import CrnnError, DataError, RunError
 from crnn_jax.inference import (
     evaluate,
@@ -33,7 +33,7 @@ from crnn_jax.inference.inputs import ImageInput
 from crnn_jax.inference.set_evaluation import SetEvaluation
 from crnn_jax.inference.typicality import Typical
 from crnn_jax.models import crnn, ctc_loss, decoding
-from crnn_jax.models.decoding import GREEDY, Decoder
+from crnn_jax.models.decoding import Decoder
 from crnn_jax.runs import run_dir, stored
 from crnn_jax.runtime import processes
 
@@ -110,16 +110,22 @@ class Recognizer:
         case: str = "keep",
         merge: str = "",
     ) -> Decoder:
-        """Returns a decoder for this reader. For options and errors see `decoding.decoder`."""
+        """Returns a decoder for this reader. For options and errors see `decoding.decoder`.
+
+        Without `length` and `beam`, texts have the lengths of data.length.
+        """
         section = self.config.data
         width = min(AUTO_WIDTHS) * section.height if self.width_by_image else section.width
         steps = config_lib.num_steps(config_lib.with_width(self.config, width))
+        lengths = section.lengths
+        if length is None and not beam and lengths and isinstance(allowed, str | None):
+            length = (min(lengths[0], steps), min(lengths[1], steps))
         return decoding.decoder(self.charset, steps, beam, length, allowed, case, merge)
 
     def predict(
         self,
         images: ImageInput | Iterable[ImageInput],
-        decoder: Decoder = GREEDY,
+        decoder: Decoder | None = None,
         *,
         order: str = "rgb",
         max_value: float | None = None,
@@ -133,7 +139,8 @@ class Recognizer:
             [H, W] or [H, W, C] (C 1 gray, 2 gray and alpha, 3 RGB, 4 RGBA) of any size. An array
             [N, H, W], [N, H, W, C] or [N, C, H, W] counts as N images. A shape that allows two
             interpretations is refused.
-          decoder: turns logits into texts; see the method `decoder`.
+          decoder: turns logits into texts; see the method `decoder`. By default, the decoder for
+            the lengths of data.length.
           order: of the channels of arrays, 'rgb', or 'bgr' as in OpenCV.
           max_value: the value of white in arrays, for example 1 or 255. Only u8 arrays need no
             declaration.
@@ -152,7 +159,7 @@ class Recognizer:
     def explain(
         self,
         images: ImageInput | Iterable[ImageInput],
-        decoder: Decoder = GREEDY,
+        decoder: Decoder | None = None,
         *,
         order: str = "rgb",
         max_value: float | None = None,
@@ -165,7 +172,7 @@ class Recognizer:
     def stream(
         self,
         images: ImageInput | Iterable[ImageInput],
-        decoder: Decoder = GREEDY,
+        decoder: Decoder | None = None,
         explain: bool = False,
         *,
         order: str = "rgb",
@@ -189,11 +196,12 @@ class Recognizer:
     def _stream(
         self,
         images: ImageInput | Iterable[ImageInput],
-        decoder: Decoder,
+        decoder: Decoder | None,
         explain: bool,
         form: inputs.Format,
     ) -> Iterator[Any]:
         processes.check()
+        decoder = decoder or self.decoder()
         if any(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(self.params)):
             self.params = jax.device_put(self.params)  # unpickled, or from the package
         images = inputs.each(images)
@@ -208,9 +216,11 @@ class Recognizer:
                     yield item if isinstance(item, DataError) else next(readings)
 
     def evaluate(
-        self, folder: str | os.PathLike[str] | None = None, decoder: Decoder = GREEDY
+        self, folder: str | os.PathLike[str] | None = None, decoder: Decoder | None = None
     ) -> SetEvaluation:
         """Scores the reader on every image of `folder`, or on its own validation part.
+
+        The default decoder is that of `predict`.
 
         Raises:
           DataError: images or labels cannot be used, for example because a character is not in the
@@ -218,6 +228,7 @@ class Recognizer:
           DeviceError: JAX cannot compute in this process.
         """
         processes.check()
+        decoder = decoder or self.decoder()
         return set_evaluation.evaluate(self, folder, decoder)
 
     def decode_batch_predictions(self, pred: Any) -> list[str]:
@@ -238,7 +249,7 @@ class Recognizer:
     def _read_all(
         self,
         images: ImageInput | Iterable[ImageInput],
-        decoder: Decoder,
+        decoder: Decoder | None,
         explain: bool,
         form: inputs.Format,
     ) -> list[Any]:

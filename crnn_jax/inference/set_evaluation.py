@@ -13,10 +13,10 @@ import numpy as np
 from crnn_jax import config as config_lib
 from crnn_jax.config import DataConfig
 from crnn_jax.data import folder as dataset
-from crnn_jax.data import label_report, listing, sources, splits
+from crnn_jax.data import label_report, listing, sources, splits, text_lengths
 from crnn_jax.data.folder import Dataset
 from crnn_jax.data.label_files import FILE_NAMES
-from crnn_jax.errors import DataError
+from crnn_jax.errors import DataError, quote
 from crnn_jax.inference.evaluate import BATCH, Evaluation, LabeledImages, Reader, of_answers
 from crnn_jax.inference.evaluate import evaluate as evaluate_images
 from crnn_jax.inference.inputs import Decoded
@@ -92,7 +92,23 @@ def remarks(recognizer: Recognizer, folder: str | os.PathLike[str]) -> list[str]
     pattern = recognizer.config.data.label_pattern
     is_named = found.origin == FILE_NAMES
     files, labels = list(found.labels), list(found.labels.values())
-    return [*found.warnings, *label_report.warnings(files, labels, is_named, pattern)]
+    return [
+        *found.warnings,
+        *label_report.warnings(files, labels, is_named, pattern),
+        *_of_other_lengths(labels, recognizer.config.data),
+    ]
+
+
+def _of_other_lengths(labels: list[str], data: DataConfig) -> list[str]:
+    """Warns of labels that the reader does not read, because of their length."""
+    others = text_lengths.others(labels, data)
+    if not others:
+        return []
+    return [
+        f"{len(others)} of {len(labels)} labels, such as {quote(others[0])}, do not have the "
+        f"length that the reader reads ({data.length}); --length 0-{max(map(len, labels))} reads "
+        "them too"
+    ]
 
 
 def _section(recognizer: Recognizer, folder: str | os.PathLike[str]) -> DataConfig:

@@ -59,6 +59,7 @@ def describe(reader: Recognizer, result: Result | None) -> dict[str, Any]:
             "steps": config_lib.num_steps(reader.config),
             "classes": reader.charset.num_classes,
         },
+        "length": data.length,  # characters of a text, such as 5 or 4-6; empty for any
         "temperature": reader.temperature,  # divides the logits before the softmax
         "params_sha256": crnn.params_sha256(reader.params),
         "fingerprint": reader.fingerprint,  # of the training data

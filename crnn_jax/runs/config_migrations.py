@@ -24,6 +24,7 @@ CAME: Mapping[str, Any] = {
     "data.use_labels": True,
     "data.merge": "",
     "data.label_pattern": "",
+    "data.length": "",
     "data.test_size": 0,
     "data.val_dir": "",
     "log.tensorboard": False,

@@ -17,7 +17,7 @@ from crnn_jax.config import Config
 from crnn_jax.data import batching, folder, normalization, sources, splits
 from crnn_jax.inference import calibration, evaluate, typicality
 from crnn_jax.inference.typicality import Typical
-from crnn_jax.models import crnn, ctc_loss
+from crnn_jax.models import crnn, ctc_loss, decoding
 from crnn_jax.runtime import data_parallel
 from crnn_jax.training import optimizer as optimizer_lib
 
@@ -113,6 +113,11 @@ class TrainContext(NamedTuple):
             return self.split.val
         return (self.split.train if len(self.split.train) else self.pseudo_labeled)[:MOST_SCORED]
 
+    @property
+    def decoder(self) -> decoding.Decoder:
+        """The decoder for the lengths of data.length."""
+        return decoding.of_lengths(self.config.data.lengths, config_lib.num_steps(self.config))
+
     def calibrate(self, params: Any) -> tuple[float, Typical | None]:
         """Fits the temperature of the confidences and the typicality on the validation part.
 
@@ -138,7 +143,7 @@ class TrainContext(NamedTuple):
         The loss leaves out symbols outside the alphabet. Only test and validation images can have
         such symbols.
         """
-        reader = evaluate.Reader(self.model, params, self.charset, temperature)
+        reader = evaluate.Reader(self.model, params, self.charset, temperature, self.decoder)
         images, labels = data_parallel.one((self.images, self.labels))
         data = evaluate.LabeledImages(images, labels, self.data.files, self.data.texts)
         batch_size = self.config.train.eval_batch_size

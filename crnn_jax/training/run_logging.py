@@ -115,6 +115,7 @@ def announce(task: TrainContext) -> None:
         f"{len(split.val)} for validation, {test}{len(task.charset.alphabet)} symbols "
         f"{one_line(task.charset.alphabet[:200])}, "
         f"fingerprint {task.data.fingerprint[:12]}, read at {section.width}x{section.height} pixels"
+        + (f" as texts of {section.length} characters" if section.length else "")
     )
     if not len(split.val):
         what = (

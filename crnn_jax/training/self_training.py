@@ -155,7 +155,7 @@ def _read(task: TrainContext, params: Any) -> list[evaluate.Reading]:
     images = data_parallel.one(task.images)
     readings: list[evaluate.Reading] = []
     for batch, mask in batching.batches(task.split.unlabeled, task.config.train.eval_batch_size):
-        found = evaluate.read(params, images[batch], 1.0, model=task.model)
+        found = evaluate.read(params, images[batch], 1.0, model=task.model, decoder=task.decoder)
         ids, log_probability, _ = (rows[mask] for rows in jax.device_get(found))
         readings += evaluate.to_readings(task.charset, ids, log_probability)
     return readings

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from crnn_jax import config as config_lib
-from crnn_jax.config.keys import AUTO_WIDTHS
+from crnn_jax.config.data_keys import AUTO_WIDTHS
 from crnn_jax.data import input_width, resolve, splits
 from crnn_jax.errors import DataError
 from crnn_jax.runs import sweep

@@ -13,7 +13,7 @@ import pytest
 from crnn_jax.charset import Charset
 from crnn_jax.errors import ConfigError
 from crnn_jax.inference import evaluate
-from crnn_jax.models import ctc_loss, decoding
+from crnn_jax.models import beam_search, best_path, ctc_loss, decoding
 
 STEPS, CLASSES = 5, 4  # symbols 0, 1, 2 and the blank 3
 
@@ -51,7 +51,7 @@ def test_a_beam_as_wide_as_there_are_texts_finds_them_all_in_order(
 ) -> None:
     logits, expected = examples
     count = len(expected[0][0])
-    ids, scores = jax.jit(decoding.beam_search, static_argnums=(1, 2))(logits, count, count)
+    ids, scores = jax.jit(beam_search.beam_search, static_argnums=(1, 2))(logits, count, count)
     for rows, values, (sums, _) in zip(ids, scores, expected, strict=True):
         by_hand = sorted(sums, key=sums.get, reverse=True)
         assert _texts(rows) == by_hand
@@ -62,7 +62,7 @@ def test_a_narrow_beam_bounds_from_below_and_finds_the_best_here(
     examples: tuple[jax.Array, list[Any]],
 ) -> None:
     logits, expected = examples
-    ids, scores = decoding.beam_search(logits, 8, 3)
+    ids, scores = beam_search.beam_search(logits, 8, 3)
     assert ids.shape == (8, 3, STEPS)
     found = 0
     for rows, values, (sums, _) in zip(ids, scores, expected, strict=True):
@@ -77,13 +77,13 @@ def test_the_sum_over_alignments_beats_the_best_path() -> None:
     # Two steps, one symbol: P(a) = 1 - 0.6 * 0.6 = 0.64, though each step prefers the blank.
     logits = jnp.log(jnp.array([[[0.4, 0.6], [0.4, 0.6]]]))
     assert _texts(ctc_loss.greedy_decode(logits)) == [()]
-    ids, scores = decoding.beam_search(logits, 2, 2)
+    ids, scores = beam_search.beam_search(logits, 2, 2)
     assert _texts(ids[0]) == [(0,), ()]
     np.testing.assert_allclose(np.exp(scores[0]), [0.64, 0.36], rtol=1e-5)
 
 
 def test_a_search_with_fewer_texts_than_places_marks_the_rest() -> None:
-    ids, scores = decoding.beam_search(jnp.zeros((1, 1, 2)), 4, 4)
+    ids, scores = beam_search.beam_search(jnp.zeros((1, 1, 2)), 4, 4)
     assert _texts(ids[0])[:2] in ([(0,), ()], [(), (0,)])
     assert np.isneginf(scores[0, 2:]).all()
 
@@ -93,7 +93,7 @@ def test_the_best_path_of_a_known_length_is_exact(
     examples: tuple[jax.Array, list[Any]], shortest: int, longest: int
 ) -> None:
     logits, expected = examples
-    ids, scores = jax.jit(decoding.best_path, static_argnums=(1, 2))(logits, shortest, longest)
+    ids, scores = jax.jit(best_path.best_path, static_argnums=(1, 2))(logits, shortest, longest)
     assert ids.shape == (8, longest)
     for text, score, (_, maxima) in zip(_texts(ids), scores, expected, strict=True):
         fitting = {t: p for t, p in maxima.items() if shortest <= len(t) <= longest}
@@ -106,7 +106,7 @@ def test_the_best_path_keeps_to_the_symbols_that_are_allowed(
 ) -> None:
     logits, expected = examples
     allowed = np.array([[True, False, True], [False, True, True], [True, True, False]])
-    ids, scores = decoding.best_path(logits, 1, 3, jnp.asarray(allowed))
+    ids, scores = best_path.best_path(logits, 1, 3, jnp.asarray(allowed))
     for text, score, (_, maxima) in zip(_texts(ids), scores, expected, strict=True):
         fitting = {
             t: p for t, p in maxima.items()
@@ -118,19 +118,19 @@ def test_the_best_path_keeps_to_the_symbols_that_are_allowed(
 
 def test_with_every_length_the_best_path_is_the_greedy_one() -> None:
     logits = jax.random.normal(jax.random.key(1), (50, 12, 4))
-    ids, _ = decoding.best_path(logits, 0, 12)
+    ids, _ = best_path.best_path(logits, 0, 12)
     np.testing.assert_array_equal(ids, ctc_loss.greedy_decode(logits))
 
 
 def test_one_symbol_alone_can_be_read() -> None:
     logits = jnp.log(jnp.array([[[0.9, 0.1], [0.8, 0.2], [0.7, 0.3]]]))
-    ids, scores = decoding.best_path(logits, 2, 2)
+    ids, scores = best_path.best_path(logits, 2, 2)
     assert _texts(ids) == [(0, 0)]
     np.testing.assert_allclose(np.exp(scores), [0.9 * 0.2 * 0.7], rtol=1e-5)
 
 
 def test_a_text_that_does_not_fit_is_not_found() -> None:
-    ids, scores = decoding.best_path(jnp.zeros((1, 2, 3)), 3, 3)
+    ids, scores = best_path.best_path(jnp.zeros((1, 2, 3)), 3, 3)
     assert ids.tolist() == [[-1, -1, -1]]
     assert np.isneginf(scores).all()
 
@@ -138,10 +138,10 @@ def test_a_text_that_does_not_fit_is_not_found() -> None:
 @pytest.mark.parametrize(
     "call",
     [
-        lambda logits: decoding.beam_search(logits, 4, 5),
-        lambda logits: decoding.best_path(logits, 3, 2),
-        lambda logits: decoding.best_path(logits, 0, 0),
-        lambda logits: decoding.best_path(logits, 1, 2, jnp.ones((3, 2), bool)),
+        lambda logits: beam_search.beam_search(logits, 4, 5),
+        lambda logits: best_path.best_path(logits, 3, 2),
+        lambda logits: best_path.best_path(logits, 0, 0),
+        lambda logits: best_path.best_path(logits, 1, 2, jnp.ones((3, 2), bool)),
     ],
 )
 def test_impossible_wishes_are_refused(call: Callable[..., Any]) -> None:
@@ -156,16 +156,16 @@ def test_each_wish_finds_its_decoder(examples: tuple[jax.Array, list[Any]]) -> N
     logits, _ = examples
     wishes: list[tuple[dict[str, Any], jax.Array]] = [
         ({}, ctc_loss.greedy_decode(logits)),
-        ({"beam": 4}, decoding.beam_search(logits, 4, 1)[0][:, 0]),
-        ({"length": 2}, decoding.best_path(logits, 2, 2)[0]),
-        ({"length": (1, 3)}, decoding.best_path(logits, 1, 3)[0]),
+        ({"beam": 4}, beam_search.beam_search(logits, 4, 1)[0][:, 0]),
+        ({"length": 2}, best_path.best_path(logits, 2, 2)[0]),
+        ({"length": (1, 3)}, best_path.best_path(logits, 1, 3)[0]),
         (
             {"length": 2, "allowed": "ac"},
-            decoding.best_path(logits, 2, 2, jnp.array([[True, False, True]] * 2))[0],
+            best_path.best_path(logits, 2, 2, jnp.array([[True, False, True]] * 2))[0],
         ),
         (
             {"allowed": ["a", "bc"]},
-            decoding.best_path(
+            best_path.best_path(
                 logits, 2, 2, jnp.array([[True, False, False], [False, True, True]])
             )[0],
         ),

@@ -1,0 +1,149 @@
+"""The keys of the section `data`; see `keys`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from crnn_jax import charset, schema
+
+AUTO = 0  # value of data.width
+AUTO_WIDTHS = (3, 4, 6)  # times the height; few, because a program is compiled for each
+LABELS = "labels"  # value of data.length
+DEFAULT_DIR = "data/captcha_images_v2"  # where the README puts the default data set
+
+
+def key(default: Any, meaning: str) -> Any:
+    """Declares a key with its default and its meaning."""
+    return dataclasses.field(default=default, metadata={"meaning": meaning})
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    source: Literal["auto", "folder", "synthetic", "stream", "mixture"] = key(
+        "auto",
+        "folder: data.dir. synthetic: data.count generated images. stream: new ones every epoch. "
+        "mixture: the folder, with generated images added to its training part. auto: the folder, "
+        "or generated images if the default folder does not exist.",
+    )
+    dir: schema.Path = key(
+        DEFAULT_DIR,
+        "A folder of images, also in subfolders, named by their text (226md.png) or with a label "
+        "file such as labels.csv: see data/label_files.py for the formats.",
+    )
+    val_dir: schema.Path = key(
+        "",
+        "A folder with the validation part. If empty: the folder val in data.dir, the rows of the "
+        "label file whose split is val, or else a part of data.dir: see data.val_fraction.",
+    )
+    style: schema.Path = key(
+        "captcha_v2",
+        "How generated images look: a preset of data/synthetic/, a .json file, 'wide', or an .npz "
+        "file of faces for the wide generator.",
+    )
+    count: Annotated[int, Meta(ge=2, le=10**7)] = key(
+        1040, "Number of generated images, with the validation part; for a stream, of each epoch."
+    )
+    synthetic_seed: schema.Seed = key(0, "Seed and data.style determine image i.")
+    generated_share: Annotated[float, Meta(gt=0, le=0.99)] = key(
+        0.5, "Share of generated images in the training part of a mixture."
+    )
+    width: schema.Width = key(
+        200,
+        "Images are resized to this width, in pixels. 0 or auto: 3, 4 or 6 times the height, by "
+        "the aspect ratio of the training images.",
+    )
+    height: schema.Size = key(50, "Images are resized to this height, in pixels.")
+    channels: Literal[1, 3] = key(1, "1 for gray, 3 for color.")
+    crop: bool = key(False, "Crop images to their text before they are resized: see data/crop.py.")
+    frame: Literal["", "first", "last", "darkest", "mean"] = key(
+        "",
+        "What to read from an animation: the first or last frame, or the darkest or mean value of "
+        "each pixel. Empty: animations are refused.",
+    )
+    alphabet: Annotated[str, Meta(max_length=2**16)] = key(
+        "", "The symbols; empty for the sorted characters of the labels."
+    )
+    length: schema.Lengths = key(
+        "",
+        "The number of characters of a text, 5, or a range, 4-6: the reader reads no other text. "
+        "labels: from the labels of the training part, see data/text_lengths.py. Empty: any.",
+    )
+    case: Literal["keep", "lower", "upper"] = key(
+        "keep", "Convert labels to lower or upper case, so that the alphabet has only one case."
+    )
+    allow_empty: bool = key(
+        False,
+        "Allow images without text: an empty label is valid, and an empty reading counts as an "
+        "answer. Otherwise an empty label is an error, and an empty reading is not answered.",
+    )
+    complete_alphabet: bool = key(
+        False,
+        "Add symbols that are not in the labels of a folder: all ASCII digits, capitals or small "
+        "letters if the labels contain two of them. data.alphabet takes precedence.",
+    )
+    merge: Annotated[str, Meta(max_length=2**12)] = key(
+        "",
+        "Look-alikes that are labeled alike: '0O,1Il' replaces O by 0, and I and l by 1. Groups "
+        "are separated by commas and converted to data.case.",
+    )
+    normalize: Literal["auto", "set", "image", ""] = key(
+        "auto",
+        "Normalize by mean and standard deviation of the training 'set' or of each 'image'. auto: "
+        "by image if brightness or contrast vary by more than a tenth, else by set. Empty: "
+        "pixel / 255.",
+    )
+    label_pattern: Annotated[str, Meta(max_length=200)] = key(
+        "",
+        "A regular expression whose only group matches the label in a file name without its "
+        "extension. Empty: the label ends at the first underscore.",
+    )
+    test_size: Annotated[int, Meta(ge=0, le=10**8)] = key(
+        0,
+        "Images held out for testing, at most a third of the data set. They are the same for every "
+        "split, fold and train_size. 0 for none.",
+    )
+    val_fraction: Annotated[float, Meta(ge=0, lt=1)] = key(
+        0.1,
+        "Share of the images in the validation part, unless data.num_folds is set or the data set "
+        "has its own: see data.val_dir. 0 for none (of a stream: one image): the scores are then "
+        "those of training images.",
+    )
+    min_val_size: Annotated[int, Meta(ge=0, le=10**8)] = key(
+        0, "Train on the images of a validation part that would have fewer images than this."
+    )
+    split_seed: schema.Seed = key(0, "The seed of the split.")
+    num_folds: Annotated[int, Meta(ge=0, le=10**6)] = key(
+        0, "Number of folds of a cross-validation; 0 for none."
+    )
+    fold: Annotated[int, Meta(ge=0, le=10**6)] = key(
+        0, "Index of the fold that is the validation part, from 0."
+    )
+    train_size: Annotated[int, Meta(ge=0, le=10**8)] = key(
+        0, "Number of training images, the first of the shuffled training part; 0 for all."
+    )
+    use_labels: bool = key(
+        True,
+        "Train with the labels of data.dir. If False, the reader of train.init_from labels the "
+        "images, and file names have no meaning: see training/self_training.py.",
+    )
+    unlabeled: schema.Path = key(
+        "",
+        "A folder of unlabeled training images. From the second epoch on, the reader labels them "
+        "itself. 'rest': the training images beyond data.train_size, without their labels.",
+    )
+
+    @property
+    def lengths(self) -> tuple[int, int] | None:
+        """The smallest and the largest number of characters of a text; None for any."""
+        if self.length in ("", LABELS):
+            return None
+        shortest, _, longest = self.length.partition("-")
+        return int(shortest), int(longest or shortest)
+
+    @property
+    def folding(self) -> charset.Folding:
+        """The map of symbols by data.case and data.merge. ConfigError if they are invalid."""
+        return charset.parse_folding(self.case, self.merge, "data.")
