@@ -26,7 +26,7 @@ from crnn_jax.config import Config
 from crnn_jax.data import folder, resolve
 from crnn_jax.errors import ConfigError, one_line, quote
 from crnn_jax.runs.run_dir import RunDir
-from crnn_jax.runtime import files, held, lock
+from crnn_jax.runtime import files, held, lock, processes
 from crnn_jax.runtime.signals import Interruption
 
 FAILED = "failed.txt"  # in a cell's directory: the end of its process's output
@@ -126,6 +126,7 @@ def run(
       DataError: none of the unfinished cells has a folder to train on; nothing was run.
       RunError: the directory contains a cell with another config, or is in use by another process;
         nothing was run.
+      DeviceError: JAX has no device of the platform that JAX_PLATFORMS names; nothing was run.
       Interrupted: a signal came; the running cells have saved their state.
     """
     workdir = Path(workdir)
@@ -140,6 +141,8 @@ def run(
     ]
     if folders and len(folders) == len(waiting) and not any(f.is_dir() for f in folders):
         folder.check_folder(folders[0])
+    if waiting:
+        processes.check_children()
     print(f"{len(cells)} cells, {len(cells) - len(waiting)} of them already finished", flush=True)
     todo, done, failed = len(waiting), 0, []
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []

@@ -6,6 +6,7 @@ Does not import jax before it is needed.
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 
 from crnn_jax.errors import DeviceError, brief
@@ -52,6 +53,23 @@ def obstacle() -> str:
             "that device"
         )
     return ""
+
+
+def check_children() -> None:
+    """Checks that JAX has a device in the processes that this one starts.
+
+    JAX is started in a process of its own, because it would reserve a GPU's memory in this one. A
+    CPU is always there.
+
+    Raises:
+      DeviceError: JAX has no device of the platform that JAX_PLATFORMS names.
+    """
+    if os.environ.get("JAX_PLATFORMS", "cpu") == "cpu":
+        return
+    code = "from crnn_jax.runtime import processes; print(processes.obstacle())"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    if reason := found.stdout.strip():
+        raise DeviceError(reason)
 
 
 def obstacle_behind(error: BaseException) -> str:

@@ -54,6 +54,18 @@ def test_predict_without_the_gpu_that_was_asked_for(trained: Path, captchas: Pat
     check_line(done.stderr)
 
 
+def test_a_sweep_without_the_gpu_that_was_asked_for_runs_no_cell(
+    captchas: Path, tmp_path: Path
+) -> None:
+    data, sweep = f"--config.data.dir={captchas}", tmp_path / "sweep"
+    done = without_a_gpu(
+        "run.py", "--config", "experiments/ablations.py:no_dropout", data, "--workdir", sweep
+    )
+    assert done.returncode == 1
+    check_line(done.stderr)
+    assert not list(sweep.rglob("config.json"))
+
+
 def test_training_without_the_gpu_that_was_asked_for_claims_no_directory(
     captchas: Path, tmp_path: Path
 ) -> None:
