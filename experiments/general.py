@@ -28,6 +28,7 @@ def get_config(size: str = "large") -> ConfigDict:
             "data.crop": True,
             "data.normalize": "image",
             "train.epochs": 40,
+            "train.min_steps": 0,
             "train.patience": 0,
             "train.checkpoint_selection": "last",
             "train.ema_decay": 0.999,

@@ -2,7 +2,9 @@
 
     python run.py --config experiments/schemes.py --jobs 2                 the base recipe
     python run.py --config experiments/schemes.py:adapt --jobs 2           from the general reader
+    python run.py --config experiments/schemes.py:fifty --jobs 2           50 labels only
     python run.py --config experiments/schemes.py:rest --jobs 2            and the rest unlabeled
+    python run.py --config experiments/schemes.py:fifty_rest --jobs 2      50 labels only
     python run.py --config experiments/schemes.py:unlabeled --jobs 2       and no labels at all
     python run.py --config experiments/schemes.py:adapt,FOLDER,FOLDER      on folders of your own
     python run.py --config experiments/schemes.py:full --jobs 2 \
@@ -37,37 +39,29 @@ from crnn_jax.data import listing, splits
 from crnn_jax.errors import ConfigError, DataError
 from crnn_jax.inference.held_out import TEST_SIZE
 from experiments import adapt, base
-from experiments.data_efficiency import STEPS
 
 SHARED = Path("../shared/data")
 OLDER = ("captcha_images_v2", "lowercase_4to5")
 LABELS = (10, 50, 100, 500)  # in addition to all
-MAX_EPOCHS = 400  # 10 labels make one step per epoch
 
 
 class Recipe(NamedTuple):
     """A way to train. `RECIPES` lists them by name."""
 
     config: Callable[[], ConfigDict]
-    # Returns the keys that depend on the number of labels.
-    changes: Callable[[ConfigDict, int], dict[str, Any]]
+    changes: Mapping[str, Any] = {}  # to its config, for all numbers of labels
     labels: tuple[int | str, ...] = (*LABELS, "all")
 
 
-def as_many_updates(config: ConfigDict, labels: int) -> dict[str, Any]:
-    """Sets the epochs for at least as many updates as the base recipe on captcha_images_v2."""
-    steps = -(-labels // config.train.batch_size)
-    return {"train.epochs": max(config.train.epochs, min(round(STEPS / steps), MAX_EPOCHS))}
-
-
 RECIPES: Mapping[str, Recipe] = {
-    "base": Recipe(base.get_blind_config, as_many_updates),
-    # For a table of exact match against the peak rate; 24 epochs, whatever the number of images.
-    "full": Recipe(base.get_blind_config, lambda config, labels: {}, ("all",)),
-    # Its schedule depends on the number of labels: see train.min_steps_per_epoch.
-    "adapt": Recipe(adapt.get_config, lambda config, labels: {}),
-    "rest": Recipe(adapt.get_config, lambda config, labels: {"data.unlabeled": "rest"}, LABELS),
-    "unlabeled": Recipe(lambda: adapt.get_config("unlabeled"), lambda config, labels: {}, ("no",)),
+    "base": Recipe(base.get_blind_config),
+    # For a table of exact match against the peak rate.
+    "full": Recipe(base.get_blind_config, labels=("all",)),
+    "adapt": Recipe(adapt.get_config),
+    "fifty": Recipe(adapt.get_config, labels=(50,)),
+    "rest": Recipe(adapt.get_config, {"data.unlabeled": "rest"}, LABELS),
+    "fifty_rest": Recipe(adapt.get_config, {"data.unlabeled": "rest"}, (50,)),
+    "unlabeled": Recipe(lambda: adapt.get_config("unlabeled"), labels=("no",)),
 }
 
 
@@ -98,8 +92,7 @@ def get_config(arguments: str = "base") -> ConfigDict:
             if isinstance(labels, int) and labels >= available:
                 continue
             size = labels if isinstance(labels, int) else 0
-            changes = recipe.changes(config, size or available)
-            changes |= {"data.dir": str(path), "data.train_size": size}
+            changes = {**recipe.changes, "data.dir": str(path), "data.train_size": size}
             variants[f"{path.name}/{labels}"] = ConfigDict(changes, allow_dotted_keys=True)
     config.grid = {"seeds": (0, 1, 2), "folds": (0,)}
     config.grid.variants = ConfigDict(variants, allow_dotted_keys=True)

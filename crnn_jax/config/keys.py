@@ -141,9 +141,14 @@ class FlatStartConfig:
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
     batch_size: schema.Batch = key(16, "Images per training step.")
-    epochs: Annotated[int, Meta(ge=1, le=10**6)] = key(24, "Epochs of the schedule.")
+    epochs: Annotated[int, Meta(ge=1, le=10**6)] = key(
+        24, "Epochs of the schedule; more if they make fewer steps than train.min_steps."
+    )
+    min_steps: Annotated[int, Meta(ge=0, le=10**9)] = key(
+        2800, "Minimum number of steps: a small data set gets more epochs."
+    )
     min_steps_per_epoch: Annotated[int, Meta(ge=0, le=10**6)] = key(
-        0,
+        50,
         "Minimum number of steps per epoch; an epoch passes over a small data set several times. "
         "0 for one pass.",
     )

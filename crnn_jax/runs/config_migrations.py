@@ -30,6 +30,7 @@ CAME: Mapping[str, Any] = {
     "log.tensorboard": False,
     "model.pool": "",
     "optimizer.trust_ratio": False,
+    "train.min_steps": 0,
     "train.min_steps_per_epoch": 0,
     "train.init_from": "",
     "train.min_confidence": 0.9,

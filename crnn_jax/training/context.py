@@ -61,6 +61,10 @@ class TrainContext(NamedTuple):
         alphabet = self.charset.alphabet
         return config, network, self.steps_per_epoch, self.data.fingerprint, alphabet
 
+    @property
+    def num_epochs(self) -> int:
+        return _num_epochs(self.config, self.steps_per_epoch)
+
     def order(self, epoch: int) -> np.ndarray:
         """Returns the image numbers of an epoch in training order; those of a stream are all new.
 
@@ -151,6 +155,10 @@ class TrainContext(NamedTuple):
         return evaluate.evaluate(reader, data, indices, batch_size)
 
 
+def _num_epochs(config: Config, steps_per_epoch: int) -> int:
+    return max(config.train.epochs, -(-config.train.min_steps // steps_per_epoch))
+
+
 def _passes(config: Config, num_train: int) -> int:
     """Returns the number of passes over the training images in an epoch."""
     # The fewest passes with ceil(passes * num_train / batch_size) >= min_steps_per_epoch.
@@ -190,7 +198,9 @@ def prepare(config: Config) -> TrainContext:
         split=split,
         charset=charset,
         model=crnn.build(config.model, charset.num_classes, *moments),
-        optimizer=optimizer_lib.build(config.optimizer, config.train.epochs * steps_per_epoch),
+        optimizer=optimizer_lib.build(
+            config.optimizer, _num_epochs(config, steps_per_epoch) * steps_per_epoch
+        ),
         steps_per_epoch=steps_per_epoch,
         plateau_loss=ctc_loss.plateau_loss(
             [data.texts[i] for i in source.sample if data.texts[i]] or [_SOME_TEXT],

@@ -56,7 +56,7 @@ class Run:
 
     @property
     def last_epoch(self) -> int:
-        epochs, stop_after = self.config.train.epochs, self.config.train.stop_after
+        epochs, stop_after = self.task.num_epochs, self.config.train.stop_after
         return min(epochs, stop_after or epochs)
 
     @property

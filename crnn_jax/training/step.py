@@ -77,7 +77,7 @@ def recipe(task: TrainContext) -> Recipe:
         config.augment,
         config.train.ema_decay,
         task.optimizer,
-        config.train.epochs * task.steps_per_epoch,
+        task.num_epochs * task.steps_per_epoch,
         task.devices,
     )
 

@@ -133,8 +133,7 @@ def test_schemes_are_cells_of_every_number_of_labels_that_there_are(two_schemes:
         keys = ("test_size", "train_size", "val_fraction", "num_folds", "dir", "split_seed")
         assert all(getattr(ours.config.data, k) == getattr(theirs.config.data, k) for k in keys)
         assert (ours.config.train.checkpoint_selection, ours.config.train.patience) == ("last", 0)
-    # 1272 updates: of one step an epoch at most 400 epochs, and two steps an epoch are 636.
-    assert {cell.config.train.epochs for cell in cells} == {400}
+    assert {cell.config.train.min_steps for cell in cells} == {2800}
     parts: dict[str, Any] = {}
     for cell in cells:
         assert cell.path.parts[0] == os.path.basename(cell.config.data.dir)

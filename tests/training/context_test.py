@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from crnn_jax.training import train
+from crnn_jax.training import optimizer, train
 from crnn_jax.training.context import prepare
 from tests.helpers.fixtures import MakeConfig
 
@@ -31,3 +31,16 @@ def test_an_epoch_passes_over_a_small_set_as_often_as_it_takes(
     assert (
         prepare(tiny_config(train__min_steps_per_epoch=5, train__batch_size=8)).steps_per_epoch == 5
     )
+
+
+def test_a_small_set_gets_more_epochs(tiny_config: MakeConfig, tmp_path: Path) -> None:
+    # 36 images in batches of eight are five steps an epoch.
+    for min_steps, epochs in ((0, 2), (10, 2), (11, 3), (16, 4)):
+        task = prepare(
+            tiny_config(train__batch_size=8, train__epochs=2, train__min_steps=min_steps)
+        )
+        assert task.num_epochs == epochs
+        # The schedule ends with the last epoch.
+        assert task.optimizer is optimizer.build(task.config.optimizer, 5 * epochs)
+    config = tiny_config(train__batch_size=8, train__epochs=1, train__min_steps=6)
+    assert train.train_and_evaluate(config, tmp_path).epochs_run == 2
