@@ -47,6 +47,7 @@ class Contender:
     variant: str = ""
     allocator: str = ""  # of ALLOCATOR
     variables: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    folder: Path = CONTENDERS  # with the module
 
     def __str__(self) -> str:
         return f"{self.name}, {self.allocator}" if self.allocator else self.name
@@ -68,7 +69,7 @@ class Worker:
         self.process = subprocess.Popen(
             [
                 python,
-                CONTENDERS / f"{contender.module}.py",
+                contender.folder / f"{contender.module}.py",
                 json.dumps({**job, "threads": len(cores), "variant": contender.variant}),
             ],
             stdin=subprocess.PIPE,

@@ -28,8 +28,11 @@ def until(
     file: Path | None = None,
     variables: Mapping[str, str] = {},
     patience: float = 3600,
+    root: Path = ROOT,
 ) -> Outcome:
     """Runs a command until a line of `file`, or of its output, matches; then kills it.
+
+    The command runs in the directory `root`.
 
     Raises:
       RuntimeError: it failed (with the end of its output), or the line did not come in time.
@@ -40,7 +43,7 @@ def until(
             start = time.perf_counter()
             process = subprocess.Popen(
                 command,
-                cwd=ROOT,
+                cwd=root,
                 env={**os.environ, **variables},
                 stdin=subprocess.DEVNULL,
                 stdout=stream,

@@ -1,4 +1,4 @@
-"""The commands about images: fetch, generate, faces, robustness."""
+"""The commands about images: inspect, fetch, generate, faces, robustness."""
 
 from __future__ import annotations
 
@@ -10,6 +10,18 @@ from crnn_jax.cli import argument_types
 
 def add_to(commands: Any) -> None:
     """Adds the commands to the subparsers of `python -m crnn_jax`."""
+    command = commands.add_parser(
+        "inspect", help="print the labels that are found in a folder, and what looks wrong"
+    )
+    command.add_argument("folder", metavar="DIR", help="a folder of labeled images")
+    command.add_argument(
+        "--label-pattern",
+        metavar="REGEX",
+        default="",
+        help="data.label_pattern: one group matches the label in a file name",
+    )
+    command.set_defaults(call=inspect)
+
     command = commands.add_parser("fetch", help="download, check and unpack the default data set")
     command.add_argument(
         "--to", metavar="DIR", help="the folder to create; default data/captcha_images_v2"
@@ -82,6 +94,23 @@ def _add_robustness(command: argparse.ArgumentParser) -> None:
         "--workdir", metavar="DIR", help="the folder for the report; default RUN/robustness"
     )
     command.set_defaults(call=robustness)
+
+
+def inspect(options: argparse.Namespace) -> int:
+    from crnn_jax import config as config_lib
+    from crnn_jax.data import folder_report
+
+    values = config_lib.with_changes(
+        config_lib.defaults(),
+        {
+            "data.source": "folder",
+            "data.dir": options.folder,
+            "data.label_pattern": options.label_pattern,
+        },
+    )
+    for line in folder_report.inspect(config_lib.from_dict(values).data):
+        print(line)
+    return 0
 
 
 def fetch(options: argparse.Namespace) -> int:

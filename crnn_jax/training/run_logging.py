@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from crnn_jax.data import batching, folder, label_report, split_report
-from crnn_jax.data.label_files import FILE_NAMES
+from crnn_jax.data import batching, folder, folder_report, split_report
 from crnn_jax.errors import TrainingError, one_line
 from crnn_jax.inference import evaluate
 from crnn_jax.models import crnn
@@ -135,27 +134,17 @@ def announce(task: TrainContext) -> None:
 def _describe_labels(task: TrainContext) -> None:
     """Prints the origin of the labels, a summary, and warnings."""
     data, split, section = task.data, task.split, task.config.data
-    from_names = data.origin == FILE_NAMES
-    rule = (
-        f", data.label_pattern={one_line(section.label_pattern)}" if section.label_pattern else ""
-    )
-    if data.origin:
-        print(f"labels are from {one_line(data.origin)}{rule if from_names else ''}")
-    for line in data.notes:
-        print(f"note: {line}")
-    for line in data.warnings:
-        print(f"warning: {line}")
-    if not section.use_labels:
-        return  # only the test part has labels
     # Generated images of a mixture follow those of the folder; unlabeled images have no text.
     hidden = set(split.unlabeled.tolist())
     shown = [i for i, file in enumerate(data.files) if i not in hidden and data.labels[i]]
     shown = shown[: len(shown) - data.num_generated]
     files, labels = [data.files[i] for i in shown], [data.labels[i] for i in shown]
-    for line in label_report.summary(files, labels):
+    for line in folder_report.of_labels(
+        data.origin, data.notes, data.warnings, files, labels, section
+    ):
         print(line)
-    for line in label_report.warnings(files, labels, from_names, section.label_pattern):
-        print(f"warning: {line}")
+    if not section.use_labels:
+        return
     for line in split_report.notes(data, split, section):
         print(f"note: {line}")
 

@@ -1,0 +1,58 @@
+"""Describes a folder in lines: where the labels are from, what they are, and what looks wrong."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from crnn_jax.config import DataConfig
+from crnn_jax.data import label_report, listing
+from crnn_jax.data.label_files import FILE_NAMES
+from crnn_jax.errors import one_line
+
+
+def of_labels(
+    origin: str,
+    notes: Sequence[str],
+    warnings: Sequence[str],
+    files: Sequence[str],
+    labels: Sequence[str],
+    config: DataConfig,
+) -> list[str]:
+    """Returns the lines about the labels of a data set.
+
+    Args:
+      origin: of the labels, as in a `Listing`.
+      notes: of the listing.
+      warnings: of the listing.
+      files: names of the images.
+      labels: their labels.
+      config: the data section.
+    """
+    from_names = origin == FILE_NAMES
+    pattern = config.label_pattern
+    rule = f", data.label_pattern={one_line(pattern)}" if pattern and from_names else ""
+    lines = [f"labels are from {one_line(origin)}{rule}"] if origin else []
+    lines += [f"note: {note}" for note in notes] + [f"warning: {line}" for line in warnings]
+    if not config.use_labels:
+        return lines  # only the test part has labels
+    lines += label_report.summary(files, labels)
+    found = label_report.warnings(files, labels, from_names, pattern)
+    return lines + [f"warning: {line}" for line in found]
+
+
+def inspect(config: DataConfig) -> list[str]:
+    """Returns the lines about a folder, without reading the images.
+
+    Raises:
+      DataError: the folder is missing, or files or labels cannot be used.
+    """
+    found = listing.checked(config)
+    parts = Counter(filter(None, found.parts.values()))
+    count = f"{len(found.labels)} images"
+    if parts:
+        own = ", ".join(f"{number} for {part}" for part, number in sorted(parts.items()))
+        count += f"; its own parts: {own}"
+    files, labels = list(found.labels), list(found.labels.values())
+    said = of_labels(found.origin, found.notes, found.warnings, files, labels, config)
+    return [count, *said]
