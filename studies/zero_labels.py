@@ -4,12 +4,14 @@
 
 `general` is the reader of the package; a run directory works, too. The reader reads the test part
 of each folder, as in experiments/schemes.py, and exact match is computed as labeled, case-folded,
-and with look-alikes merged. Then it reads the images again, given what a person can see from some
+and with look-alikes merged. Then it reads the images again with `Recognizer.form_of`,
+which finds lengths and symbols in the images; and once more, given what a person can see from some
 of them: the symbols, in both cases, and the lengths of the labels outside the test part.
 `python -m crnn_jax report runs/schemes` uses `runs/schemes/zero_labels.json` as 0 labels.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import os
@@ -22,6 +24,7 @@ import jax
 
 from crnn_jax import config as config_lib
 from crnn_jax.data import folder, splits
+from crnn_jax.errors import ConfigError
 from crnn_jax.inference import held_out, metrics, recognizer
 from crnn_jax.models import crnn
 from crnn_jax.runs import provenance
@@ -36,18 +39,20 @@ def main(arguments: list[str]) -> None:
         "folders", metavar="FOLDER", nargs="+", help="a scheme: a folder of labeled images"
     )
     parser.add_argument(
-        "--no-form", action="store_true", help="leave out the second reading, with the form given"
+        "--no-form", action="store_true", help="leave out the last reading, with the form given"
     )
     parser.add_argument("--out", metavar="FILE", help="write a JSON record to this file")
     options = parser.parse_args(arguments)
     reader = recognizer.load(options.run)
     schemes = {}
-    print("| scheme | images | as labeled | case-folded | look-alikes merged | form given |")
-    print("|" + "---|" * 6)
+    print(
+        "| scheme | images | as labeled | case-folded | look-alikes merged | form found "
+        "| form given |"
+    )
+    print("|" + "---|" * 7)
     for path in map(Path, options.folders):
         schemes[path.name] = scheme = read(reader, path, not options.no_form)
-        if not options.no_form:
-            jax.clear_caches()  # of the decoder of this form; XLA's programs take memory maps
+        jax.clear_caches()  # of the decoders of this form; XLA's programs take memory maps
         print(f"| {path.name} | {scheme['num_examples']} {_cells(scheme['scores'])}|", flush=True)
     record = {
         "command": ["studies/zero_labels.py", *arguments],
@@ -83,6 +88,9 @@ def read(reader: recognizer.Recognizer, path: Path, with_form: bool = True) -> d
     paths = [path / file for file in files]
     readings = [reading.text for reading in reader.predict(paths)]
     scores = held_out.score(data.name, data.fingerprint, files, truths, readings)
+    with contextlib.suppress(ConfigError):  # too few images are read to find the form
+        found = [reading.text for reading in reader.predict(paths, reader.form_of(paths))]
+        scores["scores"]["form_found"] = held_out.match(truths, found, "case_folded")
     known = [data.texts[i] for i in sorted(set(range(len(data))) - set(test))]
     alphabet, lengths = form(known)
     allowed = both_cases(alphabet, reader.charset.alphabet)
@@ -110,7 +118,7 @@ def both_cases(alphabet: str, known: str) -> str:
 
 def _cells(scores: held_out.Matches) -> str:
     cells, by_way = "", cast("Mapping[str, held_out.Match]", scores)
-    for way in (*metrics.WAYS, "form_given"):
+    for way in (*metrics.WAYS, "form_found", "form_given"):
         match = by_way.get(way)
         if match is None:
             cells += "| - "

@@ -40,7 +40,14 @@ def run(line: str, capsys: pytest.CaptureFixture[str], long: bool) -> None:
     python, script, _, config, *flags, workdir = words
     assert (python, script) == ("python", "run.py"), f"an unknown command: {line}"
     if long:
-        command = [sys.executable, ROOT / script, "--config", ROOT / config, *flags, workdir]
+        command: list[str | Path] = [
+            sys.executable,
+            ROOT / script,
+            "--config",
+            ROOT / config,
+            *flags,
+            workdir,
+        ]
         subprocess.run(command, check=True, capture_output=True)
         return
     # In this process, which takes a fraction of the time.

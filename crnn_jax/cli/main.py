@@ -50,9 +50,10 @@ def evaluate(options: argparse.Namespace) -> int:
     reader = recognizer.load(options.run, options.epoch)
     for line in set_evaluation.remarks(reader, options.data) if options.data else ():
         print(f"warning: {line}", file=sys.stderr)
-    evaluation, data_name, fingerprint, trained_on = reader.evaluate(
-        options.data, reader_options.decoder(reader, options)
+    decoder = reader_options.decoder(
+        reader, options, lambda: set_evaluation.paths(reader, options.data)
     )
+    evaluation, data_name, fingerprint, trained_on = reader.evaluate(options.data, decoder)
     if trained_on > 0:
         print(
             f"note: the run was trained on {trained_on} of these "

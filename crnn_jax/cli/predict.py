@@ -73,7 +73,9 @@ def predict(options: argparse.Namespace) -> int:
     if options.explain and options.format != "json":
         raise ConfigError("--explain needs --format json")
     reader = recognizer.load(options.run, options.epoch)
-    decoder = reader_options.decoder(reader, options)
+    if options.same_scheme:  # the images are read more than once
+        options.paths = list(listing.expand(options.paths))
+    decoder = reader_options.decoder(reader, options, lambda: options.paths)
     failed = False
 
     def rows() -> Iterator[dict[str, Any]]:

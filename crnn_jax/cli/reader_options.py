@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from crnn_jax import charset, errors
 from crnn_jax.cli import argument_types
+from crnn_jax.errors import ConfigError
 
 if TYPE_CHECKING:  # the commands that need jax import it
     from crnn_jax.inference.recognizer import Recognizer
@@ -54,14 +56,39 @@ def add_to(command: argparse.ArgumentParser) -> None:
         default="",
         help="groups of look-alikes that are read as the first of the group, such as 0O,1Il",
     )
+    command.add_argument(
+        "--same-scheme",
+        action="store_true",
+        help="the images are of one scheme: find lengths and symbols of its texts in them, and "
+        "read texts of this form",
+    )
 
 
-def decoder(reader: Recognizer, options: argparse.Namespace) -> Decoder:
+def decoder(
+    reader: Recognizer, options: argparse.Namespace, paths: Callable[[], Iterable[str]]
+) -> Decoder:
     """Returns the decoder that the options describe. Prints its warnings as notes.
+
+    Args:
+      reader: the reader.
+      options: the options that were given.
+      paths: returns the images that will be read, for --same-scheme.
 
     Raises:
       ConfigError: the options are invalid.
     """
+    if options.same_scheme:
+        if options.beam or options.allowed is not None:
+            raise ConfigError("--same-scheme cannot be combined with --beam or --allowed")
+        found = reader.form_of(
+            paths(),
+            length=options.length,
+            case=options.case,
+            merge=options.merge,
+            frame=getattr(options, "frame", None),
+        )
+        print(f"note: {_form(found, reader.charset.alphabet)}", file=sys.stderr)
+        return found
     allowed = options.allowed
     if allowed is not None and len(allowed) == 1:
         (allowed,) = allowed
@@ -77,3 +104,11 @@ def decoder(reader: Recognizer, options: argparse.Namespace) -> Decoder:
     for note in notes:
         print(f"note: {errors.for_terminal(note.message)}", file=sys.stderr)
     return result
+
+
+def _form(decoder: Decoder, alphabet: str) -> str:
+    """Describes the form of the texts that a decoder reads."""
+    few, many = decoder.shortest, decoder.longest
+    span = str(few) if few == many else f"{few} to {many}"
+    symbols = [s for s, is_allowed in zip(alphabet, decoder.allowed[0], strict=True) if is_allowed]
+    return f"the texts have {span} characters of {errors.one_line(''.join(symbols))}"

@@ -33,7 +33,9 @@ class Matches(TypedDict):
     labeled: Match
     case_folded: Match
     merged: Match
-    # Case-folded, with the scheme's alphabet and lengths given; only without training.
+    # Case-folded, only without training: with the form of the texts found in the images, and with
+    # the scheme's alphabet and lengths given.
+    form_found: NotRequired[Match]
     form_given: NotRequired[Match]
 
 

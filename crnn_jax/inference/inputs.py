@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +26,7 @@ ACCEPTED = (
     "arrays [H, W], [H, W, C] or [N, H, W, C], and iterables of these"
 )
 ORDERS = ("rgb", "bgr")
+_MAX_NAMED = 20  # images named one by one in an error
 _MOST_NAME = 300  # characters of a path in a list of complaints
 _CHANNELS = (1, 2, 3, 4)  # gray, gray and alpha, RGB, RGBA
 _LEAST_SIDE = 8  # pixels; a shorter last axis is more likely channels
@@ -241,3 +242,23 @@ def name_of(item: Any, number: int) -> str:
 
 def _shown(error: Exception) -> str:
     return f"{type(error).__name__}: {one_line(str(error)[:200])}"
+
+
+def check_all_read(items: Sequence[Any], readings: Sequence[Any]) -> None:
+    """Raises DataError if some images could not be read; it names the first 20.
+
+    Args:
+      items: the images.
+      readings: for each image its reading, or the DataError that says why there is none.
+    """
+    bad = [
+        f"  {name_of(item, i)}: {reading}"
+        for i, (item, reading) in enumerate(zip(items, readings, strict=True))
+        if isinstance(reading, DataError)
+    ]
+    if bad:
+        named = bad[:_MAX_NAMED]
+        if len(bad) > _MAX_NAMED:
+            named.append(f"  ... and {len(bad) - _MAX_NAMED} more")
+        count = f"{len(bad)} of {len(items)} cannot be read"
+        raise DataError(f"{count}:\n" + "\n".join(named))

@@ -19,14 +19,13 @@ from crnn_jax.config import Config
 from crnn_jax.config.data_keys import AUTO, AUTO_WIDTHS
 from crnn_jax.errors import CrnnError, DataError, RunError
 from crnn_jax.inference import (
-    evaluate,
+    batch_reading,
     inputs,
     restoring,
+    scheme_form,
     set_evaluation,
     shipped,
-    typicality,
 )
-from crnn_jax.inference import explain as explanation
 from crnn_jax.inference.evaluate import BATCH, Reading
 from crnn_jax.inference.explain import Explanation
 from crnn_jax.inference.inputs import ImageInput
@@ -37,7 +36,6 @@ from crnn_jax.models.decoding import Decoder
 from crnn_jax.runs import run_dir, stored
 from crnn_jax.runtime import processes
 
-_MAX_NAMED = 20  # images named one by one in an error
 _ATTEMPTS = 50  # attempts to load a checkpoint of a run in training
 _PAUSE = 0.1  # seconds between attempts
 
@@ -121,6 +119,38 @@ class Recognizer:
         if length is None and not beam and lengths and isinstance(allowed, str | None):
             length = (min(lengths[0], steps), min(lengths[1], steps))
         return decoding.decoder(self.charset, steps, beam, length, allowed, case, merge)
+
+    def form_of(
+        self,
+        images: Iterable[ImageInput],
+        *,
+        length: int | tuple[int, int] | None = None,
+        case: str = "keep",
+        merge: str = "",
+        order: str = "rgb",
+        max_value: float | None = None,
+        frame: str | None = None,
+    ) -> Decoder:
+        """Returns the decoder for texts of the form that most images of one scheme have.
+
+        Reads at most 400 of the images twice: see `scheme_form`. Those that cannot be read are left
+        out. For the other arguments see `decoder` and `predict`.
+
+        Raises:
+          ConfigError: fewer than ten of the images are read, or an option is invalid.
+        """
+        form = inputs.Format(order, max_value, frame).check()
+        items = list(inputs.each(images))
+        chosen = [items[i] for i in scheme_form.sample(len(items))]
+
+        def make(**wish: Any) -> Decoder:
+            return self.decoder(**{"length": length, "case": case, "merge": merge, **wish})
+
+        def read(decoder: Decoder) -> list[Reading]:
+            found = self._stream(chosen, decoder, False, form)
+            return [reading for reading in found if isinstance(reading, Reading)]
+
+        return scheme_form.find(read, make)
 
     def predict(
         self,
@@ -211,7 +241,7 @@ class Recognizer:
             while decoded := list(ahead):
                 ahead = pool.map(decode, list(islice(images, BATCH)))
                 whole = [item for item in decoded if isinstance(item, inputs.Decoded)]
-                readings = iter(self._read(whole, decoder, explain))
+                readings = iter(batch_reading.read(self, whole, decoder, explain))
                 for item in decoded:
                     yield item if isinstance(item, DataError) else next(readings)
 
@@ -255,62 +285,5 @@ class Recognizer:
     ) -> list[Any]:
         items = list(inputs.each(images))
         readings = list(self._stream(items, decoder, explain, form))
-        bad = [
-            f"  {inputs.name_of(item, i)}: {reading}"
-            for i, (item, reading) in enumerate(zip(items, readings, strict=True))
-            if isinstance(reading, DataError)
-        ]
-        if bad:
-            named = bad[:_MAX_NAMED]
-            if len(bad) > _MAX_NAMED:
-                named.append(f"  ... and {len(bad) - _MAX_NAMED} more")
-            count = f"{len(bad)} of {len(items)} cannot be read"
-            raise DataError(f"{count}:\n" + "\n".join(named))
+        inputs.check_all_read(items, readings)
         return readings
-
-    def _read(self, images: list[inputs.Decoded], decoder: Decoder, explain: bool) -> Sequence[Any]:
-        """Reads at most BATCH images, those of a width together."""
-        readings: dict[int, Any] = {}
-        for width in sorted({len(image.pixels) for image in images}):
-            places = [i for i, image in enumerate(images) if len(image.pixels) == width]
-            found = self._read_batch([images[i] for i in places], decoder, explain)
-            readings |= zip(places, found, strict=True)
-        return [readings[i] for i in range(len(images))]
-
-    def _judged(self, text: str, confidence: float, energy: float) -> Reading:
-        """Adds the typicality to a reading, and whether it counts as an answer."""
-        if not text and self.config.data.allow_empty:  # the energy is one of symbols
-            return Reading(text, confidence)
-        value = self.typical.of(energy) if self.typical else None
-        is_typical = value is None or value >= typicality.LIMIT
-        return Reading(text, confidence, value, bool(text) and is_typical)
-
-    def _read_batch(
-        self, images: list[inputs.Decoded], decoder: Decoder, explain: bool
-    ) -> Sequence[Any]:
-        """Reads at most BATCH images of one width."""
-        # Padding to a power of two, or of four if there are programs for several widths, keeps
-        # their number small.
-        power = (len(images) - 1).bit_length()
-        size = min(BATCH, 1 << (power + power % 2 if self.width_by_image else power))
-        batch = np.zeros((size, *images[0].pixels.shape), np.uint8)
-        batch[: len(images)] = [image.pixels for image in images]
-        call = explanation.explain if explain else evaluate.read
-        outputs = call(self.params, batch, self.temperature, model=self.model, decoder=decoder)
-        ids, log_probability, energies, *more = (
-            rows[: len(images)] for rows in jax.device_get(outputs)
-        )
-        readings = [
-            self._judged(*reading, energy)
-            for reading, energy in zip(
-                evaluate.to_readings(self.charset, ids, log_probability),
-                energies.tolist(),
-                strict=True,
-            )
-        ]
-        if not explain:
-            return readings
-        return [
-            explanation.to_explanation(self.charset, reading, image.span, *rows)
-            for image, reading, *rows in zip(images, readings, ids, *more, strict=True)
-        ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
@@ -16,7 +16,7 @@ from crnn_jax.data import folder as dataset
 from crnn_jax.data import label_report, listing, sources, splits, text_lengths
 from crnn_jax.data.folder import Dataset
 from crnn_jax.data.label_files import FILE_NAMES
-from crnn_jax.errors import DataError, quote
+from crnn_jax.errors import ConfigError, DataError, quote
 from crnn_jax.inference.evaluate import BATCH, Evaluation, LabeledImages, Reader, of_answers
 from crnn_jax.inference.evaluate import evaluate as evaluate_images
 from crnn_jax.inference.inputs import Decoded
@@ -97,6 +97,14 @@ def remarks(recognizer: Recognizer, folder: str | os.PathLike[str]) -> list[str]
         *label_report.warnings(files, labels, is_named, pattern),
         *_of_other_lengths(labels, recognizer.config.data),
     ]
+
+
+def paths(recognizer: Recognizer, folder: str | os.PathLike[str] | None) -> list[Any]:
+    """Returns the images of a folder. ConfigError: there is no folder."""
+    if folder is None:
+        raise ConfigError("--same-scheme needs a folder of images; name it with --data")
+    section = _section(recognizer, folder)
+    return [dataset.source_of(section, file) for file in listing.checked(section).labels]
 
 
 def _of_other_lengths(labels: list[str], data: DataConfig) -> list[str]:

@@ -19,10 +19,13 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from crnn_jax import config as config_lib
 from crnn_jax.charset import PAD
 from crnn_jax.data import batching
-from crnn_jax.errors import RunError, TrainingError
-from crnn_jax.inference import evaluate
+from crnn_jax.errors import ConfigError, RunError, TrainingError
+from crnn_jax.inference import evaluate, scheme_form
+from crnn_jax.models import decoding
+from crnn_jax.models.decoding import Decoder
 from crnn_jax.runs import record_types
 from crnn_jax.runtime import data_parallel
 from crnn_jax.schema import Epoch, Share, Text
@@ -63,7 +66,7 @@ def renew(run: Run) -> None:
             f"{run.dir.workdir / FILE} does not contain the labels of epoch {epoch}, in which the "
             "run was interrupted; start the run again in another --workdir"
         )
-    readings = _read(task, run.ema)
+    readings = _read(task, run.ema, _decoder(task, run.ema))
     known = [task.data.texts[i] for i in task.split.train.tolist()]
     chosen = choose(readings, known, task.config.train.min_confidence)
     if not chosen and not known:
@@ -150,12 +153,36 @@ def choose(
     return sorted(plausible[: max(confident, int(at_least))])
 
 
-def _read(task: TrainContext, params: Any) -> list[evaluate.Reading]:
-    """Reads the unlabeled images, in their order."""
+def _decoder(task: TrainContext, params: Any) -> Decoder:
+    """Returns the decoder for the teacher.
+
+    Without labels, it reads texts of the form that most readings of the unlabeled images have, or
+    any text if hardly any image is read.
+    """
+    if len(task.split.train):
+        return task.decoder
+    section, steps = task.config.data, config_lib.num_steps(task.config)
+    unlabeled = task.split.unlabeled
+    sample = unlabeled[scheme_form.sample(len(unlabeled))]
+
+    def make(**wish: Any) -> Decoder:
+        return decoding.decoder(task.charset, steps, **{"length": section.lengths, **wish})
+
+    try:
+        return scheme_form.find(lambda decoder: _read(task, params, decoder, sample), make)
+    except ConfigError:
+        return task.decoder
+
+
+def _read(
+    task: TrainContext, params: Any, decoder: Decoder, indices: np.ndarray | None = None
+) -> list[evaluate.Reading]:
+    """Reads the images `indices`, by default the unlabeled ones, in their order."""
     images = data_parallel.one(task.images)
+    indices = task.split.unlabeled if indices is None else indices
     readings: list[evaluate.Reading] = []
-    for batch, mask in batching.batches(task.split.unlabeled, task.config.train.eval_batch_size):
-        found = evaluate.read(params, images[batch], 1.0, model=task.model, decoder=task.decoder)
+    for batch, mask in batching.batches(indices, task.config.train.eval_batch_size):
+        found = evaluate.read(params, images[batch], 1.0, model=task.model, decoder=decoder)
         ids, log_probability, _ = (rows[mask] for rows in jax.device_get(found))
         readings += evaluate.to_readings(task.charset, ids, log_probability)
     return readings

@@ -186,9 +186,10 @@ def test_keys_lists_every_declared_key_with_its_range(capsys: pytest.CaptureFixt
     rows = capsys.readouterr().out.splitlines()[2:]
     names = [row.split(" | ")[0].removeprefix("| ") for row in rows]
     assert names == list(config_lib.flatten(config_lib.defaults()))
-    assert main.main(["keys", "train.epochs"]) == 0
+    assert main.main(["keys", "train.stop_after"]) == 0
     assert capsys.readouterr().out.splitlines()[2:] == [
-        "| train.epochs | 24 | of type int, from 1 to 1000000 | Epochs of the schedule. |"
+        "| train.stop_after | 0 | of type int, from 0 to 1000000 | Stop after this many epochs of "
+        "the schedule; 0 for all. |"
     ]
     assert main.main(["keys", "nothing"]) == 2
     assert "no config key begins with 'nothing'" in capsys.readouterr().err

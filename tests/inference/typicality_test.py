@@ -20,7 +20,7 @@ import crnn_jax
 from crnn_jax.cli import main
 from crnn_jax.data import sources
 from crnn_jax.errors import DataError, RunError
-from crnn_jax.inference import typicality
+from crnn_jax.inference import batch_reading, typicality
 from crnn_jax.inference.evaluate import Reading
 from crnn_jax.inference.recognizer import Recognizer
 from crnn_jax.inference.typicality import Typical
@@ -115,10 +115,10 @@ def test_an_empty_reading_is_no_answer(reader: Recognizer, monkeypatch: pytest.M
     """Whatever its confidence, and also where the typicality was not measured."""
     for typical in (None, Typical(0, 1e9)):
         monkeypatch.setattr(reader, "typical", typical)
-        reading = reader._judged("", 1.0, -np.inf)
+        reading = batch_reading._judged(reader, "", 1.0, -np.inf)
         assert (reading.confidence, reading.answered) == (1.0, False)
-        assert reader._judged("a", 0.1, 0.0).answered
-    assert not reader._judged("a", 1.0, -4e9).answered
+        assert batch_reading._judged(reader, "a", 0.1, 0.0).answered
+    assert not batch_reading._judged(reader, "a", 1.0, -4e9).answered
 
 
 def test_a_blank_picture_on_the_command_line(

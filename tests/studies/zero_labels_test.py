@@ -35,12 +35,15 @@ def test_the_test_part_of_each_folder_is_read_and_counted(
     folded = sum(text.lower() == reading for text, reading in zip(test, readings, strict=True))
     decoder = reader.decoder(length=3, allowed="7abc")
     given = [reading.text for reading in reader.predict(paths, decoder)]
+    found = [reading.text for reading in reader.predict(paths, reader.form_of(paths))]
+    form_found = sum(text.lower() == reading for text, reading in zip(test, found, strict=True))
     form_given = sum(text.lower() == reading for text, reading in zip(test, given, strict=True))
 
     record = json.loads(out.read_text())
     scheme = record["schemes"]["upper"]
     assert {way: match["num_exact"] for way, match in scheme["scores"].items()} == {
-        "labeled": labeled, "case_folded": folded, "merged": folded, "form_given": form_given,
+        "labeled": labeled, "case_folded": folded, "merged": folded,
+        "form_found": form_found, "form_given": form_given,
     }  # fmt: skip
     assert folded > labeled  # texts of digits have no case
     assert scheme["num_examples"] == len(test)

@@ -1,0 +1,74 @@
+"""Reads a batch of decoded images with a recognizer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from crnn_jax.inference import evaluate, typicality
+from crnn_jax.inference import explain as explanation
+from crnn_jax.inference.evaluate import BATCH, Reading
+from crnn_jax.inference.inputs import Decoded
+from crnn_jax.models.decoding import Decoder
+
+if TYPE_CHECKING:
+    from crnn_jax.inference.recognizer import Recognizer
+
+
+def read(
+    reader: Recognizer, images: list[Decoded], decoder: Decoder, explain: bool
+) -> Sequence[Any]:
+    """Reads at most BATCH images, those of a width together.
+
+    Returns:
+      A Reading, or with `explain` an Explanation, for each image, in order.
+    """
+    readings: dict[int, Any] = {}
+    for width in sorted({len(image.pixels) for image in images}):
+        places = [i for i, image in enumerate(images) if len(image.pixels) == width]
+        found = _read_width(reader, [images[i] for i in places], decoder, explain)
+        readings |= zip(places, found, strict=True)
+    return [readings[i] for i in range(len(images))]
+
+
+def _read_width(
+    reader: Recognizer, images: list[Decoded], decoder: Decoder, explain: bool
+) -> Sequence[Any]:
+    """Reads at most BATCH images of one width."""
+    # Padding to a power of two, or of four if there are programs for several widths, keeps their
+    # number small.
+    power = (len(images) - 1).bit_length()
+    size = min(BATCH, 1 << (power + power % 2 if reader.width_by_image else power))
+    batch = np.zeros((size, *images[0].pixels.shape), np.uint8)
+    batch[: len(images)] = [image.pixels for image in images]
+    call = explanation.explain if explain else evaluate.read
+    outputs = call(reader.params, batch, reader.temperature, model=reader.model, decoder=decoder)
+    ids, log_probability, energies, *more = (
+        rows[: len(images)] for rows in jax.device_get(outputs)
+    )
+    readings = [
+        _judged(reader, *reading, energy)
+        for reading, energy in zip(
+            evaluate.to_readings(reader.charset, ids, log_probability),
+            energies.tolist(),
+            strict=True,
+        )
+    ]
+    if not explain:
+        return readings
+    return [
+        explanation.to_explanation(reader.charset, reading, image.span, *rows)
+        for image, reading, *rows in zip(images, readings, ids, *more, strict=True)
+    ]
+
+
+def _judged(reader: Recognizer, text: str, confidence: float, energy: float) -> Reading:
+    """Adds the typicality to a reading, and whether it counts as an answer."""
+    if not text and reader.config.data.allow_empty:  # the energy is one of symbols
+        return Reading(text, confidence)
+    value = reader.typical.of(energy) if reader.typical else None
+    is_typical = value is None or value >= typicality.LIMIT
+    return Reading(text, confidence, value, bool(text) and is_typical)

@@ -1,0 +1,77 @@
+"""The form of the texts of one scheme, found in readings of its images: lengths and symbols.
+
+A reader of many schemes does not know how many characters a text has, or which of its symbols
+occur. Most of its misreadings have another length than most readings, or a symbol that hardly any
+other reading has. So the images are read again, as the best texts of the form that most readings
+have. No label is needed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from crnn_jax.errors import ConfigError
+from crnn_jax.inference.evaluate import Reading
+from crnn_jax.models.decoding import Decoder
+
+SAMPLE = 400  # images that are read to find the form
+_LEAST = 10  # readings with text
+_COMMON = 0.5  # of the count of the most common length
+_RARE = 0.1  # of the mean weight of a symbol; a rarer one is a misreading
+
+
+def find(read: Callable[[Decoder], Sequence[Reading]], make: Callable[..., Decoder]) -> Decoder:
+    """Finds the form of the texts in images of one scheme.
+
+    Args:
+      read: reads the same images with a decoder.
+      make: returns the decoder of a wish, as `decoding.decoder` does for a charset and a number of
+        steps.
+
+    Returns:
+      The decoder for texts of this form.
+
+    Raises:
+      ConfigError: too few images are read.
+    """
+    lengths = common_lengths(read(make()))
+    return make(length=lengths, allowed=common_symbols(read(make(length=lengths))))
+
+
+def common_lengths(readings: Sequence[Reading]) -> tuple[int, int]:
+    """Returns the smallest and the largest common length of readings.
+
+    Counted are the more confident half of the readings with text. A length is common if it occurs
+    at least half as often as the most common one. ConfigError: fewer than ten readings have text.
+    """
+    able = sorted((r for r in readings if r.text), key=lambda r: -r.confidence)
+    if len(able) < _LEAST:
+        raise ConfigError(
+            f"text is read in {len(able)} images only; the form of the texts is found in {_LEAST} "
+            "or more"
+        )
+    counts = Counter(len(reading.text) for reading in able[: (len(able) + 1) // 2])
+    least = _COMMON * max(counts.values())
+    common = [length for length, count in counts.items() if count >= least]
+    return min(common), max(common)
+
+
+def common_symbols(readings: Sequence[Reading]) -> str:
+    """Returns the symbols that are not rare among readings, sorted.
+
+    Each occurrence counts with the confidence of its reading. A symbol is rare if its sum is less
+    than a tenth of the mean over the symbols that occur.
+    """
+    weights: Counter[str] = Counter()
+    for text, confidence in readings:
+        for symbol in text:
+            weights[symbol] += confidence  # type: ignore[assignment]  # Counter adds any number
+    least = _RARE * sum(weights.values()) / max(len(weights), 1)
+    return "".join(sorted(symbol for symbol, weight in weights.items() if weight >= least))
+
+
+def sample(count: int) -> list[int]:
+    """Returns the evenly spaced indices of at most SAMPLE of `count` images."""
+    size = min(count, SAMPLE)
+    return [i * count // size for i in range(size)]

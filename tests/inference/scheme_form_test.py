@@ -1,0 +1,92 @@
+"""The form of the texts of a scheme: counts by hand, and what a reader does with it."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import crnn_jax
+from crnn_jax.errors import ConfigError
+from crnn_jax.inference import scheme_form
+from crnn_jax.inference.evaluate import Reading
+from crnn_jax.models.decoding import Decoder
+from tests.helpers.command_line import call
+
+
+def _readings(texts: Sequence[str], confidence: float = 0.5) -> list[Reading]:
+    return [Reading(text, confidence) for text in texts]
+
+
+def test_common_lengths() -> None:
+    # Twelve have text; the surer six are four of 4 characters and two of 5.
+    surer = _readings(["abcd"] * 4 + ["abcde"] * 2, 0.9)
+    others = _readings(["ab"] * 6, 0.2) + _readings([""] * 9, 1.0)
+    assert scheme_form.common_lengths(others + surer) == (4, 5)
+    # One of 5 among six is less than half of five.
+    surer = _readings(["abcd"] * 5 + ["abcde"], 0.9)
+    assert scheme_form.common_lengths(surer + others) == (4, 4)
+    with pytest.raises(ConfigError, match=r"text is read in 9 images only; .* in 10 or more"):
+        scheme_form.common_lengths(_readings(["a"] * 9 + [""] * 9))
+
+
+def test_common_symbols_count_with_the_confidence_of_their_readings() -> None:
+    # Weights: a 10, b 10, c 1, d 0.5; the mean is 5.375, and d has less than a tenth of it.
+    readings = _readings(["ab"] * 10, 1.0) + _readings(["c"] * 2, 0.5) + _readings(["d"] * 5, 0.1)
+    assert scheme_form.common_symbols(readings) == "abc"
+    assert scheme_form.common_symbols([]) == ""
+
+
+def test_a_sample_is_spread_over_the_images() -> None:
+    assert scheme_form.sample(3) == [0, 1, 2]
+    found = scheme_form.sample(1000)
+    assert (len(found), found[:4], found[-1]) == (400, [0, 2, 5, 7], 997)
+
+
+def test_symbols_are_those_of_texts_of_the_common_lengths() -> None:
+    """Read greedily, half of the images have a text of another length, with a symbol z."""
+    texts = {None: ["ab"] * 10 + ["abz"] * 4, (2, 2): ["ab"] * 14}
+    asked: list[dict[str, Any]] = []
+
+    def make(**wish: Any) -> Decoder:
+        asked.append(wish)
+        return Decoder(beam=len(asked))  # its number
+
+    def read(decoder: Decoder) -> list[Reading]:
+        return _readings(texts[asked[decoder.beam - 1].get("length")])
+
+    assert scheme_form.find(read, make).beam == 3
+    assert asked == [{}, {"length": (2, 2)}, {"length": (2, 2), "allowed": "ab"}]
+
+
+def test_a_reader_reads_texts_of_the_form_that_it_finds(trained: Path, captchas: Path) -> None:
+    reader = crnn_jax.load(trained)
+    paths = sorted(captchas.iterdir())
+    broken: list[Any] = [*paths, b"no image"]
+    # The labels have 2 to 4 characters. Those of three are read as often as the others together.
+    fours = [path for path in paths if len(path.stem) == 4]
+    assert len(fours) >= 10
+    found = reader.form_of(fours)
+    assert (found.shortest, found.longest) == (4, 4)
+    assert reader.form_of(broken, length=3) == reader.decoder(length=3, allowed="abc7")
+    with pytest.raises(ConfigError, match="in 10 or more"):
+        reader.form_of(paths[:5])
+
+
+def test_commands_read_texts_of_the_form(
+    trained: Path, captchas: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wish = ["--same-scheme", "--length", "3", "--format", "csv"]
+    status, out, err = call(capsys, "predict", trained, captchas, *wish)
+    assert (status, err) == (0, "note: the texts have 3 characters of 7abc\n")
+    assert {len(row["text"]) for row in csv.DictReader(io.StringIO(out))} == {3}
+    status, out, _ = call(capsys, "evaluate", trained, "--data", captchas, *wish[:3])
+    readings = [line.split(" read as ")[1].split(",")[0] for line in out.splitlines()
+                if " read as " in line]  # fmt: skip
+    assert {len(reading) for reading in readings} == {3}
+    for command in (["predict", trained, captchas, "--beam", "4"], ["evaluate", trained]):
+        status, _, err = call(capsys, *command, "--same-scheme")
+        assert (status, err.count("\n")) == (2, 1)
+        assert "--same-scheme" in err
