@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from crnn_jax import bidi
 from crnn_jax.errors import ConfigError, quote
 
 PAD = -1  # right padding of labels and decoded ids; never a class
@@ -21,10 +22,12 @@ CASES = ("keep", "lower", "upper")
 class Charset:
     """Symbols in the order of their class ids; the blank is the class after the last symbol.
 
-    Every Unicode code point is a symbol of its own, and case counts.
+    Every Unicode code point is a symbol of its own, and case counts. Ids are in the order of an
+    image, from left to right. Texts are, too, unless the direction is rtl: see `bidi`.
     """
 
     alphabet: str
+    direction: str = "ltr"
 
     def __post_init__(self) -> None:
         if not self.alphabet:
@@ -35,9 +38,9 @@ class Charset:
             raise ConfigError(f"data.alphabet contains {quote(''.join(twice))} more than once")
 
     @classmethod
-    def derive(cls, texts: Iterable[str]) -> Charset:
+    def derive(cls, texts: Iterable[str], direction: str = "ltr") -> Charset:
         """Returns the charset of all characters in `texts`, sorted."""
-        return cls("".join(sorted(set("".join(texts)))))
+        return cls("".join(sorted(set("".join(texts)))), direction)
 
     def completed(self) -> Charset:
         """Adds all ASCII digits if two are present; likewise all capitals and all small letters."""
@@ -45,7 +48,7 @@ class Charset:
         for kind in (string.digits, string.ascii_uppercase, string.ascii_lowercase):
             if len(symbols & set(kind)) > 1:
                 symbols |= set(kind)
-        return Charset("".join(sorted(symbols)))
+        return Charset("".join(sorted(symbols)), self.direction)
 
     @property
     def num_classes(self) -> int:
@@ -70,24 +73,28 @@ class Charset:
 
         Raises:
           KeyError: a character is not in the alphabet, and `skip_unknown` is off.
+          ConfigError: the direction is rtl, and python-bidi is not installed.
         """
         ids = {c: i for i, c in enumerate(self.alphabet)}
         labels = np.full((len(texts), max(map(len, texts), default=0)), PAD, np.int32)  # [N, L]
-        for row, text in zip(labels, texts, strict=True):
+        in_image = bidi.visual if self.direction == bidi.RIGHT_TO_LEFT else str
+        for row, text in zip(labels, map(in_image, texts), strict=True):
             known = [ids[c] for c in text if not skip_unknown or c in ids]
             row[: len(known)] = known
         return labels
 
     def decode(self, ids: Iterable[int]) -> str:
         """Converts one row of ids to text; PAD is skipped."""
-        return "".join(self.alphabet[i] for i in ids if i != PAD)
+        text = "".join(self.alphabet[i] for i in ids if i != PAD)
+        return bidi.logical(text) if self.direction == bidi.RIGHT_TO_LEFT else text
 
 
 def required_steps(text: str) -> int:
     """Returns the fewest time steps in which CTC can emit `text`.
 
     Each symbol takes one step, and two equal neighbors need a blank between them
-    (Graves et al. 2006, section 3.1).
+    (Graves et al. 2006, section 3.1). Symbols that are neighbors in an image alone differ in
+    direction, so `bidi.visual` does not change the number.
     """
     return len(text) + sum(a == b for a, b in itertools.pairwise(text))
 

@@ -96,9 +96,9 @@ def decoder(
       num_steps: T of the reader's logits.
       beam: width of a prefix beam search; 0 for none.
       length: the number of characters, or the least and the greatest number.
-      allowed: the symbols that may stand at every position, or those of each position in turn. A
-        symbol also allows all symbols that are read as the same one. Symbols that the reader
-        lacks are left out, with a warning.
+      allowed: the symbols that may stand at every position, or those of each position in turn,
+        from the left of the image. A symbol also allows all symbols that are read as the same
+        one. Symbols that the reader lacks are left out, with a warning.
       case: 'lower' or 'upper' reads each letter in that case, if the alphabet has both of its
         cases; 'keep' leaves letters as they are.
       merge: groups of symbols, such as '0O,1Il'; a symbol is read as the first of its group that
