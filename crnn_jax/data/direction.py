@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 from crnn_jax import bidi
 from crnn_jax.config import DataConfig
 from crnn_jax.data import listing
-from crnn_jax.errors import quote
+from crnn_jax.errors import DataError, quote
 
 
 def of(config: DataConfig) -> Literal["ltr", "rtl"]:
@@ -17,15 +17,13 @@ def of(config: DataConfig) -> Literal["ltr", "rtl"]:
 
     Texts of generated images have the order in which they are drawn, from left to right, unless a
     mixture has labels from right to left.
-
-    Raises:
-      DataError: the folder cannot be read.
     """
     if config.source not in ("folder", "mixture"):
         return "ltr"
     texts = [config.alphabet]
-    if not config.alphabet and config.use_labels and Path(config.dir).is_dir():
-        texts = list(listing.of(config).labels.values())
+    if not config.alphabet and config.use_labels:
+        with contextlib.suppress(DataError):  # loading the folder reports it
+            texts = list(listing.of(config).labels.values())
     return "rtl" if bidi.has_right_to_left(texts) else "ltr"
 
 
