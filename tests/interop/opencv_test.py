@@ -24,8 +24,8 @@ MOMENTS = Normalization((10.0, 20.0, 30.0), (255.0, 200.0, 90.0), True)  # each 
 
 def _odd_color(tiny_config: MakeConfig) -> Config:
     config = tiny_config({"model.lstm_units": (16, 8)})
-    size = {"channels": 3, "width": 41, "height": 19}
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, **size))
+    data = dataclasses.replace(config.data, channels=3, width=41, height=19)
+    return dataclasses.replace(config, data=data)
 
 
 def test_all_attributes_that_opencv_requires_are_written(
