@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import string
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -60,9 +61,14 @@ class Charset:
         """Class id of the CTC blank, K - 1 as in Keras."""
         return len(self.alphabet)
 
+    @functools.cached_property
+    def ids(self) -> Mapping[str, int]:
+        """Class ids by symbol. An alphabet can have thousands, too many to search for each."""
+        return {symbol: i for i, symbol in enumerate(self.alphabet)}
+
     def unknown(self, text: str) -> str:
         """Returns the characters of `text` that the alphabet lacks, sorted, each once."""
-        return "".join(sorted(set(text) - set(self.alphabet)))
+        return "".join(sorted(set(text) - self.ids.keys()))
 
     def encode(self, texts: Sequence[str], skip_unknown: bool = False) -> np.ndarray:
         """Converts texts to i32 [N, L], padded on the right with PAD.
@@ -75,7 +81,7 @@ class Charset:
           KeyError: a character is not in the alphabet, and `skip_unknown` is off.
           ConfigError: the direction is rtl, and python-bidi is not installed.
         """
-        ids = {c: i for i, c in enumerate(self.alphabet)}
+        ids = self.ids
         labels = np.full((len(texts), max(map(len, texts), default=0)), PAD, np.int32)  # [N, L]
         in_image = bidi.visual if self.direction == bidi.RIGHT_TO_LEFT else str
         for row, text in zip(labels, map(in_image, texts), strict=True):
@@ -125,15 +131,16 @@ class Folding:
         alphabet lacks it, the first symbol of its group that the alphabet has; or else the first
         of these symbols in the alphabet.
         """
+        places = {symbol: i for i, symbol in enumerate(alphabet)}
         members: dict[str, list[str]] = {}
-        for symbol in alphabet:
+        for symbol in places:
             members.setdefault(self._fold(symbol), []).append(symbol)
         first: dict[str, int] = {}
         for target, symbols in members.items():
             group = next((g for g in self.groups if target in g), target)
             found = next((s for s in group if s in symbols), symbols[0])
-            first[target] = alphabet.index(found)
-        return tuple(first[self._fold(symbol)] for symbol in alphabet)
+            first[target] = places[found]
+        return tuple(first[self._fold(symbol)] for symbol in places)
 
     def _fold(self, symbol: str) -> str:
         symbol = _in_case(symbol, self.case)

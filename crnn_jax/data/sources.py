@@ -267,7 +267,7 @@ def stream(config: DataConfig, charset: Charset) -> Draw:
     """Like `drawer`, but the labels are class ids of a charset."""
     look = family.load(config.style)
     draw, symbols = drawer(look, config), config.folding(look.alphabet)
-    ids = jnp.array([*(charset.alphabet.index(s) for s in symbols), PAD])  # PAD is -1
+    ids = jnp.array([*(charset.ids[s] for s in symbols), PAD])  # PAD is -1
 
     def batch(numbers: np.ndarray) -> tuple[jax.Array, jax.Array]:
         pixels, labels = draw(numbers)

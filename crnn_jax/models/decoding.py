@@ -131,7 +131,7 @@ def decoder(
             f"`allowed` has {len(places)} positions, but texts have up to {longest} characters"
         )
     unknown = "".join(dict.fromkeys("".join(map(charset.unknown, places))))
-    known = [[s for s in symbols if s in charset.alphabet] for symbols in places]
+    known = [[s for s in symbols if s in charset.ids] for symbols in places]
     for position, symbols in enumerate(known, 1):
         if not symbols:
             lacks = f"; the alphabet has no {quote(unknown)}" if unknown else ""
@@ -141,6 +141,6 @@ def decoder(
             f"the alphabet has no {quote(unknown)}; the other allowed symbols are used",
             stacklevel=3,
         )
-    folded = [{fold[charset.alphabet.index(symbol)] for symbol in symbols} for symbols in known]
+    folded = [{fold[charset.ids[symbol]] for symbol in symbols} for symbols in known]
     mask = tuple(tuple(k in some for k in range(len(fold))) for some in folded)
     return Decoder(0, shortest, longest, mask, representatives)
