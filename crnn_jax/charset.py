@@ -23,8 +23,9 @@ CASES = ("keep", "lower", "upper")
 class Charset:
     """Symbols in the order of their class ids; the blank is the class after the last symbol.
 
-    Every Unicode code point is a symbol of its own, and case counts. Ids are in the order of an
-    image, from left to right. Texts are, too, unless the direction is rtl: see `bidi`.
+    Every Unicode code point is a symbol of its own, also a combining mark that has no composed form
+    with its letter, and case counts. Ids are in the order of an image, from left to right. Texts
+    are, too, unless the direction is rtl: see `bidi`.
     """
 
     alphabet: str
