@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import string
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from crnn_jax import bidi
 from crnn_jax.errors import ConfigError, quote
 
 PAD = -1  # right padding of labels and decoded ids; never a class
@@ -21,10 +23,13 @@ CASES = ("keep", "lower", "upper")
 class Charset:
     """Symbols in the order of their class ids; the blank is the class after the last symbol.
 
-    Every Unicode code point is a symbol of its own, and case counts.
+    Every Unicode code point is a symbol of its own, also a combining mark that has no composed form
+    with its letter, and case counts. Ids are in the order of an image, from left to right. Texts
+    are, too, unless the direction is rtl: see `bidi`.
     """
 
     alphabet: str
+    direction: str = "ltr"
 
     def __post_init__(self) -> None:
         if not self.alphabet:
@@ -35,9 +40,9 @@ class Charset:
             raise ConfigError(f"data.alphabet contains {quote(''.join(twice))} more than once")
 
     @classmethod
-    def derive(cls, texts: Iterable[str]) -> Charset:
+    def derive(cls, texts: Iterable[str], direction: str = "ltr") -> Charset:
         """Returns the charset of all characters in `texts`, sorted."""
-        return cls("".join(sorted(set("".join(texts)))))
+        return cls("".join(sorted(set("".join(texts)))), direction)
 
     def completed(self) -> Charset:
         """Adds all ASCII digits if two are present; likewise all capitals and all small letters."""
@@ -45,7 +50,7 @@ class Charset:
         for kind in (string.digits, string.ascii_uppercase, string.ascii_lowercase):
             if len(symbols & set(kind)) > 1:
                 symbols |= set(kind)
-        return Charset("".join(sorted(symbols)))
+        return Charset("".join(sorted(symbols)), self.direction)
 
     @property
     def num_classes(self) -> int:
@@ -57,9 +62,14 @@ class Charset:
         """Class id of the CTC blank, K - 1 as in Keras."""
         return len(self.alphabet)
 
+    @functools.cached_property
+    def ids(self) -> Mapping[str, int]:
+        """Class ids by symbol. An alphabet can have thousands, too many to search for each."""
+        return {symbol: i for i, symbol in enumerate(self.alphabet)}
+
     def unknown(self, text: str) -> str:
         """Returns the characters of `text` that the alphabet lacks, sorted, each once."""
-        return "".join(sorted(set(text) - set(self.alphabet)))
+        return "".join(sorted(set(text) - self.ids.keys()))
 
     def encode(self, texts: Sequence[str], skip_unknown: bool = False) -> np.ndarray:
         """Converts texts to i32 [N, L], padded on the right with PAD.
@@ -70,24 +80,28 @@ class Charset:
 
         Raises:
           KeyError: a character is not in the alphabet, and `skip_unknown` is off.
+          ConfigError: the direction is rtl, and python-bidi is not installed.
         """
-        ids = {c: i for i, c in enumerate(self.alphabet)}
+        ids = self.ids
         labels = np.full((len(texts), max(map(len, texts), default=0)), PAD, np.int32)  # [N, L]
-        for row, text in zip(labels, texts, strict=True):
+        in_image = bidi.visual if self.direction == bidi.RIGHT_TO_LEFT else str
+        for row, text in zip(labels, map(in_image, texts), strict=True):
             known = [ids[c] for c in text if not skip_unknown or c in ids]
             row[: len(known)] = known
         return labels
 
     def decode(self, ids: Iterable[int]) -> str:
         """Converts one row of ids to text; PAD is skipped."""
-        return "".join(self.alphabet[i] for i in ids if i != PAD)
+        text = "".join(self.alphabet[i] for i in ids if i != PAD)
+        return bidi.logical(text) if self.direction == bidi.RIGHT_TO_LEFT else text
 
 
 def required_steps(text: str) -> int:
     """Returns the fewest time steps in which CTC can emit `text`.
 
     Each symbol takes one step, and two equal neighbors need a blank between them
-    (Graves et al. 2006, section 3.1).
+    (Graves et al. 2006, section 3.1). Symbols that are neighbors in an image alone differ in
+    direction, so `bidi.visual` does not change the number.
     """
     return len(text) + sum(a == b for a, b in itertools.pairwise(text))
 
@@ -118,15 +132,16 @@ class Folding:
         alphabet lacks it, the first symbol of its group that the alphabet has; or else the first
         of these symbols in the alphabet.
         """
+        places = {symbol: i for i, symbol in enumerate(alphabet)}
         members: dict[str, list[str]] = {}
-        for symbol in alphabet:
+        for symbol in places:
             members.setdefault(self._fold(symbol), []).append(symbol)
         first: dict[str, int] = {}
         for target, symbols in members.items():
             group = next((g for g in self.groups if target in g), target)
             found = next((s for s in group if s in symbols), symbols[0])
-            first[target] = alphabet.index(found)
-        return tuple(first[self._fold(symbol)] for symbol in alphabet)
+            first[target] = places[found]
+        return tuple(first[self._fold(symbol)] for symbol in places)
 
     def _fold(self, symbol: str) -> str:
         symbol = _in_case(symbol, self.case)

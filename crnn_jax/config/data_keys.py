@@ -12,6 +12,7 @@ from crnn_jax import charset, schema
 AUTO = 0  # value of data.width
 AUTO_WIDTHS = (3, 4, 6)  # times the height; few, because a program is compiled for each
 LABELS = "labels"  # value of data.length
+BY_LABELS = "auto"  # value of data.direction
 DEFAULT_DIR = "data/captcha_images_v2"  # where the README puts the default data set
 
 
@@ -65,6 +66,12 @@ class DataConfig:
     )
     alphabet: Annotated[str, Meta(max_length=2**16)] = key(
         "", "The symbols; empty for the sorted characters of the labels."
+    )
+    direction: Literal["auto", "ltr", "rtl"] = key(
+        "auto",
+        "How labels are written. ltr: in the order of the image. rtl: as Hebrew or Arabic is "
+        "typed, the first letter first, which is on the right of the image. auto: rtl if there "
+        "are such letters.",
     )
     length: schema.Lengths = key(
         "",

@@ -19,7 +19,7 @@ import numpy as np
 
 from crnn_jax.charset import Charset
 from crnn_jax.config import DataConfig
-from crnn_jax.data import label_files, listing, parquet
+from crnn_jax.data import direction, label_files, listing, parquet
 from crnn_jax.data.image_io import open_image, to_array
 from crnn_jax.data.label_files import MAX_BAD
 from crnn_jax.data.listing import VAL_DIR, check_folder, image_files, label_of, labels
@@ -140,7 +140,7 @@ def load(config: DataConfig, charset: Charset | None, num_steps: int) -> Dataset
         else (),
         origin=known_files.origin,
         notes=known_files.notes,
-        warnings=known_files.warnings,
+        warnings=(*known_files.warnings, *direction.warnings(tuple(listed.values()), config)),
     )
 
 

@@ -27,7 +27,7 @@ from crnn_jax.data import label_lists, label_tables, parquet
 from crnn_jax.data.label_shapes import damaged_numbers
 from crnn_jax.data.label_tables import LABELS_FILE, IsImage, Labels, Row
 from crnn_jax.data.tree import PARTS, Tree, part_of_path
-from crnn_jax.errors import DataError, one_line
+from crnn_jax.errors import DataError, one_line, quote
 from crnn_jax.runtime import files
 
 __all__ = ["FILE_NAMES", "LABELS_FILE", "MAX_BAD", "Listing", "complaint", "read", "why_foreign"]
@@ -307,8 +307,8 @@ def complaint(text: str, charset: Charset | None, num_steps: int) -> str | None:
     if control := _controls(text):
         return f"its label {shown} has line breaks or control characters ({control[0]!a})"
     if charset and (unknown := charset.unknown(text)):
-        alphabet = charset.alphabet
-        return f"its label {shown} has {reprlib.repr(unknown)}, not in the alphabet {alphabet!r}"
+        alphabet = quote(charset.alphabet)  # shortened: every bad label names it
+        return f"its label {shown} has {reprlib.repr(unknown)}, not in the alphabet {alphabet}"
     if required_steps(text) > num_steps:
         return (
             f"its label {shown} needs {required_steps(text)} time steps (including a blank between "

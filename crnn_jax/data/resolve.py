@@ -1,4 +1,4 @@
-"""Resolves what a config leaves to the data: source, width of the input, and length of texts."""
+"""Resolves what a config leaves to the data: source, width, direction and length of texts."""
 
 from __future__ import annotations
 
@@ -11,8 +11,16 @@ from typing import Any
 import numpy as np
 
 from crnn_jax.config import DEFAULT_DIR, Config, DataConfig
-from crnn_jax.config.data_keys import AUTO, LABELS
-from crnn_jax.data import folder, image_io, input_width, listing, splits, text_lengths
+from crnn_jax.config.data_keys import AUTO, BY_LABELS, LABELS
+from crnn_jax.data import (
+    direction,
+    folder,
+    image_io,
+    input_width,
+    listing,
+    splits,
+    text_lengths,
+)
 from crnn_jax.errors import DataError
 
 _MEASURED = 64  # images of a folder
@@ -24,11 +32,12 @@ Known = dict[DataConfig, int]  # widths that were resolved
 
 
 def resolve(config: Config, known: Known | None = None) -> Config:
-    """Resolves data.source 'auto', data.width 0 and data.length 'labels'.
+    """Resolves data.source and data.direction 'auto', data.width 0 and data.length 'labels'.
 
     The source becomes 'synthetic' if the default folder is missing, else 'folder'. The width is the
     one that fits the median aspect ratio of the training images. The length becomes that of the
-    labels of the training part; without a folder or without labels, any length.
+    labels of the training part; without a folder or without labels, any length. For the direction
+    see `direction.of`.
 
     Args:
       config: the config.
@@ -51,6 +60,8 @@ def resolve(config: Config, known: Known | None = None) -> Config:
         if key not in known:
             known[key] = _width(key)
         data = dataclasses.replace(data, width=known[key])
+    if data.direction == BY_LABELS:
+        data = dataclasses.replace(data, direction=direction.of(data))
     if data.length == LABELS:
         data = dataclasses.replace(data, length=_length(data))
     return dataclasses.replace(config, data=data)

@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
+from crnn_jax import bidi
 from crnn_jax.charset import PAD, Charset
 from crnn_jax.config import DataConfig
 from crnn_jax.data import fitting, image_io, split_report, splits, text_lengths
@@ -66,11 +67,12 @@ def load(config: DataConfig, num_steps: int) -> Source:
       DataError: see `folder.load`; or a generated text can need more than `num_steps` steps.
       ConfigError: the style is invalid, or has symbols that are not in data.alphabet.
     """
-    given = Charset(config.alphabet) if config.alphabet else None
+    direction = config.direction
+    given = Charset(config.alphabet, direction) if config.alphabet else None
     if config.source in ("folder", "auto"):
         data = dataset.load(config, given, num_steps)
         split = split_report.split(data, config)
-        charset = given or Charset.derive(known_texts(data, split, config))
+        charset = given or Charset.derive(known_texts(data, split, config), direction)
         if config.complete_alphabet and not given:
             charset = charset.completed()
         if config.unlabeled not in ("", splits.REST):
@@ -91,10 +93,10 @@ def load(config: DataConfig, num_steps: int) -> Source:
         extra = generate(look, config, range(num_extra))
         added = np.arange(len(real), len(real) + len(extra), dtype=np.int32)
         data = dataclasses.replace(_joined(real, extra), num_generated=len(extra))
-        charset = given or Charset.derive((*known_texts(real, split, config), symbols))
+        charset = given or Charset.derive((*known_texts(real, split, config), symbols), direction)
         return Source(data, split._replace(train=np.concatenate((split.train, added))), charset,
                       False)  # fmt: skip
-    charset = given or Charset.derive(symbols)
+    charset = given or Charset.derive(symbols, direction)
     endless = config.source == "stream"
     if not endless:
         data = generate(look, config, range(config.count))
@@ -183,6 +185,7 @@ def generate(look: Look, config: DataConfig, numbers: range) -> Dataset:
             "data.generated_share, or use data.source=stream"
         )
     images = np.empty(shape, np.uint8)
+    as_typed = bidi.logical if config.direction == bidi.RIGHT_TO_LEFT else str
     found: list[str] = []
     for pixels, labels in drawn(look, drawer(look, config), numbers):
         images[len(found) : len(found) + len(labels)] = pixels
@@ -191,7 +194,7 @@ def generate(look: Look, config: DataConfig, numbers: range) -> Dataset:
         name=f"{len(found)} generated {_name(config)}",
         files=tuple(f"{i:06d}" for i in numbers),
         labels=tuple(found),
-        texts=tuple(map(config.folding, found)),
+        texts=tuple(map(as_typed, map(config.folding, found))),
         images=images,
         fingerprint=fingerprint(look, config, len(found)),
     )
@@ -264,7 +267,7 @@ def stream(config: DataConfig, charset: Charset) -> Draw:
     """Like `drawer`, but the labels are class ids of a charset."""
     look = family.load(config.style)
     draw, symbols = drawer(look, config), config.folding(look.alphabet)
-    ids = jnp.array([*(charset.alphabet.index(s) for s in symbols), PAD])  # PAD is -1
+    ids = jnp.array([*(charset.ids[s] for s in symbols), PAD])  # PAD is -1
 
     def batch(numbers: np.ndarray) -> tuple[jax.Array, jax.Array]:
         pixels, labels = draw(numbers)

@@ -36,7 +36,7 @@ class Explanation(NamedTuple):
 
     text: str
     confidence: float
-    characters: list[Character]
+    characters: list[Character]  # in the order of the image, from left to right
     alternatives: list[Reading]  # the most probable texts that a beam search finds
     typicality: float | None = None  # as in a Reading
     answered: bool = True

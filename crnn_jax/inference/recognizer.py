@@ -263,7 +263,9 @@ class Recognizer:
 
     def decode_batch_predictions(self, pred: Any) -> list[str]:
         """Returns the texts of predictions [B, T, K] over this reader's alphabet."""
-        return ctc_loss.decode_batch_predictions(pred, self.charset.alphabet)
+        return ctc_loss.decode_batch_predictions(
+            pred, self.charset.alphabet, self.charset.direction
+        )
 
     def decode(
         self, image: ImageInput | DataError, form: inputs.Format = inputs.DEFAULT

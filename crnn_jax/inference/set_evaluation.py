@@ -12,8 +12,8 @@ import numpy as np
 
 from crnn_jax import config as config_lib
 from crnn_jax.config import DataConfig
+from crnn_jax.data import direction, label_report, listing, sources, splits, text_lengths
 from crnn_jax.data import folder as dataset
-from crnn_jax.data import label_report, listing, sources, splits, text_lengths
 from crnn_jax.data.folder import Dataset
 from crnn_jax.data.label_files import FILE_NAMES
 from crnn_jax.errors import ConfigError, DataError, quote
@@ -95,6 +95,7 @@ def remarks(recognizer: Recognizer, folder: str | os.PathLike[str]) -> list[str]
     return [
         *found.warnings,
         *label_report.warnings(files, labels, is_named, pattern),
+        *direction.warnings(labels, recognizer.config.data),
         *_of_other_lengths(labels, recognizer.config.data),
     ]
 

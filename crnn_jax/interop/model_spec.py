@@ -35,6 +35,8 @@ def describe(reader: Recognizer, result: Result | None) -> dict[str, Any]:
         "format": _FORMAT,
         "version": __version__,
         "alphabet": list(reader.charset.alphabet),  # the symbols of classes 0, 1, ...
+        # ltr: texts are in the order of the classes. rtl: they are reordered, see crnn_jax/bidi.py.
+        "direction": data.direction,
         "blank": reader.charset.blank,  # the class of the CTC blank
         "input": {
             "axes": ["batch", "width", "height", "channel"],  # image columns come first

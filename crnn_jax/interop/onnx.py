@@ -4,6 +4,10 @@ Opset 17, IR version 8 (onnx 1.12, onnxruntime 1.12 and later). Input `images` u
 output `logits` f32 [B, T, K]. The graph is built by hand, with one bidirectional LSTM node per
 recurrent layer. Converters translate a scan into Loop operators, which take several times as long.
 reader.json is in the model's metadata.
+
+OpenCV's module dnn reads the file, too (4.12 and later): 5.0 with any batch, 4 with one image at a
+time, because its importer gives LSTM layers a batch of one. For weights of 8 bits see
+studies/int8_onnx.py.
 """
 
 from __future__ import annotations
@@ -98,7 +102,10 @@ def _build(reader: Recognizer) -> Graph:
     graph.add("Transpose", perm=(0, 3, 1, 2))  # [B, C, W, H]
     for i, _ in enumerate(model.config.conv_features, 1):
         kernel, bias = params[f"Conv{i}"]["kernel"], params[f"Conv{i}"]["bias"]
-        graph.add("Conv", kernel.transpose(3, 2, 0, 1), bias, pads=(1, 1, 1, 1))
+        # It is that of the weights, but OpenCV 4.12 requires it.
+        graph.add(
+            "Conv", kernel.transpose(3, 2, 0, 1), bias, kernel_shape=(3, 3), pads=(1, 1, 1, 1)
+        )
         graph.add("Relu")
         graph.add("MaxPool", kernel_shape=(2, 2), strides=(2, 2))
     graph.add("Transpose", perm=(2, 0, 3, 1))  # [T, B, H, C]
@@ -119,7 +126,9 @@ def _normalize_each(graph: Graph) -> None:
     graph.x = x
     x = graph.add("Sub", mean)
     graph.add("Mul", x)
-    graph.add("ReduceMean", axes=(1, 2, 3), keepdims=1)
+    # In two steps, because OpenCV 4.14 computes another value for the three axes at once.
+    graph.add("ReduceMean", axes=(1, 2), keepdims=1)
+    graph.add("ReduceMean", axes=(3,), keepdims=1)
     graph.add("Add", np.array(1e-6, np.float32))
     std = graph.add("Sqrt")
     graph.x = x

@@ -59,19 +59,22 @@ def greedy_decode(logits: Float[Array, "B T K"]) -> Int[Array, "B T"]:
 _greedy_decode = jax.jit(greedy_decode)
 
 
-def decode_batch_predictions(pred: ArrayLike, alphabet: str = CAPTCHA_V2) -> list[str]:
+def decode_batch_predictions(
+    pred: ArrayLike, alphabet: str = CAPTCHA_V2, direction: str = "ltr"
+) -> list[str]:
     """Returns the texts of predictions [B, T, K], like the reference's function of this name.
 
     Args:
       pred: softmax outputs, log-probabilities or logits, the blank last.
       alphabet: the symbols in the order of their classes, K - 1 of them.
+      direction: ltr, or rtl for a reader of Hebrew or Arabic; see data.direction.
 
     Raises:
       ConfigError: the alphabet does not have K - 1 symbols.
       DeviceError: JAX cannot compute in this process.
     """
     processes.check()
-    charset = Charset(alphabet)
+    charset = Charset(alphabet, direction)
     scores = jnp.asarray(pred)
     if scores.ndim != 3 or scores.shape[-1] != charset.num_classes:
         raise ConfigError(

@@ -96,9 +96,9 @@ def decoder(
       num_steps: T of the reader's logits.
       beam: width of a prefix beam search; 0 for none.
       length: the number of characters, or the least and the greatest number.
-      allowed: the symbols that may stand at every position, or those of each position in turn. A
-        symbol also allows all symbols that are read as the same one. Symbols that the reader
-        lacks are left out, with a warning.
+      allowed: the symbols that may stand at every position, or those of each position in turn,
+        from the left of the image. A symbol also allows all symbols that are read as the same
+        one. Symbols that the reader lacks are left out, with a warning.
       case: 'lower' or 'upper' reads each letter in that case, if the alphabet has both of its
         cases; 'keep' leaves letters as they are.
       merge: groups of symbols, such as '0O,1Il'; a symbol is read as the first of its group that
@@ -131,7 +131,7 @@ def decoder(
             f"`allowed` has {len(places)} positions, but texts have up to {longest} characters"
         )
     unknown = "".join(dict.fromkeys("".join(map(charset.unknown, places))))
-    known = [[s for s in symbols if s in charset.alphabet] for symbols in places]
+    known = [[s for s in symbols if s in charset.ids] for symbols in places]
     for position, symbols in enumerate(known, 1):
         if not symbols:
             lacks = f"; the alphabet has no {quote(unknown)}" if unknown else ""
@@ -141,6 +141,6 @@ def decoder(
             f"the alphabet has no {quote(unknown)}; the other allowed symbols are used",
             stacklevel=3,
         )
-    folded = [{fold[charset.alphabet.index(symbol)] for symbol in symbols} for symbols in known]
+    folded = [{fold[charset.ids[symbol]] for symbol in symbols} for symbols in known]
     mask = tuple(tuple(k in some for k in range(len(fold))) for some in folded)
     return Decoder(0, shortest, longest, mask, representatives)

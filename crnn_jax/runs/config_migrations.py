@@ -18,6 +18,7 @@ CAME: Mapping[str, Any] = {
     "data.case": "keep",
     "data.complete_alphabet": False,
     "data.crop": False,
+    "data.direction": "ltr",
     "data.frame": "",
     "data.min_val_size": 0,
     "data.unlabeled": "",

@@ -47,12 +47,12 @@ def transfer(
             f"{here.get(name, 'absent')} here; "
             f"{advice or 'set model and data to the sizes of that run'}"
         )
-    old_symbols = reader.charset.alphabet
-    pairs = [(old_symbols.index(s), i) for i, s in enumerate(charset.alphabet) if s in old_symbols]
+    old = reader.charset.ids
+    pairs = [(old[symbol], i) for symbol, i in charset.ids.items() if symbol in old]
     pairs.append((reader.charset.blank, charset.blank))
-    old, new = (jnp.array(column) for column in zip(*pairs, strict=True))
+    there_ids, here_ids = (jnp.array(column) for column in zip(*pairs, strict=True))
     head = {
-        name: params[_HEAD][name].at[..., new].set(reader.params[_HEAD][name][..., old])
+        name: params[_HEAD][name].at[..., here_ids].set(reader.params[_HEAD][name][..., there_ids])
         for name in params[_HEAD]
     }
     return {**jax.tree.map(jnp.copy, reader.params), _HEAD: head}

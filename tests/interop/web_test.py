@@ -94,6 +94,25 @@ def test_texts_places_and_probabilities_are_the_reader_s(
             assert (other["left"], other["right"]) == pytest.approx((ours.left, ours.right))
 
 
+def test_text_from_right_to_left_is_typed_in_the_page_as_in_the_package(tmp_path: Path) -> None:
+    # The orders of tests/bidi_test.py, from the image to the text as it is typed.
+    images = ["םולש", "١٢٣جبد", "דג12בא", "דגxyבא", "12באxy", "1-2א", "בx1א", "ב(א", "ab12", ""]
+    typed = ["שלום", "دبج١٢٣", "אב12גד", "אבxyגד", "xyאב12", "א1-2", "אx1ב", "א(ב", "ab12", ""]
+    found = _node("input.images.map(asTyped)", {"reader": {}, "images": images}, tmp_path)
+    assert found == typed
+    # One step per symbol, without repeats.
+    logits = np.eye(4)[[0, 1, 2]].reshape(-1).tolist()
+    reader = {
+        "alphabet": ["א", "ב", "1"],
+        "blank": 3,
+        "temperature": 1,
+        "output": {"steps": 3, "classes": 4},
+    }
+    for direction, expected in (("ltr", "אב1"), ("rtl", "1בא")):
+        values = {"reader": {**reader, "direction": direction}, "logits": logits}
+        assert _node("explain(input.logits, reader).text", values, tmp_path) == expected
+
+
 def test_a_runtime_that_is_none_is_named(trained: Path, tmp_path: Path) -> None:
     with pytest.raises(crnn_jax.errors.RunError, match="is not the npm package onnxruntime-web"):
         interop.export(trained, "web", tmp_path, runtime=tmp_path)

@@ -23,6 +23,7 @@ def test_records_of_older_versions_are_read_as_they_were_meant() -> None:
     assert stored["loss.inner"] == 0.0  # the key was removed later
     expected = base.get_blind_config()
     expected.update_from_flattened_dict(SGD)  # the recipe of that commit
+    expected.data.direction = "ltr"  # the only one then
     expected.seed, expected.data.fold = 1, 4
     expected.data.dir = stored["data.dir"]
     assert run.config() == config_lib.from_config_dict(expected)
@@ -35,6 +36,7 @@ def test_old_names_of_keys_are_read_as_the_new_ones(name: str) -> None:
     stored = config_lib.flatten(run.read_json("config.json"))
     expected = base.get_blind_config()
     expected.update_from_flattened_dict(SGD)  # the recipe of that commit
+    expected.data.direction = "ltr"  # the only one then
     expected.seed, expected.data.dir = 1, stored["data.dir"]
     assert {"data.standardise", "train.average_decay", "train.weights"} <= stored.keys()
     if name == "picture_moments":
@@ -69,7 +71,7 @@ def test_a_config_of_today_stays_as_it_is(tiny_config: MakeConfig) -> None:
 
 
 def test_a_run_of_an_older_version_is_the_same_run(tmp_path: Path, tiny_config: MakeConfig) -> None:
-    config = config_lib.to_dict(tiny_config(data__source="folder"))
+    config = config_lib.to_dict(tiny_config(data__source="folder", data__direction="ltr"))
     for key in config_migrations.CAME:
         section, _, name = key.rpartition(".")
         del config[section][name]
@@ -81,4 +83,4 @@ def test_a_run_of_an_older_version_is_the_same_run(tmp_path: Path, tiny_config: 
         section = "data" if old == "standardise" else "train"
         config[section][old] = config[section].pop(new)
     (tmp_path / "config.json").write_text(json.dumps(config))
-    run_dir.RunDir(tmp_path).open(tiny_config(data__source="folder"))
+    run_dir.RunDir(tmp_path).open(tiny_config(data__source="folder", data__direction="ltr"))

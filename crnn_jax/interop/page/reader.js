@@ -178,6 +178,20 @@ function walk(logP, ids, blank, plus) {
   return { logProbability: plus(ends), path };
 }
 
+/** Converts the order of an image to that in which right-to-left text is typed, like crnn_jax/bidi.py.
+ *
+ * Numbers and words from left to right keep their direction; of punctuation inside, only the usual
+ * kinds are kept with them.
+ */
+function asTyped(text) {
+  const other = "(?![\\p{Script=Hebrew}\\p{Script=Arabic}\\p{Script=Syriac}\\p{Script=Thaana}\\p{Script=Nko}])";
+  const letter = `${other}\\p{L}`, digit = "\\p{Nd}";
+  const inside = `(?<=${digit})[-+.,:/](?=${digit})|(?<=${letter})[^\\p{L}\\p{Nd}]+(?=${letter})`;
+  const run = new RegExp(`(?:${digit}|${letter})(?:(?:${inside})?(?:${digit}|${letter}))*`, "gu");
+  const turned = (some) => [...some].reverse().join("");
+  return turned(text).replace(run, turned);
+}
+
 /** Converts logits to a text with its confidence, and position and probability of each character. */
 function explain(logits, reader) {
   const { alphabet, blank } = reader;
@@ -195,8 +209,9 @@ function explain(logits, reader) {
       right: (path.lastIndexOf(n) + 1) / path.length,
     };
   });
+  const text = ids.map((k) => alphabet[k]).join("");
   return {
-    text: ids.map((k) => alphabet[k]).join(""),
+    text: reader.direction === "rtl" ? asTyped(text) : text,
     confidence: Math.exp(walk(logP, ids, blank, logSum).logProbability),
     characters,
   };
