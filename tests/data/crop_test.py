@@ -64,13 +64,13 @@ def test_color_counts_where_gray_is_even() -> None:
 
 def test_a_traced_box_is_the_host_s() -> None:
     rng = np.random.default_rng(0)
+    box = jax.jit(lambda pixels: crop.content_box(pixels, jnp))
     for _ in range(5):
         image = np.full((120, 50, 3), 250, np.uint8)
         x, y = rng.integers(5, 60, 2)
         image[x : x + 40, y // 3 : y // 3 + 12] = rng.integers(0, 100, 3)
         image[rng.integers(0, 120, 20), rng.integers(0, 50, 20)] = 0
-        traced = jax.jit(lambda pixels: crop.content_box(pixels, jnp))(image)
-        assert [int(a) for a in traced] == [int(a) for a in crop.content_box(image)]
+        assert [int(a) for a in box(image)] == [int(a) for a in crop.content_box(image)]
 
 
 def test_files_and_generated_images_are_cropped_alike() -> None:
@@ -80,7 +80,7 @@ def test_files_and_generated_images_are_cropped_alike() -> None:
     # 46x30 pixels around the block, 46 columns squeezed to 44: the block stays 20 rows high.
     ink = found[..., 0] < 128
     assert ink.any(0).tolist() == [5 <= y < 25 for y in range(30)]
-    traced = fitting.cropped(jnp.asarray(gray), (44, 30))
+    traced = jax.jit(fitting.cropped, static_argnums=1)(gray, (44, 30))
     assert np.abs(np.asarray(traced) - found).max() <= 1
 
 

@@ -97,7 +97,7 @@ def test_a_run_records_the_width_that_it_chose(
     tmp_path: Path, tiny_config: MakeConfig, captchas: Path
 ) -> None:
     # The images are 64x16, aspect 4.
-    config = tiny_config(data__width=0, train__epochs=1)
+    config = tiny_config(data__width=0, train__epochs=2)  # the program of commands_test.py
     result = train.train_and_evaluate(config, tmp_path / "run")
     assert resolve.resolve(config).data.width == 96
     assert '"width": 96' in (tmp_path / "run" / "config.json").read_text()

@@ -31,7 +31,7 @@ def test_what_changed_is_named_and_refused_or_told(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    config = tiny_config({**QUIET, "train.epochs": 2})
+    config = tiny_config({**QUIET, "train.epochs": 3})
     run = tmp_path / "run"
     interrupt_after(2, signal.SIGTERM, monkeypatch)
     with pytest.raises(signals.Interrupted):

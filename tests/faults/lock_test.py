@@ -143,7 +143,7 @@ def test_a_checkpoint_that_was_being_written_does_not_join_another_run(
 def test_a_run_whose_directory_was_replaced_stops(
     tiny_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config, run = tiny_config({**QUIET, "train.epochs": 2}), tmp_path / "run"
+    config, run = tiny_config({**QUIET, "train.epochs": 3}), tmp_path / "run"
     monkeypatch.setattr(Progress, "steps", lambda *_: run.exists() and _swap(run, "removed"))
     with pytest.raises(RunError, match="removed or replaced"):
         train.train_and_evaluate(config, run)

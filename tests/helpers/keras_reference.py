@@ -60,7 +60,7 @@ weights = [
     np.asarray(v.value) + 0.05 * rng.normal(size=v.shape).astype(np.float32)
     for v in model.trainable_variables
 ]
-(loss, logits), grads = jax.value_and_grad(loss_of, has_aux=True)(weights)
+(loss, logits), grads = jax.jit(jax.value_and_grad(loss_of, has_aux=True))(weights)
 names = [name_of(v.path) for v in model.trainable_variables]
 np.savez(
     sys.argv[1],

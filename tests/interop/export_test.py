@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import onnx
 import onnxruntime
@@ -72,14 +71,12 @@ def case(
 
 
 def _logits(reader: Recognizer, images: Any) -> np.ndarray:
-    return np.asarray(crnn.apply(reader.model, reader.params, jnp.asarray(images)))
+    return np.asarray(jax.jit(crnn.apply)(reader.model, reader.params, images))
 
 
 def _texts(reader: Recognizer, logits: Any) -> list[Any]:
-    return [
-        reader.charset.decode(row)
-        for row in np.asarray(ctc_loss.greedy_decode(jnp.asarray(logits))).tolist()
-    ]
+    ids = jax.jit(ctc_loss.greedy_decode)(logits)
+    return [reader.charset.decode(row) for row in np.asarray(ids).tolist()]
 
 
 ALONE = """

@@ -1,5 +1,6 @@
 """Convolution, ReLU and pooling by windows, compared with the definition in float64 loops."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -41,6 +42,16 @@ def _gradients(
     return dx[:, 1:-1, 1:-1], dkernel, g.sum((0, 1, 2))
 
 
+def _compiled(function: Callable[..., Any], g: np.ndarray, *arrays: np.ndarray) -> Any:
+    """Returns function(*arrays) and the gradients of sum(g * output), by one new program."""
+
+    def outputs_and_gradients(g: Any, *arrays: Any) -> Any:
+        result, pullback = jax.vjp(function, *arrays)
+        return result, pullback(g)
+
+    return jax.jit(outputs_and_gradients)(*(a.astype(np.float32) for a in (g, *arrays)))
+
+
 @pytest.mark.parametrize("piece", [conv_pool._PIECE, 1])  # the batch whole, and image by image
 @pytest.mark.parametrize(
     ("width", "height", "channels"),
@@ -58,13 +69,10 @@ def test_outputs_and_gradients_are_the_definition_s(
     assert 0 < np.mean(out > 0) < 1
     g = rng.normal(size=out.shape)
 
-    arrays = [jnp.asarray(a, jnp.float32) for a in (x, kernel, bias)]
-    result, pullback = jax.vjp(conv_pool.conv_relu_pool, *arrays)
+    result, gradients = _compiled(conv_pool.conv_relu_pool, g, x, kernel, bias)
     # sums of 9 C products of about 1, in float32
     np.testing.assert_allclose(result, out, atol=1e-5)
-    for ours, expected in zip(
-        pullback(jnp.asarray(g, jnp.float32)), _gradients(x, kernel, out, source, g), strict=True
-    ):
+    for ours, expected in zip(gradients, _gradients(x, kernel, out, source, g), strict=True):
         np.testing.assert_allclose(ours, expected, atol=2e-5)
 
 
@@ -86,23 +94,22 @@ def test_a_convolution_and_its_gradients_are_the_definition_s(
         out += padded[seen] @ kernel[i, j]
         dx[seen] += g @ kernel[i, j].T
         dkernel[i, j] = np.einsum("nwhc,nwhd->cd", padded[seen], g)
-    arrays = [jnp.asarray(a, jnp.float32) for a in (x, kernel)]
-    result, pullback = jax.vjp(conv_pool.conv, *arrays)
+    result, ours = _compiled(conv_pool.conv, g, x, kernel)
     np.testing.assert_allclose(result, out, atol=1e-5)
-    ours = pullback(jnp.asarray(g, jnp.float32))
     np.testing.assert_allclose(ours[0], dx[:, 1:-1, 1:-1], atol=2e-5)
     np.testing.assert_allclose(ours[1], dkernel, atol=2e-5)
 
 
 def test_of_equal_outputs_the_first_takes_the_gradient() -> None:
     # An even image: inside, all four outputs of a window are equal.
-    x, g = jnp.ones((1, 6, 6, 1)), jnp.zeros((1, 3, 3, 1)).at[0, 1, 1].set(1)
-    pullback = jax.vjp(
-        lambda x: conv_pool.conv_relu_pool(x, jnp.ones((3, 3, 1, 1)), jnp.zeros(1)), x
-    )[1]
+    x, g = np.ones((1, 6, 6, 1)), np.zeros((1, 3, 3, 1))
+    g[0, 1, 1] = 1
+    _, (gradient, *_) = _compiled(
+        conv_pool.conv_relu_pool, g, x, np.ones((3, 3, 1, 1)), np.zeros(1)
+    )
     expected = np.zeros((6, 6))
     expected[1:4, 1:4] = 1  # around output (2, 2)
-    np.testing.assert_array_equal(pullback(g)[0][0, :, :, 0], expected)
+    np.testing.assert_array_equal(np.asarray(gradient)[0, :, :, 0], expected)
 
 
 def test_the_plain_form_is_the_definition() -> None:
@@ -112,7 +119,7 @@ def test_the_plain_form_is_the_definition() -> None:
         rng.normal(size=(3, 3, 2, 3)),
         rng.normal(size=3),
     )
-    out = conv_pool.plain(*(jnp.asarray(a, jnp.float32) for a in (x, kernel, bias)))
+    out = jax.jit(conv_pool.plain)(*(a.astype(np.float32) for a in (x, kernel, bias)))
     np.testing.assert_allclose(out, _definition(x, kernel, bias)[0], atol=1e-5)
 
 

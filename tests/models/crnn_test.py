@@ -1,5 +1,6 @@
 """The identity of the model, and its parity with the reference in Keras."""
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,21 +15,26 @@ from crnn_jax.models import crnn, ctc_loss
 from experiments import base
 
 CONFIG = config_lib.from_config_dict(base.get_config())
+# One program: eager code would compile every operation of every shape by itself.
+apply = jax.jit(crnn.apply)
 
 
 def _build(
     num_classes: int = 20,
     mean: Sequence[float] = (0.0,),
     std: Sequence[float] = (1.0,),
+    abstract: bool = False,
     **overrides: Any,
 ) -> tuple[crnn.Model, Any]:
+    """Returns a model and its initial parameters, or only their shapes and types."""
     values = base.get_config()
     values.data.normalize = "set"  # with the given moments
     values.update_from_flattened_dict({k.replace("__", "."): v for k, v in overrides.items()})
     config = config_lib.from_config_dict(values)
     per_image = config.data.normalize == "image"
     model = crnn.build(config.model, num_classes, mean, std, per_image)
-    return model, crnn.init(model, jax.random.key(0), config.data)
+    init = functools.partial(crnn.init, model, jax.random.key(0), config.data)
+    return model, jax.eval_shape(init) if abstract else init()
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +105,12 @@ def test_other_sizes_alphabets_and_channel_counts(
 ) -> None:
     moments = {"mean": (0.0,) * channels, "std": (1.0,) * channels}
     model, params = _build(
-        symbols + 1, **moments, data__width=width, data__height=height, data__channels=channels
+        symbols + 1,
+        **moments,
+        abstract=True,
+        data__width=width,
+        data__height=height,
+        data__channels=channels,
     )
     images = jax.ShapeDtypeStruct((2, width, height, channels), jnp.uint8)
     logits = jax.eval_shape(lambda p, x: crnn.apply(model, p, x), params, images)
@@ -107,9 +118,8 @@ def test_other_sizes_alphabets_and_channel_counts(
 
 
 def test_widths_come_from_the_config() -> None:
-    _, params = _build(
-        7, model__conv_features=(3, 5, 6), model__dense_features=11, model__lstm_units=(4,)
-    )
+    sizes: dict[str, Any] = {"model__conv_features": (3, 5, 6), "model__lstm_units": (4,)}
+    _, params = _build(7, abstract=True, model__dense_features=11, **sizes)
     shapes = {name: layer["kernel"].shape for name, layer in params.items() if "kernel" in layer}
     assert shapes == {
         "Conv1": (3, 3, 1, 3),
@@ -136,13 +146,14 @@ def test_pooling_follows_the_config(norm: str) -> None:
     model, params = _build(7, model__pool="2x2 1x1 1x2", **sizes, **rest)
     # 8 rows, halved by the first and the last: 2, of 4 channels; 16 columns, halved once.
     assert params["dense1"]["kernel"].shape == (2 * 4, 5)
-    images = jnp.asarray(np.random.default_rng(0).integers(0, 256, (2, 16, 8, 1), np.uint8))
-    assert crnn.apply(model, params, images).shape == (2, 8, 7)
-    plain, _ = _build(7, **sizes, **rest)
-    with_default, _ = _build(7, model__pool="2x2 2x2 2x2", **sizes, **rest)
-    short = params | {"dense1": {"kernel": jnp.ones((4, 5)), "bias": jnp.zeros(5)}}
+    images = np.random.default_rng(0).integers(0, 256, (2, 16, 8, 1), np.uint8)
+    assert jax.eval_shape(apply, model, params, images).shape == (2, 8, 7)
+    plain, _ = _build(7, abstract=True, **sizes, **rest)
+    with_default, _ = _build(7, abstract=True, model__pool="2x2 2x2 2x2", **sizes, **rest)
+    ones = {"kernel": np.ones((4, 5), np.float32), "bias": np.zeros(5, np.float32)}
+    short = params | {"dense1": ones}
     np.testing.assert_allclose(
-        crnn.apply(plain, short, images), crnn.apply(with_default, short, images), rtol=1e-5
+        apply(plain, short, images), apply(with_default, short, images), rtol=1e-5
     )
 
 
@@ -174,10 +185,10 @@ def test_pixels_are_normalized_by_the_model(reference: tuple[crnn.Model, Any]) -
     model, params = reference
     moments = {"mean": (100.0,), "std": (50.0,)}
     other = crnn.build(model.config, model.num_classes, **moments, per_image=False)
-    images = jnp.asarray(np.random.default_rng(0).integers(0, 256, (1, 200, 50, 1), np.uint8))
-    standard = (images.astype(jnp.float32) - 100) / 50
+    images = np.random.default_rng(0).integers(0, 256, (1, 200, 50, 1), np.uint8)
+    standard = (images.astype(np.float32) - 100) / 50
     np.testing.assert_allclose(
-        crnn.apply(other, params, images), crnn.apply(model, params, standard), atol=1e-6
+        apply(other, params, images), apply(model, params, standard), atol=1e-6
     )
 
 
@@ -193,13 +204,13 @@ def test_light_and_contrast_are_nothing_to_a_model_that_normalizes_per_image() -
     small: dict[str, Any] = {"data__width": 16, "data__height": 8, "model__lstm_units": (4,)}
     moments: dict[str, Any] = {"mean": (0.0,), "std": (255.0,)}
     model, params = _build(data__normalize="image", **moments, **small)
-    images = jax.random.uniform(jax.random.key(0), (2, 16, 8, 1), maxval=255.0)
-    dark = images * jnp.array([0.2, 0.5]).reshape(2, 1, 1, 1) + 20
-    logits = crnn.apply(model, params, images)
-    np.testing.assert_allclose(crnn.apply(model, params, dark), logits, atol=1e-3)
-    by_set, _ = _build(**moments, **small)
-    other = crnn.apply(by_set, params, dark) - crnn.apply(by_set, params, images)
-    assert jnp.abs(other).max() > 1e-2
+    images = np.random.default_rng(0).uniform(0, 255, (2, 16, 8, 1)).astype(np.float32)
+    dark = images * np.array([0.2, 0.5], np.float32).reshape(2, 1, 1, 1) + 20
+    logits = apply(model, params, images)
+    np.testing.assert_allclose(apply(model, params, dark), logits, atol=1e-3)
+    by_set, _ = _build(abstract=True, **moments, **small)
+    other = np.asarray(apply(by_set, params, dark)) - apply(by_set, params, images)
+    assert np.abs(other).max() > 1e-2
 
 
 def test_each_dropout_rate_acts_where_it_should() -> None:
@@ -231,22 +242,26 @@ def test_each_dropout_rate_acts_where_it_should() -> None:
         np.testing.assert_array_equal(one(1, 0.0), plain)
 
 
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def dropped(keys: jax.Array, x: jax.Array, rate: float, name: str) -> jax.Array:
+    return crnn.Dropout(keys, 1.0)(x, rate, name, x.shape[1:])
+
+
 def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
     keys = jax.random.split(jax.random.key(1), 100)
-    x = jnp.ones((100, 100))
-    out = crnn.Dropout(keys, 1.0)(x, 0.2, "layer", x.shape[1:])
+    out = np.asarray(dropped(keys, np.ones((100, 100), np.float32), 0.2, "layer"))
     assert set(np.unique(out)) == {0.0, np.float32(1 / np.float32(0.8))}
     # 10,000 draws at 0.2: 2,000 +- 40
-    assert abs((np.asarray(out) == 0).sum() - 2000) < 5 * 40
+    assert abs((out == 0).sum() - 2000) < 5 * 40
 
 
 def test_a_mask_is_a_function_of_the_example_s_key_and_of_the_name() -> None:
-    keys, x = jax.random.split(jax.random.key(1), 8), jnp.ones((8, 50))
-    whole = crnn.Dropout(keys, 1.0)(x, 0.5, "a", (50,))
-    part = crnn.Dropout(keys[3:5], 1.0)(x[3:5], 0.5, "a", (50,))
+    keys, x = jax.random.split(jax.random.key(1), 8), np.ones((8, 50), np.float32)
+    whole = np.asarray(dropped(keys, x, 0.5, "a"))
+    part = dropped(keys[3:5], x[3:5], 0.5, "a")
     np.testing.assert_array_equal(part, whole[3:5])
-    assert len({row.tobytes() for row in np.asarray(whole)}) == 8
-    assert not np.array_equal(crnn.Dropout(keys, 1.0)(x, 0.5, "b", (50,)), whole)
+    assert len({row.tobytes() for row in whole}) == 8
+    assert not np.array_equal(dropped(keys, x, 0.5, "b"), whole)
 
 
 def test_lstm_dropout_keeps_one_mask_for_all_steps_and_one_for_each_direction(
@@ -291,13 +306,11 @@ def test_logits_loss_and_gradients_equal_keras(
         *map(jnp.asarray, (stored["images"], stored["labels"])),
     )
 
-    @jax.jit
     def loss_and_logits(params: Any) -> tuple[Any, Any]:
         logits = crnn.apply(model, params, images)
         return ctc_loss.ctc_loss(logits, labels).mean(), logits
 
-    grads, logits = jax.grad(loss_and_logits, has_aux=True)(params)
-    loss, _ = loss_and_logits(params)
+    (loss, logits), grads = jax.jit(jax.value_and_grad(loss_and_logits, has_aux=True))(params)
     # Logits are about 1; sums have up to 768 float32 terms in another order.
     np.testing.assert_allclose(logits, stored["logits"], atol=2e-6)
     np.testing.assert_allclose(loss, stored["loss"], rtol=1e-5)

@@ -1,11 +1,17 @@
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from crnn_jax.config import FlatStartConfig
 from crnn_jax.training import flat_start
+
+# One program each: eager code would compile every operation of every shape by itself.
+ink_position = jax.jit(flat_start.ink_position, static_argnums=1)
+segment = jax.jit(flat_start.segment, static_argnums=2)
+loss_of = jax.jit(flat_start.loss, static_argnums=3)
 
 
 def test_ink_is_where_columns_differ() -> None:
@@ -14,7 +20,7 @@ def test_ink_is_where_columns_differ() -> None:
     # and 27-28, 32-33, by the same amount. Twenty steps; their middles are columns 1, 3, ... 39.
     image = np.full((1, 40, 4, 1), 200, np.uint8)
     image[0, [10, 30]] = 0
-    position = flat_start.ink_position(jnp.asarray(image), 20)
+    position = np.asarray(ink_position(image, 20))
     expected = np.repeat([0, 0.25, 0.5, 0.75, 1], [3, 3, 7, 3, 4])
     np.testing.assert_allclose(position[0], expected, atol=1e-5)
 
@@ -25,46 +31,46 @@ def test_noise_that_is_everywhere_is_no_ink_and_a_faint_symbol_counts_by_its_roo
     image = np.full((1, 60, 6, 1), 180.0, np.float32)
     image[0, 15] -= 160
     image[0, 45] -= 40
-    clean = flat_start.ink_position(jnp.asarray(image), 30)
+    clean = np.asarray(ink_position(image, 30))
     image[0, :, 0::2] += 20 * (-1) ** np.arange(60)[:, None, None]
-    noisy = flat_start.ink_position(jnp.asarray(image), 30)
+    noisy = np.asarray(ink_position(image, 30))
     middle = 15  # column 31, between the strokes
     np.testing.assert_allclose(clean[0, middle], 2 / 3, atol=1e-4)
     np.testing.assert_allclose(noisy[0, middle], 2 / 3, atol=0.03)
 
 
 def test_a_picture_without_ink_counts_as_even() -> None:
-    image = jnp.full((1, 41, 5, 1), 7, jnp.uint8)
-    position = flat_start.ink_position(image, 10)
+    image = np.full((1, 41, 5, 1), 7, np.uint8)
+    position = np.asarray(ink_position(image, 10))
     # middles at 2, 6, ... of 40 differences
     np.testing.assert_allclose(position[0], (np.arange(10) * 4 + 3) / 40, rtol=1e-5)
 
 
 def test_segmentation_weights_the_ink_equally_by_hand() -> None:
     a, b = 0, 1
-    position = jnp.asarray([[0.0, 0.1, 0.3, 0.49, 0.51, 0.7, 0.95, 1.0]] * 2)
-    labels = jnp.array([[a, b], [b, -1]])
+    position = np.array([[0.0, 0.1, 0.3, 0.49, 0.51, 0.7, 0.95, 1.0]] * 2, np.float32)
+    labels = np.array([[a, b], [b, -1]], np.int32)
     np.testing.assert_array_equal(
-        flat_start.segment(labels, position, trim=0.05),
+        segment(labels, position, 0.05),
         [[-1, a, a, a, b, b, -1, -1], [-1, b, b, b, b, b, -1, -1]],
     )
     # Without trimming, the first step is inside, and the end of the ink is not.
-    assert flat_start.segment(labels, position, trim=0.0)[0].tolist() == [a, a, a, a, b, b, b, -1]
+    assert np.asarray(segment(labels, position, 0.0))[0].tolist() == [a, a, a, a, b, b, b, -1]
 
 
 def test_loss_is_the_mean_over_the_steps_that_have_a_target() -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 255, (2, 12, 5, 1), np.uint8)
-    labels = jnp.array([[0, 1, 2], [2, -1, -1]])
+    labels = np.array([[0, 1, 2], [2, -1, -1]], np.int32)
     logits = rng.normal(size=(2, 6, 4)).astype(np.float32)
     log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
-    targets = flat_start.segment(labels, flat_start.ink_position(jnp.asarray(images), 6), 0.1)
+    targets = np.asarray(segment(labels, ink_position(images, 6), 0.1))
     expected = [
         -np.mean([log_p[n, t, k] for t, k in enumerate(row) if k >= 0])
-        for n, row in enumerate(np.asarray(targets))
+        for n, row in enumerate(targets)
     ]
-    assert (np.asarray(targets) == -1).any()
-    result = flat_start.loss(jnp.asarray(logits), labels, jnp.asarray(images), 0.1)
+    assert (targets == -1).any()
+    result = loss_of(logits, labels, images, 0.1)
     np.testing.assert_allclose(result, expected, rtol=1e-6)
 
 
@@ -72,7 +78,9 @@ def test_loss_is_the_mean_over_the_steps_that_have_a_target() -> None:
 def test_loss_is_finite_for_a_picture_of_one_column_of_ink(trim: float) -> None:
     image = np.zeros((1, 12, 5, 1), np.uint8)
     image[0, 6:] = 255
-    loss = flat_start.loss(jnp.zeros((1, 6, 4)), jnp.array([[0, 1]]), jnp.asarray(image), trim)
+    loss = np.asarray(
+        loss_of(np.zeros((1, 6, 4), np.float32), np.array([[0, 1]], np.int32), image, trim)
+    )
     assert np.isfinite(loss).all()
 
 

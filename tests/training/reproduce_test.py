@@ -33,7 +33,7 @@ def test_a_run_trained_again_is_bit_identical(
     tiny_config: MakeConfig,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    train.train_and_evaluate(tiny_config({**QUIET, "train.epochs": 2}), tmp_path / "run")
+    train.train_and_evaluate(tiny_config({**QUIET, "train.epochs": 3}), tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "checkpoints")
     monkeypatch.chdir(tmp_path)
     assert main.main(["reproduce", "run"]) == 0

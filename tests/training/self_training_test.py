@@ -226,7 +226,7 @@ def test_a_small_validation_part_is_trained_on(tiny_config: MakeConfig, tmp_path
     assert len(source.split.val) == 0
     assert source.split.train.tolist() == [*plain.split.train, *plain.split.val]
     assert len(sources.load(tiny_config(data__min_val_size=4).data, 16).split.val) == 4
-    none = tiny_config(data__val_fraction=0.0, train__epochs=1)
+    none = tiny_config(data__val_fraction=0.0, train__stop_after=1)
     result = train.train_and_evaluate(none, tmp_path / "run")
     assert (result.num_train, result.num_val, result.num_examples) == (40, 0, 40)
     assert result.temperature == 1

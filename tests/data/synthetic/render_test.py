@@ -138,13 +138,14 @@ def points(i: int, j: int, places: Any, u: Any, v: Any) -> tuple[Any, Any]:
 
 def test_waves_move_rows_along_and_columns_up() -> None:
     style = having(BARS, wave_x=(3, 3), wave_x_length=(10, 10), wave_x_phase=(0.1, 0.1))
-    drawn = Draws(jnp.asarray(ranges_of(style))[:, :1])
+    drawn = Draws(jnp.asarray(ranges_of(style)[:, :1]))
     rows = 3 * np.sin(2 * np.pi * (np.arange(24) / 10 + 0.1))
-    np.testing.assert_allclose(warps.wave(drawn, "wave_x", 24), rows, atol=1e-5)
+    wave = jax.jit(lambda drawn: warps.wave(drawn, "wave_x", 24))
+    np.testing.assert_allclose(wave(drawn), rows, atol=1e-5)
     columns = np.linspace(-2, 2, 64)
-    moved = (jnp.asarray(m, jnp.float32)[None] for m in (rows, columns))
+    moved = (m.astype(np.float32)[None] for m in (rows, columns))
     places: Any
-    x, *places = warps.waves(*moved, style=BARS)
+    x, *places = jax.device_get(warps.waves(*moved, style=BARS))
     for i, j in ((30, 9), (40, 15), (2, 20)):
         expected = (i + rows[j], j + columns[i])
         np.testing.assert_allclose(points(i, j, *places), expected, atol=1e-4)
@@ -155,7 +156,8 @@ def test_water_moves_pixels_along_the_radius() -> None:
     style = having(
         BARS, water=(2, 2), water_length=(7, 7), water_phase=(0.2, 0.2), water_radius=(20, 20)
     )
-    places: Any = warps.water(Draws(jnp.asarray(ranges_of(style))[None, :, :1]), style=style)
+    places: Any = warps.water(Draws(jnp.asarray(ranges_of(style)[None, :, :1])), style=style)
+    places = jax.device_get(places)
     for i, j in ((30, 9), (40, 15), (20, 20), (32, 13), (60, 2)):
         dx, dy = i - 32, j - 12
         distance = np.hypot(dx, dy)
@@ -182,18 +184,19 @@ def test_a_lookup_is_bilinear() -> None:
 
 def test_a_curve_is_cut_until_it_is_flat() -> None:
     straight = np.array([[0.0, 5], [10, 5], [20, 5], [30, 5]], np.float32)
-    ends, breaks = curves._chords(jnp.asarray(straight), 2.0)
+    chords = jax.jit(curves._chords, static_argnums=1)
+    ends, breaks = chords(straight, 2.0)
     assert breaks.tolist() == [True, False, False, False]
     np.testing.assert_allclose(ends[:, 1], 5)
     arch = np.array([[0, 0], [0, 40], [30, 40], [30, 0]], np.float32)
-    ends, breaks = curves._chords(jnp.asarray(arch), 2.0)
+    ends, breaks = chords(arch, 2.0)
     assert breaks.all()
     t = np.array([0, 0.25, 0.5, 0.75, 1])[:, None]
     a, b, c, d = arch
     bezier = (1 - t) ** 3 * a + 3 * (1 - t) ** 2 * t * b + 3 * (1 - t) * t**2 * c + t**3 * d
     np.testing.assert_allclose(ends, bezier, atol=1e-4)
     # Half of the curve lies within 9 pixels of its chord, but not all of it.
-    _, breaks = curves._chords(jnp.asarray(arch), 12.0)
+    _, breaks = chords(arch, 12.0)
     assert breaks.tolist() == [True, False, True, False]
 
 
@@ -283,7 +286,8 @@ def test_draws_fill_their_ranges() -> None:
     style = having(WORDS, size=(10, 20))
     keys = jax.random.split(jax.random.key(0), 400)
     ranges = jnp.asarray(ranges_of(style))
-    sizes = jax.vmap(lambda key: draws(key, ranges, style).even("size"))(keys)
+    drawn = jax.jit(jax.vmap(lambda key: draws(key, ranges, style).even("size")))
+    sizes = np.asarray(drawn(keys))
     assert 10 <= sizes.min() < 10.2
     assert 19.8 < sizes.max() < 20
     np.testing.assert_allclose(sizes.mean(), 15, atol=0.6)  # four deviations of the mean
