@@ -52,7 +52,7 @@ def main() -> None:
             row |= json.loads(outcome.line or "{}") | {peak: round(outcome.peak_mib)}
         rows.append({"symbols": size, **{name: row[name] for name in COLUMNS}})
         print(rows[-1], flush=True)
-    figures.write(options.out, vars(options), rows)
+        figures.write(options.out, vars(options), rows)  # also if a larger size does not end
 
 
 def measure(work: str, size: int, calls: int) -> dict[str, Any]:
