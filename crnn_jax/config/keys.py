@@ -144,6 +144,11 @@ class TrainConfig:
     epochs: Annotated[int, Meta(ge=1, le=10**6)] = key(
         24, "Epochs of the schedule; more if they make fewer steps than train.min_steps."
     )
+    epochs_for_new_symbols: schema.Epochs = key(
+        0,
+        "Epochs of the schedule if the labels have symbols that the reader of train.init_from does "
+        "not know; 0 for train.epochs.",
+    )
     min_steps: Annotated[int, Meta(ge=0, le=10**9)] = key(
         2800, "Minimum number of steps: a small data set gets more epochs."
     )

@@ -20,6 +20,7 @@ from crnn_jax.inference.typicality import Typical
 from crnn_jax.models import crnn, ctc_loss, decoding
 from crnn_jax.runtime import data_parallel
 from crnn_jax.training import optimizer as optimizer_lib
+from crnn_jax.training import warm_start
 
 MOST_SCORED = 256
 _MOST_STEPS = 100  # of an epoch over images without labels
@@ -41,6 +42,7 @@ class TrainContext(NamedTuple):
     model: crnn.Model
     optimizer: optax.GradientTransformation
     steps_per_epoch: int
+    num_epochs: int  # of the schedule
     plateau_loss: float  # of the best constant predictor
     devices: data_parallel.Devices  # that a batch is split over
     images: jax.Array  # u8 [N, W, H, C], on the devices like the labels
@@ -59,11 +61,8 @@ class TrainContext(NamedTuple):
         network = self.model.network, self.model.per_image
         # With a test part, the alphabet depends on the training part.
         alphabet = self.charset.alphabet
-        return config, network, self.steps_per_epoch, self.data.fingerprint, alphabet
-
-    @property
-    def num_epochs(self) -> int:
-        return _num_epochs(self.config, self.steps_per_epoch)
+        length = self.steps_per_epoch, self.num_epochs
+        return config, network, length, self.data.fingerprint, alphabet
 
     def order(self, epoch: int) -> np.ndarray:
         """Returns the image numbers of an epoch in training order; those of a stream are all new.
@@ -155,8 +154,12 @@ class TrainContext(NamedTuple):
         return evaluate.evaluate(reader, data, indices, batch_size)
 
 
-def _num_epochs(config: Config, steps_per_epoch: int) -> int:
-    return max(config.train.epochs, -(-config.train.min_steps // steps_per_epoch))
+def _num_epochs(config: Config, steps_per_epoch: int, charset: Charset) -> int:
+    """Returns the number of epochs: more for a small set, or for symbols that are new."""
+    epochs, source = config.train.epochs, config.train.init_from
+    if source and config.train.epochs_for_new_symbols and warm_start.unknown(charset, source):
+        epochs = config.train.epochs_for_new_symbols
+    return max(epochs, -(-config.train.min_steps // steps_per_epoch))
 
 
 def _passes(config: Config, num_train: int) -> int:
@@ -191,6 +194,7 @@ def prepare(config: Config) -> TrainContext:
     data, split, charset = source.data, source.split, source.charset
     moments = normalization.fit(data.images[source.sample], config.data.normalize)
     steps_per_epoch = _steps_per_epoch(config, source)
+    num_epochs = _num_epochs(config, steps_per_epoch, charset)
     devices = data_parallel.for_batches(config.train.batch_size)
     return TrainContext(
         config=config,
@@ -198,10 +202,9 @@ def prepare(config: Config) -> TrainContext:
         split=split,
         charset=charset,
         model=crnn.build(config.model, charset.num_classes, *moments),
-        optimizer=optimizer_lib.build(
-            config.optimizer, _num_epochs(config, steps_per_epoch) * steps_per_epoch
-        ),
+        optimizer=optimizer_lib.build(config.optimizer, num_epochs * steps_per_epoch),
         steps_per_epoch=steps_per_epoch,
+        num_epochs=num_epochs,
         plateau_loss=ctc_loss.plateau_loss(
             [data.texts[i] for i in source.sample if data.texts[i]] or [_SOME_TEXT],
             config_lib.num_steps(config),

@@ -58,6 +58,11 @@ def transfer(
     return {**jax.tree.map(jnp.copy, reader.params), _HEAD: head}
 
 
+def unknown(charset: Charset, run: str | os.PathLike[str]) -> str:
+    """Returns the symbols of a charset that the reader of `run` does not know."""
+    return recognizer.load(run).charset.unknown(charset.alphabet)
+
+
 def _advice(there: Config, here: Config) -> str:
     """Names the sizes of the images of two runs, and the keys that must be as they are `there`."""
     old, new = (config_lib.flatten(config_lib.to_dict(c)) for c in (there, here))

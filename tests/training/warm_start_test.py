@@ -15,6 +15,7 @@ from crnn_jax.training import resume, train, warm_start
 from crnn_jax.training import state as state_lib
 from crnn_jax.training.context import prepare
 from tests.helpers.fixtures import MakeConfig
+from tests.helpers.images import draw
 
 
 @pytest.fixture
@@ -119,3 +120,16 @@ def test_a_start_that_fails_in_any_way_claims_no_directory(
         with pytest.raises((type(error), RunError)):
             train.train_and_evaluate(like_trained(), tmp_path / "run")
     assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_new_symbols_get_more_epochs(like_trained: Any, trained: Path, tmp_path: Path) -> None:
+    for text in ("abc", "bca", "cad", "dab"):
+        draw(text).save(tmp_path / f"{text}.png")
+    changes = {"train__epochs": 2, "train__epochs_for_new_symbols": 5}
+    adapted = {**changes, "train__init_from": str(trained)}
+    assert prepare(like_trained(**adapted)).num_epochs == 2  # 7abc
+    new = {"data__dir": str(tmp_path)}
+    assert prepare(like_trained(**adapted, **new)).num_epochs == 5
+    off = {**adapted, **new, "train__epochs_for_new_symbols": 0}
+    assert prepare(like_trained(**off)).num_epochs == 2
+    assert prepare(like_trained(**changes, **new)).num_epochs == 2  # from scratch
