@@ -20,6 +20,7 @@ from crnn_jax.models.decoding import GREEDY, Decoder
 from crnn_jax.runs.run_dir import Answer
 from crnn_jax.runtime import xla_options
 
+_Found = tuple[Array, Array, Array]
 BATCH = 64  # the largest batch; a reader pads a shorter one to a power of two
 
 
@@ -121,33 +122,79 @@ class Evaluation(NamedTuple):
         )
 
 
-@functools.partial(xla_options.jit_reading, static_argnames="decoder")
 def read(
     params: Any,
-    images: UInt8[Array, "B W H C"],
+    images: UInt8[Array, "B W H C"] | UInt8[np.ndarray, "B W H C"],
     temperature: float | Float[Array, ""],
     *,
     model: crnn.Model,
     decoder: Decoder = GREEDY,
 ) -> tuple[Int[Array, "B L"], Float[Array, " B"], Float[Array, " B"]]:
     """Returns the ids and the log-probability of each reading, and the energy of each image."""
+    if decoder == GREEDY:
+        found: _Found = _read_greedily(params, images, temperature, model=model)
+        return found
+    # The model's program serves all decoders, which are many: one for each form of texts.
+    found = _decoded(_logits(params, images, model=model), temperature, decoder=decoder)
+    return found
+
+
+@xla_options.jit_reading
+def _read_greedily(
+    params: Any, images: Array, temperature: Any, *, model: crnn.Model
+) -> tuple[Array, Array, Array]:
     logits = crnn.apply(model, params, images)
-    return *decode(logits, temperature, decoder), typicality.energy(logits)
+    return *decode(logits, temperature, GREEDY), typicality.energy(logits)
+
+
+@xla_options.jit_reading
+def _logits(params: Any, images: Array, *, model: crnn.Model) -> Array:
+    return crnn.apply(model, params, images)
 
 
 @functools.partial(xla_options.jit_reading, static_argnames="decoder")
+def _decoded(logits: Array, temperature: Any, *, decoder: Decoder) -> tuple[Array, Array, Array]:
+    return *decode(logits, temperature, decoder), typicality.energy(logits)
+
+
 def read_and_score(
     params: Any,
     images: UInt8[Array, "N W H C"],
     labels: Int[Array, "N M"],
-    indices: Int[Array, " B"],
+    indices: Int[Array, " B"] | Int[np.ndarray, " B"],
     temperature: float | Float[Array, ""],
     *,
     model: crnn.Model,
     decoder: Decoder = GREEDY,
 ) -> tuple[Int[Array, "B L"], Float[Array, " B"], Float[Array, " B"]]:
     """Returns the ids, log-probabilities and losses of the examples `indices` of a data set."""
+    if decoder == GREEDY:
+        call = _read_and_score_greedily
+        found: _Found = call(params, images, labels, indices, temperature, model=model)
+        return found
+    logits = logits_of(params, images, indices, model=model)
+    found = _scored(logits, labels, indices, temperature, decoder=decoder)
+    return found
+
+
+@xla_options.jit_reading
+def _read_and_score_greedily(
+    params: Any,
+    images: Array,
+    labels: Array,
+    indices: Array,
+    temperature: Any,
+    *,
+    model: crnn.Model,
+) -> tuple[Array, Array, Array]:
     logits = crnn.apply(model, params, images[indices])
+    return *decode(logits, temperature, GREEDY), ctc_loss.ctc_loss(logits, labels[indices])
+
+
+@functools.partial(xla_options.jit_reading, static_argnames="decoder")
+def _scored(
+    logits: Array, labels: Array, indices: Array, temperature: Any, *, decoder: Decoder
+) -> tuple[Array, Array, Array]:
     return *decode(logits, temperature, decoder), ctc_loss.ctc_loss(logits, labels[indices])
 
 

@@ -1,6 +1,7 @@
 """A reader whose input has the width that fits the text of each image."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ def test_each_image_has_the_width_that_fits_its_text(
 ) -> None:
     shapes, read = [], evaluate.read
 
-    def spy(params: object, images: np.ndarray, *args: object, **options: object) -> object:
+    def spy(params: Any, images: np.ndarray, *args: Any, **options: Any) -> Any:
         shapes.append(images.shape)
         return read(params, images, *args, **options)
 
