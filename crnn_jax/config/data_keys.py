@@ -13,6 +13,13 @@ AUTO = 0  # value of data.width
 AUTO_WIDTHS = (3, 4, 6)  # times the height; few, because a program is compiled for each
 LABELS = "labels"  # value of data.length
 BY_LABELS = "auto"  # value of data.direction
+# Values that are replaced when the data is known: see data/resolve.py.
+LEFT_TO_DATA = {
+    "data.source": "auto",
+    "data.width": AUTO,
+    "data.length": LABELS,
+    "data.direction": BY_LABELS,
+}
 DEFAULT_DIR = "data/captcha_images_v2"  # where the README puts the default data set
 
 

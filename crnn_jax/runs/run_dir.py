@@ -24,6 +24,7 @@ from PIL import Image
 from crnn_jax import config as config_lib
 from crnn_jax import schema
 from crnn_jax.config import Config
+from crnn_jax.config.data_keys import LEFT_TO_DATA
 from crnn_jax.errors import ConfigError, RunError, one_line, quote
 from crnn_jax.runs import config_migrations, continuing, record_types
 from crnn_jax.runtime import files, held, lock
@@ -130,7 +131,8 @@ class RunDir:
     def open(self, config: Config) -> None:
         """Makes the directory for `config`, or checks that it has the same config.
 
-        Keys of the section `log` may differ, because they do not change the result.
+        Keys of the section `log` may differ, because they do not change the result, and so may keys
+        that an earlier config left to the data.
 
         Raises:
           RunError: the directory cannot be written, is of another config, or is not a run
@@ -278,7 +280,9 @@ class RunDir:
         changed = [
             f"{key}: was {quote(old.get(key, 'absent'))}, is now {quote(new.get(key, 'absent'))}"
             for key in sorted(old | new)
-            if old.get(key) != new.get(key) and not key.startswith("log.")
+            if old.get(key) != new.get(key)
+            and not key.startswith("log.")
+            and old.get(key) != LEFT_TO_DATA.get(key, ...)
         ]
         if changed:
             advice = continuing.advice(self.workdir, config, [x.split(":")[0] for x in changed])

@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,8 @@ from PIL import Image
 from crnn_jax import config as config_lib
 from crnn_jax.config.data_keys import AUTO_WIDTHS
 from crnn_jax.data import input_width, resolve, splits
-from crnn_jax.errors import DataError
-from crnn_jax.runs import sweep
+from crnn_jax.errors import DataError, RunError
+from crnn_jax.runs import run_dir, sweep
 from crnn_jax.training import train
 from tests.helpers.fixtures import MakeConfig
 
@@ -103,3 +104,18 @@ def test_a_run_records_the_width_that_it_chose(
     assert '"width": 96' in (tmp_path / "run" / "config.json").read_text()
     # The same command again finds the finished run.
     assert train.train_and_evaluate(config, tmp_path / "run") == result
+
+
+def test_a_directory_prepared_with_open_values_is_trained_in(
+    tmp_path: Path, tiny_config: MakeConfig
+) -> None:
+    """As `python -m crnn_jax train RUN` does with a config.json that someone wrote."""
+    prepared = tiny_config(data__width=0, data__length="labels", train__epochs=1)
+    run = run_dir.RunDir(tmp_path / "run")
+    run.open(prepared)
+    assert run.config() == prepared
+    train.train_and_evaluate(run.config(), run.workdir)
+    assert run.config() == resolve.resolve(prepared) != prepared
+    other = dataclasses.replace(prepared, seed=1)
+    with pytest.raises(RunError, match=r"another config; .*\n  seed: was 0, is now 1\n"):
+        train.train_and_evaluate(other, run.workdir)

@@ -34,6 +34,8 @@ SMALL = {
     "optimizer.warmup_steps": 2,
     "train.batch_size": 16,
     "train.epochs": 1,
+    "train.epochs_for_new_symbols": 0,
+    "train.min_steps": 0,
     "train.min_steps_per_epoch": 0,
     "train.passes_per_epoch": 1,
     "data.min_val_size": 0,
