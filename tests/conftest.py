@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import gc
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tests.helpers import compiling, shapes  # noqa: F401  (before jax and the package)
@@ -43,26 +42,10 @@ render.images = jax.jit(
     render.images.__wrapped__, compiler_options={"xla_backend_optimization_level": 1}
 )
 
-MOST_RESIDENT = 1_000_000_000  # bytes, after which a process forgets its compiled programs
-STATM = Path("/proc/self/statm")
-
 # Broadcasting arrays of different rank is an error.
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 REAL_SET = Path(__file__).resolve().parents[2] / "shared" / "data" / "captcha_images_v2"
-
-
-@pytest.fixture(autouse=True)
-def bounded_memory() -> Iterator[None]:
-    """Forgets all compiled programs if they take too much memory. The cache on disk keeps them."""
-    yield
-    if STATM.exists() and int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGESIZE") > (
-        MOST_RESIDENT
-    ):
-        jax.clear_caches()
-        gc.collect()
-        if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):  # glibc keeps freed memory otherwise
-            libc.malloc_trim(0)
 
 
 @pytest.fixture(scope="session")
