@@ -43,9 +43,9 @@ def visual(text: str) -> str:
 def logical(text: str) -> str:
     """Converts the order in an image to logical order: the inverse of `visual`.
 
-    The algorithm is its own inverse for letters and numbers. With punctuation in numbers it is
-    only if the first number in the image counts as one after an Arabic letter, where it was typed
-    after one. A few mixed texts have no such inverse; `changed` finds them.
+    For letters and numbers, the algorithm is its own inverse. Numbers with punctuation that were
+    typed after an Arabic letter need the mark of such a letter in front. A few mixed texts have no
+    inverse; `changed` finds them.
     """
     plain = visual(text)
     if visual(plain) == text:

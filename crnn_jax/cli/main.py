@@ -50,8 +50,10 @@ def evaluate(options: argparse.Namespace) -> int:
     reader = recognizer.load(options.run, options.epoch)
     for line in set_evaluation.remarks(reader, options.data) if options.data else ():
         print(f"warning: {line}", file=sys.stderr)
+    if options.same_scheme and not options.data:
+        raise errors.ConfigError("--same-scheme needs a folder of images; name it with --data")
     decoder = reader_options.decoder(
-        reader, options, lambda: set_evaluation.paths(reader, options.data)
+        reader, options, lambda: set_evaluation.sources_of(reader, options.data)
     )
     evaluation, data_name, fingerprint, trained_on = reader.evaluate(options.data, decoder)
     if trained_on > 0:

@@ -1,5 +1,7 @@
 """The configuration: every key with its type, its range, its default and its meaning.
 
+The keys of the section `data` are in data_keys.py.
+
 Parsing, error messages, the defaults of `experiments/base.py` and `python -m crnn_jax keys` are
 derived from these declarations. A new key needs, besides its declaration here:
 - its value in older records, in `runs/config_migrations.py` (`CAME`);

@@ -43,8 +43,9 @@ def check(c: Config) -> None:
         (
             "data.length",
             quote(c.data.length),
-            not lengths or (lengths[0] <= lengths[1] and 0 < lengths[1] <= steps),
-            f"from 1 to {steps}, the number of time steps, the smaller number first",
+            # The labels can have at most `steps` characters, so a larger maximum does no harm.
+            not lengths or (lengths[0] <= min(lengths[1], steps) and lengths[1] > 0),
+            f"at least 1 and fit into {steps} time steps, the smaller number first",
         ),
         ("data.num_folds", c.data.num_folds, c.data.num_folds != 1, "0 (off) or at least 2"),
         (

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from crnn_jax.config import DEFAULT_DIR, Config, DataConfig
+from crnn_jax.config import DEFAULT_DIR, Config, DataConfig, limits
 from crnn_jax.config.data_keys import AUTO, BY_LABELS, LABELS
 from crnn_jax.data import (
     direction,
@@ -21,6 +21,7 @@ from crnn_jax.data import (
     splits,
     text_lengths,
 )
+from crnn_jax.data.label_files import Listing
 from crnn_jax.errors import DataError
 
 _MEASURED = 64  # images of a folder
@@ -28,7 +29,20 @@ _MEASURED = 64  # images of a folder
 _SPLIT: Mapping[str, Any] = {"val_fraction": 0.0, "num_folds": 0, "fold": 0, "train_size": 0,
                              "split_seed": 0, "unlabeled": ""}  # fmt: skip
 
-Known = dict[DataConfig, int]  # widths that were resolved
+
+class Known:
+    """What is known of folders, so that a sweep lists and measures each of them once."""
+
+    def __init__(self) -> None:
+        self.widths: dict[DataConfig, int] = {}
+        self._listings: dict[tuple[Any, ...], Listing] = {}
+
+    def listing(self, data: DataConfig) -> Listing:
+        """Returns `listing.checked(data)`."""
+        key = data.dir, data.val_dir, data.label_pattern, data.use_labels, data.test_size > 0
+        if key not in self._listings:
+            self._listings[key] = listing.checked(data)
+        return self._listings[key]
 
 
 def resolve(config: Config, known: Known | None = None) -> Config:
@@ -41,13 +55,13 @@ def resolve(config: Config, known: Known | None = None) -> Config:
 
     Args:
       config: the config.
-      known: the widths of other configs, so that a folder is not measured again for each run of a
-        sweep; new ones are added.
+      known: what is known from other configs; more is added.
 
     Raises:
       DataError: the folder is missing, or its images or labels cannot be used.
+      ConfigError: the config is invalid with the width that fits.
     """
-    data = config.data
+    data, known = config.data, known or Known()
     if data.source == "auto":
         absent = data.dir == DEFAULT_DIR and not Path(DEFAULT_DIR).exists()
         if absent and (data.unlabeled or not data.use_labels):
@@ -56,32 +70,33 @@ def resolve(config: Config, known: Known | None = None) -> Config:
     if data.width == AUTO:
         # The training images are all those outside the test part, whatever the split.
         key = dataclasses.replace(data, **_SPLIT)
-        known = {} if known is None else known
-        if key not in known:
-            known[key] = _width(key)
-        data = dataclasses.replace(data, width=known[key])
+        if key not in known.widths:
+            known.widths[key] = _width(key, known)
+        data = dataclasses.replace(data, width=known.widths[key])
     if data.direction == BY_LABELS:
-        data = dataclasses.replace(data, direction=direction.of(data))
+        data = dataclasses.replace(data, direction=direction.of(data, known.listing))
     if data.length == LABELS:
-        data = dataclasses.replace(data, length=_length(data))
-    return dataclasses.replace(config, data=data)
+        data = dataclasses.replace(data, length=_length(data, known))
+    resolved = dataclasses.replace(config, data=data)
+    limits.check(resolved)  # of a width that was open, only the largest was checked
+    return resolved
 
 
-def _length(data: DataConfig) -> str:
+def _length(data: DataConfig, known: Known) -> str:
     if data.source != "folder" or not data.use_labels:
         return ""
-    found = listing.checked(data)
+    found = known.listing(data)
     texts = [data.folding(text) for text in found.labels.values()]
     parts = [found.parts.get(file, "") for file in found.labels]
     train = splits.split(texts, data, parts).train.tolist()
     return text_lengths.of_labels([texts[i] for i in train], data.allow_empty)
 
 
-def _width(data: DataConfig) -> int:
+def _width(data: DataConfig, known: Known) -> int:
     if not folder.uses_folder(data):
         return input_width.fitting(0, data.height)
     aspects = []
-    for file in _sample(data):
+    for file in _sample(data, known.listing(data)):
         try:
             path = folder.source_of(data, file)
             image = image_io.flatten(image_io.open_image(path, data.frame))
@@ -92,9 +107,8 @@ def _width(data: DataConfig) -> int:
     return input_width.fitting(statistics.median(aspects) if aspects else 0, data.height)
 
 
-def _sample(data: DataConfig) -> list[str]:
+def _sample(data: DataConfig, found: Listing) -> list[str]:
     """Returns at most 64 image files of a folder, none of them of the test part."""
-    found = listing.checked(data)
     listed = list(found.labels)
     kept = np.arange(len(listed))
     if data.use_labels or data.test_size:

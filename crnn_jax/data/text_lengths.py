@@ -9,7 +9,7 @@ from crnn_jax.errors import ConfigError, DataError, one_line, quote
 
 
 def of_labels(texts: Sequence[str], allow_empty: bool) -> str:
-    """Returns the value of data.length that fits the labels: '5', '4-6', or '' if there are none.
+    """Returns the value of data.length that fits the labels: '5', '4-6', or '' without any text.
 
     If all labels have the same length, it is that length. The risk is small: of n + 1 labels in
     random order, the last is the only one of another length with a probability of at most
@@ -20,7 +20,7 @@ def of_labels(texts: Sequence[str], allow_empty: bool) -> str:
       texts: the labels.
       allow_empty: whether images without text are allowed; then 0 is in the range.
     """
-    if not texts:
+    if not any(texts):
         return ""
     lengths = {len(text) for text in texts}
     shortest, longest = min(lengths), max(lengths)

@@ -134,7 +134,8 @@ def read(
     if decoder == GREEDY:
         found: _Found = _read_greedily(params, images, temperature, model=model)
         return found
-    # The model's program serves all decoders, which are many: one for each form of texts.
+    # There is a decoder for each form of texts. They share the model's program, which takes many
+    # times as long to compile. With the greedy one, a single image is read 4 % faster.
     found = _decoded(_logits(params, images, model=model), temperature, decoder=decoder)
     return found
 
@@ -168,27 +169,9 @@ def read_and_score(
     decoder: Decoder = GREEDY,
 ) -> tuple[Int[Array, "B L"], Float[Array, " B"], Float[Array, " B"]]:
     """Returns the ids, log-probabilities and losses of the examples `indices` of a data set."""
-    if decoder == GREEDY:
-        call = _read_and_score_greedily
-        found: _Found = call(params, images, labels, indices, temperature, model=model)
-        return found
     logits = logits_of(params, images, indices, model=model)
-    found = _scored(logits, labels, indices, temperature, decoder=decoder)
+    found: _Found = _scored(logits, labels, indices, temperature, decoder=decoder)
     return found
-
-
-@xla_options.jit_reading
-def _read_and_score_greedily(
-    params: Any,
-    images: Array,
-    labels: Array,
-    indices: Array,
-    temperature: Any,
-    *,
-    model: crnn.Model,
-) -> tuple[Array, Array, Array]:
-    logits = crnn.apply(model, params, images[indices])
-    return *decode(logits, temperature, GREEDY), ctc_loss.ctc_loss(logits, labels[indices])
 
 
 @functools.partial(xla_options.jit_reading, static_argnames="decoder")

@@ -42,7 +42,7 @@ def find(read: Callable[[Decoder], Sequence[Reading]], make: Callable[..., Decod
 def common_lengths(readings: Sequence[Reading]) -> tuple[int, int]:
     """Returns the smallest and the largest common length of readings.
 
-    Counted are the more confident half of the readings with text. A length is common if it occurs
+    The more confident half of the readings with text is counted. A length is common if it occurs
     at least half as often as the most common one. ConfigError: fewer than ten readings have text.
     """
     able = sorted((r for r in readings if r.text), key=lambda r: -r.confidence)

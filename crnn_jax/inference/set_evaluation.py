@@ -16,7 +16,7 @@ from crnn_jax.data import direction, label_report, listing, sources, splits, tex
 from crnn_jax.data import folder as dataset
 from crnn_jax.data.folder import Dataset
 from crnn_jax.data.label_files import FILE_NAMES
-from crnn_jax.errors import ConfigError, DataError, quote
+from crnn_jax.errors import DataError, quote
 from crnn_jax.inference.evaluate import BATCH, Evaluation, LabeledImages, Reader, of_answers
 from crnn_jax.inference.evaluate import evaluate as evaluate_images
 from crnn_jax.inference.inputs import Decoded
@@ -100,10 +100,12 @@ def remarks(recognizer: Recognizer, folder: str | os.PathLike[str]) -> list[str]
     ]
 
 
-def paths(recognizer: Recognizer, folder: str | os.PathLike[str] | None) -> list[Any]:
-    """Returns the images of a folder. ConfigError: there is no folder."""
-    if folder is None:
-        raise ConfigError("--same-scheme needs a folder of images; name it with --data")
+def sources_of(recognizer: Recognizer, folder: str | os.PathLike[str]) -> list[Any]:
+    """Returns the labeled images of a folder, as `Recognizer.predict` takes them.
+
+    Raises:
+      DataError: the folder cannot be read.
+    """
     section = _section(recognizer, folder)
     return [dataset.source_of(section, file) for file in listing.checked(section).labels]
 

@@ -66,14 +66,14 @@ class Grid:
           ConfigError: a key or value of a variant is wrong; the message names the variant.
         """
         result = []
-        widths: resolve.Known = {}
+        known = resolve.Known()
         for seed in self.seeds:
             for fold in self.folds:
                 for name, changes in self.variants.items():
                     values = {**changes, "seed": seed, "data.fold": fold}
                     try:
                         config = config_lib.from_dict(config_lib.with_changes(self.base, values))
-                        config = resolve.resolve(config, widths)
+                        config = resolve.resolve(config, known)
                     except ConfigError as error:
                         raise ConfigError(f"variant {one_line(name)}: {error}") from error
                     result.append(Cell(name, seed, fold, config))

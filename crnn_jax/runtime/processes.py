@@ -58,8 +58,8 @@ def obstacle() -> str:
 def check_children() -> None:
     """Checks that JAX has a device in the processes that this one starts.
 
-    JAX is started in a process of its own, because it would reserve a GPU's memory in this one. A
-    CPU is always there.
+    Starts JAX in another process, because it would reserve a GPU's memory in this one. Does nothing
+    for a CPU, which every machine has.
 
     Raises:
       DeviceError: JAX has no device of the platform that JAX_PLATFORMS names.

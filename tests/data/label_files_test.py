@@ -12,23 +12,9 @@ import pytest
 from crnn_jax.data import folder as dataset
 from crnn_jax.data import label_shapes
 from crnn_jax.errors import DataError
-from tests.helpers import labeled_images
 from tests.helpers.fixtures import CONFIG
 from tests.helpers.images import draw
 from tests.helpers.labeled_images import EXPECTED, LABELS, load, table
-
-
-@pytest.fixture
-def images(tmp_path: Path) -> Path:
-    return labeled_images.save(tmp_path)
-
-
-@pytest.fixture
-def below(tmp_path: Path) -> Path:
-    """The same images in a folder `images`."""
-    labeled_images.save(tmp_path / "images")
-    return tmp_path
-
 
 # ------------------------------------------------------------------------------- tables
 

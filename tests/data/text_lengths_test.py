@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 import crnn_jax
+from crnn_jax import config as config_lib
 from crnn_jax.data import resolve, sources, split_report, text_lengths
 from crnn_jax.errors import ConfigError, DataError
 from crnn_jax.inference import set_evaluation
@@ -22,6 +24,7 @@ from tests.helpers.images import draw
     ("texts", "allow_empty", "expected"),
     [
         ([], False, ""),
+        (["", ""], True, ""),
         (["abcde"], False, "5"),
         (["ab", "cd"], False, "2"),
         (["abc", "abcde"], False, "2-6"),  # one fewer and one more
@@ -64,6 +67,33 @@ def test_the_length_is_that_of_the_labels_that_are_used(
     assert found == {True, False}
 
 
+def test_the_length_of_labels_that_fill_the_steps_is_a_valid_config(
+    tmp_path: Path, tiny_config: MakeConfig
+) -> None:
+    """16 characters in 16 time steps: the range goes on to 17, and config.json is read again."""
+    folder = _write(tmp_path / "set", ["ab" * 8, "ba" * 7, "ab" * 7])
+    config = tiny_config(data__dir=folder, data__length="labels", data__val_fraction=0.0)
+    resolved = resolve.resolve(config)
+    assert resolved.data.length == "13-17"
+    assert config_lib.from_dict(config_lib.to_dict(resolved)) == resolved
+
+
+def test_a_length_is_checked_again_with_the_width_that_fits(
+    tmp_path: Path, tiny_config: MakeConfig
+) -> None:
+    folder = tmp_path / "set"
+    folder.mkdir()
+    for name in "abc":
+        Image.new("L", (40, 40), 200).save(folder / f"{name}.png")
+    # 3 times the height of 16, halved twice, are 12 steps; 6 times would be 24.
+    config = tiny_config(
+        data__dir=str(folder), data__width=0, data__length="20", data__use_labels=False,
+        train__init_from="x", data__alphabet="abc7",
+    )  # fmt: skip
+    with pytest.raises(ConfigError, match=r"data\.length must .* fit into 12 time steps"):
+        resolve.resolve(config)
+
+
 def test_without_labels_texts_have_any_length(tiny_config: MakeConfig) -> None:
     config = tiny_config(data__source="synthetic", data__count=8, data__length="labels")
     assert resolve.resolve(config).data.length == ""
@@ -73,10 +103,10 @@ def test_without_labels_texts_have_any_length(tiny_config: MakeConfig) -> None:
     assert resolve.resolve(config).data.length == ""
 
 
-@pytest.mark.parametrize("length", ["5-4", "0", "17", "3-17"])
+@pytest.mark.parametrize("length", ["5-4", "0", "17", "17-20"])
 def test_impossible_lengths_are_refused(tiny_config: MakeConfig, length: str) -> None:
     # 64 pixels, halved twice, are 16 time steps.
-    with pytest.raises(ConfigError, match=r"data\.length must be from 1 to 16, the number of time"):
+    with pytest.raises(ConfigError, match=r"data\.length must be at least 1 and fit into 16 time"):
         tiny_config(data__length=length)
 
 
