@@ -172,7 +172,9 @@ class TrainConfig:
         "", "Start from the best weights of this run directory, without a flat start."
     )
     patience: schema.Epochs = key(
-        10, "Stop after this many epochs without a better validation loss; 0 for never."
+        10,
+        "Stop after this many epochs without a better validation loss; 0 for never. A schedule that "
+        "is longer than train.epochs has proportionally more.",
     )
     checkpoint_selection: Literal["best", "last"] = key(
         "best",

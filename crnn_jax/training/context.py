@@ -117,6 +117,15 @@ class TrainContext(NamedTuple):
         return (self.split.train if len(self.split.train) else self.pseudo_labeled)[:MOST_SCORED]
 
     @property
+    def patience(self) -> int:
+        """Epochs without a better validation loss after which a run stops; 0 for never.
+
+        The loss falls most at the end of the schedule, so a longer one takes more patience.
+        """
+        section = self.config.train
+        return -(-section.patience * self.num_epochs // section.epochs)
+
+    @property
     def decoder(self) -> decoding.Decoder:
         """The decoder for the lengths of data.length."""
         return decoding.of_lengths(self.config.data.lengths, config_lib.num_steps(self.config))

@@ -61,7 +61,7 @@ class Run:
 
     @property
     def is_over(self) -> bool:
-        over = self.stopping.is_over(self.epoch, self.config.train.patience)
+        over = self.stopping.is_over(self.epoch, self.task.patience)
         return self.error is not None or self.epoch >= self.last_epoch or over
 
     @property

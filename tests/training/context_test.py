@@ -42,5 +42,11 @@ def test_a_small_set_gets_more_epochs(tiny_config: MakeConfig, tmp_path: Path) -
         assert task.num_epochs == epochs
         # The schedule ends with the last epoch.
         assert task.optimizer is optimizer.build(task.config.optimizer, 5 * epochs)
+        assert prepare(tiny_config(train__batch_size=8, train__patience=0, **changes)).patience == 0
+    # A patience of 3 for two epochs is one of 6 for four.
+    config = tiny_config(
+        train__batch_size=8, train__epochs=2, train__min_steps=16, train__patience=3
+    )
+    assert prepare(config).patience == 6
     config = tiny_config(train__batch_size=8, train__epochs=1, train__min_steps=6)
     assert train.train_and_evaluate(config, tmp_path).epochs_run == 2
