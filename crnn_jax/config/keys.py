@@ -173,8 +173,8 @@ class TrainConfig:
     )
     patience: schema.Epochs = key(
         10,
-        "Stop after this many epochs without a better validation loss; 0 for never. A schedule that "
-        "is longer than train.epochs has proportionally more.",
+        "Stop after this many epochs without a better validation loss; 0 for never. A schedule "
+        "longer than train.epochs has proportionally more.",
     )
     checkpoint_selection: Literal["best", "last"] = key(
         "best",

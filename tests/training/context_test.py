@@ -42,7 +42,7 @@ def test_a_small_set_gets_more_epochs(tiny_config: MakeConfig, tmp_path: Path) -
         assert task.num_epochs == epochs
         # The schedule ends with the last epoch.
         assert task.optimizer is optimizer.build(task.config.optimizer, 5 * epochs)
-        assert prepare(tiny_config(train__batch_size=8, train__patience=0, **changes)).patience == 0
+        assert prepare(tiny_config(train__patience=0, train__min_steps=min_steps)).patience == 0
     # A patience of 3 for two epochs is one of 6 for four.
     config = tiny_config(
         train__batch_size=8, train__epochs=2, train__min_steps=16, train__patience=3
