@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from crnn_jax.data import image_io, sources
+from crnn_jax.data import generated, image_io
 from crnn_jax.data.synthetic import presets, render
 
 COUNT, GAP = 12, 6
@@ -23,7 +23,7 @@ def main(folder: str, name: str, target: str) -> None:
     real = [image_io.open_image(f) for f in files[:: len(files) // COUNT][:COUNT]]
     numbers = np.arange(COUNT, dtype=np.int32)
     pictures, _ = render.images(render.atlas_of(look), 0, numbers, style=look)
-    made = [sources.to_image(picture) for picture in np.asarray(pictures)]
+    made = [generated.to_image(picture) for picture in np.asarray(pictures)]
     width, height = 2 * look.width, 2 * look.height
     sheet = Image.new("RGB", (2 * width + 3 * GAP, COUNT * (height + GAP) + GAP), "white")
     for column, images in enumerate((real, made)):

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from crnn_jax import config as config_lib
-from crnn_jax.data import folder, image_io, sources
+from crnn_jax.data import folder, generated, image_io, sources
 from crnn_jax.data.synthetic.wide import family
 from crnn_jax.errors import DataError
 from crnn_jax.inference import recognizer, shipped, typicality
@@ -65,12 +65,12 @@ def own(reader: Recognizer, is_shipped: bool) -> list[Image.Image]:
     config = reader.config.data
     if is_shipped:
         look = family.load(config.style)
-        data = sources.generate(look, sources.as_drawn(config, look), range(GENERATED))
-        return [sources.to_image(image) for image in data.images]
+        data = generated.generate(look, generated.as_drawn(config, look), range(GENERATED))
+        return [generated.to_image(image) for image in data.images]
     data, split, *_ = sources.load(config, config_lib.num_steps(reader.config))
     if folder.uses_folder(config):
         return [sources.image(config, None, data.files[i]) for i in split.val]
-    return [sources.to_image(data.images[i]) for i in split.val]
+    return [generated.to_image(data.images[i]) for i in split.val]
 
 
 def distorted(images: list[Image.Image]) -> dict[str, list[Image.Image]]:

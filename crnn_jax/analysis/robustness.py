@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from crnn_jax import config as config_lib
-from crnn_jax.data import sources
+from crnn_jax.data import generated
 from crnn_jax.data.synthetic import presets
 from crnn_jax.data.synthetic.style import Style
 from crnn_jax.errors import ConfigError, RunError
@@ -184,9 +184,9 @@ def _row(
 ) -> Row:
     # The last image numbers of the seed, which no training reaches.
     first = 2**31 - 1 - count
-    config = sources.as_drawn(dataclasses.replace(reader.config.data, synthetic_seed=0), look)
-    data = sources.generate(look, config, range(first, first + count))
-    readings = reader.predict([sources.to_image(image) for image in data.images])
+    config = generated.as_drawn(dataclasses.replace(reader.config.data, synthetic_seed=0), look)
+    data = generated.generate(look, config, range(first, first + count))
+    readings = reader.predict([generated.to_image(image) for image in data.images])
     exact = sum(r.text == text for r, text in zip(readings, data.texts, strict=True))
     low, high = metrics.wilson_interval(exact, count)
     unit = DISTORTIONS[name].unit

@@ -7,8 +7,8 @@ import functools
 import os
 from pathlib import Path
 
-from crnn_jax.data import label_files, sources
-from crnn_jax.data.sources import Draw
+from crnn_jax.data import generated, label_files
+from crnn_jax.data.generated import Draw
 from crnn_jax.data.synthetic.look import Look
 from crnn_jax.data.synthetic.wide import family
 from crnn_jax.errors import ConfigError, DataError, one_line
@@ -48,8 +48,8 @@ def _write_set(folder: Path, look: Look, draw: Draw, count: int) -> None:
         labels = csv.writer(file, lineterminator="\n")
         labels.writerow(("file", "label"))
         number = 0
-        for pixels, texts in sources.drawn(look, draw, range(count)):
+        for pixels, texts in generated.drawn(look, draw, range(count)):
             for image, text in zip(pixels, texts, strict=True):
-                sources.to_image(image).save(folder / f"{number:06d}.png")
+                generated.to_image(image).save(folder / f"{number:06d}.png")
                 labels.writerow((f"{number:06d}.png", text))
                 number += 1

@@ -11,32 +11,22 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
-import math
 import os
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from crnn_jax import bidi
-from crnn_jax.charset import PAD, Charset
+from crnn_jax.charset import Charset
 from crnn_jax.config import DataConfig
-from crnn_jax.data import fitting, image_io, split_report, splits, text_lengths
 from crnn_jax.data import folder as dataset
+from crnn_jax.data import generated, image_io, split_report, splits
 from crnn_jax.data.folder import Dataset
 from crnn_jax.data.splits import Split
-from crnn_jax.data.synthetic import render
-from crnn_jax.data.synthetic.look import Look
 from crnn_jax.data.synthetic.wide import family
-from crnn_jax.errors import ConfigError, DataError, one_line
+from crnn_jax.errors import DataError, one_line
 
-Draw = Callable[[np.ndarray], tuple[jax.Array, jax.Array]]
-MAX_BYTES = 2**33  # of pixels in a generated set
 STREAM_SAMPLE = 4096  # training images of a stream that are kept, to fit the normalization
 
 
@@ -84,13 +74,13 @@ def load(config: DataConfig, num_steps: int) -> Source:
         return Source(data, split, charset, False)
     look = family.load(config.style)
     symbols = config.folding(look.alphabet)
-    _check(look, config, num_steps)
+    generated.check(look, config, num_steps)
     if config.source == "mixture":
         real = dataset.load(config, given, num_steps)
         split = split_report.split(real, config)
         share = config.generated_share
         num_extra = max(1, round(len(split.train) * share / (1 - share)))
-        extra = generate(look, config, range(num_extra))
+        extra = generated.generate(look, config, range(num_extra))
         added = np.arange(len(real), len(real) + len(extra), dtype=np.int32)
         data = dataclasses.replace(_joined(real, extra), num_generated=len(extra))
         charset = given or Charset.derive((*known_texts(real, split, config), symbols), direction)
@@ -99,14 +89,14 @@ def load(config: DataConfig, num_steps: int) -> Source:
     charset = given or Charset.derive(symbols, direction)
     endless = config.source == "stream"
     if not endless:
-        data = generate(look, config, range(config.count))
+        data = generated.generate(look, config, range(config.count))
         return Source(data, splits.split(data.texts, config), charset, endless)
     num_val = max(1, int(config.count * config.val_fraction))
     numbers = np.arange(config.count, dtype=np.int32)
     data = dataclasses.replace(
-        generate(look, config, range(min(config.count, num_val + STREAM_SAMPLE))),
-        name=f"an endless stream of generated {_name(config)}",
-        fingerprint=fingerprint(look, config, config.count),
+        generated.generate(look, config, range(min(config.count, num_val + STREAM_SAMPLE))),
+        name=f"an endless stream of generated {generated.name(config)}",
+        fingerprint=generated.fingerprint(look, config, config.count),
     )
     return Source(data, Split(numbers[num_val:], numbers[:num_val]), charset, endless)
 
@@ -150,56 +140,6 @@ def _with_unlabeled(data: Dataset, split: Split, config: DataConfig) -> tuple[Da
     return _joined(data, chosen), split._replace(unlabeled=unlabeled)
 
 
-def _check(look: Look, config: DataConfig, num_steps: int) -> None:
-    text_lengths.check_style(look.length, config)
-    symbols = set(config.folding(look.alphabet))
-    if config.alphabet and (unknown := symbols - set(config.alphabet)):
-        mapped = "" if symbols == set(look.alphabet) else " after data.case and data.merge"
-        raise ConfigError(
-            f"data.alphabet lacks {''.join(sorted(unknown))!r} of the style {config.style}{mapped}"
-        )
-    most = 2 * look.length[1] - 1  # a blank between equal neighbors
-    if most > num_steps:
-        raise DataError(
-            f"a text of the style {config.style} can need {most} time steps and the model has "
-            f"{num_steps}; increase data.width"
-        )
-
-
-def generate(look: Look, config: DataConfig, numbers: range) -> Dataset:
-    """Generates a data set of images, with the size and channels of a config.
-
-    Args:
-      look: the style.
-      config: the data section.
-      numbers: the numbers of the images in the sequence of `config.synthetic_seed`.
-
-    Raises:
-      ConfigError: the images need too much memory, or one is blank.
-    """
-    shape = (len(numbers), config.width, config.height, config.channels)
-    if (size := math.prod(shape)) > MAX_BYTES:
-        raise ConfigError(
-            f"{len(numbers)} images of {config.width}x{config.height} need {size / 2**30:.0f} "
-            f"GiB of memory (at most {MAX_BYTES // 2**30}); lower data.count or "
-            "data.generated_share, or use data.source=stream"
-        )
-    images = np.empty(shape, np.uint8)
-    as_typed = bidi.logical if config.direction == bidi.RIGHT_TO_LEFT else str
-    found: list[str] = []
-    for pixels, labels in drawn(look, drawer(look, config), numbers):
-        images[len(found) : len(found) + len(labels)] = pixels
-        found += labels
-    return Dataset(
-        name=f"{len(found)} generated {_name(config)}",
-        files=tuple(f"{i:06d}" for i in numbers),
-        labels=tuple(found),
-        texts=tuple(map(as_typed, map(config.folding, found))),
-        images=images,
-        fingerprint=fingerprint(look, config, len(found)),
-    )
-
-
 def image(config: DataConfig, folder: str | os.PathLike[str] | None, file: str) -> Image.Image:
     """Opens the image that an evaluation calls `file`.
 
@@ -213,97 +153,18 @@ def image(config: DataConfig, folder: str | os.PathLike[str] | None, file: str) 
             config = dataclasses.replace(config, dir=os.fspath(folder), val_dir="")
         return image_io.flatten(image_io.open_image(dataset.source_of(config, file), config.frame))
     number, look = int(file), family.load(config.style)
-    data = generate(look, as_drawn(config, look), range(number, number + 1))
-    return to_image(data.images[0])
-
-
-def as_drawn(config: DataConfig, look: Look) -> DataConfig:
-    """Returns a config for images that a reader of `config` will crop itself, if it crops."""
-    if not config.crop:
-        return config
-    return dataclasses.replace(config, crop=False, width=look.width, height=look.height)
-
-
-def to_image(image: np.ndarray) -> Image.Image:
-    """Converts u8 [W, H, C] to a Pillow image."""
-    upright = image.swapaxes(0, 1)
-    return Image.fromarray(upright[..., 0] if image.shape[-1] == 1 else upright)
-
-
-def drawn(look: Look, draw: Draw, numbers: range) -> Iterator[tuple[np.ndarray, list[str]]]:
-    """Yields chunks of images u8 [n, W, H, C] and texts. ConfigError if an image is blank."""
-    chunk = look.chunk
-    for start in range(0, len(numbers), chunk):
-        part = np.array(numbers[start : start + chunk], np.int32)
-        padded = np.resize(part, chunk)  # so that all chunks use one program
-        pixels, ids = jax.device_get(draw(padded))
-        rows = ids[: len(part)].tolist()
-        texts = ["".join(look.alphabet[i] for i in row if i != PAD) for row in rows]
-        flat = pixels[: len(part)].reshape(len(part), -1)
-        if len(blank := np.flatnonzero(flat.min(1) == flat.max(1))):
-            raise ConfigError(
-                f"image {part[blank[0]]} of the style is blank: its text {texts[blank[0]]!r} is "
-                "not visible; check ink, paper, weight, left, baseline and the waves"
-            )
-        yield pixels[: len(part)], texts
-
-
-def drawer(look: Look, config: DataConfig) -> Draw:
-    """Returns a function from numbers i32 [B] to images u8 [B, W, H, C] and labels i32 [B, L].
-
-    Labels are indices into the alphabet of the style.
-    """
-    native = look.drawer()  # in the size of the look
-
-    def draw(numbers: np.ndarray) -> tuple[jax.Array, jax.Array]:
-        pixels, ids = native(config.synthetic_seed, numbers)
-        size = config.width, config.height
-        return fitting.fitted(pixels, size, config.channels, config.crop), ids
-
-    return draw
-
-
-def stream(config: DataConfig, charset: Charset) -> Draw:
-    """Like `drawer`, but the labels are class ids of a charset."""
-    look = family.load(config.style)
-    draw, symbols = drawer(look, config), config.folding(look.alphabet)
-    ids = jnp.array([*(charset.ids[s] for s in symbols), PAD])  # PAD is -1
-
-    def batch(numbers: np.ndarray) -> tuple[jax.Array, jax.Array]:
-        pixels, labels = draw(numbers)
-        return pixels, ids[labels]
-
-    return batch
-
-
-def fingerprint(look: Look, config: DataConfig, count: int) -> str:
-    """The sha256 of everything that determines the generated images.
-
-    Their pixels are not part of it, because they can differ by a rounding between machines.
-    """
-    recipe = {
-        "version": render.VERSION,
-        "style": look.describe(),
-        "seed": config.synthetic_seed,
-        "count": count,
-        "size": (config.width, config.height, config.channels),
-        **({"crop": True} if config.crop else {}),
-    }
-    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
+    data = generated.generate(look, generated.as_drawn(config, look), range(number, number + 1))
+    return generated.to_image(data.images[0])
 
 
 def expected_fingerprint(config: DataConfig, num_steps: int) -> str | None:
     """Returns the fingerprint of a config's data; None if its folder is missing."""
     if config.source in ("synthetic", "stream"):
-        return fingerprint(family.load(config.style), config, config.count)
+        return generated.fingerprint(family.load(config.style), config, config.count)
     folders = [config.dir, *({config.unlabeled, config.val_dir} - {"", splits.REST})]
     if not all(Path(folder).is_dir() for folder in folders):
         return None
     return load(config, num_steps).data.fingerprint
-
-
-def _name(config: DataConfig) -> str:
-    return f"{Path(config.style).stem} images (seed {config.synthetic_seed})"
 
 
 def _joined(real: Dataset, extra: Dataset) -> Dataset:

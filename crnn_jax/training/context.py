@@ -14,7 +14,7 @@ import optax
 from crnn_jax import config as config_lib
 from crnn_jax.charset import PAD, Charset
 from crnn_jax.config import Config
-from crnn_jax.data import batching, folder, normalization, sources, splits
+from crnn_jax.data import batching, folder, generated, normalization, sources, splits
 from crnn_jax.inference import calibration, evaluate, typicality
 from crnn_jax.inference.typicality import Typical
 from crnn_jax.models import crnn, ctc_loss, decoding
@@ -222,5 +222,5 @@ def prepare(config: Config) -> TrainContext:
         devices=devices,
         images=devices.replicate(data.images),
         labels=devices.replicate(_encoded(source, config)),
-        stream=sources.stream(config.data, charset) if source.endless else None,
+        stream=generated.stream(config.data, charset) if source.endless else None,
     )

@@ -13,7 +13,7 @@ import crnn_jax
 from crnn_jax.analysis import robustness
 from crnn_jax.cli.main import main
 from crnn_jax.config import Config
-from crnn_jax.data import sources
+from crnn_jax.data import generated
 from crnn_jax.data.synthetic import presets
 from crnn_jax.errors import ConfigError
 from crnn_jax.inference.evaluate import Reading
@@ -43,7 +43,7 @@ class Seer:
 
     def __init__(self, config: Config, look: Any) -> None:
         self.config = config
-        data = sources.generate(look, config.data, range(2**31 - 9, 2**31 - 1))
+        data = generated.generate(look, config.data, range(2**31 - 9, 2**31 - 1))
         # The first axis of an image file is the height.
         seen = [image[..., 0].T.tobytes() for image in data.images]
         self.known = dict(list(zip(seen, data.texts, strict=True))[::2])

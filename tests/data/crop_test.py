@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crnn_jax.data import crop, fitting, image_io, sources
+from crnn_jax.data import crop, fitting, generated, image_io
 from crnn_jax.data.synthetic.wide import family
 from tests.helpers.fixtures import CONFIG
 
@@ -89,8 +89,8 @@ def test_a_stream_of_cropped_images_fills_its_height() -> None:
     look = family.Wide()
     config = dataclasses.replace(CONFIG, style="wide", width=256, height=64, channels=3, crop=True)
     numbers = np.arange(look.chunk, dtype=np.int32)
-    images, _ = sources.drawer(look, config)(numbers)
-    plain, _ = sources.drawer(look, dataclasses.replace(config, crop=False))(numbers)
+    images, _ = generated.drawer(look, config)(numbers)
+    plain, _ = generated.drawer(look, dataclasses.replace(config, crop=False))(numbers)
     for image, other in zip(np.asarray(images), np.asarray(plain), strict=True):
         left, top, right, bottom = map(int, crop.content_box(other))
         whole = Image.fromarray(other.swapaxes(0, 1)).crop((left, top, right, bottom))
@@ -103,4 +103,4 @@ def test_a_stream_of_cropped_images_fills_its_height() -> None:
 def test_the_fingerprint_of_generated_images_tells_cropped_ones() -> None:
     look = family.Wide()
     cropped = dataclasses.replace(CONFIG, crop=True)
-    assert sources.fingerprint(look, CONFIG, 10) != sources.fingerprint(look, cropped, 10)
+    assert generated.fingerprint(look, CONFIG, 10) != generated.fingerprint(look, cropped, 10)

@@ -12,7 +12,7 @@ import pytest
 import crnn_jax
 from crnn_jax import config as config_lib
 from crnn_jax.analysis import html_report
-from crnn_jax.data import folder, generated_folder, resolve, sources, splits
+from crnn_jax.data import folder, generated, generated_folder, resolve, sources, splits
 from crnn_jax.data.synthetic import presets, render
 from crnn_jax.errors import ConfigError, DataError, RunError
 from crnn_jax.training import train
@@ -90,7 +90,7 @@ class Bars:
 
 def test_any_look_is_drawn_chunk_by_chunk(made: MakeConfig) -> None:
     look = Bars()
-    data = sources.generate(look, made(data__synthetic_seed=2).data, range(6))
+    data = generated.generate(look, made(data__synthetic_seed=2).data, range(6))
     # One program for all chunks; the last chunk is padded.
     assert look.drawn == [[0, 1, 2, 3], [4, 5, 4, 5]]
     assert data.labels == tuple("xyzxyz")

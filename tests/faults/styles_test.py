@@ -16,7 +16,7 @@ from PIL import Image
 
 from crnn_jax.cli.main import main
 from crnn_jax.data import folder as dataset
-from crnn_jax.data import generated_folder, sources
+from crnn_jax.data import generated, generated_folder
 from crnn_jax.data.synthetic import glyphs, presets, render, style
 from crnn_jax.errors import ConfigError, DataError
 from tests.faults import inputs
@@ -299,5 +299,5 @@ def test_generate_names_the_argument_that_is_wrong(
 def test_a_generated_set_larger_than_memory_is_refused_by_its_count() -> None:
     config = dataclasses.replace(CONFIG, source="synthetic", count=10**9)
     with pytest.raises(ConfigError, match=r"1000000000 images.*data\.count"):
-        sources.generate(presets.load("plain"), config, range(10**9))
+        generated.generate(presets.load("plain"), config, range(10**9))
     assert dataset.uses_folder(CONFIG)

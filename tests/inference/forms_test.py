@@ -305,26 +305,3 @@ def test_declarations_reach_every_call(trained: Path) -> None:
     (explained,) = reader.explain(floats, max_value=1)
     (streamed,) = reader.stream(floats, max_value=1)
     assert {reading.text, explained.text, streamed.text} == {expected.text}
-
-
-class Column:
-    """A column of a table, which is no list: it has an index, and converts to objects."""
-
-    def __init__(self, values: list[Any]):
-        self.values = values
-
-    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
-        result = np.empty(len(self.values), object)
-        result[:] = self.values
-        return result
-
-    def __getitem__(self, label: str) -> Any:
-        raise KeyError(label)
-
-
-def test_a_column_of_a_table(tmp_path: Path) -> None:
-    path = tmp_path / "x.png"
-    path.write_bytes(png())
-    column = Column([os.fspath(path), png(), PICTURE, RGB])
-    for item in inputs.each(column):
-        np.testing.assert_array_equal(np.asarray(inputs.to_image(item).convert("RGB")), RGB)

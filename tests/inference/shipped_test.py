@@ -9,7 +9,7 @@ import pytest
 
 import crnn_jax
 from crnn_jax.config import DataConfig
-from crnn_jax.data import sources
+from crnn_jax.data import generated
 from crnn_jax.data.synthetic import presets
 from crnn_jax.errors import RunError
 from crnn_jax.inference import shipped
@@ -25,7 +25,7 @@ def general() -> Recognizer:
 def test_the_general_reader_reads_what_it_never_saw(general: Recognizer) -> None:
     # Plain text of another generator with known labels: one image in 16 may be misread.
     config = DataConfig(source="synthetic", style="plain", width=256, height=64, channels=3)
-    made = sources.generate(presets.load("plain"), config, range(16))
+    made = generated.generate(presets.load("plain"), config, range(16))
     upright = [image.swapaxes(0, 1) for image in made.images]
     texts = [reading.text for reading in general.predict(upright)]
     assert sum(a == b for a, b in zip(texts, made.texts, strict=True)) >= 15

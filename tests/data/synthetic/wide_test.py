@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from crnn_jax.data import sources
+from crnn_jax.data import generated, sources
 from crnn_jax.data.synthetic import glyphs
 from crnn_jax.data.synthetic.wide import (
     camera,
@@ -233,7 +233,7 @@ def test_a_stream_of_the_wide_family_trains_as_any_other(
     source = sources.load(data, 64)
     assert source.charset.alphabet == "".join(sorted(face_atlas.SYMBOLS))
     assert source.data.images.shape == (24, 128, 32, 1)
-    draw = sources.stream(data, source.charset)
+    draw = generated.stream(data, source.charset)
     images, labels = draw(np.array([30, 2], np.int32))
     np.testing.assert_array_equal(images[1], source.data.images[2])
     assert source.charset.decode(np.asarray(labels[1]).tolist()) == source.data.texts[2]

@@ -1,0 +1,67 @@
+"""Mutated image files: pixels or a DataError. `python -m tests.faults.long` runs for an hour."""
+
+import contextlib
+import dataclasses
+import io
+import itertools
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crnn_jax import config as config_lib
+from crnn_jax.data import image_io
+from crnn_jax.errors import DataError
+from experiments import tiny
+from tests.faults import strangers
+from tests.helpers.fuzzing import check_message, edited, fuzz
+from tests.helpers.images import draw
+
+
+def image_files() -> Iterator[Any]:
+    """A small image in every mode and format that Pillow can write, and in strangers.kinds."""
+    image = draw("ab7")
+    yield from strangers.kinds(image).values()
+    yield from (content for content, _ in strangers.refused().values() if len(content) < 2000)
+    modes = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB")
+    between = {"La": "LA", "RGBa": "RGBA", "YCbCr": "RGB", "LAB": "RGB", "HSV": "RGB"}
+    for mode, kind in itertools.product((*modes, "HSV", "I", "F", "I;16"), image_io._FORMATS):
+        buffer = io.BytesIO()
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            image.convert(between.get(mode, "L")).convert(mode).save(buffer, kind)
+            yield buffer.getvalue()
+            # The TIFF tag ExtraSamples: the colors are premultiplied by alpha.
+            old, new = (struct.pack("<HHIH", 338, 3, 1, how) for how in (2, 1))
+            if old in buffer.getvalue():
+                yield buffer.getvalue().replace(old, new)
+
+
+IMAGES = list(image_files())
+SECTION = config_lib.from_dict(tiny.get_config().to_dict()).data
+SECTIONS = [SECTION, dataclasses.replace(SECTION, channels=3)]
+
+
+def read_image(content: bytes, section: Any) -> None:
+    try:
+        pixels = image_io.to_array(image_io.open_image(content), section)
+    except DataError as error:
+        check_message(error, lines=1)
+        return
+    assert pixels.dtype == np.uint8
+    assert pixels.shape == (section.width, section.height, section.channels)
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=["gray", "color"])
+def test_images_in_every_mode_and_format(section: Any) -> None:
+    for content in IMAGES:
+        read_image(content, section)
+
+
+@fuzz(600)
+@given(edited(IMAGES), st.sampled_from(SECTIONS))
+def test_images(content: Any, section: Any) -> None:
+    read_image(content, section)

@@ -1,0 +1,65 @@
+"""Runs made from Keras files give the logits of Keras."""
+
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import crnn_jax
+from crnn_jax.cli import main
+from crnn_jax.interop import keras
+from crnn_jax.models import crnn
+from experiments import base
+
+SYMBOLS = "2345678bcdefgmnpwxy"
+
+
+@pytest.fixture(scope="module")
+def stored(keras_files: Path) -> dict[str, np.ndarray]:
+    with np.load(keras_files / "reference.npz") as file:
+        return dict(file)
+
+
+def _import(file: Path, workdir: Path, alphabet: str, blank: str = "last") -> Any:
+    return keras.import_run(file, workdir, base.get_config().to_dict(), alphabet, blank)
+
+
+def test_an_imported_run_has_keras_logits_and_reads(
+    keras_files: Path,
+    stored: dict[str, np.ndarray],
+    captchas: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = str(tmp_path / "run")
+    file = str(keras_files / "whole.keras")
+    assert main.main(["import-keras", file, "--alphabet", SYMBOLS, "--blank", "last", run]) == 0
+    reader = crnn_jax.load(run)
+    assert reader.charset.alphabet == SYMBOLS
+    # The example's pixels are 255 times ours.
+    logits = crnn.apply(reader.model, reader.params, jnp.asarray(stored["images"] * 255))
+    np.testing.assert_allclose(logits, stored["logits"], atol=1e-5)
+    expected = reader.decode_batch_predictions(stored["logits"])
+    assert reader.decode_batch_predictions(logits) == expected
+    assert len(reader.predict(sorted(captchas.iterdir())[:2])) == 2
+    capsys.readouterr()
+    assert main.main(["import-keras", file, "--alphabet", SYMBOLS, run]) == 2
+    assert "already" in capsys.readouterr().err
+
+
+def test_a_class_for_unknown_symbols_and_a_blank_in_front_are_put_in_their_place(
+    keras_files: Path, stored: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    file = keras_files / "some.weights.h5"
+    # Twenty classes: [UNK], eighteen symbols, and the blank.
+    imported = _import(file, tmp_path / "a", SYMBOLS[1:])
+    assert imported.data.alphabet == keras.UNKNOWN + SYMBOLS[1:]
+    assert crnn_jax.load(tmp_path / "a").charset.alphabet == keras.UNKNOWN + SYMBOLS[1:]
+    _import(file, tmp_path / "b", SYMBOLS, blank="first")
+    logits = [
+        np.asarray(crnn.apply(r.model, r.params, jnp.asarray(stored["images"] * 255)))
+        for r in map(crnn_jax.load, (tmp_path / "a", tmp_path / "b"))
+    ]
+    np.testing.assert_allclose(logits[1], logits[0][..., [*range(1, 20), 0]], atol=1e-5)
