@@ -54,6 +54,7 @@ def measure(name: str, arguments: list[str]) -> dict[str, Any]:
     if not interpreter:
         return {"error": f"there is no python{version}"}
     with tempfile.TemporaryDirectory(prefix="crnn-versions-") as folder:
+        Path(folder).chmod(0o755)  # a test imports packages as another user
         python = Path(folder) / "venv" / "bin" / "python"
         subprocess.run([interpreter, "-m", "venv", python.parents[1]], check=True)
         pins = Path(folder) / "pins.txt"

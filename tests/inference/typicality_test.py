@@ -204,6 +204,7 @@ def test_empty_labels_are_an_error_unless_they_are_allowed(
         assert 0 < sum(not data.texts[i] for i in part) < len(part)
 
 
+@pytest.mark.long
 def test_a_reader_that_knows_empty_labels_can_be_certain_of_them(
     with_blanks: Path, tiny_config: MakeConfig, tmp_path: Path
 ) -> None:

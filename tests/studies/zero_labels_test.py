@@ -14,6 +14,7 @@ from studies import zero_labels
 from tests.helpers.images import draw
 
 
+@pytest.mark.long
 def test_the_test_part_of_each_folder_is_read_and_counted(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -290,6 +290,7 @@ def test_the_reader_learns_to_read_images_that_it_has_not_seen(
     assert scores.num_exact >= 35
 
 
+@pytest.mark.long
 def test_colour_trains_with_three_channels(tiny_config: MakeConfig, tmp_path: Path) -> None:
     result = train.train_and_evaluate(
         tiny_config(QUIET, data__channels=3, train__epochs=1, flat_start__until=0.0), tmp_path
