@@ -54,6 +54,8 @@ def copy(small: Path, tmp_path: Path) -> Path:
 def test_a_pipe_among_the_files_is_named_and_not_opened(copy: Path, name: str) -> None:
     """Opening it would block forever."""
     path = copy / "checkpoints" / "1" / name
+    if not path.exists():
+        pytest.skip(f"this version of Orbax writes no {name}")
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     os.mkfifo(path)
     with Checkpoints(copy / "checkpoints", read_only=True) as checkpoints:

@@ -119,7 +119,7 @@ def test_a_runtime_error_of_ours_keeps_its_traceback() -> None:
 def test_a_limit_on_threads_is_one_line_before_jax_aborts(tmp_path: Path, program: str) -> None:
     """The limit is for a user other than root; jax is imported before, because it lies in /root."""
     code = (
-        "import resource; import jax; import crnn_jax.cli.main, run\n"
+        "import resource; import jax, platformdirs; import crnn_jax.cli.main, run\n"
         "resource.setrlimit(resource.RLIMIT_NPROC, (4, 4)); os.setuid(65532)\n"
         f"sys.argv = [{program.split()[-1]!r}, *sys.argv[1:]]\n"
         + ("status = run.run()" if program == "run.py" else "status = crnn_jax.cli.main.main()")

@@ -158,7 +158,7 @@ def test_keras_reads_the_same_and_comes_back_the_same(
 ) -> None:
     run, reader, images, expected = case
     path, found = _in_keras(run, images, tmp_path)
-    np.testing.assert_allclose(found, jax.nn.softmax(expected), atol=1e-5)
+    np.testing.assert_allclose(found, jax.nn.softmax(expected), atol=3e-5)
     assert reader.decode_batch_predictions(found) == _texts(reader, expected)
     assert main.main(["import-keras", str(path), str(tmp_path / "back")]) == 0
     back = crnn_jax.load(tmp_path / "back")

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 
 import crnn_jax
@@ -31,7 +32,10 @@ def test_weights_of_8_bits_read_most_of_the_texts(
     files = sorted(captchas.iterdir())
     images = [image_io.to_array(image_io.open_image(f), reader.config.data) for f in files]
     expected = [reading.text for reading in reader.predict(files)]
-    found = int8_onnx._readers(interop.export(trained, "onnx", tmp_path))
+    try:
+        found = int8_onnx._readers(interop.export(trained, "onnx", tmp_path))
+    except onnxruntime.capi.onnxruntime_pybind11_state.NotImplemented:
+        pytest.skip("this version of onnxruntime has no convolution of 8 bits")
     sizes, same = {}, {}
     for name, (path, read) in found.items():
         logits = np.concatenate([read(image[None]) for image in images])
