@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 
 # Objects between two searches for cycles. Imports and tracing make hundreds of thousands of objects
-# that live on, and with Python's 700 the searches take a tenth of the time to the first step.
+# that live on. With Python's default, 700, the searches take long: results/structure/README.md.
 _GC_THRESHOLD = 50_000
 
 
@@ -24,6 +24,8 @@ def configure(batch_size: int = 1) -> None:
     """
     from crnn_jax.runtime import allocator, compilation_cache, cpu_devices
 
-    gc.set_threshold(max(_GC_THRESHOLD, gc.get_threshold()[0]), *gc.get_threshold()[1:])
+    objects, *others = gc.get_threshold()
+    if 0 < objects < _GC_THRESHOLD:  # 0 turns the searches off
+        gc.set_threshold(_GC_THRESHOLD, *others)
     allocator.keep_memory(cpu_devices.use(batch_size) if batch_size > 1 else 1)
     compilation_cache.keep_programs()

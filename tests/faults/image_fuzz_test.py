@@ -1,4 +1,4 @@
-"""Mutated image files: pixels or a DataError. `python -m tests.faults.long` runs for an hour."""
+"""Mutated image files: pixels or a DataError."""
 
 import contextlib
 import dataclasses

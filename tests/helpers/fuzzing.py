@@ -1,4 +1,7 @@
-"""Mutated values and bytes for tests that fuzz, with the same examples in every run."""
+"""Mutated values and bytes for tests that fuzz, with the same examples in every run.
+
+`python -m tests.faults.long` does the same with more examples, for an hour.
+"""
 
 import copy
 import json

@@ -1,7 +1,6 @@
 """Runs made from Keras files give the logits of Keras."""
 
 from pathlib import Path
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,19 +10,7 @@ import crnn_jax
 from crnn_jax.cli import main
 from crnn_jax.interop import keras
 from crnn_jax.models import crnn
-from experiments import base
-
-SYMBOLS = "2345678bcdefgmnpwxy"
-
-
-@pytest.fixture(scope="module")
-def stored(keras_files: Path) -> dict[str, np.ndarray]:
-    with np.load(keras_files / "reference.npz") as file:
-        return dict(file)
-
-
-def _import(file: Path, workdir: Path, alphabet: str, blank: str = "last") -> Any:
-    return keras.import_run(file, workdir, base.get_config().to_dict(), alphabet, blank)
+from tests.helpers.keras_run import SYMBOLS, import_run
 
 
 def test_an_imported_run_has_keras_logits_and_reads(
@@ -54,10 +41,10 @@ def test_a_class_for_unknown_symbols_and_a_blank_in_front_are_put_in_their_place
 ) -> None:
     file = keras_files / "some.weights.h5"
     # Twenty classes: [UNK], eighteen symbols, and the blank.
-    imported = _import(file, tmp_path / "a", SYMBOLS[1:])
+    imported = import_run(file, tmp_path / "a", SYMBOLS[1:])
     assert imported.data.alphabet == keras.UNKNOWN + SYMBOLS[1:]
     assert crnn_jax.load(tmp_path / "a").charset.alphabet == keras.UNKNOWN + SYMBOLS[1:]
-    _import(file, tmp_path / "b", SYMBOLS, blank="first")
+    import_run(file, tmp_path / "b", SYMBOLS, blank="first")
     logits = [
         np.asarray(crnn.apply(r.model, r.params, jnp.asarray(stored["images"] * 255)))
         for r in map(crnn_jax.load, (tmp_path / "a", tmp_path / "b"))

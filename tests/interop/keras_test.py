@@ -14,14 +14,7 @@ import pytest
 from crnn_jax.errors import RunError
 from crnn_jax.interop import keras, keras_file
 from experiments import base
-
-SYMBOLS = "2345678bcdefgmnpwxy"
-
-
-@pytest.fixture(scope="module")
-def stored(keras_files: Path) -> dict[str, np.ndarray]:
-    with np.load(keras_files / "reference.npz") as file:
-        return dict(file)
+from tests.helpers.keras_run import SYMBOLS, import_run
 
 
 def _weights(stored: Any) -> Any:
@@ -154,7 +147,7 @@ def test_a_layer_that_reads_otherwise_is_refused_by_name(
 ) -> None:
     path = _changed(keras_files, tmp_path / "other.h5", change)
     with pytest.raises(RunError, match=message):
-        _import(path, tmp_path / "run", SYMBOLS)
+        import_run(path, tmp_path / "run", SYMBOLS)
     assert not (tmp_path / "run").exists()
 
 
@@ -212,7 +205,7 @@ def test_sizes_that_contradict_each_other_are_refused(keras_files: Path, tmp_pat
         keras_files, tmp_path / "turned.h5", _set("image", batch_shape=[None, 50, 200, 1])
     )
     with pytest.raises(RunError, match=r"does not fit 200 \(the width fits\).* The first axis"):
-        _import(turned, tmp_path / "a", SYMBOLS)
+        import_run(turned, tmp_path / "a", SYMBOLS)
 
 
 def test_damaged_files_are_refused_in_a_sentence(keras_files: Path, tmp_path: Path) -> None:
@@ -254,38 +247,32 @@ def test_what_keras_keeps_besides_weights_is_passed_over(
     jax.tree.map(np.testing.assert_array_equal, model.params, _weights(stored))
 
 
-def _import(file: Path, workdir: Path, alphabet: str, blank: str = "last", **data: Any) -> Any:
-    values = base.get_config().to_dict()
-    values["data"].update(data)
-    return keras.import_run(file, workdir, values, alphabet, blank)
-
-
 def test_what_does_not_fit_is_refused_by_name(
     keras_files: Path, stored: dict[str, np.ndarray], tmp_path: Path
 ) -> None:
     file = keras_files / "some.weights.h5"
     with pytest.raises(RunError, match=r"20 classes.* has 17"):
-        _import(file, tmp_path / "run", SYMBOLS[2:])
+        import_run(file, tmp_path / "run", SYMBOLS[2:])
     with pytest.raises(RunError, match="--height"):
-        _import(file, tmp_path / "run", SYMBOLS, height=60)
+        import_run(file, tmp_path / "run", SYMBOLS, height=60)
     without = {k: v for k, v in LAYERS.items() if k != "bidirectional_1"}
     _keras_2(tmp_path / "short.h5", _weights(stored), without)
     with pytest.raises(RunError, match=r"do not follow each other.*bidirectional_4"):
-        _import(tmp_path / "short.h5", tmp_path / "run", SYMBOLS)
+        import_run(tmp_path / "short.h5", tmp_path / "run", SYMBOLS)
     _keras_2(tmp_path / "list.h5", _weights(stored), LAYERS)
     with h5py.File(tmp_path / "list.h5", "a") as changed:
         changed.attrs["model_config"] = "[]"
     with pytest.raises(RunError, match="its configuration is not that of a Keras model"):
-        _import(tmp_path / "list.h5", tmp_path / "run", SYMBOLS)
+        import_run(tmp_path / "list.h5", tmp_path / "run", SYMBOLS)
     (tmp_path / "text.h5").write_text("no")
     with pytest.raises(RunError, match="cannot be read as a Keras file"):
-        _import(tmp_path / "text.h5", tmp_path / "run", SYMBOLS)
+        import_run(tmp_path / "text.h5", tmp_path / "run", SYMBOLS)
     broken = _weights(stored)
     broken["Conv1"] = {**broken["Conv1"], "bias": np.full(32, np.nan, np.float32)}
     _keras_2(tmp_path / "nan.h5", broken, LAYERS)
     with pytest.raises(RunError, match="Conv1 has values that are not finite"):
-        _import(tmp_path / "nan.h5", tmp_path / "run", SYMBOLS)
+        import_run(tmp_path / "nan.h5", tmp_path / "run", SYMBOLS)
     shutil.make_archive(str(tmp_path / "other"), "zip", tmp_path, "text.h5")
     with pytest.raises(RunError, match="cannot be read as a Keras file"):
-        _import(tmp_path / "other.zip", tmp_path / "run", SYMBOLS)
+        import_run(tmp_path / "other.zip", tmp_path / "run", SYMBOLS)
     assert not (tmp_path / "run").exists()

@@ -20,7 +20,7 @@ print(gc.get_stats()[0]["collections"] - before, gc.get_threshold()[0])
 
 @pytest.mark.parametrize(
     ("configured", "threshold", "expected"),
-    [(True, 700, "0 50000"), (True, 10**6, "0 1000000"), (False, 700, None)],
+    [(True, 700, "0 50000"), (True, 10**6, "0 1000000"), (True, 0, "0 0"), (False, 700, None)],
 )
 def test_lists_that_live_on_are_not_searched_for_garbage(
     configured: bool, threshold: int, expected: str | None

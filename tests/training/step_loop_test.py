@@ -41,6 +41,7 @@ def test_nothing_is_traced_anew_though_the_last_batch_is_short(
         train__epochs=2, train__batch_size=8, train__eval_batch_size=3, model__dense_features=13
     )
     train.train_and_evaluate(config, tmp_path)
+    assert [step._cache_size() for step in steps] == [1, 1]
     assert steps[0] is steps[1]
     # The step (one forward pass, for its gradient), and the logits for scores and temperature.
     assert len(traced) == 2
