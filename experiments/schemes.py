@@ -2,12 +2,11 @@
 
     python run.py --config experiments/schemes.py --jobs 2                 the base recipe
     python run.py --config experiments/schemes.py:adapt --jobs 2           from the general reader
-    python run.py --config experiments/schemes.py:fifty --jobs 2           50 labels only
     python run.py --config experiments/schemes.py:rest --jobs 2            and the rest unlabeled
-    python run.py --config experiments/schemes.py:fifty_rest --jobs 2      50 labels only
-    python run.py --config experiments/schemes.py:unlabeled --jobs 2       and no labels at all
+    python run.py --config experiments/schemes.py:unlabeled --jobs 2       no labels at all
+    python run.py --config experiments/schemes.py:adapt,labels=50+100      some numbers of labels
     python run.py --config experiments/schemes.py:adapt,FOLDER,FOLDER      on folders of your own
-    python run.py --config experiments/schemes.py:full --jobs 2 \
+    python run.py --config experiments/schemes.py:base,labels=all --jobs 2 \
         --config.optimizer.learning_rate=0.002 --workdir runs/rate_0.002   another peak rate
     python studies/zero_labels.py general FOLDER... --out runs/schemes/zero_labels.json
     python -m crnn_jax report runs/schemes
@@ -43,6 +42,7 @@ from experiments import adapt, base
 SHARED = Path("../shared/data")
 OLDER = ("captcha_images_v2", "lowercase_4to5")
 LABELS = (10, 50, 100, 500)  # in addition to all
+_LABELS = "labels="  # in the arguments
 
 
 class Recipe(NamedTuple):
@@ -55,22 +55,31 @@ class Recipe(NamedTuple):
 
 RECIPES: Mapping[str, Recipe] = {
     "base": Recipe(base.get_blind_config),
-    # For a table of exact match against the peak rate.
-    "full": Recipe(base.get_blind_config, labels=("all",)),
     "adapt": Recipe(adapt.get_config),
-    "fifty": Recipe(adapt.get_config, labels=(50,)),
     "rest": Recipe(adapt.get_config, {"data.unlabeled": "rest"}, LABELS),
-    "fifty_rest": Recipe(adapt.get_config, {"data.unlabeled": "rest"}, (50,)),
     "unlabeled": Recipe(lambda: adapt.get_config("unlabeled"), labels=("no",)),
 }
 
 
 def get_config(arguments: str = "base") -> ConfigDict:
-    """arguments: the name of a recipe, and after commas the folders, if not the default ones."""
-    name, *folders = arguments.split(",")
+    """Returns the config of a sweep.
+
+    Args:
+      arguments: the name of a recipe; then, after commas, `labels=` with numbers of labels that are
+        joined by +, if not those of the recipe, and folders, if not the default ones.
+
+    Raises:
+      ConfigError: there is no such recipe, a number of labels is neither a number nor all, or two
+        folders have the same name.
+    """
+    name, *rest = arguments.split(",")
     if name not in RECIPES:
         raise ConfigError(f"there is no recipe {name!r}; choose from {', '.join(RECIPES)}")
     recipe = RECIPES[name]
+    folders = [word for word in rest if not word.startswith(_LABELS)]
+    for word in rest:
+        if word.startswith(_LABELS):
+            recipe = recipe._replace(labels=parse_labels(word.removeprefix(_LABELS)))
     config = recipe.config()
     config.update_from_flattened_dict(
         {
@@ -97,6 +106,17 @@ def get_config(arguments: str = "base") -> ConfigDict:
     config.grid = {"seeds": (0, 1, 2), "folds": (0,)}
     config.grid.variants = ConfigDict(variants, allow_dotted_keys=True)
     return config
+
+
+def parse_labels(numbers: str) -> tuple[int | str, ...]:
+    """Converts '10+50+all' to (10, 50, 'all'). ConfigError if it is of another form."""
+    words = numbers.split("+")
+    if wrong := [word for word in words if word != "all" and not (word.isdecimal() and int(word))]:
+        raise ConfigError(
+            f"labels={numbers}: {wrong[0]!r} is neither a number of labels nor 'all'; write, for "
+            "example, labels=50+100+all"
+        )
+    return tuple(word if word == "all" else int(word) for word in words)
 
 
 def default_folders() -> list[str]:

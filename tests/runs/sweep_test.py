@@ -147,11 +147,22 @@ def test_schemes_are_cells_of_every_number_of_labels_that_there_are(two_schemes:
     }  # fmt: skip
 
 
+def test_schemes_with_numbers_of_labels_of_ones_own(two_schemes: list[str]) -> None:
+    arguments = ",".join(["adapt", "labels=7+12+all", *two_schemes])
+    made = sweep.from_dict(schemes.get_config(arguments).to_dict())
+    # The small one has 10 labels outside the test and validation parts, as above.
+    assert list(made.variants) == ["large/7", "large/12", "large/all", "small/7", "small/all"]
+    assert [values["data.train_size"] for values in made.variants.values()] == [7, 12, 0, 7, 0]
+
+
 def test_schemes_that_cannot_be_are_named(two_schemes: list[str], tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no recipe 'bass'; choose from base, full, adapt"):
+    with pytest.raises(ConfigError, match="no recipe 'bass'; choose from base, adapt"):
         schemes.get_config("bass")
     with pytest.raises(ConfigError, match="two folders are named large"):
         schemes.get_config(",".join(["base", two_schemes[0], two_schemes[0]]))
+    for wrong in ("50+many", "0", "", "-5"):
+        with pytest.raises(ConfigError, match=r"neither a number of labels nor 'all'"):
+            schemes.get_config(f"base,labels={wrong},{two_schemes[0]}")
     # A missing folder does not stop the others; its cells fail.
     made = schemes.get_config(f"base,{two_schemes[1]},{tmp_path}/missing").to_dict()
     assert "missing/500" in made["grid"]["variants"]
