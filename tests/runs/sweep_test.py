@@ -151,8 +151,8 @@ def test_schemes_with_numbers_of_labels_of_ones_own(two_schemes: list[str]) -> N
     arguments = ",".join(["adapt", "labels=7+12+all", *two_schemes])
     made = sweep.from_dict(schemes.get_config(arguments).to_dict())
     # The small one has 10 labels outside the test and validation parts, as above.
-    assert list(made.variants) == ["large/7", "large/12", "large/all", "small/7", "small/all"]
-    assert [values["data.train_size"] for values in made.variants.values()] == [7, 12, 0, 7, 0]
+    sizes = {cell.path.parent.as_posix(): cell.config.data.train_size for cell in made.cells()}
+    assert sizes == {"large/7": 7, "large/12": 12, "large/all": 0, "small/7": 7, "small/all": 0}
 
 
 def test_schemes_that_cannot_be_are_named(two_schemes: list[str], tmp_path: Path) -> None:
