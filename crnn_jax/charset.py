@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from crnn_jax import bidi
+from crnn_jax import bidi, clusters
 from crnn_jax.errors import ConfigError, quote
 
 PAD = -1  # right padding of labels and decoded ids; never a class
@@ -24,80 +24,109 @@ class Charset:
     """Symbols in the order of their class ids; the blank is the class after the last symbol.
 
     Every Unicode code point is a symbol of its own, also a combining mark that has no composed form
-    with its letter, and case counts. Ids are in the order of an image, from left to right. Texts
-    are, too, unless the direction is rtl: see `bidi`.
+    with its letter, unless `marks` is joined: see `clusters`. Case counts. Ids are in the order of
+    an image, from left to right. Texts are, too, unless the direction is rtl: see `bidi`.
     """
 
-    alphabet: str
+    alphabet: str  # the symbols, one after another
     direction: str = "ltr"
+    marks: str = "separate"
 
     def __post_init__(self) -> None:
         if not self.alphabet:
             raise ConfigError("the alphabet is empty")
         if any("\ud800" <= c <= "\udfff" for c in self.alphabet):
             raise ConfigError(f"the alphabet {quote(self.alphabet)} contains half a character")
-        if twice := sorted(c for c, count in Counter(self.alphabet).items() if count > 1):
-            raise ConfigError(f"data.alphabet contains {quote(''.join(twice))} more than once")
+        if self.marks == clusters.JOINED and clusters.is_mark(self.alphabet[0]):
+            raise ConfigError(
+                f"the alphabet {quote(self.alphabet)} begins with a combining mark; with "
+                "data.marks=joined, each mark follows its letter"
+            )
+        if twice := sorted(s for s, count in Counter(self.symbols).items() if count > 1):
+            joined = Counter(clusters.split(unicodedata.normalize("NFC", self.alphabet)))
+            hint = "; with data.marks=joined, a letter and its combining marks are one symbol"
+            raise ConfigError(
+                f"data.alphabet contains {quote(''.join(twice))} more than once"
+                + (hint if max(joined.values()) == 1 else "")
+            )
 
     @classmethod
-    def derive(cls, texts: Iterable[str], direction: str = "ltr") -> Charset:
-        """Returns the charset of all characters in `texts`, sorted."""
-        return cls("".join(sorted(set("".join(texts)))), direction)
+    def derive(
+        cls, texts: Iterable[str], direction: str = "ltr", marks: str = "separate"
+    ) -> Charset:
+        """Returns the charset of all symbols in `texts`, sorted."""
+        symbols = {symbol for text in texts for symbol in clusters.split(text, marks)}
+        return cls("".join(sorted(symbols)), direction, marks)
 
     def completed(self) -> Charset:
         """Adds all ASCII digits if two are present; likewise all capitals and all small letters."""
-        symbols = set(self.alphabet)
+        symbols = set(self.symbols)
         for kind in (string.digits, string.ascii_uppercase, string.ascii_lowercase):
             if len(symbols & set(kind)) > 1:
                 symbols |= set(kind)
-        return Charset("".join(sorted(symbols)), self.direction)
+        return dataclasses.replace(self, alphabet="".join(sorted(symbols)))
+
+    @functools.cached_property
+    def symbols(self) -> tuple[str, ...]:
+        """The symbols in the order of their class ids."""
+        return tuple(self.split(self.alphabet))
+
+    def split(self, text: str) -> list[str]:
+        """Splits a text into symbols, in the order in which it is typed."""
+        if self.marks == clusters.JOINED:  # a mark is composed with its letter where that exists
+            text = unicodedata.normalize("NFC", text)
+        return clusters.split(text, self.marks)
 
     @property
     def num_classes(self) -> int:
         """K: the symbols and the blank."""
-        return len(self.alphabet) + 1
+        return len(self.symbols) + 1
 
     @property
     def blank(self) -> int:
         """Class id of the CTC blank, K - 1 as in Keras."""
-        return len(self.alphabet)
+        return len(self.symbols)
 
     @functools.cached_property
     def ids(self) -> Mapping[str, int]:
         """Class ids by symbol. An alphabet can have thousands, too many to search for each."""
-        return {symbol: i for i, symbol in enumerate(self.alphabet)}
+        return {symbol: i for i, symbol in enumerate(self.symbols)}
 
     def unknown(self, text: str) -> str:
-        """Returns the characters of `text` that the alphabet lacks, sorted, each once."""
-        return "".join(sorted(set(text) - self.ids.keys()))
+        """Returns the symbols of `text` that the alphabet lacks, sorted, each once."""
+        return "".join(sorted(set(self.split(text)) - self.ids.keys()))
 
     def encode(self, texts: Sequence[str], skip_unknown: bool = False) -> np.ndarray:
         """Converts texts to i32 [N, L], padded on the right with PAD.
 
         Args:
-          texts: N texts, the longest of L characters.
-          skip_unknown: leave out characters that are not in the alphabet.
+          texts: N texts, the longest of L symbols.
+          skip_unknown: leave out symbols that are not in the alphabet.
 
         Raises:
-          KeyError: a character is not in the alphabet, and `skip_unknown` is off.
+          KeyError: a symbol is not in the alphabet, and `skip_unknown` is off.
           ConfigError: the direction is rtl, and python-bidi is not installed.
         """
         ids = self.ids
-        labels = np.full((len(texts), max(map(len, texts), default=0)), PAD, np.int32)  # [N, L]
-        in_image = bidi.visual if self.direction == bidi.RIGHT_TO_LEFT else str
-        for row, text in zip(labels, map(in_image, texts), strict=True):
-            known = [ids[c] for c in text if not skip_unknown or c in ids]
+        rows = [self.split(text) for text in texts]
+        labels = np.full((len(rows), max(map(len, rows), default=0)), PAD, np.int32)  # [N, L]
+        if self.direction == bidi.RIGHT_TO_LEFT:
+            rows = [clusters.in_image(symbols) for symbols in rows]
+        for row, symbols in zip(labels, rows, strict=True):
+            known = [ids[s] for s in symbols if not skip_unknown or s in ids]
             row[: len(known)] = known
         return labels
 
     def decode(self, ids: Iterable[int]) -> str:
         """Converts one row of ids to text; PAD is skipped."""
-        text = "".join(self.alphabet[i] for i in ids if i != PAD)
-        return bidi.logical(text) if self.direction == bidi.RIGHT_TO_LEFT else text
+        found = [self.symbols[i] for i in ids if i != PAD]
+        if self.direction == bidi.RIGHT_TO_LEFT:
+            found = clusters.as_typed(found)
+        return "".join(found)
 
 
-def required_steps(text: str) -> int:
-    """Returns the fewest time steps in which CTC can emit `text`.
+def required_steps(text: Sequence[str]) -> int:
+    """Returns the fewest time steps in which CTC can emit a text, given by its symbols.
 
     Each symbol takes one step, and two equal neighbors need a blank between them
     (Graves et al. 2006, section 3.1). Symbols that are neighbors in an image alone differ in
@@ -125,7 +154,7 @@ class Folding:
         """Maps every symbol of `text`. The number of symbols stays the same."""
         return "".join(map(self._fold, text))
 
-    def representatives(self, alphabet: str) -> tuple[int, ...]:
+    def representatives(self, alphabet: Sequence[str]) -> tuple[int, ...]:
         """Returns, for each symbol of `alphabet`, the index of its representative in `alphabet`.
 
         Symbols that are mapped to the same symbol share a representative: that symbol; or, if the
@@ -194,7 +223,7 @@ def _in_case(symbol: str, case: str) -> str:
     if case == "keep":
         return symbol
     changed = symbol.lower() if case == "lower" else symbol.upper()
-    return changed if len(changed) == 1 else symbol
+    return changed if len(changed) == len(symbol) else symbol
 
 
 def _once(symbols: Iterable[str]) -> str:

@@ -60,10 +60,12 @@ def write(run: str | os.PathLike[str], data: str | os.PathLike[str] | None = Non
     images = [sources.image(reader.config.data, data, a.file) for a in chosen]
     shown = list(map(Shown, chosen, reader.explain(images), images))
 
-    confusions = metrics.confusions([(a.truth, a.reading) for a in answers])
+    confusions = metrics.confusions(
+        (reader.charset.split(a.truth), reader.charset.split(a.reading)) for a in answers
+    )
     charts = {
         "curves.png": plots.curves(directory.epochs()),
-        "confusion.png": plots.confusion(confusions, reader.charset.alphabet),
+        "confusion.png": plots.confusion(confusions, reader.charset.symbols),
         "reliability.png": plots.reliability(
             [a.confidence for a in answers], [a.reading == a.truth for a in answers]
         ),

@@ -117,7 +117,7 @@ def curves(epochs: Sequence[Mapping[str, Any]]) -> bytes:
     return _png(figure)
 
 
-def confusion(counts: Mapping[tuple[str, str], int], alphabet: str) -> bytes:
+def confusion(counts: Mapping[tuple[str, str], int], alphabet: Sequence[str]) -> bytes:
     """The confusion matrix: truths in rows, readings in columns.
 
     Colors show shares of a row. From an alphabet of more than 100 symbols, the 100 that are
@@ -200,14 +200,14 @@ def strengths(rows: Sequence[Any]) -> bytes:
     return _png(figure)
 
 
-def _most_confused(counts: Mapping[tuple[str, str], int], alphabet: str) -> str:
+def _most_confused(counts: Mapping[tuple[str, str], int], alphabet: Sequence[str]) -> list[str]:
     wrong = dict.fromkeys(alphabet, 0)
     for pair, count in counts.items():
         for symbol in pair:
             if symbol in wrong:
                 wrong[symbol] += count if pair[0] != pair[1] else 0
     kept = set(sorted(alphabet, key=lambda symbol: -wrong[symbol])[:_MAX_SYMBOLS])
-    return "".join(symbol for symbol in alphabet if symbol in kept)
+    return [symbol for symbol in alphabet if symbol in kept]
 
 
 def _name(text: str) -> str:

@@ -80,6 +80,12 @@ class DataConfig:
         "typed, the first letter first, which is on the right of the image. auto: rtl if there "
         "are such letters.",
     )
+    marks: Literal["separate", "joined"] = key(
+        "separate",
+        "Combining marks, as in Thai, Hindi or Hebrew with vowel points. separate: each is a "
+        "symbol of its own. joined: a letter and its marks are one symbol, also in data.alphabet "
+        "and data.length.",
+    )
     length: schema.Lengths = key(
         "",
         "The number of characters of a text, 5, or a range, 4-6: the reader reads no other text. "

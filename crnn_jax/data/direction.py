@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from crnn_jax import bidi
+from crnn_jax import bidi, clusters
 from crnn_jax.config import DataConfig
 from crnn_jax.data.label_files import Listing
 from crnn_jax.errors import DataError, quote
@@ -32,7 +32,9 @@ def of(config: DataConfig, listed: Callable[[DataConfig], Listing]) -> Literal["
 
 def warnings(texts: Sequence[str], config: DataConfig) -> tuple[str, ...]:
     """Warns of labels whose typed order cannot be recovered from the order in the image."""
-    if config.direction != bidi.RIGHT_TO_LEFT or not (changed := bidi.changed(texts)):
+    if config.direction != bidi.RIGHT_TO_LEFT or not (
+        changed := clusters.changed(texts, config.marks)
+    ):
         return ()
     example = changed[0]
     return (

@@ -75,7 +75,7 @@ def load(config: DataConfig, charset: Charset | None, num_steps: int) -> Dataset
     for file, text in listed.items() if reads_labels else ():
         if not text and config.allow_empty:
             continue
-        if complaint := label_files.complaint(text, known, num_steps):
+        if complaint := label_files.complaint(text, known, num_steps, config.marks):
             if text != originals[file]:
                 complaint += f" ({reprlib.repr(originals[file])} before data.case and data.merge)"
             complaints.setdefault(file, complaint + known_files.places.get(file, ""))

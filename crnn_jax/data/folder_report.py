@@ -36,7 +36,7 @@ def of_labels(
     lines += [f"note: {note}" for note in notes] + [f"warning: {line}" for line in warnings]
     if not config.use_labels:
         return lines  # only the test part has labels
-    lines += label_report.summary(files, labels)
+    lines += label_report.summary(files, labels, config.marks)
     found = label_report.warnings(files, labels, from_names, pattern)
     return lines + [f"warning: {line}" for line in found]
 

@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping
 from pathlib import PurePath
 from typing import NamedTuple
 
+from crnn_jax import clusters
 from crnn_jax.charset import Charset, required_steps
 from crnn_jax.data import label_lists, label_tables, parquet
 from crnn_jax.data.label_shapes import damaged_numbers
@@ -297,7 +298,9 @@ def _controls(text: str) -> str:
     return "".join(c for c in text if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp"))
 
 
-def complaint(text: str, charset: Charset | None, num_steps: int) -> str | None:
+def complaint(
+    text: str, charset: Charset | None, num_steps: int, marks: str = "separate"
+) -> str | None:
     """Says why `text` cannot be a label for a model with T = `num_steps`; None if it can."""
     shown = reprlib.repr(text)
     if not text:
@@ -306,12 +309,18 @@ def complaint(text: str, charset: Charset | None, num_steps: int) -> str | None:
         return "its name is not valid UTF-8"
     if control := _controls(text):
         return f"its label {shown} has line breaks or control characters ({control[0]!a})"
+    if marks == clusters.JOINED and clusters.is_mark(text[0]):
+        return (
+            f"its label {shown} begins with a combining mark; with data.marks=joined, each mark "
+            "follows its letter"
+        )
+    symbols = clusters.split(text, marks)
     if charset and (unknown := charset.unknown(text)):
         alphabet = quote(charset.alphabet)  # shortened: every bad label names it
         return f"its label {shown} has {reprlib.repr(unknown)}, not in the alphabet {alphabet}"
-    if required_steps(text) > num_steps:
+    if (steps := required_steps(symbols)) > num_steps:
         return (
-            f"its label {shown} needs {required_steps(text)} time steps (including a blank between "
+            f"its label {shown} needs {steps} time steps (including a blank between "
             f"equal neighbors) and the model has {num_steps}; increase data.width"
         )
     return None

@@ -6,11 +6,13 @@ and the marks of copies. Each warning gives examples and a remedy.
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from crnn_jax import clusters
 from crnn_jax.data import label_shapes
 from crnn_jax.data.image_io import IMAGE_SUFFIXES
 from crnn_jax.data.listing import label_of
@@ -36,14 +38,15 @@ _SEPARATORS = "_- .#@~+,"
 _INDEX = re.compile(r"\d+|[0-9a-f]{8,}|[0-9a-f-]{36}", re.IGNORECASE)
 
 
-def summary(files: Sequence[str], labels: Sequence[str]) -> list[str]:
+def summary(files: Sequence[str], labels: Sequence[str], marks: str = "separate") -> list[str]:
     """Returns lines with the number of labels, their lengths, their symbols and three examples."""
-    lengths = sorted(Counter(map(len, labels)).items())
+    symbols_of = [clusters.split(label, marks) for label in labels]
+    lengths = sorted(Counter(map(len, symbols_of)).items())
     span = f"{lengths[0][0]}" + (f" to {lengths[-1][0]}" if len(lengths) > 1 else "")
     each = ", ".join(f"{length}: {count}" for length, count in lengths[:12])
     if len(lengths) > 12:
         each += ", ..."
-    symbols = Counter("".join(labels)).most_common()
+    symbols = Counter(itertools.chain.from_iterable(symbols_of)).most_common()
     shown = " ".join(
         f"{one_line(c) if c != ' ' else quote(c)}:{n}" for c, n in symbols[:_MAX_SYMBOLS]
     )

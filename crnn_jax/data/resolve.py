@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from crnn_jax.clusters import split
 from crnn_jax.config import DEFAULT_DIR, Config, DataConfig, limits
 from crnn_jax.config.data_keys import AUTO, BY_LABELS, LABELS
 from crnn_jax.data import (
@@ -89,7 +90,7 @@ def _length(data: DataConfig, known: Known) -> str:
     texts = [data.folding(text) for text in found.labels.values()]
     parts = [found.parts.get(file, "") for file in found.labels]
     train = splits.split(texts, data, parts).train.tolist()
-    return text_lengths.of_labels([texts[i] for i in train], data.allow_empty)
+    return text_lengths.of_labels([split(texts[i], data.marks) for i in train], data.allow_empty)
 
 
 def _width(data: DataConfig, known: Known) -> int:

@@ -57,12 +57,12 @@ def load(config: DataConfig, num_steps: int) -> Source:
       DataError: see `folder.load`; or a generated text can need more than `num_steps` steps.
       ConfigError: the style is invalid, or has symbols that are not in data.alphabet.
     """
-    direction = config.direction
-    given = Charset(config.alphabet, direction) if config.alphabet else None
+    kind = config.direction, config.marks
+    given = Charset(config.alphabet, *kind) if config.alphabet else None
     if config.source in ("folder", "auto"):
         data = dataset.load(config, given, num_steps)
         split = split_report.split(data, config)
-        charset = given or Charset.derive(known_texts(data, split, config), direction)
+        charset = given or Charset.derive(known_texts(data, split, config), *kind)
         if config.complete_alphabet and not given:
             charset = charset.completed()
         if config.unlabeled not in ("", splits.REST):
@@ -83,10 +83,10 @@ def load(config: DataConfig, num_steps: int) -> Source:
         extra = generated.generate(look, config, range(num_extra))
         added = np.arange(len(real), len(real) + len(extra), dtype=np.int32)
         data = dataclasses.replace(_joined(real, extra), num_generated=len(extra))
-        charset = given or Charset.derive((*known_texts(real, split, config), symbols), direction)
+        charset = given or Charset.derive((*known_texts(real, split, config), symbols), *kind)
         return Source(data, split._replace(train=np.concatenate((split.train, added))), charset,
                       False)  # fmt: skip
-    charset = given or Charset.derive(symbols, direction)
+    charset = given or Charset.derive(symbols, *kind)
     endless = config.source == "stream"
     if not endless:
         data = generated.generate(look, config, range(config.count))

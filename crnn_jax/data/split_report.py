@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from crnn_jax import clusters
 from crnn_jax.config import DataConfig
 from crnn_jax.data import label_report, splits, text_lengths
 from crnn_jax.data.folder import Dataset
@@ -64,16 +65,16 @@ def notes(data: Dataset, parts: Split, config: DataConfig) -> list[str]:
             f"counted as errors, because the reader reads texts of {config.length} characters only "
             "(data.length)"
         )
-    return found + _unseen(data.texts, parts)
+    return found + _unseen([clusters.split(text, config.marks) for text in data.texts], parts)
 
 
-def _unseen(texts: Sequence[str], parts: Split) -> list[str]:
+def _unseen(texts: Sequence[Sequence[str]], parts: Split) -> list[str]:
     """Names the symbols of the validation and test parts that no training image has."""
     known = set().union(*(texts[i] for i in parts.train.tolist()))
     found = []
     for name in _PARTS if known else ():
         part = [texts[i] for i in getattr(parts, name).tolist()]
-        unseen = set("".join(part)) - known
+        unseen = set().union(*part) - known
         if unseen:
             count = sum(bool(unseen & set(text)) for text in part)
             symbols = quote("".join(sorted(unseen)))

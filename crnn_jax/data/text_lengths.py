@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from crnn_jax.clusters import split
 from crnn_jax.config import DataConfig
 from crnn_jax.errors import ConfigError, DataError, one_line, quote
 
 
-def of_labels(texts: Sequence[str], allow_empty: bool) -> str:
+def of_labels(texts: Sequence[Sequence[str]], allow_empty: bool) -> str:
     """Returns the value of data.length that fits the labels: '5', '4-6', or '' without any text.
 
     If all labels have the same length, it is that length. The risk is small: of n + 1 labels in
@@ -17,7 +18,7 @@ def of_labels(texts: Sequence[str], allow_empty: bool) -> str:
     labels, so the range exceeds that of the labels by one at either end.
 
     Args:
-      texts: the labels.
+      texts: the labels, as text or as lists of symbols.
       allow_empty: whether images without text are allowed; then 0 is in the range.
     """
     if not any(texts):
@@ -36,16 +37,16 @@ def others(texts: Sequence[str], config: DataConfig) -> list[str]:
     if config.lengths is None:
         return []
     shortest, longest = config.lengths
-    return [text for text in texts if not shortest <= len(text) <= longest]
+    return [text for text in texts if not shortest <= len(split(text, config.marks)) <= longest]
 
 
 def check_labels(files: Sequence[str], texts: Sequence[str], config: DataConfig) -> None:
     """Raises DataError if the label of a training image does not have the length data.length."""
     wrong = others(texts, config)
     if wrong:
-        file = files[list(texts).index(wrong[0])]
+        file, length = files[list(texts).index(wrong[0])], len(split(wrong[0], config.marks))
         raise DataError(
-            f"{one_line(file)}: the label {quote(wrong[0])} has {len(wrong[0])} characters, but "
+            f"{one_line(file)}: the label {quote(wrong[0])} has {length} characters, but "
             f"data.length is {config.length} ({len(wrong)} of {len(texts)} training labels have "
             "another length)"
         )

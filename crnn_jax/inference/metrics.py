@@ -103,12 +103,13 @@ def exact_matches(pairs: Iterable[tuple[str, str]]) -> ExactMatches:
     return ExactMatches(labeled, folded, merged, len(pairs))
 
 
-def confusions(pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:
+def confusions(pairs: Iterable[tuple[Sequence[str], Sequence[str]]]) -> dict[tuple[str, str], int]:
     """Counts how often each symbol was read as which symbol, over (truth, reading) pairs.
 
-    Symbols are aligned by the fewest edits. If several alignments have equally few, substitutions
-    are preferred, from the end of the text on, because a symbol that is mistaken for another is the
-    usual error. (The alignments of rapidfuzz prefer deletions.)
+    A truth or a reading is a text or a list of symbols. They are aligned by the fewest edits. If
+    several alignments have equally few, substitutions are preferred, from the end of the text on,
+    because a symbol that is mistaken for another is the usual error. (The alignments of rapidfuzz
+    prefer deletions.)
 
     Returns:
       Counts by (truth, reading). '' stands for no symbol: a symbol that was left out is
@@ -128,7 +129,7 @@ def confusions(pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:
     return dict(counts)
 
 
-def _edits(a: str, b: str) -> list[list[int]]:
+def _edits(a: Sequence[str], b: Sequence[str]) -> list[list[int]]:
     """Returns the Levenshtein distances [i][j] of the first i characters of `a` and j of `b`."""
     table = [list(range(len(b) + 1))]
     for i, x in enumerate(a, 1):

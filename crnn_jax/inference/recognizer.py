@@ -150,7 +150,7 @@ class Recognizer:
             found = self._stream(chosen, decoder, False, form)
             return [reading for reading in found if isinstance(reading, Reading)]
 
-        return scheme_form.find(read, make)
+        return scheme_form.find(read, make, self.charset.split)
 
     def predict(
         self,

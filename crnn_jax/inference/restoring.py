@@ -81,7 +81,7 @@ def _restore(
     path = os.fspath(checkpoints.directory / str(epoch))
     try:
         schema.check(meta, record_types.ReaderMeta)
-        charset = Charset(meta["alphabet"], config.data.direction)
+        charset = Charset(meta["alphabet"], config.data.direction, config.data.marks)
     except (ConfigError, schema.InvalidError) as error:
         raise DamageError(f"the checkpoint {path} is damaged: {error}") from error
     moments = Normalization.from_record(meta)

@@ -21,13 +21,21 @@ _COMMON = 0.5  # of the count of the most common length
 _RARE = 0.1  # of the mean weight of a symbol; a rarer one is a misreading
 
 
-def find(read: Callable[[Decoder], Sequence[Reading]], make: Callable[..., Decoder]) -> Decoder:
+Split = Callable[[str], Sequence[str]]  # of a text into symbols
+
+
+def find(
+    read: Callable[[Decoder], Sequence[Reading]],
+    make: Callable[..., Decoder],
+    split: Split = list,
+) -> Decoder:
     """Finds the form of the texts in images of one scheme.
 
     Args:
       read: reads the same images with a decoder.
       make: returns the decoder of a wish, as `decoding.decoder` does for a charset and a number of
         steps.
+      split: splits a text into symbols, as `Charset.split` does.
 
     Returns:
       The decoder for texts of this form.
@@ -35,11 +43,11 @@ def find(read: Callable[[Decoder], Sequence[Reading]], make: Callable[..., Decod
     Raises:
       ConfigError: too few images are read.
     """
-    lengths = common_lengths(read(make()))
-    return make(length=lengths, allowed=common_symbols(read(make(length=lengths))))
+    lengths = common_lengths(read(make()), split)
+    return make(length=lengths, allowed=common_symbols(read(make(length=lengths)), split))
 
 
-def common_lengths(readings: Sequence[Reading]) -> tuple[int, int]:
+def common_lengths(readings: Sequence[Reading], split: Split = list) -> tuple[int, int]:
     """Returns the smallest and the largest common length of readings.
 
     The more confident half of the readings with text is counted. A length is common if it occurs
@@ -51,13 +59,13 @@ def common_lengths(readings: Sequence[Reading]) -> tuple[int, int]:
             f"text is read in {len(able)} images only; the form of the texts is found in {_LEAST} "
             "or more"
         )
-    counts = Counter(len(reading.text) for reading in able[: (len(able) + 1) // 2])
+    counts = Counter(len(split(reading.text)) for reading in able[: (len(able) + 1) // 2])
     least = _COMMON * max(counts.values())
     common = [length for length, count in counts.items() if count >= least]
     return min(common), max(common)
 
 
-def common_symbols(readings: Sequence[Reading]) -> str:
+def common_symbols(readings: Sequence[Reading], split: Split = list) -> str:
     """Returns the symbols that are not rare among readings, sorted.
 
     Each occurrence counts with the confidence of its reading. A symbol is rare if its sum is less
@@ -65,7 +73,7 @@ def common_symbols(readings: Sequence[Reading]) -> str:
     """
     weights: Counter[str] = Counter()
     for text, confidence in readings:
-        for symbol in text:
+        for symbol in split(text):
             weights[symbol] += confidence  # type: ignore[assignment]  # Counter adds any number
     least = _RARE * sum(weights.values()) / max(len(weights), 1)
     return "".join(sorted(symbol for symbol, weight in weights.items() if weight >= least))

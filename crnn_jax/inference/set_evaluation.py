@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import numpy as np
 
+from crnn_jax import clusters
 from crnn_jax import config as config_lib
 from crnn_jax.config import DataConfig
 from crnn_jax.data import direction, label_report, listing, sources, splits, text_lengths
@@ -115,10 +116,10 @@ def _of_other_lengths(labels: list[str], data: DataConfig) -> list[str]:
     others = text_lengths.others(labels, data)
     if not others:
         return []
+    longest = max(len(clusters.split(label, data.marks)) for label in labels)
     return [
         f"{len(others)} of {len(labels)} labels, such as {quote(others[0])}, do not have the "
-        f"length that the reader reads ({data.length}); --length 0-{max(map(len, labels))} reads "
-        "them too"
+        f"length that the reader reads ({data.length}); --length 0-{longest} reads them too"
     ]
 
 

@@ -91,7 +91,7 @@ def read(name: str) -> Shipped:
     params = _tree({key: np.asarray(array, np.float32) for key, array in arrays.items()})
     return Shipped(
         config,
-        Charset(stored["alphabet"], config.data.direction),
+        Charset(stored["alphabet"], config.data.direction, config.data.marks),
         Normalization.from_record(stored),
         params,
         stored["fingerprint"],

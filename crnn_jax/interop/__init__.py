@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from crnn_jax import config as config_lib
+from crnn_jax.clusters import split
 from crnn_jax.errors import RunError, one_line
 
 FORMATS = ("stablehlo", "onnx", "safetensors", "keras", "web")
@@ -136,8 +137,8 @@ def _import_keras(options: argparse.Namespace) -> int:
         (options.width, options.height),
     )
     data = config.data
-    symbols = one_line(data.alphabet)
-    print(f"images of {data.width}x{data.height}, {len(data.alphabet)} symbols: {symbols}")
+    count, symbols = len(split(data.alphabet, data.marks)), one_line(data.alphabet)
+    print(f"images of {data.width}x{data.height}, {count} symbols: {symbols}")
     if options.alphabet and len(data.alphabet) > len(options.alphabet):
         print("the model has one more class, which is taken to be [UNK] and read as \ufffd")
     print(f"run directory: {options.run}; score it with evaluate --data FOLDER")

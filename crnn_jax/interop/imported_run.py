@@ -50,7 +50,7 @@ def write(
       RunError: the directory exists and is not empty, it cannot be written, or the parameters do
         not fit the config's model.
     """
-    charset = Charset(alphabet)
+    charset = Charset(alphabet, marks=config.data.marks)
     normalization.check(moments, config.data.channels, source)
     model = crnn.build(config.model, charset.num_classes, *moments)
     _check_params(params, model, config, source)

@@ -24,6 +24,7 @@ from crnn_jax.runs.run_dir import Result
 
 FILE = "reader.json"  # beside the model file, or inside it
 _FORMAT = "crnn-jax reader"
+_MOST_CODE_POINTS = 32  # of a symbol: a letter with its combining marks
 
 
 def describe(reader: Recognizer, result: Result | None) -> dict[str, Any]:
@@ -34,7 +35,7 @@ def describe(reader: Recognizer, result: Result | None) -> dict[str, Any]:
     values = {
         "format": _FORMAT,
         "version": __version__,
-        "alphabet": list(reader.charset.alphabet),  # the symbols of classes 0, 1, ...
+        "alphabet": list(reader.charset.symbols),  # the symbols of classes 0, 1, ...
         # ltr: texts are in the order of the classes. rtl: they are reordered, see crnn_jax/bidi.py.
         "direction": data.direction,
         "blank": reader.charset.blank,  # the class of the CTC blank
@@ -86,7 +87,7 @@ class _Stored(TypedDict):
 
     format: str
     digest: schema.Digest
-    alphabet: list[Annotated[str, Meta(min_length=1, max_length=1)]]
+    alphabet: list[Annotated[str, Meta(min_length=1, max_length=_MOST_CODE_POINTS)]]
     standardise: _NormalizationRecord
     fingerprint: schema.Digest
     params_sha256: schema.Digest
@@ -131,9 +132,13 @@ def parse(content: bytes, source: str) -> Parsed:
             raise schema.InvalidError(f"its format is {quote(values['format'])}")
         if values.pop("digest") != _digest(values):
             raise schema.InvalidError("it was changed: its digest differs")
+        config = config_lib.from_dict(config_migrations.up_to_date(values["config"]))
+        charset = Charset("".join(values["alphabet"]), marks=config.data.marks)
+        if list(charset.symbols) != values["alphabet"]:
+            raise schema.InvalidError("its alphabet has symbols of several letters")
         return Parsed(
-            config_lib.from_dict(config_migrations.up_to_date(values["config"])),
-            Charset("".join(values["alphabet"])).alphabet,
+            config,
+            charset.alphabet,
             Normalization.from_record(values["standardise"]),
             values["fingerprint"],
             values["params_sha256"],

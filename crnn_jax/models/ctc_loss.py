@@ -84,8 +84,8 @@ def decode_batch_predictions(
     return [charset.decode(row) for row in np.asarray(_greedy_decode(scores)).tolist()]
 
 
-def plateau_loss(texts: Sequence[str], num_steps: int, num_symbols: int) -> float:
-    """Returns the mean CTC loss, in nats, of the best predictor that ignores the image.
+def plateau_loss(texts: Sequence[Sequence[str]], num_steps: int, num_symbols: int) -> float:
+    """Returns the mean CTC loss of texts, in nats, of the best predictor that ignores the image.
 
     CTC training first learns to emit the same distribution at every step: blank with
     probability b, each of S symbols with (1 - b) / S. With n symbol steps, a text of L characters

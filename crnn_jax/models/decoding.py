@@ -109,7 +109,7 @@ def decoder(
     """
     if beam < 0:
         raise ConfigError(f"`beam` must be 0 (off) or a width of at least 1, not {beam}")
-    fold = parse_folding(case, merge).representatives(charset.alphabet)
+    fold = parse_folding(case, merge).representatives(charset.symbols)
     representatives = fold if fold != tuple(range(len(fold))) else ()
     if length is None and allowed is None:
         return Decoder(beam=beam, representatives=representatives)
@@ -131,7 +131,7 @@ def decoder(
             f"`allowed` has {len(places)} positions, but texts have up to {longest} characters"
         )
     unknown = "".join(dict.fromkeys("".join(map(charset.unknown, places))))
-    known = [[s for s in symbols if s in charset.ids] for symbols in places]
+    known = [[s for s in charset.split(text) if s in charset.ids] for text in places]
     for position, symbols in enumerate(known, 1):
         if not symbols:
             lacks = f"; the alphabet has no {quote(unknown)}" if unknown else ""

@@ -23,6 +23,7 @@ CAME: Mapping[str, Any] = {
     "data.min_val_size": 0,
     "data.unlabeled": "",
     "data.use_labels": True,
+    "data.marks": "separate",
     "data.merge": "",
     "data.label_pattern": "",
     "data.length": "",

@@ -215,9 +215,9 @@ def prepare(config: Config) -> TrainContext:
         steps_per_epoch=steps_per_epoch,
         num_epochs=num_epochs,
         plateau_loss=ctc_loss.plateau_loss(
-            [data.texts[i] for i in source.sample if data.texts[i]] or [_SOME_TEXT],
+            [charset.split(data.texts[i]) for i in source.sample if data.texts[i]] or [_SOME_TEXT],
             config_lib.num_steps(config),
-            len(charset.alphabet),
+            len(charset.symbols),
         ),
         devices=devices,
         images=devices.replicate(data.images),

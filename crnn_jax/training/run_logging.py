@@ -111,7 +111,7 @@ def announce(task: TrainContext) -> None:
     test = f"{len(split.test)} for testing, " if len(split.test) else ""
     print(
         f"{one_line(task.data.name)}: {len(split.train)} training images, {unlabeled}"
-        f"{len(split.val)} for validation, {test}{len(task.charset.alphabet)} symbols "
+        f"{len(split.val)} for validation, {test}{len(task.charset.symbols)} symbols "
         f"{one_line(task.charset.alphabet[:200])}, "
         f"fingerprint {task.data.fingerprint[:12]}, read at {section.width}x{section.height} pixels"
         + (f" as texts of {section.length} characters" if section.length else "")

@@ -12,6 +12,7 @@ With no labels at all, the teacher of the first epoch is the model of train.init
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -68,7 +69,7 @@ def renew(run: Run) -> None:
         )
     readings = _read(task, run.ema, _decoder(task, run.ema))
     known = [task.data.texts[i] for i in task.split.train.tolist()]
-    chosen = choose(readings, known, task.config.train.min_confidence)
+    chosen = choose(readings, known, task.config.train.min_confidence, task.charset.split)
     if not chosen and not known:
         run.error = TrainingError(
             f"the reader finds no text in any of the {len(readings)} images without labels; label "
@@ -120,7 +121,10 @@ def adopt(run: Run, rows: Sequence[PseudoLabel]) -> None:
 
 
 def choose(
-    readings: Sequence[evaluate.Reading], known: Sequence[str], min_confidence: float
+    readings: Sequence[evaluate.Reading],
+    known: Sequence[str],
+    min_confidence: float,
+    split: scheme_form.Split = list,
 ) -> list[int]:
     """Returns the indices of the readings to train on.
 
@@ -133,20 +137,22 @@ def choose(
       readings: the readings of the images without labels.
       known: the labels of the other images.
       min_confidence: the least confidence of a confident reading.
+      split: splits a text into symbols, as `Charset.split` does.
     """
     able = [i for i, reading in enumerate(readings) if reading.text]
     # Lengths and symbols of the scheme are taken from the more confident half.
     able.sort(key=lambda i: -readings[i].confidence)
-    surer = [readings[i].text for i in able[: (len(able) + 1) // 2]]
-    lengths = Counter(map(len, known or surer))
+    symbols_of = {i: split(readings[i].text) for i in able}
+    surer = [symbols_of[i] for i in able[: (len(able) + 1) // 2]]
+    lengths = Counter(map(len, map(split, known) if known else surer))
     least = 1 if known else max(lengths.values(), default=0) / 2
-    symbols = Counter("".join(surer))
+    symbols = Counter(itertools.chain.from_iterable(surer))
     rare = sum(symbols.values()) / max(len(symbols), 1) / _RARE
     plausible = [
         i
         for i in able
-        if lengths[len(readings[i].text)] >= least
-        and (known or all(symbols[s] >= rare for s in readings[i].text))
+        if lengths[len(symbols_of[i])] >= least
+        and (known or all(symbols[s] >= rare for s in symbols_of[i]))
     ]
     confident = sum(readings[i].confidence >= min_confidence for i in plausible)
     at_least = -(-len(plausible) * _LEAST_SHARE // 1)
@@ -169,7 +175,9 @@ def _decoder(task: TrainContext, params: Any) -> Decoder:
         return decoding.decoder(task.charset, steps, **{"length": section.lengths, **wish})
 
     try:
-        return scheme_form.find(lambda decoder: _read(task, params, decoder, sample), make)
+        return scheme_form.find(
+            lambda decoder: _read(task, params, decoder, sample), make, task.charset.split
+        )
     except ConfigError:
         return task.decoder
 

@@ -60,7 +60,8 @@ def transfer(
 
 def unknown(charset: Charset, run: str | os.PathLike[str]) -> str:
     """Returns the symbols of a charset that the reader of `run` does not know."""
-    return recognizer.load(run).charset.unknown(charset.alphabet)
+    known = recognizer.load(run).charset.ids
+    return "".join(symbol for symbol in charset.symbols if symbol not in known)
 
 
 def _advice(there: Config, here: Config) -> str:

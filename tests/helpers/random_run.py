@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 import crnn_jax
+from crnn_jax.charset import Charset
 from crnn_jax.config import Config
 from crnn_jax.inference.recognizer import Recognizer
 from crnn_jax.interop import imported_run
@@ -24,7 +25,8 @@ def write(
     seed: int = 0,
 ) -> Recognizer:
     """Writes a run with the initial weights of a seed, plus noise. Returns its reader."""
-    model = crnn.build(config.model, len(alphabet) + 1, *standard)
+    num_classes = Charset(alphabet, marks=config.data.marks).num_classes
+    model = crnn.build(config.model, num_classes, *standard)
     params = crnn.init(model, jax.random.key(seed), config.data)
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda a: np.float32(a + noise * rng.normal(size=a.shape)), params)
