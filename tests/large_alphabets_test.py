@@ -14,15 +14,15 @@ from crnn_jax.models import decoding
 LARGE = "".join(map(chr, range(0x4E00, 0x4E00 + 10_000)))
 
 
-class Unsearched(str):
-    """A string that can be read from its start, at most `most` times, but not searched."""
+class Unsearched(tuple[str, ...]):
+    """Symbols that can be read from the start, at most `most` times, but not searched."""
 
     most = 2
 
     def _refuse(self, *_: Any) -> Any:
         raise AssertionError("the alphabet is searched")
 
-    index = find = count = rfind = __contains__ = _refuse
+    index = count = __contains__ = _refuse
 
     def __iter__(self) -> Any:
         self.most -= 1
@@ -32,8 +32,8 @@ class Unsearched(str):
 
 
 def _charset(symbols: str) -> Charset:
-    charset = Charset("x")
-    object.__setattr__(charset, "alphabet", Unsearched(symbols))
+    charset = Charset(symbols)
+    charset.__dict__["symbols"] = Unsearched(symbols)
     return charset
 
 
@@ -78,3 +78,15 @@ def test_a_message_lists_a_small_alphabet(alphabet: str) -> None:
     message = label_files.complaint("!", Charset(alphabet), 16)
     assert message is not None
     assert message.endswith(f"not in the alphabet '{alphabet}'")
+
+
+def test_the_confusion_matrix_shows_sixty_symbols_those_that_are_confused_most() -> None:
+    plots = pytest.importorskip("crnn_jax.analysis.plots")
+    rare, often = LARGE[:59], LARGE[9_000:9_002]
+    counts = {(rare[i], rare[i - 1]): 1 for i in range(59)} | {(often[0], often[1]): 5}
+    counts |= {(symbol, symbol): 100 for symbol in LARGE[2_000:3_000]}  # read correctly
+    # 61 symbols are confused: 59 of them twice, as truth and as reading, and two five times.
+    assert plots._most_confused(counts, LARGE) == [*rare[:58], *often]
+    images = [plots.confusion(counts, alphabet) for alphabet in (LARGE, LARGE[:60], LARGE[:50])]
+    widths = [int.from_bytes(png[16:20], "big") for png in images]
+    assert widths[0] == widths[1] > widths[2]

@@ -13,7 +13,7 @@ from crnn_jax.errors import RunError, one_line
 from crnn_jax.inference import metrics
 
 # matplotlib cannot draw images with more than 2**16 pixels on a side.
-_MAX_ROWS, _MAX_SYMBOLS, _MAX_NAME = 200, 100, 40
+_MAX_ROWS, _MAX_SYMBOLS, _MAX_NAME = 200, 60, 40
 _MIN_LOSS = 1e-7  # smaller losses are drawn here, since the axis is logarithmic
 
 
@@ -120,7 +120,7 @@ def curves(epochs: Sequence[Mapping[str, Any]]) -> bytes:
 def confusion(counts: Mapping[tuple[str, str], int], alphabet: Sequence[str]) -> bytes:
     """The confusion matrix: truths in rows, readings in columns.
 
-    Colors show shares of a row. From an alphabet of more than 100 symbols, the 100 that are
+    Colors show shares of a row. From an alphabet of more than 60 symbols, the 60 that are
     confused most often are shown.
 
     Args:
