@@ -9,7 +9,8 @@ All weights of the general reader are trained further. Its symbols are matched t
 labels; a symbol that it does not know gets new weights. The adapted reader reads only texts of the
 lengths that the labels have, see data.length. An epoch makes at least 10 steps and three
 passes over the labels, so that fifty labels, like a thousand, are seen about twelve times; twice as
-often if the reader does not know some of their symbols.
+often if the reader does not know some of their symbols. The fewer labels, the lower the learning
+rate: ten labels at the full rate make a reader of many schemes worse (results/general/README.md).
 
 With data.unlabeled, the reader itself labels the images of another folder before each epoch but the
 first, and trains on the readings that it is sure of. With `adapt.py:unlabeled` all images are
@@ -42,6 +43,7 @@ def get_config(labels: str = "labeled") -> ConfigDict:
             "train.init_from": "general",
             "train.epochs": 4,
             "train.epochs_for_new_symbols": 8,
+            "train.half_rate_labels": 13,
             "train.passes_per_epoch": 3,
             "train.min_steps_per_epoch": 10,
             "train.batch_size": 16,

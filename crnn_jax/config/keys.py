@@ -151,6 +151,12 @@ class TrainConfig:
         "Epochs of the schedule if the labels have symbols that the reader of train.init_from does "
         "not know; 0 for train.epochs.",
     )
+    half_rate_labels: Annotated[int, Meta(ge=0, le=10**9)] = key(
+        0,
+        "With so many labels, a run from train.init_from has half of optimizer.learning_rate; with "
+        "n labels n / (n + this) of it. Not if the labels have symbols that the reader does not "
+        "know, and not with images without labels. 0 for the whole rate.",
+    )
     min_steps: Annotated[int, Meta(ge=0, le=10**9)] = key(
         2800, "Minimum number of steps: a small data set gets more epochs."
     )

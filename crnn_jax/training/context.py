@@ -13,7 +13,7 @@ import optax
 
 from crnn_jax import config as config_lib
 from crnn_jax.charset import PAD, Charset
-from crnn_jax.config import Config
+from crnn_jax.config import Config, OptimizerConfig
 from crnn_jax.data import batching, folder, generated, normalization, sources, splits
 from crnn_jax.inference import calibration, evaluate, typicality
 from crnn_jax.inference.typicality import Typical
@@ -62,7 +62,8 @@ class TrainContext(NamedTuple):
         # With a test part, the alphabet depends on the training part.
         alphabet = self.charset.alphabet
         length = self.steps_per_epoch, self.num_epochs
-        return config, network, length, self.data.fingerprint, alphabet
+        # The optimizer depends on the number of training images, see _optimizer.
+        return config, network, length, self.data.fingerprint, alphabet, self.optimizer
 
     def order(self, epoch: int) -> np.ndarray:
         """Returns the image numbers of an epoch in training order; those of a stream are all new.
@@ -171,6 +172,18 @@ def _num_epochs(config: Config, steps_per_epoch: int, charset: Charset) -> int:
     return max(epochs, -(-config.train.min_steps // steps_per_epoch))
 
 
+def _optimizer(config: Config, source: sources.Source) -> OptimizerConfig:
+    """Returns the optimizer's config, with a lower rate for few labels: train.half_rate_labels."""
+    half, reader = config.train.half_rate_labels, config.train.init_from
+    num_labels = len(source.split.train)
+    if not (half and reader and num_labels) or len(source.split.unlabeled):
+        return config.optimizer
+    if warm_start.unknown(source.charset, reader):
+        return config.optimizer
+    rate = config.optimizer.learning_rate * num_labels / (num_labels + half)
+    return dataclasses.replace(config.optimizer, learning_rate=rate)
+
+
 def _passes(config: Config, num_train: int) -> int:
     """Returns the number of passes over the training images in an epoch."""
     # The fewest passes with ceil(passes * num_train / batch_size) >= min_steps_per_epoch.
@@ -211,7 +224,7 @@ def prepare(config: Config) -> TrainContext:
         split=split,
         charset=charset,
         model=crnn.build(config.model, charset.num_classes, *moments),
-        optimizer=optimizer_lib.build(config.optimizer, num_epochs * steps_per_epoch),
+        optimizer=optimizer_lib.build(_optimizer(config, source), num_epochs * steps_per_epoch),
         steps_per_epoch=steps_per_epoch,
         num_epochs=num_epochs,
         plateau_loss=ctc_loss.plateau_loss(

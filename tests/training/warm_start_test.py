@@ -2,6 +2,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -133,3 +134,43 @@ def test_new_symbols_get_more_epochs(like_trained: Any, trained: Path, tmp_path:
     off = {**adapted, **new, "train__epochs_for_new_symbols": 0}
     assert prepare(like_trained(**off)).num_epochs == 2
     assert prepare(like_trained(**changes, **new)).num_epochs == 2  # from scratch
+
+
+def test_few_labels_get_a_lower_rate(like_trained: Any, trained: Path, tmp_path: Path) -> None:
+    """The first update is proportional to the rate, for each optimizer of the recipe."""
+
+    def update(**changes: Any) -> tuple[float, int]:
+        task = prepare(like_trained(**changes))
+        params = {"w": jnp.ones(3)}
+        state = task.optimizer.init(params)
+        found, _ = task.optimizer.update({"w": jnp.full(3, 0.5)}, state, params)
+        return float(found["w"][0]), len(task.split.train)
+
+    start = {"train__init_from": str(trained)}
+    whole, count = update(**start)
+    half, _ = update(**start, train__half_rate_labels=count)
+    assert half == pytest.approx(whole / 2)
+    quarter, _ = update(**start, train__half_rate_labels=3 * count)
+    assert quarter == pytest.approx(whole / 4)
+    # Not from scratch, not with images without labels, and not with new symbols.
+    assert update(train__half_rate_labels=count)[0] == pytest.approx(whole)
+    for text in ("abc", "bca", "cad", "dab"):
+        draw(text).save(tmp_path / f"{text}.png")
+    new = {**start, "data__dir": str(tmp_path)}
+    assert update(**new, train__half_rate_labels=4)[0] == pytest.approx(update(**new)[0])
+    rest = {**start, "data__train_size": 8, "data__unlabeled": "rest"}
+    assert update(**rest, train__half_rate_labels=8)[0] == pytest.approx(update(**rest)[0])
+
+
+def test_folds_of_other_sizes_have_other_rates(like_trained: Any, trained: Path) -> None:
+    """So they cannot share a compiled step."""
+    both = [
+        prepare(
+            like_trained(
+                train__init_from=str(trained), train__half_rate_labels=5, data__train_size=size
+            )
+        )
+        for size in (20, 21)
+    ]
+    assert both[0].alike() != both[1].alike()
+    assert both[0].optimizer is not both[1].optimizer
