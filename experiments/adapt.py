@@ -43,7 +43,7 @@ def get_config(labels: str = "labeled") -> ConfigDict:
             "train.init_from": "general",
             "train.epochs": 4,
             "train.epochs_for_new_symbols": 8,
-            "train.half_rate_labels": 13,
+            "train.half_rate_labels": 17,
             "train.passes_per_epoch": 3,
             "train.min_steps_per_epoch": 10,
             "train.batch_size": 16,

@@ -180,7 +180,8 @@ def _optimizer(config: Config, source: sources.Source) -> OptimizerConfig:
         return config.optimizer
     if warm_start.unknown(source.charset, reader):
         return config.optimizer
-    rate = config.optimizer.learning_rate * num_labels / (num_labels + half)
+    share = num_labels**2 / (num_labels**2 + half**2)
+    rate = config.optimizer.learning_rate * share
     return dataclasses.replace(config.optimizer, learning_rate=rate)
 
 
