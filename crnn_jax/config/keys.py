@@ -154,8 +154,8 @@ class TrainConfig:
     half_rate_labels: Annotated[int, Meta(ge=0, le=10**9)] = key(
         0,
         "With this many labels, h, a run from train.init_from has half of optimizer.learning_rate; "
-        "with n labels n^2 / (n^2 + h^2) of it. Not if the labels have symbols that the reader does "
-        "not know, and not with images without labels. 0 for the whole rate.",
+        "with n labels n^2 / (n^2 + h^2) of it. Not if the labels have symbols that the reader "
+        "does not know, and not with images without labels. 0 for the whole rate.",
     )
     min_steps: Annotated[int, Meta(ge=0, le=10**9)] = key(
         2800, "Minimum number of steps: a small data set gets more epochs."
