@@ -45,15 +45,10 @@ def logical(text: str) -> str:
 
     For letters and numbers, the algorithm is its own inverse. Numbers with punctuation that were
     typed after an Arabic letter need the mark of such a letter in front. A few mixed texts have no
-    inverse; `changed` finds them.
+    inverse; `clusters.changed` finds them.
     """
     plain = visual(text)
     if visual(plain) == text:
         return plain
     marked = visual(_ARABIC_LETTER_MARK + text).replace(_ARABIC_LETTER_MARK, "")
     return marked if visual(marked) == text else plain
-
-
-def changed(texts: Iterable[str]) -> list[str]:
-    """Returns the texts that are not the same after `visual` and `logical`."""
-    return [text for text in texts if logical(visual(text)) != text]

@@ -57,7 +57,7 @@ def as_typed(symbols: Sequence[str]) -> list[str]:
     return _reordered(symbols, bidi.logical)
 
 
-def changed(texts: Iterable[str], marks: str) -> list[str]:
+def changed(texts: Iterable[str], marks: str = "separate") -> list[str]:
     """Returns the texts that are not the same after `in_image` and `as_typed`."""
     each = ((text, split(text, marks)) for text in texts)
     return [text for text, symbols in each if as_typed(in_image(symbols)) != symbols]

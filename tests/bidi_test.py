@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from crnn_jax import bidi
+from crnn_jax import bidi, clusters
 from crnn_jax.charset import Charset, required_steps
 from crnn_jax.errors import ConfigError
 
@@ -54,7 +54,7 @@ def test_texts_of_letters_and_digits_come_back(symbols: str) -> None:
 def test_texts_that_do_not_come_back_are_found() -> None:
     # In the image the number stands alone on the right, where its hyphen is no part of it:
     # 0 and 1 are Arabic digits only because of the letter that was typed before another number.
-    assert bidi.changed(["אב", "+1+0دب", "xy"]) == ["+1+0دب"]
+    assert clusters.changed(["אב", "+1+0دب", "xy"]) == ["+1+0دب"]
 
 
 @pytest.mark.parametrize(

@@ -37,8 +37,9 @@ def warnings(texts: Sequence[str], config: DataConfig) -> tuple[str, ...]:
     ):
         return ()
     example = changed[0]
+    returned = "".join(clusters.as_typed(clusters.in_image(clusters.split(example, config.marks))))
     return (
         f"{len(changed)} of {len(texts)} labels, such as {quote(example)}, mix directions in a way "
         "that cannot be undone: the reader returns another order, here "
-        f"{quote(bidi.logical(bidi.visual(example)))}, which counts as an error",
+        f"{quote(returned)}, which counts as an error",
     )

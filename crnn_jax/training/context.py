@@ -164,21 +164,18 @@ class TrainContext(NamedTuple):
         return evaluate.evaluate(reader, data, indices, batch_size)
 
 
-def _num_epochs(config: Config, steps_per_epoch: int, charset: Charset) -> int:
+def _num_epochs(config: Config, steps_per_epoch: int, has_new_symbols: bool) -> int:
     """Returns the number of epochs: more for a small set, or for symbols that are new."""
-    epochs, source = config.train.epochs, config.train.init_from
-    if source and config.train.epochs_for_new_symbols and warm_start.unknown(charset, source):
+    epochs = config.train.epochs
+    if has_new_symbols and config.train.epochs_for_new_symbols:
         epochs = config.train.epochs_for_new_symbols
     return max(epochs, -(-config.train.min_steps // steps_per_epoch))
 
 
-def _optimizer(config: Config, source: sources.Source) -> OptimizerConfig:
+def _optimizer(config: Config, split: splits.Split, has_new_symbols: bool) -> OptimizerConfig:
     """Returns the optimizer's config, with a lower rate for few labels: train.half_rate_labels."""
-    half, reader = config.train.half_rate_labels, config.train.init_from
-    num_labels = len(source.split.train)
-    if not (half and reader and num_labels) or len(source.split.unlabeled):
-        return config.optimizer
-    if warm_start.unknown(source.charset, reader):
+    half, num_labels = config.train.half_rate_labels, len(split.train)
+    if not (half and config.train.init_from) or has_new_symbols or len(split.unlabeled):
         return config.optimizer
     share = num_labels**2 / (num_labels**2 + half**2)
     rate = config.optimizer.learning_rate * share
@@ -217,7 +214,11 @@ def prepare(config: Config) -> TrainContext:
     data, split, charset = source.data, source.split, source.charset
     moments = normalization.fit(data.images[source.sample], config.data.normalize)
     steps_per_epoch = _steps_per_epoch(config, source)
-    num_epochs = _num_epochs(config, steps_per_epoch, charset)
+    train = config.train
+    matters = train.init_from and (train.epochs_for_new_symbols or train.half_rate_labels)
+    has_new_symbols = bool(matters and warm_start.unknown(charset, train.init_from))
+    num_epochs = _num_epochs(config, steps_per_epoch, has_new_symbols)
+    optimizer = _optimizer(config, split, has_new_symbols)
     devices = data_parallel.for_batches(config.train.batch_size)
     return TrainContext(
         config=config,
@@ -225,7 +226,7 @@ def prepare(config: Config) -> TrainContext:
         split=split,
         charset=charset,
         model=crnn.build(config.model, charset.num_classes, *moments),
-        optimizer=optimizer_lib.build(_optimizer(config, source), num_epochs * steps_per_epoch),
+        optimizer=optimizer_lib.build(optimizer, num_epochs * steps_per_epoch),
         steps_per_epoch=steps_per_epoch,
         num_epochs=num_epochs,
         plateau_loss=ctc_loss.plateau_loss(
