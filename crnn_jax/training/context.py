@@ -41,6 +41,7 @@ class TrainContext(NamedTuple):
     charset: Charset
     model: crnn.Model
     optimizer: optax.GradientTransformation
+    learning_rate: float  # the peak, which is lower for few labels: see train.half_rate_labels
     steps_per_epoch: int
     num_epochs: int  # of the schedule
     plateau_loss: float  # of the best constant predictor
@@ -62,8 +63,8 @@ class TrainContext(NamedTuple):
         # With a test part, the alphabet depends on the training part.
         alphabet = self.charset.alphabet
         length = self.steps_per_epoch, self.num_epochs
-        # The optimizer depends on the number of training images, see _optimizer.
-        return config, network, length, self.data.fingerprint, alphabet, self.optimizer
+        # The rate depends on the number of training images, see _optimizer.
+        return config, network, length, self.data.fingerprint, alphabet, self.learning_rate
 
     def order(self, epoch: int) -> np.ndarray:
         """Returns the image numbers of an epoch in training order; those of a stream are all new.
@@ -226,6 +227,7 @@ def prepare(config: Config) -> TrainContext:
         split=split,
         charset=charset,
         model=crnn.build(config.model, charset.num_classes, *moments),
+        learning_rate=optimizer.learning_rate,
         optimizer=optimizer_lib.build(optimizer, num_epochs * steps_per_epoch),
         steps_per_epoch=steps_per_epoch,
         num_epochs=num_epochs,

@@ -12,7 +12,7 @@ from crnn_jax.errors import RunError
 from crnn_jax.inference.recognizer import Recognizer
 from crnn_jax.runs import run_dir
 from crnn_jax.runs.checkpoint import Checkpoints
-from crnn_jax.training import resume, train, warm_start
+from crnn_jax.training import resume, run_logging, train, warm_start
 from crnn_jax.training import state as state_lib
 from crnn_jax.training.context import prepare
 from tests.helpers.fixtures import MakeConfig
@@ -174,3 +174,16 @@ def test_folds_of_other_sizes_have_other_rates(like_trained: Any, trained: Path)
     ]
     assert both[0].alike() != both[1].alike()
     assert both[0].optimizer is not both[1].optimizer
+
+
+def test_a_lower_rate_is_said(
+    like_trained: Any, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = {"train__init_from": str(trained), "data__train_size": 20}
+    changes = {**start, "optimizer__learning_rate": 0.01, "train__half_rate_labels": 20}
+    run_logging.announce(prepare(like_trained(**changes)))
+    assert (
+        "note: the learning rate is 0.005, because there are few labels" in capsys.readouterr().out
+    )
+    run_logging.announce(prepare(like_trained(**start)))
+    assert "learning rate" not in capsys.readouterr().out
