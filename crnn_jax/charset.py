@@ -31,6 +31,9 @@ class Charset:
     alphabet: str  # the symbols, one after another
     direction: str = "ltr"
     marks: str = "separate"
+    # Letters that images may have, too, each of which is read as the letter of the alphabet that
+    # differs from it in case only.
+    other_cases: str = ""
 
     def __post_init__(self) -> None:
         if not self.alphabet:
@@ -41,6 +44,11 @@ class Charset:
             raise ConfigError(
                 f"the alphabet {quote(self.alphabet)} begins with a combining mark; with "
                 "data.marks=joined, each mark follows its letter"
+            )
+        if wrong := [s for s in self.split(self.other_cases) if s not in self.missing_cases]:
+            raise ConfigError(
+                f"{quote(wrong[0])} is no other case of a letter of the alphabet "
+                f"{quote(self.alphabet)}"
             )
         if twice := sorted(s for s, count in Counter(self.symbols).items() if count > 1):
             joined = Counter(clusters.split(unicodedata.normalize("NFC", self.alphabet)))
@@ -91,6 +99,24 @@ class Charset:
     def ids(self) -> Mapping[str, int]:
         """Class ids by symbol. An alphabet can have thousands, too many to search for each."""
         return {symbol: i for i, symbol in enumerate(self.symbols)}
+
+    @functools.cached_property
+    def missing_cases(self) -> Mapping[str, int]:
+        """Letters in the case that the alphabet lacks, with the class ids in the case that it has.
+
+        Letters whose other case has several code points, as ß in upper case, are left out.
+        """
+        found: dict[str, int] = {}
+        for symbol, i in self.ids.items():
+            other = symbol.swapcase()
+            if len(other) == len(symbol) and other not in self.ids:
+                found.setdefault(other, i)
+        return found
+
+    @property
+    def classes_of_other_cases(self) -> tuple[int, ...]:
+        """The class of each letter of `other_cases`."""
+        return tuple(self.missing_cases[s] for s in self.split(self.other_cases))
 
     def unknown(self, text: str) -> str:
         """Returns the symbols of `text` that the alphabet lacks, sorted, each once."""

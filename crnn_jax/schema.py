@@ -30,6 +30,7 @@ _NO_CODE_POINT = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
 Text = Annotated[str, Meta(max_length=4096)]
 Alphabet = Annotated[str, Meta(min_length=1, max_length=2**16)]
+OtherCases = Annotated[str, Meta(max_length=2**16)]
 Digest = Annotated[str, Meta(pattern=r"\A[0-9a-f]{0,64}\Z")]  # empty if unknown
 Commit = Annotated[str, Meta(pattern=r"\A[0-9a-f]{1,64}\Z")]
 Seed = Annotated[int, Meta(ge=0, le=2**32 - 1)]

@@ -6,7 +6,8 @@
     python run.py --config experiments/adapt.py:unlabeled --config.data.dir=FOLDER
 
 All weights of the general reader are trained further. Its symbols are matched to those of the
-labels; a symbol that it does not know gets new weights. The adapted reader reads only texts of the
+labels; a symbol that it does not know gets new weights. If the labels ignore case, letters are
+recognized in both cases. The adapted reader reads only texts of the
 lengths that the labels have, see data.length. An epoch makes at least 10 steps and three
 passes over the labels, so that fifty labels, like a thousand, are seen about twelve times; twice as
 often if the reader does not know some of their symbols. The fewer labels, the lower the learning
@@ -41,6 +42,7 @@ def get_config(labels: str = "labeled") -> ConfigDict:
             "data.val_fraction": 0.1,
             "data.min_val_size": 20,
             "train.init_from": "general",
+            "train.detect_case": True,
             "train.epochs": 4,
             "train.epochs_for_new_symbols": 8,
             "train.half_rate_labels": 17,

@@ -90,7 +90,7 @@ class Study:
         self.charset = Charset("".join(symbols))
         self.known = reader.charset.alphabet
         self.model = crnn.build(
-            reader.config.model, self.charset.num_classes, reader.model.mean.tolist(),
+            self.config.model, self.charset, reader.model.mean.tolist(),
             reader.model.std.tolist(),
             reader.model.per_image,
         )  # fmt: skip

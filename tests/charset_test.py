@@ -20,6 +20,27 @@ def test_blank_is_last_and_there_is_no_unknown_class() -> None:
     assert (charset.num_classes, charset.blank) == (20, 19)
 
 
+@pytest.mark.parametrize(
+    ("alphabet", "others"),
+    [
+        ("b2Ca", {"B": 0, "c": 2, "A": 3}),
+        ("aAb", {"B": 2}),
+        ("ßé", {"É": 1}),  # the capital of ß is SS
+        ("s\u017f", {"S": 0}),  # the capital of s and of the long s
+        ("0+", {}),
+    ],
+)
+def test_letters_in_the_case_that_the_alphabet_lacks(alphabet: str, others: dict[str, int]) -> None:
+    assert Charset(alphabet).missing_cases == others
+
+
+def test_other_cases_have_the_classes_of_their_letters() -> None:
+    assert Charset("b2Ca", other_cases="AB").classes_of_other_cases == (3, 0)
+    for wrong in ("a", "2", "X"):
+        with pytest.raises(ConfigError, match=f"'{wrong}' is no other case of a letter"):
+            Charset("b2Ca", other_cases=wrong)
+
+
 def test_labels_are_padded_on_the_right_with_no_class() -> None:
     labels = Charset("abc").encode(["cab", "b", ""])
     np.testing.assert_array_equal(labels, [[2, 0, 1], [1, -1, -1], [-1, -1, -1]])

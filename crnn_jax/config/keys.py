@@ -177,6 +177,12 @@ class TrainConfig:
     init_from: schema.Path = key(
         "", "Start from the best weights of this run directory, without a flat start."
     )
+    detect_case: bool = key(
+        False,
+        "Read the labeled images with the reader of train.init_from. If it reads letters in the "
+        "other case than the labels in a tenth of the images or more, letters are recognized in "
+        "both cases and read as labeled.",
+    )
     patience: schema.Epochs = key(
         10,
         "Stop after this many epochs without a better validation loss; 0 for never. A schedule "

@@ -40,7 +40,7 @@ def shipped_parts(name: str, epoch: int | None) -> Parts:
     if epoch:
         raise RunError(f"{name} comes with the package and has no epochs")
     stored = shipped.read(name)
-    model = crnn.build(stored.config.model, stored.charset.num_classes, *stored.normalization)
+    model = crnn.build(stored.config.model, stored.charset, *stored.normalization)
     return Parts(
         stored.config,
         stored.charset,
@@ -81,12 +81,13 @@ def _restore(
     path = os.fspath(checkpoints.directory / str(epoch))
     try:
         schema.check(meta, record_types.ReaderMeta)
-        charset = Charset(meta["alphabet"], config.data.direction, config.data.marks)
+        kind = config.data.direction, config.data.marks
+        charset = Charset(meta["alphabet"], *kind, meta.get("other_cases", ""))
     except (ConfigError, schema.InvalidError) as error:
         raise DamageError(f"the checkpoint {path} is damaged: {error}") from error
     moments = Normalization.from_record(meta)
     normalization.check(moments, config.data.channels, path)
-    model = crnn.build(config.model, charset.num_classes, *moments)
+    model = crnn.build(config.model, charset, *moments)
     shapes = jax.eval_shape(lambda: crnn.init(model, jax.random.key(0), config.data))
     params = checkpoints.restore(epoch, {"params": shapes})["params"]
     for name, array in crnn.by_name(params).items():

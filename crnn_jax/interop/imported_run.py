@@ -25,7 +25,7 @@ from crnn_jax.training.early_stopping import Stopping
 def write(
     workdir: str | os.PathLike[str],
     config: Config,
-    alphabet: str,
+    charset: Charset,
     moments: Normalization,
     params: Any,
     fingerprint: str,
@@ -39,7 +39,7 @@ def write(
     Args:
       workdir: a new directory.
       config: the configuration of the run.
-      alphabet: the symbols in the order of the model's classes; the blank is the last class.
+      charset: the symbols in the order of the model's classes; the blank is the last class.
       moments: how the model normalizes pixels.
       params: the parameters, a tree of arrays with the structure of the model of `config`.
       fingerprint: of the training data; '' if it is unknown.
@@ -50,12 +50,12 @@ def write(
       RunError: the directory exists and is not empty, it cannot be written, or the parameters do
         not fit the config's model.
     """
-    charset = Charset(alphabet, marks=config.data.marks)
     normalization.check(moments, config.data.channels, source)
-    model = crnn.build(config.model, charset.num_classes, *moments)
+    model = crnn.build(config.model, charset, *moments)
     _check_params(params, model, config, source)
     meta = {
         "alphabet": charset.alphabet,
+        "other_cases": charset.other_cases,
         **moments.to_record(),
         "fingerprint": fingerprint,
         **Stopping()._asdict(),

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from crnn_jax import config as config_lib
+from crnn_jax.charset import Charset
 from crnn_jax.config import Config
 from crnn_jax.data import normalization
 from crnn_jax.errors import ConfigError, RunError, brief
@@ -54,8 +55,8 @@ def import_run(
     model = keras_file.read(file)
     if model.description:
         parsed = description_lib.parse(model.description, file)
-        data = dataclasses.replace(parsed.config.data, alphabet=parsed.alphabet)
-        there = (parsed.alphabet, "last", data.width, data.height)
+        data = dataclasses.replace(parsed.config.data, alphabet=parsed.charset.alphabet)
+        there = (parsed.charset.alphabet, "last", data.width, data.height)
         for known, wish in zip(there, (alphabet, blank, *size), strict=True):
             if wish not in (None, known):
                 raise RunError(f"{file} contains {known!r}, not {wish!r}; omit the argument")
@@ -64,7 +65,7 @@ def import_run(
         imported_run.write(
             workdir,
             config,
-            parsed.alphabet,
+            parsed.charset,
             parsed.normalization,
             model.params,
             parsed.fingerprint,
@@ -97,7 +98,8 @@ def import_run(
     if blank == "first":
         for name, array in model.params["dense2"].items():
             model.params["dense2"][name] = np.roll(array, -1, axis=-1)
-    imported_run.write(workdir, config, alphabet, moments, model.params, "", file)
+    charset = Charset(alphabet, marks=config.data.marks)
+    imported_run.write(workdir, config, charset, moments, model.params, "", file)
     return config
 
 

@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, TypedDict
+from typing import Annotated, Any, NamedTuple, NotRequired, TypedDict
 
 from msgspec import Meta
 
@@ -39,6 +39,10 @@ def describe(reader: Recognizer, result: Result | None) -> dict[str, Any]:
         # ltr: texts are in the order of the classes. rtl: they are reordered, see crnn_jax/bidi.py.
         "direction": data.direction,
         "blank": reader.charset.blank,  # the class of the CTC blank
+        # Each has an output of the last layer after the blank. Its probability is added to that
+        # of the same letter in the case of the alphabet. Part of the exported model, except in
+        # safetensors.
+        "other_cases": reader.charset.split(reader.charset.other_cases),
         "input": {
             "axes": ["batch", "width", "height", "channel"],  # image columns come first
             "size": {"width": data.width, "height": data.height},  # pixels
@@ -88,6 +92,7 @@ class _Stored(TypedDict):
     format: str
     digest: schema.Digest
     alphabet: list[Annotated[str, Meta(min_length=1, max_length=_MOST_CODE_POINTS)]]
+    other_cases: NotRequired[list[Annotated[str, Meta(max_length=_MOST_CODE_POINTS)]]]
     standardise: _NormalizationRecord
     fingerprint: schema.Digest
     params_sha256: schema.Digest
@@ -99,7 +104,7 @@ class Parsed(NamedTuple):
     """The parts of a description that an import uses."""
 
     config: Config
-    alphabet: str
+    charset: Charset
     normalization: Normalization
     fingerprint: str  # of the training data
     params_sha256: str
@@ -133,12 +138,14 @@ def parse(content: bytes, source: str) -> Parsed:
         if values.pop("digest") != _digest(values):
             raise schema.InvalidError("it was changed: its digest differs")
         config = config_lib.from_dict(config_migrations.up_to_date(values["config"]))
-        charset = Charset("".join(values["alphabet"]), marks=config.data.marks)
+        kind = config.data.direction, config.data.marks
+        others = "".join(values.get("other_cases", []))
+        charset = Charset("".join(values["alphabet"]), *kind, others)
         if list(charset.symbols) != values["alphabet"]:
             raise schema.InvalidError("its alphabet has symbols of several letters")
         return Parsed(
             config,
-            charset.alphabet,
+            charset,
             Normalization.from_record(values["standardise"]),
             values["fingerprint"],
             values["params_sha256"],
@@ -155,6 +162,11 @@ def require_reference_layers(reader: Recognizer, kind: str) -> None:
         raise RunError(
             f"a model with model.norm {config.norm!r} and model.cell {config.cell!r} cannot be "
             f"exported to {kind}; only the layers of the reference model can"
+        )
+    if reader.charset.other_cases:
+        raise RunError(
+            f"a model that recognizes letters in both cases cannot be exported to {kind}; train "
+            "with --config.train.detect_case=False"
         )
 
 

@@ -85,7 +85,7 @@ def import_run(folder: str | os.PathLike[str], workdir: str | os.PathLike[str]) 
     imported_run.write(
         workdir,
         parsed.config,
-        parsed.alphabet,
+        parsed.charset,
         parsed.normalization,
         params,
         parsed.fingerprint,

@@ -21,6 +21,7 @@ from jax import Array
 from jax.nn import initializers
 from jaxtyping import Float, Key, Real
 
+from crnn_jax.charset import Charset
 from crnn_jax.config import DataConfig, ModelConfig
 from crnn_jax.models import conv_pool, lstm
 
@@ -98,6 +99,8 @@ class CRNN(nn.Module):
 
     config: ModelConfig
     num_classes: int  # K
+    # The class of each output of the last layer after the first K: see `add_other_cases`.
+    other_cases: tuple[int, ...] = ()
 
     @nn.compact
     def __call__(
@@ -124,7 +127,22 @@ class CRNN(nn.Module):
                 x = BiGRU(units, name=name)(x)
             else:
                 x = BiLSTM(units, c.lstm_dropout, name=name)(x, dropout)
-        return _dense(self.num_classes, "dense2")(x)
+        outputs = _dense(self.num_classes + len(self.other_cases), "dense2")(x)
+        return add_other_cases(outputs, self.other_cases)
+
+
+def add_other_cases(
+    outputs: Float[Array, "B T O"], classes: Sequence[int]
+) -> Float[Array, "B T K"]:
+    """Adds the probabilities of the last E outputs to those of E different classes; K is O - E.
+
+    The sum of all probabilities stays the same, so a softmax of the result needs no correction.
+    """
+    if not classes:
+        return outputs
+    logits, others = outputs[..., : -len(classes)], outputs[..., -len(classes) :]
+    index = np.array(classes)
+    return logits.at[..., index].set(jnp.logaddexp(logits[..., index], others))
 
 
 def normalize_each(x: Float[Array, "B W H C"]) -> Float[Array, "B W H C"]:
@@ -210,7 +228,7 @@ class BiGRU(nn.Module):
 
 def build(
     config: ModelConfig,
-    num_classes: int,
+    charset: Charset,
     mean: Sequence[float],
     std: Sequence[float],
     per_image: bool,
@@ -218,7 +236,8 @@ def build(
     """Returns the model of a config, both for training and for a checkpoint."""
     # In 64 bits, as in the records; compiled programs take them in 32.
     first, second = np.asarray(mean, np.float64), np.asarray(std, np.float64)
-    return Model(CRNN(config, num_classes), first, second, per_image)
+    network = CRNN(config, charset.num_classes, charset.classes_of_other_cases)
+    return Model(network, first, second, per_image)
 
 
 def init(model: Model, key: Key[Array, ""], config: DataConfig) -> Any:

@@ -32,6 +32,7 @@ CAME: Mapping[str, Any] = {
     "log.tensorboard": False,
     "model.pool": "",
     "optimizer.trust_ratio": False,
+    "train.detect_case": False,
     "train.epochs_for_new_symbols": 0,
     "train.half_rate_labels": 0,
     "train.min_steps": 0,

@@ -10,7 +10,7 @@ import io
 import os
 import re
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, TypedDict, TypeVar
+from typing import Annotated, Any, NotRequired, TypedDict, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -27,6 +27,7 @@ from crnn_jax.schema import (
     Epoch,
     Finite,
     InvalidError,
+    OtherCases,
     Seconds,
     Share,
     Step,
@@ -68,6 +69,7 @@ class DataFacts(TypedDict, total=False):
     num_val: Count
     plateau_loss: Finite
     alphabet: Alphabet
+    other_cases: OtherCases
     mean: Channels
     deviation: Channels
     each_picture: bool
@@ -97,6 +99,7 @@ class ReaderMeta(TypedDict):
     """The metadata of a checkpoint that inference needs."""
 
     alphabet: Alphabet
+    other_cases: NotRequired[OtherCases]
     mean: Channels
     deviation: Channels
     each_picture: bool
@@ -120,6 +123,7 @@ class PartialMeta(_Progress, total=False):
     """Like CheckpointMeta, with all keys optional."""
 
     alphabet: Alphabet
+    other_cases: OtherCases
     mean: Channels
     deviation: Channels
     each_picture: bool

@@ -61,10 +61,10 @@ class TrainContext(NamedTuple):
         config = dataclasses.replace(self.config, seed=0, data=data)
         network = self.model.network, self.model.per_image
         # With a test part, the alphabet depends on the training part.
-        alphabet = self.charset.alphabet
+        charset = self.charset
         length = self.steps_per_epoch, self.num_epochs
         # The rate depends on the number of training images, see _optimizer.
-        return config, network, length, self.data.fingerprint, alphabet, self.learning_rate
+        return config, network, length, self.data.fingerprint, charset, self.learning_rate
 
     def order(self, epoch: int) -> np.ndarray:
         """Returns the image numbers of an epoch in training order; those of a stream are all new.
@@ -101,6 +101,7 @@ class TrainContext(NamedTuple):
         """Returns what inference needs besides the parameters. A resumed run must have the same."""
         return {
             "alphabet": self.charset.alphabet,
+            "other_cases": self.charset.other_cases,
             "mean": self.model.mean.tolist(),
             "deviation": self.model.std.tolist(),
             "each_picture": self.model.per_image,
@@ -216,6 +217,11 @@ def prepare(config: Config) -> TrainContext:
     moments = normalization.fit(data.images[source.sample], config.data.normalize)
     steps_per_epoch = _steps_per_epoch(config, source)
     train = config.train
+    if train.init_from and train.detect_case and len(split.train):
+        images, texts = data.images[split.train], [data.texts[i] for i in split.train.tolist()]
+        charset = warm_start.with_other_cases(
+            charset, images, texts, train.init_from, train.eval_batch_size
+        )
     matters = train.init_from and (train.epochs_for_new_symbols or train.half_rate_labels)
     has_new_symbols = bool(matters and warm_start.unknown(charset, train.init_from))
     num_epochs = _num_epochs(config, steps_per_epoch, has_new_symbols)
@@ -226,7 +232,7 @@ def prepare(config: Config) -> TrainContext:
         data=data,
         split=split,
         charset=charset,
-        model=crnn.build(config.model, charset.num_classes, *moments),
+        model=crnn.build(config.model, charset, *moments),
         learning_rate=optimizer.learning_rate,
         optimizer=optimizer_lib.build(optimizer, num_epochs * steps_per_epoch),
         steps_per_epoch=steps_per_epoch,

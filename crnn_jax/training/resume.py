@@ -24,6 +24,9 @@ from crnn_jax.training.run import Run
 from crnn_jax.training.state import TrainState, init_state
 from crnn_jax.training.step import constants
 
+# What checkpoints of older versions lack, with the value that they had implicitly.
+_CAME: Mapping[str, Any] = {"other_cases": ""}
+
 
 def resume(
     directory: RunDir,
@@ -189,7 +192,7 @@ def check_data(meta: Mapping[str, Any], task: TrainContext, directory: Path) -> 
     changed = [
         f"  {name}: was {quote(meta.get(name))}, is now {quote(value)}"
         for name, value in task.identity().items()
-        if meta.get(name) != value
+        if meta.get(name, _CAME.get(name)) != value
     ]
     if changed:
         advice = continuing.advice(directory.parent, task.config)

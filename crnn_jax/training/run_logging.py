@@ -116,6 +116,11 @@ def announce(task: TrainContext) -> None:
         f"fingerprint {task.data.fingerprint[:12]}, read at {section.width}x{section.height} pixels"
         + (f" as texts of {section.length} characters" if section.length else "")
     )
+    if others := task.charset.other_cases:
+        print(
+            f"note: labels seem to ignore case, so {one_line(others)} are recognized, too, and "
+            "read as labeled (train.detect_case)"
+        )
     if task.learning_rate != task.config.optimizer.learning_rate:
         print(
             f"note: the learning rate is {task.learning_rate:.2g}, because there are few labels "

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shlex
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from crnn_jax import config as config_lib
 from crnn_jax.charset import Charset
 from crnn_jax.config import Config
+from crnn_jax.data import batching
 from crnn_jax.errors import RunError
-from crnn_jax.inference import recognizer
+from crnn_jax.inference import evaluate, recognizer
 from crnn_jax.models import crnn
 
 _HEAD = "dense2"  # the layer whose outputs are the classes
+_MOST_READ = 64  # labeled images, to find out whether labels ignore case
+_LEAST_SHARE = 0.1  # of images with letters in the other case
 
 
 def transfer(
@@ -25,7 +31,8 @@ def transfer(
     """Returns the best parameters of `run`, with the last layer adapted to `charset`.
 
     Symbols that the run's alphabet lacks keep the columns of `params` in the last layer. All other
-    parameters, including the column of the blank, are those of the run.
+    parameters, including the columns of the blank and of `charset.other_cases`, are those of the
+    run.
 
     Args:
       params: fresh parameters.
@@ -47,15 +54,59 @@ def transfer(
             f"{here.get(name, 'absent')} here; "
             f"{advice or 'set model and data to the sizes of that run'}"
         )
-    old = reader.charset.ids
-    pairs = [(old[symbol], i) for symbol, i in charset.ids.items() if symbol in old]
-    pairs.append((reader.charset.blank, charset.blank))
+    old, new = _outputs(reader.charset), _outputs(charset)
+    pairs = [(old[symbol], i) for symbol, i in new.items() if symbol in old]
     there_ids, here_ids = (jnp.array(column) for column in zip(*pairs, strict=True))
     head = {
         name: params[_HEAD][name].at[..., here_ids].set(reader.params[_HEAD][name][..., there_ids])
         for name in params[_HEAD]
     }
     return {**jax.tree.map(jnp.copy, reader.params), _HEAD: head}
+
+
+def _outputs(charset: Charset) -> dict[str, int]:
+    """Returns the columns of the last layer by symbol; that of the blank is under ''."""
+    others = enumerate(charset.split(charset.other_cases), charset.num_classes)
+    return {**charset.ids, "": charset.blank, **{symbol: i for i, symbol in others}}
+
+
+def with_other_cases(
+    charset: Charset,
+    images: np.ndarray,
+    texts: Sequence[str],
+    run: str | os.PathLike[str],
+    batch_size: int,
+) -> Charset:
+    """Adds `other_cases` to a charset if the labels of images ignore case.
+
+    Labels of many schemes have letters in one case, whatever the case in the image. A reader that
+    knows both cases then reads some of the letters in the other case. All such letters that it
+    knows are added if that happens in at least a tenth of the images that it reads correctly but
+    for case.
+
+    Args:
+      charset: the symbols of the labels.
+      images: u8 [N, W, H, C], labeled images; at most 64 of them are read.
+      texts: their labels.
+      run: a run directory, or the name of a reader of the package.
+      batch_size: of the reading program.
+    """
+    reader = recognizer.load(run)
+    letters = [symbol for symbol in charset.missing_cases if symbol in reader.charset.ids]
+    data = reader.config.data
+    if not letters or images.shape[2:] != (data.height, data.channels):
+        return charset
+    same = other = 0
+    for rows, mask in batching.batches(np.arange(min(len(images), _MOST_READ)), batch_size):
+        found = evaluate.read(reader.params, images[rows], 1.0, model=reader.model)
+        ids, log_probability, _ = (values[mask] for values in jax.device_get(found))
+        readings = evaluate.to_readings(reader.charset, ids, log_probability)
+        for i, reading in zip(rows[mask].tolist(), readings, strict=True):
+            same += reading.text == texts[i]
+            other += reading.text != texts[i] and reading.text.lower() == texts[i].lower()
+    if not other or other < _LEAST_SHARE * (same + other):
+        return charset
+    return dataclasses.replace(charset, other_cases="".join(letters))
 
 
 def unknown(charset: Charset, run: str | os.PathLike[str]) -> str:

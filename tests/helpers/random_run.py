@@ -23,12 +23,13 @@ def write(
     alphabet: str = "abc7",
     noise: float = 0.3,
     seed: int = 0,
+    other_cases: str = "",
 ) -> Recognizer:
     """Writes a run with the initial weights of a seed, plus noise. Returns its reader."""
-    num_classes = Charset(alphabet, marks=config.data.marks).num_classes
-    model = crnn.build(config.model, num_classes, *standard)
+    charset = Charset(alphabet, marks=config.data.marks, other_cases=other_cases)
+    model = crnn.build(config.model, charset, *standard)
     params = crnn.init(model, jax.random.key(seed), config.data)
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda a: np.float32(a + noise * rng.normal(size=a.shape)), params)
-    imported_run.write(workdir, config, alphabet, standard, params, "", "a test")
+    imported_run.write(workdir, config, charset, standard, params, "", "a test")
     return crnn_jax.load(workdir)

@@ -221,6 +221,11 @@ def test_a_layer_that_is_not_exported_is_named(
     with pytest.raises(RunError, match=r"model.cell 'gru' cannot be exported"):
         interop.export(tmp_path / "run", kind)
     assert interop.export(tmp_path / "run", "stablehlo").exists()  # the function as it is
+    standard = Normalization((0.0,), (255.0,), False)
+    random_run.write(tmp_path / "cases", tiny_config(), standard, other_cases="A")
+    with pytest.raises(RunError, match=r"letters in both cases cannot be exported"):
+        interop.export(tmp_path / "cases", kind)
+    assert interop.export(tmp_path / "cases", "stablehlo").exists()
 
 
 @pytest.mark.parametrize(
@@ -268,7 +273,7 @@ def test_the_whole_model_reads_real_images_the_same(real_set: Path, tmp_path: Pa
     reader = random_run.write(tmp_path / "raw", config, standard, "2345678bcdefgmnpwxy", noise=0.05)
     params = jax.tree.map(np.array, reader.params)
     params["dense2"]["bias"] -= _logits(reader, images).mean((0, 1))
-    imported_run.write(run, config, reader.charset.alphabet, standard, params, "", "a test")
+    imported_run.write(run, config, reader.charset, standard, params, "", "a test")
     reader = crnn_jax.load(run)
     expected = _logits(reader, images)
     texts = _texts(reader, expected)

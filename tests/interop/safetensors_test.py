@@ -11,6 +11,7 @@ from safetensors import numpy as safetensors
 
 import crnn_jax
 from crnn_jax import interop
+from crnn_jax.charset import Charset
 from crnn_jax.data.normalization import Normalization
 from crnn_jax.errors import RunError
 from crnn_jax.interop import model_spec as description_lib
@@ -29,6 +30,7 @@ def test_the_description_says_what_another_program_must_know(trained: Path, tmp_
     assert values["input"]["size"] == {"width": 64, "height": 16}
     assert values["input"]["channels"] == "grey"
     assert values["output"] == {"axes": ["batch", "step", "class"], "steps": 16, "classes": 5}
+    assert values["other_cases"] == []
     assert values["params_sha256"] == result["params_sha256"]
     assert values["temperature"] == result["temperature"] != 1
     assert values["fingerprint"] == result["fingerprint"]
@@ -108,8 +110,11 @@ def test_an_export_touches_nothing_but_exports(trained: Path, tmp_path: Path) ->
 
 def test_other_layers_go_round_as_safetensors(tmp_path: Path, tiny_config: MakeConfig) -> None:
     config = tiny_config(model__cell="gru", model__norm="layer")
-    reader = random_run.write(tmp_path / "run", config, Normalization((0.0,), (255.0,), False))
+    reader = random_run.write(
+        tmp_path / "run", config, Normalization((0.0,), (255.0,), False), other_cases="AC"
+    )
     path = interop.export(tmp_path / "run", "safetensors")
     safetensors_lib.import_run(path.parent, tmp_path / "back")
     back = crnn_jax.load(tmp_path / "back")
+    assert back.charset == reader.charset == Charset("abc7", other_cases="AC")
     jax.tree.map(np.testing.assert_array_equal, back.params, reader.params)

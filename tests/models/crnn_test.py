@@ -1,6 +1,7 @@
 """The identity of the model, and its parity with the reference in Keras."""
 
 import functools
+import string
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ import numpy as np
 import pytest
 
 from crnn_jax import config as config_lib
+from crnn_jax.charset import Charset
 from crnn_jax.models import crnn, ctc_loss
 from experiments import base
 
+SYMBOLS = string.digits + string.ascii_letters
 CONFIG = config_lib.from_config_dict(base.get_config())
 # One program: eager code would compile every operation of every shape by itself.
 apply = jax.jit(crnn.apply)
@@ -32,7 +35,8 @@ def _build(
     values.update_from_flattened_dict({k.replace("__", "."): v for k, v in overrides.items()})
     config = config_lib.from_config_dict(values)
     per_image = config.data.normalize == "image"
-    model = crnn.build(config.model, num_classes, mean, std, per_image)
+    charset = Charset(SYMBOLS[: num_classes - 1])
+    model = crnn.build(config.model, charset, mean, std, per_image)
     init = functools.partial(crnn.init, model, jax.random.key(0), config.data)
     return model, jax.eval_shape(init) if abstract else init()
 
@@ -184,12 +188,36 @@ def test_initial_values_are_keras(reference: tuple[crnn.Model, Any]) -> None:
 def test_pixels_are_normalized_by_the_model(reference: tuple[crnn.Model, Any]) -> None:
     model, params = reference
     moments = {"mean": (100.0,), "std": (50.0,)}
-    other = crnn.build(model.config, model.num_classes, **moments, per_image=False)
+    other = crnn.build(model.config, Charset(SYMBOLS[:19]), **moments, per_image=False)
     images = np.random.default_rng(0).integers(0, 256, (1, 200, 50, 1), np.uint8)
     standard = (images.astype(np.float32) - 100) / 50
     np.testing.assert_allclose(
         apply(other, params, images), apply(model, params, standard), atol=1e-6
     )
+
+
+def test_probabilities_of_other_cases_are_added() -> None:
+    """Outputs a, 1, B and the blank; then A and b."""
+    shares = np.array([[[0.1, 0.2, 0.3, 0.25, 0.05, 0.1]]], np.float32)
+    logits = crnn.add_other_cases(jnp.log(shares) + 7, (0, 2))
+    added = np.array([[[0.15, 0.2, 0.4, 0.25]]])
+    np.testing.assert_allclose(jax.nn.softmax(logits), added, rtol=1e-5)
+    np.testing.assert_allclose(jax.nn.logsumexp(logits, axis=-1), 7, rtol=1e-6)
+
+
+def test_a_letter_has_an_output_for_each_case() -> None:
+    """The same network without the addition gives the single outputs."""
+    small: Any = {"model__lstm_units": (8,), "model__conv_features": (4,)}
+    plain, params = _build(15, **small)
+    charset = Charset("0123456789ab", other_cases="BA")
+    model = crnn.build(plain.config, charset, [0.0], [1.0], plain.per_image)
+    own = jax.eval_shape(lambda: crnn.init(model, jax.random.key(0), CONFIG.data))
+    assert own["dense2"]["kernel"].shape == params["dense2"]["kernel"].shape == (16, 15)
+    images = np.random.default_rng(0).integers(0, 256, (2, 200, 50, 1), np.uint8)
+    shares = np.exp(np.asarray(apply(plain, params, images), np.float64))
+    expected = shares[..., :13]
+    expected[..., [11, 10]] += shares[..., 13:]
+    np.testing.assert_allclose(np.exp(apply(model, params, images)), expected, rtol=1e-5)
 
 
 def test_an_image_normalized_by_itself_has_mean_0_and_std_1() -> None:

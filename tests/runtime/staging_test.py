@@ -203,7 +203,7 @@ def test_an_export_does_not_follow_links_out_of_the_run(
     reader = crnn_jax.load(trained)
     params = jax.tree.map(np.asarray, reader.params)
     imported_run.write(
-        tmp_path / "run", reader.config, reader.charset.alphabet,
+        tmp_path / "run", reader.config, reader.charset,
         Normalization((0.0,), (255.0,), False),
         params, "", config.data.dir,
     )  # fmt: skip
