@@ -73,6 +73,10 @@ Lengths = Annotated[
         extra={"what": "a number such as 5, a range such as 4-6, labels, or empty: text"},
     ),
 ]
+Trackers = Annotated[
+    tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...],
+    Meta(max_length=4, extra={"what": "at most 4 of tensorboard, wandb, mlflow and trackio"}),
+]
 Batch = Annotated[int, Meta(ge=1, le=2**16)]
 Steps = Annotated[int, Meta(ge=1, le=10**8)]
 Epochs = Annotated[int, Meta(ge=0, le=10**6)]
@@ -158,6 +162,8 @@ def rule(kind: Any, value: Any = None) -> str:
         if meta.pattern is not None:
             what = meta.extra["what"] if meta.extra else "a valid path"
         return f"{what} of at most {meta.max_length} characters" if meta.max_length else what
+    if typing.get_origin(base) is tuple and meta.extra:
+        return f"a tuple of {meta.extra['what']}"
     if typing.get_origin(base) is tuple:
         return f"{meta.min_length} to {meta.max_length} numbers {rule(typing.get_args(base)[0], 0)}"
     bounds = {"at least": meta.ge, "above": meta.gt, "at most": meta.le, "below": meta.lt}

@@ -203,7 +203,11 @@ class LogConfig:
     every_steps: schema.Steps = key(
         20, "Steps between lines of metrics.jsonl, and between checks that the loss is finite."
     )
-    tensorboard: bool = key(False, "Also write TensorBoard files; needs tensorboardX.")
+    trackers: schema.Trackers = key(
+        (),
+        "Also log to these: tensorboard, wandb (offline), mlflow or trackio; see runs/trackers.py. "
+        "Each is an extra of the package.",
+    )
 
 
 def _section(kind: type) -> Any:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 # Elsewhere an old name is an error that names the new one.
 RENAMED = {
     "data.standardise": "data.normalize",
+    "log.tensorboard": "log.trackers",
     "train.average_decay": "train.ema_decay",
     "train.least_steps": "train.min_steps_per_epoch",
     "train.weights": "train.checkpoint_selection",
@@ -66,7 +67,7 @@ _SYNONYMS = {
     "train.ema_decay": "ema moving_average",
     "train.checkpoint_selection": "save_best save_best_only best_model",
     "log.every_steps": "log_every log_interval logging_steps display_interval print_every verbose",
-    "log.tensorboard": "tb summary log_dir",
+    "log.trackers": "tb summary log_dir tensorboard wandb mlflow trackio tracker logger report_to",
 }
 _BY_NAME = {
     re.sub("_", "", name): key for key, names in _SYNONYMS.items() for name in names.split()

@@ -29,7 +29,7 @@ CAME: Mapping[str, Any] = {
     "data.length": "",
     "data.test_size": 0,
     "data.val_dir": "",
-    "log.tensorboard": False,
+    "log.trackers": (),
     "model.pool": "",
     "optimizer.trust_ratio": False,
     "train.detect_case": False,
@@ -45,7 +45,10 @@ CAME: Mapping[str, Any] = {
 # because the code for it was removed.
 WENT: Mapping[str, Any] = {"loss.consistency": 0.0, "loss.inner": 0.0}
 # Values that were renamed together with their key, by the old name of the key.
-RENAMED_VALUES: Mapping[str, Mapping[str, str]] = {"data.standardise": {"picture": "image"}}
+RENAMED_VALUES: Mapping[str, Mapping[Any, Any]] = {
+    "data.standardise": {"picture": "image"},
+    "log.tensorboard": {False: (), True: ("tensorboard",)},
+}
 
 
 def up_to_date(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,7 +63,7 @@ def up_to_date(values: Mapping[str, Any]) -> dict[str, Any]:
         inner, new_name = result.get(section), new.rpartition(".")[2]
         if isinstance(inner, dict) and name in inner and new_name not in inner:
             value = inner.pop(name)
-            if isinstance(value, str):
+            if isinstance(value, str | bool):
                 value = RENAMED_VALUES.get(old, {}).get(value, value)
             inner[new_name] = value
     for key, value in CAME.items():

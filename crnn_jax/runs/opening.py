@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from crnn_jax import errors
 from crnn_jax.config import Config
 from crnn_jax.errors import RunError
+from crnn_jax.runs import trackers
 from crnn_jax.runs.mid_epoch import FOLDER
 from crnn_jax.runs.run_dir import RunDir
 from crnn_jax.runtime import files, lock
@@ -16,7 +17,8 @@ from crnn_jax.runtime import files, lock
 _OF_A_START = (
     *("params.txt", "augmented.png", "environment.json", "metrics.jsonl", "checkpoints.json"),
     "pseudo_labels.csv",
-    *("tensorboard", "checkpoints", "config.json"),
+    *trackers.FILES.values(),
+    *("checkpoints", "config.json"),
 )
 
 

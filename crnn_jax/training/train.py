@@ -28,7 +28,7 @@ from crnn_jax.data import resolve, sources
 from crnn_jax.errors import RunError, TrainingError, one_line
 from crnn_jax.inference import held_out
 from crnn_jax.models import crnn
-from crnn_jax.runs import continuing, opening, run_dir, tensorboard
+from crnn_jax.runs import continuing, opening, run_dir, trackers
 from crnn_jax.runs.checkpoint import Checkpoints
 from crnn_jax.runs.run_dir import Result, RunDir
 from crnn_jax.runtime import processes
@@ -105,8 +105,7 @@ def train_all(
                 run_logging.announce(task)
                 checkpoints = stack.enter_context(Checkpoints(directory.checkpoints))
                 runs.append(resume(directory, task, checkpoints, start, allow_environment_change))
-                on = task.config.log.tensorboard
-                stack.enter_context(tensorboard.mirror(directory, on))
+                stack.enter_context(trackers.mirror(directory, task.config.log.trackers))
             train(runs, interruption)
             results |= {run.dir.workdir: score(run) for run in runs if not run.error}
             errors += [run.error for run in runs if run.error]

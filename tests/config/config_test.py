@@ -189,6 +189,11 @@ def test_a_stream_has_no_test_part() -> None:
         config_lib.from_config_dict(_with(data__test_size=5, data__source="stream"))
 
 
+def test_a_tracker_that_does_not_exist_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"log\.trackers must be a tuple of at most 4 of tensorb"):
+        config_lib.from_config_dict(_with(log__trackers=("tensorboard", "wandbx")))
+
+
 def test_whole_numbers_serve_as_floats() -> None:
     assert config_lib.from_config_dict(_with(model__dropout=0)).model.dropout == 0.0
 

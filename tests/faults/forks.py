@@ -247,7 +247,7 @@ def main() -> None:
 
     from tests.helpers import compiling  # noqa: F401  (before jax)
 
-    names = "run", "crnn_jax.cli.main", "crnn_jax.inference.recognizer", "crnn_jax.runs.tensorboard"
+    names = "run", "crnn_jax.cli.main", "crnn_jax.inference.recognizer", "crnn_jax.runs.trackers"
     for name in (
         *names,
         "crnn_jax.training.train",

@@ -49,6 +49,17 @@ def test_old_names_of_keys_are_read_as_the_new_ones(name: str) -> None:
     assert run.config() == config_lib.from_config_dict(expected)
 
 
+@pytest.mark.parametrize(("old", "trackers"), [(False, ()), (True, ("tensorboard",))])
+def test_tensorboard_became_a_tracker(
+    tmp_path: Path, tiny_config: MakeConfig, old: bool, trackers: tuple[str, ...]
+) -> None:
+    values = config_lib.to_dict(tiny_config())
+    del values["log"]["trackers"]
+    values["log"]["tensorboard"] = old
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    assert run_dir.RunDir(tmp_path).config().log.trackers == trackers
+
+
 def test_a_key_under_both_names_is_an_error(tmp_path: Path, tiny_config: MakeConfig) -> None:
     values = config_lib.to_dict(tiny_config())
     values["train"]["average_decay"] = 0.5

@@ -18,7 +18,7 @@ from crnn_jax.data.normalization import Normalization
 from crnn_jax.errors import RunError
 from crnn_jax.interop import imported_run
 from crnn_jax.interop import safetensors as safetensors_lib
-from crnn_jax.runs import mid_epoch, tensorboard
+from crnn_jax.runs import mid_epoch, trackers
 from crnn_jax.runs.checkpoint import Checkpoints
 from crnn_jax.runs.run_dir import RunDir
 from crnn_jax.runtime import files as disk
@@ -232,7 +232,7 @@ def test_files_do_not_follow_a_link_on_their_way(tmp_path: Path, elsewhere: Path
 def test_nothing_below_a_run_is_written_through_a_link(tmp_path: Path, elsewhere: Path) -> None:
     run = RunDir(tmp_path / "run")
     run.workdir.mkdir()
-    for name in ("checkpoints", mid_epoch.FOLDER, tensorboard.FOLDER, "robustness"):
+    for name in ("checkpoints", mid_epoch.FOLDER, "tensorboard", "robustness"):
         (run.workdir / name).symlink_to(elsewhere)
     with pytest.raises(RunError, match="checkpoints is a symbolic link"):
         Checkpoints(run.checkpoints)
@@ -249,7 +249,7 @@ def test_nothing_below_a_run_is_written_through_a_link(tmp_path: Path, elsewhere
     assert sorted(elsewhere.iterdir()) == before
     pytest.importorskip("tensorboardX")
     with pytest.raises(RunError, match="tensorboard is a symbolic link"):
-        tensorboard.mirror(run, True).__enter__()
+        trackers.mirror(run, ("tensorboard",)).__enter__()
     with pytest.raises(RunError, match="robustness is a symbolic link"):
         robustness.report(run.workdir, None, None, 1, 0, None)
 
