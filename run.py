@@ -37,6 +37,9 @@ _ALLOW_CHANGE = flags.DEFINE_bool(
     False,
     "Resume even if package versions or the machine have changed.",
 )
+_PROFILE = flags.DEFINE_integer(
+    "profile", 0, "Write a profile of this many training steps to the run directory.", 0
+)
 # The name in version 0.1. A module name of its own keeps it out of --help.
 flags.DEFINE_alias("elsewhere", "allow-environment-change", module_name="aliases")
 
@@ -73,6 +76,8 @@ def main(_: list[str]) -> None:
     name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
     values = _CONFIG.value.to_dict()
     if "grid" in values:
+        if _PROFILE.value:
+            raise CrnnError("--profile is for one run, and this config is of a sweep")
         workdir = Path(_WORKDIR.value or f"runs/{name}")
         cells = sweep.from_dict(values)
         if failed := sweep.run(cells, workdir, _JOBS.value, _ALLOW_CHANGE.value, _TOGETHER.value):
@@ -84,7 +89,7 @@ def main(_: list[str]) -> None:
     workdir = Path(_WORKDIR.value or run_dir.default_workdir(name, config))
     from crnn_jax.training import train  # imports jax, which a sweep does not need
 
-    result = train.train_and_evaluate(config, workdir, _ALLOW_CHANGE.value)
+    result = train.train_and_evaluate(config, workdir, _ALLOW_CHANGE.value, _PROFILE.value)
     print(f"{errors.one_line(result.data_name)} (fingerprint {result.fingerprint[:12]}): {result}")
     print(f"run directory: {workdir}", flush=True)
 

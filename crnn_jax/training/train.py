@@ -33,6 +33,7 @@ from crnn_jax.runs.checkpoint import Checkpoints
 from crnn_jax.runs.run_dir import Result, RunDir
 from crnn_jax.runtime import processes
 from crnn_jax.runtime.data_parallel import ONE, one
+from crnn_jax.runtime.profile import Profile
 from crnn_jax.runtime.signals import Interruption
 from crnn_jax.runtime.watchdog import Watchdog
 from crnn_jax.training import run_logging, self_training
@@ -49,7 +50,10 @@ _STUCK = (
 
 
 def train_and_evaluate(
-    config: Config, workdir: str | os.PathLike[str], allow_environment_change: bool = False
+    config: Config,
+    workdir: str | os.PathLike[str],
+    allow_environment_change: bool = False,
+    profiled_steps: int = 0,
 ) -> Result:
     """Trains one run, or continues the run in `workdir`, and scores its best parameters.
 
@@ -57,6 +61,7 @@ def train_and_evaluate(
       config: the config of the run.
       workdir: the run directory.
       allow_environment_change: continue although package versions or the machine have changed.
+      profiled_steps: how many steps to profile, see `Profile`.
 
     Raises:
       DataError, RunError: before training starts, for unusable data or an unusable run directory.
@@ -64,13 +69,14 @@ def train_and_evaluate(
       TrainingError: the loss is not finite.
       Interrupted: a signal came; the state is saved.
     """
-    return train_all([config], [workdir], allow_environment_change)[0]
+    return train_all([config], [workdir], allow_environment_change, profiled_steps)[0]
 
 
 def train_all(
     configs: Sequence[Config],
     workdirs: Sequence[str | os.PathLike[str]],
     allow_environment_change: bool = False,
+    profiled_steps: int = 0,
 ) -> list[Result]:
     """Like `train_and_evaluate`, for several runs.
 
@@ -106,7 +112,8 @@ def train_all(
                 checkpoints = stack.enter_context(Checkpoints(directory.checkpoints))
                 runs.append(resume(directory, task, checkpoints, start, allow_environment_change))
                 stack.enter_context(trackers.mirror(directory, task.config.log.trackers))
-            train(runs, interruption)
+            with Profile(profiled_steps) as profile:
+                train(runs, interruption, profile)
             results |= {run.dir.workdir: score(run) for run in runs if not run.error}
             errors += [run.error for run in runs if run.error]
     if errors:
@@ -114,7 +121,7 @@ def train_all(
     return [results[directory.workdir] for directory in dirs]
 
 
-def train(runs: Sequence[Run], interruption: Interruption) -> None:
+def train(runs: Sequence[Run], interruption: Interruption, profile: Profile) -> None:
     """Trains the runs to their last epochs. Runs at the same step of an epoch train in parallel.
 
     A run whose loss is not finite gets an `error` and ends; the others go on.
@@ -128,7 +135,7 @@ def train(runs: Sequence[Run], interruption: Interruption) -> None:
             if active[0].error:
                 continue
             abreast = [run for run in active if run.steps_since == active[0].steps_since]
-            run_epoch(abreast, progress, watchdog, interruption)
+            run_epoch(abreast, progress, watchdog, interruption, profile)
             for run in abreast:
                 end_epoch(run, progress)
                 if run.error and len(runs) > 1:
@@ -140,7 +147,11 @@ def train(runs: Sequence[Run], interruption: Interruption) -> None:
 
 
 def run_epoch(
-    runs: Sequence[Run], progress: Progress, watchdog: Watchdog, interruption: Interruption
+    runs: Sequence[Run],
+    progress: Progress,
+    watchdog: Watchdog,
+    interruption: Interruption,
+    profile: Profile,
 ) -> None:
     """Trains runs until the end of their epochs, or until a signal.
 
@@ -148,11 +159,13 @@ def run_epoch(
     """
     steps, state, inputs = compiled(runs)
     before = None  # the losses of the previous call
+    first = runs[0].step
     for batch in batches(runs):
-        with watchdog.waiting():
+        with watchdog.waiting(), profile.call(first, runs[0].dir.workdir):
             state, latest = steps(state, batch, inputs)
             jax.block_until_ready(before)  # at most two calls are in flight
         progress.steps(batch.mask.shape[-2])
+        first += batch.mask.shape[-2]
         if before is not None:
             note(runs, before, progress)
         before = latest
