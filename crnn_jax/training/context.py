@@ -22,7 +22,6 @@ from crnn_jax.runtime import data_parallel
 from crnn_jax.training import optimizer as optimizer_lib
 from crnn_jax.training import warm_start
 
-MOST_SCORED = 256
 _MOST_STEPS = 100  # of an epoch over images without labels
 _ROOM = 16  # symbols of a pseudo-label; longer ones need another compilation
 _SOME_TEXT = "12345"  # for the plateau loss of a set without labels
@@ -112,12 +111,13 @@ class TrainContext(NamedTuple):
     def scored(self) -> np.ndarray:
         """The indices of the images that are scored: the validation part.
 
-        Without a validation part, these are the first 256 training images; if no image has a
-        label, the first 256 pseudo-labeled ones.
+        Without a validation part, these are the training images of one batch of the evaluation; if
+        no image has a label, pseudo-labeled ones.
         """
         if len(self.split.val):
             return self.split.val
-        return (self.split.train if len(self.split.train) else self.pseudo_labeled)[:MOST_SCORED]
+        images = self.split.train if len(self.split.train) else self.pseudo_labeled
+        return images[: self.config.train.eval_batch_size]
 
     @property
     def patience(self) -> int:
@@ -217,10 +217,14 @@ def prepare(config: Config) -> TrainContext:
     moments = normalization.fit(data.images[source.sample], config.data.normalize)
     steps_per_epoch = _steps_per_epoch(config, source)
     train = config.train
-    if train.init_from and train.detect_case and len(split.train):
-        images, texts = data.images[split.train], [data.texts[i] for i in split.train.tolist()]
+    known = split.train[split.train < len(data)][: warm_start.MOST_READ]  # a stream has more
+    if train.init_from and train.detect_case and len(known):
         charset = warm_start.with_other_cases(
-            charset, images, texts, train.init_from, train.eval_batch_size
+            charset,
+            data.images[known],
+            [data.texts[i] for i in known.tolist()],
+            train.init_from,
+            train.eval_batch_size,
         )
     matters = train.init_from and (train.epochs_for_new_symbols or train.half_rate_labels)
     has_new_symbols = bool(matters and warm_start.unknown(charset, train.init_from))

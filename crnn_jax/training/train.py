@@ -37,7 +37,7 @@ from crnn_jax.runtime.profile import Profile
 from crnn_jax.runtime.signals import Interruption
 from crnn_jax.runtime.watchdog import Watchdog
 from crnn_jax.training import run_logging, self_training
-from crnn_jax.training.context import MOST_SCORED, TrainContext, prepare
+from crnn_jax.training.context import TrainContext, prepare
 from crnn_jax.training.progress import Progress
 from crnn_jax.training.resume import resume, save, save_mid_epoch
 from crnn_jax.training.run import Run
@@ -261,7 +261,8 @@ def score(run: Run) -> Result:
     temperature, typical = task.calibrate(best)
     evaluation = task.evaluate(best, temperature)
     if not run.stopping.left_plateau:
-        known = task.split.train[task.split.train < len(task.data)][:MOST_SCORED]
+        known = task.split.train[task.split.train < len(task.data)]
+        known = known[: task.config.train.eval_batch_size]
         train_loss = task.evaluate(run.ema, indices=known).loss if len(known) else None
         run_logging.warn_of_plateau(run, evaluation.loss, train_loss)
     run.dir.write_csv("readings.csv", run_dir.Answer._fields, evaluation.answers)

@@ -21,7 +21,7 @@ from crnn_jax.inference import evaluate, recognizer
 from crnn_jax.models import crnn
 
 _HEAD = "dense2"  # the layer whose outputs are the classes
-_MOST_READ = 64  # labeled images, to find out whether labels ignore case
+MOST_READ = 64  # labeled images, to find out whether labels ignore case
 _LEAST_SHARE = 0.1  # of images with letters in the other case
 
 
@@ -86,7 +86,7 @@ def with_other_cases(
 
     Args:
       charset: the symbols of the labels.
-      images: u8 [N, W, H, C], labeled images; at most 64 of them are read.
+      images: u8 [N, W, H, C], labeled images; MOST_READ are enough.
       texts: their labels.
       run: a run directory, or the name of a reader of the package.
       batch_size: of the reading program.
@@ -97,7 +97,7 @@ def with_other_cases(
     if not letters or images.shape[2:] != (data.height, data.channels):
         return charset
     same = other = 0
-    for rows, mask in batching.batches(np.arange(min(len(images), _MOST_READ)), batch_size):
+    for rows, mask in batching.batches(np.arange(len(images)), batch_size):
         found = evaluate.read(reader.params, images[rows], 1.0, model=reader.model)
         ids, log_probability, _ = (values[mask] for values in jax.device_get(found))
         readings = evaluate.to_readings(reader.charset, ids, log_probability)
