@@ -228,7 +228,8 @@ def test_a_small_validation_part_is_trained_on(tiny_config: MakeConfig, tmp_path
     assert len(sources.load(tiny_config(data__min_val_size=4).data, 16).split.val) == 4
     none = tiny_config(data__val_fraction=0.0, train__stop_after=1)
     result = train.train_and_evaluate(none, tmp_path / "run")
-    assert (result.num_train, result.num_val, result.num_examples) == (40, 0, 40)
+    # The scored training images are those of one batch of the evaluation.
+    assert (result.num_train, result.num_val, result.num_examples) == (40, 0, 8)
     assert result.temperature == 1
     assert "on training images" in str(result)
     with pytest.raises(DataError, match="no validation part"):
