@@ -7,11 +7,11 @@
 
 All weights of the general reader are trained further. Its symbols are matched to those of the
 labels; a symbol that it does not know gets new weights. If the labels ignore case, letters are
-recognized in both cases. The adapted reader reads only texts of the
-lengths that the labels have, see data.length. An epoch makes at least 10 steps and three
-passes over the labels, so that fifty labels, like a thousand, are seen about twelve times; twice as
-often if the reader does not know some of their symbols. The fewer labels, the lower the learning
-rate: ten labels at the full rate make a reader of many schemes worse (results/general/README.md).
+recognized in both cases (train.detect_case). The adapted reader reads only texts of the lengths
+that the labels have, see data.length. An epoch makes at least 10 steps and three passes over the
+labels, so that fifty labels, like a thousand, are seen about twelve times; twice as often if the
+reader does not know some of their symbols. The fewer labels, the lower the learning rate: ten
+labels at the full rate make a reader of many schemes worse (results/general/README.md).
 
 With data.unlabeled, the reader itself labels the images of another folder before each epoch but the
 first, and trains on the readings that it is sure of. With `adapt.py:unlabeled` all images are

@@ -179,9 +179,9 @@ class TrainConfig:
     )
     detect_case: bool = key(
         False,
-        "Read the labeled images with the reader of train.init_from. If it reads letters in the "
-        "other case than the labels in a tenth of the images or more, letters are recognized in "
-        "both cases and read as labeled.",
+        "Read the labeled images with the reader of train.init_from. If at least a tenth of the "
+        "readings that are right but for case differ from the label in case, letters are "
+        "recognized in both cases and read as labeled.",
     )
     patience: schema.Epochs = key(
         10,

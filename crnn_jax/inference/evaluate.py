@@ -239,6 +239,27 @@ def of_answers(answers: list[Answer]) -> Evaluation:
     return Evaluation(scores, sum(a.loss for a in answers) / len(answers), answers)
 
 
+def read_all(
+    reader: Reader,
+    images: UInt8[Array, "N W H C"] | UInt8[np.ndarray, "N W H C"],
+    indices: Int[np.ndarray, " B"],
+    batch_size: int,
+) -> list[Reading]:
+    """Reads the images `indices`, in their order. Their labels are not needed."""
+    readings: list[Reading] = []
+    for batch, mask in batching.batches(indices, batch_size):
+        found = read(
+            reader.params,
+            images[batch],
+            reader.temperature,
+            model=reader.model,
+            decoder=reader.decoder,
+        )
+        ids, log_probability, _ = (rows[mask] for rows in jax.device_get(found))
+        readings += to_readings(reader.charset, ids, log_probability)
+    return readings
+
+
 def to_readings(
     charset: Charset, ids: Int[np.ndarray, "B L"], log_probability: Float[np.ndarray, " B"]
 ) -> list[Reading]:

@@ -65,42 +65,41 @@ def read(config: str | bytes | None) -> Known:
         layers = list(_flat(json.loads(config)))
     except (AttributeError, KeyError, TypeError, IndexError) as error:
         raise ValueError(f"its configuration is not that of a Keras model: {error!r}") from error
-    size = next((found for kind, section in layers if (found := _size(kind, section))), None)
-    layers = [(kind, section) for kind, section in layers if kind not in _IGNORED]
+    size = next((found for kind, settings in layers if (found := _size(kind, settings))), None)
+    layers = [(kind, settings) for kind, settings in layers if kind not in _IGNORED]
     kinds = "".join(f"{kind} " for kind, _ in layers)
     match = _ORDER.match(kinds)
     if not match:
         raise ValueError(f"its layers are {kinds.strip() or 'none'}, not those of ocr_model_v1")
     layers = layers[: match[0].count(" ")]
     normalization = None
-    for kind, section in layers:
-        name = f"{kind} {section.get('name', '')!r}"
+    for kind, settings in layers:
+        name = f"{kind} {settings.get('name', '')!r}"
         if kind == _RESCALE:
-            normalization = _normalization(section)
+            normalization = _normalization(settings)
         elif kind == "Conv2D":
-            _require(name, section, _CONV)
+            _require(name, settings, _CONV)
         elif kind == "MaxPooling2D":
-            _require(name, section, _POOL)
+            _require(name, settings, _POOL)
         elif kind == "LayerNormalization":
-            _require(name, section, _NORM)
+            _require(name, settings, _NORM)
             before = normalization or Normalization((0.0,), (1.0,), False)
             normalization = before._replace(per_image=True)
         elif kind == "Bidirectional":
-            _require(name, section, {"merge_mode": "concat"})
+            _require(name, settings, {"merge_mode": "concat"})
             for key, backwards in (("layer", False), ("backward_layer", True)):
-                cell = section.get(key) or section["layer"]
+                cell = settings.get(key) or settings["layer"]
                 if cell["class_name"] != "LSTM":
                     raise ValueError(f"{name} wraps {cell['class_name']}, not LSTM")
-                given = key in section
+                given = key in settings
                 wanted = {**_LSTM, "go_backwards": backwards} if given else _LSTM
                 _require(name, cell["config"], wanted)
-    dense = [section for kind, section in layers if kind == "Dense"]
-    for section, allowed in zip(dense, (("relu",), ("softmax", "linear", None)), strict=True):
-        if _plain(section.get("activation")) not in allowed:
-            raise ValueError(
-                f"Dense {section.get('name', '')!r} has the activation {section['activation']!r}, "
-                f"not {allowed[0]!r}"
-            )
+    dense = [settings for kind, settings in layers if kind == "Dense"]
+    for settings, allowed in zip(dense, (("relu",), ("softmax", "linear", None)), strict=True):
+        activation = settings.get("activation")
+        if _plain(activation) not in allowed:
+            name = f"Dense {settings.get('name', '')!r}"
+            raise ValueError(f"{name} has the activation {activation!r}, not {allowed[0]!r}")
     return Known(size, normalization)
 
 
@@ -114,27 +113,27 @@ def _flat(model: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
             yield layer["class_name"], layer["config"]
 
 
-def _size(kind: str, section: Mapping[str, Any]) -> tuple[int, int] | None:
-    shape = section.get("batch_shape") or section.get("batch_input_shape") or []
+def _size(kind: str, settings: Mapping[str, Any]) -> tuple[int, int] | None:
+    shape = settings.get("batch_shape") or settings.get("batch_input_shape") or []
     if len(shape) == 4 and all(isinstance(n, int) and n > 0 for n in shape[1:3]):
         return int(shape[1]), int(shape[2])
     return None
 
 
-def _normalization(section: Mapping[str, Any]) -> Normalization:
+def _normalization(settings: Mapping[str, Any]) -> Normalization:
     """Returns the normalization that a Rescaling layer computes, x * scale + offset."""
     scale, offset = np.broadcast_arrays(
-        np.array(section["scale"], float, ndmin=1), np.array(section["offset"], float)
+        np.array(settings["scale"], float, ndmin=1), np.array(settings["offset"], float)
     )
     if scale.ndim != 1 or len(scale) > 4 or not (np.abs(scale) > 1e-30).all():
-        raise ValueError(f"it rescales pixels by {section['scale']} and {section['offset']}")
+        raise ValueError(f"it rescales pixels by {settings['scale']} and {settings['offset']}")
     return Normalization(tuple((-offset / scale).tolist()), tuple((1 / scale).tolist()), False)
 
 
-def _require(name: str, section: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+def _require(name: str, settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     for key, value in wanted.items():
-        if key in section and _plain(section[key]) != value:
-            raise ValueError(f"{name} has {key} {section[key]!r}, not {value!r}")
+        if key in settings and _plain(settings[key]) != value:
+            raise ValueError(f"{name} has {key} {settings[key]!r}, not {value!r}")
 
 
 def _plain(value: Any) -> Any:

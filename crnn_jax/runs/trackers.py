@@ -13,11 +13,11 @@ the old one; elsewhere, it is another run.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 from crnn_jax import config as config_lib
@@ -42,7 +42,7 @@ _NAMES = {
     "exact_match": "validation/exact_match",
     "cer": "validation/cer",
 }
-_MOST = 100  # parameters in a request of MLflow
+_MOST_PARAMS = 100  # in a request of MLflow
 
 
 class Tracker(Protocol):
@@ -71,34 +71,29 @@ def mirror(run: RunDir, names: Sequence[str]) -> Iterator[None]:
         os.environ.setdefault(variable, value)
     for name in names:
         _require(name)
-    with contextlib.ExitStack() as stack:
-        trackers = {}
+    trackers: dict[str, Tracker] = {}
+
+    def open_tracker(name: str) -> None:
+        trackers[name] = _OPEN[name](run)
+
+    def add(values: Mapping[str, Any]) -> None:
+        scalars = {name: values[key] for key, name in _NAMES.items() if key in values}
+        for name, tracker in list(trackers.items()):
+            if not _succeeds(name, functools.partial(tracker.add, scalars, values["step"])):
+                del trackers[name]
+
+    try:
         for name in dict.fromkeys(names):
-            with _forgiven(name):
-                trackers[name] = _OPEN[name](run)
-
-        def add(values: Mapping[str, Any]) -> None:
-            scalars = {name: values[key] for key, name in _NAMES.items() if key in values}
-            for name in list(trackers):
-                failed = True
-                with _forgiven(name):
-                    trackers[name].add(scalars, values["step"])
-                    failed = False
-                if failed:
-                    del trackers[name]
-
-        def close() -> None:
-            run.listeners.clear()
-            for name, tracker in trackers.items():
-                with _forgiven(name):
-                    tracker.close()
-
-        stack.callback(close)
+            _succeeds(name, functools.partial(open_tracker, name))
         if run.metrics.stat().st_size:
             for line in run.metrics_lines():
                 add(line)
         run.listeners.append(add)
         yield
+    finally:
+        run.listeners.clear()
+        for name, tracker in trackers.items():
+            _succeeds(name, tracker.close)
 
 
 def _require(name: str) -> None:
@@ -111,11 +106,10 @@ def _require(name: str) -> None:
         ) from error
 
 
-@contextlib.contextmanager
-def _forgiven(name: str) -> Iterator[None]:
-    """Turns any error of a tracker into a note."""
+def _succeeds(name: str, call: Callable[[], None]) -> bool:
+    """Calls a method of a tracker. Prints a note and returns False if it raises an error."""
     try:
-        yield
+        call()
     except RunError:  # the run directory cannot be used
         raise
     except Exception as error:
@@ -124,6 +118,8 @@ def _forgiven(name: str) -> Iterator[None]:
             f"{type(error).__name__}: {brief(error)}",
             flush=True,
         )
+        return False
+    return True
 
 
 class _TensorBoard:
@@ -189,8 +185,8 @@ class _Mlflow:
         created = self.client.create_run(experiment, tags=tags, run_name=_name(run))
         self.id = created.info.run_id
         params = [Param(key, str(value)) for key, value in _values(run).items()]
-        for first in range(0, len(params), _MOST):
-            self.client.log_batch(self.id, params=params[first : first + _MOST])
+        for first in range(0, len(params), _MOST_PARAMS):
+            self.client.log_batch(self.id, params=params[first : first + _MOST_PARAMS])
 
     def add(self, scalars: Mapping[str, float], step: int) -> None:
         now = int(time.time() * 1000)
@@ -229,14 +225,14 @@ _OPEN: Mapping[str, Callable[[RunDir], Tracker]] = {
 
 
 def _name(run: RunDir) -> str:
-    return Path(run.workdir).absolute().name
+    return run.workdir.absolute().name
 
 
 def _group(run: RunDir) -> str:
-    """Returns the folder of the run directory; that of a sweep is its variant."""
-    return Path(run.workdir).absolute().parent.name
+    """Returns the last two folders above the run directory; in a sweep, the variant."""
+    return "/".join(run.workdir.absolute().parent.parts[-2:])
 
 
 def _values(run: RunDir) -> dict[str, Any]:
     """Returns the config by key."""
-    return dict(config_lib.flatten(config_lib.to_dict(run.config())))
+    return config_lib.flatten(config_lib.to_dict(run.config()))

@@ -33,10 +33,10 @@ class Profile:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         if self._folder:
             self._stop()
-        elif self._left:
+        elif self._left and error is None:
             print(
                 f"note: no step was profiled, because training took at most {_SKIPPED} steps",
                 flush=True,
@@ -49,7 +49,10 @@ class Profile:
         Raises:
           RunError: the folder cannot be written.
         """
-        if not self._left or self._skipped < _SKIPPED:
+        if not self._left:
+            yield
+            return
+        if self._skipped < _SKIPPED:
             self._skipped += 1
             yield
             return

@@ -17,12 +17,10 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from crnn_jax import config as config_lib
 from crnn_jax.charset import PAD
-from crnn_jax.data import batching
 from crnn_jax.errors import ConfigError, RunError, TrainingError
 from crnn_jax.inference import evaluate, scheme_form
 from crnn_jax.models import decoding
@@ -186,11 +184,7 @@ def _read(
     task: TrainContext, params: Any, decoder: Decoder, indices: np.ndarray | None = None
 ) -> list[evaluate.Reading]:
     """Reads the images `indices`, by default the unlabeled ones, in their order."""
+    reader = evaluate.Reader(task.model, params, task.charset, decoder=decoder)
     images = data_parallel.one(task.images)
     indices = task.split.unlabeled if indices is None else indices
-    readings: list[evaluate.Reading] = []
-    for batch, mask in batching.batches(indices, task.config.train.eval_batch_size):
-        found = evaluate.read(params, images[batch], 1.0, model=task.model, decoder=decoder)
-        ids, log_probability, _ = (rows[mask] for rows in jax.device_get(found))
-        readings += evaluate.to_readings(task.charset, ids, log_probability)
-    return readings
+    return evaluate.read_all(reader, images, indices, task.config.train.eval_batch_size)

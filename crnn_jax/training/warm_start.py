@@ -15,9 +15,8 @@ import numpy as np
 from crnn_jax import config as config_lib
 from crnn_jax.charset import Charset
 from crnn_jax.config import Config
-from crnn_jax.data import batching
 from crnn_jax.errors import RunError
-from crnn_jax.inference import evaluate, recognizer
+from crnn_jax.inference import evaluate, metrics, recognizer
 from crnn_jax.models import crnn
 
 _HEAD = "dense2"  # the layer whose outputs are the classes
@@ -96,15 +95,12 @@ def with_other_cases(
     data = reader.config.data
     if not letters or images.shape[2:] != (data.height, data.channels):
         return charset
-    same = other = 0
-    for rows, mask in batching.batches(np.arange(len(images)), batch_size):
-        found = evaluate.read(reader.params, images[rows], 1.0, model=reader.model)
-        ids, log_probability, _ = (values[mask] for values in jax.device_get(found))
-        readings = evaluate.to_readings(reader.charset, ids, log_probability)
-        for i, reading in zip(rows[mask].tolist(), readings, strict=True):
-            same += reading.text == texts[i]
-            other += reading.text != texts[i] and reading.text.lower() == texts[i].lower()
-    if not other or other < _LEAST_SHARE * (same + other):
+    parts = evaluate.Reader(reader.model, reader.params, reader.charset)
+    readings = evaluate.read_all(parts, images, np.arange(len(images)), batch_size)
+    texts_read = (reading.text for reading in readings)
+    right = metrics.exact_matches(zip(texts, texts_read, strict=True))
+    other = right.case_folded - right.as_labeled
+    if not other or other < _LEAST_SHARE * right.case_folded:
         return charset
     return dataclasses.replace(charset, other_cases="".join(letters))
 

@@ -130,6 +130,7 @@ def _set_cell(**values: Any) -> Callable[..., Any]:
         (_set("Conv1", data_format="channels_first"), "channels_first"),
         (_set("dense1", activation="gelu"), "Dense 'dense1' has the activation 'gelu'"),
         (_set("dense2", activation="sigmoid"), "Dense 'dense2'"),
+        (lambda _, named: named["dense1"].pop("activation"), "'dense1' has the activation None"),
         (_set("bidirectional_1", merge_mode="sum"), "merge_mode 'sum'"),
         (_set_cell(recurrent_activation="hard_sigmoid"), "hard_sigmoid"),
         (_set_cell(go_backwards=True), "go_backwards"),
