@@ -50,9 +50,11 @@ SECONDS=0
 # Python.
 PROGRAMS="
 environment machine 10 20 $PYTHON
-step steps 75 110 $PYTHON
+step steps 40 110 $PYTHON
+step graphs 15 40 $PYTHON
 step torch_steps 30 45 $PYTHON_TORCH
-lstm layers 30 45 $PYTHON
+lstm layers 20 45 $PYTHON
+lstm graphs 15 30 $PYTHON
 lstm torch_layers 10 15 $PYTHON_TORCH
 run one_run 40 60 $PYTHON
 together many_runs 45 90 $PYTHON
@@ -74,7 +76,7 @@ program() {
     if ((limit >= 5)); then
         echo "== $part ($name), $limit s at most" >>"$OUT/log.txt"
         begun=$(date +%s.%N)
-        SECONDS_LEFT=$limit timeout -k 3 "$limit" "$python" "benchmarks/gpu/$name.py" \
+        SECONDS_LEFT=$limit timeout -k 3 "$limit" "$python" "benchmarks/gpu/$name.py" "$part" \
             >"$SCRATCH/said" 2>&1 </dev/null
         status=$?
         seconds=$(echo "$begun $(date +%s.%N)" | awk '{print $2 - $1}')

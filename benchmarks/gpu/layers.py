@@ -19,38 +19,43 @@ import variants
 from crnn_jax.models import lstm
 
 BATCHES = record.pick((16, 64, 256, 1024), (2,))
-SMALL = BATCHES[0]
+FIRST = record.pick((16, 256), (2,))  # compiled and timed before the other batches
 
 
 def scans() -> dict[str, Any]:
     """Returns contexts by name, the most important first."""
     return {
         "scan": contextlib.nullcontext,
-        "scan, no barriers": lambda: variants.recurrence(1, False),
         "scan, unroll 10": lambda: variants.recurrence(10, True),
-        "scan, unroll 10, no barriers": lambda: variants.recurrence(10, False),
+        "scan, no barriers": lambda: variants.recurrence(1, False),
         "scan, highest": lambda: variants.precision("highest"),
         "scan, bfloat16": lambda: variants.precision("BF16_BF16_F32"),
+        "scan, unroll 10, no barriers": lambda: variants.recurrence(10, False),
         "scan, unroll 5": lambda: variants.recurrence(5, True),
         "scan, unroll 50": lambda: variants.recurrence(50, True),
     }
 
 
-def main() -> None:
+def main(how: str = "", waves: int | None = None) -> None:
+    """Measures in waves: the programs of a wave are compiled in parallel, then timed.
+
+    Args:
+      how: added to the names of the figures.
+      waves: how many, of all.
+    """
     device = jax.devices()[0]
     found = record.Record("lstm", [f"{device.platform} {device.device_kind}"])
     ways = list(scans().items())
-    for some in record.pick((ways[:4], ways[4:6], ways[6:]), (ways[:1], ways[4:6])):
+    others = tuple(batch for batch in BATCHES if batch not in FIRST)
+    plan = [(ways[:1], FIRST), (ways[1:3], FIRST), (ways[:1], others), (ways[3:], FIRST[:1])]
+    for some, batches in plan[:waves]:
         programs: dict[str, turns.Turn] = {}
         for name, context in some:
-            # The fully unrolled loop takes long to compile.
-            batches = BATCHES if name != "scan, unroll 50" else BATCHES[:1]
             for batch in batches:
                 with context():
-                    bilstm = lstm.bilstm
-                    programs[f"batch {batch}, {name}"] = accelerator.lstm_layers(bilstm, batch)
-        if "scan" in dict(some):
-            for batch in BATCHES if device.platform == "gpu" else ():
+                    programs[f"batch {batch}, {name}"] = accelerator.lstm_layers(lstm.bilstm, batch)
+        if some == ways[:1] and device.platform == "gpu":
+            for batch in batches:
                 name = f"batch {batch}, cuDNN in jax"
                 try:
                     programs[name] = accelerator.lstm_layers(cudnn_lstm.bilstm, batch)
@@ -60,7 +65,7 @@ def main() -> None:
             value: Any = turns.series({name: program}, record.pick(3, 1), record.pick(0.1, 0))[name]
             if not isinstance(value, str):
                 value = record.times(value, 0, program.seconds)
-            found.add("jax", name, value)
+            found.add("jax", name + how, value)
 
 
 if __name__ == "__main__":

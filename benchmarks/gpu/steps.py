@@ -48,15 +48,18 @@ class Planned(NamedTuple):
     make: Callable[[], turns.Turn]
 
 
-def main() -> None:
+def main(how: str = "", count: int | None = None) -> None:
+    """Measures the first `count` of the plan, or all; `how` is added to their names."""
     device = jax.devices()[0]
     found = record.Record("step", [f"{device.platform} {device.device_kind}"])
     with tempfile.TemporaryDirectory() as folder:
         jobs = jobs_of(Path(folder))
     keep_arrays(jobs[SMALL])
-    planned = plan(jobs, device.platform == "gpu")
+    planned = plan(jobs, device.platform == "gpu")[:count]
+    planned = [item._replace(name=item.name + how) for item in planned]
     for size in (*WAVES, len(planned)):
-        measure(found, planned[:size])
+        if planned:
+            measure(found, planned[:size])
         planned = planned[size:]
 
 

@@ -142,7 +142,7 @@ def lines(draws: Draws, colors: Colors, x: jax.Array, y: jax.Array, height: int)
     """Draws straight lines, arcs and waves."""
     width = x.shape[0]
     many = draws.pick((0, 30, 28, 18, 12, 6, 6))
-    count = jnp.where(draws.chance(0.55), many, 0)
+    count = jnp.where(draws.chance(0.62), many, 0)
     color = clutter_color(draws, colors, LINES)
     alike = draws.chance(0.5)
     color = jnp.where(alike, color[:1], color)

@@ -18,7 +18,7 @@ from crnn_jax.data.synthetic.wide.draws import Draws
 from crnn_jax.data.synthetic.wide.face_atlas import BASELINE, CAPITAL
 from crnn_jax.data.synthetic.wide.text import LONGEST, Atlas, Text, draw_text
 
-VERSION = 1  # raise it with every change that changes an image; part of every fingerprint
+VERSION = 2  # raise it with every change that changes an image; part of every fingerprint
 WIDTH, HEIGHT = 256, 64
 _NUMBERS = 1024  # random numbers per image, with some to spare
 
@@ -150,7 +150,7 @@ class Pen(NamedTuple):
 
 
 def _draw_pen(draws: Draws, scale: jax.Array) -> Pen:
-    is_hollow = draws.chance(0.1)
+    is_hollow = draws.chance(0.14)
     return Pen(
         weight=jnp.where(draws.chance(0.35), draws.between(-0.02, 0.08), 0.0) * scale,
         softness=jnp.where(draws.chance(0.2), draws.between(1, 2.2), 0.8),

@@ -18,7 +18,7 @@ from crnn_jax.data.synthetic.wide.draws import Draws
 from crnn_jax.data.synthetic.wide.face_atlas import CAPITAL, SYMBOLS
 
 LONGEST = 10
-_LENGTHS = (0, 0, 0, 6, 28, 25, 20, 7, 6, 4, 4)  # odds of 0, 1, ... symbols
+_LENGTHS = (0, 0, 0, 5, 24, 22, 20, 8, 8, 6, 7)  # odds of 0, 1, ... symbols
 _DIGITS, _UPPER, _LOWER = SYMBOLS[:10], SYMBOLS[10:36], SYMBOLS[36:62]
 # The symbols that texts are drawn from, and how often.
 _KINDS = (
