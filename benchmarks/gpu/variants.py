@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import types
 from collections.abc import Iterator
 from unittest import mock
@@ -34,13 +33,15 @@ def convolution(windows: bool) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def recurrence(unroll: int = 1, barriers: bool = True) -> Iterator[None]:
-    """The loop of the LSTM with several steps per iteration, and without its fusion barriers."""
+def recurrence(unroll: int, barriers: bool = True) -> Iterator[None]:
+    """The LSTM with `unroll` time steps in an iteration, and without its fusion barriers."""
+    chosen = backend.choices()._replace(unroll=unroll)
     shim = types.SimpleNamespace(
-        scan=functools.partial(lax.scan, unroll=unroll),
+        scan=lax.scan,
         optimization_barrier=lax.optimization_barrier if barriers else lambda x: x,
     )
-    with fresh(), mock.patch.object(lstm, "lax", shim):
+    replaced = mock.patch.object(backend, "choices", return_value=chosen)
+    with fresh(), replaced, mock.patch.object(lstm, "lax", shim):
         yield
 
 

@@ -21,12 +21,14 @@ time. This includes the sums of the gradient, which autodiff would leave inside 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
+
+from crnn_jax.runtime import backend
 
 
 class Weights(NamedTuple):
@@ -74,7 +76,7 @@ def bilstm(
         return ((h_f, c_f), (h_b, c_b)), (h_f, h_b)
 
     z = _project(x_forward, forward), _project(x_backward, backward)[::-1]
-    return _in_time(*lax.scan(step, _start(z[0]), z)[1])
+    return _in_time(*_scan(step, _start(z[0]), z)[1])
 
 
 def _forward_and_keep(
@@ -89,7 +91,7 @@ def _forward_and_keep(
         return (new_f[:2], new_b[:2]), (_Steps(*new_f), _Steps(*new_b))
 
     z = _project(x_forward, forward), _project(x_backward, backward)[::-1]
-    _, kept = lax.scan(step, _start(z[0]), z)
+    _, kept = _scan(step, _start(z[0]), z)
     out = _in_time(kept[0].h, kept[1].h)
     return out, (x_forward, x_backward, forward, backward, *kept)
 
@@ -112,7 +114,7 @@ def _backward(kept: _Kept, g: Array) -> tuple[Array, Array, Weights, Weights]:
         (g_forward, steps_f, _before(steps_f.c)),
         (g_backward[::-1], steps_b, _before(steps_b.c)),
     )
-    _, (dz_f, dz_b) = lax.scan(step, _start(steps_f.gates), inputs, reverse=True)
+    _, (dz_f, dz_b) = _scan(step, _start(steps_f.gates), inputs, reverse=True)
     dx_forward, d_forward = _sums(dz_f, _before(steps_f.h), x_forward.swapaxes(0, 1), forward)
     x_b = x_backward.swapaxes(0, 1)[::-1]
     dx_backward, d_backward = _sums(dz_b, _before(steps_b.h), x_b, backward)
@@ -125,6 +127,11 @@ def _backward(kept: _Kept, g: Array) -> tuple[Array, Array, Weights, Weights]:
 
 
 bilstm.defvjp(_forward_and_keep, _backward)
+
+
+def _scan(step: Any, start: Any, inputs: Any, reverse: bool = False) -> Any:
+    unroll = backend.choices().unroll
+    return lax.scan(step, start, inputs, reverse=reverse, unroll=unroll)
 
 
 def _project(x: Array, weights: Weights) -> Array:

@@ -3,8 +3,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from crnn_jax.models import lstm
+from crnn_jax.runtime import backend
+
+
+@pytest.fixture(params=[1, 4])
+def unrolled(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One or four time steps in an iteration; six steps are one iteration and a rest."""
+    chosen = backend.CPU._replace(unroll=request.param)
+    monkeypatch.setattr(backend, "choices", lambda: chosen)
 
 
 def _sigmoid(x: np.ndarray) -> Any:
@@ -28,6 +37,7 @@ def _one_direction(
     return out
 
 
+@pytest.mark.usefixtures("unrolled")
 def test_both_directions_equal_the_equations() -> None:
     rng = np.random.default_rng(0)
     x_f, x_b = rng.normal(size=(2, 3, 6, 4))  # [B, T, D] each
@@ -47,6 +57,7 @@ def test_both_directions_equal_the_equations() -> None:
     np.testing.assert_allclose(out, expected, atol=5e-6)
 
 
+@pytest.mark.usefixtures("unrolled")
 def test_the_gradient_is_the_slope_of_the_equations() -> None:
     rng = np.random.default_rng(1)
     arrays = [rng.normal(size=(2, 4, 3)) for _ in "fb"]  # [B, T, D] of both directions
