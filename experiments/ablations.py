@@ -17,11 +17,12 @@ from crnn_jax.errors import ConfigError
 from experiments import base
 from experiments.sgd import SGD
 
-NO_AFFINE = {
+NO_AUGMENTATION = {
     "augment.shift": 0.0,
     "augment.rotate": 0.0,
     "augment.scale": 0.0,
     "augment.shear": 0.0,
+    "augment.ripple": 0.0,
 }
 
 NO_DROPOUT = {"model.dropout": 0.0, "model.lstm_dropout": 0.0}
@@ -30,7 +31,7 @@ NO_DROPOUT = {"model.dropout": 0.0, "model.lstm_dropout": 0.0}
 VARIANTS = {
     "base": {},
     "no_flat_start": {"flat_start.until": 0.0},
-    "no_augmentation": NO_AFFINE,
+    "no_augmentation": NO_AUGMENTATION,
     "no_dropout": NO_DROPOUT,
     "no_averaging": {"train.ema_decay": 0.0},
     "set_moments": {"data.normalize": "set"},
@@ -41,7 +42,7 @@ VARIANTS = {
     "clip_each": {**SGD, "optimizer.clip_each": True},
     "no_nesterov": {"optimizer.nesterov": False},
     "constant_rate": {"optimizer.schedule": "constant"},
-    "ripple": {"augment.ripple": 0.02},
+    "no_ripple": {"augment.ripple": 0.0},
     "thickness": {"augment.thickness": 0.3},
     "lines": {"augment.lines": 2},
     "blur": {"augment.blur": 0.5},
@@ -64,7 +65,7 @@ VARIANTS = {
     "deeper": {"model.conv_features": (32, 64, 128)},
     # The published recipe: pixels in [0, 1], a small constant learning rate, 50 epochs.
     "seed_recipe": {
-        **NO_AFFINE,
+        **NO_AUGMENTATION,
         "flat_start.until": 0.0,
         "data.normalize": "",
         "optimizer.trust_ratio": False,

@@ -16,7 +16,7 @@ or no dropout reach 97 % in fewer seconds, but with some seeds never (the same f
 from ml_collections import ConfigDict
 
 from experiments import base
-from experiments.ablations import NO_AFFINE
+from experiments.ablations import NO_AUGMENTATION
 from experiments.sgd import SGD
 
 
@@ -27,7 +27,7 @@ def get_config() -> ConfigDict:
             "data.width": 144,
             "data.height": 36,
             **SGD,
-            **NO_AFFINE,
+            **NO_AUGMENTATION,
             "model.dropout": 0.1,
             "model.lstm_dropout": 0.1,
             "train.batch_size": 8,

@@ -19,6 +19,7 @@ def get_config() -> ConfigDict:
     config = base.get_blind_config()
     config.data.normalize = "image"  # as in the run that it starts from
     config.train.init_from = "runs/pretrain"
+    config.augment.ripple = 0.0
     config.train.min_steps = 0
     config.train.min_steps_per_epoch = 0
     config.optimizer.trust_ratio = False

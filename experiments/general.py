@@ -44,6 +44,7 @@ def get_config(size: str = "large") -> ConfigDict:
             "augment.rotate": 0.0,
             "augment.scale": 0.0,
             "augment.shear": 0.0,
+            "augment.ripple": 0.0,
             "model.dropout": 0.0,
             "model.lstm_dropout": 0.0,
         }

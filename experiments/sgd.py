@@ -16,6 +16,7 @@ SGD = {
     "optimizer.trust_ratio": False,
     "optimizer.learning_rate": 0.04,
     "optimizer.warmup_steps": 100,
+    "augment.ripple": 0.0,
     "train.min_steps": 0,
     "train.min_steps_per_epoch": 0,
 }

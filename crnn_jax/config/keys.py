@@ -36,7 +36,7 @@ class AugmentConfig:
     shear: Annotated[float, Meta(ge=0, le=2)] = key(
         0.1, "Offset along the width for each unit of height."
     )
-    ripple: schema.Share = key(0.0, "Amplitude of a sine warp, as a share of the height.")
+    ripple: schema.Share = key(0.02, "Amplitude of a sine warp, as a share of the height.")
     thickness: schema.Share = key(
         0.0, "1 makes dark strokes up to a pixel wider or thinner per side."
     )

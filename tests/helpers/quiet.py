@@ -1,7 +1,7 @@
 """Changes that turn off what slows learning down: for small data sets and exact steps."""
 
-from experiments.ablations import NO_AFFINE, NO_DROPOUT
+from experiments.ablations import NO_AUGMENTATION, NO_DROPOUT
 
-QUIET = {**NO_AFFINE, **NO_DROPOUT}
+QUIET = {**NO_AUGMENTATION, **NO_DROPOUT}
 # Of the fixture `trained`: 225 updates in five epochs. A checkpoint costs as much as many updates.
 TRAINED = {"train.epochs": 5, "train.min_steps_per_epoch": 45, **QUIET}

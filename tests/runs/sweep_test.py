@@ -11,7 +11,7 @@ from crnn_jax.data import folder, splits
 from crnn_jax.errors import ConfigError, DataError, RunError
 from crnn_jax.runs import sweep
 from experiments import ablations, cross_validation, data_efficiency, plateau, schemes, tiny
-from experiments.ablations import NO_AFFINE
+from experiments.ablations import NO_AUGMENTATION
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def small(captchas: Path) -> Callable[..., sweep.Grid]:
         values.data.dir = os.fspath(captchas)
         values.data.num_folds = 4
         values.train.epochs = 1
-        values.update_from_flattened_dict({**NO_AFFINE, "model.lstm_units": (8,)})
+        values.update_from_flattened_dict({**NO_AUGMENTATION, "model.lstm_units": (8,)})
         return sweep.Grid(values.to_dict(), variants, seeds=(3,), folds=(1,))
 
     return make
