@@ -196,10 +196,14 @@ def logits_of(
 def decode(
     logits: Float[Array, "B T K"], temperature: float | Float[Array, ""], decoder: Decoder
 ) -> tuple[Int[Array, "B L"], Float[Array, " B"]]:
-    """Returns the ids and the log-probability of each text."""
-    ids = decoder(logits)
-    # Rounding can make the loss of a certain reading slightly negative.
+    """Returns the ids and the log-probability of each text.
+
+    The temperature changes which text is the most probable one of all its alignments, so a beam
+    search must see the same probabilities as the confidence.
+    """
+    ids = decoder(logits / temperature if decoder.beam else logits)
     scaled = decoder.merged(logits / temperature)
+    # Rounding can make the loss of a certain reading slightly negative.
     return ids, jnp.minimum(-ctc_loss.ctc_loss(scaled, ids), 0)
 
 
