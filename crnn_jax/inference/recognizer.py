@@ -20,6 +20,8 @@ from crnn_jax.config.data_keys import AUTO, AUTO_WIDTHS
 from crnn_jax.errors import CrnnError, DataError, RunError
 from crnn_jax.inference import (
     batch_reading,
+    exported,
+    hub,
     inputs,
     restoring,
     scheme_form,
@@ -44,17 +46,23 @@ def load(run: str | os.PathLike[str], epoch: int | None = None) -> Recognizer:
     """Loads the reader of a run directory, with its best weights or those of another epoch.
 
     The run may still be in training. If it deletes a checkpoint that is being read, a newer one is
-    loaded. 'general' is the reader that comes with the package (see `shipped`).
+    loaded. 'general' is the reader that comes with the package (see `shipped`). A folder that
+    was exported to safetensors can be loaded as well, and so can a reader on a model hub, by
+    'hf://owner/name' or 'hf://owner/name@revision' (see `hub`).
 
     Raises:
       RunError: the path is no run directory, nothing was trained there, the run has no such epoch,
-        its files cannot be read, or its weights are not finite.
+        its files cannot be read, its weights are not finite, or the hub does not have it.
       DamageError: its files are damaged; the message names the epochs that are intact.
       DeviceError: JAX cannot compute in this process.
     """
     processes.check()
     if isinstance(run, str) and shipped.is_name(run):
         return Recognizer(*restoring.shipped_parts(run, epoch))
+    if hub.is_address(run):
+        run = hub.fetch(os.fspath(run))
+    if exported.is_export(run):
+        return Recognizer(*restoring.exported_parts(run, epoch))
     directory = run_dir.RunDir(run)
     for _ in range(_ATTEMPTS):
         before = stored.listing(directory.checkpoints)

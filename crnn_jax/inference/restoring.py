@@ -14,7 +14,7 @@ from crnn_jax.config import Config
 from crnn_jax.data import normalization
 from crnn_jax.data.normalization import Normalization
 from crnn_jax.errors import ConfigError, DamageError, RunError
-from crnn_jax.inference import shipped
+from crnn_jax.inference import exported, shipped
 from crnn_jax.inference.typicality import Typical
 from crnn_jax.models import crnn
 from crnn_jax.runs import record_types, run_dir
@@ -72,6 +72,29 @@ def run_parts(directory: run_dir.RunDir, epoch: int | None) -> Parts:
             others = [e for e in epochs if _is_intact(checkpoints, e, config)]
             offer = f"; intact and read by --epoch: {_list(others)}" if others else ""
             raise DamageError(f"{error}{offer}") from error
+
+
+def exported_parts(folder: str | os.PathLike[str], epoch: int | None) -> Parts:
+    """Restores the reader of a safetensors export. RunError: it cannot be used."""
+    if epoch:
+        raise RunError(f"{folder} is an export and has no epochs")
+    stored, params = exported.read(folder)
+    config, charset, moments, result = (
+        stored.config, stored.charset, stored.normalization, stored.result
+    )  # fmt: skip
+    normalization.check(moments, config.data.channels, os.fspath(folder))
+    model = crnn.build(config.model, charset, *moments)
+    exported.check_params(params, model, config, os.fspath(folder))
+    return Parts(
+        config,
+        charset,
+        model,
+        params,
+        0,
+        stored.fingerprint,
+        result.temperature if result else 1.0,
+        typical=Typical(*result.typicality) if result and result.typicality else None,
+    )
 
 
 def _restore(

@@ -33,6 +33,13 @@ def add_commands(commands: Any) -> None:
     )
     command.set_defaults(call=_with_extra(_export, "export"))
 
+    command = commands.add_parser("push", help="push a run's model to a model hub")
+    command.add_argument("run", metavar="RUN", help="a run directory")
+    command.add_argument("address", metavar="hf://OWNER/NAME", help="the repository on the hub")
+    command.add_argument("--private", action="store_true", help="make a new repository private")
+    command.add_argument("--message", default="", help="the message of the commit")
+    command.set_defaults(call=_with_extra(_push, "export"))
+
     command = commands.add_parser("import-keras", help="make a run directory from a Keras model")
     command.add_argument("file", metavar="FILE", help=".h5, .weights.h5 or .keras")
     command.add_argument("run", metavar="RUN", help="the new run directory")
@@ -88,21 +95,21 @@ def export(
         files but no export, a symbolic link leads out of it, or it cannot be written.
       ImportError: a package is missing.
     """
-    from crnn_jax.inference import recognizer
+    from crnn_jax.inference import exported, recognizer
     from crnn_jax.interop import model_spec as description_lib
     from crnn_jax.runs import run_dir
     from crnn_jax.runtime import files as disk
     from crnn_jax.runtime import staging
 
     folder = Path(out) if out is not None else disk.below(run, "export", kind)
-    if not (folder / description_lib.FILE).exists() and not staging.is_free(folder):
+    if not (folder / exported.FILE).exists() and not staging.is_free(folder):
         raise RunError(f"{folder} is not empty and not an export; choose another --out")
     reader = recognizer.load(run)
     description = description_lib.describe(reader, run_dir.RunDir(run).result())
     module = importlib.import_module(f"crnn_jax.interop.{kind}")
     files = module.export(reader, description, *((runtime,) if kind == "web" else ()))
-    files[description_lib.FILE] = description_lib.to_json(description).encode()
-    staging.files(folder, files, last=description_lib.FILE)
+    files[exported.FILE] = description_lib.to_json(description).encode()
+    staging.files(folder, files, last=exported.FILE)
     return folder / str(module.FILE)
 
 
@@ -122,6 +129,13 @@ def _export(options: argparse.Namespace) -> int:
     if options.runtime and options.format != "web":
         raise RunError("--runtime works only with --format web")
     print(f"wrote {export(options.run, options.format, options.out, options.runtime)}")
+    return 0
+
+
+def _push(options: argparse.Namespace) -> int:
+    from crnn_jax.interop import hub
+
+    print(f"pushed {hub.push(options.run, options.address, options.private, options.message)}")
     return 0
 
 

@@ -6,14 +6,11 @@ import dataclasses
 import os
 from typing import Any
 
-import jax
-import numpy as np
-
 from crnn_jax.charset import Charset
 from crnn_jax.config import Config
 from crnn_jax.data import normalization, resolve
 from crnn_jax.data.normalization import Normalization
-from crnn_jax.errors import RunError
+from crnn_jax.inference import exported
 from crnn_jax.models import crnn
 from crnn_jax.runs import provenance
 from crnn_jax.runs.checkpoint import Checkpoints
@@ -52,7 +49,7 @@ def write(
     """
     normalization.check(moments, config.data.channels, source)
     model = crnn.build(config.model, charset, *moments)
-    _check_params(params, model, config, source)
+    exported.check_params(params, model, config, source)
     meta = {
         "alphabet": charset.alphabet,
         "other_cases": charset.other_cases,
@@ -71,20 +68,3 @@ def write(
             run.write_json("result.json", dataclasses.asdict(result))
         with Checkpoints(run.checkpoints) as checkpoints:
             checkpoints.save(0, params, None, meta, best_epoch=0)
-
-
-def _check_params(params: Any, model: crnn.Model, config: Config, source: str) -> None:
-    wanted = jax.eval_shape(lambda: crnn.init(model, jax.random.key(0), config.data))
-    here, there = (
-        {name: (leaf.shape, str(leaf.dtype)) for name, leaf in crnn.by_name(tree).items()}
-        for tree in (wanted, params)
-    )
-    for name in sorted(set(here) | set(there)):
-        if here.get(name) != there.get(name):
-            raise RunError(
-                f"{source}: {name} is {there.get(name, 'missing')}; its configuration and alphabet "
-                f"require {here.get(name, 'no such array')}"
-            )
-    for name, array in crnn.by_name(params).items():
-        if not np.isfinite(array).all():
-            raise RunError(f"{source}: {name} has values that are not finite")

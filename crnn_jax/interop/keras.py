@@ -18,6 +18,7 @@ from crnn_jax.charset import Charset
 from crnn_jax.config import Config
 from crnn_jax.data import normalization
 from crnn_jax.errors import ConfigError, RunError, brief
+from crnn_jax.inference import exported
 from crnn_jax.inference.recognizer import Recognizer
 from crnn_jax.interop import imported_run, keras_file
 from crnn_jax.interop import model_spec as description_lib
@@ -54,7 +55,7 @@ def import_run(
     file = os.fspath(file)
     model = keras_file.read(file)
     if model.description:
-        parsed = description_lib.parse(model.description, file)
+        parsed = exported.parse(model.description, file)
         data = dataclasses.replace(parsed.config.data, alphabet=parsed.charset.alphabet)
         there = (parsed.charset.alphabet, "last", data.width, data.height)
         for known, wish in zip(there, (alphabet, blank, *size), strict=True):
@@ -193,5 +194,5 @@ def export(reader: Recognizer, description: Mapping[str, Any]) -> dict[str, byte
         model.save(path)
         content = io.BytesIO(path.read_bytes())
     with zipfile.ZipFile(content, "a") as archive:
-        archive.writestr(description_lib.FILE, description_lib.to_json(description))
+        archive.writestr(exported.FILE, description_lib.to_json(description))
     return {FILE: content.getvalue()}

@@ -26,8 +26,8 @@ import numpy as np
 from crnn_jax.data import archive as archive_lib
 from crnn_jax.data.normalization import Normalization
 from crnn_jax.errors import RunError, brief
+from crnn_jax.inference import exported
 from crnn_jax.interop import hdf5, keras_config
-from crnn_jax.interop import model_spec as description_lib
 from crnn_jax.runtime import files
 
 ARRAYS = ("kernel", "recurrent_kernel", "bias")  # of a layer, in Keras' order
@@ -138,9 +138,9 @@ def _read_archive(content: bytes) -> tuple[bytes, bytes, bytes | None]:
     most = max(_MOST_EXPANDED, 4 * len(content))
     weights = archive_lib.read(archive, named["model.weights.h5"], most)
     config = archive_lib.read(archive, named["config.json"], _MOST_JSON)
-    if description_lib.FILE not in named:
+    if exported.FILE not in named:
         return weights, config, None
-    return weights, config, archive_lib.read(archive, named[description_lib.FILE], _MOST_JSON)
+    return weights, config, archive_lib.read(archive, named[exported.FILE], _MOST_JSON)
 
 
 def _assemble(cells: Sequence[Cell]) -> Model:

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, NotRequired, TypedDict
+from typing import Any
 
-from msgspec import Meta
-
-from crnn_jax import __version__, schema
+from crnn_jax import __version__
 from crnn_jax import config as config_lib
-from crnn_jax.charset import Charset
 from crnn_jax.config import Config
-from crnn_jax.data.normalization import Normalization
-from crnn_jax.errors import ConfigError, RunError, quote
+from crnn_jax.errors import RunError
+from crnn_jax.inference.exported import FORMAT, digest
 from crnn_jax.inference.recognizer import Recognizer
 from crnn_jax.models import crnn
-from crnn_jax.runs import config_migrations
 from crnn_jax.runs.run_dir import Result
-
-FILE = "reader.json"  # beside the model file, or inside it
-_FORMAT = "crnn-jax reader"
-_MOST_CODE_POINTS = 32  # of a symbol: a letter with its combining marks
 
 
 def describe(reader: Recognizer, result: Result | None) -> dict[str, Any]:
@@ -33,7 +24,7 @@ def describe(reader: Recognizer, result: Result | None) -> dict[str, Any]:
         result = dataclasses.replace(result, data_name=_utf8(result.data_name))
     data, model = reader.config.data, reader.model
     values = {
-        "format": _FORMAT,
+        "format": FORMAT,
         "version": __version__,
         "alphabet": list(reader.charset.symbols),  # the symbols of classes 0, 1, ...
         # ltr: texts are in the order of the classes. rtl: they are reordered, see crnn_jax/bidi.py.
@@ -73,86 +64,11 @@ def describe(reader: Recognizer, result: Result | None) -> dict[str, Any]:
         "result": dataclasses.asdict(result) if result else None,
         "config": config_lib.to_dict(_portable(reader.config)),
     }
-    return {**values, "digest": _digest(values)}
+    return {**values, "digest": digest(values)}
 
 
 def to_json(description: Mapping[str, Any]) -> str:
     return json.dumps(description, indent=2, ensure_ascii=False) + "\n"
-
-
-class _NormalizationRecord(TypedDict):
-    mean: list[Any]  # normalization.check checks the values
-    deviation: list[Any]
-    each_picture: Any
-
-
-class _Stored(TypedDict):
-    """The keys of reader.json that an import uses."""
-
-    format: str
-    digest: schema.Digest
-    alphabet: list[Annotated[str, Meta(min_length=1, max_length=_MOST_CODE_POINTS)]]
-    other_cases: NotRequired[list[Annotated[str, Meta(max_length=_MOST_CODE_POINTS)]]]
-    standardise: _NormalizationRecord
-    fingerprint: schema.Digest
-    params_sha256: schema.Digest
-    config: dict[str, Any]
-    result: dict[str, Any] | None
-
-
-class Parsed(NamedTuple):
-    """The parts of a description that an import uses."""
-
-    config: Config
-    charset: Charset
-    normalization: Normalization
-    fingerprint: str  # of the training data
-    params_sha256: str
-    result: Result | None
-
-    def check_digest(self, params: Any, source: str) -> None:
-        """Raises RunError unless `params` have the digest of the description."""
-        found = crnn.params_sha256(params)
-        if self.params_sha256 != found:
-            raise RunError(
-                f"{source} is damaged or changed: the digest of its parameters is {found[:12]}..., "
-                f"but its {FILE} says {self.params_sha256[:12]}..."
-            )
-
-
-def parse(content: bytes, source: str) -> Parsed:
-    """Parses and checks a description that this package wrote.
-
-    Args:
-      content: reader.json.
-      source: the file that it is from, for error messages.
-
-    Raises:
-      RunError: `content` is no such description, or was changed; names `source` and the key.
-    """
-    try:
-        values = schema.document(content)
-        schema.check(values, _Stored)
-        if values["format"] != _FORMAT:
-            raise schema.InvalidError(f"its format is {quote(values['format'])}")
-        if values.pop("digest") != _digest(values):
-            raise schema.InvalidError("it was changed: its digest differs")
-        config = config_lib.from_dict(config_migrations.up_to_date(values["config"]))
-        kind = config.data.direction, config.data.marks
-        others = "".join(values.get("other_cases", []))
-        charset = Charset("".join(values["alphabet"]), *kind, others)
-        if list(charset.symbols) != values["alphabet"]:
-            raise schema.InvalidError("its alphabet has symbols of several letters")
-        return Parsed(
-            config,
-            charset,
-            Normalization.from_record(values["standardise"]),
-            values["fingerprint"],
-            values["params_sha256"],
-            Result.from_dict(values["result"]) if values["result"] else None,
-        )
-    except (ConfigError, schema.InvalidError) as error:
-        raise RunError(f"{FILE} of {source} cannot be used: {error}") from error
 
 
 def require_reference_layers(reader: Recognizer, kind: str) -> None:
@@ -188,7 +104,3 @@ def _portable(config: Config) -> Config:
 def _utf8(name: str) -> str:
     """Replaces bytes in a file name that are not UTF-8, which other programs cannot read."""
     return name.encode(errors="surrogateescape").decode(errors="replace")
-
-
-def _digest(values: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

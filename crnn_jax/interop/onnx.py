@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from crnn_jax.inference import exported
 from crnn_jax.inference.recognizer import Recognizer
 from crnn_jax.interop import model_spec as description_lib
 
@@ -81,7 +82,7 @@ def export(reader: Recognizer, description: Mapping[str, Any]) -> dict[str, byte
         producer_name="crnn-jax",
         producer_version=description["version"],
     )
-    helper.set_model_props(model, {description_lib.FILE: description_lib.to_json(description)})
+    helper.set_model_props(model, {exported.FILE: description_lib.to_json(description)})
     onnx.checker.check_model(model, full_check=True)
     return {FILE: model.SerializeToString()}
 

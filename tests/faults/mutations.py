@@ -19,8 +19,7 @@ import numpy as np
 from crnn_jax import errors
 from crnn_jax.analysis import html_report, label_audit, plots, sweep_report
 from crnn_jax.errors import CrnnError
-from crnn_jax.inference import recognizer
-from crnn_jax.interop import model_spec, safetensors
+from crnn_jax.inference import exported, recognizer
 from crnn_jax.runs import sweep as grid
 from crnn_jax.runs.checkpoint import Checkpoints
 from crnn_jax.runs.run_dir import RunDir
@@ -165,8 +164,8 @@ class Runs:
     def imports(self) -> dict[str, Callable[[], object]]:
         reader, arrays = (self.export / name for name in EXPORT)
         return {
-            "description": lambda: model_spec.parse(reader.read_bytes(), "it"),
-            "arrays": lambda: safetensors._check_header(arrays.read_bytes()),
+            "description": lambda: exported.parse(reader.read_bytes(), "it"),
+            "arrays": lambda: exported._check_header(arrays.read_bytes()),
         }
 
     def _report(self) -> str:

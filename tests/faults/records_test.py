@@ -16,8 +16,7 @@ from crnn_jax import config, interop, schema
 from crnn_jax.analysis import sweep_report
 from crnn_jax.charset import Charset
 from crnn_jax.errors import ConfigError, RunError
-from crnn_jax.inference import evaluate, metrics
-from crnn_jax.interop import safetensors
+from crnn_jax.inference import evaluate, exported, metrics
 from crnn_jax.runs import run_dir, sweep
 from crnn_jax.runs.run_dir import Result, RunDir
 from experiments import base
@@ -244,7 +243,7 @@ def test_documents_are_bounded() -> None:
 def test_a_safetensors_header_is_checked_before_arrays_are_read() -> None:
     def check(values: Any, size: int | None = None) -> None:
         header = json.dumps(values).encode()
-        safetensors._check_header((size or len(header)).to_bytes(8, "little") + header)
+        exported._check_header((size or len(header)).to_bytes(8, "little") + header)
 
     array = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
     check({"a": array, "__metadata__": {"x": "y"}})

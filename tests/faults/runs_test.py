@@ -14,9 +14,8 @@ import pytest
 
 from crnn_jax.analysis import html_report, label_audit, sweep_report
 from crnn_jax.errors import CrnnError, RunError
-from crnn_jax.inference import recognizer
+from crnn_jax.inference import exported, recognizer
 from crnn_jax.interop import keras_file
-from crnn_jax.interop import safetensors as exported
 from crnn_jax.runs import checkpoint, run_dir
 from tests.faults import strangers
 
@@ -197,12 +196,12 @@ def test_an_export_from_a_stranger_names_arrays_and_nothing_else(
     from safetensors import numpy as safetensors
 
     (tmp_path / "reader.json").write_text("{}")
-    monkeypatch.setattr(exported.description_lib, "parse", lambda *_: None)
+    monkeypatch.setattr(exported, "parse", lambda *_: None)
     for names in (["a", "a.b"], ["a.b", "a"], ["a.b", "a.b.c.d"], [".".join("a" * 1000)]):
         arrays = {name: np.zeros(2, np.float32) for name in names}
         (tmp_path / "model.safetensors").write_bytes(safetensors.save(arrays))
         with pytest.raises(RunError, match="is not a valid array name"):
-            exported.import_run(tmp_path, tmp_path / "run")
+            exported.read(tmp_path)
     os.mkfifo(tmp_path / "model.keras")
     with pytest.raises(RunError, match="a pipe"):
         keras_file.read(tmp_path / "model.keras")

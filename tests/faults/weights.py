@@ -15,8 +15,8 @@ import h5py
 import numpy as np
 
 from crnn_jax.errors import CrnnError
-from crnn_jax.interop import imported_run, keras_file
-from crnn_jax.interop import safetensors as exported
+from crnn_jax.inference import exported
+from crnn_jax.interop import keras_file
 from tests.faults import strangers
 
 _SHAPES = {
@@ -63,14 +63,11 @@ def weights(work: Path, moments: random.Random, scale: float) -> dict[str, int]:
 
 
 def _read_safetensors(work: Path) -> None:
-    """Returns the arrays, without creating a run directory for each."""
+    """Reads the arrays, whatever the description says."""
     parsed = mock.Mock()
-    with (
-        mock.patch.object(exported.description_lib, "parse", return_value=parsed),
-        mock.patch.object(imported_run, "write"),
-    ):
-        (work / exported.description_lib.FILE).write_text("{}")
-        exported.import_run(work, work / "run")
+    with mock.patch.object(exported, "parse", return_value=parsed):
+        (work / exported.FILE).write_text("{}")
+        exported.read(work)
 
 
 def _written(path: Path, content: bytes) -> Path:

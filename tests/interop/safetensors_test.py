@@ -14,7 +14,7 @@ from crnn_jax import interop
 from crnn_jax.charset import Charset
 from crnn_jax.data.normalization import Normalization
 from crnn_jax.errors import RunError
-from crnn_jax.interop import model_spec as description_lib
+from crnn_jax.inference import exported
 from crnn_jax.interop import safetensors as safetensors_lib
 from tests.helpers import random_run
 from tests.helpers.fixtures import MakeConfig
@@ -52,7 +52,7 @@ def test_an_export_of_a_version_with_fewer_and_older_keys_comes_back(
     config["data"]["standardise"] = "picture"
     config["train"] |= {"average_decay": 0.25, "weights": "last"}
     del description["digest"]
-    sealed = {**description, "digest": description_lib._digest(description)}
+    sealed = {**description, "digest": exported.digest(description)}
     (folder / "reader.json").write_text(json.dumps(sealed))
     safetensors_lib.import_run(folder, tmp_path / "run")
     config = crnn_jax.load(tmp_path / "run").config
@@ -69,7 +69,7 @@ def test_what_does_not_belong_together_is_refused_by_name(trained: Path, tmp_pat
     def refused(match: str, changes: Any = None, arrays: Any = None, resealed: bool = True) -> None:
         values = {**description, **(changes or {})}
         del values["digest"]
-        seal = description_lib._digest(values) if resealed else description["digest"]
+        seal = exported.digest(values) if resealed else description["digest"]
         (folder / "reader.json").write_text(json.dumps({**values, "digest": seal}))
         if arrays:
             safetensors.save_file(arrays, folder / "model.safetensors")

@@ -1,0 +1,128 @@
+"""Readers on a model hub: hf://owner/name, downloaded with huggingface_hub.
+
+Only the description and the weights of a safetensors export are downloaded, and both are checked
+against their digests (see `exported`). The client keeps them in its cache: a revision is downloaded
+once, and read without a network afterwards. Its own variables apply, such as HF_ENDPOINT (the
+address of the hub), HF_TOKEN, HF_HUB_CACHE and HF_HUB_OFFLINE.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from crnn_jax.errors import RunError, brief, quote
+from crnn_jax.inference import exported
+
+SCHEME = "hf://"
+MAX_BYTES = 2**30  # of a file
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
+_ADDRESS = re.compile(rf"hf://({_NAME}/{_NAME})(?:@([A-Za-z0-9._/-]{{1,200}}))?")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+class Address(NamedTuple):
+    """A reader on a hub."""
+
+    repository: str  # owner/name
+    revision: str | None  # a commit, branch or tag; None for the main branch
+
+    def __str__(self) -> str:
+        return f"{SCHEME}{self.repository}" + (f"@{self.revision}" if self.revision else "")
+
+
+def is_address(run: str | os.PathLike[str]) -> bool:
+    return isinstance(run, str) and run.startswith(SCHEME)
+
+
+def parse(address: str) -> Address:
+    """Parses hf://owner/name or hf://owner/name@revision. RunError if it has another form."""
+    if not (found := _ADDRESS.fullmatch(address)):
+        raise RunError(
+            f"{quote(address)} is not the address of a reader on a hub; write hf://owner/name, or "
+            "hf://owner/name@revision"
+        )
+    return Address(*found.groups())
+
+
+def fetch(address: str) -> Path:
+    """Downloads a reader, unless the cache has it. Returns the folder of its export.
+
+    If the address does not name a commit, the commit is printed to stderr, so that the same reader
+    can be loaded again.
+
+    Raises:
+      RunError: the hub cannot be reached, has no such reader, its files are too large, or
+        huggingface_hub is not installed.
+    """
+    wanted = parse(address)
+    api = client()
+    try:
+        _check_sizes(api, wanted)
+        folder = api.snapshot_download(
+            wanted.repository,
+            revision=wanted.revision,
+            allow_patterns=[exported.FILE, exported.WEIGHTS],
+        )
+    except RunError:
+        raise
+    except Exception as error:  # the client raises many kinds of errors
+        raise failed(wanted, error) from error
+    path = Path(folder)
+    if missing := [n for n in (exported.FILE, exported.WEIGHTS) if not (path / n).is_file()]:
+        raise RunError(
+            f"{wanted} has no {missing[0]}: it is not a reader of this package "
+            "(`python -m crnn_jax push` writes one)"
+        )
+    commit = path.name
+    if _COMMIT.fullmatch(commit) and wanted.revision != commit:
+        print(f"{wanted} is at {wanted._replace(revision=commit)}", file=sys.stderr)
+    return path
+
+
+def client() -> Any:
+    """Returns the client of the hub. RunError if it is not installed."""
+    try:
+        import huggingface_hub
+        from huggingface_hub.utils.tqdm import disable_progress_bars
+    except ImportError as error:
+        raise RunError(f"{error}; install it: pip install 'crnn-jax[hub]'") from error
+    if not sys.stderr.isatty():
+        disable_progress_bars()
+    return huggingface_hub.HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None)
+
+
+def failed(address: Address, error: Exception) -> RunError:
+    """Converts an error of the client to one line."""
+    name = type(error).__name__
+    if name in ("RepositoryNotFoundError", "GatedRepoError"):
+        why = "the hub has no such reader, or HF_TOKEN may not see it"
+    elif name == "RevisionNotFoundError":
+        why = f"it has no revision {address.revision or 'main'}"
+    elif name == "LocalEntryNotFoundError":
+        why = "the hub cannot be reached, and the cache does not have it"
+    else:
+        why = f"{name}: {brief(error)}"
+    return RunError(f"{address}: {why}")
+
+
+def _check_sizes(api: Any, wanted: Address) -> None:
+    """Raises RunError if a file is too large. Does nothing without a connection to the hub."""
+    from huggingface_hub import errors
+
+    try:
+        info = api.model_info(wanted.repository, revision=wanted.revision, files_metadata=True)
+    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError):
+        raise
+    except Exception:  # offline: only the cache is used
+        return
+    for sibling in info.siblings or ():
+        is_needed = sibling.rfilename in (exported.FILE, exported.WEIGHTS)
+        if is_needed and (sibling.size or 0) > MAX_BYTES:
+            raise RunError(
+                f"{wanted}: {sibling.rfilename} has {sibling.size} bytes, and at most "
+                f"{MAX_BYTES} are downloaded"
+            )

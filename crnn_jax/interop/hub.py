@@ -1,0 +1,42 @@
+"""Pushes a run's model to a model hub, as a safetensors export with its card."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from crnn_jax import interop
+from crnn_jax.inference import hub
+from crnn_jax.inference.hub import Address
+
+
+def push(
+    run: str | os.PathLike[str], address: str, private: bool = False, message: str = ""
+) -> Address:
+    """Pushes the model, its description and its card to hf://owner/name in one commit.
+
+    The repository is created if it does not exist; `private` only matters then. The client's
+    variables HF_TOKEN and HF_ENDPOINT apply.
+
+    Returns:
+      The address with the new commit.
+
+    Raises:
+      RunError: the run has no trained model, the address has another form, or the hub refuses.
+    """
+    wanted = hub.parse(address)
+    api = hub.client()
+    with tempfile.TemporaryDirectory() as folder:
+        interop.export(run, "safetensors", Path(folder))
+        try:
+            api.create_repo(wanted.repository, private=private, exist_ok=True)
+            done = api.upload_folder(
+                repo_id=wanted.repository,
+                folder_path=folder,
+                revision=wanted.revision,
+                commit_message=message or "A reader of crnn-jax",
+            )
+        except Exception as error:  # the client raises many kinds of errors
+            raise hub.failed(wanted, error) from error
+    return wanted._replace(revision=done.oid)
