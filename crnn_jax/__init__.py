@@ -23,9 +23,17 @@ _HOMES = {
     "Recognizer": "crnn_jax.inference.recognizer",
     "Reading": "crnn_jax.inference.evaluate",
     "decode_batch_predictions": "crnn_jax.models.ctc_loss",
+    "train": "crnn_jax.training.trained",
     "train_and_evaluate": "crnn_jax.training.train",
 }
-__all__ = ["Reading", "Recognizer", "decode_batch_predictions", "load", "train_and_evaluate"]
+__all__ = [
+    "Reading",
+    "Recognizer",
+    "decode_batch_predictions",
+    "load",
+    "train",
+    "train_and_evaluate",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -9,7 +9,7 @@ import sys
 from typing import NoReturn
 
 from crnn_jax import errors, interop, runtime
-from crnn_jax.cli import analysis, data, keys, predict, reader_options, train
+from crnn_jax.cli import analysis, completion, data, examples, keys, predict, reader_options, train
 from crnn_jax.runtime import terminal
 
 
@@ -34,6 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
     keys.add_to(commands)
     train.add_to(commands)
     interop.add_commands(commands)
+    examples.add_to(commands.choices)
+    completion.add_to(parser)
     terminal.prepare()
     given = sys.argv[1:] if arguments is None else arguments
     options = parser.parse_args(predict.as_paths(given, commands.choices))

@@ -31,6 +31,7 @@ from crnn_jax.inference import (
 from crnn_jax.inference.evaluate import BATCH, Reading
 from crnn_jax.inference.explain import Explanation
 from crnn_jax.inference.inputs import ImageInput
+from crnn_jax.inference.readings import Readings
 from crnn_jax.inference.set_evaluation import SetEvaluation
 from crnn_jax.inference.typicality import Typical
 from crnn_jax.models import crnn, ctc_loss, decoding
@@ -168,8 +169,10 @@ class Recognizer:
         order: str = "rgb",
         max_value: float | None = None,
         frame: str | None = None,
-    ) -> list[Reading]:
+    ) -> Readings[Reading]:
         """Reads one or many images. Returns a Reading (text, confidence) for each, in order.
+
+        A notebook shows the list as a table with the images.
 
         Args:
           images: one image or an iterable of them. An image is a path, an open file or upload, the
@@ -202,7 +205,7 @@ class Recognizer:
         order: str = "rgb",
         max_value: float | None = None,
         frame: str | None = None,
-    ) -> list[Explanation]:
+    ) -> Readings[Explanation]:
         """Like `predict`, with place and probability of each character and alternative texts."""
         form = inputs.Format(order, max_value, frame).check()
         return self._read_all(images, decoder, True, form)
@@ -292,8 +295,8 @@ class Recognizer:
         decoder: Decoder | None,
         explain: bool,
         form: inputs.Format,
-    ) -> list[Any]:
+    ) -> Readings[Any]:
         items = list(inputs.each(images))
         readings = list(self._stream(items, decoder, explain, form))
         inputs.check_all_read(items, readings)
-        return readings
+        return Readings(readings, items, form)

@@ -1,0 +1,70 @@
+"""Training from Python: one call, and one object with what came out of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+from crnn_jax import config as config_lib
+from crnn_jax.config import Config
+from crnn_jax.inference.recognizer import Recognizer, load
+from crnn_jax.runs.run_dir import Result, RunDir
+from crnn_jax.training.train import train_and_evaluate
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A finished run.
+
+    Attributes:
+      workdir: the run directory.
+      result: the content of result.json: scores of the validation part.
+    """
+
+    workdir: Path
+    result: Result
+
+    @property
+    def config(self) -> Config:
+        return RunDir(self.workdir).config()
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """One dict for each epoch, with the same keys: `pandas.DataFrame(run.metrics)`."""
+        return [dict(line) for line in RunDir(self.workdir).epochs()]
+
+    @functools.cached_property
+    def reader(self) -> Recognizer:
+        """The reader with the best weights."""
+        return load(self.workdir)
+
+
+def train(
+    config: Config | ml_collections.ConfigDict | Mapping[str, Any],
+    workdir: str | os.PathLike[str],
+) -> Trained:
+    """Trains one run, or continues or only loads the run in `workdir`.
+
+        run = crnn_jax.train({"data.dir": "my_captchas", "train.epochs": 10}, "runs/mine")
+        run.result.exact_match, run.metrics[-1]["loss"], run.reader.predict("image.png")
+
+    Args:
+      config: the config of an experiment, or changes to the base recipe by dotted key.
+      workdir: the run directory.
+
+    Raises:
+      ConfigError: a key does not exist or has a wrong value.
+      CrnnError: see `train_and_evaluate`.
+    """
+    if isinstance(config, ml_collections.ConfigDict):
+        config = config_lib.from_config_dict(config)
+    elif not isinstance(config, Config):
+        changed = config_lib.with_changes(config_lib.defaults(), config)
+        config = config_lib.from_dict(changed)
+    return Trained(Path(workdir), train_and_evaluate(config, workdir))
