@@ -14,7 +14,7 @@ from crnn_jax import config as config_lib
 from crnn_jax import errors, runtime
 from crnn_jax.config import suggestions
 from crnn_jax.errors import CrnnError
-from crnn_jax.runs import run_dir, sweep
+from crnn_jax.runs import launch, run_dir, sweep
 from crnn_jax.runtime import terminal
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -32,6 +32,13 @@ _TOGETHER = flags.DEFINE_integer(
     "How many seeds and folds of a variant train in one compiled step, on a GPU.",
     1,
 )
+_LAUNCHER = flags.DEFINE_enum(
+    "launcher",
+    "local",
+    launch.NAMES,
+    "Where the runs of a sweep train: on this machine, on a Slurm cluster, or on a Ray cluster. "
+    "--launcher.KEY=value sets an option of it, such as --launcher.partition=gpu.",
+)
 _ALLOW_CHANGE = flags.DEFINE_bool(
     "allow-environment-change",
     False,
@@ -44,6 +51,9 @@ _PROFILE = flags.DEFINE_integer(
 flags.DEFINE_alias("elsewhere", "allow-environment-change", module_name="aliases")
 
 
+_LAUNCHER_OPTIONS: dict[str, str] = {}  # of the command line
+
+
 def parse_flags(argv: list[str]) -> list[str]:
     """Parses the flags with absl, after checking that all config keys exist.
 
@@ -52,6 +62,9 @@ def parse_flags(argv: list[str]) -> list[str]:
     """
     # The key is a number, so that a config file can compute with it.
     argv = [re.sub(r"^(--?config\.data\.width)=auto$", r"\1=0", argument) for argument in argv]
+    options = [re.fullmatch(r"--?launcher\.(\w+)=(.*)", argument) for argument in argv]
+    _LAUNCHER_OPTIONS.update({option[1]: option[2] for option in options if option})
+    argv = [argument for argument, option in zip(argv, options, strict=True) if not option]
     for argument in argv[1:]:
         override = re.match(r"--?(?:no)?config\.([^=]+)", argument)
         if override:
@@ -80,10 +93,16 @@ def main(_: list[str]) -> None:
             raise CrnnError("--profile is for one run, and this config is of a sweep")
         workdir = Path(_WORKDIR.value or f"runs/{name}")
         cells = sweep.from_dict(values)
-        if failed := sweep.run(cells, workdir, _JOBS.value, _ALLOW_CHANGE.value, _TOGETHER.value):
+        failed = sweep.run(
+            cells, workdir, _JOBS.value, _ALLOW_CHANGE.value, _TOGETHER.value,
+            _LAUNCHER.value, _LAUNCHER_OPTIONS,
+        )  # fmt: skip
+        if failed:
             raise CrnnError(f"{len(failed)} runs failed; run the same command again to retry them")
         print(f"grid directory: {workdir}", flush=True)
         return
+    if _LAUNCHER.value != "local" or _LAUNCHER_OPTIONS:
+        raise CrnnError("--launcher is for sweeps, and this config is of one run")
     config = config_lib.from_dict(values)
     runtime.configure(config.train.batch_size)
     workdir = Path(_WORKDIR.value or run_dir.default_workdir(name, config))

@@ -1,8 +1,8 @@
 """Sweeps: a grid of runs (cells) over variants x seeds x folds, each with its own run directory.
 
-Cells run in separate processes, `jobs` at a time, each on its share of the cores. A cell that fails
-or is killed does not affect the others, and finished cells are not repeated. On an accelerator
-several cells of a variant can share a process and a compiled step (training/train.py).
+Cells run in separate processes, `jobs` at a time, here or on a cluster (launch.py). A cell that
+fails or is killed does not affect the others, and finished cells are not repeated. On an
+accelerator several cells of a variant can share a process and a compiled step (training/train.py).
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -25,6 +23,8 @@ from crnn_jax import schema
 from crnn_jax.config import Config
 from crnn_jax.data import folder, resolve
 from crnn_jax.errors import ConfigError, one_line, quote
+from crnn_jax.runs import launch
+from crnn_jax.runs.launch import Job, Task
 from crnn_jax.runs.run_dir import RunDir
 from crnn_jax.runtime import files, held, lock, processes
 from crnn_jax.runtime.signals import Interruption
@@ -110,6 +110,8 @@ def run(
     jobs: int,
     allow_environment_change: bool = False,
     together: int = 1,
+    launcher: str = "local",
+    options: Mapping[str, str] | None = None,
 ) -> list[Cell]:
     """Runs the cells that are not finished and returns those that failed.
 
@@ -120,9 +122,11 @@ def run(
       allow_environment_change: resume cells that were started with other package versions or on
         another machine.
       together: the maximum number of cells of a variant that share a process.
+      launcher: where the processes run; one of `launch.NAMES`.
+      options: of the launcher.
 
     Raises:
-      ConfigError: a variant is wrong; nothing was run.
+      ConfigError: a variant or the launcher is wrong; nothing was run.
       DataError: none of the unfinished cells has a folder to train on; nothing was run.
       RunError: the directory contains a cell with another config, or is in use by another process;
         nothing was run.
@@ -143,30 +147,34 @@ def run(
         folder.check_folder(folders[0])
     if waiting:
         processes.check_children()
+    engine = launch.make(launcher, jobs, workdir, options or {})
     print(f"{len(cells)} cells, {len(cells) - len(waiting)} of them already finished", flush=True)
     todo, done, failed = len(waiting), 0, []
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     start = time.monotonic()
     groups = _grouped(waiting, together)
-    running: dict[int, tuple[list[Cell], subprocess.Popen[bytes]]] = {}  # by slot
+    running: dict[int, tuple[list[Cell], Job]] = {}  # by slot
     with lock.hold(workdir), Interruption() as interruption, contextlib.ExitStack() as stack:
+        stack.callback(engine.close)
         stack.callback(_stop, running)
-        _wait_for_previous([workdir / cell.path for cell in waiting])
+        _wait_for_previous([workdir / cell.path for cell in waiting], engine.is_here, interruption)
         while groups or running:
-            for slot in range(jobs):
-                if groups and slot not in running:
-                    group = groups.pop(0)
-                    process = _start(group, workdir, cores[slot::jobs], allow_environment_change)
-                    running[slot] = group, process
+            free = [slot for slot in range(engine.slots) if slot not in running][: len(groups)]
+            starting = {slot: groups.pop(0) for slot in free}
+            tasks = {
+                slot: _task(group, workdir, allow_environment_change)
+                for slot, group in starting.items()
+            }
+            for slot, job in (engine.start(tasks) if tasks else {}).items():
+                running[slot] = starting[slot], job
             time.sleep(0.2)
             held.check(workdir)
             if interruption.number:
                 raise interruption.stop(f"{done} of {todo} cells")
-            for slot, (group, process) in list(running.items()):
-                if process.poll() is None:
+            for slot, (group, job) in list(running.items()):
+                if (status := job.poll()) is None:
                     continue
                 del running[slot]
-                failed += _finish(group, process, workdir)
+                failed += _finish(group, status, workdir)
                 done += len(group)
                 left = (time.monotonic() - start) / done * (todo - done) / 60
                 for cell in group:
@@ -189,55 +197,49 @@ def _grouped(cells: Sequence[Cell], most: int) -> list[list[Cell]]:
     return groups
 
 
-def _wait_for_previous(paths: Sequence[Path]) -> None:
-    """Waits, for at most a minute, until the cells of a killed sweep have saved their state."""
-    for _ in range(300):
-        if not any(map(lock.is_held, paths)):
+def _wait_for_previous(paths: Sequence[Path], is_here: bool, interruption: Interruption) -> None:
+    """Waits until the cells of a killed sweep have saved their state.
+
+    Processes of this machine end with their sweep, within a minute. Those on a cluster train on.
+    """
+    count = 0
+    while busy := [path for path in paths if lock.is_held(path)]:
+        if count == 300 and is_here:
             return
+        if count == 300:
+            print(f"{len(busy)} cells are still running: waiting for them", flush=True)
+        if interruption.number:
+            raise interruption.stop("no cell")
+        count += 1
         time.sleep(0.2)
 
 
-def _stop(running: Mapping[int, tuple[list[Cell], subprocess.Popen[bytes]]]) -> None:
+def _stop(running: Mapping[int, tuple[list[Cell], Job]]) -> None:
     """Tells the running cells to save and stop, and waits for them."""
-    for _, process in running.values():
-        process.terminate()
-        if hasattr(signal, "SIGCONT"):  # a suspended process does not receive SIGTERM
-            process.send_signal(signal.SIGCONT)
-    for _, process in running.values():
-        process.wait()
-        if process.stdin:
-            process.stdin.close()
+    for _, job in running.values():
+        job.stop()
+    for _, job in running.values():
+        job.wait()
 
 
-def _start(
-    cells: Sequence[Cell], workdir: Path, cores: Sequence[int], allow_environment_change: bool
-) -> subprocess.Popen[bytes]:
-    """Starts a process for the cells. Its output goes to log.txt of the first cell."""
+def _task(cells: Sequence[Cell], workdir: Path, allow_environment_change: bool) -> Task:
+    """Returns the command that trains the cells. Its output goes to log.txt of the first cell."""
     paths = [workdir / cell.path for cell in cells]
     for cell, path in zip(cells, paths, strict=True):
         RunDir(path).open(cell.config)
         files.remove(path / FAILED)
-    command = [sys.executable, "-m", "crnn_jax", "train", *map(os.fspath, paths), "--follow-input"]
+    command = [sys.executable, "-m", "crnn_jax", "train", *map(os.fspath, paths)]
     command += ["--allow-environment-change"] if allow_environment_change else []
-    with files.opened(paths[0] / "log.txt") as output:
-        process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT
-        )
-    if cores:
-        # Set before the child starts threads, because the affinity decides the size of its pools.
-        os.sched_setaffinity(process.pid, cores)
-    return process
+    return Task(command, Path.cwd(), (paths[0] / "log.txt").absolute())
 
 
-def _finish(group: Sequence[Cell], process: subprocess.Popen[bytes], workdir: Path) -> list[Cell]:
+def _finish(group: Sequence[Cell], status: int, workdir: Path) -> list[Cell]:
     """Returns the cells that failed, after writing the end of the output to each as FAILED."""
-    if process.stdin:
-        process.stdin.close()
     failed = []
     for cell in group:
         ended = RunDir(workdir / cell.path).result() is not None
         # With several cells, the process exits with an error if only one of them failed.
-        if not ended or (process.returncode != 0 and len(group) == 1):
+        if not ended or (status != 0 and len(group) == 1):
             failed.append(cell)
     if failed:
         log = workdir / group[0].path / "log.txt"
@@ -245,7 +247,7 @@ def _finish(group: Sequence[Cell], process: subprocess.Popen[bytes], workdir: Pa
             text = files.read(log).decode(errors="replace")
         except OSError as error:
             text = f"{log} cannot be read: {error.strerror}"
-        lines = [f"status {process.returncode}", *text.splitlines()[-20:]]
+        lines = [f"status {status}", *text.splitlines()[-20:]]
         for cell in failed:
             RunDir(workdir / cell.path).write_text(FAILED, "\n".join(lines) + "\n")
     return failed

@@ -8,6 +8,7 @@ import sys
 import threading
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ import pytest
 from crnn_jax import config as config_lib
 from crnn_jax.data import resolve
 from crnn_jax.errors import RunError
-from crnn_jax.runs import mid_epoch, run_dir, sweep
+from crnn_jax.runs import launch, mid_epoch, run_dir, sweep
 from crnn_jax.runs.checkpoint import Checkpoints
 from crnn_jax.runtime import files, held, lock
 from crnn_jax.training import train
@@ -207,11 +208,11 @@ def test_a_grid_whose_directory_was_replaced_stops(
     cells = sweep.Grid(config_lib.to_dict(tiny_config()), {"base": {}}, (0,), (0,))
     workdir = tmp_path / "grid"
 
-    def start(cells: Any, workdir: Path, cores: Any, allow_environment_change: Any) -> Any:
+    def start(self: Any, tasks: dict[int, launch.Task]) -> Any:
         _swap(workdir, "replaced")
-        return subprocess.Popen([sys.executable, "-c", ""])
+        return {slot: mock.Mock(**{"poll.return_value": 0}) for slot in tasks}
 
-    monkeypatch.setattr(sweep, "_start", start)
+    monkeypatch.setattr(launch.Local, "start", start)
     with pytest.raises(RunError, match="removed or replaced"):
         sweep.run(cells, workdir, 1)
     assert not list(workdir.iterdir())

@@ -1,0 +1,167 @@
+"""Sweeps whose runs are jobs of submitit, with its executor for one machine, or tasks of Ray."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crnn_jax.errors import ConfigError
+from crnn_jax.runs import launch, launch_slurm, sweep
+from crnn_jax.runs.run_dir import RunDir
+from crnn_jax.training import train
+from experiments import tiny
+from experiments.ablations import NO_AUGMENTATION
+
+
+@pytest.fixture
+def grid(captchas: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., sweep.Grid]:
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "1")  # as in this process
+
+    def make(epochs: int, **variants: Any) -> sweep.Grid:
+        values = tiny.get_config()
+        values.data.dir = os.fspath(captchas)
+        values.train.epochs, values.train.patience = epochs, 0
+        values.update_from_flattened_dict({**NO_AUGMENTATION, "model.lstm_units": (8,)})
+        return sweep.Grid(values.to_dict(), variants, seeds=(3,), folds=(0,))
+
+    return make
+
+
+def trained_here(made: sweep.Grid, folder: Path) -> str:
+    return train.train_and_evaluate(made.cells()[0].config, folder).params_sha256
+
+
+def test_jobs_train_what_this_process_trains(
+    grid: Callable[..., sweep.Grid], tmp_path: Path
+) -> None:
+    pytest.importorskip("submitit")
+    made = grid(1, base={}, broken={"data.dir": "/nowhere"})
+    failed = sweep.run(made, tmp_path, 2, launcher="slurm", options={"cluster": "local"})
+    assert [cell.variant for cell in failed] == ["broken"]
+    note = (tmp_path / "broken" / "seed3-fold0" / sweep.FAILED).read_text()
+    assert note.startswith("status 2\n")
+    assert "/nowhere" in note
+    result = RunDir(tmp_path / "base" / "seed3-fold0").result()
+    assert result
+    assert result.params_sha256 == trained_here(made, tmp_path / "here")
+
+
+@pytest.mark.long
+def test_a_preempted_job_is_submitted_again_and_loses_nothing(
+    grid: Callable[..., sweep.Grid], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("submitit")
+    psutil = pytest.importorskip("psutil")
+    made = grid(40, base={})
+    metrics = tmp_path / "base" / "seed3-fold0" / "metrics.jsonl"
+    jobs: list[Any] = []
+    start = launch_slurm.Slurm.start
+
+    def remembered(self: Any, tasks: Any) -> Any:
+        found = start(self, tasks)
+        jobs.extend(found.values())
+        return found
+
+    monkeypatch.setattr(launch_slurm.Slurm, "start", remembered)
+
+    def preempt() -> None:
+        while not metrics.exists() or b"val_loss" not in metrics.read_bytes():
+            time.sleep(0.05)
+        processes = psutil.Process(jobs[0]._job._process.pid).children(recursive=True)
+        (job,) = (p for p in processes if "submitit.core._submit" in p.cmdline())
+        job.send_signal(signal.SIGUSR2)  # as Slurm does, before it ends a job
+
+    thread = threading.Thread(target=preempt)
+    thread.start()
+    assert sweep.run(made, tmp_path, 1, launcher="slurm", options={"cluster": "local"}) == []
+    thread.join()
+    log = (metrics.parent / "log.txt").read_text()
+    assert log.count("training images") == 2  # the run was started twice
+    result = RunDir(metrics.parent).result()
+    assert result
+    assert result.params_sha256 == trained_here(made, tmp_path / "here")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        (
+            "local",
+            {"partition": "gpu"},
+            r"--launcher\.partition: the launcher local has no",
+        ),
+        ("slurm", {"cluster": "moon"}, r"--launcher\.cluster must be slurm or local, not 'moon'"),
+        ("slurm", {"cluster": "local", "timeout_min": "soon"}, r"--launcher: "),
+    ],
+)
+def test_a_wrong_option_is_named(
+    name: str, options: dict[str, str], message: str, tmp_path: Path
+) -> None:
+    if name == "slurm":
+        pytest.importorskip("submitit")
+    with pytest.raises(ConfigError, match=message):
+        launch.make(name, 1, tmp_path, options)
+
+
+def test_options_are_those_of_submitit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    submitit = pytest.importorskip("submitit")
+    executor = submitit.SlurmExecutor
+    monkeypatch.setattr(executor, "affinity", classmethod(lambda cls: 2))  # as with srun installed
+    options = {"partition": "gpu", "timeout_min": "90", "gpus_per_node": "1", "mem_gb": "16"}
+    made: Any = launch.make("slurm", 7, tmp_path, options)
+    parameters = made._executor._executor.parameters
+    assert (parameters["partition"], parameters["time"]) == ("gpu", 90)
+    assert (parameters["gpus_per_node"], parameters["mem"]) == (1, "16GB")
+    assert parameters["array_parallelism"] == 7
+    assert made.slots > 1000  # the queue of the cluster decides
+
+
+def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    with pytest.raises(ConfigError, match=r"submitit.*install it: pip install 'crnn-jax\[slurm\]'"):
+        launch.make("slurm", 1, tmp_path, {})
+
+
+@pytest.mark.long
+def test_tasks_of_ray_train_what_this_process_trains(
+    grid: Callable[..., sweep.Grid], tmp_path: Path
+) -> None:
+    """Two nodes; the one that trains is killed, and its task continues on the other."""
+    pytest.importorskip("ray")
+    psutil = pytest.importorskip("psutil")
+    from ray.cluster_utils import Cluster
+
+    made = grid(40, base={})
+    metrics = tmp_path / "base" / "seed3-fold0" / "metrics.jsonl"
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+
+    def kill() -> None:
+        while not metrics.exists() or b"val_loss" not in metrics.read_bytes():
+            time.sleep(0.05)
+        (training,) = (
+            process
+            for process in psutil.process_iter(["cmdline"])
+            if {"crnn_jax", "train", str(metrics.parent)} <= set(process.info["cmdline"] or ())
+        )
+        above = {process.pid for process in training.parents()}
+        for node in nodes:
+            if node.all_processes["raylet"][0].process.pid in above:
+                cluster.remove_node(node, allow_graceful=False)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    options = {"address": cluster.address}
+    assert sweep.run(made, tmp_path, 1, launcher="ray", options=options) == []
+    thread.join()
+    cluster.shutdown()
+    assert (metrics.parent / "log.txt").read_text().count("training images") == 2
+    result = RunDir(metrics.parent).result()
+    assert result
+    assert result.params_sha256 == trained_here(made, tmp_path / "here")
