@@ -10,8 +10,9 @@ labels; a symbol that it does not know gets new weights. If the labels ignore ca
 recognized in both cases (train.detect_case). The adapted reader reads only texts of the lengths
 that the labels have, see data.length. An epoch makes at least 10 steps and three passes over the
 labels, so that fifty labels, like a thousand, are seen about twelve times; twice as often if the
-reader does not know some of their symbols. The fewer labels, the lower the learning rate: ten
-labels at the full rate make a reader of many schemes worse (results/general/README.md).
+reader does not know some of their symbols. The fewer labels, the lower the learning rate, and
+the more of the reader's own weights is kept: ten labels at the full rate make a reader of many
+schemes worse (results/general/README.md).
 
 With data.unlabeled, the reader itself labels the images of another folder before each epoch but the
 first, and trains on the readings that it is sure of. With `adapt.py:unlabeled` all images are
@@ -46,6 +47,7 @@ def get_config(labels: str = "labeled") -> ConfigDict:
             "train.epochs": 4,
             "train.epochs_for_new_symbols": 8,
             "train.half_rate_labels": 17,
+            "train.half_way_labels": 4,
             "train.passes_per_epoch": 3,
             "train.min_steps_per_epoch": 10,
             "train.batch_size": 16,

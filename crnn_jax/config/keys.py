@@ -157,6 +157,12 @@ class TrainConfig:
         "with n labels n^2 / (n^2 + h^2) of it. Not if the labels have symbols that the reader "
         "does not know, and not with images without labels. 0 for the whole rate.",
     )
+    half_way_labels: Annotated[int, Meta(ge=0, le=10**9)] = key(
+        0,
+        "With this many labels, h, the weights of a run from train.init_from are halfway between "
+        "those of that reader and the trained ones; with n labels n / (n + h) of the way. The "
+        "exceptions are those of train.half_rate_labels. 0 for the trained weights.",
+    )
     min_steps: Annotated[int, Meta(ge=0, le=10**9)] = key(
         2800, "Minimum number of steps: a small data set gets more epochs."
     )

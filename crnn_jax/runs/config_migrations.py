@@ -35,6 +35,7 @@ CAME: Mapping[str, Any] = {
     "train.detect_case": False,
     "train.epochs_for_new_symbols": 0,
     "train.half_rate_labels": 0,
+    "train.half_way_labels": 0,
     "train.min_steps": 0,
     "train.min_steps_per_epoch": 0,
     "train.init_from": "",

@@ -41,6 +41,7 @@ class TrainContext(NamedTuple):
     model: crnn.Model
     optimizer: optax.GradientTransformation
     learning_rate: float  # the peak, which is lower for few labels: see train.half_rate_labels
+    trained_share: float  # of the trained weights in the EMA, see train.half_way_labels
     steps_per_epoch: int
     num_epochs: int  # of the schedule
     plateau_loss: float  # of the best constant predictor
@@ -62,8 +63,9 @@ class TrainContext(NamedTuple):
         # With a test part, the alphabet depends on the training part.
         charset = self.charset
         length = self.steps_per_epoch, self.num_epochs
-        # The rate depends on the number of training images, see _optimizer.
-        return config, network, length, self.data.fingerprint, charset, self.learning_rate
+        # These depend on the number of training images.
+        by_labels = self.learning_rate, self.trained_share
+        return config, network, length, self.data.fingerprint, charset, by_labels
 
     def order(self, epoch: int) -> np.ndarray:
         """Returns the image numbers of an epoch in training order; those of a stream are all new.
@@ -174,10 +176,9 @@ def _num_epochs(config: Config, steps_per_epoch: int, has_new_symbols: bool) -> 
     return max(epochs, -(-config.train.min_steps // steps_per_epoch))
 
 
-def _optimizer(config: Config, split: splits.Split, has_new_symbols: bool) -> OptimizerConfig:
+def _optimizer(config: Config, num_labels: int) -> OptimizerConfig:
     """Returns the optimizer's config, with a lower rate for few labels: train.half_rate_labels."""
-    half, num_labels = config.train.half_rate_labels, len(split.train)
-    if not (half and config.train.init_from) or has_new_symbols or len(split.unlabeled):
+    if not (half := config.train.half_rate_labels):
         return config.optimizer
     share = num_labels**2 / (num_labels**2 + half**2)
     rate = config.optimizer.learning_rate * share
@@ -226,10 +227,16 @@ def prepare(config: Config) -> TrainContext:
             train.init_from,
             train.eval_batch_size,
         )
-    matters = train.init_from and (train.epochs_for_new_symbols or train.half_rate_labels)
+    matters = train.init_from and (
+        train.epochs_for_new_symbols or train.half_rate_labels or train.half_way_labels
+    )
     has_new_symbols = bool(matters and warm_start.unknown(charset, train.init_from))
     num_epochs = _num_epochs(config, steps_per_epoch, has_new_symbols)
-    optimizer = _optimizer(config, split, has_new_symbols)
+    # A reader of the same symbols, with labels alone, is changed less if labels are few.
+    is_kept = train.init_from and not has_new_symbols and not len(split.unlabeled)
+    num_labels = len(split.train)
+    optimizer = _optimizer(config, num_labels) if is_kept else config.optimizer
+    trained_share = num_labels / (num_labels + train.half_way_labels) if is_kept else 1.0
     devices = data_parallel.for_batches(config.train.batch_size)
     return TrainContext(
         config=config,
@@ -238,6 +245,7 @@ def prepare(config: Config) -> TrainContext:
         charset=charset,
         model=crnn.build(config.model, charset, *moments),
         learning_rate=optimizer.learning_rate,
+        trained_share=trained_share,
         optimizer=optimizer_lib.build(optimizer, num_epochs * steps_per_epoch),
         steps_per_epoch=steps_per_epoch,
         num_epochs=num_epochs,

@@ -79,13 +79,18 @@ def restore(run: Run) -> None:
         check_data(cut.meta, run.task, run.dir.workdir / mid_epoch.FOLDER)
         trees, run.losses, seconds = cut.trees, cut.losses, cut.meta["seconds"]
     run.start -= seconds
+    start = None
+    if (source := run.config.train.init_from) and (not trees or run.task.trained_share < 1):
+        start = warm_start.transfer(run.state.params, run.task.charset, source, run.config)
+    if run.task.trained_share < 1:  # copied, because a step consumes its state
+        kept = run.task.devices.replicate(jax.tree.map(jnp.copy, start))
+        run.constants = run.constants._replace(start=kept)
     if trees:
         since = f" and {run.steps_since} steps" if run.losses else ""
         print(f"continuing after epoch {run.epoch}{since}")
         run.state = from_trees(trees)
-    elif source := run.config.train.init_from:
-        fresh = run.state
-        params = warm_start.transfer(fresh.params, run.task.charset, source, run.config)
+    elif source:
+        fresh, params = run.state, start
         # A flat start would destroy the alignment of a trained model.
         flat_start = fresh.flat_start._replace(weight=jnp.zeros(()))
         ema = jax.tree.map(jnp.copy, params)

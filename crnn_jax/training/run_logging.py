@@ -126,6 +126,11 @@ def announce(task: TrainContext) -> None:
             f"note: the learning rate is {task.learning_rate:.2g}, because there are few labels "
             "(train.half_rate_labels)"
         )
+    if task.trained_share < 1:
+        print(
+            f"note: the weights are {task.trained_share:.0%} of the way from the reader's to "
+            "the trained ones, because there are few labels (train.half_way_labels)"
+        )
     if not len(split.val):
         what = (
             "are those of training images"

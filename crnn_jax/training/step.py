@@ -33,6 +33,7 @@ class Recipe(NamedTuple):
     flat_start: FlatStartConfig
     augment: AugmentConfig
     ema_decay: float
+    trained_share: float  # of the trained weights in the EMA
     optimizer: optax.GradientTransformation
     num_steps: int  # of the whole run
     devices: Devices = ONE
@@ -43,6 +44,7 @@ class Constants(NamedTuple):
 
     model: crnn.Model
     key: jax.Array  # jax.random.key(config.seed)
+    start: Any = None  # the parameters of train.init_from, unless trained_share is 1
 
 
 class Batch(NamedTuple):
@@ -76,6 +78,7 @@ def recipe(task: TrainContext) -> Recipe:
         config.flat_start,
         config.augment,
         config.train.ema_decay,
+        task.trained_share,
         task.optimizer,
         task.num_epochs * task.steps_per_epoch,
         task.devices,
@@ -190,7 +193,11 @@ def train_step(
     params = optax.apply_updates(state.params, updates)
     # The decay is small at first, so that the EMA soon forgets the initial parameters.
     decay = jnp.minimum(recipe.ema_decay, (1 + state.step) / (25 + state.step))
-    ema = optax.incremental_update(params, state.ema, 1 - decay)
+    kept = params
+    if recipe.trained_share < 1:
+        # WiSE-FT, Wortsman et al. 2022 (arXiv 2109.01903): the EMA of a mean is a mean of EMAs.
+        kept = optax.incremental_update(params, constants.start, recipe.trained_share)
+    ema = optax.incremental_update(kept, state.ema, 1 - decay)
     flat = state.flat_start.advance(
         flat_loss,
         state.step,

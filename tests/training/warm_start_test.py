@@ -261,3 +261,54 @@ def test_a_lower_rate_is_said(
     )
     run_logging.announce(prepare(like_trained(**start)))
     assert "learning rate" not in capsys.readouterr().out
+
+
+def test_few_labels_keep_some_of_the_reader(
+    like_trained: Any, trained: Path, tmp_path: Path
+) -> None:
+    """The EMA is affine, so the kept weights are a mean of the start and of the usual EMA."""
+    start = {"train__init_from": str(trained), "data__train_size": 20, "train__epochs": 2}
+    folders = [tmp_path / name for name in ("usual", "kept")]
+    changes = {**start, "train__half_way_labels": 60}  # 20 / (20 + 60)
+    train.train_and_evaluate(like_trained(**start), folders[0])
+    train.train_and_evaluate(like_trained(**changes), folders[1])
+    before, usual, kept = (
+        crnn.by_name(crnn_jax.load(run, epoch).params)
+        for run, epoch in ((trained, None), (folders[0], 2), (folders[1], 2))
+    )
+    for name in before:
+        wanted = 0.75 * np.asarray(before[name]) + 0.25 * np.asarray(usual[name])
+        np.testing.assert_allclose(kept[name], wanted, atol=2e-6)
+    assert prepare(like_trained(**start)).trained_share == 1
+    assert prepare(like_trained(train__half_way_labels=60)).trained_share == 1  # from scratch
+    rest = {**changes, "train__init_from": str(trained), "data__unlabeled": "rest"}
+    assert prepare(like_trained(**rest)).trained_share == 1
+    for text in ("abc", "bca", "cad", "dab"):
+        draw(text).save(tmp_path / f"{text}.png")
+    new = {**changes, "data__dir": str(tmp_path), "data__train_size": 0}
+    assert prepare(like_trained(**new)).trained_share == 1  # d is new
+
+
+def test_a_run_that_keeps_some_of_the_reader_continues_bit_for_bit(
+    like_trained: Any, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = {
+        "train__init_from": str(trained), "data__train_size": 20, "train__epochs": 3,
+        "train__half_way_labels": 20,
+    }  # fmt: skip
+    config = like_trained(**changes)
+    whole = train.train_and_evaluate(config, tmp_path / "whole")
+    save, count = train.save, [0]
+
+    def save_and_stop(*arguments: Any) -> None:
+        save(*arguments)
+        count[0] += 1
+        if count[0] == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "save", save_and_stop)
+    with pytest.raises(KeyboardInterrupt):
+        train.train_and_evaluate(config, tmp_path / "cut")
+    monkeypatch.setattr(train, "save", save)
+    cut = train.train_and_evaluate(config, tmp_path / "cut")
+    assert cut.params_sha256 == whole.params_sha256
