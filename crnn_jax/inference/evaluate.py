@@ -198,10 +198,11 @@ def decode(
 ) -> tuple[Int[Array, "B L"], Float[Array, " B"]]:
     """Returns the ids and the log-probability of each text.
 
-    The temperature changes which text is the most probable one of all its alignments, so a beam
-    search must see the same probabilities as the confidence.
+    Where probabilities are added before the choice, the temperature can change the choice. So it
+    is made with the probabilities of the confidence.
     """
-    ids = decoder(logits / temperature if decoder.beam else logits)
+    adds = decoder.beam or decoder.representatives
+    ids = decoder(logits / temperature if adds else logits)
     scaled = decoder.merged(logits / temperature)
     # Rounding can make the loss of a certain reading slightly negative.
     return ids, jnp.minimum(-ctc_loss.ctc_loss(scaled, ids), 0)

@@ -53,6 +53,7 @@ class _Stored(TypedDict):
     params_sha256: schema.Digest
     config: dict[str, Any]
     result: dict[str, Any] | None
+    temperature: NotRequired[schema.Temperature]
 
 
 class Parsed(NamedTuple):
@@ -64,6 +65,7 @@ class Parsed(NamedTuple):
     fingerprint: str  # of the training data
     params_sha256: str
     result: Result | None
+    temperature: float = 1.0  # divides the logits for confidences
 
     def check_digest(self, params: Any, source: str) -> None:
         """Raises RunError unless `params` have the digest of the description."""
@@ -105,6 +107,7 @@ def parse(content: bytes, source: str) -> Parsed:
             values["fingerprint"],
             values["params_sha256"],
             Result.from_dict(values["result"]) if values["result"] else None,
+            values.get("temperature", 1.0),
         )
     except (ConfigError, schema.InvalidError) as error:
         raise RunError(f"{FILE} of {source} cannot be used: {error}") from error

@@ -37,16 +37,19 @@ class Readings(list[T]):
 
     def __init__(self, readings: Iterable[T], images: Sequence[Any], form: inputs.Format):
         super().__init__(readings)
-        self._images, self._form = list(images[:MOST]), form
+        self._first, self._images, self._form = self[:MOST], list(images[:MOST]), form
 
     def _repr_html_(self) -> str:
         """Returns the table; notebooks call this method."""
+        # A list that was sorted or shortened is shown without images.
+        is_same = all(a is b for a, b in zip(self._first, self, strict=False))
+        images = self._images if is_same else [None] * len(self[:MOST])
         rows = [
             f"<tr><td>{self._shown(image)}</td>"
             f"<td><code>{html.escape(reading.text)}</code></td>"
             f"<td>{reading.confidence:.1%}</td>"
             f"<td>{'' if reading.answered else 'not like the training images, or blank'}</td></tr>"
-            for reading, image in zip(self, self._images, strict=False)
+            for reading, image in zip(self, images, strict=False)
         ]
         more = len(self) - len(rows)
         last = f"<tr><td colspan=4>and {more} more</td></tr>" if more else ""
@@ -54,6 +57,8 @@ class Readings(list[T]):
         return f"<table>{head}{''.join(rows)}{last}</table>"
 
     def _shown(self, image: Any) -> str:
+        if image is None:
+            return ""
         try:
             picture = inputs.to_image(image, self._form)
         except (CrnnError, OSError):  # such as an upload that can be read only once

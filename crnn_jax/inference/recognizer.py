@@ -299,4 +299,5 @@ class Recognizer:
         items = list(inputs.each(images))
         readings = list(self._stream(items, decoder, explain, form))
         inputs.check_all_read(items, readings)
-        return Readings(readings, items, form)
+        frame = self.config.data.frame if form.frame is None else form.frame
+        return Readings(readings, items, form._replace(frame=frame))

@@ -92,7 +92,7 @@ def exported_parts(folder: str | os.PathLike[str], epoch: int | None) -> Parts:
         params,
         0,
         stored.fingerprint,
-        result.temperature if result else 1.0,
+        stored.temperature,
         typical=Typical(*result.typicality) if result and result.typicality else None,
     )
 

@@ -139,7 +139,16 @@ class Local:
         self._cores = sorted(os.sched_getaffinity(0)) if has_affinity else []
 
     def start(self, tasks: Mapping[int, Task]) -> Mapping[int, Process]:
-        return {slot: self._started(slot, task) for slot, task in tasks.items()}
+        started: dict[int, Process] = {}
+        try:
+            for slot, task in tasks.items():
+                started[slot] = self._started(slot, task)
+        except BaseException:
+            for process in started.values():
+                process.stop()
+                process.wait()
+            raise
+        return started
 
     def _started(self, slot: int, task: Task) -> Process:
         process = Process(task)

@@ -33,7 +33,7 @@ def make(jobs: int, folder: Path, options: Mapping[str, str]) -> Ray:
     try:
         # Without an address, each job needs its share of the cores, whether they exist or not.
         here = {} if address else {"num_cpus": max(1, round(jobs * numbers[0]))}
-        ray.init(address=address, log_to_driver=False, configure_logging=False, **here)
+        ray.init(address=address or "local", log_to_driver=False, configure_logging=False, **here)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise ConfigError(f"--launcher.address: {brief(error)}") from error
     return Ray(jobs, *numbers)

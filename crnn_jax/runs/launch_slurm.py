@@ -1,14 +1,18 @@
 """The cells of a sweep as jobs of a Slurm cluster, by submitit.
 
-All jobs are submitted as one array. Options are submitit's, with or without `slurm_` before them:
-partition, time, cpus_per_task, gpus_per_node, mem_gb, account, qos, ... `timeout_min` is the limit
-of a job. A job that is preempted, or at its limit, saves its run and is submitted again.
+Jobs are submitted as arrays. The options are those of submitit that are numbers or words, with or
+without `slurm_` before them: partition, timeout_min (of a job), cpus_per_task, gpus_per_node,
+mem_gb, account, qos, constraint, ... A job that is preempted, or at its limit, saves its run and is
+submitted again.
 
 With `cluster=local`, submitit starts processes of this machine instead.
 """
 
 from __future__ import annotations
 
+import contextlib
+import time
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +20,9 @@ from typing import Any
 from crnn_jax.errors import ConfigError, brief
 from crnn_jax.runs.launch import Job, Process, Task
 
-_MOST = 10_000  # jobs of an array
+_MOST = 1000  # jobs of an array; Slurm's default limit is 1001
+_TIMEOUTS = 10**6  # of a job before it counts as failed
+_PATIENCE = 60.0  # seconds for stopped jobs to save their runs
 _PLAIN = ("timeout_min", "mem_gb", "nodes", "cpus_per_task", "gpus_per_node", "name")
 
 
@@ -30,27 +36,54 @@ def make(jobs: int, folder: Path, options: Mapping[str, str]) -> Slurm:
     values: dict[str, Any] = {"name": "crnn-jax", "timeout_min": 24 * 60}
     if cluster == "slurm":
         values["slurm_array_parallelism"] = jobs
+    if "time" in left:
+        raise ConfigError("--launcher.time: write --launcher.timeout_min=MINUTES")
     for key, text in left.items():
         is_plain = key in _PLAIN or key.startswith("slurm_")
-        values[key if is_plain else f"slurm_{key}"] = int(text) if text.isdecimal() else text
+        values[key if is_plain else f"slurm_{key}"] = _value(text)
     try:
-        executor = submitit.AutoExecutor(folder=folder / "jobs", cluster=cluster)
+        executor = submitit.AutoExecutor(
+            folder=folder / "jobs", cluster=cluster, slurm_max_num_timeout=_TIMEOUTS
+        )
         executor.update_parameters(**values)
     except Exception as error:  # submitit has no class of its own for wrong parameters
         raise ConfigError(f"--launcher: {brief(error)}") from error
     return Slurm(executor, jobs if cluster == "local" else _MOST)
 
 
-class Training:
-    """What a job runs. submitit pickles it, and calls `checkpoint` before the job is ended."""
+def _value(text: str) -> int | float | bool | str:
+    """Converts a number, true or false. Numbers with leading zeros are names."""
+    if text in ("true", "false"):
+        return text == "true"
+    if text.startswith("0") and text != "0":
+        return text
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text
 
-    def __init__(self, task: Task):
-        self.task = task
+
+class Training:
+    """What a job runs. submitit pickles it, and calls `checkpoint` before the job is ended.
+
+    Slurm and submitit have no signal that makes a job save and end for good. So a job also ends
+    when the file `stop` appears.
+    """
+
+    def __init__(self, task: Task, stop: Path):
+        self.task, self.stop = task, stop
         self.process: Process | None = None
 
     def __call__(self) -> int:
+        if self.stop.exists():
+            return 1
         self.process = Process(self.task)
-        return self.process.run()
+        while (status := self.process.poll()) is None:
+            time.sleep(0.5)
+            if self.stop.exists():
+                self.process.stop()
+                return self.process.wait()
+        return status
 
     def checkpoint(self) -> Any:
         import submitit
@@ -58,7 +91,7 @@ class Training:
         if self.process:
             self.process.stop()
             self.process.wait()
-        return submitit.helpers.DelayedSubmission(Training(self.task))
+        return submitit.helpers.DelayedSubmission(Training(self.task, self.stop))
 
 
 class Slurm:
@@ -69,19 +102,26 @@ class Slurm:
     def __init__(self, executor: Any, slots: int):
         self.slots = slots
         self._executor = executor
+        self._stop = Path(executor.folder).absolute() / f"stop-{uuid.uuid4().hex}"
 
     def start(self, tasks: Mapping[int, Task]) -> Mapping[int, Job]:
-        with self._executor.batch():
-            jobs = {slot: self._executor.submit(Training(task)) for slot, task in tasks.items()}
-        return {slot: _Submitted(job) for slot, job in jobs.items()}
+        try:
+            with self._executor.batch():
+                jobs = {
+                    slot: self._executor.submit(Training(task, self._stop))
+                    for slot, task in tasks.items()
+                }
+        except Exception as error:  # submitit and sbatch refuse in many ways
+            raise ConfigError(f"the jobs cannot be submitted: {brief(error)}") from error
+        return {slot: _Submitted(job, self._stop) for slot, job in jobs.items()}
 
     def close(self) -> None:
         pass
 
 
 class _Submitted:
-    def __init__(self, job: Any):
-        self._job = job
+    def __init__(self, job: Any, stop: Path):
+        self._job, self._stop = job, stop
 
     def poll(self) -> int | None:
         if not self._job.done():
@@ -90,7 +130,12 @@ class _Submitted:
         return self._job.result() if self._job.exception() is None else 1
 
     def stop(self) -> None:
-        self._job.cancel(check=False)
+        self._stop.touch()
+        if self._job.state == "PENDING":
+            self._job.cancel(check=False)
 
     def wait(self) -> None:
-        self._job.wait()
+        end = self._stop.stat().st_mtime + _PATIENCE  # of all jobs that were stopped together
+        while time.time() < end and not self._job.done(force_check=True):
+            time.sleep(1)
+        self._job.cancel(check=False)

@@ -236,7 +236,9 @@ def prepare(config: Config) -> TrainContext:
     is_kept = train.init_from and not has_new_symbols and not len(split.unlabeled)
     num_labels = len(split.train)
     optimizer = _optimizer(config, num_labels) if is_kept else config.optimizer
-    trained_share = num_labels / (num_labels + train.half_way_labels) if is_kept else 1.0
+    trained_share = 1.0
+    if is_kept and train.half_way_labels:
+        trained_share = num_labels / (num_labels + train.half_way_labels)
     devices = data_parallel.for_batches(config.train.batch_size)
     return TrainContext(
         config=config,

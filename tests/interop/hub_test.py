@@ -129,7 +129,7 @@ def test_changed_files_are_refused(trained: Path, hub: Hub) -> None:
     hub.commit("me/reader", {"model.safetensors": bytes(weights)})
     with pytest.raises(RunError, match="is damaged or changed"):
         crnn_jax.load("hf://me/reader")
-    changed = files["reader.json"].replace(b'"temperature": ', b'"temperature": 1')
+    changed = files["reader.json"].replace(b'"version": "', b'"version": "9')
     hub.commit("me/reader", {**files, "reader.json": changed})
     with pytest.raises(RunError, match="it was changed: its digest differs"):
         crnn_jax.load("hf://me/reader")

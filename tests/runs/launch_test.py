@@ -14,6 +14,7 @@ import pytest
 from crnn_jax.errors import ConfigError
 from crnn_jax.runs import launch, launch_slurm, sweep
 from crnn_jax.runs.run_dir import RunDir
+from crnn_jax.runtime import lock
 from crnn_jax.training import train
 from experiments import tiny
 from experiments.ablations import NO_AUGMENTATION
@@ -88,6 +89,28 @@ def test_a_preempted_job_is_submitted_again_and_loses_nothing(
     assert result.params_sha256 == trained_here(made, tmp_path / "here")
 
 
+@pytest.mark.long
+def test_a_stopped_job_saves_its_run(grid: Callable[..., sweep.Grid], tmp_path: Path) -> None:
+    pytest.importorskip("submitit")
+    made = grid(200, base={})
+    cell = made.cells()[0]
+    engine = launch.make("slurm", 1, tmp_path, {"cluster": "local"})
+    (job,) = engine.start({0: sweep._task([cell], tmp_path, False)}).values()
+    metrics = tmp_path / cell.path / "metrics.jsonl"
+    while not metrics.exists() or b"val_loss" not in metrics.read_bytes():
+        time.sleep(0.05)
+    job.stop()
+    job.wait()
+    assert job.poll() not in (None, 0)
+    assert "stopped by SIGTERM" in (tmp_path / cell.path / "log.txt").read_text()
+    assert not lock.is_held(tmp_path / cell.path)
+    # A job that waited in the queue until then does not start at all.
+    (late,) = engine.start({0: sweep._task([cell], tmp_path, False)}).values()
+    while (status := late.poll()) is None:
+        time.sleep(0.05)
+    assert status == 1
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
@@ -98,6 +121,7 @@ def test_a_preempted_job_is_submitted_again_and_loses_nothing(
         ),
         ("slurm", {"cluster": "moon"}, r"--launcher\.cluster must be slurm or local, not 'moon'"),
         ("slurm", {"cluster": "local", "timeout_min": "soon"}, r"--launcher: "),
+        ("slurm", {"time": "01:00:00"}, r"--launcher\.time: write --launcher\.timeout_min"),
     ],
 )
 def test_a_wrong_option_is_named(
@@ -113,13 +137,17 @@ def test_options_are_those_of_submitit(tmp_path: Path, monkeypatch: pytest.Monke
     submitit = pytest.importorskip("submitit")
     executor = submitit.SlurmExecutor
     monkeypatch.setattr(executor, "affinity", classmethod(lambda cls: 2))  # as with srun installed
-    options = {"partition": "gpu", "timeout_min": "90", "gpus_per_node": "1", "mem_gb": "16"}
+    options = {
+        "partition": "gpu", "timeout_min": "90", "gpus_per_node": "1", "mem_gb": "1.5",
+        "account": "007", "use_srun": "false",
+    }  # fmt: skip
     made: Any = launch.make("slurm", 7, tmp_path, options)
     parameters = made._executor._executor.parameters
     assert (parameters["partition"], parameters["time"]) == ("gpu", 90)
-    assert (parameters["gpus_per_node"], parameters["mem"]) == (1, "16GB")
+    assert (parameters["gpus_per_node"], parameters["mem"]) == (1, "1536MB")
     assert parameters["array_parallelism"] == 7
-    assert made.slots > 1000  # the queue of the cluster decides
+    assert (parameters["account"], parameters["use_srun"]) == ("007", False)
+    assert made.slots == 1000  # the queue of the cluster decides
 
 
 def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
