@@ -64,7 +64,7 @@ def _value(text: str) -> int | float | bool | str:
 
 
 class Training:
-    """What a job runs. submitit pickles it, and calls `checkpoint` before the job is ended.
+    """What a job runs. submitit stores it in a file, and calls `checkpoint` before it ends the job.
 
     Slurm and submitit have no signal that makes a job save and end for good. So a job also ends
     when the file `stop` appears.

@@ -20,6 +20,7 @@ OFF = dataclasses.replace(
     rotate=0.0,
     scale=0.0,
     shear=0.0,
+    ripple=0.0,
 )
 STRENGTHS: dict[str, Any] = {
     "shift": 0.2, "rotate": 20.0, "scale": 0.3, "shear": 0.3, "ripple": 0.1, "thickness": 1.0,

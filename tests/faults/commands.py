@@ -17,7 +17,7 @@ SOURCES = ("folder", "stream")
 # A model that starts quickly, because most of the time of an attempt is tracing.
 SMALL = {
     "model.conv_features": "(4,)", "model.lstm_units": "(8,)", "augment.shift": 0.0,
-    "augment.rotate": 0.0, "augment.scale": 0.0, "augment.shear": 0.0,
+    "augment.rotate": 0.0, "augment.scale": 0.0, "augment.shear": 0.0, "augment.ripple": 0.0,
 }  # fmt: skip
 
 
