@@ -157,6 +157,9 @@ def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.long
+# Ray forks this process, in which other tests have started jax. run.py does not import it.
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_tasks_of_ray_train_what_this_process_trains(
     grid: Callable[..., sweep.Grid], tmp_path: Path
 ) -> None:
