@@ -55,6 +55,18 @@ def from_config_dict(config: ml_collections.ConfigDict) -> Config:
     return from_dict(config.to_dict())
 
 
+def from_changes(config: Config | ml_collections.ConfigDict | Mapping[str, Any]) -> Config:
+    """Builds a Config from a Config, a ConfigDict, or changes to the base recipe by dotted key.
+
+    ConfigError names the wrong keys.
+    """
+    if isinstance(config, Config):
+        return config
+    if isinstance(config, ml_collections.ConfigDict):
+        return from_config_dict(config)
+    return from_dict(with_changes(defaults(), config))
+
+
 def from_dict(values: Mapping[str, Any]) -> Config:
     """Builds a Config from nested plain values. ConfigError names the wrong keys."""
     config: Config = _build(Config, values, "")

@@ -1,9 +1,9 @@
 """Readers on a model hub: hf://owner/name, downloaded with huggingface_hub.
 
 Only the description and the weights of a safetensors export are downloaded, and both are checked
-against their digests (see `exported`). The client keeps them in its cache: a revision is downloaded
-once, and read without a network afterwards. Its own variables apply, such as HF_ENDPOINT (the
-address of the hub), HF_TOKEN, HF_HUB_CACHE and HF_HUB_OFFLINE.
+against their digests (see `exported`). The client keeps them in its cache: a commit is downloaded
+once, and can be read without a network afterwards. Its own variables apply, such as HF_ENDPOINT
+(the address of the hub), HF_TOKEN, HF_HUB_CACHE and HF_HUB_OFFLINE.
 """
 
 from __future__ import annotations

@@ -79,15 +79,13 @@ def exported_parts(folder: str | os.PathLike[str], epoch: int | None) -> Parts:
     if epoch:
         raise RunError(f"{folder} is an export and has no epochs")
     stored, params = exported.read(folder)
-    config, charset, moments, result = (
-        stored.config, stored.charset, stored.normalization, stored.result
-    )  # fmt: skip
-    normalization.check(moments, config.data.channels, os.fspath(folder))
-    model = crnn.build(config.model, charset, *moments)
-    exported.check_params(params, model, config, os.fspath(folder))
+    config, result, source = stored.config, stored.result, os.fspath(folder)
+    normalization.check(stored.normalization, config.data.channels, source)
+    model = crnn.build(config.model, stored.charset, *stored.normalization)
+    exported.check_params(params, model, config, source)
     return Parts(
         config,
-        charset,
+        stored.charset,
         model,
         params,
         0,

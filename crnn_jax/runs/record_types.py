@@ -104,6 +104,7 @@ class ReaderMeta(TypedDict):
     deviation: Channels
     each_picture: bool
     fingerprint: Digest
+    start_sha256: NotRequired[Digest]  # of the reader that a run starts from, if it is needed
 
 
 class _Progress(TypedDict, total=False):

@@ -147,13 +147,13 @@ def run(
         folder.check_folder(folders[0])
     if waiting:
         processes.check_children()
-    engine = launch.make(launcher, jobs, workdir, options or {})
     print(f"{len(cells)} cells, {len(cells) - len(waiting)} of them already finished", flush=True)
     todo, done, failed = len(waiting), 0, []
     start = time.monotonic()
     groups = _grouped(waiting, together)
     running: dict[int, tuple[list[Cell], Job]] = {}  # by slot
     with lock.hold(workdir), Interruption() as interruption, contextlib.ExitStack() as stack:
+        engine = launch.make(launcher, jobs, workdir, options or {})
         stack.callback(engine.close)
         stack.callback(_stop, running)
         _wait_for_previous([workdir / cell.path for cell in waiting], engine.is_here, interruption)

@@ -49,6 +49,8 @@ class TrainContext(NamedTuple):
     images: jax.Array  # u8 [N, W, H, C], on the devices like the labels
     labels: jax.Array  # i32 [N, L]
     stream: Callable[[np.ndarray], tuple[jax.Array, jax.Array]] | None  # of an endless source
+    # Digest of the parameters of train.init_from, if some of them are kept: trained_share < 1.
+    start_sha256: str = ""
     # The unlabeled images that this epoch trains on: see self_training.py.
     pseudo_labeled: np.ndarray = np.empty(0, np.int32)
 
@@ -107,6 +109,7 @@ class TrainContext(NamedTuple):
             "deviation": self.model.std.tolist(),
             "each_picture": self.model.per_image,
             "fingerprint": self.data.fingerprint,
+            **({"start_sha256": self.start_sha256} if self.start_sha256 else {}),
         }
 
     @property
@@ -259,5 +262,6 @@ def prepare(config: Config) -> TrainContext:
         devices=devices,
         images=devices.replicate(data.images),
         labels=devices.replicate(_encoded(source, config)),
+        start_sha256=warm_start.digest(train.init_from) if trained_share < 1 else "",
         stream=generated.stream(config.data, charset) if source.endless else None,
     )

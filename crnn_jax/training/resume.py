@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from crnn_jax import errors
-from crnn_jax.errors import DamageError, RunError, quote
+from crnn_jax.errors import DamageError, RunError, one_line, quote
 from crnn_jax.runs import continuing, mid_epoch, provenance
 from crnn_jax.runs.checkpoint import Checkpoints
 from crnn_jax.runs.run_dir import RunDir
@@ -194,6 +194,11 @@ def _is_whole(checkpoints: Checkpoints, epoch: int, like: Mapping[str, Any]) -> 
 
 def check_data(meta: Mapping[str, Any], task: TrainContext, directory: Path) -> None:
     """Checks that a checkpoint is of the current data. RunError names everything that changed."""
+    if task.start_sha256 != meta.get("start_sha256", ""):
+        raise RunError(
+            f"train.init_from: the weights of {one_line(task.config.train.init_from)} are not "
+            f"those that {directory} started from; restore them, or choose another --workdir"
+        )
     changed = [
         f"  {name}: was {quote(meta.get(name))}, is now {quote(value)}"
         for name, value in task.identity().items()

@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import ml_collections
-
 from crnn_jax import config as config_lib
 from crnn_jax.config import Config
 from crnn_jax.inference.recognizer import Recognizer, load
@@ -45,26 +43,20 @@ class Trained:
         return load(self.workdir)
 
 
-def train(
-    config: Config | ml_collections.ConfigDict | Mapping[str, Any],
-    workdir: str | os.PathLike[str],
-) -> Trained:
+def train(config: Config | Mapping[str, Any] | Any, workdir: str | os.PathLike[str]) -> Trained:
     """Trains one run, or continues or only loads the run in `workdir`.
 
         run = crnn_jax.train({"data.dir": "my_captchas", "train.epochs": 10}, "runs/mine")
         run.result.exact_match, run.metrics[-1]["loss"], run.reader.predict("image.png")
 
     Args:
-      config: the config of an experiment, or changes to the base recipe by dotted key.
+      config: the config of an experiment, or changes to the base recipe by dotted key; see
+        `config.from_changes`.
       workdir: the run directory.
 
     Raises:
       ConfigError: a key does not exist or has a wrong value.
       CrnnError: see `train_and_evaluate`.
     """
-    if isinstance(config, ml_collections.ConfigDict):
-        config = config_lib.from_config_dict(config)
-    elif not isinstance(config, Config):
-        changed = config_lib.with_changes(config_lib.defaults(), config)
-        config = config_lib.from_dict(changed)
-    return Trained(Path(workdir), train_and_evaluate(config, workdir))
+    result = train_and_evaluate(config_lib.from_changes(config), workdir)
+    return Trained(Path(workdir), result)

@@ -111,6 +111,11 @@ def unknown(charset: Charset, run: str | os.PathLike[str]) -> str:
     return "".join(symbol for symbol in charset.symbols if symbol not in known)
 
 
+def digest(run: str | os.PathLike[str]) -> str:
+    """Returns the digest of the parameters that `transfer` takes from `run`."""
+    return crnn.params_sha256(recognizer.load(run).params)
+
+
 def _advice(there: Config, here: Config) -> str:
     """Names the sizes of the images of two runs, and the keys that must be as they are `there`."""
     old, new = (config_lib.flatten(config_lib.to_dict(c)) for c in (there, here))

@@ -310,5 +310,9 @@ def test_a_run_that_keeps_some_of_the_reader_continues_bit_for_bit(
     with pytest.raises(KeyboardInterrupt):
         train.train_and_evaluate(config, tmp_path / "cut")
     monkeypatch.setattr(train, "save", save)
+    with monkeypatch.context() as changed:  # the run that it starts from was trained further
+        changed.setattr(warm_start, "digest", lambda _: 64 * "0")
+        with pytest.raises(RunError, match=r"train\.init_from"):
+            train.train_and_evaluate(config, tmp_path / "cut")
     cut = train.train_and_evaluate(config, tmp_path / "cut")
     assert cut.params_sha256 == whole.params_sha256
