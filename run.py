@@ -2,6 +2,7 @@
 
 import re
 import signal
+import sys
 from pathlib import Path
 
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
@@ -15,7 +16,7 @@ from crnn_jax import errors, runtime
 from crnn_jax.config import suggestions
 from crnn_jax.errors import CrnnError
 from crnn_jax.runs import launch, run_dir, sweep
-from crnn_jax.runtime import terminal
+from crnn_jax.runtime import hosts, signals, supervisor, terminal
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", help_string="A file in experiments/; --config.section.key=value overrides a key."
@@ -43,6 +44,24 @@ _ALLOW_CHANGE = flags.DEFINE_bool(
     "allow-environment-change",
     False,
     "Resume even if package versions or the machine have changed.",
+)
+_DISTRIBUTED = flags.DEFINE_bool(
+    "distributed",
+    False,
+    "Train one run on several hosts: this process is one of those that Slurm, Open MPI or "
+    "Kubernetes has started with the same command. Elsewhere give the next three flags.",
+)
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "Of a run on several hosts: HOST:PORT of process 0, any free port."
+)
+_PROCESSES = flags.DEFINE_integer(
+    "processes", None, "Of a run on several hosts: the number of its processes.", 1
+)
+_PROCESS = flags.DEFINE_integer(
+    "process", None, "Of a run on several hosts: the number of this process, from 0.", 0
+)
+_JOIN_TIMEOUT = flags.DEFINE_integer(
+    "join_timeout", 300, "Of a run on several hosts: seconds until all processes have started.", 1
 )
 _PROFILE = flags.DEFINE_integer(
     "profile", 0, "Write a profile of this many training steps to the run directory.", 0
@@ -85,10 +104,20 @@ def parse_flags(argv: list[str]) -> list[str]:
     return rest
 
 
+def is_distributed() -> bool:
+    """Whether this process is one of several that train a run together."""
+    given = (_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+    if any(value is not None for value in given) and None in given:
+        raise CrnnError("--coordinator, --processes and --process must be given together")
+    return _DISTRIBUTED.value or None not in given
+
+
 def main(_: list[str]) -> None:
     name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
     values = _CONFIG.value.to_dict()
     if "grid" in values:
+        if is_distributed():
+            raise CrnnError("--distributed is for one run, and this config is of a sweep")
         if _PROFILE.value:
             raise CrnnError("--profile is for one run, and this config is of a sweep")
         workdir = Path(_WORKDIR.value or f"runs/{name}")
@@ -104,13 +133,20 @@ def main(_: list[str]) -> None:
     if _LAUNCHER.value != "local" or _LAUNCHER_OPTIONS:
         raise CrnnError("--launcher is for sweeps, and this config is of one run")
     config = config_lib.from_dict(values)
-    runtime.configure(config.train.batch_size)
+    if is_distributed() and not supervisor.is_child():
+        sys.exit(supervisor.run([sys.executable, *sys.argv]))
+    runtime.configure(config.train.batch_size // (_PROCESSES.value or 1))
     workdir = Path(_WORKDIR.value or run_dir.default_workdir(name, config))
+    if is_distributed():
+        signals.follow_input()
+        address = hosts.Address(_COORDINATOR.value or "", _PROCESSES.value, _PROCESS.value)
+        hosts.join(address, _JOIN_TIMEOUT.value)
     from crnn_jax.training import train  # imports jax, which a sweep does not need
 
     result = train.train_and_evaluate(config, workdir, _ALLOW_CHANGE.value, _PROFILE.value)
     print(f"{errors.one_line(result.data_name)} (fingerprint {result.fingerprint[:12]}): {result}")
     print(f"run directory: {workdir}", flush=True)
+    hosts.leave()
 
 
 def run() -> int:

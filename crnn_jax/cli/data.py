@@ -1,4 +1,4 @@
-"""The commands about images: inspect, fetch, generate, faces, robustness."""
+"""The commands about images: inspect, pack, fetch, generate, faces, robustness."""
 
 from __future__ import annotations
 
@@ -21,6 +21,26 @@ def add_to(commands: Any) -> None:
         help="data.label_pattern: one group matches the label in a file name",
     )
     command.set_defaults(call=inspect)
+
+    command = commands.add_parser(
+        "pack", help="pack a folder of labeled images, to train on a set larger than the memory"
+    )
+    command.add_argument("folder", metavar="DIR", help="a folder of labeled images")
+    command.add_argument("to", metavar="OUT", help="the folder to create, to be used as data.dir")
+    command.add_argument(
+        "--label-pattern",
+        metavar="REGEX",
+        default="",
+        help="data.label_pattern: one group matches the label in a file name",
+    )
+    command.add_argument(
+        "--shard-mib",
+        metavar="N",
+        type=argument_types.positive_integer,
+        default=256,
+        help="MiB of images in a file of the pack; default 256",
+    )
+    command.set_defaults(call=pack)
 
     command = commands.add_parser("fetch", help="download, check and unpack the default data set")
     command.add_argument(
@@ -110,6 +130,18 @@ def inspect(options: argparse.Namespace) -> int:
     )
     for line in folder_report.inspect(config_lib.from_dict(values).data):
         print(line)
+    return 0
+
+
+def pack(options: argparse.Namespace) -> int:
+    from crnn_jax import config as config_lib
+    from crnn_jax.data import pack as pack_lib
+
+    keys = {"data.dir": options.folder, "data.label_pattern": options.label_pattern}
+    values = config_lib.with_changes(config_lib.defaults(), {"data.source": "folder", **keys})
+    data = config_lib.from_dict(values).data
+    count = pack_lib.write(data, options.to, options.shard_mib * 2**20)
+    print(f"{options.to}: {count} images; train with --config.data.dir={options.to}")
     return 0
 
 

@@ -17,6 +17,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "report": ("runs/mine", "runs/ablations --reach 0.97"),
     "audit": ("runs/cross_validation",),
     "inspect": ("my_captchas", r"my_captchas --label-pattern '(.+)_\d+'"),
+    "pack": ("my_captchas packed",),
     "fetch": ("--to data/captcha_images_v2",),
     "generate": ("captcha_v2 1000 generated",),
     "faces": ("/usr/share/fonts faces.npz",),

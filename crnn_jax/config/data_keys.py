@@ -20,6 +20,8 @@ LEFT_TO_DATA = {
     "data.length": LABELS,
     "data.direction": BY_LABELS,
 }
+# Keys that do not change the results of a run.
+WITHOUT_EFFECT = ("data.memory_limit", "data.workers")
 DEFAULT_DIR = "data/captcha_images_v2"  # where the README puts the default data set
 
 
@@ -153,6 +155,18 @@ class DataConfig:
         "",
         "A folder of unlabeled training images. From the second epoch on, the reader labels them "
         "itself. 'rest': the training images beyond data.train_size, without their labels.",
+    )
+
+    memory_limit: Annotated[float, Meta(ge=0, le=2**20)] = key(
+        0.0,
+        "GiB of memory for the pixels of a data set. The images of a larger pack are read from the "
+        "disk in every epoch, see data/feed.py; other folders are refused. 0: half of the free "
+        "memory. The results do not depend on it.",
+    )
+    workers: Annotated[int, Meta(ge=0, le=1024)] = key(
+        1,
+        "Processes that decode the images of a pack during training, if it is larger than "
+        "data.memory_limit. 0: threads of the training process.",
     )
 
     @property

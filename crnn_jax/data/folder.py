@@ -14,14 +14,16 @@ import os
 import reprlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from crnn_jax.charset import Charset
 from crnn_jax.config import DataConfig
-from crnn_jax.data import direction, label_files, listing, parquet
+from crnn_jax.data import direction, label_files, listing, memory, packed, parquet
 from crnn_jax.data.image_io import open_image, to_array
-from crnn_jax.data.label_files import MAX_BAD
+from crnn_jax.data.label_files import MAX_BAD, Listing
 from crnn_jax.data.listing import VAL_DIR, check_folder, image_files, label_of, labels
 from crnn_jax.errors import DataError
 from crnn_jax.runtime import files as disk
@@ -65,23 +67,15 @@ def load(config: DataConfig, charset: Charset | None, num_steps: int) -> Dataset
         first 50 and counts the others.
     """
     folder = Path(config.dir)
-    reads_labels = config.use_labels or config.test_size > 0
-    known_files = listing.of(config)
-    listed, complaints = known_files.labels, known_files.complaints
-    fold = config.folding
-    originals = listed if reads_labels else dict.fromkeys(listed, "")
-    listed = {file: fold(text) for file, text in originals.items()}
-    known = charset if config.use_labels else None  # symbols of unused labels are no fault
-    for file, text in listed.items() if reads_labels else ():
-        if not text and config.allow_empty:
-            continue
-        if complaint := label_files.complaint(text, known, num_steps, config.marks):
-            if text != originals[file]:
-                complaint += f" ({reprlib.repr(originals[file])} before data.case and data.merge)"
-            complaints.setdefault(file, complaint + known_files.places.get(file, ""))
-    if len(complaints) > MAX_BAD:
-        raise DataError(listing.name_all(folder, complaints))
-
+    known_files, listed = read_labels(config, charset, num_steps)
+    originals, complaints = known_files.labels, known_files.complaints
+    size, limit = memory.needed(config, len(listed)), memory.limit(config)
+    if size > limit:
+        raise DataError(
+            f"{len(listed)} images in {folder} need {size / 2**30:.1f} GiB of memory, and "
+            f"{limit / 2**30:.1f} GiB may be used (data.memory_limit); pack them, with `python -m "
+            "crnn_jax pack`, to read them from the disk in every epoch"
+        )
     shape = (len(listed), config.width, config.height, config.channels)
     try:
         images = np.empty(shape, np.uint8)
@@ -95,9 +89,8 @@ def load(config: DataConfig, charset: Charset | None, num_steps: int) -> Dataset
     def read(place: int, file: str) -> bytes | str:  # digest of the pixels, or an error message
         try:
             image = open_image(source_of(config, file), config.frame)
-            native = f"{image.mode} {image.size} ".encode() + image.tobytes()
             images[place] = to_array(image, config)
-            return hashlib.sha256(native).digest()
+            return pixel_digest(image)
         except ValueError as error:
             return str(error)
         except DataError as error:
@@ -124,10 +117,7 @@ def load(config: DataConfig, charset: Charset | None, num_steps: int) -> Dataset
     digest = hashlib.sha256()
     for file, text in originals.items():
         ending = known_files.parts.get(file, "")
-        ends = (ending.encode(),) if known_files.parts else ()
-        name = file.encode(errors="surrogateescape")
-        for item in (name, text.encode(), pixels[file], *ends):
-            digest.update(len(item).to_bytes(8, "little") + item)
+        add(digest, file, text, pixels[file], ending, bool(known_files.parts))
     return Dataset(
         name=folder.resolve().name,
         files=tuple(listed),
@@ -144,6 +134,60 @@ def load(config: DataConfig, charset: Charset | None, num_steps: int) -> Dataset
     )
 
 
+def read_labels(
+    config: DataConfig, charset: Charset | None, num_steps: int
+) -> tuple[Listing, dict[str, str]]:
+    """Lists the folder of a config, and checks the labels. For the arguments see `load`.
+
+    Returns:
+      The listing, with labels as found and with all complaints; and the labels after data.case and
+      data.merge, by file. Without data.use_labels and data.test_size, all labels are empty.
+
+    Raises:
+      DataError: the folder is missing or empty, or has more than 10,000 bad labels.
+    """
+    reads_labels = config.use_labels or config.test_size > 0
+    found = listing.of(config)
+    if not reads_labels:
+        found = found._replace(labels=dict.fromkeys(found.labels, ""))
+    originals, complaints = found.labels, found.complaints
+    fold = config.folding
+    listed = {file: fold(text) for file, text in originals.items()}
+    known = charset if config.use_labels else None  # symbols of unused labels are no fault
+    for file, text in listed.items() if reads_labels else ():
+        if not text and config.allow_empty:
+            continue
+        if complaint := label_files.complaint(text, known, num_steps, config.marks):
+            if text != originals[file]:
+                complaint += f" ({reprlib.repr(originals[file])} before data.case and data.merge)"
+            complaints.setdefault(file, complaint + found.places.get(file, ""))
+    if len(complaints) > MAX_BAD:
+        raise DataError(listing.name_all(Path(config.dir), complaints))
+    return found, listed
+
+
+def pixel_digest(image: Image.Image) -> bytes:
+    """Returns a digest of the pixels of an image at its own size."""
+    native = f"{image.mode} {image.size} ".encode() + image.tobytes()
+    return hashlib.sha256(native).digest()
+
+
+def add(fingerprint: Any, file: str, label: str, pixels: bytes, part: str, has_parts: bool) -> None:
+    """Adds an image to the fingerprint of a data set, a sha256.
+
+    Args:
+      fingerprint: the hash of the images before.
+      file: the name of the image.
+      label: as found, before data.case and data.merge.
+      pixels: see `pixel_digest`.
+      part: train, val, test or "".
+      has_parts: whether the data set has its own parts.
+    """
+    items = [file.encode(errors="surrogateescape"), label.encode(), pixels]
+    for item in [*items, part.encode()] if has_parts else items:
+        fingerprint.update(len(item).to_bytes(8, "little") + item)
+
+
 def source_of(config: DataConfig, file: str) -> Path | bytes:
     """Returns the path or the content of an image that a data set calls `file`.
 
@@ -154,9 +198,11 @@ def source_of(config: DataConfig, file: str) -> Path | bytes:
 
     Raises:
       ValueError: the name leads out of the folder.
-      DataError: a parquet file cannot be read.
+      DataError: a parquet file or a pack cannot be read.
     """
     folder = config.dir
+    if packed.is_pack(folder):
+        return packed.image(folder, file)
     if config.val_dir and file.startswith(VAL_DIR):
         folder, file = config.val_dir, file.removeprefix(VAL_DIR)
     path = disk.inside(folder, file)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from crnn_jax.config import DataConfig
-from crnn_jax.data import label_files, tree
+from crnn_jax.data import label_files, packed, tree
 from crnn_jax.data.label_files import FILE_NAMES, LABELS_FILE, MAX_BAD, Listing
 from crnn_jax.data.tree import Tree
 from crnn_jax.errors import DataError, one_line
@@ -101,6 +101,10 @@ def of(config: DataConfig) -> Listing:
     Raises:
       DataError: a folder is missing, or cannot be read, or contains no images.
     """
+    if packed.is_pack(config.dir):
+        if config.val_dir:
+            raise DataError("data.val_dir cannot be used with a pack; pack both folders as one")
+        return packed.listed(config.dir, config.use_labels or config.test_size > 0)
     folder, val_dir = Path(config.dir), Path(config.val_dir)
     with _naming(folder):
         if not (config.use_labels or config.test_size > 0):

@@ -21,13 +21,13 @@ from PIL import Image
 from crnn_jax.charset import Charset
 from crnn_jax.config import DataConfig
 from crnn_jax.data import folder as dataset
-from crnn_jax.data import generated, image_io, split_report, splits
+from crnn_jax.data import generated, image_io, on_disk, packed, split_report, splits
+from crnn_jax.data.feed import Records
 from crnn_jax.data.folder import Dataset
+from crnn_jax.data.on_disk import SAMPLE
 from crnn_jax.data.splits import Split
 from crnn_jax.data.synthetic.wide import family
 from crnn_jax.errors import DataError, one_line
-
-STREAM_SAMPLE = 4096  # training images of a stream that are kept, to fit the normalization
 
 
 class Source(NamedTuple):
@@ -35,15 +35,18 @@ class Source(NamedTuple):
     split: Split
     charset: Charset
     endless: bool  # whether the source is a stream
+    is_sampled: bool = False  # whether a sample decides the normalization
+    records: Records | None = None  # the images of a pack that is larger than the memory
 
     @property
     def sample(self) -> np.ndarray:
-        """The numbers of the training images in memory: all of them, unless the source is a stream.
+        """The numbers of the training images that decide the normalization, all in memory.
 
-        They include images without labels.
+        These are all, with those that have no label; of a stream or a pack, the first SAMPLE.
         """
         numbers = np.concatenate((self.split.train, self.split.unlabeled))
-        return numbers[numbers < len(self.data)]
+        numbers = numbers[numbers < len(self.data.images)]
+        return numbers[:SAMPLE] if self.is_sampled else numbers
 
 
 def load(config: DataConfig, num_steps: int) -> Source:
@@ -60,8 +63,12 @@ def load(config: DataConfig, num_steps: int) -> Source:
     kind = config.direction, config.marks
     given = Charset(config.alphabet, *kind) if config.alphabet else None
     if config.source in ("folder", "auto"):
-        data = dataset.load(config, given, num_steps)
-        split = split_report.split(data, config)
+        is_pack, records = packed.is_pack(config.dir), None
+        if on_disk.is_needed(config):
+            data, split, records = on_disk.load(config, given, num_steps)
+        else:
+            data = dataset.load(config, given, num_steps)
+            split = split_report.split(data, config)
         charset = given or Charset.derive(known_texts(data, split, config), *kind)
         if config.complete_alphabet and not given:
             charset = charset.completed()
@@ -71,7 +78,7 @@ def load(config: DataConfig, num_steps: int) -> Source:
             hidden = set(split.unlabeled.tolist())
             texts = ("" if i in hidden else text for i, text in enumerate(data.texts))
             data = dataclasses.replace(data, texts=tuple(texts))
-        return Source(data, split, charset, False)
+        return Source(data, split, charset, False, is_pack, records)
     look = family.load(config.style)
     symbols = config.folding(look.alphabet)
     generated.check(look, config, num_steps)
@@ -94,7 +101,7 @@ def load(config: DataConfig, num_steps: int) -> Source:
     num_val = max(1, int(config.count * config.val_fraction))
     numbers = np.arange(config.count, dtype=np.int32)
     data = dataclasses.replace(
-        generated.generate(look, config, range(min(config.count, num_val + STREAM_SAMPLE))),
+        generated.generate(look, config, range(min(config.count, num_val + SAMPLE))),
         name=f"an endless stream of generated {generated.name(config)}",
         fingerprint=generated.fingerprint(look, config, config.count),
     )

@@ -88,6 +88,8 @@ def _unseen(texts: Sequence[Sequence[str]], parts: Split) -> list[str]:
 def _overlap(data: Dataset, parts: Split, name: str) -> list[str]:
     """Reports images and labels of a part that are in the training part too."""
     part = getattr(parts, name).tolist()
+    if len(data.images) < len(data):  # not all are in memory
+        return []
     train = {_digest(data.images[i]): i for i in parts.train.tolist()}
     same = {i: train[digest] for i in part if (digest := _digest(data.images[i])) in train}
     found = []

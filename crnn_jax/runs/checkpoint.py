@@ -27,7 +27,7 @@ from orbax.checkpoint import v1 as ocp
 from crnn_jax.errors import DamageError, RunError
 from crnn_jax.models.crnn import by_name
 from crnn_jax.runs import digests, record_types, stored, stragglers
-from crnn_jax.runtime import files, held, limits
+from crnn_jax.runtime import files, held, hosts, limits
 
 stragglers.silence()
 
@@ -89,6 +89,9 @@ class Checkpoints:
 
         Keeps this checkpoint, that of `best_epoch`, and the previous latest and best ones.
 
+        If the run has several processes, all of them call this together, with arrays on the devices
+        of all processes. Orbax then writes from all of them; everything else is done by the first.
+
         `training` is None for a model that was not trained here. An old checkpoint that cannot be
         deleted is not an error; the next save tries again.
 
@@ -98,6 +101,12 @@ class Checkpoints:
         """
         trees = {"params": params} | ({} if training is None else {"training": training})
         path = self.directory / str(epoch)
+        if not hosts.is_first():
+            hosts.barrier()  # the directory is ready
+            with self._errors_of(f"the checkpoint {path} cannot be written"):
+                _write(self._new(epoch), trees, meta)
+            hosts.barrier()  # the checkpoint has its name
+            return
         files.make_folder(self.directory)
         limits.check_open_files(f"the checkpoint {path} cannot be written")
         kept = {epoch, best_epoch}
@@ -107,8 +116,7 @@ class Checkpoints:
         # digest but no checkpoint without one.
         parts = {name: digests.of_tree(tree) for name, tree in trees.items()}
         self._digests.write(epoch, parts | {"meta": digests.of_json(meta)}, self.epochs())
-        # Orbax adds its own suffix while it writes. A number alone is never incomplete.
-        new = self._place() / f"{epoch}.new"
+        new = self._new(epoch)
         self._remove_left_over()
         try:
             # Checked first, because Orbax fails badly on a disk that fills up during a save.
@@ -116,11 +124,12 @@ class Checkpoints:
             files.check_room(path, size, _FILES)
             with self._errors_of(f"the checkpoint {path} cannot be written"):
                 self._check_files()
-                with _context():
-                    ocp.save_checkpointables(new, trees, custom_metadata=dict(meta))
+                hosts.barrier()
+                _write(new, trees, meta)
                 _check_written(new, trees, meta)
                 held.check(path)
                 new.rename(self._place() / str(epoch))
+            hosts.barrier()
         except RunError:
             self._remove_left_over()  # frees the space for others
             raise
@@ -168,6 +177,15 @@ class Checkpoints:
             for name, tree in trees.items():
                 self._digests.check(epoch, name, digests.of_tree(tree))
         return trees
+
+    def _new(self, epoch: int) -> Path:
+        """Returns the path under which a checkpoint is written, before it gets its name.
+
+        Orbax adds a suffix of its own while it writes. A number alone is never incomplete.
+        """
+        # The path by descriptor differs between processes, and Orbax refuses that.
+        place = self._place() if hosts.count() == 1 else self.directory.absolute()
+        return place / f"{epoch}.new"
 
     def _place(self) -> Path:
         """Returns the path to use for the directory; if it exists, the path by its descriptor."""
@@ -289,6 +307,11 @@ def _context() -> ocp.Context:
     return context
 
 
+def _write(new: Path, trees: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
+    with _context():
+        ocp.save_checkpointables(new, trees, custom_metadata=dict(meta))
+
+
 def _check_written(place: Path, trees: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
     """Checks a checkpoint before it is renamed, because Orbax does not raise all write errors.
 
@@ -305,5 +328,5 @@ def _check_written(place: Path, trees: Mapping[str, Any], meta: Mapping[str, Any
 
 def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
     # Without a sharding Orbax would use the one in the file, and warn.
-    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)

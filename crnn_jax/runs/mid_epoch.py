@@ -15,7 +15,7 @@ import numpy as np
 from crnn_jax.errors import DamageError
 from crnn_jax.runs.checkpoint import Checkpoints
 from crnn_jax.runs.run_dir import RunDir
-from crnn_jax.runtime import files
+from crnn_jax.runtime import files, hosts
 
 FOLDER = "interrupted"
 
@@ -69,5 +69,7 @@ def restore(run: RunDir, epoch: int, like: Mapping[str, Any]) -> MidEpoch | None
 
 def clear(run: RunDir) -> None:
     """Removes the checkpoint of an interrupted epoch."""
+    if not hosts.is_first():
+        return
     for name in (FOLDER, f"{FOLDER}.json"):
         files.remove(run.workdir / name)

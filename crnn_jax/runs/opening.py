@@ -11,7 +11,7 @@ from crnn_jax.errors import RunError
 from crnn_jax.runs import trackers
 from crnn_jax.runs.mid_epoch import FOLDER
 from crnn_jax.runs.run_dir import RunDir
-from crnn_jax.runtime import files, lock
+from crnn_jax.runtime import files, hosts, lock
 
 # Files written before the first step. The config is removed last, because it claims the directory.
 _OF_A_START = (
@@ -29,15 +29,23 @@ def take(run: RunDir, config: Config) -> Iterator[None]:
     Nothing is written before the lock is held. If an error ends the run before its first step, the
     files that it wrote are removed, so that another config can use the directory.
 
+    If the run has several processes, the first one does all this for all of them.
+
     Raises:
       RunError: another process trains there; the directory belongs to another config, is not a
         run directory or cannot be written; or the system reports an error that names no file.
     """
+    if not hosts.is_first():
+        hosts.barrier()
+        run.find(config)
+        yield
+        return
     run.check_foreign()
     with lock.hold(run.workdir):
         is_new = not (run.workdir / "config.json").exists()
         try:
             run.open(config)
+            hosts.barrier()
             with _named(run):
                 yield
         except BaseException:  # of the system, of JAX, or a second Ctrl-C too

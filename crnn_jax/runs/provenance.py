@@ -18,14 +18,19 @@ from crnn_jax.errors import one_line, quote
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow")
 # Fields that can change results; the commit can too, but seldom does.
 _DECISIVE = (
-    *("version", "processor", "cores", "devices", "xla_flags"),
+    *("version", "processor", "cores", "devices", "processes", "xla_flags"),
     *(f"packages.{name}" for name in _PACKAGES if name != "orbax-checkpoint"),
 )
 _NOT_COMPARED = ("command", "data", "earlier")
 
 
-def here(devices: Iterable[str]) -> dict[str, Any]:
-    """Returns the environment of this process: commit, versions, machine, and the given devices."""
+def here(devices: Iterable[str], processes: int = 1) -> dict[str, Any]:
+    """Returns the environment of this process: commit, versions and machine.
+
+    Args:
+      devices: the devices of the run.
+      processes: of the run, on one or several hosts.
+    """
     return {
         "commit": _git("rev-parse", "HEAD"),
         "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
@@ -37,6 +42,7 @@ def here(devices: Iterable[str]) -> dict[str, Any]:
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         "devices": list(devices),
+        **({"processes": processes} if processes > 1 else {}),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
     }
 

@@ -89,6 +89,7 @@ class Environment(TypedDict, total=False):
     processor: Text
     cores: Count | None
     devices: list[Text]
+    processes: Count
     xla_flags: Text
     imported: Text
     data: DataFacts

@@ -14,6 +14,7 @@ import hashlib
 import io
 import json
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Self, TypeVar
@@ -24,7 +25,7 @@ from PIL import Image
 from crnn_jax import config as config_lib
 from crnn_jax import schema
 from crnn_jax.config import Config
-from crnn_jax.config.data_keys import LEFT_TO_DATA
+from crnn_jax.config.data_keys import LEFT_TO_DATA, WITHOUT_EFFECT
 from crnn_jax.errors import ConfigError, RunError, one_line, quote
 from crnn_jax.runs import config_migrations, continuing, record_types
 from crnn_jax.runtime import files, held, lock
@@ -43,6 +44,7 @@ from crnn_jax.schema import (
 )
 
 T = TypeVar("T")
+_PATIENCE = 30.0  # seconds until a file of another host is visible on a shared file system
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,10 +122,14 @@ class Misread(NamedTuple):
 
 
 class RunDir:
-    """The files of one run directory."""
+    """The files of one run directory.
 
-    def __init__(self, workdir: str | os.PathLike[str]):
+    With `writes=False` nothing is written: if a run has several processes, only the first one does.
+    """
+
+    def __init__(self, workdir: str | os.PathLike[str], writes: bool = True):
         self.workdir = Path(workdir)
+        self.writes = writes
         self.checkpoints = self.workdir / "checkpoints"
         self.metrics = self.workdir / "metrics.jsonl"
         self.listeners: list[Callable[[Mapping[str, Any]], None]] = []  # to new metrics
@@ -131,8 +137,8 @@ class RunDir:
     def open(self, config: Config) -> None:
         """Makes the directory for `config`, or checks that it has the same config.
 
-        Keys of the section `log` may differ, because they do not change the result, and so may keys
-        that an earlier config left to the data.
+        Keys that do not change the result may differ: those of the section `log`, and
+        WITHOUT_EFFECT. So may keys that an earlier config left to the data.
 
         Raises:
           RunError: the directory cannot be written, is of another config, or is not a run
@@ -150,6 +156,22 @@ class RunDir:
                 "choose another with --workdir"
             ) from error
         self.write_json("config.json", config_lib.to_dict(config), if_new=True)
+
+    def find(self, config: Config) -> None:
+        """Checks that the first process of the run has opened this directory.
+
+        Raises:
+          RunError: it is not here, so the processes do not share it; or it is of another config.
+        """
+        deadline = time.monotonic() + _PATIENCE
+        while not (self.workdir / "config.json").exists():
+            if time.monotonic() > deadline:
+                raise RunError(
+                    f"the run directory {self.workdir} of process 0 is not visible here; all "
+                    "processes need the same --workdir on a shared file system"
+                )
+            time.sleep(0.1)
+        self._check_same(config)
 
     def check_foreign(self) -> None:
         """Checks that the directory is empty or a run directory. Writes nothing.
@@ -254,16 +276,21 @@ class RunDir:
         self.write_bytes(name, png(image))
 
     def write_bytes(self, name: str, content: bytes) -> None:
-        files.write(self.workdir / name, content)
+        if self.writes:
+            files.write(self.workdir / name, content)
 
     def append_metrics(self, values: Mapping[str, Any]) -> None:
         """Appends a JSON object to `metrics.jsonl`, on a line of its own."""
+        if not self.writes:
+            return
         files.append(self.metrics, (json.dumps(values) + "\n").encode())
         for listener in self.listeners:
             listener(values)
 
     def rewind_metrics(self, step: int) -> None:
         """Removes the lines after a step, and a truncated last line."""
+        if not self.writes:
+            return
         lines = record_types.read_lines(self.metrics) if self.metrics.exists() else ()
         kept = [line for line, values in lines if values.get("step", 0) <= step]
         self.write_bytes("metrics.jsonl", b"".join(kept))
@@ -282,6 +309,7 @@ class RunDir:
             for key in sorted(old | new)
             if old.get(key) != new.get(key)
             and not key.startswith("log.")
+            and key not in WITHOUT_EFFECT
             and old.get(key) != LEFT_TO_DATA.get(key, ...)
         ]
         if changed:

@@ -1,8 +1,9 @@
 """Data parallelism: each device takes an equal shard of a batch, and all hold the same state.
 
 The gradient of a batch is the sum of the gradients of its shards (synchronous data parallelism, as
-in Goyal et al. 2017). Dropout and augmentation are drawn for an example by its position in the
-batch, so the number of devices changes a run only by the rounding of sums.
+in Goyal et al. 2017). The devices may be those of several processes: see hosts.py. Dropout and
+augmentation are drawn for an example by its position in the batch, so the number of devices changes
+a run only by the rounding of sums.
 
 XLA's CPU client allows 32 programs in flight on each device. If a program of several devices is
 launched beyond that limit, the launch blocks and no program ever ends (jaxlib 0.10: XLA aborts
@@ -17,9 +18,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from crnn_jax.errors import ConfigError
 from crnn_jax.runtime import cpu_devices
 
 _AXIS = "batch"
@@ -31,9 +34,28 @@ class Devices(NamedTuple):
     mesh: Mesh | None  # None for one device, the default of jax
 
     def replicate(self, tree: Any) -> Any:
-        """Copies the arrays to each device."""
+        """Copies the arrays to each device. All processes must have equal arrays."""
         place = NamedSharding(self.mesh, PartitionSpec()) if self.mesh else None
-        return jax.device_put(tree, place)
+        if place is None or place.is_fully_addressable:
+            return jax.device_put(tree, place)
+        return jax.tree.map(lambda leaf: _global(leaf, place), tree)
+
+    def own_part(self, rows: np.ndarray) -> np.ndarray:
+        """Returns the part [S, B / processes] of a batch [S, B] that this process provides."""
+        size = rows.shape[1] // jax.process_count()
+        first = jax.process_index() * size
+        return rows[:, first : first + size]
+
+    def shard(self, tree: Any) -> Any:
+        """Splits arrays [S, B, ...] over the devices by B; each process has its own part of B."""
+        if self.mesh is None:
+            return tree
+        place = NamedSharding(self.mesh, PartitionSpec(None, _AXIS))
+        if place.is_fully_addressable:
+            return jax.device_put(tree, place)
+        return jax.tree.map(
+            lambda x: jax.make_array_from_process_local_data(place, np.asarray(x)), tree
+        )
 
     def shard_batch(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Returns a function that runs `function` on each device.
@@ -63,12 +85,40 @@ ONE = Devices(None)
 
 
 def for_batches(batch_size: int) -> Devices:
-    """Returns the devices of jax over which a batch of this size should be split."""
-    devices = jax.local_devices()
-    count = cpu_devices.parts(batch_size, len(devices))
-    return Devices(Mesh(np.array(devices[:count]), (_AXIS,))) if count > 1 else ONE
+    """Returns the devices of all processes over which a batch of this size should be split.
+
+    Raises:
+      ConfigError: the batch cannot be split into equal parts for the processes.
+    """
+    if batch_size % jax.process_count():
+        raise ConfigError(
+            f"train.batch_size={batch_size} is not a multiple of {jax.process_count()}, the number "
+            "of processes of this run"
+        )
+    hosts: dict[int, list[Any]] = {}
+    for device in jax.devices():
+        hosts.setdefault(device.process_index, []).append(device)
+    fewest = min(map(len, hosts.values()))
+    count = cpu_devices.parts(batch_size // len(hosts), fewest)
+    chosen = [device for index in sorted(hosts) for device in hosts[index][:count]]
+    return Devices(Mesh(np.array(chosen), (_AXIS,))) if len(chosen) > 1 else ONE
+
+
+def _global(leaf: Any, place: NamedSharding) -> jax.Array:
+    """Returns an array that all processes have, as one array on the devices of all processes.
+
+    `jax.device_put` would first compare the values of all processes.
+    """
+    if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+        return leaf
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        data = _global(jax.random.key_data(leaf), place)
+        keys: jax.Array = jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+        return keys
+    values = np.asarray(leaf)
+    return jax.make_array_from_callback(values.shape, place, lambda index: values[index])
 
 
 def one(tree: Any) -> Any:
-    """Returns the arrays on the first device, without a copy."""
+    """Returns the arrays on the first device of this process, without a copy."""
     return jax.tree.map(lambda x: x.addressable_data(0) if isinstance(x, jax.Array) else x, tree)

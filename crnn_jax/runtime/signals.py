@@ -11,6 +11,9 @@ from types import FrameType
 from typing import Any, Self
 
 from crnn_jax.errors import CrnnError
+from crnn_jax.runtime import hosts
+
+_CALLS = 10  # between two exchanges with the other processes of a run
 
 _SIGNALS = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
@@ -46,6 +49,21 @@ class Interruption:
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def has_come(self, call: int) -> bool:
+        """Whether a signal has come, before call number `call` of an epoch.
+
+        If the run has several processes, a signal to one of them counts for all. They exchange
+        what they know before the first call and every tenth one, so that all stop at the same step.
+        """
+        if hosts.count() == 1:
+            return self.number is not None
+        if call % _CALLS:
+            return False
+        numbers = [number for number in hosts.gather(self.number) if number]
+        if numbers:
+            self.number = numbers[0]
+        return bool(numbers)
 
     def stop(self, where: str) -> Interrupted:
         """Returns the error to raise when everything is saved."""

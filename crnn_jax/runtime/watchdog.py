@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Self
 
 LIMIT = 30.0  # seconds without a step and without work after which a run counts as stuck
@@ -27,11 +27,18 @@ class Watchdog:
 
     Args:
       remedy: what the user can do; the end of the printed line.
+      others_wait: whether all other processes of the run wait, too. One that is busy, for example
+        because it writes a checkpoint, makes this one wait for a good reason.
       limit: seconds.
     """
 
-    def __init__(self, remedy: str, limit: float = LIMIT):
-        self._remedy, self._limit = remedy, limit
+    def __init__(
+        self,
+        remedy: str,
+        others_wait: Callable[[], bool] = lambda: True,
+        limit: float = LIMIT,
+    ):
+        self._remedy, self._others_wait, self._limit = remedy, others_wait, limit
         self._ended = threading.Event()
         self._waits = 0
         self._is_waiting = False
@@ -53,6 +60,9 @@ class Watchdog:
         finally:
             self._is_waiting = False
 
+    def is_waiting(self) -> bool:
+        return self._is_waiting
+
     def _watch(self) -> None:
         idle, before, used = 0.0, self._waits, time.process_time()
         pause = self._limit / 15
@@ -60,7 +70,7 @@ class Watchdog:
         while not self._ended.wait(pause):
             waits, now = self._waits, time.process_time()
             is_idle = self._is_waiting and waits == before and now - used < _IDLE * pause
-            idle = idle + pause if is_idle else 0.0
+            idle = idle + pause if is_idle and self._others_wait() else 0.0
             before, used = waits, now
             if idle >= self._limit:
                 print(

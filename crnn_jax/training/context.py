@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Hashable
+import time
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +15,7 @@ import optax
 from crnn_jax import config as config_lib
 from crnn_jax.charset import PAD, Charset
 from crnn_jax.config import Config, OptimizerConfig
-from crnn_jax.data import batching, folder, generated, normalization, sources, splits
+from crnn_jax.data import batching, feed, folder, generated, normalization, sources, splits
 from crnn_jax.inference import calibration, evaluate, typicality
 from crnn_jax.inference.typicality import Typical
 from crnn_jax.models import crnn, ctc_loss, decoding
@@ -24,7 +25,11 @@ from crnn_jax.training import warm_start
 
 _MOST_STEPS = 100  # of an epoch over images without labels
 _ROOM = 16  # symbols of a pseudo-label; longer ones need another compilation
+_LONG_WAIT = 0.1  # share of an epoch
 _SOME_TEXT = "12345"  # for the plateau loss of a set without labels
+
+
+Call = tuple[np.ndarray, np.ndarray]  # numbers of images i32 [S, B], and mask bool [S, B]
 
 
 class TrainContext(NamedTuple):
@@ -49,6 +54,7 @@ class TrainContext(NamedTuple):
     images: jax.Array  # u8 [N, W, H, C], on the devices like the labels
     labels: jax.Array  # i32 [N, L]
     stream: Callable[[np.ndarray], tuple[jax.Array, jax.Array]] | None  # of an endless source
+    records: feed.Records | None = None  # the images of a pack that is larger than the memory
     # Digest of the parameters of train.init_from, if some of them are kept: trained_share < 1.
     start_sha256: str = ""
     # The unlabeled images that this epoch trains on: see self_training.py.
@@ -85,13 +91,39 @@ class TrainContext(NamedTuple):
         orders = [batching.epoch_order(self.split.train, seed, first + k) for k in range(passes)]
         return np.concatenate(orders)
 
-    def batch(self, numbers: np.ndarray) -> tuple[jax.Array, jax.Array, np.ndarray]:
-        """Returns images, labels, and the indices of `numbers` into them, in the same shape."""
-        if self.stream:
-            # Block, because its programs could fill the queue of a device: see data_parallel.py.
-            drawn = jax.block_until_ready(self.devices.replicate(self.stream(numbers.reshape(-1))))
-            return *drawn, np.arange(numbers.size, dtype=np.int32).reshape(numbers.shape)
-        return self.images, self.labels, numbers
+    def batch(self, numbers: np.ndarray) -> tuple[jax.Array, jax.Array, np.ndarray | None]:
+        """Returns images and labels, and the indices [S, B] of `numbers` [S, B] into them.
+
+        Of a stream, the images and labels are those of `numbers`, without indices. Each process
+        draws only its part of each batch.
+        """
+        if not self.stream:
+            return self.images, self.labels, numbers
+        own = self.devices.own_part(numbers)
+        drawn = self.stream(own.reshape(-1))
+        shaped = jax.tree.map(lambda x: x.reshape(*own.shape, *x.shape[1:]), drawn)
+        # Block, because its programs could fill the queue of a device: see data_parallel.py.
+        return *jax.block_until_ready(self.devices.shard(shaped)), None
+
+    def batches(self, calls: Iterable[Call]) -> Iterator[tuple[Any, Any, np.ndarray | None, Any]]:
+        """Yields images, labels, indices and mask for each call; see `batch` and `Run.calls`."""
+        if self.records is None:
+            for numbers, mask in calls:
+                yield *self.batch(numbers), mask
+            return
+        listed = [(self.devices.own_part(numbers), mask) for numbers, mask in calls]
+        labels = np.asarray(data_parallel.one(self.labels))
+        start = time.monotonic()
+        with self.records.batches(np.concatenate([numbers for numbers, _ in listed])) as images:
+            for numbers, mask in listed:
+                pixels = np.stack([next(images) for _ in numbers])
+                yield *self.devices.shard((pixels, labels[numbers])), None, mask
+        if (share := images.waited / (time.monotonic() - start)) > _LONG_WAIT:
+            print(
+                f"note: training waited for images {share:.0%} of the epoch; more data.workers "
+                f"(now {self.config.data.workers}) decode faster",
+                flush=True,
+            )
 
     def source_of(self, number: int) -> tuple[str, str]:
         """Returns file and text of a training image."""
@@ -125,6 +157,14 @@ class TrainContext(NamedTuple):
         return images[: self.config.train.eval_batch_size]
 
     @property
+    def in_memory(self) -> tuple[jax.Array, jax.Array]:
+        """The images in memory and their labels, on one device."""
+        images, labels = data_parallel.one((self.images, self.labels))
+        if self.records:
+            labels = jax.device_put(np.asarray(labels)[: len(images)])
+        return images, labels
+
+    @property
     def patience(self) -> int:
         """Epochs without a better validation loss after which a run stops; 0 for never.
 
@@ -145,7 +185,7 @@ class TrainContext(NamedTuple):
         """
         if not len(self.split.val):
             return 1.0, None
-        images, labels = data_parallel.one((self.images, self.labels))
+        images, labels = self.in_memory
         logits = [
             evaluate.logits_of(params, images, batch, model=self.model)[mask]
             for batch, mask in batching.batches(self.split.val, self.config.train.eval_batch_size)
@@ -164,7 +204,7 @@ class TrainContext(NamedTuple):
         such symbols.
         """
         reader = evaluate.Reader(self.model, params, self.charset, temperature, self.decoder)
-        images, labels = data_parallel.one((self.images, self.labels))
+        images, labels = self.in_memory
         data = evaluate.LabeledImages(images, labels, self.data.files, self.data.texts)
         batch_size = self.config.train.eval_batch_size
         indices = self.scored if indices is None else indices
@@ -221,7 +261,7 @@ def prepare(config: Config) -> TrainContext:
     moments = normalization.fit(data.images[source.sample], config.data.normalize)
     steps_per_epoch = _steps_per_epoch(config, source)
     train = config.train
-    known = split.train[split.train < len(data)][: warm_start.MOST_READ]  # a stream has more
+    known = split.train[split.train < len(data.images)][: warm_start.MOST_READ]  # a stream has more
     if train.init_from and train.detect_case and len(known):
         charset = warm_start.with_other_cases(
             charset,
@@ -264,4 +304,5 @@ def prepare(config: Config) -> TrainContext:
         labels=devices.replicate(_encoded(source, config)),
         start_sha256=warm_start.digest(train.init_from) if trained_share < 1 else "",
         stream=generated.stream(config.data, charset) if source.endless else None,
+        records=source.records,
     )

@@ -15,6 +15,7 @@ from crnn_jax.errors import DamageError, RunError, one_line, quote
 from crnn_jax.runs import continuing, mid_epoch, provenance
 from crnn_jax.runs.checkpoint import Checkpoints
 from crnn_jax.runs.run_dir import RunDir
+from crnn_jax.runtime import hosts
 from crnn_jax.runtime.data_parallel import one
 from crnn_jax.training import run_logging, warm_start
 from crnn_jax.training.context import TrainContext
@@ -50,11 +51,15 @@ def resume(
     """
     run = Run(directory, task, checkpoints, constants(task), start, init_state(task))
     restore(run)
-    place = provenance.here(f"{d.platform} {d.device_kind}" for d in jax.devices())
+    place = provenance.here([f"{d.platform} {d.device_kind}" for d in jax.devices()], hosts.count())
     if run.step:
         place = check_place(directory, place, allow_environment_change)
     run_logging.describe(run, place)
     directory.rewind_metrics(run.step)
+    hosts.agree(
+        {"the step to continue from": run.step},
+        "all processes need the same --workdir on a shared file system",
+    )
     run.state = task.devices.replicate(run.state)
     return run
 
@@ -99,7 +104,7 @@ def restore(run: Run) -> None:
 
 def save(run: Run, seconds: float) -> None:
     """Saves a run after an epoch."""
-    trees = to_trees(one(run.state))
+    trees = to_trees(saved(run.state))
     meta = {**run.task.identity(), **run.stopping._asdict(), "seconds": seconds}
     best_epoch = run.stopping.best_epoch
     run.checkpoints.save(run.epoch, trees["params"], trees["training"], meta, best_epoch)
@@ -110,7 +115,13 @@ def save_mid_epoch(run: Run) -> None:
     """Saves a run that was interrupted in an epoch, with the losses of its steps so far."""
     losses = np.concatenate(run.losses).tolist()
     so_far = {"epoch": run.epoch + 1, "losses": losses, "seconds": run.seconds}
-    mid_epoch.save(run.dir, run.step, to_trees(one(run.state)), {**run.task.identity(), **so_far})
+    mid_epoch.save(run.dir, run.step, to_trees(saved(run.state)), {**run.task.identity(), **so_far})
+
+
+def saved(state: TrainState) -> TrainState:
+    """Returns the arrays to save: on one device, or on those of all processes of the run."""
+    whole: TrainState = one(state) if hosts.count() == 1 else state
+    return whole
 
 
 def to_trees(state: TrainState) -> dict[str, Any]:

@@ -48,11 +48,14 @@ class Constants(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """The examples of a step, or of S steps: rows of a data set that is on the device."""
+    """The examples of a step, or of S steps: rows of a data set that is on the device.
+
+    Without indices, images and labels are only those of the batch: [B, ...], or [S, B, ...].
+    """
 
     images: jax.Array  # u8 [N, W, H, C]
     labels: jax.Array  # i32 [N, L]
-    indices: jax.Array | np.ndarray  # i32 [B], or [S, B]
+    indices: jax.Array | np.ndarray | None  # i32 [B], or [S, B]
     mask: jax.Array | np.ndarray  # bool, False for padding
 
 
@@ -146,7 +149,9 @@ def augmented(
         return jax.vmap(jax.random.fold_in, (None, 0))(key, positions)
 
     is_flat_start = state.flat_start.weight > 0
-    pixels = batch.images[batch.indices]
+    pixels, labels = batch.images, batch.labels
+    if batch.indices is not None:
+        pixels, labels = pixels[batch.indices], labels[batch.indices]
     if recipe.augment.is_on:
         pixels = jax.lax.cond(
             is_flat_start,
@@ -154,7 +159,7 @@ def augmented(
             lambda x: augment(keys("augment"), x, recipe.augment),
             pixels,
         )
-    examples = Examples(pixels, batch.labels[batch.indices], jnp.asarray(batch.mask))
+    examples = Examples(pixels, labels, jnp.asarray(batch.mask))
     return examples, crnn.Dropout(keys("dropout"), jnp.where(is_flat_start, 0.0, 1.0))
 
 
@@ -182,13 +187,16 @@ def train_step(
 ) -> tuple[TrainState, jax.Array]:
     """Does one update. Returns the new state, and the mean CTC loss before the update."""
 
+    is_drawn = batch.indices is None
+
     def of_shard(state: TrainState, constants: Constants, data: Any, rows: Any) -> Any:
-        *shard, positions = rows
+        shard, positions = rows
         return gradients(state, constants, Batch(*data, *shard), positions, recipe)
 
     of_batch = recipe.devices.shard_batch(of_shard)
-    rows = *batch[2:], jnp.arange(len(batch.mask))
-    grads, loss, flat_loss = of_batch(state, constants, batch[:2], rows)
+    data, rows = ((), batch) if is_drawn else (batch[:2], batch[2:])
+    positions = jnp.arange(len(batch.mask))
+    grads, loss, flat_loss = of_batch(state, constants, data, (tuple(rows), positions))
     updates, opt_state = recipe.optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     # The decay is small at first, so that the EMA soon forgets the initial parameters.
@@ -213,13 +221,15 @@ def train_steps(
 ) -> tuple[TrainState, jax.Array]:
     """Does `train_step` on S batches in turn. Returns the last state and the losses [S]."""
 
-    def step(state: TrainState, rows: Any) -> tuple[TrainState, jax.Array]:
-        return train_step(state, Batch(*batch[:2], *rows), constants, recipe)
+    data, rows = ((), batch) if batch.indices is None else (batch[:2], batch[2:])
 
-    if len(batch.indices) == 1:
-        state, loss = step(state, (batch.indices[0], batch.mask[0]))
+    def step(state: TrainState, rows: Any) -> tuple[TrainState, jax.Array]:
+        return train_step(state, Batch(*data, *rows), constants, recipe)
+
+    if len(batch.mask) == 1:
+        state, loss = step(state, jax.tree.map(lambda x: x[0], tuple(rows)))
         return state, loss[None]
-    return jax.lax.scan(step, state, (batch.indices, batch.mask))
+    return jax.lax.scan(step, state, tuple(rows))
 
 
 Steps = Callable[[TrainState, Batch, Constants], tuple[TrainState, jax.Array]]

@@ -14,7 +14,7 @@ import dataclasses
 import functools
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +24,17 @@ import numpy as np
 
 from crnn_jax import config as config_lib
 from crnn_jax.config import Config
+from crnn_jax.config.data_keys import WITHOUT_EFFECT
 from crnn_jax.data import resolve, sources
-from crnn_jax.errors import RunError, TrainingError, one_line
+from crnn_jax.errors import ConfigError, RunError, TrainingError, one_line
 from crnn_jax.inference import held_out
 from crnn_jax.models import crnn
 from crnn_jax.runs import continuing, opening, run_dir, trackers
 from crnn_jax.runs.checkpoint import Checkpoints
 from crnn_jax.runs.run_dir import Result, RunDir
-from crnn_jax.runtime import processes
+from crnn_jax.runtime import hosts, processes
 from crnn_jax.runtime.data_parallel import ONE, one
+from crnn_jax.runtime.peers import Peers
 from crnn_jax.runtime.profile import Profile
 from crnn_jax.runtime.signals import Interruption
 from crnn_jax.runtime.watchdog import Watchdog
@@ -84,18 +86,37 @@ def train_all(
 
     Raises:
       TrainingError: the loss of a run is not finite; the other runs are complete.
+      ConfigError: a run of several processes needs something that only one process can do.
     """
     processes.check()  # before a directory is claimed
+    with Peers() as peers, Watchdog(_STUCK, peers.others_wait) as watchdog:
+        peers.is_waiting = watchdog.is_waiting
+        with peers.explaining():
+            results = _train_all(
+                configs, workdirs, allow_environment_change, profiled_steps, watchdog
+            )
+            hosts.barrier()
+    return results
+
+
+def _train_all(
+    configs: Sequence[Config],
+    workdirs: Sequence[str | os.PathLike[str]],
+    allow_environment_change: bool,
+    profiled_steps: int,
+    watchdog: Watchdog,
+) -> list[Result]:
     start = time.monotonic()
-    dirs = [RunDir(workdir) for workdir in workdirs]
+    dirs = [RunDir(workdir, writes=hosts.is_first()) for workdir in workdirs]
     results: dict[Path, Result] = {}
     groups: dict[Any, list[tuple[RunDir, TrainContext]]] = {}
     for directory, config in zip(dirs, map(resolve.resolve, configs), strict=True):
-        if (result := directory.result()) is not None:
-            results[directory.workdir] = finished(result, directory, config)
+        if hosts.share(directory.result() is not None):
+            results[directory.workdir] = finished(directory, config)
         else:
             task = prepare(config)
-            alone = task.stream or len(task.split.unlabeled)
+            check_hosts(task, len(dirs))
+            alone = task.stream or task.records or len(task.split.unlabeled)
             alike = directory.workdir if alone else task.alike()
             groups.setdefault(alike, []).append((directory, task))
     errors: list[TrainingError] = []
@@ -105,15 +126,15 @@ def train_all(
             runs = []
             for directory, task in side_by_side(group):
                 stack.enter_context(opening.take(directory, task.config))
-                if (result := directory.result()) is not None:  # another process ended it
-                    results[directory.workdir] = finished(result, directory, task.config)
+                if hosts.share(directory.result() is not None):  # another process ended it
+                    results[directory.workdir] = finished(directory, task.config)
                     continue
                 run_logging.announce(task)
                 checkpoints = stack.enter_context(Checkpoints(directory.checkpoints))
                 runs.append(resume(directory, task, checkpoints, start, allow_environment_change))
                 stack.enter_context(trackers.mirror(directory, task.config.log.trackers))
             with Profile(profiled_steps) as profile:
-                train(runs, interruption, profile)
+                train(runs, interruption, profile, watchdog)
             results |= {run.dir.workdir: score(run) for run in runs if not run.error}
             errors += [run.error for run in runs if run.error]
     if errors:
@@ -121,7 +142,24 @@ def train_all(
     return [results[directory.workdir] for directory in dirs]
 
 
-def train(runs: Sequence[Run], interruption: Interruption, profile: Profile) -> None:
+def check_hosts(task: TrainContext, num_runs: int) -> None:
+    """Checks that the processes of a run on several hosts can train it, and have the same data."""
+    if hosts.count() == 1:
+        return
+    if num_runs > 1:
+        raise ConfigError("several processes train one run, not several side by side")
+    if len(task.split.unlabeled):
+        raise ConfigError("data.unlabeled: images without labels are for runs of one process")
+    same = "all processes need the same package versions, --config and data"
+    keys = config_lib.flatten(config_lib.to_dict(task.config))
+    keys = {key: value for key, value in keys.items() if key not in WITHOUT_EFFECT}
+    digests = {"data": task.data.fingerprint, "train.init_from": task.start_sha256}
+    hosts.agree({**keys, **{f"digest of {what}": value for what, value in digests.items()}}, same)
+
+
+def train(
+    runs: Sequence[Run], interruption: Interruption, profile: Profile, watchdog: Watchdog
+) -> None:
     """Trains the runs to their last epochs. Runs at the same step of an epoch train in parallel.
 
     A run whose loss is not finite gets an `error` and ends; the others go on.
@@ -129,7 +167,7 @@ def train(runs: Sequence[Run], interruption: Interruption, profile: Profile) -> 
     Raises:
       Interrupted: a signal came; all runs are saved.
     """
-    with Progress(runs) as progress, Watchdog(_STUCK) as watchdog:
+    with Progress(runs) as progress:
         while active := [run for run in runs if not run.is_over]:
             self_training.renew(active[0])
             if active[0].error:
@@ -160,7 +198,7 @@ def run_epoch(
     steps, state, inputs = compiled(runs)
     before = None  # the losses of the previous call
     first = runs[0].step
-    for batch in batches(runs):
+    for call, batch in enumerate(batches(runs)):
         with watchdog.waiting(), profile.call(first, runs[0].dir.workdir):
             state, latest = steps(state, batch, inputs)
             jax.block_until_ready(before)  # at most two calls are in flight
@@ -169,7 +207,7 @@ def run_epoch(
         if before is not None:
             note(runs, before, progress)
         before = latest
-        if interruption.number or all(run.error for run in runs):
+        if interruption.has_come(call) or all(run.error for run in runs):
             break
     with watchdog.waiting():
         jax.block_until_ready(before)
@@ -205,6 +243,8 @@ def end_epoch(run: Run, progress: Progress) -> None:
         save_mid_epoch(run)
         return
     evaluation = run.task.evaluate(run.ema)
+    # Rounding may differ between hosts, and the loss decides what is saved and when a run stops.
+    evaluation = evaluation._replace(loss=hosts.share(evaluation.loss))
     try:
         values = run_logging.log_epoch(run, evaluation)
     except TrainingError as error:
@@ -230,9 +270,13 @@ def compiled(runs: Sequence[Run]) -> tuple[Any, Any, Any]:
 def batches(runs: Sequence[Run]) -> Iterator[Batch]:
     """Yields the remaining calls of an epoch. For several runs, indices and mask are [R, S, B]."""
     task = runs[0].task
-    for calls in zip(*[run.calls() for run in runs], strict=True):
-        indices, mask = calls[0] if len(runs) == 1 else map(np.stack, zip(*calls, strict=True))
-        images, labels, indices = task.batch(indices)
+    calls: Iterable[Any] = runs[0].calls()
+    if len(runs) > 1:
+        calls = (
+            map(np.stack, zip(*c, strict=True))
+            for c in zip(*[r.calls() for r in runs], strict=True)
+        )
+    for images, labels, indices, mask in task.batches(calls):
         # Copied explicitly, because the tests of this loop forbid implicit transfers.
         yield Batch(images, labels, *task.devices.replicate((indices, mask)))
 
@@ -261,7 +305,7 @@ def score(run: Run) -> Result:
     temperature, typical = task.calibrate(best)
     evaluation = task.evaluate(best, temperature)
     if not run.stopping.left_plateau:
-        known = task.split.train[task.split.train < len(task.data)]
+        known = task.split.train[task.split.train < len(task.data.images)]
         known = known[: task.config.train.eval_batch_size]
         train_loss = task.evaluate(run.ema, indices=known).loss if len(known) else None
         run_logging.warn_of_plateau(run, evaluation.loss, train_loss)
@@ -299,9 +343,11 @@ def write_test(run: Run, params: Any, temperature: float) -> None:
     run.dir.write_json(held_out.TEST_FILE, scores)
 
 
-def finished(result: Result, run: RunDir, config: Config) -> Result:
+def finished(run: RunDir, config: Config) -> Result:
     """Returns the result of a finished run. RunError if it has another config or other data."""
     run.open(config)
+    result = run.result()
+    assert result is not None
     # The data need not exist any more, but if they do they must be the same.
     found = sources.expected_fingerprint(config.data, config_lib.num_steps(config))
     if found not in (None, result.fingerprint):

@@ -54,7 +54,7 @@ def test_labels_of_a_folder_are_folded_before_anything_is_derived(
 ) -> None:
     config = made(data__source="folder", data__dir=labeled, data__case=case, data__merge=merge,
                   data__val_fraction=0.3)  # fmt: skip
-    data, split, charset, _ = load(config)
+    data, split, charset, *_ = load(config)
     assert data.texts == texts
     assert charset.alphabet == alphabet
     # Images that have the same text after folding are in one part.
@@ -96,8 +96,8 @@ def test_generated_labels_are_folded_too(made: MakeConfig, labeled: str, tmp_pat
 
     task = prepare(made(**keys, data__source="stream"))
     unfolded = prepare(made(**style, data__source="stream"))
-    order = np.arange(100, 108, dtype=np.int32)
-    for batch, other in zip(task.batch(order)[1], unfolded.batch(order)[1], strict=True):
+    order = np.arange(100, 108, dtype=np.int32)[None]
+    for batch, other in zip(task.batch(order)[1][0], unfolded.batch(order)[1][0], strict=True):
         text = unfolded.charset.decode(np.asarray(other).tolist())
         assert task.charset.decode(np.asarray(batch).tolist()) == text.translate(table)
     assert task.data.fingerprint == sources.expected_fingerprint(task.config.data, STEPS)

@@ -197,7 +197,7 @@ def test_empty_labels_are_an_error_unless_they_are_allowed(
     with pytest.raises(DataError, match="its label is empty"):
         sources.load(config, 16)
     allowed = dataclasses.replace(config, allow_empty=True, val_fraction=0.25)
-    data, split, charset, _ = sources.load(allowed, 16)
+    data, split, charset, *_ = sources.load(allowed, 16)
     assert charset.alphabet == "7abc"
     # Images without text are in both parts, although their labels are equal.
     for part in (split.train, split.val):

@@ -112,7 +112,7 @@ def test_a_stream_starts_from_a_reader_too(
     like_trained: Any, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It has more images than are in memory. Its labels have both cases of no letter."""
-    monkeypatch.setattr(sources, "STREAM_SAMPLE", 8)
+    monkeypatch.setattr(sources, "SAMPLE", 8)
     stream = {"data__source": "stream", "data__count": 20, "data__val_fraction": 0.1}
     start = {"train__init_from": str(trained), "train__detect_case": True}
     task = prepare(like_trained(**stream, **start, data__alphabet=""))

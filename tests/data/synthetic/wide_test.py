@@ -242,7 +242,7 @@ def test_a_stream_of_the_wide_family_trains_as_any_other(
 def test_a_long_stream_keeps_a_sample_in_memory(
     tiny_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "STREAM_SAMPLE", 6)
+    monkeypatch.setattr(sources, "SAMPLE", 6)
     config = tiny_config(
         data__source="stream", data__style="captcha_v2", data__count=100, data__val_fraction=0.05
     )

@@ -1,0 +1,38 @@
+"""How much memory images may take."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+from crnn_jax.config import DataConfig
+
+_CGROUP = Path("/sys/fs/cgroup")  # limits of a container
+
+
+def limit(config: DataConfig) -> int:
+    """Returns how many bytes images may take: data.memory_limit, or half of the free memory."""
+    return int(config.memory_limit * 2**30) or available() // 2
+
+
+def needed(config: DataConfig, count: int) -> int:
+    """Returns the number of bytes of `count` images at the size of a config."""
+    return math.prod((count, config.width, config.height, config.channels))
+
+
+def available() -> int:
+    """Returns the number of bytes that this process can still use, by the system or a container."""
+    try:
+        lines = dict(
+            line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines() if line
+        )
+        free = int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    try:
+        most = int((_CGROUP / "memory.max").read_text())
+        free = min(free, most - int((_CGROUP / "memory.current").read_text()))
+    except (OSError, ValueError):  # no container, or one without a limit
+        pass
+    return max(free, 0)
