@@ -118,12 +118,9 @@ class TrainContext(NamedTuple):
             for numbers, mask in listed:
                 pixels = np.stack([next(images) for _ in numbers])
                 yield *self.devices.shard((pixels, labels[numbers])), None, mask
-        if (share := images.waited / (time.monotonic() - start)) > _LONG_WAIT:
-            print(
-                f"note: training waited for images {share:.0%} of the epoch; more data.workers "
-                f"(now {self.config.data.workers}) decode faster",
-                flush=True,
-            )
+        passed = time.monotonic() - start
+        advice = "; more data.workers decode faster" if images.waited > _LONG_WAIT * passed else ""
+        print(f"waited {images.waited:.1f} of {passed:.1f} s for images{advice}", flush=True)
 
     def source_of(self, number: int) -> tuple[str, str]:
         """Returns file and text of a training image."""
