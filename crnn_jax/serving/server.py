@@ -1,0 +1,92 @@
+"""Runs the application on a socket, until a signal asks it to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Callable, Iterator
+
+import uvicorn
+
+from crnn_jax.runtime import signals
+from crnn_jax.serving import access, app, protocol
+from crnn_jax.serving.app import Service
+from crnn_jax.serving.programs import Programs
+from crnn_jax.serving.settings import Settings
+
+
+class _Server(uvicorn.Server):
+    """A server that ends with status 0 after a signal, when all requests are answered.
+
+    A second signal ends the process at once.
+    """
+
+    def __init__(self, config: uvicorn.Config, service: Service, report: Callable[[str], None]):
+        super().__init__(config)
+        self._service, self._report = service, report
+        self._was_warm = False
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        with signals.Interruption(second_ends=True) as self._interruption:
+            yield
+
+    async def on_tick(self, counter: int) -> bool:
+        if self._service.batcher.is_warm and not self._was_warm:
+            self._was_warm = True
+            self._report("ready")
+        if self._interruption.number is not None and not self.should_exit:
+            self._service.is_draining = self.should_exit = True
+            self._report("stopping: finishing the requests in progress")
+        return await super().on_tick(counter)
+
+    def end(self) -> None:
+        """Stops the server. Can be called by any thread."""
+        self.should_exit = True
+
+
+def serve(
+    programs: Programs,
+    bound: socket.socket,
+    settings: Settings,
+    report: Callable[[str], None] = lambda line: None,
+) -> None:
+    """Serves a reader until SIGTERM, SIGINT or SIGHUP.
+
+    Then it accepts no more connections and answers the requests in progress, for at most
+    `drain_seconds`.
+
+    Args:
+      programs: the reader.
+      bound: a socket from `access.listen`.
+      settings: the bounds.
+      report: is called with the lines to print.
+
+    Raises:
+      Exception: the programs could not be compiled.
+    """
+    service = app.make(programs, app.describe(programs), settings, lambda: server.end())
+    config = uvicorn.Config(
+        service.app,
+        http=protocol.bounded(settings, service.metrics),
+        ws="none",
+        lifespan="on",
+        log_config=None,  # only errors are logged, to the standard error
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        h11_max_incomplete_event_size=settings.max_header,
+        timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
+    )
+    server = _Server(config, service, report)
+    with contextlib.closing(bound):
+        report(
+            f"listening on {access.url_of(bound)}; compiling {programs.count} programs, which "
+            "takes minutes at the first start and seconds later"
+        )
+        server.run([bound])
+    if service.batcher.failure is not None:
+        raise service.batcher.failure
+    report("stopped")
