@@ -79,7 +79,8 @@ def serve(options: argparse.Namespace) -> int:
 
     # Pillow warns about unusual files; the limits of this package are lower than Pillow's.
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    logging.getLogger("PIL").setLevel(logging.CRITICAL)
+    for name in ("PIL", "python_multipart"):  # which logs each form that is not valid
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     if options.same_scheme and not options.data:
         raise ConfigError("--same-scheme needs a folder of images; name it with --data")
     settings = Settings(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import http
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
@@ -48,7 +48,7 @@ _BODY = {
         "required": True,
         "content": {
             bodies.FORM: {"schema": _FILES},
-            wire.JSON: {"schema": {"$ref": "#/components/schemas/ReadRequest"}},
+            wire.JSON: {"schema": wire.ReadRequest.model_json_schema()},
             "image/*": {"schema": {"type": "string", "format": "binary"}},
             bodies.RAW: {"schema": {"type": "string", "format": "binary"}},
         },
@@ -75,7 +75,6 @@ def make(
     engine: Engine,
     description: wire.ReaderResponse,
     settings: Settings,
-    ended: Callable[[], None] = lambda: None,
 ) -> Service:
     """Makes the application. Its lifespan starts and closes the queue.
 
@@ -83,14 +82,13 @@ def make(
       engine: decodes and reads images.
       description: of the reader, for clients.
       settings: the bounds, and the token.
-      ended: called if the warm-up of the engine fails.
     """
     counters = Metrics()
     queue = Batcher(engine, counters, settings.max_queue, settings.batch_seconds)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        queue.start(ended)
+        queue.start()
         yield
         queue.close(settings.drain_seconds)
 

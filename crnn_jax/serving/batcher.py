@@ -100,15 +100,11 @@ class Batcher:
         self._thread = threading.Thread(target=self._run, name="read", daemon=True)
         self.is_warm = False  # all programs are compiled
         self.failure: BaseException | None = None  # of the warm-up
+        self.ended: Callable[[], None] = lambda: None  # is called by the thread if that fails
         metrics.watch_queue(lambda: self._pending)
 
-    def start(self, ended: Callable[[], None] = lambda: None) -> None:
-        """Starts the thread that compiles the programs and then reads.
-
-        Args:
-          ended: called by the thread if the warm-up fails; `failure` says why.
-        """
-        self._ended = ended
+    def start(self) -> None:
+        """Starts the thread that compiles the programs and then reads."""
         self._thread.start()
 
     @property
@@ -146,7 +142,7 @@ class Batcher:
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
-        if self._thread.is_alive():
+        if self.is_warm:  # a compilation cannot be stopped
             self._thread.join(seconds)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
@@ -181,7 +177,7 @@ class Batcher:
             self._engine.warm_up()
         except BaseException as error:
             self.failure = error
-            self._ended()
+            self.ended()
             return
         self.is_warm = True
         while batch := self._next_batch():

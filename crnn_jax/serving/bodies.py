@@ -192,6 +192,8 @@ class _Form:
 
 
 def _of_form(boundary: bytes, body: bytes, most: int) -> list[bytes]:
+    if not boundary:
+        raise RequestError(400, "bad_request", "the form is not valid: it has no boundary")
     form = _Form(most)
     try:
         parser = MultipartParser(
@@ -211,9 +213,8 @@ def _of_form(boundary: bytes, body: bytes, most: int) -> list[bytes]:
         parser.finalize()
     except FormParserError as error:
         raise RequestError(400, "bad_request", f"the form is not valid: {error}") from error
-    if not boundary or not form.is_complete:
-        why = "it has no boundary" if not boundary else "its end is missing"
-        raise RequestError(400, "bad_request", f"the form is not valid: {why}")
+    if not form.is_complete:
+        raise RequestError(400, "bad_request", "the form is not valid: its end is missing")
     if not form.files:
         raise RequestError(400, "bad_request", f"the form has no files; {ACCEPTED}")
     return form.files

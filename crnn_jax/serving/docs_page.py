@@ -19,7 +19,13 @@ _POLICY = (
 
 def page(document: Mapping[str, Any]) -> Response:
     """Returns the page of an OpenAPI document."""
-    schemas = document["components"]["schemas"]
+    bodies = [
+        content["schema"]
+        for item in document["paths"].values()
+        for operation in item.values()
+        for content in operation.get("requestBody", {}).get("content", {}).values()
+    ]
+    named = {schema["title"]: schema for schema in bodies if "title" in schema}
     text = _template().render(
         info=document["info"],
         endpoints=[
@@ -27,7 +33,7 @@ def page(document: Mapping[str, Any]) -> Response:
             for path, item in document["paths"].items()
             for method, operation in item.items()
         ],
-        schemas={name: schema for name, schema in schemas.items() if "Validation" not in name},
+        schemas={**named, **document["components"]["schemas"]},
     )
     return HTMLResponse(text, headers={"Content-Security-Policy": _POLICY})
 
@@ -40,7 +46,8 @@ def type_name(schema: Mapping[str, Any]) -> str:
         return " or ".join(map(type_name, schema["anyOf"]))
     if schema.get("type") == "array" and "items" in schema:
         return f"list of {type_name(schema['items'])}"
-    return str(schema.get("format") or schema.get("type", "value"))
+    kind = schema.get("type", "value")
+    return str(schema.get("format") or (schema.get("title", kind) if kind == "object" else kind))
 
 
 @functools.cache

@@ -15,16 +15,38 @@ from crnn_jax.serving.programs import Programs
 from crnn_jax.serving.settings import Settings
 
 
-class _Server(uvicorn.Server):
-    """A server that ends with status 0 after a signal, when all requests are answered.
+class Server(uvicorn.Server):
+    """A server that stops after a signal, when all requests are answered.
 
     A second signal ends the process at once.
     """
 
-    def __init__(self, config: uvicorn.Config, service: Service, report: Callable[[str], None]):
+    def __init__(self, service: Service, settings: Settings, report: Callable[[str], None]):
+        """Makes a server; `run` runs it on sockets.
+
+        Args:
+          service: from `app.make`.
+          settings: the bounds.
+          report: is called with the lines to print.
+        """
+        config = uvicorn.Config(
+            service.app,
+            http=protocol.bounded(settings, service.metrics),
+            ws="none",
+            lifespan="on",
+            log_config=None,  # only errors are logged, to the standard error
+            log_level="error",
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            proxy_headers=False,
+            h11_max_incomplete_event_size=settings.max_header,
+            timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
+        )
         super().__init__(config)
         self._service, self._report = service, report
         self._was_warm = False
+        service.batcher.ended = self.end
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -35,13 +57,15 @@ class _Server(uvicorn.Server):
         if self._service.batcher.is_warm and not self._was_warm:
             self._was_warm = True
             self._report("ready")
-        if self._interruption.number is not None and not self.should_exit:
-            self._service.is_draining = self.should_exit = True
+        if self._interruption.number is not None:
+            self.end()
+        if self.should_exit and not self._service.is_draining:
+            self._service.is_draining = True
             self._report("stopping: finishing the requests in progress")
         return await super().on_tick(counter)
 
     def end(self) -> None:
-        """Stops the server. Can be called by any thread."""
+        """Stops the server like a signal. Can be called by any thread."""
         self.should_exit = True
 
 
@@ -65,28 +89,13 @@ def serve(
     Raises:
       Exception: the programs could not be compiled.
     """
-    service = app.make(programs, app.describe(programs), settings, lambda: server.end())
-    config = uvicorn.Config(
-        service.app,
-        http=protocol.bounded(settings, service.metrics),
-        ws="none",
-        lifespan="on",
-        log_config=None,  # only errors are logged, to the standard error
-        log_level="error",
-        access_log=False,
-        server_header=False,
-        date_header=False,
-        proxy_headers=False,
-        h11_max_incomplete_event_size=settings.max_header,
-        timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
-    )
-    server = _Server(config, service, report)
+    service = app.make(programs, app.describe(programs), settings)
     with contextlib.closing(bound):
         report(
             f"listening on {access.url_of(bound)}; compiling {programs.count} programs, which "
             "takes minutes at the first start and seconds later"
         )
-        server.run([bound])
+        Server(service, settings, report).run([bound])
     if service.batcher.failure is not None:
         raise service.batcher.failure
     report("stopped")
