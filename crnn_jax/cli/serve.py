@@ -11,10 +11,15 @@ from typing import Any
 
 from crnn_jax.cli import argument_types, predict, reader_options
 from crnn_jax.errors import ConfigError, RunError
-from crnn_jax.runtime import files
+from crnn_jax.runtime import files, terminal
 
 TOKEN = "CRNN_JAX_TOKEN"
 _MOST_TOKEN = 4096  # bytes of the file
+_DEFAULTS = {
+    "max-images": "64, or --max-queue if that is less",
+    "max-batch": "16, on an accelerator 64",
+}
+_IMAGES = 64
 
 
 def add_to(commands: Any) -> None:
@@ -42,13 +47,13 @@ def add_to(commands: Any) -> None:
     predict.add_frame_to(command)
     predict.add_min_confidence_to(command)
     for name, meaning, default in (
-        ("max-images", "images of a request", 64),
+        ("max-images", "images of a request", None),
         ("max-queue", "images that wait or are being read", 256),
         ("max-body", "MiB of a request", 32),
         ("max-connections", "open connections", 512),
         ("max-batch", "images that the model reads at once", None),
     ):
-        shown = "16, on an accelerator 64" if default is None else default
+        shown = default or _DEFAULTS[name]
         command.add_argument(
             f"--{name}",
             metavar="N",
@@ -88,13 +93,14 @@ def serve(options: argparse.Namespace) -> int:
         port=options.port,
         token=token(options.token_file),
         min_confidence=options.min_confidence,
-        max_images=min(options.max_images, options.max_queue),
+        max_images=options.max_images or min(_IMAGES, options.max_queue),
         max_queue=options.max_queue,
         max_body=options.max_body * 2**20,
         max_connections=options.max_connections,
         answer_seconds=options.timeout,
         drain_seconds=options.timeout,
     )
+    terminal.outlive_output()
     bound = access.listen(settings)  # before the reader is loaded, which takes seconds
     reader = recognizer.load(options.run, options.epoch)
     decoder = reader_options.decoder(reader, options, lambda: [*listing.expand([options.data])])

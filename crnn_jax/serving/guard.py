@@ -94,11 +94,8 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self._has_started = True
             self.status = message["status"]
-            headers = MutableHeaders(scope=message)
-            headers["X-Content-Type-Options"] = "nosniff"
-            headers.setdefault("Cache-Control", "no-store")
             if not await self._receive_rest():
-                headers["Connection"] = "close"
+                MutableHeaders(scope=message)["Connection"] = "close"
         await self._send(message)
 
     async def fail(

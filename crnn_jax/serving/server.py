@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import uvicorn
 
+from crnn_jax.errors import RunError, brief
 from crnn_jax.runtime import signals
 from crnn_jax.serving import access, app, protocol
 from crnn_jax.serving.app import Service
@@ -87,7 +88,7 @@ def serve(
       report: is called with the lines to print.
 
     Raises:
-      Exception: the programs could not be compiled.
+      RunError: the programs could not be compiled.
     """
     service = app.make(programs, app.describe(programs), settings)
     with contextlib.closing(bound):
@@ -96,6 +97,9 @@ def serve(
             "takes minutes at the first start and seconds later"
         )
         Server(service, settings, report).run([bound])
-    if service.batcher.failure is not None:
-        raise service.batcher.failure
+    if (failure := service.batcher.failure) is not None:
+        raise RunError(
+            f"the programs of the reader cannot be compiled ({type(failure).__name__}: "
+            f"{brief(failure)}); try a smaller --max-batch"
+        ) from failure
     report("stopped")

@@ -21,7 +21,7 @@ class Settings:
     max_images: int = 64  # of a request
     max_queue: int = 256  # images that wait or are being read
     max_body: int = 2**25  # bytes of a request's body
-    max_bodies: int = 2**28  # bytes of all bodies in memory
+    max_bodies: int = 2**27  # bytes of all bodies in memory
     max_connections: int = 512
     max_header: int = 2**14  # bytes of a request's head
 

@@ -83,6 +83,7 @@ def test_same_scheme_finds_the_form_in_a_folder(
     ("options", "message"),
     [
         (("--same-scheme",), "name it with --data"),
+        (("--max-queue", 9, "--max-images", 10), "max_images (10) must not exceed max_queue (9)"),
         (("--port", 70_000), "the port must be from 0 to 65535"),
         (("--host", "0.0.0.0", "--port", 0), "with --token-file, or set CRNN_JAX_TOKEN"),
         (("--host", "nowhere.invalid"), "is not known"),

@@ -19,9 +19,10 @@ from typing import Any
 import pytest
 
 import crnn_jax
-from crnn_jax.errors import ConfigError, CrnnError
+from crnn_jax.errors import ConfigError, CrnnError, RunError
 from crnn_jax.serving import access, app
-from crnn_jax.serving.server import Server
+from crnn_jax.serving.programs import Programs
+from crnn_jax.serving.server import Server, serve
 from crnn_jax.serving.settings import Settings
 from tests.helpers.command_line import ROOT
 from tests.helpers.echo_engine import DESCRIPTION, Echo
@@ -259,13 +260,18 @@ def test_a_server_does_not_wait_for_a_hanging_client_for_ever() -> None:
         assert not server.thread.is_alive()
 
 
-def test_a_failed_warm_up_stops_the_server() -> None:
-    server = Running()
-    server.engine.failure = MemoryError()
-    server.thread.start()
-    server.thread.join(PATIENCE)
-    assert not server.thread.is_alive()
-    assert server.service.batcher.failure is server.engine.failure
+def test_a_failed_warm_up_stops_the_server(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: Programs) -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(Programs, "warm_up", fail)
+    settings, lines = Settings(port=0), list[str]()
+    programs = Programs(crnn_jax.load(trained))
+    with pytest.raises(
+        RunError, match=r"cannot be compiled \(MemoryError: no room\); try a smaller"
+    ):
+        serve(programs, access.listen(settings), settings, lines.append)
+    assert not any(line.startswith("ready") for line in lines)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "", "::"])
