@@ -40,6 +40,7 @@ class Echo:
         self.gate.set()
         self.decoding.set()
         self.entered = threading.Semaphore(0)  # is released when a batch begins
+        self.asked = threading.Semaphore(0)  # is released when there are ready images
         self.failure: Exception | None = None  # of the warm-up
 
     def warm_up(self) -> None:
@@ -58,6 +59,7 @@ class Echo:
         return Decoded(np.frombuffer(content, np.uint8)[:, None, None], (0.0, 1.0))
 
     def batch_size(self, count: int, explain: bool) -> int:
+        self.asked.release()
         return max(size for size in self.sizes if size <= count or size == self.sizes[0])
 
     def read(

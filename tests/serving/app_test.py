@@ -363,9 +363,10 @@ def test_the_documentation_loads_nothing_and_covers_every_endpoint(client: Clien
 def exchange(
     client: Client, messages: list[Any], header: tuple[bytes, bytes] = LENGTH
 ) -> list[Any]:
-    """Calls the application with messages, or functions that wait for them; then none come.
+    """Calls the application in a task. Returns the messages that it sends.
 
-    Removes the messages that it receives. Returns those that it sends.
+    It receives the messages of a list, which is emptied, and then none. A function is called with
+    the task and returns the message.
     """
     scope = {
         "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST",
@@ -376,17 +377,24 @@ def exchange(
         ],
     }  # fmt: skip
     sent: list[Any] = []
+    tasks: list[asyncio.Future[None]] = []
 
     async def receive() -> Any:
         if not messages:
             await asyncio.Event().wait()
         message = messages.pop(0)
-        return await message() if callable(message) else message
+        return await message(tasks[0]) if callable(message) else message
 
     async def send(message: Any) -> None:
         sent.append(message)
 
-    asyncio.run(asyncio.wait_for(client.service.app(scope, receive, send), 60))
+    async def run() -> None:
+        tasks.append(asyncio.ensure_future(client.service.app(scope, receive, send)))
+        done, _ = await asyncio.wait(tasks, timeout=60)
+        (task,) = done
+        task.result()
+
+    asyncio.run(run())
     return sent
 
 
@@ -402,7 +410,7 @@ def test_images_of_a_client_that_leaves_are_dropped() -> None:
     with Client() as client:
         client.engine.gate.clear()
 
-        async def leave() -> Any:
+        async def leave(_: object) -> Any:
             await asyncio.to_thread(client.engine.entered.acquire)
             return {"type": "http.disconnect"}
 
@@ -420,22 +428,12 @@ def test_a_request_that_the_server_does_not_wait_for_gets_an_answer() -> None:
     with Client() as client:
         client.engine.gate.clear()
 
-        async def test() -> list[Any]:
-            sent: list[Any] = []
-            ready = asyncio.to_thread(client.engine.entered.acquire)
+        async def cancel(task: asyncio.Future[None]) -> Any:
+            await asyncio.to_thread(client.engine.entered.acquire)
+            task.cancel()
+            await asyncio.Event().wait()
 
-            def run() -> list[Any]:
-                return exchange(client, [{"type": "http.request", "body": b"abc"}, cancel])
-
-            async def cancel() -> Any:
-                await ready
-                for task in asyncio.all_tasks():
-                    task.cancel()
-                await asyncio.Event().wait()
-
-            sent.extend(await asyncio.to_thread(run))
-            return sent
-
-        start, body = asyncio.run(test())
+        start, body = exchange(client, [{"type": "http.request", "body": b"abc"}, cancel])
         assert start["status"] == 503
         assert json.loads(body["body"])["error"]["code"] == "stopping"
+        assert client.metric("crnn_jax_images_total", outcome="dropped") == 1

@@ -75,14 +75,22 @@ def test_every_request_gets_its_own_results_in_order() -> None:
 
 
 def test_a_batch_has_images_of_one_width_and_one_kind_of_answer() -> None:
-    queue = Queue()
+    queue = Queue(sizes=(1, 2, 3, 4))
+    queue.engine.decoding.clear()
 
     async def test() -> None:
-        found = await asyncio.gather(queue.read("aa", "b", "cc"), queue.read("dd", explain=True))
+        reading = [
+            asyncio.ensure_future(queue.read("slow1", "slow22", "slow3")),
+            asyncio.ensure_future(queue.read("slow4", explain=True)),
+        ]
+        await asyncio.sleep(0)  # all are in the queue
+        queue.engine.decoding.set()
+        found = await asyncio.gather(*reading)
         assert [type(results[0]) is Explanation for results in found] == [False, True]
 
     queue.run(test())
-    assert sorted(queue.engine.batches) == [["aa"], ["b"], ["cc"], ["dd"]]
+    expected = [["slow1", "slow3"], ["slow22"], ["slow4"]]
+    assert sorted(map(sorted, queue.engine.batches)) == expected
 
 
 def test_images_of_several_requests_fill_a_batch_while_others_are_decoded() -> None:
@@ -119,8 +127,8 @@ def test_a_ready_image_waits_for_those_that_are_decoded_but_not_longer(
         fast = asyncio.ensure_future(queue.read("a"))
         if not wait:
             assert (await fast)[0].text == "a"  # although the other image is not decoded yet
-        else:
-            await asyncio.sleep(0)
+        else:  # the thread that reads has seen that the first is ready
+            assert await asyncio.to_thread(queue.engine.asked.acquire, timeout=60)
         queue.engine.decoding.set()
         await asyncio.gather(slow, fast)
 
@@ -189,11 +197,12 @@ def test_an_error_of_the_program_ends_its_request_alone(
 
 
 def test_a_queue_that_is_closed_finishes_its_images_and_refuses_others() -> None:
-    queue = Queue()
+    queue = Queue(wait=0)
     queue.engine.gate.clear()
+    queue.engine.decoding.clear()
 
     async def test() -> None:
-        waiting = asyncio.ensure_future(queue.read("a", "bb", "c"))
+        waiting = asyncio.ensure_future(queue.read("a", "bb", "slow"))
         await queue.entered()
         closing = asyncio.ensure_future(asyncio.to_thread(queue.batcher.close, 60))
         while not queue.batcher._is_closed:  # set by the thread, which then waits for the images
@@ -201,7 +210,13 @@ def test_a_queue_that_is_closed_finishes_its_images_and_refuses_others() -> None
         with pytest.raises(QueueFullError):
             await queue.read("d")
         queue.engine.gate.set()
-        assert [r.text for r in await waiting] == ["a", "bb", "c"]
+        while queue.images("read") != 2:
+            await asyncio.sleep(0)
+        # One image is not decoded yet.
+        await asyncio.to_thread(queue.batcher._thread.join, 0.05)
+        assert queue.batcher._thread.is_alive()
+        queue.engine.decoding.set()
+        assert [r.text for r in await waiting] == ["a", "bb", "slow"]
         await closing
 
     queue.run(test())
