@@ -29,9 +29,11 @@ def bounded(settings: Settings, metrics: Metrics) -> type[H11Protocol]:
         """A connection with a deadline for the head of each request."""
 
         _deadline: asyncio.TimerHandle | None = None
+        _stalled: asyncio.TimerHandle | None = None  # set while the client does not receive
         _has_part = False  # of a head
         _is_refused = False  # an error was sent; what the client still sends is ignored
-        _overhead = 0  # bytes of the current request that are not of its body
+        _counted: Any = None  # the request whose bytes are counted
+        _overhead = 0  # bytes that arrive with its body and are not part of it
         _body = 0  # bytes of its body
 
         def connection_made(self, transport: Any) -> None:
@@ -46,6 +48,7 @@ def bounded(settings: Settings, metrics: Metrics) -> type[H11Protocol]:
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._stop_waiting()
+            self._end_stall()
             super().connection_lost(exc)
             metrics.connections.set(len(self.connections))
 
@@ -57,6 +60,14 @@ def bounded(settings: Settings, metrics: Metrics) -> type[H11Protocol]:
                 self._receive_piece(data[start : start + _PIECE])
             if self._is_busy():
                 self._stop_waiting()
+
+        def pause_writing(self) -> None:
+            self._stalled = self.loop.call_later(settings.body_seconds, self.transport.abort)
+            super().pause_writing()
+
+        def resume_writing(self) -> None:
+            self._end_stall()
+            super().resume_writing()
 
         def on_response_complete(self) -> None:
             self._wait_for_head()
@@ -75,19 +86,21 @@ def bounded(settings: Settings, metrics: Metrics) -> type[H11Protocol]:
                 self._refuse("invalid", 400, "bad_request", "this is not a valid HTTP request")
 
         def _receive_piece(self, piece: bytes) -> None:
-            cycle, before = self.cycle, len(self.cycle.body) if self.cycle else 0
+            cycle = self.cycle
+            is_body = cycle is not None and cycle.more_body
+            before = len(cycle.body) if is_body else 0
             try:
                 super().data_received(piece)
             except ValueError:  # a target with characters that are not ASCII
                 self.send_400_response("")
                 return
-            if self.cycle is not cycle:
-                before = self._overhead = self._body = 0
-            if self.cycle is not None:
+            if self._counted is not self.cycle:
+                self._counted, self._overhead, self._body = self.cycle, 0, 0
+            if is_body and cycle is self.cycle:  # else it may be the next request
                 gained = len(self.cycle.body) - before
                 self._body += gained
                 self._overhead += len(piece) - gained
-            if self._overhead > _OVERHEAD + settings.max_header + self._body:
+            if self._overhead > _OVERHEAD + self._body:
                 self._refuse("invalid", 400, "bad_request", "the chunks of the body are too small")
 
         def _is_busy(self) -> bool:
@@ -104,6 +117,11 @@ def bounded(settings: Settings, metrics: Metrics) -> type[H11Protocol]:
             if self._deadline is not None:
                 self._deadline.cancel()
                 self._deadline = None
+
+        def _end_stall(self) -> None:
+            if self._stalled is not None:
+                self._stalled.cancel()
+                self._stalled = None
 
         def _expire(self) -> None:
             """Ends a connection without a request, or whose client does not receive."""

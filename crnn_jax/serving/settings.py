@@ -26,7 +26,7 @@ class Settings:
     max_header: int = 2**14  # bytes of a request's head
 
     header_seconds: float = 10.0  # for the head of a request, and between two requests
-    body_seconds: float = 20.0  # for the body of a request
+    body_seconds: float = 20.0  # to receive the body of a request, or to send a response
     answer_seconds: float = 30.0  # from the end of the body to the answer
     drain_seconds: float = 30.0  # for the requests in progress after a signal to stop
 

@@ -66,10 +66,10 @@ class Running:
             found = lambda: any(line.startswith(start) for line in self.lines)  # noqa: E731
             assert self._said.wait_for(found, PATIENCE)
 
-    def wait_for_bytes(self, count: int) -> None:
-        """Waits until the server holds this many bytes of bodies."""
+    def wait_for_metric(self, name: str, value: float) -> None:
+        """Waits until a metric without labels has a value."""
         end = time.monotonic() + PATIENCE
-        while self.metric("crnn_jax_body_bytes") != count:
+        while self.metric(name) != value:
             assert time.monotonic() < end
             time.sleep(0.001)
 
@@ -191,9 +191,10 @@ def test_a_client_that_waits_to_send_a_body_is_told_at_once(quick: Running) -> N
 
 
 def test_requests_on_one_connection_are_answered_in_turn(quick: Running) -> None:
-    requests = [request(b"a", close=False), request(b"bb", close=False), request(b"c")]
-    response = quick.send(b"".join(requests))
-    places = [response.index(b'"text":"%s"' % text) for text in (b"a", b"bb", b"c")]
+    texts = [b"a", b"b" * 90_000, b"c"]
+    requests = [request(text, close=False) for text in texts[:2]]
+    response = quick.send(*requests, request(texts[2]))
+    places = [response.index(b'"text":"%s"' % text) for text in texts]
     assert places == sorted(places)
 
 
@@ -204,6 +205,16 @@ def test_chunks_of_a_byte_end_the_connection(quick: Running) -> None:
         quick.send(CHUNKED, b"1\r\na\r\n" * 50_000)
     assert quick.metric("crnn_jax_connections_refused_total", reason="invalid") == before + 1
     assert quick.read("abc") == "abc"
+
+
+def test_a_client_that_does_not_receive_its_answers_is_disconnected() -> None:
+    with Running(body_seconds=0.1) as server:
+        with server.connect() as connection:
+            # The answers, 10 kB each, are larger than all buffers.
+            connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 2000)
+            server.wait_for_metric("crnn_jax_connections", 1)
+            server.wait_for_metric("crnn_jax_connections", 0)
+        assert server.read("abc") == "abc"
 
 
 def test_connections_beyond_the_limit_are_refused_until_others_end() -> None:
@@ -238,7 +249,7 @@ def test_a_server_that_stops_answers_the_requests_in_progress() -> None:
             sent.sendall(request(b"sent"))
             assert server.engine.entered.acquire(timeout=PATIENCE)
             half.sendall(request(b"ha", "Content-Length: 4"))
-            server.wait_for_bytes(6)
+            server.wait_for_metric("crnn_jax_body_bytes", 6)
             server.server.end()
             server.wait_for("stopping")
             assert rest(idle) == b""
@@ -254,7 +265,7 @@ def test_a_server_that_stops_answers_the_requests_in_progress() -> None:
 def test_a_server_does_not_wait_for_a_hanging_client_for_ever() -> None:
     with Running(drain_seconds=1.0) as server, server.connect() as half:
         half.sendall(request(b"ha", "Content-Length: 4"))
-        server.wait_for_bytes(2)
+        server.wait_for_metric("crnn_jax_body_bytes", 2)
         server.server.end()
         server.thread.join(PATIENCE)
         assert not server.thread.is_alive()
