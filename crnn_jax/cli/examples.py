@@ -14,6 +14,12 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "runs/mine folder --format csv --min-confidence 0.97",
         "general folder --same-scheme",
     ),
+    "serve": (
+        "general",
+        "runs/mine --length 5 --min-confidence 0.97 --port 9000",
+        "general --host 0.0.0.0 --token-file token.txt",
+        "general --same-scheme --data my_captchas",
+    ),
     "report": ("runs/mine", "runs/ablations --reach 0.97"),
     "audit": ("runs/cross_validation",),
     "inspect": ("my_captchas", r"my_captchas --label-pattern '(.+)_\d+'"),

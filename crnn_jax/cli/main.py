@@ -9,7 +9,17 @@ import sys
 from typing import NoReturn
 
 from crnn_jax import errors, interop, runtime
-from crnn_jax.cli import analysis, completion, data, examples, keys, predict, reader_options, train
+from crnn_jax.cli import (
+    analysis,
+    completion,
+    data,
+    examples,
+    keys,
+    predict,
+    reader_options,
+    serve,
+    train,
+)
 from crnn_jax.runtime import terminal
 
 
@@ -29,6 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     command.set_defaults(call=evaluate)
 
     predict.add_to(commands)
+    serve.add_to(commands)
     analysis.add_to(commands)
     data.add_to(commands)
     keys.add_to(commands)

@@ -30,12 +30,23 @@ def add_to(commands: Any) -> None:
         action="store_true",
         help="with --format json: position and probability of each character, and the best texts",
     )
+    add_frame_to(command)
+    add_min_confidence_to(command)
+    command.set_defaults(call=predict)
+
+
+def add_frame_to(command: argparse.ArgumentParser) -> None:
+    """Adds the option that chooses what is read of animations."""
     command.add_argument(
         "--frame",
         choices=("first", "last", "darkest", "mean"),
         help="what to read from animations: a frame, or the darkest or mean value of each pixel; "
         "default the run's data.frame",
     )
+
+
+def add_min_confidence_to(command: argparse.ArgumentParser) -> None:
+    """Adds the option that leaves uncertain texts blank."""
     command.add_argument(
         "--min-confidence",
         metavar="SHARE",
@@ -43,7 +54,6 @@ def add_to(commands: Any) -> None:
         help="leave the text of an image blank if the confidence is lower, or if the image is not "
         "like the training images; without this option such readings are only flagged",
     )
-    command.set_defaults(call=predict)
 
 
 def as_paths(arguments: list[str], commands: Mapping[str, argparse.ArgumentParser]) -> list[str]:

@@ -29,19 +29,26 @@ def read(
     readings: dict[int, Any] = {}
     for width in sorted({len(image.pixels) for image in images}):
         places = [i for i, image in enumerate(images) if len(image.pixels) == width]
-        found = _read_width(reader, [images[i] for i in places], decoder, explain)
+        found = read_width(reader, [images[i] for i in places], decoder, explain)
         readings |= zip(places, found, strict=True)
     return [readings[i] for i in range(len(images))]
 
 
-def _read_width(
-    reader: Recognizer, images: list[Decoded], decoder: Decoder, explain: bool
+def read_width(
+    reader: Recognizer,
+    images: Sequence[Decoded],
+    decoder: Decoder,
+    explain: bool,
+    size: int | None = None,
 ) -> Sequence[Any]:
-    """Reads at most BATCH images of one width."""
-    # Padding to a power of two, or of four if there are programs for several widths, keeps their
-    # number small.
-    power = (len(images) - 1).bit_length()
-    size = min(BATCH, 1 << (power + power % 2 if reader.width_by_image else power))
+    """Reads images of one width, padded to a batch of `size`.
+
+    By default `size` is a power of two, or of four if there are programs for several widths, which
+    keeps their number small. At most BATCH images are read then.
+    """
+    if size is None:
+        power = (len(images) - 1).bit_length()
+        size = min(BATCH, 1 << (power + power % 2 if reader.width_by_image else power))
     batch = np.zeros((size, *images[0].pixels.shape), np.uint8)
     batch[: len(images)] = [image.pixels for image in images]
     call = explanation.explain if explain else evaluate.read

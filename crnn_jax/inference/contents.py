@@ -60,6 +60,22 @@ def of(source: Any) -> bytes | str | os.PathLike[str] | None:
     return None
 
 
+def of_base64(text: str) -> bytes:
+    """Returns the content of a file that is given as base64 or as a data URI.
+
+    Unlike in `of`, a text is never a path: a server must not read files that a client names.
+
+    Raises:
+      DataError: the text is neither.
+    """
+    if text[:64].lstrip().lower().startswith("data:"):
+        return _of_data_uri(text.strip())
+    try:
+        return _from_base64("".join(text.split()))
+    except (binascii.Error, ValueError) as error:
+        raise DataError(f"not base64 ({error})") from error
+
+
 def is_one(source: Any) -> bool:
     """Whether `source` is a single image file, although it may be iterable."""
     if isinstance(source, Mapping):
@@ -121,7 +137,7 @@ def _of_text(text: str) -> bytes | str:
         raise DataError("it is an address; download the file and pass its bytes or its path")
     if os.path.lexists(text):
         return text
-    if (content := _of_base64(text)) is not None:
+    if (content := _of_image_base64(text)) is not None:
         return content
     if len(text) > _LONGEST_NAME and _BASE64.fullmatch("".join(text.split())):
         raise DataError(
@@ -135,7 +151,7 @@ def _decoded(content: bytes) -> bytes:
     if content[:5].lower() == b"data:":
         return _of_data_uri(content.decode("latin-1").strip())
     if len(content) >= _LEAST and content[:_LEAST].isascii() and content.isascii():
-        found = _of_base64(content.decode("ascii"))
+        found = _of_image_base64(content.decode("ascii"))
         return content if found is None else found
     return content
 
@@ -152,7 +168,7 @@ def _of_data_uri(uri: str) -> bytes:
         raise DataError(f"the base64 of a data URI is damaged ({error})") from error
 
 
-def _of_base64(text: str) -> bytes | None:
+def _of_image_base64(text: str) -> bytes | None:
     """Returns the image file in a base64 text, standard or URL-safe, padded or not; else None."""
     if len(text) < _LEAST or not _BASE64.match(text.lstrip()):
         return None

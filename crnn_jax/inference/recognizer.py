@@ -243,8 +243,7 @@ class Recognizer:
     ) -> Iterator[Any]:
         processes.check()
         decoder = decoder or self.decoder()
-        if any(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(self.params)):
-            self.params = jax.device_put(self.params)  # unpickled, or from the package
+        self.place_params()
         images = inputs.each(images)
         decode = functools.partial(self.decode, form=form)
         with ThreadPoolExecutor() as pool:
@@ -288,6 +287,11 @@ class Recognizer:
             return inputs.decoded(inputs.to_image(image, form, section.frame), section)
         except CrnnError as error:
             return DataError(str(error))
+
+    def place_params(self) -> None:
+        """Copies the parameters to the device, unless they are there."""
+        if any(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(self.params)):
+            self.params = jax.device_put(self.params)  # unpickled, or from the package
 
     def _read_all(
         self,

@@ -31,11 +31,16 @@ class Interrupted(CrnnError):
 class Interruption:
     """A context manager that only notes signals. A second Ctrl-C ends the process at once.
 
+    With `second_ends`, so does a second signal of any kind.
+
     A SIGHUP that was ignored at the start stays ignored, as under nohup. Outside the main thread
     Python handles no signals, so none is noted.
     """
 
     number: int | None = None  # of the signal that came
+
+    def __init__(self, second_ends: bool = False):
+        self._second_ends = second_ends
 
     def __enter__(self) -> Self:
         self._before: dict[int, Any] = {}
@@ -75,8 +80,8 @@ class Interruption:
         )
 
     def _note(self, number: int, _: FrameType | None) -> None:
-        if self.number is not None and number == signal.SIGINT:
-            # Our programs leave Ctrl-C to the system: end without a traceback.
+        if self.number is not None and (self._second_ends or number == signal.SIGINT):
+            # Our programs leave signals to the system: end without a traceback.
             if self._before[number] in (signal.SIG_DFL, signal.SIG_IGN):
                 signal.signal(number, signal.SIG_DFL)
                 os.kill(os.getpid(), number)

@@ -81,5 +81,6 @@ def test_a_wheel_trains_imports_and_predicts(
     assert (installed / "run/report.html").read_text().rstrip().endswith("</html>")
     assert "# A CRNN" in (installed / "run/export/safetensors/README.md").read_text()
     assert (installed / "site/crnn_jax/py.typed").exists()
+    assert (installed / "site/crnn_jax/serving/templates/docs.html.jinja").exists()
     script = installed / "site" / "bin" / "crnn-jax"
     assert "predict" in run(installed, str(script), "--help")

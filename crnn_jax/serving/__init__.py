@@ -1,0 +1,3 @@
+"""An HTTP server that reads images, with bounds on everything that a client sends. Needs the extra
+`serve`; imports `inference` and what `inference` may import.
+"""
