@@ -14,6 +14,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "runs/mine folder --format csv --min-confidence 0.97",
         "general folder --same-scheme",
     ),
+    "label": ("my_captchas", "my_captchas --reader runs/mine --adapt-every 50 --open"),
     "report": ("runs/mine", "runs/ablations --reach 0.97"),
     "audit": ("runs/cross_validation",),
     "inspect": ("my_captchas", r"my_captchas --label-pattern '(.+)_\d+'"),

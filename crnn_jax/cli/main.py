@@ -9,7 +9,17 @@ import sys
 from typing import NoReturn
 
 from crnn_jax import errors, interop, runtime
-from crnn_jax.cli import analysis, completion, data, examples, keys, predict, reader_options, train
+from crnn_jax.cli import (
+    analysis,
+    completion,
+    data,
+    examples,
+    keys,
+    label,
+    predict,
+    reader_options,
+    train,
+)
 from crnn_jax.runtime import terminal
 
 
@@ -33,6 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     data.add_to(commands)
     keys.add_to(commands)
     train.add_to(commands)
+    label.add_to(commands)
     interop.add_commands(commands)
     examples.add_to(commands.choices)
     completion.add_to(parser)
