@@ -93,9 +93,11 @@ def test_undo_and_skip(folder: Path) -> None:
     assert session.progress()["skipped"] == 1
     third = shown(session)
     assert len({first, second, third}) == 3
-    assert session.undo().file == second and shown(session) == second
+    assert session.undo().file == second
+    assert shown(session) == second
     assert session.progress()["skipped"] == 0
-    assert session.undo().file == first and shown(session) == first
+    assert session.undo().file == first
+    assert shown(session) == first
     assert saved(folder) == {}
     enter(session, "right")
     assert shown(session) == second  # the order stays
@@ -114,7 +116,8 @@ def test_the_next_session_continues(folder: Path) -> None:
     again, reading = opened(folder, readings())
     finish(reading)
     assert again.labels() == session.labels()
-    assert again.estimates() == before and before["given"].drawn == 1
+    assert again.estimates() == before
+    assert before["given"].drawn == 1
     assert again.progress() == session.progress()
     assert shown(again) not in {*files, session.files[found.number]}
     assert again.undo().label is None
@@ -128,7 +131,8 @@ def test_the_next_session_continues(folder: Path) -> None:
     while third.current() is not None:
         order.append(enter(third))
         finish(reading)
-    assert files[0] in order and files[1] not in order
+    assert files[0] in order
+    assert files[1] not in order
 
 
 def test_the_history_survives_a_torn_line_and_damage_is_reported(folder: Path) -> None:
@@ -180,12 +184,14 @@ def test_a_new_reader_reads_again_and_has_an_estimate_of_its_own(folder: Path) -
     enter(session)
     assert all(session.pool.texts[n].startswith("b") for n in session.pool.rest.tolist())
     found = session.current()
-    assert found is not None and session.guess(found.number).text.startswith("ba")
+    assert found is not None
+    assert session.guess(found.number).text.startswith("ba")
     while session.current() is not None and len(session.labels()) < 8:
         enter(session)
     found_estimates = session.estimates()
     assert list(found_estimates) == ["given", "better"]
-    assert found_estimates["given"][:2] == (1, 1) and found_estimates["better"][:2] == (1, 1)
+    assert found_estimates["given"][:2] == (1, 1)
+    assert found_estimates["better"][:2] == (1, 1)
 
 
 def test_labels_that_cannot_be_or_look_wrong(folder: Path) -> None:
@@ -246,7 +252,8 @@ def test_names_that_a_table_cannot_hold_are_left_out(tmp_path: Path) -> None:
     draw("a").save(tmp_path / "\u00e9.png")
     draw("a").save(tmp_path / "e\u0301.png")
     session = Session(Tree(tmp_path), tmp_path / ".crnn-jax", "given", 64)
-    assert len(session.files) == 1 and session.progress()["unlisted"] == 2
+    assert len(session.files) == 1
+    assert session.progress()["unlisted"] == 2
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="contains no images"):
         Session(Tree(tmp_path / "empty"), tmp_path, "given", 64)

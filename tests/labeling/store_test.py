@@ -33,7 +33,8 @@ def trained_on(folder: Path) -> dict[str, str]:
 
 def test_labels_are_saved_one_by_one_and_training_reads_them(tmp_path: Path) -> None:
     store = LabelFile(Tree(save(tmp_path)))
-    assert store.labels == {} and not (tmp_path / "labels.csv").exists()
+    assert store.labels == {}
+    assert not (tmp_path / "labels.csv").exists()
     for count, (file, label) in enumerate(LABELS.items(), 1):
         store.add(file, label)
         assert rows(tmp_path) == [["file", "label"], *map(list, list(LABELS.items())[:count])]
