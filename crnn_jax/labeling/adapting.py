@@ -38,7 +38,7 @@ from crnn_jax.runtime import files
 
 EVERY = 25  # labels between two adaptations, at least
 _GROWTH = 1.25  # and this factor, because training takes longer with more labels
-_NICENESS = 10  # of the process, so that the page stays quick
+_NICENESS = 5  # of the process, so that the page stays quick
 _NONE: Mapping[str, Any] = types.MappingProxyType({})
 _RUN = re.compile(r"reader-(\d{4,})")
 

@@ -55,7 +55,8 @@ class Reading:
         """Ends the thread after its current chunk; waits for at most `seconds`."""
         self._is_over.set()
         self._wake.set()
-        self._thread.join(seconds)
+        if self._thread.is_alive():
+            self._thread.join(seconds)
 
     def _run(self) -> None:
         try:

@@ -57,12 +57,12 @@ def run(
         listening = server.listen(port)
         token = secrets.token_urlsafe(16)
         port = listening.getsockname()[1]
-        app = server.application(desk, token, port)
+        engine = server.engine(server.application(desk, token, port))
         if interruption.number:
             raise interruption.stop("no label")
         desk.reading.start()
         announce(f"http://{server.HOST}:{port}/#{token}")
-        server.serve(app, listening)
+        engine.run(sockets=[listening])
         # uvicorn has raised the signal again, which `interruption` notes.
         return _report(desk)
 

@@ -37,7 +37,7 @@ _SIZE = (1024, 512)  # pixels of an image that is shown, at most
 
 
 class _Entry(TypedDict):
-    number: int
+    number: NotRequired[int]  # of the image; not for undo
     text: NotRequired[str]
     confirmed: NotRequired[bool]
 
@@ -79,11 +79,13 @@ class Desk:
         return state
 
     def label(self, entry: _Entry) -> dict[str, Any]:
-        self.session.label(entry["number"], entry.get("text", ""), entry.get("confirmed", False))
+        self.session.label(
+            entry.get("number", -1), entry.get("text", ""), entry.get("confirmed", False)
+        )
         return self._changed()
 
     def skip(self, entry: _Entry) -> dict[str, Any]:
-        self.session.skip(entry["number"])
+        self.session.skip(entry.get("number", -1))
         return self._changed()
 
     def undo(self, _: _Entry) -> dict[str, Any]:
@@ -214,6 +216,7 @@ def listen(port: int) -> socket.socket:
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         found.bind((HOST, port))
+        found.listen()  # now, so that the page can be opened as soon as its address is printed
     except (OSError, OverflowError) as error:
         found.close()
         reason = getattr(error, "strerror", None) or error
@@ -221,8 +224,10 @@ def listen(port: int) -> socket.socket:
     return found
 
 
-def serve(app: Any, listening: socket.socket) -> None:
-    """Serves until a signal comes. ConfigError: uvicorn is not installed."""
+def engine(app: Any) -> Any:
+    """Returns the uvicorn server of an application; `run(sockets=[...])` serves until a signal
+    comes. ConfigError: uvicorn is not installed.
+    """
     try:
         import uvicorn
     except ImportError as error:
@@ -235,7 +240,7 @@ def serve(app: Any, listening: socket.socket) -> None:
         server_header=False,
         timeout_graceful_shutdown=2,
     )
-    uvicorn.Server(config).run(sockets=[listening])
+    return uvicorn.Server(config)
 
 
 def missing(error: ImportError) -> ConfigError:
