@@ -265,14 +265,18 @@ def copy_labeled(images: Path, labels: Mapping[str, str], folder: Path) -> None:
     writer = csv.writer(table, quoting=csv.QUOTE_ALL, lineterminator="\n")
     writer.writerow(("file", "label"))
     for file, label in labels.items():
-        source, target = images / file, folder / file
-        files.make_folder(target.parent)
-        try:
-            os.link(source.resolve(), target)
-        except OSError:  # another file system, or one without links
-            shutil.copyfile(source, target)
+        copy_image(images / file, folder / file)
         writer.writerow((file, label))
     files.write(folder / LABELS_FILE, table.getvalue().encode())
+
+
+def copy_image(source: Path, target: Path) -> None:
+    """Makes a hard link, or a copy where that fails. OSError, RunError if that fails."""
+    files.make_folder(target.parent)
+    try:
+        os.link(source.resolve(), target)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, target)
 
 
 def _last_line(log: Path) -> str:

@@ -22,7 +22,6 @@ import numpy as np
 from crnn_jax.inference import metrics
 
 EVERY = 4  # one of so many images is drawn at random
-_SEED = 20  # of the draws
 
 
 class Estimate(NamedTuple):
@@ -52,11 +51,12 @@ def is_drawn(place: int) -> bool:
     return place % EVERY == EVERY - 1
 
 
-def draw(rest: np.ndarray, place: int) -> int:
+def draw(rest: np.ndarray, place: int, seed: int = 0) -> int:
     """Draws one of the images `rest`, with equal probabilities. A place has always the same draw.
 
     Args:
       rest: i64 [N], the numbers of the images without a label, at least one.
       place: the place in the labeling order.
+      seed: of all draws.
     """
-    return int(np.random.default_rng([_SEED, place]).choice(rest))
+    return int(np.random.default_rng([seed, place]).choice(rest))

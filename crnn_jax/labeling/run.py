@@ -94,7 +94,7 @@ def opened(
         base = recognizer.load(run)
         adapter = Adapter(base, run, folder, workdir or state, adapt_every, changes or {})
         name, current = adapter.restored() or (run, base)
-        session = Session(tree, state, name, _num_steps(base))
+        session = Session(tree, state, name, num_steps(base))
         desk = Desk(session, Reading(session, current, adapter), adapter)
         try:
             yield desk
@@ -118,7 +118,7 @@ def _listed(folder: Path) -> Tree:
         ) from error
 
 
-def _num_steps(reader: Recognizer) -> int:
+def num_steps(reader: Recognizer) -> int:
     """Returns the time steps of the widest input of a reader."""
     config = reader.config
     widest = max(AUTO_WIDTHS) * config.data.height

@@ -81,7 +81,7 @@ class Session:
       reader: the name of the current reader.
     """
 
-    def __init__(self, tree: Tree, folder: Path, reader: str, num_steps: int):
+    def __init__(self, tree: Tree, folder: Path, reader: str, num_steps: int, seed: int = 0):
         """Reads the labels and the history of a folder.
 
         Args:
@@ -89,6 +89,7 @@ class Session:
           folder: where the journal is.
           reader: the name of the reader.
           num_steps: time steps of the reader, into which a label must fit.
+          seed: of the draws, and of the order in which images are read.
 
         Raises:
           DataError: there are no images, or labels.csv cannot be used.
@@ -100,11 +101,11 @@ class Session:
         if not self.files:
             raise DataError(f"{one_line(str(tree.folder))} contains no images")
         self._numbers = {file: i for i, file in enumerate(self.files)}
-        self._num_steps = num_steps
+        self._num_steps, self._seed = num_steps, seed
         self._store = LabelFile(tree)
         self._journal = Journal(folder)
         self.reader = reader
-        self.pool = Pool(len(self.files))
+        self.pool = Pool(len(self.files), seed)
         self._upcoming: list[Shown] = []
         self._batch: list[int] = []  # ordered by the confidences of `_batch_key`
         self._batch_key: tuple[int, int] | None = None
@@ -310,7 +311,7 @@ class Session:
                 return
             place = len(self._journal.entries) + len(self._upcoming)
             if estimate.is_drawn(place):
-                self._upcoming.append(Shown(estimate.draw(rest, place), True))
+                self._upcoming.append(Shown(estimate.draw(rest, place, self._seed), True))
                 continue
             if self.pool.num_read < min(FIRST, len(self.pool.rest)) and not self.pool.reader:
                 return  # the first images are being read
