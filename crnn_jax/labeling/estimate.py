@@ -20,6 +20,8 @@ from typing import NamedTuple
 import numpy as np
 
 from crnn_jax.inference import metrics
+from crnn_jax.labeling.journal import Entry
+from crnn_jax.labeling.store import normalized
 
 EVERY = 4  # one of so many images is drawn at random
 
@@ -44,6 +46,17 @@ def of(are_right: Sequence[bool]) -> Estimate:
         return Estimate(0, 0, 0.0, 1.0)
     right = sum(are_right)
     return Estimate(right, len(are_right), *metrics.wilson_interval(right, len(are_right)))
+
+
+def by_reader(entries: Sequence[Entry], reader: str) -> dict[str, Estimate]:
+    """Returns the estimate of each reader that guessed a draw, with that of `reader` at the end."""
+    draws: dict[str, list[bool]] = {}
+    for entry in entries:
+        if entry.drawn and entry.reader and entry.label is not None:
+            right = entry.label == normalized(entry.guess)
+            draws.setdefault(entry.reader, []).append(right)
+    draws[reader] = draws.pop(reader, [])
+    return {name: of(rights) for name, rights in draws.items()}
 
 
 def is_drawn(place: int) -> bool:

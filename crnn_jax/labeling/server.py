@@ -25,7 +25,7 @@ from crnn_jax.data import image_io
 from crnn_jax.errors import ConfigError, CrnnError, DataError
 from crnn_jax.labeling.adapting import Adapter
 from crnn_jax.labeling.reading import Reading
-from crnn_jax.labeling.session import FIRST, EntryError, Session
+from crnn_jax.labeling.session import EntryError, Session
 from crnn_jax.runs.run_dir import png
 
 HOST = "127.0.0.1"
@@ -60,7 +60,6 @@ class Desk:
                 "progress": progress,
                 "image": None,
                 "next": session.upcoming(),
-                "first": min(FIRST, progress["rest"]),
                 "undo": None if last is None else {"file": last.file, "label": last.label},
                 "estimate": self._estimate(),
                 "adaptation": self.adapter.status._asdict(),

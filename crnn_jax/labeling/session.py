@@ -7,35 +7,23 @@ from __future__ import annotations
 
 import functools
 import threading
-import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
-import numpy as np
-
 from crnn_jax.data import label_files
 from crnn_jax.data.tree import Tree
 from crnn_jax.errors import DataError, one_line
-from crnn_jax.labeling import estimate, ordering
+from crnn_jax.labeling import estimate
 from crnn_jax.labeling.estimate import Estimate
 from crnn_jax.labeling.journal import Entry, Journal
+from crnn_jax.labeling.plan import Plan, Shown
 from crnn_jax.labeling.pool import Pool
-from crnn_jax.labeling.store import LabelFile, normalized
+from crnn_jax.labeling.store import LabelFile, listable, normalized
 
-AHEAD = 6  # images that are planned, so that the page can load them
-BATCH = 25  # images that are ordered at a time
-FIRST = 128  # images that are read before the first one is chosen
 _FORM_LABELS = 5  # labels that are compared with the next one
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
-
-
-class Shown(NamedTuple):
-    """An image in the labeling order."""
-
-    number: int
-    drawn: bool  # at random
 
 
 class Guess(NamedTuple):
@@ -97,18 +85,16 @@ class Session:
         """
         self.lock = threading.RLock()
         self.folder = tree.folder
-        self.files, self.num_unlisted = _listable(tree.images)
+        self.files, self.num_unlisted = listable(tree.images)
         if not self.files:
             raise DataError(f"{one_line(str(tree.folder))} contains no images")
         self._numbers = {file: i for i, file in enumerate(self.files)}
-        self._num_steps, self._seed = num_steps, seed
+        self._num_steps = num_steps
         self._store = LabelFile(tree)
         self._journal = Journal(folder)
         self.reader = reader
         self.pool = Pool(len(self.files), seed)
-        self._upcoming: list[Shown] = []
-        self._batch: list[int] = []  # ordered by the confidences of `_batch_key`
-        self._batch_key: tuple[int, int] | None = None
+        self._plan = Plan(self.pool, seed)
         self._guesses: dict[int, Guess] = {}  # of images that are shown
         self._characters: dict[int, tuple[str, list[Character]]] = {}  # with the text
         for file in self._store.labels:
@@ -130,10 +116,10 @@ class Session:
     @_locked
     def current(self) -> Shown | None:
         """Returns the image to label; None if there is none, or none is read yet."""
-        self._plan()
-        if not self._upcoming or not self._is_readable(self._upcoming[0]):
+        self._extend_plan()
+        if not self._plan.upcoming or not self._is_readable(self._plan.upcoming[0]):
             return None
-        shown = self._upcoming[0]
+        shown = self._plan.upcoming[0]
         if shown.number not in self._guesses:
             text, confidence = self.pool.texts[shown.number], self.pool.confidences[shown.number]
             name = self.reader if self.pool.is_current(shown.number) else ""
@@ -154,7 +140,7 @@ class Session:
     @_locked
     def upcoming(self) -> list[int]:
         """Returns the numbers of the images after the current one."""
-        return [shown.number for shown in self._upcoming[1:]]
+        return [shown.number for shown in self._plan.upcoming[1:]]
 
     @_locked
     def label(self, number: int, text: str, is_confirmed: bool = False) -> None:
@@ -207,8 +193,7 @@ class Session:
         number = self._numbers[entry.file]
         self._set_done(entry.file, False)
         self._guesses[number] = Guess(entry.guess, self._confidence(number, entry), entry.reader)
-        self._upcoming = [s for s in self._upcoming if s.number != number]
-        self._upcoming.insert(0, Shown(number, entry.drawn))
+        self._plan.put_first(Shown(number, entry.drawn))
         return entry
 
     @property
@@ -228,19 +213,14 @@ class Session:
             "skipped": sum(entry.label is None for entry in self._journal.entries),
             "rest": len(self.files) - int(self.pool.is_done.sum()),
             "read": self.pool.num_read,
+            "first": self._plan.num_first,
             "unlisted": self.num_unlisted,
         }
 
     @_locked
     def estimates(self) -> dict[str, Estimate]:
         """Returns the estimates of exact match on the rest by reader, the last reader last."""
-        draws: dict[str, list[bool]] = {}
-        for entry in self._journal.entries:
-            if entry.drawn and entry.reader and entry.label is not None:
-                right = entry.label == normalized(entry.guess)
-                draws.setdefault(entry.reader, []).append(right)
-        draws[self.reader] = draws.pop(self.reader, [])
-        return {reader: estimate.of(rights) for reader, rights in draws.items()}
+        return estimate.by_reader(self._journal.entries, self.reader)
 
     # -------------------------------------------------------------- for the reading thread
 
@@ -249,7 +229,7 @@ class Session:
         """Another reader reads from now on. Images that are shown keep their guesses."""
         self.reader = reader
         self.pool.renew()
-        shown = {self._upcoming[0].number} if self._upcoming else set()
+        shown = {shown.number for shown in self._plan.upcoming[:1]}
         self._guesses = {n: guess for n, guess in self._guesses.items() if n in shown}
         self._characters = {n: found for n, found in self._characters.items() if n in shown}
 
@@ -261,11 +241,10 @@ class Session:
           count: the size of a batch.
           only_needed: only if images that are shown next, or the first images, are among them.
         """
-        self._plan()
-        first = [shown.number for shown in self._upcoming if shown.number not in self._guesses]
-        is_needed = any(not self.pool.is_current(number) for number in first)
-        is_needed = is_needed or self.pool.num_read < min(FIRST, len(self.pool.rest))
-        if only_needed and not is_needed:
+        self._extend_plan()
+        numbers = [shown.number for shown in self._plan.upcoming]
+        first = [n for n in numbers if n not in self._guesses and not self.pool.is_current(n)]
+        if only_needed and not first and self._plan.is_begun:
             return []
         return self.pool.unread(count, first)
 
@@ -273,7 +252,7 @@ class Session:
     def unexplained(self, count: int) -> list[int]:
         """Returns images that are shown next, and whose characters are not known yet."""
         found = []
-        for number in (shown.number for shown in self._upcoming):
+        for number in (shown.number for shown in self._plan.upcoming):
             guess = self._guesses.get(number)
             is_old = guess is not None and guess.reader != self.reader
             text = guess.text if guess else self.pool.texts[number]
@@ -287,7 +266,7 @@ class Session:
         if isinstance(reading, DataError):
             if not self.pool.is_done[number]:
                 self.pool.put_bad(number, str(reading))
-                self._upcoming = [shown for shown in self._upcoming if shown.number != number]
+                self._plan.drop_done()
             return
         self.pool.put(number, reading.text, reading.confidence, reader)
 
@@ -301,42 +280,8 @@ class Session:
 
     # -------------------------------------------------------------- inside
 
-    def _plan(self) -> None:
-        """Plans the next images, as far as they are known."""
-        while len(self._upcoming) < AHEAD:
-            planned = [shown.number for shown in self._upcoming]
-            rest = self.pool.rest
-            rest = rest[~np.isin(rest, np.array(planned, np.intp))]
-            if not len(rest):
-                return
-            place = len(self._journal.entries) + len(self._upcoming)
-            if estimate.is_drawn(place):
-                self._upcoming.append(Shown(estimate.draw(rest, place, self._seed), True))
-                continue
-            if self.pool.num_read < min(FIRST, len(self.pool.rest)) and not self.pool.reader:
-                return  # the first images are being read
-            number = self._next_of_batch(planned)
-            if number is None:
-                return
-            self._upcoming.append(Shown(number, False))
-
-    def _next_of_batch(self, planned: Sequence[int]) -> int | None:
-        """Returns the next image by confidence and diversity; None if none is read."""
-        candidates = self.pool.candidates(FIRST, planned)
-        # Twice as many images give another order; a few more do not.
-        key = self.pool.reader, len(candidates).bit_length()
-        taken = set(planned)
-        self._batch = [n for n in self._batch if n not in taken and not self.pool.is_done[n]]
-        if not self._batch or self._batch_key is None or key > self._batch_key:
-            self._batch_key = key
-            chosen = ordering.batch(
-                self.pool.confidences[candidates],
-                [self.pool.texts[n] for n in candidates.tolist()],
-                list(self._store.labels.values()),
-                BATCH,
-            )
-            self._batch = candidates[chosen].tolist()
-        return self._batch.pop(0) if self._batch else None
+    def _extend_plan(self) -> None:
+        self._plan.extend(len(self._journal.entries), self._store.labels.values())
 
     def _is_readable(self, shown: Shown) -> bool:
         return shown.number in self._guesses or self.pool.is_read(shown.number)
@@ -363,16 +308,13 @@ class Session:
         file = self.files[shown.number]
         self._journal.add(Entry(file, label, guess.text, guess.reader, shown.drawn))
         self._set_done(file, True)
-        self._upcoming = [planned for planned in self._upcoming if not self._is_done(planned)]
+        self._plan.drop_done()
         self._guesses.pop(shown.number)
         self._characters.pop(shown.number, None)
 
     def _set_done(self, file: str, is_done: bool) -> None:
         if (number := self._numbers.get(file)) is not None:
             self.pool.is_done[number] = is_done
-
-    def _is_done(self, shown: Shown) -> bool:
-        return bool(self.pool.is_done[shown.number])
 
     def _confidence(self, number: int, entry: Entry) -> float:
         is_same = self.pool.is_read(number) and self.pool.texts[number] == entry.guess
@@ -388,16 +330,3 @@ class Session:
         ]
         self._journal.entries[:] = kept
         return kept
-
-
-def _listable(images: Sequence[str]) -> tuple[list[str], int]:
-    """Returns the images whose names can be written to labels.csv, and the number of the others.
-
-    A name must be UTF-8 without line breaks, and the only one with its composed form (NFC).
-    """
-    found: dict[str, str] = {}
-    for image in images:
-        is_text = not any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in image)
-        if is_text and image == image.strip():
-            found.setdefault(unicodedata.normalize("NFC", image), image)
-    return list(found.values()), len(images) - len(found)

@@ -15,7 +15,7 @@ import io
 import os
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from crnn_jax.data import label_files, label_tables, listing
@@ -157,6 +157,19 @@ class LabelFile:
             found = self._tree.find(named)
             return found is not None and os.path.normpath(found) == os.path.normpath(file)
         return False
+
+
+def listable(images: Sequence[str]) -> tuple[list[str], int]:
+    """Returns the images whose names can be written to labels.csv, and the number of the others.
+
+    A name must be UTF-8 without line breaks, and the only one with its composed form (NFC).
+    """
+    found: dict[str, str] = {}
+    for image in images:
+        is_text = not any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in image)
+        if is_text and image == image.strip():
+            found.setdefault(unicodedata.normalize("NFC", image), image)
+    return list(found.values()), len(images) - len(found)
 
 
 def normalized(text: str) -> str:

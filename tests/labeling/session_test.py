@@ -9,8 +9,9 @@ import pytest
 
 from crnn_jax.data.tree import Tree
 from crnn_jax.errors import DataError, RunError
+from crnn_jax.labeling.plan import FIRST
 from crnn_jax.labeling.reading import CHUNK, Reading
-from crnn_jax.labeling.session import FIRST, EntryError, Session
+from crnn_jax.labeling.session import EntryError, Session
 from tests.helpers.images import draw
 from tests.helpers.labeling import GivenReader, NoAdapter, finish, opened
 
