@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,7 @@ def run(
         written.
       Interrupted: a signal came before the page could be opened.
     """
+    server.check_installed()
     with (
         signals.Interruption() as interruption,
         opened(folder, reader, adapt_every, workdir) as desk,
@@ -62,8 +64,9 @@ def run(
             raise interruption.stop("no label")
         desk.reading.start()
         announce(f"http://{server.HOST}:{port}/#{token}")
-        engine.run(sockets=[listening])
-        # uvicorn has raised the signal again, which `interruption` notes.
+        with _ended_by_hangup(engine):
+            engine.run(sockets=[listening])
+        # uvicorn has raised the signal again, and `interruption` has noted it.
         return _report(desk)
 
 
@@ -101,6 +104,20 @@ def opened(
         finally:
             desk.reading.stop(_PATIENCE)
             adapter.stop()
+
+
+@contextlib.contextmanager
+def _ended_by_hangup(engine: Any) -> Iterator[None]:
+    """Ends the server on SIGHUP, too, unless the signal is ignored. uvicorn leaves it alone."""
+    number = getattr(signal, "SIGHUP", None)
+    if number is None or signal.getsignal(number) is signal.SIG_IGN:
+        yield
+        return
+    before = signal.signal(number, lambda *_: setattr(engine, "should_exit", True))
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 def _check(folder: Path) -> None:

@@ -121,20 +121,15 @@ def application(desk: Desk, token: str, port: int) -> Any:
       desk: handles the requests.
       token: the secret that requests need.
       port: of the server, for the check of Origin.
-
-    Raises:
-      ConfigError: starlette is not installed.
     """
-    try:
-        from starlette.applications import Starlette
-        from starlette.concurrency import run_in_threadpool
-        from starlette.middleware import Middleware
-        from starlette.middleware.trustedhost import TrustedHostMiddleware
-        from starlette.requests import Request
-        from starlette.responses import HTMLResponse, JSONResponse, Response
-        from starlette.routing import Route
-    except ImportError as error:
-        raise missing(error) from error
+    from starlette.applications import Starlette
+    from starlette.concurrency import run_in_threadpool
+    from starlette.middleware import Middleware
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+    from starlette.requests import Request
+    from starlette.responses import HTMLResponse, JSONResponse, Response
+    from starlette.routing import Route
+
     origins = {f"http://{name}:{port}" for name in _NAMES}
     page = _PAGE.read_text(encoding="utf-8")
     page_headers = {"Content-Security-Policy": _policy(page)}
@@ -224,13 +219,9 @@ def listen(port: int) -> socket.socket:
 
 
 def engine(app: Any) -> Any:
-    """Returns the uvicorn server of an application; `run(sockets=[...])` serves until a signal
-    comes. ConfigError: uvicorn is not installed.
-    """
-    try:
-        import uvicorn
-    except ImportError as error:
-        raise missing(error) from error
+    """Returns the uvicorn server of an application. `run(sockets=[...])` serves until Ctrl-C."""
+    import uvicorn
+
     config = uvicorn.Config(
         app,
         log_level="warning",
@@ -242,9 +233,13 @@ def engine(app: Any) -> Any:
     return uvicorn.Server(config)
 
 
-def missing(error: ImportError) -> ConfigError:
-    """Returns the error for a package of the extra that is not installed."""
-    return ConfigError(f"{error}; install it: pip install 'crnn-jax[label]'")
+def check_installed() -> None:
+    """Raises ConfigError if a package of the extra is not installed."""
+    try:
+        import starlette  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(f"{error}; install it: pip install 'crnn-jax[label]'") from error
 
 
 @functools.cache

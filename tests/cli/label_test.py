@@ -59,7 +59,7 @@ def test_labels_are_kept_when_the_command_is_stopped_and_started_again(
     for text in ("ab7", "bc", "7a7", "cc"):
         draw(text).save(tmp_path / f"img_{text}.png")
     labeled: dict[str, str] = {}
-    for place in range(2):
+    for place, number in enumerate((signal.SIGINT, signal.SIGHUP)):
         process = start(tmp_path, trained)
         try:
             port, token = address(process)
@@ -70,7 +70,7 @@ def test_labels_are_kept_when_the_command_is_stopped_and_started_again(
             ask(port, token, "/api/label",
                 {"number": found["image"]["number"], "text": label})  # fmt: skip
             labeled[found["image"]["file"]] = label
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
             _, said = process.communicate(timeout=120)
         finally:
             process.kill()

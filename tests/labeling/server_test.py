@@ -4,6 +4,7 @@ import csv
 import http.client
 import io
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image
 
 from crnn_jax.errors import ConfigError
-from crnn_jax.labeling import server
+from crnn_jax.labeling import run, server
 from tests.helpers.images import draw
 from tests.helpers.labeling import Served, served
 
@@ -144,7 +145,10 @@ def test_a_port_in_use_is_reported() -> None:
         taken.close()
 
 
-def test_a_missing_package_is_named_with_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "uvicorn", None)
-    with pytest.raises(ConfigError, match=r"pip install 'crnn-jax\[label\]'"):
-        server.engine(None)
+def test_a_missing_package_is_named_with_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    with pytest.raises(ConfigError, match=r"uvicorn.*pip install 'crnn-jax\[label\]'"):
+        run.run(tmp_path, "general")
+    assert not list(tmp_path.iterdir())

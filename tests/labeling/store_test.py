@@ -47,6 +47,17 @@ def test_labels_are_saved_one_by_one_and_training_reads_them(tmp_path: Path) -> 
     store.remove("img_2.png")  # has none
 
 
+def test_digits_of_several_lengths_are_text_and_no_damaged_numbers(tmp_path: Path) -> None:
+    # Forty such labels without quotes would seem to have lost leading zeros.
+    labels = {f"{n}.png": str(80 + n) for n in range(40)}
+    for file in labels:
+        (tmp_path / file).write_bytes(b"")
+    store = LabelFile(Tree(tmp_path))
+    for file, label in labels.items():
+        store.add(file, label)
+    assert trained_on(tmp_path) == labels
+
+
 @pytest.mark.parametrize(
     "start",
     [
