@@ -77,11 +77,14 @@ class Arm:
 
     def __init__(self, scheme: Scheme, reader: Recognizer, seed: int, workdir: Path):
         self.scheme, self.seed, self.workdir = scheme, seed, workdir
-        self.facts: dict[str, Any] = {}  # of the last `labeled`, for the record
 
     def labeled(self, count: int) -> list[str]:
         """Returns the first `count` images."""
         raise NotImplementedError
+
+    def facts(self, count: int) -> dict[str, Any]:
+        """Returns what the record says about the first `count` labels."""
+        return {}
 
     def renew(self, reader: Recognizer, name: str) -> None:
         """Tells the arm of an adapted reader."""
@@ -120,14 +123,20 @@ class Ordered(Arm):
                 raise DataError(f"{self.scheme.folder} has fewer than {count} images to label")
             truth = self.scheme.truths[session.files[shown.number]]
             session.label(shown.number, truth, is_confirmed=True)
-            self.facts = {}
             if session.num_labels == count:
-                self.facts = self._estimate()
-        return list(session.labels())[:count]
+                files.write(self._facts(count), json.dumps(self._estimate()).encode())
+        return [entry.file for entry in session.entries()][:count]
+
+    def facts(self, count: int) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self._facts(count).read_text())
+        return found
 
     def renew(self, reader: Recognizer, name: str) -> None:
         self._reader = reader
         self._session.renew(name)
+
+    def _facts(self, count: int) -> Path:
+        return self.workdir / f"estimate-{count:04}.json"
 
     def _read(self) -> None:
         session = self._session
@@ -194,7 +203,7 @@ def cells(
                 "num_examples": len(scheme.test),
                 **scheme.score(reader),
                 "files_sha256": held_out.files_sha256(chosen),
-                **arm.facts,
+                **arm.facts(count),
             }
             files.write(record, (json.dumps(cell) + "\n").encode())
         arm.renew(reader, f"reader-{count:04}")

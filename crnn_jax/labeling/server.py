@@ -54,7 +54,7 @@ class Desk:
         with session.lock:
             shown = session.current()
             progress = session.progress()
-            last = session.last
+            last = next(iter(session.entries()[-1:]), None)
             state: dict[str, Any] = {
                 "folder": session.folder.resolve().name,
                 "progress": progress,

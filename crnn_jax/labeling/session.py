@@ -196,12 +196,10 @@ class Session:
         self._plan.put_first(Shown(number, entry.drawn))
         return entry
 
-    @property
     @_locked
-    def last(self) -> Entry | None:
-        """The entry that `undo` takes back."""
-        entries = self._journal.entries
-        return entries[-1] if entries else None
+    def entries(self) -> list[Entry]:
+        """Returns the images that were labeled or skipped, in order; `undo` takes the last back."""
+        return list(self._journal.entries)
 
     @_locked
     def progress(self) -> dict[str, int]:

@@ -138,7 +138,7 @@ def test_a_folder_is_labeled_by_keyboard(page: Served, adapter: NoAdapter, tmp_p
         ]
         # The estimate: the draws are the fourth and the eighth entry.
         estimate = chromium.evaluate("document.getElementById('sample').textContent")
-        drawn = sum(entry.drawn for entry in page.desk.session._journal.entries)
+        drawn = sum(entry.drawn for entry in page.desk.session.entries())
         assert drawn == 2
         assert f"right in {page.desk.session.estimates()['given'].right} of 2" in estimate
         assert "1 cannot be opened" in chromium.evaluate(

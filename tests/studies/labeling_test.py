@@ -12,6 +12,9 @@ from studies import labeling
 from tests.helpers.images import draw
 from tests.labeling.adapting_test import SHORT
 
+# Without new symbols, the reader goes on reading what it reads.
+CHANGES = {**SHORT, "data.complete_alphabet": False}
+
 
 @pytest.mark.long
 def test_both_arms_are_labeled_trained_and_scored(trained: Path, tmp_path: Path) -> None:
@@ -22,7 +25,7 @@ def test_both_arms_are_labeled_trained_and_scored(trained: Path, tmp_path: Path)
         draw(text).save(scheme / f"{text}.png")
     arguments = f"{scheme} --reader {trained} --workdir {tmp_path}/work --out {tmp_path}/out.json"
     arguments_of_study = [*arguments.split(), "--seeds", "1", "--labels", "4", "8"]
-    labeling.main(arguments_of_study, SHORT)
+    labeling.main(arguments_of_study, CHANGES)
 
     record = json.loads((tmp_path / "out.json").read_text())
     cells = {(cell["arm"], cell["labels"]): cell for cell in record["cells"]}
@@ -48,8 +51,9 @@ def test_both_arms_are_labeled_trained_and_scored(trained: Path, tmp_path: Path)
     # The estimate beside the truth: one of four entries is a draw of the first reader.
     assert cells["ordered", 4]["estimate"]["drawn"] == 1
     assert cells["ordered", 4]["rest"] == len(texts) - len(test) - 4
-    labeling.main(arguments_of_study, SHORT)  # nothing is trained again
-    assert json.loads((tmp_path / "out.json").read_text()) == record
+    labeling.main(arguments_of_study, CHANGES)  # nothing is trained again
+    assert json.loads((tmp_path / "out.json").read_text())["cells"] == record["cells"]
+    assert all(cell["labeled"] for cell in record["cells"])
     assert "| scheme | 4 |" in labeling.table(record["cells"])
 
 
