@@ -134,7 +134,8 @@ def test_a_folder_is_labeled_by_keyboard(page: Served, adapter: NoAdapter, tmp_p
             "[...document.querySelectorAll('#characters li')].map((l) => l.ariaLabel)"
         )
         assert shares == [
-            f"{symbol}, {round(100 * last['confidence'])} %, uncertain" for symbol in last["guess"]
+            f"{symbol}, {round(100 * last['confidence'])}\u00a0%, uncertain"
+            for symbol in last["guess"]
         ]
         # The estimate: the draws are the fourth and the eighth entry.
         estimate = chromium.evaluate("document.getElementById('sample').textContent")

@@ -12,8 +12,8 @@ from studies import labeling
 from tests.helpers.images import draw
 from tests.labeling.adapting_test import SHORT
 
-# Without new symbols, the reader goes on reading what it reads.
-CHANGES = {**SHORT, "data.complete_alphabet": False}
+# With the same symbols and size of images, the reader goes on reading what it reads.
+CHANGES = {**SHORT, "data.complete_alphabet": False, "data.width": 64}
 
 
 @pytest.mark.long
