@@ -70,7 +70,7 @@ def covering(texts: Sequence[str], labels: Sequence[str], count: int) -> list[in
     """
     symbols = {symbol: i for i, symbol in enumerate(sorted({"", *"".join((*texts, *labels))}))}
     shares = np.stack([_shares(text, symbols) for text in texts]) if texts else np.empty((0, 1))
-    covered = sum((_shares(label, symbols) for label in labels), np.zeros(len(symbols)))  # [V]
+    covered = _covered(labels, symbols)
     chosen: list[int] = []
     is_left = np.ones(len(texts), bool)
     for _ in range(min(count, len(texts))):
@@ -80,6 +80,16 @@ def covering(texts: Sequence[str], labels: Sequence[str], count: int) -> list[in
         is_left[best] = False
         covered = covered + shares[best]
     return chosen
+
+
+def _covered(labels: Sequence[str], symbols: dict[str, int]) -> np.ndarray:
+    """Returns the sum of the shares of labels, f64 [V]. There can be 100,000 labels."""
+    total = [0.0] * len(symbols)
+    for label in labels:
+        share = 1 / max(len(label), 1)
+        for symbol in label or [""]:
+            total[symbols[symbol]] += share
+    return np.array(total)
 
 
 def _shares(text: str, symbols: dict[str, int]) -> np.ndarray:
