@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Int
 
 from crnn_jax.inference import metrics
 from crnn_jax.labeling.journal import Entry
@@ -64,11 +65,11 @@ def is_drawn(place: int) -> bool:
     return place % EVERY == EVERY - 1
 
 
-def draw(rest: np.ndarray, place: int, seed: int = 0) -> int:
+def draw(rest: Int[np.ndarray, " N"], place: int, seed: int = 0) -> int:
     """Draws one of the images `rest`, with equal probabilities. A place has always the same draw.
 
     Args:
-      rest: i64 [N], the numbers of the images without a label, at least one.
+      rest: the numbers of the images without a label, at least one.
       place: the place in the labeling order.
       seed: of all draws.
     """

@@ -16,17 +16,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float, Int
 
 POOL = 8  # candidates for each image of a batch
 
 
 def batch(
-    confidences: np.ndarray, texts: Sequence[str], labels: Sequence[str], count: int
+    confidences: Float[np.ndarray, " N"], texts: Sequence[str], labels: Sequence[str], count: int
 ) -> list[int]:
     """Returns the images of a batch in the order in which they are labeled.
 
     Args:
-      confidences: f32 [N], of the readings of images without a label.
+      confidences: of the readings of images without a label.
       texts: the N readings.
       labels: the labels that are known; their symbols count as covered.
       count: the size of the batch; fewer if N is smaller.
@@ -39,7 +40,7 @@ def batch(
     return [int(pool[i]) for i in chosen]
 
 
-def least_confident(confidences: np.ndarray, count: int) -> np.ndarray:
+def least_confident(confidences: Float[np.ndarray, " N"], count: int) -> Int[np.ndarray, " M"]:
     """Returns the indices of the `count` lowest confidences, from the lowest on.
 
     Of equal confidences, the one with the lower index is first. Memory and time are those of a
@@ -82,8 +83,8 @@ def covering(texts: Sequence[str], labels: Sequence[str], count: int) -> list[in
     return chosen
 
 
-def _covered(labels: Sequence[str], symbols: dict[str, int]) -> np.ndarray:
-    """Returns the sum of the shares of labels, f64 [V]. There can be 100,000 labels."""
+def _covered(labels: Sequence[str], symbols: dict[str, int]) -> Float[np.ndarray, " V"]:
+    """Returns the sum of the shares of labels. There can be 100,000 labels."""
     total = [0.0] * len(symbols)
     for label in labels:
         share = 1 / max(len(label), 1)
@@ -92,7 +93,7 @@ def _covered(labels: Sequence[str], symbols: dict[str, int]) -> np.ndarray:
     return np.array(total)
 
 
-def _shares(text: str, symbols: dict[str, int]) -> np.ndarray:
-    """Returns the share of each symbol in a text, f64 [V]."""
+def _shares(text: str, symbols: dict[str, int]) -> Float[np.ndarray, " V"]:
+    """Returns the share of each symbol in a text."""
     places = [symbols[symbol] for symbol in text or [""]]
     return np.bincount(places, minlength=len(symbols)) / len(places)

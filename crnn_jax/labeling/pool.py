@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+from jaxtyping import Int
 
 _UNREAD = -1
 
@@ -29,8 +30,8 @@ class Pool:
         self._place = 0
 
     @property
-    def rest(self) -> np.ndarray:
-        """The numbers of the images that are not done, i64 [M]."""
+    def rest(self) -> Int[np.ndarray, " M"]:
+        """The numbers of the images that are not done."""
         return np.flatnonzero(~self.is_done)
 
     @property
@@ -74,8 +75,8 @@ class Pool:
         self.bad[number] = reason
         self.is_done[number] = True
 
-    def candidates(self, enough: int, without: Sequence[int] = ()) -> np.ndarray:
-        """Returns the images that can be ordered by confidence, i64 [M].
+    def candidates(self, enough: int, without: Sequence[int] = ()) -> Int[np.ndarray, " M"]:
+        """Returns the images that can be ordered by confidence.
 
         Confidences of different readers cannot be compared. So these are the images that the
         current reader has read, if they are `enough` or all; otherwise all that were read.
