@@ -13,6 +13,14 @@ def positive_integer(text: str) -> int:
     return value
 
 
+def count(text: str) -> int:
+    """Parses an integer of at least 0."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError("must be at least 0")
+    return value
+
+
 def length(text: str) -> int | tuple[int, int]:
     """Parses a number of characters or a range: 5 or 4-6."""
     first, dash, last = text.partition("-")

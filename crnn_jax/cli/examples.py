@@ -20,6 +20,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "general --host 0.0.0.0 --token-file token.txt",
         "general --same-scheme --data my_captchas",
     ),
+    "label": ("my_captchas", "my_captchas --reader runs/mine --adapt-every 50 --open"),
     "report": ("runs/mine", "runs/ablations --reach 0.97"),
     "audit": ("runs/cross_validation",),
     "inspect": ("my_captchas", r"my_captchas --label-pattern '(.+)_\d+'"),

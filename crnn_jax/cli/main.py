@@ -15,6 +15,7 @@ from crnn_jax.cli import (
     data,
     examples,
     keys,
+    label,
     predict,
     reader_options,
     serve,
@@ -44,6 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     data.add_to(commands)
     keys.add_to(commands)
     train.add_to(commands)
+    label.add_to(commands)
     interop.add_commands(commands)
     examples.add_to(commands.choices)
     completion.add_to(parser)

@@ -148,7 +148,9 @@ def _several(what: str, names: Sequence[str], found: Sequence[int]) -> str:
     return f"{listed} can be the {what}; rename one of them to {what}"
 
 
-class _Dialect(NamedTuple):
+class Dialect(NamedTuple):
+    """How the fields of a table are written, and which columns it has."""
+
     delimiter: str
     columns: Columns
     num_columns: int
@@ -164,32 +166,37 @@ def read(text: str, path: str, is_image: IsImage) -> Labels:
     Raises:
       DataError: the columns cannot be recognized; the message shows the header.
     """
-    skipped = 0
-    if found := re.match(r"\ufeff?sep=(.)\r?\n", text):  # written for Excel
-        text, skipped = text[found.end() :], 1
-    dialect = _dialect(text, path, is_image)
-    columns = dialect.columns
-    kind = f"a table with the delimiter {_DELIMITERS[dialect.delimiter]}"
-    if dialect.has_header:
-        kind += f", columns {quote(dialect.names[columns.file])} and "
-        kind += quote(dialect.names[columns.label])
+    form = dialect(text, path, is_image)
+    columns = form.columns
+    kind = f"a table with the delimiter {_DELIMITERS[form.delimiter]}"
+    if form.has_header:
+        kind += f", columns {quote(form.names[columns.file])} and "
+        kind += quote(form.names[columns.label])
     else:
         kind += " and no header"
-    quoted = re.search(rf"{dialect.quotechar}\d+{dialect.quotechar}", text)
-    return Labels(kind, _rows(text, path, dialect, skipped), is_text=quoted is not None)
+    quoted = re.search(rf"{form.quotechar}\d+{form.quotechar}", text)
+    text, skipped = _without_sep(text)
+    return Labels(kind, _rows(text, path, form, skipped), is_text=quoted is not None)
 
 
 def recognized(text: str, path: str, is_image: IsImage) -> bool:
     """Whether a text is a table of labels."""
     try:
-        _dialect(text, path, is_image)
+        dialect(text, path, is_image)
     except DataError:
         return False
     return True
 
 
-def _dialect(text: str, path: str, is_image: IsImage) -> _Dialect:
+def _without_sep(text: str) -> tuple[str, int]:
+    """Removes a first line that names the delimiter for Excel. Returns the number of such lines."""
+    found = re.match(r"\ufeff?sep=(.)\r?\n", text)
+    return (text[found.end() :], 1) if found else (text, 0)
+
+
+def dialect(text: str, path: str, is_image: IsImage) -> Dialect:
     """Finds the delimiter and the columns. DataError: no delimiter gives both columns."""
+    text, _ = _without_sep(text)
     quotechar = "'" if text.lstrip("\ufeff\r\n").startswith("'") else '"'
     problem, header = "", [""]
     for delimiter in _DELIMITERS:
@@ -210,7 +217,7 @@ def _dialect(text: str, path: str, is_image: IsImage) -> _Dialect:
             labels = [i for i in others if i not in splits]
             if len(shown) == 1 and len(labels) == 1:
                 columns = Columns(shown[0], labels[0], splits[0] if splits else -1)
-                return _Dialect(delimiter, columns, len(cells), False, (), skips_space, quotechar)
+                return Dialect(delimiter, columns, len(cells), False, (), skips_space, quotechar)
             problem = "it has no header, so the label column is unknown"
             header = first
             continue
@@ -221,7 +228,7 @@ def _dialect(text: str, path: str, is_image: IsImage) -> _Dialect:
                     f"{path} has a column of confidences, so it seems to contain readings, not "
                     f"labels; rename it to {LABELS_FILE} to use it"
                 )
-            return _Dialect(
+            return Dialect(
                 delimiter, columns_or_problem, len(cells), True, tuple(cells), skips_space,
                 quotechar,
             )  # fmt: skip
@@ -247,17 +254,17 @@ def _first_rows(text: str, delimiter: str, quotechar: str) -> tuple[list[str], l
     return [first[0].lstrip("\ufeff"), *first[1:]] if first else first, ([*found, None, None])[1]
 
 
-def _rows(text: str, path: str, dialect: _Dialect, skipped: int) -> Iterator[Row]:
-    columns = dialect.columns
+def _rows(text: str, path: str, form: Dialect, skipped: int) -> Iterator[Row]:
+    columns = form.columns
     rows = csv.reader(
         io.StringIO(text.lstrip("\ufeff"), newline=""),
-        delimiter=dialect.delimiter,
-        quotechar=dialect.quotechar,
-        skipinitialspace=dialect.skips_space,
+        delimiter=form.delimiter,
+        quotechar=form.quotechar,
+        skipinitialspace=form.skips_space,
         strict=True,
     )
-    above = "the header" if dialect.has_header else "the first line"
-    is_first = dialect.has_header
+    above = "the header" if form.has_header else "the first line"
+    is_first = form.has_header
     try:
         for row in rows:
             if not any(row):  # an empty line, or one of delimiters only
@@ -269,8 +276,8 @@ def _rows(text: str, path: str, dialect: _Dialect, skipped: int) -> Iterator[Row
             file, label, part = (row[i] if 0 <= i < len(row) else "" for i in columns)
             if quoted := _EXCEL_TEXT.fullmatch(label):
                 label = quoted[1]
-            if len(row) != dialect.num_columns:
-                what = "more" if len(row) > dialect.num_columns else "fewer"
+            if len(row) != form.num_columns:
+                what = "more" if len(row) > form.num_columns else "fewer"
                 complaint = f"{'' if label else 'its label is empty: '}{what} fields than {above}"
             yield Row(file, label, rows.line_num + skipped, part, complaint)
     except csv.Error as error:

@@ -73,7 +73,10 @@ def browser(folder: Path) -> Iterator[Browser]:
     """A browser with its profile in `folder`. It exits with the context."""
     there, requests = os.pipe()
     answers, back = os.pipe()
-    options = "--headless --no-sandbox --disable-gpu --remote-debugging-pipe"
+    options = (
+        "--headless --no-sandbox --disable-gpu --remote-debugging-pipe --no-first-run "
+        "--disable-background-networking --disable-component-update --disable-sync"
+    )
     command = f'exec "$0" {options} --user-data-dir="$1" about:blank 3<&{there} 4>&{back}'
     process = subprocess.Popen(
         ["bash", "-c", command, str(CHROMIUM), str(folder)],

@@ -11,6 +11,9 @@ CHECKED = (
     "inference.calibration",
     "inference.evaluate",
     "inference.explain",
+    "labeling.estimate",
+    "labeling.ordering",
+    "labeling.pool",
 )
 
 check = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int is a float too, as for mypy

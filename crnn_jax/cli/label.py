@@ -1,0 +1,65 @@
+"""The command label."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from crnn_jax.cli import argument_types
+
+
+def add_to(commands: Any) -> None:
+    """Adds the command to the subparsers of `python -m crnn_jax`."""
+    command = commands.add_parser(
+        "label", help="label a folder of images on a local page, while the reader adapts to them"
+    )
+    command.add_argument(
+        "folder", metavar="FOLDER", help="a folder of images; labels are saved in its labels.csv"
+    )
+    command.add_argument(
+        "--reader",
+        metavar="RUN",
+        default="general",
+        help="whose readings are filled in: a run directory or a reader of the package; default "
+        "general",
+    )
+    command.add_argument(
+        "--adapt-every",
+        metavar="N",
+        type=argument_types.count,
+        default=25,
+        help="train the reader on the labels after every N of them, in the background; 0 for "
+        "never; default 25",
+    )
+    command.add_argument(
+        "--workdir",
+        metavar="DIR",
+        help="the folder for the adapted readers; default FOLDER/.crnn-jax",
+    )
+    command.add_argument(
+        "--port", metavar="N", type=argument_types.count, default=0, help="default any free port"
+    )
+    command.add_argument(
+        "--open", action="store_true", help="open the page in the default web browser"
+    )
+    command.set_defaults(call=label)
+
+
+def label(options: argparse.Namespace) -> int:
+    from crnn_jax.labeling import run
+
+    def announce(url: str) -> None:
+        print(f"label the images on this page: {url}\nstop with Ctrl-C", flush=True)
+        if options.open:
+            import webbrowser
+
+            webbrowser.open(url)
+
+    workdir = Path(options.workdir) if options.workdir else None
+    report = run.run(
+        Path(options.folder), options.reader, options.adapt_every, workdir, options.port, announce
+    )
+    print(report, file=sys.stderr)
+    return 0

@@ -1,0 +1,290 @@
+"""Adapts the reader to the labels so far, in a process of its own while labeling goes on.
+
+Each adaptation starts from the same reader and trains on all labels, as experiments/adapt.py does.
+It trains on a copy of the labeled images, so that new labels do not change the data of a run that
+has begun:
+
+labels-0050/    the labeled images (hard links where possible) with their labels.csv
+reader-0050/    the run directory, with log.txt
+
+A failed adaptation costs nothing but itself: labels are saved before it starts, and the next one
+starts at the next number of labels.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import os
+import re
+import shutil
+import sys
+import time
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from crnn_jax import config as config_lib
+from crnn_jax.config import Config
+from crnn_jax.data.label_tables import LABELS_FILE
+from crnn_jax.errors import CrnnError, brief
+from crnn_jax.inference.recognizer import Recognizer, load
+from crnn_jax.labeling.session import Session
+from crnn_jax.runs.launch import Process, Task
+from crnn_jax.runs.run_dir import RunDir
+from crnn_jax.runtime import files
+
+EVERY = 25  # labels between two adaptations, at least
+_GROWTH = 1.25  # and this factor, because training takes longer with more labels
+_NICENESS = 5  # of the process, so that the page stays quick
+_NONE: Mapping[str, Any] = types.MappingProxyType({})
+_RUN = re.compile(r"reader-(\d{4,})")
+
+# The settings of experiments/adapt.py. What it leaves to the reader (model, size and normalization
+# of images) is taken from the config of the reader.
+SETTINGS: Mapping[str, Any] = {
+    "seed": 0,
+    "data.source": "folder",
+    "data.style": "captcha_v2",
+    "data.count": 1040,
+    "data.synthetic_seed": 0,
+    "data.direction": "auto",
+    "data.val_dir": "",
+    "data.width": 0,
+    "data.alphabet": "",
+    "data.length": "labels",
+    "data.complete_alphabet": True,
+    "data.label_pattern": "",
+    "data.test_size": 0,
+    "data.val_fraction": 0.1,
+    "data.min_val_size": 20,
+    "data.split_seed": 0,
+    "data.num_folds": 0,
+    "data.fold": 0,
+    "data.train_size": 0,
+    "data.use_labels": True,
+    "data.unlabeled": "",
+    "train.detect_case": True,
+    "train.epochs": 4,
+    "train.epochs_for_new_symbols": 8,
+    "train.half_rate_labels": 17,
+    "train.half_way_labels": 4,
+    "train.passes_per_epoch": 3,
+    "train.min_steps": 0,
+    "train.min_steps_per_epoch": 10,
+    "train.batch_size": 16,
+    "train.eval_batch_size": 32,
+    "train.ema_decay": 0.95,
+    "train.stop_after": 0,
+    "train.patience": 0,
+    "train.checkpoint_selection": "last",
+    "optimizer.name": "adam",
+    "optimizer.trust_ratio": False,
+    "optimizer.learning_rate": 7e-4,
+    "optimizer.clip_norm": 1.0,
+    "optimizer.warmup_steps": 10,
+    "augment.shift": 0.04,
+    "augment.rotate": 2.0,
+    "augment.scale": 0.06,
+    "augment.shear": 0.06,
+    "augment.ripple": 0.0,
+    "model.dropout": 0.0,
+    "model.lstm_dropout": 0.0,
+    "log.trackers": (),
+}
+
+
+def config(
+    reader: Recognizer, run: str, folder: Path, changes: Mapping[str, Any] = _NONE
+) -> Config:
+    """Returns the config that adapts a reader to the labeled images in a folder.
+
+    Args:
+      reader: the reader that the training starts from.
+      run: its run directory or name.
+      folder: images with a label file.
+      changes: to the settings, by dotted key.
+    """
+    start = os.path.abspath(run) if os.path.isdir(run) else run
+    values = config_lib.to_dict(reader.config)
+    places = {"data.dir": os.fspath(folder.absolute()), "train.init_from": start}
+    return config_lib.from_dict(config_lib.with_changes(values, {**SETTINGS, **places, **changes}))
+
+
+class Status(NamedTuple):
+    """The state of the adaptation, for the page."""
+
+    kind: Literal["off", "waiting", "training", "failed", "adapted"]
+    labels: int = 0  # of the training, of the reader, or at which the first training starts
+    message: str = ""  # why it failed
+    seconds: float = 0.0  # of the training so far
+
+
+class Adapter:
+    """Starts and watches the processes that train. Its methods are called by one thread.
+
+    Attributes:
+      status: the state; replaced as a whole, so that other threads can read it.
+      newest: the run directory of the newest adapted reader; None if there is none.
+    """
+
+    newest: Path | None = None
+
+    def __init__(
+        self,
+        reader: Recognizer,
+        run: str,
+        images: Path,
+        workdir: Path,
+        every: int,
+        changes: Mapping[str, Any] = _NONE,
+    ):
+        """Prepares adaptations.
+
+        Args:
+          reader: the reader that every training starts from.
+          run: its run directory or name.
+          images: the folder with the images.
+          workdir: the folder for the runs.
+          every: labels between two trainings; 0 for none.
+          changes: to the settings, by dotted key.
+        """
+        self._reader, self._run, self._images = reader, run, images
+        self._workdir, self._every, self._changes = workdir, every, changes
+        self._process: Process | None = None
+        self._directory = RunDir(workdir)  # of the training
+        self._begun = 0.0
+        self._last = 0  # labels of the last training that was started
+        self.status = Status("waiting", every) if every else Status("off")
+
+    @property
+    def frame(self) -> str:
+        """What is read of animations: data.frame of the reader."""
+        return self._reader.config.data.frame
+
+    @property
+    def is_training(self) -> bool:
+        return self._process is not None
+
+    def restored(self) -> tuple[str, Recognizer] | None:
+        """Returns the newest reader of an earlier session with the same start, if there is one."""
+        for count in sorted(self._counts(), reverse=True):
+            run = RunDir(self._path("reader", count))
+            with contextlib.suppress(CrnnError):
+                start = run.config_value("train.init_from")
+                if self._every and run.result() and start == self._config(count).train.init_from:
+                    reader = load(run.workdir)
+                    self._last, self.newest = count, run.workdir
+                    self.status = Status("adapted", count)
+                    return run.workdir.name, reader
+        return None
+
+    def step(self, session: Session) -> tuple[str, Recognizer] | None:
+        """Starts a training when it is due, and returns the new reader when one has ended."""
+        if self._process is not None:
+            return self._followed(self._process)
+        due = max(self._last + self._every, int(self._last * _GROWTH))
+        if self._every and session.num_labels >= due:
+            try:
+                self._start(session.labels())
+            except (CrnnError, OSError) as error:
+                self._fail(str(error))
+        return None
+
+    def stop(self) -> None:
+        """Tells the process to save and stop, and waits for it."""
+        if self._process is not None:
+            self._process.stop()
+            self._process.wait()
+
+    def _start(self, labels: Mapping[str, str]) -> None:
+        count = len(labels)
+        self._last = count
+        data, run = self._path("labels", count), self._path("reader", count)
+        files.remove(data)
+        files.remove(run)
+        copy_labeled(self._images, labels, data)
+        self._directory = RunDir(run)
+        self._directory.open(self._config(count))
+        command = [sys.executable, "-m", "crnn_jax", "train", os.fspath(run)]
+        task = Task(command, Path.cwd(), (run / "log.txt").absolute())
+        self._process, self._begun = Process(task), time.monotonic()
+        with contextlib.suppress(OSError, AttributeError):  # not on every system
+            os.setpriority(os.PRIO_PROCESS, self._process.pid, _NICENESS)
+        self.status = Status("training", count)
+
+    def _followed(self, process: Process) -> tuple[str, Recognizer] | None:
+        exit_status, count = process.poll(), self._last
+        if exit_status is None:
+            self.status = Status("training", count, seconds=time.monotonic() - self._begun)
+            return None
+        self._process = None
+        run = self._directory.workdir
+        try:
+            if exit_status == 0:
+                reader = load(run)
+                self._remove_others(count)
+                self.newest = run
+                self.status = Status("adapted", count)
+                return run.name, reader
+            self._fail(f"{_last_line(run / 'log.txt')} (see {run / 'log.txt'})")
+        except CrnnError as error:
+            self._fail(str(error))
+        return None
+
+    def _fail(self, reason: str) -> None:
+        self.status = Status("failed", self._last, brief(reason, 500))
+
+    def _config(self, count: int) -> Config:
+        return config(self._reader, self._run, self._path("labels", count), self._changes)
+
+    def _path(self, kind: str, count: int) -> Path:
+        return self._workdir / f"{kind}-{count:04}"
+
+    def _counts(self) -> list[int]:
+        try:
+            names = os.listdir(self._workdir)
+        except OSError:
+            return []
+        return [int(found[1]) for name in names if (found := _RUN.fullmatch(name))]
+
+    def _remove_others(self, kept: int) -> None:
+        """Removes the runs before the newest one, each of which takes some 50 MB."""
+        for count in self._counts():
+            if count != kept:
+                with contextlib.suppress(CrnnError):
+                    files.remove(self._path("reader", count))
+                    files.remove(self._path("labels", count))
+
+
+def copy_labeled(images: Path, labels: Mapping[str, str], folder: Path) -> None:
+    """Writes a folder with the labeled images and a labels.csv. OSError, RunError if that fails."""
+    table = io.StringIO(newline="")
+    writer = csv.writer(table, quoting=csv.QUOTE_ALL, lineterminator="\n")
+    writer.writerow(("file", "label"))
+    for file, label in labels.items():
+        copy_image(images / file, folder / file)
+        writer.writerow((file, label))
+    files.write(folder / LABELS_FILE, table.getvalue().encode())
+
+
+def copy_image(source: Path, target: Path) -> None:
+    """Makes a hard link, or a copy where that fails. OSError, RunError if that fails."""
+    files.make_folder(target.parent)
+    try:
+        os.link(source.resolve(), target)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, target)
+
+
+def _last_line(log: Path) -> str:
+    """Returns the last error that a training printed."""
+    try:
+        lines = files.read(log).decode(errors="replace").splitlines()
+    except OSError:
+        return "the training ended without a message"
+    errors = [line for line in lines if line.startswith("error: ")]
+    found = (errors or [line for line in lines if line.strip()] or [""])[-1]
+    return brief(found.removeprefix("error: "), 300) or "the training ended without a message"

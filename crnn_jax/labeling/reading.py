@@ -1,0 +1,104 @@
+"""The thread that reads the images of a session, and swaps in adapted readers."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from pathlib import Path
+from typing import Any, Protocol
+
+from crnn_jax.errors import CrnnError, brief
+from crnn_jax.labeling.session import Session
+
+CHUNK = 16  # images that are read at a time; an image that is shown next waits for one chunk
+_EXPLAINED = 4  # images that are explained at a time, always as many: a program for each number
+_PAUSE = 0.5  # seconds without anything to do
+
+
+class Reader(Protocol):
+    """A `Recognizer`, or what a test puts in its place."""
+
+    def stream(self, images: Any, decoder: Any = None, explain: bool = False) -> Any: ...
+
+
+class Adapter(Protocol):
+    """Trains readers: see `adapting`."""
+
+    @property
+    def is_training(self) -> bool: ...
+
+    def step(self, session: Session) -> tuple[str, Reader] | None:
+        """Starts and ends trainings. Returns the name of a new reader and the reader."""
+
+
+class Reading:
+    """Reads images in a thread of its own until `stop`.
+
+    Attributes:
+      problem: why the thread has ended; empty while it runs.
+    """
+
+    def __init__(self, session: Session, reader: Reader, adapter: Adapter):
+        self._session, self._reader, self._adapter = session, reader, adapter
+        self._wake, self._is_over = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="reading", daemon=True)
+        self.problem = ""
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Says that something has changed: an entry was made."""
+        self._wake.set()
+
+    def stop(self, seconds: float) -> None:
+        """Ends the thread after its current chunk; waits for at most `seconds`."""
+        self._is_over.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(seconds)
+
+    def _run(self) -> None:
+        try:
+            while not self._is_over.is_set():
+                if not self.advance():
+                    self._wake.wait(_PAUSE)
+                    self._wake.clear()
+        except CrnnError as error:
+            self.problem = str(error)
+        except Exception as error:  # labeling goes on without guesses for further images
+            self.problem = f"{type(error).__name__}: {brief(error)}"
+
+    def advance(self) -> bool:
+        """Does the most urgent piece of work. Returns False if there is nothing to do."""
+        session = self._session
+        if new := self._adapter.step(session):
+            name, self._reader = new
+            session.renew(name)
+        is_training = self._adapter.is_training
+        if numbers := session.unread(CHUNK, only_needed=True):
+            self._read(numbers)
+        elif numbers := session.unexplained(_EXPLAINED):
+            self._explain(numbers)
+        elif not is_training and (numbers := session.unread(CHUNK)):
+            self._read(numbers)
+        else:
+            return False
+        return True
+
+    def _paths(self, numbers: list[int]) -> list[Path]:
+        return [self._session.folder / self._session.files[number] for number in numbers]
+
+    def _read(self, numbers: list[int]) -> None:
+        reader = self._session.pool.reader
+        found = self._reader.stream(self._paths(numbers))
+        for number, reading in zip(numbers, found, strict=True):
+            self._session.put(number, reading, reader)
+
+    def _explain(self, numbers: list[int]) -> None:
+        padded = list(itertools.islice(itertools.cycle(numbers), _EXPLAINED))
+        found = self._reader.stream(self._paths(padded), None, True)
+        for number, explanation in zip(numbers, found, strict=False):
+            # An image that cannot be opened any more has no characters.
+            text = getattr(explanation, "text", "")
+            self._session.put_characters(number, text, getattr(explanation, "characters", []))

@@ -1,0 +1,159 @@
+"""One labeling: from the folder to the page, until Ctrl-C."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from crnn_jax import config as config_lib
+from crnn_jax.config.data_keys import AUTO_WIDTHS
+from crnn_jax.data.tree import Tree
+from crnn_jax.errors import DataError, RunError, one_line
+from crnn_jax.inference import recognizer
+from crnn_jax.inference.recognizer import Recognizer
+from crnn_jax.labeling import server, store
+from crnn_jax.labeling.adapting import Adapter
+from crnn_jax.labeling.reading import Reading
+from crnn_jax.labeling.server import Desk
+from crnn_jax.labeling.session import Session
+from crnn_jax.runtime import lock, signals
+
+STATE = ".crnn-jax"  # the folder in the folder of images for everything but labels.csv
+_PATIENCE = 10.0  # seconds for a chunk of images to end
+
+
+def run(
+    folder: Path,
+    reader: str,
+    adapt_every: int = 25,
+    workdir: Path | None = None,
+    port: int = 0,
+    announce: Callable[[str], None] = print,
+) -> str:
+    """Labels the images of a folder until a signal comes, and returns a report for the user.
+
+    Args:
+      folder: the images. The labels are saved in its labels.csv.
+      reader: a run directory or the name of a reader.
+      adapt_every: labels between two adaptations; 0 for none.
+      workdir: the folder for adapted readers; by default `STATE` in `folder`.
+      port: of the server; 0 for any.
+      announce: called with the URL of the page when it can be opened.
+
+    Raises:
+      ConfigError: a package of the extra is missing, or the port is in use.
+      DataError: the folder or its labels cannot be used.
+      RunError: the reader cannot be used, another process labels the folder, or it cannot be
+        written.
+      Interrupted: a signal came before the page could be opened.
+    """
+    server.check_installed()
+    with (
+        signals.Interruption() as interruption,
+        opened(folder, reader, adapt_every, workdir) as desk,
+    ):
+        listening = server.listen(port)
+        token = secrets.token_urlsafe(16)
+        port = listening.getsockname()[1]
+        engine = server.engine(server.application(desk, token, port))
+        if interruption.number:
+            raise interruption.stop("no label")
+        desk.reading.start()
+        announce(f"http://{server.HOST}:{port}/#{token}")
+        with _ended_by_hangup(engine):
+            engine.run(sockets=[listening])
+        # uvicorn has raised the signal again, and `interruption` has noted it.
+        return _report(desk)
+
+
+@contextlib.contextmanager
+def opened(
+    folder: Path,
+    run: str,
+    adapt_every: int,
+    workdir: Path | None = None,
+    changes: Mapping[str, Any] | None = None,
+) -> Iterator[Desk]:
+    """Locks and opens a folder for labeling. In the end, threads and processes are stopped.
+
+    Args:
+      folder: the images.
+      run: a run directory or the name of a reader.
+      adapt_every: labels between two adaptations; 0 for none.
+      workdir: the folder for adapted readers; by default `STATE` in `folder`.
+      changes: to the settings of the adaptation, by dotted key.
+    """
+    _check(folder)
+    state = folder / STATE
+    if lock.is_held(state):
+        raise RunError(f"{one_line(str(folder))} is being labeled by another process; end it first")
+    with lock.hold(state):
+        store.writable(folder)
+        tree = _listed(folder)
+        base = recognizer.load(run)
+        adapter = Adapter(base, run, folder, workdir or state, adapt_every, changes or {})
+        name, current = adapter.restored() or (run, base)
+        session = Session(tree, state, name, num_steps(base))
+        desk = Desk(session, Reading(session, current, adapter), adapter)
+        try:
+            yield desk
+        finally:
+            desk.reading.stop(_PATIENCE)
+            adapter.stop()
+
+
+@contextlib.contextmanager
+def _ended_by_hangup(engine: Any) -> Iterator[None]:
+    """Ends the server on SIGHUP, too, unless the signal is ignored. uvicorn leaves it alone."""
+    number = getattr(signal, "SIGHUP", None)
+    if number is None or signal.getsignal(number) is signal.SIG_IGN:
+        yield
+        return
+    before = signal.signal(number, lambda *_: setattr(engine, "should_exit", True))
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+def _check(folder: Path) -> None:
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "does not exist"
+        raise DataError(f"{one_line(str(folder))} {what}; give a folder of images")
+
+
+def _listed(folder: Path) -> Tree:
+    try:
+        return Tree(folder)
+    except OSError as error:
+        raise DataError(
+            f"{one_line(str(folder))} cannot be read: {error.strerror or error}"
+        ) from error
+
+
+def num_steps(reader: Recognizer) -> int:
+    """Returns the time steps of the widest input of a reader."""
+    config = reader.config
+    widest = max(AUTO_WIDTHS) * config.data.height
+    return config_lib.num_steps(config_lib.with_width(config, max(widest, config.data.width)))
+
+
+def _report(desk: Desk) -> str:
+    progress, adapter = desk.session.progress(), desk.adapter
+    found = [
+        f"{progress['labeled']} of {progress['images']} images have a label in "
+        f"{one_line(str(desk.session.folder / 'labels.csv'))}; the same command continues"
+    ]
+    if adapter.newest is not None:
+        found.append(f"the adapted reader is {one_line(str(adapter.newest))}")
+    if desk.session.pool.bad:
+        number, reason = min(desk.session.pool.bad.items())
+        found.append(
+            f"{len(desk.session.pool.bad)} images cannot be opened, such as "
+            f"{one_line(desk.session.files[number])}: {one_line(reason)}"
+        )
+    return "\n".join(found)

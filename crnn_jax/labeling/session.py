@@ -1,0 +1,330 @@
+"""The state of labeling: which image is next, and what an entry changes.
+
+Threads of the server and the thread that reads images call it; a lock admits one at a time.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
+
+from crnn_jax.data import label_files
+from crnn_jax.data.tree import Tree
+from crnn_jax.errors import DataError, one_line
+from crnn_jax.labeling import estimate
+from crnn_jax.labeling.estimate import Estimate
+from crnn_jax.labeling.journal import Entry, Journal
+from crnn_jax.labeling.plan import Plan, Shown
+from crnn_jax.labeling.pool import Pool
+from crnn_jax.labeling.store import LabelFile, listable, normalized
+
+_FORM_LABELS = 5  # labels that are compared with the next one
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+class Guess(NamedTuple):
+    """What the reader read in an image that is shown. It stays the same while it is shown."""
+
+    text: str
+    confidence: float
+    reader: str  # its name
+
+
+class Character(NamedTuple):
+    """A character of a guess, and its probability given the other characters."""
+
+    symbol: str
+    probability: float
+
+
+class EntryError(Exception):
+    """An entry that was not accepted. The message is for the person who labels."""
+
+    def __init__(self, message: str, needs_consent: bool = False):
+        super().__init__(message)
+        self.needs_consent = needs_consent  # the same entry is accepted if it is confirmed
+
+
+def _locked(
+    method: Callable[Concatenate[Session, _P], _T],
+) -> Callable[Concatenate[Session, _P], _T]:
+    @functools.wraps(method)
+    def call(self: Session, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        with self.lock:
+            return method(self, *args, **kwargs)
+
+    return call
+
+
+class Session:
+    """Labels the images of a folder.
+
+    Attributes:
+      files: the names of the N images.
+      pool: their readings.
+      reader: the name of the current reader.
+    """
+
+    def __init__(self, tree: Tree, folder: Path, reader: str, num_steps: int, seed: int = 0):
+        """Reads the labels and the history of a folder.
+
+        Args:
+          tree: the images.
+          folder: where the journal is.
+          reader: the name of the reader.
+          num_steps: time steps of the reader, into which a label must fit.
+          seed: of the draws, and of the order in which images are read.
+
+        Raises:
+          DataError: there are no images, or labels.csv cannot be used.
+          RunError: a file cannot be read or written.
+        """
+        self.lock = threading.RLock()
+        self.folder = tree.folder
+        self.files, self.num_unlisted = listable(tree.images)
+        if not self.files:
+            raise DataError(f"{one_line(str(tree.folder))} contains no images")
+        self._numbers = {file: i for i, file in enumerate(self.files)}
+        self._num_steps = num_steps
+        self._store = LabelFile(tree)
+        self._journal = Journal(folder)
+        self.reader = reader
+        self.pool = Pool(len(self.files), seed)
+        self._plan = Plan(self.pool, seed)
+        self._guesses: dict[int, Guess] = {}  # of images that are shown
+        self._characters: dict[int, tuple[str, list[Character]]] = {}  # with the text
+        for file in self._store.labels:
+            self._set_done(file, True)
+        for entry in self._history():
+            self._set_done(entry.file, True)
+
+    # -------------------------------------------------------------- for the server
+
+    @property
+    def num_labels(self) -> int:
+        return len(self._store.labels)
+
+    @_locked
+    def labels(self) -> dict[str, str]:
+        """Returns a copy of the labels by file."""
+        return dict(self._store.labels)
+
+    @_locked
+    def current(self) -> Shown | None:
+        """Returns the image to label; None if there is none, or none is read yet."""
+        self._extend_plan()
+        if not self._plan.upcoming or not self._is_readable(self._plan.upcoming[0]):
+            return None
+        shown = self._plan.upcoming[0]
+        if shown.number not in self._guesses:
+            text, confidence = self.pool.texts[shown.number], self.pool.confidences[shown.number]
+            name = self.reader if self.pool.is_current(shown.number) else ""
+            self._guesses[shown.number] = Guess(text, float(confidence), name)
+        return shown
+
+    @_locked
+    def guess(self, number: int) -> Guess:
+        """Returns the guess of an image that `current` has returned."""
+        return self._guesses[number]
+
+    @_locked
+    def characters(self, number: int) -> list[Character]:
+        """Returns the characters of the guess; empty if they are not known (yet)."""
+        text, found = self._characters.get(number, ("", []))
+        return found if text == self._guesses[number].text else []
+
+    @_locked
+    def upcoming(self) -> list[int]:
+        """Returns the numbers of the images after the current one."""
+        return [shown.number for shown in self._plan.upcoming[1:]]
+
+    @_locked
+    def label(self, number: int, text: str, is_confirmed: bool = False) -> None:
+        """Saves the label of the current image. When this returns, it is on the disk.
+
+        Args:
+          number: of the image.
+          text: the label; it is composed (NFC), and white space around it is removed.
+          is_confirmed: accept a label of an unusual length.
+
+        Raises:
+          EntryError: it cannot be a label, or it has to be confirmed, or another image is shown.
+          RunError, DataError: it cannot be saved.
+        """
+        shown = self._check(number)
+        label = normalized(text)
+        if not label:
+            raise EntryError("Type the text of the image, or skip it if it cannot be read.")
+        if reason := label_files.complaint(label, None, self._num_steps):
+            raise EntryError(f"The {reason.removeprefix('its ')}.")
+        if not is_confirmed and (question := self._unusual(label)):
+            raise EntryError(question, needs_consent=True)
+        count = len(self._store.labels)
+        self._store.add(self.files[number], label)
+        if len(self._store.labels) != count + 1:  # another program changed labels.csv
+            for file in self._store.labels:
+                self._set_done(file, True)
+        self._enter(shown, label)
+
+    @_locked
+    def skip(self, number: int) -> None:
+        """Leaves out the current image, which cannot be read. Errors as of `label`."""
+        self._enter(self._check(number), None)
+
+    @_locked
+    def undo(self) -> Entry:
+        """Takes back the last entry, and shows its image again.
+
+        Raises:
+          EntryError: there is none.
+          RunError, DataError: it cannot be saved.
+        """
+        self._history()
+        if not self._journal.entries:
+            raise EntryError("There is nothing to undo.")
+        entry = self._journal.entries[-1]
+        if entry.label is not None:
+            self._store.remove(entry.file)
+        self._journal.undo()
+        number = self._numbers[entry.file]
+        self._set_done(entry.file, False)
+        self._guesses[number] = Guess(entry.guess, self._confidence(number, entry), entry.reader)
+        self._plan.put_first(Shown(number, entry.drawn))
+        return entry
+
+    @_locked
+    def entries(self) -> list[Entry]:
+        """Returns the images that were labeled or skipped, in order; `undo` takes the last back."""
+        return list(self._journal.entries)
+
+    @_locked
+    def progress(self) -> dict[str, int]:
+        """Returns numbers of images."""
+        return {
+            "images": len(self.files),
+            "labeled": len(self._store.labels),
+            "bad": len(self.pool.bad),
+            "skipped": sum(entry.label is None for entry in self._journal.entries),
+            "rest": len(self.files) - int(self.pool.is_done.sum()),
+            "read": self.pool.num_read,
+            "first": self._plan.num_first,
+            "unlisted": self.num_unlisted,
+        }
+
+    @_locked
+    def estimates(self) -> dict[str, Estimate]:
+        """Returns the estimates of exact match on the rest by reader, the last reader last."""
+        return estimate.by_reader(self._journal.entries, self.reader)
+
+    # -------------------------------------------------------------- for the reading thread
+
+    @_locked
+    def renew(self, reader: str) -> None:
+        """Another reader reads from now on. Images that are shown keep their guesses."""
+        self.reader = reader
+        self.pool.renew()
+        shown = {shown.number for shown in self._plan.upcoming[:1]}
+        self._guesses = {n: guess for n, guess in self._guesses.items() if n in shown}
+        self._characters = {n: found for n, found in self._characters.items() if n in shown}
+
+    @_locked
+    def unread(self, count: int, only_needed: bool = False) -> list[int]:
+        """Returns images to read next, at most `count`: first those that are shown next.
+
+        Args:
+          count: the size of a batch.
+          only_needed: only if images that are shown next, or the first images, are among them.
+        """
+        self._extend_plan()
+        numbers = [shown.number for shown in self._plan.upcoming]
+        first = [n for n in numbers if n not in self._guesses and not self.pool.is_current(n)]
+        if only_needed and not first and self._plan.is_begun:
+            return []
+        return self.pool.unread(count, first)
+
+    @_locked
+    def unexplained(self, count: int) -> list[int]:
+        """Returns images that are shown next, and whose characters are not known yet."""
+        found = []
+        for number in (shown.number for shown in self._plan.upcoming):
+            guess = self._guesses.get(number)
+            is_old = guess is not None and guess.reader != self.reader
+            text = guess.text if guess else self.pool.texts[number]
+            if self.pool.is_current(number) and not is_old and number not in self._characters:
+                found += [number] if text else []
+        return found[:count]
+
+    @_locked
+    def put(self, number: int, reading: Any, reader: int) -> None:
+        """Stores a Reading, or the DataError of an image that cannot be opened."""
+        if isinstance(reading, DataError):
+            if not self.pool.is_done[number]:
+                self.pool.put_bad(number, str(reading))
+                self._plan.drop_done()
+            return
+        self.pool.put(number, reading.text, reading.confidence, reader)
+
+    @_locked
+    def put_characters(self, number: int, text: str, characters: Sequence[Any]) -> None:
+        """Stores the characters of a reading of the current reader."""
+        self._characters[number] = (
+            text,
+            [Character(c.symbol, c.probability) for c in characters],
+        )
+
+    # -------------------------------------------------------------- inside
+
+    def _extend_plan(self) -> None:
+        self._plan.extend(len(self._journal.entries), self._store.labels.values())
+
+    def _is_readable(self, shown: Shown) -> bool:
+        return shown.number in self._guesses or self.pool.is_read(shown.number)
+
+    def _check(self, number: int) -> Shown:
+        shown = self.current()
+        if shown is None or shown.number != number:
+            raise EntryError("Another image is shown now; this entry was not saved.")
+        return shown
+
+    def _unusual(self, label: str) -> str:
+        lengths = [len(text) for text in self._store.labels.values()]
+        if len(lengths) < _FORM_LABELS or min(lengths) <= len(label) <= max(lengths):
+            return ""
+        few, many = min(lengths), max(lengths)
+        span = str(few) if few == many else f"{few} to {many}"
+        return (
+            f"All {len(lengths)} labels so far have {span} characters, and this one has "
+            f"{len(label)}. Press Enter again to keep it."
+        )
+
+    def _enter(self, shown: Shown, label: str | None) -> None:
+        guess = self._guesses[shown.number]
+        file = self.files[shown.number]
+        self._journal.add(Entry(file, label, guess.text, guess.reader, shown.drawn))
+        self._set_done(file, True)
+        self._plan.drop_done()
+        self._guesses.pop(shown.number)
+        self._characters.pop(shown.number, None)
+
+    def _set_done(self, file: str, is_done: bool) -> None:
+        if (number := self._numbers.get(file)) is not None:
+            self.pool.is_done[number] = is_done
+
+    def _confidence(self, number: int, entry: Entry) -> float:
+        is_same = self.pool.is_read(number) and self.pool.texts[number] == entry.guess
+        return float(self.pool.confidences[number]) if is_same else 0.0
+
+    def _history(self) -> list[Entry]:
+        """Returns the entries that agree with labels.csv, and forgets the others."""
+        labels = self._store.labels
+        kept = [
+            entry._replace(label=labels.get(entry.file))
+            for entry in self._journal.entries
+            if entry.file in self._numbers and (entry.label is None) == (entry.file not in labels)
+        ]
+        self._journal.entries[:] = kept
+        return kept
