@@ -11,6 +11,7 @@ With `cluster=local`, submitit starts processes of this machine instead.
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 import uuid
 from collections.abc import Mapping
@@ -19,10 +20,13 @@ from typing import Any
 
 from crnn_jax.errors import ConfigError, brief
 from crnn_jax.runs.launch import Job, Process, Task
+from crnn_jax.runtime import files
 
 _MOST = 1000  # jobs of an array; Slurm's default limit is 1001
 _TIMEOUTS = 10**6  # of a job before it counts as failed
 _PATIENCE = 60.0  # seconds for stopped jobs to save their runs
+_PERIOD = 30.0  # seconds between two signs of life of a launcher
+_SILENCE = 300.0  # seconds without one after which it is gone
 _PLAIN = ("timeout_min", "mem_gb", "nodes", "cpus_per_task", "gpus_per_node", "name")
 
 
@@ -67,15 +71,19 @@ class Training:
     """What a job runs. submitit stores it in a file, and calls `checkpoint` before it ends the job.
 
     Slurm and submitit have no signal that makes a job save and end for good. So a job also ends
-    when the file `stop` appears.
+    when the file `stop` appears. A job that has waited in the queue does not start if the launcher
+    is gone, because the user may have started it again, or have changed their mind.
     """
 
-    def __init__(self, task: Task, stop: Path):
-        self.task, self.stop = task, stop
+    def __init__(self, task: Task, stop: Path, alive: Path):
+        self.task, self.stop, self.alive = task, stop, alive
         self.process: Process | None = None
 
     def __call__(self) -> int:
         if self.stop.exists():
+            return 1
+        if _age(self.alive) > _SILENCE:
+            print(f"the launcher is gone: it has not touched {self.alive} for {_SILENCE:.0f} s")
             return 1
         self.process = Process(self.task)
         while (status := self.process.poll()) is None:
@@ -91,7 +99,7 @@ class Training:
         if self.process:
             self.process.stop()
             self.process.wait()
-        return submitit.helpers.DelayedSubmission(Training(self.task, self.stop))
+        return submitit.helpers.DelayedSubmission(Training(self.task, self.stop, self.alive))
 
 
 class Slurm:
@@ -102,13 +110,19 @@ class Slurm:
     def __init__(self, executor: Any, slots: int):
         self.slots = slots
         self._executor = executor
-        self._stop = Path(executor.folder).absolute() / f"stop-{uuid.uuid4().hex}"
+        name, folder = uuid.uuid4().hex, Path(executor.folder).absolute()
+        self._stop, self._alive = folder / f"stop-{name}", folder / f"alive-{name}"
+        self._closed = threading.Event()
 
     def start(self, tasks: Mapping[int, Task]) -> Mapping[int, Job]:
+        if not self._alive.exists():
+            files.make_folder(self._alive.parent)
+            self._alive.touch()
+            threading.Thread(target=self._live, daemon=True).start()
         try:
             with self._executor.batch():
                 jobs = {
-                    slot: self._executor.submit(Training(task, self._stop))
+                    slot: self._executor.submit(Training(task, self._stop, self._alive))
                     for slot, task in tasks.items()
                 }
         except Exception as error:  # submitit and sbatch refuse in many ways
@@ -116,7 +130,25 @@ class Slurm:
         return {slot: _Submitted(job, self._stop) for slot, job in jobs.items()}
 
     def close(self) -> None:
-        pass
+        self._closed.set()
+
+    def _live(self) -> None:
+        while not self._closed.wait(_PERIOD):
+            with contextlib.suppress(OSError):  # a full disk; the next time may succeed
+                self._alive.touch()
+
+
+def _age(file: Path) -> float:
+    """Returns the seconds since a file was touched, by the clock of its file system."""
+    now = file.with_name(f"now-{uuid.uuid4().hex}")
+    try:
+        now.touch()
+        return now.stat().st_mtime - file.stat().st_mtime
+    except OSError:
+        return 0.0  # a full disk must not stop a job
+    finally:
+        with contextlib.suppress(OSError):
+            now.unlink()
 
 
 class _Submitted:

@@ -111,6 +111,33 @@ def test_a_stopped_job_saves_its_run(grid: Callable[..., sweep.Grid], tmp_path: 
     assert status == 1
 
 
+def test_a_job_does_not_start_without_its_launcher(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Any] = []
+
+    class Fake:
+        def __init__(self, task: Any):
+            started.append(task)
+
+        def poll(self) -> int:
+            return 0
+
+    monkeypatch.setattr(launch_slurm, "Process", Fake)
+    task: Any = "a task"
+    alive = tmp_path / "alive"
+    job = launch_slurm.Training(task, tmp_path / "stop", alive)
+    alive.touch()
+    now = alive.stat().st_mtime
+    os.utime(alive, (now - 200, now - 200))
+    assert job() == 0
+    os.utime(alive, (now - 400, now - 400))
+    assert job() == 1
+    assert started == ["a task"]
+    assert "the launcher is gone" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["alive"]
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
