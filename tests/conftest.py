@@ -19,8 +19,10 @@ from tests.helpers.fixtures import MakeConfig
 CACHE = Path(__file__).resolve().parents[1] / ".pytest_cache" / "xla"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.fspath(CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-# A shell starts background jobs with Ctrl-C ignored, and processes of tests would inherit that.
+# A shell starts background jobs with Ctrl-C ignored, nohup with SIGHUP, and processes of tests
+# would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # The same on every machine: as with two cores.
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "2")
 

@@ -29,7 +29,7 @@ from typing import Any
 import psutil
 
 from crnn_jax.runs.run_dir import RunDir
-from tests.integration import hosts_test
+from tests.integration import several_hosts_test as hosts
 
 EPOCHS, STEPS = 10, 14  # of a run; 108 training images in batches of 8
 LIMIT = 600.0  # seconds of one command
@@ -225,11 +225,13 @@ class Sweep(Command):
         grid.write_text(GRID)
         command = [sys.executable, "run.py", "--config", os.fspath(grid), "--jobs=1",
                    f"--workdir={self.folder / 'run'}", *self.launcher()]  # fmt: skip
+        # For experiments/, and for what the caller has added.
+        path = [os.fspath(hosts.ROOT), os.environ.get("PYTHONPATH", "")]
         self.outputs.append(self.folder / f"output{len(self.outputs)}.txt")
         with self.outputs[-1].open("w") as out:
             self.process = psutil.Popen(
-                command, cwd=hosts_test.ROOT, stdout=out, stderr=out,
-                env={**os.environ, "PYTHONPATH": os.fspath(hosts_test.ROOT)},
+                command, cwd=hosts.ROOT, stdout=out, stderr=out,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(path)},
             )  # fmt: skip
 
     def launcher(self) -> list[str]:
@@ -270,7 +272,7 @@ class Ranks(Command):
     def start(self) -> None:
         arguments = [f"--config.train.epochs={EPOCHS}", "--config.train.patience=0"]
         self.outputs.append(self.folder / "output0.txt")
-        self.processes = hosts_test.start(self.folder, 2, *arguments)
+        self.processes = hosts.start(self.folder, 2, *arguments)
 
     def is_running(self) -> bool:
         return all(process.popen.poll() is None for process in self.processes)
@@ -283,7 +285,7 @@ class Ranks(Command):
         return True
 
     def end(self) -> None:
-        hosts_test.end(self.processes)
+        hosts.end(self.processes)
 
     def log(self, name: str) -> str:
         return self.outputs[-1].read_text()

@@ -188,6 +188,38 @@ def test_a_process_with_other_data_or_another_directory_is_named(
     assert not (tmp_path / "run").exists()
 
 
+ENGINES = {
+    "mpirun": ["mpirun", "--allow-run-as-root", "--oversubscribe", "-np", "2"],
+    "srun": ["srun", "--ntasks=2"],  # of a Slurm that runs on this machine
+}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_engine_tells_the_processes_how_to_find_each_other(tmp_path: Path, engine: str) -> None:
+    if shutil.which(engine) is None or (engine == "srun" and _output("sinfo") is None):
+        pytest.skip(f"{engine} is not installed or does not run here")
+    engined, given = tmp_path / "engine", tmp_path / "given"
+    for folder in (engined, given):
+        folder.mkdir()
+    command = [*ENGINES[engine], sys.executable, "run.py", *SET, f"--workdir={engined / 'run'}"]
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "1", "JAX_PLATFORMS": "cpu"}
+    subprocess.run(
+        [*command, "--distributed", "--config.train.epochs=2"],
+        cwd=ROOT, env=environment, check=True, capture_output=True, timeout=LIMIT,
+    )  # fmt: skip
+    train(given, 2, "--config.train.epochs=2")
+    assert RunDir(engined / "run").environment()["processes"] == 2
+    assert result(engined).params_sha256 == result(given).params_sha256
+
+
+def _output(*command: str) -> str | None:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
 def test_flags_of_several_hosts_are_checked(tmp_path: Path) -> None:
     def says(*arguments: str) -> str:
         command = [sys.executable, "run.py", *SET, f"--workdir={tmp_path / 'run'}", *arguments]
