@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import jinja2
 from markupsafe import Markup
 
+from crnn_jax.analysis import charts
 from crnn_jax.errors import one_line
 from crnn_jax.runs.run_dir import png
 
@@ -50,6 +51,7 @@ class Figure(NamedTuple):
 
     svg: Markup
     caption: str
+    names: Sequence[str] = ()  # of the lines, for a legend
 
 
 def render(template: str, **values: Any) -> str:
@@ -62,6 +64,7 @@ def render(template: str, **values: Any) -> str:
     text = page.render(
         style=Markup((_TEMPLATES / "page.css").read_text(encoding="utf-8")),
         script=Markup(script),
+        sample=charts.sample,
         script_sha256=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         **values,
     )

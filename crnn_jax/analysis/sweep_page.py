@@ -133,7 +133,6 @@ def _render(
             [(str(run.path), run.state, Cell(links=run.links)) for run in unfinished],
         ),
         shown=_SHOWN,
-        sample=charts.sample,
         **values,
     )
 
