@@ -1,39 +1,57 @@
 """A self-contained HTML page of one run: curves, misread images, confusions, confidence.
 
-The layout is in `templates/report.html.jinja`.
+The layout is in `templates/report.html.jinja`. Misread images can be filtered by confidence and by
+confused pair.
 """
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import functools
 import itertools
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jinja2
+from markupsafe import Markup
 from PIL import Image
 
 from crnn_jax import config as config_lib
-from crnn_jax.analysis import plots
+from crnn_jax.analysis import axes, charts, learning_curves, page, plots
+from crnn_jax.analysis.axes import Axis
+from crnn_jax.analysis.charts import Line, Point, Spot
+from crnn_jax.analysis.page import Cell, Figure, Table
 from crnn_jax.data import sources
 from crnn_jax.inference import metrics, recognizer
 from crnn_jax.inference.explain import Explanation
-from crnn_jax.runs.run_dir import Answer, RunDir, png
+from crnn_jax.runs import record_types
+from crnn_jax.runs.run_dir import Answer, RunDir
 
 _MISREADS, _EXAMPLES = 60, 12  # maximum number of images shown of each kind
+_MAX_LISTED = 2000  # misread images in the table
 _MAX_CONFUSIONS = 20
+_MAX_EPOCHS = 300  # points of a curve
+_BINS = 10
+
+Pair = tuple[str, str]  # truth and reading of a symbol; '' for none
 
 
 class Shown(NamedTuple):
     """An image and how it was read."""
 
     answer: Answer
+    pairs: str  # numbers of its confused pairs in the filter, separated by spaces
     explanation: Explanation
     image: Image.Image
+
+
+class Misreads(NamedTuple):
+    """The misread images that the page lists, those with the highest confidence first."""
+
+    answers: list[Answer]
+    pairs: list[str]  # of each: numbers of its confused pairs, separated by spaces
+    options: list[tuple[str, int]]  # the pairs, most frequent first, with the number of images
 
 
 def write(run: str | os.PathLike[str], data: str | os.PathLike[str] | None = None) -> Path:
@@ -54,78 +72,129 @@ def write(run: str | os.PathLike[str], data: str | os.PathLike[str] | None = Non
     reader = recognizer.load(run)
     evaluation = reader.evaluate(data).evaluation
     answers = evaluation.answers
-    misread = sorted(evaluation.misreads, key=lambda a: -a.confidence)[:_MISREADS]
+    misreads = _misreads(evaluation.misreads, reader.charset.split)
     right = [a for a in answers if a.reading == a.truth]
-    chosen = misread + right[:: max(1, -(-len(right) // _EXAMPLES))]
+    examples = right[:: max(1, -(-len(right) // _EXAMPLES))]
+    chosen = misreads.answers[:_MISREADS] + examples
+    pairs = misreads.pairs[:_MISREADS] + [""] * len(examples)
     images = [sources.image(reader.config.data, data, a.file) for a in chosen]
-    shown = list(map(Shown, chosen, reader.explain(images), images))
+    shown = list(map(Shown, chosen, pairs, reader.explain(images), images))
 
     confusions = metrics.confusions(
         (reader.charset.split(a.truth), reader.charset.split(a.reading)) for a in answers
     )
-    charts = {
-        "curves.png": plots.curves(directory.epochs()),
-        "confusion.png": plots.confusion(confusions, reader.charset.symbols),
-        "reliability.png": plots.reliability(
-            [a.confidence for a in answers], [a.reading == a.truth for a in answers]
-        ),
+    confidences, is_right = [a.confidence for a in answers], [a.reading == a.truth for a in answers]
+    epochs = directory.epochs()
+    symbols = plots.most_confused(confusions, reader.charset.symbols)
+    images_of_plots = {
+        "curves.png": plots.curves(epochs),
+        "confusion.png": plots.confusion(confusions, symbols),
+        "reliability.png": plots.reliability(confidences, is_right),
     }
-    for name, content in charts.items():
+    for name, content in images_of_plots.items():
         directory.write_bytes(name, content)
     result = directory.result()
     data_name = result.data_name if result else Path(reader.config.data.dir).name
-    page = _template().render(
+    text = page.render(
+        "report.html.jinja",
         name=directory.workdir.resolve().name,
         summary=str(result) if result else f"not finished; weights of epoch {reader.epoch}",
         trained_on=f"{data_name}, fingerprint {reader.fingerprint[:12]}",
         seed=reader.config.seed,
         data=data,
-        curves=charts["curves.png"],
+        curves=_curves(epochs),
         num_misread=len(evaluation.misreads),
         num_answers=len(answers),
-        misread=shown[: len(misread)],
-        right=shown[len(misread) :],
+        listed=misreads,
+        misread=shown[: len(chosen) - len(examples)],
+        right=shown[len(chosen) - len(examples) :],
         confusions=_most_frequent(confusions),
-        confusion_matrix=charts["confusion.png"],
-        reliability=charts["reliability.png"],
+        confusion_matrix=_matrix(confusions, symbols),
+        reliability=_reliability(confidences, is_right),
         calibration_error=evaluation.calibration_error,
         coverages=[(accuracy, evaluation.coverage(accuracy)) for accuracy in metrics.ACCURACIES],
         places=_places(answers),
         record=_record(directory),
     )
-    directory.write_text("report.html", page)
+    directory.write_text("report.html", text)
     return directory.workdir / "report.html"
 
 
-@functools.cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,  # names, labels and records are untrusted text
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+def _misreads(answers: Sequence[Answer], split: Callable[[str], list[str]]) -> Misreads:
+    answers = sorted(answers, key=lambda a: -a.confidence)[:_MAX_LISTED]
+    found: list[set[Pair]] = []
+    for answer in answers:
+        counts = metrics.confusions([(split(answer.truth), split(answer.reading))])
+        found.append({pair for pair in counts if pair[0] != pair[1]})
+    images = Counter(pair for pairs in found for pair in pairs)
+    ordered = sorted(images, key=lambda pair: (-images[pair], pair))
+    number = {pair: n for n, pair in enumerate(ordered)}
+    return Misreads(
+        answers,
+        [" ".join(map(str, sorted(number[pair] for pair in pairs))) for pairs in found],
+        [(f"{a or '(nothing)'} read as {b or '(nothing)'}", images[a, b]) for a, b in ordered],
     )
-    environment.filters |= {"png": png, "data_url": _data_url}
-    return environment.get_template("report.html.jinja")
 
 
-def _data_url(content: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(content).decode()
+def _curves(epochs: Sequence[record_types.Line]) -> list[Figure]:
+    def points(values: Iterable[float | None], factor: float = 1.0) -> list[Point]:
+        known = [
+            Point(line["epoch"], factor * y, factor * y, factor * y)
+            for line, y in zip(epochs, values, strict=True)
+            if y is not None
+        ]
+        return learning_curves.thin(known, _MAX_EPOCHS)
 
-
-def _most_frequent(confusions: dict[tuple[str, str], int]) -> list[tuple[str, str, int]]:
-    """The most frequent errors, as rows of truth, reading and count."""
-    wrong = sorted(
-        ((count, pair) for pair, count in confusions.items() if pair[0] != pair[1]), reverse=True
-    )
+    losses = [Line("validation", points(line["val_loss"] for line in epochs))]
+    if training := points(line.get("loss") for line in epochs):
+        losses.append(Line("training", training))
+    exact = Line("exact match", points((line["exact_match"] for line in epochs), 100))
+    x = axes.epoch_axis(line["epoch"] for line in epochs)
+    heights = [point.y for line in losses for point in line.points]
+    y = axes.loss_axis("CTC loss, nats per image", heights)
+    share = axes.percent_axis("exact match on the validation part, %")
+    names = [line.name for line in losses]
     return [
-        (a or "(nothing)", b or "(nothing)", count) for count, (a, b) in wrong[:_MAX_CONFUSIONS]
+        Figure(charts.lines(losses, x, y, "Loss by epoch"), "Loss by epoch.", names),
+        Figure(charts.lines([exact], x, share, "Exact match by epoch"), "Exact match by epoch."),
     ]
 
 
-def _places(answers: Sequence[Answer]) -> list[tuple[str, int, int, str]]:
-    """Rows of name, number right, number of images and share: by position, and by kind of text."""
+def _reliability(confidences: Sequence[float], right: Sequence[bool]) -> Figure:
+    spots = []
+    for found in metrics.bins_of(confidences, right, _BINS):
+        radius = 3 + 7 * (found.readings / len(right)) ** 0.5
+        spots.append(Spot(100 * found.confidence, 100 * found.right, radius, str(found.readings)))
+    x, y = Axis("mean confidence of a bin, %", 0, 100), Axis("right, %", 0, 100)
+    svg = charts.scatter(spots, x, y, "Reliability diagram: accuracy by confidence")
+    return Figure(
+        svg, "Accuracy by confidence, in bins of equal width, with the number of images in each."
+    )
+
+
+def _matrix(confusions: Mapping[Pair, int], symbols: Sequence[str]) -> Markup:
+    number = {symbol: n for n, symbol in enumerate([*symbols, ""])}
+    counts = {
+        (number[a], number[b]): count
+        for (a, b), count in confusions.items()
+        if a in number and b in number
+    }
+    return charts.matrix([*symbols, "none"], counts, "Confusion matrix by character")
+
+
+def _most_frequent(confusions: Mapping[Pair, int]) -> Table:
+    wrong = sorted(
+        ((count, pair) for pair, count in confusions.items() if pair[0] != pair[1]), reverse=True
+    )
+    rows = [
+        (a or "(nothing)", b or "(nothing)", count) for count, (a, b) in wrong[:_MAX_CONFUSIONS]
+    ]
+    caption = f"The {len(rows)} most frequent of {len(wrong)} confusions"
+    return Table(caption, ("truth", "read as", "times"), rows)
+
+
+def _places(answers: Sequence[Answer]) -> Table:
+    """Counts of right readings by position, and by kind of text."""
     rows = []
     for position in range(max(len(a.truth) for a in answers)):
         there = [a for a in answers if len(a.truth) > position]
@@ -142,7 +211,12 @@ def _places(answers: Sequence[Answer]) -> list[tuple[str, int, int, str]]:
             for length in lengths
         ]
     rows += [(name, sum(a.reading == a.truth for a in some), len(some)) for name, some in kinds]
-    return [(name, hits, n, f"{hits / n:.2%}" if n else "-") for name, hits, n in rows]
+    shares = [Cell(f"{hits / n:.2%}", hits / n) if n else Cell("-") for _, hits, n in rows]
+    return Table(
+        "Right readings",
+        ("part", "right", "of", "share"),
+        [(*row, share) for row, share in zip(rows, shares, strict=True)],
+    )
 
 
 def _record(directory: RunDir) -> dict[str, dict[str, Any]]:

@@ -128,8 +128,7 @@ def confusion(counts: Mapping[tuple[str, str], int], alphabet: Sequence[str]) ->
       alphabet: the symbols.
     """
     plt = _pyplot()
-    if len(alphabet) > _MAX_SYMBOLS:
-        alphabet = _most_confused(counts, alphabet)
+    alphabet = most_confused(counts, alphabet)
     symbols = [*alphabet, ""]
     table = [[counts.get((x, y), 0) for y in symbols] for x in symbols]
     shares = [[n / max(sum(row), 1) for n in row] for row in table]
@@ -200,7 +199,10 @@ def strengths(rows: Sequence[Any]) -> bytes:
     return _png(figure)
 
 
-def _most_confused(counts: Mapping[tuple[str, str], int], alphabet: Sequence[str]) -> list[str]:
+def most_confused(counts: Mapping[tuple[str, str], int], alphabet: Sequence[str]) -> Sequence[str]:
+    """The alphabet; from one of more than 60 symbols, the 60 that are confused most often."""
+    if len(alphabet) <= _MAX_SYMBOLS:
+        return alphabet
     wrong = dict.fromkeys(alphabet, 0)
     for pair, count in counts.items():
         for symbol in pair:

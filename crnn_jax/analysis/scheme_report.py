@@ -86,11 +86,9 @@ def read(workdir: str | os.PathLike[str]) -> list[Row]:
     if (workdir / ZERO_FILE).exists():
         zero = record_types.read(workdir / ZERO_FILE, ZeroLabels)
         found |= {(scheme, "0"): [scores] for scheme, scores in zero["schemes"].items()}
-    for path in sorted(workdir.glob(f"*/*/*/{TEST_FILE}")):
-        if RunDir(path.parent).result() is None:  # a run that was interrupted here
-            continue
-        scheme, labels = path.parts[-4:-2]
-        found.setdefault((scheme, labels), []).append(record_types.read(path, HeldOut))
+    for path in run_directories(workdir):
+        scheme, labels = path.parts[-3:-1]
+        found.setdefault((scheme, labels), []).append(record_types.read(path / TEST_FILE, HeldOut))
     if not found:
         raise RunError(f"{workdir} contains no finished runs (SCHEME/LABELS/CELL/{TEST_FILE})")
     _check_same_images(found)
@@ -101,6 +99,13 @@ def read(workdir: str | os.PathLike[str]) -> list[Row]:
         for way in TITLES
         if all(way in run["scores"] for run in runs)
     ]
+
+
+def run_directories(workdir: Path) -> list[Path]:
+    """The directories of the finished runs. RunError: a `result.json` cannot be read."""
+    found = (path.parent for path in sorted(workdir.glob(f"*/*/*/{TEST_FILE}")))
+    # Without a result, the run was interrupted after its test.
+    return [path for path in found if RunDir(path).result() is not None]
 
 
 def means(rows: Iterable[Row]) -> list[Mean]:
@@ -157,8 +162,8 @@ def curves(rows: Sequence[Row], way: str) -> tuple[list[str], dict[str, dict[str
 
 
 def write(workdir: str | os.PathLike[str]) -> str:
-    """Writes report.md, report.csv and a plot for each way; returns the Markdown."""
-    from crnn_jax.analysis import plots
+    """Writes report.md, report.csv, report.html and a plot for each way; returns the Markdown."""
+    from crnn_jax.analysis import plots, sweep_page
 
     rows = read(workdir)
     directory = RunDir(workdir)
@@ -167,6 +172,7 @@ def write(workdir: str | os.PathLike[str]) -> str:
     directory.write_text("report.csv", to_csv(rows))
     for way in WAYS:
         directory.write_bytes(f"report_{way}.png", plots.schemes(*curves(rows, way), TITLES[way]))
+    directory.write_text("report.html", sweep_page.of_schemes(workdir, rows))
     return markdown
 
 

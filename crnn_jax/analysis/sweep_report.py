@@ -16,6 +16,8 @@ import urllib.parse
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from crnn_jax.analysis import learning_curves
+from crnn_jax.analysis.learning_curves import Epoch
 from crnn_jax.errors import RunError, one_line
 from crnn_jax.inference import metrics
 from crnn_jax.runs import markup
@@ -39,6 +41,7 @@ class Run:
     left_plateau: int | None  # epoch
     epoch_reached: int | None  # the first with an exact match of `reach`
     seconds_reached: float | None
+    epochs: tuple[Epoch, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,6 +186,7 @@ def _read_run(path: Path, reach: float) -> Run:
         left_plateau=next((e["epoch"] for e in epochs if e["val_loss"] < limit), None),
         epoch_reached=reached["epoch"] if reached else None,
         seconds_reached=reached["seconds"] if reached else None,
+        epochs=learning_curves.of_lines(epochs),
     )
 
 

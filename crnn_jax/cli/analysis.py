@@ -14,7 +14,7 @@ from crnn_jax.errors import ConfigError
 def add_to(commands: Any) -> None:
     """Adds the commands to the subparsers of `python -m crnn_jax`."""
     command = commands.add_parser(
-        "report", help="write tables and plots of a sweep, or an HTML page of one run"
+        "report", help="write tables, plots and a page of a sweep, or a page of one run"
     )
     command.add_argument(
         "workdir", metavar="WORKDIR", help="a run directory, or the directory of a sweep"
@@ -47,7 +47,7 @@ def add_to(commands: Any) -> None:
 
 
 def report(options: argparse.Namespace) -> int:
-    from crnn_jax.analysis import plots, scheme_report, sweep_report
+    from crnn_jax.analysis import plots, scheme_report, sweep_page, sweep_report
     from crnn_jax.runs import run_dir
 
     if (Path(options.workdir) / "config.json").exists():
@@ -71,6 +71,8 @@ def report(options: argparse.Namespace) -> int:
     directory.write_bytes("report.png", plots.variants(rows))
     if sweep_report.has_sizes(runs):
         directory.write_bytes("report_sizes.png", plots.sizes(rows))
+    page = sweep_page.of_variants(options.workdir, runs, rows, options.reach)
+    directory.write_text("report.html", page)
     return 0
 
 

@@ -4,6 +4,7 @@ config.json  environment.json  params.txt  augmented.png  metrics.jsonl  reading
 result.json  checkpoints.json  checkpoints/
 With a test part: test.json  test_readings.csv
 With images without labels: pseudo_labels.csv
+If a cell of a sweep failed: failed.txt
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ from crnn_jax.schema import (
 )
 
 T = TypeVar("T")
+
+FAILED = "failed.txt"  # in a cell of a sweep: the end of the output of a process that failed
 _PATIENCE = 30.0  # seconds until a file of another host is visible on a shared file system
 
 

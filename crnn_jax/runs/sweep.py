@@ -25,11 +25,9 @@ from crnn_jax.data import folder, resolve
 from crnn_jax.errors import ConfigError, one_line, quote
 from crnn_jax.runs import launch
 from crnn_jax.runs.launch import Job, Task
-from crnn_jax.runs.run_dir import RunDir
+from crnn_jax.runs.run_dir import FAILED, RunDir
 from crnn_jax.runtime import files, held, lock, processes
 from crnn_jax.runtime.signals import Interruption
-
-FAILED = "failed.txt"  # in a cell's directory: the end of its process's output
 
 
 class Cell(NamedTuple):
