@@ -134,11 +134,12 @@ class Charset:
           ConfigError: the direction is rtl, and python-bidi is not installed.
         """
         ids = self.ids
-        rows = [self.split(text) for text in texts]
-        labels = np.full((len(rows), max(map(len, rows), default=0)), PAD, np.int32)  # [N, L]
-        if self.direction == bidi.RIGHT_TO_LEFT:
-            rows = [clusters.in_image(symbols) for symbols in rows]
-        for row, symbols in zip(labels, rows, strict=True):
+        width = max((len(self.split(text)) for text in texts), default=0)
+        labels = np.full((len(texts), width), PAD, np.int32)  # [N, L]
+        for row, text in zip(labels, texts, strict=True):  # one at a time: there can be millions
+            symbols = self.split(text)
+            if self.direction == bidi.RIGHT_TO_LEFT:
+                symbols = clusters.in_image(symbols)
             known = [ids[s] for s in symbols if not skip_unknown or s in ids]
             row[: len(known)] = known
         return labels

@@ -40,13 +40,14 @@ _INDEX = re.compile(r"\d+|[0-9a-f]{8,}|[0-9a-f-]{36}", re.IGNORECASE)
 
 def summary(files: Sequence[str], labels: Sequence[str], marks: str = "separate") -> list[str]:
     """Returns lines with the number of labels, their lengths, their symbols and three examples."""
-    symbols_of = [clusters.split(label, marks) for label in labels]
-    lengths = sorted(Counter(map(len, symbols_of)).items())
+    # Split one by one and twice, because millions of lists would take hundreds of megabytes.
+    lengths = sorted(Counter(len(clusters.split(label, marks)) for label in labels).items())
     span = f"{lengths[0][0]}" + (f" to {lengths[-1][0]}" if len(lengths) > 1 else "")
     each = ", ".join(f"{length}: {count}" for length, count in lengths[:12])
     if len(lengths) > 12:
         each += ", ..."
-    symbols = Counter(itertools.chain.from_iterable(symbols_of)).most_common()
+    split = (clusters.split(label, marks) for label in labels)
+    symbols = Counter(itertools.chain.from_iterable(split)).most_common()
     shown = " ".join(
         f"{one_line(c) if c != ' ' else quote(c)}:{n}" for c, n in symbols[:_MAX_SYMBOLS]
     )

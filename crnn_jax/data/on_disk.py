@@ -56,7 +56,9 @@ def load(
     nothing = np.empty((0, config.width, config.height, config.channels), np.uint8)
     pack = packed.manifest(config.dir)
     name = Path(config.dir).resolve().name
-    whole = Dataset(name, files, labels, texts, nothing, pack.fingerprint, parts, found.origin)
+    origin, notes, warnings = found.origin, found.notes, found.warnings
+    del found, listed  # of a million images, each takes a hundred megabytes
+    whole = Dataset(name, files, labels, texts, nothing, pack.fingerprint, parts, origin)
     split = split_report.split(whole, config)
     kept = np.concatenate((split.val, split.test, split.train[:SAMPLE]))
     size, limit = memory.needed(config, len(kept)), memory.limit(config)
@@ -84,9 +86,9 @@ def load(
         images=_read(records, len(kept)),
         fingerprint=pack.fingerprint,
         parts=tuple(parts[i] for i in numbers) if parts else (),
-        origin=found.origin,
-        notes=found.notes,
-        warnings=(*found.warnings, *direction.warnings(texts, config)),
+        origin=origin,
+        notes=notes,
+        warnings=(*warnings, *direction.warnings(texts, config)),
     )
     return data, Split(*(places[part] for part in split)), records
 

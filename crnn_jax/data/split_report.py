@@ -65,15 +65,17 @@ def notes(data: Dataset, parts: Split, config: DataConfig) -> list[str]:
             f"counted as errors, because the reader reads texts of {config.length} characters only "
             "(data.length)"
         )
-    return found + _unseen([clusters.split(text, config.marks) for text in data.texts], parts)
+    return found + _unseen(data.texts, parts, config.marks)
 
 
-def _unseen(texts: Sequence[Sequence[str]], parts: Split) -> list[str]:
+def _unseen(texts: Sequence[str], parts: Split, marks: str) -> list[str]:
     """Names the symbols of the validation and test parts that no training image has."""
-    known = set().union(*(texts[i] for i in parts.train.tolist()))
+    known: set[str] = set()
+    for i in parts.train.tolist():
+        known.update(clusters.split(texts[i], marks))
     found = []
     for name in _PARTS if known else ():
-        part = [texts[i] for i in getattr(parts, name).tolist()]
+        part = [clusters.split(texts[i], marks) for i in getattr(parts, name).tolist()]
         unseen = set().union(*part) - known
         if unseen:
             count = sum(bool(unseen & set(text)) for text in part)

@@ -39,6 +39,8 @@ def held_out(texts: Sequence[str], size: int) -> np.ndarray:
       i32 [number of test images], sorted indices.
     """
     size = min(size, len(texts) // 3)
+    if not size:
+        return _NONE
     merged = [merge_look_alikes(text) for text in texts]
     groups = _groups(merged, has_few_labels(merged))
     order = np.random.default_rng(_TEST_SEED).permutation(len(groups))
