@@ -18,6 +18,7 @@ from crnn_jax.data import image_io
 
 ROOT = Path(__file__).resolve().parents[1]
 HOST = "127.0.0.1"
+_IDLE = 2.0  # seconds after which a connection is not used again
 
 
 def files_of(folder: str) -> list[bytes]:
@@ -168,18 +169,19 @@ async def open_loop(port: int, work: Work, rate: float) -> tuple[list[float], in
       Seconds from the time at which each request was due to its answer, and the number of requests
       that were not answered rightly.
     """
-    idle: list[Connection] = []
+    idle: list[tuple[Connection, float]] = []  # with the time of the last answer
     seconds: list[float] = []
     wrong = 0
 
     async def one(number: int, due: float, stack: contextlib.AsyncExitStack) -> None:
         nonlocal wrong
-        if not idle:
-            idle.append(await stack.enter_async_context(connected(port)))
-        connection = idle.pop()
+        # The server closes connections that are idle for five seconds.
+        while idle and time.perf_counter() - idle[-1][1] > _IDLE:
+            idle.pop()
+        connection = idle.pop()[0] if idle else await stack.enter_async_context(connected(port))
         answer = await connection.ask(work.requests[number])
         seconds.append(time.perf_counter() - due)
-        idle.append(connection)
+        idle.append((connection, time.perf_counter()))
         wrong += not work.is_right(number, answer)
 
     async with contextlib.AsyncExitStack() as stack:
