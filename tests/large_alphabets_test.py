@@ -86,7 +86,7 @@ def test_the_confusion_matrix_shows_sixty_symbols_those_that_are_confused_most()
     counts = {(rare[i], rare[i - 1]): 1 for i in range(59)} | {(often[0], often[1]): 5}
     counts |= {(symbol, symbol): 100 for symbol in LARGE[2_000:3_000]}  # read correctly
     # 61 symbols are confused: 59 of them twice, as truth and as reading, and two five times.
-    assert plots._most_confused(counts, LARGE) == [*rare[:58], *often]
+    assert plots.most_confused(counts, LARGE) == [*rare[:58], *often]
     images = [plots.confusion(counts, alphabet) for alphabet in (LARGE, LARGE[:60], LARGE[:50])]
     widths = [int.from_bytes(png[16:20], "big") for png in images]
     assert widths[0] == widths[1] > widths[2]
