@@ -142,18 +142,21 @@ class Watch:
             os.kill(pid, signal.SIGABRT)
 
 
-def guard(failures: Path, heartbeat: Path, limit: float = LIMIT) -> None:
+def guard(failures: Path, heartbeat: Path, limit: float = LIMIT) -> threading.Event:
     """Starts a thread that appends to `failures` the stack of each call that exceeds the limit.
 
     A call is the outermost frame of crnn_jax on the stack of any thread. Generators are left out:
     one may stream a hundred thousand images.
+
+    Returns:
+      An event that ends the thread. Python 3.11 can crash while it walks frames of other threads.
     """
+    ended = threading.Event()
 
     def run() -> None:
         seen: dict[int, tuple[FrameType, float]] = {}
         reported: FrameType | None = None
-        while True:
-            time.sleep(0.25)
+        while not ended.wait(0.25):
             heartbeat.touch()
             now, calls = time.monotonic(), {}
             for thread, leaf in sys._current_frames().items():
@@ -168,6 +171,7 @@ def guard(failures: Path, heartbeat: Path, limit: float = LIMIT) -> None:
             seen = calls
 
     threading.Thread(target=run, daemon=True).start()
+    return ended
 
 
 def slow_calls(failures: Path) -> list[str]:

@@ -37,13 +37,14 @@ def test_a_call_that_takes_too_long_is_reported_once(
     wait = 0.0
     system = types.SimpleNamespace(O_RDONLY=0, open=lambda *_: time.sleep(wait) or 1 / 0)
     monkeypatch.setattr(files, "os", system)
-    watch.guard(tmp_path / "slow", tmp_path / "heartbeat", limit=0.6)
+    ended = watch.guard(tmp_path / "slow", tmp_path / "heartbeat", limit=0.6)
     for wait, count in ((0.1, 12), (2.0, 1)):
         for _ in range(count):
             with pytest.raises(ZeroDivisionError):
                 files.read("a")
         found = watch.slow_calls(tmp_path / "slow")
         assert len(found) == (wait == 2.0)
+    ended.set()
     assert "in read" in found[0]
 
 
