@@ -1,5 +1,6 @@
 """Trains and evaluates: python run.py --config experiments/base.py [--config.section.key=value]"""
 
+import os
 import re
 import signal
 import sys
@@ -52,16 +53,21 @@ _DISTRIBUTED = flags.DEFINE_bool(
     "Kubernetes has started with the same command. Elsewhere give the next three flags.",
 )
 _COORDINATOR = flags.DEFINE_string(
-    "coordinator", None, "Of a run on several hosts: HOST:PORT of process 0, any free port."
+    "coordinator",
+    None,
+    "Address HOST:PORT of process 0, for a run on several hosts. Any free port works.",
 )
 _PROCESSES = flags.DEFINE_integer(
-    "processes", None, "Of a run on several hosts: the number of its processes.", 1
+    "processes", None, "Number of processes, for a run on several hosts.", 1
 )
 _PROCESS = flags.DEFINE_integer(
-    "process", None, "Of a run on several hosts: the number of this process, from 0.", 0
+    "process", None, "Number of this process, from 0, for a run on several hosts.", 0
 )
 _JOIN_TIMEOUT = flags.DEFINE_integer(
-    "join_timeout", 300, "Of a run on several hosts: seconds until all processes have started.", 1
+    "join_timeout",
+    300,
+    "Seconds until all processes must have started, for a run on several hosts.",
+    1,
 )
 _PROFILE = flags.DEFINE_integer(
     "profile", 0, "Write a profile of this many training steps to the run directory.", 0
@@ -134,16 +140,20 @@ def main(_: list[str]) -> None:
         raise CrnnError("--launcher is for sweeps, and this config is of one run")
     config = config_lib.from_dict(values)
     if is_distributed() and not supervisor.is_child():
-        sys.exit(supervisor.run([sys.executable, *sys.argv]))
+        sys.exit(supervisor.run([sys.executable, *sys.orig_argv[1:]]))
     runtime.configure(config.train.batch_size // (_PROCESSES.value or 1))
     workdir = Path(_WORKDIR.value or run_dir.default_workdir(name, config))
-    if is_distributed():
+    from crnn_jax.training import train  # imports jax, which a sweep does not need
+
+    if is_distributed():  # after the imports, which can take long on a network file system
         signals.follow_input()
         address = hosts.Address(_COORDINATOR.value or "", _PROCESSES.value, _PROCESS.value)
         hosts.join(address, _JOIN_TIMEOUT.value)
-    from crnn_jax.training import train  # imports jax, which a sweep does not need
-
-    result = train.train_and_evaluate(config, workdir, _ALLOW_CHANGE.value, _PROFILE.value)
+    try:
+        result = train.train_and_evaluate(config, workdir, _ALLOW_CHANGE.value, _PROFILE.value)
+    except signals.Interrupted:  # in all processes, after the same step
+        hosts.leave()
+        raise
     print(f"{errors.one_line(result.data_name)} (fingerprint {result.fingerprint[:12]}): {result}")
     print(f"run directory: {workdir}", flush=True)
     hosts.leave()
@@ -157,4 +167,7 @@ def run() -> int:
 
 
 if __name__ == "__main__":
-    terminal.leave(run())
+    status = run()
+    if status and hosts.index():
+        os._exit(status)  # Python would wait for process 0, and JAX aborts when that one has ended
+    terminal.leave(status)

@@ -47,7 +47,7 @@ def main() -> None:
     record: dict[str, Any] = {**provenance.here(["cpu"])}
     start = time.monotonic()
     if not packed.is_pack(options.pack):
-        pack.write_entries(entries(options.count), options.pack, STYLE, "the generator")
+        pack.write_entries(entries(options.count), options.pack, "the generator")
         record["seconds_to_draw_and_pack"] = round(time.monotonic() - start)
     manifest = packed.manifest(options.pack)
     record |= {
@@ -69,7 +69,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         small = Path(scratch) / "pack"
         count = options.train_size * 10 // 9
-        pack.write_entries(entries(count), small, STYLE, "the generator")
+        pack.write_entries(entries(count), small, "the generator")
         changed = [*base, f"--config.data.dir={small}", "--config.data.val_fraction=0.1"]
         record["in_memory"] = train([*changed, "--config.data.train_size=0"])
     print(json.dumps(record["in_memory"]), flush=True)

@@ -2,10 +2,11 @@
 
     PYTHONPATH=. python benchmarks/several_hosts.py --rounds 5 --out hosts.json
 
-Each process has one device and one core, as far as there are cores. The time of a step is that of
-the last epoch, divided by its steps. Efficiency is the time on one process, divided by the time on
-N processes and by the number of cores that they can use. `half` is one process with half the batch:
-what remains of two processes is the exchange of gradients, 432,596 numbers of four bytes.
+A core stands for a host: each process has one device and is pinned to one core, and with more
+processes than cores, some share a core. The time of a step is that of the last epoch, divided by
+its steps. Efficiency is the time on one process, divided by the time on N processes and by the
+number of cores that they use. `half` is one process with half the batch: what remains of two
+processes is the exchange of gradients, 432,596 numbers of four bytes.
 """
 
 from __future__ import annotations
@@ -76,8 +77,10 @@ def step_ms(count: int, batch: int) -> float:
                 f"--processes={count}",
                 f"--process={index}",
             ]
+            core = str(index % (os.cpu_count() or 1))
             command = [
-                sys.executable, "run.py", "--config=experiments/base.py", *where,
+                "taskset", "-c", core, sys.executable, "run.py",
+                "--config=experiments/base.py", *where,
                 "--config.data.source=synthetic", f"--config.data.count={images + 8}",
                 f"--config.data.val_fraction={8.5 / (images + 8)}", "--config.train.epochs=3",
                 "--config.train.min_steps=0", f"--config.train.batch_size={batch}",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import urllib.parse
-from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +12,7 @@ from crnn_jax.runs.run_dir import FAILED
 from crnn_jax.runs.trackers import FILES as TRACKER_FILES
 
 PAGE = "report.html"
+_TRACKERS = {file: name for name, file in TRACKER_FILES.items()}
 
 
 class Unfinished(NamedTuple):
@@ -30,7 +30,7 @@ def links(workdir: Path, path: Path) -> list[Link]:
       workdir: the directory of the sweep, where the page with the links is.
       path: the run directory, relative to it.
     """
-    return _existing(workdir, path, {PAGE: "report", **_by_file(TRACKER_FILES.items())})
+    return _existing(workdir, path, {PAGE: "report", **_TRACKERS})
 
 
 def unfinished(workdir: Path, depth: int) -> list[Unfinished]:
@@ -46,13 +46,9 @@ def unfinished(workdir: Path, depth: int) -> list[Unfinished]:
             continue
         path = config.parent.relative_to(workdir)
         state = "failed" if (config.parent / FAILED).exists() else "not finished"
-        shown = {FAILED: FAILED, "log.txt": "log.txt", **_by_file(TRACKER_FILES.items())}
+        shown = {FAILED: FAILED, "log.txt": "log.txt", **_TRACKERS}
         found.append(Unfinished(path, state, _existing(workdir, path, shown)))
     return found
-
-
-def _by_file(names: Iterable[tuple[str, str]]) -> dict[str, str]:
-    return {file: name for name, file in names}
 
 
 def _existing(workdir: Path, path: Path, names: dict[str, str]) -> list[Link]:

@@ -102,7 +102,7 @@ def sample(number: int) -> Markup:
 def forest(rows: Sequence[Interval], title: str, label: str, reference: float | None) -> Markup:
     """A forest plot: one row per interval, with the name and the numbers above it.
 
-    If a few low values would press all other intervals together, they are outside of the axis, and
+    If a few low values would squeeze all other intervals together, they are outside the axis, and
     arrows point to them.
 
     Args:
@@ -175,10 +175,10 @@ def matrix(names: Sequence[str], counts: Mapping[tuple[int, int], int], label: s
         place = side * n + side / 2
         add(svg, "text", shorten(name, 4), x=left + place, y=top - 7, text_anchor="middle")
         add(svg, "text", shorten(name, 4), x=left - 7, y=top + place + 4.5, text_anchor="end")
-        for line in (n, n + 1) if n == 0 else (n + 1,):
-            at = side * line
-            add(svg, "line", class_="grid", x1=left, x2=size[0] - 8, y1=top + at, y2=top + at)
-            add(svg, "line", class_="grid", x1=left + at, x2=left + at, y1=top, y2=size[1] - 8)
+    for n in range(len(names) + 1):
+        at = side * n
+        add(svg, "line", class_="grid", x1=left, x2=size[0] - 8, y1=top + at, y2=top + at)
+        add(svg, "line", class_="grid", x1=left + at, x2=left + at, y1=top, y2=size[1] - 8)
     for (row, column), count in sorted(counts.items()):
         x, y = left + side * column, top + side * row
         group = add(svg, "g")

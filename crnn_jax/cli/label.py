@@ -34,11 +34,6 @@ def add_to(commands: Any) -> None:
         "never; default 25",
     )
     command.add_argument(
-        "--workdir",
-        metavar="DIR",
-        help="the folder for the adapted readers; default FOLDER/.crnn-jax",
-    )
-    command.add_argument(
         "--port", metavar="N", type=argument_types.count, default=0, help="default any free port"
     )
     command.add_argument(
@@ -57,9 +52,8 @@ def label(options: argparse.Namespace) -> int:
 
             webbrowser.open(url)
 
-    workdir = Path(options.workdir) if options.workdir else None
     report = run.run(
-        Path(options.folder), options.reader, options.adapt_every, workdir, options.port, announce
+        Path(options.folder), options.reader, options.adapt_every, options.port, announce
     )
     print(report, file=sys.stderr)
     return 0

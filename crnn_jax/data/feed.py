@@ -84,7 +84,8 @@ class Batches:
     """An iterator and context manager that reads ahead in worker processes.
 
     Attributes:
-      waited: seconds that the caller has waited for batches, without the first one.
+      started: seconds until the first batch, in which the workers start.
+      waited: seconds that the caller has waited for the other batches.
     """
 
     def __init__(self, rows: _Rows, workers: int):
@@ -93,7 +94,7 @@ class Batches:
 
         if not flags.FLAGS.is_parsed():  # Grain reads flags of its own; only run.py parses any
             flags.FLAGS.mark_as_parsed()
-        self.waited = 0.0
+        self.started = self.waited = 0.0
         self._is_first = True
         threads = grain.ReadOptions(num_threads=0 if workers else 2, prefetch_buffer_size=_BATCHES)
         found: Any = grain.MapDataset.source(rows).to_iter_dataset(threads)
@@ -115,7 +116,9 @@ class Batches:
     def __next__(self) -> np.ndarray:
         start = time.monotonic()
         batch: np.ndarray = next(self._batches)
-        if not self._is_first:  # the workers start
-            self.waited += time.monotonic() - start
-        self._is_first = False
+        passed = time.monotonic() - start
+        if self._is_first:
+            self._is_first, self.started = False, passed
+        else:
+            self.waited += passed
         return batch

@@ -32,7 +32,18 @@ def available() -> int:
         free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
     try:
         most = int((_CGROUP / "memory.max").read_text())
-        free = min(free, most - int((_CGROUP / "memory.current").read_text()))
+        used = int((_CGROUP / "memory.current").read_text()) - _cached()
+        free = min(free, most - used)
     except (OSError, ValueError):  # no container, or one without a limit
         pass
     return max(free, 0)
+
+
+def _cached() -> int:
+    """Returns the bytes of the file cache, which the system frees when memory is needed."""
+    try:
+        lines = (_CGROUP / "memory.stat").read_text().splitlines()
+    except OSError:
+        return 0
+    sizes = {key: int(value) for key, value in map(str.split, lines)}
+    return sizes.get("active_file", 0) + sizes.get("inactive_file", 0)

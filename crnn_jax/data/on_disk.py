@@ -57,7 +57,7 @@ def load(
     pack = packed.manifest(config.dir)
     name = Path(config.dir).resolve().name
     origin, notes, warnings = found.origin, found.notes, found.warnings
-    del found, listed  # of a million images, each takes a hundred megabytes
+    del found, listed  # each takes a hundred megabytes for a million images
     whole = Dataset(name, files, labels, texts, nothing, pack.fingerprint, parts, origin)
     split = split_report.split(whole, config)
     kept = np.concatenate((split.val, split.test, split.train[:SAMPLE]))

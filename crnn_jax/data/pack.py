@@ -6,8 +6,9 @@ pack.json                  the number of images, the fingerprint, and the files 
 index.csv                  file, label and part of each image, in order
 images-00000.array_record  the image files as they are, in the order of the index
 
-Names, labels, parts and order are those of the folder, so a run on the pack is the run on the
-folder. `pack.json` is written last: without it, a pack is incomplete.
+Names, labels, parts and order are those of the folder, so a run on the pack equals one on the
+folder, except that its normalization is fitted to the first 4,096 training images. `pack.json` is
+written last: without it, a pack is incomplete.
 """
 
 from __future__ import annotations
@@ -68,14 +69,12 @@ def write(
         raise DataError(f"{to} exists already; remove it, or choose another folder")
     found = listing.checked(config)
     entries = _entries(config, found)
-    name = Path(config.dir).resolve().name
-    return write_entries(entries, to, name, found.origin, bool(found.parts), shard_bytes, progress)
+    return write_entries(entries, to, found.origin, bool(found.parts), shard_bytes, progress)
 
 
 def write_entries(
     entries: Iterable[Entry],
     to: str | os.PathLike[str],
-    name: str,
     origin: str,
     has_parts: bool = False,
     shard_bytes: int = SHARD_BYTES,
@@ -86,7 +85,6 @@ def write_entries(
     Args:
       entries: the images.
       to: the folder to create.
-      name: of the data set.
       origin: of the labels.
       has_parts: whether the data set has its own training, validation and test parts.
       shard_bytes: see `write`.
@@ -104,7 +102,6 @@ def write_entries(
             manifest = packed.Manifest(
                 version=packed.VERSION,
                 images=count,
-                name=name,
                 origin=origin,
                 fingerprint=fingerprint,
                 index_sha256=hashlib.sha256(content).hexdigest(),

@@ -21,7 +21,7 @@ from crnn_jax.errors import DataError, brief
 from crnn_jax.runtime import files as disk
 
 VERSION = 1
-MANIFEST, INDEX = "pack.json", "index.csv"
+MANIFEST, INDEX, FIRST = "pack.json", "index.csv", "images-00000.array_record"
 COLUMNS = ("file", "label", "part")
 MOST_BYTES = 2**32  # of the index
 
@@ -39,7 +39,6 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True):
 
     version: int
     images: int
-    name: str  # of the folder that was packed
     origin: str  # of its labels, see `Dataset`
     fingerprint: str  # of its images and labels, as `folder.load` computes it
     index_sha256: str
@@ -55,7 +54,8 @@ class Index(NamedTuple):
 
 
 def is_pack(folder: str | os.PathLike[str]) -> bool:
-    return (Path(folder) / MANIFEST).is_file() or (Path(folder) / INDEX).is_file()
+    """Whether a folder is a pack, perhaps an incomplete one."""
+    return (Path(folder) / MANIFEST).is_file() or (Path(folder) / FIRST).is_file()
 
 
 def manifest(folder: str | os.PathLike[str]) -> Manifest:

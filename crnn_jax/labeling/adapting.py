@@ -36,8 +36,8 @@ from crnn_jax.runs.launch import Process, Task
 from crnn_jax.runs.run_dir import RunDir
 from crnn_jax.runtime import files
 
-EVERY = 25  # labels between two adaptations, at least
-_GROWTH = 1.25  # and this factor, because training takes longer with more labels
+# In labels between two adaptations, because training takes longer with more labels. Chosen by hand.
+_GROWTH = 1.25
 _NICENESS = 5  # of the process, so that the page stays quick
 _NONE: Mapping[str, Any] = types.MappingProxyType({})
 _RUN = re.compile(r"reader-(\d{4,})")
@@ -154,7 +154,6 @@ class Adapter:
         self._reader, self._run, self._images = reader, run, images
         self._workdir, self._every, self._changes = workdir, every, changes
         self._process: Process | None = None
-        self._directory = RunDir(workdir)  # of the training
         self._begun = 0.0
         self._last = 0  # labels of the last training that was started
         self.status = Status("waiting", every) if every else Status("off")
@@ -206,8 +205,7 @@ class Adapter:
         files.remove(data)
         files.remove(run)
         copy_labeled(self._images, labels, data)
-        self._directory = RunDir(run)
-        self._directory.open(self._config(count))
+        RunDir(run).open(self._config(count))
         command = [sys.executable, "-m", "crnn_jax", "train", os.fspath(run)]
         task = Task(command, Path.cwd(), (run / "log.txt").absolute())
         self._process, self._begun = Process(task), time.monotonic()
@@ -221,7 +219,7 @@ class Adapter:
             self.status = Status("training", count, seconds=time.monotonic() - self._begun)
             return None
         self._process = None
-        run = self._directory.workdir
+        run = self._path("reader", count)
         try:
             if exit_status == 0:
                 reader = load(run)

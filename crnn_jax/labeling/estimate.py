@@ -24,7 +24,7 @@ from crnn_jax.inference import metrics
 from crnn_jax.labeling.journal import Entry
 from crnn_jax.labeling.store import normalized
 
-EVERY = 4  # one of so many images is drawn at random
+EVERY = 4  # one in this many images is drawn at random; chosen by hand
 
 
 class Estimate(NamedTuple):
@@ -66,7 +66,9 @@ def is_drawn(place: int) -> bool:
 
 
 def draw(rest: Int[np.ndarray, " N"], place: int, seed: int = 0) -> int:
-    """Draws one of the images `rest`, with equal probabilities. A place has always the same draw.
+    """Draws one of the images `rest`, with equal probabilities.
+
+    The same place and images always give the same draw.
 
     Args:
       rest: the numbers of the images without a label, at least one.

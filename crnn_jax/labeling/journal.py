@@ -87,5 +87,8 @@ class Journal:
                     line.get("drawn", False),
                 )
             )
-        elif self.entries:
-            self.entries.pop()
+            return
+        # Not always the last line: entries that labels.csv contradicts are left out of `entries`.
+        places = (i for i, entry in enumerate(self.entries) if entry.file == line["file"])
+        if (place := max(places, default=None)) is not None:
+            del self.entries[place]

@@ -33,7 +33,8 @@ class Plan:
         self.upcoming: list[Shown] = []
         self._pool, self._seed = pool, seed
         self._batch: list[int] = []
-        self._batch_key: tuple[int, int] | None = None  # of the readings that ordered the batch
+        # Of the readings that ordered the batch; higher for newer and for many more readings.
+        self._batch_key = (-1, False, 0)
 
     def extend(self, num_entries: int, labels: Iterable[str]) -> None:
         """Plans further images, as far as enough is read.
@@ -82,10 +83,11 @@ class Plan:
         """Returns the next image by confidence and diversity; None if none is read."""
         pool = self._pool
         candidates = pool.candidates(FIRST, planned)
+        is_current = bool((pool.readers[candidates] == pool.reader).all())
         # Twice as many images give another order; a few more do not.
-        key = pool.reader, len(candidates).bit_length()
+        key = pool.reader, is_current, len(candidates).bit_length()
         self._batch = [n for n in self._batch if n not in planned and not pool.is_done[n]]
-        if not self._batch or self._batch_key is None or key > self._batch_key:
+        if not self._batch or key > self._batch_key:
             self._batch_key = key
             chosen = ordering.batch(
                 pool.confidences[candidates],

@@ -48,7 +48,7 @@ class Pool:
         return bool(self.readers[number] == self.reader)
 
     def unread(self, count: int, first: Iterable[int] = ()) -> list[int]:
-        """Returns at most `count` images that the current reader has not read, `first` at first.
+        """Returns at most `count` images without a reading of the current reader, `first` first.
 
         Calling it again before `put` gives the same images, so that none is left out.
         """

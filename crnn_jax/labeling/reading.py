@@ -11,7 +11,7 @@ from crnn_jax.errors import CrnnError, brief
 from crnn_jax.labeling.session import Session
 
 CHUNK = 16  # images that are read at a time; an image that is shown next waits for one chunk
-_EXPLAINED = 4  # images that are explained at a time, always as many: a program for each number
+_EXPLAINED = 4  # images explained at a time, always this many, because each batch size is compiled
 _PAUSE = 0.5  # seconds without anything to do
 
 
@@ -48,7 +48,7 @@ class Reading:
         self._thread.start()
 
     def wake(self) -> None:
-        """Says that something has changed: an entry was made."""
+        """Wakes the thread after an entry."""
         self._wake.set()
 
     def stop(self, seconds: float) -> None:
@@ -66,7 +66,7 @@ class Reading:
                     self._wake.clear()
         except CrnnError as error:
             self.problem = str(error)
-        except Exception as error:  # labeling goes on without guesses for further images
+        except Exception as error:  # the page shows it; images that were read can still be labeled
             self.problem = f"{type(error).__name__}: {brief(error)}"
 
     def advance(self) -> bool:

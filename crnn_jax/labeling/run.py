@@ -30,7 +30,6 @@ def run(
     folder: Path,
     reader: str,
     adapt_every: int = 25,
-    workdir: Path | None = None,
     port: int = 0,
     announce: Callable[[str], None] = print,
 ) -> str:
@@ -40,7 +39,6 @@ def run(
       folder: the images. The labels are saved in its labels.csv.
       reader: a run directory or the name of a reader.
       adapt_every: labels between two adaptations; 0 for none.
-      workdir: the folder for adapted readers; by default `STATE` in `folder`.
       port: of the server; 0 for any.
       announce: called with the URL of the page when it can be opened.
 
@@ -54,7 +52,7 @@ def run(
     server.check_installed()
     with (
         signals.Interruption() as interruption,
-        opened(folder, reader, adapt_every, workdir) as desk,
+        opened(folder, reader, adapt_every) as desk,
     ):
         listening = server.listen(port)
         token = secrets.token_urlsafe(16)
@@ -75,16 +73,14 @@ def opened(
     folder: Path,
     run: str,
     adapt_every: int,
-    workdir: Path | None = None,
     changes: Mapping[str, Any] | None = None,
 ) -> Iterator[Desk]:
-    """Locks and opens a folder for labeling. In the end, threads and processes are stopped.
+    """Locks and opens a folder for labeling. Stops threads and processes on exit.
 
     Args:
       folder: the images.
       run: a run directory or the name of a reader.
       adapt_every: labels between two adaptations; 0 for none.
-      workdir: the folder for adapted readers; by default `STATE` in `folder`.
       changes: to the settings of the adaptation, by dotted key.
     """
     _check(folder)
@@ -95,7 +91,7 @@ def opened(
         store.writable(folder)
         tree = _listed(folder)
         base = recognizer.load(run)
-        adapter = Adapter(base, run, folder, workdir or state, adapt_every, changes or {})
+        adapter = Adapter(base, run, folder, state, adapt_every, changes or {})
         name, current = adapter.restored() or (run, base)
         session = Session(tree, state, name, num_steps(base))
         desk = Desk(session, Reading(session, current, adapter), adapter)

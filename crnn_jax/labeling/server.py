@@ -11,8 +11,8 @@ PNG.
 from __future__ import annotations
 
 import base64
-import functools
 import hashlib
+import json
 import re
 import secrets
 import socket
@@ -127,7 +127,7 @@ def application(desk: Desk, token: str, port: int) -> Any:
     from starlette.middleware import Middleware
     from starlette.middleware.trustedhost import TrustedHostMiddleware
     from starlette.requests import Request
-    from starlette.responses import HTMLResponse, JSONResponse, Response
+    from starlette.responses import HTMLResponse, Response
     from starlette.routing import Route
 
     origins = {f"http://{name}:{port}" for name in _NAMES}
@@ -141,13 +141,15 @@ def application(desk: Desk, token: str, port: int) -> Any:
     }
 
     def answer(values: Any, status: int = 200) -> Response:
-        return JSONResponse(values, status, common)
+        # In ASCII, because the name of the folder may not be UTF-8.
+        return Response(json.dumps(values), status, common, "application/json")
 
     def refusal(request: Request) -> Response | None:
         given = request.headers.get(TOKEN_HEADER, "")
         if not secrets.compare_digest(given.encode(), token.encode()):
             return answer({"error": "open the address that the command printed"}, 401)
-        if request.headers.get("origin", min(origins)) not in origins:
+        origin = request.headers.get("origin")
+        if origin is not None and origin not in origins:
             return answer({"error": "the request comes from another page"}, 403)
         return None
 
@@ -242,7 +244,6 @@ def check_installed() -> None:
         raise ConfigError(f"{error}; install it: pip install 'crnn-jax[label]'") from error
 
 
-@functools.cache
 def _policy(page: str) -> str:
     """Returns the Content-Security-Policy that allows the page's own style and script only."""
 

@@ -160,7 +160,7 @@ class Session:
         if not label:
             raise EntryError("Type the text of the image, or skip it if it cannot be read.")
         if reason := label_files.complaint(label, None, self._num_steps):
-            raise EntryError(f"The {reason.removeprefix('its ')}.")
+            raise EntryError(f"The {reason.removeprefix('its ').partition('; increase')[0]}.")
         if not is_confirmed and (question := self._unusual(label)):
             raise EntryError(question, needs_consent=True)
         count = len(self._store.labels)
@@ -224,12 +224,13 @@ class Session:
 
     @_locked
     def renew(self, reader: str) -> None:
-        """Another reader reads from now on. Images that are shown keep their guesses."""
+        """Another reader reads from now on. Images that were shown keep their guesses.
+
+        An image that was taken back may be among the labels that the new reader was trained on.
+        """
         self.reader = reader
         self.pool.renew()
-        shown = {shown.number for shown in self._plan.upcoming[:1]}
-        self._guesses = {n: guess for n, guess in self._guesses.items() if n in shown}
-        self._characters = {n: found for n, found in self._characters.items() if n in shown}
+        self._characters = {n: c for n, c in self._characters.items() if n in self._guesses}
 
     @_locked
     def unread(self, count: int, only_needed: bool = False) -> list[int]:
@@ -319,12 +320,17 @@ class Session:
         return float(self.pool.confidences[number]) if is_same else 0.0
 
     def _history(self) -> list[Entry]:
-        """Returns the entries that agree with labels.csv, and forgets the others."""
-        labels = self._store.labels
+        """Returns the last entry of each image that agrees with labels.csv; forgets the others."""
+        labels, entries = self._store.labels, self._journal.entries
+        last = {entry.file: place for place, entry in enumerate(entries)}
         kept = [
-            entry._replace(label=labels.get(entry.file))
-            for entry in self._journal.entries
-            if entry.file in self._numbers and (entry.label is None) == (entry.file not in labels)
+            entry
+            if entry.label == labels.get(entry.file)
+            else entry._replace(label=labels.get(entry.file))
+            for place, entry in enumerate(entries)
+            if place == last[entry.file]
+            and entry.file in self._numbers
+            and (entry.label is None) == (entry.file not in labels)
         ]
         self._journal.entries[:] = kept
         return kept

@@ -13,7 +13,6 @@ import contextlib
 import csv
 import io
 import os
-import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -96,10 +95,8 @@ class LabelFile:
         """Returns the text of the file, after reading it again if another program changed it."""
         content = self._read()
         if content is None:  # new, or removed by another program: nothing that was labeled is lost
-            text = _HEADER
-            for file, label in self.labels.items():
-                text += self._row(text, file, label)
-            return text
+            rows = (self._row(_HEADER, file, label) for file, label in self.labels.items())
+            return _HEADER + "".join(rows)
         if content != self._content:
             self._load(content)
         if not content.strip():
@@ -178,7 +175,7 @@ def normalized(text: str) -> str:
 
 
 def _line_end(text: str) -> str:
-    return "\r\n" if re.search("\r\n", text) else "\n"
+    return "\r\n" if "\r\n" in text else "\n"
 
 
 def _rows(text: str, form: Dialect) -> Iterator[tuple[list[str], list[str]]]:

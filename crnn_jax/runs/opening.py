@@ -37,7 +37,7 @@ def take(run: RunDir, config: Config) -> Iterator[None]:
     """
     if not hosts.is_first():
         hosts.barrier()
-        run.find(config)
+        run.open(config)
         yield
         return
     run.check_foreign()

@@ -144,9 +144,12 @@ class RunDir:
         WITHOUT_EFFECT. So may keys that an earlier config left to the data.
 
         Raises:
-          RunError: the directory cannot be written, is of another config, or is not a run
-            directory.
+          RunError: the directory cannot be written, is of another config, is not a run
+            directory, or is not shared by the processes of the run.
         """
+        if not self.writes:
+            self._find(config)
+            return
         try:
             held.anchored(self.workdir).mkdir(parents=True, exist_ok=True)
             if (self.workdir / "config.json").exists():
@@ -160,12 +163,8 @@ class RunDir:
             ) from error
         self.write_json("config.json", config_lib.to_dict(config), if_new=True)
 
-    def find(self, config: Config) -> None:
-        """Checks that the first process of the run has opened this directory.
-
-        Raises:
-          RunError: it is not here, so the processes do not share it; or it is of another config.
-        """
+    def _find(self, config: Config) -> None:
+        """Checks that the first process of the run has made this directory."""
         deadline = time.monotonic() + _PATIENCE
         while not (self.workdir / "config.json").exists():
             if time.monotonic() > deadline:
@@ -292,8 +291,6 @@ class RunDir:
 
     def rewind_metrics(self, step: int) -> None:
         """Removes the lines after a step, and a truncated last line."""
-        if not self.writes:
-            return
         lines = record_types.read_lines(self.metrics) if self.metrics.exists() else ()
         kept = [line for line, values in lines if values.get("step", 0) <= step]
         self.write_bytes("metrics.jsonl", b"".join(kept))

@@ -64,7 +64,7 @@ def mirror(run: RunDir, names: Sequence[str]) -> Iterator[None]:
     Raises:
       RunError: a package is not installed, or the files of a tracker cannot be replaced.
     """
-    if not names:
+    if not names or not run.writes:
         yield
         return
     for variable, value in _SILENT.items():

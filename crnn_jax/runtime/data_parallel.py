@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from crnn_jax.errors import ConfigError
@@ -78,7 +79,13 @@ class Devices(NamedTuple):
 
     def psum(self, tree: Any) -> Any:
         """Returns the sum over the devices. Call it in a sharded function."""
-        return jax.lax.psum(tree, _AXIS) if self.mesh else tree
+        if self.mesh is None:
+            return tree
+        if not self.mesh.is_multi_process:
+            return jax.lax.psum(tree, _AXIS)
+        # One message instead of one for each array, since each waits for the network.
+        flat, unravel = ravel_pytree(tree)
+        return unravel(jax.lax.psum(flat, _AXIS))
 
 
 ONE = Devices(None)
@@ -95,12 +102,12 @@ def for_batches(batch_size: int) -> Devices:
             f"train.batch_size={batch_size} is not a multiple of {jax.process_count()}, the number "
             "of processes of this run"
         )
-    hosts: dict[int, list[Any]] = {}
+    by_process: dict[int, list[Any]] = {}
     for device in jax.devices():
-        hosts.setdefault(device.process_index, []).append(device)
-    fewest = min(map(len, hosts.values()))
-    count = cpu_devices.parts(batch_size // len(hosts), fewest)
-    chosen = [device for index in sorted(hosts) for device in hosts[index][:count]]
+        by_process.setdefault(device.process_index, []).append(device)
+    fewest = min(map(len, by_process.values()))
+    count = cpu_devices.parts(batch_size // len(by_process), fewest)
+    chosen = [device for index in sorted(by_process) for device in by_process[index][:count]]
     return Devices(Mesh(np.array(chosen), (_AXIS,))) if len(chosen) > 1 else ONE
 
 

@@ -14,7 +14,6 @@ import json
 import os
 import socket
 import sys
-import threading
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -23,6 +22,7 @@ from crnn_jax.errors import CrnnError, DeviceError, brief
 JOIN_TIMEOUT = 300  # seconds until all processes must have started
 _SLICE = 60_000  # milliseconds of one call that waits
 _PATIENCE = 3600  # seconds that a process waits for the value of another
+_LEAVE_TIMEOUT = 60  # seconds that a process waits at the end until the others have ended, too
 _HEARTBEAT = 600  # seconds; peers.py is faster and says which process is missing
 
 
@@ -43,7 +43,7 @@ class _Group:
     names: tuple[str, ...] = ()  # of the hosts, by process
     calls = 0  # of share and gather so far
     is_waiting = False  # for another process, in share or gather
-    lock = threading.Lock()
+    oldest = 1  # the first call whose values are still stored
 
 
 _group = _Group()
@@ -71,6 +71,7 @@ def join(address: Address, timeout: int = JOIN_TIMEOUT) -> None:
             address.process,
             initialization_timeout=timeout,
             heartbeat_timeout_seconds=_HEARTBEAT,
+            shutdown_timeout_seconds=_LEAVE_TIMEOUT,
             cluster_detection_method="deactivate" if given else None,
         )
     except (RuntimeError, ValueError) as error:
@@ -157,16 +158,14 @@ def gather(value: Any) -> list[Any]:
     if not is_first():
         put(f"{key}/{_group.index}", json.dumps(value))
         return list(json.loads(_wait_for(key)))
-    others = [json.loads(_wait_for(f"{key}/{i}")) for i in range(1, _group.count)]
+    others = [json.loads(_wait_for(f"{key}/{i}", i)) for i in range(1, _group.count)]
     values = [value, *others]
     put(key, json.dumps(values))
     # All have called, so all have read the values of earlier calls.
-    for call in range(_group.calls - _SINCE_LAST, _group.calls):
+    for call in range(_group.oldest, _group.calls):
         _group.client.key_value_delete(f"crnn/{call}")
+    _group.oldest = _group.calls
     return values
-
-
-_SINCE_LAST = 64  # calls; gather is called more often than once in so many
 
 
 def barrier() -> None:
@@ -201,13 +200,12 @@ def entries(folder: str) -> dict[str, str]:
 
 
 def _next_key() -> str:
-    with _group.lock:
-        _group.calls += 1
-        return f"crnn/{_group.calls}"
+    _group.calls += 1
+    return f"crnn/{_group.calls}"
 
 
-def _wait_for(key: str) -> str:
-    """Waits for a value. Meanwhile peers.py ends this process if the other one is gone."""
+def _wait_for(key: str, process: int = 0) -> str:
+    """Waits for a value of another process. If that one is gone, peers.py ends this one."""
     _group.is_waiting = True
     try:
         for _ in range(_PATIENCE * 1000 // _SLICE):
@@ -220,4 +218,4 @@ def _wait_for(key: str) -> str:
                     ) from error
     finally:
         _group.is_waiting = False
-    raise DeviceError(f"{name(0)} did not answer within {_PATIENCE} s")
+    raise DeviceError(f"{name(process)} did not answer within {_PATIENCE} s")

@@ -37,7 +37,8 @@ class Interruption:
     Python handles no signals, so none is noted.
     """
 
-    number: int | None = None  # of the signal that came
+    number: int | None = None  # of the signal that came, perhaps to another process of the run
+    _came: int | None = None  # of the signal that came to this process
 
     def __init__(self, second_ends: bool = False):
         self._second_ends = second_ends
@@ -56,10 +57,11 @@ class Interruption:
             signal.signal(number, handler)
 
     def has_come(self, call: int) -> bool:
-        """Whether a signal has come, before call number `call` of an epoch.
+        """Whether a signal has come, after call number `call` of an epoch.
 
         If the run has several processes, a signal to one of them counts for all. They exchange
-        what they know before the first call and every tenth one, so that all stop at the same step.
+        what they know after the first call and every tenth one after it, so that all stop at the
+        same step.
         """
         if hosts.count() == 1:
             return self.number is not None
@@ -80,12 +82,13 @@ class Interruption:
         )
 
     def _note(self, number: int, _: FrameType | None) -> None:
-        if self.number is not None and (self._second_ends or number == signal.SIGINT):
+        if self._came is not None and (self._second_ends or number == signal.SIGINT):
             # Our programs leave signals to the system: end without a traceback.
             if self._before[number] in (signal.SIG_DFL, signal.SIG_IGN):
                 signal.signal(number, signal.SIG_DFL)
                 os.kill(os.getpid(), number)
             raise KeyboardInterrupt
+        self._came = self._came or number
         self.number = self.number or number
 
 

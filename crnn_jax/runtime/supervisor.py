@@ -1,8 +1,8 @@
 """Runs the training process of a host in a child process, so that its end is always one line.
 
 If process 0 of a run is gone, JAX's coordination service ends the others in C++, with a page of
-log and the signal SIGABRT; Python cannot prevent it. The parent keeps such pages back and says
-what happened instead. It uses neither jax nor the accelerator.
+log and the signal SIGABRT; Python cannot prevent it. The parent hides this output and
+prints what happened. It uses neither jax nor the accelerator.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def run(command: Sequence[str]) -> int:
     if any(_LOST in line for line in page):
         reason = "process 0 has ended, or its host is down"
     elif -status == signal.SIGKILL:
-        reason = "this process was killed (SIGKILL), perhaps because the memory was full"
+        reason = "this process was killed (SIGKILL), perhaps because memory ran out"
     else:
         reason = f"this process was ended by {signal.Signals(-status).name}"
         sys.stderr.write("".join(page[-20:]))

@@ -120,7 +120,11 @@ class TrainContext(NamedTuple):
                 yield *self.devices.shard((pixels, labels[numbers])), None, mask
         passed = time.monotonic() - start
         advice = "; more data.workers decode faster" if images.waited > _LONG_WAIT * passed else ""
-        print(f"waited {images.waited:.1f} of {passed:.1f} s for images{advice}", flush=True)
+        print(
+            f"waited {images.waited:.1f} of {passed:.1f} s for images, and {images.started:.1f} s "
+            f"for the first ones{advice}",
+            flush=True,
+        )
 
     def source_of(self, number: int) -> tuple[str, str]:
         """Returns file and text of a training image."""

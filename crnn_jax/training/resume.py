@@ -12,6 +12,7 @@ import numpy as np
 
 from crnn_jax import errors
 from crnn_jax.errors import DamageError, RunError, one_line, quote
+from crnn_jax.models import crnn
 from crnn_jax.runs import continuing, mid_epoch, provenance
 from crnn_jax.runs.checkpoint import Checkpoints
 from crnn_jax.runs.run_dir import RunDir
@@ -51,15 +52,19 @@ def resume(
     """
     run = Run(directory, task, checkpoints, constants(task), start, init_state(task))
     restore(run)
-    place = provenance.here([f"{d.platform} {d.device_kind}" for d in jax.devices()], hosts.count())
-    if run.step:
-        place = check_place(directory, place, allow_environment_change)
-    run_logging.describe(run, place)
-    directory.rewind_metrics(run.step)
-    hosts.agree(
-        {"the step to continue from": run.step},
-        "all processes need the same --workdir on a shared file system",
-    )
+    if hosts.is_first():
+        devices = [f"{d.platform} {d.device_kind}" for d in jax.devices()]
+        place = provenance.here(devices, hosts.count())
+        if run.step:
+            place = check_place(directory, place, allow_environment_change)
+        run_logging.describe(run, place)
+        directory.rewind_metrics(run.step)
+    if hosts.count() > 1:
+        hosts.agree(
+            {"step": run.step, "digest of the weights": crnn.params_sha256(run.state.params)},
+            "all processes need the same --workdir on a shared file system, the same "
+            "train.init_from, and machines of the same kind",
+        )
     run.state = task.devices.replicate(run.state)
     return run
 

@@ -133,7 +133,7 @@ def _train_all(
                 checkpoints = stack.enter_context(Checkpoints(directory.checkpoints))
                 runs.append(resume(directory, task, checkpoints, start, allow_environment_change))
                 stack.enter_context(trackers.mirror(directory, task.config.log.trackers))
-            with Profile(profiled_steps) as profile:
+            with Profile(profiled_steps if hosts.is_first() else 0) as profile:
                 train(runs, interruption, profile, watchdog)
             results |= {run.dir.workdir: score(run) for run in runs if not run.error}
             errors += [run.error for run in runs if run.error]
@@ -153,8 +153,11 @@ def check_hosts(task: TrainContext, num_runs: int) -> None:
     same = "all processes need the same package versions, --config and data"
     keys = config_lib.flatten(config_lib.to_dict(task.config))
     keys = {key: value for key, value in keys.items() if key not in WITHOUT_EFFECT}
-    digests = {"data": task.data.fingerprint, "train.init_from": task.start_sha256}
-    hosts.agree({**keys, **{f"digest of {what}": value for what, value in digests.items()}}, same)
+    hosts.agree({**keys, "digest of the data": task.data.fingerprint}, same)
+    hosts.agree(
+        {"whether images are read from the disk": task.records is not None},
+        "set data.memory_limit, so that all processes do the same",
+    )
 
 
 def train(

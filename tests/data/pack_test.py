@@ -174,6 +174,8 @@ def test_the_free_memory_is_the_smaller_of_system_and_container(
     (tmp_path / "memory.current").write_text("1000\n")
     assert memory.available() == 2000
     assert memory.limit(section(tmp_path)) == 1000
+    (tmp_path / "memory.stat").write_text("anon 7\ninactive_file 400\nactive_file 100\n")
+    assert memory.available() == 2500  # the file cache can be freed
     assert memory.limit(section(tmp_path, memory_limit=0.5)) == 2**29
     (tmp_path / "memory.max").write_text("max\n")
     assert memory.available() > 2000
@@ -226,6 +228,15 @@ def test_an_incomplete_pack_is_no_folder_of_images(pack_of: Path) -> None:
     (pack_of / "pack.json").unlink()
     with pytest.raises(DataError, match="incomplete pack"):
         folder.load(section(pack_of), None, 16)
+
+
+def test_a_label_file_may_be_called_index(captchas: Path, tmp_path: Path) -> None:
+    shutil.copytree(captchas, tmp_path / "data")
+    rows = [f"{path.name},{path.stem[::-1]}" for path in sorted(captchas.glob("*.png"))]
+    (tmp_path / "data" / "index.csv").write_text("\n".join(["file,label", *rows]))
+    found = listing.of(section(tmp_path / "data"))
+    names = sorted(path.stem for path in captchas.glob("*.png"))
+    assert list(found.labels.values()) == [name[::-1] for name in names]
 
 
 def test_the_command(captchas: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

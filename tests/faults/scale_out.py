@@ -1,6 +1,6 @@
 """Kills cells, launchers, ranks and nodes at random moments; the same command must lose nothing.
 
-    PYTHONPATH=. python tests/faults/scale_out.py WORK --out results/faults/scale_out.json
+    PYTHONPATH=. python tests/faults/scale_out.py WORK --out results/scale_out/kills.json
 
 In each trial a command is started, and a process of it gets SIGKILL at a random step. Then the same
 command runs to its end. The weights must be those of an undisturbed run, bit for bit, and no run
@@ -28,6 +28,7 @@ from typing import Any
 
 import psutil
 
+from crnn_jax.runs import provenance
 from crnn_jax.runs.run_dir import RunDir
 from tests.integration import several_hosts_test as hosts
 
@@ -75,7 +76,8 @@ def main() -> None:
                 file.write(json.dumps(found) + "\n")
             print(found, flush=True)
     if options.out:
-        record = {"command": sys.argv, "kinds": {kind: summary(known, kind) for kind in KINDS}}
+        kinds = {kind: summary(known, kind) for kind in KINDS}
+        record = {**provenance.here(["cpu"]), "kinds": kinds, "trials": known}
         options.out.write_text(json.dumps(record, indent=1) + "\n")
 
 

@@ -183,7 +183,8 @@ def test_a_process_with_other_data_or_another_directory_is_named(
             )
         )  # fmt: skip
     said = [process.communicate(timeout=LIMIT)[1] for process in started]
-    assert all(process.returncode for process in started)
+    assert [process.returncode for process in started] == [1, 1]
+    assert [text.count("\n") for text in said] == [1, 1]
     assert f"data.dir: {changed} on process 1 of 2" in said[0]
     assert not (tmp_path / "run").exists()
 

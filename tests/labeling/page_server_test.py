@@ -1,9 +1,12 @@
 """The server: what requests get, and which are refused."""
 
+import base64
 import csv
+import hashlib
 import http.client
 import io
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -127,10 +130,13 @@ def test_a_label_that_cannot_be_saved_is_said_so_and_the_image_stays(page: Serve
 
 
 def test_the_policy_of_the_page_allows_its_own_script_only(page: Served) -> None:
-    _, headers, _ = ask(page, "/")
+    _, headers, content = ask(page, "/")
     policy = headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
+    (script,) = re.findall(rb"<script>(.*?)</script>", content, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script).digest()).decode()
+    assert f"script-src 'sha256-{digest}';" in policy
     assert headers["referrer-policy"] == "no-referrer"
 
 

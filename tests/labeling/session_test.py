@@ -9,6 +9,7 @@ import pytest
 
 from crnn_jax.data.tree import Tree
 from crnn_jax.errors import DataError, RunError
+from crnn_jax.inference.evaluate import Reading as ReadingOfImage
 from crnn_jax.labeling.plan import FIRST
 from crnn_jax.labeling.reading import CHUNK, Reading
 from crnn_jax.labeling.session import EntryError, Session
@@ -134,6 +135,44 @@ def test_the_next_session_continues(folder: Path) -> None:
         finish(reading)
     assert files[0] in order
     assert files[1] not in order
+    # Also after another start, an image has one entry, and counts once.
+    fourth, _ = opened(folder, readings())
+    assert fourth.estimates() == third.estimates()
+    assert len(fourth.entries()) == len(fourth.labels())
+
+
+def test_a_skip_that_was_undone_stays_undone(folder: Path) -> None:
+    session, reading = opened(folder, readings())
+    finish(reading)
+    skipped = session.current()
+    assert skipped is not None
+    session.skip(skipped.number)
+    labeled = enter(session)
+    lines = (folder / "labels.csv").read_text().splitlines(keepends=True)
+    (folder / "labels.csv").write_text("".join(line for line in lines if labeled not in line))
+    again, _ = opened(folder, readings())
+    assert (
+        again.undo().file == session.files[skipped.number]
+    )  # the label is gone, so the skip is last
+    third, _ = opened(folder, readings())
+    assert third.entries() == []
+
+
+def test_a_new_reader_orders_the_images_as_soon_as_it_has_read_enough(tmp_path: Path) -> None:
+    names = [f"{n:03}.png" for n in range(300)]
+    for name in names:
+        (tmp_path / name).touch()
+    session, reading = opened(tmp_path, dict.fromkeys(names, ("a", 0.5)))
+    finish(reading)
+    session.renew("new")
+    for _ in range(2):
+        enter(session)
+    read = session.unread(200)
+    for number in read:  # the new reader is unsure of one image only
+        found = ReadingOfImage("a", 0.1 if number == read[150] else 1.0)
+        session.put(number, found, session.pool.reader)
+    entered = [enter(session) for _ in range(8)]  # six were planned before
+    assert names[read[150]] in entered
 
 
 def test_the_history_survives_a_torn_line_and_damage_is_reported(folder: Path) -> None:

@@ -91,7 +91,7 @@ function makeLegend(legend) {
   apply(); // the browser may have kept the boxes of an earlier visit
 }
 
-/** The keyboard reaches an area that scrolls, and no other. */
+/** Makes an area focusable only while it scrolls. */
 function makeReachable(area) {
   const update = () => {
     const scrolls = area.scrollWidth > area.clientWidth || area.scrollHeight > area.clientHeight;
