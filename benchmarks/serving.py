@@ -19,6 +19,7 @@ import os
 import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,10 @@ import serving_abuse
 import serving_load
 from serving_load import ROOT, Work
 
+from crnn_jax.serving.settings import Settings
+
 _PERCENTILES = (50, 90, 99, 99.9)
+_IDLE_SECONDS = 15.0  # after which the server has returned free memory to the system
 _DRAINED = 64  # requests that wait when the server is asked to stop
 
 
@@ -44,12 +48,17 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=30, help="of the requests at fixed times")
     parser.add_argument("--abuse", type=int, default=0, metavar="N", help="bad requests")
     options = parser.parse_args()
+    if options.clients * options.each > Settings.max_queue:
+        parser.error("--clients times --each must not exceed the images of the server's queue")
     options.load = os.getloadavg()
     contest.pin(options.cores)
     files = serving_load.files_of(options.folder)
     with Predict(options.run, options.folder, options.images) as predict:
         results = measure(options, files, predict)
     figures.write(options.out, vars(options), results)
+    abuse = results.get("abuse", {})
+    if bad := results["drain"]["lost"] + abuse.get("good requests not answered rightly", 0):
+        sys.exit(f"{bad} good requests got a wrong answer or none")
 
 
 def measure(options: Any, files: list[bytes], predict: Predict) -> dict[str, Any]:
@@ -58,25 +67,23 @@ def measure(options: Any, files: list[bytes], predict: Predict) -> dict[str, Any
         for each in (1, options.each)
     }
     series: dict[str, list[float]] = {name: [] for name in ("predict", *work)}
-    wrong = 0
+    images = {"predict": options.images, **{name: w.images for name, w in work.items()}}
     with serving_load.served(options.run) as server:
         for number in range(options.rounds + 1):  # the first does not count
             seconds = {"predict": predict.seconds()}
             for name, requests in work.items():
                 loop = serving_load.closed_loop(server.port, requests, options.clients)
-                seconds[name], missed = asyncio.run(loop)
-                wrong += missed
+                seconds[name] = asyncio.run(loop)
             for name, value in seconds.items():
                 if number:
-                    series[name].append(options.images / value)
+                    series[name].append(1000 * value / images[name])
             contest.note(f"round {number} of {options.rounds}")
-        rate = statistics.median(series["served, 1 per request"]) / 2
+        rate = 1000 / statistics.median(series["served, 1 per request"]) / 2
         count = max(10, round(rate * options.seconds))
         single = Work(files, predict.texts, count, 1)
-        latencies, missed = asyncio.run(serving_load.open_loop(server.port, single, rate))
-        wrong += missed
+        latencies = asyncio.run(serving_load.open_loop(server.port, single, rate))
         found: dict[str, Any] = {
-            "images a second": {
+            "milliseconds an image": {
                 name: {**row, "values": series[name]}
                 for name, row in figures.summary(series, "predict").items()
             },
@@ -88,16 +95,17 @@ def measure(options: Any, files: list[bytes], predict: Predict) -> dict[str, Any
                 },
                 "milliseconds at most": 1000 * max(latencies),
             },
-            "requests not answered rightly": wrong,
             "MiB": server.memory(),
         }
         if options.abuse:
             found["abuse"] = asyncio.run(serving_abuse.abuse(server, single, options.abuse))
+            time.sleep(_IDLE_SECONDS)
+            found["MiB when idle again"] = server.memory()["resident"]
         found["drain"] = asyncio.run(serving_load.drain(server, single, _DRAINED))
-    for name, row in found["images a second"].items():
-        over = row["median"] / found["images a second"]["predict"]["median"]
-        print(f"{name:<24} {row['median']:8.1f} images/s, {over:.2f} of predict")
-    rest = {key: value for key, value in found.items() if key != "images a second"}
+    for name, row in found["milliseconds an image"].items():
+        rate = 1000 / row["median"]
+        print(f"{name:<24} {rate:8.1f} images/s, {row['ratio']:.2f} of predict")
+    rest = {key: value for key, value in found.items() if key != "milliseconds an image"}
     print(json.dumps(rest, indent=1))
     return found
 

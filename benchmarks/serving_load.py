@@ -45,12 +45,6 @@ class Served:
         with contextlib.suppress(OSError):
             Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
 
-    def stop(self) -> tuple[int, str]:
-        """Sends SIGTERM. Returns the status and what was printed to stderr."""
-        self.process.send_signal(signal.SIGTERM)
-        _, said = self.process.communicate(timeout=120)
-        return self.process.returncode, said
-
 
 @contextlib.contextmanager
 def served(run: str, *options: str) -> Iterator[Served]:
@@ -137,52 +131,54 @@ class Work:
         self.texts = [[texts[i] for i in some] for some in places]
         self.images = sum(map(len, places))
 
+    def check(self, number: int, answer: Answer) -> None:
+        """Raises RuntimeError if a request was not answered with its texts."""
+        if not self.is_right(number, answer):
+            raise RuntimeError(f"request {number}: {answer}, expected {self.texts[number]}")
+
     def is_right(self, number: int, answer: Answer) -> bool:
         return answer == Answer(200, self.texts[number])
 
 
-async def closed_loop(port: int, work: Work, clients: int) -> tuple[float, int]:
-    """Sends all requests by clients that each wait for their answer.
+async def closed_loop(port: int, work: Work, clients: int) -> float:
+    """Sends all requests by clients that each wait for their answer. Returns seconds.
 
-    Returns:
-      Seconds, and the number of requests that were not answered rightly.
+    Raises:
+      RuntimeError: a request was answered incorrectly.
     """
     numbers = iter(range(len(work.requests)))
-    wrong = 0
 
     async def client() -> None:
-        nonlocal wrong
         async with connected(port) as connection:
             for number in numbers:
-                answer = await connection.ask(work.requests[number])
-                wrong += not work.is_right(number, answer)
+                work.check(number, await connection.ask(work.requests[number]))
 
     start = time.perf_counter()
     await asyncio.gather(*(client() for _ in range(clients)))
-    return time.perf_counter() - start, wrong
+    return time.perf_counter() - start
 
 
-async def open_loop(port: int, work: Work, rate: float) -> tuple[list[float], int]:
+async def open_loop(port: int, work: Work, rate: float) -> list[float]:
     """Sends requests at fixed times, `rate` a second, whether or not others are answered.
 
     Returns:
-      Seconds from the time at which each request was due to its answer, and the number of requests
-      that were not answered rightly.
+      Seconds from the time at which each request was due to its answer.
+
+    Raises:
+      RuntimeError: a request was answered incorrectly.
     """
     idle: list[tuple[Connection, float]] = []  # with the time of the last answer
     seconds: list[float] = []
-    wrong = 0
 
     async def one(number: int, due: float, stack: contextlib.AsyncExitStack) -> None:
-        nonlocal wrong
-        # The server closes connections that are idle for five seconds.
+        # The server closes connections that are idle for ten seconds.
         while idle and time.perf_counter() - idle[-1][1] > _IDLE:
             idle.pop()
         connection = idle.pop()[0] if idle else await stack.enter_async_context(connected(port))
         answer = await connection.ask(work.requests[number])
         seconds.append(time.perf_counter() - due)
         idle.append((connection, time.perf_counter()))
-        wrong += not work.is_right(number, answer)
+        work.check(number, answer)
 
     async with contextlib.AsyncExitStack() as stack:
         tasks, start = [], time.perf_counter()
@@ -191,7 +187,7 @@ async def open_loop(port: int, work: Work, rate: float) -> tuple[list[float], in
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
             tasks.append(asyncio.ensure_future(one(number, due, stack)))
         await asyncio.gather(*tasks)
-    return seconds, wrong
+    return seconds
 
 
 async def drain(served_one: Served, work: Work, clients: int) -> dict[str, int]:

@@ -73,7 +73,7 @@ def predict(options: argparse.Namespace) -> int:
 
     from crnn_jax.cli import listing
     from crnn_jax.errors import DataError
-    from crnn_jax.inference import recognizer
+    from crnn_jax.inference import evaluate, recognizer
 
     terminal.need_output()
 
@@ -111,9 +111,7 @@ def predict(options: argparse.Namespace) -> int:
                     file=sys.stderr,
                 )
                 continue
-            least = options.min_confidence
-            answered = reading.answered and reading.confidence >= (least or 0)
-            is_shown = answered or least is None
+            answered, is_shown = evaluate.shown(reading, options.min_confidence)
             row = {
                 "path": path,
                 "text": reading.text if is_shown else "",

@@ -12,14 +12,14 @@ from typing import Any
 from crnn_jax.cli import argument_types, predict, reader_options
 from crnn_jax.errors import ConfigError, RunError
 from crnn_jax.runtime import files, terminal
+from crnn_jax.serving.settings import Settings
 
 TOKEN = "CRNN_JAX_TOKEN"
 _MOST_TOKEN = 4096  # bytes of the file
 _DEFAULTS = {
-    "max-images": "64, or --max-queue if that is less",
+    "max-images": f"{Settings.max_images}, or --max-queue if that is less",
     "max-batch": "16, on an accelerator 64",
 }
-_IMAGES = 64
 
 
 def add_to(commands: Any) -> None:
@@ -29,11 +29,15 @@ def add_to(commands: Any) -> None:
     command.add_argument(
         "--host",
         metavar="ADDRESS",
-        default="127.0.0.1",
-        help="the address to listen on; default 127.0.0.1. Other machines need a token",
+        default=Settings.host,
+        help=f"the address to listen on; default {Settings.host}. Other machines need a token",
     )
     command.add_argument(
-        "--port", metavar="N", type=int, default=8000, help="default 8000; 0 for a free one"
+        "--port",
+        metavar="N",
+        type=int,
+        default=Settings.port,
+        help=f"default {Settings.port}; 0 for a free one",
     )
     command.add_argument(
         "--token-file",
@@ -48,9 +52,9 @@ def add_to(commands: Any) -> None:
     predict.add_min_confidence_to(command)
     for name, meaning, default in (
         ("max-images", "images of a request", None),
-        ("max-queue", "images that wait or are being read", 256),
-        ("max-body", "MiB of a request", 32),
-        ("max-connections", "open connections", 512),
+        ("max-queue", "images that wait or are being read", Settings.max_queue),
+        ("max-body", "MiB of a request", Settings.max_body // 2**20),
+        ("max-connections", "open connections", Settings.max_connections),
         ("max-batch", "images that the model reads at once", None),
     ):
         shown = default or _DEFAULTS[name]
@@ -65,7 +69,7 @@ def add_to(commands: Any) -> None:
         "--timeout",
         metavar="SECONDS",
         type=argument_types.positive_integer,
-        default=30,
+        default=round(Settings.answer_seconds),
         help="time to read the images of a request, and to finish requests after a signal to "
         "stop; default 30",
     )
@@ -76,7 +80,6 @@ def serve(options: argparse.Namespace) -> int:
     try:
         from crnn_jax.serving import access, server
         from crnn_jax.serving.programs import Programs
-        from crnn_jax.serving.settings import Settings
     except ImportError as error:
         raise RunError(f"{error}; install it: pip install 'crnn-jax[serve]'") from error
     from crnn_jax.cli import listing
@@ -93,7 +96,7 @@ def serve(options: argparse.Namespace) -> int:
         port=options.port,
         token=token(options.token_file),
         min_confidence=options.min_confidence,
-        max_images=options.max_images or min(_IMAGES, options.max_queue),
+        max_images=options.max_images or min(Settings.max_images, options.max_queue),
         max_queue=options.max_queue,
         max_body=options.max_body * 2**20,
         max_connections=options.max_connections,

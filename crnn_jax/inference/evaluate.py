@@ -62,6 +62,19 @@ class Reader(NamedTuple):
     decoder: Decoder = GREEDY
 
 
+class Shown(NamedTuple):
+    """What a program says of a reading if it asks for a least confidence."""
+
+    answered: bool  # the reading is an answer
+    text: bool  # its text is shown
+
+
+def shown(reading: Any, least: float | None) -> Shown:
+    """Applies a least confidence to a Reading or an Explanation; None shows all texts."""
+    answered = reading.answered and reading.confidence >= (least or 0)
+    return Shown(answered, answered or least is None)
+
+
 class LabeledImages(NamedTuple):
     """A whole data set, with its arrays on the device."""
 

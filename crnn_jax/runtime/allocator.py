@@ -8,6 +8,7 @@ training steps.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 
 # The parameter numbers of glibc's <malloc.h>.
@@ -33,3 +34,9 @@ def keep_memory(heaps: int = 1) -> bool:
         return False
     settings = (*_SETTINGS, (_ARENA_MAX, heaps))
     return all(mallopt(parameter, value) == 1 for parameter, value in settings)
+
+
+def return_memory() -> None:
+    """Returns free memory to the system, also after `keep_memory`."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import http
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
@@ -90,7 +90,8 @@ def make(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         queue.start()
         yield
-        queue.close(settings.drain_seconds)
+        # In a thread: requests that were cancelled must be able to drop their images.
+        await asyncio.to_thread(queue.close, settings.drain_seconds)
 
     app = FastAPI(
         title="crnn-jax",
@@ -167,7 +168,7 @@ def _add_reading(app: FastAPI, service: Service, settings: Settings) -> None:
 async def _readings(
     request: Request,
     queue: Batcher,
-    images: Sequence[bytes | str],
+    images: list[bytes | str],
     explain: bool,
     settings: Settings,
 ) -> list[Any]:
@@ -198,6 +199,7 @@ async def _readings(
     finally:
         reading.cancel()
         leaving.cancel()
+        del reading  # its error refers to this frame, which would keep the images
 
 
 def _add_information(app: FastAPI, service: Service, description: wire.ReaderResponse) -> None:
@@ -210,12 +212,12 @@ def _add_information(app: FastAPI, service: Service, description: wire.ReaderRes
 
     @app.get("/healthz")
     async def healthz() -> wire.Status:
-        """Say that the process lives."""
+        """Report that the process is alive."""
         return wire.Status(status="ok")
 
     @app.get("/readyz", responses=_errors(503))
     async def readyz() -> wire.Status:
-        """Say whether requests are read: not while the server starts or stops."""
+        """Report whether the server accepts requests: not while it starts or stops."""
         _check_ready(queue)
         if service.is_draining:
             raise RequestError(503, "stopping", "the server is stopping", bodies.RETRY)

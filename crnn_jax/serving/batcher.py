@@ -1,7 +1,8 @@
 """The queue: images of all requests are decoded by threads and read in batches by one thread.
 
 An image goes through three states: it waits for a decoding thread, then it is ready, then it is
-read. Batches hold ready images of one width that wait for the same kind of answer, oldest first.
+read. Batches hold ready images of one width, of requests of one kind (plain or explained), oldest
+first.
 While the model reads a batch, others are decoded and become ready, so under load batches fill up
 without waiting.
 """
@@ -21,9 +22,10 @@ from typing import Any, NamedTuple, Protocol
 
 from crnn_jax.errors import DataError
 from crnn_jax.inference.inputs import Decoded
-from crnn_jax.runtime import cpu_devices
+from crnn_jax.runtime import allocator, cpu_devices
 from crnn_jax.serving.metrics import Metrics
 
+_IDLE_SECONDS = 10.0  # without images after which free memory is returned to the system
 _LOG = logging.getLogger(__name__)
 
 
@@ -54,10 +56,10 @@ class Engine(Protocol):
 class _Request:
     """The images of a request that are not answered yet."""
 
-    def __init__(self, contents: Sequence[bytes | str], explain: bool):
+    def __init__(self, contents: list[bytes | str], explain: bool):
         self.loop = asyncio.get_running_loop()
         self.future: asyncio.Future[list[Any]] = self.loop.create_future()
-        self.contents: list[bytes | str] = list(contents)  # emptied when they are decoded
+        self.contents = contents  # the list of the caller; emptied as they are decoded
         self.results: list[Any] = [None] * len(contents)
         self.left = len(contents)
         self.explain = explain
@@ -111,8 +113,10 @@ class Batcher:
     def is_full(self) -> bool:
         return self._pending >= self._max_queue
 
-    async def read(self, contents: Sequence[bytes | str], explain: bool) -> list[Any]:
+    async def read(self, contents: list[bytes | str], explain: bool) -> list[Any]:
         """Reads image files. Returns a reading, an explanation or a DataError for each, in order.
+
+        The list is emptied as the files are decoded, so that their memory is free.
 
         If the task that awaits it is cancelled, its images leave the queue.
 
@@ -132,6 +136,7 @@ class Batcher:
             return await request.future
         finally:
             self._drop(request)
+            del request  # the error of its future refers to this frame
 
     def close(self, seconds: float) -> None:
         """Refuses more images, and waits until those in the queue are read.
@@ -206,7 +211,8 @@ class Batcher:
                 if not self._ready:
                     if self._is_closed and not self._pending:
                         return None
-                    self._changed.wait()
+                    if not self._changed.wait(_IDLE_SECONDS) and not self._pending:
+                        allocator.return_memory()
                     continue
                 key = min(self._ready, key=lambda k: self._ready[k][0].number)
                 group, explain = self._ready[key], key[1]
@@ -259,7 +265,7 @@ class Batcher:
     def _drop_all(self, request: _Request) -> None:
         """Drops a request. Images that are being decoded or read leave later. The lock is held."""
         request.is_dropped = True
-        request.contents = [b""] * len(request.contents)
+        request.contents[:] = [b""] * len(request.contents)
         for key, group in list(self._ready.items()):
             kept = deque(ready for ready in group if ready.image.request is not request)
             self._pending -= len(group) - len(kept)

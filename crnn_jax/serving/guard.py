@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterable
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from crnn_jax.serving import access
@@ -16,7 +15,7 @@ from crnn_jax.serving.metrics import Metrics
 from crnn_jax.serving.wire import RequestError, error_response
 
 _LOG = logging.getLogger(__name__)
-# What is received of the rest of a body after an error. A client that is still sending would not
+# How much of an unread body is received after an error. A client that is still sending would not
 # see the response if the connection were closed at once.
 _REST_BYTES, _REST_SECONDS = 2**24, 1.0
 LEFT = 499  # status in the metrics if the client left before the answer
@@ -60,8 +59,6 @@ class Guard:
             await self._app(scope, exchange.receive, exchange.send)
         except RequestError as error:
             await exchange.fail(error.status, error.code, error.message, error.headers)
-        except ClientDisconnect:
-            exchange.status = LEFT
         except asyncio.CancelledError:  # the server has waited long enough for this request
             await exchange.fail(503, "stopping", "the server is stopping; try again later")
         except Exception:

@@ -23,7 +23,7 @@ _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 class Metrics:
     """The counters of one server, in a registry of their own.
 
-    No label has a value that a client chooses.
+    No label value comes from a client.
     """
 
     def __init__(self) -> None:

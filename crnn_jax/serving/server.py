@@ -42,6 +42,7 @@ class Server(uvicorn.Server):
             date_header=False,
             proxy_headers=False,
             h11_max_incomplete_event_size=settings.max_header,
+            timeout_keep_alive=max(1, round(settings.header_seconds)),
             timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
         )
         super().__init__(config)

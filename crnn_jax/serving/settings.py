@@ -19,7 +19,7 @@ class Settings:
     min_confidence: float | None = None  # texts of lower confidence are left blank
 
     max_images: int = 64  # of a request
-    max_queue: int = 256  # images that wait or are being read
+    max_queue: int = 1024  # images that wait or are being read
     max_body: int = 2**25  # bytes of a request's body
     max_bodies: int = 2**27  # bytes of all bodies in memory
     max_connections: int = 512
@@ -30,7 +30,6 @@ class Settings:
     answer_seconds: float = 30.0  # from the end of the body to the answer
     drain_seconds: float = 30.0  # for the requests in progress after a signal to stop
 
-    max_batch: int = 0  # images that the model reads at once; 0: a default for the device
     batch_seconds: float = 0.005  # to wait for images that are being decoded
 
     def __post_init__(self) -> None:
@@ -38,7 +37,7 @@ class Settings:
             raise ConfigError(f"the port must be from 0 to 65535, not {self.port}")
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if field.name.startswith("max_") and field.name != "max_batch" and value < 1:
+            if field.name.startswith("max_") and value < 1:
                 raise ConfigError(f"{field.name} must be at least 1, not {value}")
             if field.name.endswith("_seconds") and not 0 <= value < float("inf"):
                 raise ConfigError(f"{field.name} must be at least 0 and finite, not {value}")

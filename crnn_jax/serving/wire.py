@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from crnn_jax.errors import DataError, brief
+from crnn_jax.inference import evaluate
 from crnn_jax.inference.evaluate import Reading
 from crnn_jax.inference.explain import Explanation
 
@@ -145,8 +146,7 @@ def to_result(
         return ErrorResult(
             error=Problem(code="unreadable_image", message=brief(found, _MOST_MESSAGE))
         )
-    answered = found.answered and found.confidence >= (min_confidence or 0)
-    is_shown = answered or min_confidence is None
+    answered, is_shown = evaluate.shown(found, min_confidence)
     values: dict[str, Any] = {
         "text": found.text if is_shown else "",
         "confidence": found.confidence,

@@ -136,7 +136,7 @@ def test_a_token_that_a_header_cannot_have_or_that_is_short_is_refused(token: st
 
 @pytest.mark.parametrize(
     "values",
-    [{"max_images": 300}, {"max_queue": 0}, {"body_seconds": -1.0}, {"answer_seconds": math.nan}],
+    [{"max_images": 2000}, {"max_queue": 0}, {"body_seconds": -1.0}, {"answer_seconds": math.nan}],
 )
 def test_bounds_that_make_no_sense_are_refused(values: Any) -> None:
     (name,) = values

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import json
 import re
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from starlette.testclient import TestClient
 
 from crnn_jax.serving import app, wire
 from crnn_jax.serving.app import Service
+from crnn_jax.serving.batcher import QueueFullError, ReadingError
 from crnn_jax.serving.settings import Settings
 from tests.helpers.echo_engine import DESCRIPTION, Echo
 
@@ -32,9 +34,9 @@ class Client:
 
     def __enter__(self) -> Client:
         self.http.__enter__()
-        self.service.batcher._thread.join(0)
         while not self.service.batcher.is_warm:  # the thread sets it at once
-            pass
+            assert self.service.batcher.failure is None
+            self.service.batcher._thread.join(0.01)
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -437,3 +439,17 @@ def test_a_request_that_the_server_does_not_wait_for_gets_an_answer() -> None:
         assert start["status"] == 503
         assert json.loads(body["body"])["error"]["code"] == "stopping"
         assert client.metric("crnn_jax_images_total", outcome="dropped") == 1
+
+
+def test_a_failed_request_is_freed_at_once() -> None:
+    gc.disable()
+    try:
+        with Client(max_queue=3, max_images=3, answer_seconds=0.05) as client:
+            assert error(client.read("fail")) == (500, "internal")
+            client.engine.gate.clear()
+            assert error(client.read("a", "b")) == (504, "deadline")
+            assert error(client.read("c", "d", "e")) == (503, "busy")
+            kept = [o for o in gc.get_objects() if isinstance(o, (QueueFullError, ReadingError))]
+            assert not kept
+    finally:
+        gc.enable()

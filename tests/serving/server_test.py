@@ -237,9 +237,11 @@ def test_images_of_a_client_that_hangs_up_leave_the_queue() -> None:
             assert server.engine.entered.acquire(timeout=PATIENCE)
             with server.connect() as other:
                 other.sendall(request(b"dropped"))
+                server.wait_for_metric("crnn_jax_queue_images", 2)
+            server.wait_for_metric("crnn_jax_queue_images", 1)
         server.engine.gate.set()
         assert server.read("last") == "last"
-        assert ["last"] in server.engine.batches
+        assert ["dropped"] not in server.engine.batches
 
 
 def test_a_server_that_stops_answers_the_requests_in_progress() -> None:
