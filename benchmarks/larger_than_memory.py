@@ -32,6 +32,7 @@ from crnn_jax.data.synthetic.wide import family
 from crnn_jax.runs import provenance
 
 STYLE = "captcha_v2"
+VAL_FRACTION = 0.002
 
 
 def main() -> None:
@@ -59,7 +60,7 @@ def main() -> None:
         "--config=experiments/base.py",
         f"--config.data.dir={options.pack}",
         f"--config.data.train_size={options.train_size}",
-        "--config.data.val_fraction=0.002",
+        f"--config.data.val_fraction={VAL_FRACTION}",
         f"--config.train.epochs={options.epochs}",
         "--config.train.min_steps=0",
         f"--config.data.workers={options.workers}",
@@ -68,9 +69,14 @@ def main() -> None:
     print(json.dumps(record["on_disk"]), flush=True)
     with tempfile.TemporaryDirectory() as scratch:
         small = Path(scratch) / "pack"
-        count = options.train_size * 10 // 9
+        num_val = round(manifest.images * VAL_FRACTION)
+        count = options.train_size + num_val
         pack.write_entries(entries(count), small, "the generator")
-        changed = [*base, f"--config.data.dir={small}", "--config.data.val_fraction=0.1"]
+        changed = [
+            *base,
+            f"--config.data.dir={small}",
+            f"--config.data.val_fraction={num_val / count}",
+        ]
         record["in_memory"] = train([*changed, "--config.data.train_size=0"])
     print(json.dumps(record["in_memory"]), flush=True)
     if options.out:
@@ -117,12 +123,15 @@ def train(flags: list[str]) -> dict[str, Any]:
                 time.sleep(0.1)
         said = output.result()[0]
         assert process.returncode == 0, said
-        waits = re.findall(r"waited ([\d.]+) of ([\d.]+) s for images", said)
+        waits = re.findall(
+            r"waited ([\d.]+) of ([\d.]+) s for images, and ([\d.]+) s for the first", said
+        )
         return {
             "peak_mib": {name: round(size) for name, size in peak.items()},
             "epoch_seconds": [float(s) for s in re.findall(r"([\d.]+) s/epoch", said)],
-            "waited_seconds": [float(waited) for waited, _ in waits],
-            "of_seconds": [float(passed) for _, passed in waits],
+            "waited_seconds": [float(waited) for waited, _, _ in waits],
+            "waited_for_the_first_seconds": [float(first) for _, _, first in waits],
+            "of_seconds": [float(passed) for _, passed, _ in waits],
         }
 
 

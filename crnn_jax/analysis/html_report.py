@@ -26,7 +26,8 @@ from crnn_jax.data import sources
 from crnn_jax.inference import metrics, recognizer
 from crnn_jax.inference.explain import Explanation
 from crnn_jax.runs import record_types
-from crnn_jax.runs.run_dir import Answer, RunDir
+from crnn_jax.runs.result import Answer
+from crnn_jax.runs.run_dir import RunDir
 
 _MISREADS, _EXAMPLES = 60, 12  # maximum number of images shown of each kind
 _MAX_LISTED = 2000  # misread images in the table

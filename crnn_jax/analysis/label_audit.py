@@ -19,7 +19,8 @@ from crnn_jax.config import DataConfig
 from crnn_jax.data import image_io
 from crnn_jax.data.folder import source_of
 from crnn_jax.errors import DataError, RunError, one_line
-from crnn_jax.runs.run_dir import Answer, RunDir
+from crnn_jax.runs.result import Answer
+from crnn_jax.runs.run_dir import RunDir
 
 _TILE = (210, 108)  # width and height of an image with its caption on the sheet, in pixels
 _COLUMNS = 4

@@ -21,7 +21,8 @@ from crnn_jax.analysis.learning_curves import Epoch
 from crnn_jax.errors import RunError, one_line
 from crnn_jax.inference import metrics
 from crnn_jax.runs import markup
-from crnn_jax.runs.run_dir import Misread, Result, RunDir
+from crnn_jax.runs.result import Misread, Result
+from crnn_jax.runs.run_dir import RunDir
 from crnn_jax.training.early_stopping import OFF_PLATEAU
 
 BASE = "base"  # the variant with which the others are compared

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from crnn_jax.analysis import cells, scheme_report, sweep_report
 from crnn_jax.analysis.learning_curves import Epoch
 from crnn_jax.analysis.page import Cell, Table
-from crnn_jax.runs.run_dir import Result
+from crnn_jax.runs.result import Result
 
 EXACT = "exact match, %"
 

@@ -17,7 +17,7 @@ from crnn_jax.data import batching
 from crnn_jax.inference import metrics, typicality
 from crnn_jax.models import crnn, ctc_loss
 from crnn_jax.models.decoding import GREEDY, Decoder
-from crnn_jax.runs.run_dir import Answer
+from crnn_jax.runs.result import Answer
 from crnn_jax.runtime import xla_options
 
 _Found = tuple[Array, Array, Array]

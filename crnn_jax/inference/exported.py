@@ -25,7 +25,7 @@ from crnn_jax.data.normalization import Normalization
 from crnn_jax.errors import ConfigError, RunError, brief, quote
 from crnn_jax.models import crnn
 from crnn_jax.runs import config_migrations
-from crnn_jax.runs.run_dir import Result
+from crnn_jax.runs.result import Result
 from crnn_jax.runtime import files
 
 FILE = "reader.json"  # beside the model file, or inside it

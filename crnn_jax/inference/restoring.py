@@ -19,6 +19,7 @@ from crnn_jax.inference.typicality import Typical
 from crnn_jax.models import crnn
 from crnn_jax.runs import record_types, run_dir
 from crnn_jax.runs.checkpoint import Checkpoints
+from crnn_jax.runs.result import Result
 
 
 class Parts(NamedTuple):
@@ -95,9 +96,7 @@ def exported_parts(folder: str | os.PathLike[str], epoch: int | None) -> Parts:
     )
 
 
-def _restore(
-    checkpoints: Checkpoints, epoch: int, config: Config, result: run_dir.Result | None
-) -> Parts:
+def _restore(checkpoints: Checkpoints, epoch: int, config: Config, result: Result | None) -> Parts:
     meta = checkpoints.meta(epoch)
     path = os.fspath(checkpoints.directory / str(epoch))
     try:

@@ -22,7 +22,7 @@ from crnn_jax.inference.evaluate import BATCH, Evaluation, LabeledImages, Reader
 from crnn_jax.inference.evaluate import evaluate as evaluate_images
 from crnn_jax.inference.inputs import Decoded
 from crnn_jax.models.decoding import Decoder
-from crnn_jax.runs.run_dir import Answer
+from crnn_jax.runs.result import Answer
 
 if TYPE_CHECKING:
     from crnn_jax.inference.recognizer import Recognizer

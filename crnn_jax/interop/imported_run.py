@@ -14,7 +14,8 @@ from crnn_jax.inference import exported
 from crnn_jax.models import crnn
 from crnn_jax.runs import provenance
 from crnn_jax.runs.checkpoint import Checkpoints
-from crnn_jax.runs.run_dir import Result, RunDir
+from crnn_jax.runs.result import Result
+from crnn_jax.runs.run_dir import RunDir
 from crnn_jax.runtime import staging
 from crnn_jax.training.early_stopping import Stopping
 

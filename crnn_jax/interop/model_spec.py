@@ -15,7 +15,7 @@ from crnn_jax.errors import RunError
 from crnn_jax.inference.exported import FORMAT, digest
 from crnn_jax.inference.recognizer import Recognizer
 from crnn_jax.models import crnn
-from crnn_jax.runs.run_dir import Result
+from crnn_jax.runs.result import Result
 
 
 def describe(reader: Recognizer, result: Result | None) -> dict[str, Any]:

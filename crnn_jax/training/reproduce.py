@@ -11,7 +11,8 @@ from crnn_jax import runtime
 from crnn_jax.config import Config
 from crnn_jax.errors import RunError, one_line
 from crnn_jax.runs import provenance
-from crnn_jax.runs.run_dir import Result, RunDir, default_workdir
+from crnn_jax.runs.result import Result
+from crnn_jax.runs.run_dir import RunDir, default_workdir
 
 # Fields that differ even between identical runs.
 _NOT_COMPARED = ("seconds",)

@@ -10,7 +10,6 @@ The `seconds` of a run are those of all runs that train in parallel with it.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import os
 import time
@@ -25,13 +24,12 @@ import numpy as np
 from crnn_jax import config as config_lib
 from crnn_jax.config import Config
 from crnn_jax.config.data_keys import WITHOUT_EFFECT
-from crnn_jax.data import resolve, sources
-from crnn_jax.errors import ConfigError, RunError, TrainingError, one_line
-from crnn_jax.inference import held_out
-from crnn_jax.models import crnn
-from crnn_jax.runs import continuing, opening, run_dir, trackers
+from crnn_jax.data import resolve
+from crnn_jax.errors import ConfigError, TrainingError
+from crnn_jax.runs import opening, trackers
 from crnn_jax.runs.checkpoint import Checkpoints
-from crnn_jax.runs.run_dir import Result, RunDir
+from crnn_jax.runs.result import Result
+from crnn_jax.runs.run_dir import RunDir
 from crnn_jax.runtime import hosts, processes
 from crnn_jax.runtime.data_parallel import ONE, one
 from crnn_jax.runtime.peers import Peers
@@ -43,6 +41,7 @@ from crnn_jax.training.context import TrainContext, prepare
 from crnn_jax.training.progress import Progress
 from crnn_jax.training.resume import resume, save, save_mid_epoch
 from crnn_jax.training.run import Run
+from crnn_jax.training.scoring import finished, score
 from crnn_jax.training.step import Batch, jitted_steps, jitted_steps_of_runs
 
 _STUCK = (
@@ -296,68 +295,3 @@ def side_by_side(
         (directory, task._replace(devices=ONE, images=images, labels=one(task.labels)))
         for directory, task in group
     ]
-
-
-def score(run: Run) -> Result:
-    """Reads the validation part with the best parameters, and writes the result."""
-    if not len(run.task.scored):  # a resumed run without labels that had already ended
-        self_training.stored(run, run.epoch)
-    epoch = run.stopping.best_epoch
-    best = run.checkpoints.restore(epoch, {"params": run.ema})["params"]
-    task = run.task
-    temperature, typical = task.calibrate(best)
-    evaluation = task.evaluate(best, temperature)
-    if not run.stopping.left_plateau:
-        known = task.split.train[task.split.train < len(task.data.images)]
-        known = known[: task.config.train.eval_batch_size]
-        train_loss = task.evaluate(run.ema, indices=known).loss if len(known) else None
-        run_logging.warn_of_plateau(run, evaluation.loss, train_loss)
-    run.dir.write_csv("readings.csv", run_dir.Answer._fields, evaluation.answers)
-    run.dir.write_csv("errors.csv", run_dir.Answer._fields, evaluation.misreads)
-    result = Result(
-        **evaluation.summary(),
-        best_epoch=epoch,
-        epochs_run=run.epoch,
-        seconds=round(run.seconds, 2),
-        seed=run.config.seed,
-        params_sha256=crnn.params_sha256(best),
-        data_name=task.data.name,
-        fingerprint=task.data.fingerprint,
-        num_train=len(task.split.train),
-        num_val=len(task.split.val),
-        temperature=temperature,
-        typicality=list(typical) if typical else None,
-    )
-    if len(task.split.test):
-        write_test(run, best, temperature)
-    run.dir.write_json("result.json", dataclasses.asdict(result))
-    return result
-
-
-def write_test(run: Run, params: Any, temperature: float) -> None:
-    """Reads the test part, for the first time, and writes `test.json` and `test_readings.csv`."""
-    task = run.task
-    answers = task.evaluate(params, temperature, task.split.test).answers
-    # The labels as they are in the folder, before data.case and data.merge.
-    truths = [task.data.labels[i] for i in task.split.test]
-    files, _, readings, *_ = zip(*answers, strict=True)
-    scores = held_out.score(task.data.name, task.data.fingerprint, files, truths, readings)
-    run.dir.write_csv("test_readings.csv", run_dir.Answer._fields, answers)
-    run.dir.write_json(held_out.TEST_FILE, scores)
-
-
-def finished(run: RunDir, config: Config) -> Result:
-    """Returns the result of a finished run. RunError if it has another config or other data."""
-    run.open(config)
-    result = run.result()
-    assert result is not None
-    # The data need not exist any more, but if they do they must be the same.
-    found = sources.expected_fingerprint(config.data, config_lib.num_steps(config))
-    if found not in (None, result.fingerprint):
-        raise RunError(
-            f"{run.workdir} is a finished run on other data: {one_line(result.data_name)}, "
-            f"fingerprint {result.fingerprint[:12]}; choose another --workdir. "
-            f"{continuing.advice(run.workdir, config)}".rstrip()
-        )
-    print(f"{run.workdir} is finished; nothing is left to do")
-    return result

@@ -9,10 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ml_collections import ConfigDict
+
 from crnn_jax import config as config_lib
 from crnn_jax.config import Config
 from crnn_jax.inference.recognizer import Recognizer, load
-from crnn_jax.runs.run_dir import Result, RunDir
+from crnn_jax.runs.result import Result
+from crnn_jax.runs.run_dir import RunDir
 from crnn_jax.training.train import train_and_evaluate
 
 
@@ -43,7 +46,9 @@ class Trained:
         return load(self.workdir)
 
 
-def train(config: Config | Mapping[str, Any] | Any, workdir: str | os.PathLike[str]) -> Trained:
+def train(
+    config: Config | ConfigDict | Mapping[str, Any], workdir: str | os.PathLike[str]
+) -> Trained:
     """Trains one run, or continues or only loads the run in `workdir`.
 
         run = crnn_jax.train({"data.dir": "my_captchas", "train.epochs": 10}, "runs/mine")

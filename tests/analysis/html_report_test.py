@@ -12,7 +12,7 @@ from PIL import Image
 import crnn_jax
 from crnn_jax.analysis import html_report
 from crnn_jax.cli import main
-from crnn_jax.runs.run_dir import Answer
+from crnn_jax.runs.result import Answer
 from tests.helpers.browser import CHROMIUM, Browser, browser
 from tests.helpers.pages import Element, parse, values_at
 

@@ -13,7 +13,8 @@ from PIL import Image
 from crnn_jax.analysis import label_audit
 from crnn_jax.cli import main
 from crnn_jax.errors import RunError
-from crnn_jax.runs.run_dir import Answer, RunDir
+from crnn_jax.runs.result import Answer
+from crnn_jax.runs.run_dir import RunDir
 from tests.analysis.sweep_report_test import RESULT
 from tests.helpers.fixtures import MakeConfig
 

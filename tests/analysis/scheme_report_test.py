@@ -14,7 +14,8 @@ from crnn_jax.analysis import scheme_report
 from crnn_jax.cli import main
 from crnn_jax.errors import RunError
 from crnn_jax.inference import held_out, metrics
-from crnn_jax.runs.run_dir import Result, RunDir
+from crnn_jax.runs.result import Result
+from crnn_jax.runs.run_dir import RunDir
 
 RESULT = Result(
     exact_match=0.0, exact_match_95=[0.0, 1.0], cer=0.0, char_accuracy=1.0, num_exact=0,

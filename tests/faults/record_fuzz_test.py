@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from crnn_jax.analysis import label_audit, sweep_report
 from crnn_jax.errors import CrnnError
 from crnn_jax.runs import run_dir
+from crnn_jax.runs.result import Answer
 from experiments import tiny
 from tests.helpers.fuzzing import check_message, edited, fuzz, mutated
 
@@ -34,7 +35,7 @@ PLACE = {
              "plateau_loss": 5.9, "alphabet": "7abc", "mean": [0.5], "deviation": [0.2],
              "each_picture": False, "fingerprint": "1" * 64},
 }  # fmt: skip
-READINGS = ",".join(run_dir.Answer._fields) + '\na.png,ab,ab,0.9,0.1\n"b,.png",ab,a,0.4,2.5\n'
+READINGS = ",".join(Answer._fields) + '\na.png,ab,ab,0.9,0.1\n"b,.png",ab,a,0.4,2.5\n'
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,7 @@ def read_record(folder: Path) -> Any:
     return [
         run.config, run.result, run.environment, run.metrics_lines, table,
         lambda: run.config_value("data.dir"),
-        lambda: run.read_csv("readings.csv", run_dir.Answer),
+        lambda: run.read_csv("readings.csv", Answer),
         lambda: run.rewind_metrics(10),
         lambda: label_audit.rank(runs),
     ]  # fmt: skip

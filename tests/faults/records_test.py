@@ -17,8 +17,9 @@ from crnn_jax.analysis import sweep_report
 from crnn_jax.charset import Charset
 from crnn_jax.errors import ConfigError, RunError
 from crnn_jax.inference import evaluate, exported, metrics
-from crnn_jax.runs import run_dir, sweep
-from crnn_jax.runs.run_dir import Result, RunDir
+from crnn_jax.runs import sweep
+from crnn_jax.runs.result import Answer, Result
+from crnn_jax.runs.run_dir import RunDir
 from experiments import base
 from tests.faults import mutations
 
@@ -166,7 +167,7 @@ def test_a_row_of_readings_is_named(run: RunDir, row: str, says: str) -> None:
     with (run.workdir / "readings.csv").open("a") as file:
         file.write(row + "\n")
     with pytest.raises(RunError, match=rf"readings\.csv cannot be read: {says}"):
-        run.read_csv("readings.csv", run_dir.Answer)
+        run.read_csv("readings.csv", Answer)
 
 
 @pytest.mark.parametrize(

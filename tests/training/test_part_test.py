@@ -13,8 +13,9 @@ from PIL import Image, ImageOps
 
 import crnn_jax
 from crnn_jax.data import folder, sources
-from crnn_jax.runs.run_dir import Answer, RunDir
-from crnn_jax.training import train
+from crnn_jax.runs.result import Answer
+from crnn_jax.runs.run_dir import RunDir
+from crnn_jax.training import scoring, train
 from crnn_jax.training.context import TrainContext, prepare
 from tests.helpers.fixtures import MakeConfig
 from tests.helpers.quiet import QUIET
@@ -80,7 +81,7 @@ def test_as_labeled_means_as_the_folder_has_it(tmp_path: Path) -> None:
         evaluate=lambda *_: SimpleNamespace(answers=answers),
     )
     run: Any = SimpleNamespace(task=task, dir=RunDir(tmp_path))
-    train.write_test(run, {}, 1.0)
+    scoring.write_test(run, {}, 1.0)
     scores = json.loads((tmp_path / "test.json").read_text())["scores"]
     assert [scores[way]["num_exact"] for way in ("labeled", "case_folded", "merged")] == [1, 2, 2]
 

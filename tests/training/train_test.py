@@ -19,7 +19,7 @@ from crnn_jax.errors import RunError, TrainingError
 from crnn_jax.inference import recognizer
 from crnn_jax.models import crnn
 from crnn_jax.models import ctc_loss as ctc
-from crnn_jax.runs.run_dir import Result
+from crnn_jax.runs.result import Result
 from crnn_jax.training import run_logging, step, train
 from crnn_jax.training.context import TrainContext, prepare
 from crnn_jax.training.early_stopping import Stopping
