@@ -58,6 +58,7 @@ def load(
     name = Path(config.dir).resolve().name
     origin, notes, warnings = found.origin, found.notes, found.warnings
     del found, listed  # each takes a hundred megabytes for a million images
+    packed.forget_index()
     whole = Dataset(name, files, labels, texts, nothing, pack.fingerprint, parts, origin)
     split = split_report.split(whole, config)
     kept = np.concatenate((split.val, split.test, split.train[:SAMPLE]))

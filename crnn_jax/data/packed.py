@@ -93,6 +93,11 @@ def index(folder: str | os.PathLike[str]) -> Index:
     return _index(os.fspath(folder), _time_of(folder))
 
 
+def forget_index() -> None:
+    """Frees the memory of the indices that were read."""
+    _index.cache_clear()
+
+
 def listed(folder: str | os.PathLike[str], reads_labels: bool) -> Listing:
     """Lists a pack as `listing.of` lists a folder."""
     found = index(folder)

@@ -30,7 +30,7 @@ from crnn_jax.runs import opening, trackers
 from crnn_jax.runs.checkpoint import Checkpoints
 from crnn_jax.runs.result import Result
 from crnn_jax.runs.run_dir import RunDir
-from crnn_jax.runtime import hosts, processes
+from crnn_jax.runtime import allocator, hosts, processes
 from crnn_jax.runtime.data_parallel import ONE, one
 from crnn_jax.runtime.peers import Peers
 from crnn_jax.runtime.profile import Profile
@@ -244,6 +244,8 @@ def end_epoch(run: Run, progress: Progress) -> None:
     if run.steps_since < run.task.steps_per_epoch:
         save_mid_epoch(run)
         return
+    if run.task.records:  # then memory is scarce and epochs are long
+        allocator.return_memory()
     evaluation = run.task.evaluate(run.ema)
     # Rounding may differ between hosts, and the loss decides what is saved and when a run stops.
     evaluation = evaluation._replace(loss=hosts.share(evaluation.loss))

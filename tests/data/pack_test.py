@@ -117,8 +117,12 @@ def test_a_run_on_disk_goes_on_in_the_middle_of_an_epoch(
     monkeypatch.setattr(on_disk, "SAMPLE", 8)
     monkeypatch.setattr(sources, "SAMPLE", 8)
     monkeypatch.setattr(on_disk, "is_needed", lambda data: True)
+    returned: list[str] = []
+    monkeypatch.setattr(train.allocator, "return_memory", lambda: returned.append("to the system"))
     config = tiny_config({"data.dir": str(pack_of), "data.workers": 0, "train.epochs": 2})
     whole = train.train_and_evaluate(config, tmp_path / "whole")
+    assert len(returned) == 2  # once in an epoch
+    assert packed._index.cache_info().currsize == 0
     note = train.note
 
     def stop_at_seven(runs: Any, losses: Any, progress: Any) -> None:
