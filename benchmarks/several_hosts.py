@@ -20,8 +20,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from crnn_jax.runs import provenance
 
@@ -45,6 +45,17 @@ def main() -> None:
         for name, (count, batch) in cases.items():
             times[name].append(step_ms(count, batch))
             print(name, f"{times[name][-1]:.1f} ms", flush=True)
+        summary = summarize(cases, times)
+        if options.out:  # after each round, which takes ten minutes
+            record = {**provenance.here(["cpu"]), "ms": times, **summary}
+            options.out.write_text(json.dumps(record, indent=1) + "\n")
+    print(json.dumps(summary, indent=1))
+
+
+def summarize(
+    cases: Mapping[str, tuple[int, int]], times: Mapping[str, Sequence[float]]
+) -> dict[str, dict[str, float]]:
+    """Returns the median times, and the efficiency of each case of several processes."""
     medians = {name: round(statistics.median(values), 2) for name, values in times.items()}
     cores = os.cpu_count() or 1
     efficiency = {
@@ -52,15 +63,7 @@ def main() -> None:
         for name, (n, b) in cases.items()
         if n > 1
     }
-    record: dict[str, Any] = {
-        **provenance.here(["cpu"]),
-        "ms": times,
-        "median_ms": medians,
-        "efficiency": efficiency,
-    }
-    print(json.dumps({"median_ms": medians, "efficiency": efficiency}, indent=1))
-    if options.out:
-        options.out.write_text(json.dumps(record, indent=1) + "\n")
+    return {"median_ms": medians, "efficiency": efficiency}
 
 
 def step_ms(count: int, batch: int) -> float:
