@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
@@ -50,19 +51,22 @@ class Served:
 def served(run: str, *options: str) -> Iterator[Served]:
     """Runs `crnn-jax serve` until it is ready; ends it afterwards."""
     command = [sys.executable, "-m", "crnn_jax", "serve", run, "--port", "0", *options]
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        assert process.stdout is not None
-        first, second = process.stdout.readline(), process.stdout.readline()
-        if second != "ready\n":
-            raise RuntimeError(f"the server did not start: {process.communicate()[1][-2000:]}")
-        port = int(first.split(";")[0].rpartition(":")[2])
-        yield Served(process, port)
-    finally:
-        process.kill()
-        process.communicate()
+    with tempfile.TemporaryFile("w+") as errors:  # a pipe that nobody reads could fill up
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True
+        )
+        try:
+            assert process.stdout is not None
+            first, second = process.stdout.readline(), process.stdout.readline()
+            if second != "ready\n":
+                process.wait()
+                errors.seek(0)
+                raise RuntimeError(f"the server did not start: {errors.read()[-2000:]}")
+            port = int(first.split(";")[0].rpartition(":")[2])
+            yield Served(process, port)
+        finally:
+            process.kill()
+            process.communicate()
 
 
 class Answer(NamedTuple):

@@ -27,7 +27,8 @@ _NAME = 34  # maximum number of characters of a name
 class Axis:
     """An axis with its title, which includes the unit, and its limits.
 
-    With `names`, the values are 0, 1, ... and have these names.
+    With `names`, the values are 0, 1, ... and have these names. With `whole`, only whole numbers
+    are labeled.
     """
 
     title: str
@@ -35,6 +36,7 @@ class Axis:
     high: float
     log: bool = False
     names: Sequence[str] = ()
+    whole: bool = False
 
     def share(self, value: float) -> float:
         """The position of a value: 0 at `low`, 1 at `high`. Values outside are moved to the end."""
@@ -50,7 +52,8 @@ class Axis:
                 (value, f"{value:g}".replace("e-0", "e-"))
                 for value in _log_ticks(self.low, self.high)
             ]
-        return [(value, f"{value:g}") for value in _ticks(self.low, self.high)]
+        found = _ticks(self.low, self.high)
+        return [(v, f"{v:g}") for v in found if not self.whole or v == round(v)]
 
     def _scaled(self, value: float) -> float:
         return math.log10(max(value, MIN_LOSS)) if self.log else value
@@ -69,7 +72,7 @@ def percent_axis(title: str) -> Axis:
 
 def epoch_axis(values: Iterable[float]) -> Axis:
     known = list(values) or [1.0]
-    return Axis("epoch", min(known), max(max(known), min(known) + 1))
+    return Axis("epoch", min(known), max(max(known), min(known) + 1), whole=True)
 
 
 def shorten(text: str, most: int = _NAME) -> str:

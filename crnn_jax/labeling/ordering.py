@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-POOL = 8  # candidates for each image of a batch
+POOL = 8  # candidates for each image of a batch; chosen by hand
 
 
 def batch(

@@ -11,7 +11,7 @@ from crnn_jax.labeling import estimate, ordering
 from crnn_jax.labeling.pool import Pool
 
 AHEAD = 6  # images that are planned, so that the page can load them
-BATCH = 25  # images that are ordered at a time
+BATCH = 25  # images that are ordered at a time; like FIRST, chosen by hand
 FIRST = 128  # images that are read before the first one is chosen
 
 
