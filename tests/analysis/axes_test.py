@@ -8,8 +8,9 @@ from crnn_jax.analysis import axes
 
 
 @pytest.mark.parametrize(
-    "epochs, labels", [([1], "1 2"), ([1, 2], "1 2"), ([1, 3], "1 2 3"), ([0, 50], "0 10 20 30 40 50")]
-)  # fmt: skip
+    ("epochs", "labels"),
+    [([1], "1 2"), ([1, 2], "1 2"), ([1, 3], "1 2 3"), ([0, 50], "0 10 20 30 40 50")],
+)
 def test_epochs_are_labeled_with_whole_numbers(epochs: list[float], labels: str) -> None:
     assert " ".join(text for _, text in axes.epoch_axis(epochs).ticks()) == labels
 
