@@ -63,7 +63,7 @@ VARIANTS = {
     "gru": {"model.cell": "gru"},
     "wider": {"model.conv_features": (48, 96), "model.dense_features": 96},
     "deeper": {"model.conv_features": (32, 64, 128)},
-    # The published recipe: pixels in [0, 1], a small constant learning rate, 50 epochs.
+    # The first recipe of this project: pixels in [0, 1], a small constant learning rate, 50 epochs.
     "seed_recipe": {
         **NO_AUGMENTATION,
         "flat_start.until": 0.0,

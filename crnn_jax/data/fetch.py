@@ -1,6 +1,6 @@
 """Downloads the default data set from the repository of the Keras example, checks and unpacks it.
 
-Only this module and `download.py` use the network, and only for the command `fetch`.
+Of this package, only `fetch`, readers at `hf://` and the command `push` connect to other machines.
 """
 
 from __future__ import annotations
