@@ -2,15 +2,15 @@
 
     python studies/readme_picture.py docs/images/generated_captchas.png
 
-Images 0 and 1 of seed 0 of each preset, none selected by hand. Below each is the reading of `general`
-and its confidence; a wrong reading is red.
+Images 0 and 1 of seed 0 of each preset; none were selected by hand. Below each is the reading of
+`general` and its confidence. A wrong reading is red, with the truth.
 """
 
 import sys
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 import crnn_jax
 from crnn_jax.data import generated
@@ -34,14 +34,18 @@ def main(target: str) -> None:
         for row, (image, label) in enumerate(zip(images, np.asarray(labels), strict=True)):
             text, confidence = reader.predict(image)[0]
             truth = "".join(style.alphabet[i] for i in label if i >= 0)
-            image.thumbnail(SIZE)
+            image = ImageOps.contain(image, SIZE)
             left, top = GAP + column * width, GAP + row * height
             at = (left + (SIZE[0] - image.width) // 2, top + SIZE[1] - image.height)
             sheet.paste(image.convert("RGB"), at)
-            color = "#207020" if text == truth else "#c02020"
+            draw.rectangle(
+                (*at, at[0] + image.width - 1, at[1] + image.height - 1), outline="#c0c0c0"
+            )
+            color, note = ("#207020", "") if text == truth else ("#c00000", f" (is {truth})")
             middle = (left + SIZE[0] // 2, top + SIZE[1] + CAPTION // 2 + 2)
-            draw.text(middle, f"{text} {confidence:.0%}", fill=color, font=font, anchor="mm")
-    sheet.quantize(64).save(target, optimize=True)
+            caption = f"{text} {confidence:.0%}{note}"
+            draw.text(middle, caption, fill=color, font=font, anchor="mm")
+    sheet.quantize(80).save(target, optimize=True)
     print(f"{target}: {Path(target).stat().st_size:,} bytes")
 
 

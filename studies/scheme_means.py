@@ -2,10 +2,10 @@
 
     python studies/scheme_means.py
 
-Prints the rows of the table in docs/results/accuracy.md. All schemes have the same weight. The seeds of
-a scheme read the same test images, so their mean counts as one reading of these images. The 95 %
-interval is that of a normal distribution and covers the choice of the test images alone, not the
-choice of schemes or of labeled images.
+Prints the table of docs/results/accuracy.md. All schemes have the same weight. The seeds of a scheme
+read the same test images, so their mean counts as one reading of these images. The 95 % interval
+is that of a normal distribution. It covers the choice of the test images alone, not that of the
+schemes or of the labeled images.
 """
 
 import json
@@ -15,7 +15,11 @@ from typing import Any, NamedTuple
 RECORDS = Path(__file__).resolve().parents[1] / "results" / "general"
 ROWS = (  # what the reader is given, record, how labels are compared
     ("nothing", "zero_labels_more.json", "case_folded"),
-    ("unlabeled images of the scheme, to find the form of its texts", "zero_labels_more.json", "form_found"),
+    (
+        "unlabeled images of the scheme, to find the form of its texts",
+        "zero_labels_more.json",
+        "form_found",
+    ),
     ("10 labels", "ten_more.json", "labeled"),
     ("50 labels", "fifty_more.json", "labeled"),
     ("100 labels", "hundred_more.json", "labeled"),
@@ -40,7 +44,11 @@ def schemes(record: dict[str, Any], way: str) -> dict[str, Scheme]:
     """Returns the schemes of a record of `zero_labels.py` or of a sweep, by name."""
     if "schemes" in record:
         return {
-            name: Scheme(scheme["scores"][way]["num_exact"] / scheme["num_examples"], scheme["num_examples"], 1)
+            name: Scheme(
+                scheme["scores"][way]["num_exact"] / scheme["num_examples"],
+                scheme["num_examples"],
+                1,
+            )
             for name, scheme in record["schemes"].items()
         }
     shares: dict[str, list[float]] = {}
@@ -50,14 +58,17 @@ def schemes(record: dict[str, Any], way: str) -> dict[str, Scheme]:
         share = run["num_exact"][way] / run["test_images"]
         shares.setdefault(run["scheme"], []).append(share)
     return {
-        name: Scheme(sum(parts) / len(parts), sizes[name], len(parts)) for name, parts in shares.items()
+        name: Scheme(sum(parts) / len(parts), sizes[name], len(parts))
+        for name, parts in shares.items()
     }
 
 
 def mean_over(parts: list[Scheme]) -> Mean:
     """Returns the mean share with its 95 % interval, within 0 and 1."""
     mean = sum(part.share for part in parts) / len(parts)
-    variance = sum(part.share * (1 - part.share) / part.num_test for part in parts) / len(parts) ** 2
+    variance = (
+        sum(part.share * (1 - part.share) / part.num_test for part in parts) / len(parts) ** 2
+    )
     half = _QUANTILE * variance**0.5
     return Mean(mean, max(0.0, mean - half), min(1.0, mean + half))
 

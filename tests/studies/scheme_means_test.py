@@ -1,6 +1,5 @@
 """Means over schemes, by hand, and the published tables, which must be those of the records."""
 
-import json
 from pathlib import Path
 
 import pytest
