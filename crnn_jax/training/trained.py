@@ -51,6 +51,8 @@ def train(
 ) -> Trained:
     """Trains one run, or continues or only loads the run in `workdir`.
 
+    For example::
+
         run = crnn_jax.train({"data.dir": "my_captchas", "train.epochs": 10}, "runs/mine")
         run.result.exact_match, run.metrics[-1]["loss"], run.reader.predict("image.png")
 
