@@ -53,10 +53,11 @@ default_role = "literal"  # of `names` in docstrings
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
-autodoc_type_aliases = {"ImageInput": "ImageInput"}
+autodoc_type_aliases = {name: name for name in ("ArrayLike", "ImageInput")}
 python_use_unqualified_type_names = True
-maximum_signature_line_length = 80
+maximum_signature_line_length = 96
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True
 napoleon_use_rtype = False
 
 # ------------------------------------------------------------------------------ HTML

@@ -87,6 +87,8 @@ class LabeledImages(NamedTuple):
 
 
 class Evaluation(NamedTuple):
+    """The scores and the readings of a set of images."""
+
     scores: metrics.Scores
     loss: float  # mean CTC loss, nats
     answers: list[Answer]  # in the order of the files

@@ -33,11 +33,12 @@ class Trained:
 
     @property
     def config(self) -> Config:
+        """The config of the run."""
         return RunDir(self.workdir).config()
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
-        """One dict for each epoch, with the same keys: `pandas.DataFrame(run.metrics)`."""
+        """One dict for each epoch, with the same keys, as for `pandas.DataFrame(run.metrics)`."""
         return [dict(line) for line in RunDir(self.workdir).epochs()]
 
     @functools.cached_property

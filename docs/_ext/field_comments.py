@@ -2,7 +2,7 @@
 
     images: jax.Array  # u8 [N, W, H, C]
 
-A comment after a field describes it. So do the comment lines before it, and not the other fields.
+A comment after a field describes it. If there is none, the comment lines before it do.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import re
 import textwrap
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from docutils import nodes
 from sphinx.application import Sphinx
 
 
@@ -23,6 +25,11 @@ class Field(NamedTuple):
     name: str
     kind: str  # its type, as in the source
     meaning: str  # from the comments; can be empty
+
+
+# How Sphinx 9 writes a name of autodoc_type_aliases inside another type.
+_ALIAS = re.compile(r"TypeAliasForwardRef\('(\w+)'\)")
+_MODULE = re.compile(r"\b(?:\w+\.)+(?=Array\b)")  # before the name of a JAX array
 
 
 def has_fields(value: Any) -> bool:
@@ -46,8 +53,8 @@ def fields(source: str) -> Iterator[Field]:
         first = item.lineno - 1
         while lines[first - 1].strip().startswith("#"):
             first -= 1
-        comments = [*lines[first : item.lineno - 1], after]
-        meaning = " ".join(comment.strip().lstrip("#").strip() for comment in comments).strip()
+        comments = [after] if after.strip() else lines[first : item.lineno - 1]
+        meaning = " ".join(comment.strip().lstrip("#").strip() for comment in comments)
         yield Field(item.target.id, _type(item.annotation), meaning)
 
 
@@ -73,12 +80,20 @@ def add_fields(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines:
     lines.append("")
 
 
-def hide_signature(
+def change_signature(
     app: Sphinx, what: str, name: str, obj: Any, options: Any, signature: str, result: str
 ) -> tuple[str, str] | None:
-    """Hides the constructors of classes whose fields are listed."""
-    is_hidden = has_fields(obj) or name == "crnn_jax.Recognizer"
-    return ("", "") if is_hidden else None
+    """Hides the constructors of classes whose fields are listed, and names aliases of types."""
+    if has_fields(obj) or name == "crnn_jax.Recognizer":
+        return "", ""
+    if not signature:
+        return None
+    return short(signature), short(result or "")
+
+
+def short(signature: str) -> str:
+    """Removes what readers of a type do not need."""
+    return _MODULE.sub("", _ALIAS.sub(r"\1", signature))
 
 
 def skip(app: Sphinx, what: str, name: str, obj: Any, skipped: bool, options: Any) -> bool | None:
@@ -87,10 +102,20 @@ def skip(app: Sphinx, what: str, name: str, obj: Any, skipped: bool, options: An
     return True if text.startswith(("Alias for field number", "Create new instance of")) else None
 
 
+def improve_fields(app: Sphinx, doctree: nodes.document) -> None:
+    """Writes dashes for the two hyphens of Sphinx, and attributes for its variables."""
+    for text in list(doctree.findall(nodes.Text)):
+        if text == " -- ":
+            text.parent.replace(text, nodes.Text(" \N{EN DASH} "))
+        elif text == "Variables" and isinstance(text.parent, nodes.field_name):
+            text.parent.replace(text, nodes.Text("Attributes"))
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Registers the extension. Sphinx calls this."""
     # Before napoleon, at priority 500, converts the section.
     app.connect("autodoc-process-docstring", add_fields, priority=400)
-    app.connect("autodoc-process-signature", hide_signature)
+    app.connect("autodoc-process-signature", change_signature)
+    app.connect("doctree-read", improve_fields)
     app.connect("autodoc-skip-member", skip)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -28,9 +28,9 @@ _WIDTH = 88  # characters of a usage line
 _LINE = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
 # Options and config keys in a text.
 _NAME = re.compile(
-    r"(?<![\w`./])(--[a-z][a-z-]*|(?:data|augment|model|optimizer|loss|flat_start|train|log)"
+    r"(?<![\w`./])(--[a-z][a-z-]*(?:\.\w+)*(?:=\w+)?|(?:data|augment|model|optimizer|loss|flat_start|train|log)"
     r"\.[a-z]\w*)"
-    r"(?![\w`]|\.[a-z])"
+    r"(?![\w`]|\.\w)"
 )
 _NO_EFFECT = "It does not change the results of a run."
 _FLAG_VALUES = {"config": "FILE", "workdir": "DIR", "coordinator": "HOST:PORT"}  # else N
@@ -136,7 +136,7 @@ def run_flags() -> str:
     found = {flag.name: flag for flag in flags.FLAGS.flags_by_module_dict()["run"]}
     parts = ["```{program} run.py\n```\n"]
     for name, flag in found.items():
-        notes = [_sentence(flag.help)]
+        notes = [_sentence(re.sub(r"^<[^>]*>: ", "", flag.help))]  # absl adds the choices
         value = _FLAG_VALUES.get(name, "N")
         if values := getattr(flag.parser, "enum_values", None):
             value = "{" + ",".join(values) + "}"

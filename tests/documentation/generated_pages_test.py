@@ -106,6 +106,7 @@ def test_keys_and_options_in_a_text_become_code(text: str, marked: str) -> None:
 @dataclasses.dataclass
 class Sample:
     plain: int
+    # A group.
     beside: str = "#"  # a comment
     # Above it,
     # in two lines.
@@ -119,6 +120,11 @@ def test_fields_have_the_comments_beside_and_above_them() -> None:
         ("beside", "str", "a comment"),
         ("above", "tuple[int, ...]", "Above it, in two lines."),
     ]
+
+
+def test_types_are_short() -> None:
+    given = "(x: Iterable[TypeAliasForwardRef('Some')], y: Float[jaxlib._jax.Array, 'B T'])"
+    assert field_comments.short(given) == "(x: Iterable[Some], y: Float[Array, 'B T'])"
 
 
 def test_formulas_become_mathml() -> None:
