@@ -20,17 +20,28 @@ from tests.helpers.markdown_files import ROOT
 DOCS = ROOT / "docs"
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the built pages."""
-    folder = tmp_path_factory.mktemp("site")
+def build(folder: Path, *options: str) -> Path:
+    """Builds the pages and returns their folder."""
     command: list[str | Path] = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going"]
-    command += ["-b", "html", "-d", folder / "doctrees", DOCS, folder / "html"]
+    command += ["-b", "html", *options, "-d", folder / "doctrees", DOCS, folder / "html"]
     # A process of its own: the Jupyter client does not pass the strict settings of these tests.
     environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "1", "IPYTHONDIR": str(folder / "ipython")}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     return folder / "html"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the built pages. The notebooks, which take minutes, are not run."""
+    return build(tmp_path_factory.mktemp("site"), "-D", "nb_execution_mode=off")
+
+
+@pytest.mark.long
+def test_the_notebooks_run(tmp_path: Path) -> None:
+    notebooks = [path.relative_to(DOCS) for path in DOCS.glob("notebooks/*.md")]
+    folder = build(tmp_path)
+    assert not [path for path in notebooks if not (folder / path).with_suffix(".html").exists()]
 
 
 class Page(html.parser.HTMLParser):
