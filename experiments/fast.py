@@ -4,7 +4,7 @@
 
 The run reads 97 % of fold 0 of ten of captcha_images_v2 31, 22 and 20 s after the command (seeds 0,
 1 and 2; two cores of an AMD EPYC, warm compilation cache; commit 8fd0dad, fingerprint 3da3a0a4d2c0;
-record results/speed/time_to_accuracy.json, command in the README). Seeds 0 to 6 all reach 97 %, at
+record results/speed/time_to_accuracy.json, command in its README). Seeds 0 to 6 all reach 97 %, at
 epochs 5 to 10 (results/speed/fast_tried.txt).
 
 144x36 pixels keep the details that distinguish the symbols of a 200x50 captcha, at half of the

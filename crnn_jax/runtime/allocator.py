@@ -2,8 +2,7 @@
 
 A training step on a CPU frees and allocates over 100 MB of temporaries. By default glibc returns
 this memory to the system each time, and it is faulted in again, page by page. Keeping it in the
-process costs memory and saves time: see the rows "kept" and "as it comes" in the README's table of
-training steps.
+process costs memory and saves time: see the rows "kept" and "as it comes" in docs/results/speed.md.
 """
 
 from __future__ import annotations
