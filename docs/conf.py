@@ -32,7 +32,6 @@ extensions = [
     "repository_links",
 ]
 exclude_patterns = ["_build", "_ext"]
-suppress_warnings = ["toc.not_readable", "toc.not_included"]  # pages that are not written yet
 
 # ------------------------------------------------------------------------------ pages
 
