@@ -111,3 +111,7 @@ def test_the_reader_of_the_package_has_a_model_card() -> None:
 def test_the_lock_names_packages_only() -> None:
     lines = (ROOT / "requirements.lock").read_text().splitlines()
     assert all(re.fullmatch(r"#.*|[\w.-]+==[\w.!+]+", line) for line in lines)
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 180
