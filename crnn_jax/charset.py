@@ -87,7 +87,7 @@ class Charset:
 
     @property
     def num_classes(self) -> int:
-        """K: the symbols and the blank."""
+        """The number of classes K, which are the symbols and the blank."""
         return len(self.symbols) + 1
 
     @property

@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import json
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from crnn_jax import errors, interop, runtime
 from crnn_jax.cli import (
@@ -24,9 +24,10 @@ from crnn_jax.cli import (
 from crnn_jax.runtime import terminal
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m crnn_jax", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+def parser() -> tuple[argparse.ArgumentParser, Any]:
+    """Returns the parser of the command line, and its subparsers: one for each command."""
+    result = argparse.ArgumentParser(prog=examples.PROGRAM, description=__doc__)
+    commands = result.add_subparsers(required=True, metavar="COMMAND")
 
     command = commands.add_parser("evaluate", help="score a run on a data set")
     command.add_argument("run", metavar="RUN", help="a run directory")
@@ -48,10 +49,15 @@ def main(arguments: list[str] | None = None) -> int:
     label.add_to(commands)
     interop.add_commands(commands)
     examples.add_to(commands.choices)
-    completion.add_to(parser)
+    completion.add_to(result)
+    return result, commands
+
+
+def main(arguments: list[str] | None = None) -> int:
+    command_line, commands = parser()
     terminal.prepare()
     given = sys.argv[1:] if arguments is None else arguments
-    options = parser.parse_args(predict.as_paths(given, commands.choices))
+    options = command_line.parse_args(predict.as_paths(given, commands.choices))
     runtime.configure()
     return terminal.conclude(lambda: options.call(options), failure=2)
 

@@ -31,6 +31,8 @@ from crnn_jax.errors import DataError, one_line
 
 
 class Source(NamedTuple):
+    """The images of a run, with their split and their symbols."""
+
     data: Dataset  # for a stream: its validation part and the first images of its training part
     split: Split
     charset: Charset

@@ -18,6 +18,8 @@ _NONE = np.empty(0, np.int32)
 
 
 class Split(NamedTuple):
+    """The parts of a data set."""
+
     train: np.ndarray  # i32 [number of training images], indices into the data set
     val: np.ndarray  # i32 [number of validation images]
     test: np.ndarray = _NONE  # i32 [number of test images]

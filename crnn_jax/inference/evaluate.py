@@ -26,7 +26,7 @@ BATCH = 64  # the largest batch; a reader pads a shorter one to a power of two
 
 class _TextAndConfidence(NamedTuple):
     text: str
-    confidence: float  # the reader's probability of `text`, over all its alignments
+    confidence: float
 
 
 class Reading(_TextAndConfidence):
@@ -35,6 +35,8 @@ class Reading(_TextAndConfidence):
     As a tuple, it is (text, confidence). It also says how typical the image is.
 
     Attributes:
+      text: the text that is read; empty if there is none.
+      confidence: the probability of the text, over all its alignments.
       typicality: how much the image is like those of the validation part, in standard deviations
         from their mean; None if the run has not measured them.
       answered: False if the image is of another kind (its typicality is below -3), or if nothing
@@ -85,6 +87,8 @@ class LabeledImages(NamedTuple):
 
 
 class Evaluation(NamedTuple):
+    """The scores and the readings of a set of images."""
+
     scores: metrics.Scores
     loss: float  # mean CTC loss, nats
     answers: list[Answer]  # in the order of the files

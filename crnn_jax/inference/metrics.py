@@ -112,8 +112,8 @@ def confusions(pairs: Iterable[tuple[Sequence[str], Sequence[str]]]) -> dict[tup
     prefer deletions.)
 
     Returns:
-      Counts by (truth, reading). '' stands for no symbol: a symbol that was left out is
-      (symbol, ''), an extra one is ('', symbol).
+      Counts by (truth, reading). A symbol that was left out is (symbol, ''), and an extra one is
+      ('', symbol).
     """
     counts: Counter[tuple[str, str]] = Counter()
     for truth, reading in pairs:

@@ -79,7 +79,20 @@ def load(run: str | os.PathLike[str], epoch: int | None = None) -> Recognizer:
 
 
 class Recognizer:
-    """Reads images with a trained model."""
+    """Reads images with a trained model; `load` returns one.
+
+    Attributes:
+      config: the config of the run.
+      charset: the symbols that it reads.
+      model: the network, and the normalization of images.
+      params: the weights.
+      epoch: the epoch of the weights.
+      fingerprint: of the data set that the reader was trained on.
+      temperature: divides the logits for confidences.
+      width_by_image: whether the input of each image has the width that fits its text, instead of
+        data.width.
+      typical: the energies of the validation part; None if they are not known.
+    """
 
     def __init__(
         self,
@@ -97,12 +110,11 @@ class Recognizer:
         self.charset = charset
         self.model = model
         self.params = params
-        self.epoch = epoch  # epoch of the weights
-        self.fingerprint = fingerprint  # of the data set that the reader was trained on
-        self.temperature = temperature  # for confidences
-        # The input of each image has the width that fits its text, instead of data.width.
+        self.epoch = epoch
+        self.fingerprint = fingerprint
+        self.temperature = temperature
         self.width_by_image = width_by_image
-        self.typical = typical  # energies of the validation part; None if they are not known
+        self.typical = typical
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickles the parameters as numpy arrays: they are unpickled without starting JAX."""

@@ -1,5 +1,7 @@
 """Fused convolution, bias, ReLU and pooling, in the form that is fastest on a CPU.
 
+The operation is::
+
     conv_relu_pool(x, w, b) = relu(max over 2x2 of (x * w) + b)
 
 with a 3x3 kernel, zero padding around x, and max pooling of stride 2 that drops an odd last row or
@@ -12,7 +14,7 @@ The gradient goes to the winner of each window, at a tie to the first. The numbe
 all that is kept of the full-size output.
 
 With many channels a window is a tile of Winograd's F(2x2, 3x3) (Lavin & Gray 2015, section 4.1).
-It sees 4x4 pixels d, and 16 products replace the 36 of the definition:
+It sees 4x4 pixels d, and 16 products replace the 36 of the definition::
 
     y = A' M A,   M = V U summed over the channels,   V = B' d B,   U = G w G',
 

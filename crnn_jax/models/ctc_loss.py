@@ -90,7 +90,7 @@ def plateau_loss(texts: Sequence[Sequence[str]], num_steps: int, num_symbols: in
     CTC training first learns to emit the same distribution at every step: blank with
     probability b, each of S symbols with (1 - b) / S. With n symbol steps, a text of L characters
     with r adjacent repeats has C(n-1, L-1) ways to form its L runs, and C(T-n-r+L, L) ways to
-    place the T - n blanks in the L + 1 gaps, r of which must not be empty:
+    place the T - n blanks in the L + 1 gaps, r of which must not be empty::
 
         P = sum_n C(n-1, L-1) C(T-n-r+L, L) b^(T-n) ((1-b)/S)^n,   n = L .. T-r.
 

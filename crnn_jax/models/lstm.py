@@ -2,13 +2,13 @@
 
 Hochreiter & Schmidhuber 1997 with the forget gate of Gers et al. 2000, in Keras' layout: one
 bias, and the four gates side by side in the order i, f, g, o. For one direction, with
-W [D, 4U], R [U, 4U] and b [4U]:
+W [D, 4U], R [U, 4U] and b [4U]::
 
     z_t = x_t W + h_{t-1} R + b;   i, f, o = sigmoid(z_i), sigmoid(z_f), sigmoid(z_o);
     g = tanh(z_g);   c_t = f * c_{t-1} + i * g;   h_t = o * tanh(c_t);   h_0 = c_0 = 0.
 
 Backward in time, dh_t is the gradient from above plus dz_{t+1} R', and dc_t starts as
-f_{t+1} * dc_{t+1}:
+f_{t+1} * dc_{t+1}::
 
     dc_t += dh_t * o * (1 - tanh(c_t)^2);
     dz_i = dc_t * g * i * (1 - i);         dz_f = dc_t * c_{t-1} * f * (1 - f);

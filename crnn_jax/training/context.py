@@ -147,7 +147,7 @@ class TrainContext(NamedTuple):
 
     @property
     def scored(self) -> np.ndarray:
-        """The indices of the images that are scored: the validation part.
+        """The indices of the images that are scored, which are the validation part.
 
         Without a validation part, these are the training images of one batch of the evaluation; if
         no image has a label, pseudo-labeled ones.

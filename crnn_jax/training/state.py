@@ -17,6 +17,8 @@ from crnn_jax.training.context import TrainContext
 
 
 class TrainState(NamedTuple):
+    """The state of a run, which each step replaces."""
+
     step: jax.Array  # i32, updates done
     params: Any
     ema: Any  # exponential moving average of the parameters, for evaluation and inference
@@ -30,6 +32,7 @@ def stream_key(key: jax.Array, name: str, step: int | jax.Array = 0) -> jax.Arra
 
 
 def init_state(task: TrainContext) -> TrainState:
+    """Returns the state before the first step, with fresh parameters."""
     key = stream_key(jax.random.key(task.config.seed), "init")
     params = crnn.init(task.model, key, task.config.data)
     state: TrainState = _fresh(params, task.optimizer, task.config.flat_start)

@@ -33,11 +33,12 @@ class Trained:
 
     @property
     def config(self) -> Config:
+        """The config of the run."""
         return RunDir(self.workdir).config()
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
-        """One dict for each epoch, with the same keys: `pandas.DataFrame(run.metrics)`."""
+        """One dict for each epoch, with the same keys, as for `pandas.DataFrame(run.metrics)`."""
         return [dict(line) for line in RunDir(self.workdir).epochs()]
 
     @functools.cached_property
@@ -50,6 +51,8 @@ def train(
     config: Config | ConfigDict | Mapping[str, Any], workdir: str | os.PathLike[str]
 ) -> Trained:
     """Trains one run, or continues or only loads the run in `workdir`.
+
+    For example::
 
         run = crnn_jax.train({"data.dir": "my_captchas", "train.epochs": 10}, "runs/mine")
         run.result.exact_match, run.metrics[-1]["loss"], run.reader.predict("image.png")
