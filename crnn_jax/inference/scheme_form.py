@@ -17,7 +17,8 @@ from crnn_jax.models.decoding import Decoder
 
 SAMPLE = 400  # images that are read to find the form
 _LEAST = 10  # readings with text
-_COMMON = 0.5  # of the count of the most common length
+_COMMON = 0.3  # of the weight of the most common length
+_POWER = 4  # of the confidence of a reading, in the weight of its length
 _RARE = 0.1  # of the mean weight of a symbol; a rarer one is a misreading
 
 
@@ -50,18 +51,21 @@ def find(
 def common_lengths(readings: Sequence[Reading], split: Split = list) -> tuple[int, int]:
     """Returns the smallest and the largest common length of readings.
 
-    The more confident half of the readings with text is counted. A length is common if it occurs
-    at least half as often as the most common one. ConfigError: fewer than ten readings have text.
+    Each reading counts with the fourth power of its confidence, because misread lengths are rare or
+    less confident. A length is common if its sum is at least 0.3 of the largest. ConfigError: fewer
+    than ten readings have text.
     """
-    able = sorted((r for r in readings if r.text), key=lambda r: -r.confidence)
+    able = [reading for reading in readings if reading.text]
     if len(able) < _LEAST:
         raise ConfigError(
             f"text is read in {len(able)} images only; the form of the texts is found in {_LEAST} "
             "or more"
         )
-    counts = Counter(len(split(reading.text)) for reading in able[: (len(able) + 1) // 2])
-    least = _COMMON * max(counts.values())
-    common = [length for length, count in counts.items() if count >= least]
+    weights: Counter[int] = Counter()
+    for reading in able:
+        weights[len(split(reading.text))] += reading.confidence**_POWER  # type: ignore[assignment]
+    least = _COMMON * max(weights.values())
+    common = [length for length, weight in weights.items() if weight >= least]
     return min(common), max(common)
 
 

@@ -21,13 +21,14 @@ def _readings(texts: Sequence[str], confidence: float = 0.5) -> list[Reading]:
 
 
 def test_common_lengths() -> None:
-    # Twelve have text; the surer six are four of 4 characters and two of 5.
-    surer = _readings(["abcd"] * 4 + ["abcde"] * 2, 0.9)
-    others = _readings(["ab"] * 6, 0.2) + _readings([""] * 9, 1.0)
-    assert scheme_form.common_lengths(others + surer) == (4, 5)
-    # One of 5 among six is less than half of five.
-    surer = _readings(["abcd"] * 5 + ["abcde"], 0.9)
-    assert scheme_form.common_lengths(surer + others) == (4, 4)
+    # With the fourth powers 0.4096 and 0.0016, the lengths 4, 5 and 2 weigh 1.64, 0.82 and 0.032.
+    sure = _readings(["abcd"] * 4 + ["abcde"] * 2, 0.8)
+    unsure = _readings(["ab"] * 20, 0.2) + _readings([""] * 9, 1.0)
+    assert scheme_form.common_lengths(unsure + sure) == (4, 5)
+    # Three of ten are enough, and three of eleven are not.
+    for count, lengths in ((10, (4, 5)), (11, (4, 4))):
+        readings = _readings(["abcd"] * count + ["abcde"] * 3)
+        assert scheme_form.common_lengths(readings) == lengths
     with pytest.raises(ConfigError, match=r"text is read in 9 images only; .* in 10 or more"):
         scheme_form.common_lengths(_readings(["a"] * 9 + [""] * 9))
 
@@ -46,8 +47,9 @@ def test_a_sample_is_spread_over_the_images() -> None:
 
 
 def test_symbols_are_those_of_texts_of_the_common_lengths() -> None:
-    """Read greedily, half of the images have a text of another length, with a symbol z."""
-    texts = {None: ["ab"] * 10 + ["abz"] * 4, (2, 2): ["ab"] * 14}
+    """Read greedily, some images have a text of another length, with a symbol z."""
+    first = _readings(["ab"] * 10) + _readings(["abz"] * 4, 0.3)
+    readings = {None: first, (2, 2): _readings(["ab"] * 14)}
     asked: list[dict[str, Any]] = []
 
     def make(**wish: Any) -> Decoder:
@@ -55,7 +57,7 @@ def test_symbols_are_those_of_texts_of_the_common_lengths() -> None:
         return Decoder(beam=len(asked))  # its number
 
     def read(decoder: Decoder) -> list[Reading]:
-        return _readings(texts[asked[decoder.beam - 1].get("length")])
+        return readings[asked[decoder.beam - 1].get("length")]
 
     assert scheme_form.find(read, make).beam == 3
     assert asked == [{}, {"length": (2, 2)}, {"length": (2, 2), "allowed": "ab"}]
