@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -153,6 +154,31 @@ def test_the_loss_of_a_process_ends_all_and_the_same_command_continues(
         assert status == 70
         assert len(said) == 1
         assert f"process {victim}" in said[0]
+    assert result(cut) is None
+    train(cut, 2, "--config.train.epochs=6")
+    assert result(cut).params_sha256 == result(whole).params_sha256
+    assert losses(cut) == losses(whole)
+
+
+@pytest.mark.long
+def test_a_checkpoint_that_cannot_be_written_ends_all(tmp_path: Path) -> None:
+    """After epoch 1, process 0 cannot write files of more than 64 KiB, as on a full disk.
+
+    It writes the parameters, because each process has the same.
+    """
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    for folder in (whole, cut):
+        folder.mkdir()
+    train(whole, 2, "--config.train.epochs=6")
+    processes = start(cut, 2, "--config.train.epochs=6")
+    wait_for(cut, 1)
+    resource.prlimit(processes[0].child(), resource.RLIMIT_FSIZE, (2**16, 2**16))
+    assert end(processes) == [1, 1]
+    said, heard = (process.errors.read_text().splitlines() for process in processes)
+    assert len(said) == len(heard) == 1
+    assert "cannot be written: File too large" in said[0]
+    assert "process 0 of 2" in heard[0]
+    assert "cannot be written: File too large" in heard[0]
     assert result(cut) is None
     train(cut, 2, "--config.train.epochs=6")
     assert result(cut).params_sha256 == result(whole).params_sha256
