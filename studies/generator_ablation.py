@@ -93,11 +93,12 @@ def _no_clutter() -> AbstractContextManager[None]:
 
 
 def _no_color() -> AbstractContextManager[None]:
-    def gray(hue: jax.Array, luma: jax.Array, saturation: jax.Array) -> jax.Array:
-        return tinted(hue, luma, jnp.zeros_like(saturation))
+    def gray(draws: Draws, pixels: jax.Array, ink: jax.Array, capital: jax.Array) -> jax.Array:
+        colored = shoot(draws, pixels, ink, capital)
+        return jnp.broadcast_to(colors.luma_of(colored)[..., None], colored.shape)
 
-    tinted = colors.tinted
-    return _patched((colors, "tinted", gray), (clutter, "tinted", gray))
+    shoot = camera.shoot
+    return _patched((camera, "shoot", gray))
 
 
 def _no_warps() -> AbstractContextManager[None]:
@@ -122,7 +123,7 @@ VARIANTS: Mapping[str, Variant] = {
     "whole": Variant("the whole generator, color"),
     "few_faces": Variant("the faces of the package only", changes={"data.style": "wide"}),
     "no_clutter": Variant("no words, glyphs, lines, shapes or grids around the text", _no_clutter),
-    "no_color": Variant("gray images", _no_color),
+    "no_color": Variant("gray images; the model has three channels", _no_color),
     "gray_input": Variant("colored images, of which the model sees the gray level",
                           changes={"data.channels": 1}),
     "no_warps": Variant("no rotation, arcs or waves of the whole text", _no_warps),
