@@ -71,18 +71,27 @@ def to_json(description: Mapping[str, Any]) -> str:
     return json.dumps(description, indent=2, ensure_ascii=False) + "\n"
 
 
+def require_lstm(reader: Recognizer, kind: str) -> None:
+    """Raises RunError if the recurrent layers are not LSTM layers."""
+    if (cell := reader.config.model.cell) != "lstm":
+        raise RunError(f"a model with model.cell {cell!r} cannot be exported to {kind}")
+
+
 def require_reference_layers(reader: Recognizer, kind: str) -> None:
-    """Raises RunError if the model has layers that cannot be exported to `kind`."""
+    """Raises RunError if the model has other layers than the reference model."""
+    require_lstm(reader, kind)
     config = reader.config.model
-    if config.norm or config.cell != "lstm":
+    if config.norm or set(config.pools) != {(2, 2)}:
         raise RunError(
-            f"a model with model.norm {config.norm!r} and model.cell {config.cell!r} cannot be "
-            f"exported to {kind}; only the layers of the reference model can"
+            f"a model with model.norm {config.norm!r} and model.pool {config.pool!r} cannot be "
+            f"exported to {kind}, which takes the layers of the reference model only; export it to "
+            "onnx, web, stablehlo or safetensors"
         )
     if reader.charset.other_cases:
         raise RunError(
-            f"a model that recognizes letters in both cases cannot be exported to {kind}; train "
-            "with --config.train.detect_case=False"
+            f"a model that recognizes letters in both cases cannot be exported to {kind}; export "
+            "it to onnx, web, stablehlo or safetensors, or train with "
+            "--config.train.detect_case=False"
         )
 
 

@@ -12,7 +12,7 @@ studies/int8_onnx.py.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ _GATES = (0, 3, 1, 2)  # the gates i, o, f, c of ONNX as indices into Keras' i, 
 
 
 class Graph:
-    """The nodes and constants of a chain; `x` is the name of the last node's output."""
+    """The nodes and constants of a graph; `x` is the name of the last node's output."""
 
     def __init__(self, start: str):
         self.x = start
@@ -54,13 +54,13 @@ def export(reader: Recognizer, description: Mapping[str, Any]) -> dict[str, byte
     """Returns the files of the export by name. Needs onnx.
 
     Raises:
-      RunError: the model has a layer that cannot be exported.
+      RunError: the model has GRU layers, which differ from those of ONNX.
     """
     import onnx
     from onnx import TensorProto, helper
 
     data = reader.config.data
-    description_lib.require_reference_layers(reader, "ONNX")
+    description_lib.require_lstm(reader, "ONNX")
     pixels: list[str | int | None] = ["batch", data.width, data.height, data.channels]
     logits: list[str | int | None] = [
         "batch",
@@ -101,14 +101,17 @@ def _build(reader: Recognizer) -> Graph:
     if model.per_image:
         _normalize_each(graph)
     graph.add("Transpose", perm=(0, 3, 1, 2))  # [B, C, W, H]
-    for i, _ in enumerate(model.config.conv_features, 1):
+    for i, pool in enumerate(model.config.pools, 1):
         kernel, bias = params[f"Conv{i}"]["kernel"], params[f"Conv{i}"]["bias"]
         # It is that of the weights, but OpenCV 4.12 requires it.
         graph.add(
             "Conv", kernel.transpose(3, 2, 0, 1), bias, kernel_shape=(3, 3), pads=(1, 1, 1, 1)
         )
+        if model.config.norm == "layer":
+            _normalize_features(graph, params[f"norm{i}"])
         graph.add("Relu")
-        graph.add("MaxPool", kernel_shape=(2, 2), strides=(2, 2))
+        if pool != (1, 1):
+            graph.add("MaxPool", kernel_shape=pool, strides=pool)
     graph.add("Transpose", perm=(2, 0, 3, 1))  # [T, B, H, C]
     graph.add("Reshape", _flatten(params["dense1"]["kernel"].shape[0]))
     _dense(graph, params["dense1"])
@@ -116,6 +119,8 @@ def _build(reader: Recognizer) -> Graph:
     for i, units in enumerate(model.config.lstm_units):
         _lstm(graph, params[f"bidirectional_{i}" if i else "bidirectional"], units)
     _dense(graph, params["dense2"])
+    if classes := model.network.other_cases:
+        _add_other_cases(graph, classes, model.num_classes)
     graph.add("Transpose", perm=(1, 0, 2))  # [B, T, K]
     return graph
 
@@ -134,6 +139,38 @@ def _normalize_each(graph: Graph) -> None:
     std = graph.add("Sqrt")
     graph.x = x
     graph.add("Div", std)
+
+
+def _normalize_features(graph: Graph, layer: Mapping[str, np.ndarray]) -> None:
+    """Normalizes the features of each position of [B, C, W, H], as flax.linen.LayerNorm does."""
+    graph.add("Transpose", perm=(0, 2, 3, 1))
+    graph.add("LayerNormalization", layer["scale"], layer["bias"], axis=-1, epsilon=1e-6)
+    graph.add("Transpose", perm=(0, 3, 1, 2))
+
+
+def _add_other_cases(graph: Graph, classes: Sequence[int], num_classes: int) -> None:
+    """Adds the probabilities of the outputs after the first K, as `crnn.add_other_cases` does."""
+    outputs = graph.x
+
+    def pick(of: str, numbers: Sequence[int]) -> str:
+        graph.x = of
+        return graph.add("Gather", np.array(numbers, np.int64), axis=-1)
+
+    these = pick(outputs, classes)
+    others = pick(outputs, range(num_classes, num_classes + len(classes)))
+    graph.x = these
+    high = graph.add("Max", others)
+    graph.x = these
+    graph.add("Min", others)
+    graph.add("Sub", high)
+    graph.add("Exp")
+    graph.add("Add", np.array(1, np.float32))
+    graph.add("Log")
+    sums = graph.add("Add", high)
+    graph.x = pick(outputs, range(num_classes))
+    joined = graph.add("Concat", sums, axis=-1)
+    places = {k: num_classes + i for i, k in enumerate(classes)}
+    pick(joined, [places.get(k, k) for k in range(num_classes)])
 
 
 def _flatten(size: int) -> np.ndarray:

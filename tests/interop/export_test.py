@@ -129,6 +129,26 @@ def test_onnx_runs_in_onnxruntime_with_its_own_operators(
     assert json.loads(metadata["reader.json"]) == json.loads((tmp_path / "reader.json").read_text())
 
 
+@pytest.mark.parametrize("other_cases", ["", "AB"])
+def test_onnx_has_the_layers_of_the_general_reader(
+    tmp_path: Path, tiny_config: MakeConfig, pixels: np.ndarray, other_cases: str
+) -> None:
+    """Layer norm, three kinds of pooling, and letters in both cases."""
+    config = tiny_config(
+        model__norm="layer", model__conv_features=(8, 12, 16), model__pool="2x2 1x1 1x2"
+    )
+    standard = Normalization((10.0,), (200.0,), True)
+    reader = random_run.write(tmp_path / "run", config, standard, "a7b", other_cases=other_cases)
+    expected = _logits(reader, pixels)
+    path = interop.export(tmp_path / "run", "onnx")
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"images": pixels})
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, atol=SMALL)
+    kinds = [node.op_type for node in onnx.load(path).graph.node]
+    assert (kinds.count("LayerNormalization"), kinds.count("MaxPool")) == (3, 2)
+
+
 KERAS = """
 import sys, numpy
 from crnn_jax import interop
@@ -212,20 +232,29 @@ def test_an_imported_run_is_not_trained_in_its_place(
         random_run.write(tmp_path / "run", config, Normalization((0.0,), (255.0,), False))
 
 
-@pytest.mark.parametrize("kind", ["onnx", "keras"])
+@pytest.mark.parametrize(
+    ("kind", "changes", "other_cases", "message"),
+    [
+        ("onnx", {"model__cell": "gru"}, "", "model.cell 'gru' cannot be exported to ONNX"),
+        ("keras", {"model__cell": "gru"}, "", "model.cell 'gru' cannot be exported to Keras"),
+        ("keras", {"model__norm": "layer"}, "", "model.norm 'layer' and model.pool '' cannot be"),
+        ("keras", {"model__pool": "2x2 1x2"}, "", "model.pool '2x2 1x2' cannot be exported"),
+        ("keras", {}, "A", "letters in both cases cannot be exported to Keras"),
+    ],
+)
 def test_a_layer_that_is_not_exported_is_named(
-    trained: Path, tmp_path: Path, tiny_config: MakeConfig, kind: str
+    tmp_path: Path,
+    tiny_config: MakeConfig,
+    kind: str,
+    changes: dict[str, Any],
+    other_cases: str,
+    message: str,
 ) -> None:
-    config = tiny_config(model__cell="gru")
-    random_run.write(tmp_path / "run", config, Normalization((0.0,), (255.0,), False))
-    with pytest.raises(RunError, match=r"model.cell 'gru' cannot be exported"):
+    standard = Normalization((0.0,), (255.0,), False)
+    random_run.write(tmp_path / "run", tiny_config(**changes), standard, other_cases=other_cases)
+    with pytest.raises(RunError, match=message):
         interop.export(tmp_path / "run", kind)
     assert interop.export(tmp_path / "run", "stablehlo").exists()  # the function as it is
-    standard = Normalization((0.0,), (255.0,), False)
-    random_run.write(tmp_path / "cases", tiny_config(), standard, other_cases="A")
-    with pytest.raises(RunError, match=r"letters in both cases cannot be exported"):
-        interop.export(tmp_path / "cases", kind)
-    assert interop.export(tmp_path / "cases", "stablehlo").exists()
 
 
 @pytest.mark.parametrize(
