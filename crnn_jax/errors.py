@@ -28,7 +28,7 @@ class DataError(CrnnError):
 
 
 class RunError(CrnnError):
-    """A run directory cannot be used: it is incomplete, damaged, or of another config."""
+    """A run directory cannot be used: it is incomplete, damaged, or belongs to another config."""
 
 
 class DamageError(RunError):

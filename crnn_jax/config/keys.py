@@ -26,7 +26,7 @@ from crnn_jax.config.data_keys import DataConfig, key
 class AugmentConfig:
     """Random distortions of training images.
 
-    Each value is the limit of a range from which every image draws its own strength; 0 turns the
+    Each value bounds the range from which the strength is drawn for each image; 0 turns the
     distortion off.
     """
 
@@ -129,7 +129,7 @@ class FlatStartConfig:
     """
 
     until: schema.Share = key(
-        0.85, "Fade out once the loss is below this share of a uniform guess's; 0 turns it off."
+        0.85, "Fade out once the loss is below this share of a uniform guess; 0 turns it off."
     )
     max_steps: schema.Steps = key(
         500, "Fade out after this many steps, or a third of the run, at most."
@@ -153,15 +153,15 @@ class TrainConfig:
     )
     half_rate_labels: Annotated[int, Meta(ge=0, le=10**9)] = key(
         0,
-        "With this many labels, h, a run from train.init_from has half of optimizer.learning_rate; "
-        "with n labels n^2 / (n^2 + h^2) of it. Not if the labels have symbols that the reader "
-        "does not know, and not with images without labels. 0 for the whole rate.",
+        "Multiply the learning rate of a run from train.init_from by n^2 / (n^2 + h^2), where n is "
+        "the number of labels and h is this value. Has no effect if the labels have symbols that "
+        "the reader does not know, or with images without labels. 0 turns it off.",
     )
     half_way_labels: Annotated[int, Meta(ge=0, le=10**9)] = key(
         0,
-        "With this many labels, h, the weights of a run from train.init_from are halfway between "
-        "those of that reader and the trained ones; with n labels n / (n + h) of the way. The "
-        "exceptions are those of train.half_rate_labels. 0 for the trained weights.",
+        "Interpolate the weights of a run from train.init_from: n / (n + h) of the way from those "
+        "of that reader to the trained ones, where n is the number of labels and h is this value. "
+        "The exceptions are those of train.half_rate_labels. 0 turns it off.",
     )
     min_steps: Annotated[int, Meta(ge=0, le=10**9)] = key(
         2800, "Minimum number of steps: a small data set gets more epochs."
@@ -186,7 +186,7 @@ class TrainConfig:
     detect_case: bool = key(
         False,
         "Read the labeled images with the reader of train.init_from. If at least a tenth of the "
-        "readings that are right but for case differ from the label in case, letters are "
+        "readings that are right except for case differ from the label in case, letters are "
         "recognized in both cases and read as labeled.",
     )
     patience: schema.Epochs = key(

@@ -85,7 +85,8 @@ def parse(content: bytes, source: str) -> Parsed:
       source: the file that it is from, for error messages.
 
     Raises:
-      RunError: `content` is no such description, or was changed; names `source` and the key.
+      RunError: `content` is not such a description, or was changed. The message names `source` and
+        the key.
     """
     try:
         values = schema.document(content)

@@ -1,7 +1,7 @@
 """Scores on the test part of a data set: `test.json` of a run, and readings without training.
 
-The meaning of labels differs between schemes: some label capitals in lower case, and in some nobody
-can tell 0 from o. So exact match is counted in three ways. Does not import jax.
+Labels follow different conventions: some schemes label capitals in lower case, and in some fonts 0
+and o look the same. So exact match is counted in three ways. Does not import jax.
 """
 
 from __future__ import annotations

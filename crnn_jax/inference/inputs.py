@@ -27,7 +27,7 @@ ACCEPTED = (
 )
 ORDERS = ("rgb", "bgr")
 _MAX_NAMED = 20  # images named one by one in an error
-_MOST_NAME = 300  # characters of a path in a list of complaints
+_MOST_NAME = 300  # characters of a path in an error message
 _CHANNELS = (1, 2, 3, 4)  # gray, gray and alpha, RGB, RGBA
 _LEAST_SIDE = 8  # pixels; a shorter last axis is more likely channels
 
@@ -125,7 +125,7 @@ def to_image(image: Any, form: Format = DEFAULT, frame: str = "") -> Image.Image
 
 
 def _is_array(value: Any) -> bool:
-    """Whether numpy can convert a value without a copy of its items one by one."""
+    """Whether numpy can convert a value without copying its items one by one."""
     names = ("__array__", "__array_interface__", "__dlpack__")
     is_view = isinstance(value, memoryview)
     return is_view or any(hasattr(value, name) for name in names)
@@ -208,7 +208,7 @@ def _is_nested(value: Any) -> bool:
 
 
 class Decoded(NamedTuple):
-    """An image as the model gets it."""
+    """An image in the form of the model's input."""
 
     pixels: np.ndarray  # u8 [W, H, C]
     span: tuple[float, float]  # the part of the original's width that the pixels show

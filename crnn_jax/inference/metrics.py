@@ -14,7 +14,7 @@ import numpy as np
 
 from crnn_jax.charset import merge_look_alikes
 
-# Two texts are equal in a way if they are the same after its function. See `ExactMatches`.
+# The ways to compare texts: two texts match if the function maps them to the same string.
 WAYS: Mapping[str, Callable[[str], str]] = {
     "labeled": str,
     "case_folded": str.casefold,
@@ -37,7 +37,7 @@ class Scores(NamedTuple):
 
 
 def score(truths: Sequence[str], readings: Sequence[str]) -> Scores:
-    """Scores readings against truths, which must have at least one character in all.
+    """Scores readings against truths, which must have at least one character in total.
 
     Edits are counted by the Levenshtein distance: insertions, deletions and substitutions.
     """

@@ -13,7 +13,7 @@ from crnn_jax.charset import PAD
 
 
 class Beam(NamedTuple):
-    """The prefixes that a search keeps, in no order. A free entry has log-probability -inf."""
+    """The prefixes of a search, in no particular order. A free entry has log-probability -inf."""
 
     ids: Int[Array, "W T"]  # padded with PAD
     lengths: Int[Array, " W"]
@@ -30,9 +30,8 @@ def beam_search(
 ) -> tuple[Int[Array, "B {n_best} T"], Float[Array, "B {n_best}"]]:
     """Prefix beam search: the most probable texts, summed over their alignments.
 
-    Graves & Jaitly 2014, algorithm 1, without a language model. A text that is dropped on the
-    way loses the paths that led to it, so probabilities are lower bounds. They are exact if the
-    beam is as wide as the number of texts.
+    Graves & Jaitly 2014, algorithm 1, without a language model. Probabilities are lower bounds,
+    because the paths of a pruned prefix are lost. They are exact if no prefix is pruned.
 
     Args:
       logits: scores of the classes.

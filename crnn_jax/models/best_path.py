@@ -18,11 +18,11 @@ def best_path(
 ) -> tuple[Int[Array, "B {longest}"], Float[Array, " B"]]:
     """Finds the most probable path whose text has a known form, by exact dynamic programming.
 
-    If the greedy text has that form, the result is the same text. If not, the greedy text is wrong.
+    If the greedy text has that form, the result is the greedy text.
 
     Args:
       logits: scores of the classes.
-      shortest, longest: the length of the text, in characters, ends included.
+      shortest, longest: the least and the greatest length of the text, in characters.
       allowed: which symbols may stand at each position; None is all.
 
     Returns:

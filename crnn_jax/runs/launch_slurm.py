@@ -25,8 +25,8 @@ from crnn_jax.runtime import files
 _MOST = 1000  # jobs of an array; Slurm's default limit is 1001
 _TIMEOUTS = 10**6  # of a job before it counts as failed
 _PATIENCE = 60.0  # seconds for stopped jobs to save their runs
-_PERIOD = 30.0  # seconds between two signs of life of a launcher
-_SILENCE = 300.0  # seconds without one after which it is gone
+_PERIOD = 30.0  # seconds between two heartbeats of a launcher
+_SILENCE = 300.0  # seconds without a heartbeat after which the launcher counts as gone
 _PLAIN = ("timeout_min", "mem_gb", "nodes", "cpus_per_task", "gpus_per_node", "name")
 
 
@@ -71,8 +71,8 @@ class Training:
     """What a job runs. submitit stores it in a file, and calls `checkpoint` before it ends the job.
 
     Slurm and submitit have no signal that makes a job save and end for good. So a job also ends
-    when the file `stop` appears. A job that has waited in the queue does not start if the launcher
-    is gone, because the user may have started it again, or have changed their mind.
+    when the file `stop` appears. A queued job does not start if the launcher is gone, because the
+    user may have started another launcher, or none on purpose.
     """
 
     def __init__(self, task: Task, stop: Path, alive: Path):

@@ -185,7 +185,7 @@ def gradients(
 def train_step(
     state: TrainState, batch: Batch, constants: Constants, recipe: Recipe
 ) -> tuple[TrainState, jax.Array]:
-    """Does one update. Returns the new state, and the mean CTC loss before the update."""
+    """Runs one update. Returns the new state, and the mean CTC loss before the update."""
 
     is_drawn = batch.indices is None
 
@@ -219,7 +219,7 @@ def train_step(
 def train_steps(
     state: TrainState, batch: Batch, constants: Constants, recipe: Recipe
 ) -> tuple[TrainState, jax.Array]:
-    """Does `train_step` on S batches in turn. Returns the last state and the losses [S]."""
+    """Applies `train_step` to S batches in turn. Returns the last state and the losses f32 [S]."""
 
     data, rows = ((), batch) if batch.indices is None else (batch[:2], batch[2:])
 
