@@ -2,7 +2,7 @@
 
     python benchmarks/cold_start.py --cores 0,1
 
-Measures whole processes on a folder of 936 drawn images: imports, reading the folder, compiling.
+Measures whole processes on a folder of 936 generated images: imports, reading, compiling.
 With 'empty cache', jax finds no compiled programs on disk; with 'warm cache', it finds those of an
 earlier process with the same command. All files are in the page cache, because the first round is
 not counted. The other contenders do less before the first step: they compute no fingerprint and

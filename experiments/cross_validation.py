@@ -1,4 +1,4 @@
-"""Ten-fold cross-validation of the base recipe: each image is read by a model that never saw it.
+"""Ten-fold cross-validation of the base recipe: each image is read by a model not trained on it.
 
     python run.py --config experiments/cross_validation.py --jobs 2
 

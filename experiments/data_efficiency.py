@@ -1,4 +1,4 @@
-"""How many labeled images does the recipe need? Exact match against the training set's size.
+"""Exact match of the base recipe against the number of labeled images.
 
     python run.py --config experiments/data_efficiency.py --jobs 2
 

@@ -88,7 +88,7 @@ class Arm:
         return {}
 
     def renew(self, reader: Recognizer, name: str) -> None:
-        """Tells the arm of an adapted reader."""
+        """Switches to an adapted reader."""
 
 
 class Random(Arm):

@@ -201,7 +201,7 @@ def _limits(rows: Sequence[Interval], reference: float | None) -> tuple[float, f
     low, high = min(ends), max(ends)
     median = statistics.median(row.value for row in rows)
     upper = own + [v for row in rows if row.value >= median for v in (row.low, row.high)]
-    focus = 2 * min(upper) - high  # below the better half, as much room again
+    focus = 2 * min(upper) - high  # as far below the better half as its own range
     if high - low <= _MOST_RATIO * (high - focus):
         focus = low
     room = 0.04 * (high - focus) or 1.0

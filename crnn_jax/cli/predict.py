@@ -36,7 +36,7 @@ def add_to(commands: Any) -> None:
 
 
 def add_frame_to(command: argparse.ArgumentParser) -> None:
-    """Adds the option that chooses what is read of animations."""
+    """Adds the option that chooses what to read from animations."""
     command.add_argument(
         "--frame",
         choices=("first", "last", "darkest", "mean"),

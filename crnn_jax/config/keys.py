@@ -129,7 +129,7 @@ class FlatStartConfig:
     """
 
     until: schema.Share = key(
-        0.85, "Fade out once the loss is below this share of a uniform guess; 0 turns it off."
+        0.85, "Fade out below this share of the loss of a uniform guess; 0 turns it off."
     )
     max_steps: schema.Steps = key(
         500, "Fade out after this many steps, or a third of the run, at most."

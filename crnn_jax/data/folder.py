@@ -153,7 +153,7 @@ def read_labels(
     originals, complaints = found.labels, found.complaints
     fold = config.folding
     listed = {file: fold(text) for file, text in originals.items()}
-    known = charset if config.use_labels else None  # symbols of unused labels are no fault
+    known = charset if config.use_labels else None  # unused labels may have any symbols
     for file, text in listed.items() if reads_labels else ():
         if not text and config.allow_empty:
             continue
@@ -176,7 +176,7 @@ def add(fingerprint: Any, file: str, label: str, pixels: bytes, part: str, has_p
     """Adds an image to the fingerprint of a data set, a sha256.
 
     Args:
-      fingerprint: the hash of the images before.
+      fingerprint: the hash of the previous images.
       file: the name of the image.
       label: as found, before data.case and data.merge.
       pixels: see `pixel_digest`.

@@ -1,4 +1,4 @@
-"""Describes a folder in lines: where the labels are from, what they are, and what looks wrong."""
+"""Describes the labels of a folder: their origin, a summary, and what looks wrong."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Images of the generator as a data set or as a stream of batches.
 
-Their numbers identify them: image n of a style and a `data.synthetic_seed` is always the same.
+An image is identified by its number: image n of a style and seed is always the same.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def stream(config: DataConfig, charset: Charset) -> Draw:
 def fingerprint(look: Look, config: DataConfig, count: int) -> str:
     """The sha256 of everything that determines the generated images.
 
-    Their pixels are not part of it, because they can differ by a rounding between machines.
+    Pixels are not part of it, because they can differ by rounding between machines.
     """
     recipe = {
         "version": render.VERSION,
@@ -150,7 +150,7 @@ def fingerprint(look: Look, config: DataConfig, count: int) -> str:
 
 
 def as_drawn(config: DataConfig, look: Look) -> DataConfig:
-    """Returns a config for images that a reader of `config` will crop itself, if it crops."""
+    """Returns the config to draw images for a reader of `config`, which crops them itself."""
     if not config.crop:
         return config
     return dataclasses.replace(config, crop=False, width=look.width, height=look.height)

@@ -28,8 +28,8 @@ IMAGE_SUFFIXES = frozenset(
 MOST_BYTES = 2**24  # of a file
 MOST_PIXELS = 2**22  # of an image: 2048x2048; the default model reads 200x50
 MOST_FRAME_PIXELS = 2**24  # of all frames of an animation
-# What is read of an animation: one of its frames, or the darkest or mean value of each pixel.
-# Empty: it is refused.
+# What to read from an animation: one of its frames, or the darkest or mean value of each pixel.
+# Empty: animations are refused.
 FRAMES = ("", "first", "last", "darkest", "mean")
 # Pillow supports more formats, among them PostScript, which it passes to an interpreter.
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")

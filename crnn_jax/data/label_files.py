@@ -67,7 +67,7 @@ class Listing(NamedTuple):
 
 
 def read(tree: Tree) -> Listing | None:
-    """Reads the label files of a folder; None if there are none, and file names are the labels.
+    """Reads the label files of a folder. None if there are none; then file names are the labels.
 
     Raises:
       OSError: a label file cannot be read.

@@ -57,8 +57,8 @@ def write(
     Args:
       config: the data section, of which dir and label_pattern are used.
       to: the folder to create.
-      shard_bytes: a file of the pack is closed when it has so many bytes of images.
-      progress: gets the number of images so far, now and then.
+      shard_bytes: a file of the pack is closed when it has this many bytes of images.
+      progress: called repeatedly with the number of images so far.
 
     Raises:
       DataError: `to` exists, files or labels cannot be used, the disk is full, or Grain is not

@@ -57,7 +57,7 @@ def held_out(texts: Sequence[str], size: int) -> np.ndarray:
 def has_few_labels(texts: Sequence[str]) -> bool:
     """Whether labels repeat, and there are fewer than twice as many of them as symbols.
 
-    A part with all images of a label could then take the only examples of a symbol from the others.
+    If all images of a label were in one part, the other parts could lack symbols.
     """
     different = set(texts)
     symbols = set("".join(different))

@@ -1,5 +1,7 @@
-"""Imports models from other programs and exports runs to them, with one file per format. Extras of
-the package install what the formats need. Imports `training` and what `training` may import.
+"""Imports models from other programs and exports runs to them, with one file per format.
+
+Extras of the package install what the formats need. Imports `training` and what `training` may
+import.
 """
 
 from __future__ import annotations

@@ -37,7 +37,8 @@ def read(content: bytes, is_weight: Callable[[str], bool]) -> Contents:
     Links to other files are not followed, and no other file is opened.
 
     Raises:
-      ValueError: a dataset is not stored in the file, or is not an array of floats; names it.
+      ValueError: a dataset is not stored in the file, or is not an array of floats. The message
+        names it.
       Exception: h5py raises many kinds of errors on damaged files.
     """
     import h5py

@@ -5,7 +5,7 @@ selection and active learning", 2015). The filter is least confidence sampling (
 for sequences, Culotta & McCallum 2005): it keeps the images whose readings have the lowest
 confidence. Among these, a greedy choice covers the symbols: the value of a set of texts is the sum
 over all symbols of the square root of how often the symbol occurs, so that a symbol that was
-labeled often adds little. Images with the same symbols teach alike, and a symbol without a label
+labeled often adds little. Images with the same symbols are redundant, and a symbol without a label
 cannot be learned.
 
 Everything here is numpy on the host, and needs the readings only, not the images.

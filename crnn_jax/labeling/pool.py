@@ -1,4 +1,4 @@
-"""What the reader read in the images of a folder: texts and confidences, but no pixels."""
+"""The readings of the images of a folder: texts and confidences, but no pixels."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Pool:
         self.reader = 0  # the current reader
 
     def renew(self) -> None:
-        """A new reader: all images are read again, in the same order."""
+        """Switches to a new reader, which reads all images again in the same order."""
         self.reader += 1
         self._place = 0
 

@@ -16,7 +16,7 @@ _PAUSE = 0.5  # seconds without anything to do
 
 
 class Reader(Protocol):
-    """A `Recognizer`, or what a test puts in its place."""
+    """The part of `Recognizer` that is used here; tests replace it."""
 
     def stream(self, images: Any, decoder: Any = None, explain: bool = False) -> Any: ...
 
@@ -32,7 +32,7 @@ class Adapter(Protocol):
 
 
 class Reading:
-    """Reads images in a thread of its own until `stop`.
+    """Reads images in a separate thread until `stop`.
 
     Attributes:
       problem: why the thread has ended; empty while it runs.

@@ -104,7 +104,7 @@ def opened(
 
 @contextlib.contextmanager
 def _ended_by_hangup(engine: Any) -> Iterator[None]:
-    """Ends the server on SIGHUP, too, unless the signal is ignored. uvicorn leaves it alone."""
+    """Ends the server on SIGHUP, too, unless it is ignored. uvicorn does not handle this signal."""
     number = getattr(signal, "SIGHUP", None)
     if number is None or signal.getsignal(number) is signal.SIG_IGN:
         yield

@@ -1,11 +1,13 @@
 """The server of the labeling page, on the loopback interface.
 
-Any page in the user's browser can send requests to this machine, so a request needs more than the
-address: a random token, which is in the part of the URL after # (browsers do not send it, and no
-log has it) and comes back in a header; a Host that names the loopback interface, which another name
-for the same address (DNS rebinding) does not; and, if the browser gives an Origin, ours. The page
-can load nothing from elsewhere. Images are decoded here, with the limits of `image_io`, and sent as
-PNG.
+Any page in the user's browser can send requests to this machine. So a request must have:
+- a random token in a header. The page reads it from the fragment of its URL (after #), which
+  browsers do not send, so it is in no log;
+- a Host header that names the loopback interface, against DNS rebinding;
+- the Origin of this server, if the browser sends an Origin.
+
+The page cannot load anything from elsewhere. Images are decoded here, with the limits of
+`image_io`, and sent as PNG.
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ class _Entry(TypedDict):
 
 
 class Desk:
-    """What the requests of the page do: a session with its reading thread and adaptations."""
+    """Handles the requests of the page, with a session, its reading thread and adaptations."""
 
     def __init__(self, session: Session, reading: Reading, adapter: Adapter):
         self.session, self.reading, self.adapter = session, reading, adapter

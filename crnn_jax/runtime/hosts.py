@@ -5,7 +5,7 @@ host that decide what happens next go through the key-value store of JAX's coord
 which runs in process 0. So every process must make the same calls of `share` and `gather` in the
 same order.
 
-With a single process, which is the rule, every function here returns at once.
+With a single process, the usual case, every function here returns at once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Limits on open files and threads, checked here because jax and Orbax fail badly at a limit."""
+"""Checks limits on open files and threads, because jax and Orbax can abort when one is reached."""
 
 from __future__ import annotations
 

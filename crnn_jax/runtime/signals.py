@@ -29,12 +29,12 @@ class Interrupted(CrnnError):
 
 
 class Interruption:
-    """A context manager that only notes signals. A second Ctrl-C ends the process at once.
+    """A context manager that records signals. A second Ctrl-C ends the process at once.
 
     With `second_ends`, so does a second signal of any kind.
 
     A SIGHUP that was ignored at the start stays ignored, as under nohup. Outside the main thread
-    Python handles no signals, so none is noted.
+    Python handles no signals, so none is recorded.
     """
 
     number: int | None = None  # of the signal that came, perhaps to another process of the run

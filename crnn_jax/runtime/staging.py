@@ -1,4 +1,4 @@
-"""Write whole directories: they appear complete or not at all.
+"""Atomic writes of directories, which appear complete or not at all.
 
 A killed or failed command leaves at most a directory whose name ends in SUFFIX. Only this package
 makes such directories, and the next run of the same command removes or reuses them.
@@ -63,7 +63,7 @@ def files(folder: Path, contents: Mapping[str, bytes], last: str) -> None:
     moved after them. So `last` exists only if all the others do.
 
     Args:
-      folder: a folder, made if need be.
+      folder: a folder, created if it does not exist.
       contents: by name relative to the folder.
       last: the name that marks a complete folder.
 

@@ -1,4 +1,4 @@
-"""Runs the training process of a host in a child process, so that its end is always one line.
+"""Runs the training process of a host in a child process, to report its end in one line.
 
 If process 0 of a run is gone, JAX's coordination service ends the others in C++, with a page of
 log and the signal SIGABRT; Python cannot prevent it. The parent hides this output and

@@ -59,10 +59,10 @@ def need_output() -> None:
 
 
 def outlive_output() -> None:
-    """Makes failures to print harmless from here on. For commands that train.
+    """From now on, output errors do not stop the program. For commands that train.
 
-    If the reader of the output went away, a note goes to the standard error. `conclude` reports
-    other failures when the work is done.
+    If the reader of the output went away, a note is printed to the standard error. `conclude`
+    reports other errors when the work is done.
     """
     _replace("stdout", lambda descriptor: _Lasting(descriptor, keep_silent=False))
 

@@ -2,9 +2,8 @@
 
 An image goes through three states: it waits for a decoding thread, then it is ready, then it is
 read. Batches hold ready images of one width, of requests of one kind (plain or explained), oldest
-first.
-While the model reads a batch, others are decoded and become ready, so under load batches fill up
-without waiting.
+first. While the model reads a batch, other images are decoded and become ready, so under load
+batches fill up without waiting.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ class ReadingError(Exception):
 
 
 class Engine(Protocol):
-    """What the queue needs from a reader; see `programs.Programs`."""
+    """The interface of a reader that the queue uses; see `programs.Programs`."""
 
     def warm_up(self) -> None:
         """Compiles every program, so that no request waits for a compilation."""
@@ -102,7 +101,7 @@ class Batcher:
         self._thread = threading.Thread(target=self._run, name="read", daemon=True)
         self.is_warm = False  # all programs are compiled
         self.failure: BaseException | None = None  # of the warm-up
-        self.ended: Callable[[], None] = lambda: None  # is called by the thread if that fails
+        self.ended: Callable[[], None] = lambda: None  # called by the thread if the warm-up fails
         metrics.watch_queue(lambda: self._pending)
 
     def start(self) -> None:

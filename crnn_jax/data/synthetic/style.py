@@ -138,7 +138,7 @@ class Style:
         for key, default in _ranges().items():
             off_or_on = (0.0, 0.0) if getattr(self, key) == (0, 0) else (1.0, 1.0)
             changes[key] = off_or_on if default == (0, 0) else default
-        static = object.__new__(Style)  # skips the checks: no user wrote it
+        static = object.__new__(Style)  # skips the checks, which are for values of users
         static.__dict__.update({**self.__dict__, **changes})
         return static
 

@@ -32,7 +32,7 @@ MAX_BYTES = 2**28  # of an atlas file
 MAX_UNPACKED = 2**29  # bytes of its arrays: about 4,000 faces
 _FINE = glyphs.FINE
 _VERSION = 1
-_MANY = 32  # fonts from which on processes draw them
+_MANY = 32  # at least this many fonts are drawn by several processes
 
 
 class FaceAtlas(NamedTuple):
