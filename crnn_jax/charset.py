@@ -39,7 +39,7 @@ class Charset:
         if not self.alphabet:
             raise ConfigError("the alphabet is empty")
         if any("\ud800" <= c <= "\udfff" for c in self.alphabet):
-            raise ConfigError(f"the alphabet {quote(self.alphabet)} contains half a character")
+            raise ConfigError(f"the alphabet {quote(self.alphabet)} contains an unpaired surrogate")
         if self.marks == clusters.JOINED and clusters.is_mark(self.alphabet[0]):
             raise ConfigError(
                 f"the alphabet {quote(self.alphabet)} begins with a combining mark; with "
@@ -221,7 +221,7 @@ def parse_folding(case: str, merge: str, prefix: str = "") -> Folding:
     if case not in CASES:
         raise ConfigError(f"{prefix}case must be {' or '.join(CASES)}, not {quote(case)}")
     if any("\ud800" <= c <= "\udfff" for c in merge):
-        raise ConfigError(f"{prefix}merge: {quote(merge)} contains half a character")
+        raise ConfigError(f"{prefix}merge: {quote(merge)} contains an unpaired surrogate")
     # Labels are normalized to NFC, too.
     given = "".join(unicodedata.normalize("NFC", merge).split())
     groups: list[str] = []

@@ -41,6 +41,7 @@ def split(text: str, marks: str = JOINED) -> list[str]:
 
 
 def is_mark(character: str) -> bool:
+    """Whether a character is a combining mark (Unicode's category M)."""
     return unicodedata.category(character).startswith("M")
 
 

@@ -142,6 +142,7 @@ def to_markdown(rows: Sequence[Row]) -> str:
 
 
 def to_csv(rows: Iterable[Row]) -> str:
+    """The content of `report.csv`, with the fields of `Row` as columns."""
     buffer = io.StringIO()
     names = [field.name for field in dataclasses.fields(Row)]
     writer = csv.DictWriter(buffer, names, lineterminator="\n")

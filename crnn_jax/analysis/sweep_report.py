@@ -101,6 +101,7 @@ def table(runs: Sequence[Run]) -> list[Row]:
 
 
 def to_markdown(runs: Sequence[Run], rows: Sequence[Row], reach: float = 0.95) -> str:
+    """The content of `report.md`: the origin of the data, and the table of `rows`."""
     result = runs[0].result
     commits = sorted({run.commit or "unknown" for run in runs})
     lines = [
@@ -143,6 +144,7 @@ def images(workdir: Path) -> str:
 
 
 def to_csv(rows: Iterable[Row]) -> str:
+    """The content of `report.csv`, with the fields of `Row` as columns."""
     buffer = io.StringIO()
     writer = csv.DictWriter(
         buffer, [field.name for field in dataclasses.fields(Row)], lineterminator="\n"

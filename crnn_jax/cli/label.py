@@ -43,6 +43,7 @@ def add_to(commands: Any) -> None:
 
 
 def label(options: argparse.Namespace) -> int:
+    """Runs the command label."""
     from crnn_jax.labeling import run
 
     def announce(url: str) -> None:

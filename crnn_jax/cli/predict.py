@@ -69,6 +69,7 @@ def as_paths(arguments: list[str], commands: Mapping[str, argparse.ArgumentParse
 
 
 def predict(options: argparse.Namespace) -> int:
+    """Runs the command predict."""
     from tqdm import tqdm
 
     from crnn_jax.cli import listing

@@ -50,11 +50,14 @@ class AugmentConfig:
 
     @property
     def is_on(self) -> bool:
+        """Whether any distortion is on."""
         return any(dataclasses.asdict(self).values())
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
+    """The layers of the network."""
+
     conv_features: schema.Layers = key(
         (32, 64), "One 3x3 convolution, ReLU and 2x2 max-pooling (or model.pool) for each entry."
     )
@@ -90,6 +93,8 @@ class ModelConfig:
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
+    """The optimizer and the schedule of its learning rate."""
+
     name: Literal["sgd", "adam"] = key("sgd", "adam uses optimizer.momentum as b1.")
     learning_rate: Annotated[float, Meta(gt=0, le=1000)] = key(
         0.004, "Peak learning rate of the schedule."
@@ -113,6 +118,8 @@ class OptimizerConfig:
 
 @dataclasses.dataclass(frozen=True)
 class LossConfig:
+    """Variations of the CTC loss."""
+
     by_length: bool = key(
         False, "Divide an image's loss by the length of its label and multiply by the mean length."
     )
@@ -142,6 +149,8 @@ class FlatStartConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
+    """The length of a run, its start, and the weights that are kept."""
+
     batch_size: schema.Batch = key(16, "Images per training step.")
     epochs: Annotated[int, Meta(ge=1, le=10**6)] = key(
         24, "Epochs of the schedule; more if they make fewer steps than train.min_steps."
@@ -206,6 +215,8 @@ class TrainConfig:
 
 @dataclasses.dataclass(frozen=True)
 class LogConfig:
+    """The records of a run during training."""
+
     every_steps: schema.Steps = key(
         20, "Steps between lines of metrics.jsonl, and between checks that the loss is finite."
     )
@@ -222,6 +233,8 @@ def _section(kind: type) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
+    """The configuration of a run: a seed, and a section for each part."""
+
     seed: schema.Seed = key(0, "Root seed of initial weights, data order, dropout, ...")
     data: DataConfig = _section(DataConfig)
     augment: AugmentConfig = _section(AugmentConfig)

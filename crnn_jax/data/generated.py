@@ -150,7 +150,7 @@ def fingerprint(look: Look, config: DataConfig, count: int) -> str:
 
 
 def as_drawn(config: DataConfig, look: Look) -> DataConfig:
-    """Returns the config to draw images for a reader of `config`, which crops them itself."""
+    """Returns `config` for drawing images: uncropped in the look's size if its reader crops."""
     if not config.crop:
         return config
     return dataclasses.replace(config, crop=False, width=look.width, height=look.height)

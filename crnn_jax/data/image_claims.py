@@ -37,6 +37,7 @@ class Metered(io.BytesIO):
     _reads = 0
 
     def read(self, size: int | None = -1, /) -> bytes:
+        """Like `io.BytesIO.read`. DataError: there were more than `MAX_READS` calls."""
         self._reads += 1
         if self._reads > MAX_READS:
             raise DataError(

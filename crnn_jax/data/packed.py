@@ -117,7 +117,7 @@ def image(folder: str | os.PathLike[str], file: str) -> bytes:
 
 
 def record(folder: str | os.PathLike[str], place: int) -> bytes:
-    """Returns the content of image number `place`, from 0."""
+    """Returns the content of image number `place`, from 0. DataError: it cannot be read."""
     try:
         return bytes(_source(os.fspath(folder), _time_of(folder))[place])
     except (RuntimeError, ValueError, IndexError, OSError) as error:

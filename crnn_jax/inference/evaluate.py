@@ -95,6 +95,7 @@ class Evaluation(NamedTuple):
 
     @property
     def misreads(self) -> list[Answer]:
+        """The answers whose reading differs from the truth."""
         return [answer for answer in self.answers if answer.reading != answer.truth]
 
     @property

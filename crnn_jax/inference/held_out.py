@@ -57,6 +57,7 @@ def match(truths: Sequence[str], readings: Sequence[str], way: str) -> Match:
 
 
 def to_match(num_exact: int, num_examples: int) -> Match:
+    """Returns the rate of a count, with its 95 % Wilson interval."""
     interval = metrics.wilson_interval(num_exact, num_examples)
     return Match(
         num_exact=num_exact, exact_match=num_exact / num_examples, exact_match_95=list(interval)

@@ -35,6 +35,7 @@ class Address(NamedTuple):
 
 
 def is_address(run: str | os.PathLike[str]) -> bool:
+    """Whether `run` is the address of a reader on a hub."""
     return isinstance(run, str) and run.startswith(SCHEME)
 
 

@@ -184,8 +184,8 @@ def _to_pixels(array: np.ndarray, form: Format) -> np.ndarray:
         white = form.max_value
         if white is None:
             raise DataError(
-                f"{_name(array)} has no known range; declare its white with max_value=1, 255 or "
-                "65535, or convert it to u8"
+                f"{_name(array)} has no known range; pass the value of white, such as max_value=1, "
+                "255 or 65535, or convert it to u8"
             )
         low, high = array.min(), array.max()
         if not (low >= 0 and high <= white * (1 + 1e-6)):  # a NaN fails too

@@ -75,6 +75,7 @@ class ExactMatches(NamedTuple):
 
     @property
     def differ(self) -> bool:
+        """Whether the definitions of equal give different counts."""
         return self.as_labeled != self.merged
 
     def shares(self) -> dict[str, float]:

@@ -104,7 +104,7 @@ def export(
     from crnn_jax.runtime import staging
 
     if out is None and not Path(run).is_dir():
-        raise RunError(f"{run} is not a folder of this machine; name another one with --out")
+        raise RunError(f"{run} is not a folder on this machine; choose a folder with --out")
     folder = Path(out) if out is not None else disk.below(run, "export", kind)
     if not (folder / exported.FILE).exists() and not staging.is_free(folder):
         raise RunError(f"{folder} is not empty and not an export; choose another --out")

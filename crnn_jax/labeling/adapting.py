@@ -166,6 +166,7 @@ class Adapter:
 
     @property
     def is_training(self) -> bool:
+        """Whether a training is in progress."""
         return self._process is not None
 
     def restored(self) -> tuple[str, Recognizer] | None:

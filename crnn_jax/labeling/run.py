@@ -82,6 +82,11 @@ def opened(
       run: a run directory or the name of a reader.
       adapt_every: labels between two adaptations; 0 for none.
       changes: to the settings of the adaptation, by dotted key.
+
+    Raises:
+      RunError: another process labels the folder, the reader cannot be used, or the folder cannot
+        be written.
+      DataError: the folder or its labels cannot be used.
     """
     _check(folder)
     state = folder / STATE

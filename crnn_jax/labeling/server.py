@@ -1,6 +1,7 @@
 """The server of the labeling page, on the loopback interface.
 
 Any page in the user's browser can send requests to this machine. So a request must have:
+
 - a random token in a header. The page reads it from the fragment of its URL (after #), which
   browsers do not send, so it is in no log;
 - a Host header that names the loopback interface, against DNS rebinding;
@@ -80,16 +81,19 @@ class Desk:
         return state
 
     def label(self, entry: _Entry) -> dict[str, Any]:
+        """Saves a label and returns the new state. EntryError: see `Session.label`."""
         self.session.label(
             entry.get("number", -1), entry.get("text", ""), entry.get("confirmed", False)
         )
         return self._changed()
 
     def skip(self, entry: _Entry) -> dict[str, Any]:
+        """Skips an image and returns the new state. EntryError: see `Session.label`."""
         self.session.skip(entry.get("number", -1))
         return self._changed()
 
     def undo(self, _: _Entry) -> dict[str, Any]:
+        """Undoes the last entry and returns the new state. EntryError: there is none."""
         self.session.undo()
         return self._changed()
 

@@ -106,6 +106,7 @@ class Session:
 
     @property
     def num_labels(self) -> int:
+        """The number of labels."""
         return len(self._store.labels)
 
     @_locked

@@ -22,6 +22,7 @@ class Beam(NamedTuple):
 
     @property
     def score(self) -> Float[Array, " W"]:
+        """The log-probability of each prefix."""
         return jnp.logaddexp(self.blank, self.symbol)
 
 
@@ -41,6 +42,9 @@ def beam_search(
     Returns:
       The ids, best first, padded with PAD, and the log-probabilities, which are -inf where fewer
       texts were found.
+
+    Raises:
+      ValueError: `n_best` is not from 1 to `width`.
     """
     if not 0 < n_best <= width:
         raise ValueError(f"n_best must be from 1 to the width, {width}, not {n_best}")

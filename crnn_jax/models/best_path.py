@@ -28,6 +28,10 @@ def best_path(
     Returns:
       The ids, padded with PAD, and the log-probability of the path. If no path has the form, for
       example if the text is longer than T, all ids are PAD and the log-probability is -inf.
+
+    Raises:
+      ValueError: the lengths are not 0 <= shortest <= longest, longest is 0, or `allowed` has
+        another shape than [longest, K - 1].
     """
     if not 0 <= shortest <= longest or not longest:
         raise ValueError(f"lengths must be 0 <= shortest <= longest, not {shortest}, {longest}")

@@ -76,10 +76,12 @@ class Model:
 
     @property
     def config(self) -> ModelConfig:
+        """The config of the network."""
         return self.network.config
 
     @property
     def num_classes(self) -> int:
+        """The number of classes K: the symbols and the blank."""
         return self.network.num_classes
 
     def normalize(self, images: Real[Array, "B W H C"]) -> Float[Array, "B W H C"]:

@@ -80,6 +80,7 @@ class Checkpoints:
         return sorted(int(n) for n in names if n.isdecimal() and n == str(int(n)))
 
     def latest_epoch(self) -> int | None:
+        """The latest epoch that has a checkpoint; None if there is none."""
         return max(self.epochs(), default=None)
 
     def save(

@@ -31,6 +31,11 @@ _PLAIN = ("timeout_min", "mem_gb", "nodes", "cpus_per_task", "gpus_per_node", "n
 
 
 def make(jobs: int, folder: Path, options: Mapping[str, str]) -> Slurm:
+    """Returns a launcher; for the arguments see `launch.make`.
+
+    Raises:
+      ConfigError: an option is wrong.
+    """
     import submitit
 
     left = dict(options)
@@ -94,6 +99,7 @@ class Training:
         return status
 
     def checkpoint(self) -> Any:
+        """Stops the training after a save, and returns the job to submit again."""
         import submitit
 
         if self.process:

@@ -36,6 +36,7 @@ class Anchor:
             self.path = Path(os.path.abspath(directory))
 
     def close(self) -> None:
+        """Closes the directory."""
         if self._descriptor >= 0:
             with contextlib.suppress(OSError):  # nothing was written through it
                 os.close(self._descriptor)

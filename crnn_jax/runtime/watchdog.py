@@ -61,6 +61,7 @@ class Watchdog:
             self._is_waiting = False
 
     def is_waiting(self) -> bool:
+        """Whether the process is in a call under `waiting`."""
         return self._is_waiting
 
     def _watch(self) -> None:

@@ -72,8 +72,8 @@ def check(headers: Mapping[str, str], token: str | None) -> None:
     """Checks the headers of a request; names are in lower case.
 
     With a token, the request must have it. Without one, the server is reachable from this machine
-    only. Then web pages in a browser of this machine are refused, whether they use another name for
-    this machine (DNS rebinding) or send requests across origins.
+    only. Requests of web pages in a browser of this machine are then refused, whether they use
+    another name for this machine (DNS rebinding) or another origin.
 
     Raises:
       RequestError: the request is refused.

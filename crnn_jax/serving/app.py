@@ -54,7 +54,7 @@ _BODY = {
         },
     }
 }
-# Endpoints that need no token and do not use the reader.
+# Endpoints that need no token and reveal nothing about the reader.
 _OPEN = ("/healthz", "/readyz", "/docs", "/openapi.json")
 _LARGE = 2**16  # bytes of a body that is parsed in a thread
 _NO_TELEMETRY: Any = dict.fromkeys(

@@ -110,6 +110,7 @@ class Batcher:
 
     @property
     def is_full(self) -> bool:
+        """Whether the queue has no room for another image."""
         return self._pending >= self._max_queue
 
     async def read(self, contents: list[bytes | str], explain: bool) -> list[Any]:

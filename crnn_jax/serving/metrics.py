@@ -83,6 +83,7 @@ class Metrics:
         self._queue.set_function(count)
 
     def observe_batch(self, images: int, seconds: float) -> None:
+        """Counts a batch of `images` that was read in `seconds`."""
         self._batch_images.observe(images)
         self._batch_seconds.observe(seconds)
 

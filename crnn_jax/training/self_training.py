@@ -95,7 +95,11 @@ def stored(run: Run, epoch: int) -> bool:
 
 
 def adopt(run: Run, rows: Sequence[PseudoLabel]) -> None:
-    """Sets these labels, and removes the labels of all other unlabeled images."""
+    """Sets these labels, and removes the labels of all other unlabeled images.
+
+    Raises:
+      RunError: the data set does not have one of the images.
+    """
     task = run.task
     places = {task.data.files[i]: i for i in task.split.unlabeled.tolist()}
     texts = list(task.data.texts)

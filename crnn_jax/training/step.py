@@ -75,6 +75,7 @@ def constants(task: TrainContext) -> Constants:
 
 
 def recipe(task: TrainContext) -> Recipe:
+    """Returns the settings of a run that are compiled into its step."""
     config = task.config
     return Recipe(
         config.loss,
