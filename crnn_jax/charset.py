@@ -175,7 +175,7 @@ class Folding:
     """A map of symbols: first to a case, then to the first symbol of their group."""
 
     case: str = "keep"
-    groups: tuple[str, ...] = ()  # in the case `case`
+    groups: tuple[str, ...] = ()  # groups of symbols, in the case `case`
 
     def __call__(self, text: str) -> str:
         """Maps every symbol of `text`. The number of symbols stays the same."""

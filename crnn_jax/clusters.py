@@ -25,7 +25,7 @@ def split(text: str, marks: str = JOINED) -> list[str]:
     """Splits a text into its symbols, in their order.
 
     Args:
-      text: in composed form (NFC), as labels are.
+      text: a text in composed form (NFC), like labels.
       marks: separate: every code point is a symbol. joined: a combining mark (Unicode's category M)
         belongs to the symbol before it.
     """

@@ -19,7 +19,7 @@ from msgspec import Meta
 from crnn_jax.errors import brief, one_line, quote
 
 MAX_DOCUMENT = 2**23  # bytes of a JSON document
-MAX_PIXELS = 2**20  # of an image
+MAX_PIXELS = 2**20  # maximum pixels of an image
 _MAX_DEPTH = 12
 _MAX_STRING = 2**21  # characters
 _MAX_FLOAT32 = 3.5e38

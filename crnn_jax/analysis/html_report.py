@@ -51,7 +51,7 @@ class Misreads(NamedTuple):
     """The misread images that the page lists, those with the highest confidence first."""
 
     answers: list[Answer]
-    pairs: list[str]  # of each: numbers of its confused pairs, separated by spaces
+    pairs: list[str]  # numbers of its confused pairs, separated by spaces, for each image
     options: list[tuple[str, int]]  # the pairs, most frequent first, with the number of images
 
 

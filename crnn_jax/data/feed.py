@@ -21,7 +21,7 @@ from crnn_jax.data import packed
 from crnn_jax.data.image_io import open_image, to_array
 from crnn_jax.errors import DataError
 
-_BATCHES = 4  # that each worker reads ahead
+_BATCHES = 4  # batches that each worker reads ahead
 
 
 @dataclasses.dataclass(frozen=True)

@@ -38,15 +38,15 @@ _CHUNK = 4096  # files that are passed to the threads at a time
 class Dataset:
     """A data set in memory, ordered by file name."""
 
-    name: str  # of the folder
+    name: str  # name of the folder
     files: tuple[str, ...]  # relative to the folder; see `source_of`
     labels: tuple[str, ...]  # as found in the file names or label files
     texts: tuple[str, ...]  # labels after data.case and data.merge, for training and scores
     images: np.ndarray  # u8 [N, W, H, C]
     fingerprint: str  # sha256 over names, labels and pixels at their original size
     parts: tuple[str, ...] = ()  # train, val, test or "" of each image; or empty
-    origin: str = ""  # of the labels: FILE_NAMES, or the label files with their format
-    notes: tuple[str, ...] = ()  # for the user, about the folder
+    origin: str = ""  # origin of the labels: FILE_NAMES, or the label files with format
+    notes: tuple[str, ...] = ()  # notes about the folder for the user
     warnings: tuple[str, ...] = ()  # files that are left out
     num_generated: int = 0  # generated images of a mixture, at the end
 

@@ -22,9 +22,9 @@ def of_labels(
     """Returns the lines about the labels of a data set.
 
     Args:
-      origin: of the labels, as in a `Listing`.
-      notes: of the listing.
-      warnings: of the listing.
+      origin: the origin of the labels, as in a `Listing`.
+      notes: the notes of the listing.
+      warnings: the warnings of the listing.
       files: names of the images.
       labels: their labels.
       config: the data section.

@@ -28,7 +28,7 @@ from crnn_jax.data.synthetic.wide import family
 from crnn_jax.errors import ConfigError, DataError
 
 Draw = Callable[[np.ndarray], tuple[jax.Array, jax.Array]]
-MAX_BYTES = 2**33  # of pixels in a generated set
+MAX_BYTES = 2**33  # maximum bytes of pixels in a generated set
 
 
 def check(look: Look, config: DataConfig, num_steps: int) -> None:
@@ -110,7 +110,7 @@ def drawer(look: Look, config: DataConfig) -> Draw:
 
     Labels are indices into the alphabet of the style.
     """
-    native = look.drawer()  # in the size of the look
+    native = look.drawer()  # draws in the size of the look
 
     def draw(numbers: np.ndarray) -> tuple[jax.Array, jax.Array]:
         pixels, ids = native(config.synthetic_seed, numbers)

@@ -18,7 +18,7 @@ from crnn_jax.data.image_io import IMAGE_SUFFIXES
 from crnn_jax.data.listing import label_of
 from crnn_jax.errors import one_line, quote
 
-_MAX_SYMBOLS = 40  # that are listed with their frequencies
+_MAX_SYMBOLS = 40  # symbols that are listed with their frequencies
 _RANDOM = re.compile(
     r"[0-9a-f]{16,}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE
 )

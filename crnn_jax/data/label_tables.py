@@ -59,7 +59,7 @@ class Row(NamedTuple):
 class Labels(NamedTuple):
     """The content of a label file. Iterating over `rows` can raise DataError."""
 
-    kind: str  # of the file, for messages
+    kind: str  # kind of file, for messages
     rows: Iterator[Row]
     is_text: bool  # whether labels are stored as text, so that leading zeros are kept
 

@@ -12,7 +12,7 @@ from crnn_jax.charset import merge_look_alikes
 from crnn_jax.config import DataConfig
 from crnn_jax.errors import DataError, quote
 
-_TEST_SEED = 1  # of every test part; no config changes it
+_TEST_SEED = 1  # seed of every test part; no config changes it
 REST = "rest"  # value of data.unlabeled: the training images beyond data.train_size
 _NONE = np.empty(0, np.int32)
 

@@ -91,7 +91,7 @@ class Evaluation(NamedTuple):
 
     scores: metrics.Scores
     loss: float  # mean CTC loss, nats
-    answers: list[Answer]  # in the order of the files
+    answers: list[Answer]  # one for each file, in order
 
     @property
     def misreads(self) -> list[Answer]:

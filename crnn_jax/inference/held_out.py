@@ -15,7 +15,7 @@ from msgspec import Meta
 from crnn_jax.inference import metrics
 from crnn_jax.schema import Count, Digest, Share, Text
 
-TEST_FILE = "test.json"  # in a run directory
+TEST_FILE = "test.json"  # file in a run directory
 TEST_SIZE = 500  # images of the test part of a scheme; a small scheme gives a third
 
 
@@ -43,8 +43,8 @@ class HeldOut(TypedDict):
     """The content of `test.json`, and the record of a scheme that is read without training."""
 
     data_name: Text
-    fingerprint: Digest  # of the whole data set
-    files_sha256: Digest  # of the file names of the test part
+    fingerprint: Digest  # fingerprint of the whole data set
+    files_sha256: Digest  # digest of the file names of the test part
     num_examples: Annotated[int, Meta(ge=1, le=10**9)]
     scores: Matches
 
@@ -75,7 +75,7 @@ def score(
 
     Args:
       data_name: the name of the data set.
-      fingerprint: of the whole data set.
+      fingerprint: the fingerprint of the whole data set.
       files: names of the images that were read, in the order of `truths` and `readings`.
       truths: the labels, as the folder has them.
       readings: the texts that were read.

@@ -35,9 +35,9 @@ _LEAST_SIDE = 8  # pixels; a shorter last axis is more likely channels
 class Format(NamedTuple):
     """What the caller declares about images."""
 
-    order: str = "rgb"  # of the channels of arrays, or 'bgr' as in OpenCV
+    order: str = "rgb"  # channel order of arrays: 'rgb', or 'bgr' as in OpenCV
     max_value: float | None = None  # value of white in arrays; None: 255 for u8, others refused
-    frame: str | None = None  # of animations; None for data.frame
+    frame: str | None = None  # frame of animations; None for data.frame
 
     def check(self) -> Format:
         """Returns the format. ConfigError if a value is not allowed."""

@@ -20,7 +20,7 @@ WAYS: Mapping[str, Callable[[str], str]] = {
     "case_folded": str.casefold,
     "merged": merge_look_alikes,  # case-folded, with o as 0 and i and l as 1
 }
-_CONFIDENCE = 0.9500000018071153  # of intervals; its normal quantile is 1.959964, as in tables
+_CONFIDENCE = 0.9500000018071153  # of intervals: the normal quantile is 1.959964
 
 
 class Scores(NamedTuple):

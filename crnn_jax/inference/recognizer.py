@@ -87,7 +87,7 @@ class Recognizer:
       model: the network, and the normalization of images.
       params: the weights.
       epoch: the epoch of the weights.
-      fingerprint: of the data set that the reader was trained on.
+      fingerprint: the fingerprint of the data set that the reader was trained on.
       temperature: divides the logits for confidences.
       width_by_image: whether the input of each image has the width that fits its text, instead of
         data.width.

@@ -17,12 +17,12 @@ from crnn_jax.models.decoding import Decoder
 
 SAMPLE = 400  # images that are read to find the form
 _LEAST = 10  # readings with text
-_COMMON = 0.3  # of the weight of the most common length
-_POWER = 4  # of the confidence of a reading, in the weight of its length
-_RARE = 0.1  # of the mean weight of a symbol; a rarer one is a misreading
+_COMMON = 0.3  # share of the weight of the most common length
+_POWER = 4  # exponent of the confidence, in the weight of a length
+_RARE = 0.1  # share of the mean weight of a symbol; a rarer one is a misreading
 
 
-Split = Callable[[str], Sequence[str]]  # of a text into symbols
+Split = Callable[[str], Sequence[str]]  # splits a text into symbols
 
 
 def find(

@@ -18,7 +18,7 @@ from jax import Array
 from jaxtyping import Float
 
 LIMIT = -3.0  # standard deviations; a lower typicality counts as another kind of image
-LOWEST = -99.0  # of an image in which nothing is read, and the bound of all others
+LOWEST = -99.0  # typicality of an image without text, and the lower bound
 _LEAST = 8  # validation images that the deviation is estimated from
 
 

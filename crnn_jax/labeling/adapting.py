@@ -39,7 +39,7 @@ from crnn_jax.runtime import files
 # An adaptation starts at this multiple of the labels of the previous one, or later, because
 # training takes longer with more labels. Chosen by hand.
 _GROWTH = 1.25
-_NICENESS = 5  # of the process, so that the page stays responsive
+_NICENESS = 5  # niceness of the process, so that the page stays responsive
 _NONE: Mapping[str, Any] = types.MappingProxyType({})
 _RUN = re.compile(r"reader-(\d{4,})")
 
@@ -118,9 +118,9 @@ class Status(NamedTuple):
     """The state of the adaptation, for the page."""
 
     kind: Literal["off", "waiting", "training", "failed", "adapted"]
-    labels: int = 0  # of the training, of the reader, or at which the first training starts
+    labels: int = 0  # used by the training or the reader, or due for the first training
     message: str = ""  # why it failed
-    seconds: float = 0.0  # of the training so far
+    seconds: float = 0.0  # duration of the training so far
 
 
 class Adapter:

@@ -73,6 +73,6 @@ def draw(rest: Int[np.ndarray, " N"], place: int, seed: int = 0) -> int:
     Args:
       rest: the numbers of the images without a label, at least one.
       place: the place in the labeling order.
-      seed: of all draws.
+      seed: the seed of all draws.
     """
     return int(np.random.default_rng([seed, place]).choice(rest))

@@ -23,9 +23,9 @@ class Entry(NamedTuple):
 
     file: str
     label: str | None  # None: it cannot be read, so it was skipped
-    guess: str  # of the reader
-    reader: str  # its name
-    drawn: bool  # at random
+    guess: str  # guess of the reader
+    reader: str  # name of the reader
+    drawn: bool  # drawn at random
 
 
 class _Line(TypedDict):

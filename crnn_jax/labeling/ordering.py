@@ -27,7 +27,7 @@ def batch(
     """Returns the images of a batch in the order in which they are labeled.
 
     Args:
-      confidences: of the readings of images without a label.
+      confidences: the confidences of the readings of images without a label.
       texts: the N readings.
       labels: the labels that are known; their symbols count as covered.
       count: the size of the batch; fewer if N is smaller.

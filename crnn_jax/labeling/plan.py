@@ -19,7 +19,7 @@ class Shown(NamedTuple):
     """An image in the labeling order."""
 
     number: int
-    drawn: bool  # at random
+    drawn: bool  # drawn at random
 
 
 class Plan:

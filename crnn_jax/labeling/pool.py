@@ -21,7 +21,7 @@ class Pool:
         self.bad: dict[int, str] = {}  # why images cannot be opened
         # In random order, so that the images that are read first are like the others.
         self._order = np.random.default_rng(seed).permutation(count)
-        self._place = 0  # in the order
+        self._place = 0  # position in the order
         self.reader = 0  # the current reader
 
     def renew(self) -> None:

@@ -39,7 +39,7 @@ def run(
       folder: the images. The labels are saved in its labels.csv.
       reader: a run directory or the name of a reader.
       adapt_every: labels between two adaptations; 0 for none.
-      port: of the server; 0 for any.
+      port: the port of the server; 0 for any.
       announce: called with the URL of the page when it can be opened.
 
     Raises:

@@ -40,7 +40,7 @@ _SIZE = (1024, 512)  # pixels of an image that is shown, at most
 
 
 class _Entry(TypedDict):
-    number: NotRequired[int]  # of the image; not for undo
+    number: NotRequired[int]  # number of the image; not for undo
     text: NotRequired[str]
     confirmed: NotRequired[bool]
 
@@ -126,7 +126,7 @@ def application(desk: Desk, token: str, port: int) -> Any:
     Args:
       desk: handles the requests.
       token: the secret that requests need.
-      port: of the server, for the check of Origin.
+      port: the port of the server, for the check of Origin.
     """
     from starlette.applications import Starlette
     from starlette.concurrency import run_in_threadpool

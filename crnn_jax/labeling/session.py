@@ -31,7 +31,7 @@ class Guess(NamedTuple):
 
     text: str
     confidence: float
-    reader: str  # its name
+    reader: str  # name of the reader
 
 
 class Character(NamedTuple):
@@ -95,7 +95,7 @@ class Session:
         self.reader = reader
         self.pool = Pool(len(self.files), seed)
         self._plan = Plan(self.pool, seed)
-        self._guesses: dict[int, Guess] = {}  # of images that are shown
+        self._guesses: dict[int, Guess] = {}  # guesses of images that are shown
         self._characters: dict[int, tuple[str, list[Character]]] = {}  # with the text
         for file in self._store.labels:
             self._set_done(file, True)

@@ -78,7 +78,7 @@ def _extend(beam: Beam, emit: Array) -> Beam:
 
     # A prefix may grow into one that is in the beam already: their paths are added.
     is_shorter = beam.lengths[:, None] + 1 == beam.lengths[None, :]  # [W, W], parent and child
-    beyond = positions[None, None, :] >= beam.lengths[:, None, None]  # of the parent
+    beyond = positions[None, None, :] >= beam.lengths[:, None, None]  # after the parent
     is_prefix = jnp.all((beam.ids[:, None] == beam.ids[None]) | beyond, axis=-1)
     is_alive = jnp.isfinite(beam.score)
     is_parent = is_shorter & is_prefix & is_alive[:, None] & is_alive[None, :]

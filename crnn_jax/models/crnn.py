@@ -189,7 +189,7 @@ class BiLSTM(nn.Module):
     """Keras' Bidirectional(LSTM(units, return_sequences=True, dropout=rate))."""
 
     units: int
-    rate: float  # of the dropout
+    rate: float  # dropout rate
 
     @nn.compact
     def __call__(

@@ -63,7 +63,7 @@ def make(name: str, jobs: int, folder: Path, options: Mapping[str, str]) -> Laun
       name: one of NAMES.
       jobs: tasks that run at a time.
       folder: the directory of the sweep.
-      options: of the launcher; see the class.
+      options: options of the launcher; see its class or module.
 
     Raises:
       ConfigError: an option does not exist or has a wrong value, or a package is missing.

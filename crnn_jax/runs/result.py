@@ -42,7 +42,7 @@ class Result:
     val_loss: Loss
     best_epoch: Epoch
     epochs_run: Epoch
-    seconds: Seconds  # of training and evaluation, including interrupted attempts up to their save
+    seconds: Seconds  # training and evaluation, with interrupted attempts up to their save
     seed: Seed
     params_sha256: Digest
     data_name: Text

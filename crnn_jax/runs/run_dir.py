@@ -32,7 +32,7 @@ from crnn_jax.schema import InvalidError
 
 T = TypeVar("T")
 
-FAILED = "failed.txt"  # in a cell of a sweep: the end of the output of a process that failed
+FAILED = "failed.txt"  # in a cell of a sweep: the last output of a failed process
 _PATIENCE = 30.0  # seconds until a file of another host is visible on a shared file system
 
 

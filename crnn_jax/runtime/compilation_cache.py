@@ -13,7 +13,7 @@ from pathlib import Path
 import platformdirs
 
 _SWEPT = "swept"  # a file whose age is that of the last sweep
-_SUFFIX = "-cache"  # of jax's cache files
+_SUFFIX = "-cache"  # suffix of jax's cache files
 
 
 def keep_programs() -> None:

@@ -49,7 +49,7 @@ class _Held(NamedTuple):
     files: dict[str, _Identity | None]  # "" is the directory itself
 
 
-_held: dict[str, _Held] = {}  # by absolute path
+_held: dict[str, _Held] = {}  # keyed by absolute path
 
 
 @contextlib.contextmanager

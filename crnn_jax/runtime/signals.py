@@ -25,7 +25,7 @@ class Interrupted(CrnnError):
 
     def __init__(self, message: str, number: int):
         super().__init__(message)
-        self.number = number  # of the signal
+        self.number = number  # signal number
 
 
 class Interruption:
@@ -37,8 +37,8 @@ class Interruption:
     Python handles no signals, so none is recorded.
     """
 
-    number: int | None = None  # of the signal that came, perhaps to another process of the run
-    _came: int | None = None  # of the signal that came to this process
+    number: int | None = None  # signal that came, perhaps to another process of the run
+    _came: int | None = None  # signal that came to this process
 
     def __init__(self, second_ends: bool = False):
         self._second_ends = second_ends

@@ -16,7 +16,7 @@ from crnn_jax.errors import RunError
 from crnn_jax.runtime import files as disk
 
 SUFFIX = ".crnn-jax.partial"
-_INNER = f"unfinished{SUFFIX}"  # in a folder whose files are being replaced
+_INNER = f"unfinished{SUFFIX}"  # subfolder of a folder whose files are being replaced
 
 
 @contextlib.contextmanager
@@ -64,7 +64,7 @@ def files(folder: Path, contents: Mapping[str, bytes], last: str) -> None:
 
     Args:
       folder: a folder, created if it does not exist.
-      contents: by name relative to the folder.
+      contents: the contents of the files, by name relative to the folder.
       last: the name that marks a complete folder.
 
     Raises:

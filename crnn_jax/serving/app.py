@@ -81,7 +81,7 @@ def make(
 
     Args:
       engine: decodes and reads images.
-      description: of the reader, for clients.
+      description: the description of the reader for clients.
       settings: the bounds, and the token.
     """
     counters = Metrics()

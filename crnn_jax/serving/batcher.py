@@ -67,13 +67,13 @@ class _Request:
 
 class _Image(NamedTuple):
     request: _Request
-    place: int  # in the request
+    place: int  # index in the request
 
 
 class _Ready(NamedTuple):
     image: _Image
     decoded: Decoded
-    number: int  # in the order in which images became ready
+    number: int  # counts images in the order in which they became ready
     since: float  # time.monotonic()
 
 
@@ -92,15 +92,15 @@ class Batcher:
         self._engine, self._metrics = engine, metrics
         self._max_queue, self._batch_seconds = max_queue, batch_seconds
         self._changed = threading.Condition()
-        self._ready: dict[tuple[int, bool], deque[_Ready]] = {}  # by width and kind of answer
+        self._ready: dict[tuple[int, bool], deque[_Ready]] = {}  # keyed by width and kind of answer
         self._pending = 0  # images that are accepted and not answered yet
-        self._decoding = 0  # of these, images that are not decoded yet
+        self._decoding = 0  # pending images that are not decoded yet
         self._number = 0
         self._is_closed = False
         self._pool = ThreadPoolExecutor(cpu_devices.available(), "decode")
         self._thread = threading.Thread(target=self._run, name="read", daemon=True)
         self.is_warm = False  # all programs are compiled
-        self.failure: BaseException | None = None  # of the warm-up
+        self.failure: BaseException | None = None  # error of the warm-up
         self.ended: Callable[[], None] = lambda: None  # called by the thread if the warm-up fails
         metrics.watch_queue(lambda: self._pending)
 

@@ -78,7 +78,7 @@ class _Exchange:
         self.status = LEFT  # until there is another one
         self._has_started = False
         self._has_body = False  # all of it was received
-        self._has_asked = False  # for a part of the body
+        self._has_asked = False  # the application has asked for a part of the body
 
     async def receive(self) -> Message:
         self._has_asked = True

@@ -30,7 +30,7 @@ def bounded(settings: Settings, metrics: Metrics) -> type[H11Protocol]:
 
         _deadline: asyncio.TimerHandle | None = None
         _stalled: asyncio.TimerHandle | None = None  # set while the client does not receive
-        _has_part = False  # of a head
+        _has_part = False  # a part of a head was received
         _is_refused = False  # an error was sent; what the client still sends is ignored
         _counted: Any = None  # the request whose bytes are counted
         _overhead = 0  # bytes that arrive with its body and are not part of it

@@ -23,10 +23,10 @@ from crnn_jax.runtime import data_parallel
 from crnn_jax.training import optimizer as optimizer_lib
 from crnn_jax.training import warm_start
 
-_MOST_STEPS = 100  # of an epoch over images without labels
+_MOST_STEPS = 100  # maximum steps of an epoch over images without labels
 _ROOM = 16  # symbols of a pseudo-label; longer ones need another compilation
 _LONG_WAIT = 0.1  # share of an epoch
-_SOME_TEXT = "12345"  # for the plateau loss of a set without labels
+_SOME_TEXT = "12345"  # text for the plateau loss of a set without labels
 
 
 Call = tuple[np.ndarray, np.ndarray]  # numbers of images i32 [S, B], and mask bool [S, B]
@@ -46,14 +46,14 @@ class TrainContext(NamedTuple):
     model: crnn.Model
     optimizer: optax.GradientTransformation
     learning_rate: float  # the peak, which is lower for few labels: see train.half_rate_labels
-    trained_share: float  # of the trained weights in the EMA, see train.half_way_labels
+    trained_share: float  # share of trained weights in the EMA: see train.half_way_labels
     steps_per_epoch: int
-    num_epochs: int  # of the schedule
-    plateau_loss: float  # of the best constant predictor
-    devices: data_parallel.Devices  # that a batch is split over
+    num_epochs: int  # epochs of the schedule
+    plateau_loss: float  # loss of the best constant predictor, nats
+    devices: data_parallel.Devices  # the devices that a batch is split over
     images: jax.Array  # u8 [N, W, H, C], on the devices like the labels
     labels: jax.Array  # i32 [N, L]
-    stream: Callable[[np.ndarray], tuple[jax.Array, jax.Array]] | None  # of an endless source
+    stream: Callable[[np.ndarray], tuple[jax.Array, jax.Array]] | None  # draws images and labels
     records: feed.Records | None = None  # the images of a pack that is larger than the memory
     # Digest of the parameters of train.init_from, if some of them are kept: trained_share < 1.
     start_sha256: str = ""

@@ -34,7 +34,7 @@ class Run:
     state: TrainState  # on `task.devices`
     stopping: Stopping = dataclasses.field(default_factory=Stopping)
     epoch: int = 0  # number of complete epochs
-    losses: list[np.ndarray] = dataclasses.field(default_factory=list)  # of later steps, [S]
+    losses: list[np.ndarray] = dataclasses.field(default_factory=list)  # [S] for each later call
     error: TrainingError | None = None
 
     @property

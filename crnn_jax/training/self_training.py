@@ -32,7 +32,7 @@ from crnn_jax.training.context import TrainContext
 from crnn_jax.training.run import Run
 
 FILE = "pseudo_labels.csv"
-_NO_FILE = ""  # in the only row of an epoch without a confident reading
+_NO_FILE = ""  # file in the only row of an epoch without a confident reading
 _RARE = 20  # a symbol this many times rarer than the average symbol is a misreading
 _LEAST_SHARE = 0.1  # share of the plausible readings that is used at any confidence
 

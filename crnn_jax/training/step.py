@@ -33,9 +33,9 @@ class Recipe(NamedTuple):
     flat_start: FlatStartConfig
     augment: AugmentConfig
     ema_decay: float
-    trained_share: float  # of the trained weights in the EMA
+    trained_share: float  # share of the trained weights in the EMA
     optimizer: optax.GradientTransformation
-    num_steps: int  # of the whole run
+    num_steps: int  # steps of the whole run
     devices: Devices = ONE
 
 

@@ -21,7 +21,7 @@ from crnn_jax.models import crnn
 
 _HEAD = "dense2"  # the layer whose outputs are the classes
 MOST_READ = 64  # labeled images, to find out whether labels ignore case
-_LEAST_SHARE = 0.1  # of images with letters in the other case
+_LEAST_SHARE = 0.1  # share of images with letters in the other case
 
 
 def transfer(
@@ -37,7 +37,7 @@ def transfer(
       params: fresh parameters.
       charset: their symbols.
       run: a run directory, or the name of a reader of the package.
-      config: of the new run, for the error message.
+      config: the config of the new run, for the error message.
 
     Raises:
       RunError: there is no trained model, or its layers have other sizes; the message names the

@@ -43,7 +43,7 @@ def images(
 
     Args:
       atlas: `atlas_of(style)`, best put on the device once.
-      seed: from 0 to 2**32 - 1.
+      seed: an integer from 0 to 2**32 - 1.
       numbers: the numbers of the images.
       style: the style.
 
