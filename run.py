@@ -72,7 +72,7 @@ _JOIN_TIMEOUT = flags.DEFINE_integer(
 _PROFILE = flags.DEFINE_integer(
     "profile", 0, "Write a profile of this many training steps to the run directory.", 0
 )
-# The name in version 0.1. A module name of its own keeps it out of --help.
+# The name in version 0.1. A separate module name keeps it out of --help.
 flags.DEFINE_alias("elsewhere", "allow-environment-change", module_name="aliases")
 
 

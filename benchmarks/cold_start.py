@@ -72,7 +72,7 @@ def take_turns(contenders: dict[str, Callable[[], float]], rounds: int) -> dict[
 
 def prepare(scratch: Path) -> Path:
     """Prepares images, the same weights in the format of each kind, and a run of the package."""
-    # In a process of its own, because jax would limit this process to its threads.
+    # In a separate process, because jax would limit this process to its threads.
     code = "import sys, pathlib, material; p = pathlib.Path(sys.argv[1]); "
     code += f"material.draw(p / 'pictures', {PICTURES}); "
     code += "material.job('read', p / 'pictures', p, 16)"

@@ -1,4 +1,4 @@
-"""Serving on the loopback interface, beside `predict` of the same images.
+"""Compares serving on the loopback interface with `predict` on the same images.
 
     python benchmarks/serving.py RUN FOLDER --cores 0,1 --abuse 5000
 

@@ -36,7 +36,7 @@ def visual(text: str) -> str:
             "texts from right to left need python-bidi: pip install 'crnn-jax[bidi]'; or set "
             "data.direction=ltr if the labels are in the order of the image, from left to right"
         ) from error
-    # A line end would be reordered as a paragraph of its own; labels cannot have one.
+    # A line end would be reordered as a separate paragraph; labels cannot have one.
     return str(get_display(text, base_dir="R"))
 
 

@@ -2,8 +2,8 @@
 
     python run.py --config experiments/cross_validation.py --jobs 2
 
-The weights are those of the last epoch and no run stops early, so that the fold that is read
-has no influence on the run.
+The weights of the last epoch are scored and no run stops early, so that the fold that is read has
+no influence on the run.
 """
 
 from ml_collections import ConfigDict

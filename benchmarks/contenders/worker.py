@@ -119,6 +119,6 @@ def serve(prepare: Callable[[Job], Work]) -> None:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         give_back_memory()
         say(seconds=seconds, peak_mib=peak / 1024)
-    # Frameworks with threads of their own exit slowly, and sometimes never.
+    # Frameworks with their own threads exit slowly, and sometimes never.
     answers.flush()
     os._exit(0)

@@ -60,7 +60,7 @@ def write(run: str | os.PathLike[str], data: str | os.PathLike[str] | None = Non
 
     Args:
       run: a run directory.
-      data: a labeled folder, all of which is read; None for the run's validation part.
+      data: a labeled folder, whose images are all read; None for the run's validation part.
 
     Returns:
       The path of the page.

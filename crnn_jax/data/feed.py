@@ -1,6 +1,6 @@
 """Reads the batches of an epoch from a pack, with Grain: for sets larger than the memory.
 
-The order of the images is that of a set in memory, a function of seed and epoch, so it does not
+The images have the same order as in memory, a function of seed and epoch. So the order does not
 depend on the number of worker processes or hosts, and an epoch can be resumed at any step.
 """
 

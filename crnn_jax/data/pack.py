@@ -55,7 +55,7 @@ def write(
     """Packs the folder of a config. Returns the number of images.
 
     Args:
-      config: the data section, of which dir and label_pattern are used.
+      config: the data section; only dir and label_pattern are used.
       to: the folder to create.
       shard_bytes: a file of the pack is closed when it has this many bytes of images.
       progress: called repeatedly with the number of images so far.

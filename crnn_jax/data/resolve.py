@@ -49,10 +49,10 @@ class Known:
 def resolve(config: Config, known: Known | None = None) -> Config:
     """Resolves data.source and data.direction 'auto', data.width 0 and data.length 'labels'.
 
-    The source becomes 'synthetic' if the default folder is missing, else 'folder'. The width is the
-    one that fits the median aspect ratio of the training images. The length becomes that of the
-    labels of the training part; without a folder or without labels, any length. For the direction
-    see `direction.of`.
+    The source becomes 'synthetic' if the default folder is missing, else 'folder'. The width fits
+    the median aspect ratio of the training images. The length fits the labels of the training part;
+    without a folder or without labels, it becomes '' (any length). For the direction see
+    `direction.of`.
 
     Args:
       config: the config.

@@ -116,7 +116,7 @@ def _groups(texts: Sequence[str], by_image: bool) -> list[list[int]]:
 
 
 def _by_text(texts: Sequence[str]) -> dict[str, list[int]]:
-    """Returns the indices of each text. Images without text are groups of their own."""
+    """Returns the indices of each text. Each image without text is a group."""
     groups: dict[str, list[int]] = {}
     for index, text in enumerate(texts):
         groups.setdefault(text or f"\0{index}", []).append(index)

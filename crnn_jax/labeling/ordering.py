@@ -58,7 +58,7 @@ def covering(texts: Sequence[str], labels: Sequence[str], count: int) -> list[in
     """Chooses texts greedily, so that all symbols are covered.
 
     A text counts as one in all, shared by its symbols, so that long texts have no advantage. An
-    empty text has a symbol of its own. The greedy choice reaches at least 1 - 1/e of the value of
+    empty text has its own symbol. The greedy choice reaches at least 1 - 1/e of the value of
     the best set (Nemhauser, Wolsey & Fisher 1978).
 
     Args:

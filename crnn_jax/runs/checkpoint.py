@@ -182,7 +182,7 @@ class Checkpoints:
     def _new(self, epoch: int) -> Path:
         """Returns the path under which a checkpoint is written, before it gets its name.
 
-        Orbax adds a suffix of its own while it writes. A number alone is never incomplete.
+        Orbax adds a suffix while it writes. A directory named by a number is never incomplete.
         """
         # The path by descriptor differs between processes, and Orbax refuses that.
         place = self._place() if hosts.count() == 1 else self.directory.absolute()

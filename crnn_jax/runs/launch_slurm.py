@@ -55,7 +55,7 @@ def make(jobs: int, folder: Path, options: Mapping[str, str]) -> Slurm:
             folder=folder / "jobs", cluster=cluster, slurm_max_num_timeout=_TIMEOUTS
         )
         executor.update_parameters(**values)
-    except Exception as error:  # submitit has no class of its own for wrong parameters
+    except Exception as error:  # submitit has no error class for wrong parameters
         raise ConfigError(f"--launcher: {brief(error)}") from error
     return Slurm(executor, jobs if cluster == "local" else _MOST)
 

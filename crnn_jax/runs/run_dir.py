@@ -200,7 +200,7 @@ class RunDir:
             files.write(self.workdir / name, content)
 
     def append_metrics(self, values: Mapping[str, Any]) -> None:
-        """Appends a JSON object to `metrics.jsonl`, on a line of its own."""
+        """Appends a JSON object to `metrics.jsonl` as one line."""
         if not self.writes:
             return
         files.append(self.metrics, (json.dumps(values) + "\n").encode())

@@ -2,8 +2,8 @@
 
 Collectives wait for all processes, some of them forever (jax issue 38503), and their errors do not
 say which process is missing. So a thread of each process stores a count twice a second, and reads
-those of the others. A process whose count stands still is gone or stopped, whatever the
-reason. A process that stops because of an error stores that error first.
+the counts of the others. A process whose count no longer changes is gone or stopped. A process that
+stops because of an error stores that error first.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ def run(command: Sequence[str]) -> int:
 
 
 def _relay(source: IO[str], page: list[str]) -> None:
-    """Prints the lines of the child, except native logs, of which the last are kept."""
+    """Prints the lines of the child, except native logs. The last of these are kept in `page`."""
     is_fatal = False
     for line in source:
         is_fatal = is_fatal or bool(_FATAL.match(line))

@@ -21,7 +21,7 @@ _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Metrics:
-    """The counters of one server, in a registry of their own.
+    """The counters of one server, in a separate registry.
 
     No label value comes from a client.
     """

@@ -104,7 +104,7 @@ def bounded(settings: Settings, metrics: Metrics) -> type[H11Protocol]:
                 self._refuse("invalid", 400, "bad_request", "the chunks of the body are too small")
 
         def _is_busy(self) -> bool:
-            """Whether a request is being answered, which has deadlines of its own."""
+            """Whether a request is being answered, which has its own deadlines."""
             is_answered = self.cycle is None or self.cycle.response_complete
             return not is_answered and not self._is_refused
 

@@ -4,7 +4,7 @@ A model of this size leaves most of a GPU idle: most of the time is spent on lau
 operations. Several runs in one program launch these operations once for all runs. A CPU is already
 busy with one run, so there parallel runs take longer than sequential ones. Each run has its own
 directory, data order, random streams and split, and agrees with the same run alone up to rounding.
-The `seconds` of a run are those of all runs that train in parallel with it.
+The `seconds` of a run include all runs that train in parallel with it.
 """
 
 from __future__ import annotations
