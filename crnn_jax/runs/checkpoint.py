@@ -120,7 +120,7 @@ class Checkpoints:
         new = self._new(epoch)
         self._remove_left_over()
         try:
-            # Checked first, because Orbax fails badly on a disk that fills up during a save.
+            # Checked first, because Orbax handles a disk that fills up during a save badly.
             size = 2 * sum(leaf.nbytes for leaf in jax.tree.leaves(trees)) + 2**18
             files.check_room(path, size, _FILES)
             with self._errors_of(f"the checkpoint {path} cannot be written"):
@@ -156,7 +156,7 @@ class Checkpoints:
         return meta
 
     def restore(self, epoch: int, like: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns the trees named in `like` (params, perhaps training), with its shapes and types.
+        """Returns the trees named in `like` (params, optionally training) in its shapes and types.
 
         Raises:
           DamageError: the checkpoint differs from what was written.

@@ -139,10 +139,15 @@ def entropy(logits: jax.Array) -> jax.Array:
 def augmented(
     state: TrainState, constants: Constants, batch: Batch, positions: jax.Array, recipe: Recipe
 ) -> tuple[Examples, crnn.Dropout]:
-    """Returns the augmented examples and the dropout of this step.
+    """Returns the augmented examples and the dropout of this step; both are off in the flat start.
 
-    Both depend on the run's key, the step and the `positions` [B] of the examples in the whole
-    batch. `batch` may be a shard of it.
+    Args:
+      state: the state before the step.
+      constants: the constants of the run.
+      batch: the batch, or a shard of it.
+      positions: i32 [B], the positions of the examples in the whole batch. With the run's key and
+        the step, they determine the random numbers.
+      recipe: the settings of the run.
     """
 
     def keys(name: str) -> jax.Array:
@@ -186,7 +191,7 @@ def gradients(
 def train_step(
     state: TrainState, batch: Batch, constants: Constants, recipe: Recipe
 ) -> tuple[TrainState, jax.Array]:
-    """Runs one update. Returns the new state, and the mean CTC loss before the update."""
+    """Runs one update. Returns the new state, and the mean CTC loss before it, in nats per image."""
 
     is_drawn = batch.indices is None
 
