@@ -191,7 +191,7 @@ def gradients(
 def train_step(
     state: TrainState, batch: Batch, constants: Constants, recipe: Recipe
 ) -> tuple[TrainState, jax.Array]:
-    """Runs one update. Returns the new state, and the mean CTC loss before it, in nats per image."""
+    """Runs one update. Returns the new state and the mean CTC loss before it, in nats per image."""
 
     is_drawn = batch.indices is None
 
