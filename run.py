@@ -72,7 +72,7 @@ _JOIN_TIMEOUT = flags.DEFINE_integer(
 _PROFILE = flags.DEFINE_integer(
     "profile", 0, "Write a profile of this many training steps to the run directory.", 0
 )
-# The name in version 0.1. A module name of its own keeps it out of --help.
+# The name in version 0.1. A separate module name keeps it out of --help.
 flags.DEFINE_alias("elsewhere", "allow-environment-change", module_name="aliases")
 
 
@@ -123,9 +123,9 @@ def main(_: list[str]) -> None:
     values = _CONFIG.value.to_dict()
     if "grid" in values:
         if is_distributed():
-            raise CrnnError("--distributed is for one run, and this config is of a sweep")
+            raise CrnnError("--distributed is for one run, but this config defines a sweep")
         if _PROFILE.value:
-            raise CrnnError("--profile is for one run, and this config is of a sweep")
+            raise CrnnError("--profile is for one run, but this config defines a sweep")
         workdir = Path(_WORKDIR.value or f"runs/{name}")
         cells = sweep.from_dict(values)
         failed = sweep.run(
@@ -137,7 +137,7 @@ def main(_: list[str]) -> None:
         print(f"grid directory: {workdir}", flush=True)
         return
     if _LAUNCHER.value != "local" or _LAUNCHER_OPTIONS:
-        raise CrnnError("--launcher is for sweeps, and this config is of one run")
+        raise CrnnError("--launcher is for sweeps, but this config defines one run")
     config = config_lib.from_dict(values)
     if is_distributed() and not supervisor.is_child():
         sys.exit(supervisor.run([sys.executable, *sys.orig_argv[1:]]))

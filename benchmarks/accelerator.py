@@ -1,11 +1,11 @@
-"""Compares what runtime/backend.py chooses for a GPU with other choices, on any device of jax.
+"""Compares the choices of runtime/backend.py for a GPU with others, on any device of jax.
 
     python benchmarks/accelerator.py
     python benchmarks/accelerator.py --calls 1,4,16,64 --runs 1,2,4,8 --batch 16 --rounds 5
 
 Measures milliseconds per update with several updates per call, and with several runs side by side,
 and the forward and backward pass of the two LSTM layers, with our scan and, on a GPU, with cuDNN.
-The images are drawn, augmentation and dropout are on, and the programs take turns in one process.
+Images are generated, augmentation and dropout are on, and the programs take turns in one process.
 gpu.sh measures these and more in five minutes.
 """
 

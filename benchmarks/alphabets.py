@@ -2,11 +2,11 @@
 
     python benchmarks/alphabets.py --cores 0
 
-The base recipe (experiments/sgd.py) with 100, 1,000 and 10,000 symbols, each in two processes of
-its own. The first one trains in batches of 16 and reads 64 images with `predict`; the second one
-explains single images, which keeps a probability for every step, character and symbol. Images are
-noise and weights are random, because time depends on sizes alone. A row has milliseconds per step,
-per image read and per image explained (medians), parameters, and the peak memory of both processes.
+The recipe of experiments/sgd.py with 100, 1,000 and 10,000 symbols, each in two separate processes.
+The first one trains in batches of 16 and reads 64 images with `predict`; the second one explains
+single images, which keeps a probability for every step, character and symbol. Images are noise and
+weights are random, because time depends on sizes only. A row has milliseconds per step, per image
+read and per image explained (medians), parameters, and the peak memory of both processes.
 """
 
 from __future__ import annotations

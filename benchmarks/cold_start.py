@@ -2,7 +2,7 @@
 
     python benchmarks/cold_start.py --cores 0,1
 
-Measures whole processes on a folder of 936 drawn images: imports, reading the folder, compiling.
+Measures whole processes on a folder of 936 generated images: imports, reading, compiling.
 With 'empty cache', jax finds no compiled programs on disk; with 'warm cache', it finds those of an
 earlier process with the same command. All files are in the page cache, because the first round is
 not counted. The other contenders do less before the first step: they compute no fingerprint and
@@ -72,7 +72,7 @@ def take_turns(contenders: dict[str, Callable[[], float]], rounds: int) -> dict[
 
 def prepare(scratch: Path) -> Path:
     """Prepares images, the same weights in the format of each kind, and a run of the package."""
-    # In a process of its own, because jax would limit this process to its threads.
+    # In a separate process, because jax would limit this process to its threads.
     code = "import sys, pathlib, material; p = pathlib.Path(sys.argv[1]); "
     code += f"material.draw(p / 'pictures', {PICTURES}); "
     code += "material.job('read', p / 'pictures', p, 16)"

@@ -1,10 +1,10 @@
-"""Times contenders in turns, A B C A B C ..., so that a busy machine affects all alike.
+"""Times contenders in turns, A B C A B C ..., so that a busy machine affects all of them equally.
 
-Each contender is a process (contenders/worker.py) that lives through the contest and is frozen
-while others have their turn. A turn is a few untimed calls and then some timed ones. The figure of
+Each contender is a process (contenders/worker.py) that runs for the whole contest and is frozen
+while others have their turn. A turn is a few untimed calls and then some timed ones. The result of
 a contender is the median of its turns. After a turn it returns free memory to the system, so that
-all have room; the untimed calls allocate it again. Before the first turn, logits and losses of all
-contenders are compared; one that computes something else is reported and left out.
+all fit into memory; the untimed calls allocate it again. Before the first turn, logits and losses
+of all contenders are compared; one that computes something else is reported and left out.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Contender:
 
 
 class Failure(Exception):
-    """A contender cannot go on; the message says why."""
+    """A contender cannot continue; the message says why."""
 
 
 class Worker:

@@ -1,6 +1,6 @@
 """The LSTM layer by cuDNN, through jax.experimental.rnn, to compare models/lstm.py with on a GPU.
 
-Each direction is a call of its own, because each has its own dropout mask. The layer cannot be
+Each direction is a separate call, because each has its own dropout mask. The layer cannot be
 trained under `jax.vmap`, for which the cuDNN operation has no batching rule.
 """
 

@@ -2,7 +2,7 @@
 
     python benchmarks/environment.py
 
-It lies in .contenders in the checkout (2.5 GB) and has the versions of requirements.txt. Scripts
+It is in .contenders in the checkout (2.5 GB) and has the versions of requirements.txt. Scripts
 create it when they need it. If requirements.txt changes, it is created again.
 """
 

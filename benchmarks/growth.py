@@ -2,10 +2,11 @@
 
     python benchmarks/growth.py --cores 0,1
 
-Sizes: whole runs of run.py on folders of drawn images, two epochs each, in batches of --batch, with
-augmentation and evaluation. Reports seconds to the end of the first epoch, seconds of the second
-epoch, and peak memory. The first round fills the compilation cache. Widths: milliseconds and memory
-of a step of 16, with all widths of the model multiplied by a factor, beside plain Flax and PyTorch.
+Sizes: whole runs of run.py on folders of generated images, two epochs each, in batches of --batch,
+with augmentation and evaluation. Reports seconds to the end of the first epoch, seconds of the
+second epoch, and peak memory. The first round fills the compilation cache. Widths: milliseconds and
+memory of a step of 16, with all widths of the model multiplied by a factor, compared with plain
+Flax and PyTorch.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 
 Measures training steps and inference without the first call, and the time from the command to the
 first step and the first reading, with compiled programs in the cache, in turns. The commit is
-checked out in a git worktree of its own, and its own benchmarks/contenders/ours.py and
+checked out in a separate git worktree, and its own benchmarks/contenders/ours.py and
 benchmarks/material.py describe the work. 'peak' is the peak of a process' memory.
 """
 

@@ -106,7 +106,7 @@ def _entry(pixels: np.ndarray, text: str, number: int) -> pack.Entry:
 
 
 def train(flags: list[str]) -> dict[str, Any]:
-    """Runs a training in a process of its own. Returns its peak memory, and what it printed."""
+    """Runs a training in a separate process. Returns its peak memory, and what it printed."""
     with tempfile.TemporaryDirectory() as scratch:
         process = subprocess.Popen(
             [sys.executable, "run.py", *flags, f"--workdir={scratch}/run"],

@@ -1,11 +1,11 @@
-"""Time until readings arrive: the first answer of a process, and a thousand files.
+"""Time to read: until the first result of a process, and for a thousand files.
 
     python benchmarks/predict.py RUN FOLDER [ROUNDS]
 
-Reads the images of FOLDER, repeated up to a thousand, with a trained run. In turns, so that a busy
-machine affects all alike: a process that reads one file, a process that reads a thousand, and, in
-this process, decoding alone and the model alone. Prints medians. The first round fills the
-compilation cache and does not count.
+Reads the images of FOLDER, repeated up to a thousand, with a trained run. Measures in turns, so
+that a busy machine affects all equally: a process that reads one file, a process that reads a
+thousand, and, in this process, only decoding and only the model. Prints medians. The first round
+fills the compilation cache and does not count.
 """
 
 import itertools

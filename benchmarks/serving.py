@@ -1,14 +1,14 @@
-"""Serving on the loopback interface, beside `predict` of the same images.
+"""Compares serving on the loopback interface with `predict` on the same images.
 
     python benchmarks/serving.py RUN FOLDER --cores 0,1 --abuse 5000
 
-A server, a process that reads with `predict`, and the clients in this process share the cores. The
-image files of FOLDER, again and again up to --images, are in the memory of each. In turns, so that
-a busy machine affects all alike: `predict` reads them, and --clients clients send them to the
-server, one image per request and --each images per request. Then requests of one image are sent at
-fixed times, at half of the measured throughput, and times count from those on, so that a slow
-answer does not make the next request late. Then --abuse bad requests, with good ones in between,
-and last, SIGTERM while requests wait. Writes medians, percentiles, and what was not answered.
+A server, a process that reads with `predict`, and the clients in this process share the cores. Each
+has the image files of FOLDER in memory, repeated up to --images. In turns, so that a busy machine
+affects all equally, `predict` reads them, and --clients clients send them to the server, one image
+per request and --each images per request. Then requests of one image are sent at fixed times, at
+half of the measured throughput. Their latencies count from these times, so that a slow answer does
+not delay the next request. Then --abuse bad requests are sent, with good ones in between, and last,
+SIGTERM while requests wait. Writes medians, percentiles, and the requests without an answer.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A server in a process of its own, and clients that load it with little work of their own."""
+"""A server in a separate process, and clients that load it and need little time themselves."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Served:
         return {k: int(match[1]) / 1024 for k, match in found.items() if match}
 
     def forget_peak(self) -> None:
-        """Makes the peak of memory that of the time from now on. Needs permission, else nothing."""
+        """Resets the peak of memory. Does nothing without permission."""
         with contextlib.suppress(OSError):
             Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
 
@@ -126,7 +126,7 @@ def request_of(files: Sequence[bytes]) -> bytes:
 
 
 class Work:
-    """Requests with their expected texts: the files of a folder, again and again."""
+    """Requests with their expected texts: the files of a folder, repeated."""
 
     def __init__(self, files: Sequence[bytes], texts: Sequence[str], count: int, each: int):
         """Makes requests of `each` images, of `count` images in all."""
@@ -145,7 +145,7 @@ class Work:
 
 
 async def closed_loop(port: int, work: Work, clients: int) -> float:
-    """Sends all requests by clients that each wait for their answer. Returns seconds.
+    """Sends all requests from clients that each wait for their answer. Returns seconds.
 
     Raises:
       RuntimeError: a request was answered incorrectly.

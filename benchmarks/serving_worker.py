@@ -1,9 +1,9 @@
-"""A process that reads images with `predict` when it is told to, beside a server.
+"""A process that reads images with `predict` on command, beside a server.
 
     python benchmarks/serving_worker.py RUN FOLDER COUNT
 
-For each line on stdin, reads COUNT image files that are in memory (those of the folder, again and
-again) and prints the seconds, and the first time the texts of the folder, as a line of JSON.
+Prints the texts of the folder as a line of JSON. Then, for each line on stdin, it reads COUNT image
+files from memory (those of the folder, repeated) and prints the seconds and whether all are right.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@
 A core stands for a host: each process has one device and is pinned to one core, and with more
 processes than cores, some share a core. The time of a step is that of the last epoch, divided by
 its steps. Efficiency is the time on one process, divided by the time on N processes and by the
-number of cores that they use. `half` is one process with half the batch: what remains of two
-processes is the exchange of gradients, 432,596 numbers of four bytes.
+number of cores that they use. `half` is one process with half the batch; two processes
+additionally exchange gradients, 432,596 numbers of four bytes.
 """
 
 from __future__ import annotations

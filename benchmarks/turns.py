@@ -37,7 +37,7 @@ def compile_all(turns: Mapping[str, Turn]) -> dict[str, Compiled | str]:
         begun = time.perf_counter()
         try:
             program = turn.lowered.compile()
-        except Exception as error:  # an unsupported program costs one figure only
+        except Exception as error:  # an unsupported program does not stop the others
             return said(error)
         seconds = time.perf_counter() - begun
         return Compiled(lambda: turn.call(program), turn.updates, seconds)

@@ -17,7 +17,7 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-# Names are imported when first used: a verb that needs no jax does not pay for it.
+# Names are imported on first use, so that commands that do not need jax start fast.
 _HOMES = {
     "load": "crnn_jax.inference.recognizer",
     "Recognizer": "crnn_jax.inference.recognizer",

@@ -1,10 +1,10 @@
-"""The order of right-to-left text: as it is typed, and as it stands in an image from left to right.
+"""Converts right-to-left text between typing order and left-to-right order in an image.
 
 A reader emits symbols from left to right, but Hebrew and Arabic are typed, stored and scored in
 logical order, the first letter first. Unicode's bidirectional algorithm (UAX #9) gives the order in
-an image; numbers and Latin words inside keep their direction. All texts are paragraphs from right
-to left. Only the order changes: a bracket in the text stays the same character, although its shape
-is mirrored in the image. python-bidi implements the algorithm, and is needed for such texts only.
+an image; numbers and Latin words inside keep their direction. Every text counts as a right-to-left
+paragraph. Only the order changes: a bracket in the text stays the same character, although its
+shape is mirrored in the image. The algorithm is that of python-bidi, which only such texts need.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def visual(text: str) -> str:
             "texts from right to left need python-bidi: pip install 'crnn-jax[bidi]'; or set "
             "data.direction=ltr if the labels are in the order of the image, from left to right"
         ) from error
-    # A line end would be reordered as a paragraph of its own; labels cannot have one.
+    # A line end would be reordered as a separate paragraph; labels cannot have one.
     return str(get_display(text, base_dir="R"))
 
 
@@ -44,7 +44,7 @@ def logical(text: str) -> str:
     """Converts the order in an image to logical order: the inverse of `visual`.
 
     For letters and numbers, the algorithm is its own inverse. Numbers with punctuation that were
-    typed after an Arabic letter need the mark of such a letter in front. A few mixed texts have no
+    typed after an Arabic letter need an Arabic letter mark in front. A few mixed texts have no
     inverse; `clusters.changed` finds them.
     """
     plain = visual(text)

@@ -23,23 +23,23 @@ CASES = ("keep", "lower", "upper")
 class Charset:
     """Symbols in the order of their class ids; the blank is the class after the last symbol.
 
-    Every Unicode code point is a symbol of its own, also a combining mark that has no composed form
-    with its letter, unless `marks` is joined: see `clusters`. Case counts. Ids are in the order of
-    an image, from left to right. Texts are, too, unless the direction is rtl: see `bidi`.
+    Every Unicode code point is a separate symbol, including a combining mark that has no composed
+    form with its letter, unless `marks` is joined (see `clusters`). Case matters. Ids follow the
+    image from left to right. So do texts, unless the direction is rtl (see `bidi`).
     """
 
     alphabet: str  # the symbols, one after another
     direction: str = "ltr"
     marks: str = "separate"
-    # Letters that images may have, too, each of which is read as the letter of the alphabet that
-    # differs from it in case only.
+    # Letters that also occur in images. Each is read as the letter of the alphabet that differs
+    # from it only in case.
     other_cases: str = ""
 
     def __post_init__(self) -> None:
         if not self.alphabet:
             raise ConfigError("the alphabet is empty")
         if any("\ud800" <= c <= "\udfff" for c in self.alphabet):
-            raise ConfigError(f"the alphabet {quote(self.alphabet)} contains half a character")
+            raise ConfigError(f"the alphabet {quote(self.alphabet)} contains an unpaired surrogate")
         if self.marks == clusters.JOINED and clusters.is_mark(self.alphabet[0]):
             raise ConfigError(
                 f"the alphabet {quote(self.alphabet)} begins with a combining mark; with "
@@ -87,7 +87,7 @@ class Charset:
 
     @property
     def num_classes(self) -> int:
-        """The number of classes K, which are the symbols and the blank."""
+        """The number of classes K: the symbols and the blank."""
         return len(self.symbols) + 1
 
     @property
@@ -97,14 +97,14 @@ class Charset:
 
     @functools.cached_property
     def ids(self) -> Mapping[str, int]:
-        """Class ids by symbol. An alphabet can have thousands, too many to search for each."""
+        """Class ids by symbol, as a dict because an alphabet can have thousands of symbols."""
         return {symbol: i for i, symbol in enumerate(self.symbols)}
 
     @functools.cached_property
     def missing_cases(self) -> Mapping[str, int]:
-        """Letters in the case that the alphabet lacks, with the class ids in the case that it has.
+        """Letters that the alphabet has only in the other case, with the class ids of those.
 
-        Letters whose other case has several code points, as ß in upper case, are left out.
+        Letters whose other case has several code points, such as ß in upper case, are left out.
         """
         found: dict[str, int] = {}
         for symbol, i in self.ids.items():
@@ -156,8 +156,8 @@ def required_steps(text: Sequence[str]) -> int:
     """Returns the fewest time steps in which CTC can emit a text, given by its symbols.
 
     Each symbol takes one step, and two equal neighbors need a blank between them
-    (Graves et al. 2006, section 3.1). Symbols that are neighbors in an image alone differ in
-    direction, so `bidi.visual` does not change the number.
+    (Graves et al. 2006, section 3.1). `bidi.visual` does not change the number: symbols that become
+    neighbors only in the image differ in direction, so they are not equal.
     """
     return len(text) + sum(a == b for a, b in itertools.pairwise(text))
 
@@ -166,7 +166,7 @@ _LOOK_ALIKES = str.maketrans("oil", "011")
 
 
 def merge_look_alikes(text: str) -> str:
-    """Case-folds `text` and replaces o by 0, and i and l by 1, which schemes label differently."""
+    """Case-folds `text` and replaces look-alikes: o by 0, and i and l by 1."""
     return text.casefold().translate(_LOOK_ALIKES)
 
 
@@ -175,7 +175,7 @@ class Folding:
     """A map of symbols: first to a case, then to the first symbol of their group."""
 
     case: str = "keep"
-    groups: tuple[str, ...] = ()  # in the case `case`
+    groups: tuple[str, ...] = ()  # groups of symbols, in the case `case`
 
     def __call__(self, text: str) -> str:
         """Maps every symbol of `text`. The number of symbols stays the same."""
@@ -209,19 +209,19 @@ def parse_folding(case: str, merge: str, prefix: str = "") -> Folding:
 
     Args:
       case: keep, lower or upper.
-      merge: groups of symbols that count as the first of them, separated by commas: '0O,1Il'.
-        White space is ignored. With a case other than keep, the groups are converted to it, too:
-        in lower case '0O' is the group of 0 and o.
-      prefix: added to the names of the settings in messages, such as 'data.'.
+      merge: comma-separated groups of symbols, such as '0O,1Il'. Each symbol counts as the first
+        one of its group. White space is ignored. With a case other than keep, the groups are
+        converted to that case: in lower case, '0O' is the group of 0 and o.
+      prefix: prepended to the names of the settings in error messages, such as 'data.'.
 
     Raises:
-      ConfigError: there is no such case; a group has fewer than two symbols; or a symbol is in two
+      ConfigError: the case is unknown, a group has fewer than two symbols, or a symbol is in two
         groups. The message names the setting.
     """
     if case not in CASES:
         raise ConfigError(f"{prefix}case must be {' or '.join(CASES)}, not {quote(case)}")
     if any("\ud800" <= c <= "\udfff" for c in merge):
-        raise ConfigError(f"{prefix}merge: {quote(merge)} contains half a character")
+        raise ConfigError(f"{prefix}merge: {quote(merge)} contains an unpaired surrogate")
     # Labels are normalized to NFC, too.
     given = "".join(unicodedata.normalize("NFC", merge).split())
     groups: list[str] = []
@@ -246,7 +246,7 @@ def parse_folding(case: str, merge: str, prefix: str = "") -> Folding:
 
 
 def _in_case(symbol: str, case: str) -> str:
-    """Converts a symbol to a case, unless the result has several symbols, as ß in upper case."""
+    """Converts a symbol to a case, unless the result has several symbols (ß in upper case)."""
     if case == "keep":
         return symbol
     changed = symbol.lower() if case == "lower" else symbol.upper()

@@ -3,7 +3,7 @@
 Thai, Hindi, Hebrew with vowel points, and other scripts write marks above, below, or around a
 letter. A reader can learn each mark as a symbol of its own (data.marks=separate), or each
 combination as one symbol (joined). For the latter, a text is split into clusters: a character and
-the combining marks after it. All functions here take and return lists of such symbols.
+the combining marks after it.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from crnn_jax import bidi
 
 JOINED = "joined"
 MARKS = ("separate", JOINED)
-# Where letters of a bidirectional class are found, to stand for clusters of that class. There are
-# more than 250 of each; no text has as many different clusters.
+# Code points among which are the letters of a bidirectional class that stand in for clusters of
+# that class. Each range has more than 250 such letters; no text has that many different clusters.
 _LETTERS = {"L": (0x4E00, 0x9FFF), "R": (0x10800, 0x10C80), "AL": (0x0620, 0x08C8)}
 
 
@@ -25,7 +25,7 @@ def split(text: str, marks: str = JOINED) -> list[str]:
     """Splits a text into its symbols, in their order.
 
     Args:
-      text: in composed form (NFC), as labels are.
+      text: a text in composed form (NFC), like labels.
       marks: separate: every code point is a symbol. joined: a combining mark (Unicode's category M)
         belongs to the symbol before it.
     """
@@ -41,13 +41,15 @@ def split(text: str, marks: str = JOINED) -> list[str]:
 
 
 def is_mark(character: str) -> bool:
+    """Whether a character is a combining mark (Unicode's category M)."""
     return unicodedata.category(character).startswith("M")
 
 
 def in_image(symbols: Sequence[str]) -> list[str]:
     """Converts the symbols of a right-to-left text to their order in an image, from the left.
 
-    ConfigError: see `bidi.visual`.
+    Raises:
+      ConfigError: python-bidi is not installed.
     """
     return _reordered(symbols, bidi.visual)
 
@@ -64,18 +66,18 @@ def changed(texts: Iterable[str], marks: str = "separate") -> list[str]:
 
 
 def _reordered(symbols: Sequence[str], order: Callable[[str], str]) -> list[str]:
-    """Applies an order of characters to symbols.
+    """Reorders symbols by a function that reorders characters.
 
-    The algorithm knows nothing of clusters, and would move a mark away from its letter. So a letter
-    of the same class stands for each cluster: the order depends on classes only (UAX #9, P1 to L2;
-    brackets count as themselves). Without clusters, the characters stand for themselves.
+    The algorithm does not know clusters and would move a mark away from its letter. So each cluster
+    is replaced by a letter of the same bidirectional class, which suffices because the order
+    depends only on classes and brackets (UAX #9, P1 to L2). Single characters are not replaced.
     """
     taken = set("".join(symbols))
     letters = {kind: (c for c in _letters(kind) if c not in taken) for kind in _LETTERS}
     stand_ins = {}
     for cluster in dict.fromkeys(symbol for symbol in symbols if len(symbol) > 1):
         kind = unicodedata.bidirectional(cluster[0])
-        # A digit or a punctuation mark with a combining mark counts as a letter from left to right.
+        # A digit or punctuation mark with a combining mark counts as a left-to-right letter.
         stand_ins[cluster] = next(letters[kind if kind in letters else "L"])
     originals = {letter: cluster for cluster, letter in stand_ins.items()}
     ordered = order("".join(stand_ins.get(symbol, symbol) for symbol in symbols))

@@ -12,7 +12,7 @@ import reprlib
 import unicodedata
 from typing import Any
 
-MAX_LINES, MAX_COLUMNS = 100, 1000  # of a message on the terminal
+MAX_LINES, MAX_COLUMNS = 100, 1000  # limits for a message on the terminal
 
 
 class CrnnError(Exception):
@@ -28,7 +28,7 @@ class DataError(CrnnError):
 
 
 class RunError(CrnnError):
-    """A run directory cannot be used: it is incomplete, damaged, or of another config."""
+    """A run directory cannot be used: it is incomplete, damaged, or belongs to another config."""
 
 
 class DamageError(RunError):

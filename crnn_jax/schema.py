@@ -19,7 +19,7 @@ from msgspec import Meta
 from crnn_jax.errors import brief, one_line, quote
 
 MAX_DOCUMENT = 2**23  # bytes of a JSON document
-MAX_PIXELS = 2**20  # of an image
+MAX_PIXELS = 2**20  # maximum pixels of an image
 _MAX_DEPTH = 12
 _MAX_STRING = 2**21  # characters
 _MAX_FLOAT32 = 3.5e38
@@ -134,7 +134,7 @@ def check_plain(value: Any, key: str = "", depth: int = 0) -> None:
         if len(value) > _MAX_STRING:
             raise InvalidError(f"{_named(key)}: a string of {len(value)} characters is too long")
         if not value.isascii() and _NO_CODE_POINT.search(value):
-            raise InvalidError(f"{_named(key)}: {quote(value)} contains half a character")
+            raise InvalidError(f"{_named(key)}: {quote(value)} contains an unpaired surrogate")
     elif isinstance(value, float):
         if math.isnan(value):
             raise InvalidError(f"{_named(key)}: it is not a number")

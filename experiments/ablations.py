@@ -3,7 +3,7 @@
     python run.py --config experiments/ablations.py --jobs 2           the whole grid
     python run.py --config experiments/ablations.py:no_flat_start      one variant
 
-Seeds and folds are those of `get_config`. Weights are those of the last epoch, so that the
+`get_config` sets the seeds and folds. The weights of the last epoch are scored, so that the
 validation part has no influence.
 
 Two techniques took more than a few lines, did not help and were removed: CTC on the first LSTM

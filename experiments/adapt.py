@@ -10,13 +10,13 @@ labels; a symbol that it does not know gets new weights. If the labels ignore ca
 recognized in both cases (train.detect_case). The adapted reader reads only texts of the lengths
 that the labels have, see data.length. An epoch makes at least 10 steps and three passes over the
 labels, so that fifty labels, like a thousand, are seen about twelve times; twice as often if the
-reader does not know some of their symbols. The fewer labels, the lower the learning rate, and
-the more of the reader's own weights is kept: ten labels at the full rate make a reader of many
-schemes worse (results/general/README.md).
+reader does not know some of their symbols. With few labels, the learning rate is lower and the
+weights stay closer to those of the reader, because ten labels at the full rate make it worse
+(results/general/README.md).
 
-With data.unlabeled, the reader itself labels the images of another folder before each epoch but the
-first, and trains on the readings that it is sure of. With `adapt.py:unlabeled` all images are
-unlabeled, whatever their names: see crnn_jax/training/self_training.py.
+With data.unlabeled, the reader labels the images of another folder before each epoch but the first,
+and trains on its confident readings. With `adapt.py:unlabeled` all images are unlabeled, whatever
+their names: see crnn_jax/training/self_training.py.
 """
 
 import string
@@ -30,7 +30,7 @@ SYMBOLS = string.digits + string.ascii_letters + "+-*/=?"
 
 
 def get_config(labels: str = "labeled") -> ConfigDict:
-    """labels: 'labeled', or 'unlabeled' for a folder whose file names are not labels."""
+    """Returns the config. `labels` is 'labeled', or 'unlabeled' if file names are not labels."""
     config = general.get_config()
     config.update_from_flattened_dict(
         {

@@ -23,7 +23,7 @@ def get_config() -> ConfigDict:
 
 
 def get_blind_config() -> ConfigDict:
-    """The recipe without the influence of validation: no early stop, the last weights."""
+    """Returns the recipe without influence of validation: no early stopping, the last weights."""
     config = get_config()
     config.data.source = "folder"
     config.data.num_folds = 10

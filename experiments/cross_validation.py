@@ -1,9 +1,9 @@
-"""Ten-fold cross-validation of the base recipe: each image is read by a model that never saw it.
+"""Ten-fold cross-validation of the base recipe: each image is read by a model not trained on it.
 
     python run.py --config experiments/cross_validation.py --jobs 2
 
-The weights are those of the last epoch and no run stops early, so that the fold that is read
-has no influence on the run.
+The weights of the last epoch are scored and no run stops early, so that the fold that is read has
+no influence on the run.
 """
 
 from ml_collections import ConfigDict

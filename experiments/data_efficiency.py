@@ -1,9 +1,9 @@
-"""How many labeled images does the recipe need? Exact match against the training set's size.
+"""Exact match of the base recipe against the number of labeled images.
 
     python run.py --config experiments/data_efficiency.py --jobs 2
 
 A smaller set is part of every larger one. All sets get about as many updates as the full set:
-see train.min_steps. Weights are those of the last epoch.
+see train.min_steps. The weights of the last epoch are scored.
 """
 
 from ml_collections import ConfigDict

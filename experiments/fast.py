@@ -8,8 +8,8 @@ results/speed/time_to_accuracy.json, and its command is in results/speed/README.
 reach 97 %, at epochs 5 to 10 (results/speed/fast_tried.txt).
 
 144x36 pixels keep the details that distinguish the symbols of a 200x50 captcha, at half of the
-work. Twice as many steps of half as many images learn more in the same time. In so short a run
-augmentation does not repay its cost; a little dropout replaces it. Eight epochs, or 128x32 pixels,
+cost. Twice as many steps of half as many images learn more in the same time. In such a short run
+augmentation costs more than it gains; a little dropout replaces it. Eight epochs, or 128x32 pixels,
 or no dropout reach 97 % in fewer seconds, but with some seeds never (the same file).
 """
 

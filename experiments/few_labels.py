@@ -1,4 +1,4 @@
-"""Fifty and a hundred labels, starting from a reader that was trained on generated images alone.
+"""Fifty and a hundred labels, starting from a reader that was trained on generated images only.
 
     python run.py --config experiments/synthetic_pretrain.py --workdir runs/pretrain
     python run.py --config experiments/few_labels.py --jobs 2

@@ -1,4 +1,4 @@
-"""The general reader: one model for captcha schemes that it has never seen.
+"""The general reader: one model for captcha schemes that it was not trained on.
 
     python -m crnn_jax faces FOLDER faces.npz
     python run.py --config experiments/general.py --workdir runs/general \\
@@ -17,7 +17,7 @@ from experiments import base
 
 
 def get_config(size: str = "large") -> ConfigDict:
-    """size: 'large' (3.2 million parameters, color) or 'small' (the reference architecture)."""
+    """Returns the config. `size` is 'large' (3.2 million parameters, color) or 'small'."""
     config = base.get_config()
     config.update_from_flattened_dict(
         {

@@ -1,4 +1,4 @@
-"""Do all seeds leave the plateau of the constant predictor? Three epochs of twenty seeds.
+"""Whether all seeds leave the plateau of the constant predictor: three epochs of twenty seeds.
 
     python run.py --config experiments/plateau.py --jobs 2
 

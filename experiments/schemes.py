@@ -19,8 +19,8 @@ In each scheme 500 images, or a third of a set of fewer than 1,500, are for test
 depends on the labels alone, so all recipes, seeds and numbers of labels have the same test images.
 A cell reads them once, when it ends. Validation does not influence the result either: the weights
 are those of the last epoch, no run stops early, and the validation part, a twentieth of the
-remaining images, serves for the confidences and the log only. N labels are N labels: the alphabet
-is derived from these N, unless data.alphabet is given.
+remaining images, is used only for the confidences and the log. With N labels, the alphabet is also
+derived from these N, unless data.alphabet is given.
 
 The images of a smaller number of labels are among those of every larger one, and they are the same
 for all seeds: seeds differ in initial weights, order, dropout and augmentation.

@@ -31,7 +31,7 @@ def get_config() -> ConfigDict:
             "train.epochs": 12,
             "train.patience": 0,
             "train.ema_decay": 0.995,
-            # The generator has distortions of its own.
+            # The generator has its own distortions.
             "augment.shift": 0.0,
             "augment.rotate": 2.0,
             "augment.scale": 0.05,

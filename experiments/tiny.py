@@ -1,4 +1,4 @@
-"""The base recipe on a small model and small images: a run of seconds, for trying things out.
+"""The base recipe with a small model and small images: runs in seconds, to try things out.
 
 python run.py --config experiments/tiny.py --config.data.dir=FOLDER
 """

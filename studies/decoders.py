@@ -3,9 +3,10 @@
     python run.py --config experiments/cross_validation.py --jobs 2
     python studies/decoders.py runs/cross_validation/base
 
-The logits of each run's validation part are decoded by every decoder, also with added Gaussian
-noise, where decoders differ. Confidences use the temperature fitted on the validation parts of the
-other runs, so that no image influences its own confidence. Prints both tables as Markdown.
+The logits of each run's validation part are decoded by every decoder, without and with added
+Gaussian noise, which makes decoders differ. Confidences use the temperature fitted on the
+validation parts of the other runs, so that no image influences its own confidence. Prints both
+tables as Markdown.
 """
 
 import dataclasses

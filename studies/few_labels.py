@@ -1,4 +1,4 @@
-"""Scores runs on all images they were not trained on, rather than on the validation part alone.
+"""Scores runs on all images they were not trained on, not only on the validation part.
 
     python studies/few_labels.py runs/few_labels
 

@@ -1,4 +1,4 @@
-"""What each part of the wide generator is worth: exact match on real schemes without labels.
+"""Ablation of the wide generator: exact match on real schemes without labels.
 
     PYTHONPATH=. python studies/generator_ablation.py faces.npz ../shared/data/schemes/*/ \\
         --workdir runs/generator --out results/general/generator_ablation.json
@@ -6,7 +6,7 @@
 The reference architecture is trained on the same number of generated images for each variant: once
 with the whole generator, and then with one part left out. It reads the test part of each scheme as
 in studies/zero_labels.py. All variants have the same seed and the same number of updates, which are
-far fewer than those of the reader in the package. So the differences count, not the level.
+far fewer than those of the reader in the package. So only the differences are meaningful.
 
 A finished variant is not trained again. The JSON record has a line for each variant.
 """
@@ -173,7 +173,7 @@ def run(variant: Variant, config: config_lib.Config, workdir: Path, folders: lis
 def table(lines: Mapping[str, Any]) -> str:
     """Formats the record: the mean exact match over the schemes, in percent.
 
-    Where too few images are read to find their form, they count as read one by one.
+    If too few images are read to find their form, the readings without a form count.
     """
     rows = ["| variant | own generated images | " + " | ".join(_WAYS) + " |", "|" + "---|" * 5]
     for name, line in lines.items():

@@ -3,7 +3,7 @@
     python studies/hard_styles.py busy 2000 data/busy
     python run.py --config experiments/base.py --config.data.dir=data/busy
 
-busy: six of 53 symbols in five faces, each in a color of its own and rotated by up to 20 degrees,
+busy: six of 53 symbols in five faces, each in its own color and rotated by up to 20 degrees,
 over colored shapes and under four lines. noisy: four to eight of 36 symbols, gray, under six lines
 and strong noise. The fonts are those of matplotlib (pip install 'crnn-jax[plots]'). Image i of a
 style is reproducible with the same version of Pillow.

@@ -10,7 +10,7 @@ as in experiments/adapt.py, and reads the test part. Two arms:
 ordered   the order of the labeling page (crnn_jax/labeling/session.py), in which every fourth image
           is drawn at random. The first batch is ordered by the readings of the general reader.
           After each adaptation, the adapted reader reads the rest again. The page's estimate of
-          exact match on the rest is recorded, beside the truth.
+          exact match on the rest is recorded together with the true value.
 random    images in random order.
 
 Seeds differ in the draws, the random order, and the training. A finished cell is not run again, and
@@ -88,7 +88,7 @@ class Arm:
         return {}
 
     def renew(self, reader: Recognizer, name: str) -> None:
-        """Tells the arm of an adapted reader."""
+        """Switches to an adapted reader."""
 
 
 class Random(Arm):

@@ -2,10 +2,10 @@
 
     python studies/scheme_means.py
 
-Prints the table of docs/results/accuracy.md. All schemes weigh the same. The seeds of a scheme
-read the same test images, so their mean counts as one reading of these images. The 95 % interval
-is that of a normal distribution. It covers the choice of the test images alone, not that of the
-schemes or of the labeled images.
+Prints the table of docs/results/accuracy.md. All schemes have the same weight. The seeds of a
+scheme read the same test images, so their mean counts as one reading of these images. The 95 %
+interval is that of a normal distribution. It covers the choice of the test images only, not that of
+the schemes or of the labeled images.
 """
 
 import json

@@ -3,7 +3,7 @@
     python studies/sums_under_dots.py FOLDER COUNT --font DejaVuSans-Bold.ttf
 
 The figures in results/recipe/README.md are of 1,020 images and the font of Debian's package
-fonts-dejavu-core. The images depend on the count and on nothing else.
+fonts-dejavu-core. The images depend only on the count and the font.
 """
 
 from __future__ import annotations

@@ -4,10 +4,10 @@
     ENVIRONMENT/bin/python studies/tflite.py convert FOLDER
 
 The first command writes model.keras and images.npz, with the validation part of the run and the
-texts of the package. The second one needs no part of this package, but an environment with
-tensorflow (pip install tensorflow). It writes model.tflite, for one image at a time, and
-result.json. The operators are those of TensorFlow Lite alone; the loops of the LSTM layers become
-its LSTM operator or WHILE. Input: f32 [1, W, H, C], 0 to 255. Output: probabilities [1, T, K].
+texts of the package. The second one needs an environment with tensorflow (pip install tensorflow),
+but not this package. It writes model.tflite, for one image at a time, and result.json. All
+operators are built into TensorFlow Lite; the loops of the LSTM layers become its LSTM operator or
+WHILE. Input: f32 [1, W, H, C], 0 to 255. Output: probabilities [1, T, K].
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@
 
 `general` is the reader of the package; a run directory works, too. The reader reads the test part
 of each folder, as in experiments/schemes.py, and exact match is computed as labeled, case-folded,
-and with look-alikes merged. Then it reads the images again with `Recognizer.form_of`,
-which finds lengths and symbols in the images; and once more, given what a person can see from some
-of them: the symbols, in both cases, and the lengths of the labels outside the test part.
+and with look-alikes merged. Then it reads the images again with `Recognizer.form_of`, which finds
+lengths and symbols in the images; and once more, given the symbols (in both cases) and the lengths
+of the labels outside the test part, which a person can see in a few images.
 `python -m crnn_jax report runs/schemes` uses `runs/schemes/zero_labels.json` as 0 labels.
 """
 

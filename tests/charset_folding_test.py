@@ -52,7 +52,7 @@ def test_an_alphabet_is_represented_within_itself(
         ("keep", "00", "fewer than two"),
         ("keep", "0O,QO", "data.merge: 'O' is in the groups '0O' and 'QO'; join the two"),
         ("upper", "0o,QO", r"'O' is in the groups '0o' and 'QO' \(in upper case\)"),
-        ("keep", "0\ud800", "half a character"),
+        ("keep", "0\ud800", "unpaired surrogate"),
     ],
 )
 def test_settings_that_cannot_be_are_named(case: str, merge: str, message: str) -> None:

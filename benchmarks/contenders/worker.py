@@ -1,7 +1,7 @@
-"""The half of a contest that runs in the process of a contender. It reads one order per line.
+"""The part of a contest that runs in the process of a contender. It reads one command per line.
 
 Uses only the standard library and numpy, which every contender's environment has. `contest.py` is
-the other half.
+the other part.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def end_with_parent() -> None:
 
 
 def serve(prepare: Callable[[Job], Work]) -> None:
-    """Prepares the contender, reports it, and answers orders until the input ends."""
+    """Prepares the contender, reports it, and answers commands until the input ends."""
     end_with_parent()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # libraries may print to stdout
@@ -119,6 +119,6 @@ def serve(prepare: Callable[[Job], Work]) -> None:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         give_back_memory()
         say(seconds=seconds, peak_mib=peak / 1024)
-    # Frameworks with threads of their own exit slowly, and sometimes never.
+    # Frameworks with their own threads exit slowly, and sometimes never.
     answers.flush()
     os._exit(0)

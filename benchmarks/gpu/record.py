@@ -1,7 +1,7 @@
 """The record of a part of gpu.sh. Its file is rewritten with each figure.
 
-So a part that is cut off keeps the figures it has. Environment variables: OUT, the folder of the
-files; SECONDS_LEFT, after which the part is killed; TINY=1, sizes for a rehearsal.
+So a part that is cut off keeps its figures. Environment variables: OUT, the folder of the files;
+SECONDS_LEFT, after which the part is killed; TINY=1, small sizes for a rehearsal.
 """
 
 from __future__ import annotations

@@ -135,7 +135,7 @@ def measure(found: record.Record, planned: list[Planned]) -> None:
     took = {"trace_s": traced - begun, "compile_s": time.perf_counter() - traced}
     found.add("waves", f"{len(planned)} programs, {next(iter(sizes))[1]} first", took)
     for key, program in compiled.items():
-        # One at a time, so that a part that is cut off keeps the figures it has.
+        # One at a time, so that a part that is cut off keeps its figures.
         value: Any = turns.series({key: program}, record.pick(3, 1), record.pick(0.3, 0))[key]
         if not isinstance(value, str):
             value = record.times(value, sizes[key], program.seconds)

@@ -67,10 +67,12 @@ def loss_axis(title: str, values: Iterable[float]) -> Axis:
 
 
 def percent_axis(title: str) -> Axis:
+    """An axis from 0 to 100 %."""
     return Axis(title, 0, 100)
 
 
 def epoch_axis(values: Iterable[float]) -> Axis:
+    """An axis of whole epochs that shows all values."""
     known = list(values) or [1.0]
     return Axis("epoch", min(known), max(max(known), min(known) + 1), whole=True)
 
@@ -128,6 +130,7 @@ class Frame:
         return right, self._bottom - up * (self._bottom - self._top)
 
     def markup(self) -> Markup:
+        """The SVG as markup."""
         return markup(self.svg)
 
 
@@ -147,11 +150,13 @@ def add(
 
 
 def markup(svg: ElementTree.Element) -> Markup:
+    """Converts an SVG element to markup."""
     text = ElementTree.tostring(svg, encoding="unicode", short_empty_elements=False)
     return Markup(text)  # ElementTree has escaped all texts
 
 
 def path(points: Iterable[tuple[float, float]]) -> str:
+    """The points as an attribute of a polyline."""
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
 
 

@@ -24,7 +24,7 @@ class Unfinished(NamedTuple):
 
 
 def links(workdir: Path, path: Path) -> list[Link]:
-    """Links to the page of a run and to the files of its trackers, as far as they exist.
+    """Links to the page of a run and to the files of its trackers, if they exist.
 
     Args:
       workdir: the directory of the sweep, where the page with the links is.

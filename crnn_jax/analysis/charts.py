@@ -23,7 +23,7 @@ from crnn_jax.analysis.axes import (
 )
 
 _MARKERS_PER_LINE = 6
-_MOST_RATIO = 5  # of the range of all intervals of a forest plot to that of the better half
+_MOST_RATIO = 5  # ratio of the range of a forest plot to that of its better half
 
 
 class Point(NamedTuple):
@@ -106,8 +106,8 @@ def forest(rows: Sequence[Interval], title: str, label: str, reference: float | 
     arrows point to them.
 
     Args:
-      rows: from top to bottom.
-      title: of the axis, with its unit.
+      rows: the intervals, from top to bottom.
+      title: the title of the axis, with its unit.
       label: the text for screen readers.
       reference: the value of a vertical line through all rows.
     """
@@ -159,8 +159,8 @@ def matrix(names: Sequence[str], counts: Mapping[tuple[int, int], int], label: s
     """A confusion matrix: truths in rows, readings in columns. Colors show shares of a row.
 
     Args:
-      names: of the rows, and of the columns.
-      counts: by row and column.
+      names: the names of the rows and of the columns.
+      counts: the counts by row and column.
       label: the text for screen readers.
     """
     side, left, top = 24.0, 52.0, 52.0
@@ -201,7 +201,7 @@ def _limits(rows: Sequence[Interval], reference: float | None) -> tuple[float, f
     low, high = min(ends), max(ends)
     median = statistics.median(row.value for row in rows)
     upper = own + [v for row in rows if row.value >= median for v in (row.low, row.high)]
-    focus = 2 * min(upper) - high  # below the better half, as much room again
+    focus = 2 * min(upper) - high  # as far below the better half as its own range
     if high - low <= _MOST_RATIO * (high - focus):
         focus = low
     room = 0.04 * (high - focus) or 1.0

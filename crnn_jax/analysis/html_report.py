@@ -51,7 +51,7 @@ class Misreads(NamedTuple):
     """The misread images that the page lists, those with the highest confidence first."""
 
     answers: list[Answer]
-    pairs: list[str]  # of each: numbers of its confused pairs, separated by spaces
+    pairs: list[str]  # numbers of its confused pairs, separated by spaces, for each image
     options: list[tuple[str, int]]  # the pairs, most frequent first, with the number of images
 
 
@@ -60,7 +60,7 @@ def write(run: str | os.PathLike[str], data: str | os.PathLike[str] | None = Non
 
     Args:
       run: a run directory.
-      data: a labeled folder, all of which is read; None for the run's validation part.
+      data: a labeled folder, whose images are all read; None for the run's validation part.
 
     Returns:
       The path of the page.

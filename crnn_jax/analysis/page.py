@@ -51,7 +51,7 @@ class Figure(NamedTuple):
 
     svg: Markup
     caption: str
-    names: Sequence[str] = ()  # of the lines, for a legend
+    names: Sequence[str] = ()  # names of the lines, for a legend
 
 
 def render(template: str, **values: Any) -> str:

@@ -124,7 +124,7 @@ def confusion(counts: Mapping[tuple[str, str], int], alphabet: Sequence[str]) ->
     confused most often are shown.
 
     Args:
-      counts: from `metrics.confusions`; '' stands for no symbol.
+      counts: the result of `metrics.confusions`; '' stands for no symbol.
       alphabet: the symbols.
     """
     plt = _pyplot()

@@ -94,11 +94,11 @@ def measure(
 
     Args:
       run: the model's run directory.
-      workdir: for styles and adapted models; adapted models that are finished there are reused.
+      workdir: the folder for styles and adapted models; finished adapted models are reused.
       style_name: the style whose plain text is distorted.
       count: the number of images per strength; all strengths use the same texts.
       adapt: the number of training steps on each distortion; 0 for no adapted models.
-      names: of `DISTORTIONS`.
+      names: names of `DISTORTIONS`.
 
     Raises:
       ConfigError: the style or a distortion does not exist, or the style has symbols that the

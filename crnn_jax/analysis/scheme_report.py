@@ -22,7 +22,7 @@ from crnn_jax.runs import markup, record_types
 from crnn_jax.runs.run_dir import RunDir
 
 ZERO_FILE = "zero_labels.json"
-# Means are given without this scheme too: parts of its letters can hardly be seen.
+# Means are also given without this scheme, because parts of its letters are hardly visible.
 HARDEST = "cs4243"
 ALL = "all"
 TITLES: Mapping[str, str] = {
@@ -142,6 +142,7 @@ def to_markdown(rows: Sequence[Row]) -> str:
 
 
 def to_csv(rows: Iterable[Row]) -> str:
+    """The content of `report.csv`, with the fields of `Row` as columns."""
     buffer = io.StringIO()
     names = [field.name for field in dataclasses.fields(Row)]
     writer = csv.DictWriter(buffer, names, lineterminator="\n")

@@ -25,8 +25,8 @@ from crnn_jax.analysis.sweep_tables import EXACT, Trained
 from crnn_jax.runs.run_dir import RunDir
 
 _SHOWN = 6  # lines that are visible at first
-_MAX_ROWS = 200  # of a forest plot, and lines of a chart
-_MAX_POINTS, _ALL_POINTS = 60, 6000  # of a line, and of all lines of a chart
+_MAX_ROWS = 200  # rows of a forest plot, and lines of a chart
+_MAX_POINTS, _ALL_POINTS = 60, 6000  # points of a line, and of all lines of a chart
 
 
 class Curves(NamedTuple):
@@ -48,8 +48,8 @@ def of_variants(
 
     Args:
       workdir: the directory of the sweep.
-      runs: from `sweep_report.read_grid`.
-      rows: from `sweep_report.table`.
+      runs: the result of `sweep_report.read_grid`.
+      rows: the result of `sweep_report.table`.
       reach: the exact match, as a fraction, for which the table has the first epoch.
     """
     workdir = Path(workdir)
@@ -82,7 +82,7 @@ def of_schemes(workdir: str | os.PathLike[str], rows: Sequence[scheme_report.Row
 
     Args:
       workdir: the directory of the sweep.
-      rows: from `scheme_report.read`.
+      rows: the result of `scheme_report.read`.
 
     Raises:
       RunError: a `result.json` or `metrics.jsonl` cannot be read.

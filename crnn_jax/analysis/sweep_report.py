@@ -37,7 +37,7 @@ class Run:
     result: Result
     train_size: int  # from the config: 0 for all images
     commit: str | None
-    num_images: int  # in the whole data set
+    num_images: int  # images of the whole data set
     misread: frozenset[str]  # file names
     left_plateau: int | None  # epoch
     epoch_reached: int | None  # the first with an exact match of `reach`
@@ -66,7 +66,7 @@ class Row:
     epoch_reached_last: int | None  # the latest among the runs that reached the goal
     seconds_reached: float | None  # median
     never_reached: int
-    difference: float | None  # of exact match to the base, over the cells that both have
+    difference: float | None  # exact match minus that of the base, over the cells that both have
     difference_low: float | None  # 95 % bootstrap interval over images
     difference_high: float | None
     p_value: float | None  # McNemar, exact, two-sided, over images
@@ -101,6 +101,7 @@ def table(runs: Sequence[Run]) -> list[Row]:
 
 
 def to_markdown(runs: Sequence[Run], rows: Sequence[Row], reach: float = 0.95) -> str:
+    """The content of `report.md`: the origin of the data, and the table of `rows`."""
     result = runs[0].result
     commits = sorted({run.commit or "unknown" for run in runs})
     lines = [
@@ -143,6 +144,7 @@ def images(workdir: Path) -> str:
 
 
 def to_csv(rows: Iterable[Row]) -> str:
+    """The content of `report.csv`, with the fields of `Row` as columns."""
     buffer = io.StringIO()
     writer = csv.DictWriter(
         buffer, [field.name for field in dataclasses.fields(Row)], lineterminator="\n"

@@ -47,6 +47,7 @@ def add_to(commands: Any) -> None:
 
 
 def report(options: argparse.Namespace) -> int:
+    """Runs the command report."""
     from crnn_jax.analysis import plots, scheme_report, sweep_page, sweep_report
     from crnn_jax.runs import run_dir
 
@@ -77,6 +78,7 @@ def report(options: argparse.Namespace) -> int:
 
 
 def audit(options: argparse.Namespace) -> int:
+    """Runs the command audit."""
     from crnn_jax.analysis import label_audit
     from crnn_jax.runs import run_dir
 

@@ -77,6 +77,7 @@ def add_to(commands: Any) -> None:
 
 
 def faces(options: argparse.Namespace) -> int:
+    """Runs the command faces."""
     from crnn_jax.data.synthetic.wide import face_atlas, face_choice
 
     atlas = face_atlas.build(face_choice.choose(options.folders))
@@ -117,6 +118,7 @@ def _add_robustness(command: argparse.ArgumentParser) -> None:
 
 
 def inspect(options: argparse.Namespace) -> int:
+    """Runs the command inspect."""
     from crnn_jax import config as config_lib
     from crnn_jax.data import folder_report
 
@@ -134,6 +136,7 @@ def inspect(options: argparse.Namespace) -> int:
 
 
 def pack(options: argparse.Namespace) -> int:
+    """Runs the command pack."""
     from crnn_jax import config as config_lib
     from crnn_jax.data import pack as pack_lib
 
@@ -146,6 +149,7 @@ def pack(options: argparse.Namespace) -> int:
 
 
 def fetch(options: argparse.Namespace) -> int:
+    """Runs the command fetch."""
     from crnn_jax import config as config_lib
     from crnn_jax.data import fetch as fetch_lib
 
@@ -158,6 +162,7 @@ def fetch(options: argparse.Namespace) -> int:
 
 
 def generate(options: argparse.Namespace) -> int:
+    """Runs the command generate."""
     from crnn_jax.data import generated_folder
 
     generated_folder.write(options.style, options.count, options.seed, options.folder)
@@ -166,6 +171,7 @@ def generate(options: argparse.Namespace) -> int:
 
 
 def robustness(options: argparse.Namespace) -> int:
+    """Runs the command robustness."""
     from crnn_jax.analysis import robustness as robustness_lib
 
     folder = robustness_lib.report(

@@ -22,7 +22,7 @@ def add_to(commands: Any) -> None:
         "--reader",
         metavar="RUN",
         default="general",
-        help="whose readings are filled in: a run directory or a reader of the package; default "
+        help="the reader that suggests labels: a run directory or a reader of the package; default "
         "general",
     )
     command.add_argument(
@@ -43,6 +43,7 @@ def add_to(commands: Any) -> None:
 
 
 def label(options: argparse.Namespace) -> int:
+    """Runs the command label."""
     from crnn_jax.labeling import run
 
     def announce(url: str) -> None:

@@ -41,6 +41,7 @@ def _images(folder: str) -> list[str]:
 
 
 def print_text(rows: Iterator[dict[str, Any]], _: list[str]) -> None:
+    """Prints a line for each row: path, text, confidence, and a flag if it is not an answer."""
     for row in rows:
         flag = "" if row.get("answered", True) else "\tunanswered"
         # A line break in a name must not look like two answers.
@@ -49,6 +50,7 @@ def print_text(rows: Iterator[dict[str, Any]], _: list[str]) -> None:
 
 
 def print_csv(rows: Iterator[dict[str, Any]], columns: list[str]) -> None:
+    """Prints rows as CSV with a header."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(columns)
     for row in rows:
@@ -57,6 +59,7 @@ def print_csv(rows: Iterator[dict[str, Any]], columns: list[str]) -> None:
 
 
 def print_json(rows: Iterator[dict[str, Any]], _: list[str]) -> None:
+    """Prints rows as a JSON array, with one object per line."""
     separator = "["
     for row in rows:
         print(separator, json.dumps(row), end="")

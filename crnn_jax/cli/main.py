@@ -54,6 +54,7 @@ def parser() -> tuple[argparse.ArgumentParser, Any]:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Runs a command, by default that of `sys.argv`, and returns the exit status."""
     command_line, commands = parser()
     terminal.prepare()
     given = sys.argv[1:] if arguments is None else arguments
@@ -63,6 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def evaluate(options: argparse.Namespace) -> int:
+    """Runs the command evaluate."""
     from crnn_jax.inference import metrics, recognizer, set_evaluation
     from crnn_jax.runs import run_dir
 

@@ -36,7 +36,7 @@ def add_to(commands: Any) -> None:
 
 
 def add_frame_to(command: argparse.ArgumentParser) -> None:
-    """Adds the option that chooses what is read of animations."""
+    """Adds the option that chooses what to read from animations."""
     command.add_argument(
         "--frame",
         choices=("first", "last", "darkest", "mean"),
@@ -69,6 +69,7 @@ def as_paths(arguments: list[str], commands: Mapping[str, argparse.ArgumentParse
 
 
 def predict(options: argparse.Namespace) -> int:
+    """Runs the command predict."""
     from tqdm import tqdm
 
     from crnn_jax.cli import listing

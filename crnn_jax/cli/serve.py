@@ -63,7 +63,7 @@ def add_to(commands: Any) -> None:
             metavar="N",
             type=argument_types.positive_integer,
             default=default,
-            help=f"{meaning}, at most; default {shown}",
+            help=f"maximum number of {meaning}; default {shown}",
         )
     command.add_argument(
         "--timeout",
@@ -77,6 +77,7 @@ def add_to(commands: Any) -> None:
 
 
 def serve(options: argparse.Namespace) -> int:
+    """Runs the command serve."""
     try:
         from crnn_jax.serving import access, server
         from crnn_jax.serving.programs import Programs

@@ -49,6 +49,7 @@ def add_to(commands: Any) -> None:
 
 
 def train(options: argparse.Namespace) -> int:
+    """Runs the command train."""
     from crnn_jax.runs import run_dir
 
     terminal.outlive_output()

@@ -92,7 +92,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def with_changes(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns `values` with some replaced, by dotted key. ConfigError: there is no such key."""
+    """Returns `values` with `changes` by dotted key. ConfigError: a key does not exist."""
     result = {k: dict(v) if isinstance(v, Mapping) else v for k, v in values.items()}
     for key, value in changes.items():
         check_key(key)

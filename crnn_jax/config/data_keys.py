@@ -32,6 +32,8 @@ def key(default: Any, meaning: str) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
+    """The images, their labels, and the split."""
+
     source: Literal["auto", "folder", "synthetic", "stream", "mixture"] = key(
         "auto",
         "folder: data.dir. synthetic: data.count generated images. stream: new ones every epoch. "

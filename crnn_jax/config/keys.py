@@ -26,7 +26,7 @@ from crnn_jax.config.data_keys import DataConfig, key
 class AugmentConfig:
     """Random distortions of training images.
 
-    Each value is the limit of a range from which every image draws its own strength; 0 turns the
+    Each value bounds the range from which the strength is drawn for each image; 0 turns the
     distortion off.
     """
 
@@ -50,11 +50,14 @@ class AugmentConfig:
 
     @property
     def is_on(self) -> bool:
+        """Whether any distortion is on."""
         return any(dataclasses.asdict(self).values())
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
+    """The layers of the network."""
+
     conv_features: schema.Layers = key(
         (32, 64), "One 3x3 convolution, ReLU and 2x2 max-pooling (or model.pool) for each entry."
     )
@@ -90,6 +93,8 @@ class ModelConfig:
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
+    """The optimizer and the schedule of its learning rate."""
+
     name: Literal["sgd", "adam"] = key("sgd", "adam uses optimizer.momentum as b1.")
     learning_rate: Annotated[float, Meta(gt=0, le=1000)] = key(
         0.004, "Peak learning rate of the schedule."
@@ -113,6 +118,8 @@ class OptimizerConfig:
 
 @dataclasses.dataclass(frozen=True)
 class LossConfig:
+    """Variations of the CTC loss."""
+
     by_length: bool = key(
         False, "Divide an image's loss by the length of its label and multiply by the mean length."
     )
@@ -129,7 +136,7 @@ class FlatStartConfig:
     """
 
     until: schema.Share = key(
-        0.85, "Fade out once the loss is below this share of a uniform guess's; 0 turns it off."
+        0.85, "Fade out below this share of the loss of a uniform guess; 0 turns it off."
     )
     max_steps: schema.Steps = key(
         500, "Fade out after this many steps, or a third of the run, at most."
@@ -142,6 +149,8 @@ class FlatStartConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
+    """The length of a run, its start, and the weights that are kept."""
+
     batch_size: schema.Batch = key(16, "Images per training step.")
     epochs: Annotated[int, Meta(ge=1, le=10**6)] = key(
         24, "Epochs of the schedule; more if they make fewer steps than train.min_steps."
@@ -153,15 +162,15 @@ class TrainConfig:
     )
     half_rate_labels: Annotated[int, Meta(ge=0, le=10**9)] = key(
         0,
-        "With this many labels, h, a run from train.init_from has half of optimizer.learning_rate; "
-        "with n labels n^2 / (n^2 + h^2) of it. Not if the labels have symbols that the reader "
-        "does not know, and not with images without labels. 0 for the whole rate.",
+        "Multiply the learning rate of a run from train.init_from by n^2 / (n^2 + h^2), where n is "
+        "the number of labels and h is this value. Has no effect if the labels have symbols that "
+        "the reader does not know, or with images without labels. 0 turns it off.",
     )
     half_way_labels: Annotated[int, Meta(ge=0, le=10**9)] = key(
         0,
-        "With this many labels, h, the weights of a run from train.init_from are halfway between "
-        "those of that reader and the trained ones; with n labels n / (n + h) of the way. The "
-        "exceptions are those of train.half_rate_labels. 0 for the trained weights.",
+        "Interpolate the weights of a run from train.init_from: n / (n + h) of the way from those "
+        "of that reader to the trained ones, where n is the number of labels and h is this value. "
+        "The exceptions are those of train.half_rate_labels. 0 turns it off.",
     )
     min_steps: Annotated[int, Meta(ge=0, le=10**9)] = key(
         2800, "Minimum number of steps: a small data set gets more epochs."
@@ -186,7 +195,7 @@ class TrainConfig:
     detect_case: bool = key(
         False,
         "Read the labeled images with the reader of train.init_from. If at least a tenth of the "
-        "readings that are right but for case differ from the label in case, letters are "
+        "readings that are right except for case differ from the label in case, letters are "
         "recognized in both cases and read as labeled.",
     )
     patience: schema.Epochs = key(
@@ -206,6 +215,8 @@ class TrainConfig:
 
 @dataclasses.dataclass(frozen=True)
 class LogConfig:
+    """The records of a run during training."""
+
     every_steps: schema.Steps = key(
         20, "Steps between lines of metrics.jsonl, and between checks that the loss is finite."
     )
@@ -222,6 +233,8 @@ def _section(kind: type) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
+    """The configuration of a run: a seed, and a section for each part."""
+
     seed: schema.Seed = key(0, "Root seed of initial weights, data order, dropout, ...")
     data: DataConfig = _section(DataConfig)
     augment: AugmentConfig = _section(AugmentConfig)

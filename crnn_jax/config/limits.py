@@ -12,7 +12,7 @@ from crnn_jax.errors import ConfigError, quote
 # A config may be untrusted, so these bounds keep its data and model within memory.
 _MAX_GENERATED = 2**32  # bytes of a generated data set
 _MAX_PARAMETERS = 2**28
-_MAX_ACTIVATIONS = 2**30  # of one batch, in all layers
+_MAX_ACTIVATIONS = 2**30  # activations of one batch, in all layers
 
 
 def check(c: Config) -> None:

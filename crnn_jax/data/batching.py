@@ -48,8 +48,8 @@ def mixed_order(
       labeled: images with labels.
       guessed: images with pseudo-labels; empty in an epoch without pseudo-labels.
       size: the number of images in an epoch.
-      seed: of the run.
-      epoch: from 1.
+      seed: the seed of the run.
+      epoch: the number of the epoch, from 1.
     """
     share = len(labeled) / (len(labeled) + len(guessed))
     own = int(size * max(share, 0.25)) if len(labeled) else 0

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-LEAST_CONTRAST = 40  # of ink: difference from the paper in one channel, of 255
+LEAST_CONTRAST = 40  # minimum difference of ink from paper in a channel, of 255
 LEAST_INK = 20  # pixels; an image with fewer is not cropped
 
 

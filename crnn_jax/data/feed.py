@@ -1,7 +1,7 @@
 """Reads the batches of an epoch from a pack, with Grain: for sets larger than the memory.
 
-The order of the images is that of a set in memory, a function of seed and epoch, so it does not
-depend on the number of worker processes or hosts, and an interrupted epoch goes on at any step.
+The images have the same order as in memory, a function of seed and epoch. So the order does not
+depend on the number of worker processes or hosts, and an epoch can be resumed at any step.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from crnn_jax.data import packed
 from crnn_jax.data.image_io import open_image, to_array
 from crnn_jax.errors import DataError
 
-_BATCHES = 4  # that each worker reads ahead
+_BATCHES = 4  # batches that each worker reads ahead
 
 
 @dataclasses.dataclass(frozen=True)
 class Records:
-    """The images of a pack as a model reads them."""
+    """The images of a pack, in the form of the model's input."""
 
     config: DataConfig
     places: np.ndarray  # i32 [N], the position in the pack of each image of a data set
@@ -92,7 +92,7 @@ class Batches:
         import grain
         from absl import flags
 
-        if not flags.FLAGS.is_parsed():  # Grain reads flags of its own; only run.py parses any
+        if not flags.FLAGS.is_parsed():  # Grain reads absl flags, which only run.py parses
             flags.FLAGS.mark_as_parsed()
         self.started = self.waited = 0.0
         self._is_first = True

@@ -38,15 +38,15 @@ _CHUNK = 4096  # files that are passed to the threads at a time
 class Dataset:
     """A data set in memory, ordered by file name."""
 
-    name: str  # of the folder
+    name: str  # name of the folder
     files: tuple[str, ...]  # relative to the folder; see `source_of`
     labels: tuple[str, ...]  # as found in the file names or label files
     texts: tuple[str, ...]  # labels after data.case and data.merge, for training and scores
     images: np.ndarray  # u8 [N, W, H, C]
     fingerprint: str  # sha256 over names, labels and pixels at their original size
     parts: tuple[str, ...] = ()  # train, val, test or "" of each image; or empty
-    origin: str = ""  # of the labels: FILE_NAMES, or the label files with their format
-    notes: tuple[str, ...] = ()  # for the user, about the folder
+    origin: str = ""  # origin of the labels: FILE_NAMES, or the label files with format
+    notes: tuple[str, ...] = ()  # notes about the folder for the user
     warnings: tuple[str, ...] = ()  # files that are left out
     num_generated: int = 0  # generated images of a mixture, at the end
 
@@ -153,7 +153,7 @@ def read_labels(
     originals, complaints = found.labels, found.complaints
     fold = config.folding
     listed = {file: fold(text) for file, text in originals.items()}
-    known = charset if config.use_labels else None  # symbols of unused labels are no fault
+    known = charset if config.use_labels else None  # unused labels may have any symbols
     for file, text in listed.items() if reads_labels else ():
         if not text and config.allow_empty:
             continue
@@ -176,7 +176,7 @@ def add(fingerprint: Any, file: str, label: str, pixels: bytes, part: str, has_p
     """Adds an image to the fingerprint of a data set, a sha256.
 
     Args:
-      fingerprint: the hash of the images before.
+      fingerprint: the hash of the previous images.
       file: the name of the image.
       label: as found, before data.case and data.merge.
       pixels: see `pixel_digest`.

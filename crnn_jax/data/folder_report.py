@@ -1,4 +1,4 @@
-"""Describes a folder in lines: where the labels are from, what they are, and what looks wrong."""
+"""Describes the labels of a folder: their origin, a summary, and what looks wrong."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def of_labels(
     """Returns the lines about the labels of a data set.
 
     Args:
-      origin: of the labels, as in a `Listing`.
-      notes: of the listing.
-      warnings: of the listing.
+      origin: the origin of the labels, as in a `Listing`.
+      notes: the notes of the listing.
+      warnings: the warnings of the listing.
       files: names of the images.
       labels: their labels.
       config: the data section.

@@ -1,6 +1,6 @@
 """Images of the generator as a data set or as a stream of batches.
 
-Their numbers identify them: image n of a style and a `data.synthetic_seed` is always the same.
+An image is identified by its number: image n of a style and seed is always the same.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from crnn_jax.data.synthetic.wide import family
 from crnn_jax.errors import ConfigError, DataError
 
 Draw = Callable[[np.ndarray], tuple[jax.Array, jax.Array]]
-MAX_BYTES = 2**33  # of pixels in a generated set
+MAX_BYTES = 2**33  # maximum bytes of pixels in a generated set
 
 
 def check(look: Look, config: DataConfig, num_steps: int) -> None:
@@ -110,7 +110,7 @@ def drawer(look: Look, config: DataConfig) -> Draw:
 
     Labels are indices into the alphabet of the style.
     """
-    native = look.drawer()  # in the size of the look
+    native = look.drawer()  # draws in the size of the look
 
     def draw(numbers: np.ndarray) -> tuple[jax.Array, jax.Array]:
         pixels, ids = native(config.synthetic_seed, numbers)
@@ -136,7 +136,7 @@ def stream(config: DataConfig, charset: Charset) -> Draw:
 def fingerprint(look: Look, config: DataConfig, count: int) -> str:
     """The sha256 of everything that determines the generated images.
 
-    Their pixels are not part of it, because they can differ by a rounding between machines.
+    Pixels are not part of it, because they can differ by rounding between machines.
     """
     recipe = {
         "version": render.VERSION,
@@ -150,7 +150,7 @@ def fingerprint(look: Look, config: DataConfig, count: int) -> str:
 
 
 def as_drawn(config: DataConfig, look: Look) -> DataConfig:
-    """Returns a config for images that a reader of `config` will crop itself, if it crops."""
+    """Returns `config` for drawing images: uncropped in the look's size if its reader crops."""
     if not config.crop:
         return config
     return dataclasses.replace(config, crop=False, width=look.width, height=look.height)

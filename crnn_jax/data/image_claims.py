@@ -14,12 +14,12 @@ from PIL import Image
 from crnn_jax.errors import DataError
 
 MAX_READS = 2**18  # calls of `read` to open and decode a file, a few microseconds each
-MAX_SCANS = 100  # of a progressive JPEG; ten are usual, and each decodes the whole image
+MAX_SCANS = 100  # scans of a progressive JPEG; ten are usual, and each decodes the whole image
 MAX_COUNTED = 2**24  # bytes of a file that are searched for scans
 MAX_PROFILES = 8  # color profiles of a PNG; each is decompressed, up to 1 MB
-MAX_EXIF_SEGMENTS = 8  # of a JPEG, 64 kB each
-MAX_FRAMES = 256  # of an animation, or pages of a TIFF
-MAX_TAGS = 1024  # of a TIFF directory, also in EXIF
+MAX_EXIF_SEGMENTS = 8  # EXIF segments of a JPEG, 64 kB each
+MAX_FRAMES = 256  # frames of an animation, or pages of a TIFF
+MAX_TAGS = 1024  # tags of a TIFF directory, also in EXIF
 MAX_TAG_VALUES = 2**16  # numbers in a TIFF directory, mainly offsets and sizes of strips
 
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"MM*\0", b"II\0*", b"MM\0+", b"II+\0")
@@ -37,6 +37,7 @@ class Metered(io.BytesIO):
     _reads = 0
 
     def read(self, size: int | None = -1, /) -> bytes:
+        """Like `io.BytesIO.read`. DataError: there were more than `MAX_READS` calls."""
         self._reads += 1
         if self._reads > MAX_READS:
             raise DataError(

@@ -25,11 +25,11 @@ from crnn_jax.runtime import files
 IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".svg"}
 )
-MOST_BYTES = 2**24  # of a file
-MOST_PIXELS = 2**22  # of an image: 2048x2048; the default model reads 200x50
-MOST_FRAME_PIXELS = 2**24  # of all frames of an animation
-# What is read of an animation: one of its frames, or the darkest or mean value of each pixel.
-# Empty: it is refused.
+MOST_BYTES = 2**24  # bytes of a file
+MOST_PIXELS = 2**22  # pixels of an image: 2048x2048; the default model reads 200x50
+MOST_FRAME_PIXELS = 2**24  # pixels of all frames of an animation
+# What to read from an animation: one of its frames, or the darkest or mean value of each pixel.
+# Empty: animations are refused.
 FRAMES = ("", "first", "last", "darkest", "mean")
 # Pillow supports more formats, among them PostScript, which it passes to an interpreter.
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
@@ -166,7 +166,7 @@ def _decode(image: Image.Image) -> Image.Image:
     """Like `decode`, for the current frame."""
     check_size(*image.size)
     image_claims.check_opened(image, MOST_PIXELS)
-    is_deep = ";16" in repr(getattr(image, "tile", ""))  # of a file that is not loaded yet
+    is_deep = ";16" in repr(getattr(image, "tile", ""))  # before the file is loaded
     image.load()
     method = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     image = image.copy() if method is None else image.transpose(method)

@@ -15,7 +15,7 @@ def fitting(aspect: float, height: int) -> int:
 
     Args:
       aspect: width / height of the image, or of its cropped part.
-      height: of the input, in pixels.
+      height: the height of the input, in pixels.
     """
     wanted = round(_STRETCH * aspect)
     return height * next((times for times in AUTO_WIDTHS if times >= wanted), AUTO_WIDTHS[-1])

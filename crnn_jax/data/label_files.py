@@ -39,7 +39,7 @@ MAX_ROWS = 2**21
 MAX_BYTES = 2**28
 _ADVICE = dict.fromkeys((".xls", ".xlsx", ".ods", ".numbers", ".xml"), "save it as CSV in UTF-8")
 
-_UNITS = {".json": "entry", parquet.SUFFIX: "row"}  # of a place in a file; else lines
+_UNITS = {".json": "entry", parquet.SUFFIX: "row"}  # units of places in files; else lines
 
 _Reader = Callable[[str, str, IsImage], Labels | None]
 _READERS: dict[str, _Reader] = {
@@ -57,17 +57,17 @@ SUFFIXES = frozenset({*_READERS, parquet.SUFFIX, *_ADVICE})
 class Listing(NamedTuple):
     """The images of a folder with their labels."""
 
-    labels: dict[str, str]  # by file, sorted
-    complaints: dict[str, str]  # by file: why it cannot be used
-    parts: dict[str, str]  # by file: train, val or test; empty if the folder defines none
-    origin: str  # of the labels
-    notes: tuple[str, ...] = ()  # for the user
+    labels: dict[str, str]  # labels by file, sorted
+    complaints: dict[str, str]  # why files cannot be used, by file
+    parts: dict[str, str]  # train, val or test, by file; empty if the folder has none
+    origin: str  # origin of the labels
+    notes: tuple[str, ...] = ()  # notes for the user
     warnings: tuple[str, ...] = ()  # files that are left out
-    places: Mapping[str, str] = types.MappingProxyType({})  # of labels in label files, by file
+    places: Mapping[str, str] = types.MappingProxyType({})  # places in label files, by file
 
 
 def read(tree: Tree) -> Listing | None:
-    """Reads the label files of a folder; None if there are none, and file names are the labels.
+    """Reads the label files of a folder. None if there are none; then file names are the labels.
 
     Raises:
       OSError: a label file cannot be read.

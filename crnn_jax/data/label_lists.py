@@ -106,7 +106,11 @@ def beside(texts: dict[str, str]) -> Labels:
 
 
 def json_lines(text: str, path: str, is_image: IsImage) -> Labels | None:
-    """Reads JSON lines, an object each; None if the objects do not name images."""
+    """Reads JSON lines, an object each; None if the objects do not name images.
+
+    Raises:
+      DataError: a line is not JSON; the message names it.
+    """
     rows = []
     for number, line in enumerate(text.lstrip("\ufeff").split("\n"), 1):
         if line.strip():

@@ -18,7 +18,7 @@ from crnn_jax.data.image_io import IMAGE_SUFFIXES
 from crnn_jax.data.listing import label_of
 from crnn_jax.errors import one_line, quote
 
-_MAX_SYMBOLS = 40  # that are listed with their frequencies
+_MAX_SYMBOLS = 40  # symbols that are listed with their frequencies
 _RANDOM = re.compile(
     r"[0-9a-f]{16,}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE
 )
@@ -235,7 +235,7 @@ def _zeros(labels: Sequence[str]) -> list[str]:
 
 
 def _is_running(names: Sequence[str], has_prefix: bool, least: int = _FEW) -> bool:
-    """Whether names are different numbers that follow each other, most of them."""
+    """Whether names are distinct numbers, most of which are consecutive."""
     if len(names) < least or not all(re.fullmatch("[0-9]{1,15}", name) for name in names):
         return False
     numbers = sorted(map(int, names))
@@ -246,12 +246,12 @@ def _is_running(names: Sequence[str], has_prefix: bool, least: int = _FEW) -> bo
 
 
 def _common(labels: Sequence[str]) -> tuple[str, str]:
-    """Returns what all labels begin with, and what all end with."""
+    """Returns the common prefix and the common suffix of all labels."""
     return _affix(labels), _affix([label[::-1] for label in labels])[::-1]
 
 
 def _affix(labels: Sequence[str]) -> str:
-    """Returns the common prefix of all labels, if it is unlikely to be chance."""
+    """Returns the common prefix of all labels, if it is unlikely to occur by chance."""
     first, last = min(labels), max(labels)
     size = next(
         (i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first)

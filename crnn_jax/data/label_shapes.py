@@ -19,9 +19,9 @@ _CERTAIN = 0.03  # probability
 def damaged_numbers(labels: Sequence[str], is_text: bool = False) -> str | None:
     """Says how labels of digits were changed; None if they look unchanged.
 
-    Floats (`2998.0`) and exponents (`1.2E+05`) are certain. A leading zero is lost if labels of
-    digits have several lengths and none of them begins with 0, although one in ten would: with 34
-    labels, this happens by chance in 3 % of the sets.
+    Floats (`2998.0`) and exponents (`1.2E+05`) are always reported. Leading zeros count as lost if
+    labels of digits have several lengths and none of them begins with 0, although one in ten would:
+    with 34 labels, this happens by chance in 3 % of the sets.
 
     Args:
       labels: the labels of a file.

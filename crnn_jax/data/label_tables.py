@@ -59,7 +59,7 @@ class Row(NamedTuple):
 class Labels(NamedTuple):
     """The content of a label file. Iterating over `rows` can raise DataError."""
 
-    kind: str  # of the file, for messages
+    kind: str  # kind of file, for messages
     rows: Iterator[Row]
     is_text: bool  # whether labels are stored as text, so that leading zeros are kept
 
@@ -96,10 +96,12 @@ def decode(content: bytes, path: str) -> str:
 
 
 def has_image_suffix(name: str) -> bool:
+    """Whether a file name has the extension of an image."""
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
 def normalized(name: str) -> str:
+    """Returns a column name in lower case without spaces and punctuation."""
     return re.sub(r"[\W_]", "", name.lower())
 
 

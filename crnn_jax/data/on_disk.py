@@ -37,7 +37,7 @@ def load(
     """Loads a pack as `folder.load` does, except for most training images.
 
     Returns:
-      The data set, of which only the first images are in memory; its split; and all images.
+      The data set, with only its first images in memory; its split; and all images, on disk.
 
     Raises:
       DataError: labels or images cannot be used, or validation and test part are too large.

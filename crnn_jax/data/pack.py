@@ -32,7 +32,7 @@ from crnn_jax.data.label_files import MAX_BAD, Listing
 from crnn_jax.errors import DataError
 from crnn_jax.runtime import files as disk
 
-SHARD_BYTES = 2**28  # of the image files in one file of the pack
+SHARD_BYTES = 2**28  # bytes of image files in one file of the pack
 _CHUNK = 1024  # images that are read at a time
 
 
@@ -42,7 +42,7 @@ class Entry(NamedTuple):
     file: str
     label: str
     part: str  # train, val, test or ""
-    content: bytes  # of the image file
+    content: bytes  # the image file
     pixels: bytes  # digest, see `folder.pixel_digest`
 
 
@@ -55,10 +55,10 @@ def write(
     """Packs the folder of a config. Returns the number of images.
 
     Args:
-      config: the data section, of which dir and label_pattern are used.
+      config: the data section; only dir and label_pattern are used.
       to: the folder to create.
-      shard_bytes: a file of the pack is closed when it has so many bytes of images.
-      progress: gets the number of images so far, now and then.
+      shard_bytes: a file of the pack is closed when it has this many bytes of images.
+      progress: called repeatedly with the number of images so far.
 
     Raises:
       DataError: `to` exists, files or labels cannot be used, the disk is full, or Grain is not
@@ -85,7 +85,7 @@ def write_entries(
     Args:
       entries: the images.
       to: the folder to create.
-      origin: of the labels.
+      origin: the origin of the labels.
       has_parts: whether the data set has its own training, validation and test parts.
       shard_bytes: see `write`.
       progress: see `write`.

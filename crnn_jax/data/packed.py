@@ -23,7 +23,7 @@ from crnn_jax.runtime import files as disk
 VERSION = 1
 MANIFEST, INDEX, FIRST = "pack.json", "index.csv", "images-00000.array_record"
 COLUMNS = ("file", "label", "part")
-MOST_BYTES = 2**32  # of the index
+MOST_BYTES = 2**32  # maximum bytes of the index
 
 
 class Shard(msgspec.Struct, forbid_unknown_fields=True):
@@ -39,8 +39,8 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True):
 
     version: int
     images: int
-    origin: str  # of its labels, see `Dataset`
-    fingerprint: str  # of its images and labels, as `folder.load` computes it
+    origin: str  # origin of the labels, see `Dataset`
+    fingerprint: str  # fingerprint of the data, as from `folder.load`
     index_sha256: str
     shards: list[Shard]
 
@@ -117,7 +117,7 @@ def image(folder: str | os.PathLike[str], file: str) -> bytes:
 
 
 def record(folder: str | os.PathLike[str], place: int) -> bytes:
-    """Returns the content of image number `place`, from 0."""
+    """Returns the content of image number `place`, from 0. DataError: it cannot be read."""
     try:
         return bytes(_source(os.fspath(folder), _time_of(folder))[place])
     except (RuntimeError, ValueError, IndexError, OSError) as error:

@@ -48,7 +48,7 @@ def deep_to_rgba(image: Image.Image) -> Image.Image:
 
 
 def with_full_range(image: Image.Image) -> Image.Image:
-    """Scales channels of which Pillow has kept the upper 8 of 16 bits, if only 14 were used.
+    """Scales channels of which Pillow has kept the upper 8 of 16 bits, if at most 14 were used.
 
     12-bit data in a 16-bit color file arrive as values from 0 to 15.
     """

@@ -32,7 +32,7 @@ _SPLIT: Mapping[str, Any] = {"val_fraction": 0.0, "num_folds": 0, "fold": 0, "tr
 
 
 class Known:
-    """What is known of folders, so that a sweep lists and measures each of them once."""
+    """A cache of facts about folders, so that a sweep lists and measures each folder once."""
 
     def __init__(self) -> None:
         self.widths: dict[DataConfig, int] = {}
@@ -49,14 +49,14 @@ class Known:
 def resolve(config: Config, known: Known | None = None) -> Config:
     """Resolves data.source and data.direction 'auto', data.width 0 and data.length 'labels'.
 
-    The source becomes 'synthetic' if the default folder is missing, else 'folder'. The width is the
-    one that fits the median aspect ratio of the training images. The length becomes that of the
-    labels of the training part; without a folder or without labels, any length. For the direction
-    see `direction.of`.
+    The source becomes 'synthetic' if the default folder is missing, else 'folder'. The width fits
+    the median aspect ratio of the training images. The length fits the labels of the training part;
+    without a folder or without labels, it becomes '' (any length). For the direction see
+    `direction.of`.
 
     Args:
       config: the config.
-      known: what is known from other configs; more is added.
+      known: a cache that is shared between configs.
 
     Raises:
       DataError: the folder is missing, or its images or labels cannot be used.
@@ -79,7 +79,7 @@ def resolve(config: Config, known: Known | None = None) -> Config:
     if data.length == LABELS:
         data = dataclasses.replace(data, length=_length(data, known))
     resolved = dataclasses.replace(config, data=data)
-    limits.check(resolved)  # of a width that was open, only the largest was checked
+    limits.check(resolved)  # before, only the largest automatic width was checked
     return resolved
 
 

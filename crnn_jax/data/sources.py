@@ -44,7 +44,7 @@ class Source(NamedTuple):
     def sample(self) -> np.ndarray:
         """The numbers of the training images that decide the normalization, all in memory.
 
-        These are all, with those that have no label; of a stream or a pack, the first SAMPLE.
+        These are all training images, also unlabeled ones; of a stream or a pack, the first SAMPLE.
         """
         numbers = np.concatenate((self.split.train, self.split.unlabeled))
         numbers = numbers[numbers < len(self.data.images)]

@@ -1,4 +1,4 @@
-"""Splits a data set, and says what may be wrong with its parts."""
+"""Splits a data set, and warns of problems with its parts."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ _PARTS = {"val": "validation", "test": "test"}
 
 
 def split(data: Dataset, config: DataConfig) -> Split:
-    """Like `splits.split`, for a data set. A DataError also says if the labels look misread.
+    """Like `splits.split`, for a data set.
 
-    Raises DataError, too, if a training label does not have the length data.length.
+    Raises:
+      DataError: see `splits.split`; or a training label does not have the length data.length. The
+        message also says if the labels look misread.
     """
     try:
         parts = splits.split(data.texts, config, data.parts)
@@ -36,7 +38,7 @@ def split(data: Dataset, config: DataConfig) -> Split:
 
 
 def notes(data: Dataset, parts: Split, config: DataConfig) -> list[str]:
-    """Returns notes on a split: how it was made, overlaps, and symbols that training never sees.
+    """Returns notes on a split: how it was made, overlaps, and symbols without a training image.
 
     Args:
       data: a data set that is in memory as a whole.

@@ -12,7 +12,7 @@ from crnn_jax.charset import merge_look_alikes
 from crnn_jax.config import DataConfig
 from crnn_jax.errors import DataError, quote
 
-_TEST_SEED = 1  # of every test part; no config changes it
+_TEST_SEED = 1  # seed of every test part; no config changes it
 REST = "rest"  # value of data.unlabeled: the training images beyond data.train_size
 _NONE = np.empty(0, np.int32)
 
@@ -57,7 +57,7 @@ def held_out(texts: Sequence[str], size: int) -> np.ndarray:
 def has_few_labels(texts: Sequence[str]) -> bool:
     """Whether labels repeat, and there are fewer than twice as many of them as symbols.
 
-    A part with all images of a label could then take the only examples of a symbol from the others.
+    If all images of a label were in one part, the other parts could lack symbols.
     """
     different = set(texts)
     symbols = set("".join(different))
@@ -116,7 +116,7 @@ def _groups(texts: Sequence[str], by_image: bool) -> list[list[int]]:
 
 
 def _by_text(texts: Sequence[str]) -> dict[str, list[int]]:
-    """Returns the indices of each text. Images without text are groups of their own."""
+    """Returns the indices of each text. Each image without text is a group."""
     groups: dict[str, list[int]] = {}
     for index, text in enumerate(texts):
         groups.setdefault(text or f"\0{index}", []).append(index)

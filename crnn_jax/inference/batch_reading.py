@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def read(
     reader: Recognizer, images: list[Decoded], decoder: Decoder, explain: bool
 ) -> Sequence[Any]:
-    """Reads at most BATCH images, those of a width together.
+    """Reads at most BATCH images, in one batch for each width.
 
     Returns:
       A Reading, or with `explain` an Explanation, for each image, in order.
@@ -43,8 +43,8 @@ def read_width(
 ) -> Sequence[Any]:
     """Reads images of one width, padded to a batch of `size`.
 
-    By default `size` is a power of two, or of four if there are programs for several widths, which
-    keeps their number small. At most BATCH images are read then.
+    The default `size` is the next power of two, or of four if the reader needs programs for several
+    widths, to limit the number of compiled programs. It allows at most BATCH images.
     """
     if size is None:
         power = (len(images) - 1).bit_length()
@@ -74,7 +74,7 @@ def read_width(
 
 def _judged(reader: Recognizer, text: str, confidence: float, energy: float) -> Reading:
     """Adds the typicality to a reading, and whether it counts as an answer."""
-    if not text and reader.config.data.allow_empty:  # the energy is one of symbols
+    if not text and reader.config.data.allow_empty:  # an energy needs symbols
         return Reading(text, confidence)
     value = reader.typical.of(energy) if reader.typical else None
     is_typical = value is None or value >= typicality.LIMIT

@@ -1,8 +1,8 @@
 """Calibrates confidence by temperature scaling, fitted on held-out images.
 
 All logits are divided by one temperature (Guo, Pleiss, Sun & Weinberger 2017, section 4.2). This
-changes probabilities but no best path. It can change which text is the most probable one over all
-of its paths, or after the probabilities of symbols were added.
+changes probabilities but not the best path. It can change the most probable text if probabilities
+are summed, over alignments (beam search) or over merged symbols.
 """
 
 from __future__ import annotations

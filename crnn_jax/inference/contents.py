@@ -22,8 +22,8 @@ from crnn_jax.errors import DataError, one_line
 _MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*", b"<svg",
           b"<?xml")  # fmt: skip
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")
-_LEAST = 40  # characters of a text that can be base64
-_LONGEST_NAME = 255  # of a file, in characters
+_LEAST = 40  # characters; a shorter text is not tried as base64
+_LONGEST_NAME = 255  # characters of a file name
 _READING = threading.Lock()  # a file object may occur twice in a batch, which threads decode
 
 

@@ -32,15 +32,15 @@ class _TextAndConfidence(NamedTuple):
 class Reading(_TextAndConfidence):
     """The text that the model reads in an image, and its confidence.
 
-    As a tuple, it is (text, confidence). It also says how typical the image is.
+    As a tuple, it is (text, confidence).
 
     Attributes:
       text: the text that is read; empty if there is none.
-      confidence: the probability of the text, over all its alignments.
-      typicality: how much the image is like those of the validation part, in standard deviations
-        from their mean; None if the run has not measured them.
-      answered: False if the image is of another kind (its typicality is below -3), or if nothing
-        was read by a reader that was never trained on images without text.
+      confidence: the probability of the text, summed over its alignments, from 0 to 1.
+      typicality: similarity of the image to the validation part, in standard deviations from its
+        mean (see `typicality`); None if the run has not measured it.
+      answered: False if the image differs from those of the training scheme (its typicality is
+        below -3), or if the text is empty and data.allow_empty is off.
     """
 
     typicality: float | None
@@ -65,14 +65,14 @@ class Reader(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """What a program says of a reading if it asks for a least confidence."""
+    """Whether a reading is an answer and its text is shown, given a minimum confidence."""
 
     answered: bool  # the reading is an answer
     text: bool  # its text is shown
 
 
 def shown(reading: Any, least: float | None) -> Shown:
-    """Applies a least confidence to a Reading or an Explanation; None shows all texts."""
+    """Applies a minimum confidence to a Reading or an Explanation; None shows all texts."""
     answered = reading.answered and reading.confidence >= (least or 0)
     return Shown(answered, answered or least is None)
 
@@ -91,10 +91,11 @@ class Evaluation(NamedTuple):
 
     scores: metrics.Scores
     loss: float  # mean CTC loss, nats
-    answers: list[Answer]  # in the order of the files
+    answers: list[Answer]  # one for each file, in order
 
     @property
     def misreads(self) -> list[Answer]:
+        """The answers whose reading differs from the truth."""
         return [answer for answer in self.answers if answer.reading != answer.truth]
 
     @property
@@ -116,7 +117,7 @@ class Evaluation(NamedTuple):
         return [a.confidence for a in answers], [a.reading == a.truth for a in answers]
 
     def summary(self) -> dict[str, Any]:
-        """Returns the figures by their names in `result.json`."""
+        """Returns the scores by their names in `result.json`."""
         s = self.scores
         return {
             "exact_match": s.exact_match,
@@ -147,12 +148,23 @@ def read(
     model: crnn.Model,
     decoder: Decoder = GREEDY,
 ) -> tuple[Int[Array, "B L"], Float[Array, " B"], Float[Array, " B"]]:
-    """Returns the ids and the log-probability of each reading, and the energy of each image."""
+    """Reads a batch of images.
+
+    Args:
+      params: the parameters of `model`.
+      images: pixels from 0 to 255.
+      temperature: divides the logits for the probabilities.
+      model: the model.
+      decoder: how texts are decoded.
+
+    Returns:
+      The ids of each reading, padded with PAD; its log-probability; and the energy of each image.
+    """
     if decoder == GREEDY:
         found: _Found = _read_greedily(params, images, temperature, model=model)
         return found
-    # There is a decoder for each form of texts. They share the model's program, which takes many
-    # times as long to compile. With the greedy one, a single image is read 4 % faster.
+    # All other decoders share one program for the model, which takes far longer to compile than a
+    # decoder. One program for model and greedy decoder reads a single image 4 % faster.
     found = _decoded(_logits(params, images, model=model), temperature, decoder=decoder)
     return found
 
@@ -215,13 +227,13 @@ def decode(
 ) -> tuple[Int[Array, "B L"], Float[Array, " B"]]:
     """Returns the ids and the log-probability of each text.
 
-    Where probabilities are added before the choice, the temperature can change the choice. So it
-    is made with the probabilities of the confidence.
+    Decoders that add probabilities get the scaled logits, because the temperature can change their
+    result.
     """
     adds = decoder.beam or decoder.representatives
     ids = decoder(logits / temperature if adds else logits)
     scaled = decoder.merged(logits / temperature)
-    # Rounding can make the loss of a certain reading slightly negative.
+    # Rounding can make the loss of a reading with confidence 1 slightly negative.
     return ids, jnp.minimum(-ctc_loss.ctc_loss(scaled, ids), 0)
 
 

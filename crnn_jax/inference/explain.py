@@ -26,8 +26,8 @@ class Character(NamedTuple):
     """A character of a reading. Positions are fractions of the image's width."""
 
     symbol: str
-    probability: float  # of this symbol, given the other characters
-    left: float  # of the time steps that the best alignment assigns to it
+    probability: float  # probability of this symbol, given the others
+    left: float  # left end of its time steps in the best alignment
     right: float
 
 

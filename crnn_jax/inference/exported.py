@@ -31,8 +31,8 @@ from crnn_jax.runtime import files
 FILE = "reader.json"  # beside the model file, or inside it
 WEIGHTS = "model.safetensors"
 FORMAT = "crnn-jax reader"
-_MOST_CODE_POINTS = 32  # of a symbol: a letter with its combining marks
-_MOST_DEPTH = 8  # of nested layers; the models of this package have three
+_MOST_CODE_POINTS = 32  # code points of a symbol: a letter with its marks
+_MOST_DEPTH = 8  # levels of nested layers; this package's models have three
 
 
 class _NormalizationRecord(TypedDict):
@@ -62,7 +62,7 @@ class Parsed(NamedTuple):
     config: Config
     charset: Charset
     normalization: Normalization
-    fingerprint: str  # of the training data
+    fingerprint: str  # fingerprint of the training data
     params_sha256: str
     result: Result | None
     temperature: float = 1.0  # divides the logits for confidences
@@ -85,7 +85,8 @@ def parse(content: bytes, source: str) -> Parsed:
       source: the file that it is from, for error messages.
 
     Raises:
-      RunError: `content` is no such description, or was changed; names `source` and the key.
+      RunError: `content` is not such a description, or was changed. The message names `source` and
+        the key.
     """
     try:
         values = schema.document(content)

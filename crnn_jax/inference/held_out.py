@@ -1,7 +1,7 @@
 """Scores on the test part of a data set: `test.json` of a run, and readings without training.
 
-The meaning of labels differs between schemes: some label capitals in lower case, and in some nobody
-can tell 0 from o. So exact match is counted in three ways. Does not import jax.
+Labels follow different conventions: some schemes label capitals in lower case, and in some fonts 0
+and o look the same. So exact match is counted in three ways. Does not import jax.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from msgspec import Meta
 from crnn_jax.inference import metrics
 from crnn_jax.schema import Count, Digest, Share, Text
 
-TEST_FILE = "test.json"  # in a run directory
+TEST_FILE = "test.json"  # file in a run directory
 TEST_SIZE = 500  # images of the test part of a scheme; a small scheme gives a third
 
 
@@ -43,8 +43,8 @@ class HeldOut(TypedDict):
     """The content of `test.json`, and the record of a scheme that is read without training."""
 
     data_name: Text
-    fingerprint: Digest  # of the whole data set
-    files_sha256: Digest  # of the file names of the test part
+    fingerprint: Digest  # fingerprint of the whole data set
+    files_sha256: Digest  # digest of the file names of the test part
     num_examples: Annotated[int, Meta(ge=1, le=10**9)]
     scores: Matches
 
@@ -57,6 +57,7 @@ def match(truths: Sequence[str], readings: Sequence[str], way: str) -> Match:
 
 
 def to_match(num_exact: int, num_examples: int) -> Match:
+    """Returns the rate of a count, with its 95 % Wilson interval."""
     interval = metrics.wilson_interval(num_exact, num_examples)
     return Match(
         num_exact=num_exact, exact_match=num_exact / num_examples, exact_match_95=list(interval)
@@ -74,7 +75,7 @@ def score(
 
     Args:
       data_name: the name of the data set.
-      fingerprint: of the whole data set.
+      fingerprint: the fingerprint of the whole data set.
       files: names of the images that were read, in the order of `truths` and `readings`.
       truths: the labels, as the folder has them.
       readings: the texts that were read.

@@ -18,7 +18,7 @@ from crnn_jax.errors import RunError, brief, quote
 from crnn_jax.inference import exported
 
 SCHEME = "hf://"
-MAX_BYTES = 2**30  # of a file
+MAX_BYTES = 2**30  # maximum bytes of a file
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
 _ADDRESS = re.compile(rf"hf://({_NAME}/{_NAME})(?:@([A-Za-z0-9._/-]{{1,200}}))?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -35,6 +35,7 @@ class Address(NamedTuple):
 
 
 def is_address(run: str | os.PathLike[str]) -> bool:
+    """Whether `run` is the address of a reader on a hub."""
     return isinstance(run, str) and run.startswith(SCHEME)
 
 

@@ -27,7 +27,7 @@ ACCEPTED = (
 )
 ORDERS = ("rgb", "bgr")
 _MAX_NAMED = 20  # images named one by one in an error
-_MOST_NAME = 300  # characters of a path in a list of complaints
+_MOST_NAME = 300  # characters of a path in an error message
 _CHANNELS = (1, 2, 3, 4)  # gray, gray and alpha, RGB, RGBA
 _LEAST_SIDE = 8  # pixels; a shorter last axis is more likely channels
 
@@ -35,9 +35,9 @@ _LEAST_SIDE = 8  # pixels; a shorter last axis is more likely channels
 class Format(NamedTuple):
     """What the caller declares about images."""
 
-    order: str = "rgb"  # of the channels of arrays, or 'bgr' as in OpenCV
+    order: str = "rgb"  # channel order of arrays: 'rgb', or 'bgr' as in OpenCV
     max_value: float | None = None  # value of white in arrays; None: 255 for u8, others refused
-    frame: str | None = None  # of animations; None for data.frame
+    frame: str | None = None  # frame of animations; None for data.frame
 
     def check(self) -> Format:
         """Returns the format. ConfigError if a value is not allowed."""
@@ -125,7 +125,7 @@ def to_image(image: Any, form: Format = DEFAULT, frame: str = "") -> Image.Image
 
 
 def _is_array(value: Any) -> bool:
-    """Whether numpy can convert a value without a copy of its items one by one."""
+    """Whether numpy can convert a value without copying its items one by one."""
     names = ("__array__", "__array_interface__", "__dlpack__")
     is_view = isinstance(value, memoryview)
     return is_view or any(hasattr(value, name) for name in names)
@@ -184,8 +184,8 @@ def _to_pixels(array: np.ndarray, form: Format) -> np.ndarray:
         white = form.max_value
         if white is None:
             raise DataError(
-                f"{_name(array)} has no known range; declare its white with max_value=1, 255 or "
-                "65535, or convert it to u8"
+                f"{_name(array)} has no known range; pass the value of white, such as max_value=1, "
+                "255 or 65535, or convert it to u8"
             )
         low, high = array.min(), array.max()
         if not (low >= 0 and high <= white * (1 + 1e-6)):  # a NaN fails too
@@ -208,7 +208,7 @@ def _is_nested(value: Any) -> bool:
 
 
 class Decoded(NamedTuple):
-    """An image as the model gets it."""
+    """An image in the form of the model's input."""
 
     pixels: np.ndarray  # u8 [W, H, C]
     span: tuple[float, float]  # the part of the original's width that the pixels show

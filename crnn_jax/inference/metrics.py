@@ -14,13 +14,13 @@ import numpy as np
 
 from crnn_jax.charset import merge_look_alikes
 
-# Two texts are equal in a way if they are the same after its function. See `ExactMatches`.
+# The ways to compare texts: two texts match if the function maps them to the same string.
 WAYS: Mapping[str, Callable[[str], str]] = {
     "labeled": str,
     "case_folded": str.casefold,
     "merged": merge_look_alikes,  # case-folded, with o as 0 and i and l as 1
 }
-_CONFIDENCE = 0.9500000018071153  # of intervals; its normal quantile is 1.959964, as in tables
+_CONFIDENCE = 0.9500000018071153  # of intervals: the normal quantile is 1.959964
 
 
 class Scores(NamedTuple):
@@ -37,7 +37,7 @@ class Scores(NamedTuple):
 
 
 def score(truths: Sequence[str], readings: Sequence[str]) -> Scores:
-    """Scores readings against truths, which must have at least one character in all.
+    """Scores readings against truths, which must have at least one character in total.
 
     Edits are counted by the Levenshtein distance: insertions, deletions and substitutions.
     """
@@ -75,6 +75,7 @@ class ExactMatches(NamedTuple):
 
     @property
     def differ(self) -> bool:
+        """Whether the definitions of equal give different counts."""
         return self.as_labeled != self.merged
 
     def shares(self) -> dict[str, float]:

@@ -12,7 +12,7 @@ from crnn_jax.inference import inputs
 from crnn_jax.runs.run_dir import png
 
 MOST = 50  # readings that are shown
-_SIZE = 240, 80  # of an image in the table, at most
+_SIZE = 240, 80  # maximum size of an image in the table, in pixels
 
 
 class _HasText(Protocol):

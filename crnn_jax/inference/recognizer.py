@@ -87,7 +87,7 @@ class Recognizer:
       model: the network, and the normalization of images.
       params: the weights.
       epoch: the epoch of the weights.
-      fingerprint: of the data set that the reader was trained on.
+      fingerprint: the fingerprint of the data set that the reader was trained on.
       temperature: divides the logits for confidences.
       width_by_image: whether the input of each image has the width that fits its text, instead of
         data.width.
@@ -152,10 +152,10 @@ class Recognizer:
         max_value: float | None = None,
         frame: str | None = None,
     ) -> Decoder:
-        """Returns the decoder for texts of the form that most images of one scheme have.
+        """Finds the lengths and symbols of the texts of one scheme, and returns a decoder for them.
 
-        Reads at most 400 of the images twice: see `scheme_form`. Those that cannot be read are left
-        out. For the other arguments see `decoder` and `predict`.
+        Reads at most 400 of the images twice (see `scheme_form`). Images that cannot be read are
+        left out. For the other arguments see `decoder` and `predict`.
 
         Raises:
           ConfigError: fewer than ten of the images are read, or an option is invalid.
@@ -197,8 +197,8 @@ class Recognizer:
           order: of the channels of arrays, 'rgb', or 'bgr' as in OpenCV.
           max_value: the value of white in arrays, for example 1 or 255. Only u8 arrays need no
             declaration.
-          frame: what is read of animations, 'first', 'last', 'darkest' or 'mean'; by default
-            data.frame of the reader.
+          frame: what to read from an animation: 'first', 'last', 'darkest' or 'mean'. The default
+            is data.frame of the reader.
 
         Raises:
           DataError: `images` is neither an image nor an iterable, or some cannot be read; the
@@ -218,7 +218,7 @@ class Recognizer:
         max_value: float | None = None,
         frame: str | None = None,
     ) -> Readings[Explanation]:
-        """Like `predict`, with place and probability of each character and alternative texts."""
+        """Like `predict`, with position and probability of each character, and alternatives."""
         form = inputs.Format(order, max_value, frame).check()
         return self._read_all(images, decoder, True, form)
 

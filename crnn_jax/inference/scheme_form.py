@@ -1,9 +1,9 @@
 """The form of the texts of one scheme, found in readings of its images: lengths and symbols.
 
-A reader of many schemes does not know how many characters a text has, or which of its symbols
-occur. Most of its misreadings have another length than most readings, or a symbol that hardly any
-other reading has. So the images are read again, as the best texts of the form that most readings
-have. No label is needed.
+A reader of many schemes does not know how many characters a text has, or which symbols occur. Most
+of its misreadings differ from the other readings in length, or have a symbol that is rare among
+them. So the images are read again, restricted to the common lengths and symbols. No label is
+needed.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from crnn_jax.models.decoding import Decoder
 
 SAMPLE = 400  # images that are read to find the form
 _LEAST = 10  # readings with text
-_COMMON = 0.3  # of the weight of the most common length
-_POWER = 4  # of the confidence of a reading, in the weight of its length
-_RARE = 0.1  # of the mean weight of a symbol; a rarer one is a misreading
+_COMMON = 0.3  # share of the weight of the most common length
+_POWER = 4  # exponent of the confidence, in the weight of a length
+_RARE = 0.1  # share of the mean weight of a symbol; a rarer one is a misreading
 
 
-Split = Callable[[str], Sequence[str]]  # of a text into symbols
+Split = Callable[[str], Sequence[str]]  # splits a text into symbols
 
 
 def find(
@@ -34,8 +34,7 @@ def find(
 
     Args:
       read: reads the same images with a decoder.
-      make: returns the decoder of a wish, as `decoding.decoder` does for a charset and a number of
-        steps.
+      make: returns a decoder for the given options of `decoding.decoder`.
       split: splits a text into symbols, as `Charset.split` does.
 
     Returns:
@@ -52,8 +51,10 @@ def common_lengths(readings: Sequence[Reading], split: Split = list) -> tuple[in
     """Returns the smallest and the largest common length of readings.
 
     Each reading counts with the fourth power of its confidence, because misread lengths are rare or
-    less confident. A length is common if its sum is at least 0.3 of the largest. ConfigError: fewer
-    than ten readings have text.
+    less confident. A length is common if its sum is at least 0.3 of the largest.
+
+    Raises:
+      ConfigError: fewer than ten readings have text.
     """
     able = [reading for reading in readings if reading.text]
     if len(able) < _LEAST:

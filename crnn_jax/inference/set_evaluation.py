@@ -40,7 +40,7 @@ class SetEvaluation(NamedTuple):
 def evaluate(
     recognizer: Recognizer, folder: str | os.PathLike[str] | None, decoder: Decoder
 ) -> SetEvaluation:
-    """Does what `Recognizer.evaluate` says."""
+    """Implements `Recognizer.evaluate`."""
     charset, num_steps = recognizer.charset, config_lib.num_steps(recognizer.config)
     reader = Reader(recognizer.model, recognizer.params, charset, recognizer.temperature, decoder)
     if folder is None:
@@ -112,7 +112,7 @@ def sources_of(recognizer: Recognizer, folder: str | os.PathLike[str]) -> list[A
 
 
 def _of_other_lengths(labels: list[str], data: DataConfig) -> list[str]:
-    """Warns of labels that the reader does not read, because of their length."""
+    """Warns of labels whose length the reader does not read."""
     others = text_lengths.others(labels, data)
     if not others:
         return []

@@ -36,7 +36,7 @@ class Shipped(NamedTuple):
     charset: Charset
     normalization: Normalization
     params: Any  # f32
-    fingerprint: str  # of the data that the reader was trained on
+    fingerprint: str  # fingerprint of the training data
     temperature: float
     width_by_image: bool  # the input of each image has the width that fits its text
     typical: Typical | None  # energies of its validation part

@@ -1,9 +1,9 @@
-"""How much an image is like those that the reader was trained on, from the logits.
+"""Measures from the logits how similar an image is to those that the reader was trained on.
 
 The energy of a step is the logsumexp of its logits. Where the model reads a symbol, it is high on
-images of the training scheme and lower on others, also where the softmax is certain (Liu et al.,
+images of the training scheme and lower on others, even if the softmax is confident (Liu et al.,
 Energy-based Out-of-distribution Detection, 2020). Its mean over these steps is compared with that
-of the validation part. The score costs nothing beside the model and needs two stored numbers.
+of the validation part. The score adds almost no cost and needs two stored numbers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from jax import Array
 from jaxtyping import Float
 
 LIMIT = -3.0  # standard deviations; a lower typicality counts as another kind of image
-LOWEST = -99.0  # of an image in which nothing is read, and the bound of all others
+LOWEST = -99.0  # typicality of an image without text, and the lower bound
 _LEAST = 8  # validation images that the deviation is estimated from
 
 
@@ -35,7 +35,7 @@ class Typical(NamedTuple):
         found = found[np.isfinite(found)]
         if len(found) < _LEAST:
             return None
-        # Never 0, also for images that are all alike.
+        # Never 0, even if all images are equal.
         return cls(
             float(found.mean()), float(max(found.std(ddof=1), 1e-3 * abs(found.mean()), 1e-6))
         )

@@ -1,5 +1,7 @@
-"""Imports models from other programs and exports runs to them, with one file per format. Extras of
-the package install what the formats need. Imports `training` and what `training` may import.
+"""Imports models from other programs and exports runs to them, with one file per format.
+
+Extras of the package install what the formats need. Imports `training` and what `training` may
+import.
 """
 
 from __future__ import annotations
@@ -102,7 +104,7 @@ def export(
     from crnn_jax.runtime import staging
 
     if out is None and not Path(run).is_dir():
-        raise RunError(f"{run} is not a folder of this machine; name another one with --out")
+        raise RunError(f"{run} is not a folder on this machine; choose a folder with --out")
     folder = Path(out) if out is not None else disk.below(run, "export", kind)
     if not (folder / exported.FILE).exists() and not staging.is_free(folder):
         raise RunError(f"{folder} is not empty and not an export; choose another --out")

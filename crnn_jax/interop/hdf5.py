@@ -17,7 +17,7 @@ import numpy as np
 from crnn_jax.errors import brief
 
 _MOST_OBJECTS = 10_000  # groups and datasets
-_MOST_DEPTH = 16  # of nested groups; Keras uses six
+_MOST_DEPTH = 16  # levels of nested groups; Keras uses six
 _MOST_RANK = 4
 _MOST_TEXT = 1 << 20  # bytes of the configuration
 _MOST_NAMES = 1 << 26  # bytes of the layer names
@@ -26,7 +26,7 @@ _MOST_NAMES = 1 << 26  # bytes of the layer names
 class Contents(NamedTuple):
     """The contents of a Keras file."""
 
-    arrays: dict[str, np.ndarray]  # by path in the file
+    arrays: dict[str, np.ndarray]  # keyed by path in the file
     layers: list[str]  # layer names in the model's order; empty if the file does not say
     config: str | bytes | None  # the model's configuration as JSON, if the file has it
 
@@ -37,7 +37,8 @@ def read(content: bytes, is_weight: Callable[[str], bool]) -> Contents:
     Links to other files are not followed, and no other file is opened.
 
     Raises:
-      ValueError: a dataset is not stored in the file, or is not an array of floats; names it.
+      ValueError: a dataset is not stored in the file, or is not an array of floats. The message
+        names it.
       Exception: h5py raises many kinds of errors on damaged files.
     """
     import h5py
@@ -95,9 +96,9 @@ def _check_stored(name: str, dataset: Any, size: int) -> int:
     files.
 
     Args:
-      name: for error messages.
+      name: the name of the dataset, for error messages.
       dataset: an h5py.Dataset.
-      size: of the file, in bytes.
+      size: the size of the file, in bytes.
     """
     from h5py import h5d, h5s, h5t
 

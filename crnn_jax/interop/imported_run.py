@@ -40,9 +40,9 @@ def write(
       charset: the symbols in the order of the model's classes; the blank is the last class.
       moments: how the model normalizes pixels.
       params: the parameters, a tree of arrays with the structure of the model of `config`.
-      fingerprint: of the training data; '' if it is unknown.
+      fingerprint: the fingerprint of the training data; '' if it is unknown.
       source: the file or folder of the weights, for the record.
-      result: of the training, if it is known.
+      result: the result of the training, if it is known.
 
     Raises:
       RunError: the directory exists and is not empty, it cannot be written, or the parameters do

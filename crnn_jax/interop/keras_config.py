@@ -49,7 +49,7 @@ class Known(NamedTuple):
     """Properties from the configuration; None if it does not contain them."""
 
     size: tuple[int, int] | None = None  # width and height of the images
-    normalization: Normalization | None = None  # of the layers before the first convolution
+    normalization: Normalization | None = None  # computed by the layers before the convolutions
 
 
 def read(config: str | bytes | None) -> Known:

@@ -30,7 +30,7 @@ from crnn_jax.inference import exported
 from crnn_jax.interop import hdf5, keras_config
 from crnn_jax.runtime import files
 
-ARRAYS = ("kernel", "recurrent_kernel", "bias")  # of a layer, in Keras' order
+ARRAYS = ("kernel", "recurrent_kernel", "bias")  # arrays of a layer, in Keras' order
 # Limits for untrusted files. The reference has 2 convolutions, 2 LSTMs, and arrays of up to
 # 131,072 elements.
 _MOST_BYTES, _MOST_LAYERS = 2**30, 6
@@ -103,7 +103,7 @@ def _read_cells(content: bytes) -> tuple[list[Cell], str | bytes | None]:
         group, _, last = name.replace("\\", "/").rpartition("/")
         last = last.removesuffix(":0")
         cell = groups.setdefault(group, {})
-        rank = len(ARRAYS) + len(cell)  # of arrays with other names, which follow the known ones
+        rank = len(ARRAYS) + len(cell)  # other names follow the known ones
         if last in ARRAYS or (last.isascii() and last.isdigit() and len(last) < 4):
             rank = int(last) if last.isdigit() else ARRAYS.index(last)
         if rank in cell:

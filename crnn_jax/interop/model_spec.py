@@ -68,6 +68,7 @@ def describe(reader: Recognizer, result: Result | None) -> dict[str, Any]:
 
 
 def to_json(description: Mapping[str, Any]) -> str:
+    """Formats a description as the content of reader.json."""
     return json.dumps(description, indent=2, ensure_ascii=False) + "\n"
 
 

@@ -5,9 +5,9 @@ output `logits` f32 [B, T, K]. The graph is built by hand, with one bidirectiona
 recurrent layer. Converters translate a scan into Loop operators, which take several times as long.
 reader.json is in the model's metadata.
 
-OpenCV's module dnn reads the file, too (4.12 and later): 5.0 with any batch, 4 with one image at a
-time, because its importer gives LSTM layers a batch of one. For weights of 8 bits see
-studies/int8_onnx.py.
+OpenCV's dnn module (4.12 and later) reads the file, too: version 5.0 with any batch size, version 4
+with one image at a time, because its importer gives LSTM layers a batch size of 1. For 8-bit
+weights see studies/int8_onnx.py.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def _build(reader: Recognizer) -> Graph:
     graph.add("Transpose", perm=(0, 3, 1, 2))  # [B, C, W, H]
     for i, pool in enumerate(model.config.pools, 1):
         kernel, bias = params[f"Conv{i}"]["kernel"], params[f"Conv{i}"]["bias"]
-        # It is that of the weights, but OpenCV 4.12 requires it.
+        # kernel_shape follows from the weights, but OpenCV 4.12 requires it.
         graph.add(
             "Conv", kernel.transpose(3, 2, 0, 1), bias, kernel_shape=(3, 3), pads=(1, 1, 1, 1)
         )

@@ -57,7 +57,7 @@ def export(
 
     Args:
       reader: the model.
-      description: from `model_spec.describe`.
+      description: the result of `model_spec.describe`.
       runtime: the folder of the npm package; by default node_modules/onnxruntime-web in the
         working directory or one of its parents.
 

@@ -1,4 +1,4 @@
-"""Adapts the reader to the labels so far, in a process of its own while labeling goes on.
+"""Adapts the reader to the labels so far, in a separate process while labeling continues.
 
 Each adaptation starts from the same reader and trains on all labels, as experiments/adapt.py does.
 It trains on a copy of the labeled images, so that new labels do not change the data of a run that
@@ -7,7 +7,7 @@ has begun:
 labels-0050/    the labeled images (hard links where possible) with their labels.csv
 reader-0050/    the run directory, with log.txt
 
-A failed adaptation costs nothing but itself: labels are saved before it starts, and the next one
+If an adaptation fails, no label is lost, because labels are saved before it starts. The next one
 starts at the next number of labels.
 """
 
@@ -36,9 +36,10 @@ from crnn_jax.runs.launch import Process, Task
 from crnn_jax.runs.run_dir import RunDir
 from crnn_jax.runtime import files
 
-# In labels between two adaptations, because training takes longer with more labels. Chosen by hand.
+# An adaptation starts at this multiple of the labels of the previous one, or later, because
+# training takes longer with more labels. Chosen by hand.
 _GROWTH = 1.25
-_NICENESS = 5  # of the process, so that the page stays quick
+_NICENESS = 5  # niceness of the process, so that the page stays responsive
 _NONE: Mapping[str, Any] = types.MappingProxyType({})
 _RUN = re.compile(r"reader-(\d{4,})")
 
@@ -117,9 +118,9 @@ class Status(NamedTuple):
     """The state of the adaptation, for the page."""
 
     kind: Literal["off", "waiting", "training", "failed", "adapted"]
-    labels: int = 0  # of the training, of the reader, or at which the first training starts
+    labels: int = 0  # used by the training or the reader, or due for the first training
     message: str = ""  # why it failed
-    seconds: float = 0.0  # of the training so far
+    seconds: float = 0.0  # duration of the training so far
 
 
 class Adapter:
@@ -160,11 +161,12 @@ class Adapter:
 
     @property
     def frame(self) -> str:
-        """What is read of animations: data.frame of the reader."""
+        """What to read from animations: data.frame of the reader."""
         return self._reader.config.data.frame
 
     @property
     def is_training(self) -> bool:
+        """Whether a training is in progress."""
         return self._process is not None
 
     def restored(self) -> tuple[str, Recognizer] | None:

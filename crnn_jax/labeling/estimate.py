@@ -1,15 +1,15 @@
 """The running estimate of the reader's exact match on the images without a label.
 
-The images that are labeled because the reader is unsure of them say little about the others: the
-share of accepted guesses among them is far below that of the rest. So every fourth image is drawn
-at random from all images without a label, and the estimate uses these only. A draw is an
-independent sample: it is made before the image is labeled, and its guess is of a reader that was
-not trained on it. The interval is the 95 % score interval of Wilson (1927).
+Images that are labeled because the reader is unsure of them are not representative: the share of
+accepted guesses among them is far below that of the rest. So every fourth image is drawn at random
+from all images without a label, and the estimate uses these only. A draw is an independent sample:
+it is made before the image is labeled, and its guess is of a reader that was not trained on it. The
+interval is the 95 % score interval of Wilson (1927).
 
-Three things to know. The estimate is of one reader: after an adaptation it starts again, because
-the new reader was trained on the earlier draws. The rest changes while images are labeled: those
-that the reader is unsure of leave it first, so the estimate of a small folder is a little too low.
-And images that nobody can read are left out.
+Limitations: after an adaptation the estimate starts again, because the new reader was trained on
+the earlier draws. While images are labeled, those that the reader is unsure of leave the rest
+first, so the estimate of a small folder is a little too low. Images that nobody can read are left
+out.
 """
 
 from __future__ import annotations
@@ -73,6 +73,6 @@ def draw(rest: Int[np.ndarray, " N"], place: int, seed: int = 0) -> int:
     Args:
       rest: the numbers of the images without a label, at least one.
       place: the place in the labeling order.
-      seed: of all draws.
+      seed: the seed of all draws.
     """
     return int(np.random.default_rng([seed, place]).choice(rest))

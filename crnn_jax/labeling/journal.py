@@ -1,7 +1,7 @@
 """The history of labeling: what was shown, guessed and entered, one JSON object a line.
 
-labels.csv has the labels; this file has what it cannot say: the order, for undo; images that were
-skipped; and the guesses, for the estimate. Where the two differ, labels.csv is right.
+labels.csv has the labels. This file has the order, for undo; the images that were skipped; and the
+guesses, for the estimate. Where the two differ, labels.csv takes precedence.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ class Entry(NamedTuple):
 
     file: str
     label: str | None  # None: it cannot be read, so it was skipped
-    guess: str  # of the reader
-    reader: str  # its name
-    drawn: bool  # at random
+    guess: str  # guess of the reader
+    reader: str  # name of the reader
+    drawn: bool  # drawn at random
 
 
 class _Line(TypedDict):
@@ -68,7 +68,7 @@ class Journal:
         self.entries.append(entry)
 
     def undo(self) -> Entry:
-        """Takes back the last entry and returns it. RunError: the file cannot be written."""
+        """Undoes the last entry and returns it. RunError: the file cannot be written."""
         last = self.entries[-1]
         self._append({"file": last.file, "undo": True})
         return self.entries.pop()

@@ -5,7 +5,7 @@ selection and active learning", 2015). The filter is least confidence sampling (
 for sequences, Culotta & McCallum 2005): it keeps the images whose readings have the lowest
 confidence. Among these, a greedy choice covers the symbols: the value of a set of texts is the sum
 over all symbols of the square root of how often the symbol occurs, so that a symbol that was
-labeled often adds little. Images with the same symbols teach alike, and a symbol without a label
+labeled often adds little. Images with the same symbols are redundant, and a symbol without a label
 cannot be learned.
 
 Everything here is numpy on the host, and needs the readings only, not the images.
@@ -27,7 +27,7 @@ def batch(
     """Returns the images of a batch in the order in which they are labeled.
 
     Args:
-      confidences: of the readings of images without a label.
+      confidences: the confidences of the readings of images without a label.
       texts: the N readings.
       labels: the labels that are known; their symbols count as covered.
       count: the size of the batch; fewer if N is smaller.
@@ -58,7 +58,7 @@ def covering(texts: Sequence[str], labels: Sequence[str], count: int) -> list[in
     """Chooses texts greedily, so that all symbols are covered.
 
     A text counts as one in all, shared by its symbols, so that long texts have no advantage. An
-    empty text has a symbol of its own. The greedy choice reaches at least 1 - 1/e of the value of
+    empty text has its own symbol. The greedy choice reaches at least 1 - 1/e of the value of
     the best set (Nemhauser, Wolsey & Fisher 1978).
 
     Args:

@@ -1,4 +1,4 @@
-"""The images that are shown next: ordered by what a label teaches, and every fourth drawn."""
+"""The images that are shown next: in the order of `ordering`, and every fourth drawn at random."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Shown(NamedTuple):
     """An image in the labeling order."""
 
     number: int
-    drawn: bool  # at random
+    drawn: bool  # drawn at random
 
 
 class Plan:
@@ -33,11 +33,11 @@ class Plan:
         self.upcoming: list[Shown] = []
         self._pool, self._seed = pool, seed
         self._batch: list[int] = []
-        # Of the readings that ordered the batch; higher for newer and for many more readings.
+        # Identifies the readings that ordered the batch; higher for newer or many more readings.
         self._batch_key = (-1, False, 0)
 
     def extend(self, num_entries: int, labels: Iterable[str]) -> None:
-        """Plans further images, as far as enough is read.
+        """Plans further images, if enough images were read.
 
         Args:
           num_entries: how many images were labeled or skipped.
@@ -84,7 +84,7 @@ class Plan:
         pool = self._pool
         candidates = pool.candidates(FIRST, planned)
         is_current = bool((pool.readers[candidates] == pool.reader).all())
-        # Twice as many images give another order; a few more do not.
+        # The order is renewed when there are twice as many images, not for each new one.
         key = pool.reader, is_current, len(candidates).bit_length()
         self._batch = [n for n in self._batch if n not in planned and not pool.is_done[n]]
         if not self._batch or key > self._batch_key:

@@ -1,4 +1,4 @@
-"""What the reader read in the images of a folder: texts and confidences, but no pixels."""
+"""The readings of the images of a folder: texts and confidences, but no pixels."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Pool:
         self.bad: dict[int, str] = {}  # why images cannot be opened
         # In random order, so that the images that are read first are like the others.
         self._order = np.random.default_rng(seed).permutation(count)
-        self._place = 0  # in the order
+        self._place = 0  # position in the order
         self.reader = 0  # the current reader
 
     def renew(self) -> None:
-        """A new reader: all images are read again, in the same order."""
+        """Switches to a new reader, which reads all images again in the same order."""
         self.reader += 1
         self._place = 0
 

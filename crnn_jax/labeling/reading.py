@@ -16,23 +16,25 @@ _PAUSE = 0.5  # seconds without anything to do
 
 
 class Reader(Protocol):
-    """A `Recognizer`, or what a test puts in its place."""
+    """The part of `Recognizer` that is used here; tests replace it."""
 
-    def stream(self, images: Any, decoder: Any = None, explain: bool = False) -> Any: ...
+    def stream(self, images: Any, decoder: Any = None, explain: bool = False) -> Any:
+        """See `Recognizer.stream`."""
 
 
 class Adapter(Protocol):
     """Trains readers: see `adapting`."""
 
     @property
-    def is_training(self) -> bool: ...
+    def is_training(self) -> bool:
+        """Whether a training is in progress."""
 
     def step(self, session: Session) -> tuple[str, Reader] | None:
         """Starts and ends trainings. Returns the name of a new reader and the reader."""
 
 
 class Reading:
-    """Reads images in a thread of its own until `stop`.
+    """Reads images in a separate thread until `stop`.
 
     Attributes:
       problem: why the thread has ended; empty while it runs.
@@ -45,6 +47,7 @@ class Reading:
         self.problem = ""
 
     def start(self) -> None:
+        """Starts the thread."""
         self._thread.start()
 
     def wake(self) -> None:

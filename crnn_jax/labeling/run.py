@@ -39,7 +39,7 @@ def run(
       folder: the images. The labels are saved in its labels.csv.
       reader: a run directory or the name of a reader.
       adapt_every: labels between two adaptations; 0 for none.
-      port: of the server; 0 for any.
+      port: the port of the server; 0 for any.
       announce: called with the URL of the page when it can be opened.
 
     Raises:
@@ -82,6 +82,11 @@ def opened(
       run: a run directory or the name of a reader.
       adapt_every: labels between two adaptations; 0 for none.
       changes: to the settings of the adaptation, by dotted key.
+
+    Raises:
+      RunError: another process labels the folder, the reader cannot be used, or the folder cannot
+        be written.
+      DataError: the folder or its labels cannot be used.
     """
     _check(folder)
     state = folder / STATE
@@ -104,7 +109,7 @@ def opened(
 
 @contextlib.contextmanager
 def _ended_by_hangup(engine: Any) -> Iterator[None]:
-    """Ends the server on SIGHUP, too, unless the signal is ignored. uvicorn leaves it alone."""
+    """Ends the server on SIGHUP, too, unless it is ignored. uvicorn does not handle this signal."""
     number = getattr(signal, "SIGHUP", None)
     if number is None or signal.getsignal(number) is signal.SIG_IGN:
         yield

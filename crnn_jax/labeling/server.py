@@ -1,11 +1,14 @@
 """The server of the labeling page, on the loopback interface.
 
-Any page in the user's browser can send requests to this machine, so a request needs more than the
-address: a random token, which is in the part of the URL after # (browsers do not send it, and no
-log has it) and comes back in a header; a Host that names the loopback interface, which another name
-for the same address (DNS rebinding) does not; and, if the browser gives an Origin, ours. The page
-can load nothing from elsewhere. Images are decoded here, with the limits of `image_io`, and sent as
-PNG.
+Any page in the user's browser can send requests to this machine. So a request must have:
+
+- a random token in a header. The page reads it from the fragment of its URL (after #), which
+  browsers do not send, so it is in no log;
+- a Host header that names the loopback interface, against DNS rebinding;
+- the Origin of this server, if the browser sends an Origin.
+
+The page cannot load anything from elsewhere. Images are decoded here, with the limits of
+`image_io`, and sent as PNG.
 """
 
 from __future__ import annotations
@@ -37,13 +40,13 @@ _SIZE = (1024, 512)  # pixels of an image that is shown, at most
 
 
 class _Entry(TypedDict):
-    number: NotRequired[int]  # of the image; not for undo
+    number: NotRequired[int]  # number of the image; not for undo
     text: NotRequired[str]
     confirmed: NotRequired[bool]
 
 
 class Desk:
-    """What the requests of the page do: a session with its reading thread and adaptations."""
+    """Handles the requests of the page, with a session, its reading thread and adaptations."""
 
     def __init__(self, session: Session, reading: Reading, adapter: Adapter):
         self.session, self.reading, self.adapter = session, reading, adapter
@@ -78,16 +81,19 @@ class Desk:
         return state
 
     def label(self, entry: _Entry) -> dict[str, Any]:
+        """Saves a label and returns the new state. EntryError: see `Session.label`."""
         self.session.label(
             entry.get("number", -1), entry.get("text", ""), entry.get("confirmed", False)
         )
         return self._changed()
 
     def skip(self, entry: _Entry) -> dict[str, Any]:
+        """Skips an image and returns the new state. EntryError: see `Session.label`."""
         self.session.skip(entry.get("number", -1))
         return self._changed()
 
     def undo(self, _: _Entry) -> dict[str, Any]:
+        """Undoes the last entry and returns the new state. EntryError: there is none."""
         self.session.undo()
         return self._changed()
 
@@ -120,7 +126,7 @@ def application(desk: Desk, token: str, port: int) -> Any:
     Args:
       desk: handles the requests.
       token: the secret that requests need.
-      port: of the server, for the check of Origin.
+      port: the port of the server, for the check of Origin.
     """
     from starlette.applications import Starlette
     from starlette.concurrency import run_in_threadpool

@@ -1,6 +1,6 @@
 """The state of labeling: which image is next, and what an entry changes.
 
-Threads of the server and the thread that reads images call it; a lock admits one at a time.
+It is used by the threads of the server and by the thread that reads images, under one lock.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _T = TypeVar("_T")
 
 
 class Guess(NamedTuple):
-    """What the reader read in an image that is shown. It stays the same while it is shown."""
+    """The reading of an image that is shown. It does not change while the image is shown."""
 
     text: str
     confidence: float
-    reader: str  # its name
+    reader: str  # name of the reader
 
 
 class Character(NamedTuple):
@@ -95,7 +95,7 @@ class Session:
         self.reader = reader
         self.pool = Pool(len(self.files), seed)
         self._plan = Plan(self.pool, seed)
-        self._guesses: dict[int, Guess] = {}  # of images that are shown
+        self._guesses: dict[int, Guess] = {}  # guesses of images that are shown
         self._characters: dict[int, tuple[str, list[Character]]] = {}  # with the text
         for file in self._store.labels:
             self._set_done(file, True)
@@ -106,6 +106,7 @@ class Session:
 
     @property
     def num_labels(self) -> int:
+        """The number of labels."""
         return len(self._store.labels)
 
     @_locked
@@ -172,12 +173,12 @@ class Session:
 
     @_locked
     def skip(self, number: int) -> None:
-        """Leaves out the current image, which cannot be read. Errors as of `label`."""
+        """Skips the current image, which cannot be read. Raises the errors of `label`."""
         self._enter(self._check(number), None)
 
     @_locked
     def undo(self) -> Entry:
-        """Takes back the last entry, and shows its image again.
+        """Undoes the last entry, and shows its image again.
 
         Raises:
           EntryError: there is none.
@@ -198,7 +199,7 @@ class Session:
 
     @_locked
     def entries(self) -> list[Entry]:
-        """Returns the images that were labeled or skipped, in order; `undo` takes the last back."""
+        """Returns the images that were labeled or skipped, in order; `undo` removes the last."""
         return list(self._journal.entries)
 
     @_locked
@@ -224,9 +225,9 @@ class Session:
 
     @_locked
     def renew(self, reader: str) -> None:
-        """Another reader reads from now on. Images that were shown keep their guesses.
+        """Switches to another reader. Images that were shown keep their guesses.
 
-        An image that was taken back may be among the labels that the new reader was trained on.
+        The new reader may have been trained on the label of an image that was undone since.
         """
         self.reader = reader
         self.pool.renew()

@@ -1,6 +1,6 @@
-"""The labels of a folder in its labels.csv, which training reads as it is.
+"""Stores the labels of a folder in its labels.csv, which training can read at any time.
 
-The file is replaced atomically with every change, so that at any moment it is complete. A file that
+The file is replaced atomically with every change, so it is always complete. A file that
 exists keeps its rows, columns, delimiter and line ends; new rows are added at its end. Fields are
 quoted, so that the zeros of digits are kept. Before each change the file is compared with what was
 written last: changes of another program are kept.
@@ -63,7 +63,7 @@ class LabelFile:
         self.labels[file] = label
 
     def remove(self, file: str) -> None:
-        """Removes the label of an image, if it has one. Errors as of `add`."""
+        """Removes the label of an image, if it has one. Raises the errors of `add`."""
         text = self._current()
         if file in self.labels:
             self._write(self._without(text, file))

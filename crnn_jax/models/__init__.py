@@ -1,3 +1,4 @@
-"""Pure functions from images to logits, and from logits to losses and texts. Imports `runtime`;
-flax is imported in `crnn` only.
+"""Pure functions from images to logits, and from logits to losses and texts.
+
+Imports `runtime`. Only `crnn` imports flax.
 """

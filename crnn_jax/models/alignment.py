@@ -1,11 +1,11 @@
-"""Forward-backward alignment: where in the image each character stands, and how sure that is.
+"""Forward-backward alignment: the position and the probability of each character.
 
 A path of classes, one for each of T steps, spells a text when runs are merged and blanks dropped
 (Graves et al. 2006, section 3). For a text of L characters it goes through 2 L + 1 states from
 left to right: state 2 n is the blank after n characters, state 2 n + 1 is character n. A character
 may take several steps, and the blank between two different characters may be skipped. Sums over
 paths (plus = logaddexp) give probabilities, maxima (plus = maximum) the best path. All values are
-log-probabilities; -inf is impossible. The functions for one example are batched by vmap.
+log-probabilities; -inf means impossible. The functions for one example are batched by vmap.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def _occupancy(log_p: Array, label: Array) -> Array:
 
 
 def _posteriors(log_p: Array, label: Array) -> Array:
-    """Sums the middle of each path for all symbols at once; the ends are those of the text."""
+    """Sums over the steps inside each position for all symbols at once, with `label` around it."""
     symbols = log_p.shape[1] - 1
     alpha, beta = forward(log_p, label), backward(log_p, label)  # [T + 1, S]
     before, after = _shift(label, 1, PAD), _shift(label, -1, PAD)  # [L], the neighbors

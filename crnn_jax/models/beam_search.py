@@ -13,7 +13,7 @@ from crnn_jax.charset import PAD
 
 
 class Beam(NamedTuple):
-    """The prefixes that a search keeps, in no order. A free entry has log-probability -inf."""
+    """The prefixes of a search, in no particular order. A free entry has log-probability -inf."""
 
     ids: Int[Array, "W T"]  # padded with PAD
     lengths: Int[Array, " W"]
@@ -22,6 +22,7 @@ class Beam(NamedTuple):
 
     @property
     def score(self) -> Float[Array, " W"]:
+        """The log-probability of each prefix."""
         return jnp.logaddexp(self.blank, self.symbol)
 
 
@@ -30,9 +31,8 @@ def beam_search(
 ) -> tuple[Int[Array, "B {n_best} T"], Float[Array, "B {n_best}"]]:
     """Prefix beam search: the most probable texts, summed over their alignments.
 
-    Graves & Jaitly 2014, algorithm 1, without a language model. A text that is dropped on the
-    way loses the paths that led to it, so probabilities are lower bounds. They are exact if the
-    beam is as wide as the number of texts.
+    Graves & Jaitly 2014, algorithm 1, without a language model. Probabilities are lower bounds,
+    because the paths of a pruned prefix are lost. They are exact if no prefix is pruned.
 
     Args:
       logits: scores of the classes.
@@ -42,6 +42,9 @@ def beam_search(
     Returns:
       The ids, best first, padded with PAD, and the log-probabilities, which are -inf where fewer
       texts were found.
+
+    Raises:
+      ValueError: `n_best` is not from 1 to `width`.
     """
     if not 0 < n_best <= width:
         raise ValueError(f"n_best must be from 1 to the width, {width}, not {n_best}")
@@ -75,7 +78,7 @@ def _extend(beam: Beam, emit: Array) -> Beam:
 
     # A prefix may grow into one that is in the beam already: their paths are added.
     is_shorter = beam.lengths[:, None] + 1 == beam.lengths[None, :]  # [W, W], parent and child
-    beyond = positions[None, None, :] >= beam.lengths[:, None, None]  # of the parent
+    beyond = positions[None, None, :] >= beam.lengths[:, None, None]  # after the parent
     is_prefix = jnp.all((beam.ids[:, None] == beam.ids[None]) | beyond, axis=-1)
     is_alive = jnp.isfinite(beam.score)
     is_parent = is_shorter & is_prefix & is_alive[:, None] & is_alive[None, :]

@@ -18,16 +18,20 @@ def best_path(
 ) -> tuple[Int[Array, "B {longest}"], Float[Array, " B"]]:
     """Finds the most probable path whose text has a known form, by exact dynamic programming.
 
-    If the greedy text has that form, the result is the same text. If not, the greedy text is wrong.
+    If the greedy text has that form, the result is the greedy text.
 
     Args:
       logits: scores of the classes.
-      shortest, longest: the length of the text, in characters, ends included.
+      shortest, longest: the least and the greatest length of the text, in characters.
       allowed: which symbols may stand at each position; None is all.
 
     Returns:
       The ids, padded with PAD, and the log-probability of the path. If no path has the form, for
       example if the text is longer than T, all ids are PAD and the log-probability is -inf.
+
+    Raises:
+      ValueError: the lengths are not 0 <= shortest <= longest, longest is 0, or `allowed` has
+        another shape than [longest, K - 1].
     """
     if not 0 <= shortest <= longest or not longest:
         raise ValueError(f"lengths must be 0 <= shortest <= longest, not {shortest}, {longest}")

@@ -10,8 +10,8 @@ not the result. An accelerator computes the formula as written, in `plain`.
 
 A CPU spends its time on multiplications and on moving full-size arrays. So `by_windows` works by
 windows, the 2x2 outputs that are pooled together, in pieces of the batch that fit into the cache.
-The gradient goes to the winner of each window, at a tie to the first. The number of the winner is
-all that is kept of the full-size output.
+The gradient goes to the winner of each window, at a tie to the first. Only the index of the winner
+is kept of the full-size output.
 
 With many channels a window is a tile of Winograd's F(2x2, 3x3) (Lavin & Gray 2015, section 4.1).
 It sees 4x4 pixels d, and 16 products replace the 36 of the definition::
@@ -23,7 +23,7 @@ dM = A dy A', dU = V' dM, dV = dM U', dw = G' dU G, dd = B dV B'. Rounding error
 those of the definition. With few channels the pixels that each output sees are laid out for one
 matrix product.
 
-`conv` computes a convolution without the rest in the same way.
+`conv` computes only the convolution, in the same way.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def plain(
 
 
 def conv(x: Float[Array, "B W H C"], kernel: Float[Array, "3 3 C D"]) -> Float[Array, "B W H D"]:
-    """The convolution alone, where something else than ReLU follows, by the same forms."""
+    """Computes x * kernel in the fastest form on the backend."""
     is_even = x.shape[1] % 2 == x.shape[2] % 2 == 0
     if not backend.choices().windows or not isinstance(x.shape[0], int) or not is_even:
         return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=_LAYOUT)
@@ -150,7 +150,7 @@ def _backward(kept: Any, g: Array) -> tuple[Array, Array, Array]:
 def conv_by_windows(
     x: Float[Array, "B W H C"], kernel: Float[Array, "3 3 C D"]
 ) -> Float[Array, "B W H D"]:
-    """`conv` for even W and H, with a gradient of its own; no forward-mode differentiation."""
+    """`conv` for even W and H, with a custom gradient. No forward-mode differentiation."""
     by_window = _conv_few if x.shape[-1] < _FEW else _conv_tiles
     width, height, depth = *x.shape[1:3], kernel.shape[-1]
 

@@ -27,7 +27,7 @@ from crnn_jax.models import conv_pool, lstm
 
 
 class Dropout(NamedTuple):
-    """Inverted dropout that draws for each example with a key of its own.
+    """Inverted dropout with a separate key for each example.
 
     The masks of an example therefore do not depend on the shard or the device that holds it. The
     scale, unlike the rate of nn.Dropout, may be traced, so that one compiled step can turn dropout
@@ -65,22 +65,23 @@ class Model:
     """A network and the normalization of its images.
 
     A pytree with the leaves `mean` and `std`: compiled programs take them as arguments, so that
-    runs whose training sets differ share one program. Nothing that holds the model can forget to
-    normalize.
+    runs whose training sets differ share one program. `apply` always normalizes.
     """
 
     network: CRNN
-    # Arrays [C], pixels; or what jax puts in their place when it describes a program.
+    # Arrays [C] in pixel values, or the objects that jax puts in their place during tracing.
     mean: Any
     std: Any
     per_image: bool  # then normalize each image by itself
 
     @property
     def config(self) -> ModelConfig:
+        """The config of the network."""
         return self.network.config
 
     @property
     def num_classes(self) -> int:
+        """The number of classes K: the symbols and the blank."""
         return self.network.num_classes
 
     def normalize(self, images: Real[Array, "B W H C"]) -> Float[Array, "B W H C"]:
@@ -188,7 +189,7 @@ class BiLSTM(nn.Module):
     """Keras' Bidirectional(LSTM(units, return_sequences=True, dropout=rate))."""
 
     units: int
-    rate: float  # of the dropout
+    rate: float  # dropout rate
 
     @nn.compact
     def __call__(
@@ -216,7 +217,7 @@ class BiLSTM(nn.Module):
 
 
 class BiGRU(nn.Module):
-    """Flax' own gated recurrent unit, in both directions."""
+    """Flax's gated recurrent unit, in both directions."""
 
     units: int
 
@@ -256,7 +257,7 @@ def apply(
     images: Real[Array, "B W H C"],
     dropout: Dropout | None = None,
 ) -> Float[Array, "B T K"]:
-    """Returns the logits of pixels; in training with dropout."""
+    """Returns the logits of images, given as pixels from 0 to 255. Training passes `dropout`."""
     x = model.normalize(images)
     # Flax annotates the result as possibly a pair, which it is only with `mutable`.
     return model.network.apply({"params": params}, x, dropout)  # type: ignore[return-value]

@@ -27,8 +27,8 @@ CAPTCHA_V2 = "2345678bcdefgmnpwxy"
 def ctc_loss(logits: Float[Array, "B T K"], labels: Int[Array, "B L"]) -> Float[Array, " B"]:
     """Negative log-probability of each label in nats.
 
-    This is optax.ctc_loss over all T steps. A label that does not fit costs about 1e5, not inf, so
-    loading refuses such labels. In float32 a loss near zero can be slightly negative.
+    This is optax.ctc_loss over all T steps. A label that does not fit into T steps costs about 1e5,
+    not inf; data loading rejects such labels. In float32 a loss near zero can be slightly negative.
     """
     losses: Array = optax.ctc_loss(
         logits,

@@ -89,14 +89,14 @@ def decoder(
     case: str = "keep",
     merge: str = "",
 ) -> Decoder:
-    """Returns the decoder that a user asks for.
+    """Builds a decoder from the options of a user.
 
     Args:
-      charset: of the reader.
+      charset: the symbols of the reader.
       num_steps: T of the reader's logits.
       beam: width of a prefix beam search; 0 for none.
       length: the number of characters, or the least and the greatest number.
-      allowed: the symbols that may stand at every position, or those of each position in turn,
+      allowed: a string of the symbols allowed at every position, or one string for each position,
         from the left of the image. A symbol also allows all symbols that are read as the same
         one. Symbols that the reader lacks are left out, with a warning.
       case: 'lower' or 'upper' reads each letter in that case, if the alphabet has both of its

@@ -49,7 +49,7 @@ class _Steps(NamedTuple):
 
 _State = tuple[Array, Array]  # h and c of a direction, or their gradients: [B, U]
 _Kept = tuple[Array, Array, Weights, Weights, _Steps, _Steps]
-_Inputs = tuple[Array, _Steps, Array]  # of a step back: dh from above, the step, c before it
+_Inputs = tuple[Array, _Steps, Array]  # for a backward step: dh from above, the step, c before it
 
 
 @jax.custom_vjp

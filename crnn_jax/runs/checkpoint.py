@@ -80,6 +80,7 @@ class Checkpoints:
         return sorted(int(n) for n in names if n.isdecimal() and n == str(int(n)))
 
     def latest_epoch(self) -> int | None:
+        """The latest epoch that has a checkpoint; None if there is none."""
         return max(self.epochs(), default=None)
 
     def save(
@@ -119,7 +120,7 @@ class Checkpoints:
         new = self._new(epoch)
         self._remove_left_over()
         try:
-            # Checked first, because Orbax fails badly on a disk that fills up during a save.
+            # Checked first, because Orbax handles a disk that fills up during a save badly.
             size = 2 * sum(leaf.nbytes for leaf in jax.tree.leaves(trees)) + 2**18
             files.check_room(path, size, _FILES)
             with self._errors_of(f"the checkpoint {path} cannot be written"):
@@ -155,7 +156,7 @@ class Checkpoints:
         return meta
 
     def restore(self, epoch: int, like: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns the trees named in `like` (params, perhaps training), with its shapes and types.
+        """Returns the trees named in `like` (params, optionally training) in its shapes and types.
 
         Raises:
           DamageError: the checkpoint differs from what was written.
@@ -181,7 +182,7 @@ class Checkpoints:
     def _new(self, epoch: int) -> Path:
         """Returns the path under which a checkpoint is written, before it gets its name.
 
-        Orbax adds a suffix of its own while it writes. A number alone is never incomplete.
+        Orbax adds a suffix while it writes. A directory named by a number is never incomplete.
         """
         # The path by descriptor differs between processes, and Orbax refuses that.
         place = self._place() if hosts.count() == 1 else self.directory.absolute()

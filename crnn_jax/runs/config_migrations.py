@@ -1,4 +1,4 @@
-"""Translates configs of older versions to the keys of today."""
+"""Translates configs of older versions to the current keys."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ RENAMED_VALUES: Mapping[str, Mapping[Any, Any]] = {
 
 
 def up_to_date(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the nested plain values of a `config.json`, with the names of today.
+    """Returns the nested plain values of a `config.json`, with the current names.
 
     In two cases an old key is left in place, so that parsing reports it: the key was removed and
     its value did not turn it off, or it was renamed and the new name is present too.

@@ -47,7 +47,7 @@ class Digests:
           RunError: the file cannot be read.
         """
         known = self._read()
-        if known is None or known.get(str(epoch), "") is None:  # of a version without digests
+        if known is None or known.get(str(epoch), "") is None:  # from a version without digests
             return
         parts = known.get(str(epoch))
         written = parts.get(part) if isinstance(parts, dict) else None

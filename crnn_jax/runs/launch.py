@@ -52,7 +52,8 @@ class Launcher(Protocol):
     def start(self, tasks: Mapping[int, Task]) -> Mapping[int, Job]:
         """Starts a task in each of some slots."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Releases the resources of the launcher."""
 
 
 def make(name: str, jobs: int, folder: Path, options: Mapping[str, str]) -> Launcher:
@@ -62,7 +63,7 @@ def make(name: str, jobs: int, folder: Path, options: Mapping[str, str]) -> Laun
       name: one of NAMES.
       jobs: tasks that run at a time.
       folder: the directory of the sweep.
-      options: of the launcher; see the class.
+      options: options of the launcher; see its class or module.
 
     Raises:
       ConfigError: an option does not exist or has a wrong value, or a package is missing.
@@ -94,6 +95,7 @@ class Process:
 
     @property
     def pid(self) -> int:
+        """The id of the process."""
         return self._process.pid
 
     def poll(self) -> int | None:

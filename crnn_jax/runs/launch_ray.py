@@ -17,6 +17,11 @@ _KEYS = ("address", "cpus", "gpus")
 
 
 def make(jobs: int, folder: Path, options: Mapping[str, str]) -> Ray:
+    """Connects to a Ray cluster; for the arguments see `launch.make`.
+
+    Raises:
+      ConfigError: an option is wrong, or the cluster cannot be reached.
+    """
     import ray
 
     if unknown := sorted(set(options) - set(_KEYS)):

@@ -23,14 +23,19 @@ from crnn_jax.runs.launch import Job, Process, Task
 from crnn_jax.runtime import files
 
 _MOST = 1000  # jobs of an array; Slurm's default limit is 1001
-_TIMEOUTS = 10**6  # of a job before it counts as failed
+_TIMEOUTS = 10**6  # timeouts of a job before it counts as failed
 _PATIENCE = 60.0  # seconds for stopped jobs to save their runs
-_PERIOD = 30.0  # seconds between two signs of life of a launcher
-_SILENCE = 300.0  # seconds without one after which it is gone
+_PERIOD = 30.0  # seconds between two heartbeats of a launcher
+_SILENCE = 300.0  # seconds without a heartbeat after which the launcher counts as gone
 _PLAIN = ("timeout_min", "mem_gb", "nodes", "cpus_per_task", "gpus_per_node", "name")
 
 
 def make(jobs: int, folder: Path, options: Mapping[str, str]) -> Slurm:
+    """Returns a launcher; for the arguments see `launch.make`.
+
+    Raises:
+      ConfigError: an option is wrong.
+    """
     import submitit
 
     left = dict(options)
@@ -50,7 +55,7 @@ def make(jobs: int, folder: Path, options: Mapping[str, str]) -> Slurm:
             folder=folder / "jobs", cluster=cluster, slurm_max_num_timeout=_TIMEOUTS
         )
         executor.update_parameters(**values)
-    except Exception as error:  # submitit has no class of its own for wrong parameters
+    except Exception as error:  # submitit has no error class for wrong parameters
         raise ConfigError(f"--launcher: {brief(error)}") from error
     return Slurm(executor, jobs if cluster == "local" else _MOST)
 
@@ -71,8 +76,8 @@ class Training:
     """What a job runs. submitit stores it in a file, and calls `checkpoint` before it ends the job.
 
     Slurm and submitit have no signal that makes a job save and end for good. So a job also ends
-    when the file `stop` appears. A job that has waited in the queue does not start if the launcher
-    is gone, because the user may have started it again, or have changed their mind.
+    when the file `stop` appears. A queued job does not start if the launcher is gone, because the
+    user may have started another launcher, or none on purpose.
     """
 
     def __init__(self, task: Task, stop: Path, alive: Path):
@@ -94,6 +99,7 @@ class Training:
         return status
 
     def checkpoint(self) -> Any:
+        """Stops the training after a save, and returns the job to submit again."""
         import submitit
 
         if self.process:
@@ -167,7 +173,7 @@ class _Submitted:
             self._job.cancel(check=False)
 
     def wait(self) -> None:
-        end = self._stop.stat().st_mtime + _PATIENCE  # of all jobs that were stopped together
+        end = self._stop.stat().st_mtime + _PATIENCE  # for all jobs that were stopped together
         while time.time() < end and not self._job.done(force_check=True):
             time.sleep(1)
         self._job.cancel(check=False)

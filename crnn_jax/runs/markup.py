@@ -12,7 +12,7 @@ _INVISIBLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
 _SPECIAL = re.compile(r"[\\`*\[\]{}|~#!^$]|(?<![^\W_])_|_(?![^\W_])")
 # GitHub turns bare addresses into links, and @names into mentions.
 _ADDRESS = re.compile(r":(?=//)|@|(?<=www)\.|(?<=mailto):|(?<=xmpp):", re.IGNORECASE)
-_FIRST = re.compile(r"\A(\d*)([-+=.):])")  # of a list or a heading
+_FIRST = re.compile(r"\A(\d*)([-+=.):])")  # markers of a list or a heading
 
 
 def markdown(text: str, most: int = _MOST) -> str:

@@ -48,7 +48,7 @@ def take(run: RunDir, config: Config) -> Iterator[None]:
             hosts.barrier()
             with _named(run):
                 yield
-        except BaseException:  # of the system, of JAX, or a second Ctrl-C too
+        except BaseException:  # including errors of JAX and a second Ctrl-C
             with contextlib.suppress(OSError, RunError):
                 if is_new and not _has_begun(run):
                     for name in _OF_A_START:

@@ -29,7 +29,7 @@ def here(devices: Iterable[str], processes: int = 1) -> dict[str, Any]:
 
     Args:
       devices: the devices of the run.
-      processes: of the run, on one or several hosts.
+      processes: the number of processes of the run, on one or several hosts.
     """
     return {
         "commit": _git("rev-parse", "HEAD"),

@@ -57,7 +57,7 @@ class Line(TypedDict, total=False):
     seconds: Seconds
 
 
-EPOCH_KEYS = {"epoch", "exact_match", "seconds"}  # in every line that has a `val_loss`
+EPOCH_KEYS = {"epoch", "exact_match", "seconds"}  # keys of every line that has a `val_loss`
 
 
 class DataFacts(TypedDict, total=False):
@@ -105,7 +105,7 @@ class ReaderMeta(TypedDict):
     deviation: Channels
     each_picture: bool
     fingerprint: Digest
-    start_sha256: NotRequired[Digest]  # of the reader that a run starts from, if it is needed
+    start_sha256: NotRequired[Digest]  # digest of train.init_from, if it is needed
 
 
 class _Progress(TypedDict, total=False):

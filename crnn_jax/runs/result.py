@@ -28,8 +28,8 @@ from crnn_jax.schema import (
 class Result:
     """The content of `result.json`: scores of the validation part. Rates are fractions.
 
-    Without a validation part, num_val is 0 and the scores are those of training images. If
-    num_train is 0 too, the labels of these images are the model's own predictions.
+    Without a validation part, num_val is 0 and training images are scored. If num_train is 0 too,
+    the labels of these images are the model's own predictions.
     """
 
     exact_match: Share
@@ -42,7 +42,7 @@ class Result:
     val_loss: Loss
     best_epoch: Epoch
     epochs_run: Epoch
-    seconds: Seconds  # of training and evaluation, including interrupted attempts up to their save
+    seconds: Seconds  # training and evaluation, with interrupted attempts up to their save
     seed: Seed
     params_sha256: Digest
     data_name: Text

@@ -32,7 +32,7 @@ from crnn_jax.schema import InvalidError
 
 T = TypeVar("T")
 
-FAILED = "failed.txt"  # in a cell of a sweep: the end of the output of a process that failed
+FAILED = "failed.txt"  # in a cell of a sweep: the last output of a failed process
 _PATIENCE = 30.0  # seconds until a file of another host is visible on a shared file system
 
 
@@ -116,7 +116,11 @@ class RunDir:
             raise RunError(f"{self.workdir / 'config.json'}: {error}") from error
 
     def result(self) -> Result | None:
-        """Returns the content of `result.json`, or None if the run is not finished."""
+        """Returns the content of `result.json`, or None if the run is not finished.
+
+        Raises:
+          RunError: the file is damaged or of another version.
+        """
         if not os.path.lexists(self.workdir / "result.json"):
             return None
         values = self.read_json("result.json")
@@ -175,6 +179,7 @@ class RunDir:
             self.write_bytes(name, content)
 
     def write_csv(self, name: str, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
+        """Writes a CSV file atomically."""
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
         writer.writerow(header)
@@ -190,11 +195,12 @@ class RunDir:
         self.write_bytes(name, png(image))
 
     def write_bytes(self, name: str, content: bytes) -> None:
+        """Writes a file atomically. RunError: it cannot be written."""
         if self.writes:
             files.write(self.workdir / name, content)
 
     def append_metrics(self, values: Mapping[str, Any]) -> None:
-        """Appends a JSON object to `metrics.jsonl`, on a line of its own."""
+        """Appends a JSON object to `metrics.jsonl` as one line."""
         if not self.writes:
             return
         files.append(self.metrics, (json.dumps(values) + "\n").encode())
@@ -248,6 +254,7 @@ def _encoded(text: str) -> bytes:
 
 
 def png(image: Image.Image) -> bytes:
+    """Encodes an image as PNG."""
     buffer = io.BytesIO()
     image.save(buffer, format="png")
     return buffer.getvalue()

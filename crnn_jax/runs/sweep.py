@@ -121,7 +121,7 @@ def run(
         another machine.
       together: the maximum number of cells of a variant that share a process.
       launcher: where the processes run; one of `launch.NAMES`.
-      options: of the launcher.
+      options: options of the launcher.
 
     Raises:
       ConfigError: a variant or the launcher is wrong; nothing was run.
@@ -149,7 +149,7 @@ def run(
     todo, done, failed = len(waiting), 0, []
     start = time.monotonic()
     groups = _grouped(waiting, together)
-    running: dict[int, tuple[list[Cell], Job]] = {}  # by slot
+    running: dict[int, tuple[list[Cell], Job]] = {}  # keyed by slot
     with lock.hold(workdir), Interruption() as interruption, contextlib.ExitStack() as stack:
         engine = launch.make(launcher, jobs, workdir, options or {})
         stack.callback(engine.close)

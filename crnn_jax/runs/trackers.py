@@ -42,7 +42,7 @@ _NAMES = {
     "exact_match": "validation/exact_match",
     "cer": "validation/cer",
 }
-_MOST_PARAMS = 100  # in a request of MLflow
+_MOST_PARAMS = 100  # parameters in a request of MLflow
 
 
 class Tracker(Protocol):
@@ -127,7 +127,7 @@ class _TensorBoard:
         import tensorboardX
 
         folder = held.anchored(files.below(run.workdir, FILES["tensorboard"]))
-        files.remove(folder)  # of an interrupted attempt, whose lines are in metrics.jsonl
+        files.remove(folder)  # left by an interrupted attempt; its lines are in metrics.jsonl
         self.writer = tensorboardX.SummaryWriter(str(folder))
 
     def add(self, scalars: Mapping[str, float], step: int) -> None:
@@ -173,7 +173,7 @@ class _Mlflow:
         server = os.environ.get("MLFLOW_TRACKING_URI")
         self.client = MlflowClient(server or f"sqlite:///{path}")
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", _PROJECT)
-        place = None if server else path.with_suffix("").as_uri()  # of artifacts; there are none
+        place = None if server else path.with_suffix("").as_uri()  # for artifacts; there are none
         if found := self.client.get_experiment_by_name(name):
             experiment = found.experiment_id
         else:

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import gc
 
-# Objects between two searches for cycles. Imports and tracing make hundreds of thousands of objects
-# that live on. With Python's default, 700, the searches take long: results/structure/README.md.
+# Objects between two garbage collections. Imports and tracing make hundreds of thousands of objects
+# that stay alive, so with Python's default, 700, collecting is slow: results/structure/README.md.
 _GC_THRESHOLD = 50_000
 
 
 def configure(batch_size: int = 1) -> None:
     """Sets up the process. Call it before jax is imported; it cannot be undone.
 
-    Python searches for garbage less often, glibc keeps freed memory, and jax keeps compiled
-    programs on disk. For training, jax sees the processor as several devices, so that a batch can
-    be split over its cores.
+    Python collects garbage less often, glibc keeps freed memory, and jax keeps compiled programs on
+    disk. For training, jax sees the processor as several devices, so that a batch can be split over
+    its cores.
 
     Args:
       batch_size: the training batch size; 1 for commands that do not train and use one device.

@@ -8,6 +8,8 @@ import jax
 
 
 class Choices(NamedTuple):
+    """The choices for a kind of device."""
+
     windows: bool  # convolution and pooling by windows (conv_pool.py), not as in the definition
     xla_options: bool  # compile with the options of xla_options.py
     steps: int  # updates sent to the device in one call
@@ -24,4 +26,5 @@ ACCELERATOR = Choices(windows=False, xla_options=False, steps=16, unroll=10, ima
 
 
 def choices() -> Choices:
+    """Returns the choices for the default backend of jax, which this call initializes."""
     return CPU if jax.default_backend() == "cpu" else ACCELERATOR

@@ -1,4 +1,4 @@
-"""Compiled programs are kept on disk, so that later processes start in a fraction of the time."""
+"""Keeps compiled programs on disk, so that later processes start in a fraction of the time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import platformdirs
 
 _SWEPT = "swept"  # a file whose age is that of the last sweep
-_SUFFIX = "-cache"  # of jax's cache files
+_SUFFIX = "-cache"  # suffix of jax's cache files
 
 
 def keep_programs() -> None:
@@ -44,7 +44,7 @@ def keep_programs() -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Removes programs that a kill or a full disk cut off while jax wrote them.
+    """Removes cache entries that were truncated by a kill or a full disk.
 
     JAX never replaces a truncated cache entry, so each start would compile again. Only files newer
     than the last sweep are checked, except those that another process may still be writing.

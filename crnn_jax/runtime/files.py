@@ -20,7 +20,7 @@ from pathlib import Path
 from crnn_jax.errors import RunError
 from crnn_jax.runtime import held
 
-MOST_BYTES = 2**30  # of a file that is read whole
+MOST_BYTES = 2**30  # bytes of a file that is read whole
 _REMOVED = ".removed.partial"  # added to the name of a directory that is being deleted
 _HINTS = {
     errno.ENOSPC: "; make room, then run the same command again",

@@ -36,6 +36,7 @@ class Anchor:
             self.path = Path(os.path.abspath(directory))
 
     def close(self) -> None:
+        """Closes the directory."""
         if self._descriptor >= 0:
             with contextlib.suppress(OSError):  # nothing was written through it
                 os.close(self._descriptor)
@@ -48,7 +49,7 @@ class _Held(NamedTuple):
     files: dict[str, _Identity | None]  # "" is the directory itself
 
 
-_held: dict[str, _Held] = {}  # by absolute path
+_held: dict[str, _Held] = {}  # keyed by absolute path
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ host that decide what happens next go through the key-value store of JAX's coord
 which runs in process 0. So every process must make the same calls of `share` and `gather` in the
 same order.
 
-With a single process, which is the rule, every function here returns at once.
+With a single process, the usual case, every function here returns at once.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ class _Group:
 
     index = 0
     count = 1
-    client: Any = None  # of JAX's coordination service
-    names: tuple[str, ...] = ()  # of the hosts, by process
-    calls = 0  # of share and gather so far
-    is_waiting = False  # for another process, in share or gather
+    client: Any = None  # client of JAX's coordination service
+    names: tuple[str, ...] = ()  # host names, by process
+    calls = 0  # calls of share and gather so far
+    is_waiting = False  # waits for another process in share or gather
     oldest = 1  # the first call whose values are still stored
 
 

@@ -1,4 +1,4 @@
-"""Limits on open files and threads, checked here because jax and Orbax fail badly at a limit."""
+"""Checks limits on open files and threads, because jax and Orbax can abort when one is reached."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from crnn_jax.errors import CrnnError, RunError
 from crnn_jax.runtime import cpu_devices
 
 NEEDED = 64  # open files of a process that writes a checkpoint
-_FREE = 40  # of the NEEDED, for the checkpoint itself
+_FREE = 40  # of these, files that the checkpoint itself uses
 _WANTED = 4096
 # Threads that jax 0.10 (8, and 4 per core) and Orbax start on a CPU; measured.
 _THREADS, _THREADS_PER_CORE = 32, 4

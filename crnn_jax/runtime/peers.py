@@ -2,8 +2,8 @@
 
 Collectives wait for all processes, some of them forever (jax issue 38503), and their errors do not
 say which process is missing. So a thread of each process stores a count twice a second, and reads
-those of the others. A process whose count stands still is gone or stopped, whatever the
-reason. A process that stops because of an error stores that error first.
+the counts of the others. A process whose count no longer changes is gone or stopped. A process that
+stops because of an error stores that error first.
 """
 
 from __future__ import annotations
@@ -68,9 +68,9 @@ class Peers:
 
     @contextlib.contextmanager
     def explaining(self) -> Iterator[None]:
-        """Put this around collectives: if one fails, waits until it is known which process is gone.
+        """A context for collectives: if one fails, waits until the missing process is known.
 
-        Then this process is ended by the thread. An error of another cause is raised.
+        Then the watching thread ends this process. Errors with another cause are raised.
         """
         try:
             yield
@@ -103,7 +103,7 @@ class Peers:
         last = -1
         silent = dict.fromkeys(others, 0.0)
         idle, used = 0.0, time.process_time()
-        # Periods are counted instead of the time, in which the whole run may be stopped.
+        # Counts periods, not seconds, because the whole run may be stopped for some time.
         while not self._closed.wait(PERIOD):
             now = time.process_time()
             is_idle = not self._waits() and now - used < _BUSY * PERIOD

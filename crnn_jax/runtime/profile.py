@@ -12,7 +12,7 @@ import jax
 from crnn_jax.errors import RunError
 from crnn_jax.runtime import files
 
-FOLDER = "profile"  # in the run directory
+FOLDER = "profile"  # folder in the run directory
 _SKIPPED = 3  # the first steps of a process compile and fill caches
 _NAME = "train step"
 
@@ -66,7 +66,7 @@ class Profile:
 
     def _start(self, workdir: Path) -> None:
         folder = files.below(workdir, FOLDER)
-        files.remove(folder)  # of an earlier command
+        files.remove(folder)  # the profile of an earlier command
         options = jax.profiler.ProfileOptions()
         # A trace for Perfetto has at most a million events, which calls in Python would fill.
         options.python_tracer_level = 0

@@ -25,20 +25,20 @@ class Interrupted(CrnnError):
 
     def __init__(self, message: str, number: int):
         super().__init__(message)
-        self.number = number  # of the signal
+        self.number = number  # signal number
 
 
 class Interruption:
-    """A context manager that only notes signals. A second Ctrl-C ends the process at once.
+    """A context manager that records signals. A second Ctrl-C ends the process at once.
 
     With `second_ends`, so does a second signal of any kind.
 
     A SIGHUP that was ignored at the start stays ignored, as under nohup. Outside the main thread
-    Python handles no signals, so none is noted.
+    Python handles no signals, so none is recorded.
     """
 
-    number: int | None = None  # of the signal that came, perhaps to another process of the run
-    _came: int | None = None  # of the signal that came to this process
+    number: int | None = None  # signal that came, perhaps to another process of the run
+    _came: int | None = None  # signal that came to this process
 
     def __init__(self, second_ends: bool = False):
         self._second_ends = second_ends

@@ -1,4 +1,4 @@
-"""Write whole directories: they appear complete or not at all.
+"""Atomic writes of directories, which appear complete or not at all.
 
 A killed or failed command leaves at most a directory whose name ends in SUFFIX. Only this package
 makes such directories, and the next run of the same command removes or reuses them.
@@ -16,7 +16,7 @@ from crnn_jax.errors import RunError
 from crnn_jax.runtime import files as disk
 
 SUFFIX = ".crnn-jax.partial"
-_INNER = f"unfinished{SUFFIX}"  # in a folder whose files are being replaced
+_INNER = f"unfinished{SUFFIX}"  # subfolder of a folder whose files are being replaced
 
 
 @contextlib.contextmanager
@@ -63,8 +63,8 @@ def files(folder: Path, contents: Mapping[str, bytes], last: str) -> None:
     moved after them. So `last` exists only if all the others do.
 
     Args:
-      folder: a folder, made if need be.
-      contents: by name relative to the folder.
+      folder: a folder, created if it does not exist.
+      contents: the contents of the files, by name relative to the folder.
       last: the name that marks a complete folder.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Runs the training process of a host in a child process, so that its end is always one line.
+"""Runs the training process of a host in a child process, to report its end in one line.
 
 If process 0 of a run is gone, JAX's coordination service ends the others in C++, with a page of
 log and the signal SIGABRT; Python cannot prevent it. The parent hides this output and
@@ -80,7 +80,7 @@ def run(command: Sequence[str]) -> int:
 
 
 def _relay(source: IO[str], page: list[str]) -> None:
-    """Prints the lines of the child, except native logs, of which the last are kept."""
+    """Prints the lines of the child, except native logs. The last of these are kept in `page`."""
     is_fatal = False
     for line in source:
         is_fatal = is_fatal or bool(_FATAL.match(line))

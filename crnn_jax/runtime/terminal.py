@@ -26,7 +26,7 @@ _closed: set[str] = set()  # streams that were closed when the process started
 
 
 def prepare() -> None:
-    """Makes the standard streams usable, whatever they are.
+    """Makes the standard streams usable, even if they are closed or not UTF-8.
 
     A closed stream becomes the null device. Characters that the terminal cannot show are written
     as escapes; file names that are not UTF-8 are read and written unchanged. An error of writing to
@@ -59,10 +59,10 @@ def need_output() -> None:
 
 
 def outlive_output() -> None:
-    """Makes failures to print harmless from here on. For commands that train.
+    """From now on, output errors do not stop the program. For commands that train.
 
-    If the reader of the output went away, a note goes to the standard error. `conclude` reports
-    other failures when the work is done.
+    If the reader of the output went away, a note is printed to the standard error. `conclude`
+    reports other errors when the work is done.
     """
     _replace("stdout", lambda descriptor: _Lasting(descriptor, keep_silent=False))
 
@@ -145,7 +145,7 @@ def leave(status: int) -> NoReturn:
 
 
 class _Named(io.FileIO):
-    """The standard output. Its errors have a file name; those of other descriptors have none."""
+    """The standard output. Its errors have a file name, unlike errors of other descriptors."""
 
     def __init__(self, descriptor: int):
         super().__init__(descriptor, "wb", closefd=False)

@@ -27,8 +27,8 @@ class Watchdog:
 
     Args:
       remedy: what the user can do; the end of the printed line.
-      others_wait: whether all other processes of the run wait, too. One that is busy, for example
-        because it writes a checkpoint, makes this one wait for a good reason.
+      others_wait: whether all other processes of the run wait, too. If one is busy, for example
+        because it writes a checkpoint, this one is not stuck.
       limit: seconds.
     """
 
@@ -52,7 +52,7 @@ class Watchdog:
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
-        """Put this around one call that waits for devices, and for nothing else (disks, pipes)."""
+        """A context for one call that waits for devices, and for nothing else (disks, pipes)."""
         self._waits += 1
         self._is_waiting = True
         try:
@@ -61,6 +61,7 @@ class Watchdog:
             self._is_waiting = False
 
     def is_waiting(self) -> bool:
+        """Whether the process is in a call under `waiting`."""
         return self._is_waiting
 
     def _watch(self) -> None:

@@ -1,3 +1,4 @@
-"""An HTTP server that reads images, with bounds on everything that a client sends. Needs the extra
-`serve`; imports `inference` and what `inference` may import.
+"""An HTTP server that reads images, with bounds on everything that a client sends.
+
+Needs the extra `serve`. Imports `inference` and what `inference` may import.
 """

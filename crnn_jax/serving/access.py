@@ -1,4 +1,4 @@
-"""Who may use a server: requests with its token, or programs of this machine."""
+"""Access to a server: for requests with its token, or for programs of this machine."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ def check(headers: Mapping[str, str], token: str | None) -> None:
     """Checks the headers of a request; names are in lower case.
 
     With a token, the request must have it. Without one, the server is reachable from this machine
-    only. Then a web page in a browser of this machine must not use it, neither under a name of its
-    own that it points to this machine (DNS rebinding), nor across origins.
+    only. Requests of web pages in a browser of this machine are then refused, whether they use
+    another name for this machine (DNS rebinding) or another origin.
 
     Raises:
       RequestError: the request is refused.

@@ -54,7 +54,8 @@ _BODY = {
         },
     }
 }
-_OPEN = ("/healthz", "/readyz", "/docs", "/openapi.json")  # no token, and nothing of the reader
+# Endpoints that need no token and reveal nothing about the reader.
+_OPEN = ("/healthz", "/readyz", "/docs", "/openapi.json")
 _LARGE = 2**16  # bytes of a body that is parsed in a thread
 _NO_TELEMETRY: Any = dict.fromkeys(
     ("tracing", "metrics", "logs", "operation_spans", "auto_configure"), False
@@ -63,7 +64,7 @@ _NO_TELEMETRY: Any = dict.fromkeys(
 
 @dataclasses.dataclass
 class Service:
-    """A server without its socket: the application and what it works with."""
+    """The application of a server with its parts, without a socket."""
 
     app: ASGIApp
     batcher: Batcher
@@ -80,7 +81,7 @@ def make(
 
     Args:
       engine: decodes and reads images.
-      description: of the reader, for clients.
+      description: the description of the reader for clients.
       settings: the bounds, and the token.
     """
     counters = Metrics()

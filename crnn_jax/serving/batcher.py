@@ -2,9 +2,8 @@
 
 An image goes through three states: it waits for a decoding thread, then it is ready, then it is
 read. Batches hold ready images of one width, of requests of one kind (plain or explained), oldest
-first.
-While the model reads a batch, others are decoded and become ready, so under load batches fill up
-without waiting.
+first. While the model reads a batch, other images are decoded and become ready, so under load
+batches fill up without waiting.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ class ReadingError(Exception):
 
 
 class Engine(Protocol):
-    """What the queue needs from a reader; see `programs.Programs`."""
+    """The interface of a reader that the queue uses; see `programs.Programs`."""
 
     def warm_up(self) -> None:
         """Compiles every program, so that no request waits for a compilation."""
@@ -68,13 +67,13 @@ class _Request:
 
 class _Image(NamedTuple):
     request: _Request
-    place: int  # in the request
+    place: int  # index in the request
 
 
 class _Ready(NamedTuple):
     image: _Image
     decoded: Decoded
-    number: int  # in the order in which images became ready
+    number: int  # counts images in the order in which they became ready
     since: float  # time.monotonic()
 
 
@@ -93,16 +92,16 @@ class Batcher:
         self._engine, self._metrics = engine, metrics
         self._max_queue, self._batch_seconds = max_queue, batch_seconds
         self._changed = threading.Condition()
-        self._ready: dict[tuple[int, bool], deque[_Ready]] = {}  # by width and kind of answer
+        self._ready: dict[tuple[int, bool], deque[_Ready]] = {}  # keyed by width and kind of answer
         self._pending = 0  # images that are accepted and not answered yet
-        self._decoding = 0  # of these, images that are not decoded yet
+        self._decoding = 0  # pending images that are not decoded yet
         self._number = 0
         self._is_closed = False
         self._pool = ThreadPoolExecutor(cpu_devices.available(), "decode")
         self._thread = threading.Thread(target=self._run, name="read", daemon=True)
         self.is_warm = False  # all programs are compiled
-        self.failure: BaseException | None = None  # of the warm-up
-        self.ended: Callable[[], None] = lambda: None  # is called by the thread if that fails
+        self.failure: BaseException | None = None  # error of the warm-up
+        self.ended: Callable[[], None] = lambda: None  # called by the thread if the warm-up fails
         metrics.watch_queue(lambda: self._pending)
 
     def start(self) -> None:
@@ -111,6 +110,7 @@ class Batcher:
 
     @property
     def is_full(self) -> bool:
+        """Whether the queue has no room for another image."""
         return self._pending >= self._max_queue
 
     async def read(self, contents: list[bytes | str], explain: bool) -> list[Any]:

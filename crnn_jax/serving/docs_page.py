@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 from starlette.responses import HTMLResponse, Response
 
-# The page has a style of its own and a form, and nothing else.
+# The page needs only its inline style and a form.
 _POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; "
     "frame-ancestors 'none'"

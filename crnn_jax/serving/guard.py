@@ -78,7 +78,7 @@ class _Exchange:
         self.status = LEFT  # until there is another one
         self._has_started = False
         self._has_body = False  # all of it was received
-        self._has_asked = False  # for a part of the body
+        self._has_asked = False  # the application has asked for a part of the body
 
     async def receive(self) -> Message:
         self._has_asked = True
@@ -105,7 +105,7 @@ class _Exchange:
         await response({"type": "http", "method": "GET", "headers": []}, self.receive, self.send)
 
     async def _receive_rest(self) -> bool:
-        """Receives and forgets the rest of the body. Returns whether all of it was received."""
+        """Receives and discards the rest of the body. Returns whether all of it was received."""
         waits_to_send = not self._has_asked and "expect" in self.headers
         is_chunked = "transfer-encoding" in self.headers
         if self.headers.get("content-length", "0") == "0" and not is_chunked:

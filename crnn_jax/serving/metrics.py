@@ -21,7 +21,7 @@ _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Metrics:
-    """The counters of one server, in a registry of their own.
+    """The counters of one server, in a separate registry.
 
     No label value comes from a client.
     """
@@ -83,6 +83,7 @@ class Metrics:
         self._queue.set_function(count)
 
     def observe_batch(self, images: int, seconds: float) -> None:
+        """Counts a batch of `images` that was read in `seconds`."""
         self._batch_images.observe(images)
         self._batch_seconds.observe(seconds)
 

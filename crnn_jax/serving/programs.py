@@ -42,7 +42,7 @@ class Programs:
         Args:
           reader: the reader.
           decoder: how texts are decoded; by default as in `Recognizer.predict`.
-          form: what is read of animations.
+          form: what to read from animations.
           max_batch: the largest batch; 0 for a default that depends on the device.
 
         Raises:

@@ -30,7 +30,7 @@ def bounded(settings: Settings, metrics: Metrics) -> type[H11Protocol]:
 
         _deadline: asyncio.TimerHandle | None = None
         _stalled: asyncio.TimerHandle | None = None  # set while the client does not receive
-        _has_part = False  # of a head
+        _has_part = False  # a part of a head was received
         _is_refused = False  # an error was sent; what the client still sends is ignored
         _counted: Any = None  # the request whose bytes are counted
         _overhead = 0  # bytes that arrive with its body and are not part of it
@@ -104,7 +104,7 @@ def bounded(settings: Settings, metrics: Metrics) -> type[H11Protocol]:
                 self._refuse("invalid", 400, "bad_request", "the chunks of the body are too small")
 
         def _is_busy(self) -> bool:
-            """Whether a request is being answered, which has deadlines of its own."""
+            """Whether a request is being answered, which has its own deadlines."""
             is_answered = self.cycle is None or self.cycle.response_complete
             return not is_answered and not self._is_refused
 

@@ -18,7 +18,7 @@ class Settings:
     token: str | None = None  # required unless the host is a loopback address
     min_confidence: float | None = None  # texts of lower confidence are left blank
 
-    max_images: int = 64  # of a request
+    max_images: int = 64  # images of a request
     max_queue: int = 1024  # images that wait or are being read
     max_body: int = 2**25  # bytes of a request's body
     max_bodies: int = 2**27  # bytes of all bodies in memory

@@ -66,7 +66,7 @@ class Alternative(_Strict):
 
 
 class ReadingResult(_Strict):
-    """What is read in an image."""
+    """The reading of an image."""
 
     text: str = Field(description="empty if nothing was read, or if the server leaves it blank")
     confidence: float = Field(description="the reader's probability of the text, from 0 to 1")
@@ -81,14 +81,14 @@ class ReadingResult(_Strict):
 
 
 class ExplainedResult(ReadingResult):
-    """What is read in an image, with its characters and alternatives."""
+    """The reading of an image, with its characters and alternatives."""
 
     characters: list[Character]
     alternatives: list[Alternative]
 
 
 class Problem(_Strict):
-    """What was wrong."""
+    """The code and the message of an error."""
 
     code: str
     message: str

@@ -23,17 +23,17 @@ from crnn_jax.runtime import data_parallel
 from crnn_jax.training import optimizer as optimizer_lib
 from crnn_jax.training import warm_start
 
-_MOST_STEPS = 100  # of an epoch over images without labels
+_MOST_STEPS = 100  # maximum steps of an epoch over images without labels
 _ROOM = 16  # symbols of a pseudo-label; longer ones need another compilation
 _LONG_WAIT = 0.1  # share of an epoch
-_SOME_TEXT = "12345"  # for the plateau loss of a set without labels
+_SOME_TEXT = "12345"  # text for the plateau loss of a set without labels
 
 
 Call = tuple[np.ndarray, np.ndarray]  # numbers of images i32 [S, B], and mask bool [S, B]
 
 
 class TrainContext(NamedTuple):
-    """Everything that does not change in an epoch.
+    """Everything that is constant during an epoch.
 
     If there are unlabeled images, their labels change between epochs: `data`, `labels` and
     `pseudo_labeled`. Nothing else changes while a run trains.
@@ -46,14 +46,14 @@ class TrainContext(NamedTuple):
     model: crnn.Model
     optimizer: optax.GradientTransformation
     learning_rate: float  # the peak, which is lower for few labels: see train.half_rate_labels
-    trained_share: float  # of the trained weights in the EMA, see train.half_way_labels
+    trained_share: float  # share of trained weights in the EMA: see train.half_way_labels
     steps_per_epoch: int
-    num_epochs: int  # of the schedule
-    plateau_loss: float  # of the best constant predictor
-    devices: data_parallel.Devices  # that a batch is split over
+    num_epochs: int  # epochs of the schedule
+    plateau_loss: float  # loss of the best constant predictor, nats
+    devices: data_parallel.Devices  # the devices that a batch is split over
     images: jax.Array  # u8 [N, W, H, C], on the devices like the labels
     labels: jax.Array  # i32 [N, L]
-    stream: Callable[[np.ndarray], tuple[jax.Array, jax.Array]] | None  # of an endless source
+    stream: Callable[[np.ndarray], tuple[jax.Array, jax.Array]] | None  # draws images and labels
     records: feed.Records | None = None  # the images of a pack that is larger than the memory
     # Digest of the parameters of train.init_from, if some of them are kept: trained_share < 1.
     start_sha256: str = ""
@@ -61,9 +61,9 @@ class TrainContext(NamedTuple):
     pseudo_labeled: np.ndarray = np.empty(0, np.int32)
 
     def alike(self) -> Hashable:
-        """Returns a key. Runs with equal keys can share compiled programs.
+        """Returns a key that is equal for runs that can share compiled programs.
 
-        The key does not depend on seed, fold and normalization.
+        It does not depend on seed, fold and normalization.
         """
         data = dataclasses.replace(self.config.data, fold=0, split_seed=0)
         config = dataclasses.replace(self.config, seed=0, data=data)
@@ -76,7 +76,7 @@ class TrainContext(NamedTuple):
         return config, network, length, self.data.fingerprint, charset, by_labels
 
     def order(self, epoch: int) -> np.ndarray:
-        """Returns the image numbers of an epoch in training order; those of a stream are all new.
+        """Returns the image numbers of an epoch in training order. A stream has new ones each time.
 
         A small set is repeated: see train.min_steps_per_epoch.
         """
@@ -94,15 +94,15 @@ class TrainContext(NamedTuple):
     def batch(self, numbers: np.ndarray) -> tuple[jax.Array, jax.Array, np.ndarray | None]:
         """Returns images and labels, and the indices [S, B] of `numbers` [S, B] into them.
 
-        Of a stream, the images and labels are those of `numbers`, without indices. Each process
-        draws only its part of each batch.
+        For a stream, images and labels are those of `numbers`, and there are no indices. Each
+        process draws only its part of each batch.
         """
         if not self.stream:
             return self.images, self.labels, numbers
         own = self.devices.own_part(numbers)
         drawn = self.stream(own.reshape(-1))
         shaped = jax.tree.map(lambda x: x.reshape(*own.shape, *x.shape[1:]), drawn)
-        # Block, because its programs could fill the queue of a device: see data_parallel.py.
+        # Block, because the stream's programs could fill the device queue: see data_parallel.py.
         return *jax.block_until_ready(self.devices.shard(shaped)), None
 
     def batches(self, calls: Iterable[Call]) -> Iterator[tuple[Any, Any, np.ndarray | None, Any]]:
@@ -147,10 +147,10 @@ class TrainContext(NamedTuple):
 
     @property
     def scored(self) -> np.ndarray:
-        """The indices of the images that are scored, which are the validation part.
+        """The indices of the images that are scored: the validation part.
 
-        Without a validation part, these are the training images of one batch of the evaluation; if
-        no image has a label, pseudo-labeled ones.
+        Without a validation part, these are the first train.eval_batch_size training images, or
+        pseudo-labeled images if no image has a label.
         """
         if len(self.split.val):
             return self.split.val
@@ -276,7 +276,7 @@ def prepare(config: Config) -> TrainContext:
     )
     has_new_symbols = bool(matters and warm_start.unknown(charset, train.init_from))
     num_epochs = _num_epochs(config, steps_per_epoch, has_new_symbols)
-    # A reader of the same symbols, with labels alone, is changed less if labels are few.
+    # With few labels and no new symbols, the weights stay closer to those of train.init_from.
     is_kept = train.init_from and not has_new_symbols and not len(split.unlabeled)
     num_labels = len(split.train)
     optimizer = _optimizer(config, num_labels) if is_kept else config.optimizer

@@ -58,6 +58,7 @@ class FlatStart(NamedTuple):
 
 
 def start(config: FlatStartConfig) -> FlatStart:
+    """Returns the state before the first step; the weight is 0 if the flat start is off."""
     return FlatStart(jnp.ones(()), jnp.float32(config.until > 0))
 
 

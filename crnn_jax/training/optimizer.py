@@ -14,7 +14,11 @@ from crnn_jax.config import OptimizerConfig
 def schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
     """Returns the learning rate of update 0, 1, ...: linear warm-up, then the config's schedule.
 
-    The warm-up takes at most half of the `num_steps` updates, so short runs reach the peak too.
+    The warm-up takes at most half of the updates, so short runs reach the peak too.
+
+    Args:
+      config: the config of the optimizer.
+      num_steps: the number of updates of the run.
     """
     peak = config.learning_rate
     warmup = min(config.warmup_steps, num_steps // 2)
@@ -29,14 +33,19 @@ def schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
 
 @functools.cache
 def build(config: OptimizerConfig, num_steps: int) -> optax.GradientTransformation:
-    """Builds clipping by norm, trust ratios, momentum or Adam, and the rate, in this order.
+    """Builds the chain of clipping by norm, trust ratios, momentum or Adam, and learning rate.
 
     With trust ratios (LARS, You et al. 2017, arXiv 1708.03888, without weight decay) the gradient
     of each variable has the norm of the variable. So the rate is relative: at 0.004 a step changes
     a variable by 0.4 % of its norm before momentum, whatever the scale of the loss. A variable of
     norm 0, such as a new bias, keeps its gradient, and clipping makes a difference only there.
 
-    Returns the same object for the same arguments.
+    Args:
+      config: the config of the optimizer.
+      num_steps: the number of updates of the run.
+
+    Returns:
+      The transformation. It is the same object for the same arguments.
     """
     rate = schedule(config, num_steps)
     if config.name == "adam":

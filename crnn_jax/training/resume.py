@@ -70,7 +70,12 @@ def resume(
 
 
 def restore(run: Run) -> None:
-    """Restores a new run from its directory, or takes the parameters of train.init_from."""
+    """Restores a new run from its directory, or takes the parameters of train.init_from.
+
+    Raises:
+      RunError: the directory contains an imported model; or see `whole`, `check_data` and
+        `warm_start.transfer`.
+    """
     epoch = run.checkpoints.latest_epoch()
     like = to_trees(run.state)
     trees, seconds = None, 0.0

@@ -34,11 +34,12 @@ class Run:
     state: TrainState  # on `task.devices`
     stopping: Stopping = dataclasses.field(default_factory=Stopping)
     epoch: int = 0  # number of complete epochs
-    losses: list[np.ndarray] = dataclasses.field(default_factory=list)  # of later steps, [S]
+    losses: list[np.ndarray] = dataclasses.field(default_factory=list)  # [S] for each later call
     error: TrainingError | None = None
 
     @property
     def config(self) -> Config:
+        """The config of the run."""
         return self.task.config
 
     @property
@@ -48,19 +49,23 @@ class Run:
 
     @property
     def step(self) -> int:
+        """Steps since the start of the run."""
         return self.epoch * self.task.steps_per_epoch + self.steps_since
 
     @property
     def seconds(self) -> float:
+        """Seconds of training so far, without pauses between attempts."""
         return time.monotonic() - self.start
 
     @property
     def last_epoch(self) -> int:
+        """The epoch after which the run ends, unless it stops early."""
         epochs, stop_after = self.task.num_epochs, self.config.train.stop_after
         return min(epochs, stop_after or epochs)
 
     @property
     def is_over(self) -> bool:
+        """Whether the run has reached its last epoch, stops early, or has failed."""
         over = self.stopping.is_over(self.epoch, self.task.patience)
         return self.error is not None or self.epoch >= self.last_epoch or over
 

@@ -32,7 +32,7 @@ from crnn_jax.training.context import TrainContext
 from crnn_jax.training.run import Run
 
 FILE = "pseudo_labels.csv"
-_NO_FILE = ""  # in the only row of an epoch without a confident reading
+_NO_FILE = ""  # file in the only row of an epoch without a confident reading
 _RARE = 20  # a symbol this many times rarer than the average symbol is a misreading
 _LEAST_SHARE = 0.1  # share of the plausible readings that is used at any confidence
 
@@ -95,7 +95,11 @@ def stored(run: Run, epoch: int) -> bool:
 
 
 def adopt(run: Run, rows: Sequence[PseudoLabel]) -> None:
-    """Sets these labels, and removes the labels of all other unlabeled images."""
+    """Sets these labels, and removes the labels of all other unlabeled images.
+
+    Raises:
+      RunError: the data set does not have one of the images.
+    """
     task = run.task
     places = {task.data.files[i]: i for i in task.split.unlabeled.tolist()}
     texts = list(task.data.texts)

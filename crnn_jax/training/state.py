@@ -39,7 +39,7 @@ def init_state(task: TrainContext) -> TrainState:
     return state
 
 
-# Jitted as one program: otherwise each array of zeros would be a program of its own.
+# Jitted as one program: otherwise each array of zeros would be a separate program.
 @functools.partial(jax.jit, static_argnums=(1, 2))
 def _fresh(
     params: Any, optimizer: optax.GradientTransformation, config: FlatStartConfig

@@ -33,9 +33,9 @@ class Recipe(NamedTuple):
     flat_start: FlatStartConfig
     augment: AugmentConfig
     ema_decay: float
-    trained_share: float  # of the trained weights in the EMA
+    trained_share: float  # share of the trained weights in the EMA
     optimizer: optax.GradientTransformation
-    num_steps: int  # of the whole run
+    num_steps: int  # steps of the whole run
     devices: Devices = ONE
 
 
@@ -75,6 +75,7 @@ def constants(task: TrainContext) -> Constants:
 
 
 def recipe(task: TrainContext) -> Recipe:
+    """Returns the settings of a run that are compiled into its step."""
     config = task.config
     return Recipe(
         config.loss,
@@ -138,10 +139,15 @@ def entropy(logits: jax.Array) -> jax.Array:
 def augmented(
     state: TrainState, constants: Constants, batch: Batch, positions: jax.Array, recipe: Recipe
 ) -> tuple[Examples, crnn.Dropout]:
-    """Returns the augmented examples and the dropout of this step.
+    """Returns the augmented examples and the dropout of this step; both are off in the flat start.
 
-    Both depend on the run's key, the step and the `positions` [B] of the examples in the whole
-    batch. `batch` may be a shard of it.
+    Args:
+      state: the state before the step.
+      constants: the constants of the run.
+      batch: the batch, or a shard of it.
+      positions: i32 [B], the positions of the examples in the whole batch. With the run's key and
+        the step, they determine the random numbers.
+      recipe: the settings of the run.
     """
 
     def keys(name: str) -> jax.Array:
@@ -185,7 +191,7 @@ def gradients(
 def train_step(
     state: TrainState, batch: Batch, constants: Constants, recipe: Recipe
 ) -> tuple[TrainState, jax.Array]:
-    """Does one update. Returns the new state, and the mean CTC loss before the update."""
+    """Runs one update. Returns the new state and the mean CTC loss before it, in nats per image."""
 
     is_drawn = batch.indices is None
 
@@ -219,7 +225,7 @@ def train_step(
 def train_steps(
     state: TrainState, batch: Batch, constants: Constants, recipe: Recipe
 ) -> tuple[TrainState, jax.Array]:
-    """Does `train_step` on S batches in turn. Returns the last state and the losses [S]."""
+    """Applies `train_step` to S batches in turn. Returns the last state and the losses f32 [S]."""
 
     data, rows = ((), batch) if batch.indices is None else (batch[:2], batch[2:])
 

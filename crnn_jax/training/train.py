@@ -4,7 +4,7 @@ A model of this size leaves most of a GPU idle: most of the time is spent on lau
 operations. Several runs in one program launch these operations once for all runs. A CPU is already
 busy with one run, so there parallel runs take longer than sequential ones. Each run has its own
 directory, data order, random streams and split, and agrees with the same run alone up to rounding.
-The `seconds` of a run are those of all runs that train in parallel with it.
+The `seconds` of a run include all runs that train in parallel with it.
 """
 
 from __future__ import annotations
@@ -142,13 +142,18 @@ def _train_all(
 
 
 def check_hosts(task: TrainContext, num_runs: int) -> None:
-    """Checks that the processes of a run on several hosts can train it, and have the same data."""
+    """Checks that the processes of a run on several hosts can train it, and have the same data.
+
+    Raises:
+      ConfigError: several runs, or unlabeled images, cannot be trained by several processes.
+      CrnnError: the config or the data differ between the processes.
+    """
     if hosts.count() == 1:
         return
     if num_runs > 1:
-        raise ConfigError("several processes train one run, not several side by side")
+        raise ConfigError("several processes can train only one run, not several side by side")
     if len(task.split.unlabeled):
-        raise ConfigError("data.unlabeled: images without labels are for runs of one process")
+        raise ConfigError("data.unlabeled: a run of several processes cannot use unlabeled images")
     same = "all processes need the same package versions, --config and data"
     keys = config_lib.flatten(config_lib.to_dict(task.config))
     keys = {key: value for key, value in keys.items() if key not in WITHOUT_EFFECT}

@@ -1,4 +1,4 @@
-"""Training from Python: one call, and one object with what came out of it."""
+"""Training from Python: `train` returns a `Trained` run."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Trained:
 def train(
     config: Config | ConfigDict | Mapping[str, Any], workdir: str | os.PathLike[str]
 ) -> Trained:
-    """Trains one run, or continues or only loads the run in `workdir`.
+    """Trains one run. Continues an interrupted run in `workdir`, and only loads a finished one.
 
     For example::
 

@@ -21,7 +21,7 @@ from crnn_jax.models import crnn
 
 _HEAD = "dense2"  # the layer whose outputs are the classes
 MOST_READ = 64  # labeled images, to find out whether labels ignore case
-_LEAST_SHARE = 0.1  # of images with letters in the other case
+_LEAST_SHARE = 0.1  # share of images with letters in the other case
 
 
 def transfer(
@@ -37,7 +37,7 @@ def transfer(
       params: fresh parameters.
       charset: their symbols.
       run: a run directory, or the name of a reader of the package.
-      config: of the new run, for the error message.
+      config: the config of the new run, for the error message.
 
     Raises:
       RunError: there is no trained model, or its layers have other sizes; the message names the
@@ -78,17 +78,16 @@ def with_other_cases(
 ) -> Charset:
     """Adds `other_cases` to a charset if the labels of images ignore case.
 
-    Labels of many schemes have letters in one case, whatever the case in the image. A reader that
-    knows both cases then reads some of the letters in the other case. All such letters that it
-    knows are added if that happens in at least a tenth of the images that it reads correctly but
-    for case.
+    In many schemes all labels are in one case, whatever the case in the image. A reader that knows
+    both cases then reads some of the letters in the other case. If that happens in at least a tenth
+    of the images that it reads correctly except for case, all such letters that it knows are added.
 
     Args:
       charset: the symbols of the labels.
       images: u8 [N, W, H, C], labeled images; MOST_READ are enough.
       texts: their labels.
       run: a run directory, or the name of a reader of the package.
-      batch_size: of the reading program.
+      batch_size: images per call of the model.
     """
     reader = recognizer.load(run)
     letters = [symbol for symbol in charset.missing_cases if symbol in reader.charset.ids]

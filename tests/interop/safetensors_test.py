@@ -81,7 +81,7 @@ def test_what_does_not_belong_together_is_refused_by_name(trained: Path, tmp_pat
     refused("dense2/bias is .*5.*require .*4", {"alphabet": ["7", "a", "b"]})
     refused("format is 'onnx'", {"format": "onnx"})
     refused("contains '7' more than once", {"alphabet": list("77ab")})
-    refused("half a character", {"alphabet": ["\ud800", *"abc"]})
+    refused("unpaired surrogate", {"alphabet": ["\ud800", *"abc"]})
     standard = description["standardise"]
     for wrong in ([0.0], [1.0, 1.0], ["x"], [float("inf")], []):
         refused("the normalization does not fit", {"standardise": {**standard, "deviation": wrong}})

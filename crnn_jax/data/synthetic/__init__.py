@@ -1,3 +1,4 @@
-"""Generated captchas, drawn on the device as a pure function of style, seed and number. Imports
-`models` and `runtime`.
+"""Generated captchas, drawn on the device as a pure function of style, seed and number.
+
+Imports `models` and `runtime`.
 """

@@ -21,7 +21,7 @@ from crnn_jax.data.synthetic import interpolation
 from crnn_jax.errors import ConfigError, one_line
 from crnn_jax.runtime import files
 
-MAX_BYTES = 2**27  # of a font file
+MAX_BYTES = 2**27  # maximum bytes of a font file
 FONTS = Path(__file__).parent / "fonts"
 EM = 32  # pixels per em in the atlas
 CELL = 52  # pixels of a cell's side; the origin lies at (LEFT, BASELINE)

@@ -15,7 +15,7 @@ from crnn_jax.data.synthetic.style import Style
 from crnn_jax.errors import ConfigError, one_line
 from crnn_jax.runtime import files
 
-MAX_BYTES = 2**24  # of a style file
+MAX_BYTES = 2**24  # maximum bytes of a style file
 
 _SANS = ("ClearSans-Bold", "Go-Bold", "Go-Medium", "NotoSans-Bold", "OpenSans-Bold")
 _ALL = (*_SANS, "DejaVuSans-Bold", "DejaVuSansMono-Bold", "DejaVuSerif-Bold")

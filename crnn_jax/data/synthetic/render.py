@@ -43,7 +43,7 @@ def images(
 
     Args:
       atlas: `atlas_of(style)`, best put on the device once.
-      seed: from 0 to 2**32 - 1.
+      seed: an integer from 0 to 2**32 - 1.
       numbers: the numbers of the images.
       style: the style.
 
@@ -72,7 +72,7 @@ def images(
 
 
 class Plan(NamedTuple):
-    """What is decided about B images before any pixel is drawn."""
+    """The random parameters of B images, drawn before any pixel."""
 
     draws: Draws
     text: Text
@@ -159,8 +159,8 @@ def finish(
 def _grain(draws: Draws, name: str, shape: tuple[int, ...]) -> list[jax.Array]:
     """Returns four uniform bytes for each pixel, f32: a hash of its place and the image's numbers.
 
-    The hash is ten times cheaper than the bits of a cipher, and good enough to look random. It is a
-    multiply-and-shift mixer of 32 bits (constants of Wellons 2018, "lowbias32").
+    The hash is ten times cheaper than the cipher of jax.random, and random enough for noise. It is
+    a multiply-and-shift mixer of 32 bits (constants of Wellons 2018, "lowbias32").
     """
     low, high = (2**16 * draws.even(name, 2)).astype(jnp.uint32)
     h = jnp.arange(int(np.prod(shape)), dtype=jnp.uint32).reshape(shape) * jnp.uint32(0x9E3779B9)

@@ -33,12 +33,12 @@ class Bounds(NamedTuple):
 
     low: float = -math.inf
     high: float = math.inf
-    items: int = 0  # of a string or a tuple of any length, which then has at least 1
+    items: int = 0  # maximum items of a string or tuple of any length; at least 1
 
 
 MAX_PIXELS = 2**18  # width times height
 MAX_GLYPHS = 1024  # symbols times faces; each takes 11 kB and about 10 ms
-_MAX_STRING = 4096  # of a path
+_MAX_STRING = 4096  # characters of a path
 _LEVEL = Bounds(0, 255)
 _AMPLITUDE = Bounds(-64, 64)
 _PHASE = Bounds(-1000, 1000)
@@ -138,7 +138,7 @@ class Style:
         for key, default in _ranges().items():
             off_or_on = (0.0, 0.0) if getattr(self, key) == (0, 0) else (1.0, 1.0)
             changes[key] = off_or_on if default == (0, 0) else default
-        static = object.__new__(Style)  # skips the checks: no user wrote it
+        static = object.__new__(Style)  # skips the checks, which are for values of users
         static.__dict__.update({**self.__dict__, **changes})
         return static
 

@@ -61,7 +61,7 @@ def place(draws: Draws, atlas: Atlas, style: Style) -> Text:
 
 
 def by_column(text: Text, atlas: Atlas, style: Style) -> jax.Array:
-    """Selects from `_maps` the two maps that hold for each column, f32 [2, W, 7].
+    """Selects from `_maps` the two maps that apply to each column, f32 [2, W, 7].
 
     A column belongs to at most two glyphs: the last whose middle is left of it and the first whose
     middle is right of it. Glyphs that reach farther are cut off.

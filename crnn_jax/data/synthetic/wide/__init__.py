@@ -1,3 +1,5 @@
-"""The wide generator: every image draws its own style from one family, so that a reader trained on
-it has seen images similar to most schemes. Imports only the rest of `data.synthetic` and `runtime`.
+"""The wide generator: every image draws its own style from one family.
+
+A reader trained on it has therefore seen images similar to those of most schemes. Imports only the
+rest of `data.synthetic` and `runtime`.
 """

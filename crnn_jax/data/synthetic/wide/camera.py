@@ -1,4 +1,4 @@
-"""What happens to a wide image after drawing: resizing, grain, dots, JPEG, blur."""
+"""Degrades a wide image after drawing: resizing, blur, noise, dots, JPEG."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _BLOCK = 8  # side of a JPEG block, pixels
 
 
 def shoot(draws: Draws, pixels: jax.Array, ink: jax.Array, capital: jax.Array) -> jax.Array:
-    """Resizes the pixels [W, H, 3] to a file of another size and back; values from 0 to 1.
+    """Degrades the pixels [W, H, 3], from 0 to 1, as a small or compressed image file would.
 
     Args:
-      draws: of the image.
+      draws: the random numbers of the image.
       pixels: as drawn, with sharp edges.
       ink: [3], a color for dots.
       capital: height of a capital as a share of the image's height; keeps small text legible.

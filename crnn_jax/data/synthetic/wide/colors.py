@@ -17,6 +17,8 @@ _CONTRAST, _FAINT = 0.28, 0.16
 
 
 class Colors(NamedTuple):
+    """The colors of an image, from 0 to 1."""
+
     paper: jax.Array  # f32 [3]
     ink: jax.Array  # f32 [L, 3]
     is_dark: jax.Array  # bool: light ink on dark paper

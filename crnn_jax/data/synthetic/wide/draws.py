@@ -16,7 +16,7 @@ class Draws:
         self._used = 0
 
     def unit(self, count: int | None = None) -> jax.Array:
-        """Uniform in [0, 1): a scalar, or [count]."""
+        """Uniform in [0, 1): a scalar, or [count]. ValueError: all numbers are used."""
         start, self._used = self._used, self._used + (count or 1)
         if self._used > len(self._values):
             raise ValueError(f"{self._used} numbers are drawn and {len(self._values)} are there")
@@ -26,6 +26,7 @@ class Draws:
     def between(
         self, low: float | jax.Array, high: float | jax.Array, count: int | None = None
     ) -> jax.Array:
+        """Uniform in [low, high): a scalar, or [count]."""
         return low + (high - low) * self.unit(count)
 
     def around(self, most: float | jax.Array, count: int | None = None) -> jax.Array:

@@ -28,11 +28,11 @@ CAPITAL = 19  # pixels of the atlas: height of an H
 CELL = 44  # side of a cell, pixels; the origin lies at (LEFT, BASELINE)
 LEFT, BASELINE = 9, 29
 UNITS, ZERO = glyphs.UNITS, glyphs.ZERO
-MAX_BYTES = 2**28  # of an atlas file
+MAX_BYTES = 2**28  # maximum bytes of an atlas file
 MAX_UNPACKED = 2**29  # bytes of its arrays: about 4,000 faces
 _FINE = glyphs.FINE
 _VERSION = 1
-_MANY = 32  # fonts from which on processes draw them
+_MANY = 32  # at least this many fonts are drawn by several processes
 
 
 class FaceAtlas(NamedTuple):

@@ -18,7 +18,7 @@ from crnn_jax.errors import ConfigError
 
 _SIDE = 20  # pixels per side of a symbol in comparisons
 _LETTERS = SYMBOLS[:62]
-# Parts of the paths of reference faces, which are legible to everybody.
+# Parts of the paths of reference faces, which are known to be legible.
 _REFERENCES = (
     "dejavu/DejaVuSans.ttf", "dejavu/DejaVuSerif.ttf", "DejaVuSans-Bold.ttf",
     "LiberationSans-Regular", "LiberationSerif-Regular", "LiberationMono-Regular", "Lato-Regular",

@@ -56,6 +56,7 @@ class Text(NamedTuple):
 
 
 def on_device(atlas: face_atlas.FaceAtlas) -> Atlas:
+    """Copies an atlas to the device."""
     metrics = (atlas.left, atlas.width, atlas.advance)
     return Atlas(jax.device_put(atlas.fields.reshape(-1)), *map(jax.device_put, metrics))
 
