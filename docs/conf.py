@@ -28,7 +28,6 @@ extensions = [
     "sphinx.ext.napoleon",
     "field_comments",
     "generated_pages",
-    "mathml",
     "repository_links",
 ]
 exclude_patterns = ["_build", "_ext"]
@@ -36,8 +35,6 @@ exclude_patterns = ["_build", "_ext"]
 # ------------------------------------------------------------------------------ pages
 
 smartquotes = False  # they change --option
-myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
-myst_dmath_double_inline = True
 myst_heading_anchors = 4
 
 nb_execution_mode = "force"
@@ -63,7 +60,6 @@ napoleon_use_rtype = False
 
 html_theme = "furo"
 html_title = f"crnn-jax {release}"
-html_math_renderer = "mathml"
 html_show_sphinx = False
 html_copy_source = False
 html_show_sourcelink = False

@@ -11,7 +11,7 @@ import json
 import types
 import typing
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import ml_collections
 
@@ -34,6 +34,7 @@ from crnn_jax.errors import ConfigError, quote
 __all__ = [
     "DEFAULT_DIR",
     "AugmentConfig",
+    "Changes",
     "Config",
     "DataConfig",
     "FlatStartConfig",
@@ -43,6 +44,9 @@ __all__ = [
     "OptimizerConfig",
     "TrainConfig",
 ]
+
+# A whole config, or changes to the base recipe by dotted key.
+Changes: TypeAlias = Config | ml_collections.ConfigDict | Mapping[str, Any]
 
 
 def defaults() -> dict[str, Any]:
@@ -55,7 +59,7 @@ def from_config_dict(config: ml_collections.ConfigDict) -> Config:
     return from_dict(config.to_dict())
 
 
-def from_changes(config: Config | ml_collections.ConfigDict | Mapping[str, Any]) -> Config:
+def from_changes(config: Changes) -> Config:
     """Builds a Config from a Config, a ConfigDict, or changes to the base recipe by dotted key.
 
     ConfigError names the wrong keys.

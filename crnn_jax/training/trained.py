@@ -5,11 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-from ml_collections import ConfigDict
 
 from crnn_jax import config as config_lib
 from crnn_jax.config import Config
@@ -47,9 +44,7 @@ class Trained:
         return load(self.workdir)
 
 
-def train(
-    config: Config | ConfigDict | Mapping[str, Any], workdir: str | os.PathLike[str]
-) -> Trained:
+def train(config: config_lib.Changes, workdir: str | os.PathLike[str]) -> Trained:
     """Trains one run. Continues an interrupted run in `workdir`, and only loads a finished one.
 
     For example::

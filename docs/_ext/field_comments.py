@@ -97,7 +97,7 @@ def short(signature: str) -> str:
 
 
 def skip(app: Sphinx, what: str, name: str, obj: Any, skipped: bool, options: Any) -> bool | None:
-    """Leaves out what named tuples define by themselves."""
+    """Leaves out the members that every named tuple has."""
     text = inspect.getdoc(obj) or ""
     return True if text.startswith(("Alias for field number", "Create new instance of")) else None
 

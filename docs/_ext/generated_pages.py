@@ -194,7 +194,7 @@ def on_read(app: Sphinx, docname: str, source: list[str]) -> None:
     """Changes the text of a page when Sphinx reads it."""
     if _LINE.search(source[0]):
         source[0] = replace(source[0])
-        app.env.note_reread()  # the code may have changed, of which Sphinx knows nothing
+        app.env.note_reread()  # Sphinx does not see that the code has changed
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

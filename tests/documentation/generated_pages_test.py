@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated
 
 import pytest
-from docutils.utils.math import MathError
 
 from crnn_jax import config as config_lib
 from crnn_jax.analysis import label_audit, robustness, scheme_report, sweep_report
@@ -19,7 +18,7 @@ from crnn_jax.labeling import journal
 from crnn_jax.runs import record_types
 from crnn_jax.runs.result import Answer, Result
 from crnn_jax.training.self_training import PseudoLabel
-from docs._ext import field_comments, generated_pages, mathml, repository_links
+from docs._ext import field_comments, generated_pages, repository_links
 from tests.helpers.markdown_files import ROOT
 
 RUN_PAGE = ROOT / "docs" / "reference" / "run_directory.md"
@@ -125,13 +124,6 @@ def test_fields_have_the_comments_beside_and_above_them() -> None:
 def test_types_are_short() -> None:
     given = "(x: Iterable[TypeAliasForwardRef('Some')], y: Float[jaxlib._jax.Array, 'B T'])"
     assert field_comments.short(given) == "(x: Iterable[Some], y: Float[Array, 'B T'])"
-
-
-def test_formulas_become_mathml() -> None:
-    assert "<msub>" in mathml.to_mathml("x_t")
-    assert "<mfrac>" in mathml.to_mathml(r"\frac{a}{b} = c", is_block=True)
-    with pytest.raises(MathError):
-        mathml.to_mathml(r"\nosuchcommand")
 
 
 # ------------------------------------------------------------------------------ links

@@ -2,76 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import gc
 import json
 import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from starlette.testclient import TestClient
 
-from crnn_jax.serving import app, wire
-from crnn_jax.serving.app import Service
-from crnn_jax.serving.batcher import QueueFullError, ReadingError
-from crnn_jax.serving.settings import Settings
-from tests.helpers.echo_engine import DESCRIPTION, Echo
-
-TOKEN = "0123456789abcdef"
-HOST = "http://127.0.0.1:8000"
-
-
-class Client:
-    """A client of an application, in one process without sockets."""
-
-    def __init__(self, base_url: str = HOST, **settings: Any):
-        self.engine = Echo()
-        self.settings = Settings(**settings)
-        self.service: Service = app.make(self.engine, DESCRIPTION, self.settings)
-        self.http = TestClient(self.service.app, base_url, raise_server_exceptions=False)
-
-    def __enter__(self) -> Client:
-        self.http.__enter__()
-        while not self.service.batcher.is_warm:  # the thread sets it at once
-            assert self.service.batcher.failure is None
-            self.service.batcher._thread.join(0.01)
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self.engine.gate.set()
-        self.http.__exit__(*error)
-        assert self.metric("crnn_jax_queue_images") == 0
-        assert self.metric("crnn_jax_body_bytes") == 0
-
-    def metric(self, name: str, **labels: str) -> float | None:
-        return self.service.metrics.registry.get_sample_value(name, labels)
-
-    def read(self, *texts: str, query: str = "", **options: Any) -> Any:
-        files = [("images", (text, text.encode())) for text in texts]
-        return self.http.post(f"/v1/read{query}", files=files, **options)
+from crnn_jax.serving import wire
+from tests.helpers.serving_client import CHUNKED, LENGTH, Client, error, exchange, texts
 
 
 @pytest.fixture
 def client() -> Iterator[Client]:
     with Client(max_images=4, max_body=10_000) as made:
         yield made
-
-
-def texts(response: Any) -> list[str]:
-    assert response.status_code == 200, response.text
-    wire.ReadResponse.model_validate_json(response.content)
-    return [result.get("text", "error") for result in response.json()["results"]]
-
-
-def error(response: Any) -> tuple[int, str]:
-    """Returns status and code, and checks that the body is an error and nothing else."""
-    assert response.headers["content-type"] == "application/json"
-    (problem,) = response.json().values()
-    assert set(problem) == {"code", "message"}
-    assert problem["message"]
-    return response.status_code, problem["code"]
 
 
 def test_forms_json_and_raw_images_are_read_in_order(client: Client) -> None:
@@ -170,9 +116,6 @@ def test_a_bad_request_is_refused_with_its_reason(
     assert texts(client.read("abc")) == ["abc"]
 
 
-LENGTH, CHUNKED = (b"content-length", b"3"), (b"transfer-encoding", b"chunked")
-
-
 @pytest.mark.parametrize("header", [LENGTH, CHUNKED])
 def test_the_bound_on_a_body_does_not_depend_on_content_length(
     client: Client, header: tuple[bytes, bytes]
@@ -210,79 +153,6 @@ def test_unknown_paths_methods_and_queries_are_errors(
     client: Client, method: str, path: str, expected: tuple[int, str]
 ) -> None:
     assert error(client.http.request(method, path)) == expected
-
-
-@pytest.mark.parametrize(
-    ("headers", "expected"),
-    [
-        ({"Host": "localhost:8000"}, None),
-        ({"Host": "LOCALHOST"}, None),
-        ({"Host": "127.0.0.1"}, None),
-        ({"Host": "127.1.2.3:1"}, None),
-        ({"Host": "[::1]:8000"}, None),
-        ({"Host": "evil.example"}, "forbidden_host"),
-        ({"Host": "localhost.evil.example"}, "forbidden_host"),
-        ({"Host": "127.0.0.1.evil.example:8000"}, "forbidden_host"),
-        ({"Host": "127.0.0.1:8000@evil.example"}, "forbidden_host"),
-        ({"Host": "192.168.0.1"}, "forbidden_host"),
-        ({"Host": ""}, "forbidden_host"),
-        ({"Host": "127.0.0.1:8000", "Origin": "http://127.0.0.1:8000"}, None),
-        ({"Host": "127.0.0.1:8000", "Origin": "http://127.0.0.1:9000"}, "forbidden_origin"),
-        ({"Host": "127.0.0.1:8000", "Origin": "https://evil.example"}, "forbidden_origin"),
-        ({"Host": "127.0.0.1:8000", "Origin": "null"}, "forbidden_origin"),
-    ],
-)
-def test_web_pages_cannot_use_a_server_on_the_loopback_interface(
-    client: Client, headers: dict[str, str], expected: str | None
-) -> None:
-    for path in ("/v1/reader", "/healthz", "/docs", "/metrics"):
-        response = client.http.get(path, headers=headers)
-        assert "access-control-allow-origin" not in response.headers
-        if expected:
-            assert error(response) == (403, expected)
-        else:
-            assert response.status_code == 200
-
-
-@pytest.mark.parametrize(
-    "authorization",
-    [None, "", "Bearer", f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}", f"Basic {TOKEN}", TOKEN,
-     "Bearer \u00e9".encode()],
-)  # fmt: skip
-def test_a_server_with_a_token_needs_it(authorization: Any) -> None:
-    with Client("http://example.org", token=TOKEN) as client:
-        headers = {} if authorization is None else {"Authorization": authorization}
-        for path in ("/v1/reader", "/metrics", "/nothing"):
-            response = client.http.get(path, headers=headers)
-            assert error(response) == (401, "unauthorized")
-            assert response.headers["www-authenticate"] == "Bearer"
-        assert error(client.read("a", headers=headers)) == (401, "unauthorized")
-        for path in ("/healthz", "/readyz", "/docs", "/openapi.json"):
-            assert client.http.get(path, headers=headers).status_code == 200
-        assert texts(client.read("a", headers={"Authorization": f"bearer {TOKEN}"})) == ["a"]
-        assert not client.engine.batches[1:]
-
-
-def test_images_that_are_not_read_in_time_leave_the_queue() -> None:
-    with Client(answer_seconds=0.05) as client:
-        client.engine.gate.clear()
-        assert error(client.read("a", "b")) == (504, "deadline")
-        assert error(client.read("c")) == (504, "deadline")
-        client.engine.gate.set()
-        assert texts(client.read("d")) == ["d"]
-        assert ["c"] not in client.engine.batches
-
-
-def test_a_full_queue_is_busy() -> None:
-    with Client(max_queue=2, max_images=2, answer_seconds=60) as client:
-        response = client.read("a", "b", "c")
-        assert error(response) == (413, "too_many_images")
-    with Client(max_queue=3, max_images=3, answer_seconds=0.05) as client:
-        client.engine.gate.clear()
-        assert error(client.read("a", "b")) == (504, "deadline")  # both are still being read
-        response = client.read("c", "d", "e")
-        assert error(response) == (503, "busy")
-        assert response.headers["retry-after"] == "1"
 
 
 def test_an_error_of_the_model_is_an_internal_error(
@@ -360,96 +230,3 @@ def test_the_documentation_loads_nothing_and_covers_every_endpoint(client: Clien
     assert names == set(document["components"]["schemas"])
     for name in (*names, "ReadRequest"):
         assert f"<b>{name}</b>" in page
-
-
-def exchange(
-    client: Client, messages: list[Any], header: tuple[bytes, bytes] = LENGTH
-) -> list[Any]:
-    """Calls the application in a task. Returns the messages that it sends.
-
-    It receives the messages of a list, which is emptied, and then none. A function is called with
-    the task and returns the message.
-    """
-    scope = {
-        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST",
-        "scheme": "http", "path": "/v1/read", "raw_path": b"/v1/read", "query_string": b"",
-        "root_path": "", "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 8000),
-        "headers": [
-            (b"host", b"localhost"), (b"content-type", b"image/png"), header,
-        ],
-    }  # fmt: skip
-    sent: list[Any] = []
-    tasks: list[asyncio.Future[None]] = []
-
-    async def receive() -> Any:
-        if not messages:
-            await asyncio.Event().wait()
-        message = messages.pop(0)
-        return await message(tasks[0]) if callable(message) else message
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    async def run() -> None:
-        tasks.append(asyncio.ensure_future(client.service.app(scope, receive, send)))
-        done, _ = await asyncio.wait(tasks, timeout=60)
-        (task,) = done
-        task.result()
-
-    asyncio.run(run())
-    return sent
-
-
-def test_a_body_that_does_not_arrive_in_time_is_refused() -> None:
-    with Client(body_seconds=0.01) as client:
-        start, body = exchange(client, [{"type": "http.request", "body": b"a", "more_body": True}])
-        assert start["status"] == 408
-        assert json.loads(body["body"])["error"]["code"] == "timeout"
-        assert (b"connection", b"close") in start["headers"]
-
-
-def test_images_of_a_client_that_leaves_are_dropped() -> None:
-    with Client() as client:
-        client.engine.gate.clear()
-
-        async def leave(_: object) -> Any:
-            await asyncio.to_thread(client.engine.entered.acquire)
-            return {"type": "http.disconnect"}
-
-        exchange(client, [{"type": "http.request", "body": b"abc"}, leave])
-        assert client.metric("crnn_jax_images_total", outcome="dropped") == 1
-        labels = {"endpoint": "/v1/read", "status": "499"}
-        assert client.metric("crnn_jax_requests_total", **labels) == 1
-    with Client() as client:  # while the body is received
-        parts = [{"type": "http.request", "body": b"a", "more_body": True}]
-        exchange(client, [*parts, {"type": "http.disconnect"}])
-        assert client.metric("crnn_jax_requests_total", **labels) == 1
-
-
-def test_a_request_that_the_server_does_not_wait_for_gets_an_answer() -> None:
-    with Client() as client:
-        client.engine.gate.clear()
-
-        async def cancel(task: asyncio.Future[None]) -> Any:
-            await asyncio.to_thread(client.engine.entered.acquire)
-            task.cancel()
-            await asyncio.Event().wait()
-
-        start, body = exchange(client, [{"type": "http.request", "body": b"abc"}, cancel])
-        assert start["status"] == 503
-        assert json.loads(body["body"])["error"]["code"] == "stopping"
-        assert client.metric("crnn_jax_images_total", outcome="dropped") == 1
-
-
-def test_a_failed_request_is_freed_at_once() -> None:
-    gc.disable()
-    try:
-        with Client(max_queue=3, max_images=3, answer_seconds=0.05) as client:
-            assert error(client.read("fail")) == (500, "internal")
-            client.engine.gate.clear()
-            assert error(client.read("a", "b")) == (504, "deadline")
-            assert error(client.read("c", "d", "e")) == (503, "busy")
-            kept = [o for o in gc.get_objects() if isinstance(o, (QueueFullError, ReadingError))]
-            assert not kept
-    finally:
-        gc.enable()
