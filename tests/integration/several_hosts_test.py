@@ -23,6 +23,7 @@ from crnn_jax.runs.run_dir import RunDir
 from tests.helpers.command_line import ROOT
 
 LIMIT = 300.0  # seconds; fails a test instead of hanging
+EPOCHS = "--config.train.epochs=6"  # of a run that is interrupted
 SET = (
     "--config=experiments/tiny.py",
     "--config.data.source=synthetic",
@@ -100,6 +101,23 @@ def result(folder: Path) -> Any:
     return RunDir(folder / "run").result()
 
 
+def whole_and_cut(folder: Path) -> tuple[Path, Path]:
+    """Returns a folder with an undisturbed run on two processes, and an empty one."""
+    whole, cut = folder / "whole", folder / "cut"
+    whole.mkdir()
+    cut.mkdir()
+    train(whole, 2, EPOCHS)
+    return whole, cut
+
+
+def check_that_the_same_command_continues(whole: Path, cut: Path) -> None:
+    """The run in `cut` was interrupted; in the end it is that in `whole`, bit for bit."""
+    assert result(cut) is None
+    train(cut, 2, EPOCHS)
+    assert result(cut).params_sha256 == result(whole).params_sha256
+    assert losses(cut) == losses(whole)
+
+
 def test_two_processes_train_the_run_of_one(tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     two.mkdir()
@@ -133,11 +151,8 @@ def test_four_processes_train_the_run_of_one(tmp_path: Path, source: str) -> Non
 def test_the_loss_of_a_process_ends_all_and_the_same_command_continues(
     tmp_path: Path, victim: int, how: signal.Signals
 ) -> None:
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    for folder in (whole, cut):
-        folder.mkdir()
-    train(whole, 2, "--config.train.epochs=6")
-    processes = start(cut, 2, "--config.train.epochs=6")
+    whole, cut = whole_and_cut(tmp_path)
+    processes = start(cut, 2, EPOCHS)
     wait_for(cut, 2)
     child = processes[victim].child()
     os.kill(child, how)
@@ -154,10 +169,7 @@ def test_the_loss_of_a_process_ends_all_and_the_same_command_continues(
         assert status == 70
         assert len(said) == 1
         assert f"process {victim}" in said[0]
-    assert result(cut) is None
-    train(cut, 2, "--config.train.epochs=6")
-    assert result(cut).params_sha256 == result(whole).params_sha256
-    assert losses(cut) == losses(whole)
+    check_that_the_same_command_continues(whole, cut)
 
 
 @pytest.mark.long
@@ -166,11 +178,8 @@ def test_a_checkpoint_that_cannot_be_written_ends_all(tmp_path: Path) -> None:
 
     It writes the parameters, because each process has the same.
     """
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    for folder in (whole, cut):
-        folder.mkdir()
-    train(whole, 2, "--config.train.epochs=6")
-    processes = start(cut, 2, "--config.train.epochs=6")
+    whole, cut = whole_and_cut(tmp_path)
+    processes = start(cut, 2, EPOCHS)
     wait_for(cut, 1)
     resource.prlimit(processes[0].child(), resource.RLIMIT_FSIZE, (2**16, 2**16))
     assert end(processes) == [1, 1]
@@ -179,10 +188,7 @@ def test_a_checkpoint_that_cannot_be_written_ends_all(tmp_path: Path) -> None:
     assert "cannot be written: File too large" in said[0]
     assert "process 0 of 2" in heard[0]
     assert "cannot be written: File too large" in heard[0]
-    assert result(cut) is None
-    train(cut, 2, "--config.train.epochs=6")
-    assert result(cut).params_sha256 == result(whole).params_sha256
-    assert losses(cut) == losses(whole)
+    check_that_the_same_command_continues(whole, cut)
 
 
 @pytest.mark.long
