@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -217,7 +216,7 @@ def main(arguments: list[str]) -> None:
         config = config_of(VARIANTS[name], options.faces, options.count, options.epochs)
         workdir = options.workdir / name
         record["variants"][name] = run(VARIANTS[name], config, workdir, options.folders)
-        files.write(options.out, (json.dumps(record, indent=1) + os.linesep).encode())
+        files.write(options.out, (json.dumps(record, indent=1) + "\n").encode())
         print(f"{name}: {table({name: record['variants'][name]}).splitlines()[-1]}", flush=True)
     print(table(record["variants"]))
 
