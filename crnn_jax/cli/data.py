@@ -40,6 +40,12 @@ def add_to(commands: Any) -> None:
         default=256,
         help="MiB of images in a file of the pack; default 256",
     )
+    command.add_argument(
+        "--frame",
+        choices=("first", "last", "darkest", "mean"),
+        default="",
+        help="allow animations; set data.frame to the same value in training",
+    )
     command.set_defaults(call=pack)
 
     command = commands.add_parser("fetch", help="download, check and unpack the default data set")
@@ -140,11 +146,17 @@ def pack(options: argparse.Namespace) -> int:
     from crnn_jax import config as config_lib
     from crnn_jax.data import pack as pack_lib
 
-    keys = {"data.dir": options.folder, "data.label_pattern": options.label_pattern}
-    values = config_lib.with_changes(config_lib.defaults(), {"data.source": "folder", **keys})
+    keys = {
+        "data.source": "folder",
+        "data.dir": options.folder,
+        "data.label_pattern": options.label_pattern,
+        "data.frame": options.frame,
+    }
+    values = config_lib.with_changes(config_lib.defaults(), keys)
     data = config_lib.from_dict(values).data
     count = pack_lib.write(data, options.to, options.shard_mib * 2**20)
-    print(f"{options.to}: {count} images; train with --config.data.dir={options.to}")
+    frame = f" --config.data.frame={options.frame}" if options.frame else ""
+    print(f"{options.to}: {count} images; train with --config.data.dir={options.to}{frame}")
     return 0
 
 

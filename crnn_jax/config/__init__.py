@@ -10,6 +10,7 @@ import functools
 import json
 import types
 import typing
+import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
@@ -17,7 +18,7 @@ import ml_collections
 
 from crnn_jax import schema
 from crnn_jax.config import limits, suggestions
-from crnn_jax.config.data_keys import DEFAULT_DIR, DataConfig
+from crnn_jax.config.data_keys import AUTO, DEFAULT_DIR, DataConfig
 from crnn_jax.config.keys import (
     AugmentConfig,
     Config,
@@ -74,6 +75,10 @@ def from_changes(config: Changes) -> Config:
 def from_dict(values: Mapping[str, Any]) -> Config:
     """Builds a Config from nested plain values. ConfigError names the wrong keys."""
     config: Config = _build(Config, values, "")
+    composed = unicodedata.normalize("NFC", config.data.alphabet)  # as labels are
+    if composed != config.data.alphabet:
+        data = dataclasses.replace(config.data, alphabet=composed)
+        config = dataclasses.replace(config, data=data)
     limits.check(config)
     return config
 
@@ -104,7 +109,7 @@ def with_changes(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[
         inner = result.get(section) if section else result
         if not isinstance(inner, dict):
             raise ConfigError(f"the config has no section {section}")
-        inner[name] = value
+        inner[name] = AUTO if key == "data.width" and value == "auto" else value
     return result
 
 

@@ -45,7 +45,8 @@ def write(name: str, count: int, seed: int, folder: str | os.PathLike[str]) -> N
 
 def _write_set(folder: Path, look: Look, draw: Draw, count: int) -> None:
     with (folder / label_files.LABELS_FILE).open("x", encoding="utf-8", newline="") as file:
-        labels = csv.writer(file, lineterminator="\n")
+        # Quoted, so that the zeros of digits are kept.
+        labels = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
         labels.writerow(("file", "label"))
         number = 0
         for pixels, texts in generated.drawn(look, draw, range(count)):

@@ -28,7 +28,7 @@ import msgspec
 from crnn_jax.config import DataConfig
 from crnn_jax.data import folder, listing, packed
 from crnn_jax.data.image_io import MOST_BYTES, open_image
-from crnn_jax.data.label_files import MAX_BAD, Listing
+from crnn_jax.data.label_rows import MAX_BAD, Listing
 from crnn_jax.errors import DataError
 from crnn_jax.runtime import files as disk
 
@@ -55,7 +55,8 @@ def write(
     """Packs the folder of a config. Returns the number of images.
 
     Args:
-      config: the data section; only dir and label_pattern are used.
+      config: the data section; only dir, label_pattern and frame are used. The fingerprint of
+        animations is that of the frame.
       to: the folder to create.
       shard_bytes: a file of the pack is closed when it has this many bytes of images.
       progress: called repeatedly with the number of images so far.
@@ -176,7 +177,7 @@ def _images(config: DataConfig, names: Sequence[str]) -> Iterator[tuple[str, byt
         try:
             source = folder.source_of(config, file)
             content = source if isinstance(source, bytes) else disk.read(source, MOST_BYTES)
-            return content, folder.pixel_digest(open_image(content))
+            return content, folder.pixel_digest(open_image(content, config.frame))
         except (ValueError, DataError) as error:
             return b"", str(error)
         except OSError as error:

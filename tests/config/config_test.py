@@ -202,3 +202,12 @@ def test_time_steps_are_the_width_halved_by_each_pooling() -> None:
     assert config_lib.num_steps(config_lib.from_config_dict(base.get_config())) == 50
     config = config_lib.from_config_dict(_with(data__width=103, model__conv_features=(8, 8, 8)))
     assert config_lib.num_steps(config) == 12
+
+
+def test_the_width_can_be_written_as_auto_in_python() -> None:
+    assert config_lib.from_changes({"data.width": "auto"}).data.width == 0
+
+
+def test_the_alphabet_is_composed_as_labels_are() -> None:
+    config = config_lib.from_changes({"data.alphabet": "e\u0301a"})
+    assert config.data.alphabet == "\u00e9a"

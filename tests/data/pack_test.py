@@ -21,6 +21,7 @@ from crnn_jax.runs.run_dir import RunDir
 from crnn_jax.training import train
 from tests.helpers.command_line import call
 from tests.helpers.fixtures import MakeConfig
+from tests.helpers.images import draw
 
 SMALL = 1000 / 2**30  # GiB, less than the images of the small set
 
@@ -250,3 +251,24 @@ def test_the_command(captchas: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
         f"{tmp_path / 'pack'}: 40 images; train with --config.data.dir={tmp_path / 'pack'}\n"
     )
     assert packed.manifest(tmp_path / "pack").images == 40
+
+
+def test_animations_are_packed_if_their_frame_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder_of, frames = tmp_path / "set", [draw("12"), draw("34")]
+    folder_of.mkdir()
+    for name in ("a", "b"):
+        frames[0].save(folder_of / f"{name}.gif", save_all=True, append_images=frames[1:])
+    command = ["pack", folder_of, tmp_path / "pack"]
+    code, _, error = call(capsys, *command)
+    assert code == 2
+    assert "--frame" in error
+    code, output, _ = call(capsys, *command, "--frame", "last")
+    assert code == 0
+    assert output.rstrip().endswith("--config.data.frame=last")
+    config = section(tmp_path / "pack", frame="last")
+    expected = folder.load(section(folder_of, frame="last"), None, 16)
+    found = folder.load(config, None, 16)
+    assert found.fingerprint == expected.fingerprint
+    np.testing.assert_array_equal(found.images, expected.images)

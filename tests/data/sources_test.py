@@ -244,3 +244,10 @@ def test_written_images_are_a_folder_that_reads_back(
     assert back.texts == data.texts
     with pytest.raises(DataError, match="exists already"):
         generated_folder.write(style_file, 20, 0, tmp_path / "set")
+
+
+def test_written_digits_are_not_mistaken_for_numbers(made: MakeConfig, tmp_path: Path) -> None:
+    """No text of this draw begins with 0 by chance, as if a spreadsheet had removed the zeros."""
+    generated_folder.write("plain", 34, 37, tmp_path / "set")
+    config = dataclasses.replace(made().data, dir=os.fspath(tmp_path / "set"), alphabet="")
+    assert len(folder.load(config, None, STEPS)) == 34
