@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from crnn_jax.charset import Charset, parse_folding
-from crnn_jax.data import label_files
+from crnn_jax.data import label_texts
 from crnn_jax.models import decoding
 
 LARGE = "".join(map(chr, range(0x4E00, 0x4E00 + 10_000)))
@@ -43,7 +43,7 @@ def test_ids_and_unknown_symbols_are_found_without_a_search() -> None:
         assert charset.encode(["abc", "b"]).tolist() == [[1, 2, 0], [2, -1, -1]]
         assert charset.unknown("zaz") == "z"
         assert charset.decode([0, 1]) == "ca"
-        assert label_files.complaint("ab", charset, 16) is None
+        assert label_texts.complaint("ab", charset, 16) is None
 
 
 def test_symbols_that_count_as_one_are_found_without_a_search() -> None:
@@ -67,7 +67,7 @@ def test_ten_thousand_symbols_are_encoded_decoded_and_folded() -> None:
 
 
 def test_a_message_does_not_list_ten_thousand_symbols() -> None:
-    message = label_files.complaint("a", Charset(LARGE), 16)
+    message = label_texts.complaint("a", Charset(LARGE), 16)
     assert message is not None
     assert "'a', not in the alphabet" in message
     assert len(message) < 500
@@ -75,7 +75,7 @@ def test_a_message_does_not_list_ten_thousand_symbols() -> None:
 
 @pytest.mark.parametrize("alphabet", ["ab", "0123456789abcdefghijklmnopqrstuvwxyz"])
 def test_a_message_lists_a_small_alphabet(alphabet: str) -> None:
-    message = label_files.complaint("!", Charset(alphabet), 16)
+    message = label_texts.complaint("!", Charset(alphabet), 16)
     assert message is not None
     assert message.endswith(f"not in the alphabet '{alphabet}'")
 

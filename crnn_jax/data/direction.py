@@ -8,7 +8,7 @@ from typing import Literal
 
 from crnn_jax import bidi, clusters
 from crnn_jax.config import DataConfig
-from crnn_jax.data.label_files import Listing
+from crnn_jax.data.label_rows import Listing
 from crnn_jax.errors import DataError, quote
 
 

@@ -21,9 +21,9 @@ from PIL import Image
 
 from crnn_jax.charset import Charset
 from crnn_jax.config import DataConfig
-from crnn_jax.data import direction, label_files, listing, memory, packed, parquet
+from crnn_jax.data import direction, label_texts, listing, memory, packed, parquet
 from crnn_jax.data.image_io import open_image, to_array
-from crnn_jax.data.label_files import MAX_BAD, Listing
+from crnn_jax.data.label_rows import MAX_BAD, Listing
 from crnn_jax.data.listing import VAL_DIR, check_folder, image_files, label_of, labels
 from crnn_jax.errors import DataError
 from crnn_jax.runtime import files as disk
@@ -157,7 +157,7 @@ def read_labels(
     for file, text in listed.items() if reads_labels else ():
         if not text and config.allow_empty:
             continue
-        if complaint := label_files.complaint(text, known, num_steps, config.marks):
+        if complaint := label_texts.complaint(text, known, num_steps, config.marks):
             if text != originals[file]:
                 complaint += f" ({reprlib.repr(originals[file])} before data.case and data.merge)"
             complaints.setdefault(file, complaint + found.places.get(file, ""))

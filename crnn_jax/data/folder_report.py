@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 from crnn_jax.config import DataConfig
-from crnn_jax.data import label_report, listing
+from crnn_jax.data import folder, label_report, listing
 from crnn_jax.data.label_files import FILE_NAMES
-from crnn_jax.errors import one_line
+from crnn_jax.errors import DataError, one_line
+
+_MAX_STEPS = 2**31  # labels of any length; the model is not known
 
 
 def of_labels(
@@ -47,7 +50,9 @@ def inspect(config: DataConfig) -> list[str]:
     Raises:
       DataError: the folder is missing, or files or labels cannot be used.
     """
-    found = listing.checked(config)
+    found, _ = folder.read_labels(config, None, _MAX_STEPS)
+    if found.complaints:
+        raise DataError(listing.name_all(Path(config.dir), found.complaints))
     parts = Counter(filter(None, found.parts.values()))
     count = f"{len(found.labels)} images"
     if parts:

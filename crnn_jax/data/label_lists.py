@@ -116,7 +116,7 @@ def json_lines(text: str, path: str, is_image: IsImage) -> Labels | None:
         if line.strip():
             try:
                 rows.append((number, _parse(line)))
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise DataError(f"{path} is not JSON lines: line {number}: {error}") from error
     return _objects(rows, path, is_image, "JSON lines")
 
@@ -163,7 +163,7 @@ def _parse(text: str) -> Any:
         object_pairs_hook=_Pairs,
         parse_int=_Number,
         parse_float=_Number,
-        parse_constant=_Number,
+        parse_constant=lambda _: None,  # NaN, as pandas writes a missing label
     )
 
 
@@ -183,7 +183,7 @@ def _members(pairs: _Pairs) -> Iterator[Row]:
                 complaint = f"{columns} among {quote(names)}"
             else:
                 label = value[columns.label - 1][1]
-                part = str(value[columns.split - 1][1]) if columns.split > 0 else ""
+                part = str(value[columns.split - 1][1] or "") if columns.split > 0 else ""
         yield _row(file, label, number, part, complaint)
 
 
@@ -201,28 +201,35 @@ def _table(pairs: _Pairs, is_image: IsImage) -> list[_Pairs] | None:
         return None
     if len(pairs) < 2 or not all(isinstance(column, list) for _, column in pairs):
         return None
-    if len({len(column) for _, column in pairs}) != 1:
+    columns = dict(pairs)
+    if all(isinstance(column, _Pairs) for column in columns.values()):
+        rows = dict.fromkeys(row for column in columns.values() for row, _ in column)
+        members = {name: dict(column) for name, column in columns.items()}
+        columns = {name: [of.get(row) for row in rows] for name, of in members.items()}
+    elif any(isinstance(column, _Pairs) for column in columns.values()):
         return None
-    columns = {
-        name: [value for _, value in column] if isinstance(column, _Pairs) else column
-        for name, column in pairs
-    }
+    if len({len(column) for column in columns.values()}) != 1:
+        return None
     return [
         _Pairs(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
     ]
 
 
 def _objects(rows: list[tuple[int, Any]], path: str, is_image: IsImage, kind: str) -> Labels | None:
-    """Reads objects with the members of a table."""
+    """Reads objects with the members of a table. Not every object must have all members."""
+    objects = [dict(row) for _, row in rows if isinstance(row, _Pairs)]
     if not rows or not isinstance(rows[0][1], _Pairs):
         return None
-    first = dict(rows[0][1])
-    fields = [value if isinstance(value, str) else "" for value in first.values()]
-    columns = label_tables.choose(list(first), fields, is_image)
+    first: dict[str, str] = {}  # the first text of each member
+    for members in objects:
+        for name, value in members.items():
+            if not first.get(name):
+                first[name] = value if isinstance(value, str) else ""
+    columns = label_tables.choose(list(first), list(first.values()), is_image)
     if isinstance(columns, str):
-        raise DataError(f"{path}: {columns}; its first entry has {quote(list(first))}")
+        raise DataError(f"{path}: {columns}; its entries have {quote(list(first))}")
     file, label = list(first)[columns.file], list(first)[columns.label]
-    if not any(is_image(str(dict(row).get(file, ""))) for _, row in rows[:100] if row):
+    if not any(is_image(str(members.get(file, ""))) for members in objects[:100]):
         return None
     split = list(first)[columns.split] if columns.split >= 0 else ""
 
@@ -236,6 +243,5 @@ def _objects(rows: list[tuple[int, Any]], path: str, is_image: IsImage, kind: st
             yield _row(members.get(file), members.get(label), number, str(part))
 
     kind = f"{kind}, members {quote(file)} and {quote(label)}"
-    numbers = any(isinstance(dict(row).get(label), _Number) for _, row in rows
-                  if isinstance(row, _Pairs))  # fmt: skip
+    numbers = any(isinstance(members.get(label), _Number) for members in objects)
     return Labels(kind, read(), not numbers)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import itertools
 import os
 import re
 import reprlib
@@ -110,7 +111,7 @@ def choose(names: Sequence[str], row: Sequence[str] | None, is_image: IsImage) -
 
     Args:
       names: the header.
-      row: the first row below it, if there is one; its fields decide between several candidates.
+      row: the first text of each column, if there is a row; it decides between several candidates.
       is_image: whether a field can be the name of an image.
 
     Returns:
@@ -202,16 +203,16 @@ def dialect(text: str, path: str, is_image: IsImage) -> Dialect:
     quotechar = "'" if text.lstrip("\ufeff\r\n").startswith("'") else '"'
     problem, header = "", [""]
     for delimiter in _DELIMITERS:
-        first, second = _first_rows(text, delimiter, quotechar)
+        first, below = _first_rows(text, delimiter, quotechar)
         skips_space = len(first) > 1 and all(cell.startswith(" ") for cell in first[1:])
         cells = [cell.strip() for cell in first]
-        below = [cell.strip() for cell in second] if second else None
         if len(cells) < 2:
             header = header if len(header) > 1 else first
             continue
         columns_or_problem = choose(cells, below, is_image)
         shown = [i for i, cell in enumerate(cells) if has_image_suffix(cell)]
-        if not shown and isinstance(columns_or_problem, str):
+        is_named = any(normalized(cell) in _FILES | _LABELS for cell in cells)
+        if not shown and (isinstance(columns_or_problem, str) or not is_named):
             shown = [i for i, cell in enumerate(cells) if is_image(cell)]
         if shown:  # no header
             others = [i for i in range(len(cells)) if i != shown[0]]
@@ -234,7 +235,7 @@ def dialect(text: str, path: str, is_image: IsImage) -> Dialect:
                 delimiter, columns_or_problem, len(cells), True, tuple(cells), skips_space,
                 quotechar,
             )  # fmt: skip
-        if not problem or any(normalized(cell) in _FILES | _LABELS for cell in cells):
+        if not problem or is_named:
             problem, header = columns_or_problem, first
     reason = f" ({problem})" if problem else ""
     raise DataError(
@@ -244,16 +245,23 @@ def dialect(text: str, path: str, is_image: IsImage) -> Dialect:
 
 
 def _first_rows(text: str, delimiter: str, quotechar: str) -> tuple[list[str], list[str] | None]:
-    """Returns the first two rows that are not empty."""
+    """Returns the first row that is not empty, and the first text of each column below it."""
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quotechar=quotechar)
-    found: list[list[str]] = []
+    first: list[str] = []
+    below: list[str] | None = None
     try:
-        while len(found) < 2 and (row := next(rows, None)) is not None:
-            found += [row] * any(row)
+        for row in itertools.islice(rows, 1000):
+            if not first:
+                first = row if any(row) else []
+            elif any(row):
+                below = below or [""] * len(first)
+                pairs = itertools.zip_longest(below, row, fillvalue="")
+                below = [old or new.strip() for old, new in pairs]
+                if all(below[: len(first)]):
+                    break
     except csv.Error:  # reported when the rows are read
         pass
-    first = found[0] if found else []
-    return [first[0].lstrip("\ufeff"), *first[1:]] if first else first, ([*found, None, None])[1]
+    return [first[0].lstrip("\ufeff"), *first[1:]] if first else first, below
 
 
 def _rows(text: str, path: str, form: Dialect, skipped: int) -> Iterator[Row]:

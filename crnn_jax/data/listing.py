@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from crnn_jax.config import DataConfig
-from crnn_jax.data import label_files, packed, tree
-from crnn_jax.data.label_files import FILE_NAMES, LABELS_FILE, MAX_BAD, Listing
+from crnn_jax.data import label_files, label_rows, packed, tree
+from crnn_jax.data.label_files import FILE_NAMES, LABELS_FILE
+from crnn_jax.data.label_rows import MAX_BAD, Listing
 from crnn_jax.data.tree import Tree
 from crnn_jax.errors import DataError, one_line
 
@@ -90,6 +91,8 @@ def _naming(folder: str | os.PathLike[str]) -> Iterator[None]:
         path = one_line(os.fsdecode(error.filename or os.fspath(folder)))
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
     except ValueError as error:
+        if "\0" not in os.fspath(folder):
+            raise
         raise DataError(f"data.dir is not a valid folder name: {error}") from error
 
 
@@ -157,25 +160,26 @@ def _list_folder(folder: Path, pattern: str, excluded: Path | None = None) -> Li
     if pattern:
         for file in (file for file, text in names.items() if not text):
             complaints.setdefault(file, "data.label_pattern finds no label in its name")
-    parts = {file: tree.part_of_path(file) for file in listed.images}
+    parts = label_rows.distinct_parts({f: tree.part_of_path(f) for f in listed.images})
     return Listing(
         names,
         complaints,
-        label_files.distinct_parts(parts),
+        parts,
         FILE_NAMES,
         _notes(listed),
-        _warnings(listed),
+        (*_warnings(listed), *label_files.unused(listed)),
     )
 
 
 def _list_images(folder: Path) -> Listing:
-    """Like `_list_folder`, without labels. Label files are ignored."""
+    """Like `_list_folder`, without labels. Label files and the parts in them are ignored."""
     check_folder(folder)
     listed = Tree(folder)
     foreign = dict.fromkeys(listed.foreign(), "not an image")
     foreign.pop(LABELS_FILE, None)
+    parts = label_rows.distinct_parts({f: tree.part_of_path(f) for f in listed.images})
     return Listing(
-        dict.fromkeys(listed.images, ""), foreign, {}, "", _notes(listed), _warnings(listed)
+        dict.fromkeys(listed.images, ""), foreign, parts, "", _notes(listed), _warnings(listed)
     )
 
 

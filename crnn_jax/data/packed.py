@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from crnn_jax.data.label_files import Listing
+from crnn_jax.data.label_rows import Listing
 from crnn_jax.errors import DataError, brief
 from crnn_jax.runtime import files as disk
 

@@ -22,7 +22,7 @@ from crnn_jax.data import (
     splits,
     text_lengths,
 )
-from crnn_jax.data.label_files import Listing
+from crnn_jax.data.label_rows import Listing
 from crnn_jax.errors import DataError
 
 _MEASURED = 64  # images of a folder

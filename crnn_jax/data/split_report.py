@@ -15,7 +15,7 @@ from crnn_jax.data.label_files import FILE_NAMES
 from crnn_jax.data.splits import Split
 from crnn_jax.errors import DataError, one_line, quote
 
-_PARTS = {"val": "validation", "test": "test"}
+_PARTS = {"train": "training", "val": "validation", "test": "test"}
 
 
 def split(data: Dataset, config: DataConfig) -> Split:
@@ -53,8 +53,10 @@ def notes(data: Dataset, parts: Split, config: DataConfig) -> list[str]:
     if own:
         counts = [f"{data.parts.count(name)} for {_PARTS[name]}" for name in own]
         found.append(f"the data set has its own parts, which are used: {', '.join(counts)}")
+    for name, other in (("val", "train"), ("test", "train"), ("test", "val")):
+        found += _same_images(data, parts, name, other)
     for name in own:
-        found += _overlap(data, parts, name)
+        found += _same_labels(data, parts, name)
     labeled = [data.texts[i] for i in np.concatenate((parts.train, parts.val)).tolist()]
     if "val" not in own and len(parts.val) and splits.has_few_labels(labeled):
         found.append(
@@ -76,7 +78,7 @@ def _unseen(texts: Sequence[str], parts: Split, marks: str) -> list[str]:
     for i in parts.train.tolist():
         known.update(clusters.split(texts[i], marks))
     found = []
-    for name in _PARTS if known else ():
+    for name in ("val", "test") if known else ():
         part = [clusters.split(texts[i], marks) for i in getattr(parts, name).tolist()]
         unseen = set().union(*part) - known
         if unseen:
@@ -89,27 +91,32 @@ def _unseen(texts: Sequence[str], parts: Split, marks: str) -> list[str]:
     return found
 
 
-def _overlap(data: Dataset, parts: Split, name: str) -> list[str]:
-    """Reports images and labels of a part that are in the training part too."""
+def _same_images(data: Dataset, parts: Split, name: str, other: str) -> list[str]:
+    """Reports images of a part that are in another part too."""
     part = getattr(parts, name).tolist()
     if len(data.images) < len(data):  # not all are in memory
         return []
-    train = {_digest(data.images[i]): i for i in parts.train.tolist()}
-    same = {i: train[digest] for i in part if (digest := _digest(data.images[i])) in train}
-    found = []
-    if same:
-        i = next(iter(same))
-        found.append(
-            f"{len(same)} of {len(part)} {_PARTS[name]} images are also in the training part, such "
-            f"as {one_line(data.files[i])}, the same as {one_line(data.files[same[i]])}: their "
-            "scores are too high"
-        )
+    others = {_digest(data.images[i]): i for i in getattr(parts, other).tolist()} if part else {}
+    same = {i: others[digest] for i in part if (digest := _digest(data.images[i])) in others}
+    if not same:
+        return []
+    i = next(iter(same))
+    return [
+        f"{len(same)} of {len(part)} {_PARTS[name]} images are also in the {_PARTS[other]} part, "
+        f"such as {one_line(data.files[i])}, the same as {one_line(data.files[same[i]])}: their "
+        "scores are too high"
+    ]
+
+
+def _same_labels(data: Dataset, parts: Split, name: str) -> list[str]:
+    """Reports labels of a part that training images have too."""
+    part = getattr(parts, name).tolist()
+    if len(data.images) < len(data):
+        return []
     known = {data.texts[i] for i in parts.train.tolist()}
-    if count := sum(data.texts[i] in known for i in part):
-        found.append(
-            f"{count} of {len(part)} {_PARTS[name]} images have a label that a training image has"
-        )
-    return found
+    count = sum(data.texts[i] in known for i in part)
+    what = f"{count} of {len(part)} {_PARTS[name]} images have a label that a training image has"
+    return [what] if count else []
 
 
 def _digest(image: np.ndarray) -> bytes:

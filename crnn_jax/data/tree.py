@@ -7,7 +7,8 @@ import functools
 import os
 import unicodedata
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import NamedTuple
 
 from crnn_jax.data.image_io import IMAGE_SUFFIXES
 from crnn_jax.errors import DataError
@@ -36,6 +37,13 @@ class AmbiguousError(ValueError):
     """A row names an image that could be one of several."""
 
 
+class _SameName(NamedTuple):
+    """The images with the same file name, by the keys of their folders, joined with `/`."""
+
+    inside: dict[str, list[str]]  # by all folders
+    below: dict[str, list[str]]  # by the last folders, for each number of them
+
+
 class Tree:
     """The files below a folder, by their names relative to it, with `/` between the parts."""
 
@@ -62,6 +70,7 @@ class Tree:
         self.images.sort()
         self.others.sort()
         self._known = frozenset(self.images)
+        self._same: dict[tuple[str, bool], _SameName] = {}
 
     @functools.cached_property
     def _by_name(self) -> dict[str, list[str]]:
@@ -100,6 +109,8 @@ class Tree:
           ValueError: the name leads out of the folder, and no image fits.
         """
         literal = f"{base}/{name}" if base and not name.startswith("/") else name
+        if ".." in literal.split("/"):  # such as ../images/a.png in a label file in labels
+            literal = os.path.normpath(literal)
         if os.path.normpath(literal).replace("\\", "/") in self._known and "\\" not in literal:
             files.inside(self.folder, literal)
             return literal
@@ -128,33 +139,53 @@ class Tree:
         parts = _parts(name)
         if not parts:
             return None
-        images = self._by_name.get(_key(parts[-1:]), [])
-        if not images and PurePosixPath(parts[-1]).suffix.lower() not in IMAGE_SUFFIXES:
-            images = self._by_stem.get(_key(parts[-1:]), [])
-        if base and self._has_images(f"{base}/"):  # its label file is about them alone
-            images = [image for image in images if image.startswith(f"{base}/")]
-        stem = [_key(part) for part in parts[:-1]]
-        fitting = []
+        key = _key(parts[-1:])
+        same = self._same_name(key, False)
+        if not same.below and PurePosixPath(parts[-1]).suffix.lower() not in IMAGE_SUFFIXES:
+            same = self._same_name(key, True)
+        folders = [_key(part) for part in parts[:-1]]
+        # Either the path of the image ends like the whole row, or the row like the whole image.
+        found = same.below.get("/".join(folders), [])
+        ends = ("/".join(folders[start:]) for start in range(1, len(folders) + 1))
+        for images in (found, *(same.inside.get(end, []) for end in ends)):
+            if base and self._has_images(f"{base}/"):  # its label file is about them alone
+                images = [image for image in images if image.startswith(f"{base}/")]
+            if len(images) > 1:
+                exact = [image for image in images if image.rpartition("/")[2] == parts[-1]]
+                if len(exact) != 1:
+                    raise AmbiguousError(f"it can be {images[0]} or {images[1]}; write the path")
+                images = exact
+            if images:
+                return images[0]
+        return None
+
+    def _same_name(self, key: str, without_suffix: bool) -> _SameName:
+        """Returns the images with a name, by their folders."""
+        if known := self._same.get((key, without_suffix)):
+            return known
+        images = (self._by_stem if without_suffix else self._by_name).get(key, [])
+        made = _SameName({}, {})
         for image in images:
             folders = [_key(part) for part in image.split("/")[:-1]]
-            common = min(len(stem), len(folders))
-            if stem[len(stem) - common :] == folders[len(folders) - common :]:
-                fitting.append((common, image))
-        if not fitting:
-            return None
-        best, _ = max(fitting)
-        chosen = [image for common, image in fitting if common == best]
-        if len(chosen) > 1:
-            exact = [image for image in chosen if image.rpartition("/")[2] == parts[-1]]
-            if len(exact) == 1:
-                return exact[0]
-            raise AmbiguousError(f"it can be {chosen[0]} or {chosen[1]}; write the path")
-        return chosen[0]
+            made.inside.setdefault("/".join(folders), []).append(image)
+            for start in range(len(folders) + 1):
+                made.below.setdefault("/".join(folders[start:]), []).append(image)
+        if len(images) > 4:  # many rows will ask for them, as for captcha.png in many folders
+            self._same[key, without_suffix] = made
+        return made
 
 
-def part_of_path(image: str) -> str:
-    """Returns train, val or test if a folder of the path is named so; else an empty string."""
-    folders = (PARTS.get(part.lower(), "") for part in image.split("/")[:-1])
+def is_absolute(path: str) -> bool:
+    """Whether a path of any system begins at a root or a drive."""
+    return path.startswith(("/", "\\")) or PureWindowsPath(path).is_absolute()
+
+
+def part_of_path(path: str) -> str:
+    """Returns train, val or test if a folder of a path of any system is named so, or else "".
+
+    The folder nearest to the file counts: /home/dev/set/train/a.png is in the training part.
+    """
+    folders = (PARTS.get(part.lower(), "") for part in reversed(_parts(path)[:-1]))
     return next(filter(None, folders), "")
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
-from crnn_jax.data import label_files
+from crnn_jax.data import label_texts
 from crnn_jax.data.tree import Tree
 from crnn_jax.errors import DataError, one_line
 from crnn_jax.labeling import estimate
@@ -160,7 +160,7 @@ class Session:
         label = normalized(text)
         if not label:
             raise EntryError("Type the text of the image, or skip it if it cannot be read.")
-        if reason := label_files.complaint(label, None, self._num_steps):
+        if reason := label_texts.complaint(label, None, self._num_steps):
             raise EntryError(f"The {reason.removeprefix('its ').partition('; increase')[0]}.")
         if not is_confirmed and (question := self._unusual(label)):
             raise EntryError(question, needs_consent=True)

@@ -267,3 +267,40 @@ def test_the_fingerprint_of_a_folder_without_parts_is_as_it_was(tmp_path: Path) 
     rows = "file,label,split\n12.png,12,train\na/34.png,34,val\n"
     (tmp_path / "labels.csv").write_text(rows)
     assert load(tmp_path).fingerprint == digest("train", "val")
+
+
+def test_without_labels_the_test_folder_stays_out(tmp_path: Path) -> None:
+    """A reader that learns from unlabeled images must not see those of its test."""
+    save(tmp_path, [f"train/{n}" for n in NAMES[:8]] + [f"test/{n}" for n in NAMES[8:]])
+    data = load(tmp_path, use_labels=False)
+    config = dataclasses.replace(CONFIG, use_labels=False)
+    split = splits.split(data.texts, config, data.parts)
+    assert {data.files[i] for i in split.unlabeled.tolist()} == {f"train/{n}" for n in NAMES[:8]}
+    assert {data.files[i] for i in split.test.tolist()} == {f"test/{n}" for n in NAMES[8:]}
+
+
+def test_an_image_in_the_validation_and_the_test_part_is_reported(tmp_path: Path) -> None:
+    save(tmp_path, [f"train/{n}" for n in NAMES[:6]] + [f"val/{n}" for n in NAMES[6:9]])
+    save(tmp_path, [f"test/{n}" for n in NAMES[8:]])
+    data = load(tmp_path)
+    found = split_report.notes(data, splits.split(data.texts, CONFIG, data.parts), CONFIG)
+    same = f"such as test/{NAMES[8]}, the same as val/{NAMES[8]}: their scores are too high"
+    assert f"1 of 4 test images are also in the validation part, {same}" in found
+
+
+def test_an_image_with_two_labels_is_reported_in_any_split(tmp_path: Path) -> None:
+    """Images are split by label, so one with two labels can be in two parts."""
+    save(tmp_path, NAMES)
+    copies = {f"copy{i}.png": name for i, name in enumerate(NAMES)}
+    for copy, name in copies.items():
+        (tmp_path / copy).write_bytes((tmp_path / name).read_bytes())
+    data, config = load(tmp_path), dataclasses.replace(CONFIG, val_fraction=0.5)
+    split = splits.split(data.texts, config, data.parts)
+    train = {data.files[i] for i in split.train.tolist()}
+    pairs = [sorted({copies.get(data.files[i], data.files[i])} | {data.files[i]})
+             for i in split.val.tolist()]  # fmt: skip
+    originals = {copies.get(name, name) for name in train}
+    count = sum(bool(originals & set(pair)) for pair in pairs)
+    assert count  # the draw of this seed
+    found = split_report.notes(data, split, config)
+    assert any(f"{count} of {len(pairs)} validation images are also in the tr" in n for n in found)

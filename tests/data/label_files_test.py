@@ -260,3 +260,34 @@ def test_parquet_without_pyarrow_says_what_to_install(
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(DataError, match=r"train\.parquet needs pyarrow: pip install pyarrow"):
         load(tmp_path)
+
+
+def test_a_split_whose_first_cell_is_blank(images: Path) -> None:
+    text = table("file,label,subset", "{file},{label},test").replace("862,test", "862,")
+    (images / "labels.csv").write_text(text)
+    assert load(images).parts == ("", "test", "test", "test")
+
+
+def test_a_table_without_header_and_extensions_keeps_its_first_row(images: Path) -> None:
+    (images / "labels.csv").write_text(table("", "{file},{label}").replace(".png", ""))
+    assert list(load(images).labels) == EXPECTED
+
+
+@pytest.mark.parametrize("has_other", [False, True])
+def test_a_label_file_that_cannot_be_used_is_mentioned(below: Path, has_other: bool) -> None:
+    """The file names, or other label files, give the labels then."""
+    text = table("file;label", "{file};{label}é")
+    (below / "annotations.csv").write_bytes(text.encode("latin-1"))
+    (below / "notes.json").write_text('{"lr": 0.1}')  # no label file at all
+    if has_other:
+        (below / "train.csv").write_text(table("file,label", "{file},{label}"))
+    (warning,) = load(below).warnings
+    assert warning.startswith("annotations.csv is not used: ")
+    assert "is not UTF-8: line 2" in warning
+
+
+def test_a_spreadsheet_above_the_images_is_mentioned(below: Path) -> None:
+    (below / "labels.xlsx").write_bytes(b"PK")
+    assert load(below).warnings == (
+        "labels.xlsx is not used: if it has the labels, save it as CSV in UTF-8",
+    )

@@ -114,3 +114,52 @@ def test_other_files_say_what_is_wrong(images: Path, name: str, text: str, reaso
     (images / name).write_text(text)
     with pytest.raises(DataError, match=reason):
         load(images)
+
+
+def test_members_that_only_some_entries_have(images: Path) -> None:
+    """Hugging Face's metadata may give a split to some rows only."""
+    rows = [{"file_name": file, "text": text} for file, text in PAIRS]
+    for row, split in zip(rows[1:], ("test", "val", None), strict=True):
+        row["split"] = split  # type: ignore[assignment]
+    (images / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert load(images).parts == ("", "test", "val", "")
+    (images / "metadata.jsonl").unlink()
+    (images / "labels.json").write_text(
+        json.dumps({row["file_name"]: {"label": row["text"], "split": None} for row in rows})
+    )
+    assert load(images).parts == ()
+
+
+def test_columns_by_row_number_are_joined_by_it(images: Path) -> None:
+    columns = {
+        "file": {str(i): file for i, file in enumerate(LABELS)},
+        "label": {str(i): text for i, text in reversed(list(enumerate(EXPECTED)))},
+    }
+    (images / "labels.json").write_text(json.dumps(columns))
+    assert list(load(images).labels) == EXPECTED
+    del columns["label"]["2"]
+    (images / "labels.json").write_text(json.dumps(columns))
+    with pytest.raises(DataError, match=r"img_2\.png: its label is None, not a text"):
+        load(images)
+
+
+def test_nan_is_a_missing_label(images: Path) -> None:
+    rows = [{"file": file, "label": text} for file, text in PAIRS]
+    rows[1]["label"] = float("nan")  # type: ignore[assignment]
+    (images / "labels.json").write_text(json.dumps(rows))
+    with pytest.raises(DataError, match=r"img_1\.png: its label is None, not a text"):
+        load(images)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("labels.jsonl", "[" * 100_000, r"labels\.jsonl is not JSON lines: line 1"),
+        ("labels.json", '{"\\ud800.png": "a", "img_0.png": "b"}', "characters that no file name"),
+        ("labels.jsonl", '{"id": "img_0.png", "text": "y"}\n[1, 2]\n', "is not an object"),
+    ],
+)
+def test_json_that_is_not_a_list_of_labels(images: Path, name: str, text: str, reason: str) -> None:
+    (images / name).write_text(text)
+    with pytest.raises(DataError, match=reason):
+        load(images)

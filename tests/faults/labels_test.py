@@ -12,7 +12,7 @@ from PIL import Image
 
 from crnn_jax.config import DataConfig
 from crnn_jax.data import folder as dataset
-from crnn_jax.data import label_files, splits
+from crnn_jax.data import label_rows, splits
 from crnn_jax.errors import DataError
 from tests.helpers.fixtures import CONFIG
 from tests.helpers.images import draw
@@ -48,7 +48,7 @@ def folder(tmp_path: Path) -> Path:
         ("file,label,note\n1.png,a\n", r"1\.png: fewer fields than the header \(line 2"),
         ("note,file,label\nx,1.png\n", r"1\.png: its label is empty: fewer fields"),
         ("file,label\n,a\n1.png,b\n", r"its file name is empty \(line 2"),
-        ("file,label\n1\0.png,a\n", r"1\\x00\.png: its name leads out"),
+        ("file,label\n1\0.png,a\n", r"1\\x00\.png: its file name has char"),
         ("file,label\n1.png," + "a" * 200_000 + "\n", r"line 2: field larger than field limit"),
         ("file,label\n1.png,a\n\x1b[31m\n.png,b\n", r"  \\x1b\[31m: "),
         ('file,label\n1.png,a\n2.png,"b\n', r"not a CSV file: line 3: "),
@@ -99,7 +99,7 @@ def test_messages_and_work_are_bounded_for_many_bad_rows(
     with pytest.raises(DataError, match="at least 10001 files") as error:
         load(folder)
     assert str(error.value).count("\n") == 51
-    monkeypatch.setattr(label_files, "MAX_ROWS", 10)
+    monkeypatch.setattr(label_rows, "MAX_ROWS", 10)
     (folder / "labels.csv").write_text("file,label\n" + "".join(f"{i},a\n" for i in range(20)))
     with pytest.raises(DataError, match="more than 10 rows"):
         load(folder)

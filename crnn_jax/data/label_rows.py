@@ -1,0 +1,181 @@
+"""Joins the rows of label files, and finds the image of each row."""
+
+from __future__ import annotations
+
+import os
+import re
+import reprlib
+import types
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import NamedTuple
+
+from crnn_jax.data import label_texts, parquet
+from crnn_jax.data.label_shapes import damaged_numbers
+from crnn_jax.data.label_tables import Labels, Row
+from crnn_jax.data.tree import PARTS, AmbiguousError, Tree, is_absolute, part_of_path
+from crnn_jax.errors import DataError, one_line
+
+MAX_BAD = 10_000  # bad rows after which reading stops
+MAX_ROWS = 2**21
+_UNITS = {".json": "entry", parquet.SUFFIX: "row"}  # units of places in files; else lines
+
+
+class Listing(NamedTuple):
+    """The images of a folder with their labels."""
+
+    labels: dict[str, str]  # labels by file, sorted
+    complaints: dict[str, str]  # why files cannot be used, by file
+    parts: dict[str, str]  # train, val or test, by file; empty if the folder has none
+    origin: str  # origin of the labels
+    notes: tuple[str, ...] = ()  # notes for the user
+    warnings: tuple[str, ...] = ()  # files that are left out
+    places: Mapping[str, str] = types.MappingProxyType({})  # places in label files, by file
+
+
+def collect(tree: Tree, found: list[tuple[str, Labels]]) -> Listing:
+    """Joins label files.
+
+    Args:
+      tree: the folder.
+      found: the name and the content of each label file; an empty name for text files beside the
+        images.
+
+    Raises:
+      DataError: there are more than MAX_ROWS rows, a file is damaged, or its labels have lost
+        leading zeros.
+    """
+    rows = _Collector(tree)
+    for name, labels in found:
+        before = set(rows.labels)
+        for row in labels.rows:
+            rows.num_rows += 1
+            if rows.num_rows > MAX_ROWS:
+                raise DataError(f"{tree.folder / name} has more than {MAX_ROWS} rows")
+            rows.add(name, row)
+            if len(rows.complaints) > MAX_BAD:
+                break
+        new = [text for file, text in rows.labels.items() if file not in before]
+        if problem := damaged_numbers(new, labels.is_text):
+            raise DataError(f"{tree.folder / name}: {problem}")
+    if rows.missing and not rows.labels:
+        for file, hint in rows.missing[: MAX_BAD + 1]:
+            rows.complaints.setdefault(file, f"there is no such file{hint}")
+    warnings = []
+    what = " and ".join(name for name, _ in found[:3]) or found[0][1].kind
+    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+    if rows.missing and rows.labels:
+        warnings.append(
+            f"{count(len(rows.missing), 'row')} of {what}{more} without an image: left out, such "
+            f"as {examples([file for file, _ in rows.missing])}"
+        )
+    used = {os.path.normpath(file) for file in rows.labels}
+    if unlisted := [image for image in tree.images if os.path.normpath(image) not in used]:
+        warnings.append(
+            f"{count(len(unlisted), 'image')} without a label in {what}{more}: left out, such as "
+            f"{examples(unlisted)}"
+        )
+    kinds = dict.fromkeys(labels.kind for _, labels in found)
+    origin = f"{what}{more} ({'; '.join(kinds)})" if found[0][0] else found[0][1].kind
+    return Listing(
+        dict(sorted(rows.labels.items())), rows.complaints, distinct_parts(rows.parts),
+        origin, warnings=tuple(warnings), places=rows.places,
+    )  # fmt: skip
+
+
+def distinct_parts(parts: dict[str, str]) -> dict[str, str]:
+    """Returns the parts of files; empty if all files are in the same one."""
+    return parts if len(set(parts.values())) > 1 else {}
+
+
+def count(number: int, what: str) -> str:
+    """Returns a number with its noun, for messages: 1 row, 2 rows."""
+    return f"{number} {what}{'s' if number != 1 else ''}"
+
+
+def examples(names: Sequence[str]) -> str:
+    """Returns the first three names, for messages."""
+    return ", ".join(one_line(name)[:100] for name in names[:3])
+
+
+class _Collector:
+    """The rows of all label files together."""
+
+    def __init__(self, tree: Tree) -> None:
+        self.tree = tree
+        self.labels: dict[str, str] = {}
+        self.parts: dict[str, str] = {}
+        self.places: dict[str, str] = {}
+        self.complaints: dict[str, str] = {}
+        self.missing: list[tuple[str, str]] = []  # file and place
+        self.num_rows = 0
+        self._seen: dict[str, tuple[str, int, str]] = {}  # label file, line and label, by file
+
+    def add(self, name: str, row: Row) -> None:
+        """Adds a row of the label file `name`; an empty name for text files beside the images."""
+        unit = _UNITS.get(PurePath(name).suffix.lower(), "line")
+        place = f" ({unit} {row.line} of {name})" if name else ""
+        text = unicodedata.normalize("NFC", row.label)
+        is_inside = name.endswith(parquet.SUFFIX) and row.file.startswith(f"{name}/")
+        file, reason = row.file, row.complaint or _file_complaint(row.file)
+        found, hint = None, ""
+        try:
+            if not reason:
+                found = file if is_inside else self.tree.find(file, name.rpartition("/")[0])
+        except AmbiguousError as error:
+            reason = str(error)
+        except ValueError as error:
+            if is_absolute(file):  # a row like any other whose image is missing
+                hint = f"; {error}"
+            else:
+                reason = str(error)
+        reason = reason or label_texts.in_table(text)
+        part = PARTS.get(row.part.strip().lower(), "")
+        if row.part.strip() and not part:
+            reason = reason or f"its split is {reprlib.repr(row.part)}; write train, val or test"
+        first = self._seen.setdefault(_same_file(found or file), (name, row.line, text))
+        if first[:2] != (name, row.line):
+            if first[0] == name:
+                reason = f"listed twice in {name}, on {_plural(unit)} {first[1]} and {row.line}"
+                place = ""
+            elif first[2] != text:
+                reason = reason or f"its label in {first[0]} is {reprlib.repr(first[2])}"
+        if reason:
+            self.complaints[file] = reason + place
+        elif found is None:
+            if near := self.tree.near(file):
+                hint = f"; there is {near}"
+            self.missing.append((file, hint + place))
+            return
+        self.labels[found or file] = text
+        self.places[found or file] = place
+        # A path from another machine tells less than that of the image: /test/set/train/a.png.
+        self.parts[found or file] = (
+            part or self.parts.get(found or file) or _part_of_file(name)
+            or part_of_path(found or "") or part_of_path(file) or part_of_path(name)
+        )  # fmt: skip
+
+
+def _part_of_file(name: str) -> str:
+    """Returns the part in the name of a label file, such as train in rec_gt_train.txt."""
+    tokens = re.split(r"[^a-z]+", PurePath(name).stem.lower())
+    found = {PARTS[token] for token in tokens if token in PARTS}
+    return found.pop() if len(found) == 1 else ""
+
+
+def _plural(unit: str) -> str:
+    return "entries" if unit == "entry" else f"{unit}s"
+
+
+def _same_file(file: str) -> str:
+    """Returns an equal key for names of the same file, such as a//b and ./a/b, or NFC and NFD."""
+    return unicodedata.normalize("NFC", os.fspath(PurePath(file)))
+
+
+def _file_complaint(file: str) -> str:
+    if not file:
+        return "its file name is empty"
+    if "\0" in file or any("\ud800" <= c <= "\udbff" for c in file):
+        return "its file name has characters that no file name can have"
+    return ""

@@ -1,0 +1,151 @@
+"""The image and the part of each row of a label file."""
+
+import dataclasses
+import os
+import random
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from crnn_jax.data import listing
+from crnn_jax.data.label_rows import Listing
+from crnn_jax.data.tree import AmbiguousError, Tree, part_of_path
+from crnn_jax.errors import DataError
+from tests.helpers.fixtures import CONFIG
+from tests.helpers.images import draw
+
+
+def save(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        draw("1").save(folder / name)
+
+
+def listed(folder: Path) -> Listing:
+    return listing.checked(dataclasses.replace(CONFIG, dir=os.fspath(folder)))
+
+
+# --------------------------------------------------------------------------------- parts
+
+
+@pytest.mark.parametrize(
+    ("path", "part"),
+    [
+        ("train/a.png", "train"),
+        ("a/Validation/b/c.png", "val"),
+        ("train\\a.png", "train"),
+        ("D:\\test\\a.png", "test"),
+        ("/home/dev/set/train/a.png", "train"),  # not dev
+        ("train.png", ""),
+        ("training_images/a.png", ""),
+    ],
+)
+def test_the_nearest_folder_names_the_part(path: str, part: str) -> None:
+    assert part_of_path(path) == part
+
+
+@pytest.mark.parametrize("row", ["/home/dev/set/{}", "/mnt/test/set/{}", "C:\\dev\\{}", "{}"])
+def test_the_folder_of_the_image_counts_more_than_paths_of_another_machine(
+    tmp_path: Path, row: str
+) -> None:
+    names = ["train/0.png", "train/1.png", "test/2.png"]
+    save(tmp_path, *names)
+    rows = [f"{row.format(name)},abc" for name in names]
+    (tmp_path / "labels.csv").write_text("\n".join(["file,label", *rows]) + "\n")
+    assert listed(tmp_path).parts == {
+        "train/0.png": "train", "train/1.png": "train", "test/2.png": "test",
+    }  # fmt: skip
+
+
+def test_paths_of_windows_name_parts_of_images_in_one_folder(tmp_path: Path) -> None:
+    save(tmp_path, "0.png", "1.png")
+    (tmp_path / "labels.csv").write_text("file,label\ntrain\\0.png,ab\ntest\\1.png,cd\n")
+    assert listed(tmp_path).parts == {"0.png": "train", "1.png": "test"}
+
+
+def test_label_files_that_divide_one_folder(tmp_path: Path) -> None:
+    """As in competitions: all labeled images are in `train`, and people divide them by tables."""
+    save(tmp_path, "train/0.png", "train/1.png")
+    (tmp_path / "train.csv").write_text("file,label\ntrain/0.png,ab\n")
+    (tmp_path / "val.csv").write_text("file,label\ntrain/1.png,cd\n")
+    assert listed(tmp_path).parts == {"train/0.png": "train", "train/1.png": "val"}
+
+
+# -------------------------------------------------------------------------------- images
+
+
+def test_a_label_file_in_a_folder_beside_the_images(tmp_path: Path) -> None:
+    save(tmp_path, "images/0.png", "images/1.png")
+    (tmp_path / "labels").mkdir()
+    rows = "../images/0.png\tab\n../images/1.png\tcd\n"
+    (tmp_path / "labels" / "gt.txt").write_text(rows)
+    assert listed(tmp_path).labels == {"images/0.png": "ab", "images/1.png": "cd"}
+
+
+def test_an_image_that_is_missing_is_left_out_whatever_its_path(tmp_path: Path) -> None:
+    save(tmp_path, "0.png")
+    rows = "file,label\n/data/set/0.png,ab\n/data/set/gone.png,cd\nC:\\set\\lost.png,ef\n"
+    (tmp_path / "labels.csv").write_text(rows)
+    found = listed(tmp_path)
+    assert found.labels == {"0.png": "ab"}
+    (warning,) = found.warnings
+    assert warning.startswith("2 rows of labels.csv without an image: left out, such as /data/set/")
+
+
+def test_a_relative_path_out_of_the_folder_is_refused(tmp_path: Path) -> None:
+    save(tmp_path, "out.png", "set/0.png")
+    (tmp_path / "set" / "labels.csv").write_text("file,label\n0.png,ab\n../out.png,cd\n")
+    with pytest.raises(DataError, match=r"\.\./out\.png: its name leads out of the folder"):
+        listed(tmp_path / "set")
+
+
+def fitting(images: list[str], name: str) -> str | None:
+    """The image for a row, by comparing all: of those whose paths end alike, the longest match."""
+
+    def key(path: str) -> list[str]:
+        parts = path.replace("\\", "/").split("/")
+        return [unicodedata.normalize("NFC", p).casefold() for p in parts if p not in ("", "C:")]
+
+    row, best, found = key(name), -1, []
+    for image in images:
+        path = key(image)
+        common = min(len(row), len(path))
+        if row[-common:] == path[-common:] and common >= best:
+            found = [*(found if common == best else []), image]
+            best = common
+    exact = [image for image in found if image.split("/")[-1] == name.split("/")[-1]]
+    if len(found) > 1 and len(exact) != 1:
+        raise AmbiguousError
+    return (exact if len(found) > 1 else [*found, None])[0]
+
+
+def test_the_image_of_a_row_is_that_of_a_search_through_all(tmp_path: Path) -> None:
+    draws = random.Random(0)
+
+    def path(most: int) -> str:
+        folders = [draws.choice(["a", "b", "B", "c"]) for _ in range(draws.randint(0, most))]
+        return "/".join([*folders, draws.choice(["x.png", "X.png", "y.png"])])
+
+    images = sorted({path(3) for _ in range(60)} - {"x.png", "X.png", "y.png"})
+    for image in images:
+        (tmp_path / image).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / image).touch()
+    tree = Tree(tmp_path)
+    kinds = set()
+    for _ in range(1000):
+        row = f"/{path(5)}" if draws.random() < 0.5 else f"C:/{path(4)}"
+        try:
+            expected = fitting(images, row)
+        except AmbiguousError:
+            with pytest.raises(AmbiguousError):
+                tree.find(row)
+            kinds.add("several")
+            continue
+        if expected is None and row.startswith("/"):
+            with pytest.raises(ValueError, match="leads out"):
+                tree.find(row)
+        else:
+            assert tree.find(row) == expected
+        kinds.add("none" if expected is None else "one")
+    assert kinds == {"one", "none", "several"}
