@@ -107,7 +107,8 @@ def fitting(images: list[str], name: str) -> str | None:
         parts = path.replace("\\", "/").split("/")
         return [unicodedata.normalize("NFC", p).casefold() for p in parts if p not in ("", "C:")]
 
-    row, best, found = key(name), -1, []
+    row, best = key(name), -1
+    found: list[str] = []
     for image in images:
         path = key(image)
         common = min(len(row), len(path))
