@@ -101,7 +101,15 @@ def parse_flags(argv: list[str]) -> list[str]:
         near = suggestions.nearest(error.flagname, [k for k, _ in config_lib.declared_keys()])
         hint = f"; did you mean --config.{near}?" if near else ""
         raise CrnnError(f"there is no flag --{errors.brief(error.flagname, 100)}{hint}") from error
+    except KeyError as error:  # the config of a sweep has a section grid, the others none
+        if any(re.match(r"--?config\.grid\.", argument) for argument in argv):
+            raise CrnnError(
+                "--config.grid is for sweeps, but this config defines one run"
+            ) from error
+        raise
     except (flags.Error, OSError) as error:  # a value of the wrong type, a missing file
+        if "get_config() takes 0 positional arguments" in str(error):
+            raise CrnnError("--config: this file accepts no argument after the colon") from error
         raise CrnnError(str(error)) from error
     if rest[1:]:
         raise CrnnError(f"run.py accepts flags only, not {' '.join(rest[1:])}")

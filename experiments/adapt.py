@@ -23,6 +23,7 @@ import string
 
 from ml_collections import ConfigDict
 
+from crnn_jax.errors import ConfigError
 from experiments import general
 
 # Of the general reader. Written out, because importing its alphabet would import jax.
@@ -72,5 +73,5 @@ def get_config(labels: str = "labeled") -> ConfigDict:
             }
         )
     elif labels != "labeled":
-        raise ValueError(f"labels must be 'labeled' or 'unlabeled', not {labels!r}")
+        raise ConfigError(f"labels must be 'labeled' or 'unlabeled', not {labels!r}")
     return config

@@ -13,6 +13,7 @@ of faces, colors, warps, clutter, and file sizes. A killed run resumes from its 
 
 from ml_collections import ConfigDict
 
+from crnn_jax.errors import ConfigError
 from experiments import base
 
 
@@ -64,5 +65,5 @@ def get_config(size: str = "large") -> ConfigDict:
             }
         )
     elif size != "small":
-        raise ValueError(f"size must be 'large' or 'small', not {size!r}")
+        raise ConfigError(f"size must be 'large' or 'small', not {size!r}")
     return config

@@ -69,8 +69,8 @@ def get_config(arguments: str = "base") -> ConfigDict:
         joined by +, if not those of the recipe, and folders, if not the default ones.
 
     Raises:
-      ConfigError: there is no such recipe, a number of labels is neither a number nor all, or two
-        folders have the same name.
+      ConfigError: there is no such recipe, a number of labels is neither a number nor all, two
+        folders have the same name, or no scheme has so many training images.
     """
     name, *rest = arguments.split(",")
     if name not in RECIPES:
@@ -93,16 +93,22 @@ def get_config(arguments: str = "base") -> ConfigDict:
         }
     )
     variants: dict[str, ConfigDict] = {}
+    most = 0  # labels of the largest scheme
     for path in map(Path, folders or default_folders()):
         if any(variant.split("/")[0] == path.name for variant in variants):
             raise ConfigError(f"two folders are named {path.name}")
         available = num_trainable(path, config)
+        most = max(most, available)
         for labels in recipe.labels:
             if isinstance(labels, int) and labels >= available:
                 continue
             size = labels if isinstance(labels, int) else 0
             changes = {**recipe.changes, "data.dir": str(path), "data.train_size": size}
             variants[f"{path.name}/{labels}"] = ConfigDict(changes, allow_dotted_keys=True)
+    if not variants:
+        raise ConfigError(
+            f"no scheme has more than {most} training images; choose fewer labels, or labels=all"
+        )
     config.grid = {"seeds": (0, 1, 2), "folds": (0,)}
     config.grid.variants = ConfigDict(variants, allow_dotted_keys=True)
     return config

@@ -67,6 +67,12 @@ def check(c: Config) -> None:
             "0 with data.source=stream",
         ),
         (
+            "data.fold and data.train_size",
+            max(c.data.fold, c.data.train_size),
+            not (c.data.fold or c.data.train_size) or c.data.source != "stream",
+            "0 with data.source=stream, which is not divided",
+        ),
+        (
             "data.use_labels",
             c.data.use_labels,
             c.data.use_labels or bool(c.train.init_from and c.data.alphabet),

@@ -131,7 +131,11 @@ class Process:
 
 
 class Local:
-    """Processes of this machine, each on its share of the cores."""
+    """Processes of this machine, each on its share of the cores.
+
+    All have the same number of cores, because it can change how sums are rounded, and a run may
+    continue in another slot than the one in which it was started.
+    """
 
     is_here = True
 
@@ -154,7 +158,8 @@ class Local:
 
     def _started(self, slot: int, task: Task) -> Process:
         process = Process(task)
-        if cores := self._cores[slot :: self.slots]:
+        share, total = max(len(self._cores) // self.slots, 1), len(self._cores)
+        if cores := {self._cores[(slot * share + i) % total] for i in range(share if total else 0)}:
             # Set before the child starts threads: the affinity decides the size of its pools.
             os.sched_setaffinity(process.pid, cores)
         return process

@@ -49,11 +49,15 @@ class RunDir:
         self.metrics = self.workdir / "metrics.jsonl"
         self.listeners: list[Callable[[Mapping[str, Any]], None]] = []  # to new metrics
 
-    def open(self, config: Config) -> None:
+    def open(self, config: Config, is_cell: bool = False) -> None:
         """Makes the directory for `config`, or checks that it has the same config.
 
         Keys that do not change the result may differ: those of the section `log`, and
         WITHOUT_EFFECT. So may keys that an earlier config left to the data.
+
+        Args:
+          config: the config.
+          is_cell: whether the directory belongs to a sweep, for the error message.
 
         Raises:
           RunError: the directory cannot be written, is of another config, is not a run
@@ -65,7 +69,7 @@ class RunDir:
         try:
             held.anchored(self.workdir).mkdir(parents=True, exist_ok=True)
             if (self.workdir / "config.json").exists():
-                self._check_same(config)
+                self._check_same(config, is_cell)
             else:
                 self.check_foreign()
         except OSError as error:
@@ -219,7 +223,7 @@ class RunDir:
         except OSError:
             return False
 
-    def _check_same(self, config: Config) -> None:
+    def _check_same(self, config: Config, is_cell: bool = False) -> None:
         old = config_lib.flatten(config_migrations.up_to_date(self.read_json("config.json")))
         new = config_lib.flatten(config_lib.to_dict(config))
         changed = [
@@ -231,8 +235,10 @@ class RunDir:
             and old.get(key) != LEFT_TO_DATA.get(key, ...)
         ]
         if changed:
-            advice = continuing.advice(self.workdir, config, [x.split(":")[0] for x in changed])
             said = f"{self.workdir} contains a run with another config; choose another --workdir"
+            keys = [line.split(":")[0] for line in changed]
+            advice = "" if is_cell else continuing.advice(self.workdir, config, keys)
+            said += " for the sweep" if is_cell else ""
             raise RunError("\n  ".join([said, *changed, *filter(None, [advice])]))
 
     def read_json(self, name: str, kind: Any = dict[str, Any]) -> dict[str, Any]:
@@ -261,7 +267,12 @@ def png(image: Image.Image) -> bytes:
 
 
 def default_workdir(experiment: str, config: Config) -> Path:
-    """Returns runs/<experiment>-<digest of the config>: a command finds its own run again."""
-    values = {**config_lib.to_dict(config), "log": None}
+    """Returns runs/<experiment>-<digest of the config>: a command finds its own run again.
+
+    Keys that do not change the result are not part of the digest.
+    """
+    defaults = config_lib.flatten(config_lib.defaults())
+    unchanged = {key: defaults[key] for key in WITHOUT_EFFECT}
+    values = {**config_lib.with_changes(config_lib.to_dict(config), unchanged), "log": None}
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
     return Path("runs") / f"{experiment}-{digest[:8]}"

@@ -95,6 +95,9 @@ def from_dict(values: Mapping[str, Any]) -> Grid:
         section = schema.check(values["grid"], _Section)
     except schema.InvalidError as error:
         raise ConfigError(f"the section grid: {error}") from error
+    for name in ("seeds", "folds"):
+        if len(set(section[name])) < len(section[name]):
+            raise ConfigError(f"the section grid: {name} has the same number twice")
     for name in section["variants"]:
         parts = name.split("/")
         if any(not part or Path(part).name != part or part[0] == "." for part in parts):
@@ -136,7 +139,7 @@ def run(
     for cell in cells:
         files.below(workdir, *Path(cell.path).parts)
         if (workdir / cell.path / "config.json").exists():
-            RunDir(workdir / cell.path).open(cell.config)  # raises if the cell has another config
+            RunDir(workdir / cell.path).open(cell.config, is_cell=True)  # raises if it has another
     waiting = [cell for cell in cells if RunDir(workdir / cell.path).result() is None]
     folders = [
         Path(cell.config.data.dir) for cell in waiting if folder.uses_folder(cell.config.data)
@@ -224,7 +227,7 @@ def _task(cells: Sequence[Cell], workdir: Path, allow_environment_change: bool) 
     """Returns the command that trains the cells. Its output goes to log.txt of the first cell."""
     paths = [workdir / cell.path for cell in cells]
     for cell, path in zip(cells, paths, strict=True):
-        RunDir(path).open(cell.config)
+        RunDir(path).open(cell.config, is_cell=True)
         files.remove(path / FAILED)
     command = [sys.executable, "-m", "crnn_jax", "train", *map(os.fspath, paths)]
     command += ["--allow-environment-change"] if allow_environment_change else []

@@ -99,7 +99,11 @@ def compare(old: RunDir, new: RunDir) -> Comparison:
     """Compares two finished runs. RunError if files of a run cannot be read."""
     identical = _result(old).params_sha256 == _result(new).params_sha256
     parted = None if identical else _first_difference(old.metrics_lines(), new.metrics_lines())
-    changes = list(provenance.differences(old.environment(), new.environment()).values())
+    then, now = old.environment(), new.environment()
+    changes = list(provenance.differences(then, now).values())
+    starts = [there.get("data", {}).get("start_sha256", "") for there in (then, now)]
+    if starts[0] != starts[1]:
+        changes.append("train.init_from has other weights than in the old run")
     return Comparison(identical, parted, changes)
 
 

@@ -54,6 +54,8 @@ def test_run_py_trains_and_a_second_call_finds_the_run_finished(
         (["stray"], "flags only"),
         (["--config=experiments/ablations.py:no_flatstart"], "no variant 'no_flatstart'"),
         (["--config.grid.sedes=(5,)"], "did you mean grid.seeds?"),
+        (["--config.grid.seeds=(5,)"], "--config.grid is for sweeps"),
+        (["--config=experiments/tiny.py:small"], "accepts no argument after the colon"),
     ],
 )
 def test_run_py_answers_a_mistake_in_a_few_lines(

@@ -189,6 +189,15 @@ def test_a_stream_has_no_test_part() -> None:
         config_lib.from_config_dict(_with(data__test_size=5, data__source="stream"))
 
 
+@pytest.mark.parametrize(
+    "changes", [{"data__fold": 2, "data__num_folds": 3}, {"data__train_size": 5}]
+)
+def test_a_stream_is_not_divided(changes: dict[str, int]) -> None:
+    config_lib.from_config_dict(_with(**changes))
+    with pytest.raises(ConfigError, match=r"must be 0 with data\.source=stream, which is"):
+        config_lib.from_config_dict(_with(**changes, data__source="stream"))
+
+
 def test_a_tracker_that_does_not_exist_is_named() -> None:
     with pytest.raises(ConfigError, match=r"log\.trackers must be a tuple of at most 4 of tensorb"):
         config_lib.from_config_dict(_with(log__trackers=("tensorboard", "wandbx")))

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -223,3 +224,25 @@ def test_tasks_of_ray_train_what_this_process_trains(
     result = RunDir(metrics.parent).result()
     assert result
     assert result.params_sha256 == trained_here(made, tmp_path / "here")
+
+
+@pytest.mark.parametrize(
+    ("cores", "jobs", "shares"),
+    [
+        (8, 3, [{0, 1}, {2, 3}, {4, 5}]),
+        (2, 3, [{0}, {1}, {0}]),
+        (4, 1, [{0, 1, 2, 3}]),
+        (4, 2, [{0, 1}, {2, 3}]),
+    ],
+)
+def test_every_job_has_the_same_number_of_cores(
+    monkeypatch: pytest.MonkeyPatch, cores: int, jobs: int, shares: list[set[int]]
+) -> None:
+    """A run may continue in another slot, and the number of cores can change its sums."""
+    found: dict[int, set[int]] = {}
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+    monkeypatch.setattr(os, "sched_setaffinity", lambda pid, share: found.update({pid: set(share)}))
+    monkeypatch.setattr(launch, "Process", lambda task: SimpleNamespace(pid=task))
+    tasks: Any = {slot: slot for slot in range(jobs)}
+    launch.Local(jobs).start(tasks)
+    assert [found[slot] for slot in range(jobs)] == shares

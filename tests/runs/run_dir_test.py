@@ -101,6 +101,7 @@ def test_the_default_workdir_is_the_config_s_own(tiny_config: MakeConfig) -> Non
     assert name().name.startswith("base-")
     assert name(seed=1) != name()
     assert name(log__every_steps=7) == name()
+    assert name(data__workers=3, data__memory_limit=2.0) == name()
 
 
 def test_environment_tells_commit_versions_and_machine() -> None:

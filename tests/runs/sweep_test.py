@@ -92,8 +92,11 @@ def test_a_directory_of_another_config_is_refused_before_anything_runs(
     (tmp_path / "base" / "seed3-fold1").mkdir(parents=True)
     before = small(base={"train.epochs": 3}).cells()[0]
     sweep.RunDir(tmp_path / before.path).open(before.config)
-    with pytest.raises(RunError, match=r"train\.epochs: was 3, is now 1"):
+    with pytest.raises(RunError, match=r"train\.epochs: was 3, is now 1") as error:
         sweep.run(small(another={}, base={}), tmp_path, jobs=1)
+    # No advice to start all cells from the weights of one.
+    assert "choose another --workdir for the sweep\n" in str(error.value)
+    assert "init_from" not in str(error.value)
     assert not (tmp_path / "another").exists()
 
 
@@ -163,6 +166,8 @@ def test_schemes_that_cannot_be_are_named(two_schemes: list[str], tmp_path: Path
     for wrong in ("50+many", "0", "", "-5"):
         with pytest.raises(ConfigError, match=r"neither a number of labels nor 'all'"):
             schemes.get_config(f"base,labels={wrong},{two_schemes[0]}")
+    with pytest.raises(ConfigError, match="no scheme has more than 25 training images"):
+        schemes.get_config(f"base,labels=500,{two_schemes[0]}")
     # A missing folder does not stop the others; its cells fail.
     made = schemes.get_config(f"base,{two_schemes[1]},{tmp_path}/missing").to_dict()
     assert "missing/500" in made["grid"]["variants"]
@@ -198,3 +203,10 @@ def test_one_variant_by_name() -> None:
     assert list(made.variants) == ["no_flat_start"]
     with pytest.raises(ConfigError, match="no_flat_start"):
         ablations.get_config("no_flatstart")
+
+
+@pytest.mark.parametrize("name", ["seeds", "folds"])
+def test_a_number_twice_in_a_grid_is_refused(name: str) -> None:
+    grid = {"seeds": (0, 1), "folds": (0,), "variants": {"base": {}}, name: (3, 4, 3)}
+    with pytest.raises(ConfigError, match=f"{name} has the same number twice"):
+        sweep.from_dict({**tiny.get_config().to_dict(), "grid": grid})

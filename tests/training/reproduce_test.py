@@ -91,6 +91,15 @@ def test_what_differs_in_the_environment_is_named(copies: tuple[RunDir, RunDir])
     assert environment[1].endswith("is now '0.1'")
 
 
+def test_another_start_is_named(copies: tuple[RunDir, RunDir]) -> None:
+    def change(values: Any) -> None:
+        values["data"]["start_sha256"] = "0" * 64
+
+    _change(copies[1], "environment.json", change)
+    environment = reproduce.compare(*copies).environment
+    assert environment == ["train.init_from has other weights than in the old run"]
+
+
 def test_other_data_and_missing_data_are_named_before_training(
     copies: tuple[RunDir, RunDir], tmp_path: Path
 ) -> None:
