@@ -205,7 +205,8 @@ class TrainConfig:
     )
     checkpoint_selection: Literal["best", "last"] = key(
         "best",
-        "Which weights are kept and scored: those of the lowest validation loss, or the last.",
+        "Which weights are kept and scored: those of the lowest validation loss, or the last. With "
+        "last, no run stops early.",
     )
     ema_decay: schema.Rate = key(
         0.98, "Decay of the exponential moving average (EMA) of the weights; 0 for none."

@@ -37,9 +37,10 @@ class Scores(NamedTuple):
 
 
 def score(truths: Sequence[str], readings: Sequence[str]) -> Scores:
-    """Scores readings against truths, which must have at least one character in total.
+    """Scores readings against truths, of which there must be at least one.
 
-    Edits are counted by the Levenshtein distance: insertions, deletions and substitutions.
+    Edits are counted by the Levenshtein distance: insertions, deletions and substitutions. If no
+    truth has a character, `cer` is the number of edits.
     """
     from rapidfuzz.distance import Levenshtein
 
@@ -54,8 +55,8 @@ def score(truths: Sequence[str], readings: Sequence[str]) -> Scores:
         exact_match=exact / len(truths),
         exact_match_low=low,
         exact_match_high=high,
-        cer=edits / chars,
-        char_accuracy=in_place / chars,
+        cer=edits / max(chars, 1),
+        char_accuracy=in_place / max(chars, 1),
         num_exact=exact,
         num_examples=len(truths),
         num_chars=chars,

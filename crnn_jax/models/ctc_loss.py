@@ -92,7 +92,9 @@ def plateau_loss(texts: Sequence[Sequence[str]], num_steps: int, num_symbols: in
     with r adjacent repeats has C(n-1, L-1) ways to form its L runs, and C(T-n-r+L, L) ways to
     place the T - n blanks in the L + 1 gaps, r of which must not be empty::
 
-        P = sum_n C(n-1, L-1) C(T-n-r+L, L) b^(T-n) ((1-b)/S)^n,   n = L .. T-r.
+        P = sum_n C(n-1, L-1) C(T-n-r+L, L) b^(T-n) ((1-b)/S)^n,   n = L .. T-r,
+
+    and b^T for an empty text.
 
     The result is the minimum over b of the mean of -log P.
     """
@@ -104,6 +106,9 @@ def plateau_loss(texts: Sequence[Sequence[str]], num_steps: int, num_symbols: in
     log_p = np.log1p(-np.exp(log_b)) - math.log(num_symbols)
     total = np.zeros_like(log_b)
     for (length, repeats), count in kinds.items():
+        if not length:
+            total -= count * num_steps * log_b
+            continue
         terms = [
             math.log(math.comb(n - 1, length - 1))
             + math.log(math.comb(num_steps - n - repeats + length, length))

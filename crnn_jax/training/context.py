@@ -274,16 +274,21 @@ def prepare(config: Config) -> TrainContext:
     matters = train.init_from and (
         train.epochs_for_new_symbols or train.half_rate_labels or train.half_way_labels
     )
-    has_new_symbols = bool(matters and warm_start.unknown(charset, train.init_from))
+    labeled = split.train[split.train < len(data) - data.num_generated]
+    used = charset.symbols
+    if not source.endless:  # symbols that no label has do not count, nor labels of generated images
+        used = tuple({symbol for i in labeled.tolist() for symbol in charset.split(data.texts[i])})
+    has_new_symbols = bool(matters and warm_start.unknown(used, train.init_from))
     num_epochs = _num_epochs(config, steps_per_epoch, has_new_symbols)
     # With few labels and no new symbols, the weights stay closer to those of train.init_from.
     is_kept = train.init_from and not has_new_symbols and not len(split.unlabeled)
-    num_labels = len(split.train)
+    num_labels = len(split.train if source.endless else labeled)
     optimizer = _optimizer(config, num_labels) if is_kept else config.optimizer
     trained_share = 1.0
     if is_kept and train.half_way_labels:
         trained_share = num_labels / (num_labels + train.half_way_labels)
     devices = data_parallel.for_batches(config.train.batch_size)
+    texts = [charset.split(data.texts[i]) for i in source.sample]
     return TrainContext(
         config=config,
         data=data,
@@ -296,7 +301,7 @@ def prepare(config: Config) -> TrainContext:
         steps_per_epoch=steps_per_epoch,
         num_epochs=num_epochs,
         plateau_loss=ctc_loss.plateau_loss(
-            [charset.split(data.texts[i]) for i in source.sample if data.texts[i]] or [_SOME_TEXT],
+            texts if any(texts) else [_SOME_TEXT],
             config_lib.num_steps(config),
             len(charset.symbols),
         ),

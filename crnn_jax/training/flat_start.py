@@ -40,7 +40,9 @@ class FlatStart(NamedTuple):
         num_steps: int,
         config: FlatStartConfig,
     ) -> FlatStart:
-        """Returns the state after update `step`, from 0, of `num_steps`. `loss` is the batch mean.
+        """Returns the state after update `step`, from 0, of `num_steps`.
+
+        `loss` is the mean over the images of the batch that have text.
 
         The weight falls once the model tells symbols apart; easy images need fewer steps. The
         weight begins to fall within the first third of the run and is 0 within the first half.
@@ -63,11 +65,11 @@ def start(config: FlatStartConfig) -> FlatStart:
 
 
 def loss(logits: jax.Array, labels: jax.Array, images: jax.Array, trim: float) -> jax.Array:
-    """Returns the mean cross-entropy [B] against the segmentation, in nats.
+    """Returns the mean cross-entropy [B] against the segmentation, in nats; 0 without a text.
 
     Args:
       logits: [B, T, K].
-      labels: i32 [B, L], each of at least one symbol.
+      labels: i32 [B, L].
       images: pixels [B, W, H, C].
       trim: the share of the ink at either end that does not count as text. Steps in these parts
         have no target.

@@ -96,8 +96,8 @@ def warn_of_plateau(run: Run, loss: float, train_loss: float | None = None) -> N
         )
         return
     print(
-        f"note: the model has not left the plateau: its loss of {loss:.2f} is close to that of "
-        f"the best constant predictor, {plateau:.2f}. Try flat_start.until=0.85 if it is off, "
+        f"note: the model has not left the plateau: its loss is {loss:.2f}, and that of the best "
+        f"constant predictor {plateau:.2f}. Try flat_start.until=0.85 if it is off, "
         "data.normalize=auto, a smaller optimizer.learning_rate, more train.epochs, or more images"
     )
 
@@ -121,12 +121,12 @@ def announce(task: TrainContext) -> None:
             f"note: labels seem to ignore case, so {one_line(others)} are recognized, too, and "
             "read as labeled (train.detect_case)"
         )
-    if task.learning_rate != task.config.optimizer.learning_rate:
+    if task.learning_rate < 0.99 * task.config.optimizer.learning_rate:
         print(
             f"note: the learning rate is {task.learning_rate:.2g}, because there are few labels "
             "(train.half_rate_labels)"
         )
-    if task.trained_share < 1:
+    if task.trained_share < 0.995:  # else it would be printed as 100 %
         print(
             f"note: the weights are {task.trained_share:.0%} of the way from the reader's to "
             "the trained ones, because there are few labels (train.half_way_labels)"

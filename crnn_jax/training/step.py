@@ -107,7 +107,8 @@ def objective(
     """
     pixels, labels, mask = examples
     settings, psum = recipe.loss, recipe.devices.psum
-    count = psum(jnp.sum(mask))
+    with_text = mask & jnp.any(labels != PAD, axis=1)
+    count, num_with_text = psum(jnp.stack([jnp.sum(mask), jnp.sum(with_text)]))
 
     def mean(losses: jax.Array) -> jax.Array:
         """Returns the shard's contribution to the mean over the batch."""
@@ -124,7 +125,9 @@ def objective(
         value -= settings.entropy * mean(entropy(logits))
     flat_loss = jnp.zeros(())
     if recipe.flat_start.until:
-        flat_loss = mean(flat_start.loss(logits, labels, pixels, recipe.flat_start.trim))
+        # An image without text has no segmentation; its loss of 0 must not lower the mean.
+        flat_losses = flat_start.loss(logits, labels, pixels, recipe.flat_start.trim)
+        flat_loss = jnp.sum(flat_losses, where=with_text) / jnp.maximum(num_with_text, 1)
         # The flat-start loss is per step, the CTC loss per image.
         value = (1 - weight) * value + weight * logits.shape[1] * flat_loss
     return value, (ctc_loss, flat_loss)

@@ -136,6 +136,7 @@ def _train_all(
                 train(runs, interruption, profile, watchdog)
             results |= {run.dir.workdir: score(run) for run in runs if not run.error}
             errors += [run.error for run in runs if run.error]
+        start = time.monotonic()  # the time of the next runs is their own
     if errors:
         raise errors[0]
     return [results[directory.workdir] for directory in dirs]

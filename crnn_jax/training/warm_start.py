@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -81,6 +81,7 @@ def with_other_cases(
     In many schemes all labels are in one case, whatever the case in the image. A reader that knows
     both cases then reads some of the letters in the other case. If that happens in at least a tenth
     of the images that it reads correctly except for case, all such letters that it knows are added.
+    A reader that already has other cases of these letters keeps them.
 
     Args:
       charset: the symbols of the labels.
@@ -90,8 +91,12 @@ def with_other_cases(
       batch_size: images per call of the model.
     """
     reader = recognizer.load(run)
-    letters = [symbol for symbol in charset.missing_cases if symbol in reader.charset.ids]
+    known = _outputs(reader.charset)
+    letters = [symbol for symbol in charset.missing_cases if symbol in known]
     data = reader.config.data
+    others = {*reader.charset.other_cases}
+    if letters and others & {*letters, *charset.symbols}:  # it was itself adapted to such labels
+        return dataclasses.replace(charset, other_cases="".join(letters))
     if not letters or images.shape[2:] != (data.height, data.channels):
         return charset
     parts = evaluate.Reader(reader.model, reader.params, reader.charset)
@@ -104,10 +109,10 @@ def with_other_cases(
     return dataclasses.replace(charset, other_cases="".join(letters))
 
 
-def unknown(charset: Charset, run: str | os.PathLike[str]) -> str:
-    """Returns the symbols of a charset that the reader of `run` does not know."""
-    known = recognizer.load(run).charset.ids
-    return "".join(symbol for symbol in charset.symbols if symbol not in known)
+def unknown(symbols: Iterable[str], run: str | os.PathLike[str]) -> str:
+    """Returns the symbols that the reader of `run` does not know."""
+    known = _outputs(recognizer.load(run).charset)
+    return "".join(symbol for symbol in symbols if symbol not in known)
 
 
 def digest(run: str | os.PathLike[str]) -> str:

@@ -151,3 +151,13 @@ def test_confusions_that_differ_are_as_many_as_edits() -> None:
         assert sum(n for (x, y), n in counts.items() if x != y) == _all_edits(a, b)
         assert sum(n for (x, _), n in counts.items() if x) == len(a)
         assert sum(n for (_, y), n in counts.items() if y) == len(b)
+
+
+def test_truths_without_text_have_no_characters_to_divide_by() -> None:
+    scores = metrics.score(["", ""], ["", "ab"])
+    assert (scores.exact_match, scores.cer, scores.char_accuracy, scores.num_chars) == (
+        0.5,
+        2,
+        0,
+        0,
+    )

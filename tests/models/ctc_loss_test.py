@@ -115,12 +115,12 @@ def test_decode_batch_predictions_refuses_another_alphabet() -> None:
 
 def test_plateau_loss_is_the_best_constant_predictors() -> None:
     # All frames are equal and symbols equally likely: try blank probabilities one by one with the
-    # training loss. Texts with and without repeats, of two lengths.
-    steps, texts = 9, ["ab", "aa", "cab", "bbb"]
-    labels = np.array([[0, 1, -1], [0, 0, -1], [2, 0, 1], [1, 1, 1]], np.int32)
+    # training loss. Texts with and without repeats, of two lengths, and one without a symbol.
+    steps, texts = 9, ["ab", "aa", "cab", "bbb", ""]
+    labels = np.array([[0, 1, -1], [0, 0, -1], [2, 0, 1], [1, 1, 1], [-1] * 3], np.int32)
     blanks = np.linspace(0.01, 0.99, 99)
     frames = np.log(np.stack([(1 - blanks) / 3] * 3 + [blanks], axis=-1))  # [99, K]
-    logits = np.repeat(frames[:, None], 4, axis=0).repeat(steps, axis=1)  # [99 * 4, T, K]
+    logits = np.repeat(frames[:, None], 5, axis=0).repeat(steps, axis=1)  # [99 * 5, T, K]
     losses = loss_of(logits.astype(np.float32), np.tile(labels, (99, 1)))
-    best = np.asarray(losses).reshape(99, 4).mean(1).min()
+    best = np.asarray(losses).reshape(99, 5).mean(1).min()
     assert ctc_loss.plateau_loss(texts, steps, 3) == pytest.approx(float(best), rel=1e-5)

@@ -52,3 +52,15 @@ def test_entropy_is_rewarded(total: Callable[..., float]) -> None:
     assert entropy(certain)[0] == pytest.approx(0)
     expected = total() - 0.1 * float(entropy(LOGITS)[:3].mean())
     assert total(entropy=0.1) == pytest.approx(expected)
+
+
+def test_images_without_text_do_not_lower_the_flat_start_loss(tiny_config: MakeConfig) -> None:
+    """They have no segmentation. A uniform guess has ln K for each image with text."""
+    settings = recipe(prepare(tiny_config()))
+    for labels in ([[0, 1], [2, -1], [-1, -1], [-1, -1]], [[0, 1], [2, -1], [1, 1], [-1, -1]]):
+        examples = Examples(PIXELS, jnp.array(labels), MASK)
+        _, (_, flat) = objective(jnp.zeros((4, T, K)), examples, jnp.float32(1), settings)
+        assert float(flat) == pytest.approx(np.log(K))
+    none = Examples(PIXELS, jnp.full((4, 2), -1), MASK)
+    _, (_, flat) = objective(jnp.zeros((4, T, K)), none, jnp.float32(1), settings)
+    assert float(flat) == 0

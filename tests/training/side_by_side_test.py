@@ -1,10 +1,12 @@
 """Runs side by side, compared with each run alone."""
 
+import itertools
 import json
 import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -230,3 +232,23 @@ def test_a_grid_puts_cells_of_a_variant_together(
     assert sweep.run(two, tmp_path, jobs=1, together=2) == []
     assert "2 runs side by side" in (tmp_path / "base" / "seed0-fold0" / "log.txt").read_text()
     assert "[2/2, 0 min left] base seed 1 fold 0" in capsys.readouterr().out
+
+
+def test_the_time_of_a_run_begins_after_the_runs_before_it(
+    monkeypatch: pytest.MonkeyPatch, configs: Callable[..., list[Config]], tmp_path: Path
+) -> None:
+    """Runs that cannot train together are trained one after the other."""
+    clock = itertools.count()
+    starts: list[float] = []
+
+    def resume(directory: Any, task: Any, checkpoints: Any, start: float, allow: bool) -> Any:
+        starts.append(start)
+        return SimpleNamespace(dir=directory, error=None)
+
+    monkeypatch.setattr(train, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(train, "resume", resume)
+    monkeypatch.setattr(train, "train", lambda *_: next(clock))
+    monkeypatch.setattr(train, "score", lambda run: run)
+    both = [configs(**{"train.epochs": epochs})[0] for epochs in (1, 2)]
+    train.train_all(both, [tmp_path / "a", tmp_path / "b"])
+    assert starts == [0, 2]  # the training of the first took from 0 to 1

@@ -1,4 +1,6 @@
+import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -316,3 +318,34 @@ def test_a_run_that_keeps_some_of_the_reader_continues_bit_for_bit(
             train.train_and_evaluate(config, tmp_path / "cut")
     cut = train.train_and_evaluate(config, tmp_path / "cut")
     assert cut.params_sha256 == whole.params_sha256
+
+
+def test_a_reader_that_ignores_case_keeps_its_letters(
+    monkeypatch: pytest.MonkeyPatch, like_trained: Any, reader: Recognizer
+) -> None:
+    """Its readings are in one case, so they cannot tell whether labels ignore case."""
+    charset = dataclasses.replace(reader.charset, other_cases="ABC")
+    adapted = SimpleNamespace(charset=charset, config=reader.config)
+    monkeypatch.setattr(warm_start.recognizer, "load", lambda run: adapted)
+    images = np.asarray(prepare(like_trained()).images)[:4]
+    for alphabet, others in (("7abc", "ABC"), ("7ABC", "abc"), ("7aBb", "A"), ("7de", "")):
+        found = warm_start.with_other_cases(Charset(alphabet), images, ["7"] * 4, "run", 8)
+        assert found == Charset(alphabet, other_cases=others)
+    assert warm_start.unknown("7aAdD", "run") == "dD"
+
+
+def test_symbols_and_images_that_are_no_labels_do_not_count(
+    like_trained: Any, trained: Path
+) -> None:
+    """Neither digits of data.complete_alphabet nor generated images."""
+    start = {"train__init_from": str(trained), "train__epochs_for_new_symbols": 5}
+    more = {"data__alphabet": "7abc0123456"}
+    assert prepare(like_trained(**start, **more)).num_epochs == prepare(like_trained()).num_epochs
+    task = prepare(
+        like_trained(
+            train__init_from=str(trained), train__half_way_labels=4, data__source="mixture",
+            data__alphabet="", data__generated_share=0.5,
+        )
+    )  # fmt: skip
+    real = len(task.split.train) // 2
+    assert task.trained_share == pytest.approx(real / (real + 4))
