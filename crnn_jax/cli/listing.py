@@ -1,7 +1,7 @@
 """The input and output of `predict`: lists the paths, and prints rows as text, CSV or JSON.
 
 A row has the keys path, text, confidence, typicality (JSON only) and answered; with --explain also
-characters and alternatives. Rows are printed as soon as they are available.
+characters and alternatives. Rows are printed as soon as they are available, also to a pipe.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def print_text(rows: Iterator[dict[str, Any]], _: list[str]) -> None:
         flag = "" if row.get("answered", True) else "\tunanswered"
         # A line break in a name must not look like two answers.
         path, text = one_line(row["path"]), one_line(row["text"])
-        print(f"{path}\t{text}\t{row['confidence']:.4f}{flag}")
+        print(f"{path}\t{text}\t{row['confidence']:.4f}{flag}", flush=True)
 
 
 def print_csv(rows: Iterator[dict[str, Any]], columns: list[str]) -> None:
@@ -56,13 +56,14 @@ def print_csv(rows: Iterator[dict[str, Any]], columns: list[str]) -> None:
     for row in rows:
         row["confidence"] = f"{row['confidence']:.6f}"
         writer.writerow([str(row[c]).lower() if c == "answered" else row[c] for c in columns])
+        sys.stdout.flush()
 
 
 def print_json(rows: Iterator[dict[str, Any]], _: list[str]) -> None:
     """Prints rows as a JSON array, with one object per line."""
     separator = "["
     for row in rows:
-        print(separator, json.dumps(row), end="")
+        print(separator, json.dumps(row), end="", flush=True)
         separator = ",\n "
     print("[]" if separator == "[" else "]")
 

@@ -66,6 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
 def evaluate(options: argparse.Namespace) -> int:
     """Runs the command evaluate."""
     from crnn_jax.inference import metrics, recognizer, set_evaluation
+    from crnn_jax.models import crnn
     from crnn_jax.runs import run_dir
 
     terminal.need_output()
@@ -92,7 +93,10 @@ def evaluate(options: argparse.Namespace) -> int:
             **(dataclasses.asdict(result) if result else {}),  # from training: seed, epochs, ...
             **evaluation.summary(),
             **matches.shares(),
-            "best_epoch": reader.epoch,
+            "best_epoch": result.best_epoch if result else reader.epoch,
+            "epoch": reader.epoch,  # of the weights that were scored
+            "params_sha256": crnn.params_sha256(reader.params),
+            "typicality": list(reader.typical) if reader.typical else None,
             "seed": reader.config.seed,
             "data_name": data_name,
             "fingerprint": fingerprint,

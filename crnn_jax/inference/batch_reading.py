@@ -67,7 +67,7 @@ def read_width(
     if not explain:
         return readings
     return [
-        explanation.to_explanation(reader.charset, reading, image.span, *rows)
+        explanation.to_explanation(reader.charset, decoder, reading, image.span, *rows)
         for image, reading, *rows in zip(images, readings, ids, *more, strict=True)
     ]
 

@@ -53,6 +53,11 @@ class Reading(_TextAndConfidence):
         self.typicality, self.answered = typicality, answered
         return self
 
+    def _replace(self, **changes: Any) -> Reading:
+        """Like `_replace` of a named tuple, also for `typicality` and `answered`."""
+        names = ("text", "confidence", "typicality", "answered")
+        return Reading(**{name: getattr(self, name) for name in names} | changes)
+
 
 class Reader(NamedTuple):
     """A trained model, and how its logits become texts."""

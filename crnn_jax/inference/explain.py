@@ -37,7 +37,8 @@ class Explanation(NamedTuple):
     text: str
     confidence: float
     characters: list[Character]  # in the order of the image, from left to right
-    alternatives: list[Reading]  # the most probable texts that a beam search finds
+    # The most probable texts that a beam search finds, of the form that the decoder knows.
+    alternatives: list[Reading]
     typicality: float | None = None  # as in a Reading
     answered: bool = True
 
@@ -56,8 +57,8 @@ def explain(
     Float[Array, " B"],
     Int[Array, "B T"],
     Float[Array, "B L"],
-    Int[Array, "B 5 T"],
-    Float[Array, "B 5"],
+    Int[Array, "B A T"],
+    Float[Array, "B A"],
 ]:
     """Reads and explains images.
 
@@ -72,7 +73,7 @@ def explain(
       the ids and the log-probability of each reading and the energy, as from `evaluate.read`;
       for each time step the index of its character, or PAD at a blank;
       the probability of each character, 0 at padding;
-      the five most probable texts, and their log-probabilities.
+      the A most probable texts, and their log-probabilities.
     """
     logits = crnn.apply(model, params, images)
     ids, log_probability = evaluate.decode(logits, temperature, decoder)
@@ -84,20 +85,22 @@ def explain(
     probabilities = (posteriors * chosen).sum(-1)
     # -inf, so that no alternative has a symbol that is read as another one.
     scaled = decoder.merged(logits / temperature, -jnp.inf)
-    best = beam_search(scaled, _BEAM, _ALTERNATIVES)
+    # All of the beam, because texts of another form are left out.
+    best = beam_search(scaled, _BEAM, _BEAM if decoder.longest else _ALTERNATIVES)
     energy = typicality.energy(logits)
     return ids, log_probability, energy, positions, probabilities, *best
 
 
 def to_explanation(
     charset: Charset,
+    decoder: Decoder,
     reading: Reading,
     span: tuple[float, float],
     ids: Int[np.ndarray, " L"],
     positions: Int[np.ndarray, " T"],
     probabilities: Float[np.ndarray, " L"],
-    best_ids: Int[np.ndarray, "5 T"],
-    best_scores: Float[np.ndarray, " 5"],
+    best_ids: Int[np.ndarray, "A T"],
+    best_scores: Float[np.ndarray, " A"],
 ) -> Explanation:
     """Converts host arrays of one reading to an Explanation.
 
@@ -114,6 +117,11 @@ def to_explanation(
         probability = float(np.clip(np.nan_to_num(probabilities[n]), 0, 1))
         characters.append(Character(charset.decode([k]), probability, float(left), float(right)))
     found = np.isfinite(best_scores)
+    found &= [decoder.accepts(row[row != PAD].tolist()) for row in best_ids]
     alternatives = evaluate.to_readings(charset, best_ids[found], best_scores[found])
+    if decoder.longest and reading.text not in (part.text for part in alternatives):
+        alternatives.append(Reading(reading.text, reading.confidence))
+    alternatives.sort(key=lambda part: -part.confidence)
+    alternatives = alternatives[:_ALTERNATIVES]
     said = reading.typicality, reading.answered
     return Explanation(*reading, characters, alternatives, *said)

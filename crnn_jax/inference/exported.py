@@ -23,6 +23,7 @@ from crnn_jax.charset import Charset
 from crnn_jax.config import Config
 from crnn_jax.data.normalization import Normalization
 from crnn_jax.errors import ConfigError, RunError, brief, quote
+from crnn_jax.inference.typicality import Typical
 from crnn_jax.models import crnn
 from crnn_jax.runs import config_migrations
 from crnn_jax.runs.result import Result
@@ -54,6 +55,7 @@ class _Stored(TypedDict):
     config: dict[str, Any]
     result: dict[str, Any] | None
     temperature: NotRequired[schema.Temperature]
+    typicality: NotRequired[schema.MeanAndStd | None]
 
 
 class Parsed(NamedTuple):
@@ -66,6 +68,7 @@ class Parsed(NamedTuple):
     params_sha256: str
     result: Result | None
     temperature: float = 1.0  # divides the logits for confidences
+    typical: Typical | None = None  # energies of the validation part
 
     def check_digest(self, params: Any, source: str) -> None:
         """Raises RunError unless `params` have the digest of the description."""
@@ -101,14 +104,17 @@ def parse(content: bytes, source: str) -> Parsed:
         charset = Charset("".join(values["alphabet"]), *kind, others)
         if list(charset.symbols) != values["alphabet"]:
             raise schema.InvalidError("its alphabet has symbols of several letters")
+        result = Result.from_dict(values["result"]) if values["result"] else None
+        energies = values.get("typicality", result and result.typicality)
         return Parsed(
             config,
             charset,
             Normalization.from_record(values["standardise"]),
             values["fingerprint"],
             values["params_sha256"],
-            Result.from_dict(values["result"]) if values["result"] else None,
+            result,
             values.get("temperature", 1.0),
+            Typical(*energies) if energies else None,
         )
     except (ConfigError, schema.InvalidError) as error:
         raise RunError(f"{FILE} of {source} cannot be used: {error}") from error

@@ -13,7 +13,7 @@ from PIL import Image
 from crnn_jax.config import DataConfig
 from crnn_jax.data import image_io
 from crnn_jax.errors import ConfigError, DataError, one_line, quote
-from crnn_jax.inference import contents
+from crnn_jax.inference import contents, pillow_images
 
 # A path, the content of a file, a file object, base64 or a data URI; a Pillow image; or an array.
 # Arrays of other libraries and file objects have no common type.
@@ -59,7 +59,8 @@ DEFAULT = Format()
 def each(images: Any) -> Iterator[Any]:
     """Returns an iterator over the images, one or many.
 
-    If the iterable raises, the last item is a DataError.
+    If the iterable raises, the last item is a DataError. Frames of animations are copied, because
+    Pillow's iterators yield the same object for each.
 
     Raises:
       DataError: `images` is neither an image nor an iterable, or an array whose shape is ambiguous.
@@ -82,7 +83,7 @@ def each(images: Any) -> Iterator[Any]:
     is_list = not isinstance(images, Mapping)
     if is_list and (hasattr(images, "__iter__") or hasattr(images, "__getitem__")):
         try:
-            return _guarded(iter(images))
+            return pillow_images.settled(_guarded(iter(images)), images)
         except Exception as error:  # raised by a method of the object
             reason = f" ({_shown(error)})"
     raise DataError(f"number 0: {_name(images)} is not an image{reason}; {ACCEPTED}")

@@ -195,7 +195,8 @@ class Coverage(NamedTuple):
         if self.threshold is None:
             return "nothing can be answered"
         return (
-            f"{self.coverage:.2%} are answered, at confidence {self.threshold:.4f} or more, and "
+            # All digits: a rounded limit would answer other images.
+            f"{self.coverage:.2%} are answered, at confidence {self.threshold!r} or more, and "
             f"{self.accuracy:.2%} of these are right"
         )
 

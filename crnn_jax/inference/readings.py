@@ -39,6 +39,10 @@ class Readings(list[T]):
         super().__init__(readings)
         self._first, self._images, self._form = self[:MOST], list(images[:MOST]), form
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Without the images, which can be open files. A table then shows none.
+        return Readings, (list(self), [None] * len(self._images), self._form)
+
     def _repr_html_(self) -> str:
         """Returns the table; notebooks call this method."""
         # A list that was sorted or shortened is shown without images.

@@ -80,7 +80,7 @@ def exported_parts(folder: str | os.PathLike[str], epoch: int | None) -> Parts:
     if epoch:
         raise RunError(f"{folder} is an export and has no epochs")
     stored, params = exported.read(folder)
-    config, result, source = stored.config, stored.result, os.fspath(folder)
+    config, source = stored.config, os.fspath(folder)
     normalization.check(stored.normalization, config.data.channels, source)
     model = crnn.build(config.model, stored.charset, *stored.normalization)
     exported.check_params(params, model, config, source)
@@ -92,7 +92,7 @@ def exported_parts(folder: str | os.PathLike[str], epoch: int | None) -> Parts:
         0,
         stored.fingerprint,
         stored.temperature,
-        typical=Typical(*result.typicality) if result and result.typicality else None,
+        typical=stored.typical,
     )
 
 

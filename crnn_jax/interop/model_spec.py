@@ -59,6 +59,8 @@ def describe(reader: Recognizer, result: Result | None) -> dict[str, Any]:
         },
         "length": data.length,  # characters of a text, such as 5 or 4-6; empty for any
         "temperature": reader.temperature,  # divides the logits before the softmax
+        # Mean and deviation of the energy of typical images, see inference/typicality.py.
+        "typicality": list(reader.typical) if reader.typical else None,
         "params_sha256": crnn.params_sha256(reader.params),
         "fingerprint": reader.fingerprint,  # of the training data
         "result": dataclasses.asdict(result) if result else None,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 import warnings
 from collections.abc import Sequence
+from typing import Any, SupportsIndex
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +20,7 @@ from crnn_jax.models import ctc_loss
 from crnn_jax.models.beam_search import beam_search
 from crnn_jax.models.best_path import best_path
 
+MAX_BEAM = 256  # a batch of a wide beam needs 15 MB for each prefix
 LOW = -1e9  # a logit that counts as probability 0 in float32
 
 
@@ -31,6 +34,14 @@ class Decoder:
     allowed: tuple[tuple[bool, ...], ...] = ()  # [longest, K - 1], symbols that may stand there
     # [K - 1], for each symbol the one that it is read as; empty if each is read as itself
     representatives: tuple[int, ...] = ()
+
+    def accepts(self, ids: Sequence[int]) -> bool:
+        """Whether a text, as ids without padding, has the known form."""
+        if not self.longest:
+            return True
+        if not self.shortest <= len(ids) <= self.longest:
+            return False
+        return not self.allowed or all(self.allowed[place][k] for place, k in enumerate(ids))
 
     def __call__(self, logits: Float[Array, "B T K"]) -> Int[Array, "B L"]:
         """Returns the ids of the texts, padded with PAD."""
@@ -80,11 +91,19 @@ def of_lengths(lengths: tuple[int, int] | None, num_steps: int) -> Decoder:
     return Decoder(shortest=shortest, longest=longest)
 
 
+def _integer(name: str, value: Any) -> int:
+    """Returns an integer of any type, such as numpy's. ConfigError: it is none."""
+    try:
+        return operator.index(value)
+    except TypeError as error:
+        raise ConfigError(f"`{name}` must be a whole number, not {quote(value)}") from error
+
+
 def decoder(
     charset: Charset,
     num_steps: int,
-    beam: int = 0,
-    length: int | tuple[int, int] | None = None,
+    beam: SupportsIndex = 0,
+    length: SupportsIndex | tuple[SupportsIndex, SupportsIndex] | None = None,
     allowed: str | Sequence[str] | None = None,
     case: str = "keep",
     merge: str = "",
@@ -107,8 +126,16 @@ def decoder(
     Raises:
       ConfigError: an option is invalid, or two cannot be combined; the message says which.
     """
-    if beam < 0:
-        raise ConfigError(f"`beam` must be 0 (off) or a width of at least 1, not {beam}")
+    beam = _integer("beam", beam)
+    if not 0 <= beam <= MAX_BEAM:
+        raise ConfigError(f"`beam` must be 0 (off) or a width up to {MAX_BEAM}, not {beam}")
+    if not isinstance(case, str) or not isinstance(merge, str):
+        raise ConfigError(f"`case` and `merge` must be texts, not {quote(case)} and {quote(merge)}")
+    if allowed is not None and not (
+        isinstance(allowed, Sequence) and all(isinstance(symbols, str) for symbols in allowed)
+    ):
+        what = "a text, or a list with a text for each position"
+        raise ConfigError(f"`allowed` must be {what}, not {quote(allowed)}")
     fold = parse_folding(case, merge).representatives(charset.symbols)
     representatives = fold if fold != tuple(range(len(fold))) else ()
     if length is None and allowed is None:
@@ -117,7 +144,10 @@ def decoder(
         raise ConfigError("`beam` cannot be combined with `length` or `allowed`")
     if length is None:
         length = (0, num_steps) if isinstance(allowed, str) else len(allowed or ())
-    shortest, longest = (length, length) if isinstance(length, int) else length
+    pair = length if isinstance(length, (tuple, list)) else (length, length)
+    if len(pair) != 2:
+        raise ConfigError(f"`length` must be a number, or the least and the greatest, not {length}")
+    shortest, longest = (_integer("length", number) for number in pair)
     if not 0 <= shortest <= longest <= num_steps or not longest:
         raise ConfigError(
             f"`length` must be from 1 to {num_steps}, the number of time steps, not {shortest} to "

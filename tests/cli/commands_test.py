@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+import crnn_jax
 from crnn_jax import config as config_lib
 from crnn_jax.cli import main
+from crnn_jax.models import crnn
 from crnn_jax.training import train
 from tests.helpers.command_line import ROOT, call, run
 
@@ -136,6 +138,16 @@ def test_evaluate_text_and_json(
         assert values[name] == result[name], name
     assert values["calibration_error"] == pytest.approx(result["calibration_error"], abs=1e-5)
     assert set(values["coverage"]) == {"0.99", "0.999"}
+    # Of the weights that were scored: with --epoch they are not those of the result.
+    shutil.copytree(trained, tmp_path / "copy")
+    (tmp_path / "copy" / "result.json").write_text(
+        json.dumps({**result, "params_sha256": "0" * 64, "best_epoch": 1})
+    )
+    _, out, _ = call(capsys, "evaluate", tmp_path / "copy", "--format", "json")
+    values = json.loads(out)
+    assert values["params_sha256"] == crnn.params_sha256(crnn_jax.load(trained).params)
+    assert (values["epoch"], values["best_epoch"]) == (result["best_epoch"], 1)
+    shutil.rmtree(tmp_path / "copy")
 
     status, out, err = call(capsys, "evaluate", trained, "--data", captchas)
     assert status == 0

@@ -90,6 +90,11 @@ def test_a_process_ends_although_a_thread_waits() -> None:
         (RunError("of a run"), 2, "error: of a run\n"),
         (MemoryError(), 2, "error: out of memory\n"),
         (RuntimeError("can't start new thread"), 2, f"error: {limits.NO_THREADS}\n"),
+        (
+            RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\nat x"),
+            2,
+            "error: out of memory (RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.)\n",
+        ),
         (OSError(24, "Too many open files"), 2, "error: Too many open files\n"),
         (BrokenPipeError(32, "Broken pipe"), 1, ""),
         (SystemExit("in words"), 1, "in words\n"),

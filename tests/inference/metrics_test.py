@@ -124,6 +124,12 @@ def test_coverage_by_hand() -> None:
     assert metrics.coverage(confidences, [False] * 5, 0.5) == (None, 0.0, 1.0)
 
 
+def test_the_limit_of_a_coverage_is_printed_exactly() -> None:
+    """Rounded to 1.0000, it would answer nothing."""
+    found = metrics.coverage([0.9999769926071167, 0.5], [True, False], 0.999)
+    assert "at confidence 0.9999769926071167 or more" in str(found)
+
+
 def test_coverage_regains_what_one_sure_misread_costs() -> None:
     # The most confident reading is wrong, but 9 of 10 are right.
     confidences = [1 - i / 100 for i in range(10)]

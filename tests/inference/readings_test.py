@@ -2,6 +2,7 @@
 
 import base64
 import io
+import pickle
 import re
 from pathlib import Path
 
@@ -47,3 +48,16 @@ def test_only_some_of_many_are_shown_and_lost_images_do_not_matter() -> None:
     assert page.count("(no longer available)") == 50
     assert "and 20 more" in page
     assert len(many) == 70
+
+
+def test_readings_can_be_pickled_and_changed(trained: Path, captchas: Path) -> None:
+    """Although their images can be open files."""
+    with sorted(captchas.iterdir())[0].open("rb") as file:
+        found = crnn_jax.load(trained).predict(file)
+        back = pickle.loads(pickle.dumps(found))
+    assert back == found
+    assert (back[0].typicality, back[0].answered) == (found[0].typicality, found[0].answered)
+    assert "<img" not in back._repr_html_()
+    changed = Reading("a", 0.5, -4.0, False)._replace(text="b")
+    assert (changed.text, changed.confidence) == ("b", 0.5)
+    assert (changed.typicality, changed.answered) == (-4.0, False)

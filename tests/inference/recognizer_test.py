@@ -173,6 +173,21 @@ def test_an_explanation_says_where_each_character_stands(
     assert np.median(distances) < 7 / 64  # half of the distance between two characters
 
 
+def test_alternatives_have_the_form_that_is_given(reader: Recognizer, captchas: Path) -> None:
+    paths = sorted(captchas.iterdir())[:8]
+    decoder = reader.decoder(length=3, allowed="abc")
+    for explained in reader.explain(paths, decoder):
+        texts = [other.text for other in explained.alternatives]
+        assert 1 <= len(texts) == len(set(texts)) <= 5
+        assert explained.text in texts
+        assert all(len(text) == 3 and set(text) <= set("abc") for text in texts)
+        shares = [other.confidence for other in explained.alternatives]
+        assert shares == sorted(shares, reverse=True)
+    # At each position its own symbols.
+    (explained,) = reader.explain(paths[0], reader.decoder(allowed=["a", "bc"]))
+    assert all(text[0] == "a" and text[1] in "bc" for text, _ in explained.alternatives)
+
+
 def test_evaluation_takes_a_decoder(reader: Recognizer, captchas: Path) -> None:
     told = reader.evaluate(captchas, reader.decoder(length=4)).evaluation
     right = {answer.file for answer in told.answers if answer.truth == answer.reading}

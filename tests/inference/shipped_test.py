@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import crnn_jax
+from crnn_jax import interop
 from crnn_jax.config import DataConfig
 from crnn_jax.data import generated
 from crnn_jax.data.synthetic import presets
@@ -89,3 +90,8 @@ def test_a_description_that_was_changed_is_refused(
 def test_no_epoch_of_it_is_known() -> None:
     with pytest.raises(RunError, match="has no epochs"):
         crnn_jax.load("general", epoch=3)
+
+
+def test_its_export_knows_unusual_images_too(general: Recognizer, tmp_path: Path) -> None:
+    interop.export("general", "safetensors", tmp_path / "out")
+    assert crnn_jax.load(tmp_path / "out").typical == general.typical is not None

@@ -1,6 +1,7 @@
 """Decoders compared with all K ** T paths of small examples."""
 
 import functools
+import inspect
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -189,7 +190,14 @@ def test_each_wish_finds_its_decoder(examples: tuple[np.ndarray, list[Any]]) -> 
 @pytest.mark.parametrize(
     ("wish", "complaint"),
     [
-        ({"beam": -1}, "width of at least 1"),
+        ({"beam": -1}, "a width up to 256, not -1"),
+        ({"beam": 10**6}, "a width up to 256, not 1000000"),
+        ({"beam": 2.5}, "`beam` must be a whole number, not 2.5"),
+        ({"length": "4-5"}, "`length` must be a whole number, not '4-5'"),
+        ({"length": (1, 2, 3)}, "the least and the greatest"),
+        ({"merge": None}, "`case` and `merge` must be texts, not 'keep' and None"),
+        ({"allowed": 5}, "`allowed` must be a text, or a list"),
+        ({"length": 1, "allowed": [5]}, "`allowed` must be a text, or a list"),
         ({"beam": 4, "length": 2}, "cannot be combined"),
         ({"length": 6}, "from 1 to 5, the number of time steps"),
         ({"length": (3, 2)}, "not 3 to 2"),
@@ -199,11 +207,10 @@ def test_each_wish_finds_its_decoder(examples: tuple[np.ndarray, list[Any]]) -> 
         ({"length": 2, "allowed": ["a", ""]}, "position 2"),
     ],
 )
-def test_a_decoder_that_cannot_be_had_is_refused(
-    wish: dict[str, int] | dict[str, tuple[int, int]] | dict[str, int | list[str]], complaint: str
-) -> None:
+def test_a_decoder_that_cannot_be_had_is_refused(wish: dict[str, Any], complaint: str) -> None:
+    make = inspect.unwrap(decoding.decoder)  # users have no checks of types
     with pytest.raises(ConfigError, match=complaint):
-        decoding.decoder(CHARSET, STEPS, **wish)
+        make(CHARSET, STEPS, **wish)
 
 
 def _merged(logits: Any, representatives: Any) -> tuple[Any, Any]:
@@ -292,3 +299,12 @@ def test_without_a_merge_the_program_is_that_of_the_formulas() -> None:
             for f in (by_hand, lambda x, t, made=made: evaluate.decode(x, t, made))
         ]
         assert programs[0] == programs[1]
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    """As the longest text of a column of a table is."""
+    made = decoding.decoder(CHARSET, STEPS, length=(np.int64(2), np.int32(3)))
+    assert made == decoding.decoder(CHARSET, STEPS, length=(2, 3))
+    assert decoding.decoder(CHARSET, STEPS, length=np.int64(2)) == decoding.decoder(
+        CHARSET, STEPS, length=2
+    )
