@@ -69,6 +69,11 @@ def from_changes(config: Changes) -> Config:
         return config
     if isinstance(config, ml_collections.ConfigDict):
         return from_config_dict(config)
+    if not isinstance(config, Mapping):
+        raise ConfigError(
+            "a config must be a Config, a ConfigDict, or changes to the base recipe such as "
+            f"{{'data.dir': 'my_captchas'}}, not {quote(config)}"
+        )
     return from_dict(with_changes(defaults(), config))
 
 
