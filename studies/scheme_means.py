@@ -23,6 +23,7 @@ ROWS = (  # what the reader is given, record, how labels are compared
     ("10 labels", "ten_more.json", "labeled"),
     ("50 labels", "fifty_more.json", "labeled"),
     ("100 labels", "hundred_three.json", "labeled"),
+    ("50 labels, and the other images without labels", "fifty_rest_more.json", "labeled"),
     ("500 labels", "five_hundred.json", "labeled"),
 )
 _QUANTILE = 1.959964  # of the normal distribution, for 95 %

@@ -61,6 +61,8 @@ def evaluate(
 def _of_validation(recognizer: Recognizer, reader: Reader, num_steps: int) -> SetEvaluation:
     """Scores a reader on the validation part of the data set that it was trained on."""
     section = recognizer.config.data
+    if recognizer.width_by_image:  # a reader of the package
+        raise DataError("a reader of the package has no data here; name a folder with --data")
     data, split, *_ = sources.load(section, num_steps)
     if data.fingerprint != recognizer.fingerprint:
         raise DataError(

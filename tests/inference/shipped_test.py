@@ -12,7 +12,7 @@ from crnn_jax import interop
 from crnn_jax.config import DataConfig
 from crnn_jax.data import generated
 from crnn_jax.data.synthetic import presets
-from crnn_jax.errors import RunError
+from crnn_jax.errors import DataError, RunError
 from crnn_jax.inference import shipped
 from crnn_jax.inference.recognizer import Recognizer
 from crnn_jax.models import crnn
@@ -95,3 +95,8 @@ def test_no_epoch_of_it_is_known() -> None:
 def test_its_export_knows_unusual_images_too(general: Recognizer, tmp_path: Path) -> None:
     interop.export("general", "safetensors", tmp_path / "out")
     assert crnn_jax.load(tmp_path / "out").typical == general.typical is not None
+
+
+def test_it_has_no_validation_part_here(general: Recognizer) -> None:
+    with pytest.raises(DataError, match="name a folder with --data"):
+        general.evaluate()
