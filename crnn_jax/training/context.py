@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax import Array
+from jaxtyping import Int, UInt8
 
 from crnn_jax import config as config_lib
 from crnn_jax.charset import PAD, Charset
@@ -51,9 +53,9 @@ class TrainContext(NamedTuple):
     num_epochs: int  # epochs of the schedule
     plateau_loss: float  # loss of the best constant predictor, nats
     devices: data_parallel.Devices  # the devices that a batch is split over
-    images: jax.Array  # u8 [N, W, H, C], on the devices like the labels
-    labels: jax.Array  # i32 [N, L]
-    stream: Callable[[np.ndarray], tuple[jax.Array, jax.Array]] | None  # draws images and labels
+    images: UInt8[Array, "N W H C"]  # on the devices, like the labels
+    labels: Int[Array, "N L"]
+    stream: Callable[[np.ndarray], tuple[Array, Array]] | None  # draws images and labels
     records: feed.Records | None = None  # the images of a pack that is larger than the memory
     # Digest of the parameters of train.init_from, if some of them are kept: trained_share < 1.
     start_sha256: str = ""
@@ -91,7 +93,7 @@ class TrainContext(NamedTuple):
         orders = [batching.epoch_order(self.split.train, seed, first + k) for k in range(passes)]
         return np.concatenate(orders)
 
-    def batch(self, numbers: np.ndarray) -> tuple[jax.Array, jax.Array, np.ndarray | None]:
+    def batch(self, numbers: np.ndarray) -> tuple[Array, Array, np.ndarray | None]:
         """Returns images and labels, and the indices [S, B] of `numbers` [S, B] into them.
 
         For a stream, images and labels are those of `numbers`, and there are no indices. Each
@@ -158,7 +160,7 @@ class TrainContext(NamedTuple):
         return images[: self.config.train.eval_batch_size]
 
     @property
-    def in_memory(self) -> tuple[jax.Array, jax.Array]:
+    def in_memory(self) -> tuple[Array, Array]:
         """The images in memory and their labels, on one device."""
         images, labels = data_parallel.one((self.images, self.labels))
         if self.records:

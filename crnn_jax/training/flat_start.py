@@ -16,6 +16,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax import Array
+from jaxtyping import Float, Int, Shaped
 
 from crnn_jax.charset import PAD
 from crnn_jax.config import FlatStartConfig
@@ -29,13 +31,13 @@ _FLOOR = 0.1  # quantile of the columns' ink that counts as background
 class FlatStart(NamedTuple):
     """The state of the flat start."""
 
-    loss: jax.Array  # f32, running mean of the flat-start loss; a uniform guess has 1
-    weight: jax.Array  # f32, weight in the objective: 1, then falls to 0 and stays there
+    loss: Float[Array, ""]  # running mean of the flat-start loss; a uniform guess has 1
+    weight: Float[Array, ""]  # weight in the objective: 1, then falls to 0 and stays there
 
     def advance(
         self,
-        loss: jax.Array,
-        step: jax.Array,
+        loss: Float[Array, ""],
+        step: Int[Array, ""],
         num_classes: int,
         num_steps: int,
         config: FlatStartConfig,
@@ -64,13 +66,18 @@ def start(config: FlatStartConfig) -> FlatStart:
     return FlatStart(jnp.ones(()), jnp.float32(config.until > 0))
 
 
-def loss(logits: jax.Array, labels: jax.Array, images: jax.Array, trim: float) -> jax.Array:
-    """Returns the mean cross-entropy [B] against the segmentation, in nats; 0 without a text.
+def loss(
+    logits: Float[Array, "B T K"],
+    labels: Int[Array, "B L"],
+    images: Shaped[Array, "B W H C"],
+    trim: float,
+) -> Float[Array, " B"]:
+    """Returns the mean cross-entropy against the segmentation, in nats; 0 without a text.
 
     Args:
-      logits: [B, T, K].
-      labels: i32 [B, L].
-      images: pixels [B, W, H, C].
+      logits: from the model.
+      labels: padded with PAD.
+      images: pixels.
       trim: the share of the ink at either end that does not count as text. Steps in these parts
         have no target.
     """
@@ -80,14 +87,16 @@ def loss(logits: jax.Array, labels: jax.Array, images: jax.Array, trim: float) -
     return jnp.sum(losses, axis=1, where=inside) / jnp.maximum(jnp.sum(inside, axis=1), 1)
 
 
-def segment(labels: jax.Array, position: jax.Array, trim: float) -> jax.Array:
-    """Returns the target of each step, i32 [B, T], or PAD for steps without one.
+def segment(
+    labels: Int[Array, "B L"], position: Float[Array, "B T"], trim: float
+) -> Int[Array, "B T"]:
+    """Returns the target of each step, or PAD for steps without one.
 
     The ink between `trim` and 1 - `trim` is divided equally among the symbols of the label.
 
     Args:
-      labels: i32 [B, L].
-      position: [B, T], as returned by `ink_position`.
+      labels: padded with PAD.
+      position: as returned by `ink_position`.
       trim: as for `loss`.
     """
     lengths = jnp.sum(labels != PAD, axis=1, keepdims=True)  # [B, 1]
@@ -97,8 +106,8 @@ def segment(labels: jax.Array, position: jax.Array, trim: float) -> jax.Array:
     return jnp.where(inside, jnp.take_along_axis(labels, symbol, axis=1), PAD)
 
 
-def ink_position(images: jax.Array, num_steps: int) -> jax.Array:
-    """Returns the share of ink left of the middle of each step: [B, W, H, C] to [B, T].
+def ink_position(images: Shaped[Array, "B W H C"], num_steps: int) -> Float[Array, "B T"]:
+    """Returns the share of ink left of the middle of each step.
 
     Ink is the difference of neighbors along the width, summed over a column. Strokes have ink, a
     smooth background has none, and a wide symbol has more than a narrow one. A blur removes noise,
@@ -118,7 +127,7 @@ def ink_position(images: jax.Array, num_steps: int) -> jax.Array:
     return left[:, jnp.minimum(middles, width - 2)]
 
 
-def _mean_filter(pixels: jax.Array, axis: int) -> jax.Array:
+def _mean_filter(pixels: Float[Array, "B W H C"], axis: int) -> Float[Array, "B W H C"]:
     """Returns the mean over _BLUR pixels along an axis; edge pixels are repeated."""
     margin = [(0, 0)] * pixels.ndim
     margin[axis] = (_BLUR // 2, _BLUR // 2)

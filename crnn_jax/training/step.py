@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax import Array
+from jaxtyping import Bool, Float, Int, Key, Shaped, UInt8
 
 from crnn_jax.charset import PAD
 from crnn_jax.config import AugmentConfig, FlatStartConfig, LossConfig
@@ -43,7 +45,7 @@ class Constants(NamedTuple):
     """The arguments of the step that are constant during a run but differ between runs."""
 
     model: crnn.Model
-    key: jax.Array  # jax.random.key(config.seed)
+    key: Key[Array, ""]  # jax.random.key(config.seed)
     start: Any = None  # the parameters of train.init_from, unless trained_share is 1
 
 
@@ -53,18 +55,18 @@ class Batch(NamedTuple):
     Without indices, images and labels are only those of the batch: [B, ...], or [S, B, ...].
     """
 
-    images: jax.Array  # u8 [N, W, H, C]
-    labels: jax.Array  # i32 [N, L]
-    indices: jax.Array | np.ndarray | None  # i32 [B], or [S, B]
-    mask: jax.Array | np.ndarray  # bool, False for padding
+    images: UInt8[Array, "N W H C"]
+    labels: Int[Array, "N L"]
+    indices: Int[Array | np.ndarray, "*S B"] | None
+    mask: Bool[Array | np.ndarray, "*S B"]  # False for padding
 
 
 class Examples(NamedTuple):
     """The examples of a batch, or of a shard of it, as the model sees them."""
 
-    pixels: jax.Array  # [B, W, H, C]
-    labels: jax.Array  # i32 [B, L]
-    mask: jax.Array  # bool [B], False for padding
+    pixels: Shaped[Array, "B W H C"]
+    labels: Int[Array, "B L"]
+    mask: Bool[Array, " B"]  # False for padding
 
 
 def constants(task: TrainContext) -> Constants:
@@ -90,8 +92,8 @@ def recipe(task: TrainContext) -> Recipe:
 
 
 def objective(
-    logits: jax.Array, examples: Examples, weight: jax.Array, recipe: Recipe
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    logits: Float[Array, "B T K"], examples: Examples, weight: Float[Array, ""], recipe: Recipe
+) -> tuple[Float[Array, ""], tuple[Float[Array, ""], Float[Array, ""]]]:
     """Returns the objective, and the mean CTC loss (per image) and flat-start loss (per step).
 
     On a shard, each value is the shard's contribution. The shards sum to the batch value. So a new
@@ -100,9 +102,9 @@ def objective(
     over devices twice.
 
     Args:
-      logits: [B, T, K].
+      logits: from the model.
       examples: what the model saw.
-      weight: f32, the weight of the flat-start loss.
+      weight: the weight of the flat-start loss.
       recipe: the settings of the run.
     """
     pixels, labels, mask = examples
@@ -110,9 +112,9 @@ def objective(
     with_text = mask & jnp.any(labels != PAD, axis=1)
     count, num_with_text = psum(jnp.stack([jnp.sum(mask), jnp.sum(with_text)]))
 
-    def mean(losses: jax.Array) -> jax.Array:
+    def mean(values: Shaped[Array, " B"]) -> Float[Array, ""]:
         """Returns the shard's contribution to the mean over the batch."""
-        share: jax.Array = jnp.sum(losses, where=mask) / count
+        share: Array = jnp.sum(values, where=mask) / count
         return share
 
     losses = ctc.ctc_loss(logits, labels)
@@ -133,14 +135,18 @@ def objective(
     return value, (ctc_loss, flat_loss)
 
 
-def entropy(logits: jax.Array) -> jax.Array:
-    """Returns the entropy summed over time steps, in nats: [B, T, K] to [B]."""
+def entropy(logits: Float[Array, "B T K"]) -> Float[Array, " B"]:
+    """Returns the entropy summed over time steps, in nats."""
     log_p = jax.nn.log_softmax(logits)
     return -jnp.sum(jnp.exp(log_p) * log_p, axis=(1, 2))
 
 
 def augmented(
-    state: TrainState, constants: Constants, batch: Batch, positions: jax.Array, recipe: Recipe
+    state: TrainState,
+    constants: Constants,
+    batch: Batch,
+    positions: Int[Array, " B"],
+    recipe: Recipe,
 ) -> tuple[Examples, crnn.Dropout]:
     """Returns the augmented examples and the dropout of this step; both are off in the flat start.
 
@@ -148,12 +154,12 @@ def augmented(
       state: the state before the step.
       constants: the constants of the run.
       batch: the batch, or a shard of it.
-      positions: i32 [B], the positions of the examples in the whole batch. With the run's key and
-        the step, they determine the random numbers.
+      positions: the positions of the examples in the whole batch. With the run's key and the step,
+        they determine the random numbers.
       recipe: the settings of the run.
     """
 
-    def keys(name: str) -> jax.Array:
+    def keys(name: str) -> Key[Array, " B"]:
         key = stream_key(constants.key, name, state.step)
         return jax.vmap(jax.random.fold_in, (None, 0))(key, positions)
 
@@ -173,27 +179,30 @@ def augmented(
 
 
 def gradients(
-    state: TrainState, constants: Constants, batch: Batch, positions: jax.Array, recipe: Recipe
-) -> tuple[Any, jax.Array, jax.Array]:
+    state: TrainState,
+    constants: Constants,
+    batch: Batch,
+    positions: Int[Array, " B"],
+    recipe: Recipe,
+) -> tuple[Any, Float[Array, ""], Float[Array, ""]]:
     """Gradients of the objective, summed over devices, with the mean CTC and flat-start losses.
 
-    `batch` is this device's shard. `positions` [B] are the positions of its examples in the whole
-    batch.
+    `batch` is this device's shard, and `positions` those of its examples in the whole batch.
     """
     examples, dropout = augmented(state, constants, batch, positions, recipe)
 
-    def loss_of(params: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    def loss_of(params: Any) -> tuple[Array, tuple[Array, Array]]:
         logits = crnn.apply(constants.model, params, examples.pixels, dropout)
         return objective(logits, examples, state.flat_start.weight, recipe)
 
     grads, (loss, flat_loss) = jax.grad(loss_of, has_aux=True)(state.params)
-    sums: tuple[Any, jax.Array, jax.Array] = recipe.devices.psum((grads, loss, flat_loss))
+    sums: tuple[Any, Array, Array] = recipe.devices.psum((grads, loss, flat_loss))
     return sums
 
 
 def train_step(
     state: TrainState, batch: Batch, constants: Constants, recipe: Recipe
-) -> tuple[TrainState, jax.Array]:
+) -> tuple[TrainState, Float[Array, ""]]:
     """Runs one update. Returns the new state and the mean CTC loss before it, in nats per image."""
 
     is_drawn = batch.indices is None
@@ -227,12 +236,12 @@ def train_step(
 
 def train_steps(
     state: TrainState, batch: Batch, constants: Constants, recipe: Recipe
-) -> tuple[TrainState, jax.Array]:
-    """Applies `train_step` to S batches in turn. Returns the last state and the losses f32 [S]."""
+) -> tuple[TrainState, Float[Array, " S"]]:
+    """Applies `train_step` to S batches in turn. Returns the last state and the losses."""
 
     data, rows = ((), batch) if batch.indices is None else (batch[:2], batch[2:])
 
-    def step(state: TrainState, rows: Any) -> tuple[TrainState, jax.Array]:
+    def step(state: TrainState, rows: Any) -> tuple[TrainState, Array]:
         return train_step(state, Batch(*data, *rows), constants, recipe)
 
     if len(batch.mask) == 1:
@@ -241,7 +250,7 @@ def train_steps(
     return jax.lax.scan(step, state, tuple(rows))
 
 
-Steps = Callable[[TrainState, Batch, Constants], tuple[TrainState, jax.Array]]
+Steps = Callable[[TrainState, Batch, Constants], tuple[TrainState, Array]]
 
 
 def jitted_steps(task: TrainContext) -> Steps:
@@ -261,9 +270,7 @@ def jitted_steps_of_runs(task: TrainContext) -> Steps:
 
 @functools.lru_cache(maxsize=8)
 def _jitted(recipe: Recipe, in_axes: Any) -> Steps:
-    def steps(
-        state: TrainState, batch: Batch, constants: Constants
-    ) -> tuple[TrainState, jax.Array]:
+    def steps(state: TrainState, batch: Batch, constants: Constants) -> tuple[TrainState, Array]:
         return train_steps(state, batch, constants, recipe)
 
     return jax.jit(

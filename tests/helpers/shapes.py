@@ -14,6 +14,8 @@ CHECKED = (
     "labeling.estimate",
     "labeling.ordering",
     "labeling.pool",
+    "training.flat_start",
+    "training.step",
 )
 
 check = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int is a float too, as for mypy
