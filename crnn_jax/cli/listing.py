@@ -7,10 +7,11 @@ characters and alternatives. Rows are printed as soon as they are available, als
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,41 @@ from crnn_jax.errors import DataError, one_line
 
 def expand(paths: list[str]) -> Iterator[str]:
     """Yields files as given, the images below folders in order, and the lines of stdin for -."""
-    for path in paths:
-        if path == "-":
-            yield from (line.rstrip("\r\n") for line in sys.stdin if line.strip())
-        elif os.path.isdir(path):
-            files = _images(path)
-            # A folder without images is passed on, so that it is reported like a missing file.
-            yield from (os.path.join(path, name) for name in files) if files else [path]
+    for part in arrivals(paths):
+        yield from part
+
+
+def arrivals(paths: list[str]) -> Iterator[Iterator[str]]:
+    """Like `expand`, in parts. A part ends where the lines of stdin that have arrived end.
+
+    So the images of these lines can be read before the next ones arrive.
+    """
+    for is_stdin, group in itertools.groupby(paths, lambda path: path == "-"):
+        if is_stdin:
+            yield from map(iter, _arriving_lines())
         else:
-            yield path
+            yield itertools.chain.from_iterable(map(_files, group))
+
+
+def _files(path: str) -> Iterable[str]:
+    if not os.path.isdir(path):
+        return [path]
+    # A folder without images is passed on, so that it is reported like a missing file.
+    return [os.path.join(path, name) for name in _images(path)] or [path]
+
+
+def _arriving_lines() -> Iterator[list[str]]:
+    """Yields the lines of the standard input that are there, and then waits for others."""
+    try:
+        descriptor = sys.stdin.fileno()
+    except OSError:  # not a file of the system, as in a test
+        yield [line.rstrip("\r\n") for line in sys.stdin if line.strip()]
+        return
+    end = b""
+    while content := os.read(descriptor, 2**16):
+        *lines, end = (end + content).split(b"\n")
+        yield [os.fsdecode(line).rstrip("\r") for line in lines if line.strip()]
+    yield [os.fsdecode(end)] if end.strip() else []
 
 
 def _images(folder: str) -> list[str]:

@@ -93,13 +93,19 @@ def predict(options: argparse.Namespace) -> int:
         nonlocal failed
         paths: list[str] = []  # passed to the reader and not answered yet
 
-        def remember() -> Iterator[str]:
-            for path in listing.expand(options.paths):
+        def remember(part: Iterator[str]) -> Iterator[str]:
+            for path in part:
                 paths.append(path)
                 yield path
 
+        def readings() -> Iterator[Any]:
+            for part in listing.arrivals(options.paths):
+                yield from reader.stream(
+                    remember(part), decoder, options.explain, frame=options.frame
+                )
+
         for reading in tqdm(
-            reader.stream(remember(), decoder, options.explain, frame=options.frame),
+            readings(),
             unit=" files",
             # No progress bar among readings on a terminal, or in a log file.
             disable=sys.stdout.isatty() or not sys.stderr.isatty(),

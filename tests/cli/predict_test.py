@@ -173,3 +173,22 @@ def test_output_cut_off_by_its_reader_is_no_traceback(trained: Path, captchas: P
         ["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, env={**os.environ}
     )
     assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_paths_are_read_as_they_arrive(trained: Path, captchas: Path) -> None:
+    """The second path is written when the reading of the first has arrived."""
+    paths = sorted(map(str, captchas.iterdir()))[:2]
+    command = [sys.executable, "-m", "crnn_jax", "predict", os.fspath(trained), "-"]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for path in paths:
+            process.stdin.write(f"{path}\n")
+            process.stdin.flush()
+            assert process.stdout.readline().startswith(f"{path}\t")
+        process.stdin.write(f"\n{paths[0]}")  # without a line end
+        process.stdin.close()
+        assert process.stdout.read().startswith(f"{paths[0]}\t")
+    assert process.returncode == 0
