@@ -7,11 +7,12 @@ label a low probability, even when they are confident about another text (Northc
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -74,15 +75,10 @@ def rank(workdir: str | os.PathLike[str]) -> list[Doubt]:
     return sorted(doubts, key=lambda doubt: (-doubt.loss, doubt.file))
 
 
-def data_folder(workdir: str | os.PathLike[str], key: str = "data.dir") -> str:
-    """Returns an image folder in the config of the first finished run below `workdir`.
-
-    Args:
-      workdir: the directory of the runs.
-      key: data.dir or data.val_dir.
-    """
+def data_of(workdir: str | os.PathLike[str]) -> DataConfig:
+    """Returns the data section of the first finished run below `workdir`."""
     path = next(Path(workdir).rglob("result.json"))
-    return str(RunDir(path.parent).config_value(key))
+    return RunDir(path.parent).config().data
 
 
 def _doubt(answers: Sequence[Answer]) -> Doubt:
@@ -101,32 +97,65 @@ def _doubt(answers: Sequence[Answer]) -> Doubt:
 
 
 def contact_sheet(
-    doubts: Sequence[Doubt], folder: str | os.PathLike[str], val_dir: str = ""
+    doubts: Sequence[Doubt], data: DataConfig, folder: str | os.PathLike[str] | None = None
 ) -> Image.Image:
     """Draws the images of `doubts` row by row, each above its label, reading and loss.
 
+    Args:
+      doubts: the images.
+      data: the data section of a run.
+      folder: the folder with the images, if it is not that of `data`.
+
     Raises:
-      RunError: an image is not in `folder` or cannot be opened.
+      RunError: an image does not exist or cannot be opened.
     """
     width, height = _TILE
     lines = -(-len(doubts) // _COLUMNS)
     sheet = Image.new("RGB", (_COLUMNS * width, lines * height), "white")
     pen = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(12)
-    section = DataConfig(dir=os.fspath(folder), val_dir=val_dir)
+    lettering = _pen()
+    if folder is not None:
+        data = dataclasses.replace(data, dir=os.fspath(folder), val_dir="")
     for i, doubt in enumerate(doubts):
         x, y = i % _COLUMNS * width + 5, i // _COLUMNS * height + 5
         try:
-            image = image_io.open_image(source_of(section, doubt.file), "first")
+            image = image_io.open_image(source_of(data, doubt.file), data.frame or "first")
         except (DataError, ValueError) as error:
             raise RunError(
-                f"the contact sheet needs {one_line(doubt.file)} from {folder}: {error}; give the "
-                "folder of the data set with --data"
+                f"the contact sheet needs {one_line(doubt.file)} from {data.dir}: {error}; give "
+                "the folder of the data set with --data"
             ) from error
         image = image_io.flatten(image).convert("RGB")
         image.thumbnail((width - 10, height - 48))
         sheet.paste(image, (x, y))
-        caption = one_line(str(doubt)[:200]).replace(": ", "\n").encode(errors="replace").decode()
+        caption = lettering.drawable(one_line(str(doubt)[:200])).replace(": ", "\n")
         color = "firebrick" if doubt.disagree else "dimgray"
-        pen.multiline_text((x, y + height - 44), caption, color, font)
+        pen.multiline_text((x, y + height - 44), caption, color, lettering.font)
     return sheet
+
+
+class _Pen(NamedTuple):
+    """A font, and whether it has a character."""
+
+    font: Any
+    has: Callable[[str], bool]
+
+    def drawable(self, text: str) -> str:
+        """Replaces characters that the font lacks by escapes."""
+        return "".join(
+            c if c.isascii() or self.has(c) else c.encode("ascii", "backslashreplace").decode()
+            for c in text
+        )
+
+
+def _pen() -> _Pen:
+    """Returns a font with the letters of many scripts, which comes with matplotlib."""
+    try:
+        import matplotlib
+        from matplotlib.ft2font import FT2Font
+
+        path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+        glyphs = FT2Font(os.fspath(path))
+        return _Pen(ImageFont.truetype(path, 12), lambda c: glyphs.get_char_index(ord(c)) > 0)
+    except (ImportError, OSError):
+        return _Pen(ImageFont.load_default(12), lambda c: False)

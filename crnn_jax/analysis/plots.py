@@ -183,13 +183,15 @@ def strengths(rows: Sequence[Any]) -> bytes:
             (True, "trained against it", "tab:orange"),
         ):
             own = [r for r in rows if r.distortion == name and r.trained_against == trained]
+            if not own:
+                continue
             x = [r.strength for r in own]
             axes.plot(x, [100 * r.exact_match for r in own], "o-", color=color, label=label)
             low, high = (
                 [100 * getattr(r, f"exact_match_{e}") for r in own] for e in ("low", "high")
             )
             axes.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
-            axes.set_xlabel(own[0].unit if own else axes.get_xlabel())
+            axes.set_xlabel(own[0].unit)
         axes.set_title(name)
         axes.set_ylim(-3, 103)
         axes.grid(alpha=0.3)

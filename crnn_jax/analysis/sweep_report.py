@@ -21,7 +21,7 @@ from crnn_jax.analysis.learning_curves import Epoch
 from crnn_jax.errors import RunError, one_line
 from crnn_jax.inference import metrics
 from crnn_jax.runs import markup
-from crnn_jax.runs.result import Misread, Result
+from crnn_jax.runs.result import Answer, Misread, Result
 from crnn_jax.runs.run_dir import RunDir
 from crnn_jax.training.early_stopping import OFF_PLATEAU
 
@@ -38,7 +38,8 @@ class Run:
     train_size: int  # from the config: 0 for all images
     commit: str | None
     num_images: int  # images of the whole data set
-    misread: frozenset[str]  # file names
+    read: frozenset[str]  # file names of the validation images
+    misread: frozenset[str]
     left_plateau: int | None  # epoch
     epoch_reached: int | None  # the first with an exact match of `reach`
     seconds_reached: float | None
@@ -66,14 +67,15 @@ class Row:
     epoch_reached_last: int | None  # the latest among the runs that reached the goal
     seconds_reached: float | None  # median
     never_reached: int
-    difference: float | None  # exact match minus that of the base, over the cells that both have
+    # Exact match minus that of the base, over the cells in which both read the same images.
+    difference: float | None
     difference_low: float | None  # 95 % bootstrap interval over images
     difference_high: float | None
     p_value: float | None  # McNemar, exact, two-sided, over images
 
 
 def read_grid(workdir: str | os.PathLike[str], reach: float = 0.95) -> list[Run]:
-    """Reads the finished runs of a sweep, `VARIANT/CELL/result.json`.
+    """Reads the finished runs of a sweep, `VARIANT/CELL/result.json`. A variant can be A/B.
 
     Args:
       workdir: the directory of the sweep.
@@ -83,8 +85,10 @@ def read_grid(workdir: str | os.PathLike[str], reach: float = 0.95) -> list[Run]
       RunError: there are no finished runs, or they used different data.
     """
     runs = []
-    for path in sorted(Path(workdir).glob("*/*/result.json")):
-        runs.append(_read_run(path.parent, reach))
+    folder = Path(workdir)
+    for path in sorted([*folder.glob("*/*/result.json"), *folder.glob("*/*/*/result.json")]):
+        variant = path.parent.parent.relative_to(folder).as_posix()
+        runs.append(_read_run(path.parent, variant, reach))
     if not runs:
         raise RunError(f"{workdir} contains no finished runs (VARIANT/CELL/result.json)")
     if len({run.result.fingerprint for run in runs}) > 1:
@@ -111,7 +115,7 @@ def to_markdown(runs: Sequence[Run], rows: Sequence[Row], reach: float = 0.95) -
         "",
         "| variant | runs | exact match, 95 % interval | mean ± std over seeds | CER "
         "| validation loss | left plateau: median, latest epoch "
-        f"| to {reach:.0%}: median, latest epoch; seconds "
+        f"| to {100 * reach:g}%: median, latest epoch; seconds "
         "| difference to base, 95 % interval | McNemar p |",
         "|" + "---|" * 10,
     ]
@@ -159,7 +163,7 @@ def has_sizes(runs: Sequence[Run]) -> bool:
     return len({run.train_size for run in runs}) > 2
 
 
-def _read_run(path: Path, reach: float) -> Run:
+def _read_run(path: Path, variant: str, reach: float) -> Run:
     record = RunDir(path)
     result = record.result()
     assert result is not None
@@ -169,6 +173,11 @@ def _read_run(path: Path, reach: float) -> Run:
             "images. For a sweep, set data.val_fraction and data.min_val_size=0"
         )
     misread = frozenset(row.file for row in record.read_csv("errors.csv", Misread))
+    if (path / "readings.csv").exists():
+        read = frozenset(row.file for row in record.read_csv("readings.csv", Answer))
+    else:  # a record without the readings: the images of a fold are the same in all runs
+        fold = path.name.rpartition("-")[2]
+        read = frozenset(f"{fold} {number}" for number in range(result.num_examples))
     if len(misread) != result.num_examples - result.num_exact:
         raise RunError(f"{one_line(str(path))}: errors.csv and result.json disagree")
     environment = record.environment()
@@ -179,12 +188,13 @@ def _read_run(path: Path, reach: float) -> Run:
     epochs = record.epochs()
     reached = next((epoch for epoch in epochs if epoch["exact_match"] >= reach), None)
     return Run(
-        variant=path.parent.name,
+        variant=variant,
         cell=path.name,
         result=result,
         train_size=record.config_value("data.train_size"),
         commit=environment.get("commit"),
         num_images=data["num_examples"],
+        read=read,
         misread=misread,
         left_plateau=next((e["epoch"] for e in epochs if e["val_loss"] < limit), None),
         epoch_reached=reached["epoch"] if reached else None,
@@ -204,7 +214,12 @@ def _row(variant: str, runs: Sequence[Run], base: dict[str, Run]) -> Row:
         sum(r.num_exact for r in results) / sum(r.num_examples for r in results)
         for results in seeds.values()
     ]
-    pairs = [(run, base[run.cell]) for run in runs if run.cell in base and variant != BASE]
+    # A variant that changes the split has other validation images, so it cannot be compared.
+    pairs = [
+        (run, base[run.cell])
+        for run in runs
+        if variant != BASE and run.cell in base and run.read == base[run.cell].read
+    ]
     net = _net(pairs)
     paired = sum(ours.result.num_examples for ours, _ in pairs)
     interval = _interval(net, pairs) if pairs else (None, None)
@@ -251,7 +266,7 @@ def _net(pairs: Sequence[tuple[Run, Run]]) -> dict[str, int]:
 def _interval(net: dict[str, int], pairs: Sequence[tuple[Run, Run]]) -> tuple[float, float]:
     """Bootstrap interval of the difference in exact match, over images."""
     readings = sum(ours.result.num_examples for ours, _ in pairs)
-    num_images = readings // len({ours.result.seed for ours, _ in pairs})
+    num_images = len(frozenset[str]().union(*(ours.read for ours, _ in pairs)))
     low, high = metrics.bootstrap_mean(list(net.values()), num_images - len(net))
     return low * num_images / readings, high * num_images / readings
 

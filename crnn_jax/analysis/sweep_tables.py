@@ -28,7 +28,7 @@ def variants(rows: Sequence[sweep_report.Row], reach: float) -> Table:
     header = (
         "variant", "runs", EXACT, "95 % interval", "mean over seeds, %", "std over seeds, %",
         "CER, %", "validation loss, nats", "left plateau: median epoch", "latest",
-        f"to {reach:.0%}: median epoch", "latest", "seconds",
+        f"to {100 * reach:g}%: median epoch", "latest", "seconds",
         "difference to base, points", "95 % interval", "McNemar p",
     )  # fmt: skip
     return Table(f"{len(rows)} variants, {sweep_report.BASE} first", header, [

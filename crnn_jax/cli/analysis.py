@@ -80,6 +80,7 @@ def report(options: argparse.Namespace) -> int:
 def audit(options: argparse.Namespace) -> int:
     """Runs the command audit."""
     from crnn_jax.analysis import label_audit
+    from crnn_jax.data import folder
     from crnn_jax.runs import run_dir
 
     doubts = label_audit.rank(options.workdir)
@@ -88,9 +89,14 @@ def audit(options: argparse.Namespace) -> int:
     for doubt in doubts[: options.top]:
         if doubt.disagree:
             print(errors.one_line(f"{doubt.file}: {doubt}"))
-    folder = options.data or label_audit.data_folder(options.workdir)
-    val_dir = label_audit.data_folder(options.workdir, "data.val_dir")
-    sheet = label_audit.contact_sheet(doubts[: options.top], folder, val_dir)
+    data = label_audit.data_of(options.workdir)
+    if options.data is None and not folder.uses_folder(data):
+        print(
+            f"wrote audit.csv ({len(doubts)} images) to {directory.workdir}; there is no "
+            "audit.png, because the images are generated, so their labels are right"
+        )
+        return 0
+    sheet = label_audit.contact_sheet(doubts[: options.top], data, options.data)
     directory.write_image("audit.png", sheet)
     print(f"wrote audit.csv ({len(doubts)} images) and audit.png to {directory.workdir}")
     return 0

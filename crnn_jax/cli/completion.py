@@ -10,7 +10,16 @@ from collections.abc import Sequence
 from typing import Any
 
 SHELLS = ("bash", "zsh", "tcsh")
-_FILES = {"RUN", "PATH", "DIR", "FILE", "FOLDER", "FILE.npz"}  # metavars of files and folders
+_FILES = {
+    "RUN",
+    "WORKDIR",
+    "PATH",
+    "DIR",
+    "OUT",
+    "FILE",
+    "FOLDER",
+    "FILE.npz",
+}  # metavars of files and folders
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:

@@ -50,7 +50,7 @@ def read(tree: Tree) -> Listing | None:
       OSError: a label file cannot be read.
       DataError: a label file has no known format, or it is too long or damaged.
     """
-    is_image = _is_image(tree)
+    is_image = is_image_of(tree)
     if os.path.lexists(tree.folder / LABELS_FILE):
         path = tree.folder / LABELS_FILE
         text = label_tables.decode(files.read(path, MAX_BYTES), str(path))
@@ -104,7 +104,7 @@ def unused(tree: Tree) -> tuple[str, ...]:
             found.append(_unused(name, f"if it has the labels, {_ADVICE[suffix]}"))
         elif suffix in SUFFIXES:
             try:
-                _opened(tree, name, _is_image(tree))
+                _opened(tree, name, is_image_of(tree))
             except DataError as error:
                 found.append(_unused(name, str(error)))
     if texts and not _is_most(tree, texts):
@@ -124,13 +124,15 @@ def why_foreign(tree: Tree, name: str) -> str:
     if suffix not in SUFFIXES:
         return "not an image"
     try:
-        _opened(tree, name, _is_image(tree))
+        _opened(tree, name, is_image_of(tree))
     except (DataError, OSError) as error:
         return f"not an image, nor a label file: {one_line(str(error))[:300]}"
     return "not an image, nor a label file that names images of this folder"
 
 
-def _is_image(tree: Tree) -> IsImage:
+def is_image_of(tree: Tree) -> IsImage:
+    """Returns a function that says whether a field can be the name of an image of the folder."""
+
     def is_image(field: str) -> bool:
         if label_tables.has_image_suffix(field):
             return True

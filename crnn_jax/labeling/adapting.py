@@ -260,11 +260,17 @@ class Adapter:
 
 
 def copy_labeled(images: Path, labels: Mapping[str, str], folder: Path) -> None:
-    """Writes a folder with the labeled images and a labels.csv. OSError, RunError if that fails."""
+    """Writes a folder with the labeled images and a labels.csv, without images that were removed.
+
+    Raises:
+      OSError, RunError: it cannot be written.
+    """
     table = io.StringIO(newline="")
     writer = csv.writer(table, quoting=csv.QUOTE_ALL, lineterminator="\n")
     writer.writerow(("file", "label"))
     for file, label in labels.items():
+        if not (images / file).exists():
+            continue
         copy_image(images / file, folder / file)
         writer.writerow((file, label))
     files.write(folder / LABELS_FILE, table.getvalue().encode())

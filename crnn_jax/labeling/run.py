@@ -13,13 +13,14 @@ from crnn_jax import config as config_lib
 from crnn_jax.config.data_keys import AUTO_WIDTHS
 from crnn_jax.data.tree import Tree
 from crnn_jax.errors import DataError, RunError, one_line
-from crnn_jax.inference import recognizer
+from crnn_jax.inference import recognizer, shipped
 from crnn_jax.inference.recognizer import Recognizer
 from crnn_jax.labeling import server, store
 from crnn_jax.labeling.adapting import Adapter
 from crnn_jax.labeling.reading import Reading
 from crnn_jax.labeling.server import Desk
 from crnn_jax.labeling.session import Session
+from crnn_jax.models import crnn
 from crnn_jax.runtime import lock, signals
 
 STATE = ".crnn-jax"  # the folder in the folder of images for everything but labels.csv
@@ -97,7 +98,9 @@ def opened(
         tree = _listed(folder)
         base = recognizer.load(run)
         adapter = Adapter(base, run, folder, state, adapt_every, changes or {})
-        name, current = adapter.restored() or (run, base)
+        # With a digest, because an estimate is for one reader, and a run can be trained again.
+        digest = "" if shipped.is_name(run) else f" ({crnn.params_sha256(base.params)[:8]})"
+        name, current = adapter.restored() or (run + digest, base)
         session = Session(tree, state, name, num_steps(base))
         desk = Desk(session, Reading(session, current, adapter), adapter)
         try:

@@ -94,8 +94,8 @@ class Desk:
 
     def undo(self, _: _Entry) -> dict[str, Any]:
         """Undoes the last entry and returns the new state. EntryError: there is none."""
-        self.session.undo()
-        return self._changed()
+        undone = self.session.undo()
+        return {**self._changed(), "undone": {"file": undone.file, "label": undone.label}}
 
     def image(self, number: int) -> bytes:
         """Returns an image as PNG. DataError: it cannot be opened, or there is no such number."""

@@ -40,6 +40,7 @@ class LabelFile:
         self._tree = tree
         self.path = files.below(tree.folder, LABELS_FILE)
         self.labels: dict[str, str] = {}
+        self._blank: set[str] = set()  # images whose row has no label yet
         self._content: bytes | None = None
         self._load(self._read())
         if self._content is None and (found := label_files.read(tree)):
@@ -57,9 +58,10 @@ class LabelFile:
           DataError: another program made it unusable.
         """
         text = self._current()
-        if file in self.labels:
+        if file in self.labels or file in self._blank:
             text = self._without(text, file)
         self._write(text + self._row(text, file, label))
+        self._blank.discard(file)
         self.labels[file] = label
 
     def remove(self, file: str) -> None:
@@ -89,7 +91,9 @@ class LabelFile:
                 raise DataError(listing.name_all(self._tree.folder, found.complaints))
             known = {os.path.normpath(image): image for image in self._tree.images}
             labels = {known.get(os.path.normpath(f), f): text for f, text in found.labels.items()}
-        self.labels, self._content = labels, content
+        self._blank = {file for file, text in labels.items() if not text}
+        self.labels = {file: text for file, text in labels.items() if text}
+        self._content = content
 
     def _current(self) -> str:
         """Returns the text of the file, after reading it again if another program changed it."""
@@ -118,7 +122,7 @@ class LabelFile:
                 os.close(descriptor)
 
     def _form(self, text: str) -> Dialect:
-        return label_tables.dialect(text, str(self.path), label_tables.has_image_suffix)
+        return label_tables.dialect(text, str(self.path), label_files.is_image_of(self._tree))
 
     def _row(self, text: str, file: str, label: str) -> str:
         """Returns the row of an image in the form of the table `text`."""
@@ -140,11 +144,13 @@ class LabelFile:
         """Returns the table without the row of an image."""
         form = self._form(text)
         kept: list[str] = []
+        is_above = form.has_header  # a column may be called like an image
         for lines, fields in _rows(text, form):
             place = form.columns.file
             named = fields[place] if place < len(fields) else ""
-            if not (named and self._is(named, file)):
+            if is_above or not (named and self._is(named, file)):
                 kept += lines
+            is_above = is_above and not (any(fields) and not fields[0].startswith("sep="))
         return "".join(kept)
 
     def _is(self, named: str, file: str) -> bool:

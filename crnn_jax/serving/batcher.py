@@ -252,7 +252,7 @@ class Batcher:
         self._pending -= len(images)
         for request in {image.request for image in images}:
             if not request.is_dropped:
-                self._drop_all(request)
+                self._drop_all(request, "failed")
                 _call(request.loop, functools.partial(_finish, [request], ReadingError))
 
     def _drop(self, request: _Request) -> None:
@@ -262,7 +262,7 @@ class Batcher:
                 self._drop_all(request)
                 self._changed.notify_all()
 
-    def _drop_all(self, request: _Request) -> None:
+    def _drop_all(self, request: _Request, outcome: str = "dropped") -> None:
         """Drops a request. Images that are being decoded or read leave later. The lock is held."""
         request.is_dropped = True
         request.contents[:] = [b""] * len(request.contents)
@@ -273,7 +273,7 @@ class Batcher:
                 self._ready[key] = kept
             else:
                 del self._ready[key]
-        self._metrics.images.labels("dropped").inc(request.left)
+        self._metrics.images.labels(outcome).inc(request.left)
 
 
 def _finish(requests: Sequence[_Request], error: type[ReadingError] | None = None) -> None:

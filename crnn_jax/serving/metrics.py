@@ -46,7 +46,7 @@ class Metrics:
         )
         self.images = Counter(
             "crnn_jax_images",
-            "Images by outcome: read, unreadable, or dropped because nobody waits for them",
+            "Images by outcome: read, unreadable, failed (the model), or dropped (nobody waits)",
             ["outcome"],
             registry=self.registry,
         )

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from crnn_jax import config as config_lib
 from crnn_jax.analysis import label_audit
 from crnn_jax.cli import main
 from crnn_jax.errors import RunError
@@ -114,3 +115,24 @@ def test_readings_of_a_run_hold_every_validation_image(trained: Path) -> None:
     assert len(rows) == result["num_examples"]
     assert sum(row["truth"] == row["reading"] for row in rows) == result["num_exact"]
     assert np.mean([float(row["loss"]) for row in rows]) == pytest.approx(result["val_loss"])
+
+
+def test_generated_images_have_right_labels(
+    grid: Path, capsys: pytest.CaptureFixture[str], tiny_config: MakeConfig
+) -> None:
+    for path in grid.glob("base/*/config.json"):
+        values = config_lib.to_dict(tiny_config(data__source="synthetic"))
+        path.write_text(json.dumps(values))
+    assert main.main(["audit", str(grid)]) == 0
+    assert "there is no audit.png, because the images are generated" in capsys.readouterr().out
+    assert (grid / "audit.csv").exists()
+
+
+def test_labels_of_every_script_can_be_told_apart() -> None:
+    """Letters that the font lacks are written as escapes."""
+    pen = label_audit._pen()
+    letters = "ab\u0436\u0448\u05d0\u05d1\u4e2d\u6587"
+    shown = [pen.drawable(letter) for letter in letters]
+    assert shown[:6] == list(letters[:6])
+    assert shown[6:] == [r"\u4e2d", r"\u6587"]
+    assert len({bytes(pen.font.getmask(text)) for text in shown}) == 8

@@ -14,7 +14,7 @@ from crnn_jax.analysis import sweep_report
 from crnn_jax.cli import main
 from crnn_jax.errors import RunError
 from crnn_jax.inference import metrics
-from crnn_jax.runs.result import Result
+from crnn_jax.runs.result import Answer, Result
 from crnn_jax.runs.run_dir import RunDir
 
 RESULT = Result(
@@ -188,3 +188,39 @@ def test_a_damaged_record_is_named(grid: Path, name: str) -> None:
 def test_a_report_imports_no_jax() -> None:
     code = "import sys, crnn_jax.analysis.sweep_report; assert 'jax' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_runs_that_read_other_images_are_not_compared(tmp_path: Path) -> None:
+    """A variant may change the split; then nothing is known about images that it did not read."""
+    for variant, first in (("base", 0), ("same", 0), ("more", 5)):
+        _leave(tmp_path, variant, 0, [5, 6], [1], [1])
+        rows = [(f"0-{n}.png", "x", "x", 0.9, 0.1) for n in range(first, first + 10)]
+        RunDir(tmp_path / variant / "seed0-fold0").write_csv("readings.csv", Answer._fields, rows)
+    base, *others = sweep_report.table(sweep_report.read_grid(tmp_path))
+    found = {row.variant: (row.difference, row.p_value, row.difference_low) for row in others}
+    assert found["same"] == (0, 1, 0)
+    assert found["more"] == (None, None, None)
+    assert base.difference is None
+
+
+def test_the_interval_of_an_unfinished_sweep_counts_each_image_once(tmp_path: Path) -> None:
+    """Two folds of seed 0 and one of seed 1: twenty images, of which ten are read twice."""
+    for variant, lost in (("base", []), ("worse", [1, 2, 3, 4])):
+        for seed, fold in ((0, 0), (0, 1), (1, 0)):
+            _leave(tmp_path, variant, seed, lost, [1], [1], fold=fold)
+    _, worse = sweep_report.table(sweep_report.read_grid(tmp_path))
+    assert worse.difference == -12 / 30
+    # Over twenty images: four lost twice, four once.
+    values = [-2] * 4 + [-1] * 4 + [0] * 12
+    draws = np.random.default_rng(5).choice(values, (40_000, 20)).sum(1) / 30
+    low, high = np.percentile(draws, [2.5, 97.5])
+    assert (worse.difference_low, worse.difference_high) == pytest.approx((low, high), abs=0.035)
+
+
+def test_variants_of_variants_and_every_goal_have_their_names(tmp_path: Path) -> None:
+    for variant in ("base", "wide/base", "wide/drop"):
+        _leave(tmp_path, variant, 0, [1], [1], [1])
+    runs = sweep_report.read_grid(tmp_path, 0.996)
+    rows = sweep_report.table(runs)
+    assert {row.variant for row in rows} == {"base", "wide/base", "wide/drop"}
+    assert "| to 99.6%: median" in sweep_report.to_markdown(runs, rows, 0.996)

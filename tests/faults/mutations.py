@@ -154,7 +154,7 @@ class Runs:
             "environment": record.environment,
             "metrics": record.metrics_lines,
             "epochs": record.epochs,
-            "folder": lambda: label_audit.data_folder(self.cell),
+            "folder": lambda: label_audit.data_of(self.cell),
             "page": lambda: html_report._record(record),
             "grid": lambda: _grid(record.read_json("config.json")),
             "reproduce": lambda: reproduce.prepare(self.cell, self.folder / "new", None),

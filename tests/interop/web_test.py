@@ -98,8 +98,13 @@ def test_text_from_right_to_left_is_typed_in_the_page_as_in_the_package(tmp_path
     # The orders of tests/bidi_test.py, from the image to the text as it is typed.
     images = ["םולש", "١٢٣جبد", "דג12בא", "דגxyבא", "12באxy", "1-2א", "בx1א", "ב(א", "ab12", ""]
     typed = ["שלום", "دبج١٢٣", "אב12גד", "אבxyגד", "xyאב12", "א1-2", "אx1ב", "א(ב", "ab12", ""]
-    found = _node("input.images.map(asTyped)", {"reader": {}, "images": images}, tmp_path)
+    symbols = [list(text) for text in images]
+    found = _node("input.images.map(asTyped)", {"reader": {}, "images": symbols}, tmp_path)
     assert found == typed
+    # A letter with its marks is one symbol (data.marks=joined): the marks stay behind it.
+    joined = [["ם", "\u05d5", "ל", "ש\u05c1"], ["\u05d2", "1", "2", "ב\u05bc", "א\u05b7"]]
+    found = _node("input.images.map(asTyped)", {"reader": {}, "images": joined}, tmp_path)
+    assert found == ["ש\u05c1ל\u05d5ם", "א\u05b7ב\u05bc12\u05d2"]
     # One step per symbol, without repeats.
     logits = np.eye(4)[[0, 1, 2]].reshape(-1).tolist()
     reader = {

@@ -146,6 +146,7 @@ def test_a_copy_that_cannot_be_made_is_a_failure_and_no_error(
     adapter = Adapter(crnn_jax.load(trained), str(trained), images, tmp_path / "work", 10)
     given = labels(10)
     (images / "04.png").unlink()
+    (images / "04.png").mkdir()
     assert adapter.step(given) is None
     assert adapter.status[:2] == ("failed", 10)
     assert "04.png" in adapter.status.message
@@ -229,3 +230,12 @@ def test_a_folder_is_labeled_with_a_real_reader_by_one_process_at_a_time(
             desk.session.label(shown.number, "a" * 200)
     assert not (images / "labels.csv").exists()
     assert not (images / ".crnn-jax").exists()  # nothing was entered
+
+
+def test_an_image_that_was_removed_is_left_out_of_the_copy(images: Path, tmp_path: Path) -> None:
+    files = sorted(path.name for path in images.glob("*.png"))[:3]
+    (images / files[1]).unlink()
+    adapting.copy_labeled(images, dict.fromkeys(files, "ab"), tmp_path / "copy")
+    copied = sorted(path.name for path in (tmp_path / "copy").iterdir())
+    assert copied == sorted([files[0], files[2], "labels.csv"])
+    assert (tmp_path / "copy" / "labels.csv").read_text().count("\n") == 3

@@ -158,3 +158,23 @@ def test_a_missing_package_is_named_with_the_extra(
     with pytest.raises(ConfigError, match=r"uvicorn.*pip install 'crnn-jax\[label\]'"):
         run.run(tmp_path, "general")
     assert not list(tmp_path.iterdir())
+
+
+def test_undo_says_what_it_has_undone(page: Served) -> None:
+    """Another program may have changed labels.csv since the page was drawn."""
+    texts = ["aaaa", "bbbb", "cccc"]
+    files = []
+    for text in texts:
+        shown = state(page)["image"]
+        files.append(shown["file"])
+        body = json.dumps({"number": shown["number"], "text": text, "confirmed": True}).encode()
+        assert ask(page, "/api/label", body)[0] == 200
+    table = page.desk.session.folder / "labels.csv"
+    rows = table.read_text().splitlines(keepends=True)
+    table.write_text("".join(row for row in rows if files[1] not in row))
+    undone = []
+    for _ in range(2):
+        status, _, content = ask(page, "/api/undo", b"{}")
+        assert status == 200
+        undone.append(json.loads(content)["undone"])
+    assert undone == [{"file": files[k], "label": texts[k]} for k in (2, 0)]

@@ -179,3 +179,41 @@ def test_a_killed_process_loses_no_label_that_it_had_confirmed(tmp_path: Path) -
 
 def test_labels_are_composed_and_stripped() -> None:
     assert normalized(" e\u0301b \n") == "\u00e9b"
+
+
+def test_a_table_with_blank_labels_is_filled_in(tmp_path: Path) -> None:
+    """As a spreadsheet of all file names: they are still to be labeled."""
+    (tmp_path / "set").mkdir()
+    folder = save(tmp_path / "set")
+    text = "file,label,note\n" + "".join(f"{file},,n\n" for file in LABELS)
+    (folder / "labels.csv").write_text(text)
+    store = LabelFile(Tree(folder))
+    assert store.labels == {}
+    for file, label in list(LABELS.items())[:2]:
+        store.add(file, label)
+    assert store.labels == LabelFile(Tree(folder)).labels == dict(list(LABELS.items())[:2])
+    assert len(rows(folder)) == 1 + len(LABELS)  # each file has one row
+    store.remove("img_0.png")
+    assert LabelFile(Tree(folder)).labels == {"img_1.png": LABELS["img_1.png"]}
+
+
+def test_a_column_called_like_an_image_is_no_row_of_it(tmp_path: Path) -> None:
+    for name in ("image.png", "a.png"):
+        (tmp_path / name).write_bytes(b"")
+    header = "sep=,\nimage,text,note\n"
+    (tmp_path / "labels.csv").write_text(f"{header}a.png,abcd,hello\n")
+    store = LabelFile(Tree(tmp_path))
+    store.add("image.png", "xy")
+    store.remove("image.png")
+    assert (tmp_path / "labels.csv").read_text() == f"{header}a.png,abcd,hello\n"
+
+
+def test_a_table_of_names_without_extensions_is_continued(tmp_path: Path) -> None:
+    for name in ("000001.png", "000002.png", "000003.png"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "labels.csv").write_text("000001,abcd\n000002,efgh\n")
+    store = LabelFile(Tree(tmp_path))
+    store.add("000003.png", "ijkl")
+    assert LabelFile(Tree(tmp_path)).labels == {
+        "000001.png": "abcd", "000002.png": "efgh", "000003.png": "ijkl",
+    }  # fmt: skip

@@ -194,6 +194,8 @@ def test_an_error_of_the_program_ends_its_request_alone(
 
     queue.run(test())
     assert "ZeroDivisionError" in caplog.text
+    assert queue.images("failed")
+    assert not queue.images("dropped")
 
 
 def test_a_queue_that_is_closed_finishes_its_images_and_refuses_others() -> None:

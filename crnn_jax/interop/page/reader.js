@@ -183,13 +183,25 @@ function walk(logP, ids, blank, plus) {
  * Numbers and words from left to right keep their direction; of punctuation inside, only the usual
  * kinds are kept with them.
  */
-function asTyped(text) {
+function asTyped(symbols) {
   const other = "(?![\\p{Script=Hebrew}\\p{Script=Arabic}\\p{Script=Syriac}\\p{Script=Thaana}\\p{Script=Nko}])";
   const letter = `${other}\\p{L}`, digit = "\\p{Nd}";
   const inside = `(?<=${digit})[-+.,:/](?=${digit})|(?<=${letter})[^\\p{L}\\p{Nd}]+(?=${letter})`;
   const run = new RegExp(`(?:${digit}|${letter})(?:(?:${inside})?(?:${digit}|${letter}))*`, "gu");
-  const turned = (some) => [...some].reverse().join("");
-  return turned(text).replace(run, turned);
+  // A symbol can be a letter with its marks, which stay behind it. The first code point gives its kind.
+  const turned = [...symbols].reverse();
+  const first = turned.map((symbol) => [...symbol][0]);
+  const starts = []; // of each symbol in the text of first code points
+  let length = 0;
+  for (const point of first) {
+    starts.push(length);
+    length += point.length;
+  }
+  for (const found of first.join("").matchAll(run)) {
+    const start = starts.indexOf(found.index), count = [...found[0]].length;
+    turned.splice(start, count, ...turned.slice(start, start + count).reverse());
+  }
+  return turned.join("");
 }
 
 /** Converts logits to a text with its confidence, and position and probability of each character. */
@@ -209,9 +221,9 @@ function explain(logits, reader) {
       right: (path.lastIndexOf(n) + 1) / path.length,
     };
   });
-  const text = ids.map((k) => alphabet[k]).join("");
+  const symbols = ids.map((k) => alphabet[k]);
   return {
-    text: reader.direction === "rtl" ? asTyped(text) : text,
+    text: reader.direction === "rtl" ? asTyped(symbols) : symbols.join(""),
     confidence: Math.exp(walk(logP, ids, blank, logSum).logProbability),
     characters,
   };
