@@ -96,7 +96,8 @@ def measure(
       run: the model's run directory.
       workdir: the folder for styles and adapted models; finished adapted models are reused.
       style_name: the style whose plain text is distorted.
-      count: the number of images per strength; all strengths use the same texts.
+      count: the number of images per strength. Strengths have the same texts, except that lines
+        beyond three quarters of the length of a text have others.
       adapt: the number of training steps on each distortion; 0 for no adapted models.
       names: names of `DISTORTIONS`.
 

@@ -94,7 +94,7 @@ def _source_points(keys: Array, x: Array, config: AugmentConfig) -> tuple[Array,
     s = s + draw("shear", config.shear) * t + draw("shift_u", config.shift)
     t = t + draw("shift_v", config.shift)
     if config.ripple:
-        # A wavelength is one to three heights.
+        # A wavelength is 0.6 to 3 heights, with a median of one.
         wave_u, wave_v = (jnp.pi * (2 + draw(f"wave_{a}", 1) * 4 / 3) for a in "uv")
         phase_u, phase_v = (draw(f"phase_{a}", 1) * jnp.pi for a in "uv")
         s, t = (

@@ -7,6 +7,7 @@ import functools
 import os
 from pathlib import Path
 
+from crnn_jax import bidi
 from crnn_jax.data import generated, label_files
 from crnn_jax.data.generated import Draw
 from crnn_jax.data.synthetic.look import Look
@@ -50,7 +51,12 @@ def _write_set(folder: Path, look: Look, draw: Draw, count: int) -> None:
         labels.writerow(("file", "label"))
         number = 0
         for pixels, texts in generated.drawn(look, draw, range(count)):
-            for image, text in zip(pixels, texts, strict=True):
+            for image, text in zip(pixels, map(_typed, texts), strict=True):
                 generated.to_image(image).save(folder / f"{number:06d}.png")
                 labels.writerow((f"{number:06d}.png", text))
                 number += 1
+
+
+def _typed(text: str) -> str:
+    """Returns a text in the order in which it is typed; it is drawn from left to right."""
+    return bidi.logical(text) if bidi.has_right_to_left([text]) else text

@@ -48,7 +48,7 @@ def fit(images: UInt8[np.ndarray, "N W H C"], how: str) -> Normalization:
       how: the value of data.normalize: 'set', 'image', 'auto', or '' for pixels / 255.
 
     Raises:
-      DataError: a channel is constant over all images.
+      DataError: all channels are constant over all images.
     """
     channels = images.shape[-1]
     counts = np.zeros((channels, 256))  # histograms, which give the exact moments
@@ -58,8 +58,9 @@ def fit(images: UInt8[np.ndarray, "N W H C"], how: str) -> Normalization:
     levels = np.arange(256.0)
     mean = counts @ levels / counts.sum(1)
     std = np.sqrt((counts * (levels - mean[:, None]) ** 2).sum(1) / counts.sum(1))
-    if (std == 0).any():
+    if (std == 0).all():
         raise DataError("all training images have the same uniform color; there is nothing to read")
+    std = np.where(std == 0, std.max(), std)  # such as red where the text is red on white
     if how == "auto":
         how = "image" if max(differences(images)) > ALIKE else "set"
     if how == "set":

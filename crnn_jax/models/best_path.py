@@ -18,7 +18,7 @@ def best_path(
 ) -> tuple[Int[Array, "B {longest}"], Float[Array, " B"]]:
     """Finds the most probable path whose text has a known form, by exact dynamic programming.
 
-    If the greedy text has that form, the result is the greedy text.
+    If the greedy text has that form, the result is the greedy text, unless there are ties.
 
     Args:
       logits: scores of the classes.

@@ -59,3 +59,15 @@ def test_images_of_one_color_have_nothing_to_read() -> None:
         normalization.fit(np.full((2, 3, 4, 1), 7, np.uint8), "set")
     one_blank = np.stack([_half(80, 120), _half(100, 100)])
     assert normalization.fit(one_blank, "auto").per_image
+
+
+@pytest.mark.parametrize("how", ["set", "image", "auto", ""])
+def test_a_channel_may_be_constant(how: str) -> None:
+    """Such as red, if the text is red on white."""
+    images = np.random.default_rng(0).integers(0, 256, (6, 8, 4, 3), np.uint8)
+    images[..., 0] = 255
+    mean, std, per_image = normalization.fit(images, how)
+    if per_image or not how:
+        return
+    np.testing.assert_allclose(std, [images.std((0, 1, 2)).max(), *images.std((0, 1, 2))[1:]])
+    assert mean[0] == 255

@@ -113,6 +113,11 @@ def _face(
         ink = draw(font, symbol, CELL, LEFT, BASELINE)
         if not ink.any() or np.array_equal(ink, missing):
             raise ConfigError(f"the face {one_line(name)} has no glyph for {symbol!r}")
+        if ink[[0, -1]].any() or ink[:, [0, -1]].any():
+            raise ConfigError(
+                f"the face {one_line(name)} draws {symbol!r} larger than a cell; leave the symbol "
+                "out of the alphabet, or choose another face"
+            )
         fields[g] = distance_field(ink)
         columns = np.flatnonzero(ink.any(1))
         left, right = columns[0] / FINE - LEFT, (columns[-1] + 1) / FINE - LEFT

@@ -64,10 +64,13 @@ class Style:
     size: Annotated[Range, Bounds(4, 512)] = (36, 36)  # pixels per em
     weight: Annotated[Range, Bounds(-16, 16)] = (0, 0)  # added on each side of a stroke
     softness: Annotated[Range, Bounds(0.01, 64)] = (1, 1)  # width of an edge's gray ramp
-    left: Annotated[Range, Bounds(0, 4096)] = (20, 20)  # from the edge to the first glyph's ink
+    left: Annotated[Range, Bounds(0, 4096)] = (
+        20,
+        20,
+    )  # from the edge to the first glyph
     baseline: Annotated[Range, Bounds(4, 4096)] = (36, 36)  # from the top
     spacing: Annotated[Range, Bounds(-64, 64)] = (1, 1)  # added between two glyphs
-    spacing_by: str = "advance"  # 'advance': the font's advance width; 'ink': the ink's width
+    spacing_by: str = "advance"  # the width of a glyph: 'advance' of the font, or its 'ink'
     stretch: Annotated[Range, Bounds(0.1, 10)] = (1, 1)  # factor of the width, each glyph
     jitter: Annotated[Range, _AMPLITUDE] = (0, 0)  # up or down, each glyph
     turn: Annotated[Range, Bounds(-360, 360)] = (0, 0)  # each glyph
@@ -101,7 +104,10 @@ class Style:
     curve_ink: Annotated[Range, _LEVEL] = (0, 0)
     paper: Annotated[Range, _LEVEL] = (255, 255)  # at the left
     paper_end: Annotated[Range, _LEVEL] = (255, 255)  # at the right
-    dots: Annotated[Range, Bounds(0, 1)] = (0, 0)  # fraction of the pixels replaced by ink
+    dots: Annotated[Range, Bounds(0, 1)] = (
+        0,
+        0,
+    )  # share of pixels that are ink, in 1/256
     blur: Annotated[Range, Bounds(0, 1)] = (0, 0)  # 1 is the mean over 3x3 pixels
     noise: Annotated[Range, _LEVEL] = (0, 0)  # standard deviation, gray levels
 
@@ -145,7 +151,9 @@ class Style:
     def describe(self) -> dict[str, Any]:
         """Returns plain values and digests of the fonts: everything that an image depends on."""
         fonts = {face: glyphs.digest(face) for face in self.faces}
-        return {**dataclasses.asdict(self), "fonts": fonts}
+        # Since version 2 of the spacing, a glyph is never drawn left of the one before it.
+        spacing = {"spacing_version": 2} if self.spacing[0] < 0 else {}
+        return {**dataclasses.asdict(self), "fonts": fonts, **spacing}
 
 
 def from_values(base: Style, values: dict[str, Any]) -> Style:

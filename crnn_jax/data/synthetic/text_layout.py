@@ -48,11 +48,17 @@ def place(draws: Draws, atlas: Atlas, style: Style) -> Text:
     (size,) = draws.even("size")
     scale = jnp.minimum(size / glyphs.EM, jnp.maximum(room, style.width / 4) / pace.sum())
     origin = left + (jnp.cumsum(pace) - pace) * scale + spacing * jnp.arange(longest)
+    # With a negative spacing, a glyph must not be drawn over or left of the one before it: each
+    # middle is at least a pixel right of the last.
+    places = jnp.arange(longest)
+    middles = origin + (bearing + ink / 2) * scale - places
+    least = jax.lax.cummax(middles)
+    moved = jnp.where(least > middles + 1e-3, least - middles, 0)
     return Text(
         ids=jnp.where(inside, ids, PAD),
         face=face,
         scale=scale,
-        centre=jnp.where(inside, origin + (bearing + ink / 2) * scale, 10.0 * style.width),
+        centre=jnp.where(inside, origin + (bearing + ink / 2) * scale + moved, 10.0 * style.width),
         baseline=draws.even("baseline") + draws.even("jitter", longest),
         stretch=stretch,
         turn=draws.even("turn", longest) * (jnp.pi / 180),
