@@ -57,8 +57,8 @@ class Batch(NamedTuple):
 
     images: UInt8[Array, "N W H C"]
     labels: Int[Array, "N L"]
-    indices: Int[Array | np.ndarray, "*S B"] | None
-    mask: Bool[Array | np.ndarray, "*S B"]  # False for padding
+    indices: Int[Array | np.ndarray, "... B"] | None
+    mask: Bool[Array | np.ndarray, "... B"]  # False for padding
 
 
 class Examples(NamedTuple):
