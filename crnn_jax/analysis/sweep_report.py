@@ -38,7 +38,7 @@ class Run:
     train_size: int  # from the config: 0 for all images
     commit: str | None
     num_images: int  # images of the whole data set
-    read: frozenset[str]  # file names of the validation images
+    read: frozenset[str] | None  # file names of the validation images; None in old records
     misread: frozenset[str]
     left_plateau: int | None  # epoch
     epoch_reached: int | None  # the first with an exact match of `reach`
@@ -135,6 +135,13 @@ def to_markdown(runs: Sequence[Run], rows: Sequence[Row], reach: float = 0.95) -
             f"| {left} | {reached} | {difference} "
             f"| {'-' if row.p_value is None else format(row.p_value, '.3f')} |"
         )
+    base = {run.cell: run for run in runs if run.variant == BASE}
+    others = {
+        run.variant for run in runs if run.cell in base and not _are_comparable(run, base[run.cell])
+    }
+    if others:
+        names = ", ".join(map(markup.markdown, sorted(others)))
+        lines += ["", f"Not compared, because they read other images than {BASE}: {names}"]
     return "\n".join(lines) + "\n"
 
 
@@ -173,11 +180,9 @@ def _read_run(path: Path, variant: str, reach: float) -> Run:
             "images. For a sweep, set data.val_fraction and data.min_val_size=0"
         )
     misread = frozenset(row.file for row in record.read_csv("errors.csv", Misread))
+    read = None
     if (path / "readings.csv").exists():
         read = frozenset(row.file for row in record.read_csv("readings.csv", Answer))
-    else:  # a record without the readings: the images of a fold are the same in all runs
-        fold = path.name.rpartition("-")[2]
-        read = frozenset(f"{fold} {number}" for number in range(result.num_examples))
     if len(misread) != result.num_examples - result.num_exact:
         raise RunError(f"{one_line(str(path))}: errors.csv and result.json disagree")
     environment = record.environment()
@@ -214,11 +219,10 @@ def _row(variant: str, runs: Sequence[Run], base: dict[str, Run]) -> Row:
         sum(r.num_exact for r in results) / sum(r.num_examples for r in results)
         for results in seeds.values()
     ]
-    # A variant that changes the split has other validation images, so it cannot be compared.
     pairs = [
         (run, base[run.cell])
         for run in runs
-        if variant != BASE and run.cell in base and run.read == base[run.cell].read
+        if variant != BASE and run.cell in base and _are_comparable(run, base[run.cell])
     ]
     net = _net(pairs)
     paired = sum(ours.result.num_examples for ours, _ in pairs)
@@ -263,10 +267,19 @@ def _net(pairs: Sequence[tuple[Run, Run]]) -> dict[str, int]:
     return net
 
 
+def _are_comparable(ours: Run, theirs: Run) -> bool:
+    """Whether two runs read the same images. A variant that changes the split reads others."""
+    if ours.read is None or theirs.read is None:
+        return ours.result.num_examples == theirs.result.num_examples
+    return ours.read == theirs.read
+
+
 def _interval(net: dict[str, int], pairs: Sequence[tuple[Run, Run]]) -> tuple[float, float]:
     """Bootstrap interval of the difference in exact match, over images."""
     readings = sum(ours.result.num_examples for ours, _ in pairs)
-    num_images = len(frozenset[str]().union(*(ours.read for ours, _ in pairs)))
+    # The images of a fold are the same in all runs.
+    folds = {ours.cell.rpartition("-")[2]: ours.result.num_examples for ours, _ in pairs}
+    num_images = sum(folds.values())
     low, high = metrics.bootstrap_mean(list(net.values()), num_images - len(net))
     return low * num_images / readings, high * num_images / readings
 

@@ -10,7 +10,6 @@ import functools
 import json
 import types
 import typing
-import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
@@ -80,10 +79,6 @@ def from_changes(config: Changes) -> Config:
 def from_dict(values: Mapping[str, Any]) -> Config:
     """Builds a Config from nested plain values. ConfigError names the wrong keys."""
     config: Config = _build(Config, values, "")
-    composed = unicodedata.normalize("NFC", config.data.alphabet)  # as labels are
-    if composed != config.data.alphabet:
-        data = dataclasses.replace(config.data, alphabet=composed)
-        config = dataclasses.replace(config, data=data)
     limits.check(config)
     return config
 

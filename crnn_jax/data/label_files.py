@@ -14,21 +14,22 @@ files in the folder and its subfolders are read, such as one each in `train` and
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import PurePath
 
 from crnn_jax.data import label_lists, label_rows, label_tables, parquet, text_files
 from crnn_jax.data.label_rows import Listing
-from crnn_jax.data.label_tables import LABELS_FILE, IsImage, Labels
+from crnn_jax.data.label_tables import LABELS_FILE, IsImage, Labels, UnrelatedTableError
 from crnn_jax.data.tree import Tree
 from crnn_jax.errors import DataError, one_line
 from crnn_jax.runtime import files
 
-__all__ = ["FILE_NAMES", "LABELS_FILE", "read", "unused", "why_foreign"]
+__all__ = ["FILE_NAMES", "LABELS_FILE", "read", "search", "why_foreign"]
 
 FILE_NAMES = "the file names"
 MAX_BYTES = 2**28
-_ADVICE = dict.fromkeys((".xls", ".xlsx", ".ods", ".numbers", ".xml"), "save it as CSV in UTF-8")
+_SPREADSHEETS = (".xls", ".xlsx", ".ods", ".numbers")
+_ADVICE = dict.fromkeys((*_SPREADSHEETS, ".xml"), "save it as CSV in UTF-8")
 
 _Reader = Callable[[str, str, IsImage], Labels | None]
 _READERS: dict[str, _Reader] = {
@@ -50,6 +51,15 @@ def read(tree: Tree) -> Listing | None:
       OSError: a label file cannot be read.
       DataError: a label file has no known format, or it is too long or damaged.
     """
+    return search(tree)[0]
+
+
+def search(tree: Tree) -> tuple[Listing | None, tuple[str, ...]]:
+    """Like `read`. If the file names are the labels, also says which files cannot be used.
+
+    These may have the labels, and are not in the folders of the images, for which `why_foreign`
+    gives the reason.
+    """
     is_image = is_image_of(tree)
     if os.path.lexists(tree.folder / LABELS_FILE):
         path = tree.folder / LABELS_FILE
@@ -61,7 +71,7 @@ def read(tree: Tree) -> Listing | None:
             names = label_rows.examples(others)
             hidden = f"{LABELS_FILE} is read, and no other label file: {names}"
             found = found._replace(warnings=(*found.warnings, hidden))
-        return found
+        return found, ()
     texts = text_files.find(tree)
     readers: list[tuple[str, Labels]] = []
     errors: dict[str, DataError] = {}
@@ -74,46 +84,31 @@ def read(tree: Tree) -> Listing | None:
                 errors[name] = error
                 continue
             readers += [(name, labels_or_none)] if labels_or_none else []
+    related = {n: e for n, e in errors.items() if not isinstance(e, UnrelatedTableError)}
     if readers:
         found = label_rows.collect(tree, readers)
-        unused = [_unused(name, str(error)) for name, error in errors.items()]
-        return found._replace(warnings=(*found.warnings, *_first(unused)))
-    if _is_most(tree, texts):
+        unused = [_unused(name, str(error)) for name, error in related.items()]
+        return found._replace(warnings=(*found.warnings, *_first(unused))), ()
+    if texts and 2 * len(texts) >= len(tree.images):
         contents = {image: _text(tree, name) for image, name in texts.items()}
         found = label_rows.collect(tree, [("", label_lists.beside(contents))])
-        unused = [name for name in text_files.names(tree) if name not in beside]
-        return found._replace(warnings=(*found.warnings, *_without_image(unused)))
+        lost = [name for name in text_files.names(tree) if name not in beside]
+        return found._replace(warnings=(*found.warnings, *_without_image(lost))), ()
     if errors and not tree.images:
         raise next(iter(errors.values()))
-    return None
-
-
-def unused(tree: Tree) -> tuple[str, ...]:
-    """Says which files may have the labels and cannot be used, if the file names are the labels.
-
-    Files in the folders of the images are not among them. `why_foreign` is for these.
-    """
-    foreign, texts = set(tree.foreign()), text_files.find(tree)
-    beside = set(texts.values())
-    found = []
+    foreign = set(tree.foreign())
+    unused = [_unused(name, str(error)) for name, error in related.items() if name not in foreign]
     for name in tree.others:
         suffix = PurePath(name).suffix.lower()
-        if name in foreign or name in beside:
-            continue
-        if suffix in _ADVICE:
-            found.append(_unused(name, f"if it has the labels, {_ADVICE[suffix]}"))
-        elif suffix in SUFFIXES:
-            try:
-                _opened(tree, name, is_image_of(tree))
-            except DataError as error:
-                found.append(_unused(name, str(error)))
-    if texts and not _is_most(tree, texts):
+        if suffix in _SPREADSHEETS and name not in foreign:
+            unused.append(_unused(name, f"if it has the labels, {_ADVICE[suffix]}"))
+    if texts:
         first = label_rows.examples(list(texts.values())[:1])
-        found.append(
+        unused.append(
             f"the text files of images, such as {first}, are not used, because fewer than half of "
             f"the images have one: {len(texts)} of {len(tree.images)}"
         )
-    return _first(found)
+    return None, _first(unused)
 
 
 def why_foreign(tree: Tree, name: str) -> str:
@@ -153,11 +148,6 @@ def _opened(tree: Tree, name: str, is_image: IsImage) -> Labels | None:
         return None
     text = label_tables.decode(files.read(path, MAX_BYTES), str(path))
     return _READERS[suffix](text, str(path), is_image)
-
-
-def _is_most(tree: Tree, texts: Mapping[str, str]) -> bool:
-    """Whether at least half of the images have a text file."""
-    return bool(texts) and 2 * len(texts) >= len(tree.images)
 
 
 def _unused(name: str, reason: str) -> str:

@@ -79,7 +79,7 @@ def collect(tree: Tree, found: list[tuple[str, Labels]]) -> Listing:
     kinds = dict.fromkeys(labels.kind for _, labels in found)
     origin = f"{what}{more} ({'; '.join(kinds)})" if found[0][0] else found[0][1].kind
     return Listing(
-        dict(sorted(rows.labels.items())), rows.complaints, distinct_parts(rows.parts),
+        dict(sorted(rows.labels.items())), rows.complaints, distinct_parts(rows.parts()),
         origin, warnings=tuple(warnings), places=rows.places,
     )  # fmt: skip
 
@@ -99,17 +99,25 @@ def examples(names: Sequence[str]) -> str:
     return ", ".join(one_line(name)[:100] for name in names[:3])
 
 
+class _Parts(NamedTuple):
+    """What names the part of a file: train, val, test or an empty string each."""
+
+    column: str = ""  # a column of a label file
+    folder: str = ""  # the folder of the image, or else that in the row or of the label file
+    name: str = ""  # the name of a label file
+
+
 class _Collector:
     """The rows of all label files together."""
 
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
         self.labels: dict[str, str] = {}
-        self.parts: dict[str, str] = {}
         self.places: dict[str, str] = {}
         self.complaints: dict[str, str] = {}
         self.missing: list[tuple[str, str]] = []  # file and place
         self.num_rows = 0
+        self._parts: dict[str, _Parts] = {}
         self._seen: dict[str, tuple[str, int, str]] = {}  # label file, line and label, by file
 
     def add(self, name: str, row: Row) -> None:
@@ -151,10 +159,24 @@ class _Collector:
         self.labels[found or file] = text
         self.places[found or file] = place
         # A path from another machine tells less than that of the image: /test/set/train/a.png.
-        self.parts[found or file] = (
-            part or self.parts.get(found or file) or _part_of_file(name)
-            or part_of_path(found or "") or part_of_path(file) or part_of_path(name)
-        )  # fmt: skip
+        folder = part_of_path(found or "") or part_of_path(file) or part_of_path(name)
+        before = self._parts.get(found or file, _Parts())
+        self._parts[found or file] = _Parts(
+            before.column or part, before.folder or folder, before.name or _part_of_file(name)
+        )
+
+    def parts(self) -> dict[str, str]:
+        """Returns the part of each file: of its column, else of its folder, else of label files.
+
+        If all files are in folders of the same part, label files such as train.csv and val.csv say
+        more than these folders.
+        """
+        folders = distinct_parts({file: found.folder for file, found in self._parts.items()})
+        return {
+            file: found.column
+            or (found.folder or found.name if folders else found.name or found.folder)
+            for file, found in self._parts.items()
+        }
 
 
 def _part_of_file(name: str) -> str:

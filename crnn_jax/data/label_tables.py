@@ -44,6 +44,11 @@ _BOMS = {
 
 _EXCEL_TEXT = re.compile('="(.*)"')  # keeps the zeros of digits in a spreadsheet
 
+
+class UnrelatedTableError(DataError):
+    """A table names no image and has no column for files or labels."""
+
+
 IsImage = Callable[[str], bool]  # whether a field can be the name of an image
 
 
@@ -201,7 +206,7 @@ def dialect(text: str, path: str, is_image: IsImage) -> Dialect:
     """Finds the delimiter and the columns. DataError: no delimiter gives both columns."""
     text, _ = _without_sep(text)
     quotechar = "'" if text.lstrip("\ufeff\r\n").startswith("'") else '"'
-    problem, header = "", [""]
+    problem, header, is_related = "", [""], False
     for delimiter in _DELIMITERS:
         first, below = _first_rows(text, delimiter, quotechar)
         skips_space = len(first) > 1 and all(cell.startswith(" ") for cell in first[1:])
@@ -212,6 +217,7 @@ def dialect(text: str, path: str, is_image: IsImage) -> Dialect:
         columns_or_problem = choose(cells, below, is_image)
         shown = [i for i, cell in enumerate(cells) if has_image_suffix(cell)]
         is_named = any(normalized(cell) in _FILES | _LABELS for cell in cells)
+        is_related |= is_named or any(is_image(cell) for cell in (*cells, *(below or ())))
         if not shown and (isinstance(columns_or_problem, str) or not is_named):
             shown = [i for i, cell in enumerate(cells) if is_image(cell)]
         if shown:  # no header
@@ -238,7 +244,8 @@ def dialect(text: str, path: str, is_image: IsImage) -> Dialect:
         if not problem or is_named:
             problem, header = columns_or_problem, first
     reason = f" ({problem})" if problem else ""
-    raise DataError(
+    kind = DataError if is_related else UnrelatedTableError
+    raise kind(
         f"{path} must begin with the header file,label, each column once; it has "
         f"{reprlib.repr(header)}{reason}"
     )

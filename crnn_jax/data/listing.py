@@ -150,7 +150,8 @@ def _list_folder(folder: Path, pattern: str, excluded: Path | None = None) -> Li
     """Lists a folder with its labels, without the folder `excluded` below it."""
     check_folder(folder)
     listed = Tree(folder, excluded)
-    if found := label_files.read(listed):
+    found, unusable = label_files.search(listed)
+    if found:
         if pattern:
             unused = f"data.label_pattern is not used, because the labels are from {found.origin}"
             found = found._replace(warnings=(*found.warnings, unused))
@@ -167,7 +168,7 @@ def _list_folder(folder: Path, pattern: str, excluded: Path | None = None) -> Li
         parts,
         FILE_NAMES,
         _notes(listed),
-        (*_warnings(listed), *label_files.unused(listed)),
+        (*_warnings(listed), *unusable),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -53,10 +53,12 @@ def notes(data: Dataset, parts: Split, config: DataConfig) -> list[str]:
     if own:
         counts = [f"{data.parts.count(name)} for {_PARTS[name]}" for name in own]
         found.append(f"the data set has its own parts, which are used: {', '.join(counts)}")
-    for name, other in (("val", "train"), ("test", "train"), ("test", "val")):
-        found += _same_images(data, parts, name, other)
-    for name in own:
-        found += _same_labels(data, parts, name)
+    if len(data.images) == len(data):  # all are in memory
+        digests = {name: _digests(data, getattr(parts, name).tolist()) for name in _PARTS}
+        for name, other in (("val", "train"), ("test", "train"), ("test", "val")):
+            found += _same_images(data, digests, name, other)
+        for name in own:
+            found += _same_labels(data, parts, name)
     labeled = [data.texts[i] for i in np.concatenate((parts.train, parts.val)).tolist()]
     if "val" not in own and len(parts.val) and splits.has_few_labels(labeled):
         found.append(
@@ -91,33 +93,31 @@ def _unseen(texts: Sequence[str], parts: Split, marks: str) -> list[str]:
     return found
 
 
-def _same_images(data: Dataset, parts: Split, name: str, other: str) -> list[str]:
+def _digests(data: Dataset, part: Sequence[int]) -> dict[int, bytes]:
+    """Returns the digest of each image of a part."""
+    return {i: hashlib.sha256(data.images[i].tobytes()).digest() for i in part}
+
+
+def _same_images(
+    data: Dataset, digests: Mapping[str, dict[int, bytes]], name: str, other: str
+) -> list[str]:
     """Reports images of a part that are in another part too."""
-    part = getattr(parts, name).tolist()
-    if len(data.images) < len(data):  # not all are in memory
-        return []
-    others = {_digest(data.images[i]): i for i in getattr(parts, other).tolist()} if part else {}
-    same = {i: others[digest] for i in part if (digest := _digest(data.images[i])) in others}
+    others = {digest: i for i, digest in digests[other].items()}
+    same = {i: others[digest] for i, digest in digests[name].items() if digest in others}
     if not same:
         return []
     i = next(iter(same))
     return [
-        f"{len(same)} of {len(part)} {_PARTS[name]} images are also in the {_PARTS[other]} part, "
-        f"such as {one_line(data.files[i])}, the same as {one_line(data.files[same[i]])}: their "
-        "scores are too high"
+        f"{len(same)} of {len(digests[name])} {_PARTS[name]} images are also in the "
+        f"{_PARTS[other]} part, such as {one_line(data.files[i])}, the same as "
+        f"{one_line(data.files[same[i]])}: their scores are too high"
     ]
 
 
 def _same_labels(data: Dataset, parts: Split, name: str) -> list[str]:
     """Reports labels of a part that training images have too."""
     part = getattr(parts, name).tolist()
-    if len(data.images) < len(data):
-        return []
     known = {data.texts[i] for i in parts.train.tolist()}
     count = sum(data.texts[i] in known for i in part)
     what = f"{count} of {len(part)} {_PARTS[name]} images have a label that a training image has"
     return [what] if count else []
-
-
-def _digest(image: np.ndarray) -> bytes:
-    return hashlib.sha256(image.tobytes()).digest()

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Iterator, Mapping
 
 from crnn_jax.data.tree import Tree, part_of_path
+
+_ENDING = re.compile(r"(\.gt)?\.txt$", re.IGNORECASE)
 
 
 def find(tree: Tree) -> dict[str, str]:
@@ -15,15 +18,20 @@ def find(tree: Tree) -> dict[str, str]:
     images have the name, it belongs to the one whose path has most folders in common with its own.
     A text file of one part of a data set never belongs to an image of another part.
     """
-    found: dict[str, str] = {}
+    texts = {name: _ENDING.sub("", name) for name in names(tree)}
+    wanted = {stem.rpartition("/")[2] for stem in texts.values()}
     stems: dict[str, list[str]] = {}
+    below: dict[tuple[str, str], list[str]] = {}  # images by name, for each folder above them
     for image in tree.images:
         for stem in (image, image.rpartition(".")[0]):
-            stems.setdefault(stem, []).append(image)
-            stems.setdefault(f"*/{stem.rpartition('/')[2]}", []).append(image)
-    for name in names(tree):
-        stem = re.sub(r"(\.gt)?\.txt$", "", name, flags=re.IGNORECASE)
-        images = stems.get(stem) or _nearest(name, stems.get(f"*/{stem.rpartition('/')[2]}", []))
+            base = stem.rpartition("/")[2]
+            if base in wanted:
+                stems.setdefault(stem, []).append(image)
+                for folder in _folders(image):
+                    below.setdefault((base, folder), []).append(image)
+    found: dict[str, str] = {}
+    for name, stem in texts.items():
+        images = stems.get(stem) or _nearest(name, stem.rpartition("/")[2], below)
         if len(images) == 1:
             found.setdefault(images[0], name)
     return found
@@ -34,16 +42,22 @@ def names(tree: Tree) -> list[str]:
     return [name for name in tree.others if name.lower().endswith(".txt")]
 
 
-def _nearest(name: str, images: list[str]) -> list[str]:
+def _nearest(name: str, base: str, below: Mapping[tuple[str, str], list[str]]) -> list[str]:
+    """Returns the images called `base` in the nearest folder above a text file; two are enough."""
     part = part_of_path(name)
-    near: dict[int, list[str]] = {}
-    for image in images:
-        if not part or part_of_path(image) in ("", part):
-            near.setdefault(_num_common(name, image), []).append(image)
-    return near[max(near)] if near else []
+    for folder in _folders(name):
+        near = (
+            image
+            for image in below.get((base, folder), ())
+            if not part or part_of_path(image) in ("", part)
+        )
+        if some := list(itertools.islice(near, 2)):
+            return some
+    return []
 
 
-def _num_common(first: str, second: str) -> int:
-    """Returns how many folders two paths have in common, from the top."""
-    pairs = zip(first.split("/")[:-1], second.split("/")[:-1], strict=False)
-    return len(list(itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)))
+def _folders(path: str) -> Iterator[str]:
+    """Yields the folders above a path from the nearest one to the top, which is ''."""
+    while path:
+        path = path.rpartition("/")[0]
+        yield path

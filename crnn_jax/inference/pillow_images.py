@@ -47,7 +47,8 @@ def decoding(
     for image in images:
         kept.append(image)
         if id(image) not in tasks:
+            is_moved = is_animated(image)  # before another thread uses it
             tasks[id(image)] = pool.submit(decode, image)
-            if is_animated(image):  # the iterable may move it when it is asked for the next image
+            if is_moved:  # perhaps, when the iterable is asked for the next image
                 tasks[id(image)].result()
     return [tasks[id(image)] for image in kept]

@@ -57,18 +57,24 @@ class LabelFile:
           RunError: the file cannot be written; it is as before.
           DataError: another program made it unusable.
         """
-        text = self._current()
+        before = self._current()
+        text, fields = before, None
         if file in self.labels or file in self._blank:
-            text = self._without(text, file)
-        self._write(text + self._row(text, file, label))
+            text, fields = self._without(before, file)
+        self._write(text + self._row(before, file, label, fields))
         self._blank.discard(file)
         self.labels[file] = label
 
     def remove(self, file: str) -> None:
         """Removes the label of an image, if it has one. Raises the errors of `add`."""
-        text = self._current()
+        before = self._current()
         if file in self.labels:
-            self._write(self._without(text, file))
+            text, fields = self._without(before, file)
+            columns = self._form(before).columns
+            if any(cell for i, cell in enumerate(fields or ()) if i not in columns[:2]):
+                text += self._row(before, file, "", fields)  # its other columns are not ours
+                self._blank.add(file)
+            self._write(text)
             del self.labels[file]
 
     def _read(self) -> bytes | None:
@@ -124,10 +130,10 @@ class LabelFile:
     def _form(self, text: str) -> Dialect:
         return label_tables.dialect(text, str(self.path), label_files.is_image_of(self._tree))
 
-    def _row(self, text: str, file: str, label: str) -> str:
-        """Returns the row of an image in the form of the table `text`."""
+    def _row(self, text: str, file: str, label: str, before: list[str] | None = None) -> str:
+        """Returns the row of an image in the form of the table `text`, with its fields `before`."""
         form = self._form(text)
-        fields = [""] * form.num_columns
+        fields = [*(before or ()), *[""] * form.num_columns][: form.num_columns]
         fields[form.columns.file], fields[form.columns.label] = file, label
         row = io.StringIO(newline="")
         writer = csv.writer(
@@ -140,18 +146,21 @@ class LabelFile:
         writer.writerow(fields)
         return row.getvalue()
 
-    def _without(self, text: str, file: str) -> str:
-        """Returns the table without the row of an image."""
+    def _without(self, text: str, file: str) -> tuple[str, list[str] | None]:
+        """Returns the table without the row of an image, and the fields of this row."""
         form = self._form(text)
         kept: list[str] = []
+        removed: list[str] | None = None
         is_above = form.has_header  # a column may be called like an image
         for lines, fields in _rows(text, form):
             place = form.columns.file
             named = fields[place] if place < len(fields) else ""
             if is_above or not (named and self._is(named, file)):
                 kept += lines
+            else:
+                removed = fields
             is_above = is_above and not (any(fields) and not fields[0].startswith("sep="))
-        return "".join(kept)
+        return "".join(kept), removed
 
     def _is(self, named: str, file: str) -> bool:
         if named == file:

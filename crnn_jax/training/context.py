@@ -278,7 +278,7 @@ def prepare(config: Config) -> TrainContext:
     )
     labeled = split.train[split.train < len(data) - data.num_generated]
     used = charset.symbols
-    if not source.endless:  # symbols that no label has do not count, nor labels of generated images
+    if matters and not source.endless:  # neither symbols nor images without a label count
         used = tuple({symbol for i in labeled.tolist() for symbol in charset.split(data.texts[i])})
     has_new_symbols = bool(matters and warm_start.unknown(used, train.init_from))
     num_epochs = _num_epochs(config, steps_per_epoch, has_new_symbols)

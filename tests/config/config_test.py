@@ -217,11 +217,6 @@ def test_the_width_can_be_written_as_auto_in_python() -> None:
     assert config_lib.from_changes({"data.width": "auto"}).data.width == 0
 
 
-def test_the_alphabet_is_composed_as_labels_are() -> None:
-    config = config_lib.from_changes({"data.alphabet": "e\u0301a"})
-    assert config.data.alphabet == "\u00e9a"
-
-
 @pytest.mark.parametrize("config", [None, "folder", 3])
 def test_what_is_no_config_is_refused(config: Any) -> None:
     with pytest.raises(ConfigError, match="a config must be a Config, a ConfigDict, or changes"):

@@ -278,7 +278,9 @@ def test_a_label_file_that_cannot_be_used_is_mentioned(below: Path, has_other: b
     """The file names, or other label files, give the labels then."""
     text = table("file;label", "{file};{label}é")
     (below / "annotations.csv").write_bytes(text.encode("latin-1"))
-    (below / "notes.json").write_text('{"lr": 0.1}')  # no label file at all
+    (below / "notes.json").write_text('{"lr": 0.1}')  # no label files at all
+    (below / "results.csv").write_text("epoch,loss\n1,0.5\n")
+    (below / "settings.xml").write_text("<a/>")
     if has_other:
         (below / "train.csv").write_text(table("file,label", "{file},{label}"))
     (warning,) = load(below).warnings

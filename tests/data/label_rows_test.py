@@ -72,6 +72,13 @@ def test_label_files_that_divide_one_folder(tmp_path: Path) -> None:
     assert listed(tmp_path).parts == {"train/0.png": "train", "train/1.png": "val"}
 
 
+def test_one_label_file_of_several_folders_of_parts(tmp_path: Path) -> None:
+    """Its own name says less than the folders of the images."""
+    save(tmp_path, "train/0.png", "test/1.png")
+    (tmp_path / "train_labels.csv").write_text("file,label\ntrain/0.png,ab\ntest/1.png,cd\n")
+    assert listed(tmp_path).parts == {"train/0.png": "train", "test/1.png": "test"}
+
+
 # -------------------------------------------------------------------------------- images
 
 

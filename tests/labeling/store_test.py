@@ -185,7 +185,7 @@ def test_a_table_with_blank_labels_is_filled_in(tmp_path: Path) -> None:
     """As a spreadsheet of all file names: they are still to be labeled."""
     (tmp_path / "set").mkdir()
     folder = save(tmp_path / "set")
-    text = "file,label,note\n" + "".join(f"{file},,n\n" for file in LABELS)
+    text = "file,label,split\n" + "".join(f"{file},,test\n" for file in LABELS)
     (folder / "labels.csv").write_text(text)
     store = LabelFile(Tree(folder))
     assert store.labels == {}
@@ -195,6 +195,9 @@ def test_a_table_with_blank_labels_is_filled_in(tmp_path: Path) -> None:
     assert len(rows(folder)) == 1 + len(LABELS)  # each file has one row
     store.remove("img_0.png")
     assert LabelFile(Tree(folder)).labels == {"img_1.png": LABELS["img_1.png"]}
+    table = {row[0]: row[1:] for row in rows(folder)[1:]}
+    assert table.pop("img_1.png") == [LABELS["img_1.png"], "test"]
+    assert table == {file: ["", "test"] for file in LABELS if file != "img_1.png"}
 
 
 def test_a_column_called_like_an_image_is_no_row_of_it(tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ class Style:
     def describe(self) -> dict[str, Any]:
         """Returns plain values and digests of the fonts: everything that an image depends on."""
         fonts = {face: glyphs.digest(face) for face in self.faces}
-        # Since version 2 of the spacing, a glyph is never drawn left of the one before it.
+        # Since version 2, the middle of a glyph is at least a pixel right of the last one's.
         spacing = {"spacing_version": 2} if self.spacing[0] < 0 else {}
         return {**dataclasses.asdict(self), "fonts": fonts, **spacing}
 

@@ -53,7 +53,8 @@ def place(draws: Draws, atlas: Atlas, style: Style) -> Text:
     places = jnp.arange(longest)
     middles = origin + (bearing + ink / 2) * scale - places
     least = jax.lax.cummax(middles)
-    moved = jnp.where(least > middles + 1e-3, least - middles, 0)
+    is_behind = (spacing < 0) & (least > middles + 1e-3)
+    moved = jnp.where(is_behind, least - middles, 0)
     return Text(
         ids=jnp.where(inside, ids, PAD),
         face=face,
