@@ -5,9 +5,9 @@
 
 The logits of each run's validation part are decoded by every decoder, without and with added
 Gaussian noise, which makes decoders differ. Confidences use the temperature fitted on the
-validation parts of the other runs. With several seeds, an image is also in the part of another
-seed, so it has a small influence on the temperature of its own confidence. Prints both tables as
-Markdown.
+validation parts of the other runs. With several seeds, an image is also in a validation part of
+the other seeds, so it slightly influences the temperature of its own confidence. Prints both
+tables as Markdown.
 """
 
 import dataclasses

@@ -33,19 +33,19 @@ def links(workdir: Path, path: Path) -> list[Link]:
     return _existing(workdir, path, {PAGE: "report", **_TRACKERS})
 
 
-def unfinished(workdir: Path, depth: int) -> list[Unfinished]:
-    """The runs that have started and have no result, by path.
+def having(workdir: Path, file: str) -> list[Path]:
+    """The run directories of a sweep that have a file, sorted: VARIANT/CELL, or A/B/CELL."""
+    return sorted(path.parent for n in (2, 3) for path in workdir.glob("*/" * n + file))
 
-    Args:
-      workdir: the directory of the sweep.
-      depth: the number of names in the path of a run: 2 for VARIANT/CELL.
-    """
+
+def unfinished(workdir: Path) -> list[Unfinished]:
+    """The runs of a sweep that have started and have no result, by path."""
     found = []
-    for config in sorted(workdir.glob("/".join(["*"] * depth) + "/config.json")):
-        if os.path.lexists(config.parent / "result.json"):
+    for run in having(workdir, "config.json"):
+        if os.path.lexists(run / "result.json"):
             continue
-        path = config.parent.relative_to(workdir)
-        state = "failed" if (config.parent / FAILED).exists() else "not finished"
+        path = run.relative_to(workdir)
+        state = "failed" if (run / FAILED).exists() else "not finished"
         shown = {FAILED: FAILED, "log.txt": "log.txt", **_TRACKERS}
         found.append(Unfinished(path, state, _existing(workdir, path, shown)))
     return found

@@ -7,7 +7,6 @@ label a low probability, even when they are confident about another text (Northc
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import statistics
 from collections.abc import Callable, Sequence
@@ -96,15 +95,12 @@ def _doubt(answers: Sequence[Answer]) -> Doubt:
     )
 
 
-def contact_sheet(
-    doubts: Sequence[Doubt], data: DataConfig, folder: str | os.PathLike[str] | None = None
-) -> Image.Image:
+def contact_sheet(doubts: Sequence[Doubt], data: DataConfig) -> Image.Image:
     """Draws the images of `doubts` row by row, each above its label, reading and loss.
 
     Args:
       doubts: the images.
-      data: the data section of a run.
-      folder: the folder with the images, if it is not that of `data`.
+      data: names the folder of the images.
 
     Raises:
       RunError: an image does not exist or cannot be opened.
@@ -113,9 +109,7 @@ def contact_sheet(
     lines = -(-len(doubts) // _COLUMNS)
     sheet = Image.new("RGB", (_COLUMNS * width, lines * height), "white")
     pen = ImageDraw.Draw(sheet)
-    lettering = _pen()
-    if folder is not None:
-        data = dataclasses.replace(data, dir=os.fspath(folder), val_dir="")
+    typeface = _typeface()
     for i, doubt in enumerate(doubts):
         x, y = i % _COLUMNS * width + 5, i // _COLUMNS * height + 5
         try:
@@ -128,14 +122,14 @@ def contact_sheet(
         image = image_io.flatten(image).convert("RGB")
         image.thumbnail((width - 10, height - 48))
         sheet.paste(image, (x, y))
-        caption = lettering.drawable(one_line(str(doubt)[:200])).replace(": ", "\n")
+        caption = typeface.drawable(one_line(str(doubt)[:200])).replace(": ", "\n")
         color = "firebrick" if doubt.disagree else "dimgray"
-        pen.multiline_text((x, y + height - 44), caption, color, lettering.font)
+        pen.multiline_text((x, y + height - 44), caption, color, typeface.font)
     return sheet
 
 
-class _Pen(NamedTuple):
-    """A font, and whether it has a character."""
+class _Typeface(NamedTuple):
+    """A font, and a function that says whether it has a character."""
 
     font: Any
     has: Callable[[str], bool]
@@ -148,7 +142,7 @@ class _Pen(NamedTuple):
         )
 
 
-def _pen() -> _Pen:
+def _typeface() -> _Typeface:
     """Returns a font with the letters of many scripts, which comes with matplotlib."""
     try:
         import matplotlib
@@ -156,6 +150,6 @@ def _pen() -> _Pen:
 
         path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
         glyphs = FT2Font(os.fspath(path))
-        return _Pen(ImageFont.truetype(path, 12), lambda c: glyphs.get_char_index(ord(c)) > 0)
+        return _Typeface(ImageFont.truetype(path, 12), lambda c: glyphs.get_char_index(ord(c)) > 0)
     except (ImportError, OSError):
-        return _Pen(ImageFont.load_default(12), lambda c: False)
+        return _Typeface(ImageFont.load_default(12), lambda c: False)

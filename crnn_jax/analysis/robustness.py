@@ -96,8 +96,8 @@ def measure(
       run: the model's run directory.
       workdir: the folder for styles and adapted models; finished adapted models are reused.
       style_name: the style whose plain text is distorted.
-      count: the number of images per strength. Strengths have the same texts, except that lines
-        beyond three quarters of the length of a text have others.
+      count: the number of images per strength. All strengths have the same texts, except those of
+        `lines` above 0.75 times the longest text, which draw more random numbers.
       adapt: the number of training steps on each distortion; 0 for no adapted models.
       names: names of `DISTORTIONS`.
 

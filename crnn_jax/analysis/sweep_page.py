@@ -60,7 +60,6 @@ def of_variants(
     return _render(
         workdir,
         trained,
-        depth=2,
         summary=[
             f"{result.data_name}, fingerprint {result.fingerprint[:12]}, {runs[0].num_images} "
             f"images. {len(runs)} finished runs of {len(rows)} variants; commit {commits}."
@@ -69,7 +68,8 @@ def of_variants(
         notes=[
             "Exact match is pooled over the runs of a variant; its interval is Wilson's. The "
             f"difference to {sweep_report.BASE}, over the seeds and folds that both have, has a "
-            "bootstrap interval over images, and the p-value is McNemar's."
+            "bootstrap interval over images, and the p-value is McNemar's.",
+            *sweep_report.notes(runs),
         ],
         forests=_forests(rows),
         by_size=by_size,
@@ -101,7 +101,6 @@ def of_schemes(workdir: str | os.PathLike[str], rows: Sequence[scheme_report.Row
     return _render(
         workdir,
         trained,
-        depth=3,
         summary=[
             f"{len(trained)} finished runs on {len({row.scheme for row in rows})} schemes. Each "
             "number is the exact match on a test part that no run used otherwise."
@@ -117,11 +116,10 @@ def of_schemes(workdir: str | os.PathLike[str], rows: Sequence[scheme_report.Row
 def _render(
     workdir: Path,
     trained: Sequence[Trained],
-    depth: int,
     order: Sequence[str],
     **values: object,
 ) -> str:
-    unfinished = cells.unfinished(workdir, depth)
+    unfinished = cells.unfinished(workdir)
     return page.render(
         "sweep.html.jinja",
         name=workdir.resolve().name,

@@ -13,10 +13,10 @@ import io
 import os
 import statistics
 import urllib.parse
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from crnn_jax.analysis import learning_curves
+from crnn_jax.analysis import cells, learning_curves
 from crnn_jax.analysis.learning_curves import Epoch
 from crnn_jax.errors import RunError, one_line
 from crnn_jax.inference import metrics
@@ -75,7 +75,9 @@ class Row:
 
 
 def read_grid(workdir: str | os.PathLike[str], reach: float = 0.95) -> list[Run]:
-    """Reads the finished runs of a sweep, `VARIANT/CELL/result.json`. A variant can be A/B.
+    """Reads the finished runs of a sweep, `VARIANT/CELL/result.json`.
+
+    A variant's name can be a path, A/B.
 
     Args:
       workdir: the directory of the sweep.
@@ -84,11 +86,11 @@ def read_grid(workdir: str | os.PathLike[str], reach: float = 0.95) -> list[Run]
     Raises:
       RunError: there are no finished runs, or they used different data.
     """
-    runs = []
     folder = Path(workdir)
-    for path in sorted([*folder.glob("*/*/result.json"), *folder.glob("*/*/*/result.json")]):
-        variant = path.parent.parent.relative_to(folder).as_posix()
-        runs.append(_read_run(path.parent, variant, reach))
+    runs = [
+        _read_run(path, path.parent.relative_to(folder).as_posix(), reach)
+        for path in cells.having(folder, "result.json")
+    ]
     if not runs:
         raise RunError(f"{workdir} contains no finished runs (VARIANT/CELL/result.json)")
     if len({run.result.fingerprint for run in runs}) > 1:
@@ -99,7 +101,7 @@ def read_grid(workdir: str | os.PathLike[str], reach: float = 0.95) -> list[Run]
 def table(runs: Sequence[Run]) -> list[Row]:
     """One row per variant: the base first, the others from best to worst."""
     variants = dict.fromkeys(run.variant for run in runs)
-    base = {run.cell: run for run in runs if run.variant == BASE}
+    base = _base(runs)
     rows = [_row(name, [run for run in runs if run.variant == name], base) for name in variants]
     return sorted(rows, key=lambda row: (row.variant != BASE, -row.exact_match, row.variant))
 
@@ -135,14 +137,19 @@ def to_markdown(runs: Sequence[Run], rows: Sequence[Row], reach: float = 0.95) -
             f"| {left} | {reached} | {difference} "
             f"| {'-' if row.p_value is None else format(row.p_value, '.3f')} |"
         )
-    base = {run.cell: run for run in runs if run.variant == BASE}
-    others = {
-        run.variant for run in runs if run.cell in base and not _are_comparable(run, base[run.cell])
-    }
-    if others:
-        names = ", ".join(map(markup.markdown, sorted(others)))
-        lines += ["", f"Not compared, because they read other images than {BASE}: {names}"]
+    for note in notes(runs):
+        lines += ["", markup.markdown(note)]
     return "\n".join(lines) + "\n"
+
+
+def notes(runs: Sequence[Run]) -> list[str]:
+    """Names the variants that cannot be compared with the base."""
+    base = _base(runs)
+    others = sorted(
+        {run.variant for run in runs if run.cell in base and not _are_comparable(run, base)}
+    )
+    what = f"Not compared with {BASE}, because they read other images: {', '.join(others)}."
+    return [what] if others else []
 
 
 def images(workdir: Path) -> str:
@@ -222,7 +229,7 @@ def _row(variant: str, runs: Sequence[Run], base: dict[str, Run]) -> Row:
     pairs = [
         (run, base[run.cell])
         for run in runs
-        if variant != BASE and run.cell in base and _are_comparable(run, base[run.cell])
+        if variant != BASE and run.cell in base and _are_comparable(run, base)
     ]
     net = _net(pairs)
     paired = sum(ours.result.num_examples for ours, _ in pairs)
@@ -267,8 +274,14 @@ def _net(pairs: Sequence[tuple[Run, Run]]) -> dict[str, int]:
     return net
 
 
-def _are_comparable(ours: Run, theirs: Run) -> bool:
-    """Whether two runs read the same images. A variant that changes the split reads others."""
+def _base(runs: Sequence[Run]) -> dict[str, Run]:
+    """Returns the runs of the base by cell."""
+    return {run.cell: run for run in runs if run.variant == BASE}
+
+
+def _are_comparable(ours: Run, base: Mapping[str, Run]) -> bool:
+    """Whether a run read the same images as the base. A variant with another split does not."""
+    theirs = base[ours.cell]
     if ours.read is None or theirs.read is None:
         return ours.result.num_examples == theirs.result.num_examples
     return ours.read == theirs.read

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -90,13 +91,15 @@ def audit(options: argparse.Namespace) -> int:
         if doubt.disagree:
             print(errors.one_line(f"{doubt.file}: {doubt}"))
     data = label_audit.data_of(options.workdir)
-    if options.data is None and not folder.uses_folder(data):
+    if options.data is not None:
+        data = dataclasses.replace(data, source="folder", dir=options.data, val_dir="")
+    if not folder.uses_folder(data):
         print(
             f"wrote audit.csv ({len(doubts)} images) to {directory.workdir}; there is no "
             "audit.png, because the images are generated, so their labels are right"
         )
         return 0
-    sheet = label_audit.contact_sheet(doubts[: options.top], data, options.data)
+    sheet = label_audit.contact_sheet(doubts[: options.top], data)
     directory.write_image("audit.png", sheet)
     print(f"wrote audit.csv ({len(doubts)} images) and audit.png to {directory.workdir}")
     return 0

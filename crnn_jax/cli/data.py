@@ -44,7 +44,7 @@ def add_to(commands: Any) -> None:
         "--frame",
         choices=("first", "last", "darkest", "mean"),
         default="",
-        help="allow animations; set data.frame to the same value in training",
+        help="accept animations, and what to read from one; train with the same data.frame",
     )
     command.set_defaults(call=pack)
 

@@ -26,9 +26,9 @@ def expand(paths: list[str]) -> Iterator[str]:
 
 
 def arrivals(paths: list[str]) -> Iterator[Iterator[str]]:
-    """Like `expand`, in parts. A part ends where the lines of stdin that have arrived end.
+    """Like `expand`, in groups: each has the lines of stdin that have arrived so far.
 
-    So the images of these lines can be read before the next ones arrive.
+    So their images are read without waiting for more lines.
     """
     for is_stdin, group in itertools.groupby(paths, lambda path: path == "-"):
         if is_stdin:
@@ -45,7 +45,7 @@ def _files(path: str) -> Iterable[str]:
 
 
 def _arriving_lines() -> Iterator[list[str]]:
-    """Yields the lines of the standard input that are there, and then waits for others."""
+    """Yields the lines that have arrived on the standard input, then waits for more."""
     try:
         descriptor = sys.stdin.fileno()
     except OSError:  # not a file of the system, as in a test

@@ -70,7 +70,7 @@ def check(c: Config) -> None:
             "data.fold and data.train_size",
             max(c.data.fold, c.data.train_size),
             not (c.data.fold or c.data.train_size) or c.data.source != "stream",
-            "0 with data.source=stream, which is not divided",
+            "0 with data.source=stream",
         ),
         (
             "data.use_labels",

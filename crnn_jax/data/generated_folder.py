@@ -46,7 +46,7 @@ def write(name: str, count: int, seed: int, folder: str | os.PathLike[str]) -> N
 
 def _write_set(folder: Path, look: Look, draw: Draw, count: int) -> None:
     with (folder / label_files.LABELS_FILE).open("x", encoding="utf-8", newline="") as file:
-        # Quoted, so that the zeros of digits are kept.
+        # Quotes mark labels as text: digits without leading zeros are then not taken for damaged.
         labels = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
         labels.writerow(("file", "label"))
         number = 0

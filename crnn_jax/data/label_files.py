@@ -14,14 +14,14 @@ files in the folder and its subfolders are read, such as one each in `train` and
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from pathlib import PurePath
 
 from crnn_jax.data import label_lists, label_rows, label_tables, parquet, text_files
 from crnn_jax.data.label_rows import Listing
 from crnn_jax.data.label_tables import LABELS_FILE, IsImage, Labels, UnrelatedTableError
 from crnn_jax.data.tree import Tree
-from crnn_jax.errors import DataError, one_line
+from crnn_jax.errors import DataError, brief, one_line
 from crnn_jax.runtime import files
 
 __all__ = ["FILE_NAMES", "LABELS_FILE", "read", "search", "why_foreign"]
@@ -55,53 +55,27 @@ def read(tree: Tree) -> Listing | None:
 
 
 def search(tree: Tree) -> tuple[Listing | None, tuple[str, ...]]:
-    """Like `read`. If the file names are the labels, also says which files cannot be used.
+    """Like `read`. If the file names are the labels, also returns warnings.
 
-    These may have the labels, and are not in the folders of the images, for which `why_foreign`
-    gives the reason.
+    A warning names a file that may contain labels, and says why it is not used. For files in the
+    folders of the images, `why_foreign` gives the reason instead.
     """
-    is_image = is_image_of(tree)
     if os.path.lexists(tree.folder / LABELS_FILE):
-        path = tree.folder / LABELS_FILE
-        text = label_tables.decode(files.read(path, MAX_BYTES), str(path))
-        labels = label_tables.read(text, str(path), is_image)
-        found = label_rows.collect(tree, [(LABELS_FILE, labels)])
-        others = [name for name in tree.others if PurePath(name).suffix.lower() in _TABLES]
-        if others := [name for name in others if name != LABELS_FILE]:
-            names = label_rows.examples(others)
-            hidden = f"{LABELS_FILE} is read, and no other label file: {names}"
-            found = found._replace(warnings=(*found.warnings, hidden))
-        return found, ()
+        return _of_labels_file(tree), ()
     texts = text_files.find(tree)
-    readers: list[tuple[str, Labels]] = []
-    errors: dict[str, DataError] = {}
-    beside = set(texts.values())
-    for name in tree.others:
-        if name not in beside:
-            try:
-                labels_or_none = _opened(tree, name, is_image)
-            except DataError as error:
-                errors[name] = error
-                continue
-            readers += [(name, labels_or_none)] if labels_or_none else []
-    related = {n: e for n, e in errors.items() if not isinstance(e, UnrelatedTableError)}
+    readers, errors = _open_all(tree, set(texts.values()))
     if readers:
         found = label_rows.collect(tree, readers)
-        unused = [_unused(name, str(error)) for name, error in related.items()]
-        return found._replace(warnings=(*found.warnings, *_first(unused))), ()
+        return found._replace(warnings=(*found.warnings, *_first(_unused(errors)))), ()
     if texts and 2 * len(texts) >= len(tree.images):
-        contents = {image: _text(tree, name) for image, name in texts.items()}
-        found = label_rows.collect(tree, [("", label_lists.beside(contents))])
-        lost = [name for name in text_files.names(tree) if name not in beside]
-        return found._replace(warnings=(*found.warnings, *_without_image(lost))), ()
+        return _of_texts(tree, texts), ()
     if errors and not tree.images:
         raise next(iter(errors.values()))
-    foreign = set(tree.foreign())
-    unused = [_unused(name, str(error)) for name, error in related.items() if name not in foreign]
+    reasons: dict[str, object] = {**errors}
     for name in tree.others:
-        suffix = PurePath(name).suffix.lower()
-        if suffix in _SPREADSHEETS and name not in foreign:
-            unused.append(_unused(name, f"if it has the labels, {_ADVICE[suffix]}"))
+        if (suffix := PurePath(name).suffix.lower()) in _SPREADSHEETS:
+            reasons[name] = f"if it has the labels, {_ADVICE[suffix]}"
+    unused = _unused({name: reasons[name] for name in reasons.keys() - set(tree.foreign())})
     if texts:
         first = label_rows.examples(list(texts.values())[:1])
         unused.append(
@@ -109,6 +83,52 @@ def search(tree: Tree) -> tuple[Listing | None, tuple[str, ...]]:
             f"the images have one: {len(texts)} of {len(tree.images)}"
         )
     return None, _first(unused)
+
+
+def _of_labels_file(tree: Tree) -> Listing:
+    """Reads labels.csv."""
+    path = tree.folder / LABELS_FILE
+    text = label_tables.decode(files.read(path, MAX_BYTES), str(path))
+    labels = label_tables.read(text, str(path), is_image_of(tree))
+    found = label_rows.collect(tree, [(LABELS_FILE, labels)])
+    others = [name for name in tree.others if PurePath(name).suffix.lower() in _TABLES]
+    others = [name for name in others if name != LABELS_FILE]
+    if not others:
+        return found
+    names = label_rows.examples(others)
+    hidden = f"{LABELS_FILE} is read, and no other label file: {names}"
+    return found._replace(warnings=(*found.warnings, hidden))
+
+
+def _of_texts(tree: Tree, texts: Mapping[str, str]) -> Listing:
+    """Reads the text file of each image."""
+    contents = {image: _text(tree, name) for image, name in texts.items()}
+    found = label_rows.collect(tree, [("", label_lists.beside(contents))])
+    beside = set(texts.values())
+    lost = [name for name in text_files.names(tree) if name not in beside]
+    if not lost:
+        return found
+    what = label_rows.count(len(lost), "text file")
+    left_out = f"{what} without an image: left out, such as {label_rows.examples(lost)}"
+    return found._replace(warnings=(*found.warnings, left_out))
+
+
+def _open_all(
+    tree: Tree, skipped: Collection[str]
+) -> tuple[list[tuple[str, Labels]], dict[str, DataError]]:
+    """Opens all label files. Also returns why files cannot be used, by name."""
+    is_image = is_image_of(tree)
+    readers: list[tuple[str, Labels]] = []
+    errors: dict[str, DataError] = {}
+    for name in tree.others:
+        if name in skipped:
+            continue
+        try:
+            if labels := _opened(tree, name, is_image):
+                readers.append((name, labels))
+        except DataError as error:
+            errors[name] = error
+    return readers, errors
 
 
 def why_foreign(tree: Tree, name: str) -> str:
@@ -121,7 +141,7 @@ def why_foreign(tree: Tree, name: str) -> str:
     try:
         _opened(tree, name, is_image_of(tree))
     except (DataError, OSError) as error:
-        return f"not an image, nor a label file: {one_line(str(error))[:300]}"
+        return f"not an image, nor a label file: {brief(error)}"
     return "not an image, nor a label file that names images of this folder"
 
 
@@ -150,15 +170,13 @@ def _opened(tree: Tree, name: str, is_image: IsImage) -> Labels | None:
     return _READERS[suffix](text, str(path), is_image)
 
 
-def _unused(name: str, reason: str) -> str:
-    return f"{one_line(name)[:100]} is not used: {one_line(reason)[:300]}"
-
-
-def _without_image(names: list[str]) -> list[str]:
-    if not names:
-        return []
-    what = label_rows.count(len(names), "text file")
-    return [f"{what} without an image: left out, such as {label_rows.examples(names)}"]
+def _unused(reasons: Mapping[str, object]) -> list[str]:
+    """Says why label files are not used. Tables without labels are not mentioned."""
+    return [
+        f"{one_line(name)[:100]} is not used: {brief(reason)}"
+        for name, reason in sorted(reasons.items())
+        if not isinstance(reason, UnrelatedTableError)
+    ]
 
 
 def _first(warnings: list[str]) -> tuple[str, ...]:

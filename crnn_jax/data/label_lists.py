@@ -216,7 +216,7 @@ def _table(pairs: _Pairs, is_image: IsImage) -> list[_Pairs] | None:
 
 
 def _objects(rows: list[tuple[int, Any]], path: str, is_image: IsImage, kind: str) -> Labels | None:
-    """Reads objects with the members of a table. Not every object must have all members."""
+    """Reads objects as rows of a table. An object may lack some members."""
     objects = [dict(row) for _, row in rows if isinstance(row, _Pairs)]
     if not rows or not isinstance(rows[0][1], _Pairs):
         return None

@@ -100,10 +100,10 @@ def examples(names: Sequence[str]) -> str:
 
 
 class _Parts(NamedTuple):
-    """What names the part of a file: train, val, test or an empty string each."""
+    """The part of a file (train, val, test, or "" if unknown) according to each source."""
 
     column: str = ""  # a column of a label file
-    folder: str = ""  # the folder of the image, or else that in the row or of the label file
+    folder: str = ""  # the image's folder; else the folder in the row, or that of the label file
     name: str = ""  # the name of a label file
 
 
@@ -125,19 +125,10 @@ class _Collector:
         unit = _UNITS.get(PurePath(name).suffix.lower(), "line")
         place = f" ({unit} {row.line} of {name})" if name else ""
         text = unicodedata.normalize("NFC", row.label)
-        is_inside = name.endswith(parquet.SUFFIX) and row.file.startswith(f"{name}/")
         file, reason = row.file, row.complaint or _file_complaint(row.file)
         found, hint = None, ""
-        try:
-            if not reason:
-                found = file if is_inside else self.tree.find(file, name.rpartition("/")[0])
-        except AmbiguousError as error:
-            reason = str(error)
-        except ValueError as error:
-            if is_absolute(file):  # a row like any other whose image is missing
-                hint = f"; {error}"
-            else:
-                reason = str(error)
+        if not reason:
+            found, reason, hint = self._find(name, file)
         reason = reason or label_texts.in_table(text)
         part = PARTS.get(row.part.strip().lower(), "")
         if row.part.strip() and not part:
@@ -158,25 +149,38 @@ class _Collector:
             return
         self.labels[found or file] = text
         self.places[found or file] = place
-        # A path from another machine tells less than that of the image: /test/set/train/a.png.
+        # The image's own path comes first: one from another machine can mislead, as in
+        # /test/set/train/a.png.
         folder = part_of_path(found or "") or part_of_path(file) or part_of_path(name)
         before = self._parts.get(found or file, _Parts())
         self._parts[found or file] = _Parts(
             before.column or part, before.folder or folder, before.name or _part_of_file(name)
         )
 
-    def parts(self) -> dict[str, str]:
-        """Returns the part of each file: of its column, else of its folder, else of label files.
+    def _find(self, name: str, file: str) -> tuple[str | None, str, str]:
+        """Returns the image of a row, or why it cannot be used, or a hint why it is missing."""
+        if name.endswith(parquet.SUFFIX) and file.startswith(f"{name}/"):
+            return file, "", ""
+        try:
+            return self.tree.find(file, name.rpartition("/")[0]), "", ""
+        except AmbiguousError as error:
+            return None, str(error), ""
+        except ValueError as error:
+            # An absolute path from another machine: the image is missing, as in any other row.
+            return (None, "", f"; {error}") if is_absolute(file) else (None, str(error), "")
 
-        If all files are in folders of the same part, label files such as train.csv and val.csv say
-        more than these folders.
+    def parts(self) -> dict[str, str]:
+        """Returns the part of each file: that of its column, or else of its folder or label file.
+
+        If all folders name the same part, the names of the label files decide, as train.csv and
+        val.csv for images in `train`.
         """
-        folders = distinct_parts({file: found.folder for file, found in self._parts.items()})
-        return {
-            file: found.column
-            or (found.folder or found.name if folders else found.name or found.folder)
-            for file, found in self._parts.items()
-        }
+        folders_differ = len({found.folder for found in self._parts.values()}) > 1
+        parts = {}
+        for file, found in self._parts.items():
+            names = [found.folder, found.name] if folders_differ else [found.name, found.folder]
+            parts[file] = found.column or names[0] or names[1]
+        return parts
 
 
 def _part_of_file(name: str) -> str:
@@ -198,6 +202,7 @@ def _same_file(file: str) -> str:
 def _file_complaint(file: str) -> str:
     if not file:
         return "its file name is empty"
+    # The other surrogates are bytes of names that are not UTF-8.
     if "\0" in file or any("\ud800" <= c <= "\udbff" for c in file):
         return "its file name has characters that no file name can have"
     return ""

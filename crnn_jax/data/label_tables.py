@@ -44,12 +44,11 @@ _BOMS = {
 
 _EXCEL_TEXT = re.compile('="(.*)"')  # keeps the zeros of digits in a spreadsheet
 
+IsImage = Callable[[str], bool]  # whether a field can be the name of an image
+
 
 class UnrelatedTableError(DataError):
     """A table names no image and has no column for files or labels."""
-
-
-IsImage = Callable[[str], bool]  # whether a field can be the name of an image
 
 
 class Row(NamedTuple):
@@ -208,7 +207,7 @@ def dialect(text: str, path: str, is_image: IsImage) -> Dialect:
     quotechar = "'" if text.lstrip("\ufeff\r\n").startswith("'") else '"'
     problem, header, is_related = "", [""], False
     for delimiter in _DELIMITERS:
-        first, below = _first_rows(text, delimiter, quotechar)
+        first, below = _head(text, delimiter, quotechar)
         skips_space = len(first) > 1 and all(cell.startswith(" ") for cell in first[1:])
         cells = [cell.strip() for cell in first]
         if len(cells) < 2:
@@ -251,7 +250,7 @@ def dialect(text: str, path: str, is_image: IsImage) -> Dialect:
     )
 
 
-def _first_rows(text: str, delimiter: str, quotechar: str) -> tuple[list[str], list[str] | None]:
+def _head(text: str, delimiter: str, quotechar: str) -> tuple[list[str], list[str] | None]:
     """Returns the first row that is not empty, and the first text of each column below it."""
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quotechar=quotechar)
     first: list[str] = []

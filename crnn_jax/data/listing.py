@@ -197,10 +197,9 @@ def _warnings(listed: Tree) -> tuple[str, ...]:
     dotted = sorted(listed.dotted)
     if not dotted:
         return ()
-    shown = ", ".join(one_line(name)[:100] for name in dotted[:3])
     return (
-        f"{len(dotted)} image{'s' if len(dotted) > 1 else ''} whose names begin with a dot: left "
-        f"out, such as {shown}; rename them to use them",
+        f"{label_rows.count(len(dotted), 'image')} whose names begin with a dot: left out, such as "
+        f"{label_rows.examples(dotted)}; rename them to use them",
     )
 
 

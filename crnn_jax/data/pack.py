@@ -55,8 +55,8 @@ def write(
     """Packs the folder of a config. Returns the number of images.
 
     Args:
-      config: the data section; only dir, label_pattern and frame are used. The fingerprint of
-        animations is that of the frame.
+      config: the data section; only dir, label_pattern and frame are used. An animation is stored
+        whole; the fingerprint covers only this frame.
       to: the folder to create.
       shard_bytes: a file of the pack is closed when it has this many bytes of images.
       progress: called repeatedly with the number of images so far.

@@ -15,7 +15,8 @@ def find(tree: Tree) -> dict[str, str]:
     """Returns {image: text file} for text files that have the name of an image.
 
     The text file is beside the image, or in another folder, as in `images` and `labels`. If several
-    images have the name, it belongs to the one whose path has most folders in common with its own.
+    images have the name, it belongs to the one whose path has the most folders in common with its
+    own.
     A text file of one part of a data set never belongs to an image of another part.
     """
     texts = {name: _ENDING.sub("", name) for name in names(tree)}
@@ -43,7 +44,7 @@ def names(tree: Tree) -> list[str]:
 
 
 def _nearest(name: str, base: str, below: Mapping[tuple[str, str], list[str]]) -> list[str]:
-    """Returns the images called `base` in the nearest folder above a text file; two are enough."""
+    """Returns at most two images called `base` in the nearest folder above a text file."""
     part = part_of_path(name)
     for folder in _folders(name):
         near = (

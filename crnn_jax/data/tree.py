@@ -38,10 +38,10 @@ class AmbiguousError(ValueError):
 
 
 class _SameName(NamedTuple):
-    """The images with the same file name, by the keys of their folders, joined with `/`."""
+    """Images with the same file name, grouped by the folders above them (keys joined with `/`)."""
 
-    inside: dict[str, list[str]]  # by all folders
-    below: dict[str, list[str]]  # by the last folders, for each number of them
+    inside: dict[str, list[str]]  # by their whole folder path
+    below: dict[str, list[str]]  # by each ending of it
 
 
 class Tree:
@@ -144,11 +144,13 @@ class Tree:
         if not same.below and PurePosixPath(parts[-1]).suffix.lower() not in IMAGE_SUFFIXES:
             same = self._same_name(key, True)
         folders = [_key(part) for part in parts[:-1]]
-        # Either the path of the image ends like the whole row, or the row like the whole image.
+        # Either the row is an ending of the image's path, or the path is an ending of the row.
         found = same.below.get("/".join(folders), [])
         ends = ("/".join(folders[start:]) for start in range(1, len(folders) + 1))
         for images in (found, *(same.inside.get(end, []) for end in ends)):
-            if base and self._has_images(f"{base}/"):  # its label file is about them alone
+            if base and self._has_images(
+                f"{base}/"
+            ):  # a label file beside images describes only these
                 images = [image for image in images if image.startswith(f"{base}/")]
             if len(images) > 1:
                 exact = [image for image in images if image.rpartition("/")[2] == parts[-1]]
@@ -176,14 +178,15 @@ class Tree:
 
 
 def is_absolute(path: str) -> bool:
-    """Whether a path of any system begins at a root or a drive."""
+    """Whether a path is absolute on POSIX or Windows."""
     return path.startswith(("/", "\\")) or PureWindowsPath(path).is_absolute()
 
 
 def part_of_path(path: str) -> str:
-    """Returns train, val or test if a folder of a path of any system is named so, or else "".
+    """Returns train, val or test if a folder of the path has such a name, else "".
 
-    The folder nearest to the file counts: /home/dev/set/train/a.png is in the training part.
+    The path can be of POSIX or Windows. The folder nearest to the file counts:
+    /home/dev/set/train/a.png is in the training part.
     """
     folders = (PARTS.get(part.lower(), "") for part in reversed(_parts(path)[:-1]))
     return next(filter(None, folders), "")

@@ -85,7 +85,7 @@ def explain(
     probabilities = (posteriors * chosen).sum(-1)
     # -inf, so that no alternative has a symbol that is read as another one.
     scaled = decoder.merged(logits / temperature, -jnp.inf)
-    # All of the beam, because texts of another form are left out.
+    # The whole beam, because texts that do not have the known form are dropped later.
     best = beam_search(scaled, _BEAM, _BEAM if decoder.longest else _ALTERNATIVES)
     energy = typicality.energy(logits)
     return ids, log_probability, energy, positions, probabilities, *best

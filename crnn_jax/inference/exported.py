@@ -68,7 +68,7 @@ class Parsed(NamedTuple):
     params_sha256: str
     result: Result | None
     temperature: float = 1.0  # divides the logits for confidences
-    typical: Typical | None = None  # energies of the validation part
+    typical: Typical | None = None  # mean and deviation of the energies of the validation part
 
     def check_digest(self, params: Any, source: str) -> None:
         """Raises RunError unless `params` have the digest of the description."""
@@ -105,6 +105,7 @@ def parse(content: bytes, source: str) -> Parsed:
         if list(charset.symbols) != values["alphabet"]:
             raise schema.InvalidError("its alphabet has symbols of several letters")
         result = Result.from_dict(values["result"]) if values["result"] else None
+        # Older exports have the energies only in the result.
         energies = values.get("typicality", result and result.typicality)
         return Parsed(
             config,

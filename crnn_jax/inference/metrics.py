@@ -195,7 +195,7 @@ class Coverage(NamedTuple):
         if self.threshold is None:
             return "nothing can be answered"
         return (
-            # All digits: a rounded limit would answer other images.
+            # Not rounded: a rounded threshold would answer other images.
             f"{self.coverage:.2%} are answered, at confidence {self.threshold!r} or more, and "
             f"{self.accuracy:.2%} of these are right"
         )

@@ -1,4 +1,4 @@
-"""Pillow images as objects: they can be moved between frames, and only one thread may use one."""
+"""Pillow image objects, which can seek to another frame and are not thread-safe."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from crnn_jax.errors import DataError, one_line
 
 
 def is_animated(image: Any) -> bool:
-    """Whether a value is a Pillow image with several frames, between which it can be moved."""
+    """Whether a value is a Pillow image with several frames."""
     try:
         return isinstance(image, Image.Image) and bool(getattr(image, "is_animated", False))
     except Exception:  # a damaged or closed file; reported when it is decoded
@@ -22,8 +22,8 @@ def is_animated(image: Any) -> bool:
 def settled(items: Iterator[Any], source: Any) -> Iterator[Any]:
     """Yields items, with the current frame of animations copied.
 
-    An iterator over frames yields the same object for each, and moves it before it is read. An
-    animation that is not moved is yielded as it is.
+    An iterator over frames yields the same object each time and seeks it before it is read. An
+    animation at its first frame is yielded without a copy.
 
     Args:
       items: images of any kind.
@@ -38,7 +38,7 @@ def settled(items: Iterator[Any], source: Any) -> Iterator[Any]:
         yield shown
 
 
-def decoding(
+def submit(
     pool: ThreadPoolExecutor, decode: Callable[[Any], Any], images: Iterable[Any]
 ) -> list[Future[Any]]:
     """Starts to decode images in threads. An object that occurs several times is decoded once."""
@@ -47,8 +47,8 @@ def decoding(
     for image in images:
         kept.append(image)
         if id(image) not in tasks:
-            is_moved = is_animated(image)  # before another thread uses it
+            can_seek = is_animated(image)  # asked before another thread uses the image
             tasks[id(image)] = pool.submit(decode, image)
-            if is_moved:  # perhaps, when the iterable is asked for the next image
+            if can_seek:  # the iterable may seek it when the next image is requested
                 tasks[id(image)].result()
     return [tasks[id(image)] for image in kept]

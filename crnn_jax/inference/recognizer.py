@@ -260,9 +260,9 @@ class Recognizer:
         images = inputs.each(images)
         decode = functools.partial(self.decode, form=form)
         with ThreadPoolExecutor() as pool:
-            ahead = pillow_images.decoding(pool, decode, islice(images, BATCH))
-            while decoded := [decoding.result() for decoding in ahead]:
-                ahead = pillow_images.decoding(pool, decode, islice(images, BATCH))
+            ahead = pillow_images.submit(pool, decode, islice(images, BATCH))
+            while decoded := [task.result() for task in ahead]:
+                ahead = pillow_images.submit(pool, decode, islice(images, BATCH))
                 whole = [item for item in decoded if isinstance(item, inputs.Decoded)]
                 readings = iter(batch_reading.read(self, whole, decoder, explain))
                 for item in decoded:

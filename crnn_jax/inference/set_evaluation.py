@@ -61,14 +61,17 @@ def evaluate(
 def _of_validation(recognizer: Recognizer, reader: Reader, num_steps: int) -> SetEvaluation:
     """Scores a reader on the validation part of the data set that it was trained on."""
     section = recognizer.config.data
-    if recognizer.width_by_image:  # a reader of the package
-        raise DataError("a reader of the package has no data here; name a folder with --data")
+    is_folder = dataset.uses_folder(section)
+    changed = DataError(
+        f"{section.dir if is_folder else 'the generator'} has changed since the run was trained, "
+        "so its validation part is unknown; name a data set with --data"
+    )
+    # The fingerprint of generated images is known without drawing them.
+    if not is_folder and sources.expected_fingerprint(section, num_steps) != recognizer.fingerprint:
+        raise changed
     data, split, *_ = sources.load(section, num_steps)
     if data.fingerprint != recognizer.fingerprint:
-        raise DataError(
-            f"{section.dir} has changed since the run was trained, so its validation part is "
-            "unknown. Name a data set with --data"
-        )
+        raise changed
     if not len(split.val):
         raise DataError("the run has no validation part; name a data set with --data")
     # Images that the run was not trained on may have symbols that its alphabet lacks.

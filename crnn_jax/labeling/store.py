@@ -72,7 +72,7 @@ class LabelFile:
             text, fields = self._without(before, file)
             columns = self._form(before).columns
             if any(cell for i, cell in enumerate(fields or ()) if i not in columns[:2]):
-                text += self._row(before, file, "", fields)  # its other columns are not ours
+                text += self._row(before, file, "", fields)  # keep the user's other columns
                 self._blank.add(file)
             self._write(text)
             del self.labels[file]
@@ -131,7 +131,7 @@ class LabelFile:
         return label_tables.dialect(text, str(self.path), label_files.is_image_of(self._tree))
 
     def _row(self, text: str, file: str, label: str, before: list[str] | None = None) -> str:
-        """Returns the row of an image in the form of the table `text`, with its fields `before`."""
+        """Returns the row of an image for the table `text`; `before` has its old fields."""
         form = self._form(text)
         fields = [*(before or ()), *[""] * form.num_columns][: form.num_columns]
         fields[form.columns.file], fields[form.columns.label] = file, label
@@ -151,7 +151,7 @@ class LabelFile:
         form = self._form(text)
         kept: list[str] = []
         removed: list[str] | None = None
-        is_above = form.has_header  # a column may be called like an image
+        is_above = form.has_header  # a column may have the name of an image
         for lines, fields in _rows(text, form):
             place = form.columns.file
             named = fields[place] if place < len(fields) else ""

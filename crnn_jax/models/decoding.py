@@ -20,7 +20,7 @@ from crnn_jax.models import ctc_loss
 from crnn_jax.models.beam_search import beam_search
 from crnn_jax.models.best_path import best_path
 
-MAX_BEAM = 256  # a batch of a wide beam needs 15 MB for each prefix
+MAX_BEAM = 256  # a batch needs about 15 MB for each prefix of the beam
 LOW = -1e9  # a logit that counts as probability 0 in float32
 
 
@@ -92,7 +92,7 @@ def of_lengths(lengths: tuple[int, int] | None, num_steps: int) -> Decoder:
 
 
 def _integer(name: str, value: Any) -> int:
-    """Returns an integer of any type, such as numpy's. ConfigError: it is none."""
+    """Converts an integer of any type, such as numpy's, to int. ConfigError: not an integer."""
     try:
         return operator.index(value)
     except TypeError as error:
@@ -130,11 +130,13 @@ def decoder(
     if not 0 <= beam <= MAX_BEAM:
         raise ConfigError(f"`beam` must be 0 (off) or a width up to {MAX_BEAM}, not {beam}")
     if not isinstance(case, str) or not isinstance(merge, str):
-        raise ConfigError(f"`case` and `merge` must be texts, not {quote(case)} and {quote(merge)}")
+        raise ConfigError(
+            f"`case` and `merge` must be strings, not {quote(case)} and {quote(merge)}"
+        )
     if allowed is not None and not (
         isinstance(allowed, Sequence) and all(isinstance(symbols, str) for symbols in allowed)
     ):
-        what = "a text, or a list with a text for each position"
+        what = "a string, or a list with a string for each position"
         raise ConfigError(f"`allowed` must be {what}, not {quote(allowed)}")
     fold = parse_folding(case, merge).representatives(charset.symbols)
     representatives = fold if fold != tuple(range(len(fold))) else ()
@@ -146,7 +148,7 @@ def decoder(
         length = (0, num_steps) if isinstance(allowed, str) else len(allowed or ())
     pair = length if isinstance(length, (tuple, list)) else (length, length)
     if len(pair) != 2:
-        raise ConfigError(f"`length` must be a number, or the least and the greatest, not {length}")
+        raise ConfigError(f"`length` must be a number or a pair (shortest, longest), not {length}")
     shortest, longest = (_integer("length", number) for number in pair)
     if not 0 <= shortest <= longest <= num_steps or not longest:
         raise ConfigError(

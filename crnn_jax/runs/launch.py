@@ -133,8 +133,8 @@ class Process:
 class Local:
     """Processes of this machine, each on its share of the cores.
 
-    All have the same number of cores, because it can change how sums are rounded, and a run may
-    continue in another slot than the one in which it was started.
+    All have the same number of cores, because this number can change how sums are rounded, and a
+    run may continue in another slot than the one in which it was started.
     """
 
     is_here = True
@@ -142,7 +142,12 @@ class Local:
     def __init__(self, jobs: int):
         self.slots = jobs
         has_affinity = hasattr(os, "sched_getaffinity")
-        self._cores = sorted(os.sched_getaffinity(0)) if has_affinity else []
+        cores = sorted(os.sched_getaffinity(0)) if has_affinity else []
+        share = max(len(cores) // jobs, 1)
+        self._cores = [
+            {cores[(slot * share + i) % len(cores)] for i in range(share)} if cores else set()
+            for slot in range(jobs)
+        ]
 
     def start(self, tasks: Mapping[int, Task]) -> Mapping[int, Process]:
         started: dict[int, Process] = {}
@@ -158,8 +163,7 @@ class Local:
 
     def _started(self, slot: int, task: Task) -> Process:
         process = Process(task)
-        share, total = max(len(self._cores) // self.slots, 1), len(self._cores)
-        if cores := {self._cores[(slot * share + i) % total] for i in range(share if total else 0)}:
+        if cores := self._cores[slot]:
             # Set before the child starts threads: the affinity decides the size of its pools.
             os.sched_setaffinity(process.pid, cores)
         return process

@@ -112,7 +112,7 @@ def conclude(call: Callable[[], Any], failure: int) -> int:
         elif reason := processes.obstacle_behind(error):
             _say(f"error: {reason}")
         elif str(error).startswith("RESOURCE_EXHAUSTED"):  # raised by XLA
-            _say(f"error: out of memory ({errors.one_line(str(error).splitlines()[0])[:200]})")
+            _say(f"error: out of memory ({errors.brief(str(error).splitlines()[0], 200)})")
         else:
             raise
     return failure

@@ -16,14 +16,14 @@ from jaxtyping import Int, UInt8
 
 from crnn_jax import config as config_lib
 from crnn_jax.charset import PAD, Charset
-from crnn_jax.config import Config, OptimizerConfig
+from crnn_jax.config import Config
 from crnn_jax.data import batching, feed, folder, generated, normalization, sources, splits
 from crnn_jax.inference import calibration, evaluate, typicality
 from crnn_jax.inference.typicality import Typical
 from crnn_jax.models import crnn, ctc_loss, decoding
 from crnn_jax.runtime import data_parallel
+from crnn_jax.training import few_labels, warm_start
 from crnn_jax.training import optimizer as optimizer_lib
-from crnn_jax.training import warm_start
 
 _MOST_STEPS = 100  # maximum steps of an epoch over images without labels
 _ROOM = 16  # symbols of a pseudo-label; longer ones need another compilation
@@ -214,23 +214,6 @@ class TrainContext(NamedTuple):
         return evaluate.evaluate(reader, data, indices, batch_size)
 
 
-def _num_epochs(config: Config, steps_per_epoch: int, has_new_symbols: bool) -> int:
-    """Returns the number of epochs: more for a small set, or for symbols that are new."""
-    epochs = config.train.epochs
-    if has_new_symbols and config.train.epochs_for_new_symbols:
-        epochs = config.train.epochs_for_new_symbols
-    return max(epochs, -(-config.train.min_steps // steps_per_epoch))
-
-
-def _optimizer(config: Config, num_labels: int) -> OptimizerConfig:
-    """Returns the optimizer's config, with a lower rate for few labels: train.half_rate_labels."""
-    if not (half := config.train.half_rate_labels):
-        return config.optimizer
-    share = num_labels**2 / (num_labels**2 + half**2)
-    rate = config.optimizer.learning_rate * share
-    return dataclasses.replace(config.optimizer, learning_rate=rate)
-
-
 def _passes(config: Config, num_train: int) -> int:
     """Returns the number of passes over the training images in an epoch."""
     # The fewest passes with ceil(passes * num_train / batch_size) >= min_steps_per_epoch.
@@ -273,22 +256,8 @@ def prepare(config: Config) -> TrainContext:
             train.init_from,
             train.eval_batch_size,
         )
-    matters = train.init_from and (
-        train.epochs_for_new_symbols or train.half_rate_labels or train.half_way_labels
-    )
-    labeled = split.train[split.train < len(data) - data.num_generated]
-    used = charset.symbols
-    if matters and not source.endless:  # neither symbols nor images without a label count
-        used = tuple({symbol for i in labeled.tolist() for symbol in charset.split(data.texts[i])})
-    has_new_symbols = bool(matters and warm_start.unknown(used, train.init_from))
-    num_epochs = _num_epochs(config, steps_per_epoch, has_new_symbols)
-    # With few labels and no new symbols, the weights stay closer to those of train.init_from.
-    is_kept = train.init_from and not has_new_symbols and not len(split.unlabeled)
-    num_labels = len(split.train if source.endless else labeled)
-    optimizer = _optimizer(config, num_labels) if is_kept else config.optimizer
-    trained_share = 1.0
-    if is_kept and train.half_way_labels:
-        trained_share = num_labels / (num_labels + train.half_way_labels)
+    adjusted = few_labels.adjust(config, source, charset)
+    num_epochs = max(adjusted.epochs, -(-train.min_steps // steps_per_epoch))
     devices = data_parallel.for_batches(config.train.batch_size)
     texts = [charset.split(data.texts[i]) for i in source.sample]
     return TrainContext(
@@ -297,9 +266,9 @@ def prepare(config: Config) -> TrainContext:
         split=split,
         charset=charset,
         model=crnn.build(config.model, charset, *moments),
-        learning_rate=optimizer.learning_rate,
-        trained_share=trained_share,
-        optimizer=optimizer_lib.build(optimizer, num_epochs * steps_per_epoch),
+        learning_rate=adjusted.optimizer.learning_rate,
+        trained_share=adjusted.trained_share,
+        optimizer=optimizer_lib.build(adjusted.optimizer, num_epochs * steps_per_epoch),
         steps_per_epoch=steps_per_epoch,
         num_epochs=num_epochs,
         plateau_loss=ctc_loss.plateau_loss(
@@ -310,7 +279,7 @@ def prepare(config: Config) -> TrainContext:
         devices=devices,
         images=devices.replicate(data.images),
         labels=devices.replicate(_encoded(source, config)),
-        start_sha256=warm_start.digest(train.init_from) if trained_share < 1 else "",
+        start_sha256=warm_start.digest(train.init_from) if adjusted.trained_share < 1 else "",
         stream=generated.stream(config.data, charset) if source.endless else None,
         records=source.records,
     )

@@ -72,7 +72,7 @@ def loss(
     images: Shaped[Array, "B W H C"],
     trim: float,
 ) -> Float[Array, " B"]:
-    """Returns the mean cross-entropy against the segmentation, in nats; 0 without a text.
+    """Returns the mean cross-entropy against the segmentation, in nats; 0 for an empty text.
 
     Args:
       logits: from the model.

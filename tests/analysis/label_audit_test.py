@@ -130,9 +130,9 @@ def test_generated_images_have_right_labels(
 
 def test_labels_of_every_script_can_be_told_apart() -> None:
     """Letters that the font lacks are written as escapes."""
-    pen = label_audit._pen()
+    typeface = label_audit._typeface()
     letters = "ab\u0436\u0448\u05d0\u05d1\u4e2d\u6587"
-    shown = [pen.drawable(letter) for letter in letters]
+    shown = [typeface.drawable(letter) for letter in letters]
     assert shown[:6] == list(letters[:6])
     assert shown[6:] == [r"\u4e2d", r"\u6587"]
-    assert len({bytes(pen.font.getmask(text)) for text in shown}) == 8
+    assert len({bytes(typeface.font.getmask(text)) for text in shown}) == 8

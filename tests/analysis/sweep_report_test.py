@@ -203,7 +203,7 @@ def test_runs_that_read_other_images_are_not_compared(tmp_path: Path) -> None:
     assert base.difference is None
     runs = sweep_report.read_grid(tmp_path)
     text = sweep_report.to_markdown(runs, sweep_report.table(runs))
-    assert text.endswith("\nNot compared, because they read other images than base: more\n")
+    assert text.endswith("\nNot compared with base, because they read other images: more.\n")
 
 
 def test_the_interval_of_an_unfinished_sweep_counts_each_image_once(tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ def test_evaluate_text_and_json(
         assert values[name] == result[name], name
     assert values["calibration_error"] == pytest.approx(result["calibration_error"], abs=1e-5)
     assert set(values["coverage"]) == {"0.99", "0.999"}
-    # Of the weights that were scored: with --epoch they are not those of the result.
+    # These describe the scored weights, which with --epoch are not those of the result.
     shutil.copytree(trained, tmp_path / "copy")
     (tmp_path / "copy" / "result.json").write_text(
         json.dumps({**result, "params_sha256": "0" * 64, "best_epoch": 1})

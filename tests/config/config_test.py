@@ -194,7 +194,7 @@ def test_a_stream_has_no_test_part() -> None:
 )
 def test_a_stream_is_not_divided(changes: dict[str, int]) -> None:
     config_lib.from_config_dict(_with(**changes))
-    with pytest.raises(ConfigError, match=r"must be 0 with data\.source=stream, which is"):
+    with pytest.raises(ConfigError, match=r"train_size must be 0 with data\.source=stream"):
         config_lib.from_config_dict(_with(**changes, data__source="stream"))
 
 

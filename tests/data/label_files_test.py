@@ -275,7 +275,7 @@ def test_a_table_without_header_and_extensions_keeps_its_first_row(images: Path)
 
 @pytest.mark.parametrize("has_other", [False, True])
 def test_a_label_file_that_cannot_be_used_is_mentioned(below: Path, has_other: bool) -> None:
-    """The file names, or other label files, give the labels then."""
+    """Then the labels are from the file names, or from other label files."""
     text = table("file;label", "{file};{label}é")
     (below / "annotations.csv").write_bytes(text.encode("latin-1"))
     (below / "notes.json").write_text('{"lr": 0.1}')  # no label files at all

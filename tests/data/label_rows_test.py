@@ -65,7 +65,7 @@ def test_paths_of_windows_name_parts_of_images_in_one_folder(tmp_path: Path) -> 
 
 
 def test_label_files_that_divide_one_folder(tmp_path: Path) -> None:
-    """As in competitions: all labeled images are in `train`, and people divide them by tables."""
+    """As in competitions, where all labeled images are in `train` and tables divide them."""
     save(tmp_path, "train/0.png", "train/1.png")
     (tmp_path / "train.csv").write_text("file,label\ntrain/0.png,ab\n")
     (tmp_path / "val.csv").write_text("file,label\ntrain/1.png,cd\n")
@@ -73,7 +73,7 @@ def test_label_files_that_divide_one_folder(tmp_path: Path) -> None:
 
 
 def test_one_label_file_of_several_folders_of_parts(tmp_path: Path) -> None:
-    """Its own name says less than the folders of the images."""
+    """The folders of the images matter more than the name of the label file."""
     save(tmp_path, "train/0.png", "test/1.png")
     (tmp_path / "train_labels.csv").write_text("file,label\ntrain/0.png,ab\ntest/1.png,cd\n")
     assert listed(tmp_path).parts == {"train/0.png": "train", "test/1.png": "test"}
@@ -108,7 +108,7 @@ def test_a_relative_path_out_of_the_folder_is_refused(tmp_path: Path) -> None:
 
 
 def fitting(images: list[str], name: str) -> str | None:
-    """The image for a row, by comparing all: of those whose paths end alike, the longest match."""
+    """A slow reference: the image whose path has the longest common ending with the row."""
 
     def key(path: str) -> list[str]:
         parts = path.replace("\\", "/").split("/")

@@ -59,7 +59,7 @@ def test_an_image_that_is_moved_is_read_where_it_was(
 def test_an_object_that_occurs_often_is_decoded_once(
     reader: Recognizer, expected: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pillow's objects are not for several threads."""
+    """Pillow images are not thread-safe."""
     image, count = draw(TEXTS[0]), 0
     decode = reader.decode
 

@@ -182,7 +182,7 @@ def test_labels_are_composed_and_stripped() -> None:
 
 
 def test_a_table_with_blank_labels_is_filled_in(tmp_path: Path) -> None:
-    """As a spreadsheet of all file names: they are still to be labeled."""
+    """Such as a spreadsheet of all file names, whose images are still to be labeled."""
     (tmp_path / "set").mkdir()
     folder = save(tmp_path / "set")
     text = "file,label,split\n" + "".join(f"{file},,test\n" for file in LABELS)

@@ -194,10 +194,10 @@ def test_each_wish_finds_its_decoder(examples: tuple[np.ndarray, list[Any]]) -> 
         ({"beam": 10**6}, "a width up to 256, not 1000000"),
         ({"beam": 2.5}, "`beam` must be a whole number, not 2.5"),
         ({"length": "4-5"}, "`length` must be a whole number, not '4-5'"),
-        ({"length": (1, 2, 3)}, "the least and the greatest"),
-        ({"merge": None}, "`case` and `merge` must be texts, not 'keep' and None"),
-        ({"allowed": 5}, "`allowed` must be a text, or a list"),
-        ({"length": 1, "allowed": [5]}, "`allowed` must be a text, or a list"),
+        ({"length": (1, 2, 3)}, r"a pair \(shortest, longest\), not"),
+        ({"merge": None}, "`case` and `merge` must be strings, not 'keep' and None"),
+        ({"allowed": 5}, "`allowed` must be a string, or a list"),
+        ({"length": 1, "allowed": [5]}, "`allowed` must be a string, or a list"),
         ({"beam": 4, "length": 2}, "cannot be combined"),
         ({"length": 6}, "from 1 to 5, the number of time steps"),
         ({"length": (3, 2)}, "not 3 to 2"),
@@ -302,7 +302,7 @@ def test_without_a_merge_the_program_is_that_of_the_formulas() -> None:
 
 
 def test_numbers_of_numpy_are_numbers() -> None:
-    """As the longest text of a column of a table is."""
+    """For example, the longest text of a pandas column."""
     made = decoding.decoder(CHARSET, STEPS, length=(np.int64(2), np.int32(3)))
     assert made == decoding.decoder(CHARSET, STEPS, length=(2, 3))
     assert decoding.decoder(CHARSET, STEPS, length=np.int64(2)) == decoding.decoder(

@@ -1,4 +1,4 @@
-"""Requests that wait too long, that the server or the client gives up, and what they leave."""
+"""Requests that time out or are abandoned by the server or the client."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import numpy as np
 from crnn_jax.data.synthetic.style import Style
 
 # Each name has its own row of numbers, so that turning one feature on changes no other draws. The
-# rows are as long as the longest text or the most curves need; another length changes all draws.
+# rows are as long as the longest text or the most curves need; their length affects all draws.
 _NAMES = (
     "length", "text", "face", "size", "weight", "softness", "left", "baseline", "spacing",
     "stretch", "jitter", "turn", "shear", "wave_x", "wave_x_length", "wave_x_phase", "wave_y",

@@ -107,7 +107,7 @@ class Style:
     dots: Annotated[Range, Bounds(0, 1)] = (
         0,
         0,
-    )  # share of pixels that are ink, in 1/256
+    )  # share of the pixels that are ink, in steps of 1/256
     blur: Annotated[Range, Bounds(0, 1)] = (0, 0)  # 1 is the mean over 3x3 pixels
     noise: Annotated[Range, _LEVEL] = (0, 0)  # standard deviation, gray levels
 
@@ -151,7 +151,7 @@ class Style:
     def describe(self) -> dict[str, Any]:
         """Returns plain values and digests of the fonts: everything that an image depends on."""
         fonts = {face: glyphs.digest(face) for face in self.faces}
-        # Since version 2, the middle of a glyph is at least a pixel right of the last one's.
+        # Since version 2, the middle of a glyph is at least a pixel right of the previous one's.
         spacing = {"spacing_version": 2} if self.spacing[0] < 0 else {}
         return {**dataclasses.asdict(self), "fonts": fonts, **spacing}
 

@@ -48,8 +48,8 @@ def place(draws: Draws, atlas: Atlas, style: Style) -> Text:
     (size,) = draws.even("size")
     scale = jnp.minimum(size / glyphs.EM, jnp.maximum(room, style.width / 4) / pace.sum())
     origin = left + (jnp.cumsum(pace) - pace) * scale + spacing * jnp.arange(longest)
-    # With a negative spacing, a glyph must not be drawn over or left of the one before it: each
-    # middle is at least a pixel right of the last.
+    # With a negative spacing, glyphs can overlap, but they must keep their order: the middle of
+    # each is at least a pixel to the right of the previous one's.
     places = jnp.arange(longest)
     middles = origin + (bearing + ink / 2) * scale - places
     least = jax.lax.cummax(middles)
