@@ -22,6 +22,11 @@ def save(folder: Path, *names: str) -> None:
         draw("1").save(folder / name)
 
 
+def write(folder: Path, file: str, *rows: str) -> None:
+    """Writes a table of files and labels."""
+    (folder / file).write_text("\n".join(["file,label", *rows]) + "\n")
+
+
 def listed(folder: Path) -> Listing:
     return listing.checked(dataclasses.replace(CONFIG, dir=os.fspath(folder)))
 
@@ -51,8 +56,7 @@ def test_the_folder_of_the_image_counts_more_than_paths_of_another_machine(
 ) -> None:
     names = ["train/0.png", "train/1.png", "test/2.png"]
     save(tmp_path, *names)
-    rows = [f"{row.format(name)},abc" for name in names]
-    (tmp_path / "labels.csv").write_text("\n".join(["file,label", *rows]) + "\n")
+    write(tmp_path, "labels.csv", *(f"{row.format(name)},abc" for name in names))
     assert listed(tmp_path).parts == {
         "train/0.png": "train", "train/1.png": "train", "test/2.png": "test",
     }  # fmt: skip
@@ -60,22 +64,22 @@ def test_the_folder_of_the_image_counts_more_than_paths_of_another_machine(
 
 def test_paths_of_windows_name_parts_of_images_in_one_folder(tmp_path: Path) -> None:
     save(tmp_path, "0.png", "1.png")
-    (tmp_path / "labels.csv").write_text("file,label\ntrain\\0.png,ab\ntest\\1.png,cd\n")
+    write(tmp_path, "labels.csv", "train\\0.png,ab", "test\\1.png,cd")
     assert listed(tmp_path).parts == {"0.png": "train", "1.png": "test"}
 
 
 def test_label_files_that_divide_one_folder(tmp_path: Path) -> None:
     """As in competitions, where all labeled images are in `train` and tables divide them."""
     save(tmp_path, "train/0.png", "train/1.png")
-    (tmp_path / "train.csv").write_text("file,label\ntrain/0.png,ab\n")
-    (tmp_path / "val.csv").write_text("file,label\ntrain/1.png,cd\n")
+    write(tmp_path, "train.csv", "train/0.png,ab")
+    write(tmp_path, "val.csv", "train/1.png,cd")
     assert listed(tmp_path).parts == {"train/0.png": "train", "train/1.png": "val"}
 
 
 def test_one_label_file_of_several_folders_of_parts(tmp_path: Path) -> None:
     """The folders of the images matter more than the name of the label file."""
     save(tmp_path, "train/0.png", "test/1.png")
-    (tmp_path / "train_labels.csv").write_text("file,label\ntrain/0.png,ab\ntest/1.png,cd\n")
+    write(tmp_path, "train_labels.csv", "train/0.png,ab", "test/1.png,cd")
     assert listed(tmp_path).parts == {"train/0.png": "train", "test/1.png": "test"}
 
 
@@ -92,8 +96,8 @@ def test_a_label_file_in_a_folder_beside_the_images(tmp_path: Path) -> None:
 
 def test_an_image_that_is_missing_is_left_out_whatever_its_path(tmp_path: Path) -> None:
     save(tmp_path, "0.png")
-    rows = "file,label\n/data/set/0.png,ab\n/data/set/gone.png,cd\nC:\\set\\lost.png,ef\n"
-    (tmp_path / "labels.csv").write_text(rows)
+    rows = ["/data/set/0.png,ab", "/data/set/gone.png,cd", "C:\\set\\lost.png,ef"]
+    write(tmp_path, "labels.csv", *rows)
     found = listed(tmp_path)
     assert found.labels == {"0.png": "ab"}
     (warning,) = found.warnings
@@ -102,7 +106,7 @@ def test_an_image_that_is_missing_is_left_out_whatever_its_path(tmp_path: Path) 
 
 def test_a_relative_path_out_of_the_folder_is_refused(tmp_path: Path) -> None:
     save(tmp_path, "out.png", "set/0.png")
-    (tmp_path / "set" / "labels.csv").write_text("file,label\n0.png,ab\n../out.png,cd\n")
+    write(tmp_path / "set", "labels.csv", "0.png,ab", "../out.png,cd")
     with pytest.raises(DataError, match=r"\.\./out\.png: its name leads out of the folder"):
         listed(tmp_path / "set")
 
