@@ -47,7 +47,7 @@ class Charset:
             )
         if wrong := [s for s in self.split(self.other_cases) if s not in self.missing_cases]:
             raise ConfigError(
-                f"{quote(wrong[0])} is no other case of a letter of the alphabet "
+                f"{quote(wrong[0])} is not the other case of any letter in the alphabet "
                 f"{quote(self.alphabet)}"
             )
         if twice := sorted(s for s, count in Counter(self.symbols).items() if count > 1):

@@ -1,6 +1,6 @@
 """The general reader: one model for captcha schemes that it was not trained on.
 
-    python -m crnn_jax faces FOLDER faces.npz
+    crnn-jax faces FOLDER faces.npz
     python run.py --config experiments/general.py --workdir runs/general \\
         --config.data.style=faces.npz
 

@@ -2,7 +2,7 @@
 
     python run.py --config experiments/plateau.py --jobs 2
 
-`python -m crnn_jax report runs/plateau` gives the latest epoch at which a seed left it.
+`crnn-jax report runs/plateau` gives the latest epoch at which a seed left it.
 """
 
 from ml_collections import ConfigDict

@@ -9,7 +9,7 @@
     python run.py --config experiments/schemes.py:base,labels=all --jobs 2 \
         --config.optimizer.learning_rate=0.002 --workdir runs/rate_0.002   another peak rate
     python studies/zero_labels.py general FOLDER... --out runs/schemes/zero_labels.json
-    python -m crnn_jax report runs/schemes
+    crnn-jax report runs/schemes
 
 Give each recipe its own --workdir. The report reads zero_labels.json from its directory.
 

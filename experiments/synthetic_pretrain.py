@@ -1,7 +1,7 @@
 """A reader without any labels: the base recipe on an endless stream of generated images.
 
     python run.py --config experiments/synthetic_pretrain.py --workdir runs/pretrain
-    python -m crnn_jax evaluate runs/pretrain --data data/captcha_images_v2
+    crnn-jax evaluate runs/pretrain --data data/captcha_images_v2
 
 It reads 876 and 877 of the 936 real images (seeds 0 and 1), 93.6 %, and saw none of them in
 training (commit e306760, two devices, Intel Xeon). Earlier commits, which drew other dropout masks

@@ -7,7 +7,7 @@ of each folder, as in experiments/schemes.py, and exact match is computed as lab
 and with look-alikes merged. Then it reads the images again with `Recognizer.form_of`, which finds
 lengths and symbols in the images; and once more, given the symbols (in both cases) and the lengths
 of the labels outside the test part, which a person can see in a few images.
-`python -m crnn_jax report runs/schemes` uses `runs/schemes/zero_labels.json` as 0 labels.
+`crnn-jax report runs/schemes` uses `runs/schemes/zero_labels.json` as 0 labels.
 """
 
 import argparse

@@ -37,7 +37,7 @@ def test_letters_in_the_case_that_the_alphabet_lacks(alphabet: str, others: dict
 def test_other_cases_have_the_classes_of_their_letters() -> None:
     assert Charset("b2Ca", other_cases="AB").classes_of_other_cases == (3, 0)
     for wrong in ("a", "2", "X"):
-        with pytest.raises(ConfigError, match=f"'{wrong}' is no other case of a letter"):
+        with pytest.raises(ConfigError, match=f"'{wrong}' is not the other case of any letter"):
             Charset("b2Ca", other_cases=wrong)
 
 

@@ -13,7 +13,7 @@ from crnn_jax.errors import ConfigError
 
 
 def add_to(commands: Any) -> None:
-    """Adds the commands to the subparsers of `python -m crnn_jax`."""
+    """Adds the commands to the subparsers of `crnn-jax`."""
     command = commands.add_parser(
         "report", help="write tables, plots and a page of a sweep, or a page of one run"
     )

@@ -1,6 +1,6 @@
 """Completion of commands, options and files in a shell, by shtab.
 
-python -m crnn_jax --print-completion bash > ~/.local/share/bash-completion/completions/crnn-jax
+crnn-jax --print-completion bash > ~/.local/share/bash-completion/completions/crnn-jax
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from crnn_jax.cli import argument_types
 
 
 def add_to(commands: Any) -> None:
-    """Adds the commands to the subparsers of `python -m crnn_jax`."""
+    """Adds the commands to the subparsers of `crnn-jax`."""
     command = commands.add_parser(
         "inspect", help="print the labels that are found in a folder, and what looks wrong"
     )

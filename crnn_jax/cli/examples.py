@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 
-PROGRAM = "python -m crnn_jax"
+PROGRAM = "crnn-jax"
 
 EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "evaluate": ("runs/mine", "general --data my_captchas --length 5"),

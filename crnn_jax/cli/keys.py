@@ -9,7 +9,7 @@ from crnn_jax.errors import ConfigError, quote
 
 
 def add_to(commands: Any) -> None:
-    """Adds the command to the subparsers of `python -m crnn_jax`."""
+    """Adds the command to the subparsers of `crnn-jax`."""
     command = commands.add_parser(
         "keys", help="list the config keys with defaults, ranges and meanings"
     )

@@ -11,7 +11,7 @@ from crnn_jax.cli import argument_types
 
 
 def add_to(commands: Any) -> None:
-    """Adds the command to the subparsers of `python -m crnn_jax`."""
+    """Adds the command to the subparsers of `crnn-jax`."""
     command = commands.add_parser(
         "label", help="label a folder of images on a local page, while the reader adapts to them"
     )

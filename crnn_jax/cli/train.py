@@ -10,7 +10,7 @@ from crnn_jax.runtime import signals, terminal
 
 
 def add_to(commands: Any) -> None:
-    """Adds the commands to the subparsers of `python -m crnn_jax`."""
+    """Adds the commands to the subparsers of `crnn-jax`."""
     command = commands.add_parser(
         "train", help="train, or resume, from the config.json of a run directory"
     )

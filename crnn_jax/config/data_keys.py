@@ -58,7 +58,9 @@ class DataConfig:
     count: Annotated[int, Meta(ge=2, le=10**7)] = key(
         1040, "Number of generated images, with the validation part; for a stream, of each epoch."
     )
-    synthetic_seed: schema.Seed = key(0, "Seed and data.style determine image i.")
+    synthetic_seed: schema.Seed = key(
+        0, "Seed of generated images: with data.style and i, it determines image i."
+    )
     generated_share: Annotated[float, Meta(gt=0, le=0.99)] = key(
         0.5, "Share of generated images in the training part of a mixture."
     )
@@ -105,8 +107,8 @@ class DataConfig:
     )
     complete_alphabet: bool = key(
         False,
-        "Add symbols that are not in the labels of a folder: all ASCII digits, capitals or small "
-        "letters if the labels contain two of them. data.alphabet takes precedence.",
+        "Add symbols that are not in the labels of a folder: all ASCII digits, uppercase or "
+        "lowercase letters if the labels contain two of them. data.alphabet takes precedence.",
     )
     merge: Annotated[str, Meta(max_length=2**12)] = key(
         "",
@@ -136,7 +138,7 @@ class DataConfig:
         "those of training images.",
     )
     min_val_size: Annotated[int, Meta(ge=0, le=10**8)] = key(
-        0, "Train on the images of a validation part that would have fewer images than this."
+        0, "Minimum size of the validation part. A smaller one joins the training part."
     )
     split_seed: schema.Seed = key(0, "The seed of the split.")
     num_folds: Annotated[int, Meta(ge=0, le=10**6)] = key(

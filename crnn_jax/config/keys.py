@@ -2,7 +2,7 @@
 
 The keys of the section `data` are in data_keys.py.
 
-Parsing, error messages, the defaults of `experiments/base.py` and `python -m crnn_jax keys` are
+Parsing, error messages, the defaults of `experiments/base.py` and `crnn-jax keys` are
 derived from these declarations. A new key needs, besides its declaration here:
 - its value in older records, in `runs/config_migrations.py` (`CAME`);
 - code that uses it. The compiled step gets all keys of `loss`, `flat_start` and `augment`; other
@@ -170,7 +170,7 @@ class TrainConfig:
         0,
         "Interpolate the weights of a run from train.init_from: n / (n + h) of the way from those "
         "of that reader to the trained ones, where n is the number of labels and h is this value. "
-        "The exceptions are those of train.half_rate_labels. 0 turns it off.",
+        "It has no effect where train.half_rate_labels has none. 0 turns it off.",
     )
     min_steps: Annotated[int, Meta(ge=0, le=10**9)] = key(
         2800, "Minimum number of steps: a small data set gets more epochs."

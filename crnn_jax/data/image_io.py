@@ -120,8 +120,8 @@ def decode(image: Image.Image, frame: str = "") -> Image.Image:
             return _decode(image)
         if not frame:
             raise DataError(
-                "it has more than one frame, and it is not known which of them shows the text; "
-                "choose first, last, darkest or mean with data.frame, or with --frame in predict"
+                "it is an animation; choose which frame to read: "
+                "first, last, darkest or mean with data.frame, or with --frame in predict"
             )
         try:
             return _joined(image, frame)

@@ -23,7 +23,7 @@ _MAX_NAMED = 50  # bad files that an error lists; the others are counted
 
 WHERE_TO_GET_IT = (
     "The default set is 'CAPTCHA Version 2 Images' (1040 PNGs of five characters; on Kaggle: "
-    "fournierp/captcha-version-2-images; R. Wilhelmy and H. Rosas, 2013). `python -m crnn_jax "
+    "fournierp/captcha-version-2-images; R. Wilhelmy and H. Rosas, 2013). `crnn-jax "
     "fetch` downloads it to data/captcha_images_v2. Or train on generated images with "
     "--config.data.source=synthetic, or on a folder of your own, with images named by their text, "
     "with --config.data.dir=FOLDER"

@@ -76,7 +76,7 @@ def fetch(address: str) -> Path:
     if missing := [n for n in (exported.FILE, exported.WEIGHTS) if not (path / n).is_file()]:
         raise RunError(
             f"{wanted} has no {missing[0]}: it is not a reader of this package "
-            "(`python -m crnn_jax push` writes one)"
+            "(`crnn-jax push` writes one)"
         )
     commit = path.name
     if _COMMIT.fullmatch(commit) and wanted.revision != commit:

@@ -59,8 +59,8 @@ def common_lengths(readings: Sequence[Reading], split: Split = list) -> tuple[in
     able = [reading for reading in readings if reading.text]
     if len(able) < _LEAST:
         raise ConfigError(
-            f"text is read in {len(able)} images only; the form of the texts is found in {_LEAST} "
-            "or more"
+            f"the form of the texts can be found in {_LEAST} or more images with readable text; "
+            f"there are {len(able)}"
         )
     weights: Counter[int] = Counter()
     for reading in able:

@@ -21,7 +21,7 @@ FORMATS = ("stablehlo", "onnx", "safetensors", "keras", "web")
 
 
 def add_commands(commands: Any) -> None:
-    """Adds the commands of this package to the subparsers of `python -m crnn_jax`."""
+    """Adds the commands of this package to the subparsers of `crnn-jax`."""
     command = commands.add_parser("export", help="export a run's model for another program")
     command.add_argument("run", metavar="RUN", help="a run directory")
     command.add_argument("--format", choices=FORMATS, required=True)

@@ -118,7 +118,7 @@ class Status(NamedTuple):
     """The state of the adaptation, for the page."""
 
     kind: Literal["off", "waiting", "training", "failed", "adapted"]
-    labels: int = 0  # used by the training or the reader, or due for the first training
+    labels: int = 0  # used by the training run or the reader, or due for the first run
     message: str = ""  # why it failed
     seconds: float = 0.0  # duration of the training so far
 
@@ -145,7 +145,7 @@ class Adapter:
         """Prepares adaptations.
 
         Args:
-          reader: the reader that every training starts from.
+          reader: the reader that every training run starts from.
           run: its run directory or name.
           images: the folder with the images.
           workdir: the folder for the runs.
@@ -156,7 +156,7 @@ class Adapter:
         self._workdir, self._every, self._changes = workdir, every, changes
         self._process: Process | None = None
         self._begun = 0.0
-        self._last = 0  # labels of the last training that was started
+        self._last = 0  # labels of the last training run that was started
         self.status = Status("waiting", every) if every else Status("off")
 
     @property
@@ -166,7 +166,7 @@ class Adapter:
 
     @property
     def is_training(self) -> bool:
-        """Whether a training is in progress."""
+        """Whether a training run is in progress."""
         return self._process is not None
 
     def restored(self) -> tuple[str, Recognizer] | None:
@@ -183,7 +183,7 @@ class Adapter:
         return None
 
     def step(self, session: Session) -> tuple[str, Recognizer] | None:
-        """Starts a training when it is due, and returns the new reader when one has ended."""
+        """Starts a training run when it is due, and returns the new reader when one has ended."""
         if self._process is not None:
             return self._followed(self._process)
         due = max(self._last + self._every, int(self._last * _GROWTH))
@@ -286,11 +286,11 @@ def copy_image(source: Path, target: Path) -> None:
 
 
 def _last_line(log: Path) -> str:
-    """Returns the last error that a training printed."""
+    """Returns the last error that a training run printed."""
     try:
         lines = files.read(log).decode(errors="replace").splitlines()
     except OSError:
-        return "the training ended without a message"
+        return "the training run ended without a message"
     errors = [line for line in lines if line.startswith("error: ")]
     found = (errors or [line for line in lines if line.strip()] or [""])[-1]
-    return brief(found.removeprefix("error: "), 300) or "the training ended without a message"
+    return brief(found.removeprefix("error: "), 300) or "the training run ended without a message"

@@ -27,7 +27,7 @@ class Adapter(Protocol):
 
     @property
     def is_training(self) -> bool:
-        """Whether a training is in progress."""
+        """Whether a training run is in progress."""
 
     def step(self, session: Session) -> tuple[str, Reader] | None:
         """Starts and ends trainings. Returns the name of a new reader and the reader."""

@@ -2,8 +2,8 @@
 
 A training step on a CPU frees and allocates over 100 MB of temporaries. By default glibc returns
 this memory to the system each time, and it is faulted in again, page by page. Keeping it in the
-process costs memory and saves time: see the rows "kept" and "as it comes" of the training step in
-docs/results/speed.md.
+process costs memory and saves time: see the rows "kept" and "with default settings" of the training
+step in docs/results/speed.md.
 """
 
 from __future__ import annotations

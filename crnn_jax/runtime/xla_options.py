@@ -1,10 +1,10 @@
-"""XLA's compiler options for a CPU: faster compilation, and programs that are as fast or faster.
+"""XLA's compiler options for a CPU: faster compilation and inference.
 
 The names are XLA's own, and a value in XLA_FLAGS takes precedence. Without the fusion emitters and
-at LLVM's second optimization level, a training step compiles in 0.7 of the time and runs equally
-fast. At the second level alone, inference takes 0.94 of the time. Both were measured by
-benchmarks/compiling.py on a busy core (results/speed/compiling.txt). Other backends keep their
-defaults.
+at LLVM's second optimization level, a training step compiles in 0.7 of the time and takes 1.03
+times as long to run. At the second level alone, inference takes 0.94 of the time. Both were
+measured by benchmarks/compiling.py on a busy core (results/speed/compiling.txt). Other backends
+keep their defaults.
 """
 
 from __future__ import annotations

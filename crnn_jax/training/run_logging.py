@@ -141,7 +141,7 @@ def announce(task: TrainContext) -> None:
     if not folder.uses_folder(task.config.data):
         print(
             "note: these images are generated, also those of the validation part. Scores on "
-            "generated images do not predict accuracy on real ones. `python -m crnn_jax fetch` "
+            "generated images do not predict accuracy on real ones. `crnn-jax fetch` "
             "downloads the default real data set; --config.data.source=folder requires a folder"
         )
 

@@ -52,7 +52,7 @@ def test_every_listed_command_has_an_example(capsys: pytest.CaptureFixture[str])
     assert listed == set(examples.EXAMPLES)
     with pytest.raises(SystemExit):
         main.main(["predict", "--help"])
-    assert "  python -m crnn_jax predict general image.png\n" in capsys.readouterr().out
+    assert "  crnn-jax predict general image.png\n" in capsys.readouterr().out
 
 
 def test_bash_completes_commands_and_options(capsys: pytest.CaptureFixture[str]) -> None:

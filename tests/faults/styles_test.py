@@ -98,7 +98,7 @@ def test_a_value_out_of_bounds_is_named_by_its_key_in_one_line(
         ({"base": []}, "base is one of"),
         ({"base": {}}, "base is one of"),
         ({"base": "nothing"}, "base is one of"),
-        ({"x" * 10**6: 1}, "a style has no 'xxx"),
+        ({"x" * 10**6: 1}, "a style has no key 'xxx"),
     ],
 )  # fmt: skip
 def test_values_that_do_not_go_together_are_refused_by_rule(

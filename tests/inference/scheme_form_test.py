@@ -29,7 +29,7 @@ def test_common_lengths() -> None:
     for count, lengths in ((10, (4, 5)), (11, (4, 4))):
         readings = _readings(["abcd"] * count + ["abcde"] * 3)
         assert scheme_form.common_lengths(readings) == lengths
-    with pytest.raises(ConfigError, match=r"text is read in 9 images only; .* in 10 or more"):
+    with pytest.raises(ConfigError, match=r"in 10 or more images with readable text; there are 9"):
         scheme_form.common_lengths(_readings(["a"] * 9 + [""] * 9))
 
 

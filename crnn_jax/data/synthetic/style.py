@@ -160,7 +160,7 @@ def from_values(base: Style, values: dict[str, Any]) -> Style:
     """Returns `base` with changes by key. ConfigError names an unknown key or a bad value."""
     if unknown := [key for key in values if key not in _fields()]:
         raise ConfigError(
-            f"a style has no {reprlib.repr(unknown[0])}; it has {', '.join(_fields())}"
+            f"a style has no key {reprlib.repr(unknown[0])}; its keys are {', '.join(_fields())}"
         )
     kinds = _fields()
     changes = {key: _converted(kinds[key], value, key) for key, value in values.items()}

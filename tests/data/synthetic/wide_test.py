@@ -266,7 +266,7 @@ def test_chosen_faces_are_legible_and_each_look_is_there_once(
     assert len(names & {"ClearSans-Bold.ttf", "again.ttf"}) == 1  # the same font
     assert "broken.ttf" not in names
     monkeypatch.setattr(face_choice, "_REFERENCES", ("absent",))
-    with pytest.raises(ConfigError, match="none of the 5 fonts is one to compare with"):
+    with pytest.raises(ConfigError, match="none of the 5 fonts is a reference face"):
         face_choice.choose([tmp_path])
 
 

@@ -54,8 +54,8 @@ def choose(folders: Iterable[str | os.PathLike[str]]) -> list[str]:
     references = [x for path, x in complete if any(part in path for part in _REFERENCES)]
     if not references:
         raise ConfigError(
-            f"none of the {len(paths)} fonts is one to compare with, for example DejaVuSans.ttf or "
-            "LiberationSans-Regular.ttf; name their folder too"
+            f"none of the {len(paths)} fonts is a reference face, such as DejaVuSans.ttf or "
+            "LiberationSans-Regular.ttf; also name a folder that has one"
         )
     scores = [_legibility(x, np.concatenate(references)) for _, x in complete]
     chosen: list[str] = []
