@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from crnn_jax.config import DataConfig
-from crnn_jax.data import folder, label_report, listing
+from crnn_jax.data import folder, label_report, label_rows, listing
 from crnn_jax.data.label_files import FILE_NAMES
 from crnn_jax.errors import DataError, one_line
 
@@ -54,7 +54,7 @@ def inspect(config: DataConfig) -> list[str]:
     if found.complaints:
         raise DataError(listing.name_all(Path(config.dir), found.complaints))
     parts = Counter(filter(None, found.parts.values()))
-    count = f"{len(found.labels)} images"
+    count = label_rows.count(len(found.labels), "image")
     if parts:
         own = ", ".join(f"{number} for {part}" for part, number in sorted(parts.items()))
         count += f"; its own parts: {own}"

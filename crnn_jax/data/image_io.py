@@ -25,6 +25,10 @@ from crnn_jax.runtime import files
 IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".svg"}
 )
+# Formats of images that are named in messages only.
+UNSUPPORTED_SUFFIXES = frozenset(
+    {".avif", ".heic", ".heif", ".jp2", ".jpe", ".jxl", ".ppm", ".pgm", ".pbm", ".ico", ".apng"}
+)
 MOST_BYTES = 2**24  # bytes of a file
 MOST_PIXELS = 2**22  # pixels of an image: 2048x2048; the default model reads 200x50
 MOST_FRAME_PIXELS = 2**24  # pixels of all frames of an animation

@@ -14,12 +14,14 @@ files in the folder and its subfolders are read, such as one each in `train` and
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Collection, Mapping
 from pathlib import PurePath
 
 from crnn_jax.data import label_lists, label_rows, label_tables, parquet, text_files
+from crnn_jax.data.label_columns import IsImage
 from crnn_jax.data.label_rows import Listing
-from crnn_jax.data.label_tables import LABELS_FILE, IsImage, Labels, UnrelatedTableError
+from crnn_jax.data.label_tables import LABELS_FILE, Labels, UnrelatedTableError
 from crnn_jax.data.tree import Tree
 from crnn_jax.errors import DataError, brief, one_line
 from crnn_jax.runtime import files
@@ -28,8 +30,16 @@ __all__ = ["FILE_NAMES", "LABELS_FILE", "read", "search", "why_foreign"]
 
 FILE_NAMES = "the file names"
 MAX_BYTES = 2**28
+# Words in the names of files that have labels.
+_OF_LABELS = frozenset([
+    "label", "labels", "annotation", "annotations", "ann", "anno", "gt", "groundtruth", "truth",
+    "train", "val", "test", "text", "texts", "word", "words", "transcription", "transcriptions",
+    "metadata", "captcha", "captchas", "answer", "answers", "solutions",
+])  # fmt: skip
 _SPREADSHEETS = (".xls", ".xlsx", ".ods", ".numbers")
 _ADVICE = dict.fromkeys((*_SPREADSHEETS, ".xml"), "save it as CSV in UTF-8")
+
+_UNKNOWN = "it does not name images of this folder in the form of a label file"
 
 _Reader = Callable[[str, str, IsImage], Labels | None]
 _READERS: dict[str, _Reader] = {
@@ -63,7 +73,7 @@ def search(tree: Tree) -> tuple[Listing | None, tuple[str, ...]]:
     if os.path.lexists(tree.folder / LABELS_FILE):
         return _of_labels_file(tree), ()
     texts = text_files.find(tree)
-    readers, errors = _open_all(tree, set(texts.values()))
+    readers, errors, unknown = _open_all(tree, set(texts.values()))
     if readers:
         found = label_rows.collect(tree, readers)
         return found._replace(warnings=(*found.warnings, *_first(_unused(errors)))), ()
@@ -71,16 +81,17 @@ def search(tree: Tree) -> tuple[Listing | None, tuple[str, ...]]:
         return _of_texts(tree, texts), ()
     if errors and not tree.images:
         raise next(iter(errors.values()))
-    reasons: dict[str, object] = {**errors}
+    reasons: dict[str, object] = {**dict.fromkeys(unknown, _UNKNOWN), **errors}
     for name in tree.others:
-        if (suffix := PurePath(name).suffix.lower()) in _SPREADSHEETS:
+        suffix = PurePath(name).suffix.lower()
+        if suffix in _SPREADSHEETS or (suffix in _ADVICE and _sounds_like_labels(tree, name)):
             reasons[name] = f"if it has the labels, {_ADVICE[suffix]}"
     unused = _unused({name: reasons[name] for name in reasons.keys() - set(tree.foreign())})
     if texts:
         first = label_rows.examples(list(texts.values())[:1])
         unused.append(
-            f"the text files of images, such as {first}, are not used, because fewer than half of "
-            f"the images have one: {len(texts)} of {len(tree.images)}"
+            f"the text files of images, such as {first}, are not used, because "
+            f"{_share(texts, tree)} have one"
         )
     return None, _first(unused)
 
@@ -115,20 +126,39 @@ def _of_texts(tree: Tree, texts: Mapping[str, str]) -> Listing:
 
 def _open_all(
     tree: Tree, skipped: Collection[str]
-) -> tuple[list[tuple[str, Labels]], dict[str, DataError]]:
-    """Opens all label files. Also returns why files cannot be used, by name."""
+) -> tuple[list[tuple[str, Labels]], dict[str, DataError], list[str]]:
+    """Opens all label files.
+
+    Returns:
+      Name and content of each label file, why files cannot be used, and the names of files that may
+      have labels in an unknown form.
+    """
     is_image = is_image_of(tree)
     readers: list[tuple[str, Labels]] = []
     errors: dict[str, DataError] = {}
+    unknown = []
     for name in tree.others:
         if name in skipped:
             continue
         try:
             if labels := _opened(tree, name, is_image):
+                if "submission" in _words(name):
+                    raise DataError("it shows the form of an answer to Kaggle, and has no labels")
                 readers.append((name, labels))
+            elif PurePath(name).suffix.lower() in _READERS and _sounds_like_labels(tree, name):
+                unknown.append(name)
         except DataError as error:
             errors[name] = error
-    return readers, errors
+    return readers, errors, unknown
+
+
+def _words(name: str) -> set[str]:
+    return set(re.split(r"[^a-z]+", PurePath(name).stem.lower()))
+
+
+def _sounds_like_labels(tree: Tree, name: str) -> bool:
+    """Whether a file is named as label files are, or as an image of the folder."""
+    return bool(_OF_LABELS & _words(name)) or is_image_of(tree)(PurePath(name).stem)
 
 
 def why_foreign(tree: Tree, name: str) -> str:
@@ -138,11 +168,18 @@ def why_foreign(tree: Tree, name: str) -> str:
         return f"not an image; if it has the labels, {_ADVICE[suffix]}"
     if suffix not in SUFFIXES:
         return "not an image"
+    texts = text_files.find(tree)
+    if name in texts.values():
+        return f"the text file of an image, but {_share(texts, tree)} have one; write the others"
     try:
         _opened(tree, name, is_image_of(tree))
     except (DataError, OSError) as error:
         return f"not an image, nor a label file: {brief(error)}"
-    return "not an image, nor a label file that names images of this folder"
+    return f"not an image, and {_UNKNOWN}"
+
+
+def _share(texts: Mapping[str, str], tree: Tree) -> str:
+    return f"fewer than half of the images ({len(texts)} of {len(tree.images)})"
 
 
 def is_image_of(tree: Tree) -> IsImage:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 from typing import Any
 
-from crnn_jax.data import label_tables
+from crnn_jax.data import label_columns, label_tables
 from crnn_jax.data.image_io import IMAGE_SUFFIXES
-from crnn_jax.data.label_tables import IsImage, Labels, Row
+from crnn_jax.data.label_columns import IsImage
+from crnn_jax.data.label_tables import Labels, Row
 from crnn_jax.errors import DataError, quote
 
 _SUFFIX = "|".join(sorted(re.escape(suffix) for suffix in IMAGE_SUFFIXES))
 _BY_SPACE = re.compile(rf"(.+?(?:{_SUFFIX}))[ \t]+(\S.*)", re.IGNORECASE)
+_MJSYNTH = re.compile(r"\d+_(.+)_(\d+)")
+_PROGRESS = "filestate.txt"  # of PPOCRLabel: which images have been labeled
 _YOLO = re.compile(r"\d+( \d?\.\d+){4}")
 
 
@@ -40,27 +45,40 @@ def lines(text: str, path: str, is_image: IsImage) -> Labels | None:
     _, first = rows[0]
     head, tab, _ = first.partition("\t")
     if tab and (is_image(head) or head.startswith('["')):
-        return Labels("a list of lines: image, tab, label", _by_tab(rows, path), True)
+        if os.path.basename(path).lower() == _PROGRESS:
+            return None
+        _refuse_boxes(rows, path)
+        return Labels("a list of lines: image, tab, label", _by_tab(rows), True)
     if label_tables.recognized(text, path, is_image):
         return label_tables.read(text, path, is_image)
     if _BY_SPACE.fullmatch(first.strip()):
+        if _is_mjsynth(rows):
+            return Labels("a list of MJSynth, texts in the file names", _of_names(rows), True)
         return Labels("a list of lines: image, space, label", _by_space(rows), True)
     head, _, rest = first.strip().partition(" ")
     if rest and is_image(head):
         return Labels("a list of lines: image, space, label", _by_space(rows), True)
-    if any(label_tables.has_image_suffix(field) for field in re.split(r"[\s,;|]+", first)):
+    fields = re.split(r"[\s,;|]+", first)
+    if len(fields) == 1 and label_tables.has_image_suffix(first):
+        raise DataError(f"{path} names images without labels")
+    if any(map(label_tables.has_image_suffix, fields)):
         label_tables.read(text, path, is_image)  # says what is wrong
     return None
 
 
-def _by_tab(rows: list[tuple[int, str]], path: str) -> Iterator[Row]:
+def _refuse_boxes(rows: list[tuple[int, str]], path: str) -> None:
+    """Raises DataError if a line has boxes of words."""
     for number, line in rows:
-        file, tab, label = line.partition("\t")
-        if label.startswith(('[{"transcription"', '[{"points"')):
+        if line.partition("\t")[2].startswith(('[{"transcription"', '[{"points"')):
             raise DataError(
                 f"{path} is a list for text detection: line {number} has boxes. Crop the words to "
                 "images of their own, with a label each"
             )
+
+
+def _by_tab(rows: list[tuple[int, str]]) -> Iterator[Row]:
+    for number, line in rows:
+        file, tab, label = line.partition("\t")
         complaint = "" if tab else "its line has no tab, so the label is missing"
         files = _several(file)
         for name in files:
@@ -79,10 +97,36 @@ def _several(file: str) -> list[str]:
 
 def _by_space(rows: list[tuple[int, str]]) -> Iterator[Row]:
     for number, line in rows:
-        line = line.strip()
-        found = _BY_SPACE.fullmatch(line)
-        file, label = (found[1], found[2]) if found else ([*line.split(None, 1), ""])[:2]
-        yield Row(file, label, number)
+        yield Row(*_split_by_space(line), number)
+
+
+def _split_by_space(line: str) -> tuple[str, str]:
+    """Returns the image and the label of a line; an empty label if there is none."""
+    line = line.strip()
+    if found := _BY_SPACE.fullmatch(line):
+        return found[1], found[2]
+    file, *rest = line.split(None, 1)
+    return file, "".join(rest)
+
+
+def _is_mjsynth(rows: list[tuple[int, str]]) -> bool:
+    """Whether all lines are as in MJSynth, such as `./1/1/1_Lube_45484.jpg 45484`.
+
+    The number is that of the word in a lexicon, and the text is in the file name.
+    """
+    for _, line in rows:
+        file, label = _split_by_space(line)
+        found = _MJSYNTH.fullmatch(PurePosixPath(file).stem)
+        if not found or found[2] != label:
+            return False
+    return True
+
+
+def _of_names(rows: list[tuple[int, str]]) -> Iterator[Row]:
+    """Reads the lines of MJSynth."""
+    for number, line in rows:
+        file, _ = _split_by_space(line)
+        yield Row(file, PurePosixPath(file).stem.split("_", 1)[1].rpartition("_")[0], number)
 
 
 def beside(texts: dict[str, str]) -> Labels:
@@ -176,7 +220,7 @@ def _members(pairs: _Pairs) -> Iterator[Row]:
         label, part, complaint = value, "", ""
         if isinstance(value, _Pairs):
             names = [name for name, _ in value]
-            columns = label_tables.choose(["file", *names], None, lambda name: False)
+            columns = label_columns.choose(["file", *names], None, lambda name: False)
             if "polygons" in names:
                 complaint = "it has polygons, for text detection; crop the words to images"
             elif isinstance(columns, str):
@@ -225,12 +269,13 @@ def _objects(rows: list[tuple[int, Any]], path: str, is_image: IsImage, kind: st
         for name, value in members.items():
             if not first.get(name):
                 first[name] = value if isinstance(value, str) else ""
-    columns = label_tables.choose(list(first), list(first.values()), is_image)
+    columns = label_columns.choose(list(first), list(first.values()), is_image)
     if isinstance(columns, str):
         raise DataError(f"{path}: {columns}; its entries have {quote(list(first))}")
     file, label = list(first)[columns.file], list(first)[columns.label]
     if not any(is_image(str(members.get(file, ""))) for members in objects[:100]):
         return None
+    label_columns.refuse_readings(list(first), path, "remove the confidences to use it")
     split = list(first)[columns.split] if columns.split >= 0 else ""
 
     def read() -> Iterator[Row]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import reprlib
 import types
 import unicodedata
@@ -11,14 +10,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import NamedTuple
 
-from crnn_jax.data import label_texts, parquet
+from crnn_jax.data import label_texts, parquet, part_names
 from crnn_jax.data.label_shapes import damaged_numbers
 from crnn_jax.data.label_tables import Labels, Row
-from crnn_jax.data.tree import PARTS, AmbiguousError, Tree, is_absolute, part_of_path
+from crnn_jax.data.part_names import PARTS
+from crnn_jax.data.tree import AmbiguousError, Tree, is_absolute
 from crnn_jax.errors import DataError, one_line
 
 MAX_BAD = 10_000  # bad rows after which reading stops
 MAX_ROWS = 2**21
+_HELD_OUT = ("train", "val", "test")  # the later part keeps an image that is in several
 _UNITS = {".json": "entry", parquet.SUFFIX: "row"}  # units of places in files; else lines
 
 
@@ -48,7 +49,7 @@ def collect(tree: Tree, found: list[tuple[str, Labels]]) -> Listing:
     """
     rows = _Collector(tree)
     for name, labels in found:
-        before = set(rows.labels)
+        rows.new = []
         for row in labels.rows:
             rows.num_rows += 1
             if rows.num_rows > MAX_ROWS:
@@ -56,8 +57,7 @@ def collect(tree: Tree, found: list[tuple[str, Labels]]) -> Listing:
             rows.add(name, row)
             if len(rows.complaints) > MAX_BAD:
                 break
-        new = [text for file, text in rows.labels.items() if file not in before]
-        if problem := damaged_numbers(new, labels.is_text):
+        if problem := damaged_numbers(rows.new, labels.is_text):
             raise DataError(f"{tree.folder / name}: {problem}")
     if rows.missing and not rows.labels:
         for file, hint in rows.missing[: MAX_BAD + 1]:
@@ -69,6 +69,11 @@ def collect(tree: Tree, found: list[tuple[str, Labels]]) -> Listing:
         warnings.append(
             f"{count(len(rows.missing), 'row')} of {what}{more} without an image: left out, such "
             f"as {examples([file for file, _ in rows.missing])}"
+        )
+    if rows.in_two_parts:
+        warnings.append(
+            f"{count(len(rows.in_two_parts), 'image')} in the label files of two parts, such as "
+            f"{examples(rows.in_two_parts)}: not used for training"
         )
     used = {os.path.normpath(file) for file in rows.labels}
     if unlisted := [image for image in tree.images if os.path.normpath(image) not in used]:
@@ -113,9 +118,11 @@ class _Collector:
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
         self.labels: dict[str, str] = {}
+        self.new: list[str] = []  # the labels that the current label file added
         self.places: dict[str, str] = {}
         self.complaints: dict[str, str] = {}
         self.missing: list[tuple[str, str]] = []  # file and place
+        self.in_two_parts: list[str] = []  # images in label files of several parts
         self.num_rows = 0
         self._parts: dict[str, _Parts] = {}
         self._seen: dict[str, tuple[str, int, str]] = {}  # label file, line and label, by file
@@ -126,11 +133,13 @@ class _Collector:
         place = f" ({unit} {row.line} of {name})" if name else ""
         text = unicodedata.normalize("NFC", row.label)
         file, reason = row.file, row.complaint or _file_complaint(row.file)
+        if self.tree.is_set_aside(file, name.rpartition("/")[0]):
+            return
         found, hint = None, ""
-        if not reason:
-            found, reason, hint = self._find(name, file)
-        reason = reason or label_texts.in_table(text)
         part = PARTS.get(row.part.strip().lower(), "")
+        if not reason:
+            found, reason, hint = self._find(name, file, part)
+        reason = reason or label_texts.in_table(text)
         if row.part.strip() and not part:
             reason = reason or f"its split is {reprlib.repr(row.part)}; write train, val or test"
         first = self._seen.setdefault(_same_file(found or file), (name, row.line, text))
@@ -147,22 +156,31 @@ class _Collector:
                 hint = f"; there is {near}"
             self.missing.append((file, hint + place))
             return
+        if (found or file) not in self.labels:
+            self.new.append(text)
         self.labels[found or file] = text
         self.places[found or file] = place
         # The image's own path comes first: one from another machine can mislead, as in
         # /test/set/train/a.png.
-        folder = part_of_path(found or "") or part_of_path(file) or part_of_path(name)
+        folder = next(filter(None, map(part_names.of_path, (found or "", file, name))), "")
         before = self._parts.get(found or file, _Parts())
+        of_name = part_names.of_file(name)
+        if before.name and of_name and of_name != before.name:
+            self.in_two_parts.append(found or file)
+            of_name = max(before.name, of_name, key=_HELD_OUT.index)
         self._parts[found or file] = _Parts(
-            before.column or part, before.folder or folder, before.name or _part_of_file(name)
+            before.column or part, before.folder or folder, of_name or before.name
         )
 
-    def _find(self, name: str, file: str) -> tuple[str | None, str, str]:
+    def _find(self, name: str, file: str, part: str) -> tuple[str | None, str, str]:
         """Returns the image of a row, or why it cannot be used, or a hint why it is missing."""
         if name.endswith(parquet.SUFFIX) and file.startswith(f"{name}/"):
             return file, "", ""
+        base = name.rpartition("/")[0]
+        if not part_names.of_path(file):  # else the path tells more
+            part = part or part_names.of_path(name) or part_names.of_file(name)
         try:
-            return self.tree.find(file, name.rpartition("/")[0]), "", ""
+            return self.tree.find(file, base, part), "", ""
         except AmbiguousError as error:
             return None, str(error), ""
         except ValueError as error:
@@ -181,13 +199,6 @@ class _Collector:
             names = [found.folder, found.name] if folders_differ else [found.name, found.folder]
             parts[file] = found.column or names[0] or names[1]
         return parts
-
-
-def _part_of_file(name: str) -> str:
-    """Returns the part in the name of a label file, such as train in rec_gt_train.txt."""
-    tokens = re.split(r"[^a-z]+", PurePath(name).stem.lower())
-    found = {PARTS[token] for token in tokens if token in PARTS}
-    return found.pop() if len(found) == 1 else ""
 
 
 def _plural(unit: str) -> str:

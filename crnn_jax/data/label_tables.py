@@ -13,26 +13,17 @@ import itertools
 import os
 import re
 import reprlib
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
+from crnn_jax.data import label_columns
 from crnn_jax.data.image_io import IMAGE_SUFFIXES
-from crnn_jax.data.tree import PARTS
+from crnn_jax.data.label_columns import Columns, IsImage, choose, normalized, refuse_readings
+from crnn_jax.data.part_names import PARTS
 from crnn_jax.errors import DataError, quote
 
-# Names of columns, in lower case and without spaces and punctuation.
-_FILES = frozenset([
-    "file", "filename", "filepath", "path", "image", "imagepath", "imagefile", "imagefilename",
-    "imagename", "img", "imgpath", "imgname", "imgfile", "picture", "name", "fname", "relpath",
-    "relativepath", "imageid", "id",
-])  # fmt: skip
-_LABELS = frozenset([
-    "label", "labels", "text", "texts", "word", "words", "transcription", "transcript",
-    "groundtruth", "gt", "target", "caption", "solution", "answer", "string", "captcha", "code",
-    "value", "truth",
-])  # fmt: skip
-_SPLITS = frozenset(["split", "subset", "partition", "part", "set", "usage", "phase"])
 LABELS_FILE = "labels.csv"
+_NAMES = label_columns.FILES | label_columns.LABELS
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
 _BOMS = {
     codecs.BOM_UTF8: "utf-8-sig",
@@ -43,8 +34,6 @@ _BOMS = {
 }
 
 _EXCEL_TEXT = re.compile('="(.*)"')  # keeps the zeros of digits in a spreadsheet
-
-IsImage = Callable[[str], bool]  # whether a field can be the name of an image
 
 
 class UnrelatedTableError(DataError):
@@ -67,14 +56,6 @@ class Labels(NamedTuple):
     kind: str  # kind of file, for messages
     rows: Iterator[Row]
     is_text: bool  # whether labels are stored as text, so that leading zeros are kept
-
-
-class Columns(NamedTuple):
-    """The places of the columns in a row; -1 for no split."""
-
-    file: int
-    label: int
-    split: int = -1
 
 
 def decode(content: bytes, path: str) -> str:
@@ -105,56 +86,6 @@ def has_image_suffix(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
-def normalized(name: str) -> str:
-    """Returns a column name in lower case without spaces and punctuation."""
-    return re.sub(r"[\W_]", "", name.lower())
-
-
-def choose(names: Sequence[str], row: Sequence[str] | None, is_image: IsImage) -> Columns | str:
-    """Recognizes the columns of a header.
-
-    Args:
-      names: the header.
-      row: the first text of each column, if there is a row; it decides between several candidates.
-      is_image: whether a field can be the name of an image.
-
-    Returns:
-      The columns, or what is wrong with the header.
-    """
-    keys = [normalized(name) for name in names]
-    if keys.count("file") > 1 or keys.count("label") > 1:
-        return "two columns have the same name"
-    splits = [i for i, key in enumerate(keys) if key in _SPLITS]
-    split = keys.index("split") if keys.count("split") == 1 else -1
-    if split < 0 and row is not None:
-        values = [row[i].strip().lower() if i < len(row) else "" for i in splits]
-        chosen = [i for i, value in zip(splits, values, strict=True) if value in PARTS]
-        split = chosen[0] if len(chosen) == 1 else -1
-    shown = [i for i, value in enumerate(row or ()) if i < len(keys) and is_image(value)]
-    files = [i for i, key in enumerate(keys) if key in _FILES]
-    if "file" in keys:
-        files = [keys.index("file")]
-    elif len(files) != 1:
-        files = [i for i in files or range(len(keys)) if i in shown]
-    if len(files) != 1:
-        return "no column is named file" if not files else _several("file", names, files)
-    labels = [i for i, key in enumerate(keys) if key in _LABELS and i != files[0]]
-    if "label" in keys:
-        labels = [keys.index("label")]
-    elif not labels:
-        rest = (i for i in range(len(keys)) if i not in (files[0], split))
-        labels = [i for i in rest if keys[i] not in ("", "unnamed0", "index")]
-        labels = labels if len(labels) == 1 else []
-    if len(labels) != 1:
-        return "no column is named label" if not labels else _several("label", names, labels)
-    return Columns(files[0], labels[0], split)
-
-
-def _several(what: str, names: Sequence[str], found: Sequence[int]) -> str:
-    listed = " and ".join(quote(names[i]) for i in found)
-    return f"{listed} can be the {what}; rename one of them to {what}"
-
-
 class Dialect(NamedTuple):
     """How the fields of a table are written, and which columns it has."""
 
@@ -165,6 +96,7 @@ class Dialect(NamedTuple):
     names: tuple[str, ...]
     skips_space: bool
     quotechar: str
+    has_escapes: bool = False  # a quote in a field is written \\", as in lists of ICDAR, not ""
 
 
 def read(text: str, path: str, is_image: IsImage) -> Labels:
@@ -183,7 +115,20 @@ def read(text: str, path: str, is_image: IsImage) -> Labels:
         kind += " and no header"
     quoted = re.search(rf"{form.quotechar}\d+{form.quotechar}", text)
     text, skipped = _without_sep(text)
+    form = form._replace(has_escapes=_has_escapes(text, form))
     return Labels(kind, _rows(text, path, form, skipped), is_text=quoted is not None)
+
+
+def _has_escapes(text: str, form: Dialect) -> bool:
+    """Whether a table is valid only if a backslash escapes a quote."""
+    if f"\\{form.quotechar}" not in text:
+        return False
+    try:
+        for _ in _reader(text, form):
+            pass
+    except csv.Error:
+        return True
+    return False
 
 
 def recognized(text: str, path: str, is_image: IsImage) -> bool:
@@ -215,7 +160,7 @@ def dialect(text: str, path: str, is_image: IsImage) -> Dialect:
             continue
         columns_or_problem = choose(cells, below, is_image)
         shown = [i for i, cell in enumerate(cells) if has_image_suffix(cell)]
-        is_named = any(normalized(cell) in _FILES | _LABELS for cell in cells)
+        is_named = bool(_NAMES & set(map(normalized, cells)))
         is_related |= is_named or any(is_image(cell) for cell in (*cells, *(below or ())))
         if not shown and (isinstance(columns_or_problem, str) or not is_named):
             shown = [i for i, cell in enumerate(cells) if is_image(cell)]
@@ -230,12 +175,8 @@ def dialect(text: str, path: str, is_image: IsImage) -> Dialect:
             header = first
             continue
         if isinstance(columns_or_problem, Columns):
-            keys = {normalized(cell) for cell in cells}
-            if keys & {"confidence", "score"} and os.path.basename(path) != LABELS_FILE:
-                raise DataError(
-                    f"{path} has a column of confidences, so it seems to contain readings, not "
-                    f"labels; rename it to {LABELS_FILE} to use it"
-                )
+            if os.path.basename(path) != LABELS_FILE:
+                refuse_readings(cells, path, f"rename it to {LABELS_FILE} to use it")
             return Dialect(
                 delimiter, columns_or_problem, len(cells), True, tuple(cells), skips_space,
                 quotechar,
@@ -270,15 +211,21 @@ def _head(text: str, delimiter: str, quotechar: str) -> tuple[list[str], list[st
     return [first[0].lstrip("\ufeff"), *first[1:]] if first else first, below
 
 
-def _rows(text: str, path: str, form: Dialect, skipped: int) -> Iterator[Row]:
-    columns = form.columns
-    rows = csv.reader(
+def _reader(text: str, form: Dialect) -> Any:
+    return csv.reader(
         io.StringIO(text.lstrip("\ufeff"), newline=""),
         delimiter=form.delimiter,
         quotechar=form.quotechar,
         skipinitialspace=form.skips_space,
         strict=True,
+        doublequote=not form.has_escapes,
+        escapechar="\\" if form.has_escapes else None,
     )
+
+
+def _rows(text: str, path: str, form: Dialect, skipped: int) -> Iterator[Row]:
+    columns = form.columns
+    rows = _reader(text, form)
     above = "the header" if form.has_header else "the first line"
     is_first = form.has_header
     try:

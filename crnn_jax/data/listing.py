@@ -8,17 +8,18 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from crnn_jax.config import DataConfig
-from crnn_jax.data import label_files, label_rows, packed, tree
+from crnn_jax.data import image_io, label_files, label_rows, packed, part_names, tree
 from crnn_jax.data.label_files import FILE_NAMES, LABELS_FILE
 from crnn_jax.data.label_rows import MAX_BAD, Listing
 from crnn_jax.data.tree import Tree
 from crnn_jax.errors import DataError, one_line
 
 VAL_DIR = "data.val_dir/"  # begins the names of images that are in data.val_dir
+_UNSUPPORTED = "an image of a format that is not supported; save it as PNG"
 _MAX_NAMED = 50  # bad files that an error lists; the others are counted
 
 WHERE_TO_GET_IT = (
@@ -128,6 +129,8 @@ def of(config: DataConfig) -> Listing:
         raise DataError("data.val_dir is the same folder as data.dir; give another one")
     with _naming(val_dir):
         extra = _list_folder(val_dir, config.label_pattern)
+        if extra.origin == FILE_NAMES and found.origin != FILE_NAMES:
+            extra = _labeled_above(folder, val_dir, extra)
     if not extra.labels and not extra.complaints:
         raise DataError(f"data.val_dir: {one_line(config.val_dir)} contains no images")
 
@@ -146,6 +149,32 @@ def of(config: DataConfig) -> Listing:
     )
 
 
+def _labeled_above(folder: Path, below: Path, names: Listing) -> Listing:
+    """Returns the images of `below` with the labels that label files of `folder` give them.
+
+    Args:
+      folder: a folder that has label files.
+      below: a folder without label files. It may be outside of `folder`.
+      names: `below`, labeled by the file names; returned if no label file names its images.
+    """
+    if not below.resolve().is_relative_to(folder.resolve()):
+        return names
+    prefix = f"{below.resolve().relative_to(folder.resolve()).as_posix()}/"
+    whole = _list_folder(folder, "")
+
+    def inside(values: Mapping[str, str]) -> dict[str, str]:
+        return {f.removeprefix(prefix): v for f, v in values.items() if f.startswith(prefix)}
+
+    labels = inside(whole.labels)
+    if not labels:
+        return names
+    lost = [file for file in names.labels if file not in labels]
+    left_out = f"{label_rows.count(len(lost), 'image')} without a label in {whole.origin}: left out"
+    return Listing(
+        labels, inside(whole.complaints), {}, whole.origin, warnings=(left_out,) if lost else ()
+    )
+
+
 def _list_folder(folder: Path, pattern: str, excluded: Path | None = None) -> Listing:
     """Lists a folder with its labels, without the folder `excluded` below it."""
     check_folder(folder)
@@ -158,10 +187,12 @@ def _list_folder(folder: Path, pattern: str, excluded: Path | None = None) -> Li
         return found
     names = {file: label_of(file, pattern) for file in listed.images}
     complaints = {file: label_files.why_foreign(listed, file) for file in listed.foreign()}
+    if listed.images:
+        complaints |= {file: _UNSUPPORTED for file in listed.others if _is_unsupported(file)}
     if pattern:
         for file in (file for file, text in names.items() if not text):
             complaints.setdefault(file, "data.label_pattern finds no label in its name")
-    parts = label_rows.distinct_parts({f: tree.part_of_path(f) for f in listed.images})
+    parts = label_rows.distinct_parts({f: part_names.of_path(f) for f in listed.images})
     return Listing(
         names,
         complaints,
@@ -172,13 +203,17 @@ def _list_folder(folder: Path, pattern: str, excluded: Path | None = None) -> Li
     )
 
 
+def _is_unsupported(file: str) -> bool:
+    return os.path.splitext(file)[1].lower() in image_io.UNSUPPORTED_SUFFIXES
+
+
 def _list_images(folder: Path) -> Listing:
     """Like `_list_folder`, without labels. Label files and the parts in them are ignored."""
     check_folder(folder)
     listed = Tree(folder)
     foreign = dict.fromkeys(listed.foreign(), "not an image")
     foreign.pop(LABELS_FILE, None)
-    parts = label_rows.distinct_parts({f: tree.part_of_path(f) for f in listed.images})
+    parts = label_rows.distinct_parts({f: part_names.of_path(f) for f in listed.images})
     return Listing(
         dict.fromkeys(listed.images, ""), foreign, parts, "", _notes(listed), _warnings(listed)
     )

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from crnn_jax.data import label_tables
-from crnn_jax.data.label_tables import IsImage, Labels, Row
+from crnn_jax.data import label_columns
+from crnn_jax.data.label_columns import IsImage
+from crnn_jax.data.label_tables import Labels, Row
 from crnn_jax.errors import DataError, brief, quote
 
 SUFFIX = ".parquet"
@@ -40,9 +41,10 @@ def read(path: Path, name: str, is_image: IsImage) -> Labels:
         raise DataError(f"{path} has the image columns {quote([names[i] for i in holders])}")
     # The column with the images takes the place of the one with their names.
     keys = ["file" if i in holders else column for i, column in enumerate(names)]
-    columns = label_tables.choose(keys, None, is_image)
+    columns = label_columns.choose(keys, None, is_image)
     if isinstance(columns, str):
         raise DataError(f"{path}: {columns}; its columns are {quote(names)}")
+    label_columns.refuse_readings(names, str(path), "remove the confidences to use it")
     has_images = columns.file in holders
     wanted = [names[i] for i in columns if i >= 0 and i not in holders]
     table = _read(path, wanted)

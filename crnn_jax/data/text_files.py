@@ -6,7 +6,8 @@ import itertools
 import re
 from collections.abc import Iterator, Mapping
 
-from crnn_jax.data.tree import Tree, part_of_path
+from crnn_jax.data import part_names
+from crnn_jax.data.tree import Tree
 
 _ENDING = re.compile(r"(\.gt)?\.txt$", re.IGNORECASE)
 
@@ -45,12 +46,12 @@ def names(tree: Tree) -> list[str]:
 
 def _nearest(name: str, base: str, below: Mapping[tuple[str, str], list[str]]) -> list[str]:
     """Returns at most two images called `base` in the nearest folder above a text file."""
-    part = part_of_path(name)
+    part = part_names.of_path(name)
     for folder in _folders(name):
         near = (
             image
             for image in below.get((base, folder), ())
-            if not part or part_of_path(image) in ("", part)
+            if not part or part_names.of_path(image) in ("", part)
         )
         if some := list(itertools.islice(near, 2)):
             return some

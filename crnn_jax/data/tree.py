@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NamedTuple
 
+from crnn_jax.data import part_names
 from crnn_jax.data.image_io import IMAGE_SUFFIXES
 from crnn_jax.errors import DataError
 from crnn_jax.runtime import files
@@ -25,12 +26,6 @@ _IGNORED_FOLDERS = frozenset([
     "__pycache__",
 ])  # fmt: skip
 _RUN = {"config.json", "environment.json"}  # files of a run directory, which is no data
-# The parts of a data set, by the names that folders, files and columns use for them.
-PARTS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev", "eval", "evaluation"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
 
 
 class AmbiguousError(ValueError):
@@ -59,6 +54,9 @@ class Tree:
         self.dotted: list[str] = []  # images whose names begin with a dot
         self.others: list[str] = []  # sorted, without files created by the operating system
         skip = excluded.resolve() if excluded else None
+        self._set_aside = ""  # the folder `excluded`, relative to `folder`
+        if skip and skip.is_relative_to(folder.resolve()):
+            self._set_aside = skip.relative_to(folder.resolve()).as_posix()
         for name, is_image in _walk(folder, skip):
             base = name.rpartition("/")[2]
             if base.startswith("."):
@@ -88,12 +86,23 @@ class Tree:
             found.setdefault(name.rpartition(".")[0], []).extend(images)
         return found
 
+    @functools.cached_property
+    def _parts_of_folders(self) -> set[str]:
+        """The parts (train, val, test) that the folders of the images name."""
+        folders = {image.rpartition("/")[0] for image in self.images}
+        return {part_names.of_path(f"{folder}/image") for folder in folders} - {""}
+
     def foreign(self) -> list[str]:
         """Returns the other files that are in the same folder as an image."""
         folders = {image.rpartition("/")[0] for image in self.images}
         return [name for name in self.others if name.rpartition("/")[0] in folders]
 
-    def find(self, name: str, base: str = "") -> str | None:
+    def is_set_aside(self, name: str, base: str = "") -> bool:
+        """Whether a row of a label file in `base` names a file of the excluded folder."""
+        path = os.path.normpath(f"{base}/{name}" if base else name)
+        return bool(self._set_aside) and path.startswith(f"{self._set_aside}/")
+
+    def find(self, name: str, base: str = "", part: str = "") -> str | None:
         """Returns the file that a row of a label file names; None if it does not exist.
 
         A name is accepted as it is, or if its path and that of the image end alike, as in lists
@@ -103,6 +112,8 @@ class Tree:
         Args:
           name: the name in the row.
           base: the folder of the label file, relative to the tree.
+          part: the part of the data set that the row is about, if it is known. If there is a folder
+            with images of this part, images in folders of another part fit only by their path.
 
         Raises:
           AmbiguousError: several images fit.
@@ -121,7 +132,7 @@ class Tree:
                 return literal
         except (ValueError, OSError) as found:
             error = found
-        if near := self._fitting(name, base):
+        if near := self._fitting(name, base, part):
             return near
         if isinstance(error, ValueError):
             raise error
@@ -129,14 +140,14 @@ class Tree:
 
     def near(self, name: str) -> str | None:
         """Returns an image in another folder with the file name of `name`, for messages."""
-        return next(iter(self._by_name.get(_key(_parts(name)[-1:]), ())), None)
+        return next(iter(self._by_name.get(_key(part_names.split_path(name)[-1:]), ())), None)
 
     def _has_images(self, prefix: str) -> bool:
         place = bisect.bisect_left(self.images, prefix)
         return place < len(self.images) and self.images[place].startswith(prefix)
 
-    def _fitting(self, name: str, base: str) -> str | None:
-        parts = _parts(name)
+    def _fitting(self, name: str, base: str, part: str) -> str | None:
+        parts = part_names.split_path(name)
         if not parts:
             return None
         key = _key(parts[-1:])
@@ -148,9 +159,10 @@ class Tree:
         found = same.below.get("/".join(folders), [])
         ends = ("/".join(folders[start:]) for start in range(1, len(folders) + 1))
         for images in (found, *(same.inside.get(end, []) for end in ends)):
-            if base and self._has_images(
-                f"{base}/"
-            ):  # a label file beside images describes only these
+            if part in self._parts_of_folders:
+                images = [image for image in images if part_names.of_path(image) in ("", part)]
+            # A label file beside images describes only these.
+            if base and self._has_images(f"{base}/"):
                 images = [image for image in images if image.startswith(f"{base}/")]
             if len(images) > 1:
                 exact = [image for image in images if image.rpartition("/")[2] == parts[-1]]
@@ -180,16 +192,6 @@ class Tree:
 def is_absolute(path: str) -> bool:
     """Whether a path is absolute on POSIX or Windows."""
     return path.startswith(("/", "\\")) or PureWindowsPath(path).is_absolute()
-
-
-def part_of_path(path: str) -> str:
-    """Returns train, val or test if a folder of the path has such a name, else "".
-
-    The path can be of POSIX or Windows. The folder nearest to the file counts:
-    /home/dev/set/train/a.png is in the training part.
-    """
-    folders = (PARTS.get(part.lower(), "") for part in reversed(_parts(path)[:-1]))
-    return next(filter(None, folders), "")
 
 
 def counts(names: list[str]) -> str:
@@ -238,14 +240,6 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:  # a loop of links; reported when it is read
         return False
-
-
-def _parts(name: str) -> list[str]:
-    """Splits a path of any system, without drive, `.` and `..`."""
-    parts = name.replace("\\", "/").split("/")
-    if len(parts[0]) == 2 and parts[0][1] == ":":
-        parts = parts[1:]
-    return [part for part in parts if part not in ("", ".", "..")]
 
 
 def _key(name: str | list[str]) -> str:

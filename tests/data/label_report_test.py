@@ -13,6 +13,12 @@ from crnn_jax.schema import is_label_pattern
 DIGITS = [f"{n:05d}" for n in random.Random(0).sample(range(100_000), 40)]
 MIXED = ["".join(random.Random(k).choices("abcdefgh2345678", k=5)) for k in range(40)]
 
+SUMS = [(random.Random(k).randrange(100), random.Random(k + 99).randrange(100)) for k in range(60)]
+
+
+def hashed(k: int, digits: int = 8) -> str:
+    return f"{random.Random(k).getrandbits(4 * digits) | 1:0{digits}x}"[: digits - 1] + "7"
+
 
 def warn(files: Sequence[str], pattern: str = "") -> list[str]:
     labels = [label_of(file, pattern) for file in files]
@@ -35,6 +41,9 @@ def png(names: Sequence[str]) -> list[str]:
         DIGITS[:3],
         ["abc"],
         [f"日本{c}" for c in "東西南北中"],
+        ["1-11", "10-6", "11-1", "12-7", "15-2", "18-19"],
+        [f"{a}+{b}=" for a, b in SUMS],
+        [f"{a}x{b}=?" for a, b in SUMS],
     ],
 )
 def test_names_that_are_labels_give_no_warning(names: list[str]) -> None:
@@ -68,6 +77,18 @@ def _some(names: list[str], *endings: str) -> list[str]:
          "begin with an index", MIXED),
         ([f"{name}-{k}" for k, name in enumerate(MIXED)], "end with an index after '-'", MIXED),
         ([f"{name}.{k % 4}" for k, name in enumerate(MIXED)], "end with an index after '.'", MIXED),
+        ([f"{name}-{hashed(k)}" for k, name in enumerate(MIXED)], "index after '-'", MIXED),
+        ([f"{name}.{hashed(k, 32)}" for k, name in enumerate(MIXED)], "index after '.'", MIXED),
+        ([f"{name}-{k + 1600000000}" for k, name in enumerate(MIXED)], "index after '-'", MIXED),
+        ([f"{k}-{name}" for k, name in enumerate(DIGITS, 1)], "index before '-'", DIGITS),
+        ([f"{name[:3]}-{k}" for k, name in enumerate(DIGITS)], "index after '-'",
+         [name[:3] for name in DIGITS]),
+        ([f"captcha_{name}_{uuid.UUID(hashed(k, 32))}" for k, name in enumerate(MIXED)],
+         "40 images have the label 'captcha'", MIXED),
+        ([f"{'easy' if k % 2 else 'hard'}_{name}" for k, name in enumerate(MIXED)],
+         "the 40 images have only 2 different labels", MIXED),
+        ([f"{'test' if k % 2 else 'train'}_{name}" for k, name in enumerate(MIXED)],
+         "the 40 images have only 2 different labels", MIXED),
         ([f"captcha{name}" for name in MIXED], "all labels begin with 'captcha'", MIXED),
         ([f"{name}-label" for name in MIXED], "all labels end with '-label'", MIXED),
         ([f"{name}#{name}"[:5] if k else f"{name}(" for k, name in enumerate(MIXED)],

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from crnn_jax.data import listing
+from crnn_jax.data import listing, part_names
 from crnn_jax.data.label_rows import Listing
-from crnn_jax.data.tree import AmbiguousError, Tree, part_of_path
+from crnn_jax.data.tree import AmbiguousError, Tree
 from crnn_jax.errors import DataError
 from tests.helpers.fixtures import CONFIG
 from tests.helpers.images import draw
@@ -43,11 +43,12 @@ def listed(folder: Path) -> Listing:
         ("D:\\test\\a.png", "test"),
         ("/home/dev/set/train/a.png", "train"),  # not dev
         ("train.png", ""),
-        ("training_images/a.png", ""),
+        ("training_images/a.png", "train"),
+        ("train_and_test/a.png", ""),
     ],
 )
 def test_the_nearest_folder_names_the_part(path: str, part: str) -> None:
-    assert part_of_path(path) == part
+    assert part_names.of_path(path) == part
 
 
 @pytest.mark.parametrize("row", ["/home/dev/set/{}", "/mnt/test/set/{}", "C:\\dev\\{}", "{}"])
