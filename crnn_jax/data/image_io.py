@@ -124,7 +124,7 @@ def decode(image: Image.Image, frame: str = "") -> Image.Image:
             return _decode(image)
         if not frame:
             raise DataError(
-                "it is an animation; choose which frame to read: "
+                "it has several frames; choose which one to read: "
                 "first, last, darkest or mean with data.frame, or with --frame in predict"
             )
         try:

@@ -69,6 +69,7 @@ def redirect(place: Any) -> Any:
         (OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\nabc", "middle of the response", 3),
         (OK + b"Transfer-Encoding: chunked\r\n\r\n" + b"1" * 70_000, "more than 65536 bytes", 1),
         (OK + b"Content-Length: 9\r\n\r\nabc", "ended after 3 of 9 bytes", 3),
+        (OK + b"Content-Length: 99\r\nContent-Length: 1\r\n\r\nabc", "ended after 3 of 99", 3),
         (b"", "closed connection without response", 3),
         (b"SSH-2.0-OpenSSH_9.6\r\n", "response is not HTTP", 1),
         (b"HTTP/1.1 abc\r\n\r\n", "response is not HTTP", 1),
@@ -104,14 +105,13 @@ def test_what_a_server_answers_wrongly_is_one_sentence(
     assert not (tmp_path / "set").exists()
 
 
-@pytest.mark.parametrize(
-    "length", [b"9" * 5000, b"-1", b"\xb2", b"x", b"9" * 15 + b"\r\nContent-Length: 1"]
-)
+@pytest.mark.parametrize("length", [b"9" * 5000, b"-1", b"\xb2", b"x"])
 def test_a_length_that_is_no_number_is_not_trusted(
     raw: Callable[..., Raw], tmp_path: Path, length: bytes
 ) -> None:
+    """Then all is read until the end of the connection."""
     server = raw(OK + b"Content-Length: " + length + b"\r\n\r\nPK no archive")
-    with pytest.raises(DataError):
+    with pytest.raises(DataError, match="not a valid zip archive"):
         fetch.fetch(server.url, tmp_path / "set", 0)
 
 

@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from crnn_jax.data import folder as dataset
 from crnn_jax.data import label_shapes
@@ -225,8 +227,6 @@ def test_a_folder_without_images_says_what_it_has(tmp_path: Path) -> None:
 
 
 def test_parquet_with_the_images_inside(tmp_path: Path, images: Path) -> None:
-    pyarrow = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
     folder = tmp_path / "parquet"
     folder.mkdir()
     names = list(LABELS)

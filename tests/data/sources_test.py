@@ -175,11 +175,27 @@ def test_auto_is_the_folder_or_generates_where_the_default_one_is_absent(
     assert resolve.resolve(config).data.source == "synthetic"
     other = tiny_config(data__dir="elsewhere")
     assert resolve.resolve(other).data.source == "folder"
-    with pytest.raises(DataError, match=r"no folder elsewhere.*crnn_jax fetch"):
+    with pytest.raises(DataError, match=r"no folder elsewhere.*crnn-jax fetch"):
         load(resolve.resolve(other))
     (tmp_path / config_lib.DEFAULT_DIR).mkdir(parents=True)
     assert resolve.resolve(config).data.source == "folder"
     assert resolve.resolve(tiny_config(data__source="stream")).data.source == "stream"
+
+
+@pytest.mark.parametrize(
+    ("changes", "alphabet"),
+    [
+        ({}, "7abc"),
+        # The labels have three lowercase letters, but only one digit and no capital.
+        ({"data__complete_alphabet": True}, "7abcdefghijklmnopqrstuvwxyz"),
+        ({"data__complete_alphabet": True, "data__alphabet": "abc7"}, "abc7"),
+    ],
+)
+def test_an_alphabet_is_completed_unless_it_is_given(
+    tiny_config: MakeConfig, changes: dict[str, Any], alphabet: str
+) -> None:
+    config = tiny_config(data__source="folder", **changes)
+    assert load(config).charset.alphabet == alphabet
 
 
 @pytest.mark.long

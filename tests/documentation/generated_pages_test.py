@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import inspect
+import re
 import typing
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
 
@@ -21,14 +22,16 @@ from crnn_jax.training.self_training import PseudoLabel
 from docs._ext import field_comments, generated_pages, repository_links
 from tests.helpers.markdown_files import ROOT
 
-RUN_PAGE = ROOT / "docs" / "reference" / "run_directory.md"
+PAGE = (ROOT / "docs" / "reference" / "run_directory.md").read_text()
 
 
 def test_every_key_is_described_once_with_its_default_and_meaning() -> None:
     text = generated_pages.config_keys()
-    for name, _, _, meaning in config_lib.reference():
-        assert text.count(f"```{{confval}} {name}\n") == 1
-        assert meaning.split()[0] in text
+    for name, default, _, meaning in config_lib.reference():
+        (part,) = text.split(f"```{{confval}} {name}\n")[1:]
+        part = part.split("\n```")[0]
+        assert generated_pages._as_text(meaning) in part
+        assert f'\n:default: "`{default}`"\n' in part
     assert (
         "```{confval} data.height\n"
         ':type: "int, from 1 to 1048576, and width times height at most 1048576"\n'
@@ -159,19 +162,26 @@ def names(*kinds: object) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "name",
+    ("heading", "kinds"),
     [
-        *names(Result, Answer, PseudoLabel, held_out.HeldOut, held_out.Match),
-        *names(record_types.Environment, record_types.DataFacts, record_types.Line),
-        *names(record_types.CheckpointMeta, journal.Entry, label_audit.Doubt, robustness.Row),
-        *names(sweep_report.Row, scheme_report.Row),
+        ("`environment.json`", [record_types.Environment, record_types.DataFacts]),
+        ("`metrics.jsonl`", [record_types.Line]),
+        ("`checkpoints/` and `checkpoints.json`", [record_types.CheckpointMeta]),
+        ("`readings.csv`, `errors.csv`, `test_readings.csv`", [Answer]),
+        ("`result.json`", [Result]),
+        ("`test.json`", [held_out.HeldOut, held_out.Match]),
+        ("`pseudo_labels.csv`", [PseudoLabel]),
+        ("`robustness/`", [robustness.Row]),
+        ("`report.csv`", [sweep_report.Row, scheme_report.Row]),
+        ("`audit.csv`", [label_audit.Doubt]),
+        ("Files of a labeled folder", [journal.Entry]),
     ],
 )
-def test_every_key_and_column_of_a_record_is_described(name: str) -> None:
-    assert f"`{name}`" in RUN_PAGE.read_text()
+def test_every_key_and_column_of_a_record_is_described(heading: str, kinds: list[Any]) -> None:
+    (section,) = re.findall(rf"\n##+ {re.escape(heading)}\n(.*?)(?=\n##|$)", PAGE, re.DOTALL)
+    assert [name for name in names(*kinds) if f"`{name}`" not in section] == []
 
 
 def test_every_file_of_a_run_is_described(trained: Path) -> None:
-    page = RUN_PAGE.read_text()
     found = [path.name + "/" * path.is_dir() for path in trained.iterdir()]
-    assert not [name for name in found if f"`{name}`" not in page]
+    assert not [name for name in found if f"`{name}`" not in PAGE]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import cv2
 import jax.numpy as jnp
 import numpy as np
 import onnx
-import pytest
 
 import crnn_jax
 from crnn_jax import interop
@@ -44,7 +44,6 @@ def test_all_attributes_that_opencv_requires_are_written(
 def test_opencv_reads_the_texts_of_the_package(
     trained: Path, captchas: Path, tmp_path: Path
 ) -> None:
-    cv2 = pytest.importorskip("cv2")
     net = cv2.dnn.readNetFromONNX(str(interop.export(trained, "onnx", tmp_path)))
     reader = crnn_jax.load(trained)
     files = sorted(captchas.iterdir())[:12]
@@ -59,7 +58,6 @@ def test_opencv_reads_the_texts_of_the_package(
 def test_opencv_computes_the_logits_of_color_images(
     tmp_path: Path, tiny_config: MakeConfig
 ) -> None:
-    cv2 = pytest.importorskip("cv2")
     reader = random_run.write(tmp_path / "run", _odd_color(tiny_config), MOMENTS)
     net = cv2.dnn.readNetFromONNX(str(interop.export(tmp_path / "run", "onnx", tmp_path / "x")))
     images = np.random.default_rng(1).integers(0, 256, (3, 41, 19, 3)).astype(np.uint8)

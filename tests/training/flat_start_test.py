@@ -108,14 +108,12 @@ def test_the_weight_falls_when_its_time_is_over(num_steps: int, last: int) -> No
     """After max_steps, or a third of a short run; the weight is 0 within half of that."""
     even = jnp.float32(np.log(2))
     state, weights = flat_start.start(CONFIG), []
-    for step in range(num_steps):
+    for step in range(min(num_steps, 30)):
         state = state.advance(even, jnp.int32(step), 3, num_steps, CONFIG)
         weights.append(float(state.weight))
-        if step > 30:
-            break
-    assert all(weight == 1 for weight in weights[:last])
-    assert weights[last] < 1
-    assert weights[num_steps // 2 : num_steps // 2 + 1] in ([0.0], [])
+    assert weights[:last] == [1.0] * last
+    assert 0 <= weights[last] < 1
+    assert weights[last + 10 :] == [0.0] * (len(weights) - last - 10 if len(weights) > 12 else 0)
 
 
 def test_without_a_flat_start_the_weight_is_0() -> None:

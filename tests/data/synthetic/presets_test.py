@@ -16,7 +16,7 @@ from crnn_jax.errors import ConfigError
     ("values", "message"),
     [
         ({"base": "fancy"}, "base is one of captcha_v2"),
-        ({"sise": [1, 2]}, "no 'sise'; it has alphabet"),
+        ({"sise": [1, 2]}, "no key 'sise'; its keys are alphabet"),
         ({"size": [1]}, r"size cannot be \[1\]"),
         ({"size": [9, 8]}, r"size cannot be \[9, 8\]: the first"),
         ({"colour": 1}, "colour cannot be 1"),
