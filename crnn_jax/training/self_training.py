@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -34,6 +35,8 @@ from crnn_jax.training.run import Run
 FILE = "pseudo_labels.csv"
 _NO_FILE = ""  # file in the only row of an epoch without a confident reading
 _RARE = 20  # a symbol this many times rarer than the average symbol is a misreading
+_BALANCE = 0.5  # least share of a symbol's readings that is used, relative to that of all readings
+_COMMON = 0.5  # least weight of such a symbol, relative to the mean weight of a symbol
 _LEAST_SHARE = 0.1  # share of the plausible readings that is used at any confidence
 
 
@@ -133,7 +136,8 @@ def choose(
     With labels, a reading is plausible if some label has the same length. Without labels, its
     length must be at least half as common as the most common one, and it must have no symbol that
     is rare among readings. The confident plausible readings are chosen, and at least the most
-    confident tenth of the plausible ones.
+    confident tenth of the plausible ones; then more with symbols that too few of these have, see
+    `neglected`.
 
     Args:
       readings: the readings of the images without labels.
@@ -142,13 +146,14 @@ def choose(
       split: splits a text into symbols, as `Charset.split` does.
     """
     able = [i for i, reading in enumerate(readings) if reading.text]
-    # Lengths and symbols of the scheme are taken from the more confident half.
     able.sort(key=lambda i: -readings[i].confidence)
     symbols_of = {i: split(readings[i].text) for i in able}
+    # The lengths of the scheme are those of the more confident half. All readings count for its
+    # symbols, because one that is confused with others is rare among the confident readings.
     surer = [symbols_of[i] for i in able[: (len(able) + 1) // 2]]
     lengths = Counter(map(len, map(split, known) if known else surer))
     least = 1 if known else max(lengths.values(), default=0) / 2
-    symbols = Counter(itertools.chain.from_iterable(surer))
+    symbols = Counter(itertools.chain.from_iterable(symbols_of.values()))
     rare = sum(symbols.values()) / max(len(symbols), 1) / _RARE
     plausible = [
         i
@@ -158,7 +163,36 @@ def choose(
     ]
     confident = sum(readings[i].confidence >= min_confidence for i in plausible)
     at_least = -(-len(plausible) * _LEAST_SHARE // 1)
-    return sorted(plausible[: max(confident, int(at_least))])
+    chosen = plausible[: max(confident, int(at_least))]
+    more = neglected([(symbols_of[i], readings[i].confidence) for i in plausible], len(chosen))
+    return sorted({*chosen, *(plausible[place] for place in more)})
+
+
+def neglected(readings: Sequence[tuple[Sequence[str], float]], count: int) -> set[int]:
+    """Returns the places of readings to choose for symbols that the first `count` have too rarely.
+
+    Of the readings with a symbol, at least half the share is chosen that is chosen of all readings.
+    Otherwise a symbol that is never read with confidence, such as l beside 1, is unlearned. A
+    symbol that is rare altogether may be a misreading, and is left alone. Class-balanced
+    self-training (Zou et al. 2018, arXiv 1810.07911) has a threshold for each class.
+
+    Args:
+      readings: symbols and confidence of each plausible reading, the most confident first.
+      count: how many of them are chosen anyway.
+    """
+    holders: dict[str, list[int]] = {}  # places of the readings with a symbol
+    for place, (symbols, _) in enumerate(readings):
+        for symbol in dict.fromkeys(symbols):
+            holders.setdefault(symbol, []).append(place)
+    weights = {s: sum(readings[i][1] for i in places) for s, places in holders.items()}
+    mean = sum(weights.values()) / max(len(weights), 1)
+    share = _BALANCE * count / max(len(readings), 1)
+    return {
+        place
+        for symbol, places in holders.items()
+        if weights[symbol] >= _COMMON * mean
+        for place in places[: math.ceil(share * len(places))]
+    }
 
 
 def _decoder(task: TrainContext, params: Any) -> Decoder:

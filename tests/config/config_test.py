@@ -154,6 +154,8 @@ def test_a_value_of_the_wrong_type_is_named(key: str, value: Any) -> None:
         ("train__epochs", 0),
         ("train__stop_after", -1),
         ("train__patience", -1),
+        ("train__min_confidence", -0.1),
+        ("train__min_confidence", 1.1),
         ("train__ema_decay", 1.0),
         ("train__checkpoint_selection", "first"),
         ("augment__shift", -0.1),

@@ -128,6 +128,21 @@ def test_shear_slants_and_leaves_rows_where_they_are() -> None:
     assert 0.9 * 0.6 < np.abs(cu - 24).max() < 0.6 + 0.05
 
 
+def test_ripple_bends_by_up_to_its_strength_in_heights() -> None:
+    limit = 0.1 * 21
+    upright, level = np.zeros((2, 64, 41, 21, 1), np.float32)
+    upright[:, 20] = 90
+    level[:, :, 10] = 90
+    columns, rows = np.mgrid[:41, :21]
+    for bar, axis, places, middle in ((upright, 1, columns, 20), (level, 2, rows, 10)):
+        ink = _augmented("ripple", bar)[..., 0]
+        # Bilinear interpolation moves the centroid of a bar of one pixel by exactly the offset.
+        moved = (ink * places).sum(axis) / ink.sum(axis) - middle
+        # Some of the 64 waves are almost as high as they can be.
+        assert 0.85 * limit < np.abs(moved).max() <= limit + 0.01
+        assert moved.min() < 0 < moved.max()
+
+
 def test_thickness_grows_or_shrinks_dark_strokes() -> None:
     stroke = np.full((64, 15, 9, 1), 200, np.float32)
     stroke[:, 7] = 0
@@ -136,6 +151,9 @@ def test_thickness_grows_or_shrinks_dark_strokes() -> None:
     assert grown.any()
     assert shrunk.any()
     assert not (grown & shrunk).any()
+    # At the full strength of 1, the stroke is three columns wide or absent.
+    assert out[:, 6, 4, 0].min() < 20
+    assert out[:, 7, 4, 0].max() > 180
 
 
 def test_blur_keeps_the_sum_and_spreads_a_point_evenly_over_nine() -> None:
@@ -145,6 +163,7 @@ def test_blur_keeps_the_sum_and_spreads_a_point_evenly_over_nine() -> None:
     np.testing.assert_allclose(out.sum((1, 2, 3)), 90, rtol=1e-5)
     np.testing.assert_allclose(out[:, 3:6, 3, 0], out[:, 3:4, 3, 0].repeat(3, 1), rtol=1e-5)
     assert (out[:, 3, 3, 0] <= 10).all()
+    assert out[:, 3, 3, 0].max() > 7
 
 
 def test_contrast_and_brightness_by_their_definitions() -> None:
@@ -158,6 +177,8 @@ def test_contrast_and_brightness_by_their_definitions() -> None:
     unclipped = np.abs(shift[:, 0]) < 120
     np.testing.assert_allclose(shift[unclipped], shift[unclipped][:, :1].repeat(63, 1), atol=1e-3)
     assert np.abs(shift).max() <= 127.5
+    assert shift.min() < -100
+    assert shift.max() > 100
 
 
 def test_noise_has_a_deviation_up_to_its_strength() -> None:

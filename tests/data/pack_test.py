@@ -9,6 +9,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import grain
 import numpy as np
 import pytest
 from array_record.python.array_record_module import ArrayRecordReader
@@ -139,16 +140,27 @@ def test_a_run_on_disk_goes_on_in_the_middle_of_an_epoch(
     assert train.train_and_evaluate(config, tmp_path / "cut").params_sha256 == whole.params_sha256
 
 
-def test_the_feed_yields_the_images_of_its_numbers(captchas: Path, pack_of: Path) -> None:
+def test_the_feed_yields_the_images_of_its_numbers(
+    captchas: Path, pack_of: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    options = grain.MultiprocessingOptions
+
+    def spy(num_workers: int, **others: Any) -> Any:
+        asked.append(num_workers)
+        return options(1, **others)  # each worker takes a second to start
+
+    monkeypatch.setattr(grain, "MultiprocessingOptions", spy)
     data = section(captchas)
     images = folder.load(data, None, 16).images
     places = np.random.default_rng(0).permutation(40).astype(np.int32)
     rows = np.array([[3, 39], [0, 3], [7, 7]], np.int32)
-    for workers in (0, 1):
+    for workers in (0, 2):
         records = feed.Records(section(pack_of, workers=workers), places)
         with records.batches(rows) as batches:
             found = list(batches)
         np.testing.assert_array_equal(found, images[places[rows]])
+        assert asked == ([workers] if workers else [])
 
 
 def test_a_large_folder_is_refused_and_a_large_pack_is_not_loaded(

@@ -46,8 +46,11 @@ def run(installed: Any, *arguments: Any) -> Any:
 
 
 def verbs(installed: Path, *commands: Any) -> list[str]:
-    """Outputs of the commands, which run in one process because a start takes seconds."""
-    code = "import sys; from crnn_jax.cli import main\n"
+    """The file of the program, and the outputs of the commands.
+
+    All run in one process, because a start takes seconds.
+    """
+    code = "import sys; from crnn_jax.cli import main; print(main.__file__, end=chr(0))\n"
     code += f"for command in {[list(map(str, c)) for c in commands]!r}:\n"
     code += "    status = main.main(command); print(chr(0), end='', flush=True)\n"
     code += "    if status: sys.exit(status)\n"
@@ -57,24 +60,24 @@ def verbs(installed: Path, *commands: Any) -> list[str]:
 def test_a_wheel_trains_imports_and_predicts(
     installed: Path, captchas: Path, keras_files: Path
 ) -> None:
-    where = run(installed, "-c", "import crnn_jax.cli.main as m; print(m.__file__)")
-    assert where.startswith(str(installed / "site"))
     changes = {**SMALL, "data.dir": os.fspath(captchas), "data.source": "folder"}
     values = config_lib.with_changes(config_lib.defaults(), changes)
     (installed / "run").mkdir()
     (installed / "run" / "config.json").write_text(json.dumps(values))
-    assert "exact match" in run(installed, "-m", "crnn_jax", "train", "run")
     image = next(captchas.glob("*.png"))
     file = keras_files / "whole.h5"
     symbols = "2345678bcdefgmnpwxy"
-    read, _, _, _, read_imported = verbs(
+    where, trained, read, _, _, _, read_imported = verbs(
         installed,
+        ("train", "run"),
         ("predict", "run", image),
         ("report", "run"),
         ("export", "run", "--format", "safetensors"),
         ("import-keras", file, "imported", "--alphabet", symbols),
         ("predict", "imported", image),
     )
+    assert where.startswith(str(installed / "site"))
+    assert "exact match" in trained
     assert read.startswith(f"{image}\t")
     assert read_imported.count("\n") == 1
     # Templates and types are part of the wheel.

@@ -152,11 +152,12 @@ def test_without_the_package_the_run_says_what_to_install(
 
 
 class _Failing(types.ModuleType):
-    """A tracker that counts its calls and fails in one of its methods."""
+    """A tracker that keeps its calls and metrics, and fails in one of its methods."""
 
     def __init__(self, fails: str):
         super().__init__("trackio")
         self.fails, self.calls = fails, list[str]()
+        self.found: Found = {}
 
     def init(self, **_: Any) -> Any:
         self._call("init")
@@ -164,6 +165,8 @@ class _Failing(types.ModuleType):
 
     def log(self, values: Any, step: int) -> None:
         self._call("log")
+        for name, value in values.items():
+            self.found.setdefault(name, []).append((step, value))
 
     def finish(self) -> None:
         self._call("finish")
@@ -174,6 +177,7 @@ class _Failing(types.ModuleType):
             raise OSError("the disk of the tracker is full")
 
 
+@pytest.mark.filterwarnings("default")  # inside tensorboardX
 @pytest.mark.parametrize(
     ("fails", "calls"),
     # Two epochs of five steps: a line after the steps 3, 6 and 9, and after each epoch.
@@ -183,7 +187,7 @@ class _Failing(types.ModuleType):
         ("finish", ["init", *["log"] * 5, "finish"]),
     ],
 )
-def test_a_tracker_that_fails_costs_no_run(
+def test_a_tracker_that_fails_costs_neither_the_run_nor_another_tracker(
     tiny_config: MakeConfig,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -191,13 +195,22 @@ def test_a_tracker_that_fails_costs_no_run(
     fails: str,
     calls: list[str],
 ) -> None:
+    pytest.importorskip("tensorboardX")
     fake = _Failing(fails)
     monkeypatch.setitem(sys.modules, "trackio", fake)
     config = tiny_config(
-        log__trackers=("trackio",), log__every_steps=3, train__epochs=2, train__batch_size=8
-    )
+        log__trackers=("trackio", "tensorboard"), log__every_steps=3, train__epochs=2,
+        train__batch_size=8,
+    )  # fmt: skip
     assert train.train_and_evaluate(config, tmp_path).epochs_run == 2
     assert fake.calls == calls
+    found = _tensorboard(tmp_path)
+    assert [step for step, _ in found["loss/step"]] == [3, 6, 9]
+    assert [step for step, _ in found["loss/validation"]] == [5, 10]
+    if fails == "finish":
+        same = {name: [(step, pytest.approx(value)) for step, value in rows]
+                for name, rows in fake.found.items()}  # fmt: skip
+        assert found == same
     said = capsys.readouterr().out
     assert said.count("note: trackio failed and gets no more metrics") == 1
     assert "OSError: the disk of the tracker is full" in said

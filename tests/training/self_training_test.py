@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import shutil
+import types
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from crnn_jax.errors import ConfigError, DataError, RunError
 from crnn_jax.inference.evaluate import Reading
 from crnn_jax.interop import safetensors
 from crnn_jax.runs import record_types
+from crnn_jax.runs.run_dir import RunDir
 from crnn_jax.runtime.signals import Interrupted
 from crnn_jax.training import self_training, train
 from crnn_jax.training.context import prepare
@@ -34,22 +36,60 @@ def test_confident_readings_of_a_known_length_are_chosen() -> None:
     assert self_training.choose(readings, ["aaa", "bb"], 0.9) == [0, 2]
 
 
-def test_without_labels_lengths_and_symbols_are_judged_by_the_surer_half() -> None:
+def test_without_labels_rare_lengths_and_symbols_are_misreadings() -> None:
     sure = [("1234567890", 0.99)] * 9 + [("12345", 0.95), ("123456789Z", 0.94)]
     readings = _readings(*sure, *[("77777", 0.3)] * 11)
-    # The more confident 11 of 22: lengths 10 (ten times) and 5 (once, less than half of that);
-    # 105 symbols, 11 different ones, Z once: an average of 9.5, a twentieth of which is 0.5, so Z
-    # may stay.
+    # The more confident 11 of 22: lengths 10 (ten times) and 5 (once, less than half of that). In
+    # all 22, 160 symbols, 11 different ones, Z once: an average of 14.5, a twentieth of which is
+    # 0.7, so Z may stay.
     assert self_training.choose(readings, [], 0.9) == [*range(9), 10]
-    # 30 more: 405 symbols, an average of 37, a twentieth of which is 1.8. Z is a misreading.
+    # 30 more of each: 610 symbols, an average of 55, a twentieth of which is 2.8. Z is a
+    # misreading.
     more = _readings(*[("1234567890", 0.99)] * 30, *sure, *[("77777", 0.3)] * 41)
     assert self_training.choose(more, [], 0.9) == list(range(39))
+
+
+def test_a_symbol_that_is_never_read_with_confidence_is_not_left_out() -> None:
+    sure, unsure = [("ab", 0.95)] * 8, [("lb", 0.7)] * 6
+    # The confidences of the readings with a symbol add up to 7.6 for a, 11.8 for b, and 4.2 for l,
+    # which is more than half their mean, so l is no misreading. 8 of 14 readings are confident, and
+    # half of this share of the 6 readings with l is 1.7, so two of them are chosen too.
+    assert self_training.choose(_readings(*unsure, *sure), ["ab"], 0.9) == [0, 1, *range(6, 14)]
+    # With four readings at 0.5, the sums are 7.6, 9.6 and 2, which is less than half the mean.
+    unsure = [("lb", 0.5)] * 4
+    assert self_training.choose(_readings(*unsure, *sure), ["ab"], 0.9) == list(range(4, 12))
 
 
 def test_a_tenth_is_chosen_however_unsure() -> None:
     readings = _readings(*[("abc", 0.01 * i) for i in range(25)])
     assert self_training.choose(readings, ["abc"], 0.9) == [22, 23, 24]  # of 25: three
     assert self_training.choose(_readings(("", 0.9)), [], 0.9) == []
+
+
+@pytest.mark.parametrize(("least", "first"), [(0.3, 8), (0.75, 20)])
+def test_an_epoch_is_trained_on_the_readings_of_the_config_s_confidence(
+    tiny_config: MakeConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    least: float,
+    first: int,
+) -> None:
+    config = tiny_config(
+        data__train_size=10, data__unlabeled="rest", data__alphabet="7abc",
+        train__min_confidence=least,
+    )  # fmt: skip
+    task = prepare(config)
+    unlabeled = task.split.unlabeled
+    assert len(unlabeled) == 26  # 40, less 4 of the validation part and 10 with labels
+    known = task.data.texts[task.split.train[0]]
+    # Image i has confidence i / 26: 8 / 26 = 0.308 and 20 / 26 = 0.769 are the first to be enough.
+    readings = _readings(*[(known, i / 26) for i in range(26)])
+    monkeypatch.setattr(self_training, "_read", lambda *arguments: readings)
+    run: Any = types.SimpleNamespace(
+        task=task, epoch=1, steps_since=0, ema=None, dir=RunDir(tmp_path)
+    )
+    self_training.renew(run)
+    assert run.task.pseudo_labeled.tolist() == unlabeled[first:].tolist()
 
 
 @pytest.fixture
@@ -286,8 +326,14 @@ def test_without_a_plausible_reading_an_epoch_has_labels_only(
         return seen[-1]
 
     monkeypatch.setattr(batching, "mixed_order", spy)
+    task = prepare(config)
+    labeled = set(task.split.train.tolist())
+    assert len(labeled) == 4
+    assert len(task.split.unlabeled) > 0
+    assert set(task.order(1).tolist()) == labeled
+    seen.clear()
     train.train_and_evaluate(config, tmp_path / "run")
-    labeled = set(sources.load(config.data, 16).split.train.tolist())
+    assert len(seen) == 2  # one for each epoch
     assert all(set(rows.tolist()) == labeled for rows in seen)
     assert len(record_types.read_csv(tmp_path / "run" / self_training.FILE, PseudoLabel)) == 1
 
