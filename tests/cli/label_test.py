@@ -7,11 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+import webbrowser
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.helpers.command_line import call
 from tests.helpers.images import draw
 
 pytest.importorskip("uvicorn")
@@ -97,3 +99,32 @@ def test_a_folder_that_cannot_be_labeled_is_named(
     assert main.main(["label", str(tmp_path / folder), "--reader", str(trained)]) == 2
     assert f"error: {tmp_path}/{message}" in capsys.readouterr().err
     assert os.listdir(tmp_path / "empty") == []
+
+
+@pytest.mark.parametrize("flags", [[], ["--open"]])
+def test_the_page_is_opened_in_the_browser_on_request(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    flags: list[str],
+) -> None:
+    from crnn_jax.labeling import run
+
+    url = "http://127.0.0.1:1234/#token"
+    opened: list[str] = []
+    asked: list[Any] = []
+
+    def labeling(*given: Any) -> str:
+        *rest, announce = given
+        asked.append(rest)
+        announce(url)
+        return "nothing was labeled"
+
+    monkeypatch.setattr(run, "run", labeling)
+    monkeypatch.setattr(webbrowser, "open", opened.append)
+    options = ["--reader", "mine", "--adapt-every", 7, "--port", 1234]
+    status, out, err = call(capsys, "label", tmp_path, *options, *flags)
+    assert (status, err) == (0, "nothing was labeled\n")
+    assert url in out
+    assert opened == ([url] if flags else [])
+    assert asked == [[tmp_path, "mine", 7, 1234]]

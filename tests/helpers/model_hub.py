@@ -18,6 +18,8 @@ class Hub:
 
     def __init__(self) -> None:
         self.repositories: dict[str, list[tuple[str, dict[str, bytes]]]] = {}
+        self.is_private: dict[str, bool] = {}  # by repository
+        self.messages: list[str] = []  # of the commits that were pushed
         self.requests: list[str] = []
         self.token = ""  # that pushes need, if it is not empty
 
@@ -114,6 +116,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             name = "/".join(filter(None, (values.get("organization"), values["name"])))
             is_new = name not in self.hub.repositories
             self.hub.repositories.setdefault(name, [])
+            if is_new:  # older clients have "private", newer ones "visibility"
+                is_private = values.get("private") or values.get("visibility") == "private"
+                self.hub.is_private[name] = bool(is_private)
             return self.answer({"url": f"/{name}", "id": name}, 200 if is_new else 409)
         if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/(preupload|commit)/main", path):
             if found[2] == "preupload":
@@ -127,6 +132,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 for line in lines
                 if line["key"] == "file"
             }
+            (header,) = [line["value"] for line in lines if line["key"] == "header"]
+            self.hub.messages.append(header["summary"])
             oid = self.hub.commit(found[1], added)
             return self.answer({"commitUrl": f"/{found[1]}/commit/{oid}", "commitOid": oid})
         return self.answer({})  # such as /api/validate-yaml

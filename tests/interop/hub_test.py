@@ -14,6 +14,7 @@ from crnn_jax.inference import hub as hub_lib
 from crnn_jax.interop import hub as push_lib
 from crnn_jax.models import crnn
 from tests.helpers import model_hub
+from tests.helpers.command_line import call
 from tests.helpers.model_hub import Hub
 
 pytest.importorskip("huggingface_hub")
@@ -77,6 +78,7 @@ def test_the_commands_take_an_address(
     assert main(["push", str(trained), "hf://me/reader", "--message", "The first"]) == 0
     pushed = capsys.readouterr().out.strip().removeprefix("pushed ")
     assert pushed == f"hf://me/reader@{hub.repositories['me/reader'][-1][0]}"
+    assert hub.messages == ["The first"]
     path = str(sorted(captchas.iterdir())[0])
     outputs = []
     for run in (str(trained), pushed):
@@ -85,6 +87,15 @@ def test_the_commands_take_an_address(
         outputs.append(capsys.readouterr().out.replace(run, "RUN"))
     assert outputs[0].splitlines()[0] == outputs[1].splitlines()[0]  # the reading
     assert "exact match" in outputs[1]
+
+
+def test_a_repository_is_private_on_request_and_has_a_message_in_any_case(
+    trained: Path, hub: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, flags in (("open", []), ("closed", ["--private"])):
+        assert call(capsys, "push", trained, f"hf://me/{name}", *flags)[0] == 0
+    assert hub.is_private == {"me/open": False, "me/closed": True}
+    assert hub.messages == ["A reader of crnn-jax"] * 2
 
 
 def test_training_starts_from_an_address(trained: Path, hub: Hub, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Runs made from Keras files give the logits of Keras."""
 
+import json
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import crnn_jax
 from crnn_jax.cli import main
 from crnn_jax.interop import keras
 from crnn_jax.models import crnn
+from tests.helpers.command_line import call
 from tests.helpers.keras_run import SYMBOLS, import_run
 
 
@@ -50,3 +52,22 @@ def test_a_class_for_unknown_symbols_and_a_blank_in_front_are_put_in_their_place
         for r in map(crnn_jax.load, (tmp_path / "a", tmp_path / "b"))
     ]
     np.testing.assert_allclose(logits[1], logits[0][..., [*range(1, 20), 0]], atol=1e-5)
+
+
+def test_the_command_passes_on_the_size_that_the_file_lacks(
+    keras_files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Two poolings make 12 rows of any height from 48 to 51, as of the 50 that Keras trained on.
+    command = ["import-keras", keras_files / "some.weights.h5", tmp_path / "run"]
+    size = ["--width", 160, "--height", 48]
+    status, out, _ = call(capsys, *command, "--alphabet", SYMBOLS, *size)
+    assert status == 0
+    assert "images of 160x48" in out
+    data = json.loads((tmp_path / "run" / "config.json").read_text())["data"]
+    assert (data["width"], data["height"]) == (160, 48)
+    for name, there, other in (("width", 200, 128), ("height", 50, 49)):
+        command = ["import-keras", keras_files / "whole.keras", tmp_path / "other"]
+        status, _, err = call(capsys, *command, "--alphabet", SYMBOLS, f"--{name}", other)
+        assert (status, err.count("\n")) == (2, 1)
+        assert f"whole.keras reads images of {name} {there}, not {other}" in err
+    assert not (tmp_path / "other").exists()

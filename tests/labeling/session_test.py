@@ -51,7 +51,9 @@ def saved(folder: Path) -> dict[str, str]:
 
 
 def test_the_least_confident_come_first_and_every_fourth_is_drawn(folder: Path) -> None:
-    session, reading = opened(folder, readings())
+    # Equal texts cover the same symbols, so only the confidences, which fall, decide.
+    given = {f"{n:02}.png": ("abc", 1 - n / 100) for n in range(COUNT)}
+    session, reading = opened(folder, given)
     assert session.current() is None  # nothing is read yet
     finish(reading)
     order, drawn = [], []
@@ -59,9 +61,13 @@ def test_the_least_confident_come_first_and_every_fourth_is_drawn(folder: Path) 
         order.append(enter(session))
         drawn.append(found.drawn)
         finish(reading)
-    assert sorted(order) == sorted(readings())  # each once
+    assert sorted(order) == sorted(given)  # each once
     assert drawn == [place % 4 == 3 for place in range(COUNT)]
-    assert saved(folder) == {file: f"a{file[:2]}" for file in order}
+    ordered = [file for file, is_drawn in zip(order, drawn, strict=True) if not is_drawn]
+    assert ordered == sorted(ordered, reverse=True)
+    random = [file for file, is_drawn in zip(order, drawn, strict=True) if is_drawn]
+    assert random != sorted(random, reverse=True)
+    assert saved(folder) == dict.fromkeys(order, "abc")
     assert session.progress()["rest"] == 0
 
 
@@ -69,16 +75,24 @@ def test_ordered_images_are_in_the_pool_of_the_least_confident(tmp_path: Path) -
     names = [f"{n:03}.png" for n in range(400)]
     for name in names:
         (tmp_path / name).write_bytes(b"")
-    given = {name: (f"{n % 7}{n % 5}", n / 1000) for n, name in enumerate(names)}
-    session, reading = opened(tmp_path, given)
-    finish(reading)
-    pool = 8 * 25
-    for _ in range(40):
+    # Confidences fall, so the pool of the first 25 images is that of the last 200. A text with new
+    # symbols is chosen soon if it is in the pool. Of such texts, only that of image 201 is there.
+    given = {name: (f"{n % 7}{n % 5}", 1 - n / 1000) for n, name in enumerate(names)}
+    for n in (*range(150), 201):
+        given[names[n]] = (chr(0x4E00 + n) + chr(0x5E00 + n), 1 - n / 1000)
+    session, _ = opened(tmp_path, given)
+    for number, name in enumerate(names):  # all are read before an order is made
+        session.put(number, ReadingOfImage(*given[name]), session.pool.reader)
+    ordered = []
+    for place in range(40):
         found = session.current()
         assert found is not None
-        assert found.drawn or found.number < pool + 40  # of those labeled meanwhile
+        if not found.drawn:
+            # Before the batch was made, at most `place` images had left the rest.
+            assert found.number >= 400 - 8 * 25 - place
+            ordered.append(found.number)
         enter(session)
-        finish(reading)
+    assert 201 in ordered[:25]
 
 
 def test_undo_and_skip(folder: Path) -> None:

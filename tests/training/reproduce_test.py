@@ -5,10 +5,13 @@ from typing import Any
 
 import pytest
 
+from crnn_jax import config as config_lib
 from crnn_jax.cli import main
+from crnn_jax.config import Config
 from crnn_jax.errors import RunError
 from crnn_jax.runs.run_dir import RunDir
 from crnn_jax.training import reproduce, train
+from tests.helpers.command_line import call
 from tests.helpers.fixtures import MakeConfig
 from tests.helpers.quiet import QUIET
 
@@ -109,6 +112,36 @@ def test_other_data_and_missing_data_are_named_before_training(
     with pytest.raises(RunError, match="--data"):
         reproduce.again(copies[1].workdir, tmp_path / "again", "/nowhere")
     assert not (tmp_path / "again").exists()
+
+
+def test_data_that_were_moved_are_used_for_a_run_in_the_folder_that_is_named(
+    copies: tuple[RunDir, RunDir],
+    captchas: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    old, new = copies
+    trained_on: list[Config] = []
+
+    def train_again(config: Config, workdir: Path) -> None:
+        trained_on.append(config)
+        shutil.copytree(new.workdir, workdir)
+
+    monkeypatch.setattr(train, "train_and_evaluate", train_again)
+    _change(old, "config.json", lambda values: values["data"].update(dir="/nowhere"))
+    moved, again = tmp_path / "moved", tmp_path / "again"
+    shutil.copytree(captchas, moved)
+    status, _, err = call(capsys, "reproduce", old.workdir, "--workdir", again)
+    assert (status, trained_on) == (2, [])
+    assert "is not at /nowhere; give its folder with --data" in err
+    status, out, _ = call(capsys, "reproduce", old.workdir, "--data", moved, "--workdir", again)
+    assert status == 0
+    assert "the parameters are bit-identical" in out
+    assert (again / "result.json").exists()
+    (config,) = trained_on
+    there = config_lib.to_dict(new.config())
+    assert config_lib.to_dict(config) == config_lib.with_changes(there, {"data.dir": str(moved)})
 
 
 def test_a_record_of_another_version_names_its_commit(
