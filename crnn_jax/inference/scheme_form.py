@@ -20,6 +20,8 @@ _LEAST = 10  # readings with text
 _COMMON = 0.3  # share of the weight of the most common length
 _POWER = 4  # exponent of the confidence, in the weight of a length
 _RARE = 0.1  # share of the mean weight of a symbol; a rarer one is a misreading
+_RARE_IF_UNSURE = 1 / 3  # the same for a symbol whose readings are not sure
+_SURE = 0.8  # confidence of a symbol that is sure, relative to the mean confidence
 
 
 Split = Callable[[str], Sequence[str]]  # splits a text into symbols
@@ -74,14 +76,25 @@ def common_symbols(readings: Sequence[Reading], split: Split = list) -> str:
     """Returns the symbols that are not rare among readings, sorted.
 
     Each occurrence counts with the confidence of its reading. A symbol is rare if its sum is less
-    than a tenth of the mean over the symbols that occur.
+    than a tenth of the mean over the symbols that occur, or less than a third of it while its
+    readings are also less confident than the others. Letters that are rare in words are read with
+    the usual confidence, and misreadings of other letters are not.
     """
     weights: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for text, confidence in readings:
         for symbol in split(text):
             weights[symbol] += confidence  # type: ignore[assignment]  # Counter adds any number
-    least = _RARE * sum(weights.values()) / max(len(weights), 1)
-    return "".join(sorted(symbol for symbol, weight in weights.items() if weight >= least))
+            counts[symbol] += 1
+    mean = sum(weights.values()) / max(len(weights), 1)
+    sure = _SURE * sum(weights.values()) / max(sum(counts.values()), 1)  # confidence
+    return "".join(
+        sorted(
+            symbol
+            for symbol, weight in weights.items()
+            if weight >= (_RARE if weight >= sure * counts[symbol] else _RARE_IF_UNSURE) * mean
+        )
+    )
 
 
 def sample(count: int) -> list[int]:

@@ -35,9 +35,21 @@ def test_common_lengths() -> None:
 
 def test_common_symbols_count_with_the_confidence_of_their_readings() -> None:
     # Weights: a 10, b 10, c 1, d 0.5; the mean is 5.375, and d has less than a tenth of it.
-    readings = _readings(["ab"] * 10, 1.0) + _readings(["c"] * 2, 0.5) + _readings(["d"] * 5, 0.1)
+    readings = _readings(["ab"] * 10, 1.0) + _readings(["c"], 1.0) + _readings(["d"] * 5, 0.1)
     assert scheme_form.common_symbols(readings) == "abc"
     assert scheme_form.common_symbols([]) == ""
+
+
+def test_a_rare_symbol_is_kept_if_its_readings_are_sure() -> None:
+    # a and b have the weight 9 each.
+    often = [Reading("ab", 0.9)] * 10
+    # Two of x weigh 0.6 to 1.8. A third of the mean of the three symbols is at least 2.0, and a
+    # tenth at most 0.7. The mean confidence is 0.85 to 0.9, so x is sure at 0.72, not at 0.67.
+    for confidence, found in ((0.9, "abx"), (0.75, "abx"), (0.6, "ab"), (0.3, "ab")):
+        readings = [*often, *[Reading("x", confidence)] * 2]
+        assert scheme_form.common_symbols(readings) == found
+    # Six of them weigh 3.6, more than a third of the mean.
+    assert scheme_form.common_symbols([*often, *[Reading("x", 0.6)] * 6]) == "abx"
 
 
 def test_a_sample_is_spread_over_the_images() -> None:
