@@ -17,9 +17,10 @@ ROWS = (  # what the reader is given, record, how labels are compared
     ("nothing", "zero_labels_more.json", "case_folded"),
     (
         "unlabeled images of the scheme, to find the form of its texts",
-        "zero_labels_more.json",
+        "zero_labels_sure.json",
         "form_found",
     ),
+    ("unlabeled images of the scheme, to train on", "unlabeled.json", "case_folded"),
     ("10 labels", "ten_more.json", "labeled"),
     ("50 labels", "fifty_more.json", "labeled"),
     ("100 labels", "hundred_three.json", "labeled"),
