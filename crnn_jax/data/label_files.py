@@ -161,16 +161,20 @@ def _sounds_like_labels(tree: Tree, name: str) -> bool:
     return bool(_OF_LABELS & _words(name)) or is_image_of(tree)(PurePath(name).stem)
 
 
-def why_foreign(tree: Tree, name: str) -> str:
-    """Says why a file in the folder is neither an image nor a label file."""
+def why_foreign(tree: Tree) -> dict[str, str]:
+    """Says why files in the folders of the images are neither images nor label files, by name."""
+    texts = text_files.find(tree)
+    beside = set(texts.values())
+    why = f"the text file of an image, but {_share(texts, tree)} have one; write the others"
+    return {name: why if name in beside else _why(tree, name) for name in tree.foreign()}
+
+
+def _why(tree: Tree, name: str) -> str:
     suffix = PurePath(name).suffix.lower()
     if suffix in _ADVICE:
         return f"not an image; if it has the labels, {_ADVICE[suffix]}"
     if suffix not in SUFFIXES:
         return "not an image"
-    texts = text_files.find(tree)
-    if name in texts.values():
-        return f"the text file of an image, but {_share(texts, tree)} have one; write the others"
     try:
         _opened(tree, name, is_image_of(tree))
     except (DataError, OSError) as error:

@@ -186,7 +186,7 @@ def _list_folder(folder: Path, pattern: str, excluded: Path | None = None) -> Li
             found = found._replace(warnings=(*found.warnings, unused))
         return found
     names = {file: label_of(file, pattern) for file in listed.images}
-    complaints = {file: label_files.why_foreign(listed, file) for file in listed.foreign()}
+    complaints = label_files.why_foreign(listed)
     if listed.images:
         complaints |= {file: _UNSUPPORTED for file in listed.others if _is_unsupported(file)}
     if pattern:
