@@ -21,6 +21,7 @@ _COMMON = 0.3  # share of the weight of the most common length
 _POWER = 4  # exponent of the confidence, in the weight of a length
 _RARE = 0.1  # share of the mean weight of a symbol; a rarer one is a misreading
 _RARE_IF_UNSURE = 1 / 3  # the same for a symbol whose readings are not sure
+_OFTEN = 20  # mean occurrences of a symbol from which it is applied
 _SURE = 0.8  # confidence of a symbol that is sure, relative to the mean confidence
 
 
@@ -78,7 +79,8 @@ def common_symbols(readings: Sequence[Reading], split: Split = list) -> str:
     Each occurrence counts with the confidence of its reading. A symbol is rare if its sum is less
     than a tenth of the mean over the symbols that occur, or less than a third of it while its
     readings are also less confident than the others. Letters that are rare in words are read with
-    the usual confidence, and misreadings of other letters are not.
+    the usual confidence, and misreadings of other letters are not. The limit of a third holds only
+    if symbols occur at least 20 times on average; in fewer readings, many are rarer by chance.
     """
     weights: Counter[str] = Counter()
     counts: Counter[str] = Counter()
@@ -87,12 +89,13 @@ def common_symbols(readings: Sequence[Reading], split: Split = list) -> str:
             weights[symbol] += confidence  # type: ignore[assignment]  # Counter adds any number
             counts[symbol] += 1
     mean = sum(weights.values()) / max(len(weights), 1)
+    least_if_unsure = _RARE_IF_UNSURE if sum(counts.values()) >= _OFTEN * len(counts) else _RARE
     sure = _SURE * sum(weights.values()) / max(sum(counts.values()), 1)  # confidence
     return "".join(
         sorted(
             symbol
             for symbol, weight in weights.items()
-            if weight >= (_RARE if weight >= sure * counts[symbol] else _RARE_IF_UNSURE) * mean
+            if weight >= (_RARE if weight >= sure * counts[symbol] else least_if_unsure) * mean
         )
     )
 

@@ -41,15 +41,17 @@ def test_common_symbols_count_with_the_confidence_of_their_readings() -> None:
 
 
 def test_a_rare_symbol_is_kept_if_its_readings_are_sure() -> None:
-    # a and b have the weight 9 each.
-    often = [Reading("ab", 0.9)] * 10
-    # Two of x weigh 0.6 to 1.8. A third of the mean of the three symbols is at least 2.0, and a
-    # tenth at most 0.7. The mean confidence is 0.85 to 0.9, so x is sure at 0.72, not at 0.67.
-    for confidence, found in ((0.9, "abx"), (0.75, "abx"), (0.6, "ab"), (0.3, "ab")):
-        readings = [*often, *[Reading("x", confidence)] * 2]
+    # a and b have the weight 36 each.
+    often = [Reading("ab", 0.9)] * 40
+    # Eight of x weigh 2.4 to 7.2. A third of the mean of the three symbols is at least 8.2, and a
+    # tenth at most 2.7. The mean confidence is 0.85 to 0.9, so x is sure at 0.75, not at 0.67.
+    for confidence, found in ((0.9, "abx"), (0.75, "abx"), (0.6, "ab"), (0.4, "ab")):
+        readings = [*often, *[Reading("x", confidence)] * 8]
         assert scheme_form.common_symbols(readings) == found
-    # Six of them weigh 3.6, more than a third of the mean.
-    assert scheme_form.common_symbols([*often, *[Reading("x", 0.6)] * 6]) == "abx"
+    # 24 of them weigh 14.4, more than a third of the mean.
+    assert scheme_form.common_symbols([*often, *[Reading("x", 0.6)] * 24]) == "abx"
+    # In half as many readings, a symbol occurs (20 + 20 + 4) / 3 = 14.7 times, which is too few.
+    assert scheme_form.common_symbols([*often[:20], *[Reading("x", 0.6)] * 4]) == "abx"
 
 
 def test_a_sample_is_spread_over_the_images() -> None:
