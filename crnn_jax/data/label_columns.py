@@ -94,7 +94,8 @@ def _label_or_text(keys: Sequence[str], labels: Sequence[int], row: Sequence[str
     others = [i for i in labels if i != named]
     if len(others) != 1 or row is None or len(row) <= max(named, others[0]):
         return named
-    is_class = row[named].isdecimal() and not row[others[0]].isdecimal() and row[others[0]]
+    text = row[others[0]]
+    is_class = row[named].isdecimal() and text != "" and not text.isdecimal()
     return others[0] if is_class else named
 
 

@@ -52,8 +52,8 @@ def lines(text: str, path: str, is_image: IsImage) -> Labels | None:
     if label_tables.recognized(text, path, is_image):
         return label_tables.read(text, path, is_image)
     if _BY_SPACE.fullmatch(first.strip()):
-        if _is_mjsynth(rows):
-            return Labels("a list of MJSynth, texts in the file names", _of_names(rows), True)
+        if texts := _mjsynth(rows):
+            return Labels("a list of MJSynth, texts in the file names", iter(texts), True)
         return Labels("a list of lines: image, space, label", _by_space(rows), True)
     head, _, rest = first.strip().partition(" ")
     if rest and is_image(head):
@@ -109,24 +109,19 @@ def _split_by_space(line: str) -> tuple[str, str]:
     return file, "".join(rest)
 
 
-def _is_mjsynth(rows: list[tuple[int, str]]) -> bool:
-    """Whether all lines are as in MJSynth, such as `./1/1/1_Lube_45484.jpg 45484`.
+def _mjsynth(rows: list[tuple[int, str]]) -> list[Row] | None:
+    """Reads lines of MJSynth, such as `./1/1/1_Lube_45484.jpg 45484`; None if they are others.
 
     The number is that of the word in a lexicon, and the text is in the file name.
     """
-    for _, line in rows:
+    texts = []
+    for number, line in rows:
         file, label = _split_by_space(line)
         found = _MJSYNTH.fullmatch(PurePosixPath(file).stem)
         if not found or found[2] != label:
-            return False
-    return True
-
-
-def _of_names(rows: list[tuple[int, str]]) -> Iterator[Row]:
-    """Reads the lines of MJSynth."""
-    for number, line in rows:
-        file, _ = _split_by_space(line)
-        yield Row(file, PurePosixPath(file).stem.split("_", 1)[1].rpartition("_")[0], number)
+            return None
+        texts.append(Row(file, found[1], number))
+    return texts
 
 
 def beside(texts: dict[str, str]) -> Labels:

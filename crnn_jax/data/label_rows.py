@@ -73,7 +73,7 @@ def collect(tree: Tree, found: list[tuple[str, Labels]]) -> Listing:
     if rows.in_two_parts:
         warnings.append(
             f"{count(len(rows.in_two_parts), 'image')} in the label files of two parts, such as "
-            f"{examples(rows.in_two_parts)}: not used for training"
+            f"{examples(list(rows.in_two_parts))}: not used for training"
         )
     used = {os.path.normpath(file) for file in rows.labels}
     if unlisted := [image for image in tree.images if os.path.normpath(image) not in used]:
@@ -122,7 +122,7 @@ class _Collector:
         self.places: dict[str, str] = {}
         self.complaints: dict[str, str] = {}
         self.missing: list[tuple[str, str]] = []  # file and place
-        self.in_two_parts: list[str] = []  # images in label files of several parts
+        self.in_two_parts: dict[str, None] = {}  # images in label files of several parts
         self.num_rows = 0
         self._parts: dict[str, _Parts] = {}
         self._seen: dict[str, tuple[str, int, str]] = {}  # label file, line and label, by file
@@ -166,7 +166,7 @@ class _Collector:
         before = self._parts.get(found or file, _Parts())
         of_name = part_names.of_file(name)
         if before.name and of_name and of_name != before.name:
-            self.in_two_parts.append(found or file)
+            self.in_two_parts[found or file] = None
             of_name = max(before.name, of_name, key=_HELD_OUT.index)
         self._parts[found or file] = _Parts(
             before.column or part, before.folder or folder, of_name or before.name

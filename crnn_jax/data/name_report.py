@@ -85,6 +85,7 @@ def _kinds(stems: Sequence[str], labels: Sequence[str], names: dict[str, str]) -
     An example is easy_226md.png.
     """
     seconds = [stem.split("_")[1] for stem in stems if "_" in stem]
+    # Few: each occurs four times on average. Many: at least half of them differ.
     few, many = len(set(labels)), len(set(seconds))
     if len(seconds) < len(stems) or 4 * few > len(stems) or 2 * many < len(stems):
         return None

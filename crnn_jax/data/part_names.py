@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import PurePath
 
@@ -35,6 +36,7 @@ def of_file(name: str) -> str:
     return _of_name(PurePath(name).stem)
 
 
+@functools.lru_cache(maxsize=4096)  # a million rows name few folders
 def _of_name(name: str) -> str:
     """Returns the part that a name contains as a word; "" if it contains none or several."""
     found = {PARTS[word] for word in re.split(r"[^a-z]+", name.lower()) if word in PARTS}

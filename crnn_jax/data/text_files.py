@@ -17,8 +17,7 @@ def find(tree: Tree) -> dict[str, str]:
 
     The text file is beside the image, or in another folder, as in `images` and `labels`. If several
     images have the name, it belongs to the one whose path has the most folders in common with its
-    own.
-    A text file of one part of a data set never belongs to an image of another part.
+    own. A text file of one part of a data set never belongs to an image of another part.
     """
     texts = {name: _ENDING.sub("", name) for name in names(tree)}
     wanted = {stem.rpartition("/")[2] for stem in texts.values()}

@@ -99,8 +99,10 @@ class Tree:
 
     def is_set_aside(self, name: str, base: str = "") -> bool:
         """Whether a row of a label file in `base` names a file of the excluded folder."""
+        if not self._set_aside:
+            return False
         path = os.path.normpath(f"{base}/{name}" if base else name)
-        return bool(self._set_aside) and path.startswith(f"{self._set_aside}/")
+        return path.startswith(f"{self._set_aside}/")
 
     def find(self, name: str, base: str = "", part: str = "") -> str | None:
         """Returns the file that a row of a label file names; None if it does not exist.
@@ -154,7 +156,7 @@ class Tree:
         same = self._same_name(key, False)
         if not same.below and PurePosixPath(parts[-1]).suffix.lower() not in IMAGE_SUFFIXES:
             same = self._same_name(key, True)
-        folders = [_key(part) for part in parts[:-1]]
+        folders = [_key(folder) for folder in parts[:-1]]
         # Either the row is an ending of the image's path, or the path is an ending of the row.
         found = same.below.get("/".join(folders), [])
         ends = ("/".join(folders[start:]) for start in range(1, len(folders) + 1))

@@ -88,16 +88,15 @@ def common_symbols(readings: Sequence[Reading], split: Split = list) -> str:
         for symbol in split(text):
             weights[symbol] += confidence  # type: ignore[assignment]  # Counter adds any number
             counts[symbol] += 1
-    mean = sum(weights.values()) / max(len(weights), 1)
-    least_if_unsure = _RARE_IF_UNSURE if sum(counts.values()) >= _OFTEN * len(counts) else _RARE
-    sure = _SURE * sum(weights.values()) / max(sum(counts.values()), 1)  # confidence
-    return "".join(
-        sorted(
-            symbol
-            for symbol, weight in weights.items()
-            if weight >= (_RARE if weight >= sure * counts[symbol] else least_if_unsure) * mean
-        )
-    )
+    total, occurrences = sum(weights.values()), sum(counts.values())
+    are_many = occurrences >= _OFTEN * len(counts)
+
+    def is_common(symbol: str) -> bool:
+        is_sure = weights[symbol] / counts[symbol] >= _SURE * total / occurrences
+        least = _RARE if is_sure or not are_many else _RARE_IF_UNSURE
+        return weights[symbol] >= least * total / len(weights)
+
+    return "".join(sorted(filter(is_common, weights)))
 
 
 def sample(count: int) -> list[int]:

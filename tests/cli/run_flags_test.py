@@ -29,7 +29,7 @@ def program() -> Iterator[ModuleType]:
     flags.FLAGS.unparse_flags()
 
 
-def test_so_many_cells_of_a_sweep_share_a_process(
+def test_together_is_the_number_of_cells_that_share_a_process(
     program: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[Any] = []
@@ -52,7 +52,7 @@ def test_so_many_cells_of_a_sweep_share_a_process(
         ),
     ],
 )
-def test_a_process_waits_so_long_for_the_others(
+def test_the_address_and_the_time_to_wait_are_passed_on(
     program: ModuleType,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

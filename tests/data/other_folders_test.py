@@ -79,7 +79,7 @@ def test_an_image_in_the_lists_of_two_parts_is_not_trained_on(tmp_path: Path) ->
     create(tmp_path, "", lists)
     found = listed(tmp_path)
     assert found.parts == {"1.png": "train", "2.png": "val", "3.png": "test"}
-    assert re.search("in the label files of two parts.*not used for training", found.warnings[0])
+    assert re.search("^2 images in the label files of two parts.*not used for", found.warnings[0])
 
 
 def test_images_of_the_validation_folder_get_the_labels_of_the_label_file_above(

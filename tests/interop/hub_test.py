@@ -89,7 +89,7 @@ def test_the_commands_take_an_address(
     assert "exact match" in outputs[1]
 
 
-def test_a_repository_is_private_on_request_and_has_a_message_in_any_case(
+def test_a_repository_is_private_on_request_and_always_has_a_message(
     trained: Path, hub: Hub, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, flags in (("open", []), ("closed", ["--private"])):
