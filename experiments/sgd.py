@@ -4,8 +4,8 @@
 
 It reads captcha_images_v2 as well as the base recipe does, in as many epochs, but no image of some
 other schemes (see experiments/base.py). The records in results/ablations/, cross_validation/,
-data_efficiency/, plateau/, speed/ and synthetic/ were made with it, and benchmarks/ compares its
-step with that of other frameworks.
+data_efficiency/, plateau/, speed/ and synthetic/ (but for without_data/) were made with it, and
+benchmarks/ compares its step with that of other frameworks.
 """
 
 from ml_collections import ConfigDict
