@@ -20,6 +20,7 @@ def main(arguments: list[str]) -> None:
     if len(arguments) != 1:
         sys.exit("usage: few_labels.py DIRECTORY_OF_RUNS")
     totals: dict[str, list[int]] = {}
+    images_read: dict[str, set[int]] = {}  # seeds read mostly the same images
     print("| run | labels | images | exact match |\n|---|---|---|---|")
     for path in sorted(Path(arguments[0]).rglob("result.json")):
         reader = recognizer.load(path.parent)
@@ -39,9 +40,10 @@ def main(arguments: list[str]) -> None:
         total = totals.setdefault(path.parent.parent.name, [0, 0])
         total[0] += scores.num_exact
         total[1] += scores.num_examples
+        images_read.setdefault(path.parent.parent.name, set()).update(rest.tolist())
     print()
     for name, (exact, count) in totals.items():
-        low, high = metrics.wilson_interval(exact, count)
+        low, high = metrics.wilson_interval(exact, count, len(images_read[name]))
         print(
             f"{name}: {exact} of {count}, {exact / count:.2%}, "
             f"95 % interval {low:.2%} to {high:.2%}"

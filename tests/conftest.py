@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from tests.helpers import compiling, shapes  # noqa: F401  (before jax and the package)
@@ -31,6 +31,7 @@ import pytest
 
 from crnn_jax import config as config_lib
 from crnn_jax.data.synthetic.wide import render
+from crnn_jax.runtime import allocator
 from crnn_jax.training import train
 from experiments import tiny
 from tests.helpers import images
@@ -49,6 +50,30 @@ render.images = jax.jit(
 
 # Broadcasting arrays of different rank is an error.
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# In bytes. Programs that no test calls again took a process to 5 GB.
+MOST_MEMORY = 900 * 2**20
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """Forgets all compiled programs after a file of tests if the process has become large."""
+    result = yield
+    if nextitem and nextitem.path != item.path and memory() > MOST_MEMORY:
+        jax.clear_caches()
+        gc.collect()
+        allocator.return_memory()
+    return result
+
+
+def memory() -> int:
+    """Returns the resident memory of this process in bytes; 0 where /proc does not tell it."""
+    try:
+        pages = Path("/proc/self/statm").read_text().split()[1]
+    except OSError:
+        return 0
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
 
 REAL_SET = Path(__file__).resolve().parents[2] / "shared" / "data" / "captcha_images_v2"
 

@@ -155,18 +155,34 @@ def _adapted(
     strengths = DISTORTIONS[name].strengths
     workdir.mkdir(parents=True, exist_ok=True)
     look = distorted(plain, name, strengths[0], strengths[-1])
-    run_dir.RunDir(workdir).write_json("style.json", dataclasses.asdict(look), if_new=True)
+    style = workdir / "style.json"
+    run_dir.RunDir(workdir).write_json(style.name, dataclasses.asdict(look), if_new=True)
+    config = adapted_config(reader, run, style, adapt)
+    train.train_and_evaluate(config, files.below(workdir, "run"))
+    return recognizer.load(workdir / "run")
+
+
+def adapted_config(
+    reader: Recognizer, run: str | os.PathLike[str], style: Path, adapt: int
+) -> config_lib.Config:
+    """Returns the config that trains `run` for `adapt` steps on generated images of `style`."""
     values = config_lib.to_dict(reader.config)
     count, epochs = schedule(adapt, reader.config.train.batch_size)
     changes = {
         "data.source": "stream",
-        "data.style": os.fspath(workdir / "style.json"),
+        "data.style": os.fspath(style),
         "data.alphabet": reader.charset.alphabet,
         "data.val_fraction": _VAL,
         "data.count": count,
         "data.use_labels": True,
         "data.unlabeled": "",
         "data.test_size": 0,
+        "data.num_folds": 0,
+        "data.fold": 0,
+        "data.train_size": 0,
+        "data.val_dir": "",
+        "data.min_val_size": 0,
+        "train.min_steps": 0,
         "train.min_steps_per_epoch": 0,
         "train.passes_per_epoch": 1,
         "train.epochs": epochs,
@@ -175,9 +191,7 @@ def _adapted(
         "train.patience": 0,
         "train.stop_after": 0,
     }
-    config = config_lib.from_dict(config_lib.with_changes(values, changes))
-    train.train_and_evaluate(config, files.below(workdir, "run"))
-    return recognizer.load(workdir / "run")
+    return config_lib.from_dict(config_lib.with_changes(values, changes))
 
 
 def _row(

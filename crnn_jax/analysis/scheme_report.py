@@ -208,7 +208,8 @@ def _row(
 ) -> Row:
     exact = sum(match["num_exact"] for match in matches)
     examples = sum(run["num_examples"] for run in runs)
-    low, high = metrics.wilson_interval(exact, examples)
+    # All seeds read the same images.
+    low, high = metrics.wilson_interval(exact, examples, runs[0]["num_examples"])
     return Row(scheme, labels, way, len(runs), exact, examples, exact / examples, low, high)
 
 

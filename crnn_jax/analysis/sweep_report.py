@@ -218,7 +218,7 @@ def _read_run(path: Path, variant: str, reach: float) -> Run:
 def _row(variant: str, runs: Sequence[Run], base: dict[str, Run]) -> Row:
     exact = sum(run.result.num_exact for run in runs)
     examples = sum(run.result.num_examples for run in runs)
-    low, high = metrics.wilson_interval(exact, examples)
+    low, high = metrics.wilson_interval(exact, examples, _num_images(runs))
     seeds: dict[int, list[Result]] = {}
     for run in runs:
         seeds.setdefault(run.result.seed, []).append(run.result)
@@ -290,11 +290,14 @@ def _are_comparable(ours: Run, base: Mapping[str, Run]) -> bool:
 def _interval(net: dict[str, int], pairs: Sequence[tuple[Run, Run]]) -> tuple[float, float]:
     """Bootstrap interval of the difference in exact match, over images."""
     readings = sum(ours.result.num_examples for ours, _ in pairs)
-    # The images of a fold are the same in all runs.
-    folds = {ours.cell.rpartition("-")[2]: ours.result.num_examples for ours, _ in pairs}
-    num_images = sum(folds.values())
+    num_images = _num_images([ours for ours, _ in pairs])
     low, high = metrics.bootstrap_mean(list(net.values()), num_images - len(net))
     return low * num_images / readings, high * num_images / readings
+
+
+def _num_images(runs: Sequence[Run]) -> int:
+    """Returns the number of different images that the runs read: all seeds read those of a fold."""
+    return sum({run.cell.rpartition("-")[2]: run.result.num_examples for run in runs}.values())
 
 
 def _median(values: Iterable[float | None]) -> float | None:

@@ -107,7 +107,7 @@ def _add_robustness(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--adapt",
         metavar="STEPS",
-        type=int,
+        type=argument_types.count,
         default=0,
         help="also train a model on each distortion for this many steps, and measure it",
     )

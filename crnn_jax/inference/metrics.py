@@ -6,6 +6,7 @@ scipy.stats takes half a second to import, and `predict` does not need it.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -20,7 +21,7 @@ WAYS: Mapping[str, Callable[[str], str]] = {
     "case_folded": str.casefold,
     "merged": merge_look_alikes,  # case-folded, with o as 0 and i and l as 1
 }
-_CONFIDENCE = 0.9500000018071153  # of intervals: the normal quantile is 1.959964
+_QUANTILE = 1.959964  # of the normal distribution, for intervals of 95 %
 
 
 class Scores(NamedTuple):
@@ -142,12 +143,20 @@ def _edits(a: Sequence[str], b: Sequence[str]) -> list[list[int]]:
     return table
 
 
-def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
-    """Returns the 95 % score interval of a proportion (Wilson 1927), as fractions."""
-    from scipy import stats
+def wilson_interval(successes: int, trials: int, samples: int | None = None) -> tuple[float, float]:
+    """Returns the 95 % score interval of a proportion (Wilson 1927), as fractions.
 
-    interval = stats.binomtest(successes, trials).proportion_ci(_CONFIDENCE, method="wilson")
-    return float(interval.low), float(interval.high)
+    Args:
+      successes: number of successful trials.
+      trials: number of trials.
+      samples: number of independent trials, if several are of the same sample. Readings of the same
+        images by several seeds are as many samples as there are images.
+    """
+    n = trials if samples is None else samples
+    share, z2 = successes / trials, _QUANTILE**2
+    middle, half = share + z2 / (2 * n), math.sqrt(z2 * (share * (1 - share) + z2 / (4 * n)) / n)
+    low, high = (middle - half) / (1 + z2 / n), (middle + half) / (1 + z2 / n)
+    return low if successes else 0.0, high if successes < trials else 1.0
 
 
 class Bin(NamedTuple):

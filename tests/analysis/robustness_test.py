@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import crnn_jax
+from crnn_jax import config as config_lib
 from crnn_jax.analysis import robustness
 from crnn_jax.cli.main import main
 from crnn_jax.config import Config
@@ -17,6 +18,7 @@ from crnn_jax.data import generated
 from crnn_jax.data.synthetic import presets
 from crnn_jax.errors import ConfigError
 from crnn_jax.inference.evaluate import Reading
+from crnn_jax.training.context import prepare
 from tests.helpers.fixtures import MakeConfig
 
 PLAIN = presets.from_values({"alphabet": "abc7", "length": [1, 2], "width": 64, "height": 16,
@@ -87,6 +89,22 @@ def test_a_report_has_a_row_for_each_strength_and_reader(
     assert "| noise, grey levels | trained against it | 0: " in said
     assert "fingerprint" in said
     assert (tmp_path / "out/robustness.png").stat().st_size > 1000
+
+
+def test_the_run_that_is_adapted_decides_neither_the_number_of_steps_nor_the_parts(
+    trained: Path, tmp_path: Path
+) -> None:
+    reader = crnn_jax.load(trained)
+    changes = {
+        "train.min_steps": 2800, "train.min_steps_per_epoch": 45, "train.epochs": 7,
+        "data.num_folds": 4, "data.fold": 3, "data.train_size": 20,
+    }  # fmt: skip
+    values = config_lib.to_dict(reader.config)
+    reader.config = config_lib.from_dict(config_lib.with_changes(values, changes))
+    style = tmp_path / "style.json"
+    style.write_text(json.dumps(dataclasses.asdict(PLAIN)))
+    context = prepare(robustness.adapted_config(reader, trained, style, 40))
+    assert context.num_epochs * context.steps_per_epoch == 40
 
 
 def test_the_steps_against_a_distortion_are_those_that_were_asked_for(trained: Path) -> None:
