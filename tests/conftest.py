@@ -52,7 +52,7 @@ render.images = jax.jit(
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # In bytes. Programs that no test calls again took a process to 5 GB.
-MOST_MEMORY = 900 * 2**20
+MOST_MEMORY = 600 * 2**20
 
 
 @pytest.hookimpl(wrapper=True)

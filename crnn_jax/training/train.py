@@ -21,11 +21,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from crnn_jax import config as config_lib
 from crnn_jax.config import Config
-from crnn_jax.config.data_keys import WITHOUT_EFFECT
 from crnn_jax.data import resolve
-from crnn_jax.errors import ConfigError, TrainingError
+from crnn_jax.errors import TrainingError
 from crnn_jax.runs import opening, trackers
 from crnn_jax.runs.checkpoint import Checkpoints
 from crnn_jax.runs.result import Result
@@ -36,7 +34,7 @@ from crnn_jax.runtime.peers import Peers
 from crnn_jax.runtime.profile import Profile
 from crnn_jax.runtime.signals import Interruption
 from crnn_jax.runtime.watchdog import Watchdog
-from crnn_jax.training import run_logging, self_training
+from crnn_jax.training import agreement, run_logging, self_training
 from crnn_jax.training.context import TrainContext, prepare
 from crnn_jax.training.progress import Progress
 from crnn_jax.training.resume import resume, save, save_mid_epoch
@@ -114,55 +112,57 @@ def _train_all(
             results[directory.workdir] = finished(directory, config)
         else:
             task = prepare(config)
-            check_hosts(task, len(dirs))
+            agreement.check(task, len(dirs))
             alone = task.stream or task.records or len(task.split.unlabeled)
             alike = directory.workdir if alone else task.alike()
-            groups.setdefault(alike, []).append((directory, task))
+            group = groups.setdefault(alike, [])
+            if group:  # one copy of the images
+                first = group[0][1]
+                task = task._replace(data=first.data, images=first.images, labels=first.labels)
+            group.append((directory, task))
     errors: list[TrainingError] = []
-    for group in groups.values():
-        with contextlib.ExitStack() as stack:
-            interruption = stack.enter_context(Interruption())
-            runs = []
-            for directory, task in side_by_side(group):
-                stack.enter_context(opening.take(directory, task.config))
-                if hosts.share(directory.result() is not None):  # another process ended it
-                    results[directory.workdir] = finished(directory, task.config)
-                    continue
-                run_logging.announce(task)
-                checkpoints = stack.enter_context(Checkpoints(directory.checkpoints))
-                runs.append(resume(directory, task, checkpoints, start, allow_environment_change))
-                stack.enter_context(trackers.mirror(directory, task.config.log.trackers))
+    # Around all groups, so that a signal while one is scored stops the next.
+    with Interruption() as interruption:
+        while groups:
+            group = groups.pop(next(iter(groups)))
             with Profile(profiled_steps if hosts.is_first() else 0) as profile:
-                train(runs, interruption, profile, watchdog)
-            results |= {run.dir.workdir: score(run) for run in runs if not run.error}
-            errors += [run.error for run in runs if run.error]
-        start = time.monotonic()  # the time of the next runs is their own
+                trained, failed = _train_group(
+                    group, interruption, profile, watchdog, start, allow_environment_change
+                )
+            results |= trained
+            errors += failed
+            if groups and interruption.number:
+                raise interruption.stop(f"{len(results)} of {len(dirs)} runs")
+            start = time.monotonic()  # the time of the next runs is their own
     if errors:
         raise errors[0]
     return [results[directory.workdir] for directory in dirs]
 
 
-def check_hosts(task: TrainContext, num_runs: int) -> None:
-    """Checks that the processes of a run on several hosts can train it, and have the same data.
-
-    Raises:
-      ConfigError: several runs, or unlabeled images, cannot be trained by several processes.
-      CrnnError: the config or the data differ between the processes.
-    """
-    if hosts.count() == 1:
-        return
-    if num_runs > 1:
-        raise ConfigError("several processes can train only one run, not several side by side")
-    if len(task.split.unlabeled):
-        raise ConfigError("data.unlabeled: a run of several processes cannot use unlabeled images")
-    same = "all processes need the same package versions, --config and data"
-    keys = config_lib.flatten(config_lib.to_dict(task.config))
-    keys = {key: value for key, value in keys.items() if key not in WITHOUT_EFFECT}
-    hosts.agree({**keys, "digest of the data": task.data.fingerprint}, same)
-    hosts.agree(
-        {"whether images are read from the disk": task.records is not None},
-        "set data.memory_limit, so that all processes do the same",
-    )
+def _train_group(
+    group: Sequence[tuple[RunDir, TrainContext]],
+    interruption: Interruption,
+    profile: Profile,
+    watchdog: Watchdog,
+    start: float,
+    allow_environment_change: bool,
+) -> tuple[dict[Path, Result], list[TrainingError]]:
+    """Trains and scores runs that can share a compiled step. Returns the results and the errors."""
+    results: dict[Path, Result] = {}
+    with contextlib.ExitStack() as stack:
+        runs = []
+        for directory, task in side_by_side(group):
+            stack.enter_context(opening.take(directory, task.config))
+            if hosts.share(directory.result() is not None):  # another process ended it
+                results[directory.workdir] = finished(directory, task.config)
+                continue
+            run_logging.announce(task)
+            checkpoints = stack.enter_context(Checkpoints(directory.checkpoints))
+            runs.append(resume(directory, task, checkpoints, start, allow_environment_change))
+            stack.enter_context(trackers.mirror(directory, task.config.log.trackers))
+        train(runs, interruption, profile, watchdog)
+        results |= {run.dir.workdir: score(run) for run in runs if not run.error}
+        return results, [run.error for run in runs if run.error]
 
 
 def train(

@@ -252,3 +252,37 @@ def test_the_time_of_a_run_begins_after_the_runs_before_it(
     both = [configs(**{"train.epochs": epochs})[0] for epochs in (1, 2)]
     train.train_all(both, [tmp_path / "a", tmp_path / "b"])
     assert starts == [0, 2]  # the training of the first took from 0 to 1
+
+
+def test_a_signal_while_a_run_is_scored_stops_those_after_it(
+    monkeypatch: pytest.MonkeyPatch, configs: Callable[..., list[Config]], tmp_path: Path
+) -> None:
+    def score(run: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return run
+
+    monkeypatch.setattr(
+        train, "resume", lambda directory, *_: SimpleNamespace(dir=directory, error=None)
+    )
+    monkeypatch.setattr(train, "train", lambda *_: None)
+    monkeypatch.setattr(train, "score", score)
+    both = [configs(**{"train.epochs": epochs})[0] for epochs in (1, 2)]
+    with pytest.raises(Interrupted, match="stopped by SIGTERM after 1 of 2 runs"):
+        train.train_all(both, [tmp_path / "a", tmp_path / "b"])
+    train.train_all(both[:1], [tmp_path / "c"])  # the last one: nothing is left to stop
+
+
+def test_runs_of_one_group_share_the_images(
+    monkeypatch: pytest.MonkeyPatch, configs: Callable[..., list[Config]], tmp_path: Path
+) -> None:
+    shared: list[Any] = []
+    monkeypatch.setattr(
+        train, "_train_group", lambda group, *_: (shared.extend(group), ({}, []))[1]
+    )
+    with pytest.raises(KeyError):  # there is no result
+        train.train_all(configs(), [tmp_path / "a", tmp_path / "b"])
+    (_, first), (_, second) = shared
+    assert first.split.train.tolist() != second.split.train.tolist()
+    assert first.data is second.data
+    assert first.images is second.images
+    assert first.labels is second.labels

@@ -1,0 +1,32 @@
+"""Checks that the processes of a run on several hosts do the same."""
+
+from __future__ import annotations
+
+from crnn_jax import config as config_lib
+from crnn_jax.config.data_keys import WITHOUT_EFFECT
+from crnn_jax.errors import ConfigError
+from crnn_jax.runtime import hosts
+from crnn_jax.training.context import TrainContext
+
+
+def check(task: TrainContext, num_runs: int) -> None:
+    """Checks that the processes of a run on several hosts can train it, and have the same data.
+
+    Raises:
+      ConfigError: several runs, or unlabeled images, cannot be trained by several processes.
+      CrnnError: the config or the data differ between the processes.
+    """
+    if hosts.count() == 1:
+        return
+    if num_runs > 1:
+        raise ConfigError("several processes can train only one run, not several side by side")
+    if len(task.split.unlabeled):
+        raise ConfigError("data.unlabeled: a run of several processes cannot use unlabeled images")
+    same = "all processes need the same package versions, --config and data"
+    keys = config_lib.flatten(config_lib.to_dict(task.config))
+    keys = {key: value for key, value in keys.items() if key not in WITHOUT_EFFECT}
+    hosts.agree({**keys, "digest of the data": task.data.fingerprint}, same)
+    hosts.agree(
+        {"whether images are read from the disk": task.records is not None},
+        "set data.memory_limit, so that all processes do the same",
+    )
