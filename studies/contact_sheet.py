@@ -19,11 +19,11 @@ COUNT, GAP = 12, 6
 
 def main(folder: str, name: str, target: str) -> None:
     look = presets.load(name)
-    files = sorted(f for f in Path(folder).iterdir() if f.suffix in image_io.IMAGE_SUFFIXES)
-    real = [image_io.open_image(f) for f in files[:: len(files) // COUNT][:COUNT]]
+    files = sorted(f for f in Path(folder).iterdir() if f.suffix.lower() in image_io.IMAGE_SUFFIXES)
+    real = [image_io.open_image(f) for f in files[:: max(len(files) // COUNT, 1)][:COUNT]]
     numbers = np.arange(COUNT, dtype=np.int32)
-    pictures, _ = render.images(render.atlas_of(look), 0, numbers, style=look)
-    made = [generated.to_image(picture) for picture in np.asarray(pictures)]
+    drawn, _ = render.images(render.atlas_of(look), 0, numbers, style=look)
+    made = [generated.to_image(pixels) for pixels in np.asarray(drawn)]
     width, height = 2 * look.width, 2 * look.height
     sheet = Image.new("RGB", (2 * width + 3 * GAP, COUNT * (height + GAP) + GAP), "white")
     for column, images in enumerate((real, made)):

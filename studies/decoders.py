@@ -116,7 +116,8 @@ def confidence(parts: list[Part]) -> None:
         cells = [f"{metrics.calibration_error(confidences, right):.2%}"]
         for accuracy in metrics.ACCURACIES:
             c = metrics.coverage(confidences, right, accuracy)
-            cells.append(f"{c.coverage:.2%}, confidence {c.threshold or 1:.3f} or more")
+            limit = "" if c.threshold is None else f", confidence {c.threshold:.3f} or more"
+            cells.append(f"{c.coverage:.2%}{limit}")
         print(f"| {name} | " + " | ".join(cells) + " |")
 
 

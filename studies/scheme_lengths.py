@@ -10,6 +10,7 @@ are exactly the smallest and the largest length of the labels.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import os
@@ -23,6 +24,7 @@ import numpy as np
 
 from crnn_jax import config as config_lib
 from crnn_jax.data import listing
+from crnn_jax.errors import ConfigError
 from crnn_jax.inference import recognizer, scheme_form
 from crnn_jax.inference.evaluate import Reading
 from crnn_jax.models import crnn
@@ -46,7 +48,8 @@ def share_found(
     found = 0
     for _ in range(samples):
         chosen = rng.choice(len(readings), min(size, len(readings)), replace=False)
-        found += scheme_form.common_lengths([readings[i] for i in chosen]) == lengths
+        with contextlib.suppress(ConfigError):  # too few are read to tell
+            found += scheme_form.common_lengths([readings[i] for i in chosen]) == lengths
     return found / samples
 
 

@@ -37,7 +37,7 @@ def prepare(run: str, folder: Path) -> None:
         images=data.images[split.val],
         labels=[data.texts[i] for i in split.val],
         texts=[answer.reading for answer in reader.evaluate().evaluation.answers],
-        alphabet=list(reader.charset.alphabet),
+        alphabet=list(reader.charset.symbols),
     )
 
 

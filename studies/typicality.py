@@ -41,7 +41,8 @@ def main() -> None:
     home = own(reader, is_shipped=shipped.is_name(options.run))
     if shipped.is_name(options.run):
         reader.typical = typicality.Typical(0, 1)  # so that the typicality is the energy
-        energies = [reading.typicality for reading in reader.predict(home)]
+        # An image that is read as empty has no energy, and its typicality is LOWEST.
+        energies = [reading.typicality for reading in reader.predict(home) if reading.text]
         reader.typical = typicality.Typical.fit(np.array(energies))
         print(f'"typicality": {json.dumps(list(reader.typical or ()))}\n')
         home = home[:COUNT]

@@ -20,6 +20,7 @@ from crnn_jax import clusters
 from crnn_jax import config as config_lib
 from crnn_jax.charset import PAD, Charset, required_steps
 from crnn_jax.cli import main as cli
+from crnn_jax.cli import reader_options
 from crnn_jax.data import folder, label_report, resolve, text_lengths
 from crnn_jax.data.normalization import Normalization
 from crnn_jax.errors import ConfigError, DataError
@@ -200,6 +201,10 @@ def test_a_reader_keeps_its_joined_symbols(tmp_path: Path, tiny_config: MakeConf
     assert reading.text == 3 * (KO + MAI_THO)
     (explanation,) = reader.explain([draw("ab")], decoder)
     assert [c.symbol for c in explanation.characters] == 3 * [KO + MAI_THO]
+    pred = np.eye(4)[[[2, 3, 0, 2, 3]]]  # of the classes a, KO, KO + MAI_THO and the blank
+    assert reader.decode_batch_predictions(pred) == [KO + MAI_THO + "a" + KO + MAI_THO]
+    form = reader_options._form(decoder, reader.charset.symbols)
+    assert form == f"the texts have 3 characters of {KO + MAI_THO}"
     out = tmp_path / "out"
     assert cli.main(["export", os.fspath(run), "--format", "safetensors", "--out", str(out)]) == 0
     described = json.loads((out / "reader.json").read_text(encoding="utf-8"))

@@ -245,7 +245,7 @@ def _row(variant: str, runs: Sequence[Run], base: dict[str, Run]) -> Row:
         exact_match_high=high,
         mean=statistics.mean(rates),
         spread=statistics.stdev(rates) if len(rates) > 1 else 0.0,
-        cer=sum(run.result.cer * run.result.num_chars for run in runs) / chars,
+        cer=sum(run.result.cer * run.result.num_chars for run in runs) / max(chars, 1),
         val_loss=sum(run.result.val_loss * run.result.num_examples for run in runs) / examples,
         left_plateau=_median(run.left_plateau for run in runs),
         left_plateau_last=_latest(run.left_plateau for run in runs),

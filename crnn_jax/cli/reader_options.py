@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from crnn_jax import charset, errors
@@ -87,7 +87,7 @@ def decoder(
             merge=options.merge,
             frame=getattr(options, "frame", None),
         )
-        print(f"note: {_form(found, reader.charset.alphabet)}", file=sys.stderr)
+        print(f"note: {_form(found, reader.charset.symbols)}", file=sys.stderr)
         return found
     allowed = options.allowed
     if allowed is not None and len(allowed) == 1:
@@ -106,9 +106,9 @@ def decoder(
     return result
 
 
-def _form(decoder: Decoder, alphabet: str) -> str:
+def _form(decoder: Decoder, symbols: Sequence[str]) -> str:
     """Describes the form of the texts that a decoder reads."""
     few, many = decoder.shortest, decoder.longest
     span = str(few) if few == many else f"{few} to {many}"
-    symbols = [s for s, is_allowed in zip(alphabet, decoder.allowed[0], strict=True) if is_allowed]
-    return f"the texts have {span} characters of {errors.one_line(''.join(symbols))}"
+    found = [s for s, is_allowed in zip(symbols, decoder.allowed[0], strict=True) if is_allowed]
+    return f"the texts have {span} characters of {errors.one_line(''.join(found))}"

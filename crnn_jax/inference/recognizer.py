@@ -286,9 +286,7 @@ class Recognizer:
 
     def decode_batch_predictions(self, pred: Any) -> list[str]:
         """Returns the texts of predictions [B, T, K] over this reader's alphabet."""
-        return ctc_loss.decode_batch_predictions(
-            pred, self.charset.alphabet, self.charset.direction
-        )
+        return ctc_loss.texts_of(pred, self.charset)
 
     def decode(
         self, image: ImageInput | DataError, form: inputs.Format = inputs.DEFAULT

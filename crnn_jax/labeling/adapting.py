@@ -170,7 +170,10 @@ class Adapter:
         return self._process is not None
 
     def restored(self) -> tuple[str, Recognizer] | None:
-        """Returns the newest reader of an earlier session with the same start, if there is one."""
+        """Returns the newest reader of an earlier session with the same start, if there is one.
+
+        Returns None if adaptation is off, so that the reader stays the one that was chosen.
+        """
         for count in sorted(self._counts(), reverse=True):
             run = RunDir(self._path("reader", count))
             with contextlib.suppress(CrnnError):

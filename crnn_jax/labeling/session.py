@@ -97,10 +97,7 @@ class Session:
         self._plan = Plan(self.pool, seed)
         self._guesses: dict[int, Guess] = {}  # guesses of images that are shown
         self._characters: dict[int, tuple[str, list[Character]]] = {}  # with the text
-        for file in self._store.labels:
-            self._set_done(file, True)
-        for entry in self._history():
-            self._set_done(entry.file, True)
+        self._find_done()
 
     # -------------------------------------------------------------- for the server
 
@@ -167,8 +164,7 @@ class Session:
         count = len(self._store.labels)
         self._store.add(self.files[number], label)
         if len(self._store.labels) != count + 1:  # another program changed labels.csv
-            for file in self._store.labels:
-                self._set_done(file, True)
+            self._find_done()
         self._enter(shown, label)
 
     @_locked
@@ -311,6 +307,13 @@ class Session:
         self._plan.drop_done()
         self._guesses.pop(shown.number)
         self._characters.pop(shown.number, None)
+
+    def _find_done(self) -> None:
+        """Finds the images that are labeled, skipped or bad."""
+        self.pool.is_done[:] = False
+        self.pool.is_done[list(self.pool.bad)] = True
+        for file in [*self._store.labels, *(entry.file for entry in self._history())]:
+            self._set_done(file, True)
 
     def _set_done(self, file: str, is_done: bool) -> None:
         if (number := self._numbers.get(file)) is not None:

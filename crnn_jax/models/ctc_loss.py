@@ -73,13 +73,18 @@ def decode_batch_predictions(
       ConfigError: the alphabet does not have K - 1 symbols.
       DeviceError: JAX cannot compute in this process.
     """
+    return texts_of(pred, Charset(alphabet, direction))
+
+
+def texts_of(pred: ArrayLike, charset: Charset) -> list[str]:
+    """Like `decode_batch_predictions`, for the classes of `charset`."""
     processes.check()
-    charset = Charset(alphabet, direction)
     scores = jnp.asarray(pred)
     if scores.ndim != 3 or scores.shape[-1] != charset.num_classes:
         raise ConfigError(
-            f"predictions must be [B, T, {charset.num_classes}] for the {len(alphabet)} symbols of "
-            f"{alphabet!r} and a blank, not {list(scores.shape)}; pass the model's alphabet"
+            f"predictions must be [B, T, {charset.num_classes}] for the {len(charset.symbols)} "
+            f"symbols of {charset.alphabet!r} and a blank, not {list(scores.shape)}; pass the "
+            "model's alphabet"
         )
     return [charset.decode(row) for row in np.asarray(_greedy_decode(scores)).tolist()]
 

@@ -53,8 +53,10 @@ def restore(run: RunDir, epoch: int, like: Mapping[str, Any]) -> MidEpoch | None
         return None
     try:
         with Checkpoints(folder) as checkpoints:
-            step = checkpoints.latest_epoch()
-            if step is None or (meta := checkpoints.meta(step)).get("epoch") != epoch:
+            # Not always the latest: if damaged checkpoints were removed, the run is behind it.
+            found = ((step, checkpoints.meta(step)) for step in reversed(checkpoints.epochs()))
+            step, meta = next((pair for pair in found if pair[1].get("epoch") == epoch), (None, {}))
+            if step is None:
                 return None
             if missing := {"losses", "seconds"} - meta.keys():
                 raise DamageError(f"{folder / str(step)} is damaged: it has no {min(missing)}")

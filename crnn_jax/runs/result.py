@@ -38,7 +38,7 @@ class Result:
     char_accuracy: Share
     num_exact: Count
     num_examples: Annotated[int, Meta(ge=1, le=10**9)]
-    num_chars: Annotated[int, Meta(ge=1, le=10**12)]
+    num_chars: Annotated[int, Meta(ge=0, le=10**12)]  # 0 if no label has text
     val_loss: Loss
     best_epoch: Epoch
     epochs_run: Epoch

@@ -53,10 +53,10 @@ def sweep(folder: Path) -> None:
     since = mark.stat().st_mtime - 10 if mark.exists() else 0.0
     now = time.time()
     for entry in os.scandir(folder):
-        if entry.name.endswith(_SUFFIX) and since <= entry.stat().st_mtime < now - 5:
-            path = Path(entry.path)
-            if not _is_whole(path.read_bytes()):
-                with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError):  # another process removed it
+            if entry.name.endswith(_SUFFIX) and since <= entry.stat().st_mtime < now - 5:
+                path = Path(entry.path)
+                if not _is_whole(path.read_bytes()):
                     path.unlink()
     mark.touch()
 

@@ -195,7 +195,15 @@ class TrainContext(NamedTuple):
         ]
         energies = jax.device_get([typicality.energy(some) for some in logits])
         typical = typicality.Typical.fit(np.concatenate(energies))
-        temperature = calibration.fit_temperature(jnp.concatenate(logits), labels[self.split.val])
+        # A label with a symbol that is not in the alphabet is encoded without it.
+        symbols = set(self.charset.symbols)
+        texts = [self.charset.split(self.data.texts[i]) for i in self.split.val.tolist()]
+        whole = np.array([symbols.issuperset(text) for text in texts])
+        if not whole.any():
+            return 1.0, typical
+        temperature = calibration.fit_temperature(
+            jnp.concatenate(logits)[np.flatnonzero(whole)], labels[self.split.val[whole]]
+        )
         return float(temperature), typical
 
     def evaluate(

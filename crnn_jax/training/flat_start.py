@@ -44,13 +44,15 @@ class FlatStart(NamedTuple):
     ) -> FlatStart:
         """Returns the state after update `step`, from 0, of `num_steps`.
 
-        `loss` is the mean over the images of the batch that have text.
+        `loss` is the mean over the images of the batch that have text. It is 0 if none has; such a
+        batch does not change the running mean.
 
         The weight falls once the model tells symbols apart; easy images need fewer steps. The
         weight begins to fall within the first third of the run and is 0 within the first half.
         """
         even = math.log(max(num_classes - 1, 2))  # the blank is never a target
-        loss = _MEMORY * self.loss + (1 - _MEMORY) * loss / even
+        mean = _MEMORY * self.loss + (1 - _MEMORY) * loss / even
+        loss = jnp.where(loss > 0, mean, self.loss)
         is_over = step >= min(config.max_steps, num_steps // 3)
         falling = (self.weight < 1) | (loss < config.until) | is_over
         fade_steps = max(min(config.fade_steps, num_steps / 6 / -math.log(_END)), 1)

@@ -335,3 +335,16 @@ def test_with_100_000_images_the_first_is_shown_after_a_few_were_read(tmp_path: 
     assert len(set(reader.read)) == len(reader.read)
     lines = (tmp_path / ".crnn-jax" / "entries.jsonl").read_text().splitlines()
     assert [json.loads(line)["drawn"] for line in lines] == [i % 4 == 3 for i in range(30)]
+
+
+def test_a_label_that_another_program_removes_is_asked_for_again(folder: Path) -> None:
+    session, reading = opened(folder, readings())
+    finish(reading)
+    first = enter(session)
+    lines = (folder / "labels.csv").read_text().splitlines(keepends=True)
+    (folder / "labels.csv").write_text("".join(line for line in lines if first not in line))
+    seen = [enter(session)]  # now the session reads the file again
+    while session.current() is not None:
+        seen.append(enter(session))
+    assert sorted(seen) == sorted(readings())
+    assert sorted(saved(folder)) == sorted(readings())

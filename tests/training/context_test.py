@@ -1,10 +1,16 @@
 """The training images of a run, and their order."""
 
+import dataclasses
 import json
 from pathlib import Path
 
+import jax
 import numpy as np
+import pytest
 
+from crnn_jax.charset import PAD
+from crnn_jax.inference import calibration
+from crnn_jax.models import crnn
 from crnn_jax.training import optimizer, train
 from crnn_jax.training.context import prepare
 from tests.helpers.fixtures import MakeConfig
@@ -50,3 +56,30 @@ def test_a_small_set_gets_more_epochs(tiny_config: MakeConfig, tmp_path: Path) -
     assert prepare(config).patience == 6
     config = tiny_config(train__batch_size=8, train__epochs=1, train__min_steps=6)
     assert train.train_and_evaluate(config, tmp_path).epochs_run == 2
+
+
+def test_a_label_with_an_unknown_symbol_does_not_calibrate(
+    tiny_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is encoded without the symbol, and a reading of the rest would count as right."""
+    context = prepare(tiny_config())
+    params = crnn.init(context.model, jax.random.key(0), context.config.data)
+    unknown, *others = context.split.val.tolist()
+    data = context.data
+    texts = list(data.texts)
+    texts[unknown] += "Q"
+    seen = []
+
+    def fit(logits: np.ndarray, labels: np.ndarray) -> float:
+        decoded = [context.charset.decode([k for k in row if k != PAD]) for row in labels.tolist()]
+        seen.append((len(logits), decoded))
+        return 2.0
+
+    monkeypatch.setattr(calibration, "fit_temperature", fit)
+    changed = context._replace(data=dataclasses.replace(data, texts=texts))
+    assert changed.calibrate(params)[0] == 2
+    assert context.calibrate(params)[0] == 2
+    known = [data.texts[i] for i in others]
+    assert seen == [(len(known), known), (len(known) + 1, [data.texts[unknown], *known])]
+    none = dataclasses.replace(data, texts=["Q"] * len(texts))
+    assert context._replace(data=none).calibrate(params)[0] == 1

@@ -92,8 +92,8 @@ def test_the_weight_falls_by_a_factor_once_the_loss_is_low_and_stays_0() -> None
     state = flat_start.start(CONFIG)
     assert (state.loss, state.weight) == (1, 1)
     weights, means = [], [1.0]
-    # The loss of a uniform guess, then 0: the mean is 0.9^n, which is below 1/2 at n = 7.
-    losses = [np.log(2)] * 3 + [0.0] * 20 + [np.log(2) * 9] * 3
+    # The loss of a uniform guess, then nearly 0: the mean is 0.9^n, which is below 1/2 at n = 7.
+    losses = [np.log(2)] * 3 + [1e-9] * 20 + [np.log(2) * 9] * 3
     for loss in losses:
         state = state.advance(jnp.float32(loss), jnp.int32(0), 3, 1000, CONFIG)
         weights.append(float(state.weight))
@@ -101,6 +101,13 @@ def test_the_weight_falls_by_a_factor_once_the_loss_is_low_and_stays_0() -> None
     np.testing.assert_allclose(means[3:24], 0.9 ** np.arange(21), rtol=1e-5)
     # Halved each time, and 0 below a hundredth.
     assert weights == [1.0] * 9 + [2.0**-n for n in range(1, 7)] + [0.0] * 11
+
+
+def test_a_batch_without_text_says_nothing_about_the_loss() -> None:
+    state = flat_start.start(CONFIG)
+    for _ in range(20):
+        state = state.advance(jnp.float32(0), jnp.int32(0), 3, 1000, CONFIG)
+    assert (state.loss, state.weight) == (1, 1)
 
 
 @pytest.mark.parametrize(("num_steps", "last"), [(1000, 9), (12, 4), (2, 0)])
