@@ -116,10 +116,11 @@ def _restore(checkpoints: Checkpoints, epoch: int, config: Config, result: Resul
                 f"the checkpoint {path}: {name} holds numbers that are not finite; choose another "
                 "epoch with --epoch"
             )
+    temperature, energies = meta.get("temperature", 1.0), meta.get("typicality")
     # Only the best weights are calibrated. An import keeps the result of its original run.
-    calibrated = result is not None and epoch in (result.best_epoch, 0)
-    temperature = result.temperature if result and calibrated else 1.0
-    typical = Typical(*result.typicality) if result and calibrated and result.typicality else None
+    if result and epoch in (result.best_epoch, 0):
+        temperature, energies = result.temperature, result.typicality
+    typical = Typical(*energies) if energies else None
     fingerprint = meta["fingerprint"]
     return Parts(config, charset, model, params, epoch, fingerprint, temperature, typical=typical)
 

@@ -11,6 +11,7 @@ from crnn_jax.config import Config
 from crnn_jax.data import normalization, resolve
 from crnn_jax.data.normalization import Normalization
 from crnn_jax.inference import exported
+from crnn_jax.inference.typicality import Typical
 from crnn_jax.models import crnn
 from crnn_jax.runs import provenance
 from crnn_jax.runs.checkpoint import Checkpoints
@@ -29,6 +30,8 @@ def write(
     fingerprint: str,
     source: str,
     result: Result | None = None,
+    temperature: float = 1.0,
+    typical: Typical | None = None,
 ) -> None:
     """Writes a run directory for evaluation, prediction and training with train.init_from.
 
@@ -43,6 +46,8 @@ def write(
       fingerprint: the fingerprint of the training data; '' if it is unknown.
       source: the file or folder of the weights, for the record.
       result: the result of the training, if it is known.
+      temperature: of the confidences, if there is no result.
+      typical: the energies of typical images, if there is no result.
 
     Raises:
       RunError: the directory exists and is not empty, it cannot be written, or the parameters do
@@ -59,6 +64,8 @@ def write(
         **Stopping()._asdict(),
         "seconds": 0.0,
     }
+    if not result:
+        meta |= {"temperature": temperature, "typicality": list(typical) if typical else None}
     with staging.directory(workdir) as partial:
         run = RunDir(partial)
         run.open(

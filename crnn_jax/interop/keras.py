@@ -72,6 +72,8 @@ def import_run(
             parsed.fingerprint,
             file,
             parsed.result,
+            parsed.temperature,
+            parsed.typical,
         )
         return config
     alphabet = _alphabet(model, alphabet, file)

@@ -63,6 +63,8 @@ def import_run(folder: str | os.PathLike[str], workdir: str | os.PathLike[str]) 
         parsed.fingerprint,
         os.fspath(folder),
         parsed.result,
+        parsed.temperature,
+        parsed.typical,
     )
 
 

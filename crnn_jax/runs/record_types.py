@@ -27,10 +27,12 @@ from crnn_jax.schema import (
     Epoch,
     Finite,
     InvalidError,
+    MeanAndStd,
     OtherCases,
     Seconds,
     Share,
     Step,
+    Temperature,
     Text,
     check,
     check_plain,
@@ -106,6 +108,9 @@ class ReaderMeta(TypedDict):
     each_picture: bool
     fingerprint: Digest
     start_sha256: NotRequired[Digest]  # digest of train.init_from, if it is needed
+    # Of an import without a result, in which they would be: see interop/imported_run.py.
+    temperature: NotRequired[Temperature]
+    typicality: NotRequired[MeanAndStd | None]
 
 
 class _Progress(TypedDict, total=False):

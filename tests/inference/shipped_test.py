@@ -1,6 +1,7 @@
 """The readers of the package."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 import crnn_jax
 from crnn_jax import interop
+from crnn_jax.cli.main import main
 from crnn_jax.config import DataConfig
 from crnn_jax.data import generated
 from crnn_jax.data.synthetic import presets
@@ -100,3 +102,13 @@ def test_its_export_knows_unusual_images_too(general: Recognizer, tmp_path: Path
 def test_it_has_no_validation_part_here(general: Recognizer) -> None:
     with pytest.raises(DataError, match=r"the generator has changed .*; name a data set"):
         general.evaluate()
+
+
+def test_an_import_keeps_temperature_and_typicality(general: Recognizer, tmp_path: Path) -> None:
+    """Of a reader without a result, whose reader.json has them."""
+    out, run = os.fspath(tmp_path / "out"), os.fspath(tmp_path / "run")
+    assert main(["export", "general", "--format", "safetensors", "--out", out]) == 0
+    assert main(["import-safetensors", out, run]) == 0
+    found = crnn_jax.load(run)
+    assert general.typical is not None
+    assert (found.temperature, found.typical) == (general.temperature, general.typical)

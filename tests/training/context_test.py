@@ -76,10 +76,10 @@ def test_a_label_with_an_unknown_symbol_does_not_calibrate(
         return 2.0
 
     monkeypatch.setattr(calibration, "fit_temperature", fit)
-    changed = context._replace(data=dataclasses.replace(data, texts=texts))
+    changed = context._replace(data=dataclasses.replace(data, texts=tuple(texts)))
     assert changed.calibrate(params)[0] == 2
     assert context.calibrate(params)[0] == 2
     known = [data.texts[i] for i in others]
     assert seen == [(len(known), known), (len(known) + 1, [data.texts[unknown], *known])]
-    none = dataclasses.replace(data, texts=["Q"] * len(texts))
+    none = dataclasses.replace(data, texts=("Q",) * len(texts))
     assert context._replace(data=none).calibrate(params)[0] == 1
