@@ -36,7 +36,7 @@ class DamageError(RunError):
 
 
 class TrainingError(CrnnError):
-    """Training cannot continue: the loss is not finite."""
+    """Training cannot continue: the loss is not finite, or unlabeled images cannot be read."""
 
 
 class DeviceError(CrnnError):

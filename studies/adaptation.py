@@ -11,7 +11,8 @@ first images of its training part, so that a machine without the folders can run
 one set of classes, those of the reader and of all labels; classes outside the alphabet of an arm
 get a logit of minus infinity. That is equivalent to a reader with the arm's own alphabet, except
 for the initial weights of new symbols. Settings that an arm does not name are those of
-experiments/adapt.py.
+experiments/adapt.py, except the rate (5e-4, not 7e-4), and without the rules for few labels
+(train.half_rate_labels, train.half_way_labels).
 
 An arm is a list of key=value pairs: labels (0 for all in the pack), updates, rate, seeds, batch.
 With complete=1, all digits, capitals or small letters of the reader are in the alphabet if the
@@ -19,8 +20,8 @@ labels contain two of them. With rounds, each of `updates` updates, the EMA of t
 rest of the training part, and the readings that `self_training.choose` accepts at the confidence
 `least` are trained on until the next round. An arm with labels=-1 has no labels at all.
 
-The update is that of training/step.py, except that the learning rate is an argument, so that all
-arms share a program.
+The update is that of training/step.py without `trained_share`. The learning rate is an argument, so
+that all arms share a program.
 """
 
 from __future__ import annotations

@@ -48,8 +48,8 @@ def main(arguments: list[str]) -> None:
     parts = [load(path.parent) for path in sorted(Path(arguments[0]).glob("*/result.json"))]
     if len(parts) < 2:
         sys.exit(f"{arguments[0]} contains fewer than two finished runs")
-    pictures = sum(len(part.texts) for part in parts)
-    print(f"{len(parts)} runs, {pictures} readings, of {arguments[0]}\n")
+    count = sum(len(part.texts) for part in parts)
+    print(f"{len(parts)} runs, {count} readings, of {arguments[0]}\n")
     decoders(parts)
     print()
     confidence(parts)

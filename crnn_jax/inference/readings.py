@@ -64,10 +64,10 @@ class Readings(list[T]):
         if image is None:
             return ""
         try:
-            picture = inputs.to_image(image, self._form)
+            shown = inputs.to_image(image, self._form)
         except (CrnnError, OSError):  # such as an upload that can be read only once
             return "(no longer available)"
-        picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
-        picture.thumbnail(_SIZE)
-        content = base64.b64encode(png(picture)).decode()
+        shown = shown.convert("RGBA" if shown.has_transparency_data else "RGB")
+        shown.thumbnail(_SIZE)
+        content = base64.b64encode(png(shown)).decode()
         return f'<img alt="" src="data:image/png;base64,{content}">'

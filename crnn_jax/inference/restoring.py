@@ -67,7 +67,7 @@ def run_parts(directory: run_dir.RunDir, epoch: int | None) -> Parts:
             raise RunError(f"{run} has no checkpoint of epoch {epoch}, only of {_list(epochs)}")
         try:
             if epoch is None:
-                epoch = _best_epoch(checkpoints.meta(epochs[-1]))
+                epoch = _best_epoch(checkpoints, epochs[-1])
             return _restore(checkpoints, epoch, config, result)
         except DamageError as error:
             others = [e for e in epochs if _is_intact(checkpoints, e, config)]
@@ -133,9 +133,10 @@ def _is_intact(checkpoints: Checkpoints, epoch: int, config: Config) -> bool:
     return True
 
 
-def _best_epoch(meta: dict[str, Any]) -> int:
+def _best_epoch(checkpoints: Checkpoints, latest: int) -> int:
+    meta = checkpoints.meta(latest)
     if "best_epoch" not in meta:
-        raise DamageError("the latest checkpoint does not name its best_epoch")
+        raise DamageError(f"the checkpoint {checkpoints.directory / str(latest)} has no best_epoch")
     epoch: int = meta["best_epoch"]
     return epoch
 

@@ -58,9 +58,10 @@ def import_run(
         parsed = exported.parse(model.description, file)
         data = dataclasses.replace(parsed.config.data, alphabet=parsed.charset.alphabet)
         there = (parsed.charset.alphabet, "last", data.width, data.height)
-        for known, wish in zip(there, (alphabet, blank, *size), strict=True):
+        names = ("--alphabet", "--blank", "--width", "--height")
+        for name, known, wish in zip(names, there, (alphabet, blank, *size), strict=True):
             if wish not in (None, known):
-                raise RunError(f"{file} contains {known!r}, not {wish!r}; omit the argument")
+                raise RunError(f"{file} says that {name} is {known!r}, not {wish!r}; omit {name}")
         parsed.check_digest(model.params, file)
         config = dataclasses.replace(parsed.config, data=data)
         imported_run.write(

@@ -173,7 +173,10 @@ class Checkpoints:
             # Checked before reading, because the metadata decides how much memory the arrays take.
             if difference := _difference(found["params"], like["params"]):
                 path = self.directory / str(epoch)
-                raise RunError(f"the checkpoint {path} belongs to another model: {difference}")
+                raise RunError(
+                    f"the checkpoint {path} belongs to another model: {difference}. Restore the "
+                    "config.json of its run, or choose another --workdir"
+                )
             trees: dict[str, Any] = ocp.load_checkpointables(place, abstract)
             for name, tree in trees.items():
                 self._digests.check(epoch, name, digests.of_tree(tree))

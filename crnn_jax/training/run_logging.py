@@ -95,10 +95,13 @@ def warn_of_plateau(run: Run, loss: float, train_loss: float | None = None) -> N
             "images differ from them. Add labeled images"
         )
         return
+    # A run that starts from a reader has no flat start.
+    flat_start = "" if run.config.train.init_from else "flat_start.until=0.85 if it is off, "
     print(
         f"note: the model has not left the plateau: its loss is {loss:.2f}, and that of the best "
-        f"constant predictor {plateau:.2f}. Try flat_start.until=0.85 if it is off, "
-        "data.normalize=auto, a smaller optimizer.learning_rate, more train.epochs, or more images"
+        f"constant predictor {plateau:.2f}. Check that the labels match the images, or try "
+        f"{flat_start}data.normalize=auto, a smaller optimizer.learning_rate, more train.epochs, "
+        "or more images"
     )
 
 

@@ -53,7 +53,8 @@ def renew(run: Run) -> None:
     """Labels the unlabeled images of a run for its next epoch, with the EMA of the parameters.
 
     If the run has labeled images, its first epoch has no pseudo-labels. The pseudo-labels are
-    written to `pseudo_labels.csv`, from which a resumed run reads those of its epoch.
+    written to `pseudo_labels.csv`, from which a resumed run reads those of its epoch. If no image
+    has a label and the reader finds no text in any, the run gets an `error`.
 
     Raises:
       RunError: the file of an interrupted epoch is missing or damaged.

@@ -65,7 +65,7 @@ def train_and_evaluate(
     Raises:
       DataError, RunError: before training starts, for unusable data or an unusable run directory.
       DeviceError: JAX cannot compute in this process.
-      TrainingError: the loss is not finite.
+      TrainingError: the loss is not finite, or no unlabeled image can be read.
       Interrupted: a signal came; the state is saved.
     """
     return train_all([config], [workdir], allow_environment_change, profiled_steps)[0]
@@ -82,7 +82,7 @@ def train_all(
     Runs that differ only in seed and fold share a compiled step.
 
     Raises:
-      TrainingError: the loss of a run is not finite; the other runs are complete.
+      TrainingError: of a run, as from `train_and_evaluate`; the other runs are complete.
       ConfigError: a run of several processes needs something that only one process can do.
     """
     processes.check()  # before a directory is claimed
@@ -170,7 +170,7 @@ def train(
 ) -> None:
     """Trains the runs to their last epochs. Runs at the same step of an epoch train in parallel.
 
-    A run whose loss is not finite gets an `error` and ends; the others go on.
+    A run that cannot go on gets an `error` and ends; the others go on.
 
     Raises:
       Interrupted: a signal came; all runs are saved.

@@ -104,9 +104,13 @@ def test_the_plateau_note_is_for_the_plateau(
 ) -> None:
     """The plateau is left at a loss of 0.75 * 10 in training, whatever validation says."""
     task = SimpleNamespace(plateau_loss=10.0)
-    run: Any = SimpleNamespace(stopping=Stopping(), task=task)
-    run_logging.warn_of_plateau(run, loss, train_loss)
-    assert said in capsys.readouterr().out
+    for reader in ("", "general"):
+        config = SimpleNamespace(train=SimpleNamespace(init_from=reader))
+        run: Any = SimpleNamespace(stopping=Stopping(), task=task, config=config)
+        run_logging.warn_of_plateau(run, loss, train_loss)
+        note = capsys.readouterr().out
+        assert said in note
+        assert ("flat_start" in note) == ("plateau:" in note and not reader)
 
 
 def test_labels_that_only_validation_has_are_no_plateau(

@@ -1,6 +1,6 @@
-"""Draws the picture of the README: generated captchas, and how the shipped reader reads them.
+"""Draws the image of the README: generated captchas, and how the shipped reader reads them.
 
-    python studies/readme_picture.py docs/images/generated_captchas.png
+    python studies/readme_image.py docs/images/generated_captchas.png
 
 Images 0 and 1 of seed 0 of each preset; none were selected by hand. Below each is the reading of
 `general` and its confidence. A wrong reading is red, with the truth.
@@ -51,5 +51,5 @@ def main(target: str) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
-        sys.exit("usage: readme_picture.py TARGET.png")
+        sys.exit("usage: readme_image.py TARGET.png")
     main(sys.argv[1])
