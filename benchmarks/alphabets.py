@@ -67,8 +67,9 @@ def measure(work: str, size: int, calls: int) -> dict[str, Any]:
     from PIL import Image
 
     from crnn_jax.inference import recognizer
-    from crnn_jax.training import context, state
+    from crnn_jax.training import state
     from crnn_jax.training import step as step_lib
+    from crnn_jax.training.context import prepare
 
     symbols = [chr(0x4E00 + i) for i in range(size)]
     rng = np.random.default_rng(0)
@@ -86,21 +87,24 @@ def measure(work: str, size: int, calls: int) -> dict[str, Any]:
             data__val_fraction=0.0,
             train__batch_size=BATCH,
         )
-        task = context.prepare(config)
-    training = state.init_state(task)
+        context = prepare(config)
+    training = state.init_state(context)
     params = jax.tree.map(np.asarray, training.params)  # the step donates the state
-    reader = recognizer.Recognizer(config, task.charset, task.model, params, 0, "", 1.0)
-    pictures = [image[..., 0].T for image in task.data.images]  # each u8 [H, W]
+    reader = recognizer.Recognizer(config, context.charset, context.model, params, 0, "", 1.0)
+    pictures = [image[..., 0].T for image in context.data.images]  # each u8 [H, W]
     row: dict[str, Any] = {
         "symbols": size,
         "parameters": sum(a.size for a in jax.tree.leaves(params)),
     }
     if work == "explain":
         return row | {"ms explained": _median(lambda: reader.explain(pictures[0]), calls)}
-    step, constants = step_lib.jitted_steps(task), step_lib.constants(task)
-    training = task.devices.replicate(training)
+    step, constants = step_lib.jitted_steps(context), step_lib.constants(context)
+    training = context.devices.replicate(training)
     batch = step_lib.Batch(
-        task.images, task.labels, np.arange(BATCH, dtype=np.int32)[None], np.ones((1, BATCH), bool)
+        context.images,
+        context.labels,
+        np.arange(BATCH, dtype=np.int32)[None],
+        np.ones((1, BATCH), bool),
     )
 
     def update() -> None:

@@ -27,7 +27,8 @@ from crnn_jax.errors import ConfigError, DataError
 from crnn_jax.inference import metrics, scheme_form
 from crnn_jax.inference.evaluate import Reading
 from crnn_jax.models import ctc_loss
-from crnn_jax.training import context, self_training
+from crnn_jax.training import self_training
+from crnn_jax.training.context import prepare
 from tests.helpers import random_run
 from tests.helpers.fixtures import MakeConfig
 from tests.helpers.images import draw
@@ -132,27 +133,27 @@ def test_a_folder_with_marks_trains_as_one_without(
     other = tiny_config(
         data__dir=os.fspath(tmp_path / "thai"), data__marks="joined", data__length="labels"
     )
-    task = context.prepare(resolve.resolve(other))
-    plain = context.prepare(resolve.resolve(tiny_config(data__length="labels")))
+    context = prepare(resolve.resolve(other))
+    plain = prepare(resolve.resolve(tiny_config(data__length="labels")))
     assert plain.charset.symbols == ("7", "a", "b", "c")
     order = ["7", KO, KO + SARA_I + MAI_THO, KO + MAI_THO]  # by code points: c, a, b
-    assert list(task.charset.symbols) == order
+    assert list(context.charset.symbols) == order
     names = np.array([0, 2, 3, 1, PAD])  # 7, a, b, c in that order, and padding
-    np.testing.assert_array_equal(task.labels, names[np.asarray(plain.labels)])
-    assert task.config.data.length == plain.config.data.length
+    np.testing.assert_array_equal(context.labels, names[np.asarray(plain.labels)])
+    assert context.config.data.length == plain.config.data.length
     # The split depends on the labels, so the training images are others.
-    stems = [Path(task.data.files[i]).stem for i in task.split.train.tolist()]
-    steps = config_lib.num_steps(task.config)
-    assert task.plateau_loss == ctc_loss.plateau_loss(stems, steps, 4)
-    assert task.data.texts == tuple(labels[file] for file in task.data.files)
+    stems = [Path(context.data.files[i]).stem for i in context.split.train.tolist()]
+    steps = config_lib.num_steps(context.config)
+    assert context.plateau_loss == ctc_loss.plateau_loss(stems, steps, 4)
+    assert context.data.texts == tuple(labels[file] for file in context.data.files)
     # Without the key, marks are symbols, and texts are longer.
     separate = config_lib.from_dict(config_lib.to_dict(other))
     separate = dataclasses.replace(
         separate, data=dataclasses.replace(separate.data, marks="separate")
     )
-    apart = context.prepare(resolve.resolve(separate))
+    apart = prepare(resolve.resolve(separate))
     assert apart.charset.symbols == ("7", KO, SARA_I, MAI_THO)
-    assert apart.config.data.length != task.config.data.length
+    assert apart.config.data.length != context.config.data.length
 
 
 def test_a_label_that_begins_with_a_mark_is_refused(

@@ -9,7 +9,7 @@ from crnn_jax.runtime import hosts
 from crnn_jax.training.context import TrainContext
 
 
-def check(task: TrainContext, num_runs: int) -> None:
+def check(context: TrainContext, num_runs: int) -> None:
     """Checks that the processes of a run on several hosts can train it, and have the same data.
 
     Raises:
@@ -20,13 +20,13 @@ def check(task: TrainContext, num_runs: int) -> None:
         return
     if num_runs > 1:
         raise ConfigError("several processes can train only one run, not several side by side")
-    if len(task.split.unlabeled):
+    if len(context.split.unlabeled):
         raise ConfigError("data.unlabeled: a run of several processes cannot use unlabeled images")
     same = "all processes need the same package versions, --config and data"
-    keys = config_lib.flatten(config_lib.to_dict(task.config))
+    keys = config_lib.flatten(config_lib.to_dict(context.config))
     keys = {key: value for key, value in keys.items() if key not in WITHOUT_EFFECT}
-    hosts.agree({**keys, "digest of the data": task.data.fingerprint}, same)
+    hosts.agree({**keys, "digest of the data": context.data.fingerprint}, same)
     hosts.agree(
-        {"whether images are read from the disk": task.records is not None},
+        {"whether images are read from the disk": context.records is not None},
         "set data.memory_limit, so that all processes do the same",
     )

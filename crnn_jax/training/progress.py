@@ -17,11 +17,11 @@ class Progress:
 
     def __init__(self, runs: Sequence[Run]):
         self._start = time.monotonic()
-        self._first = {run.dir.workdir: run.step / run.task.steps_per_epoch for run in runs}
+        self._first = {run.dir.workdir: run.step / run.context.steps_per_epoch for run in runs}
         self._bar = None
         if len(runs) == 1 and sys.stdout.isatty():
             self._bar = tqdm(
-                total=runs[0].last_epoch * runs[0].task.steps_per_epoch,
+                total=runs[0].last_epoch * runs[0].context.steps_per_epoch,
                 initial=runs[0].step,
                 unit="step",
                 file=sys.stdout,

@@ -32,7 +32,7 @@ _CAME: Mapping[str, Any] = {"other_cases": ""}
 
 def resume(
     directory: RunDir,
-    task: TrainContext,
+    context: TrainContext,
     checkpoints: Checkpoints,
     start: float,
     allow_environment_change: bool,
@@ -41,7 +41,7 @@ def resume(
 
     Args:
       directory: a locked and opened run directory.
-      task: the context of the run.
+      context: the context of the run.
       checkpoints: the checkpoints of the directory.
       start: time.monotonic() at the start of training.
       allow_environment_change: continue although package versions or the machine have changed.
@@ -50,7 +50,7 @@ def resume(
       RunError: the run cannot continue in this environment, or its checkpoints are damaged or of
         other data.
     """
-    run = Run(directory, task, checkpoints, constants(task), start, init_state(task))
+    run = Run(directory, context, checkpoints, constants(context), start, init_state(context))
     restore(run)
     if hosts.is_first():
         devices = [f"{d.platform} {d.device_kind}" for d in jax.devices()]
@@ -65,7 +65,7 @@ def resume(
             "all processes need the same --workdir on a shared file system, the same "
             "train.init_from, and machines of the same kind",
         )
-    run.state = task.devices.replicate(run.state)
+    run.state = context.devices.replicate(run.state)
     return run
 
 
@@ -87,18 +87,18 @@ def restore(run: Run) -> None:
         )
     if epoch is not None:
         meta, trees = whole(run.checkpoints, epoch, like)
-        check_data(meta, run.task, run.checkpoints.directory)
+        check_data(meta, run.context, run.checkpoints.directory)
         run.stopping = Stopping(*(meta[name] for name in Stopping._fields))
         run.epoch, seconds = epoch, meta["seconds"]
     if cut := mid_epoch.restore(run.dir, run.epoch + 1, like):
-        check_data(cut.meta, run.task, run.dir.workdir / mid_epoch.FOLDER)
+        check_data(cut.meta, run.context, run.dir.workdir / mid_epoch.FOLDER)
         trees, run.losses, seconds = cut.trees, cut.losses, cut.meta["seconds"]
     run.start -= seconds
     start = None
-    if (source := run.config.train.init_from) and (not trees or run.task.trained_share < 1):
-        start = warm_start.transfer(run.state.params, run.task.charset, source, run.config)
-    if run.task.trained_share < 1:  # copied, because a step consumes its state
-        kept = run.task.devices.replicate(jax.tree.map(jnp.copy, start))
+    if (source := run.config.train.init_from) and (not trees or run.context.trained_share < 1):
+        start = warm_start.transfer(run.state.params, run.context.charset, source, run.config)
+    if run.context.trained_share < 1:  # copied, because a step consumes its state
+        kept = run.context.devices.replicate(jax.tree.map(jnp.copy, start))
         run.constants = run.constants._replace(start=kept)
     if trees:
         since = f" and {run.steps_since} steps" if run.losses else ""
@@ -115,7 +115,7 @@ def restore(run: Run) -> None:
 def save(run: Run, seconds: float) -> None:
     """Saves a run after an epoch."""
     trees = to_trees(saved(run.state))
-    meta = {**run.task.identity(), **run.stopping._asdict(), "seconds": seconds}
+    meta = {**run.context.identity(), **run.stopping._asdict(), "seconds": seconds}
     best_epoch = run.stopping.best_epoch
     run.checkpoints.save(run.epoch, trees["params"], trees["training"], meta, best_epoch)
     mid_epoch.clear(run.dir)
@@ -125,7 +125,9 @@ def save_mid_epoch(run: Run) -> None:
     """Saves a run that was interrupted in an epoch, with the losses of its steps so far."""
     losses = np.concatenate(run.losses).tolist()
     so_far = {"epoch": run.epoch + 1, "losses": losses, "seconds": run.seconds}
-    mid_epoch.save(run.dir, run.step, to_trees(saved(run.state)), {**run.task.identity(), **so_far})
+    mid_epoch.save(
+        run.dir, run.step, to_trees(saved(run.state)), {**run.context.identity(), **so_far}
+    )
 
 
 def saved(state: TrainState) -> TrainState:
@@ -213,20 +215,20 @@ def _is_whole(checkpoints: Checkpoints, epoch: int, like: Mapping[str, Any]) -> 
     return True
 
 
-def check_data(meta: Mapping[str, Any], task: TrainContext, directory: Path) -> None:
+def check_data(meta: Mapping[str, Any], context: TrainContext, directory: Path) -> None:
     """Checks that a checkpoint is of the current data. RunError names everything that changed."""
-    if task.start_sha256 != meta.get("start_sha256", ""):
+    if context.start_sha256 != meta.get("start_sha256", ""):
         raise RunError(
-            f"train.init_from: the weights of {one_line(task.config.train.init_from)} are not "
+            f"train.init_from: the weights of {one_line(context.config.train.init_from)} are not "
             f"those that {directory} started from; restore them, or choose another --workdir"
         )
     changed = [
         f"  {name}: was {quote(meta.get(name))}, is now {quote(value)}"
-        for name, value in task.identity().items()
+        for name, value in context.identity().items()
         if meta.get(name, _CAME.get(name)) != value
     ]
     if changed:
-        advice = continuing.advice(directory.parent, task.config)
+        advice = continuing.advice(directory.parent, context.config)
         raise RunError(
             f"the data set is not the one that {directory} was trained on; restore it, or choose "
             "another --workdir\n" + "\n".join(changed) + (f"\n  {advice}" if advice else "")

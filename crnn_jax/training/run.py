@@ -27,11 +27,11 @@ class Run:
     """One run. The loop changes the fields from `state` on."""
 
     dir: RunDir
-    task: TrainContext
+    context: TrainContext
     checkpoints: Checkpoints
     constants: Constants
     start: float  # time.monotonic() at the start, as if the run had never paused
-    state: TrainState  # on `task.devices`
+    state: TrainState  # on `context.devices`
     stopping: Stopping = dataclasses.field(default_factory=Stopping)
     epoch: int = 0  # number of complete epochs
     losses: list[np.ndarray] = dataclasses.field(default_factory=list)  # [S] for each later call
@@ -40,7 +40,7 @@ class Run:
     @property
     def config(self) -> Config:
         """The config of the run."""
-        return self.task.config
+        return self.context.config
 
     @property
     def steps_since(self) -> int:
@@ -50,7 +50,7 @@ class Run:
     @property
     def step(self) -> int:
         """Steps since the start of the run."""
-        return self.epoch * self.task.steps_per_epoch + self.steps_since
+        return self.epoch * self.context.steps_per_epoch + self.steps_since
 
     @property
     def seconds(self) -> float:
@@ -60,13 +60,13 @@ class Run:
     @property
     def last_epoch(self) -> int:
         """The epoch after which the run ends, unless it stops early."""
-        epochs, stop_after = self.task.num_epochs, self.config.train.stop_after
+        epochs, stop_after = self.context.num_epochs, self.config.train.stop_after
         return min(epochs, stop_after or epochs)
 
     @property
     def is_over(self) -> bool:
         """Whether the run has reached its last epoch, stops early, or has failed."""
-        over = self.stopping.is_over(self.epoch, self.task.patience)
+        over = self.stopping.is_over(self.epoch, self.context.patience)
         return self.error is not None or self.epoch >= self.last_epoch or over
 
     @property
@@ -77,5 +77,5 @@ class Run:
     def calls(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yields indices [S, B] and mask [S, B] of each remaining call of the epoch."""
         size = self.config.train.batch_size
-        order = self.task.order(self.epoch + 1)[self.steps_since * size :]
+        order = self.context.order(self.epoch + 1)[self.steps_since * size :]
         return batching.calls(order, size, backend.choices().steps)

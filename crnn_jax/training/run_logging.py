@@ -54,18 +54,18 @@ def not_finite(run: Run) -> TrainingError:
     The file lists the images of the first step whose loss is not finite and of the step before it,
     whose gradient may have corrupted the parameters.
     """
-    task, epoch = run.task, run.epoch + 1
+    context, epoch = run.context, run.epoch + 1
     values = np.concatenate(run.losses)
     bad = np.flatnonzero(~np.isfinite(values))
     place = int(bad[0]) if len(bad) else len(values)  # the last update, found by the evaluation
-    chunks = batching.batches(task.order(epoch), run.config.train.batch_size)
+    chunks = batching.batches(context.order(epoch), run.config.train.batch_size)
     batches = [chunk[mask] for chunk, mask in chunks]
-    first = run.epoch * task.steps_per_epoch + 1
+    first = run.epoch * context.steps_per_epoch + 1
     suspects = range(max(place - 1, 0), min(place + 1, len(values)))
     run.dir.write_csv(
         "not_finite.csv",
         ("step", "file", "text"),
-        [(first + i, *task.source_of(n)) for i in suspects for n in batches[i].tolist()],
+        [(first + i, *context.source_of(n)) for i in suspects for n in batches[i].tolist()],
     )
     what = f"of training at step {first + place}" if len(bad) else f"of validation in epoch {epoch}"
     return TrainingError(
@@ -86,7 +86,7 @@ def warn_of_plateau(run: Run, loss: float, train_loss: float | None = None) -> N
     """
     if run.stopping.left_plateau:
         return
-    plateau = run.task.plateau_loss
+    plateau = run.context.plateau_loss
     if train_loss is not None and train_loss < OFF_PLATEAU * plateau:
         print(
             f"note: at the end the model reads its training images (loss {train_loss:.2f}), but "
@@ -105,33 +105,34 @@ def warn_of_plateau(run: Run, loss: float, train_loss: float | None = None) -> N
     )
 
 
-def announce(task: TrainContext) -> None:
+def announce(context: TrainContext) -> None:
     """Prints what was understood of the data, and what may be wrong with it."""
-    split, section = task.split, task.config.data
+    split, section = context.split, context.config.data
     if folder.uses_folder(section):
-        _describe_labels(task)
+        _describe_labels(context)
     unlabeled = f"{len(split.unlabeled)} without labels, " if len(split.unlabeled) else ""
     test = f"{len(split.test)} for testing, " if len(split.test) else ""
     print(
-        f"{one_line(task.data.name)}: {len(split.train)} training images, {unlabeled}"
-        f"{len(split.val)} for validation, {test}{len(task.charset.symbols)} symbols "
-        f"{one_line(task.charset.alphabet[:200])}, "
-        f"fingerprint {task.data.fingerprint[:12]}, read at {section.width}x{section.height} pixels"
+        f"{one_line(context.data.name)}: {len(split.train)} training images, {unlabeled}"
+        f"{len(split.val)} for validation, {test}{len(context.charset.symbols)} symbols "
+        f"{one_line(context.charset.alphabet[:200])}, "
+        f"fingerprint {context.data.fingerprint[:12]}, "
+        f"read at {section.width}x{section.height} pixels"
         + (f" as texts of {section.length} characters" if section.length else "")
     )
-    if others := task.charset.other_cases:
+    if others := context.charset.other_cases:
         print(
             f"note: labels seem to ignore case, so {one_line(others)} are recognized, too, and "
             "read as labeled (train.detect_case)"
         )
-    if task.learning_rate < 0.99 * task.config.optimizer.learning_rate:
+    if context.learning_rate < 0.99 * context.config.optimizer.learning_rate:
         print(
-            f"note: the learning rate is {task.learning_rate:.2g}, because there are few labels "
+            f"note: the learning rate is {context.learning_rate:.2g}, because there are few labels "
             "(train.half_rate_labels)"
         )
-    if task.trained_share < 0.995:  # else it would be printed as 100 %
+    if context.trained_share < 0.995:  # else it would be printed as 100 %
         print(
-            f"note: the weights are {task.trained_share:.0%} of the way from the reader's to "
+            f"note: the weights are {context.trained_share:.0%} of the way from the reader's to "
             "the trained ones, because there are few labels (train.half_way_labels)"
         )
     if not len(split.val):
@@ -141,7 +142,7 @@ def announce(task: TrainContext) -> None:
             else ("count agreement with the reader's own labels, which may be wrong")
         )
         print(f"note: there is no validation part, so the scores {what}")
-    if not folder.uses_folder(task.config.data):
+    if not folder.uses_folder(context.config.data):
         print(
             "note: these images are generated, also those of the validation part. Scores on "
             "generated images do not predict accuracy on real ones. `crnn-jax fetch` "
@@ -149,9 +150,9 @@ def announce(task: TrainContext) -> None:
         )
 
 
-def _describe_labels(task: TrainContext) -> None:
+def _describe_labels(context: TrainContext) -> None:
     """Prints the origin of the labels, a summary, and warnings."""
-    data, split, section = task.data, task.split, task.config.data
+    data, split, section = context.data, context.split, context.config.data
     # Generated images of a mixture follow those of the folder; unlabeled images have no text.
     hidden = set(split.unlabeled.tolist())
     shown = [i for i, file in enumerate(data.files) if i not in hidden and data.labels[i]]
@@ -169,18 +170,18 @@ def _describe_labels(task: TrainContext) -> None:
 
 def describe(run: Run, place: Mapping[str, Any]) -> None:
     """Writes the records that are known before the first step, and prints the parameter table."""
-    task = run.task
+    context = run.context
     table = crnn.parameter_table(run.state.params)
     print(table, end="", flush=True)
     run.dir.write_text("params.txt", table)
-    if task.config.augment.is_on:
-        run.dir.write_image("augmented.png", samples.sheet(task))
+    if context.config.augment.is_on:
+        run.dir.write_image("augmented.png", samples.sheet(context))
     data = {
-        "name": task.data.name,
-        "num_examples": len(task.data),
-        "num_train": len(task.split.train),
-        "num_val": len(task.split.val),
-        "plateau_loss": task.plateau_loss,
-        **task.identity(),
+        "name": context.data.name,
+        "num_examples": len(context.data),
+        "num_train": len(context.split.train),
+        "num_val": len(context.split.val),
+        "plateau_loss": context.plateau_loss,
+        **context.identity(),
     }
     run.dir.write_json("environment.json", {**place, "data": data})

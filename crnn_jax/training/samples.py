@@ -12,13 +12,13 @@ from crnn_jax.training.context import TrainContext
 _IMAGES, _COPIES, _GAP = 6, 4, 4
 
 
-def sheet(task: TrainContext) -> Image.Image:
+def sheet(context: TrainContext) -> Image.Image:
     """Draws a row for each of six training images: the original, then four augmented versions."""
-    chosen = np.concatenate((task.split.train, task.split.unlabeled))[:_IMAGES]
-    images = task.data.images[chosen]  # u8 [n, W, H, C]
+    chosen = np.concatenate((context.split.train, context.split.unlabeled))[:_IMAGES]
+    images = context.data.images[chosen]  # u8 [n, W, H, C]
     rows = np.repeat(images, _COPIES + 1, axis=0)
     keys = jax.random.split(jax.random.key(0), len(rows))
-    distorted = jax.jit(augment, static_argnums=2)(keys, rows, task.config.augment)
+    distorted = jax.jit(augment, static_argnums=2)(keys, rows, context.config.augment)
     tiles = np.where(np.arange(len(rows))[:, None, None, None] % (_COPIES + 1), distorted, rows)
     tiles = tiles.round().astype(np.uint8).swapaxes(1, 2)  # [n, H, W, C]
     _, height, width, channels = tiles.shape

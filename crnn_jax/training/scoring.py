@@ -20,17 +20,17 @@ from crnn_jax.training.run import Run
 
 def score(run: Run) -> Result:
     """Reads the validation part with the best parameters, and writes the result."""
-    if not len(run.task.scored):  # a resumed run without labels that had already ended
+    if not len(run.context.scored):  # a resumed run without labels that had already ended
         self_training.stored(run, run.epoch)
     epoch = run.stopping.best_epoch
     best = run.checkpoints.restore(epoch, {"params": run.ema})["params"]
-    task = run.task
-    temperature, typical = task.calibrate(best)
-    evaluation = task.evaluate(best, temperature)
+    context = run.context
+    temperature, typical = context.calibrate(best)
+    evaluation = context.evaluate(best, temperature)
     if not run.stopping.left_plateau:
-        known = task.split.train[task.split.train < len(task.data.images)]
-        known = known[: task.config.train.eval_batch_size]
-        train_loss = task.evaluate(run.ema, indices=known).loss if len(known) else None
+        known = context.split.train[context.split.train < len(context.data.images)]
+        known = known[: context.config.train.eval_batch_size]
+        train_loss = context.evaluate(run.ema, indices=known).loss if len(known) else None
         run_logging.warn_of_plateau(run, evaluation.loss, train_loss)
     run.dir.write_csv("readings.csv", Answer._fields, evaluation.answers)
     run.dir.write_csv("errors.csv", Answer._fields, evaluation.misreads)
@@ -41,14 +41,14 @@ def score(run: Run) -> Result:
         seconds=round(run.seconds, 2),
         seed=run.config.seed,
         params_sha256=crnn.params_sha256(best),
-        data_name=task.data.name,
-        fingerprint=task.data.fingerprint,
-        num_train=len(task.split.train),
-        num_val=len(task.split.val),
+        data_name=context.data.name,
+        fingerprint=context.data.fingerprint,
+        num_train=len(context.split.train),
+        num_val=len(context.split.val),
         temperature=temperature,
         typicality=list(typical) if typical else None,
     )
-    if len(task.split.test):
+    if len(context.split.test):
         write_test(run, best, temperature)
     run.dir.write_json("result.json", dataclasses.asdict(result))
     return result
@@ -56,12 +56,12 @@ def score(run: Run) -> Result:
 
 def write_test(run: Run, params: Any, temperature: float) -> None:
     """Reads the test part, for the first time, and writes `test.json` and `test_readings.csv`."""
-    task = run.task
-    answers = task.evaluate(params, temperature, task.split.test).answers
+    context = run.context
+    answers = context.evaluate(params, temperature, context.split.test).answers
     # The labels as they are in the folder, before data.case and data.merge.
-    truths = [task.data.labels[i] for i in task.split.test]
+    truths = [context.data.labels[i] for i in context.split.test]
     files, _, readings, *_ = zip(*answers, strict=True)
-    scores = held_out.score(task.data.name, task.data.fingerprint, files, truths, readings)
+    scores = held_out.score(context.data.name, context.data.fingerprint, files, truths, readings)
     run.dir.write_csv("test_readings.csv", Answer._fields, answers)
     run.dir.write_json(held_out.TEST_FILE, scores)
 

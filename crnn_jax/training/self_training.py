@@ -59,8 +59,8 @@ def renew(run: Run) -> None:
     Raises:
       RunError: the file of an interrupted epoch is missing or damaged.
     """
-    task, epoch = run.task, run.epoch + 1
-    if not len(task.split.unlabeled) or (epoch == 1 and len(task.split.train)):
+    context, epoch = run.context, run.epoch + 1
+    if not len(context.split.unlabeled) or (epoch == 1 and len(context.split.train)):
         return
     if stored(run, epoch):
         return
@@ -69,16 +69,16 @@ def renew(run: Run) -> None:
             f"{run.dir.workdir / FILE} does not contain the labels of epoch {epoch}, in which the "
             "run was interrupted; start the run again in another --workdir"
         )
-    readings = _read(task, run.ema, _decoder(task, run.ema))
-    known = [task.data.texts[i] for i in task.split.train.tolist()]
-    chosen = choose(readings, known, task.config.train.min_confidence, task.charset.split)
+    readings = _read(context, run.ema, _decoder(context, run.ema))
+    known = [context.data.texts[i] for i in context.split.train.tolist()]
+    chosen = choose(readings, known, context.config.train.min_confidence, context.charset.split)
     if not chosen and not known:
         run.error = TrainingError(
             f"the reader finds no text in any of the {len(readings)} images without labels; label "
             "some of them"
         )
         return
-    files = [task.data.files[i] for i in task.split.unlabeled.tolist()]
+    files = [context.data.files[i] for i in context.split.unlabeled.tolist()]
     rows = [PseudoLabel(epoch, files[i], *readings[i]) for i in chosen]
     rows = rows or [PseudoLabel(epoch, _NO_FILE, "", 0.0)]
     run.dir.write_csv(FILE, PseudoLabel._fields, rows)
@@ -104,9 +104,9 @@ def adopt(run: Run, rows: Sequence[PseudoLabel]) -> None:
     Raises:
       RunError: the data set does not have one of the images.
     """
-    task = run.task
-    places = {task.data.files[i]: i for i in task.split.unlabeled.tolist()}
-    texts = list(task.data.texts)
+    context = run.context
+    places = {context.data.files[i]: i for i in context.split.unlabeled.tolist()}
+    texts = list(context.data.texts)
     for place in places.values():
         texts[place] = ""
     try:
@@ -115,13 +115,13 @@ def adopt(run: Run, rows: Sequence[PseudoLabel]) -> None:
         raise RunError(f"{run.dir.workdir / FILE}: the data set has no image {error}") from error
     for place, reading in chosen:
         texts[place] = reading
-    labels = task.charset.encode(texts, skip_unknown=True)
+    labels = context.charset.encode(texts, skip_unknown=True)
     # As wide as before, if that is enough, so that all epochs use one compiled program.
-    room = max(task.labels.shape[1] - labels.shape[1], 0)
+    room = max(context.labels.shape[1] - labels.shape[1], 0)
     labels = np.pad(labels, ((0, 0), (0, room)), constant_values=PAD)
-    run.task = task._replace(
-        data=dataclasses.replace(task.data, texts=tuple(texts)),
-        labels=task.devices.replicate(labels),
+    run.context = context._replace(
+        data=dataclasses.replace(context.data, texts=tuple(texts)),
+        labels=context.devices.replicate(labels),
         pseudo_labeled=np.array([place for place, _ in chosen], np.int32),
     )
 
@@ -196,34 +196,34 @@ def neglected(readings: Sequence[tuple[Sequence[str], float]], count: int) -> se
     }
 
 
-def _decoder(task: TrainContext, params: Any) -> Decoder:
+def _decoder(context: TrainContext, params: Any) -> Decoder:
     """Returns the decoder for the teacher.
 
     Without labels, it reads texts of the form that most readings of the unlabeled images have, or
     any text if hardly any image is read.
     """
-    if len(task.split.train):
-        return task.decoder
-    section, steps = task.config.data, config_lib.num_steps(task.config)
-    unlabeled = task.split.unlabeled
+    if len(context.split.train):
+        return context.decoder
+    section, steps = context.config.data, config_lib.num_steps(context.config)
+    unlabeled = context.split.unlabeled
     sample = unlabeled[scheme_form.sample(len(unlabeled))]
 
     def make(**wish: Any) -> Decoder:
-        return decoding.decoder(task.charset, steps, **{"length": section.lengths, **wish})
+        return decoding.decoder(context.charset, steps, **{"length": section.lengths, **wish})
 
     try:
         return scheme_form.find(
-            lambda decoder: _read(task, params, decoder, sample), make, task.charset.split
+            lambda decoder: _read(context, params, decoder, sample), make, context.charset.split
         )
     except ConfigError:
-        return task.decoder
+        return context.decoder
 
 
 def _read(
-    task: TrainContext, params: Any, decoder: Decoder, indices: np.ndarray | None = None
+    context: TrainContext, params: Any, decoder: Decoder, indices: np.ndarray | None = None
 ) -> list[evaluate.Reading]:
     """Reads the images `indices`, by default the unlabeled ones, in their order."""
-    reader = evaluate.Reader(task.model, params, task.charset, decoder=decoder)
-    images = data_parallel.one(task.images)
-    indices = task.split.unlabeled if indices is None else indices
-    return evaluate.read_all(reader, images, indices, task.config.train.eval_batch_size)
+    reader = evaluate.Reader(context.model, params, context.charset, decoder=decoder)
+    images = data_parallel.one(context.images)
+    indices = context.split.unlabeled if indices is None else indices
+    return evaluate.read_all(reader, images, indices, context.config.train.eval_batch_size)

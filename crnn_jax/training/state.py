@@ -31,11 +31,11 @@ def stream_key(key: jax.Array, name: str, step: int | jax.Array = 0) -> jax.Arra
     return jax.random.fold_in(jax.random.fold_in(key, zlib.crc32(name.encode())), step)
 
 
-def init_state(task: TrainContext) -> TrainState:
+def init_state(context: TrainContext) -> TrainState:
     """Returns the state before the first step, with fresh parameters."""
-    key = stream_key(jax.random.key(task.config.seed), "init")
-    params = crnn.init(task.model, key, task.config.data)
-    state: TrainState = _fresh(params, task.optimizer, task.config.flat_start)
+    key = stream_key(jax.random.key(context.config.seed), "init")
+    params = crnn.init(context.model, key, context.config.data)
+    state: TrainState = _fresh(params, context.optimizer, context.config.flat_start)
     return state
 
 

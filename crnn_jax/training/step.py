@@ -69,25 +69,25 @@ class Examples(NamedTuple):
     mask: Bool[Array, " B"]  # False for padding
 
 
-def constants(task: TrainContext) -> Constants:
+def constants(context: TrainContext) -> Constants:
     """Returns the constants of a run, on its devices."""
-    key = jax.random.key(task.config.seed)
-    placed: Constants = task.devices.replicate(Constants(task.model, key))
+    key = jax.random.key(context.config.seed)
+    placed: Constants = context.devices.replicate(Constants(context.model, key))
     return placed
 
 
-def recipe(task: TrainContext) -> Recipe:
+def recipe(context: TrainContext) -> Recipe:
     """Returns the settings of a run that are compiled into its step."""
-    config = task.config
+    config = context.config
     return Recipe(
         config.loss,
         config.flat_start,
         config.augment,
         config.train.ema_decay,
-        task.trained_share,
-        task.optimizer,
-        task.num_epochs * task.steps_per_epoch,
-        task.devices,
+        context.trained_share,
+        context.optimizer,
+        context.num_epochs * context.steps_per_epoch,
+        context.devices,
     )
 
 
@@ -253,19 +253,19 @@ def train_steps(
 Steps = Callable[[TrainState, Batch, Constants], tuple[TrainState, Array]]
 
 
-def jitted_steps(task: TrainContext) -> Steps:
+def jitted_steps(context: TrainContext) -> Steps:
     """Returns `train_steps`, compiled once per process for all runs of the same recipe."""
-    return _jitted(recipe(task), None)
+    return _jitted(recipe(context), None)
 
 
-def jitted_steps_of_runs(task: TrainContext) -> Steps:
+def jitted_steps_of_runs(context: TrainContext) -> Steps:
     """Returns `train_steps` of R runs in one program.
 
     State, indices, mask, constants and losses have a leading axis of R. Images and labels are
     shared.
     """
     # For vmap, this Batch contains axes instead of arrays.
-    return _jitted(recipe(task), (0, Batch(None, None, 0, 0), 0))  # type: ignore[arg-type]
+    return _jitted(recipe(context), (0, Batch(None, None, 0, 0), 0))  # type: ignore[arg-type]
 
 
 @functools.lru_cache(maxsize=8)

@@ -111,15 +111,17 @@ def _train_all(
         if hosts.share(directory.result() is not None):
             results[directory.workdir] = finished(directory, config)
         else:
-            task = prepare(config)
-            agreement.check(task, len(dirs))
-            alone = task.stream or task.records or len(task.split.unlabeled)
-            alike = directory.workdir if alone else task.alike()
+            context = prepare(config)
+            agreement.check(context, len(dirs))
+            alone = context.stream or context.records or len(context.split.unlabeled)
+            alike = directory.workdir if alone else context.alike()
             group = groups.setdefault(alike, [])
             if group:  # one copy of the images
                 first = group[0][1]
-                task = task._replace(data=first.data, images=first.images, labels=first.labels)
-            group.append((directory, task))
+                context = context._replace(
+                    data=first.data, images=first.images, labels=first.labels
+                )
+            group.append((directory, context))
     errors: list[TrainingError] = []
     # Around all groups, so that a signal while one is scored stops the next.
     with Interruption() as interruption:
@@ -151,15 +153,15 @@ def _train_group(
     results: dict[Path, Result] = {}
     with contextlib.ExitStack() as stack:
         runs = []
-        for directory, task in side_by_side(group):
-            stack.enter_context(opening.take(directory, task.config))
+        for directory, context in side_by_side(group):
+            stack.enter_context(opening.take(directory, context.config))
             if hosts.share(directory.result() is not None):  # another process ended it
-                results[directory.workdir] = finished(directory, task.config)
+                results[directory.workdir] = finished(directory, context.config)
                 continue
-            run_logging.announce(task)
+            run_logging.announce(context)
             checkpoints = stack.enter_context(Checkpoints(directory.checkpoints))
-            runs.append(resume(directory, task, checkpoints, start, allow_environment_change))
-            stack.enter_context(trackers.mirror(directory, task.config.log.trackers))
+            runs.append(resume(directory, context, checkpoints, start, allow_environment_change))
+            stack.enter_context(trackers.mirror(directory, context.config.log.trackers))
         train(runs, interruption, profile, watchdog)
         results |= {run.dir.workdir: score(run) for run in runs if not run.error}
         return results, [run.error for run in runs if run.error]
@@ -247,12 +249,12 @@ def end_epoch(run: Run, progress: Progress) -> None:
     """Evaluates, logs and saves a run after an epoch. Only saves a run that was interrupted."""
     if run.error:
         return
-    if run.steps_since < run.task.steps_per_epoch:
+    if run.steps_since < run.context.steps_per_epoch:
         save_mid_epoch(run)
         return
-    if run.task.records:  # then memory is scarce and epochs are long
+    if run.context.records:  # then memory is scarce and epochs are long
         allocator.return_memory()
-    evaluation = run.task.evaluate(run.ema)
+    evaluation = run.context.evaluate(run.ema)
     # Rounding may differ between hosts, and the loss decides what is saved and when a run stops.
     evaluation = evaluation._replace(loss=hosts.share(evaluation.loss))
     try:
@@ -262,7 +264,7 @@ def end_epoch(run: Run, progress: Progress) -> None:
         return
     run.epoch, run.losses = run.epoch + 1, []
     run.stopping = run.stopping.update(
-        run.epoch, evaluation.loss, run.task.plateau_loss, run.config.train.checkpoint_selection
+        run.epoch, evaluation.loss, run.context.plateau_loss, run.config.train.checkpoint_selection
     )
     save(run, values["seconds"])
     progress.epoch(run, values)
@@ -272,23 +274,23 @@ def compiled(runs: Sequence[Run]) -> tuple[Any, Any, Any]:
     """Returns the compiled steps, the state and the constants; several runs add a leading axis."""
     each = [(run.state, run.constants) for run in runs]
     if len(runs) == 1:
-        return jitted_steps(runs[0].task), *each[0]
+        return jitted_steps(runs[0].context), *each[0]
     state, inputs = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
-    return jitted_steps_of_runs(runs[0].task), state, inputs
+    return jitted_steps_of_runs(runs[0].context), state, inputs
 
 
 def batches(runs: Sequence[Run]) -> Iterator[Batch]:
     """Yields the remaining calls of an epoch. For several runs, indices and mask are [R, S, B]."""
-    task = runs[0].task
+    context = runs[0].context
     calls: Iterable[Any] = runs[0].calls()
     if len(runs) > 1:
         calls = (
             map(np.stack, zip(*c, strict=True))
             for c in zip(*[r.calls() for r in runs], strict=True)
         )
-    for images, labels, indices, mask in task.batches(calls):
+    for images, labels, indices, mask in context.batches(calls):
         # Copied explicitly, because the tests of this loop forbid implicit transfers.
-        yield Batch(images, labels, *task.devices.replicate((indices, mask)))
+        yield Batch(images, labels, *context.devices.replicate((indices, mask)))
 
 
 def side_by_side(
@@ -300,6 +302,6 @@ def side_by_side(
     print(f"{len(group)} runs side by side", flush=True)
     images = one(group[0][1].images)
     return [
-        (directory, task._replace(devices=ONE, images=images, labels=one(task.labels)))
-        for directory, task in group
+        (directory, context._replace(devices=ONE, images=images, labels=one(context.labels)))
+        for directory, context in group
     ]

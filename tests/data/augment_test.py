@@ -207,14 +207,14 @@ def test_augmentation_begins_after_the_flat_start_and_leaves_other_streams_alone
 
     def losses(**overrides: Any) -> Any:
         config = tiny_config(**quiet, **overrides)
-        task = prepare(config)
-        step = jitted_steps(task)
-        state = state_lib.init_state(task)
+        context = prepare(config)
+        step = jitted_steps(context)
+        state = state_lib.init_state(context)
         indices, mask = np.arange(8, dtype=np.int32)[None], np.ones((1, 8), bool)
-        batch = Batch(task.images, task.labels, indices, mask)
+        batch = Batch(context.images, context.labels, indices, mask)
         result = []
         for _ in range(6):
-            state, loss = step(state, batch, constants(task))
+            state, loss = step(state, batch, constants(context))
             result.append(float(loss[0]))
         return result
 

@@ -18,7 +18,7 @@ from crnn_jax.charset import PAD, Charset
 from crnn_jax.data import direction, folder, resolve, sources
 from crnn_jax.data.normalization import Normalization
 from crnn_jax.runs import config_migrations
-from crnn_jax.training import context
+from crnn_jax.training.context import prepare
 from tests.helpers import looks, random_run
 from tests.helpers.fixtures import CONFIG, MakeConfig
 from tests.helpers.images import draw
@@ -46,13 +46,13 @@ def test_hebrew_labels_give_the_ids_of_the_same_images_from_left_to_right(
         (hebrew / path.name).write_bytes(path.read_bytes())
     config = resolve.resolve(tiny_config(data__dir=os.fspath(hebrew)))
     assert config.data.direction == "rtl"
-    task = context.prepare(config)
-    plain = context.prepare(resolve.resolve(tiny_config()))
+    context = prepare(config)
+    plain = prepare(resolve.resolve(tiny_config()))
     assert plain.charset == Charset("7abc", "ltr")
-    assert task.charset == Charset("אבגד", "rtl")
-    assert task.data.files == plain.data.files
-    np.testing.assert_array_equal(task.labels, plain.labels)
-    assert task.data.texts == tuple(labels[file] for file in task.data.files)  # as typed
+    assert context.charset == Charset("אבגד", "rtl")
+    assert context.data.files == plain.data.files
+    np.testing.assert_array_equal(context.labels, plain.labels)
+    assert context.data.texts == tuple(labels[file] for file in context.data.files)  # as typed
 
 
 @pytest.mark.parametrize(

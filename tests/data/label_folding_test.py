@@ -94,13 +94,13 @@ def test_generated_labels_are_folded_too(made: MakeConfig, labeled: str, tmp_pat
     assert mixed.data.texts[:6] == ("ab0", "bb", "il1", "ab0", "ab0", "b7")
     assert not set("".join(mixed.data.texts)) & set("AOoQ")
 
-    task = prepare(made(**keys, data__source="stream"))
+    context = prepare(made(**keys, data__source="stream"))
     unfolded = prepare(made(**style, data__source="stream"))
     order = np.arange(100, 108, dtype=np.int32)[None]
-    for batch, other in zip(task.batch(order)[1][0], unfolded.batch(order)[1][0], strict=True):
+    for batch, other in zip(context.batch(order)[1][0], unfolded.batch(order)[1][0], strict=True):
         text = unfolded.charset.decode(np.asarray(other).tolist())
-        assert task.charset.decode(np.asarray(batch).tolist()) == text.translate(table)
-    assert task.data.fingerprint == sources.expected_fingerprint(task.config.data, STEPS)
+        assert context.charset.decode(np.asarray(batch).tolist()) == text.translate(table)
+    assert context.data.fingerprint == sources.expected_fingerprint(context.config.data, STEPS)
 
 
 def test_an_alphabet_of_the_config_must_have_the_folded_labels(

@@ -110,12 +110,12 @@ def test_images_are_brought_to_the_size_and_color_that_the_model_takes(made: Mak
 
 def test_a_stream_never_shows_an_image_twice(made: MakeConfig) -> None:
     config = made(data__source="stream")
-    task = prepare(config)
-    epochs = [task.order(epoch).tolist() for epoch in (1, 2, 3)]
-    numbers = sum(epochs, task.split.val.tolist())
+    context = prepare(config)
+    epochs = [context.order(epoch).tolist() for epoch in (1, 2, 3)]
+    numbers = sum(epochs, context.split.val.tolist())
     assert len(set(numbers)) == len(numbers) == 18 * 3 + 2
     order = np.array(epochs[2][:8], np.int32)  # two steps of four
-    steps, ids, places = task.batch(order.reshape(2, 4))
+    steps, ids, places = context.batch(order.reshape(2, 4))
     assert places is None
     images, labels = (x.reshape(8, *x.shape[2:]) for x in (steps, ids))
     look = presets.load(config.data.style)
@@ -123,10 +123,10 @@ def test_a_stream_never_shows_an_image_twice(made: MakeConfig) -> None:
     np.testing.assert_array_equal(images, expected)
     for row, own, number in zip(labels, ids, order, strict=True):
         text = "".join("abc7"[i] for i in own if i >= 0)
-        assert task.charset.decode(row.tolist()) == text
-        assert task.source_of(int(number)) == (f"{number:06d}", text)
+        assert context.charset.decode(row.tolist()) == text
+        assert context.source_of(int(number)) == (f"{number:06d}", text)
     # The images that are scored remain the same.
-    np.testing.assert_array_equal(task.images[0], load(made()).data.images[0])
+    np.testing.assert_array_equal(context.images[0], load(made()).data.images[0])
 
 
 def test_a_run_on_a_stream_goes_on_bit_for_bit(

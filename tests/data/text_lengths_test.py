@@ -142,11 +142,11 @@ def test_validation_labels_of_another_length_are_noted(
 
 
 def test_training_scores_texts_of_the_length(tiny_config: MakeConfig) -> None:
-    task = prepare(tiny_config(data__length="2-4"))
-    params = crnn.init(task.model, crnn.jax.random.key(0), task.config.data)
-    readings = [answer.reading for answer in task.evaluate(params).answers]
+    context = prepare(tiny_config(data__length="2-4"))
+    params = crnn.init(context.model, crnn.jax.random.key(0), context.config.data)
+    readings = [answer.reading for answer in context.evaluate(params).answers]
     assert {len(text) for text in readings} <= {2, 3, 4}
-    assert len(readings) == len(task.split.val)
+    assert len(readings) == len(context.split.val)
 
 
 @pytest.fixture(scope="module")

@@ -32,13 +32,13 @@ def test_a_gradient_that_is_no_number_ends_the_run_and_leaves_the_last_good_chec
     """The loss of step 8 is finite, but its gradient is not: d/dx sqrt(0 x) is 0 times inf."""
     config = tiny_config({**QUIET, "train.epochs": 3, "log.every_steps": 100})
     run = tmp_path / "run"
-    with monkeypatch.context() as context:
-        interrupt_after(6, signal.SIGTERM, context)  # epoch 1 (five steps) is saved, and step 6
+    with monkeypatch.context() as patch:
+        interrupt_after(6, signal.SIGTERM, patch)  # epoch 1 (five steps) is saved, and step 6
         with pytest.raises(signals.Interrupted):
             train.train_and_evaluate(config, run)
-    task = prepare(config)
-    order = batching.epoch_order(task.split.train, config.seed, 2)
-    poison = jnp.asarray(task.labels[order[20]])  # in the third batch of eight
+    context = prepare(config)
+    order = batching.epoch_order(context.split.train, config.seed, 2)
+    poison = jnp.asarray(context.labels[order[20]])  # in the third batch of eight
     real = ctc.ctc_loss
 
     def ctc_loss(logits: Any, labels: Any) -> Any:
@@ -55,7 +55,7 @@ def test_a_gradient_that_is_no_number_ends_the_run_and_leaves_the_last_good_chec
         train.train_and_evaluate(config, run)
     with (run / "not_finite.csv").open() as file:
         rows = list(csv.DictReader(file))
-    expected = [(str(8 + (n >= 24)), task.data.files[order[n]]) for n in range(16, 32)]
+    expected = [(str(8 + (n >= 24)), context.data.files[order[n]]) for n in range(16, 32)]
     assert [(row["step"], row["file"]) for row in rows] == expected
     reader = recognizer.load(run)
     assert reader.epoch == 1

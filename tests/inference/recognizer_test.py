@@ -216,14 +216,16 @@ def test_ten_examples_score_the_same_in_batches_of_any_size(
     reader: Recognizer, tiny_config: MakeConfig, batch_size: int
 ) -> None:
     config = tiny_config(train__eval_batch_size=batch_size)
-    task = prepare(config)
-    task = task._replace(
-        model=reader.model, split=task.split._replace(val=np.arange(10, dtype=np.int32))
+    context = prepare(config)
+    context = context._replace(
+        model=reader.model, split=context.split._replace(val=np.arange(10, dtype=np.int32))
     )
-    evaluation = task.evaluate(reader.params)
+    evaluation = context.evaluate(reader.params)
     whole = evaluate.evaluate(
         evaluate.Reader(reader.model, reader.params, reader.charset),
-        evaluate.LabeledImages(task.images, task.labels, task.data.files, task.data.texts),
+        evaluate.LabeledImages(
+            context.images, context.labels, context.data.files, context.data.texts
+        ),
         np.arange(10),
         batch_size=10,
     )

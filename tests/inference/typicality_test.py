@@ -66,11 +66,11 @@ def test_typicality_counts_standard_deviations() -> None:
 
 
 def test_a_run_measures_its_validation_part(reader: Recognizer, tiny_config: MakeConfig) -> None:
-    task = prepare(tiny_config({"model.lstm_units": (16, 8)}, data__val_fraction=0.5))
-    assert task.charset.alphabet == reader.charset.alphabet
-    _, typical = task.calibrate(reader.params)
-    images = task.data.images[task.split.val]
-    logits = jax.jit(crnn.apply)(task.model, reader.params, images)
+    context = prepare(tiny_config({"model.lstm_units": (16, 8)}, data__val_fraction=0.5))
+    assert context.charset.alphabet == reader.charset.alphabet
+    _, typical = context.calibrate(reader.params)
+    images = context.data.images[context.split.val]
+    logits = jax.jit(crnn.apply)(context.model, reader.params, images)
     energies = np.array([expected_energy(x) for x in np.asarray(logits)])
     energies = energies[np.isfinite(energies)]
     assert typical is not None

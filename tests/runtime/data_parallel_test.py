@@ -22,15 +22,15 @@ from tests.helpers.fixtures import MakeConfig
 SIZE = 24
 
 
-def on(task: TrainContext, devices: Any) -> Any:
-    images, labels = devices.replicate((task.data.images, np.asarray(task.labels)))
-    return task._replace(devices=devices, images=images, labels=labels)
+def on(context: TrainContext, devices: Any) -> Any:
+    images, labels = devices.replicate((context.data.images, np.asarray(context.labels)))
+    return context._replace(devices=devices, images=images, labels=labels)
 
 
-def batch_of(task: TrainContext) -> Any:
+def batch_of(context: TrainContext) -> Any:
     mask = np.ones(SIZE, bool)
     mask[11:] = False  # the third device has only padding, the second three of eight
-    return step.Batch(task.images, task.labels, np.arange(SIZE, dtype=np.int32), mask)
+    return step.Batch(context.images, context.labels, np.arange(SIZE, dtype=np.int32), mask)
 
 
 def at_weight(state: Any, weight: Any) -> Any:
@@ -39,21 +39,21 @@ def at_weight(state: Any, weight: Any) -> Any:
     return state._replace(flat_start=flat_start)
 
 
-def updates(task: TrainContext, weight: Any) -> Any:
+def updates(context: TrainContext, weight: Any) -> Any:
     """Returns losses of three updates on one batch, and the state after them."""
-    batch = batch_of(task)
+    batch = batch_of(context)
     batch = batch._replace(indices=batch.indices[None], mask=batch.mask[None])
-    fresh = at_weight(state.init_state(task), weight)
-    current, losses = task.devices.replicate(fresh), []
+    fresh = at_weight(state.init_state(context), weight)
+    current, losses = context.devices.replicate(fresh), []
     for _ in range(3):
-        current, loss = step.jitted_steps(task)(current, batch, step.constants(task))
+        current, loss = step.jitted_steps(context)(current, batch, step.constants(context))
         losses.append(loss[0])
     return jax.device_get((losses, data_parallel.one(current)))
 
 
-def drawn(task: TrainContext) -> Any:
+def drawn(context: TrainContext) -> Any:
     """Returns the augmented pixels and dropout masks of a step, assembled from the devices."""
-    recipe, fresh = step.recipe(task), at_weight(state.init_state(task), 0)
+    recipe, fresh = step.recipe(context), at_weight(state.init_state(context), 0)
 
     def of_shard(constants: Any, data: Any, rows: Any) -> Any:
         *shard, positions = rows
@@ -62,19 +62,21 @@ def drawn(task: TrainContext) -> Any:
         ones = jnp.ones((len(positions), 50))
         rows = examples.pixels, dropout(ones, 0.5, "layer", (50,))
         whole = [jnp.zeros((SIZE, *x.shape[1:])).at[positions].set(x) for x in rows]
-        return task.devices.psum(whole)
+        return context.devices.psum(whole)
 
-    batch = batch_of(task)
-    call = jax.jit(task.devices.shard_batch(of_shard))
-    return jax.device_get(call(step.constants(task), batch[:2], (*batch[2:], jnp.arange(SIZE))))
+    batch = batch_of(context)
+    call = jax.jit(context.devices.shard_batch(of_shard))
+    return jax.device_get(call(step.constants(context), batch[:2], (*batch[2:], jnp.arange(SIZE))))
 
 
 def compare(config: Config) -> dict[str, Any]:
     """Returns the largest differences of losses and state, and whether draws are bit-identical."""
-    task = prepare(config)
-    assert task.devices.mesh.size == 3
-    two = data_parallel.Devices(Mesh(np.array(jax.devices()[:2]), task.devices.mesh.axis_names))
-    one, two, three = (on(task, devices) for devices in (data_parallel.ONE, two, task.devices))
+    context = prepare(config)
+    assert context.devices.mesh.size == 3
+    two = data_parallel.Devices(Mesh(np.array(jax.devices()[:2]), context.devices.mesh.axis_names))
+    one, two, three = (
+        on(context, devices) for devices in (data_parallel.ONE, two, context.devices)
+    )
     differences = [
         jax.tree.map(
             lambda a, b: float(np.abs(a - b).max()), updates(three, weight), updates(one, weight)

@@ -103,10 +103,10 @@ def test_the_plateau_note_is_for_the_plateau(
     capsys: pytest.CaptureFixture[str], loss: float, train_loss: float | None, said: str
 ) -> None:
     """The plateau is left at a loss of 0.75 * 10 in training, whatever validation says."""
-    task = SimpleNamespace(plateau_loss=10.0)
+    context = SimpleNamespace(plateau_loss=10.0)
     for reader in ("", "general"):
         config = SimpleNamespace(train=SimpleNamespace(init_from=reader))
-        run: Any = SimpleNamespace(stopping=Stopping(), task=task, config=config)
+        run: Any = SimpleNamespace(stopping=Stopping(), context=context, config=config)
         run_logging.warn_of_plateau(run, loss, train_loss)
         note = capsys.readouterr().out
         assert said in note

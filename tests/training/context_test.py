@@ -20,14 +20,14 @@ def test_an_epoch_passes_over_a_small_set_as_often_as_it_takes(
     tiny_config: MakeConfig, tmp_path: Path
 ) -> None:
     config = tiny_config(train__min_steps_per_epoch=12, train__batch_size=8, train__epochs=2)
-    task = prepare(config)
+    context = prepare(config)
     # 36 images: twelve steps of eight need 96, so three passes over 36, which are 14 steps.
-    assert task.steps_per_epoch == 14
-    first, second = task.order(1), task.order(2)
+    assert context.steps_per_epoch == 14
+    first, second = context.order(1), context.order(2)
     for order in (first, second):
         assert len(order) == 3 * 36
         for k in range(3):
-            assert sorted(order[36 * k : 36 * (k + 1)]) == sorted(task.split.train)
+            assert sorted(order[36 * k : 36 * (k + 1)]) == sorted(context.split.train)
     assert not np.array_equal(first, second)
     assert not np.array_equal(first[:36], first[36:72])
     assert train.train_and_evaluate(config, tmp_path).epochs_run == 2
@@ -42,12 +42,12 @@ def test_an_epoch_passes_over_a_small_set_as_often_as_it_takes(
 def test_a_small_set_gets_more_epochs(tiny_config: MakeConfig, tmp_path: Path) -> None:
     # 36 images in batches of eight are five steps an epoch.
     for min_steps, epochs in ((0, 2), (10, 2), (11, 3), (16, 4)):
-        task = prepare(
+        context = prepare(
             tiny_config(train__batch_size=8, train__epochs=2, train__min_steps=min_steps)
         )
-        assert task.num_epochs == epochs
+        assert context.num_epochs == epochs
         # The schedule ends with the last epoch.
-        assert task.optimizer is optimizer.build(task.config.optimizer, 5 * epochs)
+        assert context.optimizer is optimizer.build(context.config.optimizer, 5 * epochs)
         assert prepare(tiny_config(train__patience=0, train__min_steps=min_steps)).patience == 0
     # A patience of 3 for two epochs is one of 6 for four.
     config = tiny_config(

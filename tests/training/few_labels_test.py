@@ -32,11 +32,11 @@ def test_few_labels_get_a_lower_rate(like_trained: Any, trained: Path, tmp_path:
     """The first update is proportional to the rate, for each optimizer of the recipe."""
 
     def update(**changes: Any) -> tuple[float, int]:
-        task = prepare(like_trained(**changes))
+        context = prepare(like_trained(**changes))
         params = {"w": jnp.ones(3)}
-        state = task.optimizer.init(params)
-        found, _ = task.optimizer.update({"w": jnp.full(3, 0.5)}, state, params)
-        return float(found["w"][0]), len(task.split.train)
+        state = context.optimizer.init(params)
+        found, _ = context.optimizer.update({"w": jnp.full(3, 0.5)}, state, params)
+        return float(found["w"][0]), len(context.split.train)
 
     start = {"train__init_from": str(trained)}
     whole, count = update(**start)
@@ -143,11 +143,11 @@ def test_symbols_and_images_that_are_no_labels_do_not_count(
     start = {"train__init_from": str(trained), "train__epochs_for_new_symbols": 5}
     more = {"data__alphabet": "7abc0123456"}
     assert prepare(like_trained(**start, **more)).num_epochs == prepare(like_trained()).num_epochs
-    task = prepare(
+    context = prepare(
         like_trained(
             train__init_from=str(trained), train__half_way_labels=4, data__source="mixture",
             data__alphabet="", data__generated_share=0.5,
         )
     )  # fmt: skip
-    real = len(task.split.train) // 2
-    assert task.trained_share == pytest.approx(real / (real + 4))
+    real = len(context.split.train) // 2
+    assert context.trained_share == pytest.approx(real / (real + 4))

@@ -59,8 +59,8 @@ def test_labels_ignore_case_if_a_tenth_of_the_readings_differs_in_case(
     like_trained: Any, trained: Path, capitals: int, expected: str
 ) -> None:
     """40 labels that are the readings, some of them in capitals, and 10 wrong labels."""
-    task = prepare(like_trained())
-    images = np.repeat(np.asarray(task.images)[:1], 50, axis=0)
+    context = prepare(like_trained())
+    images = np.repeat(np.asarray(context.images)[:1], 50, axis=0)
     reading = crnn_jax.load(trained).predict(list(images[:1].transpose(0, 2, 1, 3)))[0].text
     assert set(reading) & set("abc")
     texts = [reading.upper()] * capitals + [reading] * (40 - capitals) + [reading + "7"] * 10
@@ -100,6 +100,6 @@ def test_a_stream_starts_from_a_reader_too(
     monkeypatch.setattr(sources, "SAMPLE", 8)
     stream = {"data__source": "stream", "data__count": 20, "data__val_fraction": 0.1}
     start = {"train__init_from": str(trained), "train__detect_case": True}
-    task = prepare(like_trained(**stream, **start, data__alphabet=""))
-    assert len(task.split.train) == 18 > len(task.images) == 10
-    assert task.charset.other_cases == ""
+    context = prepare(like_trained(**stream, **start, data__alphabet=""))
+    assert len(context.split.train) == 18 > len(context.images) == 10
+    assert context.charset.other_cases == ""

@@ -31,8 +31,8 @@ class Guide(NamedTuple):
 def test_a_checkpoint_with_the_names_of_the_first_version_continues(
     tiny_config: MakeConfig, tmp_path: Path
 ) -> None:
-    task = prepare(tiny_config())
-    fresh = init_state(task)
+    context = prepare(tiny_config())
+    fresh = init_state(context)
     average = jax.tree.map(lambda leaf: leaf + 1, fresh.params)
     training = {
         "step": jnp.int32(5),
@@ -40,12 +40,12 @@ def test_a_checkpoint_with_the_names_of_the_first_version_continues(
         "opt_state": fresh.opt_state,
         "guide": Guide(jnp.float32(0.25), jnp.float32(0.5)),
     }
-    meta = {**task.identity(), **Stopping(best_epoch=1)._asdict(), "seconds": 7.0}
+    meta = {**context.identity(), **Stopping(best_epoch=1)._asdict(), "seconds": 7.0}
     directory = RunDir(tmp_path)
     with Checkpoints(directory.checkpoints) as checkpoints:
-        resume.resume(directory, task, checkpoints, 0.0, False)  # writes environment.json
+        resume.resume(directory, context, checkpoints, 0.0, False)  # writes environment.json
         checkpoints.save(1, average, training, meta, 1)
-        run = resume.resume(directory, task, checkpoints, 100.0, False)
+        run = resume.resume(directory, context, checkpoints, 100.0, False)
     assert (run.epoch, run.step, run.start) == (1, 5, 93.0)
     assert int(run.state.step) == 5
     assert tuple(map(float, run.state.flat_start)) == (0.25, 0.5)
@@ -57,10 +57,10 @@ def test_a_checkpoint_with_the_names_of_the_first_version_continues(
 def test_a_saved_run_has_these_names_and_is_restored_to_the_same_state(
     tiny_config: MakeConfig, tmp_path: Path
 ) -> None:
-    task = prepare(tiny_config())
+    context = prepare(tiny_config())
     directory = RunDir(tmp_path)
     with Checkpoints(directory.checkpoints) as checkpoints:
-        run = resume.resume(directory, task, checkpoints, 0.0, False)
+        run = resume.resume(directory, context, checkpoints, 0.0, False)
         flat_start = run.state.flat_start._replace(weight=jnp.float32(0.125))
         run.state = run.state._replace(step=jnp.int32(5), flat_start=flat_start)
         run.epoch, run.stopping = 1, Stopping(best_epoch=1, best_loss=2.0, left_plateau=1)
@@ -68,19 +68,19 @@ def test_a_saved_run_has_these_names_and_is_restored_to_the_same_state(
         names = resume.to_trees(run.state)["training"]
         assert set(names) == {"step", "params", "opt_state", "guide"}
         assert set(names["guide"]) == {"loss", "share"}
-        again = resume.resume(directory, task, checkpoints, 0.0, False)
+        again = resume.resume(directory, context, checkpoints, 0.0, False)
     assert (again.epoch, again.stopping) == (run.epoch, run.stopping)
     jax.tree.map(np.testing.assert_array_equal, again.state, run.state)
 
 
 def test_an_import_is_not_trained_on(tiny_config: MakeConfig, tmp_path: Path) -> None:
-    task = prepare(tiny_config())
+    context = prepare(tiny_config())
     directory = RunDir(tmp_path)
-    meta = {**task.identity(), **Stopping()._asdict(), "seconds": 0.0}
+    meta = {**context.identity(), **Stopping()._asdict(), "seconds": 0.0}
     with Checkpoints(directory.checkpoints) as checkpoints:
-        checkpoints.save(0, init_state(task).params, None, meta, 0)
+        checkpoints.save(0, init_state(context).params, None, meta, 0)
         with pytest.raises(resume.RunError, match=r"imported.*train\.init_from"):
-            resume.resume(directory, task, checkpoints, 0.0, False)
+            resume.resume(directory, context, checkpoints, 0.0, False)
 
 
 @pytest.mark.long

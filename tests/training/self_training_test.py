@@ -78,18 +78,18 @@ def test_an_epoch_is_trained_on_the_readings_of_the_config_s_confidence(
         data__train_size=10, data__unlabeled="rest", data__alphabet="7abc",
         train__min_confidence=least,
     )  # fmt: skip
-    task = prepare(config)
-    unlabeled = task.split.unlabeled
+    context = prepare(config)
+    unlabeled = context.split.unlabeled
     assert len(unlabeled) == 26  # 40, less 4 of the validation part and 10 with labels
-    known = task.data.texts[task.split.train[0]]
+    known = context.data.texts[context.split.train[0]]
     # Image i has confidence i / 26: 8 / 26 = 0.308 and 20 / 26 = 0.769 are the first to be enough.
     readings = _readings(*[(known, i / 26) for i in range(26)])
     monkeypatch.setattr(self_training, "_read", lambda *arguments: readings)
     run: Any = types.SimpleNamespace(
-        task=task, epoch=1, steps_since=0, ema=None, dir=RunDir(tmp_path)
+        context=context, epoch=1, steps_since=0, ema=None, dir=RunDir(tmp_path)
     )
     self_training.renew(run)
-    assert run.task.pseudo_labeled.tolist() == unlabeled[first:].tolist()
+    assert run.context.pseudo_labeled.tolist() == unlabeled[first:].tolist()
 
 
 @pytest.fixture
@@ -277,9 +277,9 @@ def test_a_small_validation_part_is_trained_on(tiny_config: MakeConfig, tmp_path
 
 
 def test_an_epoch_passes_several_times(tiny_config: MakeConfig) -> None:
-    task = prepare(tiny_config(train__passes_per_epoch=3))
-    assert task.steps_per_epoch == -(-36 * 3 // 8)
-    assert np.bincount(task.order(1))[task.split.train].tolist() == [3] * 36
+    context = prepare(tiny_config(train__passes_per_epoch=3))
+    assert context.steps_per_epoch == -(-36 * 3 // 8)
+    assert np.bincount(context.order(1))[context.split.train].tolist() == [3] * 36
 
 
 def test_a_run_without_labels_is_scored_on_a_labeled_folder(
@@ -326,11 +326,11 @@ def test_without_a_plausible_reading_an_epoch_has_labels_only(
         return seen[-1]
 
     monkeypatch.setattr(batching, "mixed_order", spy)
-    task = prepare(config)
-    labeled = set(task.split.train.tolist())
+    context = prepare(config)
+    labeled = set(context.split.train.tolist())
     assert len(labeled) == 4
-    assert len(task.split.unlabeled) > 0
-    assert set(task.order(1).tolist()) == labeled
+    assert len(context.split.unlabeled) > 0
+    assert set(context.order(1).tolist()) == labeled
     seen.clear()
     train.train_and_evaluate(config, tmp_path / "run")
     assert len(seen) == 2  # one for each epoch

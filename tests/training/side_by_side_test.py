@@ -101,8 +101,8 @@ def test_what_was_stopped_goes_on_from_where_each_was(
         save(run, seconds)
         raise Stopped
 
-    with monkeypatch.context() as context:
-        context.setattr(train, "save", save_and_stop)
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "save", save_and_stop)
         with pytest.raises(Stopped):
             train.train_and_evaluate(configs()[0], paths[0])
     results = train.train_all(configs(), paths)
@@ -136,10 +136,10 @@ def test_patience_ends_one_run_and_not_the_other(
     evaluate = TrainContext.evaluate
     seen: dict[int, list[float]] = {3: [], 4: []}
 
-    def told(task: TrainContext, *arguments: Any) -> Any:
-        losses = seen[task.config.seed]
-        losses.append(2.0 + len(losses) * (0.1 if task.config.seed == 3 else -0.1))
-        return evaluate(task, *arguments)._replace(loss=losses[-1])
+    def told(context: TrainContext, *arguments: Any) -> Any:
+        losses = seen[context.config.seed]
+        losses.append(2.0 + len(losses) * (0.1 if context.config.seed == 3 else -0.1))
+        return evaluate(context, *arguments)._replace(loss=losses[-1])
 
     monkeypatch.setattr(TrainContext, "evaluate", told)
     paths = [tmp_path / str(i) for i in range(2)]
@@ -174,8 +174,8 @@ def test_a_signal_saves_every_run_and_all_end_bit_identical(
             if next(left) == 1:
                 os.kill(os.getpid(), signal.SIGTERM)
 
-        with monkeypatch.context() as context:
-            context.setattr(Progress, "steps", steps)
+        with monkeypatch.context() as patch:
+            patch.setattr(Progress, "steps", steps)
             with pytest.raises(Interrupted, match=rf"step {step}, .* of 2 runs"):
                 train.train_all(configs(), cut)
         assert all((path / "interrupted" / str(step)).is_dir() for path in cut)
@@ -190,9 +190,9 @@ def test_one_that_stopped_in_an_epoch_ends_it_alone_and_joins_the_other(
     configs: Callable[..., list[Config]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = [tmp_path / str(i) for i in range(2)]
-    with monkeypatch.context() as context:
+    with monkeypatch.context() as patch:
         signal_once = iter([True])
-        context.setattr(
+        patch.setattr(
             Progress,
             "steps",
             lambda self, count: next(signal_once, 0) and os.kill(os.getpid(), signal.SIGTERM),
@@ -241,7 +241,7 @@ def test_the_time_of_a_run_begins_after_the_runs_before_it(
     clock = itertools.count()
     starts: list[float] = []
 
-    def resume(directory: Any, task: Any, checkpoints: Any, start: float, allow: bool) -> Any:
+    def resume(directory: Any, context: Any, checkpoints: Any, start: float, allow: bool) -> Any:
         starts.append(start)
         return SimpleNamespace(dir=directory, error=None)
 

@@ -32,25 +32,25 @@ NUM_STEPS = 16  # T of the tiny model
 
 
 class Trainer(NamedTuple):
-    """A task with its compiled step, and the initial state."""
+    """A context with its compiled step, and the initial state."""
 
-    task: TrainContext
+    context: TrainContext
     state: state_lib.TrainState
     step_fn: Callable[..., Any]
 
     def step(
         self, state: Any, indices: Any = BATCH, mask: Any = ALL, seed: int = 0
     ) -> tuple[Any, Any]:
-        constants = Constants(self.task.model, jax.random.key(seed))
+        constants = Constants(self.context.model, jax.random.key(seed))
         state = jax.tree.map(jnp.array, state)  # the step donates its arguments
-        batch = Batch(self.task.images, self.task.labels, indices[None], mask[None])
+        batch = Batch(self.context.images, self.context.labels, indices[None], mask[None])
         state, losses = self.step_fn(state, batch, constants)
         return state, losses[0]
 
     def losses(self, params: Any, trim: float = 0.0) -> tuple[Any, Any]:
         """Mean CTC loss and mean flat-start loss on the batch."""
-        images, labels = self.task.images[BATCH], self.task.labels[BATCH]
-        logits = crnn.apply(self.task.model, params, images)
+        images, labels = self.context.images[BATCH], self.context.labels[BATCH]
+        logits = crnn.apply(self.context.model, params, images)
         flat = flat_start.loss(logits, labels, images, trim)
         return ctc_loss.ctc_loss(logits, labels).mean(), flat.mean()
 
@@ -59,8 +59,8 @@ class Trainer(NamedTuple):
 def trainer(tiny_config: MakeConfig) -> Callable[..., Trainer]:
     def make(*arguments: Any, **overrides: Any) -> Any:
         config = tiny_config(*arguments, **overrides)
-        task = prepare(config)
-        return Trainer(task, state_lib.init_state(task), jitted_steps(task))
+        context = prepare(config)
+        return Trainer(context, state_lib.init_state(context), jitted_steps(context))
 
     return make
 
@@ -73,8 +73,8 @@ def test_padding_of_a_short_batch_changes_nothing(trainer: Callable[..., Trainer
         it.step(it.state, np.array([4, 5, 6] + [filler] * 5, np.int32), mask) for filler in (0, 7)
     ]
     three = np.array([4, 5, 6])
-    images, labels = it.task.data.images[three], np.asarray(it.task.labels)[three]
-    apply = jax.jit(lambda params: crnn.apply(it.task.model, params, jnp.asarray(images)))
+    images, labels = it.context.data.images[three], np.asarray(it.context.labels)[three]
+    apply = jax.jit(lambda params: crnn.apply(it.context.model, params, jnp.asarray(images)))
     expected = jax.jit(ctc_loss.ctc_loss)(apply(it.state.params), labels).mean()
     np.testing.assert_allclose([loss for _, loss in results], [expected] * 2, rtol=1e-5)
     jax.tree.map(
@@ -155,12 +155,12 @@ def test_streams_are_independent(tiny_config: MakeConfig) -> None:
     )
     tasks = [prepare(c) for c in (with_dropout, without, other)]
     shas = [
-        crnn.params_sha256(state_lib.init_state(task).params)
-        for task, c in zip(tasks, (with_dropout, without, other), strict=True)
+        crnn.params_sha256(state_lib.init_state(context).params)
+        for context, c in zip(tasks, (with_dropout, without, other), strict=True)
     ]
     assert shas[0] == shas[1] != shas[2]
-    for task in tasks[1:]:
-        np.testing.assert_array_equal(task.split.val, tasks[0].split.val)
+    for context in tasks[1:]:
+        np.testing.assert_array_equal(context.split.val, tasks[0].split.val)
     keys = {
         tuple(jax.random.key_data(state_lib.stream_key(jax.random.key(s), n)).tolist())
         for s in (0, 1)
@@ -176,10 +176,12 @@ def test_masks_and_distortions_are_drawn_anew_in_each_step_and_by_stream(
 
     def drawn(step: Any, **overrides: Any) -> tuple[Any, Any]:
         config = tiny_config(**{"augment__noise": 0.1, "flat_start__until": 0.0, **overrides})
-        task = prepare(config)
-        state = state_lib.init_state(task)._replace(step=jnp.int32(step))
-        batch = Batch(task.images, task.labels, BATCH, np.ones(8, bool))
-        examples, dropout = augmented(state, constants(task), batch, jnp.arange(8), recipe(task))
+        context = prepare(config)
+        state = state_lib.init_state(context)._replace(step=jnp.int32(step))
+        batch = Batch(context.images, context.labels, BATCH, np.ones(8, bool))
+        examples, dropout = augmented(
+            state, constants(context), batch, jnp.arange(8), recipe(context)
+        )
         return examples.pixels, dropout(jnp.ones((8, 50)), 0.5, "layer", (50,))
 
     zero, one = drawn(0), drawn(1)
@@ -198,22 +200,22 @@ def test_masks_and_distortions_are_drawn_anew_in_each_step_and_by_stream(
 def test_the_model_normalizes_with_the_training_part(
     tiny_config: MakeConfig, how: str, moments: Any
 ) -> None:
-    task = prepare(tiny_config(data__normalize=how))
+    context = prepare(tiny_config(data__normalize=how))
     if how == "set":
-        pixels = task.data.images[task.split.train].astype(np.float64)
+        pixels = context.data.images[context.split.train].astype(np.float64)
         moments = (pixels.mean(), pixels.std())
-    np.testing.assert_allclose((task.model.mean[0], task.model.std[0]), moments)
+    np.testing.assert_allclose((context.model.mean[0], context.model.std[0]), moments)
 
 
 def test_steps_in_one_call_are_the_same_steps(trainer: Callable[..., Trainer]) -> None:
     """Three batches in one call, and one after the other; dropout depends on the step."""
     it = trainer(train__batch_size=8, flat_start__until=0.0)
     order = np.arange(24, dtype=np.int32).reshape(3, 8)
-    batch = Batch(it.task.images, it.task.labels, order, np.ones((3, 8), bool))
+    batch = Batch(it.context.images, it.context.labels, order, np.ones((3, 8), bool))
     state, expected = it.state, []
     for indices in order:
         state, loss = it.step(state, indices)
         expected.append(loss)
-    together, losses = it.step_fn(jax.tree.map(jnp.array, it.state), batch, constants(it.task))
+    together, losses = it.step_fn(jax.tree.map(jnp.array, it.state), batch, constants(it.context))
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), together, state)

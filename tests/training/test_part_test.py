@@ -26,8 +26,8 @@ def _rows(path: Path) -> Any:
         return list(csv.DictReader(file))
 
 
-def _files(task: TrainContext, indices: Any) -> Any:
-    return {task.data.files[i] for i in indices.tolist()}
+def _files(context: TrainContext, indices: Any) -> Any:
+    return {context.data.files[i] for i in indices.tolist()}
 
 
 def test_no_test_image_is_trained_or_validated_on_in_any_cell(tiny_config: MakeConfig) -> None:
@@ -38,11 +38,11 @@ def test_no_test_image_is_trained_or_validated_on_in_any_cell(tiny_config: MakeC
                 config = tiny_config(
                     {"data.test_size": 10, "data.train_size": size, "seed": seed, **changes}
                 )
-                task = prepare(config)
-                trained = {task.data.files[i] for e in (1, 2) for i in task.order(e).tolist()}
-                test = _files(task, task.split.test)
+                context = prepare(config)
+                trained = {context.data.files[i] for e in (1, 2) for i in context.order(e).tolist()}
+                test = _files(context, context.split.test)
                 assert len(test) == 10
-                assert not test & (trained | _files(task, task.split.val))
+                assert not test & (trained | _files(context, context.split.val))
                 tests.add(frozenset(test))
     assert len(tests) == 1
 
@@ -75,12 +75,12 @@ def test_as_labeled_means_as_the_folder_has_it(tmp_path: Path) -> None:
     # With data.case=lower the run trains and reads `ab`, and the folder says `Ab`.
     answers = [answer("1.png", "ab", "ab"), answer("2.png", "cd", "cd"), answer("3.png", "e", "f")]
     data = SimpleNamespace(name="set", fingerprint="0" * 64, labels=("x", "Ab", "cd", "E"))
-    task = SimpleNamespace(
+    context = SimpleNamespace(
         data=data,
         split=SimpleNamespace(test=np.array([1, 2, 3])),
         evaluate=lambda *_: SimpleNamespace(answers=answers),
     )
-    run: Any = SimpleNamespace(task=task, dir=RunDir(tmp_path))
+    run: Any = SimpleNamespace(context=context, dir=RunDir(tmp_path))
     scoring.write_test(run, {}, 1.0)
     scores = json.loads((tmp_path / "test.json").read_text())["scores"]
     assert [scores[way]["num_exact"] for way in ("labeled", "case_folded", "merged")] == [1, 2, 2]

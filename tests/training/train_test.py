@@ -144,13 +144,13 @@ def test_batch_size_sets_the_updates_and_each_example_is_seen_once_an_epoch(
     tiny_config: MakeConfig,
 ) -> None:
     for batch_size, updates in ((8, 5), (36, 1), (100, 1)):
-        task = prepare(tiny_config(train__batch_size=batch_size))
-        assert task.steps_per_epoch == updates
-        order = batching.epoch_order(task.split.train, 0, 1)
+        context = prepare(tiny_config(train__batch_size=batch_size))
+        assert context.steps_per_epoch == updates
+        order = batching.epoch_order(context.split.train, 0, 1)
         batches = list(batching.batches(order, batch_size))
         assert len(batches) == updates
         seen = np.concatenate([indices[mask] for indices, mask in batches])
-        assert sorted(seen) == sorted(task.split.train)
+        assert sorted(seen) == sorted(context.split.train)
 
 
 def test_patience_ends_a_run(
@@ -190,9 +190,9 @@ def test_last_weights_are_those_of_the_last_epoch(
     losses = iter([1.0, 2.0, 3.0])
     evaluate, scored = TrainContext.evaluate, []
 
-    def worse_and_worse(task: TrainContext, params: Any, *temperature: Any) -> Any:
+    def worse_and_worse(context: TrainContext, params: Any, *temperature: Any) -> Any:
         scored.append(crnn.params_sha256(params))
-        return evaluate(task, params, *temperature)._replace(loss=next(losses, 4.0))
+        return evaluate(context, params, *temperature)._replace(loss=next(losses, 4.0))
 
     monkeypatch.setattr(TrainContext, "evaluate", worse_and_worse)
     config = tiny_config(train__stop_after=3, train__checkpoint_selection="last", train__patience=1)
@@ -205,10 +205,10 @@ def test_a_loss_that_is_no_number_ends_the_run_and_names_step_and_pictures(
     tiny_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tiny_config(log__every_steps=5)
-    task = prepare(config)
-    order = batching.epoch_order(task.split.train, config.seed, 1)
+    context = prepare(config)
+    order = batching.epoch_order(context.split.train, config.seed, 1)
     victim = order[17]  # of the third batch of eight
-    poison = jnp.asarray(task.labels[victim])
+    poison = jnp.asarray(context.labels[victim])
 
     def ctc_loss(logits: Any, labels: Any) -> jax.Array:
         if labels.shape[1] != len(poison):  # when reading
@@ -224,9 +224,9 @@ def test_a_loss_that_is_no_number_ends_the_run_and_names_step_and_pictures(
         train.train_and_evaluate(config, tmp_path)
     with (tmp_path / "not_finite.csv").open() as file:
         rows = list(csv.DictReader(file))
-    expected = [(str(2 + (n >= 16)), task.data.files[order[n]]) for n in range(8, 24)]
+    expected = [(str(2 + (n >= 16)), context.data.files[order[n]]) for n in range(8, 24)]
     assert [(row["step"], row["file"]) for row in rows] == expected
-    assert task.data.texts[victim] == rows[9]["text"]
+    assert context.data.texts[victim] == rows[9]["text"]
 
 
 def test_a_run_that_stays_on_the_plateau_says_so(

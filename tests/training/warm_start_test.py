@@ -20,8 +20,8 @@ def test_columns_go_with_their_symbols(
 ) -> None:
     assert reader.charset.alphabet == "7abc"
     config = like_trained()
-    task = prepare(config)
-    fresh = state_lib.init_state(task).params
+    context = prepare(config)
+    fresh = state_lib.init_state(context).params
     wider = jax.tree.map(lambda x: x, fresh)
     wider["dense2"] = {
         "kernel": np.random.default_rng(0).normal(size=(16, 6)),  # c, x, a, 7, b and the blank
@@ -45,11 +45,11 @@ def test_a_run_starts_where_the_other_ended_and_without_a_flat_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     config = like_trained(train__init_from=str(trained))
-    task = prepare(config)
-    assert float(state_lib.init_state(task).flat_start.weight) == 1
+    context = prepare(config)
+    assert float(state_lib.init_state(context).flat_start.weight) == 1
     directory = run_dir.RunDir(tmp_path)
     with Checkpoints(directory.checkpoints) as checkpoints:
-        run = resume.resume(directory, task, checkpoints, 0.0, False)
+        run = resume.resume(directory, context, checkpoints, 0.0, False)
         for params in (run.state.params, run.ema):
             jax.tree.map(np.testing.assert_array_equal, params, reader.params)
         assert (float(run.state.flat_start.weight), run.epoch) == (0, 0)
@@ -57,7 +57,7 @@ def test_a_run_starts_where_the_other_ended_and_without_a_flat_start(
         run.epoch, run.stopping = 1, run.stopping._replace(best_epoch=1)
         resume.save(run, 0.0)
         monkeypatch.setattr(warm_start, "transfer", None)
-        run = resume.resume(directory, task, checkpoints, 0.0, False)
+        run = resume.resume(directory, context, checkpoints, 0.0, False)
         jax.tree.map(np.testing.assert_array_equal, run.state.params, reader.params)
         assert run.epoch == 1
 
