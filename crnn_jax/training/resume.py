@@ -54,10 +54,10 @@ def resume(
     restore(run)
     if hosts.is_first():
         devices = [f"{d.platform} {d.device_kind}" for d in jax.devices()]
-        place = provenance.here(devices, hosts.count())
+        environment = provenance.here(devices, hosts.count())
         if run.step:
-            place = check_place(directory, place, allow_environment_change)
-        run_logging.describe(run, place)
+            environment = check_environment(directory, environment, allow_environment_change)
+        run_logging.describe(run, environment)
         directory.rewind_metrics(run.step)
     if hosts.count() > 1:
         hosts.agree(
@@ -73,7 +73,7 @@ def restore(run: Run) -> None:
     """Restores a new run from its directory, or takes the parameters of train.init_from.
 
     Raises:
-      RunError: the directory contains an imported model; or see `whole`, `check_data` and
+      RunError: the directory contains an imported model; or see `restore_intact`, `check_data` and
         `warm_start.transfer`.
     """
     epoch = run.checkpoints.latest_epoch()
@@ -86,13 +86,13 @@ def restore(run: Run) -> None:
             f"--config.train.init_from={workdir}"
         )
     if epoch is not None:
-        meta, trees = whole(run.checkpoints, epoch, like)
+        meta, trees = restore_intact(run.checkpoints, epoch, like)
         check_data(meta, run.context, run.checkpoints.directory)
         run.stopping = Stopping(*(meta[name] for name in Stopping._fields))
         run.epoch, seconds = epoch, meta["seconds"]
-    if cut := mid_epoch.restore(run.dir, run.epoch + 1, like):
-        check_data(cut.meta, run.context, run.dir.workdir / mid_epoch.FOLDER)
-        trees, run.losses, seconds = cut.trees, cut.losses, cut.meta["seconds"]
+    if mid := mid_epoch.restore(run.dir, run.epoch + 1, like):
+        check_data(mid.meta, run.context, run.dir.workdir / mid_epoch.FOLDER)
+        trees, run.losses, seconds = mid.trees, mid.losses, mid.meta["seconds"]
     run.start -= seconds
     start = None
     if (source := run.config.train.init_from) and (not trees or run.context.trained_share < 1):
@@ -132,8 +132,8 @@ def save_mid_epoch(run: Run) -> None:
 
 def saved(state: TrainState) -> TrainState:
     """Returns the arrays to save: on one device, or on those of all processes of the run."""
-    whole: TrainState = one(state) if hosts.count() == 1 else state
-    return whole
+    arrays: TrainState = one(state) if hosts.count() == 1 else state
+    return arrays
 
 
 def to_trees(state: TrainState) -> dict[str, Any]:
@@ -163,7 +163,7 @@ def from_trees(trees: Mapping[str, Any]) -> TrainState:
     )
 
 
-def whole(
+def restore_intact(
     checkpoints: Checkpoints, epoch: int, like: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns metadata and trees of the checkpoint of `epoch`, and checks that of its best epoch.
@@ -173,10 +173,10 @@ def whole(
       RunError: one of the checkpoints cannot be read.
     """
     try:
-        return _whole(checkpoints, epoch, like)
+        return _restore_intact(checkpoints, epoch, like)
     except DamageError as error:
         earlier = [e for e in reversed(checkpoints.epochs()) if e < epoch]
-        before = next((e for e in earlier if _is_whole(checkpoints, e, like)), None)
+        before = next((e for e in earlier if _is_intact(checkpoints, e, like)), None)
         if before is None:
             offer = (
                 "No earlier checkpoint is intact. The same config in another --workdir gives the "
@@ -192,7 +192,7 @@ def whole(
         raise DamageError(f"{error}. {offer}") from error
 
 
-def _whole(
+def _restore_intact(
     checkpoints: Checkpoints, epoch: int, like: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     meta = checkpoints.meta(epoch)
@@ -207,9 +207,9 @@ def _whole(
     return meta, checkpoints.restore(epoch, like)
 
 
-def _is_whole(checkpoints: Checkpoints, epoch: int, like: Mapping[str, Any]) -> bool:
+def _is_intact(checkpoints: Checkpoints, epoch: int, like: Mapping[str, Any]) -> bool:
     try:
-        _whole(checkpoints, epoch, like)
+        _restore_intact(checkpoints, epoch, like)
     except RunError:
         return False
     return True
@@ -235,7 +235,7 @@ def check_data(meta: Mapping[str, Any], context: TrainContext, directory: Path) 
         )
 
 
-def check_place(
+def check_environment(
     run: RunDir, now: Mapping[str, Any], allow_environment_change: bool
 ) -> dict[str, Any]:
     """Returns the environment to record, with earlier environments if the run has moved.
