@@ -16,7 +16,7 @@ from crnn_jax import config as config_lib
 from crnn_jax.inference import recognizer
 from crnn_jax.interop import model_spec
 from crnn_jax.models import crnn
-from crnn_jax.models.ctc_loss import CAPTCHA_V2
+from crnn_jax.models.greedy import CAPTCHA_V2
 from crnn_jax.training import context, state
 
 BASE = Path(__file__).resolve().parents[1] / "experiments" / "sgd.py"

@@ -22,7 +22,7 @@ _HOMES = {
     "load": "crnn_jax.inference.recognizer",
     "Recognizer": "crnn_jax.inference.recognizer",
     "Reading": "crnn_jax.inference.evaluate",
-    "decode_batch_predictions": "crnn_jax.models.ctc_loss",
+    "decode_batch_predictions": "crnn_jax.models.greedy",
     "train": "crnn_jax.training.trained",
     "train_and_evaluate": "crnn_jax.training.train",
 }

@@ -22,7 +22,7 @@ import numpy as np
 from crnn_jax import config as config_lib
 from crnn_jax.data import folder, splits
 from crnn_jax.inference import calibration, evaluate, metrics, recognizer
-from crnn_jax.models import ctc_loss
+from crnn_jax.models import ctc_loss, greedy
 
 NOISE = (0.0, 1.0, 2.0, 3.0)  # standard deviation of the noise added to the logits
 BEAM = 16
@@ -109,7 +109,7 @@ def confidence(parts: list[Part]) -> None:
         confidences: list[float] = []
         right: list[bool] = []
         for part, temperature in zip(parts, temperatures, strict=True):
-            ids = ctc_loss.greedy_decode(part.logits)
+            ids = greedy.greedy_decode(part.logits)
             losses = ctc_loss.ctc_loss(part.logits / temperature, ids)
             confidences += np.minimum(np.exp(-np.asarray(losses)), 1).tolist()
             right += part.right(ids).tolist()

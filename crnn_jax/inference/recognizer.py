@@ -35,7 +35,7 @@ from crnn_jax.inference.inputs import ImageInput
 from crnn_jax.inference.readings import Readings
 from crnn_jax.inference.set_evaluation import SetEvaluation
 from crnn_jax.inference.typicality import Typical
-from crnn_jax.models import crnn, ctc_loss, decoding
+from crnn_jax.models import crnn, decoding, greedy
 from crnn_jax.models.decoding import Decoder
 from crnn_jax.runs import run_dir, stored
 from crnn_jax.runtime import processes
@@ -286,7 +286,7 @@ class Recognizer:
 
     def decode_batch_predictions(self, pred: Any) -> list[str]:
         """Returns the texts of predictions [B, T, K] over this reader's alphabet."""
-        return ctc_loss.texts_of(pred, self.charset)
+        return greedy.texts_of(pred, self.charset)
 
     def decode(
         self, image: ImageInput | DataError, form: inputs.Format = inputs.DEFAULT

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 
 from crnn_jax.charset import Charset, parse_folding
 from crnn_jax.errors import ConfigError, quote
-from crnn_jax.models import ctc_loss
+from crnn_jax.models import greedy
 from crnn_jax.models.beam_search import beam_search
 from crnn_jax.models.best_path import best_path
 
@@ -51,7 +51,7 @@ class Decoder:
         if self.longest:
             allowed = jnp.asarray(self.allowed) if self.allowed else None
             return best_path(logits, self.shortest, self.longest, allowed)[0]
-        return ctc_loss.greedy_decode(logits)
+        return greedy.greedy_decode(logits)
 
     def merged(self, logits: Float[Array, "B T K"], low: float = LOW) -> Float[Array, "B T K"]:
         """Adds the probability of each symbol to that of its representative.

@@ -25,7 +25,7 @@ from crnn_jax.data.normalization import Normalization
 from crnn_jax.errors import RunError
 from crnn_jax.inference.recognizer import Recognizer
 from crnn_jax.interop import imported_run
-from crnn_jax.models import crnn, ctc_loss
+from crnn_jax.models import crnn, greedy
 from crnn_jax.training import train
 from experiments import base, tiny
 from tests.helpers import random_run
@@ -75,7 +75,7 @@ def _logits(reader: Recognizer, images: Any) -> np.ndarray:
 
 
 def _texts(reader: Recognizer, logits: Any) -> list[Any]:
-    ids = jax.jit(ctc_loss.greedy_decode)(logits)
+    ids = jax.jit(greedy.greedy_decode)(logits)
     return [reader.charset.decode(row) for row in np.asarray(ids).tolist()]
 
 

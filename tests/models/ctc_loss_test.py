@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from crnn_jax.errors import ConfigError
-from crnn_jax.models import ctc_loss
+from crnn_jax.models import ctc_loss, greedy
 
 # One program each: eager code would compile every operation of every shape by itself.
 loss_of = jax.jit(ctc_loss.ctc_loss)
-greedy_decode = jax.jit(ctc_loss.greedy_decode)
+greedy_decode = jax.jit(greedy.greedy_decode)
 
 
 def _collapse(path: Sequence[int], blank: Any) -> tuple[Any, ...]:
@@ -89,7 +89,7 @@ def test_greedy_decoder_by_hand(path: str, ids: Any) -> None:
 def test_greedy_decoder_equals_merging_the_best_path_jitted_or_not() -> None:
     logits = jnp.asarray(np.random.default_rng(2).normal(size=(50, 12, 4)))
     expected = [list(_collapse(row, 3)) for row in np.argmax(logits, -1)]
-    for decode in (ctc_loss.greedy_decode, jax.jit(ctc_loss.greedy_decode)):
+    for decode in (greedy.greedy_decode, jax.jit(greedy.greedy_decode)):
         rows = decode(logits).tolist()
         assert [row[: row.index(-1)] if -1 in row else row for row in rows] == expected
 
@@ -97,20 +97,20 @@ def test_greedy_decoder_equals_merging_the_best_path_jitted_or_not() -> None:
 def test_decode_batch_predictions_reads_every_row_with_its_repeats() -> None:
     # The decoder loop of the reference iterated over the wrong tensor; 217 labels of the data set
     # have a repeat.
-    alphabet = ctc_loss.CAPTCHA_V2
+    alphabet = greedy.CAPTCHA_V2
     blank = len(alphabet)
     pred = np.full((2, 10, 20), 0.01)
     for t, k in enumerate([0, 0, blank, 0, 4, 4, blank, 9, 10, blank]):
         pred[0, t, k] = 0.8
     for t, k in enumerate([18, 17, 16, 15, 14, blank, blank, blank, blank, blank]):
         pred[1, t, k] = 0.8
-    assert ctc_loss.decode_batch_predictions(pred) == ["226de", "yxwpn"]
+    assert greedy.decode_batch_predictions(pred) == ["226de", "yxwpn"]
 
 
 def test_decode_batch_predictions_refuses_another_alphabet() -> None:
     with pytest.raises(ConfigError, match="20"):
-        ctc_loss.decode_batch_predictions(np.zeros((1, 5, 21)))
-    assert ctc_loss.decode_batch_predictions(_one_hot([1, 2, 1], 3), alphabet="xy") == ["yy"]
+        greedy.decode_batch_predictions(np.zeros((1, 5, 21)))
+    assert greedy.decode_batch_predictions(_one_hot([1, 2, 1], 3), alphabet="xy") == ["yy"]
 
 
 def test_plateau_loss_is_the_best_constant_predictors() -> None:

@@ -15,14 +15,14 @@ import pytest
 from crnn_jax.charset import Charset
 from crnn_jax.errors import ConfigError
 from crnn_jax.inference import evaluate
-from crnn_jax.models import beam_search, best_path, ctc_loss, decoding
+from crnn_jax.models import beam_search, best_path, ctc_loss, decoding, greedy
 
 STEPS, CLASSES = 5, 4  # symbols 0, 1, 2 and the blank 3
 
 # Compiled as one program each: eager code would compile every operation of every shape by itself.
 beam_search_of = jax.jit(beam_search.beam_search, static_argnums=(1, 2))
 best_path_of = jax.jit(best_path.best_path, static_argnums=(1, 2))
-greedy_of = jax.jit(ctc_loss.greedy_decode)
+greedy_of = jax.jit(greedy.greedy_decode)
 decode = jax.jit(evaluate.decode, static_argnums=2)
 
 
@@ -281,7 +281,7 @@ def test_without_a_merge_the_program_is_that_of_the_formulas() -> None:
     logits = np.random.default_rng(3).normal(size=(4, STEPS, CLASSES)).astype(np.float32)
 
     def by_hand(logits: Any, temperature: Any) -> tuple[Any, Any]:
-        ids = ctc_loss.greedy_decode(logits)
+        ids = greedy.greedy_decode(logits)
         return ids, jnp.minimum(-ctc_loss.ctc_loss(logits / temperature, ids), 0)
 
     # The alphabet has neither both cases of a letter nor symbols of the group: nothing is merged.

@@ -1,4 +1,4 @@
-// Prepares pixels for the model and decodes its logits, like crnn_jax (image_io.py, ctc_loss.py,
+// Prepares pixels for the model and decodes its logits, like crnn_jax (image_io.py, greedy.py,
 // alignment.py). Pure functions of arrays; `reader` is reader.json.
 "use strict";
 
