@@ -86,7 +86,8 @@ def parse_flags(argv: list[str]) -> list[str]:
       CrnnError: a flag is wrong; for an unknown config key it names the nearest one.
     """
     # The key is a number, so that a config file can compute with it.
-    argv = [re.sub(r"^(--?config\.data\.width)=auto$", r"\1=0", argument) for argument in argv]
+    text = re.sub(r"(?<=\0)(--?config\.data\.width)[=\0]auto(?=\0|$)", r"\1=0", "\0".join(argv))
+    argv = text.split("\0")
     options = [re.fullmatch(r"--?launcher\.(\w+)=(.*)", argument) for argument in argv]
     _LAUNCHER_OPTIONS.update({option[1]: option[2] for option in options if option})
     argv = [argument for argument, option in zip(argv, options, strict=True) if not option]
@@ -98,6 +99,8 @@ def parse_flags(argv: list[str]) -> list[str]:
         rest = flags.FLAGS(argv)
         _ = flags.FLAGS["config"].present and _CONFIG.value.to_dict()  # loads the file
     except flags.UnrecognizedFlagError as error:
+        if error.flagname.startswith("launcher."):
+            raise CrnnError(f"write --{error.flagname}=VALUE, with an equals sign") from error
         near = suggestions.nearest(error.flagname, [k for k, _ in config_lib.declared_keys()])
         hint = f"; did you mean --config.{near}?" if near else ""
         raise CrnnError(f"there is no flag --{errors.brief(error.flagname, 100)}{hint}") from error
@@ -146,6 +149,9 @@ def main(_: list[str]) -> None:
         return
     if _LAUNCHER.value != "local" or _LAUNCHER_OPTIONS:
         raise CrnnError("--launcher is for sweeps, but this config defines one run")
+    for flag in ("jobs", "together"):
+        if flags.FLAGS[flag].value != flags.FLAGS[flag].default:
+            raise CrnnError(f"--{flag} is for sweeps, but this config defines one run")
     config = config_lib.from_dict(values)
     if is_distributed() and not supervisor.is_child():
         sys.exit(supervisor.run([sys.executable, *sys.orig_argv[1:]]))

@@ -59,7 +59,7 @@ def load(run: Path) -> Part:
     reader = recognizer.load(run)
     config = reader.config
     data = folder.load(config.data, reader.charset, config_lib.num_steps(config))
-    val = splits.split(data.texts, config.data, data.parts).val
+    val = splits.split(data.texts, config.data, data.parts, data.labels).val
     images, texts = jnp.asarray(data.images), [data.texts[i] for i in val]
     logits = evaluate.logits_of(reader.params, images, val, model=reader.model)
     return Part(reader, logits, texts)

@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> None:
         reader = recognizer.load(path.parent)
         config = reader.config
         data = folder.load(config.data, reader.charset, config_lib.num_steps(config))
-        train = splits.split(data.texts, config.data, data.parts).train
+        train = splits.split(data.texts, config.data, data.parts, data.labels).train
         rest = np.setdiff1d(np.arange(len(data), dtype=np.int32), train)
         images, labels = jax.device_put((data.images, reader.charset.encode(data.texts)))
         scores = evaluate.evaluate(

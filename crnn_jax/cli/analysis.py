@@ -24,8 +24,7 @@ def add_to(commands: Any) -> None:
         "--reach",
         metavar="SHARE",
         type=argument_types.share,
-        default=0.95,
-        help="report the first epoch with this exact match; default 0.95",
+        help="for a sweep: report the first epoch with this exact match; default 0.95",
     )
     command.add_argument(
         "--data", metavar="DIR", help="for one run: score this labeled folder instead"
@@ -55,17 +54,22 @@ def report(options: argparse.Namespace) -> int:
     if (Path(options.workdir) / "config.json").exists():
         from crnn_jax.analysis import html_report
 
+        if options.reach is not None:
+            raise ConfigError("--reach works only for the report of a sweep of variants")
         print(f"wrote {html_report.write(options.workdir, options.data)} and its plots")
         return 0
     if options.data:
         raise ConfigError("--data works only for the report of one run")
     if scheme_report.is_scheme_sweep(options.workdir):
+        if options.reach is not None:
+            raise ConfigError("--reach works only for the report of a sweep of variants")
         print(scheme_report.write(options.workdir), end="", flush=True)
         return 0
-    runs = sweep_report.read_grid(options.workdir, options.reach)
+    reach = 0.95 if options.reach is None else options.reach
+    runs = sweep_report.read_grid(options.workdir, reach)
     rows = sweep_report.table(runs)
     directory = run_dir.RunDir(options.workdir)
-    markdown = sweep_report.to_markdown(runs, rows, options.reach)
+    markdown = sweep_report.to_markdown(runs, rows, reach)
     markdown += sweep_report.images(directory.workdir)
     directory.write_text("report.md", markdown)
     directory.write_text("report.csv", sweep_report.to_csv(rows))
@@ -73,7 +77,7 @@ def report(options: argparse.Namespace) -> int:
     directory.write_bytes("report.png", plots.variants(rows))
     if sweep_report.has_sizes(runs):
         directory.write_bytes("report_sizes.png", plots.sizes(rows))
-    page = sweep_page.of_variants(options.workdir, runs, rows, options.reach)
+    page = sweep_page.of_variants(options.workdir, runs, rows, reach)
     directory.write_text("report.html", page)
     return 0
 

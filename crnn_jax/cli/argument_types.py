@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import argparse
 
+# What a command that reads images accepts as RUN: see `recognizer.load`.
+RUN = "a run directory, general, a folder of an export, or hf://OWNER/NAME"
+
 
 def positive_integer(text: str) -> int:
     """Parses a positive integer."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
+    return _at_least(1, text)
 
 
 def count(text: str) -> int:
     """Parses an integer of at least 0."""
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError("must be at least 0")
+    return _at_least(0, text)
+
+
+def _at_least(least: int, text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = least - 1
+    if value < least:
+        raise argparse.ArgumentTypeError(f"must be an integer of at least {least}, not {text!r}")
     return value
 
 
@@ -34,7 +41,10 @@ def length(text: str) -> int | tuple[int, int]:
 
 def share(text: str) -> float:
     """Parses a number above 0 and at most 1."""
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError("must be above 0 and at most 1")
+        raise argparse.ArgumentTypeError(f"must be above 0 and at most 1, not {text!r}")
     return value

@@ -59,7 +59,8 @@ def add_to(commands: Any) -> None:
     command.add_argument(
         "style",
         metavar="STYLE",
-        help="a preset (see data/synthetic/presets.py) or a .json file",
+        help="a preset (see data/synthetic/presets.py), wide, a .json file, or an .npz file of "
+        "faces",
     )
     command.add_argument(
         "count", metavar="COUNT", type=argument_types.positive_integer, help="number of images"

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from crnn_jax import errors, interop, runtime
 from crnn_jax.cli import (
     analysis,
+    argument_types,
     completion,
     data,
     examples,
@@ -30,7 +31,7 @@ def parser() -> tuple[argparse.ArgumentParser, Any]:
     commands = result.add_subparsers(required=True, metavar="COMMAND")
 
     command = commands.add_parser("evaluate", help="score a run on a data set")
-    command.add_argument("run", metavar="RUN", help="a run directory")
+    command.add_argument("run", metavar="RUN", help=argument_types.RUN)
     command.add_argument(
         "--data",
         metavar="DIR",

@@ -19,7 +19,7 @@ from crnn_jax.runtime import terminal
 def add_to(commands: Any) -> None:
     """Adds the command to the subparsers of `crnn-jax`."""
     command = commands.add_parser("predict", help="read images")
-    command.add_argument("run", metavar="RUN", help="a run directory")
+    command.add_argument("run", metavar="RUN", help=argument_types.RUN)
     command.add_argument(
         "paths", metavar="PATH", nargs="+", help="files, folders, or - for a list on stdin"
     )

@@ -25,7 +25,7 @@ _DEFAULTS = {
 def add_to(commands: Any) -> None:
     """Adds the command to the subparsers of `crnn-jax`."""
     command = commands.add_parser("serve", help="read images that are sent over HTTP")
-    command.add_argument("run", metavar="RUN", help="a run directory")
+    command.add_argument("run", metavar="RUN", help=argument_types.RUN)
     command.add_argument(
         "--host",
         metavar="ADDRESS",

@@ -109,7 +109,7 @@ def with_changes(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[
         inner = result.get(section) if section else result
         if not isinstance(inner, dict):
             raise ConfigError(f"the config has no section {section}")
-        inner[name] = AUTO if key == "data.width" and value == "auto" else value
+        inner[name] = value
     return result
 
 
@@ -175,6 +175,7 @@ def _build(cls: Any, values: Any, prefix: str) -> Any:
     for key in values:
         if key not in kinds:
             check_key(f"{prefix}{key}")
+            raise ConfigError(f"{prefix}{key} belongs into the section {key.partition('.')[0]}")
     if missing := [prefix + key for key in kinds if key not in values]:
         raise ConfigError(
             f"the config has no value for {', '.join(missing)} (see crnn_jax/config/keys.py)"
@@ -185,7 +186,8 @@ def _build(cls: Any, values: Any, prefix: str) -> Any:
             if dataclasses.is_dataclass(kind):
                 result[key] = _build(kind, values[key], f"{prefix}{key}.")
             else:
-                result[key] = check_value(kind, values[key], prefix + key)
+                is_auto = prefix + key == "data.width" and values[key] == "auto"
+                result[key] = AUTO if is_auto else check_value(kind, values[key], prefix + key)
         except ConfigError as error:
             wrong.append(str(error))
     if wrong:

@@ -138,7 +138,9 @@ class DataConfig:
         "those of training images.",
     )
     min_val_size: Annotated[int, Meta(ge=0, le=10**8)] = key(
-        0, "Minimum size of the validation part. A smaller one joins the training part."
+        0,
+        "Minimum size of the validation part. A smaller one joins the training part, unless the "
+        "data set has its own.",
     )
     split_seed: schema.Seed = key(0, "The seed of the split.")
     num_folds: Annotated[int, Meta(ge=0, le=10**6)] = key(

@@ -67,9 +67,9 @@ def check(c: Config) -> None:
             "0 with data.source=stream",
         ),
         (
-            "data.fold and data.train_size",
-            max(c.data.fold, c.data.train_size),
-            not (c.data.fold or c.data.train_size) or c.data.source != "stream",
+            "data.num_folds, data.fold and data.train_size",
+            max(c.data.num_folds, c.data.fold, c.data.train_size),
+            c.data.source != "stream" or not (c.data.num_folds or c.data.fold or c.data.train_size),
             "0 with data.source=stream",
         ),
         (
@@ -130,8 +130,9 @@ def check(c: Config) -> None:
         (
             "data.count",
             c.data.count,
-            # A stream draws a batch at a time.
-            pixels * c.data.channels * c.data.count <= _MAX_GENERATED or c.data.source == "stream",
+            # A stream draws a batch at a time; a folder and a mixture do not use it.
+            c.data.source not in ("auto", "synthetic")
+            or pixels * c.data.channels * c.data.count <= _MAX_GENERATED,
             f"so small that all generated images have at most {_MAX_GENERATED} bytes",
         ),
         (

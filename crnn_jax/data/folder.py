@@ -71,10 +71,12 @@ def load(config: DataConfig, charset: Charset | None, num_steps: int) -> Dataset
     originals, complaints = known_files.labels, known_files.complaints
     size, limit = memory.needed(config, len(listed)), memory.limit(config)
     if size > limit:
+        advice = "pack them, with `crnn-jax pack`, to read them from the disk in every epoch"
+        if packed.is_pack(folder):  # of a mixture, or of data.unlabeled
+            advice = "such images must be in memory: raise data.memory_limit, or use fewer"
         raise DataError(
             f"{len(listed)} images in {folder} need {size / 2**30:.1f} GiB of memory, and "
-            f"{limit / 2**30:.1f} GiB may be used (data.memory_limit); pack them, with `python -m "
-            "crnn_jax pack`, to read them from the disk in every epoch"
+            f"{limit / 2**30:.1f} GiB may be used (data.memory_limit); {advice}"
         )
     shape = (len(listed), config.width, config.height, config.channels)
     try:

@@ -90,7 +90,7 @@ def _several(file: str) -> list[str]:
     if file.startswith('["'):
         try:
             return [str(name) for name in json.loads(file)]
-        except ValueError:
+        except (ValueError, RecursionError):
             pass
     return [file]
 
@@ -214,6 +214,7 @@ def _members(pairs: _Pairs) -> Iterator[Row]:
     for number, (file, value) in enumerate(pairs, 1):
         label, part, complaint = value, "", ""
         if isinstance(value, _Pairs):
+            value = _Pairs(pair for pair in value if pair != ("file", file))
             names = [name for name, _ in value]
             columns = label_columns.choose(["file", *names], None, lambda name: False)
             if "polygons" in names:

@@ -113,10 +113,18 @@ def read(text: str, path: str, is_image: IsImage) -> Labels:
         kind += quote(form.names[columns.label])
     else:
         kind += " and no header"
-    quoted = re.search(rf"{form.quotechar}\d+{form.quotechar}", text)
     text, skipped = _without_sep(text)
+    is_text = _has_quoted_number(text, form)
     form = form._replace(has_escapes=_has_escapes(text, form))
-    return Labels(kind, _rows(text, path, form, skipped), is_text=quoted is not None)
+    return Labels(kind, _rows(text, path, form, skipped), is_text=is_text)
+
+
+def _has_quoted_number(text: str, form: Dialect) -> bool:
+    """Whether a label of digits has quotes, as programs write that keep leading zeros."""
+    quoted, place = re.compile(rf"{form.quotechar}\d+{form.quotechar}"), form.columns.label
+    # Cells of digits contain no delimiter, so those of a line with one before it do not matter.
+    lines = (line.split(form.delimiter) for line in text.splitlines())
+    return any(len(cells) > place and quoted.fullmatch(cells[place].strip()) for cells in lines)
 
 
 def _has_escapes(text: str, form: Dialect) -> bool:

@@ -55,8 +55,8 @@ def write(
     """Packs the folder of a config. Returns the number of images.
 
     Args:
-      config: the data section; only dir, label_pattern and frame are used. An animation is stored
-        whole; the fingerprint covers only this frame.
+      config: the data section; only dir, label_pattern and frame are used, and val_dir must be
+        empty. An animation is stored whole; the fingerprint covers only this frame.
       to: the folder to create.
       shard_bytes: a file of the pack is closed when it has this many bytes of images.
       progress: called repeatedly with the number of images so far.
@@ -68,6 +68,11 @@ def write(
     packed.array_record()
     if Path(to).exists():
         raise DataError(f"{to} exists already; remove it, or choose another folder")
+    if config.val_dir:
+        raise DataError(
+            "a pack has one folder: put both into one, as its folders train and val, instead of "
+            "data.val_dir"
+        )
     found = listing.checked(config)
     entries = _entries(config, found)
     return write_entries(entries, to, found.origin, bool(found.parts), shard_bytes, progress)

@@ -152,8 +152,10 @@ def _index(folder: str, modified: int) -> Index:
         index.files.append(file)
         index.labels.append(known.setdefault(label, label))
         index.parts.append(known.setdefault(part, part))
-    if len(index.files) != found.images or index.files != sorted(index.files):
-        raise DataError(f"{path} has {len(index.files)} images, not {found.images} in order")
+    if len(index.files) != found.images:
+        raise DataError(f"{path} has {len(index.files)} images, not {found.images}")
+    if index.files != sorted(index.files):
+        raise DataError(f"{path} is not sorted by file name; pack the images again")
     return index
 
 

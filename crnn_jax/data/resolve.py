@@ -84,12 +84,13 @@ def resolve(config: Config, known: Known | None = None) -> Config:
 
 
 def _length(data: DataConfig, known: Known) -> str:
-    if data.source != "folder" or not data.use_labels:
+    if data.source not in ("folder", "mixture") or not data.use_labels:
         return ""
     found = known.listing(data)
     texts = [data.folding(text) for text in found.labels.values()]
     parts = [found.parts.get(file, "") for file in found.labels]
-    train = splits.split(texts, data, parts).train.tolist()
+    labels = list(found.labels.values())
+    train = splits.split(texts, data, parts, labels).train.tolist()
     return text_lengths.of_labels([split(texts[i], data.marks) for i in train], data.allow_empty)
 
 
@@ -115,6 +116,8 @@ def _sample(data: DataConfig, found: Listing) -> list[str]:
     if data.use_labels or data.test_size:
         parts = [found.parts.get(file, "") for file in listed]
         texts = [data.folding(text) for text in found.labels.values()]
-        kept = np.setdiff1d(kept, splits.split(texts, data, parts).test)
+        kept = np.setdiff1d(
+            kept, splits.split(texts, data, parts, list(found.labels.values())).test
+        )
     places = np.unique(np.linspace(0, max(len(kept) - 1, 0), _MEASURED).astype(int))
     return [listed[kept[place]] for place in places] if len(kept) else []

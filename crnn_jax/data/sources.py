@@ -93,6 +93,8 @@ def load(config: DataConfig, num_steps: int) -> Source:
         added = np.arange(len(real), len(real) + len(extra), dtype=np.int32)
         data = dataclasses.replace(_joined(real, extra), num_generated=len(extra))
         charset = given or Charset.derive((*known_texts(real, split, config), symbols), *kind)
+        if config.complete_alphabet and not given:
+            charset = charset.completed()
         return Source(data, split._replace(train=np.concatenate((split.train, added))), charset,
                       False)  # fmt: skip
     charset = given or Charset.derive(symbols, *kind)
@@ -130,8 +132,8 @@ def _with_unlabeled(data: Dataset, split: Split, config: DataConfig) -> tuple[Da
     if not Path(config.unlabeled).is_dir():
         raise DataError(f"data.unlabeled: {one_line(config.unlabeled)} is not a folder")
     extra = dataset.load(section, None, 0)
-    known = {image.tobytes() for image in data.images}
-    new = [i for i, image in enumerate(extra.images) if image.tobytes() not in known]
+    known = {_digest(image) for image in data.images}
+    new = [i for i, image in enumerate(extra.images) if _digest(image) not in known]
     if not new:
         raise DataError(
             f"data.unlabeled: all images of {config.unlabeled} are in {config.dir} too; name a "
@@ -147,6 +149,10 @@ def _with_unlabeled(data: Dataset, split: Split, config: DataConfig) -> tuple[Da
     )
     unlabeled = np.concatenate((split.unlabeled, added))
     return _joined(data, chosen), split._replace(unlabeled=unlabeled)
+
+
+def _digest(image: np.ndarray) -> bytes:
+    return hashlib.blake2b(image.tobytes(), digest_size=16).digest()
 
 
 def image(config: DataConfig, folder: str | os.PathLike[str] | None, file: str) -> Image.Image:

@@ -26,7 +26,7 @@ def split(data: Dataset, config: DataConfig) -> Split:
         message also says if the labels look misread.
     """
     try:
-        parts = splits.split(data.texts, config, data.parts)
+        parts = splits.split(data.texts, config, data.parts, data.labels)
     except DataError as error:
         is_named = data.origin == FILE_NAMES
         found = label_report.warnings(data.files, data.labels, is_named, config.label_pattern)
@@ -41,7 +41,7 @@ def notes(data: Dataset, parts: Split, config: DataConfig) -> list[str]:
     """Returns notes on a split: how it was made, overlaps, and symbols without a training image.
 
     Args:
-      data: a data set that is in memory as a whole.
+      data: a data set. Images are compared only if all of them are in memory.
       parts: its parts.
       config: the data section.
     """

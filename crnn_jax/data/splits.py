@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -64,7 +65,12 @@ def has_few_labels(texts: Sequence[str]) -> bool:
     return 2 * len(different) <= len(texts) and len(different) < 2 * len(symbols)
 
 
-def split(texts: Sequence[str], config: DataConfig, parts: Sequence[str] = ()) -> Split:
+def split(
+    texts: Sequence[str],
+    config: DataConfig,
+    parts: Sequence[str] = (),
+    labels: Sequence[str] | None = None,
+) -> Split:
     """Splits a data set: see `held_out` for the test part, `_split` for the others.
 
     Parts that the data set defines are used as they are. With data.num_folds, the folds also divide
@@ -73,9 +79,11 @@ def split(texts: Sequence[str], config: DataConfig, parts: Sequence[str] = ()) -
     If data.use_labels is off, all images outside the test part are unlabeled.
 
     Args:
-      texts: the labels.
+      texts: the labels, after data.case and data.merge.
       config: the data section.
       parts: train, val, test or an empty string for each image; empty if the data set has none.
+      labels: the labels as found, so that data.merge does not change the test part; by default
+        `texts`.
 
     Raises:
       DataError: a part would be empty, or train_size exceeds the number of training images.
@@ -83,11 +91,12 @@ def split(texts: Sequence[str], config: DataConfig, parts: Sequence[str] = ()) -
     own = np.array(parts if len(parts) else [""] * len(texts))
     test = np.flatnonzero(own == "test").astype(np.int32)
     val = np.flatnonzero(own == "val").astype(np.int32)
+    if not len(test):  # chosen before the folds are, so that it is the same with and without them
+        found = texts if labels is None else labels
+        others = np.setdiff1d(np.arange(len(texts), dtype=np.int32), val)
+        test = others[held_out([found[i] for i in others.tolist()], config.test_size)]
     if config.num_folds or not config.use_labels:
         val = _NONE
-    if not len(test):
-        others = np.setdiff1d(np.arange(len(texts), dtype=np.int32), val)
-        test = others[held_out([texts[i] for i in others.tolist()], config.test_size)]
     rest = np.setdiff1d(np.arange(len(texts), dtype=np.int32), np.concatenate((test, val)))
     if not config.use_labels:
         return Split(_NONE, _NONE, test, rest)
@@ -102,7 +111,9 @@ def split(texts: Sequence[str], config: DataConfig, parts: Sequence[str] = ()) -
     val = val if len(val) else rest[chosen]
     size = config.train_size
     if size > len(train):
-        raise DataError(f"data.train_size is {size}; there are {len(train)} images")
+        raise DataError(
+            f"data.train_size is {size}, but there are only {len(train)} training images; lower it"
+        )
     beyond = rest[train[size:]] if size and config.unlabeled == REST else _NONE
     return Split(rest[train[: size or None]], val, test, beyond)
 
@@ -142,12 +153,18 @@ def _split(texts: Sequence[str], config: DataConfig) -> tuple[np.ndarray, np.nda
         )
     groups = _groups(texts, has_few_labels(texts))
     order = np.random.default_rng(config.split_seed).permutation(len(groups))
+    if config.num_folds > len(groups):
+        raise DataError(
+            f"{_what(texts)} cannot be divided into data.num_folds={config.num_folds} folds; "
+            f"choose at most {len(groups)}"
+        )
     if config.num_folds:
         # Fold k has the labels whose first image is in the k-th of num_folds equal ranges.
         def in_val(start: int) -> bool:
             return start * config.num_folds // len(texts) == config.fold
     else:
-        num_val = len(texts) - int(len(texts) * (1 - config.val_fraction))
+        # Rounded up, but not because of an error in the 16th digit.
+        num_val = math.ceil(round(len(texts) * config.val_fraction, 6))
 
         def in_val(start: int) -> bool:
             return start < num_val

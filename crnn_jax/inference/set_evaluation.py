@@ -54,7 +54,7 @@ def evaluate(
         evaluation = _of_arrays(reader, data, labels, np.arange(len(data), dtype=np.int32))
     trained_on = -1
     if data.fingerprint == recognizer.fingerprint:
-        trained_on = len(splits.split(data.texts, section, data.parts).train)
+        trained_on = len(splits.split(data.texts, section, data.parts, data.labels).train)
     return SetEvaluation(evaluation, data.name, data.fingerprint, trained_on)
 
 

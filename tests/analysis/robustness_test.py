@@ -123,3 +123,8 @@ def test_what_cannot_be_measured_is_named(
     assert "that the model in" in capsys.readouterr().err
     with pytest.raises(ConfigError, match="no distortion 'glare'; choose from turn, "):
         robustness.measure(trained, tmp_path, "plain", 1, 0, ["glare"])
+
+
+def test_a_style_that_varies_cannot_be_distorted(trained: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="the style wide draws each image differently"):
+        robustness.measure(trained, tmp_path, "wide", 8, 0, ["noise"])

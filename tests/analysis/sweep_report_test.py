@@ -229,3 +229,10 @@ def test_variants_of_variants_and_every_goal_have_their_names(tmp_path: Path) ->
     rows = sweep_report.table(runs)
     assert {row.variant for row in rows} == {"base", "wide/base", "wide/drop"}
     assert "| to 99.6%: median" in sweep_report.to_markdown(runs, rows, 0.996)
+
+
+def test_a_share_to_reach_is_refused_where_it_has_no_effect(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.main(["report", str(trained), "--reach", "0.5"]) == 2
+    assert "--reach works only for the report of a sweep" in capsys.readouterr().err

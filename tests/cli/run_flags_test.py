@@ -1,6 +1,7 @@
 """The flags of run.py that only matter on a GPU or on several hosts."""
 
 import importlib
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -11,7 +12,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from crnn_jax import runtime
-from crnn_jax.errors import DeviceError
+from crnn_jax.errors import CrnnError, DeviceError
 from crnn_jax.runs import sweep
 from crnn_jax.runtime import hosts, signals, supervisor
 from tests.helpers.command_line import ROOT
@@ -76,3 +77,31 @@ def test_the_address_and_the_time_to_wait_are_passed_on(
         program.main([])
     assert calls == [(address, 7)]
     assert not workdir.exists()
+
+
+@pytest.mark.parametrize("option", ["--jobs=4", "--together=3"])
+def test_options_of_sweeps_are_refused_for_one_run(
+    program: ModuleType, tmp_path: Path, option: str
+) -> None:
+    config = f"--config={ROOT}/experiments/tiny.py"
+    program.parse_flags(["run.py", config, f"--workdir={tmp_path}", option])
+    with pytest.raises(CrnnError, match=f"{option[:6]}.* is for sweeps"):
+        program.main([])
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--config.data.width=auto"], ["--config.data.width", "auto"]]
+)
+def test_an_automatic_width_can_be_written_in_both_ways(
+    program: ModuleType, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    argv = ["run.py", f"--config={ROOT}/experiments/tiny.py", *arguments]
+    monkeypatch.setattr(sys, "argv", argv)  # ml_collections looks there for the keys
+    program.parse_flags(argv)
+    assert flags.FLAGS["config"].value.data.width == 0
+
+
+def test_an_option_of_a_launcher_needs_its_equals_sign(program: ModuleType) -> None:
+    config = f"--config={ROOT}/experiments/ablations.py"
+    with pytest.raises(CrnnError, match=r"write --launcher\.partition=VALUE"):
+        program.parse_flags(["run.py", config, "--launcher.partition", "gpu"])

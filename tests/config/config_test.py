@@ -223,3 +223,33 @@ def test_the_width_can_be_written_as_auto_in_python() -> None:
 def test_what_is_no_config_is_refused(config: Any) -> None:
     with pytest.raises(ConfigError, match="a config must be a Config, a ConfigDict, or changes"):
         config_lib.from_changes(config)
+
+
+@pytest.mark.parametrize("key", ["data.dir", "grid.seeds"])
+def test_a_dotted_key_is_not_ignored(key: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{key} belongs into the section {key[:4]}"):
+        config_lib.from_dict({**config_lib.defaults(), key: "folder"})
+
+
+def test_an_automatic_width_can_be_written_out() -> None:
+    values = config_lib.with_changes(config_lib.defaults(), {"data.width": "auto"})
+    assert config_lib.from_dict(values).data.width == 0
+
+
+def test_the_number_of_generated_images_matters_where_it_is_used() -> None:
+    changes = {"data.count": 10**7, "data.style": "captcha_v2"}
+    for source, is_used in (("synthetic", True), ("folder", False), ("mixture", False)):
+        values = config_lib.with_changes(config_lib.defaults(), {**changes, "data.source": source})
+        if is_used:
+            with pytest.raises(ConfigError, match=r"data\.count must be"):
+                config_lib.from_dict(values)
+        else:
+            assert config_lib.from_dict(values).data.count == 10**7
+
+
+def test_a_stream_has_no_folds() -> None:
+    values = config_lib.with_changes(
+        config_lib.defaults(), {"data.source": "stream", "data.num_folds": 10}
+    )
+    with pytest.raises(ConfigError, match=r"data\.num_folds, data\.fold and data\.train_size"):
+        config_lib.from_dict(values)

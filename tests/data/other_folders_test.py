@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from crnn_jax.data import label_rows, listing
+from crnn_jax.data import label_rows, label_tables, listing
 from crnn_jax.data.label_rows import Listing
 from crnn_jax.data.label_tables import Labels, Row
 from crnn_jax.data.tree import Tree
@@ -212,3 +212,27 @@ def test_images_of_other_formats_are_not_ignored(tmp_path: Path) -> None:
     create(tmp_path, "train/abcd.png val/efgh.avif")
     with pytest.raises(DataError, match=r"val/efgh\.avif: .*not supported; save it as PNG"):
         listed(tmp_path)
+
+
+def test_a_list_in_a_label_file_can_be_nested_too_deeply(tmp_path: Path) -> None:
+    deep = '["x.png",' + "[" * 200_000
+    create(tmp_path, "a.png b.png", {"rec_gt.txt": f"a.png\tab12\nb.png\tcd34\n{deep}\tno\n"})
+    assert listed(tmp_path).labels == {"a.png": "ab12", "b.png": "cd34"}
+
+
+def test_a_member_may_repeat_the_name_of_its_image(tmp_path: Path) -> None:
+    rows = {f"{n}.png": {"file": f"{n}.png", "label": f"x{n}"} for n in range(2)}
+    create(tmp_path, "0.png 1.png", {"labels.json": json.dumps(rows)})
+    assert listed(tmp_path).labels == {"0.png": "x0", "1.png": "x1"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "is_text"),
+    [
+        ('"7.png","1234"\n"8.png","0123"\n', True),
+        ('"7",1234\n"8",123\n', False),  # the names have quotes, and the labels have lost zeros
+    ],
+)
+def test_quotes_around_labels_keep_leading_zeros(tmp_path: Path, rows: str, is_text: bool) -> None:
+    found = label_tables.read(f'"file","label"\n{rows}', "labels.csv", lambda name: True)
+    assert found.is_text == is_text

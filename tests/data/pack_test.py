@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import shutil
 import signal
@@ -21,7 +22,7 @@ from crnn_jax.errors import DataError
 from crnn_jax.runs.run_dir import RunDir
 from crnn_jax.training import train
 from tests.helpers.command_line import call
-from tests.helpers.fixtures import MakeConfig
+from tests.helpers.fixtures import CONFIG, MakeConfig
 from tests.helpers.images import draw
 
 SMALL = 1000 / 2**30  # GiB, less than the images of the small set
@@ -284,3 +285,10 @@ def test_animations_are_packed_if_their_frame_is_named(
     found = folder.load(config, None, 16)
     assert found.fingerprint == expected.fingerprint
     np.testing.assert_array_equal(found.images, expected.images)
+
+
+def test_two_folders_are_not_one_pack(captchas: Path, tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, dir=str(captchas), val_dir=str(captchas / "val"))
+    with pytest.raises(DataError, match="put both into one, as its folders train and val"):
+        pack.write(config, tmp_path / "pack")
+    assert not (tmp_path / "pack").exists()

@@ -151,6 +151,16 @@ def test_a_run_on_a_stream_goes_on_bit_for_bit(
     assert again.evaluation.scores.num_exact == whole.num_exact
 
 
+def test_a_mixture_uses_the_labels_of_its_folder(made: MakeConfig) -> None:
+    """data.length, and a complete alphabet: the labels have one digit only, and small letters."""
+    changes = {"data__source": "mixture", "data__alphabet": ""}
+    config = made(data__length="labels", **changes)
+    # 2 to 4 characters, and one fewer or more, as for the folder alone.
+    assert resolve.resolve(config).data.length == "1-5"
+    assert "z" not in load(made(**changes)).charset.symbols
+    assert "z" in load(made(data__complete_alphabet=True, **changes)).charset.symbols
+
+
 def test_a_mixture_adds_to_the_training_part_alone(made: MakeConfig, captchas: Path) -> None:
     config = made(data__source="mixture", data__generated_share=0.25)
     real = folder.load(config.data, None, STEPS)

@@ -21,13 +21,33 @@ def _split(texts: Any, **changes: Any) -> Any:
 
 @pytest.mark.parametrize(
     ("n", "fraction", "val"),
-    [(1040, 0.1, 104), (936, 0.1, 94), (10, 0.1, 1), (2, 0.1, 1), (40, 0.25, 10)],
+    [(1040, 0.1, 104), (936, 0.1, 94), (10, 0.1, 1), (2, 0.1, 1), (40, 0.25, 10), (10, 0.9, 9)],
 )
 def test_ninety_ten(n: int, fraction: float, val: int) -> None:
     # As in the reference: int(n * 0.9) training images.
     split = _split(_texts(n), val_fraction=fraction)
     assert len(split.val) == val
     assert sorted([*split.train, *split.val]) == list(range(n))
+
+
+def test_the_test_part_is_the_same_whatever_else_is_chosen() -> None:
+    """Or images that one run tests on would be trained on in another."""
+    rng = np.random.default_rng(0)
+    labels = ["".join(rng.choice(list("5S8Bab"), 4)) for _ in range(100)]
+    parts = ["val"] * 20 + ["train"] * 80
+    wanted = _split(labels, test_size=10).test.tolist()
+    with_val = splits.split(labels, dataclasses.replace(CONFIG, test_size=10), parts).test.tolist()
+    assert len(wanted) == len(with_val) == 10
+    assert min(with_val) >= 20  # not of the validation part
+    merged = [label.replace("5", "S").replace("8", "B") for label in labels]
+    for changes in (
+        {"num_folds": 5, "fold": 2}, {"use_labels": False}, {"val_fraction": 0.3},
+        {"merge": "5S,8B"},
+    ):  # fmt: skip
+        config = dataclasses.replace(CONFIG, test_size=10, **changes)
+        texts = merged if "merge" in changes else labels
+        assert splits.split(texts, config, (), labels).test.tolist() == wanted
+        assert splits.split(texts, config, parts, labels).test.tolist() == with_val
 
 
 def test_the_split_is_shuffled_and_depends_on_its_seed() -> None:
@@ -164,8 +184,12 @@ def test_without_a_test_part_the_split_is_as_it_was() -> None:
     [
         (["a"], {}, "the training part is empty"),
         (["a"] * 10, {}, "all 10 images have the label 'a'"),
-        (["a", "b", "c"], {"num_folds": 10, "fold": 1}, "the validation part is empty"),
-        (_texts(100), {"train_size": 91}, "data.train_size is 91; there are 90 images"),
+        (["a", "b", "c"], {"num_folds": 10, "fold": 1}, "num_folds=10 folds; choose at most 3"),
+        (
+            _texts(100),
+            {"train_size": 91},
+            "but there are only 90 training images",
+        ),
     ],
 )
 def test_a_split_that_cannot_be(texts: Any, changes: Any, reason: str) -> None:

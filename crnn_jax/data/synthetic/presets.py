@@ -187,8 +187,8 @@ def load(name: str) -> Style:
     path = Path(name)
     if path.suffix != ".json":
         raise ConfigError(
-            f"there is no style {reprlib.repr(name)}; there are {', '.join(STYLES)}, and paths to "
-            ".json files"
+            f"there is no style {reprlib.repr(name)}; there are {', '.join(STYLES)}, wide, and "
+            "paths to .json and .npz files"
         )
     try:
         text = files.read(path, MAX_BYTES).decode("utf-8-sig")

@@ -14,7 +14,7 @@ from PIL import Image, ImageFont
 
 from crnn_jax.charset import merge_look_alikes
 from crnn_jax.data.synthetic.wide.face_atlas import SYMBOLS
-from crnn_jax.errors import ConfigError
+from crnn_jax.errors import ConfigError, one_line
 
 _SIDE = 20  # pixels per side of a symbol in comparisons
 _LETTERS = SYMBOLS[:62]
@@ -39,8 +39,11 @@ def choose(folders: Iterable[str | os.PathLike[str]]) -> list[str]:
     if it differs enough from every font before it.
 
     Raises:
-      ConfigError: there is no reference face, or no font is left.
+      ConfigError: a folder does not exist, or there is no reference face.
     """
+    folders = list(folders)
+    if missing := [folder for folder in folders if not Path(folder).is_dir()]:
+        raise ConfigError(f"{one_line(str(missing[0]))} is not a folder")
     suffixes = (".ttf", ".otf")
     paths = sorted(
         str(path)
