@@ -98,7 +98,11 @@ def test_faces_are_chosen_from_all_folders(
     names = sorted(" ".join(name.split()[:-1]) for name in atlas.names.tolist())
     assert names == ["DejaVu Sans Bold", "DejaVu Serif Bold"]
     assert out == f"wrote {file}: 2 faces, digest {atlas.digest()}\n"
-    status, _, err = call(capsys, "faces", tmp_path / "empty", tmp_path / "none.npz")
-    assert (status, err.count("\n")) == (2, 1)
-    assert "none of the 0 fonts is a reference face" in err
+    (tmp_path / "empty").mkdir()
+    for folder, said in (
+        ("empty", "none of the 0 fonts is a reference face"), ("missing", "missing is not a folder")
+    ):  # fmt: skip
+        status, _, err = call(capsys, "faces", tmp_path / folder, tmp_path / "none.npz")
+        assert (status, err.count("\n")) == (2, 1)
+        assert said in err
     assert not (tmp_path / "none.npz").exists()

@@ -167,7 +167,7 @@ def test_the_feed_yields_the_images_of_its_numbers(
 def test_a_large_folder_is_refused_and_a_large_pack_is_not_loaded(
     captchas: Path, pack_of: Path
 ) -> None:
-    with pytest.raises(DataError, match=r"need 0\.0 GiB .*crnn_jax pack"):
+    with pytest.raises(DataError, match=r"need 0\.0 GiB .*crnn-jax pack"):
         folder.load(section(captchas, memory_limit=SMALL), None, 16)
     assert on_disk.is_needed(section(pack_of, memory_limit=SMALL))
     assert not on_disk.is_needed(section(pack_of))
