@@ -51,8 +51,8 @@ render.images = jax.jit(
 # Broadcasting arrays of different rank is an error.
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# In bytes. Programs that no test calls again took a process to 5 GB. A lower limit costs time: 900 MB
-# kept processes below 1.8 GB, and the tests took a tenth longer.
+# In bytes. Programs that no test calls again took a process to 5 GB. A lower limit costs time: with
+# 900 MB, processes stayed below 1.8 GB, and the tests took a tenth longer.
 MOST_MEMORY = 1500 * 2**20
 
 
