@@ -86,8 +86,10 @@ def parse_flags(argv: list[str]) -> list[str]:
       CrnnError: a flag is wrong; for an unknown config key it names the nearest one.
     """
     # The key is a number, so that a config file can compute with it.
-    text = re.sub(r"(?<=\0)(--?config\.data\.width)[=\0]auto(?=\0|$)", r"\1=0", "\0".join(argv))
-    argv = text.split("\0")
+    argv = [re.sub(r"^(--?config\.data\.width)=auto$", r"\1=0", argument) for argument in argv]
+    for place, argument in enumerate(argv[:-1]):
+        if re.fullmatch(r"--?config\.data\.width", argument) and argv[place + 1] == "auto":
+            argv[place + 1] = "0"
     options = [re.fullmatch(r"--?launcher\.(\w+)=(.*)", argument) for argument in argv]
     _LAUNCHER_OPTIONS.update({option[1]: option[2] for option in options if option})
     argv = [argument for argument, option in zip(argv, options, strict=True) if not option]
@@ -150,7 +152,7 @@ def main(_: list[str]) -> None:
     if _LAUNCHER.value != "local" or _LAUNCHER_OPTIONS:
         raise CrnnError("--launcher is for sweeps, but this config defines one run")
     for flag in ("jobs", "together"):
-        if flags.FLAGS[flag].value != flags.FLAGS[flag].default:
+        if flags.FLAGS[flag].present:
             raise CrnnError(f"--{flag} is for sweeps, but this config defines one run")
     config = config_lib.from_dict(values)
     if is_distributed() and not supervisor.is_child():

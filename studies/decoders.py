@@ -116,8 +116,8 @@ def confidence(parts: list[Part]) -> None:
         cells = [f"{metrics.calibration_error(confidences, right):.2%}"]
         for accuracy in metrics.ACCURACIES:
             c = metrics.coverage(confidences, right, accuracy)
-            limit = "" if c.threshold is None else f", confidence {c.threshold:.3f} or more"
-            cells.append(f"{c.coverage:.2%}{limit}")
+            least = "" if c.threshold is None else f", confidence {c.threshold:.3f} or more"
+            cells.append(f"{c.coverage:.2%}{least}")
         print(f"| {name} | " + " | ".join(cells) + " |")
 
 

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 from crnn_jax import config as config_lib
 from crnn_jax.data import generated
-from crnn_jax.data.synthetic import presets
 from crnn_jax.data.synthetic.style import Style
 from crnn_jax.data.synthetic.wide import family
 from crnn_jax.errors import ConfigError, RunError
@@ -111,12 +110,13 @@ def measure(
             f"there is no distortion {unknown[0]!r}; choose from {', '.join(DISTORTIONS)}"
         )
     reader = recognizer.load(run)
-    if isinstance(family.load(style_name), family.Wide):
+    look = family.load(style_name)
+    if not isinstance(look, Style):
         raise ConfigError(
             f"the style {style_name} draws each image differently, so it cannot be distorted; "
             "choose one with --style, such as captcha_v2"
         )
-    plain = dataclasses.replace(presets.load(style_name), **_PLAIN)
+    plain = dataclasses.replace(look, **_PLAIN)
     if foreign := set(plain.alphabet) - set(reader.charset.alphabet):
         raise ConfigError(
             f"the style {style_name} has symbols that the model in {run} cannot read: "

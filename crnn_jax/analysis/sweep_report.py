@@ -26,6 +26,7 @@ from crnn_jax.runs.run_dir import RunDir
 from crnn_jax.training.early_stopping import OFF_PLATEAU
 
 BASE = "base"  # the variant with which the others are compared
+REACH = 0.95  # exact match whose first epoch is reported, unless another is asked for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Row:
     p_value: float | None  # McNemar, exact, two-sided, over images
 
 
-def read_grid(workdir: str | os.PathLike[str], reach: float = 0.95) -> list[Run]:
+def read_grid(workdir: str | os.PathLike[str], reach: float = REACH) -> list[Run]:
     """Reads the finished runs of a sweep, `VARIANT/CELL/result.json`.
 
     A variant's name can be a path, A/B.
@@ -106,7 +107,7 @@ def table(runs: Sequence[Run]) -> list[Row]:
     return sorted(rows, key=lambda row: (row.variant != BASE, -row.exact_match, row.variant))
 
 
-def to_markdown(runs: Sequence[Run], rows: Sequence[Row], reach: float = 0.95) -> str:
+def to_markdown(runs: Sequence[Run], rows: Sequence[Row], reach: float = REACH) -> str:
     """The content of `report.md`: the origin of the data, and the table of `rows`."""
     result = runs[0].result
     commits = sorted({run.commit or "unknown" for run in runs})

@@ -48,37 +48,25 @@ def add_to(commands: Any) -> None:
 
 def report(options: argparse.Namespace) -> int:
     """Runs the command report."""
-    from crnn_jax.analysis import plots, scheme_report, sweep_page, sweep_report
-    from crnn_jax.runs import run_dir
+    from crnn_jax.analysis import scheme_report
 
-    if (Path(options.workdir) / "config.json").exists():
+    is_run = (Path(options.workdir) / "config.json").exists()
+    is_of_schemes = not is_run and scheme_report.is_scheme_sweep(options.workdir)
+    if options.data and not is_run:
+        raise ConfigError("--data works only for the report of one run")
+    if options.reach is not None and (is_run or is_of_schemes):
+        raise ConfigError("--reach works only for the report of a sweep of variants")
+    if is_run:
         from crnn_jax.analysis import html_report
 
-        if options.reach is not None:
-            raise ConfigError("--reach works only for the report of a sweep of variants")
         print(f"wrote {html_report.write(options.workdir, options.data)} and its plots")
-        return 0
-    if options.data:
-        raise ConfigError("--data works only for the report of one run")
-    if scheme_report.is_scheme_sweep(options.workdir):
-        if options.reach is not None:
-            raise ConfigError("--reach works only for the report of a sweep of variants")
+    elif is_of_schemes:
         print(scheme_report.write(options.workdir), end="", flush=True)
-        return 0
-    reach = 0.95 if options.reach is None else options.reach
-    runs = sweep_report.read_grid(options.workdir, reach)
-    rows = sweep_report.table(runs)
-    directory = run_dir.RunDir(options.workdir)
-    markdown = sweep_report.to_markdown(runs, rows, reach)
-    markdown += sweep_report.images(directory.workdir)
-    directory.write_text("report.md", markdown)
-    directory.write_text("report.csv", sweep_report.to_csv(rows))
-    print(markdown, end="", flush=True)
-    directory.write_bytes("report.png", plots.variants(rows))
-    if sweep_report.has_sizes(runs):
-        directory.write_bytes("report_sizes.png", plots.sizes(rows))
-    page = sweep_page.of_variants(options.workdir, runs, rows, reach)
-    directory.write_text("report.html", page)
+    else:
+        from crnn_jax.analysis import sweep_files
+
+        reach = {} if options.reach is None else {"reach": options.reach}
+        print(sweep_files.write(options.workdir, **reach), end="", flush=True)
     return 0
 
 

@@ -175,7 +175,7 @@ def _build(cls: Any, values: Any, prefix: str) -> Any:
     for key in values:
         if key not in kinds:
             check_key(f"{prefix}{key}")
-            raise ConfigError(f"{prefix}{key} belongs into the section {key.partition('.')[0]}")
+            raise ConfigError(f"{prefix}{key} belongs in the section {key.partition('.')[0]}")
     if missing := [prefix + key for key in kinds if key not in values]:
         raise ConfigError(
             f"the config has no value for {', '.join(missing)} (see crnn_jax/config/keys.py)"
@@ -186,8 +186,7 @@ def _build(cls: Any, values: Any, prefix: str) -> Any:
             if dataclasses.is_dataclass(kind):
                 result[key] = _build(kind, values[key], f"{prefix}{key}.")
             else:
-                is_auto = prefix + key == "data.width" and values[key] == "auto"
-                result[key] = AUTO if is_auto else check_value(kind, values[key], prefix + key)
+                result[key] = check_value(kind, values[key], prefix + key)
         except ConfigError as error:
             wrong.append(str(error))
     if wrong:
@@ -197,6 +196,8 @@ def _build(cls: Any, values: Any, prefix: str) -> Any:
 
 def check_value(kind: Any, value: Any, key: str) -> Any:
     """Converts a value to the declared type `kind` of its key. ConfigError states the rule."""
+    if kind == schema.Width and value == "auto":
+        return AUTO
     try:
         return schema.check(value, kind)
     except schema.InvalidError as error:

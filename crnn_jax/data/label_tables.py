@@ -122,7 +122,9 @@ def read(text: str, path: str, is_image: IsImage) -> Labels:
 def _has_quoted_number(text: str, form: Dialect) -> bool:
     """Whether a label of digits has quotes, as programs write that keep leading zeros."""
     quoted, place = re.compile(rf"{form.quotechar}\d+{form.quotechar}"), form.columns.label
-    # Cells of digits contain no delimiter, so those of a line with one before it do not matter.
+    if not quoted.search(text):
+        return False
+    # A delimiter within quotes moves the cells of its line, but one other line is enough.
     lines = (line.split(form.delimiter) for line in text.splitlines())
     return any(len(cells) > place and quoted.fullmatch(cells[place].strip()) for cells in lines)
 

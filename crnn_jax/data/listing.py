@@ -108,8 +108,8 @@ def of(config: DataConfig) -> Listing:
     if packed.is_pack(config.dir):
         if config.val_dir:
             raise DataError(
-                "data.val_dir cannot be used with a pack; pack one folder with the folders train "
-                "and val"
+                "data.val_dir cannot be used with a pack; pack one folder that has the folders "
+                "train and val"
             )
         return packed.listed(config.dir, config.use_labels or config.test_size > 0)
     folder, val_dir = Path(config.dir), Path(config.val_dir)

@@ -70,8 +70,7 @@ def write(
         raise DataError(f"{to} exists already; remove it, or choose another folder")
     if config.val_dir:
         raise DataError(
-            "a pack has one folder: put both into one, as its folders train and val, instead of "
-            "data.val_dir"
+            "data.val_dir cannot be packed; pack one folder that has the folders train and val"
         )
     found = listing.checked(config)
     entries = _entries(config, found)

@@ -86,12 +86,17 @@ def resolve(config: Config, known: Known | None = None) -> Config:
 def _length(data: DataConfig, known: Known) -> str:
     if data.source not in ("folder", "mixture") or not data.use_labels:
         return ""
-    found = known.listing(data)
-    texts = [data.folding(text) for text in found.labels.values()]
-    parts = [found.parts.get(file, "") for file in found.labels]
+    texts, parts = _split(data, known.listing(data))
+    train = [texts[i] for i in parts.train.tolist()]
+    return text_lengths.of_labels([split(text, data.marks) for text in train], data.allow_empty)
+
+
+def _split(data: DataConfig, found: Listing) -> tuple[list[str], splits.Split]:
+    """Returns the texts of a listing, and its parts."""
     labels = list(found.labels.values())
-    train = splits.split(texts, data, parts, labels).train.tolist()
-    return text_lengths.of_labels([split(texts[i], data.marks) for i in train], data.allow_empty)
+    texts = [data.folding(label) for label in labels]
+    own = [found.parts.get(file, "") for file in found.labels]
+    return texts, splits.split(texts, data, own, labels)
 
 
 def _width(data: DataConfig, known: Known) -> int:
@@ -114,10 +119,6 @@ def _sample(data: DataConfig, found: Listing) -> list[str]:
     listed = list(found.labels)
     kept = np.arange(len(listed))
     if data.use_labels or data.test_size:
-        parts = [found.parts.get(file, "") for file in listed]
-        texts = [data.folding(text) for text in found.labels.values()]
-        kept = np.setdiff1d(
-            kept, splits.split(texts, data, parts, list(found.labels.values())).test
-        )
+        kept = np.setdiff1d(kept, _split(data, found)[1].test)
     places = np.unique(np.linspace(0, max(len(kept) - 1, 0), _MEASURED).astype(int))
     return [listed[kept[place]] for place in places] if len(kept) else []

@@ -163,7 +163,7 @@ def _split(texts: Sequence[str], config: DataConfig) -> tuple[np.ndarray, np.nda
         def in_val(start: int) -> bool:
             return start * config.num_folds // len(texts) == config.fold
     else:
-        # Rounded up, but not because of an error in the 16th digit.
+        # Rounded first, because 100 * 0.07 is 7.000000000000001.
         num_val = math.ceil(round(len(texts) * config.val_fraction, 6))
 
         def in_val(start: int) -> bool:

@@ -152,6 +152,7 @@ def wilson_interval(successes: int, trials: int, samples: int | None = None) -> 
       samples: number of independent trials, if several are of the same sample. Readings of the same
         images by several seeds are as many samples as there are images.
     """
+    # Not scipy's, which takes whole numbers: the mean over seeds is a fraction of an image.
     n = trials if samples is None else samples
     share, z2 = successes / trials, _QUANTILE**2
     middle, half = share + z2 / (2 * n), math.sqrt(z2 * (share * (1 - share) + z2 / (4 * n)) / n)

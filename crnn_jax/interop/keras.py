@@ -61,7 +61,7 @@ def import_run(
         names = ("--alphabet", "--blank", "--width", "--height")
         for name, known, wish in zip(names, there, (alphabet, blank, *size), strict=True):
             if wish not in (None, known):
-                raise RunError(f"{file} says that {name} is {known!r}, not {wish!r}; omit {name}")
+                raise RunError(f"{name} is {wish!r}, but {file} contains {known!r}; omit {name}")
         parsed.check_digest(model.params, file)
         config = dataclasses.replace(parsed.config, data=data)
         imported_run.write(

@@ -74,7 +74,7 @@ def read(config: str | bytes | None) -> Known:
     layers = layers[: match[0].count(" ")]
     normalization = None
     for kind, settings in layers:
-        name = f"{kind} {settings.get('name', '')!r}"
+        name = _name(kind, settings)
         if kind == _RESCALE:
             normalization = _normalization(settings)
         elif kind == "Conv2D":
@@ -98,9 +98,14 @@ def read(config: str | bytes | None) -> Known:
     for settings, allowed in zip(dense, (("relu",), ("softmax", "linear", None)), strict=True):
         activation = settings.get("activation")
         if _plain(activation) not in allowed:
-            name = f"Dense {settings.get('name', '')!r}"
+            name = _name("Dense", settings)
             raise ValueError(f"{name} has the activation {activation!r}, not {allowed[0]!r}")
     return Known(size, normalization)
+
+
+def _name(kind: str, settings: Mapping[str, Any]) -> str:
+    """Names a layer in an error message."""
+    return f"{kind} {settings['name']!r}" if "name" in settings else kind
 
 
 def _flat(model: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -53,10 +53,12 @@ def restore(run: RunDir, epoch: int, like: Mapping[str, Any]) -> MidEpoch | None
         return None
     try:
         with Checkpoints(folder) as checkpoints:
-            # Not always the latest: if damaged checkpoints were removed, the run is behind it.
-            found = ((step, checkpoints.meta(step)) for step in reversed(checkpoints.epochs()))
-            step, meta = next((pair for pair in found if pair[1].get("epoch") == epoch), (None, {}))
-            if step is None:
+            # A later one may be left of a run whose damaged checkpoints were removed.
+            for step in reversed(checkpoints.epochs()):
+                meta = checkpoints.meta(step)
+                if meta.get("epoch") == epoch:
+                    break
+            else:
                 return None
             if missing := {"losses", "seconds"} - meta.keys():
                 raise DamageError(f"{folder / str(step)} is damaged: it has no {min(missing)}")

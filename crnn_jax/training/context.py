@@ -198,11 +198,11 @@ class TrainContext(NamedTuple):
         # A label with a symbol that is not in the alphabet is encoded without it.
         symbols = set(self.charset.symbols)
         texts = [self.charset.split(self.data.texts[i]) for i in self.split.val.tolist()]
-        whole = np.array([symbols.issuperset(text) for text in texts])
-        if not whole.any():
+        known = np.flatnonzero([symbols.issuperset(text) for text in texts])
+        if not len(known):
             return 1.0, typical
         temperature = calibration.fit_temperature(
-            jnp.concatenate(logits)[np.flatnonzero(whole)], labels[self.split.val[whole]]
+            jnp.concatenate(logits)[known], labels[self.split.val[known]]
         )
         return float(temperature), typical
 

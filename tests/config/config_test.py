@@ -227,7 +227,7 @@ def test_what_is_no_config_is_refused(config: Any) -> None:
 
 @pytest.mark.parametrize("key", ["data.dir", "grid.seeds"])
 def test_a_dotted_key_is_not_ignored(key: str) -> None:
-    with pytest.raises(ConfigError, match=rf"{key} belongs into the section {key[:4]}"):
+    with pytest.raises(ConfigError, match=rf"{key} belongs in the section {key[:4]}"):
         config_lib.from_dict({**config_lib.defaults(), key: "folder"})
 
 

@@ -289,6 +289,6 @@ def test_animations_are_packed_if_their_frame_is_named(
 
 def test_two_folders_are_not_one_pack(captchas: Path, tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, dir=str(captchas), val_dir=str(captchas / "val"))
-    with pytest.raises(DataError, match="put both into one, as its folders train and val"):
+    with pytest.raises(DataError, match="pack one folder that has the folders train and val"):
         pack.write(config, tmp_path / "pack")
     assert not (tmp_path / "pack").exists()
