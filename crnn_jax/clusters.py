@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Sequence
 from crnn_jax import bidi
 
 JOINED = "joined"
-MARKS = ("separate", JOINED)
 # Code points among which are the letters of a bidirectional class that stand in for clusters of
 # that class. Each range has more than 250 such letters; no text has that many different clusters.
 _LETTERS = {"L": (0x4E00, 0x9FFF), "R": (0x10800, 0x10C80), "AL": (0x0620, 0x08C8)}

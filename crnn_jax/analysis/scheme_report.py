@@ -24,7 +24,6 @@ from crnn_jax.runs.run_dir import RunDir
 ZERO_FILE = "zero_labels.json"
 # Means are also given without this scheme, because parts of its letters are hardly visible.
 HARDEST = "cs4243"
-ALL = "all"
 TITLES: Mapping[str, str] = {
     "labeled": "Exact match as labeled",
     "case_folded": "Exact match, case-folded",

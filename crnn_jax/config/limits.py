@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import NamedTuple
 
 from crnn_jax import charset, schema
 from crnn_jax.config.data_keys import AUTO, AUTO_WIDTHS
 from crnn_jax.config.keys import Config
 from crnn_jax.errors import ConfigError, quote
 
-# A config may be untrusted, so these bounds keep its data and model within memory.
-_MAX_GENERATED = 2**32  # bytes of a generated data set
+# A config may be untrusted, so these bounds keep its model within memory.
 _MAX_PARAMETERS = 2**28
 _MAX_ACTIVATIONS = 2**30  # activations of one batch, in all layers
+
+
+class _Rule(NamedTuple):
+    key: str
+    value: object
+    holds: bool
+    words: str  # what the value must be
 
 
 def check(c: Config) -> None:
@@ -26,133 +33,139 @@ def check(c: Config) -> None:
             f"model.pool must have {len(c.model.conv_features)} entries, one for each of "
             f"model.conv_features, not {len(c.model.pools)}"
         )
-    least_width, least_height = c.model.reduction
-    pixels = c.data.width * c.data.height
-    batch = max(c.train.batch_size, c.train.eval_batch_size)
-    parameters, activations = _sizes(c)
-    lengths, steps = c.data.lengths, c.data.width // least_width
-    rules = [
-        ("data.width", c.data.width, c.data.width >= least_width, f"at least {least_width}"),
-        ("data.height", c.data.height, c.data.height >= least_height, f"at least {least_height}"),
-        (
+    rules = [*_rules_of_input(c), *_rules_of_data(c), *_rules_of_size(c)]
+    wrong = [
+        f"{key} must be {words}, not {value}" for key, value, holds, words in rules if not holds
+    ]
+    if wrong:
+        raise ConfigError("; ".join(wrong))
+
+
+def _rules_of_input(c: Config) -> list[_Rule]:
+    """Width, height and text length must suit the model."""
+    data, (least_width, least_height) = c.data, c.model.reduction
+    lengths, steps = data.lengths, data.width // least_width
+    return [
+        _Rule("data.width", data.width, data.width >= least_width, f"at least {least_width}"),
+        _Rule("data.height", data.height, data.height >= least_height, f"at least {least_height}"),
+        _Rule(
             "data.width",
-            c.data.width,
-            pixels <= schema.MAX_PIXELS,
+            data.width,
+            data.width * data.height <= schema.MAX_PIXELS,
             f"so small that width times height is at most {schema.MAX_PIXELS}",
         ),
-        (
+        _Rule(
             "data.length",
-            quote(c.data.length),
+            quote(data.length),
             # The labels can have at most `steps` characters, so a larger maximum does no harm.
             not lengths or (lengths[0] <= min(lengths[1], steps) and lengths[1] > 0),
             f"at least 1 and fit into {steps} time steps, the smaller number first",
         ),
-        ("data.num_folds", c.data.num_folds, c.data.num_folds != 1, "0 (off) or at least 2"),
-        (
-            "data.fold",
-            c.data.fold,
-            c.data.fold < max(c.data.num_folds, 1),
-            "from 0 to num_folds - 1",
+    ]
+
+
+def _rules_of_data(c: Config) -> list[_Rule]:
+    """Source, labels and parts must go together."""
+    data = c.data
+    is_stream, has_labels = data.source == "stream", data.use_labels
+    return [
+        _Rule("data.num_folds", data.num_folds, data.num_folds != 1, "0 (off) or at least 2"),
+        _Rule(
+            "data.fold", data.fold, data.fold < max(data.num_folds, 1), "from 0 to num_folds - 1"
         ),
-        (
+        _Rule(
             "data.label_pattern",
-            quote(c.data.label_pattern),
-            schema.is_label_pattern(c.data.label_pattern),
+            quote(data.label_pattern),
+            schema.is_label_pattern(data.label_pattern),
             "a regular expression with one group, no repeated group, and at most four of * + ? { |",
         ),
-        (
+        _Rule(
             "data.test_size",
-            c.data.test_size,
-            not c.data.test_size or c.data.source != "stream",
+            data.test_size,
+            not (data.test_size and is_stream),
             "0 with data.source=stream",
         ),
-        (
+        _Rule(
             "data.num_folds, data.fold and data.train_size",
-            max(c.data.num_folds, c.data.fold, c.data.train_size),
-            c.data.source != "stream" or not (c.data.num_folds or c.data.fold or c.data.train_size),
+            max(data.num_folds, data.fold, data.train_size),
+            not (is_stream and (data.num_folds or data.fold or data.train_size)),
             "0 with data.source=stream",
         ),
-        (
+        _Rule(
             "data.use_labels",
-            c.data.use_labels,
-            c.data.use_labels or bool(c.train.init_from and c.data.alphabet),
+            has_labels,
+            has_labels or bool(c.train.init_from and data.alphabet),
             "True unless train.init_from is a run and data.alphabet lists its symbols",
         ),
-        (
+        _Rule(
+            "data.use_labels",
+            has_labels,
+            has_labels or data.source in ("auto", "folder"),
+            f"True with data.source={data.source}",
+        ),
+        _Rule(
             "data.val_dir",
-            quote(c.data.val_dir),
-            not c.data.val_dir
-            or (c.data.source not in ("synthetic", "stream") and c.data.use_labels),
+            quote(data.val_dir),
+            not data.val_dir or (data.source not in ("synthetic", "stream") and has_labels),
             "empty if images are generated or data.use_labels is False",
         ),
-        (
+        _Rule(
             "data.val_dir",
-            quote(c.data.val_dir),
-            not c.data.val_dir or not c.data.num_folds,
+            quote(data.val_dir),
+            not (data.val_dir and data.num_folds),
             "empty if data.num_folds is set, because each fold is a validation part",
         ),
-        (
+        _Rule(
             "data.unlabeled",
-            quote(c.data.unlabeled),
-            not c.data.unlabeled or c.data.source in ("auto", "folder"),
-            f"empty with data.source={c.data.source}",
+            quote(data.unlabeled),
+            not data.unlabeled or data.source in ("auto", "folder"),
+            f"empty with data.source={data.source}",
         ),
-        (
+        _Rule(
             "data.unlabeled",
-            quote(c.data.unlabeled),
-            not c.data.unlabeled or c.data.use_labels,
+            quote(data.unlabeled),
+            not data.unlabeled or has_labels,
             "empty if data.use_labels is False (put all images into data.dir)",
         ),
-        (
+        _Rule(
             "data.unlabeled",
-            quote(c.data.unlabeled),
-            c.data.unlabeled != "rest" or c.data.train_size > 0,
+            quote(data.unlabeled),
+            data.unlabeled != "rest" or data.train_size > 0,
             "a folder unless data.train_size is set",
         ),
-        (
+        _Rule(
             "data.num_folds and data.train_size",
-            max(c.data.num_folds, c.data.train_size),
-            c.data.use_labels or not (c.data.num_folds or c.data.train_size),
+            max(data.num_folds, data.train_size),
+            has_labels or not (data.num_folds or data.train_size),
             "0 without data.use_labels",
         ),
-        (
+        _Rule(
             "data.min_val_size",
-            c.data.min_val_size,
-            not (c.data.min_val_size and c.data.num_folds),
+            data.min_val_size,
+            not (data.min_val_size and data.num_folds),
             "0 with data.num_folds",
         ),
-        (
-            "data.use_labels",
-            c.data.use_labels,
-            c.data.use_labels or c.data.source in ("auto", "folder"),
-            f"True with data.source={c.data.source}",
-        ),
-        (
-            "data.count",
-            c.data.count,
-            # A stream draws a batch at a time; a folder and a mixture do not use it.
-            c.data.source not in ("auto", "synthetic")
-            or pixels * c.data.channels * c.data.count <= _MAX_GENERATED,
-            f"so small that all generated images have at most {_MAX_GENERATED} bytes",
-        ),
-        (
+    ]
+
+
+def _rules_of_size(c: Config) -> list[_Rule]:
+    """Model and batch must fit into the memory."""
+    parameters, activations = _sizes(c)
+    batch = max(c.train.batch_size, c.train.eval_batch_size)
+    return [
+        _Rule(
             "model",
             parameters,
             parameters <= _MAX_PARAMETERS,
             f"so small that it has at most {_MAX_PARAMETERS} parameters",
         ),
-        (
+        _Rule(
             "train.batch_size and train.eval_batch_size",
             batch,
             batch * activations <= _MAX_ACTIVATIONS,
             f"at most {_MAX_ACTIVATIONS // activations} for a model and images of this size",
         ),
     ]
-    wrong = [
-        f"{key} must be {words}, not {value}" for key, value, holds, words in rules if not holds
-    ]
-    if wrong:
-        raise ConfigError("; ".join(wrong))
 
 
 def _sizes(c: Config) -> tuple[int, int]:

@@ -69,15 +69,10 @@ def load(config: DataConfig, charset: Charset | None, num_steps: int) -> Dataset
     folder = Path(config.dir)
     known_files, listed = read_labels(config, charset, num_steps)
     originals, complaints = known_files.labels, known_files.complaints
-    size, limit = memory.needed(config, len(listed)), memory.limit(config)
-    if size > limit:
-        advice = "pack them, with `crnn-jax pack`, to read them from the disk in every epoch"
-        if packed.is_pack(folder):  # of a mixture, or of data.unlabeled
-            advice = "such images must be in memory: raise data.memory_limit, or use fewer"
-        raise DataError(
-            f"{len(listed)} images in {folder} need {size / 2**30:.1f} GiB of memory, and "
-            f"{limit / 2**30:.1f} GiB may be used (data.memory_limit); {advice}"
-        )
+    advice = "pack them, with `crnn-jax pack`, to read them from the disk in every epoch"
+    if packed.is_pack(folder):  # of a mixture, or of data.unlabeled
+        advice = "such images must be in memory: raise data.memory_limit, or use fewer"
+    memory.check(config, len(listed), f"{len(listed)} images in {folder}", advice)
     shape = (len(listed), config.width, config.height, config.channels)
     try:
         images = np.empty(shape, np.uint8)

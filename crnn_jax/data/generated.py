@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from PIL import Image
 from crnn_jax import bidi
 from crnn_jax.charset import PAD, Charset
 from crnn_jax.config import DataConfig
-from crnn_jax.data import fitting, text_lengths
+from crnn_jax.data import fitting, memory, text_lengths
 from crnn_jax.data.folder import Dataset
 from crnn_jax.data.synthetic import render
 from crnn_jax.data.synthetic.look import Look
@@ -28,7 +27,7 @@ from crnn_jax.data.synthetic.wide import family
 from crnn_jax.errors import ConfigError, DataError
 
 Draw = Callable[[np.ndarray], tuple[jax.Array, jax.Array]]
-MAX_BYTES = 2**33  # maximum bytes of pixels in a generated set
+_FEWER = "lower data.count or data.generated_share, or use data.source=stream"
 
 
 def check(look: Look, config: DataConfig, num_steps: int) -> None:
@@ -62,15 +61,11 @@ def generate(look: Look, config: DataConfig, numbers: range) -> Dataset:
       numbers: the numbers of the images in the sequence of `config.synthetic_seed`.
 
     Raises:
-      ConfigError: the images need too much memory, or one is blank.
+      ConfigError: an image is blank.
+      DataError: the images need more memory than data.memory_limit.
     """
+    memory.check(config, len(numbers), f"{len(numbers)} generated images", _FEWER)
     shape = (len(numbers), config.width, config.height, config.channels)
-    if (size := math.prod(shape)) > MAX_BYTES:
-        raise ConfigError(
-            f"{len(numbers)} images of {config.width}x{config.height} need {size / 2**30:.0f} "
-            f"GiB of memory (at most {MAX_BYTES // 2**30}); lower data.count or "
-            "data.generated_share, or use data.source=stream"
-        )
     images = np.empty(shape, np.uint8)
     as_typed = bidi.logical if config.direction == bidi.RIGHT_TO_LEFT else str
     found: list[str] = []

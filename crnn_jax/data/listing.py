@@ -124,8 +124,12 @@ def of(config: DataConfig) -> Listing:
         if found.origin not in ("", FILE_NAMES):
             raise DataError(f"no image in {one_line(str(folder))} has a label{shown}")
         raise DataError(f"{one_line(str(folder))} contains no images{shown}. {WHERE_TO_GET_IT}")
-    if not config.val_dir:
-        return found
+    return _with_val_dir(found, config) if config.val_dir else found
+
+
+def _with_val_dir(found: Listing, config: DataConfig) -> Listing:
+    """Adds the images of data.val_dir, as the validation part, to those of data.dir."""
+    folder, val_dir = Path(config.dir), Path(config.val_dir)
     if not val_dir.is_dir():
         raise DataError(f"data.val_dir: {one_line(config.val_dir)} is not a folder")
     if val_dir.resolve() == folder.resolve():
@@ -137,7 +141,7 @@ def of(config: DataConfig) -> Listing:
     if not extra.labels and not extra.complaints:
         raise DataError(f"data.val_dir: {one_line(config.val_dir)} contains no images")
 
-    def named(values: dict[str, str]) -> dict[str, str]:
+    def named(values: Mapping[str, str]) -> dict[str, str]:
         return {VAL_DIR + file: value for file, value in values.items()}
 
     return Listing(
@@ -149,6 +153,7 @@ def of(config: DataConfig) -> Listing:
         found.origin,
         found.notes + tuple(f"data.val_dir: {note}" for note in extra.notes),
         found.warnings + tuple(f"data.val_dir: {warning}" for warning in extra.warnings),
+        {**found.places, **named(extra.places)},
     )
 
 
@@ -174,7 +179,12 @@ def _labeled_above(folder: Path, below: Path, names: Listing) -> Listing:
     lost = [file for file in names.labels if file not in labels]
     left_out = f"{label_rows.count(len(lost), 'image')} without a label in {whole.origin}: left out"
     return Listing(
-        labels, inside(whole.complaints), {}, whole.origin, warnings=(left_out,) if lost else ()
+        labels,
+        inside(whole.complaints),
+        {},
+        whole.origin,
+        warnings=(left_out,) if lost else (),
+        places=inside(whole.places),
     )
 
 

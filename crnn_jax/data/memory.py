@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from crnn_jax.config import DataConfig
+from crnn_jax.errors import DataError
 
 _CGROUP = Path("/sys/fs/cgroup")  # limits of a container
 
@@ -19,6 +20,26 @@ def limit(config: DataConfig) -> int:
 def needed(config: DataConfig, count: int) -> int:
     """Returns the number of bytes of `count` images at the size of a config."""
     return math.prod((count, config.width, config.height, config.channels))
+
+
+def check(config: DataConfig, count: int, what: str, advice: str) -> None:
+    """Checks that `count` images fit into the memory.
+
+    Args:
+      config: the data section.
+      count: the number of images, at the size of the config.
+      what: names the images in the error.
+      advice: what to do if they do not fit.
+
+    Raises:
+      DataError: they need more than data.memory_limit.
+    """
+    size, most = needed(config, count), limit(config)
+    if size > most:
+        raise DataError(
+            f"{what} need {size / 2**30:.1f} GiB of memory, and {most / 2**30:.1f} GiB may be used "
+            f"(data.memory_limit); {advice}"
+        )
 
 
 def available() -> int:

@@ -62,20 +62,20 @@ def load(
     whole = Dataset(name, files, labels, texts, nothing, pack.fingerprint, parts, origin)
     split = split_report.split(whole, config)
     kept = np.concatenate((split.val, split.test, split.train[:SAMPLE]))
-    size, limit = memory.needed(config, len(kept)), memory.limit(config)
-    if size > limit:
-        raise DataError(
-            f"the validation and test parts of {config.dir} need {size / 2**30:.1f} GiB of memory, "
-            f"and {limit / 2**30:.1f} GiB may be used; lower data.val_fraction or data.test_size"
-        )
+    memory.check(
+        config,
+        len(kept),
+        f"the validation and test parts of {config.dir}",
+        "lower data.val_fraction or data.test_size",
+    )
     order = np.concatenate((kept, np.setdiff1d(np.arange(len(files), dtype=np.int32), kept)))
     places = np.empty(len(files), np.int32)
     places[order] = np.arange(len(files), dtype=np.int32)
     records = Records(config, order.astype(np.int32))
     print(
         f"{len(files)} images need {memory.needed(config, len(files)) / 2**30:.1f} GiB of memory, "
-        f"and {limit / 2**30:.1f} GiB may be used (data.memory_limit), so they are read from the "
-        "disk in every epoch",
+        f"and {memory.limit(config) / 2**30:.1f} GiB may be used (data.memory_limit), so they are "
+        "read from the disk in every epoch",
         flush=True,
     )
     numbers = order.tolist()

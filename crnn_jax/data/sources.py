@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,11 +22,12 @@ from PIL import Image
 from crnn_jax.charset import Charset
 from crnn_jax.config import DataConfig
 from crnn_jax.data import folder as dataset
-from crnn_jax.data import generated, image_io, on_disk, packed, split_report, splits
+from crnn_jax.data import generated, image_io, memory, on_disk, packed, split_report, splits
 from crnn_jax.data.feed import Records
 from crnn_jax.data.folder import Dataset
 from crnn_jax.data.on_disk import SAMPLE
 from crnn_jax.data.splits import Split
+from crnn_jax.data.synthetic.look import Look
 from crnn_jax.data.synthetic.wide import family
 from crnn_jax.errors import DataError, one_line
 
@@ -62,46 +64,55 @@ def load(config: DataConfig, num_steps: int) -> Source:
       DataError: see `folder.load`; or a generated text can need more than `num_steps` steps.
       ConfigError: the style is invalid, or has symbols that are not in data.alphabet.
     """
-    kind = config.direction, config.marks
-    given = Charset(config.alphabet, *kind) if config.alphabet else None
     if config.source in ("folder", "auto"):
-        is_pack, records = packed.is_pack(config.dir), None
-        if on_disk.is_needed(config):
-            data, split, records = on_disk.load(config, given, num_steps)
-        else:
-            data = dataset.load(config, given, num_steps)
-            split = split_report.split(data, config)
-        charset = given or Charset.derive(known_texts(data, split, config), *kind)
-        if config.complete_alphabet and not given:
-            charset = charset.completed()
-        if config.unlabeled not in ("", splits.REST):
-            data, split = _with_unlabeled(data, split, config)
-        if len(split.unlabeled):  # nothing may look at the labels of unlabeled images
-            hidden = set(split.unlabeled.tolist())
-            texts = ("" if i in hidden else text for i, text in enumerate(data.texts))
-            data = dataclasses.replace(data, texts=tuple(texts))
-        return Source(data, split, charset, False, is_pack, records)
+        return _folder(config, num_steps)
     look = family.load(config.style)
-    symbols = config.folding(look.alphabet)
     generated.check(look, config, num_steps)
     if config.source == "mixture":
-        real = dataset.load(config, given, num_steps)
-        split = split_report.split(real, config)
-        share = config.generated_share
-        num_extra = max(1, round(len(split.train) * share / (1 - share)))
-        extra = generated.generate(look, config, range(num_extra))
-        added = np.arange(len(real), len(real) + len(extra), dtype=np.int32)
-        data = dataclasses.replace(_joined(real, extra), num_generated=len(extra))
-        charset = given or Charset.derive((*known_texts(real, split, config), symbols), *kind)
-        if config.complete_alphabet and not given:
-            charset = charset.completed()
-        return Source(data, split._replace(train=np.concatenate((split.train, added))), charset,
-                      False)  # fmt: skip
-    charset = given or Charset.derive(symbols, *kind)
-    endless = config.source == "stream"
-    if not endless:
-        data = generated.generate(look, config, range(config.count))
-        return Source(data, splits.split(data.texts, config), charset, endless)
+        return _mixture(config, num_steps, look)
+    charset = _given(config) or _derived(config.folding(look.alphabet), config)
+    if config.source == "stream":
+        return _stream(config, look, charset)
+    data = generated.generate(look, config, range(config.count))
+    return Source(data, splits.split(data.texts, config), charset, False)
+
+
+def _folder(config: DataConfig, num_steps: int) -> Source:
+    given = _given(config)
+    is_pack, records = packed.is_pack(config.dir), None
+    if on_disk.is_needed(config):
+        data, split, records = on_disk.load(config, given, num_steps)
+    else:
+        data = dataset.load(config, given, num_steps)
+        split = split_report.split(data, config)
+    charset = given or _of_labels(known_texts(data, split, config), config)
+    if config.unlabeled not in ("", splits.REST):
+        data, split = _with_unlabeled(data, split, config)
+    if len(split.unlabeled):  # nothing may look at the labels of unlabeled images
+        hidden = set(split.unlabeled.tolist())
+        texts = ("" if i in hidden else text for i, text in enumerate(data.texts))
+        data = dataclasses.replace(data, texts=tuple(texts))
+    return Source(data, split, charset, False, is_pack, records)
+
+
+def _mixture(config: DataConfig, num_steps: int, look: Look) -> Source:
+    given = _given(config)
+    real = dataset.load(config, given, num_steps)
+    split = split_report.split(real, config)
+    share = config.generated_share
+    num_extra = max(1, round(len(split.train) * share / (1 - share)))
+    total = len(real) + num_extra
+    memory.check(config, total, f"{total} images of a mixture", "lower data.generated_share")
+    extra = generated.generate(look, config, range(num_extra))
+    added = np.arange(len(real), total, dtype=np.int32)
+    data = dataclasses.replace(_joined(real, extra), num_generated=num_extra)
+    texts = known_texts(real, split, config)
+    charset = given or _of_labels([*texts, config.folding(look.alphabet)], config)
+    split = split._replace(train=np.concatenate((split.train, added)))
+    return Source(data, split, charset, False)
+
+
+def _stream(config: DataConfig, look: Look, charset: Charset) -> Source:
     num_val = max(1, int(config.count * config.val_fraction))
     numbers = np.arange(config.count, dtype=np.int32)
     data = dataclasses.replace(
@@ -109,7 +120,23 @@ def load(config: DataConfig, num_steps: int) -> Source:
         name=f"an endless stream of generated {generated.name(config)}",
         fingerprint=generated.fingerprint(look, config, config.count),
     )
-    return Source(data, Split(numbers[num_val:], numbers[:num_val]), charset, endless)
+    return Source(data, Split(numbers[num_val:], numbers[:num_val]), charset, True)
+
+
+def _given(config: DataConfig) -> Charset | None:
+    """Returns data.alphabet; None if it is derived from the labels."""
+    if not config.alphabet:
+        return None
+    return Charset(config.alphabet, config.direction, config.marks)
+
+
+def _derived(texts: Iterable[str], config: DataConfig) -> Charset:
+    return Charset.derive(texts, config.direction, config.marks)
+
+
+def _of_labels(texts: Iterable[str], config: DataConfig) -> Charset:
+    charset = _derived(texts, config)
+    return charset.completed() if config.complete_alphabet else charset
 
 
 def known_texts(data: Dataset, split: Split, config: DataConfig) -> list[str]:

@@ -236,17 +236,6 @@ def test_an_automatic_width_can_be_written_out() -> None:
     assert config_lib.from_dict(values).data.width == 0
 
 
-def test_the_number_of_generated_images_matters_where_it_is_used() -> None:
-    changes = {"data.count": 10**7, "data.style": "captcha_v2"}
-    for source, is_used in (("synthetic", True), ("folder", False), ("mixture", False)):
-        values = config_lib.with_changes(config_lib.defaults(), {**changes, "data.source": source})
-        if is_used:
-            with pytest.raises(ConfigError, match=r"data\.count must be"):
-                config_lib.from_dict(values)
-        else:
-            assert config_lib.from_dict(values).data.count == 10**7
-
-
 def test_a_stream_has_no_folds() -> None:
     values = config_lib.with_changes(
         config_lib.defaults(), {"data.source": "stream", "data.num_folds": 10}

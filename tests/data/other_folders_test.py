@@ -91,6 +91,10 @@ def test_images_of_the_validation_folder_get_the_labels_of_the_label_file_above(
     found = listed(tmp_path, val_dir=os.fspath(tmp_path / "hold"))
     assert found.labels == {"a/x.png": "abcd", "data.val_dir/y.png": "mnop"}
     assert found.parts == {"a/x.png": "train", "data.val_dir/y.png": "val"}
+    assert found.places == {
+        "a/x.png": " (line 2 of labels.csv)",
+        "data.val_dir/y.png": " (line 3 of labels.csv)",
+    }
     (warning,) = found.warnings
     assert "1 image without a label" in warning  # z.png
     # Without it, the names are the labels.

@@ -177,6 +177,17 @@ def test_a_mixture_adds_to_the_training_part_alone(made: MakeConfig, captchas: P
     assert len(more.split.train) == 2 * len(apart.train)
 
 
+def test_generated_images_need_no_more_memory_than_is_allowed(made: MakeConfig) -> None:
+    """An image of 64x16 pixels has 1,024 bytes; the folder has 40, of which 36 are trained on."""
+    for changes, images in (
+        ({"data__source": "synthetic", "data__count": 50}, 50),
+        ({"data__source": "mixture", "data__generated_share": 0.5}, 40 + 36),
+    ):
+        assert len(load(made(data__memory_limit=images * 1024 / 2**30, **changes)).data) == images
+        with pytest.raises(DataError, match=rf"^{images} .*\(data\.memory_limit\); lower data\."):
+            load(made(data__memory_limit=(images * 1024 - 1) / 2**30, **changes))
+
+
 def test_auto_is_the_folder_or_generates_where_the_default_one_is_absent(
     tiny_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

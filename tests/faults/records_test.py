@@ -203,7 +203,6 @@ def test_every_number_of_a_config_is_bounded_from_both_sides() -> None:
         ({"train.eval_batch_size": 1823}, "batch_size must be at most 1822 for"),
         ({"augment.lines": 100, "train.batch_size": 676}, "batch_size must be at most 675 for"),
         ({"model.lstm_units": (8192,) * 16}, "at most 268435456 parameters, not 24700324128"),
-        ({"data.count": 429_497}, "at most 4294967296 bytes, not 429497"),
         (
             {"data.width": 2**10, "data.height": 2**10, "train.batch_size": 2**10},
             "batch_size must be at most 20 for",
@@ -211,21 +210,19 @@ def test_every_number_of_a_config_is_bounded_from_both_sides() -> None:
     ],
 )
 def test_a_config_asks_for_bounded_memory(changes: Any, says: str) -> None:
-    """A batch may have 2**30 activations, a model 2**28 parameters, a data set 2**32 bytes.
+    """A batch may have 2**30 activations, a model 2**28 parameters.
 
     An image of 200x50 has 589,200 activations: itself, 32 channels of this size and 64 of
     100x25, 64 features in 50 steps, and 10 values in each step for 128 and 64 units. Each line
-    takes another 10,000. An image of 1024x1024 has 51,888,128. The generated images have 10,000
-    bytes each.
+    takes another 10,000. An image of 1024x1024 has 51,888,128.
     """
     with pytest.raises(ConfigError, match=says):
         config.from_dict(config.with_changes(base.get_config().to_dict(), changes))
 
 
-def test_the_largest_batch_and_data_set_are_accepted() -> None:
+def test_the_largest_batch_is_accepted() -> None:
     for changes in (
         {"train.batch_size": 1822}, {"augment.lines": 100, "train.batch_size": 675},
-        {"data.count": 429_496},
     ):  # fmt: skip
         config.from_dict(config.with_changes(base.get_config().to_dict(), changes))
 

@@ -10,8 +10,6 @@ import jax.numpy as jnp
 from crnn_jax.data.synthetic.random_params import Draws
 from crnn_jax.data.synthetic.style import Style
 
-_LEAVES = 4  # most chords of a curve: it is halved at most twice
-
 
 def chords(draws: Draws, style: Style) -> jax.Array:
     """Returns the chords of the curves, f32 [S, 6].
