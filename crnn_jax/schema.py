@@ -183,21 +183,35 @@ def _number(bound: float) -> str:
     return "2**32 - 1" if bound == 2**32 - 1 else f"{bound:g}" if bound > 2**30 else str(bound)
 
 
-def is_label_pattern(pattern: str) -> bool:
-    """Whether a pattern is empty, or a regular expression with one group and bounded match time.
+def label_pattern_fault(pattern: str) -> str:
+    """Says why a pattern for labels is refused; "" if it is accepted.
 
-    A config may be untrusted, and `(a+)+b` takes 2**n steps on n characters. With few quantifiers
-    and alternatives and no repeated group, the number of steps is a power of n.
+    It must be empty, or a regular expression with one group and bounded match time. A config may be
+    untrusted, and `(a+)+b` takes 2**n steps on n characters. With few quantifiers and alternatives,
+    and no group that can be repeated in several ways, the number of steps is a power of n.
     """
     if not pattern:
-        return True
+        return ""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # for patterns whose meaning changes in a later Python
             groups = re.compile(pattern).groups
-    except (re.error, Warning, RecursionError, OverflowError):
-        return False
+    except (re.error, Warning, RecursionError, OverflowError) as error:
+        return f"it is not a valid regular expression: {one_line(str(error))[:100]}"
+    if groups == 0:
+        return "it has no group; put parentheses around the part that matches the label"
+    if groups > 1:
+        return f"it has {groups} groups; use (?:...) for groups other than the label"
     plain = re.sub(r"\[\^?\]?[^\]]*\]", "x", re.sub(r"\\.", "x", pattern))  # no escapes, no sets
-    plain = re.sub(r"([*+?}])[?+]", r"\1", plain.replace("(?", "("))  # lazy and possessive ones
-    is_repeated = re.search(r"\)[*+?{]", plain)
-    return groups == 1 and not is_repeated and len(re.findall(r"[*+?{|]", plain)) <= 4
+    if re.search(r"\(\?(#|[aiLmsu]*x)", plain):  # they can hide a repeated group
+        return "it has a comment or the flag x"
+    plain = re.sub(r"([*+?}])[?+]", r"\1", plain)  # lazy and possessive quantifiers
+    # A label that is repeated would be its last repetition, and a quantifier inside would multiply.
+    unrepeated = re.sub(r"\(\?:([^()*+?|{}]|\{\d+\})*\)\{[1-9]\}", "x", plain)
+    if re.search(r"\)[*+{]", unrepeated):
+        return (
+            "it repeats a group; a group can be optional, as in (...)?, and (?:...){2} can repeat "
+            "a part of fixed length up to 9 times"
+        )
+    count = len(re.findall(r"[*+?{|]", plain.replace("(?", "(")))
+    return f"it has {count} of * + ? {{ |, and 4 are allowed" if count > 4 else ""

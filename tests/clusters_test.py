@@ -174,7 +174,7 @@ def test_lengths_and_reports_count_symbols(tiny_config: MakeConfig) -> None:
     assert text_lengths.others(texts, data) == []
     assert text_lengths.others(texts, dataclasses.replace(data, marks="separate")) == texts[:1]
     lines = label_report.summary(["0", "1"], texts, "joined")
-    assert "of 2 symbols (2: 2)" in lines[0]
+    assert "2 characters long (2: 2)" in lines[0]
     assert f"a:2 {KO}{MAI_THO}:1 b:1" in lines[1]
     split = Charset("ab" + KO + MAI_THO, marks="joined").split
     counts = metrics.confusions([(split(KO + MAI_THO + "a"), split("ba"))])

@@ -3,36 +3,44 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from crnn_jax.cli import argument_types
+from crnn_jax.config.data_keys import FRAMES
+
+if TYPE_CHECKING:
+    from crnn_jax.config import DataConfig
 
 
 def add_to(commands: Any) -> None:
     """Adds the commands to the subparsers of `crnn-jax`."""
+    _add_inspect(commands)
+    _add_pack(commands)
+    _add_fetch(commands)
+    _add_generate(commands)
+    _add_faces(commands)
+    listed = {"help": "measure accuracy as a distortion gets stronger"}
+    _add_robustness(commands.add_parser("robustness", **listed))
+    _add_robustness(commands.add_parser("strength"))  # the name in version 0.1, not listed
+
+
+def _add_inspect(commands: Any) -> None:
     command = commands.add_parser(
         "inspect", help="print the labels that are found in a folder, and what looks wrong"
     )
-    command.add_argument("folder", metavar="DIR", help="a folder of labeled images")
-    command.add_argument(
-        "--label-pattern",
-        metavar="REGEX",
-        default="",
-        help="data.label_pattern: one group matches the label in a file name",
-    )
+    _add_folder_to(command)
+    _add_label_pattern_to(command)
     command.set_defaults(call=inspect)
 
+
+def _add_pack(commands: Any) -> None:
     command = commands.add_parser(
         "pack", help="pack a folder of labeled images, to train on a set larger than the memory"
     )
-    command.add_argument("folder", metavar="DIR", help="a folder of labeled images")
+    _add_folder_to(command)
     command.add_argument("to", metavar="OUT", help="the folder to create, to be used as data.dir")
-    command.add_argument(
-        "--label-pattern",
-        metavar="REGEX",
-        default="",
-        help="data.label_pattern: one group matches the label in a file name",
-    )
+    _add_label_pattern_to(command)
     command.add_argument(
         "--shard-mib",
         metavar="N",
@@ -42,12 +50,27 @@ def add_to(commands: Any) -> None:
     )
     command.add_argument(
         "--frame",
-        choices=("first", "last", "darkest", "mean"),
+        choices=FRAMES,
         default="",
         help="accept animations, and what to read from one; train with the same data.frame",
     )
     command.set_defaults(call=pack)
 
+
+def _add_folder_to(command: argparse.ArgumentParser) -> None:
+    command.add_argument("folder", metavar="DIR", help="a folder of labeled images")
+
+
+def _add_label_pattern_to(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--label-pattern",
+        metavar="REGEX",
+        default="",
+        help="data.label_pattern: one group matches the label in a file name",
+    )
+
+
+def _add_fetch(commands: Any) -> None:
     command = commands.add_parser("fetch", help="download, check and unpack the default data set")
     command.add_argument(
         "--to", metavar="DIR", help="the folder to create; default data/captcha_images_v2"
@@ -55,6 +78,8 @@ def add_to(commands: Any) -> None:
     command.add_argument("--url", help="another URL of the same zip archive")
     command.set_defaults(call=fetch)
 
+
+def _add_generate(commands: Any) -> None:
     command = commands.add_parser("generate", help="write a data set of generated images")
     command.add_argument(
         "style",
@@ -69,6 +94,8 @@ def add_to(commands: Any) -> None:
     command.add_argument("--seed", metavar="N", type=int, default=0, help="default 0")
     command.set_defaults(call=generate)
 
+
+def _add_faces(commands: Any) -> None:
     command = commands.add_parser("faces", help="choose font faces for the wide generator")
     command.add_argument(
         "folders", metavar="FOLDER", nargs="+", help="a folder with fonts, also in subfolders"
@@ -77,20 +104,6 @@ def add_to(commands: Any) -> None:
         "file", metavar="FILE.npz", help="the file to write, to be used as data.style"
     )
     command.set_defaults(call=faces)
-
-    listed = {"help": "measure accuracy as a distortion gets stronger"}
-    _add_robustness(commands.add_parser("robustness", **listed))
-    _add_robustness(commands.add_parser("strength"))  # the name in version 0.1, not listed
-
-
-def faces(options: argparse.Namespace) -> int:
-    """Runs the command faces."""
-    from crnn_jax.data.synthetic.wide import face_atlas, face_choice
-
-    atlas = face_atlas.build(face_choice.choose(options.folders))
-    face_atlas.save(atlas, options.file)
-    print(f"wrote {options.file}: {len(atlas.names)} faces, digest {atlas.digest()}")
-    return 0
 
 
 def _add_robustness(command: argparse.ArgumentParser) -> None:
@@ -126,39 +139,35 @@ def _add_robustness(command: argparse.ArgumentParser) -> None:
 
 def inspect(options: argparse.Namespace) -> int:
     """Runs the command inspect."""
-    from crnn_jax import config as config_lib
     from crnn_jax.data import folder_report
 
-    values = config_lib.with_changes(
-        config_lib.defaults(),
-        {
-            "data.source": "folder",
-            "data.dir": options.folder,
-            "data.label_pattern": options.label_pattern,
-        },
-    )
-    for line in folder_report.inspect(config_lib.from_dict(values).data):
+    for line in folder_report.inspect(_data_config(options)):
         print(line)
     return 0
 
 
 def pack(options: argparse.Namespace) -> int:
     """Runs the command pack."""
-    from crnn_jax import config as config_lib
     from crnn_jax.data import pack as pack_lib
+
+    data = _data_config(options, {"data.frame": options.frame})
+    count = pack_lib.write(data, options.to, options.shard_mib * 2**20)
+    frame = f" --config.data.frame={options.frame}" if options.frame else ""
+    print(f"{options.to}: {count} images; train with --config.data.dir={options.to}{frame}")
+    return 0
+
+
+def _data_config(options: argparse.Namespace, changes: Mapping[str, Any] = {}) -> DataConfig:
+    """Returns the data section for the folder and the label pattern of the options."""
+    from crnn_jax import config as config_lib
 
     keys = {
         "data.source": "folder",
         "data.dir": options.folder,
         "data.label_pattern": options.label_pattern,
-        "data.frame": options.frame,
+        **changes,
     }
-    values = config_lib.with_changes(config_lib.defaults(), keys)
-    data = config_lib.from_dict(values).data
-    count = pack_lib.write(data, options.to, options.shard_mib * 2**20)
-    frame = f" --config.data.frame={options.frame}" if options.frame else ""
-    print(f"{options.to}: {count} images; train with --config.data.dir={options.to}{frame}")
-    return 0
+    return config_lib.from_dict(config_lib.with_changes(config_lib.defaults(), keys)).data
 
 
 def fetch(options: argparse.Namespace) -> int:
@@ -180,6 +189,16 @@ def generate(options: argparse.Namespace) -> int:
 
     generated_folder.write(options.style, options.count, options.seed, options.folder)
     print(f"{options.folder}: {options.count} generated images of the style {options.style}")
+    return 0
+
+
+def faces(options: argparse.Namespace) -> int:
+    """Runs the command faces."""
+    from crnn_jax.data.synthetic.wide import face_atlas, face_choice
+
+    atlas = face_atlas.build(face_choice.choose(options.folders))
+    face_atlas.save(atlas, options.file)
+    print(f"wrote {options.file}: {len(atlas.names)} faces, digest {atlas.digest()}")
     return 0
 
 

@@ -6,7 +6,6 @@ characters and alternatives. Rows are printed as soon as they are available, als
 
 from __future__ import annotations
 
-import csv
 import itertools
 import json
 import os
@@ -15,8 +14,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from crnn_jax.data.image_io import IMAGE_SUFFIXES
 from crnn_jax.data.tree import Tree
-from crnn_jax.errors import DataError, one_line
+from crnn_jax.errors import DataError, for_terminal, one_line
+from crnn_jax.runtime import csv_rows
 
 
 def expand(paths: list[str]) -> Iterator[str]:
@@ -35,6 +36,19 @@ def arrivals(paths: list[str]) -> Iterator[Iterator[str]]:
             yield from map(iter, _arriving_lines())
         else:
             yield itertools.chain.from_iterable(map(_files, group))
+
+
+def reason(path: str, error: DataError) -> str:
+    """Returns why `path` was not read. A folder that `expand` has passed on has no images."""
+    if not os.path.isdir(path):
+        return for_terminal(error)
+    try:
+        Tree(Path(path))
+    except OSError as found:
+        return for_terminal(found.strerror or found)
+    except DataError as found:
+        return for_terminal(found)
+    return f"the folder contains no images ({', '.join(sorted(IMAGE_SUFFIXES - {'.svg'}))})"
 
 
 def _files(path: str) -> Iterable[str]:
@@ -78,11 +92,11 @@ def print_text(rows: Iterator[dict[str, Any]], _: list[str]) -> None:
 
 def print_csv(rows: Iterator[dict[str, Any]], columns: list[str]) -> None:
     """Prints rows as CSV with a header."""
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(columns)
+    write = csv_rows.writer(sys.stdout)
+    write(columns)
     for row in rows:
         row["confidence"] = f"{row['confidence']:.6f}"
-        writer.writerow([str(row[c]).lower() if c == "answered" else row[c] for c in columns])
+        write([str(row[c]).lower() if c == "answered" else row[c] for c in columns])
         sys.stdout.flush()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from msgspec import Meta
 
@@ -13,6 +13,9 @@ AUTO = 0  # value of data.width
 AUTO_WIDTHS = (3, 4, 6)  # times the height; few, because a program is compiled for each
 LABELS = "labels"  # value of data.length
 BY_LABELS = "auto"  # value of data.direction
+# What to read from an animation: one of its frames, or the darkest or mean value of each pixel.
+Frame: TypeAlias = Literal["first", "last", "darkest", "mean"]
+FRAMES: tuple[str, ...] = get_args(Frame)
 # Values that are replaced when the data is known: see data/resolve.py.
 LEFT_TO_DATA = {
     "data.source": "auto",
@@ -72,7 +75,7 @@ class DataConfig:
     height: schema.Size = key(50, "Images are resized to this height, in pixels.")
     channels: Literal[1, 3] = key(1, "1 for gray, 3 for color.")
     crop: bool = key(False, "Crop images to their text before they are resized: see data/crop.py.")
-    frame: Literal["", "first", "last", "darkest", "mean"] = key(
+    frame: Literal["", Frame] = key(
         "",
         "What to read from an animation: the first or last frame, or the darkest or mean value of "
         "each pixel. Empty: animations are refused.",
@@ -165,9 +168,10 @@ class DataConfig:
 
     memory_limit: Annotated[float, Meta(ge=0, le=2**20)] = key(
         0.0,
-        "GiB of memory for the pixels of a data set. The images of a larger pack are read from the "
-        "disk in every epoch, see data/feed.py; other folders are refused. 0: half of the free "
-        "memory. The results do not depend on it.",
+        "GiB of memory for the pixels of a data set, of which each device holds a copy. The images "
+        "of a larger pack are read from the disk in every epoch, see data/feed.py; other folders "
+        "are refused. 0: the free memory divided by the number of CPU devices plus 2. The results "
+        "do not depend on it.",
     )
     workers: Annotated[int, Meta(ge=0, le=1024)] = key(
         1,

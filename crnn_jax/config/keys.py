@@ -106,7 +106,9 @@ class OptimizerConfig:
     )
     clip_each: bool = key(False, "Clip each variable by its own norm, not the global norm.")
     trust_ratio: bool = key(
-        True, "Scale the gradient of each variable to the norm of the variable (LARS)."
+        True,
+        "Scale the gradient of each variable to the norm of the variable (LARS); with adam, scale "
+        "its update (LAMB). Gradients are clipped before, which then has little effect.",
     )
     warmup_steps: Annotated[int, Meta(ge=0, le=10**8)] = key(
         100, "Steps of linear warmup to the peak, at most half of the run."
@@ -181,7 +183,9 @@ class TrainConfig:
         "0 for one pass.",
     )
     passes_per_epoch: Annotated[int, Meta(ge=1, le=10**4)] = key(
-        1, "Minimum passes over the labeled images per epoch; more than 1 balances unlabeled ones."
+        1,
+        "Minimum passes over the labeled images per epoch. With unlabeled images, it is a minimum "
+        "of the steps alone: labeled images fill their share of them, at least a quarter.",
     )
     min_confidence: schema.Share = key(
         0.9,

@@ -68,6 +68,7 @@ def _rules_of_data(c: Config) -> list[_Rule]:
     """Source, labels and parts must go together."""
     data = c.data
     is_stream, has_labels = data.source == "stream", data.use_labels
+    pattern_fault = schema.label_pattern_fault(data.label_pattern)
     return [
         _Rule("data.num_folds", data.num_folds, data.num_folds != 1, "0 (off) or at least 2"),
         _Rule(
@@ -75,9 +76,9 @@ def _rules_of_data(c: Config) -> list[_Rule]:
         ),
         _Rule(
             "data.label_pattern",
-            quote(data.label_pattern),
-            schema.is_label_pattern(data.label_pattern),
-            "a regular expression with one group, no repeated group, and at most four of * + ? { |",
+            f"{quote(data.label_pattern)}: {pattern_fault}",
+            not pattern_fault,
+            "a regular expression with one group",
         ),
         _Rule(
             "data.test_size",

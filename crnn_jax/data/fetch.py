@@ -1,6 +1,6 @@
 """Downloads the default data set from the repository of the Keras example, checks and unpacks it.
 
-Of this package, only `fetch`, readers at `hf://` and the command `push` connect to other machines.
+The network is used only on request: docs/explanation/security.md lists the commands that use it.
 """
 
 from __future__ import annotations

@@ -24,11 +24,11 @@ from crnn_jax.config import DataConfig
 from crnn_jax.data import direction, label_texts, listing, memory, packed, parquet
 from crnn_jax.data.image_io import open_image, to_array
 from crnn_jax.data.label_rows import MAX_BAD, Listing
-from crnn_jax.data.listing import VAL_DIR, check_folder, image_files, label_of, labels
+from crnn_jax.data.listing import VAL_DIR, image_files, label_of, labels
 from crnn_jax.errors import DataError
 from crnn_jax.runtime import files as disk
 
-__all__ = ["Dataset", "check_folder", "image_files", "label_of", "labels", "load"]
+__all__ = ["Dataset", "image_files", "label_of", "labels", "load"]
 __all__ += ["source_of", "uses_folder"]
 
 _CHUNK = 4096  # files that are passed to the threads at a time
@@ -67,21 +67,50 @@ def load(config: DataConfig, charset: Charset | None, num_steps: int) -> Dataset
         first 50 and counts the others.
     """
     folder = Path(config.dir)
-    known_files, listed = read_labels(config, charset, num_steps)
-    originals, complaints = known_files.labels, known_files.complaints
+    found, texts = read_labels(config, charset, num_steps)
     advice = "pack them, with `crnn-jax pack`, to read them from the disk in every epoch"
     if packed.is_pack(folder):  # of a mixture, or of data.unlabeled
         advice = "such images must be in memory: raise data.memory_limit, or use fewer"
-    memory.check(config, len(listed), f"{len(listed)} images in {folder}", advice)
-    shape = (len(listed), config.width, config.height, config.channels)
+    memory.check(config, len(texts), f"{len(texts)} images in {folder}", advice)
+    images, digests, bad = _read_images(config, list(texts))
+    if complaints := bad | found.complaints:
+        raise DataError(listing.name_all(folder, complaints))
+
+    parts = tuple(found.parts.get(file, "") for file in texts) if found.parts else ()
+    fingerprint = hashlib.sha256()
+    for file, label in found.labels.items():
+        part = found.parts.get(file, "")
+        update_fingerprint(fingerprint, file, label, digests[file], part, bool(parts))
+    return Dataset(
+        name=folder.resolve().name,
+        files=tuple(texts),
+        labels=tuple(found.labels.values()),
+        texts=tuple(texts.values()),
+        images=images,
+        fingerprint=fingerprint.hexdigest(),
+        parts=parts,
+        origin=found.origin,
+        notes=found.notes,
+        warnings=(*found.warnings, *direction.warnings(tuple(texts.values()), config)),
+    )
+
+
+def _read_images(
+    config: DataConfig, files: list[str]
+) -> tuple[np.ndarray, dict[str, bytes], dict[str, str]]:
+    """Reads images until more than MAX_BAD of them are bad.
+
+    Returns:
+      The images, u8 [N, W, H, C]; the digests of their pixels, by file; and why files are bad.
+    """
+    shape = (len(files), config.width, config.height, config.channels)
     try:
         images = np.empty(shape, np.uint8)
     except (MemoryError, ValueError) as error:
         raise DataError(
-            f"{len(listed)} images in {folder} need {math.prod(shape) / 2**30:.0f} GiB of memory; "
-            "use fewer images, or a smaller data.width"
+            f"{len(files)} images in {config.dir} need {math.prod(shape) / 2**30:.0f} GiB of "
+            "memory; use fewer images, or a smaller data.width"
         ) from error
-    pixels: dict[str, bytes] = {}  # digests
 
     def read(place: int, file: str) -> bytes | str:  # digest of the pixels, or an error message
         try:
@@ -96,39 +125,20 @@ def load(config: DataConfig, charset: Charset | None, num_steps: int) -> Dataset
         except MemoryError:
             return "it needs more memory than is available"
 
-    files = list(listed)
+    digests: dict[str, bytes] = {}
+    bad: dict[str, str] = {}
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(files), _CHUNK):
             part = files[start : start + _CHUNK]
             places = range(start, start + len(part))
             for file, found in zip(part, pool.map(read, places, part), strict=True):
                 if isinstance(found, str):
-                    complaints.setdefault(file, found)
+                    bad[file] = found
                 else:
-                    pixels[file] = found
-            if len(complaints) > MAX_BAD:
+                    digests[file] = found
+            if len(bad) > MAX_BAD:
                 break
-    if complaints:
-        raise DataError(listing.name_all(folder, complaints))
-
-    digest = hashlib.sha256()
-    for file, text in originals.items():
-        ending = known_files.parts.get(file, "")
-        add(digest, file, text, pixels[file], ending, bool(known_files.parts))
-    return Dataset(
-        name=folder.resolve().name,
-        files=tuple(listed),
-        labels=tuple(originals.values()),
-        texts=tuple(listed.values()),
-        images=images,
-        fingerprint=digest.hexdigest(),
-        parts=tuple(known_files.parts.get(file, "") for file in listed)
-        if known_files.parts
-        else (),
-        origin=known_files.origin,
-        notes=known_files.notes,
-        warnings=(*known_files.warnings, *direction.warnings(tuple(listed.values()), config)),
-    )
+    return images, digests, bad
 
 
 def read_labels(
@@ -169,7 +179,9 @@ def pixel_digest(image: Image.Image) -> bytes:
     return hashlib.sha256(native).digest()
 
 
-def add(fingerprint: Any, file: str, label: str, pixels: bytes, part: str, has_parts: bool) -> None:
+def update_fingerprint(
+    fingerprint: Any, file: str, label: str, pixels: bytes, part: str, has_parts: bool
+) -> None:
     """Adds an image to the fingerprint of a data set, a sha256.
 
     Args:

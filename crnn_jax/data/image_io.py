@@ -16,6 +16,7 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from crnn_jax.config import DataConfig
+from crnn_jax.config.data_keys import FRAMES
 from crnn_jax.data import image_claims, input_width, pixel_formats
 from crnn_jax.data.crop import content_box
 from crnn_jax.errors import DataError, one_line
@@ -32,9 +33,6 @@ UNSUPPORTED_SUFFIXES = frozenset(
 MOST_BYTES = 2**24  # bytes of a file
 MOST_PIXELS = 2**22  # pixels of an image: 2048x2048; the default model reads 200x50
 MOST_FRAME_PIXELS = 2**24  # pixels of all frames of an animation
-# What to read from an animation: one of its frames, or the darkest or mean value of each pixel.
-# Empty: animations are refused.
-FRAMES = ("", "first", "last", "darkest", "mean")
 # Pillow supports more formats, among them PostScript, which it passes to an interpreter.
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
 _MODES = frozenset(
@@ -108,8 +106,8 @@ def decode(image: Image.Image, frame: str = "") -> Image.Image:
 
     Args:
       image: an open image.
-      frame: one of FRAMES. Without it, an animation is refused, unless the caller has moved it to a
-        later frame with `seek`.
+      frame: one of `data_keys.FRAMES`. Without it, an animation is refused, unless the caller has
+        moved it to a later frame with `seek`.
 
     Raises:
       DataError: the image is damaged, too large, has several frames, or is of a mode that does not
@@ -124,8 +122,8 @@ def decode(image: Image.Image, frame: str = "") -> Image.Image:
             return _decode(image)
         if not frame:
             raise DataError(
-                "it has several frames; choose which one to read: "
-                "first, last, darkest or mean with data.frame, or with --frame in predict"
+                f"it has several frames; choose what to read ({', '.join(FRAMES)}) with the option "
+                "--frame, or for training with the config key data.frame"
             )
         try:
             return _joined(image, frame)
@@ -153,7 +151,7 @@ def _joined(image: Image.Image, frame: str) -> Image.Image:
         shown = flatten(_decode(image)).convert("RGB")
         pixels = np.asarray(shown, np.uint32)  # [H, W, 3]
         if size not in (None, shown.size):
-            raise DataError("its frames differ in size; choose first or last with data.frame")
+            raise DataError("its frames differ in size; choose first or last")
         size = shown.size
         if found is None:
             found = pixels
@@ -199,8 +197,8 @@ def from_pixels(pixels: np.ndarray) -> Image.Image:
 def flatten(image: Image.Image) -> Image.Image:
     """Puts a decoded image on a page, with 8 bits per channel. DataError if this fails.
 
-    The page is white. If all ink is as bright as the page, it is visible only in the alpha channel,
-    and is drawn black.
+    The page is white. If most of the ink is as bright as the page, it is visible only in the alpha
+    channel, and is drawn black.
     """
     with _refusing():
         if image.mode.startswith("I;16"):

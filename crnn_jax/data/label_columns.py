@@ -1,11 +1,14 @@
-"""Recognizes the columns of a table of labels by their names."""
+"""Recognizes the columns of a table of labels by their names, and by their values."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+import types
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from crnn_jax.data import label_file_names, part_names
+from crnn_jax.data.column_values import Values
 from crnn_jax.data.part_names import PARTS
 from crnn_jax.errors import DataError, quote
 
@@ -20,14 +23,19 @@ LABELS = frozenset([
     "groundtruth", "gt", "target", "caption", "solution", "answer", "string", "captcha", "code",
     "value", "truth",
 ])  # fmt: skip
-_SPLITS = frozenset(["split", "subset", "partition", "part", "set", "usage", "phase"])
+_SPLITS = frozenset([
+    "split", "subset", "partition", "part", "set", "usage", "phase", "datasplit", "dataset",
+])  # fmt: skip
 # Columns that are no labels, though no other column may be left.
 _OTHERS = frozenset([
     "", "unnamed0", "index", "size", "filesize", "bytes", "width", "height", "md5", "sha1",
     "sha256", "sha512", "hash", "digest", "url", "link", "source", "license", "fold", "date",
-    "time", "timestamp",
+    "time", "timestamp", "id", "imageid", "length", "len", "numchars", "quality", "difficulty",
 ])  # fmt: skip
-_OF_READINGS = frozenset(["confidence", "score"])
+_CONFIDENCES = frozenset(["confidence", "score"])
+_READINGS = frozenset([
+    "prediction", "predictions", "predicted", "pred", "output", "ocr", "hypothesis",
+])  # fmt: skip
 
 IsImage = Callable[[str], bool]  # whether a field can be the name of an image
 
@@ -38,6 +46,12 @@ class Columns(NamedTuple):
     file: int
     label: int
     split: int = -1
+    parts: Mapping[str, str] = types.MappingProxyType({})  # by the values of the split
+
+    def part(self, value: object) -> str:
+        """Returns the part that a value of the split means; the value itself if it is unknown."""
+        text = "" if value is None else str(value)
+        return self.parts.get(text.strip(), text)
 
 
 def normalized(name: str) -> str:
@@ -45,13 +59,16 @@ def normalized(name: str) -> str:
     return re.sub(r"[\W_]", "", name.lower())
 
 
-def choose(names: Sequence[str], row: Sequence[str] | None, is_image: IsImage) -> Columns | str:
+def choose(
+    names: Sequence[str], values: Sequence[Values], is_image: IsImage, path: str
+) -> Columns | str:
     """Recognizes the columns of a header.
 
     Args:
       names: the header.
-      row: the first text of each column, if there is a row; it decides between several candidates.
+      values: the values of each column; they decide between several candidates.
       is_image: whether a field can be the name of an image.
+      path: the file. If its name sounds like labels, a column of any name can have them.
 
     Returns:
       The columns, or what is wrong with the header.
@@ -59,13 +76,7 @@ def choose(names: Sequence[str], row: Sequence[str] | None, is_image: IsImage) -
     keys = [normalized(name) for name in names]
     if keys.count("file") > 1 or keys.count("label") > 1:
         return "two columns have the same name"
-    splits = [i for i, key in enumerate(keys) if key in _SPLITS]
-    split = keys.index("split") if keys.count("split") == 1 else -1
-    if split < 0 and row is not None:
-        values = [row[i].strip().lower() if i < len(row) else "" for i in splits]
-        chosen = [i for i, value in zip(splits, values, strict=True) if value in PARTS]
-        split = chosen[0] if len(chosen) == 1 else -1
-    shown = [i for i, value in enumerate(row or ()) if i < len(keys) and is_image(value)]
+    shown = [i for i, column in enumerate(values) if is_image(column.first)]
     files = [i for i, key in enumerate(keys) if key in FILES]
     if "file" in keys:
         files = [keys.index("file")]
@@ -74,39 +85,94 @@ def choose(names: Sequence[str], row: Sequence[str] | None, is_image: IsImage) -
     if len(files) != 1:
         return "no column is named file" if not files else _several("file", names, files)
     labels = [i for i, key in enumerate(keys) if key in LABELS and i != files[0]]
+    split, parts = _split(keys, values, {files[0], *labels})
     if "label" in keys:
-        labels = [_label_or_text(keys, labels, row)]
+        labels = _label_or_text(keys, labels, values)
     elif not labels:
-        rest = (i for i in range(len(keys)) if i not in (files[0], split))
+        rest = (i for i in range(len(keys)) if i not in (files[0], split) and values[i].count)
         labels = [i for i in rest if keys[i] not in _OTHERS]
         labels = labels if len(labels) == 1 else []
+        if labels and not label_file_names.sounds_like_labels(path):
+            return f"the column {quote(names[labels[0]])} may be no label; if it is, call it label"
     if len(labels) != 1:
         return "no column is named label" if not labels else _several("label", names, labels)
-    return Columns(files[0], labels[0], split)
+    return Columns(files[0], labels[0], split, parts)
 
 
-def _label_or_text(keys: Sequence[str], labels: Sequence[int], row: Sequence[str] | None) -> int:
-    """Returns the column `label`; or the only other label column, if `label` numbers a class.
+def _split(
+    keys: Sequence[str], values: Sequence[Values], others: set[int]
+) -> tuple[int, dict[str, str]]:
+    """Returns the column of parts, and the parts by its values; -1 if there is none."""
+    if keys.count("split") == 1:
+        return keys.index("split"), {}
+    rest = [i for i in range(len(keys)) if i not in others]
+    named = [i for i in rest if keys[i] in _SPLITS and values[i].first.lower() in PARTS]
+    if len(named) == 1:
+        return named[0], {}
+    whole = [i for i in rest if values[i].is_whole and values[i].count]
+    for of_value in (
+        {i: part_names.of_values(values[i].different) for i in whole},
+        {i: part_names.of_flags(keys[i], values[i].different) for i in whole},
+    ):
+        found = [i for i, parts in of_value.items() if parts]
+        if len(found) == 1:
+            return found[0], of_value[found[0]]
+    return -1, {}
 
-    Hugging Face's metadata can have the columns file_name, text and label, such as a.png,226md,0.
+
+def _label_or_text(
+    keys: Sequence[str], labels: Sequence[int], values: Sequence[Values]
+) -> list[int]:
+    """Chooses between the column `label` and the other label columns.
+
+    Hugging Face's metadata can have the columns file_name, text and label, such as a.png,226md,0:
+    then `label` numbers the class of the image.
+
+    Returns:
+      The column; or all candidates, if the values do not decide.
     """
     named = keys.index("label")
-    others = [i for i in labels if i != named]
-    if len(others) != 1 or row is None or len(row) <= max(named, others[0]):
-        return named
-    text = row[others[0]]
-    is_class = row[named].isdecimal() and text != "" and not text.isdecimal()
-    return others[0] if is_class else named
+    others = [i for i in labels if i != named and values[i].count]
+    label = values[named]
+    if not label.count and len(others) == 1:
+        return others
+    if len(others) != 1:
+        return list(labels) if others and label.numbers_classes else [named]
+    text = values[others[0]]
+    if label.different == text.different:
+        return [named]
+    if label.numbers_classes != text.numbers_classes:
+        return others if label.numbers_classes else [named]
+    if label.is_typed_number != text.is_typed_number:
+        return others if label.is_typed_number else [named]
+    is_class = label.is_repeated and not text.is_repeated
+    return list(labels) if label.has_digits_alone or is_class else [named]
 
 
 def _several(what: str, names: Sequence[str], found: Sequence[int]) -> str:
-    listed = " and ".join(quote(names[i]) for i in found)
-    return f"{listed} can be the {what}; rename one of them to {what}"
+    listed = " and ".join(quote(names[i]) for i in found[:3])
+    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+    remedy = f"rename one of them to {what}"
+    if what in (normalized(names[i]) for i in found):
+        remedy = "remove the one that is not"
+    return f"{listed}{more} can be the {what}; {remedy}"
 
 
-def refuse_readings(names: Sequence[str], path: str, remedy: str) -> None:
-    """Raises DataError if columns contain confidences, as in the readings of a model."""
-    if _OF_READINGS & set(map(normalized, names)):
+def refuse_readings(names: Sequence[str], label: str, path: str, remedy: str) -> None:
+    """Raises DataError if a table contains the readings of a model.
+
+    Args:
+      names: the names of its columns.
+      label: the column that was chosen for the labels.
+      path: the file.
+      remedy: what to do if these are labels.
+    """
+    if _CONFIDENCES & set(map(normalized, names)):
         raise DataError(
             f"{path} has confidences, so it seems to contain readings, not labels; {remedy}"
+        )
+    if normalized(label) in _READINGS:
+        raise DataError(
+            f"{path} has the column {quote(label)}, so it seems to contain readings, not labels; "
+            f"{remedy}"
         )

@@ -4,7 +4,7 @@ The format of a label file is recognized by its extension and its content:
 
 .csv .tsv        a table, with or without a header: label_tables.py
 .txt             a list of lines, or a table: label_lists.py; also a text file for each image
-.json .jsonl     label_lists.py
+.json .jsonl     label_json.py
 .parquet         with or without the images: parquet.py
 
 `labels.csv` in the folder itself is always read, and hides other label files. Otherwise all label
@@ -13,45 +13,63 @@ files in the folder and its subfolders are read, such as one each in `train` and
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
-from collections.abc import Callable, Collection, Mapping
+import types
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import PurePath
+from typing import NamedTuple
 
-from crnn_jax.data import label_lists, label_rows, label_tables, parquet, text_files
+from crnn_jax.data import (
+    label_file_names,
+    label_json,
+    label_lists,
+    label_rows,
+    label_tables,
+    parquet,
+    part_names,
+    text_files,
+)
 from crnn_jax.data.label_columns import IsImage
 from crnn_jax.data.label_rows import Listing
-from crnn_jax.data.label_tables import LABELS_FILE, Labels, UnrelatedTableError
+from crnn_jax.data.label_tables import LABELS_FILE, DamagedError, Labels, UnrelatedTableError
 from crnn_jax.data.tree import Tree
 from crnn_jax.errors import DataError, brief, one_line
 from crnn_jax.runtime import files
 
-__all__ = ["FILE_NAMES", "LABELS_FILE", "read", "search", "why_foreign"]
+__all__ = ["FILE_NAMES", "LABELS_FILE", "read", "search"]
 
 FILE_NAMES = "the file names"
 MAX_BYTES = 2**28
-# Words in the names of files that have labels.
-_OF_LABELS = frozenset([
-    "label", "labels", "annotation", "annotations", "ann", "anno", "gt", "groundtruth", "truth",
-    "train", "val", "test", "text", "texts", "word", "words", "transcription", "transcriptions",
-    "metadata", "captcha", "captchas", "answer", "answers", "solutions",
-])  # fmt: skip
+_SMALL = 2**20  # bytes; files of an unknown form that are searched for the names of images
+_MOST_SEARCHED = 100  # of these files
 _SPREADSHEETS = (".xls", ".xlsx", ".ods", ".numbers")
 _ADVICE = dict.fromkeys((*_SPREADSHEETS, ".xml"), "save it as CSV in UTF-8")
 
 _UNKNOWN = "it does not name images of this folder in the form of a label file"
+_FORMAT = "its format is not known; if it has the labels, save them as CSV in UTF-8"
 
 _Reader = Callable[[str, str, IsImage], Labels | None]
 _READERS: dict[str, _Reader] = {
     ".csv": label_tables.read,
     ".tsv": label_tables.read,
     **dict.fromkeys((".txt", ".list", ".lst"), label_lists.lines),
-    ".json": label_lists.json_file,
-    ".jsonl": label_lists.json_lines,
-    ".ndjson": label_lists.json_lines,
+    ".json": label_json.read,
+    ".jsonl": label_json.lines,
+    ".ndjson": label_json.lines,
 }
 _TABLES = frozenset({*_READERS, parquet.SUFFIX} - {".txt"})
 SUFFIXES = frozenset({*_READERS, parquet.SUFFIX, *_ADVICE})
+
+
+class Found(NamedTuple):
+    """The label files of a folder."""
+
+    listing: Listing | None  # None: the file names are the labels; then the following is known
+    warnings: tuple[str, ...] = ()  # which files above the images are not used, and why
+    # Why files beside the images can be neither, by name.
+    foreign: Mapping[str, str] = types.MappingProxyType({})
 
 
 def read(tree: Tree) -> Listing | None:
@@ -61,39 +79,37 @@ def read(tree: Tree) -> Listing | None:
       OSError: a label file cannot be read.
       DataError: a label file has no known format, or it is too long or damaged.
     """
-    return search(tree)[0]
+    return search(tree).listing
 
 
-def search(tree: Tree) -> tuple[Listing | None, tuple[str, ...]]:
-    """Like `read`. If the file names are the labels, also returns warnings.
-
-    A warning names a file that may contain labels, and says why it is not used. For files in the
-    folders of the images, `why_foreign` gives the reason instead.
-    """
+def search(tree: Tree) -> Found:
+    """Like `read`. Also names the files that may contain labels but are not used."""
     if os.path.lexists(tree.folder / LABELS_FILE):
-        return _of_labels_file(tree), ()
+        return Found(_of_labels_file(tree))
     texts = text_files.find(tree)
-    readers, errors, unknown = _open_all(tree, set(texts.values()))
+    readers, reasons = _open_all(tree, set(texts.values()))
     if readers:
+        _refuse_damaged(reasons, [name for name, _ in readers])
         found = label_rows.collect(tree, readers)
-        return found._replace(warnings=(*found.warnings, *_first(_unused(errors)))), ()
+        return Found(found._replace(warnings=(*found.warnings, *_first(_unused(reasons)))))
     if texts and 2 * len(texts) >= len(tree.images):
-        return _of_texts(tree, texts), ()
+        others = {name: why for name, why in reasons.items() if not name.lower().endswith(".txt")}
+        _refuse_damaged(others, ["the text files of the images"])
+        found = _of_texts(tree, texts)
+        return Found(found._replace(warnings=(*found.warnings, *_first(_unused(others)))))
+    errors = [reason for reason in reasons.values() if isinstance(reason, DataError)]
     if errors and not tree.images:
-        raise next(iter(errors.values()))
-    reasons: dict[str, object] = {**dict.fromkeys(unknown, _UNKNOWN), **errors}
-    for name in tree.others:
-        suffix = PurePath(name).suffix.lower()
-        if suffix in _SPREADSHEETS or (suffix in _ADVICE and _sounds_like_labels(tree, name)):
-            reasons[name] = f"if it has the labels, {_ADVICE[suffix]}"
-    unused = _unused({name: reasons[name] for name in reasons.keys() - set(tree.foreign())})
+        raise errors[0]
+    beside = tree.foreign()
+    unused = _unused({name: reasons[name] for name in reasons.keys() - set(beside)})
+    foreign = {name: _why_foreign(name, reasons.get(name)) for name in beside}
     if texts:
+        share = f"fewer than half of the images ({len(texts)} of {len(tree.images)}) have one"
+        why = f"the text file of an image, but {share}; write the others"
+        foreign |= dict.fromkeys(foreign.keys() & set(texts.values()), why)
         first = label_rows.examples(list(texts.values())[:1])
-        unused.append(
-            f"the text files of images, such as {first}, are not used, because "
-            f"{_share(texts, tree)} have one"
-        )
-    return None, _first(unused)
+        unused.append(f"the text files of images, such as {first}, are not used, because {share}")
+    return Found(None, _first(unused), foreign)
 
 
 def _of_labels_file(tree: Tree) -> Listing:
@@ -126,64 +142,91 @@ def _of_texts(tree: Tree, texts: Mapping[str, str]) -> Listing:
 
 def _open_all(
     tree: Tree, skipped: Collection[str]
-) -> tuple[list[tuple[str, Labels]], dict[str, DataError], list[str]]:
+) -> tuple[list[tuple[str, Labels]], dict[str, DataError | str]]:
     """Opens all label files.
 
     Returns:
-      Name and content of each label file, why files cannot be used, and the names of files that may
-      have labels in an unknown form.
+      Name and content of each label file; and why files are not used that may have labels.
     """
     is_image = is_image_of(tree)
     readers: list[tuple[str, Labels]] = []
-    errors: dict[str, DataError] = {}
-    unknown = []
+    reasons: dict[str, DataError | str] = {}
+    unclear: list[str] = []
     for name in tree.others:
         if name in skipped:
             continue
         try:
             if labels := _opened(tree, name, is_image):
-                if "submission" in _words(name):
+                if label_file_names.is_submission(name):
                     raise DataError("it shows the form of an answer to Kaggle, and has no labels")
                 readers.append((name, labels))
-            elif PurePath(name).suffix.lower() in _READERS and _sounds_like_labels(tree, name):
-                unknown.append(name)
+            elif reason := _why_unknown(name, is_image):
+                reasons[name] = reason
+            elif not label_file_names.is_document(name):
+                unclear.append(name)
         except DataError as error:
-            errors[name] = error
-    return readers, errors, unknown
+            reasons[name] = error
+    reasons |= dict.fromkeys(_naming_images(tree, unclear), _UNKNOWN)
+    return readers, reasons
 
 
-def _words(name: str) -> set[str]:
-    return set(re.split(r"[^a-z]+", PurePath(name).stem.lower()))
+def _refuse_damaged(reasons: Mapping[str, DataError | str], read: list[str]) -> None:
+    """Raises the error of a damaged label file, beside others that can be read.
+
+    Without it, a part of the data set would be lost.
+    """
+    for name, reason in reasons.items():
+        is_meant = label_file_names.sounds_like_labels(name) or part_names.of_file(name)
+        if isinstance(reason, DamagedError) and is_meant:
+            others = label_rows.examples(read)
+            raise DataError(f"{reason}. Or remove it, to read only {others}") from reason
 
 
-def _sounds_like_labels(tree: Tree, name: str) -> bool:
-    """Whether a file is named as label files are, or as an image of the folder."""
-    return bool(_OF_LABELS & _words(name)) or is_image_of(tree)(PurePath(name).stem)
+def _why_unknown(name: str, is_image: IsImage) -> str | None:
+    """Says why a file is not used that may have labels by its name; None if it seems to have none.
+
+    Args:
+      name: a file that is not in the form of a label file.
+      is_image: whether a field can be the name of an image of the folder.
+    """
+    suffix = label_file_names.suffix_of(name)
+    if suffix in _SPREADSHEETS:
+        return f"if it has the labels, {_ADVICE[suffix]}"
+    is_named = label_file_names.may_have_labels(name)
+    if not is_named and suffix in SUFFIXES:
+        # Named as an image, such as 226md.json.
+        is_named = not label_file_names.is_document(name) and is_image(PurePath(name).stem)
+    if not is_named:
+        return None
+    if suffix in _ADVICE:
+        return f"if it has the labels, {_ADVICE[suffix]}"
+    return _UNKNOWN if PurePath(name).suffix.lower() in _READERS else _FORMAT
 
 
-def why_foreign(tree: Tree) -> dict[str, str]:
-    """Says why files in the folders of the images are neither images nor label files, by name."""
-    texts = text_files.find(tree)
-    beside = set(texts.values())
-    why = f"the text file of an image, but {_share(texts, tree)} have one; write the others"
-    return {name: why if name in beside else _why(tree, name) for name in tree.foreign()}
+def _naming_images(tree: Tree, names: Iterable[str]) -> list[str]:
+    """Returns the small text files, among the first ones of `names`, that name an image."""
+    found = []
+    for name in itertools.islice(names, _MOST_SEARCHED):
+        try:
+            text = files.read(tree.folder / name, _SMALL).decode()
+        except (OSError, UnicodeDecodeError):
+            continue
+        words = itertools.islice(re.finditer(r"""[^\s"'`,;:|<>()\[\]{}=]+""", text), 5000)
+        if any(label_tables.has_image_suffix(word[0]) and tree.near(word[0]) for word in words):
+            found.append(name)
+    return found
 
 
-def _why(tree: Tree, name: str) -> str:
+def _why_foreign(name: str, reason: DataError | str | None) -> str:
+    """Says why a file beside the images is neither an image nor a label file."""
     suffix = PurePath(name).suffix.lower()
+    if isinstance(reason, DataError):
+        return f"not an image, nor a label file: {brief(reason)}"
     if suffix in _ADVICE:
         return f"not an image; if it has the labels, {_ADVICE[suffix]}"
-    if suffix not in SUFFIXES:
-        return "not an image"
-    try:
-        _opened(tree, name, is_image_of(tree))
-    except (DataError, OSError) as error:
-        return f"not an image, nor a label file: {brief(error)}"
-    return f"not an image, and {_UNKNOWN}"
-
-
-def _share(texts: Mapping[str, str], tree: Tree) -> str:
-    return f"fewer than half of the images ({len(texts)} of {len(tree.images)})"
+    if reason == _FORMAT:
+        return f"not an image; {reason}"
+    return f"not an image, and {_UNKNOWN}" if suffix in SUFFIXES else "not an image"
 
 
 def is_image_of(tree: Tree) -> IsImage:
@@ -211,7 +254,7 @@ def _opened(tree: Tree, name: str, is_image: IsImage) -> Labels | None:
     return _READERS[suffix](text, str(path), is_image)
 
 
-def _unused(reasons: Mapping[str, object]) -> list[str]:
+def _unused(reasons: Mapping[str, DataError | str]) -> list[str]:
     """Says why label files are not used. Tables without labels are not mentioned."""
     return [
         f"{one_line(name)[:100]} is not used: {brief(reason)}"

@@ -38,14 +38,15 @@ def summary(files: Sequence[str], labels: Sequence[str], marks: str = "separate"
     split = (clusters.split(label, marks) for label in labels)
     symbols = Counter(itertools.chain.from_iterable(split)).most_common()
     shown = " ".join(
-        f"{one_line(c) if c != ' ' else quote(c)}:{n}" for c, n in symbols[:_MAX_SYMBOLS]
+        f"{_visible(c) if c != ' ' else quote(c)}:{n}" for c, n in symbols[:_MAX_SYMBOLS]
     )
     more = f" and {len(symbols) - _MAX_SYMBOLS} more" if len(symbols) > _MAX_SYMBOLS else ""
     places = dict.fromkeys((0, len(files) // 2, len(files) - 1))
     examples = ", ".join(example_of(files[i], labels[i]) for i in places)
+    distinct = f"{len(set(labels))} of them distinct"
     return [
-        f"labels: {len(labels)}, {len(set(labels))} of them different, of {span} symbols ({each})",
-        f"symbols and how often: {shown}{more}",
+        f"labels: {len(labels)}, {distinct}, {span} characters long ({each})",
+        f"symbols by frequency: {shown}{more}",
         f"examples: {examples}",
     ]
 
@@ -72,7 +73,8 @@ def warnings(
         )
     rest = {f: t for f, t in rest.items() if f not in suffix}
     if not from_names:
-        return found + _affixes(rest) + _odd_symbols(rest, False, files) + _zeros(labels)
+        found += _affixes(rest) + _marks(rest) + _odd_symbols(rest, False, files)
+        return found + _zeros(labels)
     if warning := name_report.identifiers(files, labels):
         return [*found, warning]
     copies = {f: t for f, t in rest.items() if _COPY.search(t)}
@@ -108,6 +110,20 @@ def _affixes(names: dict[str, str]) -> list[str]:
         "file if this is not in the images"
         for verb, mark in marks
         if mark and not mark.isalnum()
+    ]
+
+
+def _marks(names: dict[str, str]) -> list[str]:
+    """Warns of a label without letters and digits that many images have, such as `?`."""
+    label, count = Counter(names.values()).most_common(1)[0] if names else ("", 0)
+    others = [other for other in names.values() if other != label]
+    is_mark = label and not any(map(str.isalnum, label))
+    if not is_mark or count < 3 or len(others) < FEW or 10 * len(set(others)) < 9 * len(others):
+        return []
+    having = {file: text for file, text in names.items() if text == label}
+    return [
+        f"{count} labels are {quote(label)}, such as that of {one_line(next(iter(having)))[-60:]}, "
+        "and nearly all others differ; if it marks images that nobody can read, remove their rows"
     ]
 
 
@@ -149,6 +165,11 @@ def _zeros(labels: Sequence[str]) -> list[str]:
         f"{quote(min(labels, key=len))} and {quote(max(labels, key=len))}): check that they have "
         "not lost leading zeros"
     ]
+
+
+def _visible(symbol: str) -> str:
+    """Escapes the characters of a symbol that cannot be seen."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in symbol)
 
 
 def _has_suffix(label: str) -> bool:

@@ -10,12 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import NamedTuple
 
-from crnn_jax.data import label_texts, parquet, part_names
-from crnn_jax.data.label_shapes import damaged_numbers
+from crnn_jax.data import label_shapes, label_texts, parquet, part_names
 from crnn_jax.data.label_tables import Labels, Row
 from crnn_jax.data.part_names import PARTS
 from crnn_jax.data.tree import AmbiguousError, Tree, is_absolute
-from crnn_jax.errors import DataError, one_line
+from crnn_jax.errors import DataError, one_line, quote
 
 MAX_BAD = 10_000  # bad rows after which reading stops
 MAX_ROWS = 2**21
@@ -48,6 +47,7 @@ def collect(tree: Tree, found: list[tuple[str, Labels]]) -> Listing:
         leading zeros.
     """
     rows = _Collector(tree)
+    changed: list[str] = []
     for name, labels in found:
         rows.new = []
         for row in labels.rows:
@@ -57,36 +57,62 @@ def collect(tree: Tree, found: list[tuple[str, Labels]]) -> Listing:
             rows.add(name, row)
             if len(rows.complaints) > MAX_BAD:
                 break
-        if problem := damaged_numbers(rows.new, labels.is_text):
+        texts = [rows.labels[file] for file in rows.new]
+        kept = "store the column as strings" if name.endswith(parquet.SUFFIX) else ""
+        if problem := label_shapes.damaged_numbers(texts, labels.is_text, kept):
             raise DataError(f"{tree.folder / name}: {problem}")
+        changed += _changes(rows, texts, labels.is_text)
     if rows.missing and not rows.labels:
         for file, hint in rows.missing[: MAX_BAD + 1]:
             rows.complaints.setdefault(file, f"there is no such file{hint}")
-    warnings = []
     what = " and ".join(name for name, _ in found[:3]) or found[0][1].kind
     more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+    kinds = dict.fromkeys(labels.kind for _, labels in found)
+    origin = f"{what}{more} ({'; '.join(kinds)})" if found[0][0] else found[0][1].kind
+    return Listing(
+        dict(sorted(rows.labels.items())), rows.complaints, distinct_parts(rows.parts()),
+        origin, warnings=(*_left_out(rows, f"{what}{more}"), *changed), places=rows.places,
+    )  # fmt: skip
+
+
+def _left_out(rows: _Collector, what: str) -> list[str]:
+    """Warns of rows without an image, images without a row, and images that are not trained on."""
+    warnings = []
     if rows.missing and rows.labels:
         warnings.append(
-            f"{count(len(rows.missing), 'row')} of {what}{more} without an image: left out, such "
+            f"{count(len(rows.missing), 'row')} of {what} without an image: left out, such "
             f"as {examples([file for file, _ in rows.missing])}"
+        )
+    if rows.unreadable:
+        warnings.append(
+            f"{count(len(rows.unreadable), 'image')} with the label {label_texts.UNREADABLE}, "
+            f"which marks words that nobody can read: left out, such as "
+            f"{examples(list(rows.unreadable))}"
         )
     if rows.in_two_parts:
         warnings.append(
             f"{count(len(rows.in_two_parts), 'image')} in the label files of two parts, such as "
             f"{examples(list(rows.in_two_parts))}: not used for training"
         )
-    used = {os.path.normpath(file) for file in rows.labels}
-    if unlisted := [image for image in tree.images if os.path.normpath(image) not in used]:
+    used = {os.path.normpath(file) for file in (*rows.labels, *rows.unreadable)}
+    if unlisted := [image for image in rows.tree.images if os.path.normpath(image) not in used]:
         warnings.append(
-            f"{count(len(unlisted), 'image')} without a label in {what}{more}: left out, such as "
+            f"{count(len(unlisted), 'image')} without a label in {what}: left out, such as "
             f"{examples(unlisted)}"
         )
-    kinds = dict.fromkeys(labels.kind for _, labels in found)
-    origin = f"{what}{more} ({'; '.join(kinds)})" if found[0][0] else found[0][1].kind
-    return Listing(
-        dict(sorted(rows.labels.items())), rows.complaints, distinct_parts(rows.parts()),
-        origin, warnings=tuple(warnings), places=rows.places,
-    )  # fmt: skip
+    return warnings
+
+
+def _changes(rows: _Collector, texts: Sequence[str], is_text: bool) -> list[str]:
+    """Warns of labels of the current label file that a spreadsheet seems to have changed."""
+    warnings = []
+    for what, places in label_shapes.changes(texts, is_text):
+        file = rows.new[places[0]]
+        warnings.append(
+            f"{count(len(places), 'label')} {what}, such as {quote(texts[places[0]])}"
+            f"{rows.places[file]}: a spreadsheet or pandas may have changed them; check them"
+        )
+    return warnings
 
 
 def distinct_parts(parts: dict[str, str]) -> dict[str, str]:
@@ -118,10 +144,11 @@ class _Collector:
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
         self.labels: dict[str, str] = {}
-        self.new: list[str] = []  # the labels that the current label file added
+        self.new: list[str] = []  # the files of the current label file that had no label
         self.places: dict[str, str] = {}
         self.complaints: dict[str, str] = {}
         self.missing: list[tuple[str, str]] = []  # file and place
+        self.unreadable: dict[str, None] = {}  # images whose text nobody can read
         self.in_two_parts: dict[str, None] = {}  # images in label files of several parts
         self.num_rows = 0
         self._parts: dict[str, _Parts] = {}
@@ -139,10 +166,15 @@ class _Collector:
         part = PARTS.get(row.part.strip().lower(), "")
         if not reason:
             found, reason, hint = self._find(name, file, part)
+        key = found or _from_top(name, file, row.line)
+        if text == label_texts.UNREADABLE and not reason:
+            if found:
+                self.unreadable[found] = None
+            return
         reason = reason or label_texts.in_table(text)
         if row.part.strip() and not part:
             reason = reason or f"its split is {reprlib.repr(row.part)}; write train, val or test"
-        first = self._seen.setdefault(_same_file(found or file), (name, row.line, text))
+        first = self._seen.setdefault(_same_file(key), (name, row.line, text))
         if first[:2] != (name, row.line):
             if first[0] == name:
                 reason = f"listed twice in {name}, on {_plural(unit)} {first[1]} and {row.line}"
@@ -150,25 +182,25 @@ class _Collector:
             elif first[2] != text:
                 reason = reason or f"its label in {first[0]} is {reprlib.repr(first[2])}"
         if reason:
-            self.complaints[file] = reason + place
+            self.complaints[key] = reason + place
         elif found is None:
             if near := self.tree.near(file):
                 hint = f"; there is {near}"
-            self.missing.append((file, hint + place))
+            self.missing.append((key, hint + place))
             return
-        if (found or file) not in self.labels:
-            self.new.append(text)
-        self.labels[found or file] = text
-        self.places[found or file] = place
+        if key not in self.labels:
+            self.new.append(key)
+        self.labels[key] = text
+        self.places[key] = place
         # The image's own path comes first: one from another machine can mislead, as in
         # /test/set/train/a.png.
         folder = next(filter(None, map(part_names.of_path, (found or "", file, name))), "")
-        before = self._parts.get(found or file, _Parts())
+        before = self._parts.get(key, _Parts())
         of_name = part_names.of_file(name)
         if before.name and of_name and of_name != before.name:
-            self.in_two_parts[found or file] = None
+            self.in_two_parts[key] = None
             of_name = max(before.name, of_name, key=_HELD_OUT.index)
-        self._parts[found or file] = _Parts(
+        self._parts[key] = _Parts(
             before.column or part, before.folder or folder, of_name or before.name
         )
 
@@ -203,6 +235,18 @@ class _Collector:
 
 def _plural(unit: str) -> str:
     return "entries" if unit == "entry" else f"{unit}s"
+
+
+def _from_top(name: str, file: str, line: int) -> str:
+    """Returns the name that the missing image of a row would have below the data folder.
+
+    So rows of two label files that name equal files in different folders differ.
+    """
+    base = name.rpartition("/")[0]
+    if not file:
+        return f"{name}:{line}"
+    is_below = base and not is_absolute(file) and not file.startswith(f"{name}/")
+    return f"{base}/{file}" if is_below else file
 
 
 def _same_file(file: str) -> str:

@@ -1,36 +1,63 @@
-"""Detects labels of digits that a program changed by reading them as numbers."""
+"""Detects labels that a program changed by reading them as numbers or dates."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from crnn_jax.errors import quote
 
-_FLOAT = re.compile(r"\d+[.,]0+")
+_FLOAT = re.compile(r"\d+[.,]0")
 _EXPONENT = re.compile(r"\d([.,]\d+)?[eE]\+\d+")
+_TRUTH = "in the form of a truth value"
+# What a spreadsheet makes of texts, and the symbols that tell it from other labels.
+_CHANGES = (
+    ("with an exponent", re.compile(r"\d([.,]\d+)?E\+\d{2,}"), re.compile(r"[+]")),
+    ("in the form of a float", re.compile(r"\d+\.0"), re.compile(r"[.]")),
+    ("with commas between digits", re.compile(r"\d{1,3}(,\d{3})+"), re.compile(",")),
+    (
+        "in the form of a date",
+        re.compile(r"\d{1,2}-[A-Z][a-z]{2}|[A-Z][a-z]{2}-\d{2}"),
+        re.compile("-"),
+    ),
+    (_TRUTH, re.compile("TRUE|FALSE"), re.compile("[A-Z]")),
+)
 _REMEDY = (
     "write the labels as text: with pandas, read them with dtype=str; with a spreadsheet, format "
     "the column as text before the labels are entered"
 )
 _CERTAIN = 0.03  # probability
+_DOUBTFUL = 0.12
+_FEW = 5  # labels; fewer others show no form
 
 
-def damaged_numbers(labels: Sequence[str], is_text: bool = False) -> str | None:
+class Change(NamedTuple):
+    """Labels of a file that a program seems to have changed."""
+
+    what: str  # such as "in the form of a date"
+    labels: list[int]  # their places among the labels of the file
+
+
+def damaged_numbers(labels: Sequence[str], is_text: bool = False, kept: str = "") -> str | None:
     """Says how labels of digits were changed; None if they look unchanged.
 
-    Floats (`2998.0`) and exponents (`1.2E+05`) are always reported. Leading zeros count as lost if
-    labels of digits have several lengths and none of them begins with 0, although one in ten would:
-    with 34 labels, this happens by chance in 3 % of the sets.
+    Floats (`2998.0`) are reported if most labels are floats, and exponents (`1.2E+05`) if all
+    labels except digits have one. Leading zeros count as lost if labels of digits have several
+    lengths and none of them begins with 0, although one in ten would: with 34 labels, this happens
+    by chance in 3 % of the sets.
 
     Args:
       labels: the labels of a file.
       is_text: whether the file stores labels as text, so that leading zeros are kept.
+      kept: how the format of the file stores labels as text; "put them in quotes" by default.
     """
     filled = [label for label in labels if label]
+    right = f"If they are right, {kept or 'put them in quotes'}"
     floats = [label for label in filled if _FLOAT.fullmatch(label)]
-    if floats and 2 * len(floats) >= len(filled):
-        return f"{len(floats)} labels are floats, such as {quote(floats[0])}; {_REMEDY}"
+    if not is_text and floats and 2 * len(floats) >= len(filled):
+        what = f"{len(floats)} labels are floats, such as {quote(floats[0])}"
+        return f'{what}; {_REMEDY}. {right}: "{floats[0]}"'
     rest = [label for label in filled if not label.isdigit()]
     if rest and all(_EXPONENT.fullmatch(label) for label in rest):
         return f"{len(rest)} labels have an exponent, such as {quote(rest[0])}; {_REMEDY}"
@@ -38,10 +65,47 @@ def damaged_numbers(labels: Sequence[str], is_text: bool = False) -> str | None:
         return (
             f"none of the {len(filled)} labels begins with 0, and their lengths differ (such as "
             f"{quote(min(filled, key=len))} and {quote(max(filled, key=len))}): they seem to have "
-            f"lost leading zeros; {_REMEDY}. If they are right, put them in quotes: "
-            f'"{min(filled, key=len)}"'
+            f'lost leading zeros; {_REMEDY}. {right}: "{min(filled, key=len)}"'
         )
     return None
+
+
+def changes(labels: Sequence[str], is_text: bool = False) -> list[Change]:
+    """Returns labels of the form that a spreadsheet gives to texts, if few others look like it.
+
+    For example, it makes 7.90E+09 of 79e8, 12-Dec of dec12, and 614 of 0614. Most captchas have
+    labels of one length; then digits that are shorter may have lost zeros.
+
+    Args:
+      labels: the labels of a file.
+      is_text: whether the file stores labels as text, so that leading zeros are kept.
+    """
+    found = []
+    forms = [form for _, form, _ in _CHANGES]
+    others = [text for text in labels if text and not any(form.fullmatch(text) for form in forms)]
+    for what, form, symbol in _CHANGES:
+        places = [i for i, label in enumerate(labels) if form.fullmatch(label)]
+        if what == _TRUTH and len(others) < _FEW:
+            continue
+        if places and 20 * sum(bool(symbol.search(label)) for label in others) <= len(others):
+            found.append(Change(what, places))
+    if not is_text and lost_zeros(labels) > _DOUBTFUL and (short := _short(labels)):
+        found.append(Change("of digits alone, shorter than all others", short))
+    return found
+
+
+def _short(labels: Sequence[str]) -> list[int]:
+    """Returns the places of labels of digits that are shorter than all others, if these are many.
+
+    There are none if a label of digits begins with 0, because then zeros are kept.
+    """
+    lengths = {len(label) for label in labels if label and not label.isdigit()}
+    length = max(lengths, default=max(map(len, labels), default=0))
+    short = [i for i, label in enumerate(labels) if label.isdigit() and len(label) < length]
+    whole = sum(len(label) == length for label in labels)
+    if whole < max(_FEW, 3 * len(short)) or whole + len(short) < len(list(filter(None, labels))):
+        return []
+    return [] if any(re.fullmatch("0[0-9]*", label) for label in labels) else short
 
 
 def lost_zeros(labels: Sequence[str]) -> float:

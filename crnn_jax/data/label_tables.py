@@ -7,6 +7,7 @@ header, by the fields that name images.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import csv
 import io
 import itertools
@@ -17,12 +18,14 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from crnn_jax.data import label_columns
+from crnn_jax.data.column_values import Values
 from crnn_jax.data.image_io import IMAGE_SUFFIXES
 from crnn_jax.data.label_columns import Columns, IsImage, choose, normalized, refuse_readings
 from crnn_jax.data.part_names import PARTS
 from crnn_jax.errors import DataError, quote
 
 LABELS_FILE = "labels.csv"
+_CHUNK = 1000  # rows
 _NAMES = label_columns.FILES | label_columns.LABELS
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
 _BOMS = {
@@ -38,6 +41,10 @@ _EXCEL_TEXT = re.compile('="(.*)"')  # keeps the zeros of digits in a spreadshee
 
 class UnrelatedTableError(DataError):
     """A table names no image and has no column for files or labels."""
+
+
+class DamagedError(DataError):
+    """A file cannot be decoded or parsed, so nothing in it is known."""
 
 
 class Row(NamedTuple):
@@ -62,7 +69,7 @@ def decode(content: bytes, path: str) -> str:
     """Decodes UTF-8, or UTF-16 and UTF-32, recognized by the byte order mark or by zero bytes.
 
     Raises:
-      DataError: the content is none of them; the message gives the line.
+      DamagedError: the content is none of them; the message gives the line.
     """
     encoding = next((name for bom, name in _BOMS.items() if content.startswith(bom)), "utf-8")
     start = content[:64]
@@ -75,7 +82,7 @@ def decode(content: bytes, path: str) -> str:
         return content.decode(encoding)
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise DataError(
+        raise DamagedError(
             f"{path} is not {encoding.removesuffix('-sig').upper()}: line {line}: {error.reason}; "
             "save it as UTF-8"
         ) from error
@@ -120,8 +127,9 @@ def read(text: str, path: str, is_image: IsImage) -> Labels:
 
 
 def _has_quoted_number(text: str, form: Dialect) -> bool:
-    """Whether a label of digits has quotes, as programs write that keep leading zeros."""
-    quoted, place = re.compile(rf"{form.quotechar}\d+{form.quotechar}"), form.columns.label
+    """Whether a number in the label column has quotes, as programs write that keep its zeros."""
+    number = rf"{form.quotechar}\d+([.]\d+)?{form.quotechar}"
+    quoted, place = re.compile(number), form.columns.label
     if not quoted.search(text):
         return False
     # A delimiter within quotes moves the cells of its line, but one other line is enough.
@@ -162,16 +170,17 @@ def dialect(text: str, path: str, is_image: IsImage) -> Dialect:
     quotechar = "'" if text.lstrip("\ufeff\r\n").startswith("'") else '"'
     problem, header, is_related = "", [""], False
     for delimiter in _DELIMITERS:
-        first, below = _head(text, delimiter, quotechar)
+        first, values = _columns(text, delimiter, quotechar)
         skips_space = len(first) > 1 and all(cell.startswith(" ") for cell in first[1:])
         cells = [cell.strip() for cell in first]
         if len(cells) < 2:
             header = header if len(header) > 1 else first
             continue
-        columns_or_problem = choose(cells, below, is_image)
+        columns_or_problem = choose(cells, values, is_image, path)
         shown = [i for i, cell in enumerate(cells) if has_image_suffix(cell)]
         is_named = bool(_NAMES & set(map(normalized, cells)))
-        is_related |= is_named or any(is_image(cell) for cell in (*cells, *(below or ())))
+        below = (column.first for column in values)
+        is_related |= is_named or any(is_image(cell) for cell in (*cells, *below))
         if not shown and (isinstance(columns_or_problem, str) or not is_named):
             shown = [i for i, cell in enumerate(cells) if is_image(cell)]
         if shown:  # no header
@@ -186,7 +195,8 @@ def dialect(text: str, path: str, is_image: IsImage) -> Dialect:
             continue
         if isinstance(columns_or_problem, Columns):
             if os.path.basename(path) != LABELS_FILE:
-                refuse_readings(cells, path, f"rename it to {LABELS_FILE} to use it")
+                label = cells[columns_or_problem.label]
+                refuse_readings(cells, label, path, f"rename it to {LABELS_FILE} to use it")
             return Dialect(
                 delimiter, columns_or_problem, len(cells), True, tuple(cells), skips_space,
                 quotechar,
@@ -201,24 +211,25 @@ def dialect(text: str, path: str, is_image: IsImage) -> Dialect:
     )
 
 
-def _head(text: str, delimiter: str, quotechar: str) -> tuple[list[str], list[str] | None]:
-    """Returns the first row that is not empty, and the first text of each column below it."""
+def _columns(text: str, delimiter: str, quotechar: str) -> tuple[list[str], list[Values]]:
+    """Returns the first row that is not empty, and the values of each column below it.
+
+    With two columns, the first text of each is enough.
+    """
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quotechar=quotechar)
     first: list[str] = []
-    below: list[str] | None = None
-    try:
-        for row in itertools.islice(rows, 1000):
-            if not first:
-                first = row if any(row) else []
-            elif any(row):
-                below = below or [""] * len(first)
-                pairs = itertools.zip_longest(below, row, fillvalue="")
-                below = [old or new.strip() for old, new in pairs]
-                if all(below[: len(first)]):
-                    break
-    except csv.Error:  # reported when the rows are read
-        pass
-    return [first[0].lstrip("\ufeff"), *first[1:]] if first else first, below
+    values: list[Values] = []
+    with contextlib.suppress(csv.Error):  # reported when the rows are read
+        first = next(filter(any, rows), [])
+        values = [Values() for _ in first]
+        while len(first) > 1 and (some := list(itertools.islice(rows, _CHUNK))):
+            for column, cells in zip(
+                values, itertools.zip_longest(*some, fillvalue=""), strict=False
+            ):
+                column.add(cells)
+            if len(first) == 2 and all(column.count for column in values):
+                break
+    return [first[0].lstrip("\ufeff"), *first[1:]] if first else first, values
 
 
 def _reader(text: str, form: Dialect) -> Any:
@@ -238,21 +249,31 @@ def _rows(text: str, path: str, form: Dialect, skipped: int) -> Iterator[Row]:
     rows = _reader(text, form)
     above = "the header" if form.has_header else "the first line"
     is_first = form.has_header
+    last = 0  # the line in which the previous row ended
     try:
         for row in rows:
-            if not any(row):  # an empty line, or one of delimiters only
-                continue
-            if is_first:
-                is_first = False
+            if not any(row) or is_first:  # an empty line, or one of delimiters only
+                is_first = is_first and not any(row)
+                last = rows.line_num
                 continue
             complaint = ""
-            file, label, part = (row[i] if 0 <= i < len(row) else "" for i in columns)
+            file, label, part = (row[i] if 0 <= i < len(row) else "" for i in columns[:3])
             if quoted := _EXCEL_TEXT.fullmatch(label):
                 label = quoted[1]
             if len(row) != form.num_columns:
                 what = "more" if len(row) > form.num_columns else "fewer"
                 complaint = f"{'' if label else 'its label is empty: '}{what} fields than {above}"
-            yield Row(file, label, rows.line_num + skipped, part, complaint)
+            yield Row(file, label, rows.line_num + skipped, columns.part(part), complaint)
+            last = rows.line_num
     except csv.Error as error:
-        line = rows.line_num + skipped
-        raise DataError(f"{path} is not a CSV file: line {line}: {error}") from error
+        first, line = last + skipped + 1, rows.line_num + skipped
+        what = str(error)
+        if what == "unexpected end of data":
+            line = first
+            what = (
+                "a quote that opens here is never closed; if it belongs to the label, write it "
+                'twice inside quotes, such as """abc"'
+            )
+        elif line > first:
+            what += f", in the row that begins on line {first}"
+        raise DataError(f"{path} is not a CSV file: line {line}: {what}") from error

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import reprlib
 import unicodedata
 
 from crnn_jax import clusters
 from crnn_jax.charset import Charset, required_steps
 from crnn_jax.errors import quote
+
+UNREADABLE = "###"  # what ICDAR and PaddleOCR write for words that nobody can read
+# Scripts in which a zero-width joiner or non-joiner changes the form of letters.
+_JOINING = re.compile(
+    "ARABIC|SYRIAC|NKO|MONGOLIAN|MANDAIC|DEVANAGARI|BENGALI|GURMUKHI|GUJARATI|ORIYA|TAMIL|TELUGU|"
+    "KANNADA|MALAYALAM|SINHALA|TIBETAN|MYANMAR|KHMER|BALINESE|JAVANESE"
+)
+_JOINERS = "\u200c\u200d"
+# Signs around numbers, and of hieroglyphs: visible, though their category is Cf.
+_VISIBLE = re.compile(
+    "[\u0600-\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd\U00013430-\U0001345f]"
+)
 
 
 def complaint(
@@ -20,7 +33,7 @@ def complaint(
     if any("\ud800" <= c <= "\udfff" for c in text):
         return "its name is not valid UTF-8"
     if control := _controls(text):
-        return f"its label {shown} has line breaks or control characters ({control[0]!a})"
+        return f"its label {shown} has {_name(control[0])}"
     if marks == clusters.JOINED and clusters.is_mark(text[0]):
         return (
             f"its label {shown} begins with a combining mark; with data.marks=joined, each mark "
@@ -41,13 +54,43 @@ def complaint(
 def in_table(text: str) -> str:
     """Says why the label of a row cannot be used; an empty string if it can."""
     if control := _controls(text):
-        what = reprlib.repr(text)
-        return f"its label {what} has line breaks or control characters ({control[0]!a})"
+        return f"its label {reprlib.repr(text)} has {_name(control[0])}"
     if text != text.strip():
         return f"its label {reprlib.repr(text)} begins or ends with white space"
     return ""
 
 
 def _controls(text: str) -> str:
-    """Returns the control characters in `text`, with line breaks and unpaired surrogates."""
-    return "".join(c for c in text if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp"))
+    """Returns the characters of a text that no image shows.
+
+    These are control characters, line breaks, unpaired surrogates, and invisible characters (such
+    as a zero-width space), except for joiners between letters that they change.
+    """
+    if text.isascii() and text.isprintable():
+        return ""
+    found = []
+    for place, c in enumerate(text):
+        kind = unicodedata.category(c)
+        if kind == "Cf" and not _VISIBLE.match(c):
+            around = text[max(place - 1, 0) : place + 2]
+            if c not in _JOINERS or len(around) < 3 or not _joins(around[0], around[2]):
+                found.append(c)
+        elif kind in ("Cc", "Cs", "Zl", "Zp"):
+            found.append(c)
+    return "".join(found)
+
+
+def _joins(before: str, after: str) -> bool:
+    """Whether a joiner between two characters can be seen."""
+    return all(
+        unicodedata.category(c)[0] in "LM" and _JOINING.match(unicodedata.name(c, ""))
+        for c in (before, after)
+    )
+
+
+def _name(c: str) -> str:
+    """Names a character that no label can have, and says what to do."""
+    if unicodedata.category(c) == "Cf":
+        name = unicodedata.name(c, "no name")
+        return f"an invisible character ({c!a}, {name}); remove it"
+    return f"line breaks or control characters ({c!a})"

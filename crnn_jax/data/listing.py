@@ -7,13 +7,20 @@ import heapq
 import os
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from crnn_jax.config import DataConfig
-from crnn_jax.data import image_io, label_files, label_rows, packed, part_names, tree
-from crnn_jax.data.label_files import FILE_NAMES, LABELS_FILE
+from crnn_jax.data import (
+    folder_advice,
+    image_io,
+    label_files,
+    label_rows,
+    packed,
+    part_names,
+    tree,
+)
+from crnn_jax.data.label_files import FILE_NAMES
 from crnn_jax.data.label_rows import MAX_BAD, Listing
 from crnn_jax.data.tree import Tree
 from crnn_jax.errors import DataError, one_line
@@ -21,14 +28,6 @@ from crnn_jax.errors import DataError, one_line
 VAL_DIR = "data.val_dir/"  # begins the names of images that are in data.val_dir
 _UNSUPPORTED = "an image of a format that is not supported; save it as PNG"
 _MAX_NAMED = 50  # bad files that an error lists; the others are counted
-
-WHERE_TO_GET_IT = (
-    "The default set is 'CAPTCHA Version 2 Images' (1040 PNGs of five characters; on Kaggle: "
-    "fournierp/captcha-version-2-images; R. Wilhelmy and H. Rosas, 2013). `crnn-jax "
-    "fetch` downloads it to data/captcha_images_v2. Or train on generated images with "
-    "--config.data.source=synthetic, or on a folder of your own, with images named by their text, "
-    "with --config.data.dir=FOLDER"
-)
 
 
 def label_of(file: str, pattern: str = "") -> str:
@@ -75,14 +74,6 @@ def image_files(folder: str | os.PathLike[str]) -> list[str]:
         return list(_list_images(Path(folder)).labels)
 
 
-def check_folder(folder: Path) -> None:
-    """Raises DataError unless `folder` is an existing folder."""
-    if not folder.exists():
-        raise DataError(f"there is no folder {folder}. {WHERE_TO_GET_IT}")
-    if not folder.is_dir():
-        raise DataError(f"data.dir is {folder}, which is a file; it must be a folder of images")
-
-
 @contextlib.contextmanager
 def _naming(folder: str | os.PathLike[str]) -> Iterator[None]:
     """Converts the errors of the system to DataErrors that name the file or folder."""
@@ -123,7 +114,7 @@ def of(config: DataConfig) -> Listing:
         shown = f" ({hidden})" if hidden else ""
         if found.origin not in ("", FILE_NAMES):
             raise DataError(f"no image in {one_line(str(folder))} has a label{shown}")
-        raise DataError(f"{one_line(str(folder))} contains no images{shown}. {WHERE_TO_GET_IT}")
+        raise DataError(f"{one_line(str(folder))} contains no images{shown}")
     return _with_val_dir(found, config) if config.val_dir else found
 
 
@@ -131,7 +122,8 @@ def _with_val_dir(found: Listing, config: DataConfig) -> Listing:
     """Adds the images of data.val_dir, as the validation part, to those of data.dir."""
     folder, val_dir = Path(config.dir), Path(config.val_dir)
     if not val_dir.is_dir():
-        raise DataError(f"data.val_dir: {one_line(config.val_dir)} is not a folder")
+        what = f"data.val_dir: {one_line(config.val_dir)} is not a folder"
+        raise DataError(what + folder_advice.hint(val_dir))
     if val_dir.resolve() == folder.resolve():
         raise DataError("data.val_dir is the same folder as data.dir; give another one")
     with _naming(val_dir):
@@ -190,16 +182,16 @@ def _labeled_above(folder: Path, below: Path, names: Listing) -> Listing:
 
 def _list_folder(folder: Path, pattern: str, excluded: Path | None = None) -> Listing:
     """Lists a folder with its labels, without the folder `excluded` below it."""
-    check_folder(folder)
+    folder_advice.check(folder)
     listed = Tree(folder, excluded)
-    found, unusable = label_files.search(listed)
+    found, unusable, foreign = label_files.search(listed)
     if found:
         if pattern:
             unused = f"data.label_pattern is not used, because the labels are from {found.origin}"
             found = found._replace(warnings=(*found.warnings, unused))
         return found
     names = {file: label_of(file, pattern) for file in listed.images}
-    complaints = label_files.why_foreign(listed)
+    complaints = dict(foreign)
     if listed.images:
         complaints |= {file: _UNSUPPORTED for file in listed.others if _is_unsupported(file)}
     if pattern:
@@ -217,26 +209,32 @@ def _list_folder(folder: Path, pattern: str, excluded: Path | None = None) -> Li
 
 
 def _is_unsupported(file: str) -> bool:
-    return os.path.splitext(file)[1].lower() in image_io.UNSUPPORTED_SUFFIXES
+    return _suffix(file) in image_io.UNSUPPORTED_SUFFIXES
+
+
+def _suffix(file: str) -> str:
+    return os.path.splitext(file)[1].lower()
 
 
 def _list_images(folder: Path) -> Listing:
     """Like `_list_folder`, without labels. Label files and the parts in them are ignored."""
-    check_folder(folder)
+    folder_advice.check(folder)
     listed = Tree(folder)
-    foreign = dict.fromkeys(listed.foreign(), "not an image")
-    foreign.pop(LABELS_FILE, None)
+    foreign = [file for file in listed.foreign() if _suffix(file) not in label_files.SUFFIXES]
     parts = label_rows.distinct_parts({f: part_names.of_path(f) for f in listed.images})
     return Listing(
-        dict.fromkeys(listed.images, ""), foreign, parts, "", _notes(listed), _warnings(listed)
+        dict.fromkeys(listed.images, ""),
+        dict.fromkeys(foreign, "not an image"),
+        parts,
+        "",
+        _notes(listed),
+        _warnings(listed),
     )
 
 
 def _notes(listed: Tree) -> tuple[str, ...]:
     if not listed.images and listed.others:
-        suffixes = Counter(Path(name).suffix for name in listed.others).most_common(3)
-        kinds = ", ".join(f"{n} {one_line(kind) or 'without an extension'}" for kind, n in suffixes)
-        return (f"it has other files: {kinds}",)
+        return (folder_advice.other_files(listed.others),)
     counts = tree.counts(listed.images)
     return (f"images in subfolders are used: {one_line(counts)}",) if counts else ()
 

@@ -13,8 +13,12 @@ _CGROUP = Path("/sys/fs/cgroup")  # limits of a container
 
 
 def limit(config: DataConfig) -> int:
-    """Returns how many bytes images may take: data.memory_limit, or half of the free memory."""
-    return int(config.memory_limit * 2**30) or available() // 2
+    """Returns how many bytes images may take: data.memory_limit, or a part of the free memory.
+
+    That part leaves room for a copy on each device of the CPU, and for as much again.
+    """
+    num_devices = int(os.environ.get("JAX_NUM_CPU_DEVICES") or 1)  # see runtime/cpu_devices.py
+    return int(config.memory_limit * 2**30) or available() // (2 + num_devices)
 
 
 def needed(config: DataConfig, count: int) -> int:

@@ -70,13 +70,16 @@ def structure(files: Sequence[str], labels: Sequence[str], pattern: str) -> list
     is_stamp = begin.isdigit() and all(map(str.isdigit, labels))  # such as a time
     if is_stamp or _is_running(inner if begin else labels, bool(begin)):
         return [f"{_NUMBERS}, such as {examples_of(names)}; {_FILE}"]
-    if begin:
-        what = f"all labels begin with {quote(begin)}, such as {examples_of(names)}"
-        return [what + advice(files, files, f"^{re.escape(begin)}([^_]+)")]
-    if end.strip("=?") and not end.isdigit():  # sums end in = or =?
-        what = f"all labels end with {quote(end)}, such as {examples_of(names)}"
-        return [what + advice(files, files, f"^([^_]+){re.escape(end)}")]
-    return []
+    if not end.strip("=?") or end.isdigit():  # sums end in = or =?
+        end = ""
+    if not begin and not end:
+        return []
+    marks = [f"begin with {quote(begin)}"] * bool(begin) + [f"end with {quote(end)}"] * bool(end)
+    what = f"all labels {' and '.join(marks)}, such as {examples_of(names)}"
+    inner = [label[len(begin) : len(label) - len(end)] for label in labels]
+    proposal = f"^{re.escape(begin)}([^_]+){re.escape(end)}"
+    is_right = [label_of(file, proposal) for file in files] == inner  # not if `pattern` cuts names
+    return [what + advice(files, files, *[proposal] * is_right)]
 
 
 def _kinds(stems: Sequence[str], labels: Sequence[str], names: dict[str, str]) -> str | None:

@@ -14,7 +14,6 @@ written last: without it, a pack is incomplete.
 from __future__ import annotations
 
 import contextlib
-import csv
 import hashlib
 import io
 import os
@@ -30,6 +29,7 @@ from crnn_jax.data import folder, listing, packed
 from crnn_jax.data.image_io import MOST_BYTES, open_image
 from crnn_jax.data.label_rows import MAX_BAD, Listing
 from crnn_jax.errors import DataError
+from crnn_jax.runtime import csv_rows
 from crnn_jax.runtime import files as disk
 
 SHARD_BYTES = 2**28  # bytes of image files in one file of the pack
@@ -133,8 +133,8 @@ def _fill(
     shards: list[packed.Shard] = []
     path = target / packed.INDEX
     with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as out:
-        rows = csv.writer(out, lineterminator="\n")
-        rows.writerow(packed.COLUMNS)
+        write_row = csv_rows.writer(out)
+        write_row(packed.COLUMNS)
         writer: Any = None
         for entry in entries:
             if writer is None or size >= shard_bytes:
@@ -149,8 +149,10 @@ def _fill(
             size += len(entry.content)
             shards[-1].records += 1
             count += 1
-            rows.writerow((entry.file, entry.label, entry.part))
-            folder.add(fingerprint, entry.file, entry.label, entry.pixels, entry.part, has_parts)
+            write_row((entry.file, entry.label, entry.part))
+            folder.update_fingerprint(
+                fingerprint, entry.file, entry.label, entry.pixels, entry.part, has_parts
+            )
             if count % _CHUNK == 0:
                 progress(count)
         if writer is not None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import itertools
+import json
 import os
 import stat
 import threading
@@ -11,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from crnn_jax.data import label_columns
+from crnn_jax.data.column_values import Values
 from crnn_jax.data.label_columns import IsImage
-from crnn_jax.data.label_tables import Labels, Row
+from crnn_jax.data.label_tables import DamagedError, Labels, Row
 from crnn_jax.errors import DataError, brief, quote
 
 SUFFIX = ".parquet"
@@ -32,7 +35,8 @@ def read(path: Path, name: str, is_image: IsImage) -> Labels:
       is_image: whether a field can be the name of an image.
 
     Raises:
-      DataError: pyarrow is not installed, or the file or its columns cannot be used.
+      DamagedError: the file cannot be read, or pyarrow is not installed.
+      DataError: its columns cannot be used.
     """
     schema = _opened(path).schema_arrow
     names = list(schema.names)
@@ -41,29 +45,68 @@ def read(path: Path, name: str, is_image: IsImage) -> Labels:
         raise DataError(f"{path} has the image columns {quote([names[i] for i in holders])}")
     # The column with the images takes the place of the one with their names.
     keys = ["file" if i in holders else column for i, column in enumerate(names)]
-    columns = label_columns.choose(keys, None, is_image)
+    classes = _class_names(schema)
+    values = _values(path, schema, classes)
+    columns = label_columns.choose(keys, values, is_image, str(path))
     if isinstance(columns, str):
         raise DataError(f"{path}: {columns}; its columns are {quote(names)}")
-    label_columns.refuse_readings(names, str(path), "remove the confidences to use it")
+    remedy = "remove the readings to use it"
+    label_columns.refuse_readings(names, names[columns.label], str(path), remedy)
     has_images = columns.file in holders
-    wanted = [names[i] for i in columns if i >= 0 and i not in holders]
+    wanted = [names[i] for i in columns[:3] if i >= 0 and i not in holders]
     table = _read(path, wanted)
+    of_class = classes.get(names[columns.label])
+    of_part: dict[Any, str] = dict(classes.get(names[columns.split], {}))
 
     def rows() -> Iterator[Row]:
         for number in range(table.num_rows):
             value = table.column(names[columns.label])[number].as_py()
+            if of_class and value is not None:
+                value = of_class.get(value)
             part = table.column(names[columns.split])[number].as_py() if columns.split >= 0 else ""
+            part = of_part.get(part, part)
             if has_images:
                 file = f"{name}/{number:07d}"
             else:
                 file = str(table.column(names[columns.file])[number].as_py())
             is_label = isinstance(value, (str, int)) and not isinstance(value, bool)
             complaint = "" if is_label else f"its label is {quote(value)}, not a text"
-            yield Row(file, str(value) if is_label else "", number + 1, str(part or ""), complaint)
+            text = str(value) if is_label else ""
+            yield Row(file, text, number + 1, columns.part(part), complaint)
 
-    is_text = "string" in str(schema.types[columns.label])
+    is_text = of_class is not None or "string" in str(schema.types[columns.label])
     kind = f"parquet, columns {quote(names[columns.file])} and {quote(names[columns.label])}"
     return Labels(kind, rows(), is_text)
+
+
+def _class_names(schema: Any) -> dict[str, dict[int, str]]:
+    """Returns the texts of numbers by column, for columns of class numbers (Hugging Face)."""
+    try:
+        content = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        features = content["info"]["features"]
+        return {
+            column: dict(enumerate(map(str, feature["names"])))
+            for column, feature in features.items()
+            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
+        }
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {}
+
+
+def _values(path: Path, schema: Any, classes: dict[str, dict[int, str]]) -> list[Values]:
+    """Returns the values of the columns of texts, numbers and truth values."""
+    found = []
+    for name, kind in zip(schema.names, schema.types, strict=True):
+        is_number = str(kind).lstrip("u").startswith("int")
+        values = Values(is_number)
+        found.append(values)
+        if is_number or str(kind).startswith(("string", "large_string", "dictionary<", "bool")):
+            counts = _read(path, [name]).column(name).value_counts()
+            for value, count in zip(*(counts.field(i).to_pylist() for i in (0, 1)), strict=True):
+                if value is not None:
+                    text = classes.get(name, {}).get(value, str(value))
+                    values.add(itertools.repeat(text, count))
+    return found
 
 
 def image(path: Path, row: int) -> bytes:
@@ -99,7 +142,7 @@ def _opened(path: Path) -> Any:
     try:
         import pyarrow.parquet
     except ImportError as error:
-        raise DataError(
+        raise DamagedError(
             f"{path} needs pyarrow: pip install pyarrow, or pip install 'crnn-jax[parquet]'"
         ) from error
     status = os.stat(path)
@@ -108,7 +151,9 @@ def _opened(path: Path) -> Any:
     try:
         return pyarrow.parquet.ParquetFile(path)
     except Exception as error:  # pyarrow raises many kinds of errors
-        raise DataError(f"{path} is not a readable parquet file ({brief(error, 200)})") from error
+        raise DamagedError(
+            f"{path} is not a readable parquet file ({brief(error, 200)})"
+        ) from error
 
 
 def _read(path: Path, columns: list[str]) -> Any:
@@ -117,4 +162,6 @@ def _read(path: Path, columns: list[str]) -> Any:
     except DataError:
         raise
     except Exception as error:
-        raise DataError(f"{path} is not a readable parquet file ({brief(error, 200)})") from error
+        raise DamagedError(
+            f"{path} is not a readable parquet file ({brief(error, 200)})"
+        ) from error

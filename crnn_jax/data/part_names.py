@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Collection
 from pathlib import PurePath
 
 PARTS = {
@@ -11,6 +12,15 @@ PARTS = {
     **dict.fromkeys(("val", "valid", "validation", "dev", "eval", "evaluation"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
+_COMPOUND = re.compile(rf"({'|'.join(PARTS)})(set|images|imgs|data)")  # such as trainset
+_CAMEL = re.compile("(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+# Columns of yes and no, by their names without punctuation: the parts of yes and of no.
+_FLAGS = {
+    **dict.fromkeys(("istrain", "istraining"), ("train", "test")),
+    **dict.fromkeys(("isval", "isvalid", "isvalidation"), ("val", "train")),
+    **dict.fromkeys(("istest", "istesting"), ("test", "train")),
+}
+_YES, _NO = ("true", "yes", "1"), ("false", "no", "0")
 
 
 def split_path(name: str) -> list[str]:
@@ -19,6 +29,14 @@ def split_path(name: str) -> list[str]:
     if len(parts[0]) == 2 and parts[0][1] == ":":
         parts = parts[1:]
     return [part for part in parts if part not in ("", ".", "..")]
+
+
+def words(name: str) -> set[str]:
+    """Returns the words of a name in lower case: those of TrainSet_2 are trainset, train and set.
+
+    Capitals may begin a word or not, so both are returned.
+    """
+    return set(re.findall("[a-z]+", f"{name} {_CAMEL.sub(' ', name)}".lower()))
 
 
 def of_path(path: str) -> str:
@@ -36,8 +54,33 @@ def of_file(name: str) -> str:
     return _of_name(PurePath(name).stem)
 
 
+def of_values(values: Collection[str]) -> dict[str, str]:
+    """Returns the part of each value of a column; empty unless all are names of different parts."""
+    found = {value: PARTS.get(value.lower(), "") for value in values}
+    return found if all(found.values()) and len(set(found.values())) > 1 else {}
+
+
+def of_flags(column: str, values: Collection[str]) -> dict[str, str]:
+    """Returns the part of each value of a column such as is_train; empty if it is another column.
+
+    Args:
+      column: its name, in lower case and without punctuation.
+      values: its different values.
+    """
+    if column not in _FLAGS:
+        return {}
+    yes, no = _FLAGS[column]
+    parts = {**dict.fromkeys(_YES, yes), **dict.fromkeys(_NO, no)}
+    found = {value: parts.get(value.lower(), "") for value in values}
+    return found if all(found.values()) else {}
+
+
 @functools.lru_cache(maxsize=4096)  # a million rows name few folders
 def _of_name(name: str) -> str:
     """Returns the part that a name contains as a word; "" if it contains none or several."""
-    found = {PARTS[word] for word in re.split(r"[^a-z]+", name.lower()) if word in PARTS}
+    found = set()
+    for word in words(name):
+        compound = _COMPOUND.fullmatch(word)
+        found.add(PARTS.get(compound[1] if compound else word, ""))
+    found.discard("")
     return found.pop() if len(found) == 1 else ""

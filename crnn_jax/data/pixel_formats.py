@@ -11,6 +11,8 @@ from PIL import Image
 # Ink that is darker than a white page by less than this, of 255, is not visible on it.
 _VISIBLE = 16
 _LEAST_ALPHA_RANGE = 64  # below this, the transparency shows nothing
+_SHOWN = 1 / 3  # of the ink: dark letters in white outlines have more, specks on white letters less
+_SOLID = 3 / 4  # of its bounding box: letters cover less, a card with letters on it more
 
 
 def on_page(image: Image.Image) -> Image.Image:
@@ -23,10 +25,22 @@ def on_page(image: Image.Image) -> Image.Image:
     page = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     if high - low < _LEAST_ALPHA_RANGE:
         return page
-    if 255 - int(np.asarray(page)[..., :3].min()) >= _VISIBLE:
+    is_opaque = coverage >= 128
+    is_clear = 2 * np.count_nonzero(is_opaque) <= coverage.size  # most of it: the ground
+    is_visible = 255 - np.asarray(page)[..., :3].min(-1) >= _VISIBLE
+    if is_visible.any() and not (is_clear and _is_hidden(is_opaque, is_visible)):
         return page
-    is_clear = 2 * np.count_nonzero(coverage < 128) >= coverage.size  # most of it: the ground
     return Image.fromarray(255 - coverage if is_clear else coverage)
+
+
+def _is_hidden(is_opaque: np.ndarray, is_visible: np.ndarray) -> bool:
+    """Whether most of the opaque pixels are invisible on white, and they are not a white card."""
+    count, shown = np.count_nonzero(is_opaque), np.count_nonzero(is_opaque & is_visible)
+    if shown >= _SHOWN * count:
+        return False
+    rows, columns = np.flatnonzero(is_opaque.any(1)), np.flatnonzero(is_opaque.any(0))
+    box = (rows[-1] - rows[0] + 1) * (columns[-1] - columns[0] + 1)
+    return bool(count < _SOLID * box)
 
 
 def deep_to_gray(image: Image.Image) -> Image.Image:

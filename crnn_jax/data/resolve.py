@@ -16,6 +16,7 @@ from crnn_jax.config.data_keys import AUTO, BY_LABELS, LABELS
 from crnn_jax.data import (
     direction,
     folder,
+    folder_advice,
     image_io,
     input_width,
     listing,
@@ -42,6 +43,7 @@ class Known:
         """Returns `listing.checked(data)`."""
         key = data.dir, data.val_dir, data.label_pattern, data.use_labels, data.test_size > 0
         if key not in self._listings:
+            folder_advice.check_for_training(Path(data.dir))
             self._listings[key] = listing.checked(data)
         return self._listings[key]
 
@@ -66,7 +68,7 @@ def resolve(config: Config, known: Known | None = None) -> Config:
     if data.source == "auto":
         absent = data.dir == DEFAULT_DIR and not Path(DEFAULT_DIR).exists()
         if absent and (data.unlabeled or not data.use_labels):
-            folder.check_folder(Path(data.dir))  # raises
+            folder_advice.check_for_training(Path(data.dir))  # raises
         data = dataclasses.replace(data, source="synthetic" if absent else "folder")
     if data.width == AUTO:
         # The training images are all those outside the test part, whatever the split.

@@ -22,7 +22,16 @@ from PIL import Image
 from crnn_jax.charset import Charset
 from crnn_jax.config import DataConfig
 from crnn_jax.data import folder as dataset
-from crnn_jax.data import generated, image_io, memory, on_disk, packed, split_report, splits
+from crnn_jax.data import (
+    folder_advice,
+    generated,
+    image_io,
+    memory,
+    on_disk,
+    packed,
+    split_report,
+    splits,
+)
 from crnn_jax.data.feed import Records
 from crnn_jax.data.folder import Dataset
 from crnn_jax.data.on_disk import SAMPLE
@@ -64,6 +73,8 @@ def load(config: DataConfig, num_steps: int) -> Source:
       DataError: see `folder.load`; or a generated text can need more than `num_steps` steps.
       ConfigError: the style is invalid, or has symbols that are not in data.alphabet.
     """
+    if dataset.uses_folder(config):
+        folder_advice.check_for_training(Path(config.dir))
     if config.source in ("folder", "auto"):
         return _folder(config, num_steps)
     look = family.load(config.style)
@@ -157,7 +168,8 @@ def _with_unlabeled(data: Dataset, split: Split, config: DataConfig) -> tuple[Da
         config, dir=config.unlabeled, use_labels=False, test_size=0, unlabeled="", val_dir=""
     )
     if not Path(config.unlabeled).is_dir():
-        raise DataError(f"data.unlabeled: {one_line(config.unlabeled)} is not a folder")
+        what = f"data.unlabeled: {one_line(config.unlabeled)} is not a folder"
+        raise DataError(what + folder_advice.hint(Path(config.unlabeled)))
     extra = dataset.load(section, None, 0)
     known = {_digest(image) for image in data.images}
     new = [i for i, image in enumerate(extra.images) if _digest(image) not in known]

@@ -109,7 +109,9 @@ class Tree:
 
         A name is accepted as it is, or if its path and that of the image end alike, as in lists
         from other machines: `C:\\data\\images\\a.png` is `images/a.png` or `a.png`, and `a.png` is
-        `images/a.png`. Case and Unicode normalization may differ, and the extension may be missing.
+        `images/a.png`. Of an absolute path, the file name alone is enough if only one image has it,
+        as in lists of Label Studio: `/data/upload/1/a.png` is `images/a.png`. Case and Unicode
+        normalization may differ, and the extension may be missing.
 
         Args:
           name: the name in the row.
@@ -160,7 +162,7 @@ class Tree:
         # Either the row is an ending of the image's path, or the path is an ending of the row.
         found = same.below.get("/".join(folders), [])
         ends = ("/".join(folders[start:]) for start in range(1, len(folders) + 1))
-        for images in (found, *(same.inside.get(end, []) for end in ends)):
+        for images in (found, *(same.inside.get(end, []) for end in ends), _alone(name, same)):
             if part in self._parts_of_folders:
                 images = [image for image in images if part_names.of_path(image) in ("", part)]
             # A label file beside images describes only these.
@@ -189,6 +191,13 @@ class Tree:
         if len(images) > 4:  # many rows will ask for them, as for captcha.png in many folders
             self._same[key, without_suffix] = made
         return made
+
+
+def _alone(name: str, same: _SameName) -> list[str]:
+    """Returns the only image with the file name of an absolute path, if their parts agree."""
+    images = same.below.get("", []) if is_absolute(name) else []
+    parts = {part_names.of_path(path) for path in (name, *images)} - {""}
+    return images if len(images) == 1 and len(parts) < 2 else []
 
 
 def is_absolute(path: str) -> bool:

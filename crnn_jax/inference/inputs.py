@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from crnn_jax.config import DataConfig
+from crnn_jax.config.data_keys import FRAMES
 from crnn_jax.data import image_io
 from crnn_jax.errors import ConfigError, DataError, one_line, quote
 from crnn_jax.inference import contents, pillow_images
@@ -47,9 +48,8 @@ class Format(NamedTuple):
         is_number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
         if value is not None and not (is_number and math.isfinite(value) and value > 0):
             raise ConfigError(f"max_value must be a number above 0, not {quote(value)}")
-        if self.frame is not None and self.frame not in image_io.FRAMES:
-            allowed = ", ".join(filter(None, image_io.FRAMES))
-            raise ConfigError(f"frame must be {allowed}, not {quote(self.frame)}")
+        if self.frame and self.frame not in FRAMES:
+            raise ConfigError(f"frame must be {', '.join(FRAMES)}, not {quote(self.frame)}")
         return self
 
 

@@ -111,6 +111,7 @@ class ReaderMeta(TypedDict):
     # Of an import without a result, in which they would be: see interop/imported_run.py.
     temperature: NotRequired[Temperature]
     typicality: NotRequired[MeanAndStd | None]
+    width_by_image: NotRequired[bool]  # of an import of a reader that is exported with it
 
 
 class _Progress(TypedDict, total=False):

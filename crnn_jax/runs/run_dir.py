@@ -9,7 +9,6 @@ If a cell of a sweep failed: failed.txt
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
 import json
@@ -27,7 +26,7 @@ from crnn_jax.config.data_keys import LEFT_TO_DATA, WITHOUT_EFFECT
 from crnn_jax.errors import ConfigError, RunError, one_line, quote
 from crnn_jax.runs import config_migrations, continuing, record_types
 from crnn_jax.runs.result import Result
-from crnn_jax.runtime import files, held, lock
+from crnn_jax.runtime import csv_rows, files, held, lock
 from crnn_jax.schema import InvalidError
 
 T = TypeVar("T")
@@ -69,7 +68,7 @@ class RunDir:
         try:
             held.anchored(self.workdir).mkdir(parents=True, exist_ok=True)
             if (self.workdir / "config.json").exists():
-                self._check_same(config, is_cell)
+                self.check_same(config, is_cell)
             else:
                 self.check_foreign()
         except OSError as error:
@@ -89,7 +88,7 @@ class RunDir:
                     "processes need the same --workdir on a shared file system"
                 )
             time.sleep(0.1)
-        self._check_same(config)
+        self.check_same(config)
 
     def check_foreign(self) -> None:
         """Checks that the directory is empty or a run directory. Writes nothing.
@@ -153,6 +152,13 @@ class RunDir:
         except ConfigError as error:
             raise RunError(f"{self.workdir / 'config.json'}: {error}") from error
 
+    def num_devices(self) -> int | None:
+        """Returns how many devices a run was started on; None if it has not started."""
+        try:
+            return len(self.read_json("environment.json")["devices"])
+        except (RunError, KeyError, TypeError):
+            return None
+
     def metrics_lines(self) -> list[record_types.Line]:
         """Returns the lines of `metrics.jsonl`. RunError: the file is empty or unreadable."""
         return list(self._metrics())
@@ -185,9 +191,9 @@ class RunDir:
     def write_csv(self, name: str, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
         """Writes a CSV file atomically."""
         buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
+        write = csv_rows.writer(buffer)
+        for row in (header, *rows):
+            write(row)
         self.write_text(name, buffer.getvalue())
 
     def write_text(self, name: str, text: str) -> None:
@@ -223,7 +229,8 @@ class RunDir:
         except OSError:
             return False
 
-    def _check_same(self, config: Config, is_cell: bool = False) -> None:
+    def check_same(self, config: Config, is_cell: bool = False) -> None:
+        """Checks that the directory belongs to this config, as `open` does. Writes nothing."""
         old = config_lib.flatten(config_migrations.up_to_date(self.read_json("config.json")))
         new = config_lib.flatten(config_lib.to_dict(config))
         changed = [
@@ -232,7 +239,7 @@ class RunDir:
             if old.get(key) != new.get(key)
             and not key.startswith("log.")
             and key not in WITHOUT_EFFECT
-            and old.get(key) != LEFT_TO_DATA.get(key, ...)
+            and LEFT_TO_DATA.get(key, ...) not in (old.get(key), new.get(key))
         ]
         if changed:
             said = f"{self.workdir} contains a run with another config; choose another --workdir"

@@ -21,7 +21,7 @@ from msgspec import Meta
 from crnn_jax import config as config_lib
 from crnn_jax import schema
 from crnn_jax.config import Config
-from crnn_jax.data import folder, resolve
+from crnn_jax.data import folder, folder_advice, resolve
 from crnn_jax.errors import ConfigError, one_line, quote
 from crnn_jax.runs import launch
 from crnn_jax.runs.launch import Job, Task
@@ -139,16 +139,16 @@ def run(
     for cell in cells:
         files.below(workdir, *Path(cell.path).parts)
         if (workdir / cell.path / "config.json").exists():
-            RunDir(workdir / cell.path).open(cell.config, is_cell=True)  # raises if it has another
+            RunDir(workdir / cell.path).check_same(cell.config, is_cell=True)
     waiting = [cell for cell in cells if RunDir(workdir / cell.path).result() is None]
     folders = [
         Path(cell.config.data.dir) for cell in waiting if folder.uses_folder(cell.config.data)
     ]
     if folders and len(folders) == len(waiting) and not any(f.is_dir() for f in folders):
-        folder.check_folder(folders[0])
+        folder_advice.check_for_training(folders[0])
     if waiting:
         processes.check_children()
-    print(f"{len(cells)} cells, {len(cells) - len(waiting)} of them already finished", flush=True)
+    print(f"{len(cells)} runs, {len(cells) - len(waiting)} of them already finished", flush=True)
     todo, done, failed = len(waiting), 0, []
     start = time.monotonic()
     groups = _grouped(waiting, together)
@@ -208,7 +208,10 @@ def _wait_for_previous(paths: Sequence[Path], is_here: bool, interruption: Inter
         if count == 300 and is_here:
             return
         if count == 300:
-            print(f"{len(busy)} cells are still running: waiting for them", flush=True)
+            print(
+                f"waiting for {len(busy)} runs of an earlier sweep that are still in progress",
+                flush=True,
+            )
         if interruption.number:
             raise interruption.stop("no cell")
         count += 1

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 from typing import Any
 
 import pytest
@@ -119,12 +120,6 @@ def test_a_value_of_the_wrong_type_is_named(key: str, value: Any) -> None:
         ("data__fold", 1),
         ("data__train_size", -1),
         ("data__test_size", -1),
-        ("data__label_pattern", "[a-z]+"),  # no group
-        ("data__label_pattern", "(a)(b)"),
-        ("data__label_pattern", "(a"),
-        ("data__label_pattern", "(a+)+b"),  # 2**n steps
-        ("data__label_pattern", "(?:a|aa)*(b)"),
-        ("data__label_pattern", "(" + "a?" * 5 + ")"),
         ("data__width", 3),
         ("data__height", 3),
         ("model__conv_features", ()),
@@ -178,8 +173,43 @@ def test_a_value_out_of_range_is_named(key: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("pattern", "fault"),
+    [
+        ("(a", "it is not a valid regular expression: missing )"),
+        ("[a-z]+", "it has no group; put parentheses"),
+        ("(a)(b)", "it has 2 groups"),
+        ("(a+)+b", "it repeats a group"),  # 2**n steps
+        ("(?:a|aa)*(b)", "it repeats a group"),
+        ("(?:a+){9}(b)", "it repeats a group"),  # a+a+a+a+a+a+a+a+a+
+        ("(?:a?){9}(b)", "it repeats a group"),
+        ("(?:a{1,9}){9}(b)", "it repeats a group"),
+        ("(?:a|aa){9}(b)", "it repeats a group"),
+        ("(?:a){2,}(b)", "it repeats a group"),
+        ("(?:(?:a){9}){9}(b)", "it repeats a group"),
+        ("([a-z]){4}", "it repeats a group"),  # the label would be one letter
+        ("(" + "a?" * 5 + ")", "it has 5 of"),
+        ("(?x)(a+) *b", "it has a comment or the flag x"),  # (a+)*b
+        ("(?i:(?ix:(a+) *b))", "it has a comment or the flag x"),
+        ("(a+)(?#[)*]", "it has a comment or the flag x"),  # (a+)*], with [ in the comment
+    ],
+)
+def test_the_rule_that_a_label_pattern_breaks_is_named(pattern: str, fault: str) -> None:
+    with pytest.raises(ConfigError, match=rf"data\.label_pattern must be .*: {re.escape(fault)}"):
+        config_lib.from_config_dict(_with(data__label_pattern=pattern))
+
+
+@pytest.mark.parametrize(
     "pattern",
-    ["", r"\d+_(.+?)", "(?:img|pic)_([a-z]+)", r"([^_]*)\(\d+\)", "(?:a)(?:b)(?:c)(?:d)(?:e)(f)"],
+    [
+        "",
+        r"\d+_(.+?)",
+        "(?:img|pic)_([a-z]+)",
+        r"([^_]*)\(\d+\)",
+        "(?:a)(?:b)(?:c)(?:d)(?:e)(f)",
+        r"^x_([a-z0-9]+)(?:_\d+)?$",
+        "(?:a+)??(?P<x>b)",
+        r"^(?:\d{4}-){2}(.+)",
+    ],
 )
 def test_patterns_that_take_bounded_time_are_accepted(pattern: str) -> None:
     config = config_lib.from_config_dict(_with(data__label_pattern=pattern))

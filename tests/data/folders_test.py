@@ -202,7 +202,7 @@ def test_a_label_file_of_one_part_does_not_label_images_of_another(tmp_path: Pat
     assert labels == {"train/12.png": "1", "val/56.png": "3"}
     said = "train/metadata.csv and val/metadata.csv"
     assert data.warnings == (
-        f"1 row of {said} without an image: left out, such as 56.png",
+        f"1 row of {said} without an image: left out, such as train/56.png",
         f"1 image without a label in {said}: left out, such as train/34.png",
     )
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 import crnn_jax
 from crnn_jax.data import folder, image_io
-from crnn_jax.errors import DataError
+from crnn_jax.errors import ConfigError, DataError
 from tests.helpers.fixtures import CONFIG
 from tests.helpers.images import draw, encoded, png_chunk
 
@@ -192,6 +192,25 @@ def test_predict_reads_the_chosen_frame(trained: Path) -> None:
     data = dataclasses.replace(reader.config.data, frame="last")
     reader.config = dataclasses.replace(reader.config, data=data)
     assert reader.predict(content)[0].text == expected.text
+
+
+@pytest.mark.parametrize("width_by_image", [False, True])
+def test_evaluate_reads_the_chosen_frame(
+    trained: Path, tmp_path: Path, width_by_image: bool
+) -> None:
+    reader = crnn_jax.load(trained)
+    reader.width_by_image = width_by_image
+    pictures = [draw("ab7"), draw("cc")]
+    (tmp_path / "cc.gif").write_bytes(
+        encoded(pictures[0], "GIF", save_all=True, append_images=pictures[1:])
+    )
+    with pytest.raises(DataError, match="--frame"):
+        reader.evaluate(tmp_path)
+    (expected,) = reader.predict(pictures[1])
+    (answer,) = reader.evaluate(tmp_path, frame="last").evaluation.answers
+    assert (answer.reading, answer.confidence) == (expected.text, pytest.approx(expected[1], 1e-3))
+    with pytest.raises(ConfigError, match="only for a folder"):
+        reader.evaluate(frame="last")
 
 
 @pytest.mark.parametrize(

@@ -38,3 +38,26 @@ def test_transparency_lies_on_white_and_16_bits_are_scaled() -> None:
     assert image_io.to_array(clear, CONFIG).min() == 255
     deep = Image.fromarray(np.full((16, 64), 0x8000, np.uint16))
     assert np.unique(image_io.to_array(deep, CONFIG)).tolist() == [128]
+
+
+def test_white_letters_on_a_clear_ground_are_black_beside_darker_specks() -> None:
+    letters = np.zeros((16, 64, 4), np.uint8)
+    letters[..., :3] = 255
+    letters[2:14, 4:60:8, 3] = 255  # seven strokes, one pixel wide
+    letters[8, 20:30] = 0, 0, 90, 255  # a line through two of them
+    found = image_io.to_array(Image.fromarray(letters), CONFIG)[..., 0].T  # [H, W]
+    assert np.unique(found).tolist() == [0, 255]
+    np.testing.assert_array_equal(found == 0, letters[..., 3] == 255)
+
+
+def test_dark_letters_with_white_around_them_keep_their_colors() -> None:
+    outlined = np.zeros((16, 64, 4), np.uint8)
+    for column in range(4, 60, 8):
+        outlined[2:14, column : column + 4] = 255  # white, opaque
+        outlined[2:14, column + 1 : column + 3, :3] = 0  # two of four columns are black
+    card = np.zeros((16, 64, 4), np.uint8)
+    card[4:12, 8:40] = 255  # a white card on a clear ground, with a letter on it
+    card[5:11, 20:22, :3] = 0
+    for pixels in (outlined, card):
+        found = image_io.to_array(Image.fromarray(pixels), CONFIG)[..., 0].T
+        np.testing.assert_array_equal(found == 0, (pixels[..., 3] == 255) & (pixels[..., 0] == 0))

@@ -3,13 +3,10 @@
 import dataclasses
 import json
 import os
-import sys
+import re
 from pathlib import Path
-from typing import Any
 
-import pyarrow
 import pytest
-from pyarrow import parquet
 
 from crnn_jax.data import folder as dataset
 from crnn_jax.data import label_shapes
@@ -219,47 +216,40 @@ def test_a_pattern_that_a_label_file_makes_useless_is_reported(images: Path) -> 
 def test_a_folder_without_images_says_what_it_has(tmp_path: Path) -> None:
     for name in ("a.eps", "b.eps", "c.heic"):
         (tmp_path / name).write_bytes(b"x")
-    with pytest.raises(DataError, match=r"no images \(it has other files: 2 \.eps, 1 \.heic\)"):
+    with pytest.raises(DataError, match=r"no images \(it has other files: 2 \.eps, 1 \.heic\)$"):
         load(tmp_path)
 
 
-# -------------------------------------------------------------------------------- parquet
-
-
-def test_parquet_with_the_images_inside(tmp_path: Path, images: Path) -> None:
-    folder = tmp_path / "parquet"
-    folder.mkdir()
-    names = list(LABELS)
-    for part, chosen in (("train", names[:3]), ("validation", names[3:])):
-        values = [{"bytes": (images / name).read_bytes(), "path": name} for name in chosen]
-        columns = {"image": values, "text": [LABELS[name] for name in chosen]}
-        parquet.write_table(pyarrow.table(columns), folder / f"{part}-00000-of-00001.parquet")
-    data = load(folder)
-    assert list(data.labels) == EXPECTED
-    assert data.parts == ("train", "train", "train", "val")
-    assert (data.images == load_images(images)).all()
-    columns = {"file_name": [str(images / name) for name in names], "text": EXPECTED}
-    parquet.write_table(pyarrow.table(columns), images / "list.parquet")
-    for path in folder.iterdir():
-        path.unlink()
-    folder.rmdir()
-    assert list(load(images).labels) == EXPECTED
-
-
-def load_images(folder: Path) -> Any:
-    (folder / "labels.csv").write_text(table("file,label", "{file},{label}"))
-    found = load(folder).images
-    (folder / "labels.csv").unlink()
-    return found
-
-
-def test_parquet_without_pyarrow_says_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "train.parquet").write_bytes(b"PAR1")
-    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    with pytest.raises(DataError, match=r"train\.parquet needs pyarrow: pip install pyarrow"):
+@pytest.mark.parametrize(
+    ("names", "advice"),
+    [
+        ("data.mdb lock.mdb", "2 .mdb; write the images and labels of the LMDB database to files"),
+        ("data.arrow", "1 .arrow; save the data set as parquet first"),
+        ("0.tar 1.TAR", "2 .tar; unpack archives first"),
+        ("a.zip b.tgz", "1 .zip, 1 .tgz; unpack archives first)"),
+        ("226md 22d5n", "2 without an extension; add the extension"),
+    ],
+)
+def test_data_in_another_form_says_what_to_do(tmp_path: Path, names: str, advice: str) -> None:
+    for name in names.split():
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(DataError, match=re.escape(advice)) as error:
         load(tmp_path)
+    assert "default set" not in str(error.value)
+
+
+def test_a_path_that_is_no_folder_says_what_to_do(tmp_path: Path) -> None:
+    for name, reason in (
+        ("none", "there is no folder .*none$"),
+        ("set.zip", r"set\.zip is a file, not a folder of images; unpack it first$"),
+        ("a.png", r"a\.png is a file, not a folder of images$"),
+    ):
+        if name != "none":
+            (tmp_path / name).write_bytes(b"x")
+        with pytest.raises(DataError, match=reason):
+            load(tmp_path / name)
+    with pytest.raises(DataError, match="there is no folder ~/x; write the whole path, because"):
+        load(Path("~/x"))
 
 
 def test_a_split_whose_first_cell_is_blank(images: Path) -> None:
@@ -273,19 +263,42 @@ def test_a_table_without_header_and_extensions_keeps_its_first_row(images: Path)
     assert list(load(images).labels) == EXPECTED
 
 
-@pytest.mark.parametrize("has_other", [False, True])
-def test_a_label_file_that_cannot_be_used_is_mentioned(below: Path, has_other: bool) -> None:
-    """Then the labels are from the file names, or from other label files."""
+def test_a_label_file_that_cannot_be_used_is_mentioned(below: Path) -> None:
+    """Then the labels are from the file names."""
     text = table("file;label", "{file};{label}é")
     (below / "annotations.csv").write_bytes(text.encode("latin-1"))
     (below / "notes.json").write_text('{"lr": 0.1}')  # no label files at all
     (below / "results.csv").write_text("epoch,loss\n1,0.5\n")
     (below / "settings.xml").write_text("<a/>")
-    if has_other:
-        (below / "train.csv").write_text(table("file,label", "{file},{label}"))
     (warning,) = load(below).warnings
     assert warning.startswith("annotations.csv is not used: ")
     assert "is not UTF-8: line 2" in warning
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        (
+            "val.csv",
+            "file,label\nimg_0.png,é\n".encode("latin-1"),
+            r"val\.csv is not UTF-8: line 2",
+        ),
+        ("part.val.txt", b"\xff", r"val\.txt is not UTF-8: line 1"),
+        ("labels.json", b'{"img_0.png": ', r"labels\.json is not JSON: "),
+        ("val.parquet", b"PAR1", r"val\.parquet is not a readable parquet file"),
+    ],
+)
+def test_a_damaged_label_file_beside_others_is_an_error(
+    below: Path, name: str, content: bytes, reason: str
+) -> None:
+    """Without it, the run would have no validation images, or other ones."""
+    (below / "train.csv").write_text(table("file,label", "{file},{label}"))
+    (below / "notes.txt").write_bytes(b"\xff")  # not named like labels
+    (below / name).write_bytes(content)
+    with pytest.raises(DataError, match=rf"{reason}.*\. Or remove it, to read only train\.csv$"):
+        load(below)
+    (below / name).unlink()
+    assert "notes.txt is not used" in load(below).warnings[0]
 
 
 def test_a_spreadsheet_above_the_images_is_mentioned(below: Path) -> None:

@@ -2,10 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from crnn_jax.data import label_lists
 from crnn_jax.errors import DataError
+from tests.helpers.images import draw
 from tests.helpers.labeled_images import EXPECTED, LABELS, load, table
 
 PAIRS = list(LABELS.items())
@@ -21,6 +24,13 @@ PAIRS = list(LABELS.items())
         ("rec_gt_train.txt", "".join(f"set/x/{file}\t{label}\n" for file, label in PAIRS)),
         ("list.txt", "".join(f"{file}|{label}\n" for file, label in PAIRS)),
         ("list.txt", table("image,label", "{file},{label}")),
+        ("list.txt", table("# name label", "{file} {label}")),
+        ("list.txt", table("# made by hand\n#\n\n# name label", "{file}\t{label}")),
+        ("list.txt", table("# made by hand\nimage,label", "{file},{label}")),
+        ("list.txt", table("4", "{file} {label}")),
+        ("list.txt", table("4", "{file}\t{label}")),
+        ("list.txt", table("filename text", "{file} {label}")),
+        ("list.txt", table("", "#{file} {label}").replace("#", "")),
         ("labels.tsv", table("file\ttext", "{file}\t{label}")),
         ("labels.tsv", table("", "{file}\t{label}")),
         ("annotations.csv", table("filename,words", "{file},{label}")),
@@ -30,6 +40,12 @@ PAIRS = list(LABELS.items())
         ("labels.json", json.dumps({"annotations": [{"image": f, "label": t} for f, t in PAIRS]})),
         ("labels.json", json.dumps(PAIRS)),
         ("labels.json", json.dumps({"file": list(LABELS), "label": EXPECTED})),
+        ("x.json", json.dumps({"name": "set", "images": [
+            {"filename": f, "label": t, "id": i} for i, (f, t) in enumerate(PAIRS)]})),
+        ("x.json", json.dumps({"info": {}, "images": [{"id": 1, "file_name": "img_0.png"}],
+                               "annotations": [{"file_name": f, "text": t} for f, t in PAIRS]})),
+        ("x.json", json.dumps({str(i): {"file": f, "label": t}
+                               for i, (f, t) in enumerate(PAIRS)})),
         ("labels.json", json.dumps({  # as pandas writes by default
             "file": {str(i): f for i, f in enumerate(LABELS)},
             "label": {str(i): t for i, t in enumerate(EXPECTED)}})),
@@ -44,6 +60,52 @@ def test_lists_of_other_tools_are_read(images: Path, name: str, text: str) -> No
     assert list(data.labels) == EXPECTED
     assert data.origin.startswith(f"{name} (")
     assert data.warnings == ()
+
+
+@pytest.mark.parametrize("has_objects", [False, True])
+def test_json_with_a_member_for_each_part(images: Path, has_objects: bool) -> None:
+    parts: dict[str, Any] = {"Train": dict(PAIRS[:3]), "val": dict(PAIRS[3:]), "test": {}}
+    if has_objects:
+        parts = {
+            part: [{"image": f, "text": t} for f, t in of.items()] for part, of in parts.items()
+        }
+    (images / "labels.json").write_text(json.dumps(parts))
+    data = load(images)
+    assert list(data.labels) == EXPECTED
+    assert data.parts == ("train", "train", "train", "val")
+    parts["test"] = {"epoch": 1}
+    (images / "labels.json").write_text(json.dumps(parts))
+    with pytest.raises(DataError, match="its member 'test' does not name images"):
+        load(images)
+
+
+def test_an_image_can_begin_with_the_sign_of_a_comment(tmp_path: Path) -> None:
+    for name in ("#1.png", "2.png"):
+        draw("1").save(tmp_path / name)
+    (tmp_path / "gt.txt").write_text("# two images\n#1.png ab\n2.png cd\n")
+    assert load(tmp_path).labels == ("ab", "cd")
+
+
+@pytest.mark.parametrize("first", ["gone abc", "see below", "4 images"])
+def test_a_first_line_that_is_no_header_is_not_skipped(images: Path, first: str) -> None:
+    (images / "gt.txt").write_text(table(first, "{file} {label}"))
+    with pytest.raises(DataError, match=r"gt\.txt: not an image, and it does not name images"):
+        load(images)
+
+
+def test_the_middle_of_names_that_is_not_a_word_is_not_the_label(tmp_path: Path) -> None:
+    """MJSynth's lists name the text in the file; others look alike, as with a font."""
+    numbers = [str(n) for n in range(10_007, 10_067, 10)]
+    for middles, is_mjsynth in (
+        (["Lube", "lube", "Cat", "dog", "ant", "Bee"], True),
+        (["arial", "times"] * 3, False),
+        (["site"] * 6, False),
+    ):
+        rows = [f"{i}_{m}_{n}.png" for i, (m, n) in enumerate(zip(middles, numbers, strict=True))]
+        text = "".join(f"{row} {n}\n" for row, n in zip(rows, numbers, strict=True))
+        found = label_lists.lines(text, "gt.txt", lambda name: True)
+        assert found is not None
+        assert [row.label for row in found.rows] == (middles if is_mjsynth else numbers)
 
 
 @pytest.mark.parametrize("name", ["labels.json", "rec_gt_train.txt"])
@@ -88,10 +150,13 @@ def test_text_files_that_are_no_labels_are_refused(images: Path) -> None:
     [
         ("labels.json", '{"img_0.png": "1", "img_0.png": "2"}', "listed twice in labels.json"),
         ("labels.json", '{"img_0.png": null}', "its label is None, not a text"),
-        ("labels.json", '{"img_0.png": {"polygons": []}}', "it has polygons, for text detection"),
-        ("labels.json", '{"img_0.png": {"a": 1, "b": 2}}', "no column is named label among"),
+        ("labels.json", '{"img_0.png": {"polygons": []}}', "entry 1 has polygons"),
+        (
+            "labels.json",
+            '{"img_0.png": {"a": 1, "b": 2}}',
+            "no column is named label; its entries have",
+        ),
         ("labels.json", '{"img_0.png": "a", "img_1.png": []}', r"entry 2 of labels\.json"),
-        ("labels.json", '{"img_0.png": "862.0"}', r"labels are floats, such as '862\.0'"),
         ("labels.json", '{"img_0.png": 862.0}', r"labels are floats, such as '862\.0'"),
         ("labels.json", '{"img_0.png": ', r"labels\.json: not an image, nor a label file: .*JSON"),
         (

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from crnn_jax.data import label_report
+from crnn_jax.data import label_report, label_texts
 from crnn_jax.data.folder import label_of
-from crnn_jax.schema import is_label_pattern
+from crnn_jax.schema import label_pattern_fault
 
 DIGITS = [f"{n:05d}" for n in random.Random(0).sample(range(100_000), 40)]
 MIXED = ["".join(random.Random(k).choices("abcdefgh2345678", k=5)) for k in range(40)]
@@ -91,6 +91,8 @@ def _some(names: list[str], *endings: str) -> list[str]:
          "the 40 images have only 2 different labels", MIXED),
         ([f"captcha{name}" for name in MIXED], "all labels begin with 'captcha'", MIXED),
         ([f"{name}-label" for name in MIXED], "all labels end with '-label'", MIXED),
+        ([f"[{name}]" for name in MIXED], "labels begin with '[' and end with ']'", MIXED),
+        ([f"<{name}>_{k % 3}" for k, name in enumerate(MIXED)], "with '<' and end with '>'", MIXED),
         ([f"{name}#{name}"[:5] if k else f"{name}(" for k, name in enumerate(MIXED)],
          "only 1 label of 40 have one of the symbols '('", MIXED),
     ],
@@ -103,9 +105,17 @@ def test_names_that_are_not_labels_are_reported_with_a_pattern(
     assert said in warning
     assert "such as" in warning or "all 40 images" in warning
     pattern = warning.split("data.label_pattern='")[1].split("' (")[0]
-    assert is_label_pattern(pattern)
+    assert not label_pattern_fault(pattern)
     assert [label_of(file, pattern) for file in files] == meant
     assert warn(files, pattern) == []  # with the remedy nothing is left to warn of
+
+
+def test_a_pattern_that_cuts_names_is_not_replaced_by_one_that_cuts_them_elsewhere() -> None:
+    """`^([^_]+)\\]` would find [abcde."""
+    (warning,) = warn(png([f"[{name}]" for name in MIXED]), r"^\[([^_]+)")
+    assert "all labels end with ']'" in warning
+    assert "data.label_pattern='" not in warning
+    assert "set data.label_pattern to a regular expression" in warning
 
 
 @pytest.mark.parametrize(
@@ -163,11 +173,47 @@ def test_label_files_are_checked_too() -> None:
     assert "none of the 25 labels begins with 0" in zeros
 
 
+@pytest.mark.parametrize("mark", ["?", "*", "---"])
+def test_a_frequent_mark_among_different_labels_is_reported(mark: str) -> None:
+    files = png([f"i{k}" for k in range(40)])
+    labels = [mark if k % 4 == 1 else name for k, name in enumerate(MIXED)]
+    (warning,) = label_report.warnings(files, labels, False)
+    assert warning.startswith(f"10 labels are '{mark}', such as that of i1.png, and nearly all")
+    sums = [mark if k % 4 == 1 else "+-*"[k % 3] for k in range(40)]  # as often as others
+    assert not any("labels are" in line for line in label_report.warnings(files, sums, False))
+
+
+def test_symbols_that_cannot_be_seen_are_escaped_in_the_summary() -> None:
+    (_, symbols, _) = label_report.summary(["a.png"], ["a\u00a0\u200d"])
+    assert symbols == r"symbols by frequency: a:1 \xa0:1 \u200d:1"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("ab\u200bc", r"invisible character ('\u200b', ZERO WIDTH SPACE); remove it"),
+        ("\u200eabc", r"('\u200e', LEFT-TO-RIGHT MARK)"),
+        ("ab\ufeff", r"('\ufeff', ZERO WIDTH NO-BREAK SPACE)"),
+        ("a\u200db", r"('\u200d', ZERO WIDTH JOINER)"),
+        ("\u0645\u200c", r"('\u200c', ZERO WIDTH NON-JOINER)"),  # at the end, it joins nothing
+        ("\u0645\u06cc\u200c\u062e", ""),  # Persian
+        ("\u0915\u094d\u200d\u0937", ""),  # Hindi
+        ("\u0600\u0661", ""),  # the Arabic sign for a number can be seen
+        ("a\x1b", r"control characters ('\x1b')"),
+        ("日é\u0301", ""),
+    ],
+)
+def test_characters_that_no_image_shows_are_refused(text: str, shown: str) -> None:
+    for found in (label_texts.in_table(text), label_texts.complaint(text, None, 50)):
+        assert shown in (found or "")
+        assert bool(shown) == bool(found)
+
+
 def test_the_summary_counts() -> None:
     lines = label_report.summary(["a.png", "b.png", "c.png"], ["112", "1 ", "23"])
     assert lines == [
-        "labels: 3, 3 of them different, of 2 to 3 symbols (2: 2, 3: 1)",
-        "symbols and how often: 1:3 2:2 ' ':1 3:1",
+        "labels: 3, 3 of them distinct, 2 to 3 characters long (2: 2, 3: 1)",
+        "symbols by frequency: 1:3 2:2 ' ':1 3:1",
         "examples: a.png is '112', b.png is '1 ', c.png is '23'",
     ]
     many = "".join(chr(0x4E00 + k) for k in range(1000))

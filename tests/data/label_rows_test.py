@@ -45,6 +45,14 @@ def listed(folder: Path) -> Listing:
         ("train.png", ""),
         ("training_images/a.png", "train"),
         ("train_and_test/a.png", ""),
+        ("TrainSet/a.png", "train"),
+        ("testset/a.png", "test"),
+        ("valImages/a.png", "val"),
+        ("validation_imgs/a.png", "val"),
+        ("OCRTest/a.png", "test"),
+        ("TrainTest/a.png", ""),
+        ("latest/a.png", ""),
+        ("trainers/a.png", ""),
     ],
 )
 def test_the_nearest_folder_names_the_part(path: str, part: str) -> None:
@@ -77,6 +85,14 @@ def test_label_files_that_divide_one_folder(tmp_path: Path) -> None:
     assert listed(tmp_path).parts == {"train/0.png": "train", "train/1.png": "val"}
 
 
+def test_label_files_whose_names_have_a_part_within_a_word(tmp_path: Path) -> None:
+    save(tmp_path, "0.png", "1.png", "2.png")
+    write(tmp_path, "trainset.csv", "0.png,ab")
+    write(tmp_path, "ValData.csv", "1.png,cd")
+    write(tmp_path, "gtTest.csv", "2.png,ef")
+    assert listed(tmp_path).parts == {"0.png": "train", "1.png": "val", "2.png": "test"}
+
+
 def test_one_label_file_of_several_folders_of_parts(tmp_path: Path) -> None:
     """The folders of the images matter more than the name of the label file."""
     save(tmp_path, "train/0.png", "test/1.png")
@@ -103,6 +119,48 @@ def test_an_image_that_is_missing_is_left_out_whatever_its_path(tmp_path: Path) 
     assert found.labels == {"0.png": "ab"}
     (warning,) = found.warnings
     assert warning.startswith("2 rows of labels.csv without an image: left out, such as /data/set/")
+
+
+def test_rows_of_two_label_files_can_name_a_missing_image_alike(tmp_path: Path) -> None:
+    save(tmp_path, "train/1.png", "val/1.png")
+    write(tmp_path / "train", "labels.csv", "0.png,ab", "1.png,cd")
+    write(tmp_path / "val", "labels.csv", "0.png,ef", "1.png,gh")
+    found = listed(tmp_path)
+    assert found.labels == {"train/1.png": "cd", "val/1.png": "gh"}
+    (warning,) = found.warnings
+    assert warning.startswith("2 rows of train/labels.csv and val/labels.csv without an image")
+    assert warning.endswith("train/0.png, val/0.png")
+    write(tmp_path / "val", "labels.csv", "0.png,ef", "0.png,ef", "1.png,gh")
+    with pytest.raises(DataError, match=r"val/0\.png: listed twice in val/labels\.csv, on lines 2"):
+        listed(tmp_path)
+
+
+def test_wrong_rows_of_two_label_files_are_all_named(tmp_path: Path) -> None:
+    save(tmp_path, "train/0.png", "val/0.png")
+    write(tmp_path / "train", "labels.csv", "0.png,ab ", "gone.png,x ", ",cd", ",ef")
+    write(tmp_path / "val", "labels.csv", "0.png,gh ", "gone.png,y ")
+    with pytest.raises(DataError, match=r"^6 files in ") as error:
+        listed(tmp_path)
+    for line in (
+        "train/0.png: its label 'ab ' begins or ends with white space (line 2 of train/",
+        "val/0.png: its label 'gh ' begins or ends with white space (line 2 of val/",
+        "train/gone.png: its label 'x ' begins or",
+        "val/gone.png: its label 'y ' begins or",
+        "its file name is empty (line 4 of train/labels.csv)",
+        "its file name is empty (line 5 of train/labels.csv)",
+    ):
+        assert line in str(error.value)
+
+
+def test_images_that_nobody_can_read_are_left_out(tmp_path: Path) -> None:
+    save(tmp_path, "0.png", "1.png", "2.png")
+    write(tmp_path, "gt.csv", "0.png,ab", "1.png,###", "2.png,##", "gone.png,###")
+    found = listed(tmp_path)
+    assert found.labels == {"0.png": "ab", "2.png": "##"}
+    assert found.warnings == (
+        "1 image with the label ###, which marks words that nobody can read: left out, such as "
+        "1.png",
+    )
 
 
 def test_a_relative_path_out_of_the_folder_is_refused(tmp_path: Path) -> None:

@@ -5,36 +5,23 @@ The images are not read here, so they are empty files.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from crnn_jax.data import label_rows, label_tables, listing
-from crnn_jax.data.label_rows import Listing
+from crnn_jax.data import label_rows, label_tables
 from crnn_jax.data.label_tables import Labels, Row
 from crnn_jax.data.tree import Tree
 from crnn_jax.errors import DataError
-from tests.helpers.fixtures import CONFIG
+from crnn_jax.runtime import files
+from tests.helpers.empty_images import create, listed
 
 READINGS = [{"path": "abcd.png", "text": "abc0", "confidence": 0.4}]
 BOXES = '[{"transcription": "ab12", "points": [[1, 1]]}]'
-
-
-def create(folder: Path, images: str, texts: Mapping[str, str] = {}) -> None:
-    """Creates empty images, whose names are separated by spaces, and other files."""
-    for name, text in {**dict.fromkeys(images.split(), ""), **texts}.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
-
-
-def listed(folder: Path, **changes: Any) -> Listing:
-    return listing.checked(dataclasses.replace(CONFIG, dir=os.fspath(folder), **changes))
 
 
 # ------------------------------------------------------------------ which image a row names
@@ -58,6 +45,24 @@ def test_a_label_file_of_a_part_names_no_image_of_another(
     found = listed(tmp_path)
     assert found.labels == {f"{train}/1.png": "abcd", f"{train}/2.png": "efgh"}
     assert "1 row of" in found.warnings[0]  # that of 3.png
+
+
+def test_the_file_name_of_an_absolute_path_is_enough_if_one_image_has_it(tmp_path: Path) -> None:
+    create(tmp_path, "images/8c1e-0.png images/8c1e-1.png train/2.png a/3.png b/3.png")
+    uploads = {"8c1e-0": "abcd", "8c1e-1": "efgh"}
+    paths = {**{f"/data/upload/1/{k}.png": v for k, v in uploads.items()},
+             "/set/test/2.png": "ijkl", "/data/upload/1/3.png": "mnop", "upload/8c1e-0.png": "qrst",
+             r"C:\set\train\2.png": "uvwx"}  # fmt: skip
+    create(
+        tmp_path,
+        "",
+        {"labels.csv": "file,label\n" + "".join(f"{k},{v}\n" for k, v in paths.items())},
+    )
+    found = listed(tmp_path)
+    assert found.labels == {
+        "images/8c1e-0.png": "abcd", "images/8c1e-1.png": "efgh", "train/2.png": "uvwx"
+    }  # fmt: skip
+    assert "3 rows of" in found.warnings[0]  # of another part, of two images, and not absolute
 
 
 def test_a_column_of_parts_chooses_between_images_of_the_same_name(tmp_path: Path) -> None:
@@ -135,10 +140,12 @@ def test_the_time_does_not_grow_with_the_square_of_the_number_of_label_files(
     [
         ("metadata.csv", "file_name,text,label\n0.png,abcd,7\n", "abcd"),
         ("metadata.csv", "file_name,text,label\n0.png,,7\n", "7"),
-        ("metadata.csv", "file_name,text,label\n0.png,1234,7\n", "7"),  # as documented
+        ("metadata.csv", "file_name,text,label\n0.png,1234,7\n", "1234"),
         ("metadata.jsonl", '{"file_name": "0.png", "label": "7", "words": "abcd"}', "abcd"),
         ("ann.txt", "./1/0_Lube_45484.png 45484\n", "Lube"),  # MJSynth
         ("ann.txt", "./1/0_Lube_45484.png 45485\n", "45485"),
+        ("ann.txt", "./1/0_Lube_05484.png 05484\n", "05484"),  # not the number of a word
+        ("ann.txt", "./1/0_Lube_95484.png 95484\n", "95484"),  # the lexicon has 88,172 words
         ("gt.txt", '0.png, "\\"100%"\n', '"100%'),  # ICDAR
         ("gt.txt", '0.png, "a""b\\"\n', 'a"b\\'),  # CSV
     ],
@@ -146,17 +153,9 @@ def test_the_time_does_not_grow_with_the_square_of_the_number_of_label_files(
 def test_the_label_is_the_text_of_the_image(
     tmp_path: Path, name: str, text: str, label: str
 ) -> None:
-    create(tmp_path, "0.png" if "Lube" not in text else "1/0_Lube_45484.png", {name: text})
+    image = text.split()[0].removeprefix("./") if "Lube" in text else "0.png"
+    create(tmp_path, image, {name: text})
     assert list(listed(tmp_path).labels.values()) == [label]
-
-
-@pytest.mark.parametrize("column", ["size", "width", "md5", "url", "fold", "timestamp"])
-def test_columns_about_files_are_no_labels(tmp_path: Path, column: str) -> None:
-    create(tmp_path, "abcd.png", {"list/files.csv": f"file,{column}\nabcd.png,1240\n"})
-    found = listed(tmp_path)
-    assert found.labels == {"abcd.png": "abcd"}
-    assert "list/files.csv is not used" in found.warnings[-1]
-    assert "no column is named label" in found.warnings[-1]
 
 
 # ------------------------------------------------------------------- which file has labels
@@ -169,6 +168,8 @@ def test_columns_about_files_are_no_labels(tmp_path: Path, column: str) -> None:
         ("labels.txt", "", "in the form of a label file"),
         ("train.txt", "q7ka.png\nm3xp.png\n", "names images without labels"),
         ("labels.json", '{"version": 1, "data": [{"image": "q7ka.png"}]}', "in the form of a"),
+        ("x.json", '{"images": [{"id": 1, "file_name": "q7ka.png"}], "categories": []}',
+         "no column is named label; its entries have ['id', 'file_name']"),
         ("q7ka.json", '{"objects": []}', "in the form of a label file"),
         ("annotations.xml", "<a/>", "save it as CSV"),
         ("train/q7ka.xml", "<a/>", "save it as CSV"),
@@ -176,11 +177,27 @@ def test_columns_about_files_are_no_labels(tmp_path: Path, column: str) -> None:
         ("out.json", json.dumps(READINGS), "has confidences"),
         ("out.jsonl", json.dumps(READINGS[0]), "has confidences"),
         ("Label.txt", f"abcd.png\t{BOXES}\n", "a list for text detection"),
+        ("sampleSubmission.csv", "id,label\nq7ka,aaaa\n", "the form of an answer to Kaggle"),
+        ("mysubmission.csv", "id,label\nq7ka,aaaa\n", "the form of an answer to Kaggle"),
+        ("notes.txt", "see (q7ka.png) and others\n", "in the form of a label file"),
+        ("list.dat", "q7ka.png\tAAAA\n", "in the form of a label file"),
+        ("labels", "q7ka.png\tAAAA\n", "its format is not known"),
+        ("labels.csv.gz", "", "its format is not known"),
+        ("labels.yaml", "", "its format is not known"),
+        ("train.mat", "", "its format is not known"),
+        ("annotations/instances_default.json", "{}", "in the form of a label file"),
+        ("annotations/data.bin", "", "its format is not known"),
+        ("labels.zip", "", "its format is not known"),
+        ("train.zip", "", ""),  # often of the folder train
+        ("train.tar.gz", "", ""),
+        ("train.py", "'q7ka.png'\n", ""),
+        ("README", "q7ka.png is an example\n", ""),
+        ("setup.txt", "see q7ka.gif\n", ""),  # no image of the folder
         ("README.txt", "how to use it\n", ""),
         ("setup.xml", "<a/>", ""),
         ("fileState.txt", "/d/q7ka.png\t1\n", ""),  # of PPOCRLabel
     ],
-)
+)  # fmt: skip
 def test_a_file_that_is_not_used_is_mentioned_if_it_may_have_labels(
     tmp_path: Path, name: str, text: str, said: str
 ) -> None:
@@ -189,6 +206,40 @@ def test_a_file_that_is_not_used_is_mentioned_if_it_may_have_labels(
     assert list(found.labels.values()) == ["abcd", "m3xp", "q7ka"]
     assert len(found.warnings) == bool(said)
     assert all(f"{name} is not used" in warning and said in warning for warning in found.warnings)
+
+
+def test_files_that_are_not_used_are_mentioned_beside_others_that_are(tmp_path: Path) -> None:
+    lists = {"train.txt": "0.png\tab\n", "val.txt": "1.png: cd\n", "val.xlsx": "PK"}
+    create(tmp_path, "0.png 1.png", lists)
+    found = listed(tmp_path)
+    assert found.labels == {"0.png": "ab"}
+    assert found.warnings == (
+        "1 image without a label in train.txt: left out, such as 1.png",
+        "val.txt is not used: it does not name images of this folder in the form of a label file",
+        "val.xlsx is not used: if it has the labels, save it as CSV in UTF-8",
+    )
+    (tmp_path / "train.txt").unlink()
+    create(tmp_path, "", {"0.txt": "ab", "val.txt": ""})  # a text file for each image
+    assert "val.xlsx is not used" in listed(tmp_path).warnings[-1]
+
+
+def test_the_form_of_an_answer_is_not_a_test_part(tmp_path: Path) -> None:
+    rows = {"train.csv": "id,label\n0.png,ab\n", "sampleSubmission.csv": "id,label\n1.png,aa\n"}
+    create(tmp_path, "train/0.png test/1.png", rows)
+    assert listed(tmp_path).labels == {"train/0.png": "ab"}
+
+
+def test_each_file_is_opened_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    create(tmp_path, "ab.png", {"labels.json": "{}", "list.csv": "epoch,loss\n1,2\n"})
+    read, opened = files.read, []
+    monkeypatch.setattr(
+        files, "read", lambda path, most: (opened.append(path.name), read(path, most))[1]
+    )
+    with pytest.raises(
+        DataError, match=r"2 files in .*\n  labels\.json: not an image, and it does"
+    ):
+        listed(tmp_path)
+    assert sorted(opened) == ["labels.json", "list.csv"]
 
 
 def test_a_list_of_boxes_does_not_hide_the_list_of_words(tmp_path: Path) -> None:
@@ -210,6 +261,15 @@ def test_text_files_of_few_images_say_why_they_are_not_used(tmp_path: Path) -> N
         listed(tmp_path)
     create(tmp_path, "", {"1.txt": "efgh\n"})
     assert listed(tmp_path).labels == {"0.png": "abcd", "1.png": "efgh"}
+
+
+@pytest.mark.parametrize("name", ["gt.txt", "metadata.jsonl", "labels.csv", "0.txt", "labels.xml"])
+def test_label_files_are_ignored_beside_images_without_labels(tmp_path: Path, name: str) -> None:
+    create(tmp_path, "0.png 1.png", {name: "anything"})
+    assert listed(tmp_path, use_labels=False).labels == {"0.png": "", "1.png": ""}
+    create(tmp_path, "", {"photo.jpgg": ""})
+    with pytest.raises(DataError, match=r"1 file in .*\n  photo\.jpgg: not an image"):
+        listed(tmp_path, use_labels=False)
 
 
 def test_images_of_other_formats_are_not_ignored(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from crnn_jax.errors import DataError, RunError
 from crnn_jax.runs import run_dir, sweep
 from crnn_jax.training import train
 from tests.helpers.fixtures import MakeConfig
+from tests.helpers.quiet import BARE
 
 
 def _save(folder: Path, name: str, width: int, height: int = 20) -> None:
@@ -103,7 +104,7 @@ def test_a_run_records_the_width_that_it_chose(
     tmp_path: Path, tiny_config: MakeConfig, captchas: Path
 ) -> None:
     # The images are 64x16, aspect 4.
-    config = tiny_config(data__width=0, train__epochs=2)  # the program of commands_test.py
+    config = tiny_config(BARE, data__width=0, train__epochs=2)  # the program of commands_test.py
     result = train.train_and_evaluate(config, tmp_path / "run")
     assert resolve.resolve(config).data.width == 96
     assert '"width": 96' in (tmp_path / "run" / "config.json").read_text()
@@ -115,7 +116,7 @@ def test_a_directory_prepared_with_open_values_is_trained_in(
     tmp_path: Path, tiny_config: MakeConfig
 ) -> None:
     """As `python -m crnn_jax train RUN` does with a config.json that someone wrote."""
-    prepared = tiny_config(data__width=0, data__length="labels", train__epochs=1)
+    prepared = tiny_config(BARE, data__width=0, data__length="labels", train__epochs=2)
     run = run_dir.RunDir(tmp_path / "run")
     run.open(prepared)
     assert run.config() == prepared

@@ -198,6 +198,9 @@ def test_auto_is_the_folder_or_generates_where_the_default_one_is_absent(
     assert resolve.resolve(other).data.source == "folder"
     with pytest.raises(DataError, match=r"no folder elsewhere.*crnn-jax fetch"):
         load(resolve.resolve(other))
+    (tmp_path / "elsewhere").mkdir()
+    with pytest.raises(DataError, match=r"elsewhere contains no images\. .*crnn-jax fetch"):
+        load(resolve.resolve(other))
     (tmp_path / config_lib.DEFAULT_DIR).mkdir(parents=True)
     assert resolve.resolve(config).data.source == "folder"
     assert resolve.resolve(tiny_config(data__source="stream")).data.source == "stream"

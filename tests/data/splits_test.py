@@ -75,6 +75,7 @@ def test_a_repeated_label_stays_on_one_side() -> None:
     texts = [f"{i // 3}" for i in range(60)]  # each of 20 labels three times
     for fold in range(4):
         split = _split(texts, num_folds=4, fold=fold)
+        assert (len(split.train), len(split.val)) == (45, 15)
         assert not {texts[i] for i in split.train} & {texts[i] for i in split.val}
 
 
@@ -102,6 +103,7 @@ def test_few_labels_are_split_by_image_so_that_training_sees_them_all() -> None:
 def test_many_labels_that_repeat_are_still_split_by_label() -> None:
     texts = [f"{i % 30:02d}" for i in range(90)]  # 30 labels of 10 symbols, three times each
     split = _split(texts, val_fraction=0.2)
+    assert (len(split.train), len(split.val)) == (72, 18)
     assert not {texts[i] for i in split.train} & {texts[i] for i in split.val}
 
 

@@ -51,7 +51,8 @@ def folder(tmp_path: Path) -> Path:
         ("file,label\n1\0.png,a\n", r"1\\x00\.png: its file name has char"),
         ("file,label\n1.png," + "a" * 200_000 + "\n", r"line 2: field larger than field limit"),
         ("file,label\n1.png,a\n\x1b[31m\n.png,b\n", r"  \\x1b\[31m: "),
-        ('file,label\n1.png,a\n2.png,"b\n', r"not a CSV file: line 3: "),
+        ('file,label\n1.png,a\n2.png,"b\n3.png,c\n', r"line 3: a quote that opens here is never"),
+        ('file,label\n\n1.png,"a\n2.png,"b\n', r"line 4: .*expected.* row that begins on line 3"),
         ("x" * 100_000 + ",label\n", r"must begin with the header .{30,400}$"),
     ],
 )

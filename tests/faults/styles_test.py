@@ -298,6 +298,6 @@ def test_generate_names_the_argument_that_is_wrong(
 
 def test_a_generated_set_larger_than_memory_is_refused_by_its_count() -> None:
     config = dataclasses.replace(CONFIG, source="synthetic", count=10**9)
-    with pytest.raises(ConfigError, match=r"1000000000 images.*data\.count"):
+    with pytest.raises(DataError, match=r"1000000000 generated images.*data\.count"):
         generated.generate(presets.load("plain"), config, range(10**9))
     assert dataset.uses_folder(CONFIG)

@@ -25,11 +25,24 @@ def write(
     seed: int = 0,
     other_cases: str = "",
 ) -> Recognizer:
-    """Writes a run with the initial weights of a seed, plus noise. Returns its reader."""
+    """Writes a run with random weights. Returns its reader.
+
+    They are drawn by numpy, because jax would compile the initial values of each shape.
+
+    Args:
+      noise: the standard deviation of biases, and of what is added to weights of variance
+        1 / fan-in.
+    """
     charset = Charset(alphabet, marks=config.data.marks, other_cases=other_cases)
     model = crnn.build(config.model, charset, *standard)
-    params = crnn.init(model, jax.random.key(seed), config.data)
-    rng = np.random.default_rng(0)
-    params = jax.tree.map(lambda a: np.float32(a + noise * rng.normal(size=a.shape)), params)
+    shapes = jax.eval_shape(lambda: crnn.init(model, jax.random.key(0), config.data))
+    rng = np.random.default_rng(seed)
+
+    def drawn(leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+        std = (leaf.size // leaf.shape[-1]) ** -0.5 if leaf.ndim > 1 else 0.0
+        values = np.hypot(noise, std) * rng.normal(size=leaf.shape)
+        return values.astype(np.float32)
+
+    params = jax.tree.map(drawn, shapes)
     imported_run.write(workdir, config, charset, standard, params, "", "a test")
     return crnn_jax.load(workdir)

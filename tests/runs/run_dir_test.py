@@ -1,3 +1,4 @@
+import argparse
 import dataclasses
 import json
 import os
@@ -6,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from crnn_jax.cli import train as cli_train
 from crnn_jax.errors import RunError
 from crnn_jax.runs import provenance, run_dir
+from crnn_jax.runs.result import Answer
+from crnn_jax.training import train
 from tests.helpers.fixtures import MakeConfig
 
 
@@ -20,6 +24,19 @@ def test_a_directory_is_made_and_opened_again_by_the_same_config(
     run.open(config)
     assert run.config() == config
     assert os.listdir(run.workdir) == ["config.json"]
+
+
+def test_names_with_line_ends_and_quotes_are_read_again_from_csv(tmp_path: Path) -> None:
+    run = run_dir.RunDir(tmp_path)
+    names = ["a.png", "a\rb.png", "a\nb.png", "a\r\nb.png", 'a"\r,b.png', "\r"]
+    rows = [Answer(name, "ab", "ac\r", 0.5, 1.25) for name in names]
+    run.write_csv("readings.csv", Answer._fields, rows)
+    assert run.read_csv("readings.csv", Answer) == rows
+    # Other rows are written as ever.
+    lines = (tmp_path / "readings.csv").read_bytes().split(b"\n")
+    assert lines[0] == b"file,truth,reading,confidence,loss"
+    run.write_csv("readings.csv", Answer._fields, [("a.png", "ab", "ab", 0.5, 1.25)])
+    assert (tmp_path / "readings.csv").read_bytes().endswith(b"\na.png,ab,ab,0.5,1.25\n")
 
 
 def test_a_workdir_of_another_config_is_refused_and_the_keys_named(
@@ -102,6 +119,38 @@ def test_the_default_workdir_is_the_config_s_own(tiny_config: MakeConfig) -> Non
     assert name(seed=1) != name()
     assert name(log__every_steps=7) == name()
     assert name(data__workers=3, data__memory_limit=2.0) == name()
+
+
+def test_checking_a_config_writes_nothing(tmp_path: Path, tiny_config: MakeConfig) -> None:
+    """Another process may train there, with other keys that do not change the result."""
+    run = run_dir.RunDir(tmp_path)
+    run.open(tiny_config())
+    before = (tmp_path / "config.json").read_bytes()
+    run.check_same(tiny_config(log__every_steps=7))
+    assert (tmp_path / "config.json").read_bytes() == before
+    with pytest.raises(RunError, match="another config"):
+        run.check_same(tiny_config(seed=1))
+
+
+@pytest.mark.parametrize(
+    ("devices", "batch_size"), [(None, 8), (["cpu cpu"], 1), (["cpu cpu", "cpu cpu"], 8)]
+)
+def test_a_run_that_was_trained_beside_others_goes_on_with_one_device(
+    tmp_path: Path, tiny_config: MakeConfig, monkeypatch: pytest.MonkeyPatch,
+    devices: list[str] | None, batch_size: int,
+) -> None:  # fmt: skip
+    run = run_dir.RunDir(tmp_path)
+    run.open(tiny_config(train__batch_size=8))
+    if devices:
+        run.write_json("environment.json", {"devices": devices})
+    configured: list[int] = []
+    monkeypatch.setattr(cli_train.runtime, "configure", configured.append)
+    monkeypatch.setattr(train, "train_all", lambda *_: [])
+    options = argparse.Namespace(
+        runs=[str(tmp_path)], follow_input=False, allow_environment_change=False
+    )
+    cli_train.train(options)
+    assert configured == [batch_size]
 
 
 def test_environment_tells_commit_versions_and_machine() -> None:

@@ -27,6 +27,7 @@ from crnn_jax.data.synthetic.wide.draws import Draws
 from crnn_jax.data.synthetic.wide.face_atlas import FaceAtlas
 from crnn_jax.errors import ConfigError
 from tests.helpers.fixtures import MakeConfig
+from tests.helpers.looks import FACES
 
 
 class InThisProcess:
@@ -40,9 +41,6 @@ class InThisProcess:
 
     def __exit__(self, *_: Any) -> None:
         pass
-
-
-FACES = ("Go-Bold", "DejaVuSerif-Bold")
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +95,20 @@ def test_a_file_that_is_no_atlas_is_named(content: bytes, tmp_path: Path) -> Non
         face_atlas.load(tmp_path / "absent.npz")
 
 
+def test_a_file_that_says_it_unpacks_to_too_much_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "faces.npz", "w") as file:
+        file.writestr("fields.npy", b"0")
+    content = bytearray((tmp_path / "faces.npz").read_bytes())
+    # The size of the member is 24 bytes after the signature of its entry in the directory.
+    size = content.index(b"PK\1\2") + 24
+    assert content[size : size + 4] == b"\1\0\0\0"
+    content[size : size + 4] = b"\1\0\0\x20"  # 2**29 + 1
+    (tmp_path / "faces.npz").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"unpacks to 536870913 bytes"):
+        face_atlas.load(tmp_path / "faces.npz")
+
+
+@pytest.mark.long
 def test_a_file_that_unpacks_to_too_much_is_refused(tmp_path: Path) -> None:
     header = {"descr": "|u1", "fortran_order": False, "shape": (2**29 + 1,)}
     zeros = bytes(2**20)
@@ -232,7 +244,7 @@ def test_fine_steps_of_jpeg_change_little_and_coarse_ones_leave_blocks() -> None
     assert np.allclose(coarse[:8, :8], 0.375 * np.round(coarse[:1, :1] / 0.375), atol=1e-5)
 
 
-def test_a_stream_of_the_wide_family_trains_as_any_other(
+def test_a_stream_of_the_wide_family_has_the_images_of_its_numbers(
     tiny_config: MakeConfig, atlas: FaceAtlas, tmp_path: Path
 ) -> None:
     face_atlas.save(atlas, tmp_path / "faces.npz")
