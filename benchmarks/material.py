@@ -80,7 +80,7 @@ def job(work: str, folder: Path, scratch: Path, batch: int, scale: float = 1) ->
         reader = recognizer.Recognizer(
             asked, prepared.charset, prepared.model, params, 0, prepared.data.fingerprint, 1.0
         )
-        files = onnx_lib.export(reader, model_spec.describe(reader, None))
+        files = onnx_lib.export(reader, model_spec.describe(reader))
         onnx.write_bytes(files[onnx_lib.FILE])
     return {
         "work": work,

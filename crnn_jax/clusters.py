@@ -64,6 +64,15 @@ def changed(texts: Iterable[str], marks: str = "separate") -> list[str]:
     return [text for text, symbols in each if as_typed(in_image(symbols)) != symbols]
 
 
+def bidirectional_class(symbol: str) -> str:
+    """Returns the bidirectional class of a character, or that which a cluster counts as.
+
+    A digit or punctuation mark with a combining mark counts as a left-to-right letter.
+    """
+    kind = unicodedata.bidirectional(symbol[0])
+    return kind if len(symbol) == 1 or kind in _LETTERS else "L"
+
+
 def _reordered(symbols: Sequence[str], order: Callable[[str], str]) -> list[str]:
     """Reorders symbols by a function that reorders characters.
 
@@ -75,9 +84,7 @@ def _reordered(symbols: Sequence[str], order: Callable[[str], str]) -> list[str]
     letters = {kind: (c for c in _letters(kind) if c not in taken) for kind in _LETTERS}
     stand_ins = {}
     for cluster in dict.fromkeys(symbol for symbol in symbols if len(symbol) > 1):
-        kind = unicodedata.bidirectional(cluster[0])
-        # A digit or punctuation mark with a combining mark counts as a left-to-right letter.
-        stand_ins[cluster] = next(letters[kind if kind in letters else "L"])
+        stand_ins[cluster] = next(letters[bidirectional_class(cluster)])
     originals = {letter: cluster for cluster, letter in stand_ins.items()}
     ordered = order("".join(stand_ins.get(symbol, symbol) for symbol in symbols))
     return [originals.get(c, c) for c in ordered]

@@ -56,6 +56,7 @@ class _Stored(TypedDict):
     result: dict[str, Any] | None
     temperature: NotRequired[schema.Temperature]
     typicality: NotRequired[schema.MeanAndStd | None]
+    width_by_image: NotRequired[bool]
 
 
 class Parsed(NamedTuple):
@@ -69,6 +70,7 @@ class Parsed(NamedTuple):
     result: Result | None
     temperature: float = 1.0  # divides the logits for confidences
     typical: Typical | None = None  # mean and deviation of the energies of the validation part
+    width_by_image: bool = False  # the input of each image has the width that fits its text
 
     def check_digest(self, params: Any, source: str) -> None:
         """Raises RunError unless `params` have the digest of the description."""
@@ -116,6 +118,7 @@ def parse(content: bytes, source: str) -> Parsed:
             result,
             values.get("temperature", 1.0),
             Typical(*energies) if energies else None,
+            values.get("width_by_image", False),
         )
     except (ConfigError, schema.InvalidError) as error:
         raise RunError(f"{FILE} of {source} cannot be used: {error}") from error

@@ -16,7 +16,7 @@ import numpy as np
 from crnn_jax import config as config_lib
 from crnn_jax.charset import Charset
 from crnn_jax.config import Config
-from crnn_jax.config.data_keys import AUTO, AUTO_WIDTHS
+from crnn_jax.config.data_keys import AUTO, AUTO_WIDTHS, Frame
 from crnn_jax.errors import CrnnError, DataError, RunError
 from crnn_jax.inference import (
     batch_reading,
@@ -38,6 +38,7 @@ from crnn_jax.inference.typicality import Typical
 from crnn_jax.models import crnn, decoding, greedy
 from crnn_jax.models.decoding import Decoder
 from crnn_jax.runs import run_dir, stored
+from crnn_jax.runs.result import Result
 from crnn_jax.runtime import processes
 
 _ATTEMPTS = 50  # attempts to load a checkpoint of a run in training
@@ -93,6 +94,8 @@ class Recognizer:
       width_by_image: whether the input of each image has the width that fits its text, instead of
         data.width.
       typical: the energies of the validation part; None if they are not known.
+      result: the result of the run, whose scores are those of its best epoch; None if it is not
+        known.
     """
 
     def __init__(
@@ -106,6 +109,7 @@ class Recognizer:
         temperature: float,
         width_by_image: bool = False,
         typical: Typical | None = None,
+        result: Result | None = None,
     ):
         self.config = config
         self.charset = charset
@@ -116,6 +120,7 @@ class Recognizer:
         self.temperature = temperature
         self.width_by_image = width_by_image
         self.typical = typical
+        self.result = result
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickles the parameters as numpy arrays: they are unpickled without starting JAX."""
@@ -269,20 +274,27 @@ class Recognizer:
                     yield item if isinstance(item, DataError) else next(readings)
 
     def evaluate(
-        self, folder: str | os.PathLike[str] | None = None, decoder: Decoder | None = None
+        self,
+        folder: str | os.PathLike[str] | None = None,
+        decoder: Decoder | None = None,
+        *,
+        frame: Frame | None = None,
     ) -> SetEvaluation:
         """Scores the reader on every image of `folder`, or on its own validation part.
 
-        The default decoder is that of `predict`.
+        The default decoder is that of `predict`. `frame` chooses what to read from the animations
+        of a folder, as in `predict`.
 
         Raises:
+          ConfigError: `frame` is not allowed, or there is no folder.
           DataError: images or labels cannot be used, for example because a character is not in the
             alphabet.
           DeviceError: JAX cannot compute in this process.
         """
         processes.check()
         decoder = decoder or self.decoder()
-        return set_evaluation.evaluate(self, folder, decoder)
+        inputs.Format(frame=frame).check()
+        return set_evaluation.evaluate(self, folder, decoder, frame)
 
     def decode_batch_predictions(self, pred: Any) -> list[str]:
         """Returns the texts of predictions [B, T, K] over this reader's alphabet."""

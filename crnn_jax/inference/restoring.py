@@ -34,6 +34,7 @@ class Parts(NamedTuple):
     temperature: float
     width_by_image: bool = False
     typical: Typical | None = None
+    result: Result | None = None  # of the run, if it is known
 
 
 def shipped_parts(name: str, epoch: int | None) -> Parts:
@@ -92,7 +93,9 @@ def exported_parts(folder: str | os.PathLike[str], epoch: int | None) -> Parts:
         0,
         stored.fingerprint,
         stored.temperature,
-        typical=stored.typical,
+        stored.width_by_image,
+        stored.typical,
+        stored.result,
     )
 
 
@@ -121,8 +124,18 @@ def _restore(checkpoints: Checkpoints, epoch: int, config: Config, result: Resul
     if result and epoch in (result.best_epoch, 0):
         temperature, energies = result.temperature, result.typicality
     typical = Typical(*energies) if energies else None
-    fingerprint = meta["fingerprint"]
-    return Parts(config, charset, model, params, epoch, fingerprint, temperature, typical=typical)
+    return Parts(
+        config,
+        charset,
+        model,
+        params,
+        epoch,
+        meta["fingerprint"],
+        temperature,
+        meta.get("width_by_image", False),
+        typical,
+        result,
+    )
 
 
 def _is_intact(checkpoints: Checkpoints, epoch: int, config: Config) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,14 +14,15 @@ import numpy as np
 from crnn_jax import clusters
 from crnn_jax import config as config_lib
 from crnn_jax.config import DataConfig
+from crnn_jax.config.data_keys import Frame
 from crnn_jax.data import direction, label_report, listing, sources, splits, text_lengths
 from crnn_jax.data import folder as dataset
 from crnn_jax.data.folder import Dataset
 from crnn_jax.data.label_files import FILE_NAMES
-from crnn_jax.errors import DataError, quote
+from crnn_jax.errors import ConfigError, DataError, quote
 from crnn_jax.inference.evaluate import BATCH, Evaluation, LabeledImages, Reader, of_answers
 from crnn_jax.inference.evaluate import evaluate as evaluate_images
-from crnn_jax.inference.inputs import Decoded
+from crnn_jax.inference.inputs import Decoded, Format
 from crnn_jax.models.decoding import Decoder
 from crnn_jax.runs.result import Answer
 
@@ -38,14 +40,24 @@ class SetEvaluation(NamedTuple):
 
 
 def evaluate(
-    recognizer: Recognizer, folder: str | os.PathLike[str] | None, decoder: Decoder
+    recognizer: Recognizer,
+    folder: str | os.PathLike[str] | None,
+    decoder: Decoder,
+    frame: Frame | None,
 ) -> SetEvaluation:
     """Implements `Recognizer.evaluate`."""
     charset, num_steps = recognizer.charset, config_lib.num_steps(recognizer.config)
     reader = Reader(recognizer.model, recognizer.params, charset, recognizer.temperature, decoder)
     if folder is None:
+        if frame is not None:
+            raise ConfigError(
+                "the validation part is read as in training (data.frame); another frame can be "
+                "chosen only for a folder of images: name it with --data"
+            )
         return _of_validation(recognizer, reader, num_steps)
     section = dataclasses.replace(_section(recognizer, folder), alphabet=charset.alphabet)
+    if frame is not None:
+        section = dataclasses.replace(section, frame=frame)
     data = dataset.load(section, charset, num_steps)
     labels = charset.encode(data.texts)
     if recognizer.width_by_image:
@@ -144,9 +156,10 @@ def _by_width(
     recognizer: Recognizer, reader: Reader, data: Dataset, section: DataConfig, labels: np.ndarray
 ) -> Evaluation:
     """Scores a reader on every image of a folder, each at its own width."""
+    decode = functools.partial(recognizer.decode, form=Format(frame=section.frame))
     with ThreadPoolExecutor() as pool:
         images = [dataset.source_of(section, file) for file in data.files]
-        decoded = list(pool.map(recognizer.decode, images))
+        decoded = list(pool.map(decode, images))
     pixels = [item.pixels for item in decoded if isinstance(item, Decoded)]
     if len(pixels) != len(data):
         raise DataError(f"{section.dir} changed while it was read; evaluate again")

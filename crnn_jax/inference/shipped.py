@@ -61,8 +61,12 @@ def names() -> list[str]:
 
 
 def is_name(run: str | os.PathLike[str]) -> bool:
-    """Whether `run` is the name of a shipped reader. A directory of that name has precedence."""
-    return isinstance(run, str) and run in names() and not os.path.lexists(run)
+    """Whether `run` is the name of a shipped reader. A run or an export of that name wins."""
+    if not isinstance(run, str) or run not in names():
+        return False
+    return not any(
+        os.path.lexists(os.path.join(run, file)) for file in ("config.json", DESCRIPTION)
+    )
 
 
 def read(name: str) -> Shipped:

@@ -57,10 +57,16 @@ def add_commands(commands: Any) -> None:
         help="position of the blank class; default last",
     )
     command.add_argument(
-        "--width", type=int, metavar="PIXELS", help="width of the images, if not in the file"
+        "--width",
+        type=int,
+        metavar="PIXELS",
+        help="width of the images, if not in the file; default 200",
     )
     command.add_argument(
-        "--height", type=int, metavar="PIXELS", help="height of the images; default 200x50"
+        "--height",
+        type=int,
+        metavar="PIXELS",
+        help="height of the images, if not in the file; default 50",
     )
     command.set_defaults(call=_with_extra(_import_keras, "keras"))
 
@@ -97,19 +103,20 @@ def export(
         files but no export, a symbolic link leads out of it, or it cannot be written.
       ImportError: a package is missing.
     """
-    from crnn_jax.inference import exported, recognizer
+    from crnn_jax.inference import exported, hub, recognizer, shipped
     from crnn_jax.interop import model_spec as description_lib
-    from crnn_jax.runs import run_dir
     from crnn_jax.runtime import files as disk
     from crnn_jax.runtime import staging
 
-    if out is None and not Path(run).is_dir():
+    if out is None and (hub.is_address(run) or shipped.is_name(run)):
         raise RunError(f"{run} is not a folder on this machine; choose a folder with --out")
+    if out is None and not Path(run).is_dir():
+        recognizer.load(run)  # says what is wrong
     folder = Path(out) if out is not None else disk.below(run, "export", kind)
     if not (folder / exported.FILE).exists() and not staging.is_free(folder):
         raise RunError(f"{folder} is not empty and not an export; choose another --out")
     reader = recognizer.load(run)
-    description = description_lib.describe(reader, run_dir.RunDir(run).result())
+    description = description_lib.describe(reader)
     module = importlib.import_module(f"crnn_jax.interop.{kind}")
     files = module.export(reader, description, *((runtime,) if kind == "web" else ()))
     files[exported.FILE] = description_lib.to_json(description).encode()

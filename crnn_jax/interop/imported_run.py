@@ -32,6 +32,7 @@ def write(
     result: Result | None = None,
     temperature: float = 1.0,
     typical: Typical | None = None,
+    width_by_image: bool = False,
 ) -> None:
     """Writes a run directory for evaluation, prediction and training with train.init_from.
 
@@ -48,6 +49,7 @@ def write(
       result: the result of the training, if it is known.
       temperature: of the confidences, if there is no result.
       typical: the energies of typical images, if there is no result.
+      width_by_image: whether the input of each image has the width that fits its text.
 
     Raises:
       RunError: the directory exists and is not empty, it cannot be written, or the parameters do
@@ -66,6 +68,8 @@ def write(
     }
     if not result:
         meta |= {"temperature": temperature, "typicality": list(typical) if typical else None}
+    if width_by_image:
+        meta["width_by_image"] = True
     with staging.directory(workdir) as partial:
         run = RunDir(partial)
         run.open(

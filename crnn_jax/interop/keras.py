@@ -56,27 +56,52 @@ def import_run(
     model = keras_file.read(file)
     if model.description:
         parsed = exported.parse(model.description, file)
-        data = dataclasses.replace(parsed.config.data, alphabet=parsed.charset.alphabet)
-        there = (parsed.charset.alphabet, "last", data.width, data.height)
-        names = ("--alphabet", "--blank", "--width", "--height")
-        for name, known, wish in zip(names, there, (alphabet, blank, *size), strict=True):
-            if wish not in (None, known):
-                raise RunError(f"{name} is {wish!r}, but {file} contains {known!r}; omit {name}")
-        parsed.check_digest(model.params, file)
-        config = dataclasses.replace(parsed.config, data=data)
-        imported_run.write(
-            workdir,
-            config,
-            parsed.charset,
-            parsed.normalization,
-            model.params,
-            parsed.fingerprint,
-            file,
-            parsed.result,
-            parsed.temperature,
-            parsed.typical,
-        )
-        return config
+        return _import_described(file, workdir, model, parsed, (alphabet, blank, *size))
+    return _import_plain(file, workdir, model, values, alphabet, blank, size)
+
+
+def _import_described(
+    file: str,
+    workdir: str | os.PathLike[str],
+    model: keras_file.Model,
+    parsed: exported.Parsed,
+    wishes: tuple[str | int | None, ...],
+) -> Config:
+    """Imports a file that this package exported. `wishes`: alphabet, blank, width and height."""
+    data = dataclasses.replace(parsed.config.data, alphabet=parsed.charset.alphabet)
+    there = (parsed.charset.alphabet, "last", data.width, data.height)
+    names = ("--alphabet", "--blank", "--width", "--height")
+    for name, known, wish in zip(names, there, wishes, strict=True):
+        if wish not in (None, known):
+            raise RunError(f"{name} is {wish!r}, but {file} contains {known!r}; omit {name}")
+    parsed.check_digest(model.params, file)
+    config = dataclasses.replace(parsed.config, data=data)
+    imported_run.write(
+        workdir,
+        config,
+        parsed.charset,
+        parsed.normalization,
+        model.params,
+        parsed.fingerprint,
+        file,
+        parsed.result,
+        parsed.temperature,
+        parsed.typical,
+        parsed.width_by_image,
+    )
+    return config
+
+
+def _import_plain(
+    file: str,
+    workdir: str | os.PathLike[str],
+    model: keras_file.Model,
+    values: Mapping[str, Any],
+    alphabet: str | None,
+    blank: str,
+    size: tuple[int | None, int | None],
+) -> Config:
+    """Imports a file of Keras, which has weights and sizes, but no symbols."""
     alphabet = _alphabet(model, alphabet, file)
     width, height = _size(model, size, values["data"], file)
     # The Keras example reads pixels / 255.

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from crnn_jax import config as config_lib
+from crnn_jax.config import ModelConfig
+from crnn_jax.config.data_keys import AUTO_WIDTHS
 from crnn_jax.inference import exported
 from crnn_jax.inference.recognizer import Recognizer
 from crnn_jax.interop import imported_run
@@ -65,6 +68,7 @@ def import_run(folder: str | os.PathLike[str], workdir: str | os.PathLike[str]) 
         parsed.result,
         parsed.temperature,
         parsed.typical,
+        parsed.width_by_image,
     )
 
 
@@ -80,4 +84,34 @@ def card(description: Mapping[str, Any]) -> str:
         keep_trailing_newline=True,
     )
     environment.filters["markdown"] = markup.markdown
-    return environment.get_template("card.md.jinja").render(description)
+    config = config_lib.from_dict(description["config"])
+    sizes = [config]
+    if description["width_by_image"]:
+        widths = [times * config.data.height for times in AUTO_WIDTHS]
+        sizes = [config_lib.with_width(config, width) for width in widths]
+    return environment.get_template("card.md.jinja").render(
+        description,
+        architecture=_architecture(config.model, bool(description["other_cases"])),
+        widths=_enumeration((size.data.width for size in sizes), "or"),
+        steps=_enumeration(map(config_lib.num_steps, sizes), "or"),
+    )
+
+
+def _architecture(model: ModelConfig, has_other_cases: bool) -> str:
+    """Describes the layers in one sentence."""
+    is_reference = description_lib.are_reference_layers(model) and not has_other_cases
+    if is_reference and len(model.conv_features) == len(model.lstm_units) == 2:
+        return "The architecture is `ocr_model_v1` of Keras' captcha_ocr example."
+    norm = ", layer norm" if model.norm else ""
+    pools = ", ".join(f"{width}x{height}" for width, height in model.pools)
+    return (
+        f"Its layers are 3x3 convolutions with {_enumeration(model.conv_features)} features{norm} "
+        f"and max-pooling of {pools} (width x height); a dense layer of {model.dense_features} "
+        f"units; bidirectional {model.cell.upper()} layers of {_enumeration(model.lstm_units)} "
+        "units per direction; and a dense output layer."
+    )
+
+
+def _enumeration(numbers: Iterable[int], word: str = "and") -> str:
+    *first, last = map(str, numbers)
+    return f"{', '.join(first)} {word} {last}" if first else last

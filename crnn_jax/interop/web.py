@@ -73,7 +73,7 @@ def export(
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise RunError(f"{folder} is not the npm package {_PACKAGE}: {brief(error)}") from error
     model = onnx.export(reader, description)[onnx.FILE]
-    pages = {name: (_PAGE / name).read_bytes() for name in (FILE, "reader.js", "page.js")}
+    pages = {path.name: path.read_bytes() for path in (_PAGE / FILE, *_PAGE.glob("*.js"))}
     described = json.dumps(description)
     return {
         **pages,

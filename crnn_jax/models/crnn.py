@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import re
 import zlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -302,7 +303,9 @@ def _unit_forget_bias(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float
     return jnp.zeros(shape, dtype).at[shape[0] // 4 : shape[0] // 2].set(1)
 
 
-def _layer_order(name: str) -> tuple[int, str]:
+def _layer_order(name: str) -> tuple[int, int, str]:
     """A sort key that gives the order of the forward pass, kind by kind."""
     kinds = ("Conv", "norm", "dense1", "bidirectional", "dense2")
-    return next(i for i, kind in enumerate(kinds) if name.startswith(kind)), name
+    kind = next(i for i, kind in enumerate(kinds) if name.startswith(kind))
+    number = re.search(r"\d+", name)  # Conv10 comes after Conv2, and bidirectional before _2
+    return kind, int(number[0]) if number else 0, name

@@ -144,6 +144,19 @@ def decoder(
         return Decoder(beam=beam, representatives=representatives)
     if beam:
         raise ConfigError("`beam` cannot be combined with `length` or `allowed`")
+    shortest, longest = _lengths(length, allowed, num_steps)
+    if allowed is None:
+        return Decoder(shortest=shortest, longest=longest, representatives=representatives)
+    places = [allowed] * longest if isinstance(allowed, str) else list(allowed)
+    if len(places) != longest:
+        raise ConfigError(
+            f"`allowed` has {len(places)} positions, but texts have up to {longest} characters"
+        )
+    return Decoder(0, shortest, longest, _mask(charset, places, fold), representatives)
+
+
+def _lengths(length: Any, allowed: str | Sequence[str] | None, num_steps: int) -> tuple[int, int]:
+    """Returns the least and the greatest number of characters that the options allow."""
     if length is None:
         length = (0, num_steps) if isinstance(allowed, str) else len(allowed or ())
     pair = length if isinstance(length, (tuple, list)) else (length, length)
@@ -155,13 +168,19 @@ def decoder(
             f"`length` must be from 1 to {num_steps}, the number of time steps, not {shortest} to "
             f"{longest}"
         )
-    if allowed is None:
-        return Decoder(shortest=shortest, longest=longest, representatives=representatives)
-    places = [allowed] * longest if isinstance(allowed, str) else list(allowed)
-    if len(places) != longest:
-        raise ConfigError(
-            f"`allowed` has {len(places)} positions, but texts have up to {longest} characters"
-        )
+    return shortest, longest
+
+
+def _mask(
+    charset: Charset, places: Sequence[str], fold: tuple[int, ...]
+) -> tuple[tuple[bool, ...], ...]:
+    """Returns for each position and symbol whether the symbol may stand there.
+
+    Args:
+      charset: the symbols of the reader.
+      places: the allowed symbols of each position.
+      fold: for each symbol, the one that it is read as.
+    """
     unknown = "".join(dict.fromkeys("".join(map(charset.unknown, places))))
     known = [[s for s in charset.split(text) if s in charset.ids] for text in places]
     for position, symbols in enumerate(known, 1):
@@ -171,8 +190,7 @@ def decoder(
     if unknown:
         warnings.warn(
             f"the alphabet has no {quote(unknown)}; the other allowed symbols are used",
-            stacklevel=3,
+            stacklevel=4,
         )
     folded = [{fold[charset.ids[symbol]] for symbol in symbols} for symbols in known]
-    mask = tuple(tuple(k in some for k in range(len(fold))) for some in folded)
-    return Decoder(0, shortest, longest, mask, representatives)
+    return tuple(tuple(k in some for k in range(len(fold))) for some in folded)

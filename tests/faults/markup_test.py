@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from crnn_jax import config as config_lib
 from crnn_jax import errors
 from crnn_jax.cli import main
 from crnn_jax.interop import safetensors
@@ -47,12 +48,12 @@ def test_a_report_and_a_card_escape_names(run: RunDir) -> None:
     result = run.result()
     assert result
     values = {
-        "alphabet": ["`", "<", "a"], "input": {"size": {"width": 1, "height": 1}},
-        "output": {"steps": 1}, "version": "0", "params_sha256": "",
-        "result": dataclasses.asdict(result),
+        "alphabet": ["`", "<", "a"], "other_cases": [], "input": {"size": {"height": 1}},
+        "width_by_image": False, "version": "0", "params_sha256": "",
+        "config": config_lib.to_dict(run.config()), "result": dataclasses.asdict(result),
     }  # fmt: skip
     card = safetensors.card(values)
-    assert r"3 symbols \`&lt;a, in 1 time steps" in card
+    assert r"3 symbols \`&lt;a, in 50 time steps" in card
     assert "<" not in card
     assert "](http" not in card.replace("\\]", "")
 

@@ -52,12 +52,17 @@ def test_its_size_is_that_of_its_card(general: Recognizer) -> None:
     assert "3,152,581" in (shipped.FOLDER / "general" / "README.md").read_text()
 
 
-def test_a_directory_of_that_name_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("file", ["config.json", "reader.json"])
+def test_a_run_or_an_export_of_that_name_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
     monkeypatch.chdir(tmp_path)
-    assert shipped.is_name("general")
     (tmp_path / "general").mkdir()
+    (tmp_path / "general" / "226md.png").touch()
+    assert shipped.is_name("general")  # a folder of something else is not read
+    (tmp_path / "general" / file).write_text("{")
     assert not shipped.is_name("general")
-    with pytest.raises(RunError, match="not a run directory"):
+    with pytest.raises(RunError, match="general"):
         crnn_jax.load("general")
 
 
@@ -96,6 +101,10 @@ def test_no_epoch_of_it_is_known() -> None:
 
 def test_its_export_knows_unusual_images_too(general: Recognizer, tmp_path: Path) -> None:
     interop.export("general", "safetensors", tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text()
+    # 3, 4 and 6 times the height; four pixels in each time step.
+    assert "64 pixels in height and 192, 256 or 384 pixels in width" in card
+    assert "in 48, 64 or 96 time steps" in card
     assert crnn_jax.load(tmp_path / "out").typical == general.typical is not None
 
 
@@ -104,11 +113,15 @@ def test_it_has_no_validation_part_here(general: Recognizer) -> None:
         general.evaluate()
 
 
-def test_an_import_keeps_temperature_and_typicality(general: Recognizer, tmp_path: Path) -> None:
+def test_an_import_keeps_widths_temperature_and_typicality(
+    general: Recognizer, tmp_path: Path
+) -> None:
     """Of a reader without a result, whose reader.json has them."""
     out, run = os.fspath(tmp_path / "out"), os.fspath(tmp_path / "run")
     assert main(["export", "general", "--format", "safetensors", "--out", out]) == 0
     assert main(["import-safetensors", out, run]) == 0
     found = crnn_jax.load(run)
     assert general.typical is not None
+    assert crnn_jax.load(out).width_by_image
+    assert found.width_by_image
     assert (found.temperature, found.typical) == (general.temperature, general.typical)

@@ -1,6 +1,7 @@
 """Each export is run by its own runtime and compared with this package."""
 
 import dataclasses
+import itertools
 import json
 import os
 import shutil
@@ -35,6 +36,9 @@ from tests.helpers.fixtures import MakeConfig
 # model amplifies rounding: its logits of one image differ by 2e-4 between batches of 1 and 5.
 TOLERANCE, SMALL = 1e-4, 1e-3
 
+# A run directory, its reader, pixels and logits.
+Case = tuple[Path, Recognizer, np.ndarray, np.ndarray]
+
 
 @pytest.fixture(scope="module")
 def pixels(captchas: Path) -> np.ndarray:
@@ -44,20 +48,14 @@ def pixels(captchas: Path) -> np.ndarray:
     return np.stack([image_io.to_array(p, values) for p in images])
 
 
-@pytest.fixture(scope="module", params=["trained", "colour"])
-def case(
-    request: pytest.FixtureRequest,
-    trained: Path,
-    captchas: Path,
-    pixels: np.ndarray,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> tuple[Path, Recognizer, np.ndarray, np.ndarray]:
-    """A run directory, its reader, pixels and logits: gray by set, and color by image."""
-    if request.param == "trained":
-        reader = crnn_jax.load(trained)
-        return trained, reader, pixels, _logits(reader, pixels)
+@pytest.fixture(scope="module")
+def cases(
+    trained: Path, pixels: np.ndarray, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Case]:
+    """Normalized in gray by the set, and in color by each image."""
+    gray = crnn_jax.load(trained)
     workdir = tmp_path_factory.mktemp("colour") / "run"
-    config = crnn_jax.load(trained).config
+    config = gray.config
     config = dataclasses.replace(
         config,
         data=dataclasses.replace(config.data, channels=3, width=41, height=19),
@@ -67,7 +65,15 @@ def case(
     )
     shape = (5, 41, 19, 3)
     images = np.random.default_rng(1).integers(0, 256, shape).astype(np.uint8)
-    return workdir, reader, images, _logits(reader, images)
+    return {
+        "trained": (trained, gray, pixels, _logits(gray, pixels)),
+        "colour": (workdir, reader, images, _logits(reader, images)),
+    }
+
+
+@pytest.fixture(scope="module", params=["trained", "colour"])
+def case(request: pytest.FixtureRequest, cases: dict[str, Case]) -> Case:
+    return cases[request.param]
 
 
 def _logits(reader: Recognizer, images: Any) -> np.ndarray:
@@ -82,38 +88,36 @@ def _texts(reader: Recognizer, logits: Any) -> list[Any]:
 ALONE = """
 import sys, numpy, jax
 from jax import export
-with open(sys.argv[1], "rb") as file:
-    read = export.deserialize(bytearray(file.read())).call
-pixels = numpy.load(sys.argv[2])
-logits = [read(pixels), read(pixels[:1])]
+for path, folder in zip(sys.argv[1::2], sys.argv[2::2]):
+    with open(path, "rb") as file:
+        read = export.deserialize(bytearray(file.read())).call
+    pixels = numpy.load(folder + "/pixels.npy")
+    numpy.savez(folder + "/out.npz", read(pixels), read(pixels[:1]))
 assert not [name for name in sys.modules if name.split(".")[0] in ("crnn_jax", "flax", "optax")]
-numpy.savez(sys.argv[3], *logits)
 """
 
 
-def test_stablehlo_needs_jax_alone(
-    case: tuple[Path, Recognizer, np.ndarray, np.ndarray], tmp_path: Path
-) -> None:
-    run, _, images, expected = case
-    path = interop.export(run, "stablehlo", tmp_path)
-    np.save(tmp_path / "pixels.npy", images)
-    command: list[str | Path] = [
-        sys.executable,
-        "-c",
-        ALONE,
-        path,
-        tmp_path / "pixels.npy",
-        tmp_path / "out.npz",
-    ]
-    subprocess.run(command, check=True, cwd=tmp_path)
-    with np.load(tmp_path / "out.npz") as found:
+@pytest.fixture(scope="module")
+def alone(cases: dict[str, Case], tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Path]:
+    """By run directory, what one process computes that has the exports and jax alone."""
+    arguments, outputs = list[Path](), {}
+    for run, _, images, _ in cases.values():
+        folder = tmp_path_factory.mktemp("stablehlo")
+        np.save(folder / "pixels.npy", images)
+        arguments += [interop.export(run, "stablehlo", folder / "export"), folder]
+        outputs[run] = folder / "out.npz"
+    subprocess.run([sys.executable, "-c", ALONE, *arguments], check=True, cwd=folder)
+    return outputs
+
+
+def test_stablehlo_needs_jax_alone(case: Case, alone: dict[Path, Path]) -> None:
+    run, _, _, expected = case
+    with np.load(alone[run]) as found:
         np.testing.assert_allclose(found["arr_0"], expected, atol=SMALL)
         np.testing.assert_allclose(found["arr_1"], expected[:1], atol=SMALL)
 
 
-def test_onnx_runs_in_onnxruntime_with_its_own_operators(
-    case: tuple[Path, Recognizer, np.ndarray, np.ndarray], tmp_path: Path
-) -> None:
+def test_onnx_runs_in_onnxruntime_with_its_own_operators(case: Case, tmp_path: Path) -> None:
     run, reader, images, expected = case
     path = interop.export(run, "onnx", tmp_path)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -150,34 +154,51 @@ def test_onnx_has_the_layers_of_the_general_reader(
 
 
 KERAS = """
-import sys, numpy
+import sys, jax, numpy
 from crnn_jax import interop
-path = interop.export(sys.argv[1], "keras", sys.argv[3])
-import keras
-model = keras.saving.load_model(path)
-numpy.save(sys.argv[4], numpy.asarray(model(numpy.load(sys.argv[2]).astype("float32"))))
+for run, folder in zip(sys.argv[1::2], sys.argv[2::2]):
+    path = interop.export(run, "keras", folder + "/keras")
+    import keras
+    model = keras.saving.load_model(path)
+    pixels = numpy.load(folder + "/pixels.npy").astype("float32")
+    numpy.save(folder + "/out.npy", jax.jit(lambda images: model(images))(pixels))
 """
 
 
-def _in_keras(run: Path, images: Any, folder: Path) -> tuple[Any, Any]:
-    """An exported model and the probabilities [B, T, K] that Keras computes.
+def _in_keras(images_of: dict[Path, Any], folder: Path) -> dict[Path, tuple[Any, Any]]:
+    """By run directory, its exported model and the probabilities [B, T, K] that Keras computes.
 
     In a process of its own, because Keras does not pass our strict settings.
     """
-    np.save(folder / "pixels.npy", images)
+    folders = {run: folder / str(number) for number, run in enumerate(images_of)}
+    for run, images in images_of.items():
+        folders[run].mkdir()
+        np.save(folders[run] / "pixels.npy", images)
     environment = {**os.environ, "KERAS_HOME": str(folder)}
-    arguments = [run, folder / "pixels.npy", folder / "keras", folder / "out.npy"]
+    arguments = itertools.chain.from_iterable(folders.items())
     subprocess.run([sys.executable, "-c", KERAS, *arguments], env=environment, check=True)
-    return folder / "keras" / "model.keras", np.load(folder / "out.npy")
+    return {
+        run: (own / "keras" / "model.keras", np.load(own / "out.npy"))
+        for run, own in folders.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def in_keras(
+    cases: dict[str, Case], tmp_path_factory: pytest.TempPathFactory
+) -> dict[Path, tuple[Any, Any]]:
+    images_of = {run: images for run, _, images, _ in cases.values()}
+    return _in_keras(images_of, tmp_path_factory.mktemp("keras"))
 
 
 def test_keras_reads_the_same_and_comes_back_the_same(
-    case: tuple[Path, Recognizer, np.ndarray, np.ndarray],
+    case: Case,
+    in_keras: dict[Path, tuple[Any, Any]],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     run, reader, images, expected = case
-    path, found = _in_keras(run, images, tmp_path)
+    path, found = in_keras[run]
     np.testing.assert_allclose(found, jax.nn.softmax(expected), atol=3e-5)
     assert reader.decode_batch_predictions(found) == _texts(reader, expected)
     assert main.main(["import-keras", str(path), str(tmp_path / "back")]) == 0
@@ -200,9 +221,7 @@ def test_keras_reads_the_same_and_comes_back_the_same(
     np.testing.assert_allclose(_logits(crnn_jax.load(tmp_path / "no"), images), expected, atol=1e-5)
 
 
-def test_safetensors_goes_round_bit_for_bit(
-    case: tuple[Path, Recognizer, np.ndarray, np.ndarray], tmp_path: Path
-) -> None:
+def test_safetensors_goes_round_bit_for_bit(case: Case, tmp_path: Path) -> None:
     run, reader, images, expected = case
     path = interop.export(run, "safetensors", tmp_path / "out")
     arrays = safetensors.load_file(path)
@@ -313,7 +332,7 @@ def test_the_whole_model_reads_real_images_the_same(real_set: Path, tmp_path: Pa
     path = interop.export(run, "stablehlo", tmp_path / "stablehlo")
     read: Any = jax.export.deserialize(bytearray(path.read_bytes())).call
     found["stablehlo"] = np.asarray(read(images))
-    _, probabilities = _in_keras(run, images, tmp_path)
+    _, probabilities = _in_keras({run: images}, tmp_path)[run]
     # Up to a constant per step, which a softmax does not change.
     found["keras"] = np.log(probabilities) + jax.nn.logsumexp(expected, -1, keepdims=True)
     for kind, logits in found.items():

@@ -9,6 +9,7 @@ import pytest
 
 import crnn_jax
 from crnn_jax.cli import main
+from crnn_jax.data import image_io
 from crnn_jax.interop import keras
 from crnn_jax.models import crnn
 from tests.helpers.command_line import call
@@ -32,7 +33,11 @@ def test_an_imported_run_has_keras_logits_and_reads(
     np.testing.assert_allclose(logits, stored["logits"], atol=1e-5)
     expected = reader.decode_batch_predictions(stored["logits"])
     assert reader.decode_batch_predictions(logits) == expected
-    assert len(reader.predict(sorted(captchas.iterdir())[:2])) == 2
+    paths = sorted(captchas.iterdir())[:4]
+    images = [image_io.to_array(image_io.open_image(p), reader.config.data) for p in paths]
+    logits = crnn.apply(reader.model, reader.params, jnp.asarray(np.stack(images)))
+    texts = [reading.text for reading in reader.predict(paths)]
+    assert texts == reader.decode_batch_predictions(logits)
     capsys.readouterr()
     assert main.main(["import-keras", file, "--alphabet", SYMBOLS, run]) == 2
     assert "already" in capsys.readouterr().err

@@ -1,6 +1,8 @@
 """Exports as safetensors: their description, and what an import refuses."""
 
+import dataclasses
 import json
+import typing
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,12 @@ import pytest
 from safetensors import numpy as safetensors
 
 import crnn_jax
-from crnn_jax import interop
+from crnn_jax import interop, schema
 from crnn_jax.charset import Charset
 from crnn_jax.data.normalization import Normalization
 from crnn_jax.errors import RunError
 from crnn_jax.inference import exported
+from crnn_jax.interop import model_spec
 from crnn_jax.interop import safetensors as safetensors_lib
 from tests.helpers import random_run
 from tests.helpers.fixtures import MakeConfig
@@ -29,6 +32,7 @@ def test_the_description_says_what_another_program_must_know(trained: Path, tmp_
     assert values["input"]["axes"] == ["batch", "width", "height", "channel"]
     assert values["input"]["size"] == {"width": 64, "height": 16}
     assert values["input"]["channels"] == "grey"
+    assert values["input"]["frame"] == ""
     assert values["output"] == {"axes": ["batch", "step", "class"], "steps": 16, "classes": 5}
     assert values["other_cases"] == []
     assert values["params_sha256"] == result["params_sha256"]
@@ -43,6 +47,7 @@ def test_an_export_of_a_version_with_fewer_and_older_keys_comes_back(
 ) -> None:
     folder = interop.export(trained, "safetensors", tmp_path / "out").parent
     description = json.loads((folder / "reader.json").read_text())
+    assert description.pop("width_by_image") is False
     for name in ("case", "merge"):
         del description["config"]["data"][name]
     config = description["config"]
@@ -118,3 +123,37 @@ def test_other_layers_go_round_as_safetensors(tmp_path: Path, tiny_config: MakeC
     back = crnn_jax.load(tmp_path / "back")
     assert back.charset == reader.charset == Charset("abc7", other_cases="AC")
     jax.tree.map(np.testing.assert_array_equal, back.params, reader.params)
+    card = (path.parent / "README.md").read_text()
+    assert "3x3 convolutions with 4 and 8 features, layer norm and max-pooling of 2x2, 2x2" in card
+    assert "bidirectional GRU layers of 8 units per direction" in card
+    assert "read as those above: AC." in card
+    assert "ocr_model_v1" not in card
+
+
+def test_an_export_keeps_the_result_of_its_run(trained: Path, tmp_path: Path) -> None:
+    first = interop.export(trained, "safetensors", tmp_path / "first").parent
+    second = interop.export(first, "safetensors", tmp_path / "second").parent
+    result = json.loads((trained / "result.json").read_text())
+    assert json.loads((second / "reader.json").read_text())["result"] == result
+    card = (second / "README.md").read_text()
+    counts = f"{result['num_exact']} of {result['num_examples']}"
+    assert f"{counts} images of its validation part are read exactly" in card
+    assert "The architecture is `ocr_model_v1`" in card
+
+
+def test_a_description_has_no_paths_of_this_machine(trained: Path) -> None:
+    reader = crnn_jax.load(trained)
+    paths: list[str] = []
+    sections: dict[str, Any] = {}
+    for field in dataclasses.fields(reader.config):
+        section: Any = getattr(reader.config, field.name)
+        if dataclasses.is_dataclass(type(section)):
+            hints = typing.get_type_hints(type(section), include_extras=True)
+            found = {name: "/home/alice/x" for name, kind in hints.items() if kind == schema.Path}
+            paths += found
+            sections[field.name] = dataclasses.replace(section, **found)
+    assert {"dir", "val_dir", "style", "unlabeled", "init_from"} <= set(paths)
+    reader.config = dataclasses.replace(reader.config, **sections)
+    description = model_spec.describe(reader)
+    assert "alice" not in json.dumps(description)
+    assert description["config"]["data"]["val_dir"] == "x"

@@ -1,13 +1,13 @@
-"""The code of the page in Node, compared with Pillow and this package; and in Chromium (long)."""
+"""The page: its pixels and files in Node, and the whole page in Chromium (long)."""
 
 import dataclasses
-import json
+import io
+import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -16,32 +16,17 @@ import crnn_jax
 from crnn_jax import interop
 from crnn_jax.data import image_io
 from crnn_jax.interop import model_spec
-from crnn_jax.models import crnn
+from tests.helpers import node
 from tests.helpers.browser import CHROMIUM, browser
 
-NODE, NPM = shutil.which("node"), shutil.which("npm")
-SCRIPT = Path(interop.__file__).parent / "page" / "reader.js"
-
-
-def _node(program: str, values: Any, tmp_path: Path) -> Any:
-    """The JSON that a program prints. It runs after reader.js and has `input` and `reader`."""
-    if NODE is None:
-        pytest.skip("Node is not installed")
-    (tmp_path / "input.json").write_text(json.dumps(values))
-    source = (
-        SCRIPT.read_text()
-        + f"const input = JSON.parse(require('fs').readFileSync('{tmp_path}/input.json'));\n"
-        + f"const reader = input.reader;\nconsole.log(JSON.stringify({program}));\n"
-    )
-    (tmp_path / "test.js").write_text(source)
-    done = subprocess.run([NODE, tmp_path / "test.js"], capture_output=True, text=True, check=True)
-    return json.loads(done.stdout)
+NPM = shutil.which("npm")
+PAGE = Path(interop.__file__).parent / "page"
 
 
 @pytest.mark.parametrize("crop", [False, True])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_pixels_are_those_of_pillow(
-    trained: Path, tmp_path: Path, channels: int, crop: bool
+    trained: Path, tmp_path: Path, channels: Literal[1, 3], crop: bool
 ) -> None:
     reader = crnn_jax.load(trained)  # 64x16, gray
     data = dataclasses.replace(reader.config.data, channels=channels, crop=crop)
@@ -58,12 +43,16 @@ def test_pixels_are_those_of_pillow(
     ink[10:30, 20:40, 3] = 255
     images.append(Image.fromarray(ink))
     images.append(Image.fromarray(ink ^ np.array([0, 0, 0, 255], np.uint8)))
+    ink[15:17, 10:50] = 0, 90, 0, 255  # a dark line through the white ink
+    images.append(Image.fromarray(ink))
+    ink[10:30, 10:50, 3] = 255  # a white card with the line on it
+    images.append(Image.fromarray(ink))
     values = {
-        "reader": model_spec.describe(reader, None),
+        "reader": model_spec.describe(reader),
         "images": [[p.width, p.height, list(p.tobytes())] for p in images],
     }
     program = "input.images.map(([w, h, rgba]) => Array.from(toPixels(rgba, w, h, reader).pixels))"
-    found = _node(program, values, tmp_path)
+    found = node.run(program, values, tmp_path)
     for pixels, image in zip(found, images, strict=True):
         expected = image_io.to_array(image_io.decode(image), data).reshape(-1)
         difference = np.abs(expected.astype(int) - pixels)
@@ -72,50 +61,45 @@ def test_pixels_are_those_of_pillow(
         assert (difference > 0).mean() < 0.1
 
 
-def test_texts_places_and_probabilities_are_the_reader_s(
-    trained: Path, captchas: Path, tmp_path: Path
-) -> None:
-    reader = crnn_jax.load(trained)
-    files = sorted(captchas.iterdir())[:12]
-    images = [image_io.to_array(image_io.open_image(f), reader.config.data) for f in files]
-    logits = np.asarray(crnn.apply(reader.model, reader.params, jnp.stack(images)))
-    values = {
-        "reader": model_spec.describe(reader, None),
-        "logits": [rows.reshape(-1).tolist() for rows in logits],
-    }
-    found = _node("input.logits.map((row) => explain(row, reader))", values, tmp_path)
-    for here, there in zip(reader.explain(files), found, strict=True):
-        assert there["text"] == here.text
-        assert there["confidence"] == pytest.approx(here.confidence, rel=1e-3)
-        assert len(there["characters"]) == len(here.characters)
-        for ours, other in zip(here.characters, there["characters"], strict=True):
-            assert other["symbol"] == ours.symbol
-            assert other["probability"] == pytest.approx(ours.probability, abs=1e-3)
-            assert (other["left"], other["right"]) == pytest.approx((ours.left, ours.right))
+IS_REFUSED = """(file) => {
+    try { refuseAnimation(Uint8Array.from(file), reader); } catch { return true; }
+    return false;
+}"""
 
 
-def test_text_from_right_to_left_is_typed_in_the_page_as_in_the_package(tmp_path: Path) -> None:
-    # The orders of tests/bidi_test.py, from the image to the text as it is typed.
-    images = ["םולש", "١٢٣جبد", "דג12בא", "דגxyבא", "12באxy", "1-2א", "בx1א", "ב(א", "ab12", ""]
-    typed = ["שלום", "دبج١٢٣", "אב12גד", "אבxyגד", "xyאב12", "א1-2", "אx1ב", "א(ב", "ab12", ""]
-    symbols = [list(text) for text in images]
-    found = _node("input.images.map(asTyped)", {"reader": {}, "images": symbols}, tmp_path)
-    assert found == typed
-    # A letter with its marks is one symbol (data.marks=joined): the marks stay behind it.
-    joined = [["ם", "\u05d5", "ל", "ש\u05c1"], ["\u05d2", "1", "2", "ב\u05bc", "א\u05b7"]]
-    found = _node("input.images.map(asTyped)", {"reader": {}, "images": joined}, tmp_path)
-    assert found == ["ש\u05c1ל\u05d5ם", "א\u05b7ב\u05bc12\u05d2"]
-    # One step per symbol, without repeats.
-    logits = np.eye(4)[[0, 1, 2]].reshape(-1).tolist()
-    reader = {
-        "alphabet": ["א", "ב", "1"],
-        "blank": 3,
-        "temperature": 1,
-        "output": {"steps": 3, "classes": 4},
-    }
-    for direction, expected in (("ltr", "אב1"), ("rtl", "1בא")):
-        values = {"reader": {**reader, "direction": direction}, "logits": logits}
-        assert _node("explain(input.logits, reader).text", values, tmp_path) == expected
+def test_files_with_several_frames_are_refused_unless_the_first_is_read(tmp_path: Path) -> None:
+    frames = [Image.new("L", (9, 7), gray).convert("RGB") for gray in (0, 90, 200)]
+    cases = []
+    for kind in ("GIF", "WEBP", "PNG"):
+        for count in (1, 2, 3):
+            content = io.BytesIO()
+            frames[0].save(content, kind, save_all=True, append_images=frames[1:count])
+            cases.append((content.getvalue(), count > 1))
+    # A still image, for programs that know no animations, and a single frame.
+    content = io.BytesIO()
+    frames[0].save(content, "PNG", save_all=True, append_images=frames[1:2], default_image=True)
+    cases.append((content.getvalue(), True))
+    for kind in ("PNG", "JPEG", "BMP"):
+        content = io.BytesIO()
+        frames[0].save(content, kind)
+        cases.append((content.getvalue(), False))
+    cases += [(b"", False), (b"GIF89a", False), (b"\x89PNG\r\n\x1a\n\0\0", False)]
+    files, expected = [list(content) for content, _ in cases], [refused for _, refused in cases]
+    for frame, found in (("", expected), ("last", expected), ("first", [False] * len(cases))):
+        values = {"reader": {"input": {"frame": frame}}, "files": files}
+        assert node.run(f"input.files.map({IS_REFUSED})", values, tmp_path) == found
+
+
+def test_the_page_has_all_its_scripts(trained: Path, tmp_path: Path) -> None:
+    dist = tmp_path / "runtime" / "dist"
+    dist.mkdir(parents=True)
+    for name in ("ort.wasm.min.js", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"):
+        (dist / name).write_bytes(b"")
+    (tmp_path / "runtime" / "package.json").write_text('{"version": "1"}')
+    page = interop.export(trained, "web", tmp_path / "page", tmp_path / "runtime")
+    loaded = re.findall(r'<script src="(.*?)"', page.read_text())
+    assert {path.name for path in PAGE.glob("*.js")} < set(loaded)
+    assert all((page.parent / name).exists() for name in loaded)
 
 
 def test_a_runtime_that_is_none_is_named(trained: Path, tmp_path: Path) -> None:
@@ -136,6 +120,8 @@ READ = """[...document.querySelectorAll('figure')].map((figure) => [
     parseFloat(figure.querySelector('.confidence').textContent) / 100,
     figure.querySelectorAll('.image span').length,
 ])"""
+
+ERRORS = "[...document.querySelectorAll('.error')].map((error) => error.textContent)"
 
 
 @pytest.mark.long
@@ -159,13 +145,15 @@ def test_the_page_reads_ten_images_in_a_browser(
     run = trained if name == "trained" else name
     page = interop.export(run, "web", tmp_path / "page", runtime)
     (tmp_path / "bad.png").write_text("no picture")
-    files = [*sorted(captchas.iterdir())[:10], tmp_path / "bad.png"]
+    frames = [Image.new("L", (64, 16), gray) for gray in (0, 200)]
+    frames[0].save(tmp_path / "two.gif", save_all=True, append_images=frames[1:])
+    files = [*sorted(captchas.iterdir())[:10], tmp_path / "bad.png", tmp_path / "two.gif"]
     with browser(tmp_path / "profile") as chromium:
         chromium.open(page.as_uri())
         chromium.choose("#files", files)
-        chromium.evaluate(WAIT.replace("COUNT", "11"))
+        chromium.evaluate(WAIT.replace("COUNT", "12"))
         found = chromium.evaluate(READ)
-        errors = chromium.evaluate("document.querySelector('.error').textContent")
+        errors = chromium.evaluate(ERRORS)
         refused = chromium.evaluate(CONNECT)
     reader = crnn_jax.load(run)
     reader.width_by_image = False  # the page has one width
@@ -174,5 +162,6 @@ def test_the_page_reads_ten_images_in_a_browser(
     assert [len(reading.text) for reading in expected] == [spans for *_, spans in found]
     for (_, confidence, _), reading in zip(found, expected, strict=True):
         assert confidence == pytest.approx(reading.confidence, abs=2e-3)  # a tenth of a percent
-    assert "bad.png: cannot be read" in errors
+    assert "bad.png: cannot be read" in errors[0]
+    assert "two.gif: cannot be read (it has several frames;" in errors[1]
     assert refused == "connect-src"

@@ -13,6 +13,9 @@ import pytest
 from crnn_jax.models import alignment
 
 STEPS, CLASSES = 6, 4  # symbols 0, 1, 2 and the blank 3
+align = jax.jit(alignment.align)
+occupancy = jax.jit(alignment.occupancy)
+character_posteriors = jax.jit(alignment.character_posteriors)
 LABELS = [[0], [0, 1], [1, 1], [0, 0, 2], [2, 0, 2], [0, 1, 2, 0], [1, 1, 1], []]
 
 
@@ -56,7 +59,7 @@ def test_the_best_path_of_each_label(
     paths: tuple[np.ndarray, dict[tuple[int, ...], list[Any]]],
 ) -> None:
     logits, found = paths
-    aligned = jax.jit(alignment.align)(*_batch(logits, LABELS)).tolist()
+    aligned = align(*_batch(logits, LABELS)).tolist()
     assert aligned == [max(found[tuple(label)])[1] for label in LABELS]
 
 
@@ -64,7 +67,7 @@ def test_occupancy_is_the_share_of_the_paths_that_are_there(
     paths: tuple[np.ndarray, dict[tuple[int, ...], list[Any]]],
 ) -> None:
     logits, found = paths
-    got = np.asarray(jax.jit(alignment.occupancy)(*_batch(logits, LABELS)))  # [B, T, L]
+    got = np.asarray(occupancy(*_batch(logits, LABELS)))  # [B, T, L]
     for rows, label in zip(got, LABELS, strict=True):
         total = sum(p for p, _ in found[tuple(label)])
         expected = np.zeros_like(rows)
@@ -79,7 +82,7 @@ def test_posteriors_are_those_of_the_texts_that_differ_in_one_character(
     paths: tuple[np.ndarray, dict[tuple[int, ...], list[Any]]],
 ) -> None:
     logits, found = paths
-    got = np.asarray(jax.jit(alignment.character_posteriors)(*_batch(logits, LABELS)))
+    got = np.asarray(character_posteriors(*_batch(logits, LABELS)))
     for rows, label in zip(got, LABELS, strict=True):
         for n in range(rows.shape[0]):
             if n >= len(label):
@@ -91,17 +94,16 @@ def test_posteriors_are_those_of_the_texts_that_differ_in_one_character(
 
 
 def test_a_label_that_does_not_fit_has_no_alignment() -> None:
-    logits = jnp.zeros((1, 2, 3))
-    label = jnp.array([[0, 0]])  # needs three steps
-    assert alignment.align(logits, label).tolist() == [[-1, -1]]
-    assert not np.asarray(alignment.occupancy(logits, label)).any()
-    assert not np.asarray(alignment.character_posteriors(logits, label)).any()
+    given = _batch(np.zeros((STEPS, CLASSES)), [[0, 0, 0, 0]] * len(LABELS))  # needs seven steps
+    assert align(*given).tolist() == [[-1] * STEPS] * len(LABELS)
+    assert not np.asarray(occupancy(*given)).any()
+    assert not np.asarray(character_posteriors(*given)).any()
 
 
 def test_a_tie_is_still_one_path() -> None:
     # All classes are equal, so any alignment is best; it must spell the text.
-    logits, labels = _batch(np.zeros((STEPS, CLASSES)), [[0, 0, 2], [1, 2, 1]])
-    for row, label in zip(alignment.align(logits, labels).tolist(), [[0, 0, 2], [1, 2, 1]],
+    logits, labels = _batch(np.zeros((STEPS, CLASSES)), [[0, 0, 2], [1, 2, 1], *[[0, 1, 2, 0]] * 6])
+    for row, label in zip(align(logits, labels).tolist()[:2], [[0, 0, 2], [1, 2, 1]],
                           strict=True):  # fmt: skip
         path = [CLASSES - 1 if n < 0 else label[n] for n in row]
         assert list(_spans(path)[0]) == label
@@ -111,6 +113,6 @@ def test_a_tie_is_still_one_path() -> None:
 def test_real_sized_logits_do_not_underflow() -> None:
     logits = jax.random.normal(jax.random.key(0), (2, 50, 20)) * 20
     labels = jnp.array([[1, 2, 3, 4, 5], [7, 7, -1, -1, -1]])
-    posterior = np.asarray(alignment.character_posteriors(logits, labels))
+    posterior = np.asarray(character_posteriors(logits, labels))
     np.testing.assert_allclose(posterior.sum(-1), [[1] * 5, [1, 1, 0, 0, 0]], atol=1e-5)
-    assert np.isfinite(np.asarray(alignment.occupancy(logits, labels))).all()
+    assert np.isfinite(np.asarray(occupancy(logits, labels))).all()

@@ -74,6 +74,10 @@ def test_the_parameter_table_shows_them_in_the_order_of_the_forward_pass(
         ("dense2", "2,580"),
         ("total", "432,596"),
     ]
+    names = [*(f"Conv{i}" for i in range(1, 12)), "dense1", "bidirectional", "bidirectional_2"]
+    params = {name: {"kernel": jnp.zeros(1)} for name in reversed([*names, "bidirectional_10"])}
+    first = [line.split()[0] for line in crnn.parameter_table(params).splitlines()]
+    assert [name for name in first if name in params] == [*names, "bidirectional_10"]
 
 
 def test_outputs_of_the_layers_have_the_reference_s_shapes(

@@ -19,6 +19,7 @@ const session = (async () => {
 })();
 
 async function read(file) {
+  refuseAnimation(new Uint8Array(await file.arrayBuffer()), READER);
   // The pixels of the file, upright, without color management.
   const image = await createImageBitmap(file, {
     colorSpaceConversion: "none",

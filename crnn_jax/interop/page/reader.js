@@ -1,5 +1,5 @@
-// Prepares pixels for the model and decodes its logits, like crnn_jax (image_io.py, greedy.py,
-// alignment.py). Pure functions of arrays; `reader` is reader.json.
+// Prepares pixels for the model, like crnn_jax/data/image_io.py. Pure functions of arrays; `reader`
+// is reader.json.
 "use strict";
 
 /** Converts RGBA of w x h pixels to the model's input: on white, cropped, gray or RGB, resized.
@@ -37,26 +37,40 @@ function toPixels(rgba, w, h, reader) {
 
 /** Puts RGBA on a white page: u8 [h, w, 3], as on_page of data/pixel_formats.py does.
  *
- * If all ink is as bright as the page, it is visible only in the alpha channel, and is drawn black.
+ * If most of the ink is as bright as the page, it is visible only in the alpha channel, and is
+ * drawn black.
  */
 function onPage(rgba, w, h) {
   const rgb = new Uint8Array(w * h * 3); // [h, w, 3]
-  let low = 255, high = 0, darkest = 255, clear = 0;
+  let low = 255, high = 0, opaque = 0, visible = 0, shown = 0;
+  let left = w, top = h, right = -1, bottom = -1; // of the opaque pixels
   for (let i = 0; i < w * h; i++) {
     const alpha = rgba[4 * i + 3];
     low = Math.min(low, alpha);
     high = Math.max(high, alpha);
-    clear += alpha < 128;
+    let darkest = 255;
     for (let c = 0; c < 3; c++) {
       const value = Math.round((alpha * rgba[4 * i + c] + (255 - alpha) * 255) / 255);
       rgb[3 * i + c] = value;
       darkest = Math.min(darkest, value);
     }
+    const isVisible = 255 - darkest >= 16;
+    visible += isVisible;
+    if (alpha < 128) continue;
+    opaque += 1;
+    shown += isVisible;
+    left = Math.min(left, i % w);
+    right = Math.max(right, i % w);
+    top = Math.min(top, Math.floor(i / w));
+    bottom = Math.max(bottom, Math.floor(i / w));
   }
-  if (high - low < 64 || 255 - darkest >= 16) return rgb;
+  const isClear = 2 * opaque <= w * h;
+  const box = (right - left + 1) * (bottom - top + 1);
+  const isHidden = 3 * shown < opaque && 4 * opaque < 3 * box;
+  if (high - low < 64 || (visible && !(isClear && isHidden))) return rgb;
   for (let i = 0; i < w * h; i++) {
     const alpha = rgba[4 * i + 3];
-    rgb.fill(2 * clear >= w * h ? 255 - alpha : alpha, 3 * i, 3 * i + 3);
+    rgb.fill(isClear ? 255 - alpha : alpha, 3 * i, 3 * i + 3);
   }
   return rgb;
 }
@@ -123,108 +137,4 @@ function resizeAxis(values, outer, size, inner, wanted) {
       }
   }
   return result;
-}
-
-/** Converts flat logits [T, K] to log-probabilities, T arrays of K, at the reader's temperature. */
-function logSoftmax(logits, reader) {
-  const { steps, classes } = reader.output;
-  return Array.from({ length: steps }, (_, t) => {
-    const row = Array.from(logits.slice(t * classes, (t + 1) * classes));
-    row.forEach((_, k) => (row[k] /= reader.temperature));
-    const total = logSum(row);
-    return row.map((v) => v - total);
-  });
-}
-
-function logSum(values) {
-  const top = Math.max(...values);
-  if (top === -Infinity) return top;
-  return top + Math.log(values.reduce((sum, value) => sum + Math.exp(value - top), 0));
-}
-
-/** Greedy decoding: the best class of each step, with repetitions merged and blanks dropped. */
-function greedy(logP, blank) {
-  const best = logP.map((row) => row.indexOf(Math.max(...row)));
-  return best.filter((k, t) => k !== blank && k !== best[t - 1]);
-}
-
-/** The log-probability of all paths that spell `ids` (plus = logSum), or of the best one (max).
- *
- * State 2 n is the blank after n characters, state 2 n + 1 is character n. `path` has the character
- * index of each step, -1 at a blank; it is meaningful with max only.
- */
-function walk(logP, ids, blank, plus) {
-  const states = 2 * ids.length + 1;
-  const classOf = (s) => (s % 2 ? ids[(s - 1) / 2] : blank);
-  let alpha = Array.from({ length: states }, (_, s) => (s === 0 ? 0 : -Infinity));
-  const from = [];
-  for (const row of logP) {
-    const back = [];
-    alpha = alpha.map((stay, s) => {
-      const ways = [stay, s > 0 ? alpha[s - 1] : -Infinity];
-      if (s % 2 && s > 1 && classOf(s) !== classOf(s - 2)) ways.push(alpha[s - 2]);
-      back.push(s - ways.indexOf(Math.max(...ways)));
-      return row[classOf(s)] + plus(ways);
-    });
-    from.push(back);
-  }
-  const ends = alpha.slice(-2); // the last character, or the blank after it
-  let state = states - ends.length + ends.indexOf(Math.max(...ends));
-  const path = [];
-  for (let t = logP.length - 1; t >= 0; t--) {
-    path[t] = state % 2 ? (state - 1) / 2 : -1;
-    state = from[t][state];
-  }
-  return { logProbability: plus(ends), path };
-}
-
-/** Converts the order of an image to that in which right-to-left text is typed, like crnn_jax/bidi.py.
- *
- * Numbers and words from left to right keep their direction; of punctuation inside, only the usual
- * kinds are kept with them.
- */
-function asTyped(symbols) {
-  const other = "(?![\\p{Script=Hebrew}\\p{Script=Arabic}\\p{Script=Syriac}\\p{Script=Thaana}\\p{Script=Nko}])";
-  const letter = `${other}\\p{L}`, digit = "\\p{Nd}";
-  const inside = `(?<=${digit})[-+.,:/](?=${digit})|(?<=${letter})[^\\p{L}\\p{Nd}]+(?=${letter})`;
-  const run = new RegExp(`(?:${digit}|${letter})(?:(?:${inside})?(?:${digit}|${letter}))*`, "gu");
-  // A symbol can be a letter with its marks, which stay behind it. The first code point gives its kind.
-  const turned = [...symbols].reverse();
-  const first = turned.map((symbol) => [...symbol][0]);
-  const starts = []; // of each symbol in the text of first code points
-  let length = 0;
-  for (const point of first) {
-    starts.push(length);
-    length += point.length;
-  }
-  for (const found of first.join("").matchAll(run)) {
-    const start = starts.indexOf(found.index), count = [...found[0]].length;
-    turned.splice(start, count, ...turned.slice(start, start + count).reverse());
-  }
-  return turned.join("");
-}
-
-/** Converts logits to a text with its confidence, and position and probability of each character. */
-function explain(logits, reader) {
-  const { alphabet, blank } = reader;
-  const logP = logSoftmax(logits, reader);
-  const ids = greedy(logP, blank);
-  const { path } = walk(logP, ids, blank, (ways) => Math.max(...ways));
-  const characters = ids.map((id, n) => {
-    // The probability of each symbol, given the other characters.
-    const scores = alphabet.map((_, k) =>
-      walk(logP, ids.map((other, m) => (m === n ? k : other)), blank, logSum).logProbability);
-    return {
-      symbol: alphabet[id],
-      probability: Math.exp(scores[id] - logSum(scores)),
-      left: path.indexOf(n) / path.length,
-      right: (path.lastIndexOf(n) + 1) / path.length,
-    };
-  });
-  const symbols = ids.map((k) => alphabet[k]);
-  return {
-    text: reader.direction === "rtl" ? asTyped(symbols) : symbols.join(""),
-    confidence: Math.exp(walk(logP, ids, blank, logSum).logProbability),
-    characters,
-  };
 }
