@@ -147,7 +147,7 @@ def main(_: list[str]) -> None:
         )  # fmt: skip
         if failed:
             raise CrnnError(f"{len(failed)} runs failed; run the same command again to retry them")
-        print(f"grid directory: {workdir}", flush=True)
+        print(f"sweep directory: {workdir}", flush=True)
         return
     if _LAUNCHER.value != "local" or _LAUNCHER_OPTIONS:
         raise CrnnError("--launcher is for sweeps, but this config defines one run")

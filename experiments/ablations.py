@@ -66,6 +66,8 @@ VARIANTS = {
     # The first recipe of this project: pixels in [0, 1], a small constant learning rate, 50 epochs.
     "seed_recipe": {
         **NO_AUGMENTATION,
+        "train.min_steps": 0,
+        "train.min_steps_per_epoch": 0,
         "flat_start.until": 0.0,
         "data.normalize": "",
         "optimizer.trust_ratio": False,

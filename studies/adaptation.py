@@ -113,7 +113,7 @@ class Study:
     def start(self, seed: int) -> Learner:
         if seed not in self.initial:
             fresh = crnn.init(self.model, jax.random.key(seed), self.config.data)
-            params = warm_start.transfer(fresh, self.charset, self.run)
+            params = warm_start.transfer(fresh, self.charset, warm_start.Origin(self.run))
             self.initial[seed] = jax.device_get(params)
         params = jax.device_put(self.initial[seed])
         return Learner(params, jax.tree.map(jnp.copy, params), self.chain.init(params))
@@ -122,6 +122,8 @@ class Study:
         self, learner: Learner, images: jax.Array, labels: jax.Array, rows: jax.Array,
         bias: jax.Array, key: jax.Array, step: jax.Array, rate: jax.Array,
     ) -> Learner:  # fmt: skip
+        # `step` counts from the start of a round, so in each round the EMA soon forgets its average
+        # from before, and the schedule starts again. A run has one schedule.
         keys = jax.random.split(jax.random.fold_in(key, step), len(rows))
         pixels = augment.augment(keys, images[rows], self.config.augment)
 

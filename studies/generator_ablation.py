@@ -23,12 +23,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
+if __name__ == "__main__":  # before jax is imported
+    from crnn_jax import runtime
+
+    runtime.configure(16)  # the batch size
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from crnn_jax import config as config_lib
-from crnn_jax import runtime
 from crnn_jax.data.synthetic.wide import camera, clutter, colors, render
 from crnn_jax.data.synthetic.wide.draws import Draws
 from crnn_jax.inference import recognizer
@@ -222,5 +226,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    runtime.configure(BATCH)
     main(sys.argv[1:])

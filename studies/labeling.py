@@ -28,11 +28,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+if __name__ == "__main__":  # before jax is imported
+    from crnn_jax import runtime
+
+    runtime.configure(16)  # the batch size
+
 import jax
 import numpy as np
 
 from crnn_jax import config as config_lib
-from crnn_jax import runtime
 from crnn_jax.data import listing, splits
 from crnn_jax.data.tree import Tree
 from crnn_jax.errors import DataError
@@ -269,5 +273,4 @@ def main(arguments: list[str], changes: Mapping[str, Any] | None = None) -> None
 
 
 if __name__ == "__main__":
-    runtime.configure(adapting.SETTINGS["train.batch_size"])
     main(sys.argv[1:])

@@ -48,6 +48,8 @@ def train(options: argparse.Namespace, size: str, seconds: float, overrides: lis
     probe = options.work / f"probe_{size}"
     run(options, size, probe, options.probe, 2, [], overrides)
     lines = metrics(probe)
+    if len(lines) < 2:
+        raise ValueError(f"the probe ended after {len(lines)} of 2 epochs, see {probe}")
     pace = (lines[-1]["seconds"] - lines[-2]["seconds"]) / options.probe
     rate = options.batch / pace
     print(f"{size}: {1000 * pace:.1f} ms a step, {rate:.0f} images/s, "

@@ -21,7 +21,7 @@ ROWS = (  # what the reader is given, record, how labels are compared
         "form_found",
     ),
     ("unlabeled images of the scheme, to train on", "unlabeled.json", "case_folded"),
-    ("10 labels", "ten_more.json", "labeled"),
+    ("10 labels", "ten_three.json", "labeled"),
     ("50 labels", "fifty_more.json", "labeled"),
     ("100 labels", "hundred_three.json", "labeled"),
     ("50 labels, and the other images without labels", "fifty_rest_more.json", "labeled"),

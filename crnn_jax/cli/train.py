@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+from pathlib import Path
 from typing import Any
 
 from crnn_jax import runtime
+from crnn_jax.errors import RunError
 from crnn_jax.runtime import signals, terminal
 
 
 def add_to(commands: Any) -> None:
     """Adds the commands to the subparsers of `crnn-jax`."""
     command = commands.add_parser(
-        "train", help="train, or resume, from the config.json of a run directory"
+        "train",
+        help="train, or resume, from the config.json of a run directory; run.py starts a new run",
     )
     command.add_argument(
         "runs",
@@ -55,15 +59,32 @@ def train(options: argparse.Namespace) -> int:
     terminal.outlive_output()
     if options.follow_input:
         signals.follow_input()
-    configs = [run_dir.RunDir(run).config() for run in options.runs]
-    # Runs side by side share one device.
-    runtime.configure(configs[0].train.batch_size if len(configs) == 1 else 1)
+    dirs = [run_dir.RunDir(run) for run in options.runs]
+    for run in dirs:
+        _check_started(run.workdir)
+    configs = [run.config() for run in dirs]
+    # Runs in one program use one device. One of them that is resumed alone stays there, because
+    # another number of devices rounds differently.
+    on_one = len(dirs) > 1 or dirs[0].num_devices() == 1
+    runtime.configure(1 if on_one else configs[0].train.batch_size)
     from crnn_jax.training import train as train_lib
 
     allow = options.allow_environment_change
     for result in train_lib.train_all(configs, options.runs, allow):
         print(result)
     return 0
+
+
+def _check_started(workdir: Path) -> None:
+    """Raises RunError if `workdir` is not a run directory. The error says how to start a run."""
+    if (workdir / "config.json").exists():
+        return
+    data = shlex.quote(str(workdir)) if workdir.is_dir() else "FOLDER"
+    raise RunError(
+        f"{workdir} is not a run directory: it has no config.json; to train on a folder of images, "
+        f"start a run with `python run.py --config experiments/base.py --config.data.dir={data}`, "
+        "or with crnn_jax.train in Python"
+    )
 
 
 def reproduce(options: argparse.Namespace) -> int:

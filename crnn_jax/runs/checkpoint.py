@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import jax
+import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from crnn_jax.errors import DamageError, RunError
@@ -180,7 +181,12 @@ class Checkpoints:
             trees: dict[str, Any] = ocp.load_checkpointables(place, abstract)
             for name, tree in trees.items():
                 self._digests.check(epoch, name, digests.of_tree(tree))
-        return trees
+        if hosts.count() > 1:
+            return trees
+        # Orbax binds arrays to a device, and those of a new run are not bound, so XLA would compile
+        # every program again. Copied, because a step overwrites its state.
+        free: dict[str, Any] = jax.tree.map(lambda x: jax.device_put(np.array(x)), trees)
+        return free
 
     def _new(self, epoch: int) -> Path:
         """Returns the path under which a checkpoint is written, before it gets its name.

@@ -11,6 +11,7 @@ With `cluster=local`, submitit starts processes of this machine instead.
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 import time
 import uuid
@@ -61,15 +62,12 @@ def make(jobs: int, folder: Path, options: Mapping[str, str]) -> Slurm:
 
 
 def _value(text: str) -> int | float | bool | str:
-    """Converts a number, true or false. Numbers with leading zeros are names."""
+    """Converts a number, true or false. Others are names, such as 007, inf and 1_000."""
     if text in ("true", "false"):
         return text == "true"
-    if text.startswith("0") and text != "0":
+    if not re.fullmatch(r"-?(0|[1-9]\d*)(\.\d+)?", text):
         return text
-    for kind in (int, float):
-        with contextlib.suppress(ValueError):
-            return kind(text)
-    return text
+    return float(text) if "." in text else int(text)
 
 
 class Training:

@@ -28,7 +28,7 @@ def here(devices: Iterable[str], processes: int = 1) -> dict[str, Any]:
     """Returns the environment of this process: commit, versions and machine.
 
     Args:
-      devices: the devices of the run.
+      devices: the devices that the run uses.
       processes: the number of processes of the run, on one or several hosts.
     """
     return {

@@ -9,23 +9,25 @@ core, each device computes its shard of the batch alone and waits only once, for
 from __future__ import annotations
 
 import os
+import re
 
 # Eight images of experiments/fast.py take longer on two devices than on one.
 FEWEST = 8  # images per device
 
 
 def use(batch_size: int) -> int:
-    """Makes jax use the CPU as several devices, and returns their number.
+    """Makes jax use the CPU as several devices. Returns the number of devices in effect.
 
-    The number is the largest that makes a step on a batch of this size faster.
+    The number is the largest with which a step on a batch of this size is faster.
 
     Call before jax is imported. JAX_NUM_CPU_DEVICES or XLA's flag for the number of devices takes
     precedence; 1 turns the split off.
     """
     count = parts(batch_size, available())
-    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(count))
-    return count
+    flag = re.search(r"xla_force_host_platform_device_count=(\d+)", os.environ.get("XLA_FLAGS", ""))
+    if flag:
+        return int(flag[1])
+    return int(os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(count)))
 
 
 def parts(batch_size: int, devices: int) -> int:

@@ -41,6 +41,11 @@ class Devices(NamedTuple):
             return jax.device_put(tree, place)
         return jax.tree.map(lambda leaf: _global(leaf, place), tree)
 
+    def names(self) -> list[str]:
+        """Returns platform and kind of each device."""
+        devices = self.mesh.devices.flat if self.mesh else jax.devices()[:1]
+        return [f"{device.platform} {device.device_kind}" for device in devices]
+
     def own_part(self, rows: np.ndarray) -> np.ndarray:
         """Returns the part [S, B / processes] of a batch [S, B] that this process provides."""
         size = rows.shape[1] // jax.process_count()

@@ -19,9 +19,14 @@ def check(context: TrainContext, num_runs: int) -> None:
     if hosts.count() == 1:
         return
     if num_runs > 1:
-        raise ConfigError("several processes can train only one run, not several side by side")
+        raise ConfigError(
+            "several processes train one run, not several together; start one command for each run"
+        )
     if len(context.split.unlabeled):
-        raise ConfigError("data.unlabeled: a run of several processes cannot use unlabeled images")
+        raise ConfigError(
+            "data.unlabeled: a run on several processes cannot use unlabeled images; train it in "
+            "one process"
+        )
     same = "all processes need the same package versions, --config and data"
     keys = config_lib.flatten(config_lib.to_dict(context.config))
     keys = {key: value for key, value in keys.items() if key not in WITHOUT_EFFECT}

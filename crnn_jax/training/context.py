@@ -47,6 +47,7 @@ class TrainContext(NamedTuple):
     charset: Charset
     model: crnn.Model
     optimizer: optax.GradientTransformation
+    origin: warm_start.Origin  # of train.init_from; without it, its `run` is empty
     learning_rate: float  # the peak, which is lower for few labels: see train.half_rate_labels
     trained_share: float  # share of trained weights in the EMA: see train.half_way_labels
     steps_per_epoch: int
@@ -255,16 +256,17 @@ def prepare(config: Config) -> TrainContext:
     moments = normalization.fit(data.images[source.sample], config.data.normalize)
     steps_per_epoch = _steps_per_epoch(config, source)
     train = config.train
+    origin = warm_start.Origin(train.init_from)
     known = split.train[split.train < len(data.images)][: warm_start.MOST_READ]  # a stream has more
     if train.init_from and train.detect_case and len(known):
         charset = warm_start.with_other_cases(
             charset,
             data.images[known],
             [data.texts[i] for i in known.tolist()],
-            train.init_from,
+            origin,
             train.eval_batch_size,
         )
-    adjusted = few_labels.adjust(config, source, charset)
+    adjusted = few_labels.adjust(config, source, charset, origin)
     num_epochs = max(adjusted.epochs, -(-train.min_steps // steps_per_epoch))
     devices = data_parallel.for_batches(config.train.batch_size)
     texts = [charset.split(data.texts[i]) for i in source.sample]
@@ -274,20 +276,21 @@ def prepare(config: Config) -> TrainContext:
         split=split,
         charset=charset,
         model=crnn.build(config.model, charset, *moments),
+        origin=origin,
         learning_rate=adjusted.optimizer.learning_rate,
         trained_share=adjusted.trained_share,
         optimizer=optimizer_lib.build(adjusted.optimizer, num_epochs * steps_per_epoch),
         steps_per_epoch=steps_per_epoch,
         num_epochs=num_epochs,
         plateau_loss=ctc_loss.plateau_loss(
-            texts if any(texts) else [_SOME_TEXT],
+            texts if any(texts) else [_SOME_TEXT[: config_lib.num_steps(config)]],
             config_lib.num_steps(config),
             len(charset.symbols),
         ),
         devices=devices,
         images=devices.replicate(data.images),
         labels=devices.replicate(_encoded(source, config)),
-        start_sha256=warm_start.digest(train.init_from) if adjusted.trained_share < 1 else "",
+        start_sha256=warm_start.digest(origin) if adjusted.trained_share < 1 else "",
         stream=generated.stream(config.data, charset) if source.endless else None,
         records=source.records,
     )

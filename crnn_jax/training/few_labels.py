@@ -19,7 +19,7 @@ class Adjusted(NamedTuple):
     trained_share: float = 1.0  # share of the trained weights in the EMA; the rest is the reader's
 
 
-def adjust(config: Config, source: Source, charset: Charset) -> Adjusted:
+def adjust(config: Config, source: Source, charset: Charset, origin: warm_start.Origin) -> Adjusted:
     """Returns the settings of a run. Without train.init_from they are those of its config.
 
     Labels with symbols that the reader does not know get `epochs_for_new_symbols`. Otherwise, the
@@ -31,7 +31,7 @@ def adjust(config: Config, source: Source, charset: Charset) -> Adjusted:
     if not (train.init_from and any(rules)):
         return plain
     count, symbols = _labels(source, charset)
-    if warm_start.unknown(symbols, train.init_from):
+    if warm_start.unknown(symbols, origin):
         return plain._replace(epochs=train.epochs_for_new_symbols or train.epochs)
     if len(source.split.unlabeled):
         return plain

@@ -1,4 +1,4 @@
-"""The flat start: a frame-wise loss in the first epochs, with symbols in order from left to right.
+"""The flat start: a frame-wise loss in the first steps, with symbols in order from left to right.
 
 With CTC alone, training first finds the best constant predictor, a plateau on which SGD can stay
 for dozens of epochs. Speech recognition instead starts its models from a uniform segmentation of

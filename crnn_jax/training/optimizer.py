@@ -33,12 +33,14 @@ def schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
 
 @functools.cache
 def build(config: OptimizerConfig, num_steps: int) -> optax.GradientTransformation:
-    """Builds the chain of clipping by norm, trust ratios, momentum or Adam, and learning rate.
+    """Builds the chain of clipping by norm, trust ratios and momentum or Adam, and learning rate.
 
     With trust ratios (LARS, You et al. 2017, arXiv 1708.03888, without weight decay) the gradient
     of each variable has the norm of the variable. So the rate is relative: at 0.004 a step changes
     a variable by 0.4 % of its norm before momentum, whatever the scale of the loss. A variable of
     norm 0, such as a new bias, keeps its gradient, and clipping makes a difference only there.
+    With Adam, which would undo such a scaling, the ratios scale its update (LAMB, You et al. 2020,
+    arXiv 1904.00962).
 
     Args:
       config: the config of the optimizer.
@@ -48,12 +50,13 @@ def build(config: OptimizerConfig, num_steps: int) -> optax.GradientTransformati
       The transformation. It is the same object for the same arguments.
     """
     rate = schedule(config, num_steps)
-    if config.name == "adam":
-        direction = optax.scale_by_adam(b1=config.momentum, nesterov=config.nesterov)
-    else:
-        direction = optax.trace(config.momentum, config.nesterov)
     ratios = [optax.scale_by_trust_ratio()] if config.trust_ratio else []
-    update = optax.chain(*ratios, direction, optax.scale_by_learning_rate(rate))
+    if config.name == "adam":
+        adam = optax.scale_by_adam(b1=config.momentum, nesterov=config.nesterov)
+        directions = [adam, *ratios]
+    else:
+        directions = [*ratios, optax.trace(config.momentum, config.nesterov)]
+    update = optax.chain(*directions, optax.scale_by_learning_rate(rate))
     if config.clip_norm == 0:
         return update
     if not config.clip_each:

@@ -53,8 +53,7 @@ def resume(
     run = Run(directory, context, checkpoints, constants(context), start, init_state(context))
     restore(run)
     if hosts.is_first():
-        devices = [f"{d.platform} {d.device_kind}" for d in jax.devices()]
-        environment = provenance.here(devices, hosts.count())
+        environment = provenance.here(context.devices.names(), hosts.count())
         if run.step:
             environment = check_environment(directory, environment, allow_environment_change)
         run_logging.describe(run, environment)
@@ -95,8 +94,9 @@ def restore(run: Run) -> None:
         trees, run.losses, seconds = mid.trees, mid.losses, mid.meta["seconds"]
     run.start -= seconds
     start = None
-    if (source := run.config.train.init_from) and (not trees or run.context.trained_share < 1):
-        start = warm_start.transfer(run.state.params, run.context.charset, source, run.config)
+    origin = run.context.origin
+    if origin.run and (not trees or run.context.trained_share < 1):
+        start = warm_start.transfer(run.state.params, run.context.charset, origin, run.config)
     if run.context.trained_share < 1:  # copied, because a step consumes its state
         kept = run.context.devices.replicate(jax.tree.map(jnp.copy, start))
         run.constants = run.constants._replace(start=kept)
@@ -104,7 +104,9 @@ def restore(run: Run) -> None:
         since = f" and {run.steps_since} steps" if run.losses else ""
         print(f"continuing after epoch {run.epoch}{since}")
         run.state = from_trees(trees)
-    elif source:
+    elif origin.run:
+        if note := warm_start.other_width(origin, run.config):
+            print(f"note: {note}")
         fresh, params = run.state, start
         # A flat start would destroy the alignment of a trained model.
         flat_start = fresh.flat_start._replace(weight=jnp.zeros(()))

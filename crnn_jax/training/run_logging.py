@@ -68,11 +68,13 @@ def not_finite(run: Run) -> TrainingError:
         [(first + i, *context.source_of(n)) for i in suspects for n in batches[i].tolist()],
     )
     what = f"of training at step {first + place}" if len(bad) else f"of validation in epoch {epoch}"
+    # Trust ratios rescale gradients after they are clipped.
+    clip = "" if run.config.optimizer.trust_ratio else " or a smaller optimizer.clip_norm"
     return TrainingError(
         f"the loss {what} is not finite; checkpoints of earlier epochs are kept, and the images "
         f"of steps {first + suspects[0]} to {first + suspects[-1]} are in "
-        f"{run.dir.workdir / 'not_finite.csv'}. Try a smaller optimizer.learning_rate, a longer "
-        "optimizer.warmup_steps or a smaller optimizer.clip_norm, in a new --workdir"
+        f"{run.dir.workdir / 'not_finite.csv'}. Try a smaller optimizer.learning_rate, or a longer "
+        f"optimizer.warmup_steps{clip}, in a new --workdir"
     )
 
 

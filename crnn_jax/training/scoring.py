@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import Any
 
 from crnn_jax import config as config_lib
 from crnn_jax.config import Config
-from crnn_jax.data import sources
-from crnn_jax.errors import RunError, one_line
+from crnn_jax.data import resolve, sources
+from crnn_jax.errors import DataError, RunError, one_line
 from crnn_jax.inference import held_out
 from crnn_jax.models import crnn
 from crnn_jax.runs import continuing
@@ -67,11 +68,19 @@ def write_test(run: Run, params: Any, temperature: float) -> None:
 
 
 def finished(run: RunDir, config: Config) -> Result:
-    """Returns the result of a finished run. RunError if it has another config or other data."""
-    run.open(config)
+    """Returns the result of a finished run.
+
+    The data need not exist any more, but if they do they must be the same. Without them, what the
+    config leaves to the data is not compared.
+
+    Raises:
+      RunError: the run has another config or other data.
+    """
+    with contextlib.suppress(DataError):
+        config = resolve.resolve(config)
+    run.check_same(config)
     result = run.result()
     assert result is not None
-    # The data need not exist any more, but if they do they must be the same.
     found = sources.expected_fingerprint(config.data, config_lib.num_steps(config))
     if found not in (None, result.fingerprint):
         raise RunError(

@@ -15,7 +15,7 @@ import dataclasses
 import itertools
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,11 +28,13 @@ from crnn_jax.models import decoding
 from crnn_jax.models.decoding import Decoder
 from crnn_jax.runs import record_types
 from crnn_jax.runtime import data_parallel
+from crnn_jax.runtime.signals import Interruption
 from crnn_jax.schema import Epoch, Share, Text
 from crnn_jax.training.context import TrainContext
 from crnn_jax.training.run import Run
 
 FILE = "pseudo_labels.csv"
+_CHUNK = 512  # images that are read before a signal is noticed
 _NO_FILE = ""  # file in the only row of an epoch without a confident reading
 _RARE = 20  # a symbol this many times rarer than the average symbol is a misreading
 _BALANCE = 0.5  # least share of a symbol's readings that is used, relative to that of all readings
@@ -49,15 +51,16 @@ class PseudoLabel(NamedTuple):
     confidence: Share
 
 
-def renew(run: Run) -> None:
+def renew(run: Run, interruption: Interruption) -> None:
     """Labels the unlabeled images of a run for its next epoch, with the EMA of the parameters.
 
     If the run has labeled images, its first epoch has no pseudo-labels. The pseudo-labels are
-    written to `pseudo_labels.csv`, from which a resumed run reads those of its epoch. If no image
-    has a label and the reader finds no text in any, the run gets an `error`.
+    written to `pseudo_labels.csv`, from which a resumed run reads those of its epoch.
 
     Raises:
       RunError: the file of an interrupted epoch is missing or damaged.
+      TrainingError: no image has a label, and the reader finds no text in any.
+      Interrupted: a signal came while the images were read.
     """
     context, epoch = run.context, run.epoch + 1
     if not len(context.split.unlabeled) or (epoch == 1 and len(context.split.train)):
@@ -69,15 +72,23 @@ def renew(run: Run) -> None:
             f"{run.dir.workdir / FILE} does not contain the labels of epoch {epoch}, in which the "
             "run was interrupted; start the run again in another --workdir"
         )
-    readings = _read(context, run.ema, _decoder(context, run.ema))
+
+    def read(decoder: Decoder, images: np.ndarray) -> list[evaluate.Reading]:
+        found: list[evaluate.Reading] = []
+        for start in range(0, len(images), _CHUNK):
+            if interruption.number:  # reading can take minutes, and nothing has to be saved
+                raise interruption.stop(f"epoch {run.epoch}")
+            found += _read(context, run.ema, decoder, images[start : start + _CHUNK])
+        return found
+
+    readings = read(_decoder(context, read), context.split.unlabeled)
     known = [context.data.texts[i] for i in context.split.train.tolist()]
     chosen = choose(readings, known, context.config.train.min_confidence, context.charset.split)
     if not chosen and not known:
-        run.error = TrainingError(
+        raise TrainingError(
             f"the reader finds no text in any of the {len(readings)} images without labels; label "
             "some of them"
         )
-        return
     files = [context.data.files[i] for i in context.split.unlabeled.tolist()]
     rows = [PseudoLabel(epoch, files[i], *readings[i]) for i in chosen]
     rows = rows or [PseudoLabel(epoch, _NO_FILE, "", 0.0)]
@@ -196,7 +207,10 @@ def neglected(readings: Sequence[tuple[Sequence[str], float]], count: int) -> se
     }
 
 
-def _decoder(context: TrainContext, params: Any) -> Decoder:
+_Read = Callable[[Decoder, np.ndarray], list[evaluate.Reading]]  # reads images by number
+
+
+def _decoder(context: TrainContext, read: _Read) -> Decoder:
     """Returns the decoder for the teacher.
 
     Without labels, it reads texts of the form that most readings of the unlabeled images have, or
@@ -212,18 +226,15 @@ def _decoder(context: TrainContext, params: Any) -> Decoder:
         return decoding.decoder(context.charset, steps, **{"length": section.lengths, **wish})
 
     try:
-        return scheme_form.find(
-            lambda decoder: _read(context, params, decoder, sample), make, context.charset.split
-        )
+        return scheme_form.find(lambda decoder: read(decoder, sample), make, context.charset.split)
     except ConfigError:
         return context.decoder
 
 
 def _read(
-    context: TrainContext, params: Any, decoder: Decoder, indices: np.ndarray | None = None
+    context: TrainContext, params: Any, decoder: Decoder, indices: np.ndarray
 ) -> list[evaluate.Reading]:
-    """Reads the images `indices`, by default the unlabeled ones, in their order."""
+    """Reads the images `indices`, in their order."""
     reader = evaluate.Reader(context.model, params, context.charset, decoder=decoder)
     images = data_parallel.one(context.images)
-    indices = context.split.unlabeled if indices is None else indices
     return evaluate.read_all(reader, images, indices, context.config.train.eval_batch_size)

@@ -10,15 +10,13 @@ The `seconds` of a run include all runs that train in parallel with it.
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from crnn_jax.config import Config
@@ -29,18 +27,17 @@ from crnn_jax.runs.checkpoint import Checkpoints
 from crnn_jax.runs.result import Result
 from crnn_jax.runs.run_dir import RunDir
 from crnn_jax.runtime import allocator, hosts, processes
-from crnn_jax.runtime.data_parallel import ONE, one
 from crnn_jax.runtime.peers import Peers
 from crnn_jax.runtime.profile import Profile
 from crnn_jax.runtime.signals import Interruption
 from crnn_jax.runtime.watchdog import Watchdog
-from crnn_jax.training import agreement, run_logging, self_training
+from crnn_jax.training import agreement, calls, groups, run_logging, self_training
 from crnn_jax.training.context import TrainContext, prepare
+from crnn_jax.training.groups import Failures
 from crnn_jax.training.progress import Progress
 from crnn_jax.training.resume import resume, save, save_mid_epoch
 from crnn_jax.training.run import Run
 from crnn_jax.training.scoring import finished, score
-from crnn_jax.training.step import Batch, jitted_steps, jitted_steps_of_runs
 
 _STUCK = (
     "run the same command again to continue from the last checkpoint; with JAX_NUM_CPU_DEVICES=1, "
@@ -82,7 +79,8 @@ def train_all(
     Runs that differ only in seed and fold share a compiled step.
 
     Raises:
-      TrainingError: of a run, as from `train_and_evaluate`; the other runs are complete.
+      CrnnError: the first error of a run, as from `train_and_evaluate`; the other runs are
+        complete.
       ConfigError: a run of several processes needs something that only one process can do.
     """
     processes.check()  # before a directory is claimed
@@ -105,66 +103,79 @@ def _train_all(
 ) -> list[Result]:
     start = time.monotonic()
     dirs = [RunDir(workdir, writes=hosts.is_first()) for workdir in workdirs]
+    failures = Failures(len(dirs))
     results: dict[Path, Result] = {}
-    groups: dict[Any, list[tuple[RunDir, TrainContext]]] = {}
-    for directory, config in zip(dirs, map(resolve.resolve, configs), strict=True):
-        if hosts.share(directory.result() is not None):
-            results[directory.workdir] = finished(directory, config)
-        else:
-            context = prepare(config)
-            agreement.check(context, len(dirs))
-            alone = context.stream or context.records or len(context.split.unlabeled)
-            alike = directory.workdir if alone else context.alike()
-            group = groups.setdefault(alike, [])
-            if group:  # one copy of the images
-                first = group[0][1]
-                context = context._replace(
-                    data=first.data, images=first.images, labels=first.labels
-                )
-            group.append((directory, context))
-    errors: list[TrainingError] = []
+    todo = []
+    for directory, config in zip(dirs, configs, strict=True):
+        with failures.of(directory):
+            if hosts.share(directory.result() is not None):
+                results[directory.workdir] = finished(directory, config)
+            else:
+                todo.append((directory, resolve.resolve(config)))
+
+    def prepared(config: Config) -> TrainContext:
+        context = prepare(config)
+        agreement.check(context, len(dirs))
+        return context
+
+    turns = groups.turns(todo, prepared, failures)
+    group = next(turns, None)  # before signals are recorded: loading can be stopped at once
     # Around all groups, so that a signal while one is scored stops the next.
     with Interruption() as interruption:
-        while groups:
-            group = groups.pop(next(iter(groups)))
+        while group:
             with Profile(profiled_steps if hosts.is_first() else 0) as profile:
-                trained, failed = _train_group(
-                    group, interruption, profile, watchdog, start, allow_environment_change
+                results |= _train_group(
+                    group,
+                    interruption,
+                    profile,
+                    watchdog,
+                    start,
+                    allow_environment_change,
+                    failures,
                 )
-            results |= trained
-            errors += failed
-            if groups and interruption.number:
-                raise interruption.stop(f"{len(results)} of {len(dirs)} runs")
+            del group
             start = time.monotonic()  # the time of the next runs is their own
-    if errors:
-        raise errors[0]
+            group = next(turns, None)
+            if group and interruption.number:
+                raise interruption.stop(f"{len(results)} of {len(dirs)} runs")
+    if failures.errors:
+        raise failures.errors[0]
     return [results[directory.workdir] for directory in dirs]
 
 
 def _train_group(
-    group: Sequence[tuple[RunDir, TrainContext]],
+    group: Sequence[groups.Member],
     interruption: Interruption,
     profile: Profile,
     watchdog: Watchdog,
     start: float,
     allow_environment_change: bool,
-) -> tuple[dict[Path, Result], list[TrainingError]]:
-    """Trains and scores runs that can share a compiled step. Returns the results and the errors."""
+    failures: Failures,
+) -> dict[Path, Result]:
+    """Trains and scores runs that can share a compiled step. Returns their results."""
     results: dict[Path, Result] = {}
     with contextlib.ExitStack() as stack:
         runs = []
-        for directory, context in side_by_side(group):
-            stack.enter_context(opening.take(directory, context.config))
-            if hosts.share(directory.result() is not None):  # another process ended it
-                results[directory.workdir] = finished(directory, context.config)
-                continue
-            run_logging.announce(context)
-            checkpoints = stack.enter_context(Checkpoints(directory.checkpoints))
-            runs.append(resume(directory, context, checkpoints, start, allow_environment_change))
-            stack.enter_context(trackers.mirror(directory, context.config.log.trackers))
-        train(runs, interruption, profile, watchdog)
-        results |= {run.dir.workdir: score(run) for run in runs if not run.error}
-        return results, [run.error for run in runs if run.error]
+        for directory, context in groups.side_by_side(group):
+            with failures.of(directory), contextlib.ExitStack() as own:
+                own.enter_context(opening.take(directory, context.config))
+                if hosts.share(directory.result() is not None):  # another process ended it
+                    results[directory.workdir] = finished(directory, context.config)
+                    continue
+                run_logging.announce(context)
+                checkpoints = own.enter_context(Checkpoints(directory.checkpoints))
+                run = resume(directory, context, checkpoints, start, allow_environment_change)
+                own.enter_context(trackers.mirror(directory, context.config.log.trackers))
+                runs.append(run)
+                stack.push(own.pop_all())
+        if runs:
+            train(runs, interruption, profile, watchdog)
+        for run in runs:
+            with failures.of(run.dir):
+                if run.error:
+                    raise run.error
+                results[run.dir.workdir] = score(run)
+    return results
 
 
 def train(
@@ -179,15 +190,13 @@ def train(
     """
     with Progress(runs) as progress:
         while active := [run for run in runs if not run.is_over]:
-            self_training.renew(active[0])
-            if active[0].error:
-                continue
-            abreast = [run for run in active if run.steps_since == active[0].steps_since]
+            self_training.renew(active[0], interruption)
+            # Those in the middle of an epoch catch up with the others first.
+            most = max(run.steps_since for run in active)
+            abreast = [run for run in active if run.steps_since == most]
             run_epoch(abreast, progress, watchdog, interruption, profile)
             for run in abreast:
                 end_epoch(run, progress)
-                if run.error and len(runs) > 1:
-                    print(f"{run.dir.workdir}: {run.error}", flush=True)
             if stopped := [run for run in abreast if run.steps_since and not run.error]:
                 where = f"step {stopped[0].step}, in epoch {stopped[0].epoch + 1}"
                 more = f" of the first of {len(stopped)} runs" if len(stopped) > 1 else ""
@@ -205,10 +214,10 @@ def run_epoch(
 
     All runs must be at the same step of their epochs.
     """
-    steps, state, inputs = compiled(runs)
+    steps, state, inputs = calls.compiled(runs)
     before = None  # the losses of the previous call
     first = runs[0].step
-    for call, batch in enumerate(batches(runs)):
+    for call, batch in enumerate(calls.batches(runs)):
         with watchdog.waiting(), profile.call(first, runs[0].dir.workdir):
             state, latest = steps(state, batch, inputs)
             jax.block_until_ready(before)  # at most two calls are in flight
@@ -222,13 +231,8 @@ def run_epoch(
     with watchdog.waiting():
         jax.block_until_ready(before)
     note(runs, before, progress)
-    for i, run in enumerate(runs):
-        run.state = jax.tree.map(functools.partial(row, i=i), state) if len(runs) > 1 else state
-
-
-def row(leaf: jax.Array, i: int) -> jax.Array:
-    """Returns leaf[i], without copying `i` to the device as jax's indexing does."""
-    return jax.lax.index_in_dim(leaf, i, keepdims=False)
+    for run, own in zip(runs, calls.apart(state, runs), strict=True):
+        run.state = own
 
 
 def note(runs: Sequence[Run], losses: Any, progress: Progress) -> None:
@@ -250,7 +254,10 @@ def end_epoch(run: Run, progress: Progress) -> None:
     if run.error:
         return
     if run.steps_since < run.context.steps_per_epoch:
-        save_mid_epoch(run)
+        if np.isfinite(np.concatenate(run.losses)).all():
+            save_mid_epoch(run)
+        else:
+            run.error = run_logging.not_finite(run)
         return
     if run.context.records:  # then memory is scarce and epochs are long
         allocator.return_memory()
@@ -268,40 +275,3 @@ def end_epoch(run: Run, progress: Progress) -> None:
     )
     save(run, values["seconds"])
     progress.epoch(run, values)
-
-
-def compiled(runs: Sequence[Run]) -> tuple[Any, Any, Any]:
-    """Returns the compiled steps, the state and the constants; several runs add a leading axis."""
-    each = [(run.state, run.constants) for run in runs]
-    if len(runs) == 1:
-        return jitted_steps(runs[0].context), *each[0]
-    state, inputs = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
-    return jitted_steps_of_runs(runs[0].context), state, inputs
-
-
-def batches(runs: Sequence[Run]) -> Iterator[Batch]:
-    """Yields the remaining calls of an epoch. For several runs, indices and mask are [R, S, B]."""
-    context = runs[0].context
-    calls: Iterable[Any] = runs[0].calls()
-    if len(runs) > 1:
-        calls = (
-            map(np.stack, zip(*c, strict=True))
-            for c in zip(*[r.calls() for r in runs], strict=True)
-        )
-    for images, labels, indices, mask in context.batches(calls):
-        # Copied explicitly, because the tests of this loop forbid implicit transfers.
-        yield Batch(images, labels, *context.devices.replicate((indices, mask)))
-
-
-def side_by_side(
-    group: Sequence[tuple[RunDir, TrainContext]],
-) -> list[tuple[RunDir, TrainContext]]:
-    """Puts several runs on one device with one copy of the images. One run is unchanged."""
-    if len(group) == 1:
-        return list(group)
-    print(f"{len(group)} runs side by side", flush=True)
-    images = one(group[0][1].images)
-    return [
-        (directory, context._replace(devices=ONE, images=images, labels=one(context.labels)))
-        for directory, context in group
-    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import shlex
 from collections.abc import Iterable, Sequence
@@ -24,32 +25,45 @@ MOST_READ = 64  # labeled images, to find out whether labels ignore case
 _LEAST_SHARE = 0.1  # share of images with letters in the other case
 
 
-def transfer(
-    params: Any, charset: Charset, run: str | os.PathLike[str], config: Config | None = None
-) -> Any:
-    """Returns the best parameters of `run`, with the last layer adapted to `charset`.
+class Origin:
+    """The reader of train.init_from. It is loaded at its first use, once.
 
-    Symbols that the run's alphabet lacks keep the columns of `params` in the last layer. All other
-    parameters, including the columns of the blank and of `charset.other_cases`, are those of the
-    run.
+    A run that still trains changes; all uses get the same weights.
+    """
+
+    def __init__(self, run: str | os.PathLike[str]):
+        self.run = run  # as `recognizer.load` takes it
+
+    @functools.cached_property
+    def reader(self) -> recognizer.Recognizer:
+        """The reader. RunError: it cannot be loaded."""
+        return recognizer.load(self.run)
+
+
+def transfer(params: Any, charset: Charset, origin: Origin, config: Config | None = None) -> Any:
+    """Returns the parameters of a reader, with the last layer adapted to `charset`.
+
+    Symbols that the reader's alphabet lacks keep the columns of `params` in the last layer. All
+    other parameters, including the columns of the blank and of `charset.other_cases`, are those of
+    the reader.
 
     Args:
       params: fresh parameters.
       charset: their symbols.
-      run: a run directory, or the name of a reader of the package.
+      origin: the reader.
       config: the config of the new run, for the error message.
 
     Raises:
       RunError: there is no trained model, or its layers have other sizes; the message names the
         sizes of the images and the config keys that differ.
     """
-    reader = recognizer.load(run)
+    reader = origin.reader
     there, here = _shapes(reader.params), _shapes(params)
     if there != here:
         name = next(n for n in sorted(here | there) if here.get(n) != there.get(n))
         advice = _advice(reader.config, config) if config else ""
         raise RunError(
-            f"train.init_from: {name} is {there.get(name, 'absent')} in {run} and "
+            f"train.init_from: {name} is {there.get(name, 'absent')} in {origin.run} and "
             f"{here.get(name, 'absent')} here; "
             f"{advice or 'set model and data to the sizes of that run'}"
         )
@@ -73,7 +87,7 @@ def with_other_cases(
     charset: Charset,
     images: np.ndarray,
     texts: Sequence[str],
-    run: str | os.PathLike[str],
+    origin: Origin,
     batch_size: int,
 ) -> Charset:
     """Adds `other_cases` to a charset if the labels of images ignore case.
@@ -87,10 +101,10 @@ def with_other_cases(
       charset: the symbols of the labels.
       images: u8 [N, W, H, C], labeled images; MOST_READ are enough.
       texts: their labels.
-      run: a run directory, or the name of a reader of the package.
+      origin: the reader.
       batch_size: images per call of the model.
     """
-    reader = recognizer.load(run)
+    reader = origin.reader
     known = _outputs(reader.charset)
     letters = [symbol for symbol in charset.missing_cases if symbol in known]
     data = reader.config.data
@@ -109,15 +123,30 @@ def with_other_cases(
     return dataclasses.replace(charset, other_cases="".join(letters))
 
 
-def unknown(symbols: Iterable[str], run: str | os.PathLike[str]) -> str:
-    """Returns the symbols that the reader of `run` does not know."""
-    known = _outputs(recognizer.load(run).charset)
+def unknown(symbols: Iterable[str], origin: Origin) -> str:
+    """Returns the symbols that the reader does not know."""
+    known = _outputs(origin.reader.charset)
     return "".join(symbol for symbol in symbols if symbol not in known)
 
 
-def digest(run: str | os.PathLike[str]) -> str:
-    """Returns the digest of the parameters that `transfer` takes from `run`."""
-    return crnn.params_sha256(recognizer.load(run).params)
+def digest(origin: Origin) -> str:
+    """Returns the digest of the parameters that `transfer` takes from the reader."""
+    return crnn.params_sha256(origin.reader.params)
+
+
+def other_width(origin: Origin, config: Config) -> str:
+    """Says that a reader of one width starts a run of another one; an empty string if not.
+
+    The parameters do not depend on the width, but the reader has learned how wide a character is.
+    """
+    there, here = origin.reader.config.data, config.data
+    if origin.reader.width_by_image or there.width == here.width:
+        return ""
+    return (
+        f"the reader of train.init_from reads images at {there.width}x{there.height} pixels, and "
+        f"this run at {here.width}x{here.height}; to keep the size, use another --workdir with "
+        f"--config.data.width={there.width}"
+    )
 
 
 def _advice(there: Config, here: Config) -> str:

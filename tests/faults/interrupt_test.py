@@ -1,24 +1,29 @@
 """Ctrl-C, SIGTERM, SIGHUP: progress is saved; the resumed run ends like an uninterrupted one."""
 
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from crnn_jax.config import Config
+from crnn_jax.errors import TrainingError
 from crnn_jax.runs import mid_epoch
 from crnn_jax.runtime import signals
 from crnn_jax.training import train
+from crnn_jax.training.progress import Progress
 from tests.faults import commands
 from tests.helpers.fixtures import MakeConfig
 from tests.helpers.interrupting import interrupt_after
-from tests.helpers.quiet import QUIET
+from tests.helpers.quiet import BARE, QUIET
 
 ROOT = Path(__file__).resolve().parents[2]
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -63,6 +68,23 @@ def test_an_interrupted_run_ends_bit_identical(
     assert not (run / "interrupted").exists()
 
 
+def test_a_loss_that_is_not_finite_is_not_saved_in_the_middle_of_an_epoch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It may be that of a step that is not logged. A file with it would be refused as damaged."""
+    saved: list[Any] = []
+    monkeypatch.setattr(train, "save_mid_epoch", saved.append)
+    monkeypatch.setattr(train.run_logging, "not_finite", lambda run: TrainingError("not finite"))
+    for last, error in ((1.0, None), (math.nan, "not finite")):
+        run: Any = SimpleNamespace(
+            error=None, steps_since=2, context=SimpleNamespace(steps_per_epoch=5),
+            losses=[np.array([3.0]), np.array([last])],
+        )  # fmt: skip
+        train.end_epoch(run, Progress([]))
+        assert (str(run.error) if run.error else None) == error
+    assert len(saved) == 1
+
+
 def test_what_was_left_of_an_epoch_that_ended_since_is_not_taken(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Path
 ) -> None:
@@ -92,6 +114,7 @@ def test_a_process_ends_by_the_signal_with_one_line(
         f"--config.data.dir={captchas}", "--config.train.epochs=1000", "--workdir",
         str(tmp_path / "run"), "--config.data.width=16", "--config.data.height=8",
         "--config.model.conv_features=(2,)", "--config.model.lstm_units=(2,)",
+        *(f"--config.{key}={value}" for key, value in BARE.items()),
     ]  # fmt: skip
     cell = tmp_path / "run" / "base" / "seed0-fold0" if grid else tmp_path / "run"
     process = subprocess.Popen(

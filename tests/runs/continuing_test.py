@@ -7,12 +7,17 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
 import pytest
 
+import crnn_jax
 from crnn_jax import config as config_lib
 from crnn_jax.errors import RunError
 from crnn_jax.runs import continuing
-from crnn_jax.training import train
+from crnn_jax.runs.checkpoint import Checkpoints
+from crnn_jax.training import resume, train
+from crnn_jax.training.context import prepare
 from tests.helpers.fixtures import MakeConfig
 from tests.helpers.images import draw
 
@@ -70,7 +75,14 @@ def test_new_images_for_a_finished_run(
     kinds = config_lib.flatten(config_lib.defaults())
     typed = {k: v if isinstance(kinds[k], str) else eval(v) for k, v in changes.items()}
     config = config_lib.from_dict(config_lib.with_changes(config_lib.defaults(), typed))
-    assert train.train_and_evaluate(config, workdir).epochs_run == 1
+    context = prepare(config)
+    assert len(context.data.files) == 41
+    directory = train.RunDir(workdir)
+    directory.workdir.mkdir()
+    with Checkpoints(directory.checkpoints) as checkpoints:
+        started = resume.resume(directory, context, checkpoints, 0.0, False)
+        weights = crnn_jax.load(finished).params
+        jax.tree.map(np.testing.assert_array_equal, started.state.params, weights)
 
 
 @pytest.mark.parametrize("argument", ["--workdir=x", "-workdir=x", "--config.train.init_from=x"])

@@ -18,7 +18,7 @@ from crnn_jax.runs.run_dir import RunDir
 from crnn_jax.runtime import lock
 from crnn_jax.training import train
 from experiments import tiny
-from experiments.ablations import NO_AUGMENTATION
+from tests.helpers.quiet import BARE
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def grid(captchas: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., sweep
         values = tiny.get_config()
         values.data.dir = os.fspath(captchas)
         values.train.epochs, values.train.patience = epochs, 0
-        values.update_from_flattened_dict({**NO_AUGMENTATION, "model.lstm_units": (8,)})
+        values.update_from_flattened_dict({**BARE, "model.lstm_units": (8,)})
         return sweep.Grid(values.to_dict(), variants, seeds=(3,), folds=(0,))
 
     return make
@@ -166,15 +166,16 @@ def test_options_are_those_of_submitit(tmp_path: Path, monkeypatch: pytest.Monke
     executor = submitit.SlurmExecutor
     monkeypatch.setattr(executor, "affinity", classmethod(lambda cls: 2))  # as with srun installed
     options = {
-        "partition": "gpu", "timeout_min": "90", "gpus_per_node": "1", "mem_gb": "1.5",
-        "account": "007", "use_srun": "false",
+        "partition": "gpu", "timeout_min": "90", "gpus_per_node": "1", "mem_gb": "0.5",
+        "account": "007", "qos": "inf", "constraint": "1_000", "use_srun": "false",
     }  # fmt: skip
     made: Any = launch.make("slurm", 7, tmp_path, options)
     parameters = made._executor._executor.parameters
     assert (parameters["partition"], parameters["time"]) == ("gpu", 90)
-    assert (parameters["gpus_per_node"], parameters["mem"]) == (1, "1536MB")
+    assert (parameters["gpus_per_node"], parameters["mem"]) == (1, "512MB")
     assert parameters["array_parallelism"] == 7
     assert (parameters["account"], parameters["use_srun"]) == ("007", False)
+    assert (parameters["qos"], parameters["constraint"]) == ("inf", "1_000")
     assert made.slots == 1000  # the queue of the cluster decides
 
 

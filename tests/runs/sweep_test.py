@@ -3,13 +3,15 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from crnn_jax import config as config_lib
 from crnn_jax.data import folder, splits
 from crnn_jax.errors import ConfigError, DataError, RunError
-from crnn_jax.runs import sweep
+from crnn_jax.runs import launch, sweep
+from crnn_jax.training import train
 from experiments import ablations, cross_validation, data_efficiency, plateau, schemes, tiny
 from experiments.ablations import NO_AUGMENTATION
 
@@ -23,7 +25,8 @@ def small(captchas: Path) -> Callable[..., sweep.Grid]:
         values.data.dir = os.fspath(captchas)
         values.data.num_folds = 4
         values.train.epochs = 1
-        values.update_from_flattened_dict({**NO_AUGMENTATION, "model.lstm_units": (8,)})
+        quiet = {**NO_AUGMENTATION, "flat_start.until": 0.0}
+        values.update_from_flattened_dict({**quiet, "model.lstm_units": (8,)})
         return sweep.Grid(values.to_dict(), variants, seeds=(3,), folds=(1,))
 
     return make
@@ -49,8 +52,9 @@ def test_a_variant_with_a_wrong_key_is_named_before_anything_runs(
 
 
 def test_a_failing_cell_is_marked_the_others_go_on_and_nothing_is_done_twice(
-    small: Callable[..., sweep.Grid], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+    small: Callable[..., sweep.Grid], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     made = small(base={}, broken={"data.dir": "/nowhere"})
     failed = sweep.run(made, tmp_path, jobs=2)
     assert [cell.variant for cell in failed] == ["broken"]
@@ -58,10 +62,19 @@ def test_a_failing_cell_is_marked_the_others_go_on_and_nothing_is_done_twice(
     assert "[2/2, 0 min left]" in capsys.readouterr().out
 
     times = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("result.json")}
+    assert [path.parent.parent.name for path in times] == ["base"]
     (tmp_path / "broken").rename(tmp_path / "away")
-    mended = small(base={}, broken={"data.split_seed": 1})  # the program is in the cache
+    mended = small(base={}, broken={"data.split_seed": 1})
+
+    def start(self: Any, tasks: dict[int, launch.Task]) -> Any:
+        """Trains in this process, without another one."""
+        (cell,) = (cell for cell in mended.cells() if cell.variant == "broken")
+        train.train_and_evaluate(cell.config, tmp_path / cell.path)
+        return {slot: mock.Mock(**{"poll.return_value": 0}) for slot in tasks}
+
+    monkeypatch.setattr(launch.Local, "start", start)
     assert sweep.run(mended, tmp_path, jobs=1) == []
-    assert "2 cells, 1 of them already finished" in capsys.readouterr().out
+    assert "2 runs, 1 of them already finished" in capsys.readouterr().out
     assert all(path.stat().st_mtime_ns == time for path, time in times.items())
     base, other = (
         json.loads((tmp_path / name / "seed3-fold1" / "result.json").read_text())

@@ -199,7 +199,7 @@ def test_a_tracker_that_fails_costs_neither_the_run_nor_another_tracker(
     fake = _Failing(fails)
     monkeypatch.setitem(sys.modules, "trackio", fake)
     config = tiny_config(
-        log__trackers=("trackio", "tensorboard"), log__every_steps=3, train__epochs=2,
+        log__trackers=("trackio", "tensorboard"), log__every_steps=3, train__stop_after=2,
         train__batch_size=8,
     )  # fmt: skip
     assert train.train_and_evaluate(config, tmp_path).epochs_run == 2

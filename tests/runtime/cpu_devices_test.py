@@ -33,13 +33,15 @@ def devices(batch_size: Any, **environment: Any) -> int:
     """Returns the number of jax devices in a new process that may use three cores."""
     code = (
         "from crnn_jax.runtime import cpu_devices as cores; cores.available = lambda: 3; "
-        f"cores.use({batch_size}); import jax; print(jax.device_count())"
+        f"used = cores.use({batch_size}); import jax; print(used, jax.device_count())"
     )
     clean = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_NUM_CPU_DEVICES")}
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env={**clean, **environment}
     )
-    return int(done.stdout)
+    said, found = map(int, done.stdout.split())
+    assert said == found
+    return found
 
 
 def test_jax_has_a_device_for_each_part_unless_the_user_says_otherwise() -> None:

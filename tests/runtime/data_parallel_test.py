@@ -17,6 +17,7 @@ from crnn_jax.config import Config
 from crnn_jax.runtime import data_parallel
 from crnn_jax.training import state, step
 from crnn_jax.training.context import TrainContext, prepare
+from experiments.ablations import NO_AUGMENTATION
 from tests.helpers.fixtures import MakeConfig
 
 SIZE = 24
@@ -77,9 +78,12 @@ def compare(config: Config) -> dict[str, Any]:
     one, two, three = (
         on(context, devices) for devices in (data_parallel.ONE, two, context.devices)
     )
+    # The distortions are compared below.
+    values = config_lib.with_changes(config_lib.to_dict(config), NO_AUGMENTATION)
+    split, whole = (c._replace(config=config_lib.from_dict(values)) for c in (three, one))
     differences = [
         jax.tree.map(
-            lambda a, b: float(np.abs(a - b).max()), updates(three, weight), updates(one, weight)
+            lambda a, b: float(np.abs(a - b).max()), updates(split, weight), updates(whole, weight)
         )
         for weight in (0.5, 0.0)
     ]

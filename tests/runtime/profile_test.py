@@ -10,6 +10,7 @@ import pytest
 
 from crnn_jax.training import train
 from tests.helpers.fixtures import MakeConfig
+from tests.helpers.quiet import BARE
 
 
 def _steps(workdir: Path) -> list[int]:
@@ -25,7 +26,7 @@ def test_the_steps_after_the_first_three_are_recorded(
     tiny_config: MakeConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Two epochs of five steps. A run that ends earlier leaves the steps that it made."""
-    config = tiny_config(train__epochs=2, train__batch_size=8)
+    config = tiny_config(BARE, train__epochs=2, train__batch_size=8)
     train.train_and_evaluate(config, tmp_path / "four", profiled_steps=4)
     assert _steps(tmp_path / "four") == [3, 4, 5, 6]
     train.train_and_evaluate(config, tmp_path / "all", profiled_steps=100)
@@ -38,7 +39,7 @@ def test_the_steps_after_the_first_three_are_recorded(
 def test_too_few_steps_are_said(
     tiny_config: MakeConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = tiny_config(train__epochs=1, train__batch_size=16)  # 36 images
+    config = tiny_config(BARE, train__epochs=1, train__batch_size=16)  # 36 images
     train.train_and_evaluate(config, tmp_path, profiled_steps=4)
     assert "note: no step was profiled" in capsys.readouterr().out
     assert not (tmp_path / "profile").exists()

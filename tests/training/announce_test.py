@@ -35,8 +35,8 @@ def test_the_first_line_names_the_format_and_the_next_ones_describe_the_labels(
         "'Text')"
     )
     assert left_out.startswith("warning: 1 row of labels.csv without an image")
-    assert summary == "labels: 18, 18 of them different, of 2 symbols (2: 18)"
-    assert symbols.startswith("symbols and how often: 7:6 ")
+    assert summary == "labels: 18, 18 of them distinct, 2 characters long (2: 18)"
+    assert symbols.startswith("symbols by frequency: 7:6 ")
     assert examples.startswith("examples: images/0.png is '17', ")
 
 

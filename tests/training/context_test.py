@@ -14,12 +14,13 @@ from crnn_jax.models import crnn
 from crnn_jax.training import optimizer, train
 from crnn_jax.training.context import prepare
 from tests.helpers.fixtures import MakeConfig
+from tests.helpers.quiet import BARE
 
 
 def test_an_epoch_passes_over_a_small_set_as_often_as_it_takes(
     tiny_config: MakeConfig, tmp_path: Path
 ) -> None:
-    config = tiny_config(train__min_steps_per_epoch=12, train__batch_size=8, train__epochs=2)
+    config = tiny_config(BARE, train__min_steps_per_epoch=12, train__batch_size=8, train__epochs=2)
     context = prepare(config)
     # 36 images: twelve steps of eight need 96, so three passes over 36, which are 14 steps.
     assert context.steps_per_epoch == 14
@@ -54,7 +55,7 @@ def test_a_small_set_gets_more_epochs(tiny_config: MakeConfig, tmp_path: Path) -
         train__batch_size=8, train__epochs=2, train__min_steps=16, train__patience=3
     )
     assert prepare(config).patience == 6
-    config = tiny_config(train__batch_size=8, train__epochs=1, train__min_steps=6)
+    config = tiny_config(BARE, train__batch_size=8, train__epochs=1, train__min_steps=6)
     assert train.train_and_evaluate(config, tmp_path).epochs_run == 2
 
 

@@ -13,6 +13,13 @@ from crnn_jax.models import crnn
 from crnn_jax.training import run_logging, train, warm_start
 from crnn_jax.training.context import prepare
 from tests.helpers.images import draw
+from tests.helpers.quiet import QUIET
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the first test that needs it trains a run that keeps some of its reader."""
+    return tmp_path_factory.mktemp("few_labels") / "kept"
 
 
 def test_new_symbols_get_more_epochs(like_trained: Any, trained: Path, tmp_path: Path) -> None:
@@ -81,22 +88,28 @@ def test_a_lower_rate_is_said(
     assert "learning rate" not in capsys.readouterr().out
 
 
+def _few(trained: Path) -> dict[str, Any]:
+    """Changes of a run of two epochs with 20 labels, which starts from the run `trained`."""
+    start = {"train__init_from": str(trained), "data__train_size": 20, "train__epochs": 2}
+    return {**start, **QUIET}
+
+
 def test_few_labels_keep_some_of_the_reader(
-    like_trained: Any, trained: Path, tmp_path: Path
+    like_trained: Any, trained: Path, kept: Path, tmp_path: Path
 ) -> None:
     """The EMA is affine, so the kept weights are a mean of the start and of the usual EMA."""
-    start = {"train__init_from": str(trained), "data__train_size": 20, "train__epochs": 2}
-    folders = [tmp_path / name for name in ("usual", "kept")]
+    start = _few(trained)
+    folders = [tmp_path / "usual", kept]
     changes = {**start, "train__half_way_labels": 60}  # 20 / (20 + 60)
     train.train_and_evaluate(like_trained(**start), folders[0])
     train.train_and_evaluate(like_trained(**changes), folders[1])
-    before, usual, kept = (
+    before, usual, mean = (
         crnn.by_name(crnn_jax.load(run, epoch).params)
         for run, epoch in ((trained, None), (folders[0], 2), (folders[1], 2))
     )
     for name in before:
         wanted = 0.75 * np.asarray(before[name]) + 0.25 * np.asarray(usual[name])
-        np.testing.assert_allclose(kept[name], wanted, atol=2e-6)
+        np.testing.assert_allclose(mean[name], wanted, atol=2e-6)
     assert prepare(like_trained(**start)).trained_share == 1
     assert prepare(like_trained(train__half_way_labels=60)).trained_share == 1  # from scratch
     rest = {**changes, "train__init_from": str(trained), "data__unlabeled": "rest"}
@@ -108,21 +121,15 @@ def test_few_labels_keep_some_of_the_reader(
 
 
 def test_a_run_that_keeps_some_of_the_reader_continues_bit_for_bit(
-    like_trained: Any, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    like_trained: Any, trained: Path, kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    changes = {
-        "train__init_from": str(trained), "data__train_size": 20, "train__epochs": 3,
-        "train__half_way_labels": 20,
-    }  # fmt: skip
-    config = like_trained(**changes)
-    whole = train.train_and_evaluate(config, tmp_path / "whole")
-    save, count = train.save, [0]
+    config = like_trained(**_few(trained), train__half_way_labels=60)
+    whole = train.train_and_evaluate(config, kept)
+    save = train.save
 
-    def save_and_stop(*arguments: Any) -> None:
+    def save_and_stop(*arguments: Any) -> None:  # after the first of two epochs
         save(*arguments)
-        count[0] += 1
-        if count[0] == 2:
-            raise KeyboardInterrupt
+        raise KeyboardInterrupt
 
     monkeypatch.setattr(train, "save", save_and_stop)
     with pytest.raises(KeyboardInterrupt):

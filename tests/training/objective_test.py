@@ -2,6 +2,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from crnn_jax.training.context import prepare
 from crnn_jax.training.step import Examples, entropy, objective, recipe
 from tests.helpers.fixtures import MakeConfig
 
+value_of = jax.jit(objective, static_argnums=3)
 T, K = 6, 4
 RNG = np.random.default_rng(0)
 LOGITS = jnp.asarray(RNG.normal(size=(4, T, K)), jnp.float32)
@@ -27,7 +29,7 @@ def total(tiny_config: MakeConfig) -> Callable[..., float]:
         settings = recipe(prepare(tiny_config()))
         examples = Examples(PIXELS, LABELS, MASK)
         settings = settings._replace(loss=dataclasses.replace(settings.loss, **changes))
-        value, (ctc_loss, _) = objective(LOGITS, examples, jnp.float32(0), settings)
+        value, (ctc_loss, _) = value_of(LOGITS, examples, jnp.float32(0), settings)
         np.testing.assert_allclose(ctc_loss, ctc.ctc_loss(LOGITS, LABELS)[MASK].mean(), rtol=1e-6)
         return float(value)
 
@@ -59,8 +61,8 @@ def test_images_without_text_do_not_lower_the_flat_start_loss(tiny_config: MakeC
     settings = recipe(prepare(tiny_config()))
     for labels in ([[0, 1], [2, -1], [-1, -1], [-1, -1]], [[0, 1], [2, -1], [1, 1], [-1, -1]]):
         examples = Examples(PIXELS, jnp.array(labels), MASK)
-        _, (_, flat) = objective(jnp.zeros((4, T, K)), examples, jnp.float32(1), settings)
+        _, (_, flat) = value_of(jnp.zeros((4, T, K)), examples, jnp.float32(1), settings)
         assert float(flat) == pytest.approx(np.log(K))
     none = Examples(PIXELS, jnp.full((4, 2), -1), MASK)
-    _, (_, flat) = objective(jnp.zeros((4, T, K)), none, jnp.float32(1), settings)
+    _, (_, flat) = value_of(jnp.zeros((4, T, K)), none, jnp.float32(1), settings)
     assert float(flat) == 0

@@ -80,6 +80,18 @@ def test_trust_ratios_give_each_gradient_the_norm_of_its_variable() -> None:
     np.testing.assert_allclose(update["a"], [-0.1 * 0.9 * 5, -0.1 * 5], rtol=1e-6)
 
 
+def test_trust_ratios_scale_the_update_of_adam() -> None:
+    """LAMB: the first update of Adam has entries of size 1, scaled to the norm of the variable."""
+    config = dataclasses.replace(PLAIN, name="adam", trust_ratio=True, clip_norm=0.0)
+    config = dataclasses.replace(config, momentum=0.8, nesterov=False)
+    params = {"a": jnp.array([3.0, -4.0]), "b": jnp.zeros(1)}
+    grads = {"a": jnp.array([0.5, 20.0]), "b": jnp.array([7.0])}
+    tx = optimizer.build(config, num_steps=10)
+    update, _ = tx.update(grads, tx.init(params), params)
+    np.testing.assert_allclose(update["a"], [-0.1 * 5 / 2**0.5] * 2, rtol=1e-5)
+    np.testing.assert_allclose(update["b"], [-0.1], rtol=1e-5)
+
+
 def test_clipping_off_lets_large_gradients_through() -> None:
     (update,) = _updates(
         dataclasses.replace(PLAIN, clip_norm=0.0, momentum=0.0, nesterov=False),

@@ -17,6 +17,7 @@ from crnn_jax.models import crnn
 from crnn_jax.runs import run_dir
 from crnn_jax.training import train, warm_start
 from crnn_jax.training.context import prepare
+from tests.helpers.quiet import BARE
 
 
 def test_the_second_column_of_a_letter_is_that_of_its_other_case(
@@ -28,7 +29,7 @@ def test_the_second_column_of_a_letter_is_that_of_its_other_case(
     fresh = crnn.init(
         crnn.build(config.model, charset, [0.0], [1.0], False), jax.random.key(0), config.data
     )
-    params = warm_start.transfer(fresh, charset, trained)
+    params = warm_start.transfer(fresh, charset, warm_start.Origin(trained))
     for name in ("kernel", "bias"):
         old, new = (np.asarray(p["dense2"][name]) for p in (reader.params, params))
         np.testing.assert_array_equal(new[..., [2, 3, 4, 5]], old[..., [0, 4, 3, 1]])
@@ -47,6 +48,7 @@ def test_a_reader_of_small_letters_reads_labels_in_capitals(
         train__detect_case=True,
         optimizer__learning_rate=1e-9,
         data__case="upper",
+        **BARE,
     )
     assert train.train_and_evaluate(config, tmp_path).num_exact == before.num_exact > 0
     adapted = crnn_jax.load(tmp_path).charset
@@ -65,7 +67,7 @@ def test_labels_ignore_case_if_a_tenth_of_the_readings_differs_in_case(
     assert set(reading) & set("abc")
     texts = [reading.upper()] * capitals + [reading] * (40 - capitals) + [reading + "7"] * 10
     charset = Charset("7ABC")
-    found = warm_start.with_other_cases(charset, images, texts, trained, 8)
+    found = warm_start.with_other_cases(charset, images, texts, warm_start.Origin(trained), 8)
     assert found == Charset("7ABC", other_cases=expected)
 
 
@@ -74,9 +76,15 @@ def test_a_reader_without_the_other_case_adds_none(like_trained: Any, trained: P
     images = np.asarray(prepare(like_trained()).images)[:4]
     texts = ["D"] * 4
     charset = Charset("7DE")
-    assert warm_start.with_other_cases(charset, images, texts, trained, 8) is charset
+    assert (
+        warm_start.with_other_cases(charset, images, texts, warm_start.Origin(trained), 8)
+        is charset
+    )
     other = Charset("7ABC")
-    assert warm_start.with_other_cases(other, images[:, :, :8], texts, trained, 8) is other
+    assert (
+        warm_start.with_other_cases(other, images[:, :, :8], texts, warm_start.Origin(trained), 8)
+        is other
+    )
 
 
 def test_a_reader_that_ignores_case_keeps_its_letters(
@@ -88,9 +96,11 @@ def test_a_reader_that_ignores_case_keeps_its_letters(
     monkeypatch.setattr(warm_start.recognizer, "load", lambda run: adapted)
     images = np.asarray(prepare(like_trained()).images)[:4]
     for alphabet, others in (("7abc", "ABC"), ("7ABC", "abc"), ("7aBb", "A"), ("7de", "")):
-        found = warm_start.with_other_cases(Charset(alphabet), images, ["7"] * 4, "run", 8)
+        found = warm_start.with_other_cases(
+            Charset(alphabet), images, ["7"] * 4, warm_start.Origin("run"), 8
+        )
         assert found == Charset(alphabet, other_cases=others)
-    assert warm_start.unknown("7aAdD", "run") == "dD"
+    assert warm_start.unknown("7aAdD", warm_start.Origin("run")) == "dD"
 
 
 def test_a_stream_starts_from_a_reader_too(

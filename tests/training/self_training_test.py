@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import shutil
+import signal
 import types
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,17 @@ from PIL import Image
 import crnn_jax
 from crnn_jax import interop
 from crnn_jax.data import batching, sources, splits
-from crnn_jax.errors import ConfigError, DataError, RunError
+from crnn_jax.errors import ConfigError, DataError, RunError, TrainingError
 from crnn_jax.inference.evaluate import Reading
 from crnn_jax.interop import safetensors
 from crnn_jax.runs import record_types
 from crnn_jax.runs.run_dir import RunDir
-from crnn_jax.runtime.signals import Interrupted
+from crnn_jax.runtime.signals import Interrupted, Interruption
 from crnn_jax.training import self_training, train
 from crnn_jax.training.context import prepare
 from crnn_jax.training.self_training import PseudoLabel
 from tests.helpers.fixtures import MakeConfig
+from tests.helpers.quiet import QUIET
 
 
 def _readings(*pairs: Any) -> Any:
@@ -84,12 +86,37 @@ def test_an_epoch_is_trained_on_the_readings_of_the_config_s_confidence(
     known = context.data.texts[context.split.train[0]]
     # Image i has confidence i / 26: 8 / 26 = 0.308 and 20 / 26 = 0.769 are the first to be enough.
     readings = _readings(*[(known, i / 26) for i in range(26)])
-    monkeypatch.setattr(self_training, "_read", lambda *arguments: readings)
+    monkeypatch.setattr(self_training, "_read", lambda context, params, decoder, images: readings)
     run: Any = types.SimpleNamespace(
         context=context, epoch=1, steps_since=0, ema=None, dir=RunDir(tmp_path)
     )
-    self_training.renew(run)
+    interruption = Interruption()
+    self_training.renew(run, interruption)
     assert run.context.pseudo_labeled.tolist() == unlabeled[first:].tolist()
+
+
+def test_a_signal_stops_the_reading_of_unlabeled_images(
+    tiny_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The 26 images are read ten at a time; a signal comes during the second chunk."""
+    context = prepare(tiny_config(data__train_size=10, data__unlabeled="rest"))
+    interruption = Interruption()
+    read: list[int] = []
+
+    def spy(context: Any, params: Any, decoder: Any, images: np.ndarray) -> Any:
+        read.append(len(images))
+        if len(read) == 2:
+            interruption.number = signal.SIGTERM
+        return _readings(*[("abc", 0.5)] * len(images))
+
+    monkeypatch.setattr(self_training, "_read", spy)
+    monkeypatch.setattr(self_training, "_CHUNK", 10)
+    run: Any = types.SimpleNamespace(
+        context=context, epoch=1, steps_since=0, ema=None, dir=RunDir(tmp_path)
+    )
+    with pytest.raises(Interrupted, match="SIGTERM after epoch 1"):
+        self_training.renew(run, interruption)
+    assert read == [10, 10]
 
 
 @pytest.fixture
@@ -108,7 +135,7 @@ def _unlabeled(tiny_config: MakeConfig, trained: Path, folder: Path, **changes: 
             "data.dir": os.fspath(folder), "data.use_labels": False, "data.alphabet": "7abc",
             "train.init_from": os.fspath(trained), "train.epochs": 2, "train.patience": 0,
             "train.checkpoint_selection": "last", "optimizer.learning_rate": 0.001,
-            "model.lstm_units": (16, 8),
+            "model.lstm_units": (16, 8), **QUIET,
         } | changes
     )  # fmt: skip
 
@@ -266,7 +293,7 @@ def test_a_small_validation_part_is_trained_on(tiny_config: MakeConfig, tmp_path
     assert len(source.split.val) == 0
     assert source.split.train.tolist() == [*plain.split.train, *plain.split.val]
     assert len(sources.load(tiny_config(data__min_val_size=4).data, 16).split.val) == 4
-    none = tiny_config(data__val_fraction=0.0, train__stop_after=1)
+    none = tiny_config(QUIET, train__epochs=3, data__val_fraction=0.0, train__stop_after=1)
     result = train.train_and_evaluate(none, tmp_path / "run")
     # The scored training images are those of one batch of the evaluation.
     assert (result.num_train, result.num_val, result.num_examples) == (40, 0, 8)
@@ -310,12 +337,23 @@ def test_a_file_of_labels_does_not_hide_images_that_need_none(
     assert len(source.split.unlabeled) == 40
 
 
+def test_a_folder_in_which_no_text_is_found_leaves_the_directory_free(
+    tiny_config: MakeConfig, trained: Path, nameless: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(self_training, "choose", lambda *arguments: [])
+    config = _unlabeled(tiny_config, trained, nameless)
+    with pytest.raises(TrainingError, match="no text in any of the 40 images"):
+        train.train_and_evaluate(config, tmp_path / "run")
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
 def test_without_a_plausible_reading_an_epoch_has_labels_only(
     tiny_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(self_training, "choose", lambda *arguments: [])
     config = tiny_config(
-        data__train_size=4, data__unlabeled="rest", data__val_fraction=0.2, train__epochs=2,
+        QUIET, data__train_size=4, data__unlabeled="rest", data__val_fraction=0.2, train__epochs=2,
         data__alphabet="7abc", train__patience=0,
     )  # fmt: skip
     seen: list[np.ndarray] = []

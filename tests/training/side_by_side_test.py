@@ -1,5 +1,6 @@
 """Runs side by side, compared with each run alone."""
 
+import dataclasses
 import itertools
 import json
 import os
@@ -14,12 +15,12 @@ import numpy as np
 import pytest
 
 from crnn_jax.config import Config
-from crnn_jax.errors import TrainingError
+from crnn_jax.errors import DataError, TrainingError
 from crnn_jax.inference import recognizer
 from crnn_jax.runs import sweep
 from crnn_jax.runtime import backend
 from crnn_jax.runtime.signals import Interrupted
-from crnn_jax.training import train
+from crnn_jax.training import groups, train
 from crnn_jax.training.context import TrainContext
 from crnn_jax.training.progress import Progress
 from crnn_jax.training.run import Run
@@ -111,6 +112,43 @@ def test_what_was_stopped_goes_on_from_where_each_was(
         assert [line["step"] for line in metrics(path)] == [3, 4, 6, 8]
 
 
+def test_a_directory_that_cannot_be_used_leaves_the_other_runs_alone(
+    configs: Callable[..., list[Config]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [tmp_path / name for name in ("foreign", "nothing", "good")]
+    paths[0].mkdir()
+    (paths[0] / "thesis.txt").write_text("mine")
+    first, second = configs(**{"train.epochs": 1})
+    data = dataclasses.replace(second.data, dir=str(tmp_path / "no folder"))
+    broken = dataclasses.replace(second, data=data)
+    with pytest.raises(DataError, match="no folder"):  # the first error
+        train.train_all([first, broken, second], paths)
+    assert [(path / "result.json").exists() for path in paths] == [False, False, True]
+    said = capsys.readouterr().out
+    assert f"{paths[0]}: {paths[0]} is not empty" in said
+    assert f"{paths[1]}: there is no folder" in said
+
+
+def test_runs_that_share_nothing_are_prepared_in_their_turn(
+    configs: Callable[..., list[Config]], tmp_path: Path
+) -> None:
+    """The images of only one of them are in memory."""
+    events: list[Any] = []
+
+    def prepare(config: Config) -> Any:
+        events.append(("prepared", config.seed))
+        return SimpleNamespace(records=None)
+
+    unlabeled = [
+        dataclasses.replace(c, data=dataclasses.replace(c.data, unlabeled="more"))
+        for c in configs()
+    ]
+    todo: Any = [(SimpleNamespace(workdir=i), config) for i, config in enumerate(unlabeled)]
+    for group in groups.turns(todo, prepare, groups.Failures(2)):
+        events.append(("trained", len(group)))
+    assert events == [("prepared", 3), ("trained", 1), ("prepared", 4), ("trained", 1)]
+
+
 def test_a_run_that_fails_leaves_the_others_alone(
     configs: Callable[..., list[Config]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,17 +237,18 @@ def test_one_that_stopped_in_an_epoch_ends_it_alone_and_joins_the_other(
         )
         with pytest.raises(Interrupted, match="step 2, in epoch 1"):
             train.train_and_evaluate(configs()[0], paths[0])
-    groups, run_epoch = [], train.run_epoch
+    abreast, run_epoch = [], train.run_epoch
 
     def spy(runs: Any, *arguments: Any) -> None:
-        groups.append([run.config.seed for run in runs])
+        abreast.append([run.config.seed for run in runs])
         with jax.transfer_guard("disallow"):  # no implicit transfers to the device
             run_epoch(runs, *arguments)
 
     monkeypatch.setattr(train, "run_epoch", spy)
-    results = train.train_all(configs(), paths)
+    # The run that was stopped in an epoch finishes it first, whatever the order.
+    results = train.train_all(configs()[::-1], paths[::-1])
     assert [result.epochs_run for result in results] == [2, 2]
-    assert groups == [[3], [3, 4], [4]]
+    assert abreast == [[3], [4, 3], [4]]
 
 
 @pytest.mark.long
@@ -221,8 +260,8 @@ def test_a_grid_puts_cells_of_a_variant_together(
     values.update_from_flattened_dict(changes)
     variants = {"base": {}, "other": {"optimizer.learning_rate": 0.01}}
     made = sweep.Grid(values.to_dict(), variants, seeds=(0, 1, 2), folds=(0,))
-    groups = sweep._grouped(made.cells(), 2)
-    assert [[(c.variant, c.seed) for c in group] for group in groups] == [
+    found = sweep._grouped(made.cells(), 2)
+    assert [[(c.variant, c.seed) for c in group] for group in found] == [
         [("base", 0), ("base", 1)],
         [("other", 0), ("other", 1)],
         [("base", 2)],
@@ -230,7 +269,10 @@ def test_a_grid_puts_cells_of_a_variant_together(
     ]
     two = sweep.Grid(values.to_dict(), {"base": {}}, seeds=(0, 1), folds=(0,))
     assert sweep.run(two, tmp_path, jobs=1, together=2) == []
-    assert "2 runs side by side" in (tmp_path / "base" / "seed0-fold0" / "log.txt").read_text()
+    assert (
+        "training 2 runs in one program"
+        in (tmp_path / "base" / "seed0-fold0" / "log.txt").read_text()
+    )
     assert "[2/2, 0 min left] base seed 1 fold 0" in capsys.readouterr().out
 
 
@@ -276,9 +318,7 @@ def test_runs_of_one_group_share_the_images(
     monkeypatch: pytest.MonkeyPatch, configs: Callable[..., list[Config]], tmp_path: Path
 ) -> None:
     shared: list[Any] = []
-    monkeypatch.setattr(
-        train, "_train_group", lambda group, *_: (shared.extend(group), ({}, []))[1]
-    )
+    monkeypatch.setattr(train, "_train_group", lambda group, *_: (shared.extend(group), {})[1])
     with pytest.raises(KeyError):  # there is no result
         train.train_all(configs(), [tmp_path / "a", tmp_path / "b"])
     (_, first), (_, second) = shared

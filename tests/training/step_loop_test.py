@@ -11,7 +11,7 @@ import pytest
 from crnn_jax.inference import recognizer
 from crnn_jax.models import crnn
 from crnn_jax.runtime import backend
-from crnn_jax.training import step, train
+from crnn_jax.training import calls, step, train
 from crnn_jax.training.context import prepare
 from tests.helpers.fixtures import MakeConfig
 from tests.helpers.quiet import QUIET
@@ -28,20 +28,21 @@ def test_nothing_is_traced_anew_though_the_last_batch_is_short(
     # Runs of the same recipe share a step. Another test has this recipe for images of another size.
     step._jitted.cache_clear()
     steps = []
-    jitted_steps = train.jitted_steps
+    jitted_steps = calls.jitted_steps
 
     def spy(*arguments: Any) -> Any:
         steps.append(jitted_steps(*arguments))
         return steps[-1]
 
-    monkeypatch.setattr(train, "jitted_steps", spy)
+    monkeypatch.setattr(calls, "jitted_steps", spy)
     traced = []
     apply = crnn.apply
     monkeypatch.setattr(crnn, "apply", lambda *args: traced.append(1) or apply(*args))
     # 36 = 4 x 8 + 4 training images, and 4 = 3 + 1 to evaluate; no other test has this size.
     config = tiny_config(
-        train__epochs=2, train__batch_size=8, train__eval_batch_size=3, model__dense_features=13
-    )
+        {**QUIET, "model.dense_features": 13},
+        train__epochs=2, train__batch_size=8, train__eval_batch_size=3,
+    )  # fmt: skip
     train.train_and_evaluate(config, tmp_path)
     assert [compiled._cache_size() for compiled in steps] == [1, 1]
     assert steps[0] is steps[1]
@@ -68,7 +69,8 @@ def test_the_step_loop_copies_nothing_to_the_device_by_accident(
         losses.append(runs[0].losses)
 
     monkeypatch.setattr(train, "run_epoch", guarded)
-    config = tiny_config(train__stop_after=2, train__batch_size=batch_size)
+    changes = {} if batch_size == 8 else QUIET
+    config = tiny_config(changes, train__stop_after=2, train__batch_size=batch_size)
     assert (prepare(config).devices.mesh is None) == (batch_size == 8)
     train.train_and_evaluate(config, tmp_path)
     assert len(losses) == 2

@@ -14,8 +14,9 @@ from crnn_jax.training import flat_start
 from crnn_jax.training import state as state_lib
 from crnn_jax.training.context import TrainContext, prepare
 from crnn_jax.training.step import Batch, Constants, augmented, constants, jitted_steps, recipe
+from experiments.ablations import NO_AUGMENTATION
 from tests.helpers.fixtures import MakeConfig
-from tests.helpers.quiet import QUIET
+from tests.helpers.quiet import BARE, QUIET
 
 RATE = 0.01
 PLAIN_SGD = {
@@ -114,7 +115,7 @@ def test_the_flat_start_is_over_by_max_steps_and_by_a_third_of_the_run(
 ) -> None:
     # Four epochs of five steps: the weight falls from the seventh step on (number 6) at the latest.
     for max_steps, last in ((3, 3), (500, 6)):
-        it = trainer(flat_start__max_steps=max_steps, flat_start__fade_steps=1)
+        it = trainer(QUIET, flat_start__max_steps=max_steps, flat_start__fade_steps=1)
         state, weights = it.state, []
         for _ in range(9):
             state, _ = it.step(state)
@@ -138,7 +139,7 @@ def test_nothing_is_dropped_out_during_the_flat_start(trainer: Callable[..., Tra
 
 def test_the_moving_average_by_hand(trainer: Callable[..., Trainer]) -> None:
     """The decays are 1/25, 2/26 and then the 0.1 of the config, which is less than 3/27."""
-    it = trainer(train__ema_decay=0.1)
+    it = trainer(BARE, train__ema_decay=0.1)
     state, expected = it.state, np.asarray(it.state.params["dense2"]["kernel"])
     for decay in (1 / 25, 2 / 26, 0.1):
         state, _ = it.step(state)
@@ -209,7 +210,7 @@ def test_the_model_normalizes_with_the_training_part(
 
 def test_steps_in_one_call_are_the_same_steps(trainer: Callable[..., Trainer]) -> None:
     """Three batches in one call, and one after the other; dropout depends on the step."""
-    it = trainer(train__batch_size=8, flat_start__until=0.0)
+    it = trainer(NO_AUGMENTATION, train__batch_size=8, flat_start__until=0.0)
     order = np.arange(24, dtype=np.int32).reshape(3, 8)
     batch = Batch(it.context.images, it.context.labels, order, np.ones((3, 8), bool))
     state, expected = it.state, []

@@ -26,7 +26,7 @@ from crnn_jax.training.early_stopping import Stopping
 from crnn_jax.training.run import Run
 from tests.helpers.fixtures import MakeConfig
 from tests.helpers.images import draw
-from tests.helpers.quiet import QUIET
+from tests.helpers.quiet import BARE, QUIET
 
 
 class Interrupted(BaseException):
@@ -47,6 +47,7 @@ def finished(
 
     values = tiny.get_config()
     values.data.dir = str(captchas)
+    values.model.lstm_units = (8,)
     values.log.every_steps = 3
     config = config_lib.from_config_dict(values)
     workdir = tmp_path_factory.mktemp("run")
@@ -98,6 +99,22 @@ def test_metrics_hold_every_epoch_and_every_third_step(
     assert steps == [3, 6, 9, 12, 15, 18]
     assert result.val_loss == min(line["val_loss"] for line in epochs)
     assert result.best_epoch == min(epochs, key=lambda line: line["val_loss"])["epoch"]
+
+
+def test_a_finished_run_needs_no_data(
+    finished: tuple[Config, Path, Result], tmp_path: Path
+) -> None:
+    """What the folder would decide is not compared; what the config says is."""
+    config, workdir, result = finished
+    stored = json.loads((workdir / "config.json").read_text())
+    stored["data"]["dir"] = "moved"
+    (tmp_path / "config.json").write_text(json.dumps(stored))
+    shutil.copy(workdir / "result.json", tmp_path)
+    gone = dataclasses.replace(config.data, dir="moved", width=0, length="labels")
+    again = dataclasses.replace(config, data=gone)
+    assert train.train_and_evaluate(again, tmp_path) == result
+    with pytest.raises(RunError, match="another config"):
+        train.train_and_evaluate(dataclasses.replace(again, seed=99), tmp_path)
 
 
 def test_a_finished_run_says_so_and_trains_no_more(
@@ -204,7 +221,7 @@ def test_last_weights_are_those_of_the_last_epoch(
 def test_a_loss_that_is_no_number_ends_the_run_and_names_step_and_pictures(
     tiny_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = tiny_config(log__every_steps=5)
+    config = tiny_config(BARE, log__every_steps=5)
     context = prepare(config)
     order = batching.epoch_order(context.split.train, config.seed, 1)
     victim = order[17]  # of the third batch of eight

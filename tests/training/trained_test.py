@@ -8,11 +8,13 @@ import crnn_jax
 from crnn_jax.errors import ConfigError
 from crnn_jax.runs.run_dir import RunDir
 from experiments import tiny
+from tests.helpers.quiet import QUIET
 
 
 def test_one_call_trains_and_the_next_only_loads(captchas: Path, tmp_path: Path) -> None:
     config = tiny.get_config()
     config.data.dir, config.data.source, config.train.epochs = str(captchas), "folder", 2
+    config.update_from_flattened_dict({**QUIET, "model.lstm_units": (8,)})
     run = crnn_jax.train(config, tmp_path / "run")
     assert run.result == RunDir(tmp_path / "run").result()
     assert [line["epoch"] for line in run.metrics] == [1, 2]

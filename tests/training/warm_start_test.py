@@ -28,7 +28,7 @@ def test_columns_go_with_their_symbols(
         "bias": np.arange(6.0),
     }
     wider = jax.tree.map(jax.numpy.asarray, wider)
-    params = warm_start.transfer(wider, Charset("cxa7b"), trained)
+    params = warm_start.transfer(wider, Charset("cxa7b"), warm_start.Origin(trained))
     for name in ("kernel", "bias"):
         old, new = (np.asarray(p["dense2"][name]) for p in (reader.params, params))
         np.testing.assert_array_equal(new[..., [3, 2, 4, 0, 5]], old[..., [0, 1, 2, 3, 4]])
@@ -37,11 +37,24 @@ def test_columns_go_with_their_symbols(
         jax.tree.map(np.testing.assert_array_equal, params[layer], reader.params[layer])
 
 
+def test_a_run_of_another_width_than_its_reader_s_is_told(
+    like_trained: Any, trained: Path, reader: Recognizer
+) -> None:
+    origin = warm_start.Origin(trained)
+    assert warm_start.other_width(origin, like_trained()) == ""
+    said = warm_start.other_width(origin, like_trained(data__width=48))
+    assert "reads images at 64x16 pixels, and this run at 48x16" in said
+    assert "--config.data.width=64" in said
+    origin.reader.width_by_image = True
+    assert warm_start.other_width(origin, like_trained(data__width=48)) == ""
+
+
 def test_a_run_starts_where_the_other_ended_and_without_a_flat_start(
     like_trained: Any,
     trained: Path,
     reader: Recognizer,
     tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     config = like_trained(train__init_from=str(trained))
@@ -50,6 +63,7 @@ def test_a_run_starts_where_the_other_ended_and_without_a_flat_start(
     directory = run_dir.RunDir(tmp_path)
     with Checkpoints(directory.checkpoints) as checkpoints:
         run = resume.resume(directory, context, checkpoints, 0.0, False)
+        assert "note:" not in capsys.readouterr().out  # of another width
         for params in (run.state.params, run.ema):
             jax.tree.map(np.testing.assert_array_equal, params, reader.params)
         assert (float(run.state.flat_start.weight), run.epoch) == (0, 0)
@@ -87,7 +101,7 @@ def test_images_of_another_size_are_named_with_the_remedy(
     assert "--config.model" not in said
     with pytest.raises(RunError, match=r"train with --config\.model\.lstm_units='\(16, 8\)'"):
         train.train_and_evaluate(like_trained(**start, model__lstm_units=(24, 8)), tmp_path / "run")
-    assert train.train_and_evaluate(like_trained(**start), tmp_path / "run").epochs_run == 1
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("error", [OSError(5, "no disk"), RuntimeError("XLA"), KeyboardInterrupt()])
