@@ -13,7 +13,14 @@ these letters everywhere:
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # what `__getattr__` returns, for type checkers and editors
+    from crnn_jax.inference.evaluate import Reading
+    from crnn_jax.inference.recognizer import Recognizer, load
+    from crnn_jax.models.greedy import decode_batch_predictions
+    from crnn_jax.training.train import train_and_evaluate
+    from crnn_jax.training.trained import train
 
 __version__ = "0.1.0"
 
@@ -40,3 +47,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -38,6 +38,21 @@ def having(workdir: Path, file: str) -> list[Path]:
     return sorted(path.parent for n in (2, 3) for path in workdir.glob("*/" * n + file))
 
 
+def finished(workdir: str | os.PathLike[str]) -> list[Path]:
+    """The finished runs below a directory at any depth, or the directory itself, sorted.
+
+    A run directory is not searched, because it can contain other runs: those that `robustness`
+    adapts.
+    """
+    found = []
+    for folder, folders, names in os.walk(workdir):
+        if "result.json" in names:
+            found.append(Path(folder))
+        if "result.json" in names or "config.json" in names:
+            folders.clear()
+    return sorted(found)
+
+
 def unfinished(workdir: Path) -> list[Unfinished]:
     """The runs of a sweep that have started and have no result, by path."""
     found = []

@@ -22,9 +22,11 @@ from crnn_jax.analysis import axes, charts, learning_curves, page, plots
 from crnn_jax.analysis.axes import Axis
 from crnn_jax.analysis.charts import Line, Point, Spot
 from crnn_jax.analysis.page import Cell, Figure, Table
+from crnn_jax.config.data_keys import Frame
 from crnn_jax.data import sources
 from crnn_jax.inference import metrics, recognizer
 from crnn_jax.inference.explain import Explanation
+from crnn_jax.inference.recognizer import Recognizer
 from crnn_jax.runs import record_types
 from crnn_jax.runs.result import Answer
 from crnn_jax.runs.run_dir import RunDir
@@ -34,6 +36,7 @@ _MAX_LISTED = 2000  # misread images in the table
 _MAX_CONFUSIONS = 20
 _MAX_EPOCHS = 300  # points of a curve
 _BINS = 10
+_SIZE = (1024, 512)  # pixels of an image on the page, at most
 
 Pair = tuple[str, str]  # truth and reading of a symbol; '' for none
 
@@ -55,12 +58,17 @@ class Misreads(NamedTuple):
     options: list[tuple[str, int]]  # the pairs, most frequent first, with the number of images
 
 
-def write(run: str | os.PathLike[str], data: str | os.PathLike[str] | None = None) -> Path:
+def write(
+    run: str | os.PathLike[str],
+    data: str | os.PathLike[str] | None = None,
+    frame: Frame | None = None,
+) -> Path:
     """Scores a run with its best weights; writes `report.html` and its plots to the run.
 
     Args:
       run: a run directory.
       data: a labeled folder, whose images are all read; None for the run's validation part.
+      frame: what to read from the animations of the folder; None for the run's data.frame.
 
     Returns:
       The path of the page.
@@ -68,47 +76,32 @@ def write(run: str | os.PathLike[str], data: str | os.PathLike[str] | None = Non
     Raises:
       RunError: the run has no trained weights.
       DataError: the data are missing, or changed after the training.
+      ConfigError: `frame` is not allowed, or there is no folder.
     """
     directory = RunDir(run)
     reader = recognizer.load(run)
-    evaluation = reader.evaluate(data).evaluation
+    evaluation = reader.evaluate(data, frame=frame).evaluation
     answers = evaluation.answers
     misreads = _misreads(evaluation.misreads, reader.charset.split)
-    right = [a for a in answers if a.reading == a.truth]
-    examples = right[:: max(1, -(-len(right) // _EXAMPLES))]
-    chosen = misreads.answers[:_MISREADS] + examples
-    pairs = misreads.pairs[:_MISREADS] + [""] * len(examples)
-    images = [sources.image(reader.config.data, data, a.file) for a in chosen]
-    shown = list(map(Shown, chosen, pairs, reader.explain(images), images))
-
+    misread, right = _shown(reader, answers, misreads, data, frame)
     confusions = metrics.confusions(
         (reader.charset.split(a.truth), reader.charset.split(a.reading)) for a in answers
     )
-    confidences, is_right = [a.confidence for a in answers], [a.reading == a.truth for a in answers]
-    epochs = directory.epochs()
     symbols = plots.most_confused(confusions, reader.charset.symbols)
-    images_of_plots = {
-        "curves.png": plots.curves(epochs),
-        "confusion.png": plots.confusion(confusions, symbols),
-        "reliability.png": plots.reliability(confidences, is_right),
-    }
-    for name, content in images_of_plots.items():
-        directory.write_bytes(name, content)
-    result = directory.result()
-    data_name = result.data_name if result else Path(reader.config.data.dir).name
+    confidences, is_right = [a.confidence for a in answers], [a.reading == a.truth for a in answers]
+    directory.write_bytes("curves.png", plots.curves(directory.epochs()))
+    directory.write_bytes("confusion.png", plots.confusion(confusions, symbols))
+    directory.write_bytes("reliability.png", plots.reliability(confidences, is_right))
     text = page.render(
         "report.html.jinja",
-        name=directory.workdir.resolve().name,
-        summary=str(result) if result else f"not finished; weights of epoch {reader.epoch}",
-        trained_on=f"{data_name}, fingerprint {reader.fingerprint[:12]}",
-        seed=reader.config.seed,
+        **_origin(directory, reader),
         data=data,
-        curves=_curves(epochs),
+        curves=_curves(directory.epochs()),
         num_misread=len(evaluation.misreads),
         num_answers=len(answers),
         listed=misreads,
-        misread=shown[: len(chosen) - len(examples)],
-        right=shown[len(chosen) - len(examples) :],
+        misread=misread,
+        right=right,
         confusions=_most_frequent(confusions),
         confusion_matrix=_matrix(confusions, symbols),
         reliability=_reliability(confidences, is_right),
@@ -119,6 +112,41 @@ def write(run: str | os.PathLike[str], data: str | os.PathLike[str] | None = Non
     )
     directory.write_text("report.html", text)
     return directory.workdir / "report.html"
+
+
+def _origin(directory: RunDir, reader: Recognizer) -> dict[str, Any]:
+    """Says what the page is about: the values of its first lines."""
+    result = directory.result()
+    data_name = result.data_name if result else Path(reader.config.data.dir).name
+    return {
+        "name": directory.workdir.resolve().name,
+        "summary": str(result) if result else f"not finished; weights of epoch {reader.epoch}",
+        "trained_on": f"{data_name}, fingerprint {reader.fingerprint[:12]}",
+        "seed": reader.config.seed,
+    }
+
+
+def _shown(
+    reader: Recognizer,
+    answers: Sequence[Answer],
+    misreads: Misreads,
+    data: str | os.PathLike[str] | None,
+    frame: Frame | None,
+) -> tuple[list[Shown], list[Shown]]:
+    """Returns the first misread images, and some of those that were read correctly."""
+    wrong = misreads.answers[:_MISREADS]
+    right = [a for a in answers if a.reading == a.truth]
+    chosen = wrong + right[:: max(1, -(-len(right) // _EXAMPLES))]
+    section = reader.config.data
+    if frame is not None:
+        section = dataclasses.replace(section, frame=frame)
+    images = [sources.image(section, data, a.file) for a in chosen]
+    explanations = reader.explain(images)
+    for image in images:
+        image.thumbnail(_SIZE)  # they are part of the page
+    pairs = itertools.chain(misreads.pairs[:_MISREADS], itertools.repeat(""))
+    shown = list(map(Shown, chosen, pairs, explanations, images))
+    return shown[: len(wrong)], shown[len(wrong) :]
 
 
 def _misreads(answers: Sequence[Answer], split: Callable[[str], list[str]]) -> Misreads:

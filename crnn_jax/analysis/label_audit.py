@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
+from crnn_jax.analysis import cells
 from crnn_jax.config import DataConfig
 from crnn_jax.data import image_io
 from crnn_jax.data.folder import source_of
@@ -49,7 +50,7 @@ def rank(workdir: str | os.PathLike[str]) -> list[Doubt]:
       RunError: there is no finished run; the runs used different data or belong to different
         variants; a `readings.csv` is damaged, or missing as in runs of older versions.
     """
-    runs = [RunDir(path.parent) for path in sorted(Path(workdir).rglob("result.json"))]
+    runs = [RunDir(path) for path in cells.finished(workdir)]
     if not runs:
         raise RunError(f"{workdir} contains no finished runs (result.json)")
     if len({result.fingerprint for run in runs if (result := run.result())}) > 1:
@@ -76,8 +77,7 @@ def rank(workdir: str | os.PathLike[str]) -> list[Doubt]:
 
 def data_of(workdir: str | os.PathLike[str]) -> DataConfig:
     """Returns the data section of the first finished run below `workdir`."""
-    path = next(Path(workdir).rglob("result.json"))
-    return RunDir(path.parent).config().data
+    return RunDir(cells.finished(workdir)[0]).config().data
 
 
 def _doubt(answers: Sequence[Answer]) -> Doubt:

@@ -8,13 +8,13 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from crnn_jax.analysis.axes import MIN_LOSS, shorten
 from crnn_jax.analysis.sweep_report import BASE, Row
-from crnn_jax.errors import RunError, one_line
+from crnn_jax.errors import RunError
 from crnn_jax.inference import metrics
 
 # matplotlib cannot draw images with more than 2**16 pixels on a side.
 _MAX_ROWS, _MAX_SYMBOLS, _MAX_NAME = 200, 60, 40
-_MIN_LOSS = 1e-7  # smaller losses are drawn here, since the axis is logarithmic
 
 
 def variants(rows: Sequence[Row]) -> bytes:
@@ -103,8 +103,8 @@ def curves(epochs: Sequence[Mapping[str, Any]]) -> bytes:
     plt = _pyplot()
     x = [line["epoch"] for line in epochs]
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
-    left.plot(x, [max(line.get("loss", math.nan), _MIN_LOSS) for line in epochs], label="training")
-    left.plot(x, [max(line["val_loss"], _MIN_LOSS) for line in epochs], label="validation")
+    left.plot(x, [max(line.get("loss", math.nan), MIN_LOSS) for line in epochs], label="training")
+    left.plot(x, [max(line["val_loss"], MIN_LOSS) for line in epochs], label="validation")
     left.set_yscale("log")
     left.set_ylabel("CTC loss, nats per image")
     left.legend()
@@ -215,9 +215,7 @@ def most_confused(counts: Mapping[tuple[str, str], int], alphabet: Sequence[str]
 
 
 def _name(text: str) -> str:
-    """Shortens a name to fit an axis; removes control characters and surrogates."""
-    text = one_line(text).encode(errors="replace").decode()
-    return text if len(text) <= _MAX_NAME else f"{text[: _MAX_NAME - 3]}..."
+    return shorten(text, _MAX_NAME)
 
 
 def _png(figure: Any, dpi: int = 120) -> bytes:

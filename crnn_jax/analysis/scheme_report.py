@@ -6,9 +6,7 @@ The directory holds `SCHEME/LABELS/CELL/test.json` of each run (experiments/sche
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import os
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -140,16 +138,6 @@ def to_markdown(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def to_csv(rows: Iterable[Row]) -> str:
-    """The content of `report.csv`, with the fields of `Row` as columns."""
-    buffer = io.StringIO()
-    names = [field.name for field in dataclasses.fields(Row)]
-    writer = csv.DictWriter(buffer, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(dataclasses.asdict(row) for row in rows)
-    return buffer.getvalue()
-
-
 def curves(rows: Sequence[Row], way: str) -> tuple[list[str], dict[str, dict[str, float]]]:
     """Labels in order, and for each scheme and the mean the exact match by number of labels."""
     own = [row for row in rows if row.way == way]
@@ -169,7 +157,8 @@ def write(workdir: str | os.PathLike[str]) -> str:
     directory = RunDir(workdir)
     markdown = to_markdown(rows)
     directory.write_text("report.md", markdown)
-    directory.write_text("report.csv", to_csv(rows))
+    names = [field.name for field in dataclasses.fields(Row)]
+    directory.write_csv("report.csv", names, map(dataclasses.astuple, rows))
     for way in WAYS:
         directory.write_bytes(f"report_{way}.png", plots.schemes(*curves(rows, way), TITLES[way]))
     directory.write_text("report.html", sweep_page.of_schemes(workdir, rows))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 
 from crnn_jax.analysis import plots, sweep_page, sweep_report
@@ -24,7 +25,8 @@ def write(workdir: str | os.PathLike[str], reach: float = sweep_report.REACH) ->
     markdown = sweep_report.to_markdown(runs, rows, reach)
     markdown += sweep_report.images(directory.workdir)
     directory.write_text("report.md", markdown)
-    directory.write_text("report.csv", sweep_report.to_csv(rows))
+    names = [field.name for field in dataclasses.fields(sweep_report.Row)]
+    directory.write_csv("report.csv", names, map(dataclasses.astuple, rows))
     directory.write_bytes("report.png", plots.variants(rows))
     if sweep_report.has_sizes(runs):
         directory.write_bytes("report_sizes.png", plots.sizes(rows))

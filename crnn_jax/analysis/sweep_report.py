@@ -7,9 +7,7 @@ for paired comparisons.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import os
 import statistics
 import urllib.parse
@@ -58,7 +56,7 @@ class Row:
     exact_match_low: float  # Wilson interval of the pooled count
     exact_match_high: float
     mean: float  # over the seeds, each pooled over its folds
-    spread: float  # their standard deviation; 0 for one seed
+    spread: float | None  # their standard deviation; None for one seed
     cer: float
     val_loss: float  # nats per image, pooled over runs
     left_plateau: float | None  # median epoch
@@ -131,16 +129,23 @@ def to_markdown(runs: Sequence[Run], rows: Sequence[Row], reach: float = REACH) 
         if row.difference is not None:
             low, high = row.difference_low, row.difference_high
             difference = f"{row.difference:+.2%} [{low:+.2%}, {high:+.2%}]"
+        spread = "" if row.spread is None else f" ± {row.spread:.2%}"
         lines.append(
             f"| {markup.markdown(row.variant)} | {row.runs} "
             f"| {row.exact_match:.2%} [{row.exact_match_low:.2%}, {row.exact_match_high:.2%}] "
-            f"| {row.mean:.2%} ± {row.spread:.2%} | {row.cer:.3%} | {row.val_loss:.3f} "
-            f"| {left} | {reached} | {difference} "
-            f"| {'-' if row.p_value is None else format(row.p_value, '.3f')} |"
+            f"| {row.mean:.2%}{spread} | {row.cer:.3%} | {row.val_loss:.3f} "
+            f"| {left} | {reached} | {difference} | {p_value(row.p_value)} |"
         )
     for note in notes(runs):
         lines += ["", markup.markdown(note)]
     return "\n".join(lines) + "\n"
+
+
+def p_value(value: float | None) -> str:
+    """A p-value with three digits, none of which is rounded to zero."""
+    if value is None:
+        return "-"
+    return "< 0.001" if value < 0.0005 else f"{value:.3f}"
 
 
 def notes(runs: Sequence[Run]) -> list[str]:
@@ -160,17 +165,6 @@ def images(workdir: Path) -> str:
         return ""
     path = urllib.parse.quote(os.fsencode(found[0].relative_to(workdir)))
     return f"\nTraining images, original and augmented: ![augmented]({path})\n"
-
-
-def to_csv(rows: Iterable[Row]) -> str:
-    """The content of `report.csv`, with the fields of `Row` as columns."""
-    buffer = io.StringIO()
-    writer = csv.DictWriter(
-        buffer, [field.name for field in dataclasses.fields(Row)], lineterminator="\n"
-    )
-    writer.writeheader()
-    writer.writerows(dataclasses.asdict(row) for row in rows)
-    return buffer.getvalue()
 
 
 def has_sizes(runs: Sequence[Run]) -> bool:
@@ -245,7 +239,7 @@ def _row(variant: str, runs: Sequence[Run], base: dict[str, Run]) -> Row:
         exact_match_low=low,
         exact_match_high=high,
         mean=statistics.mean(rates),
-        spread=statistics.stdev(rates) if len(rates) > 1 else 0.0,
+        spread=statistics.stdev(rates) if len(rates) > 1 else None,
         cer=sum(run.result.cer * run.result.num_chars for run in runs) / max(chars, 1),
         val_loss=sum(run.result.val_loss * run.result.num_examples for run in runs) / examples,
         left_plateau=_median(run.left_plateau for run in runs),

@@ -41,7 +41,7 @@ def variants(rows: Sequence[sweep_report.Row], reach: float) -> Table:
             _number(row.epoch_reached, "g"), _latest(row.epoch_reached_last, row.never_reached),
             _number(row.seconds_reached, ".0f"),
             _percent(row.difference, "+.2f"), _range(row.difference_low, row.difference_high, "+"),
-            _number(row.p_value, ".3f"),
+            Cell(sweep_report.p_value(row.p_value), row.p_value),
         )
         for row in rows
     ])  # fmt: skip

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from crnn_jax import errors
-from crnn_jax.cli import argument_types
-from crnn_jax.errors import ConfigError
+from crnn_jax.cli import argument_types, predict
+from crnn_jax.errors import ConfigError, RunError
 
 
 def add_to(commands: Any) -> None:
@@ -29,6 +29,7 @@ def add_to(commands: Any) -> None:
     command.add_argument(
         "--data", metavar="DIR", help="for one run: score this labeled folder instead"
     )
+    predict.add_frame_to(command)
     command.set_defaults(call=report)
 
     command = commands.add_parser(
@@ -41,7 +42,8 @@ def add_to(commands: Any) -> None:
         metavar="N",
         type=argument_types.positive_integer,
         default=40,
-        help="images on the contact sheet; default 40",
+        help="the largest losses that are drawn on the contact sheet and printed if a model "
+        "disagrees; default 40",
     )
     command.set_defaults(call=audit)
 
@@ -50,16 +52,19 @@ def report(options: argparse.Namespace) -> int:
     """Runs the command report."""
     from crnn_jax.analysis import scheme_report
 
+    _check_exists(options.workdir)
     is_run = (Path(options.workdir) / "config.json").exists()
     is_of_schemes = not is_run and scheme_report.is_scheme_sweep(options.workdir)
-    if options.data and not is_run:
-        raise ConfigError("--data works only for the report of one run")
+    if (options.data or options.frame) and not is_run:
+        option = "--data" if options.data else "--frame"
+        raise ConfigError(f"{option} works only for the report of one run")
     if options.reach is not None and (is_run or is_of_schemes):
         raise ConfigError("--reach works only for the report of a sweep of variants")
     if is_run:
         from crnn_jax.analysis import html_report
 
-        print(f"wrote {html_report.write(options.workdir, options.data)} and its plots")
+        page = html_report.write(options.workdir, options.data, options.frame)
+        print(f"wrote {page} and its plots")
     elif is_of_schemes:
         print(scheme_report.write(options.workdir), end="", flush=True)
     else:
@@ -70,18 +75,26 @@ def report(options: argparse.Namespace) -> int:
     return 0
 
 
+def _check_exists(workdir: str) -> None:
+    if not Path(workdir).is_dir():
+        raise RunError(f"there is no directory {workdir}; name that of a run or a sweep")
+
+
 def audit(options: argparse.Namespace) -> int:
     """Runs the command audit."""
     from crnn_jax.analysis import label_audit
     from crnn_jax.data import folder
     from crnn_jax.runs import run_dir
 
+    _check_exists(options.workdir)
     doubts = label_audit.rank(options.workdir)
     directory = run_dir.RunDir(options.workdir)
     directory.write_csv("audit.csv", label_audit.Doubt._fields, doubts)
     for doubt in doubts[: options.top]:
         if doubt.disagree:
             print(errors.one_line(f"{doubt.file}: {doubt}"))
+    if hidden := sum(doubt.disagree > 0 for doubt in doubts[options.top :]):
+        print(f"... and {hidden} more with smaller losses, in audit.csv; --top prints more")
     data = label_audit.data_of(options.workdir)
     if options.data is not None:
         data = dataclasses.replace(data, source="folder", dir=options.data, val_dir="")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 # What a command that reads images accepts as RUN: see `recognizer.load`.
-RUN = "a run directory, general, a folder of an export, or hf://OWNER/NAME"
+RUN = "a run directory, general, a safetensors export, or hf://OWNER/NAME"
 
 
 def positive_integer(text: str) -> int:

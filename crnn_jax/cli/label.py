@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from pathlib import Path
 from typing import Any
 
-from crnn_jax.cli import argument_types
+from crnn_jax.cli import argument_types, predict
 
 
 def add_to(commands: Any) -> None:
@@ -33,6 +34,7 @@ def add_to(commands: Any) -> None:
         help="train the reader on the labels after every N of them, in the background; 0 for "
         "never; default 25",
     )
+    predict.add_frame_to(command)
     command.add_argument(
         "--port", metavar="N", type=argument_types.count, default=0, help="default any free port"
     )
@@ -44,17 +46,22 @@ def add_to(commands: Any) -> None:
 
 def label(options: argparse.Namespace) -> int:
     """Runs the command label."""
-    from crnn_jax.labeling import run
+    from crnn_jax.labeling import browser, run
 
-    def announce(url: str) -> None:
-        print(f"label the images on this page: {url}\nstop with Ctrl-C", flush=True)
-        if options.open:
-            import webbrowser
+    with contextlib.ExitStack() as until_the_end:
 
-            webbrowser.open(url)
+        def announce(url: str) -> None:
+            print(f"label the images on this page: {url}\nstop with Ctrl-C", flush=True)
+            if options.open:
+                until_the_end.enter_context(browser.opened(url))
 
-    report = run.run(
-        Path(options.folder), options.reader, options.adapt_every, options.port, announce
-    )
+        report = run.run(
+            Path(options.folder),
+            options.reader,
+            options.adapt_every,
+            options.port,
+            announce,
+            options.frame,
+        )
     print(report, file=sys.stderr)
     return 0

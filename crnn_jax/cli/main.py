@@ -6,9 +6,9 @@ import argparse
 import dataclasses
 import json
 import sys
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from crnn_jax import errors, interop, runtime
+from crnn_jax import __version__, errors, interop, runtime
 from crnn_jax.cli import (
     analysis,
     argument_types,
@@ -24,10 +24,15 @@ from crnn_jax.cli import (
 )
 from crnn_jax.runtime import terminal
 
+if TYPE_CHECKING:  # the command imports jax when it is called
+    from crnn_jax.inference.recognizer import Recognizer
+    from crnn_jax.inference.set_evaluation import SetEvaluation
+
 
 def parser() -> tuple[argparse.ArgumentParser, Any]:
     """Returns the parser of the command line, and its subparsers: one for each command."""
     result = argparse.ArgumentParser(prog=examples.PROGRAM, description=__doc__)
+    result.add_argument("--version", action="version", version=f"{result.prog} {__version__}")
     commands = result.add_subparsers(required=True, metavar="COMMAND")
 
     command = commands.add_parser("evaluate", help="score a run on a data set")
@@ -39,6 +44,7 @@ def parser() -> tuple[argparse.ArgumentParser, Any]:
     )
     command.add_argument("--format", choices=("text", "json"), default="text")
     reader_options.add_to(command)
+    predict.add_frame_to(command)
     command.set_defaults(call=evaluate)
 
     predict.add_to(commands)
@@ -66,9 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def evaluate(options: argparse.Namespace) -> int:
     """Runs the command evaluate."""
-    from crnn_jax.inference import metrics, recognizer, set_evaluation
-    from crnn_jax.models import crnn
-    from crnn_jax.runs import run_dir
+    from crnn_jax.inference import recognizer, set_evaluation
 
     terminal.need_output()
 
@@ -80,37 +84,54 @@ def evaluate(options: argparse.Namespace) -> int:
     decoder = reader_options.decoder(
         reader, options, lambda: set_evaluation.sources_of(reader, options.data)
     )
-    evaluation, data_name, fingerprint, trained_on = reader.evaluate(options.data, decoder)
-    if trained_on > 0:
+    found = reader.evaluate(options.data, decoder, frame=options.frame)
+    if found.num_trained_on > 0:
         print(
-            f"note: the run was trained on {trained_on} of these "
-            f"{evaluation.scores.num_examples} images; without --data, only the others are scored",
+            f"note: the run was trained on {found.num_trained_on} of these "
+            f"{found.evaluation.scores.num_examples} images; without --data, only the others are "
+            "scored",
             file=sys.stderr,
         )
-    matches = evaluation.exact_matches
     if options.format == "json":
-        result = run_dir.RunDir(options.run).result()
-        values = {
-            **(dataclasses.asdict(result) if result else {}),  # from training: seed, epochs, ...
-            **evaluation.summary(),
-            **matches.shares(),
-            "best_epoch": result.best_epoch if result else reader.epoch,
-            "epoch": reader.epoch,  # of the weights that were scored
-            "params_sha256": crnn.params_sha256(reader.params),
-            "typicality": list(reader.typical) if reader.typical else None,
-            "seed": reader.config.seed,
-            "data_name": data_name,
-            "fingerprint": fingerprint,
-            "num_trained_on": trained_on if trained_on >= 0 else None,
-            "temperature": reader.temperature,
-            "coverage": {str(a): evaluation.coverage(a)._asdict() for a in metrics.ACCURACIES},
-            "misreads": [misread._asdict() for misread in evaluation.misreads],
-        }
-        print(json.dumps(values, indent=2))
-        return 0
-    print(f"{errors.one_line(data_name)} (fingerprint {fingerprint[:12]}): {evaluation}")
-    if matches.differ:
-        print(matches)
+        print(json.dumps(_values(options.run, reader, found), indent=2))
+    else:
+        _print_scores(reader, found)
+    return 0
+
+
+def _values(run: str, reader: Recognizer, found: SetEvaluation) -> dict[str, Any]:
+    """Returns the scores and where they are from, for --format json."""
+    from crnn_jax.inference import metrics
+    from crnn_jax.models import crnn
+    from crnn_jax.runs import run_dir
+
+    evaluation = found.evaluation
+    result = run_dir.RunDir(run).result()
+    return {
+        **(dataclasses.asdict(result) if result else {}),  # from training: seed, epochs, ...
+        **evaluation.summary(),
+        **evaluation.exact_matches.shares(),
+        "best_epoch": result.best_epoch if result else reader.epoch,
+        "epoch": reader.epoch,  # of the weights that were scored
+        "params_sha256": crnn.params_sha256(reader.params),
+        "typicality": list(reader.typical) if reader.typical else None,
+        "seed": reader.config.seed,
+        "data_name": found.data_name,
+        "fingerprint": found.fingerprint,
+        "num_trained_on": found.num_trained_on if found.num_trained_on >= 0 else None,
+        "temperature": reader.temperature,
+        "coverage": {str(a): evaluation.coverage(a)._asdict() for a in metrics.ACCURACIES},
+        "misreads": [misread._asdict() for misread in evaluation.misreads],
+    }
+
+
+def _print_scores(reader: Recognizer, found: SetEvaluation) -> None:
+    from crnn_jax.inference import metrics
+
+    evaluation, name = found.evaluation, errors.one_line(found.data_name)
+    print(f"{name} (fingerprint {found.fingerprint[:12]}): {evaluation}")
+    if evaluation.exact_matches.differ:
+        print(evaluation.exact_matches)
     print(
         f"confidence: calibration error {evaluation.calibration_error:.2%} at temperature "
         f"{reader.temperature:.2f}"
@@ -122,7 +143,6 @@ def evaluate(options: argparse.Namespace) -> int:
             f"  {errors.one_line(misread.file)}: {errors.one_line(misread.truth)} read as "
             f"{errors.one_line(misread.reading) or 'nothing'}, confidence {misread.confidence:.4f}"
         )
-    return 0
 
 
 def program() -> NoReturn:

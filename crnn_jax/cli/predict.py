@@ -8,12 +8,17 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from crnn_jax import errors
 from crnn_jax.cli import argument_types, reader_options
+from crnn_jax.config.data_keys import FRAMES
 from crnn_jax.errors import ConfigError
 from crnn_jax.runtime import terminal
+
+if TYPE_CHECKING:  # the command imports jax when it is called
+    from crnn_jax.inference.recognizer import Recognizer
+    from crnn_jax.models.decoding import Decoder
 
 
 def add_to(commands: Any) -> None:
@@ -39,7 +44,7 @@ def add_frame_to(command: argparse.ArgumentParser) -> None:
     """Adds the option that chooses what to read from animations."""
     command.add_argument(
         "--frame",
-        choices=("first", "last", "darkest", "mean"),
+        choices=FRAMES,
         help="what to read from animations: a frame, or the darkest or mean value of each pixel; "
         "default the run's data.frame",
     )
@@ -52,7 +57,7 @@ def add_min_confidence_to(command: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         type=argument_types.share,
         help="leave the text of an image blank if the confidence is lower, or if the image is not "
-        "like the training images; without this option such readings are only flagged",
+        "like the training images; without this option, all texts are shown",
     )
 
 
@@ -74,7 +79,7 @@ def predict(options: argparse.Namespace) -> int:
 
     from crnn_jax.cli import listing
     from crnn_jax.errors import DataError
-    from crnn_jax.inference import evaluate, recognizer
+    from crnn_jax.inference import recognizer
 
     terminal.need_output()
 
@@ -91,46 +96,56 @@ def predict(options: argparse.Namespace) -> int:
 
     def rows() -> Iterator[dict[str, Any]]:
         nonlocal failed
-        paths: list[str] = []  # passed to the reader and not answered yet
-
-        def remember(part: Iterator[str]) -> Iterator[str]:
-            for path in part:
-                paths.append(path)
-                yield path
-
-        def readings() -> Iterator[Any]:
-            for part in listing.arrivals(options.paths):
-                yield from reader.stream(
-                    remember(part), decoder, options.explain, frame=options.frame
-                )
-
-        for reading in tqdm(
-            readings(),
+        for path, reading in tqdm(
+            _readings(reader, decoder, options),
             unit=" files",
             # No progress bar among readings on a terminal, or in a log file.
             disable=sys.stdout.isatty() or not sys.stderr.isatty(),
         ):
-            path = paths.pop(0) if paths else "the list of paths"
             if isinstance(reading, DataError):
                 failed = True
-                print(
-                    f"error: {errors.one_line(path)}: {errors.for_terminal(reading)}",
-                    file=sys.stderr,
-                )
-                continue
-            answered, is_shown = evaluate.shown(reading, options.min_confidence)
-            row = {
-                "path": path,
-                "text": reading.text if is_shown else "",
-                "confidence": reading.confidence,
-                "typicality": reading.typicality,
-                "answered": answered,
-            }
-            if options.explain:
-                for name in ("characters", "alternatives"):
-                    parts = getattr(reading, name) if is_shown else []
-                    row[name] = [part._asdict() for part in parts]
-            yield row
+                line = f"error: {errors.one_line(path)}: {listing.reason(path, reading)}"
+                print(line, file=sys.stderr)
+            else:
+                yield _row(path, reading, options)
 
     listing.PRINTERS[options.format](rows(), ["path", "text", "confidence", "answered"])
     return 1 if failed else 0
+
+
+def _readings(
+    reader: Recognizer, decoder: Decoder, options: argparse.Namespace
+) -> Iterator[tuple[str, Any]]:
+    """Yields each path with its reading, or with the DataError that says why there is none."""
+    from crnn_jax.cli import listing
+
+    paths: list[str] = []  # passed to the reader and not answered yet
+
+    def remember(part: Iterator[str]) -> Iterator[str]:
+        for path in part:
+            paths.append(path)
+            yield path
+
+    for part in listing.arrivals(options.paths):
+        found = reader.stream(remember(part), decoder, options.explain, frame=options.frame)
+        for reading in found:
+            yield paths.pop(0) if paths else "the list of paths", reading
+
+
+def _row(path: str, reading: Any, options: argparse.Namespace) -> dict[str, Any]:
+    """Returns what is printed of a Reading or an Explanation."""
+    from crnn_jax.inference import evaluate
+
+    answered, is_shown = evaluate.shown(reading, options.min_confidence)
+    row = {
+        "path": path,
+        "text": reading.text if is_shown else "",
+        "confidence": reading.confidence,
+        "typicality": reading.typicality,
+        "answered": answered,
+    }
+    if options.explain:
+        for name in ("characters", "alternatives"):
+            parts = getattr(reading, name) if is_shown else []
+            row[name] = [part._asdict() for part in parts]
+    return row

@@ -36,7 +36,7 @@ def add_to(command: argparse.ArgumentParser) -> None:
         "--length",
         metavar="N|MIN-MAX",
         type=argument_types.length,
-        help="read the best text with this number of characters",
+        help="read the best text with this number of characters; default data.length of the run",
     )
     command.add_argument(
         "--allowed",

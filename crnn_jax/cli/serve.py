@@ -92,6 +92,8 @@ def serve(options: argparse.Namespace) -> int:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     if options.same_scheme and not options.data:
         raise ConfigError("--same-scheme needs a folder of images; name it with --data")
+    if options.data and not options.same_scheme:
+        raise ConfigError("--data has an effect only with --same-scheme")
     settings = Settings(
         host=options.host,
         port=options.port,
@@ -100,6 +102,7 @@ def serve(options: argparse.Namespace) -> int:
         max_images=options.max_images or min(Settings.max_images, options.max_queue),
         max_queue=options.max_queue,
         max_body=options.max_body * 2**20,
+        max_bodies=max(Settings.max_bodies, options.max_body * 2**20),
         max_connections=options.max_connections,
         answer_seconds=options.timeout,
         drain_seconds=options.timeout,

@@ -28,6 +28,7 @@ from typing import Any, Literal, NamedTuple
 
 from crnn_jax import config as config_lib
 from crnn_jax.config import Config
+from crnn_jax.config.data_keys import AUTO
 from crnn_jax.data.label_tables import LABELS_FILE
 from crnn_jax.errors import CrnnError, brief
 from crnn_jax.inference.recognizer import Recognizer, load
@@ -44,7 +45,7 @@ _NONE: Mapping[str, Any] = types.MappingProxyType({})
 _RUN = re.compile(r"reader-(\d{4,})")
 
 # The settings of experiments/adapt.py. What it leaves to the reader (model, size and normalization
-# of images) is taken from the config of the reader.
+# of images) is taken from the config of the reader; so is the width, see `config`.
 SETTINGS: Mapping[str, Any] = {
     "seed": 0,
     "data.source": "folder",
@@ -53,7 +54,6 @@ SETTINGS: Mapping[str, Any] = {
     "data.synthetic_seed": 0,
     "data.direction": "auto",
     "data.val_dir": "",
-    "data.width": 0,
     "data.alphabet": "",
     "data.length": "labels",
     "data.complete_alphabet": True,
@@ -109,9 +109,14 @@ def config(
       changes: to the settings, by dotted key.
     """
     start = os.path.abspath(run) if os.path.isdir(run) else run
+    own = {
+        "data.dir": os.fspath(folder.absolute()),
+        "train.init_from": start,
+        # A reader of one width has learned how wide a character is in it.
+        "data.width": AUTO if reader.width_by_image else reader.config.data.width,
+    }
     values = config_lib.to_dict(reader.config)
-    places = {"data.dir": os.fspath(folder.absolute()), "train.init_from": start}
-    return config_lib.from_dict(config_lib.with_changes(values, {**SETTINGS, **places, **changes}))
+    return config_lib.from_dict(config_lib.with_changes(values, {**SETTINGS, **own, **changes}))
 
 
 class Status(NamedTuple):
@@ -161,8 +166,9 @@ class Adapter:
 
     @property
     def frame(self) -> str:
-        """What to read from animations: data.frame of the reader."""
-        return self._reader.config.data.frame
+        """What to read from animations: data.frame of the adaptation."""
+        frame: str = self._changes.get("data.frame", self._reader.config.data.frame)
+        return frame
 
     @property
     def is_training(self) -> bool:

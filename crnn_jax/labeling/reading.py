@@ -18,12 +18,18 @@ _PAUSE = 0.5  # seconds without anything to do
 class Reader(Protocol):
     """The part of `Recognizer` that is used here; tests replace it."""
 
-    def stream(self, images: Any, decoder: Any = None, explain: bool = False) -> Any:
+    def stream(
+        self, images: Any, decoder: Any = None, explain: bool = False, *, frame: str | None = None
+    ) -> Any:
         """See `Recognizer.stream`."""
 
 
 class Adapter(Protocol):
     """Trains readers: see `adapting`."""
+
+    @property
+    def frame(self) -> str:
+        """What to read from animations."""
 
     @property
     def is_training(self) -> bool:
@@ -94,13 +100,13 @@ class Reading:
 
     def _read(self, numbers: list[int]) -> None:
         reader = self._session.pool.reader
-        found = self._reader.stream(self._paths(numbers))
+        found = self._reader.stream(self._paths(numbers), frame=self._adapter.frame)
         for number, reading in zip(numbers, found, strict=True):
             self._session.put(number, reading, reader)
 
     def _explain(self, numbers: list[int]) -> None:
         padded = list(itertools.islice(itertools.cycle(numbers), _EXPLAINED))
-        found = self._reader.stream(self._paths(padded), None, True)
+        found = self._reader.stream(self._paths(padded), None, True, frame=self._adapter.frame)
         for number, explanation in zip(numbers, found, strict=False):
             # An image that cannot be opened any more has no characters.
             text = getattr(explanation, "text", "")

@@ -33,6 +33,7 @@ def run(
     adapt_every: int = 25,
     port: int = 0,
     announce: Callable[[str], None] = print,
+    frame: str | None = None,
 ) -> str:
     """Labels the images of a folder until a signal comes, and returns a report for the user.
 
@@ -42,6 +43,7 @@ def run(
       adapt_every: labels between two adaptations; 0 for none.
       port: the port of the server; 0 for any.
       announce: called with the URL of the page when it can be opened.
+      frame: what to read from animations; None for data.frame of the reader.
 
     Raises:
       ConfigError: a package of the extra is missing, or the port is in use.
@@ -51,14 +53,17 @@ def run(
       Interrupted: a signal came before the page could be opened.
     """
     server.check_installed()
+    from crnn_jax.labeling import endpoints
+
+    changes = {} if frame is None else {"data.frame": frame}
     with (
         signals.Interruption() as interruption,
-        opened(folder, reader, adapt_every) as desk,
+        opened(folder, reader, adapt_every, changes) as desk,
     ):
         listening = server.listen(port)
         token = secrets.token_urlsafe(16)
         port = listening.getsockname()[1]
-        engine = server.engine(server.application(desk, token, port))
+        engine = server.engine(endpoints.application(desk, token, port))
         if interruption.number:
             raise interruption.stop("no label")
         desk.reading.start()
@@ -82,7 +87,7 @@ def opened(
       folder: the images.
       run: a run directory or the name of a reader.
       adapt_every: labels between two adaptations; 0 for none.
-      changes: to the settings of the adaptation, by dotted key.
+      changes: to the settings of the adaptation, by dotted key. data.frame is for the reader, too.
 
     Raises:
       RunError: another process labels the folder, the reader cannot be used, or the folder cannot
@@ -140,10 +145,11 @@ def _listed(folder: Path) -> Tree:
 
 
 def num_steps(reader: Recognizer) -> int:
-    """Returns the time steps of the widest input of a reader."""
+    """Returns the time steps of the widest input of a reader, and of those adapted from it."""
     config = reader.config
-    widest = max(AUTO_WIDTHS) * config.data.height
-    return config_lib.num_steps(config_lib.with_width(config, max(widest, config.data.width)))
+    if reader.width_by_image:
+        config = config_lib.with_width(config, max(AUTO_WIDTHS) * config.data.height)
+    return config_lib.num_steps(config)
 
 
 def _report(desk: Desk) -> str:

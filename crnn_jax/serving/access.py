@@ -7,7 +7,6 @@ import ipaddress
 import re
 import socket
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 from crnn_jax.errors import ConfigError, CrnnError, quote
 from crnn_jax.serving.settings import Settings
@@ -84,7 +83,7 @@ def check(headers: Mapping[str, str], token: str | None) -> None:
             raise RequestError(
                 403, "forbidden_host", "the header Host must be a name of this machine: localhost"
             )
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if origin is not None and origin.lower().partition("://")[2] != host.lower():
             raise RequestError(403, "forbidden_origin", "requests of other web pages are refused")
         return
     scheme, _, given = headers.get("authorization", "").partition(" ")

@@ -97,7 +97,8 @@ class Batcher:
         self._decoding = 0  # pending images that are not decoded yet
         self._number = 0
         self._is_closed = False
-        self._pool = ThreadPoolExecutor(cpu_devices.available(), "decode")
+        # Two at least, so that a slow image does not hold up the others on a single core.
+        self._pool = ThreadPoolExecutor(max(2, cpu_devices.available()), "decode")
         self._thread = threading.Thread(target=self._run, name="read", daemon=True)
         self.is_warm = False  # all programs are compiled
         self.failure: BaseException | None = None  # error of the warm-up

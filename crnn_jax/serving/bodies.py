@@ -114,7 +114,7 @@ def images(content_type: str, body: bytes, most: int) -> list[bytes | str]:
         raise RequestError(400, "bad_request", f"the body is empty; {ACCEPTED}")
     found: list[bytes | str]
     if name == JSON:
-        found = [*_of_json(body)]
+        found = [*_of_json(body, most)]
     elif name == FORM:
         found = [*_of_form(options.get(b"boundary", b""), body, most)]
     elif name.startswith("image/") or name == RAW:
@@ -132,7 +132,11 @@ def _too_many(most: int) -> RequestError:
     return RequestError(413, "too_many_images", f"a request can have at most {most} images")
 
 
-def _of_json(body: bytes) -> list[str]:
+def _of_json(body: bytes, most: int) -> list[str]:
+    # Counted before they are parsed, because millions of short texts take much more memory than
+    # the body. There is a comma between two images, and one in each data URI.
+    if body.count(b",") > 2 * most:
+        raise _too_many(most)
     try:
         return ReadRequest.model_validate_json(body).images
     except pydantic.ValidationError as error:

@@ -45,6 +45,10 @@ class Settings:
             raise ConfigError(
                 f"max_images ({self.max_images}) must not exceed max_queue ({self.max_queue})"
             )
+        if self.max_body > self.max_bodies:
+            raise ConfigError(
+                f"max_body ({self.max_body}) must not exceed max_bodies ({self.max_bodies})"
+            )
         if self.token is not None:
             check_token(self.token)
 

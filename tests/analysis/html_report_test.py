@@ -1,3 +1,5 @@
+import base64
+import io
 import json
 import re
 import shutil
@@ -6,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -14,6 +17,7 @@ from crnn_jax.analysis import html_report
 from crnn_jax.cli import main
 from crnn_jax.runs.result import Answer
 from tests.helpers.browser import CHROMIUM, Browser, browser
+from tests.helpers.images import draw
 from tests.helpers.pages import Element, parse, values_at
 
 
@@ -209,6 +213,24 @@ def test_misreads_are_filtered_and_sorted_by_keyboard(
             assert chromium.evaluate(sort) == way
             assert chromium.evaluate(ROWS) == [answer.file for answer in by_confidence]
             by_confidence.reverse()
+
+
+def test_large_images_and_animations_are_shown_small_and_as_they_are_read(
+    trained: Path, tmp_path: Path
+) -> None:
+    run, data = tmp_path / "run", tmp_path / "data"
+    shutil.copytree(trained, run)
+    data.mkdir()
+    last = draw("cc").resize((2048, 512))
+    draw("ab7").resize(last.size).save(data / "cc.gif", save_all=True, append_images=[last])
+    text = html_report.write(run, data, "last").read_text()
+    (image,) = parse(text).all("img")
+    content = base64.b64decode(str(image.attributes["src"]).partition(",")[2])
+    with Image.open(io.BytesIO(content)) as shown:
+        assert shown.size == (1024, 256)
+        # Half of the size, with the ink of the last frame, up to the rounding of a mean.
+        expected = np.asarray(last, int).reshape(256, 2, 1024, 2).mean((1, 3))
+        assert np.abs(np.asarray(shown.convert("L"), int) - expected).mean() < 3
 
 
 def test_a_page_of_the_validation_part_needs_the_run_s_data(

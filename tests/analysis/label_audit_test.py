@@ -57,12 +57,29 @@ def test_the_command_writes_csv_and_contact_sheet(
     out = capsys.readouterr().out
     assert "1.png: cd or ce: 2 of 2 disagree, loss 5.00" in out
     assert "2.png" not in out  # no model disagrees
+    assert "more with smaller losses" not in out
     with (grid / "audit.csv").open() as file:
         assert [row["file"] for row in csv.DictReader(file)] == ["1.png", "3.png", "2.png", "0.png"]
     with Image.open(grid / "audit.png") as sheet:
         pixels = np.asarray(sheet)
     # Each image has one gray level: 60, 180, 120 in the order of the ranking.
     assert [pixels[10, x].tolist() for x in (15, 225, 435)] == [[g] * 3 for g in (60, 180, 120)]
+    assert main.main(["audit", str(grid), "--top", "1"]) == 0
+    assert "\n... and 1 more with smaller losses, in audit.csv" in capsys.readouterr().out  # 3.png
+
+
+def test_runs_inside_of_a_run_are_not_audited(grid: Path) -> None:
+    """`robustness --adapt` leaves finished runs, on other data, in RUN/robustness/NAME/run."""
+    inner = RunDir(grid / "base" / "seed0-fold0" / "robustness" / "turn" / "run")
+    inner.workdir.mkdir(parents=True)
+    inner.write_json("result.json", {**dataclasses.asdict(RESULT), "fingerprint": "0"})
+    assert len(label_audit.rank(grid)) == 4
+    assert label_audit.data_of(grid).dir.endswith("set")
+
+
+def test_one_run_is_audited(grid: Path) -> None:
+    doubts = label_audit.rank(grid / "base" / "seed1-fold0")
+    assert [(doubt.file, doubt.readers) for doubt in doubts] == [("1.png", 1), ("0.png", 1)]
 
 
 def test_moved_data_are_found_with_data(

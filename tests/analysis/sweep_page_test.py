@@ -60,6 +60,9 @@ def test_the_table_has_the_numbers_counted_by_hand(grid: Path) -> None:
     assert worse[heads.index("exact match, %")] == "60.00"
     assert worse[heads.index("difference to base, points")] == "-25.00"
     assert base[heads.index("difference to base, points")] == "-"
+    assert base[heads.index("std over seeds, %")] == "7.07"  # of 80 and 90
+    # Three of ten images are lost, in one seed or both: p is 2 / 2^3.
+    assert (worse[-1], base[-1]) == ("0.250", "-")
     # No run of `worse` reached 95 %, and none of `base`.
     assert base[heads.index("to 95%: median epoch") :][:2] == ["-", "2 never"]
 

@@ -95,8 +95,8 @@ def test_rows_counted_by_hand(grid: Path) -> None:
     assert worse.difference_low is not None
     assert worse.difference_high is not None
     assert worse.difference_low < -5 / 20 < worse.difference_high <= 0
-    # No seed in common with the base: nothing to compare.
-    assert other.difference is None
+    # No seed in common with the base: nothing to compare. One seed has no spread.
+    assert (other.difference, other.spread) == (None, None)
 
 
 def test_the_interval_takes_an_image_for_one_draw_however_many_seeds_read_it(grid: Path) -> None:
@@ -115,6 +115,13 @@ def test_mcnemar_of_the_binomial_by_hand() -> None:
     assert metrics.mcnemar(1, 7) == metrics.mcnemar(7, 1) == 18 / 256
 
 
+def test_a_small_p_value_is_not_shown_as_zero() -> None:
+    """Of n images that only one variant reads, all gained or all lost: p is 2 / 2^n."""
+    values = (None, 1.0, 2 / 2**11, 2 / 2**12)
+    shown = ["-", "1.000", "0.001", "< 0.001"]
+    assert [sweep_report.p_value(value) for value in values] == shown
+
+
 def test_bootstrap_interval_nears_the_normal_one() -> None:
     # 400 values: 100 ones, 300 zeros. Deviation of the mean: sqrt(0.25 * 0.75 / 400) = 0.02165.
     low, high = metrics.bootstrap_mean([1] * 100, 300)
@@ -131,6 +138,9 @@ def test_the_command_writes_table_csv_and_image(
     assert head == "set, fingerprint ffffffffffff, 136 images; 5 runs; commit cccccccccccc"
     assert {line.count("|") for line in (header, rule, *rows)} == {11}
     assert rows[0].startswith("| base | 2 | 85.00% [")
+    # Two seeds, 0.8 and 0.9, and one.
+    assert "] | 85.00% ± 7.07% | 3.000% |" in rows[0]
+    assert "] | 100.00% | 0.000% |" in rows[1]
     assert "| to 95%: median, latest epoch; seconds |" in header
     assert "| 2, 2 | 3, 3; 30 | - | - |" in rows[0]
     assert "| 4, 4 (1 never) | never | -25.00% [" in rows[2]

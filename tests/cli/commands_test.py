@@ -14,31 +14,28 @@ from crnn_jax.cli import main
 from crnn_jax.models import crnn
 from crnn_jax.training import train
 from tests.helpers.command_line import ROOT, call, run
+from tests.helpers.images import draw
+from tests.helpers.quiet import BARE
 
 
-def test_run_py_trains_and_a_second_call_finds_the_run_finished(
-    tmp_path: Path, captchas: Path
-) -> None:
+def test_run_py_trains(tmp_path: Path, captchas: Path) -> None:
     command = (
         "run.py", "--config", "experiments/tiny.py", f"--config.data.dir={captchas}",
         "--config.train.epochs=2", "--workdir", tmp_path / "run", "--config.model.lstm_units=(8,)",
-        "--config.data.width=auto",
+        "--config.data.width=auto", *(f"--config.{key}={value}" for key, value in BARE.items()),
     )  # fmt: skip
-    first = run(*command)
-    assert first.returncode == 0, first.stderr
-    lines = first.stdout.splitlines()
+    done = run(*command)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
     # Not a terminal: one line per epoch and no control characters.
     assert [line.split()[1] for line in lines if line.startswith("epoch ")] == ["1/2", "2/2"]
-    assert "\r" not in first.stdout
-    assert "\x1b" not in first.stdout
-    assert first.stderr == ""
+    assert "\r" not in done.stdout
+    assert "\x1b" not in done.stdout
+    assert done.stderr == ""
     assert any(line.startswith("total") for line in lines)
-    assert "read at 96x16 pixels" in first.stdout  # the aspect ratio is 4: see resolve_test.py
+    assert "read at 96x16 pixels" in done.stdout  # the aspect ratio is 4: see resolve_test.py
     # The name of the training data precedes the scores.
     assert any(re.match(r"\w+ \(fingerprint [0-9a-f]{12}\): exact match", x) for x in lines)
-    second = run(*command)
-    assert second.returncode == 0
-    assert "is finished" in second.stdout
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["train"]["epochs"] == 2
 
@@ -164,6 +161,24 @@ def test_evaluate_text_and_json(
     assert err == ""
 
 
+def test_evaluate_reads_the_frame_of_the_user_s_choice(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ("evaluate", trained, "--data", tmp_path, "--format", "json")
+    draw("ab7").save(tmp_path / "cc.gif", save_all=True, append_images=[draw("cc")])
+    status, _, err = call(capsys, *command)
+    assert (status, "--frame" in err) == (2, True)
+    expected = {f: crnn_jax.load(trained).predict(draw(t))[0].text
+                for f, t in (("first", "ab7"), ("last", "cc"))}  # fmt: skip
+    assert expected["first"] != "cc"
+    for frame, text in expected.items():
+        status, out, _ = call(capsys, *command, "--frame", frame)
+        misreads = [misread["reading"] for misread in json.loads(out)["misreads"]]
+        assert (status, misreads) == (0, [] if text == "cc" else [text])
+    status, _, err = call(capsys, "evaluate", trained, "--frame", "last")
+    assert (status, "--data" in err) == (2, True)
+
+
 def test_evaluate_reports_what_it_leaves_out(
     trained: Path, captchas: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -187,6 +202,47 @@ def test_a_directory_that_is_no_run_is_one_line(
     assert (status, out) == (2, "")
     assert err.count("\n") == 1
     assert "config.json" in err
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("report nope", "there is no directory nope"),
+        ("report general", "there is no directory general"),
+        ("audit nope", "there is no directory nope"),
+        ("inspect nope", "there is no folder nope"),
+        ("pack nope out", "there is no folder nope"),
+        ("export nope --format onnx", "nope is not a run directory: it has no config.json"),
+        ("export general --format onnx", "choose a folder with --out"),
+        ("train images", "--config.data.dir=images`, or with crnn_jax.train in Python"),
+        ("train nope", "--config.data.dir=FOLDER`"),
+    ],
+)
+def test_what_does_not_exist_is_named(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "images").mkdir()
+    status, out, err = call(capsys, *command.split())
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert message in err
+    assert "source=synthetic" not in err
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main.main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"crnn-jax {crnn_jax.__version__}\n"
+
+
+def test_the_public_names_are_listed() -> None:
+    assert set(crnn_jax.__all__) <= set(dir(crnn_jax))
+    assert {"__version__", "__doc__"} <= set(dir(crnn_jax))
 
 
 def test_help_needs_no_jax() -> None:

@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import webbrowser
@@ -111,20 +112,26 @@ def test_the_page_is_opened_in_the_browser_on_request(
     from crnn_jax.labeling import run
 
     url = "http://127.0.0.1:1234/#token"
-    opened: list[str] = []
+    opened: list[Path] = []
     asked: list[Any] = []
 
     def labeling(*given: Any) -> str:
-        *rest, announce = given
-        asked.append(rest)
+        *rest, announce, frame = given
+        asked.append([*rest, frame])
         announce(url)
         return "nothing was labeled"
 
+    def show(address: str) -> None:  # which other users can see
+        assert "token" not in address
+        opened.append(Path(address.removeprefix("file://")))
+        assert stat.S_IMODE(opened[0].stat().st_mode) == 0o600
+        assert f'<meta http-equiv="refresh" content="0; url={url}">' in opened[0].read_text()
+
     monkeypatch.setattr(run, "run", labeling)
-    monkeypatch.setattr(webbrowser, "open", opened.append)
-    options = ["--reader", "mine", "--adapt-every", 7, "--port", 1234]
+    monkeypatch.setattr(webbrowser, "open", show)
+    options = ["--reader", "mine", "--adapt-every", 7, "--port", 1234, "--frame", "last"]
     status, out, err = call(capsys, "label", tmp_path, *options, *flags)
     assert (status, err) == (0, "nothing was labeled\n")
     assert url in out
-    assert opened == ([url] if flags else [])
-    assert asked == [[tmp_path, "mine", 7, 1234]]
+    assert [path.exists() for path in opened] == ([False] if flags else [])
+    assert asked == [[tmp_path, "mine", 7, 1234, "last"]]

@@ -10,15 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.command_line import ROOT, call, run
+from tests.helpers.command_line import ROOT, call
 from tests.helpers.images import draw
-
-
-def test_predict_in_a_process_of_its_own(trained: Path, captchas: Path) -> None:
-    path = sorted(captchas.iterdir())[0]
-    done = run("-m", "crnn_jax", "predict", trained, path)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.split("\t")[0] == str(path)
 
 
 def test_predict_prints_files_folders_and_a_list_in_the_order_given(
@@ -63,6 +56,9 @@ def test_predict_goes_on_after_a_file_that_cannot_be_read(
     assert status == 1
     assert [row["path"] for row in json.loads(out)] == good
     assert [line.split(": ")[1] for line in err.splitlines()] == list(map(str, arguments[1:4]))
+    assert err.splitlines()[1].endswith(
+        ": the folder contains no images (.bmp, .gif, .jfif, .jpeg, .jpg, .png, .tif, .tiff, .webp)"
+    )
 
 
 def test_predict_uses_those_of_the_allowed_symbols_that_the_run_knows(
@@ -180,10 +176,12 @@ def test_paths_are_read_as_they_arrive(trained: Path, captchas: Path) -> None:
     paths = sorted(map(str, captchas.iterdir()))[:2]
     command = [sys.executable, "-m", "crnn_jax", "predict", os.fspath(trained), "-"]
     with subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
         assert process.stdin is not None
         assert process.stdout is not None
+        assert process.stderr is not None
         for path in paths:
             process.stdin.write(f"{path}\n")
             process.stdin.flush()
@@ -191,4 +189,5 @@ def test_paths_are_read_as_they_arrive(trained: Path, captchas: Path) -> None:
         process.stdin.write(f"\n{paths[0]}")  # without a line end
         process.stdin.close()
         assert process.stdout.read().startswith(f"{paths[0]}\t")
+        assert process.stderr.read() == ""
     assert process.returncode == 0

@@ -52,9 +52,9 @@ def test_each_command_reads_with_the_epoch_and_the_beam(
     used: list[tuple[int, Decoder]] = []
     evaluate = Recognizer.evaluate
 
-    def scored(self: Recognizer, folder: Any, decoder: Decoder) -> Any:
+    def scored(self: Recognizer, folder: Any, decoder: Decoder, **options: Any) -> Any:
         used.append((self.epoch, decoder))
-        return evaluate(self, folder)
+        return evaluate(self, folder, **options)
 
     def stream(self: Recognizer, images: Any, decoder: Decoder, *_: Any, **__: Any) -> Any:
         used.append((self.epoch, decoder))

@@ -127,6 +127,25 @@ def test_a_token_comes_from_a_file_or_the_environment(
         serve.token(str(file))
 
 
+def test_a_folder_without_same_scheme_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, err = call(capsys, "serve", "nope", "--data", "folder")
+    assert (status, out) == (2, "")
+    assert "--data has an effect only with --same-scheme" in err
+
+
+@pytest.mark.parametrize(("given", "most"), [(128, 128), (150, 150), (1, 128)])
+def test_all_bodies_have_at_least_the_room_of_one(
+    trained: Path,
+    capsys: pytest.CaptureFixture[str],
+    served: list[tuple[Programs, Settings]],
+    given: int,
+    most: int,
+) -> None:
+    call(capsys, "serve", trained, "--port", 0, "--max-body", given)
+    ((_, settings),) = served
+    assert (settings.max_body, settings.max_bodies) == (given * 2**20, most * 2**20)
+
+
 @pytest.mark.parametrize("token", ["", "short", TOKEN + " ", TOKEN + "\u00e9", TOKEN + "\x01"])
 def test_a_token_that_a_header_cannot_have_or_that_is_short_is_refused(token: str) -> None:
     with pytest.raises(ConfigError, match="at least 16 visible ASCII characters"):
@@ -136,7 +155,13 @@ def test_a_token_that_a_header_cannot_have_or_that_is_short_is_refused(token: st
 
 @pytest.mark.parametrize(
     "values",
-    [{"max_images": 2000}, {"max_queue": 0}, {"body_seconds": -1.0}, {"answer_seconds": math.nan}],
+    [
+        {"max_images": 2000},
+        {"max_queue": 0},
+        {"body_seconds": -1.0},
+        {"answer_seconds": math.nan},
+        {"max_bodies": 2**24},
+    ],
 )
 def test_bounds_that_make_no_sense_are_refused(values: Any) -> None:
     (name,) = values

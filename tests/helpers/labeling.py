@@ -28,7 +28,14 @@ class GivenReader:
         self.readings = readings
         self.read: list[str] = []  # the files, in order
 
-    def stream(self, images: Iterable[Path], decoder: Any = None, explain: bool = False) -> Any:
+    def stream(
+        self,
+        images: Iterable[Path],
+        decoder: Any = None,
+        explain: bool = False,
+        *,
+        frame: str | None = None,
+    ) -> Any:
         return self._stream(images, explain)
 
     def _stream(self, images: Iterable[Path], explain: bool) -> Iterator[Any]:
@@ -89,9 +96,11 @@ def served(folder: Path, readings: Readings, adapter: NoAdapter | None = None) -
     adapter = adapter or NoAdapter()
     session, reading = opened(folder, readings, adapter)
     desk = Desk(session, reading, adapter)  # type: ignore[arg-type]
+    from crnn_jax.labeling import endpoints  # needs an extra
+
     listening = server.listen(0)
     port, token = listening.getsockname()[1], "secret"
-    engine = server.engine(server.application(desk, token, port))
+    engine = server.engine(endpoints.application(desk, token, port))
     thread = threading.Thread(target=engine.run, kwargs={"sockets": [listening]})
     thread.start()
     reading.start()

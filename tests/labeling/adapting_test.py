@@ -1,6 +1,7 @@
 """Adaptation: its settings, and processes that train, fail and are stopped."""
 
 import csv
+import io
 import json
 import os
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 import crnn_jax
 from crnn_jax import config as config_lib
@@ -45,6 +47,13 @@ def test_a_run_is_started_from_by_its_absolute_path(
     found = adapting.config(crnn_jax.load(trained), trained.name, tmp_path)
     assert found.train.init_from == os.fspath(trained)
     assert found.model.lstm_units == crnn_jax.load(trained).config.model.lstm_units
+
+
+def test_a_reader_of_one_width_is_adapted_at_this_width(trained: Path, tmp_path: Path) -> None:
+    reader = crnn_jax.load(trained)  # reads 64x16, a quarter of the width in time steps
+    found = adapting.config(reader, str(trained), tmp_path).data
+    assert (found.width, found.height) == (64, 16)
+    assert run.num_steps(reader) == 16
 
 
 class GivenLabels:
@@ -230,6 +239,25 @@ def test_a_folder_is_labeled_with_a_real_reader_by_one_process_at_a_time(
             desk.session.label(shown.number, "a" * 200)
     assert not (images / "labels.csv").exists()
     assert not (images / ".crnn-jax").exists()  # nothing was entered
+
+
+def test_animations_are_shown_read_and_learned_by_the_chosen_frame(
+    trained: Path, tmp_path: Path
+) -> None:
+    pictures = [draw("ab7"), draw("cc")]
+    pictures[0].save(tmp_path / "x.gif", save_all=True, append_images=pictures[1:])
+    with run.opened(tmp_path, str(trained), 0) as desk:
+        desk.reading.advance()
+        assert "--frame" in desk.session.pool.bad[0]
+    with run.opened(tmp_path, str(trained), 0, {"data.frame": "last"}) as desk:
+        while desk.reading.advance():
+            pass
+        assert desk.session.pool.texts == [crnn_jax.load(trained).predict(pictures[1])[0].text]
+        assert desk.session.current() is not None
+        assert len(desk.session.characters(0)) == len(desk.session.pool.texts[0])
+        with Image.open(io.BytesIO(desk.image(0))) as shown:
+            assert shown.convert("L").tobytes() == pictures[1].tobytes()
+        assert desk.adapter._config(1).data.frame == "last"
 
 
 def test_an_image_that_was_removed_is_left_out_of_the_copy(images: Path, tmp_path: Path) -> None:

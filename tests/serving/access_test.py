@@ -29,6 +29,9 @@ TOKEN = "0123456789abcdef"
         ({"Host": "127.0.0.1:8000", "Origin": "http://127.0.0.1:9000"}, "forbidden_origin"),
         ({"Host": "127.0.0.1:8000", "Origin": "https://evil.example"}, "forbidden_origin"),
         ({"Host": "127.0.0.1:8000", "Origin": "null"}, "forbidden_origin"),
+        ({"Host": "127.0.0.1:8000", "Origin": "http://["}, "forbidden_origin"),
+        ({"Host": "127.0.0.1:8000", "Origin": "http://127.0.0.1:8000@evil"}, "forbidden_origin"),
+        ({"Host": "LOCALHOST:8000", "Origin": "http://localhost:8000"}, None),
     ],
 )
 def test_web_pages_cannot_use_a_server_on_the_loopback_interface(

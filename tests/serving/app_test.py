@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import functools
 import json
 import re
 from collections.abc import Iterator
@@ -10,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from crnn_jax.serving import wire
+from crnn_jax.serving import bodies, wire
 from tests.helpers.serving_client import CHUNKED, LENGTH, Client, error, exchange, texts
 
 
@@ -104,6 +106,8 @@ RAW = {"Content-Type": "image/png"}
         (JSON, b'{"image": ["YQ=="]}', (400, "bad_request"), "images: Field required"),
         (JSON, b'{"images": ["YQ=="], "a": 1}', (400, "bad_request"), "a: "),
         (JSON, b'{"images": ["", "", "", "", ""]}', (413, "too_many_images"), "at most 4"),
+        # Before the JSON is parsed, which is not valid.
+        (JSON, b'{"images": [' + b'"",' * 9, (413, "too_many_images"), "at most 4"),
         (RAW, b"a" * 10_001, (413, "too_large"), "more than 10000 bytes"),
     ],
 )
@@ -131,9 +135,25 @@ def test_the_bound_on_a_body_does_not_depend_on_content_length(
     assert texts(exact) == ["a" * 9999 + "b"]
 
 
+def test_a_request_can_have_as_many_data_uris_as_images() -> None:
+    uris = ["data:image/png;base64,YWJj"] * 4
+    body = json.dumps({"images": uris}).encode()
+    assert bodies.images("application/json", body, 4) == uris
+
+
 def test_bodies_share_a_budget() -> None:
-    with Client(max_bodies=99) as client:
-        assert error(client.read("a")) == (503, "busy")  # the form around it is larger
+    with Client(max_body=99, max_bodies=99) as client:
+        others = []
+
+        async def read_another(_: object) -> Any:
+            post = functools.partial(client.http.post, content=b"a" * 40, headers=RAW)
+            others.append(await asyncio.to_thread(post, "/v1/read"))
+            return {"type": "http.request", "body": b"a", "more_body": False}
+
+        begin = {"type": "http.request", "body": b"a" * 60, "more_body": True}
+        start, _ = exchange(client, [begin, read_another], CHUNKED)
+        assert start["status"] == 200
+        assert error(others[0]) == (503, "busy")  # 60 and 40 are more than 99
         response = client.http.post("/v1/read", content=b"a" * 99, headers=RAW)
         assert texts(response) == ["a" * 99]
 
