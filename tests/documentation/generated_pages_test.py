@@ -184,4 +184,5 @@ def test_every_key_and_column_of_a_record_is_described(heading: str, kinds: list
 
 def test_every_file_of_a_run_is_described(trained: Path) -> None:
     found = [path.name + "/" * path.is_dir() for path in trained.iterdir()]
+    assert {"result.json", "checkpoints/"} <= set(found)
     assert not [name for name in found if f"`{name}`" not in PAGE]

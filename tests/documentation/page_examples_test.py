@@ -6,6 +6,7 @@ import ast
 import importlib
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,11 @@ from tests.helpers.markdown_files import ROOT, Block, blocks, pages
 NOT_RUN = "console"  # a block of commands for a cluster, a GPU, a network, ...
 # The two commands of the README that install the package, which CI runs.
 INSTALL = "python3 -m venv .venv && .venv/bin/pip install "
+# Several pages begin with these commands. They run once, and the other pages get their files.
+SAMPLE = """\
+crnn-jax generate night 40 images
+python run.py --config experiments/tiny.py --config.data.dir=images --workdir runs/mine
+"""
 
 
 def run(line: str, capsys: pytest.CaptureFixture[str], long: bool) -> None:
@@ -72,10 +78,17 @@ def cases() -> list[Any]:
     return found
 
 
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the first page with the commands of SAMPLE leaves their files."""
+    return tmp_path_factory.mktemp("sample") / "files"
+
+
 @pytest.mark.parametrize(("page", "long"), cases())
 def test_the_examples_of_a_page(
     page: Path,
     long: bool,
+    sample: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -84,7 +97,13 @@ def test_the_examples_of_a_page(
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     for block in blocks(page):
+        is_sample = block == Block("sh", "", SAMPLE) and not any(tmp_path.iterdir())
+        if is_sample and sample.exists():
+            shutil.copytree(sample, tmp_path, dirs_exist_ok=True)
+            continue
         run_block(block, names, page.name, capsys, long)
+        if is_sample:
+            shutil.copytree(tmp_path, sample)
 
 
 def run_block(

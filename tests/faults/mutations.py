@@ -170,9 +170,7 @@ class Runs:
 
     def _report(self) -> str:
         runs = sweep_report.read_grid(self.folder / "grid")
-        text = sweep_report.to_markdown(runs, sweep_report.table(runs)) + sweep_report.to_csv(
-            sweep_report.table(runs)
-        )
+        text = sweep_report.to_markdown(runs, sweep_report.table(runs))
         assert "nan" not in text, text
         assert "<script" not in text, text
         assert "](http" not in text.replace("\\]", ""), text

@@ -62,7 +62,6 @@ def read_record(folder: Path) -> Any:
     def table() -> None:
         found = sweep_report.read_grid(runs)
         sweep_report.to_markdown(found, sweep_report.table(found))
-        sweep_report.to_csv(sweep_report.table(found))
 
     return [
         run.config, run.result, run.environment, run.metrics_lines, table,

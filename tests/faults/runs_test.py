@@ -86,7 +86,6 @@ def test_a_run_with_one_file_spoilt_is_read_or_refused(
 ) -> None:
     picture = sorted(captchas.iterdir())[0]
     read, refused = check_spoilt(trained, picture, tmp_path, 8, seed=0)
-    assert read + refused == 24
     assert min(read, refused) > 2
 
 
@@ -211,14 +210,23 @@ def test_nothing_that_executes_is_imported() -> None:
     """No pickle, and no call that unpacks an archive or evaluates text as code."""
     words = ("pickle", "marshal", "eval(", "exec(", "shelve", "extractall", "np.load", "numpy.load",
              "yaml.load", "allow_pickle", "__import__", "load_model")  # fmt: skip
-    for path in Path(run_dir.__file__).parents[1].rglob("*.py"):
-        lines = [line for line in path.read_text().splitlines() if "jax_export" not in line]
+    paths = list(Path(run_dir.__file__).parents[1].rglob("*.py"))
+    assert Path(run_dir.__file__) in paths
+    for path in paths:
+        lines = path.read_text().splitlines()
         # numpy formats are allowed, because numpy then refuses pickles.
         lines = [re.sub(r"np\.load\(.*, allow_pickle=False\)", "", line) for line in lines]
         found = [word for word in words for line in lines if _uses(line, word)]
         assert not found, path
 
 
-def _uses(line: str, word: str) -> Any:
-    at = line.find(word)
-    return at >= 0 and not line[at - 1 : at].isidentifier() and not line.lstrip().startswith("#")
+def _uses(line: str, word: str) -> bool:
+    is_comment = line.lstrip().startswith("#")
+    return not is_comment and re.search(rf"(?<!\w){re.escape(word)}", line) is not None
+
+
+def test_a_use_is_found_anywhere_in_a_line() -> None:
+    assert _uses("x = literal_eval(eval(y))", "eval(")
+    assert _uses("eval(y)", "eval(")
+    assert not _uses("x = literal_eval(y)", "eval(")
+    assert not _uses("  # eval(y)", "eval(")

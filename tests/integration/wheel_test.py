@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from crnn_jax import config as config_lib
+from tests.helpers.quiet import BARE
 from tests.integration.experiments_test import SMALL
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,7 +61,7 @@ def verbs(installed: Path, *commands: Any) -> list[str]:
 def test_a_wheel_trains_imports_and_predicts(
     installed: Path, captchas: Path, keras_files: Path
 ) -> None:
-    changes = {**SMALL, "data.dir": os.fspath(captchas), "data.source": "folder"}
+    changes = {**SMALL, **BARE, "data.dir": os.fspath(captchas), "data.source": "folder"}
     values = config_lib.with_changes(config_lib.defaults(), changes)
     (installed / "run").mkdir()
     (installed / "run" / "config.json").write_text(json.dumps(values))
