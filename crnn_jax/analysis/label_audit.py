@@ -39,8 +39,11 @@ class Doubt(NamedTuple):
     confidence: float  # mean over the models that read `reading`
 
     def __str__(self) -> str:
-        who = f"{self.disagree} of {self.readers} disagree, loss {self.loss:.2f}"
-        return f"{self.label} or {self.reading or 'nothing'}: {who}" if self.disagree else who
+        loss = f"loss {self.loss:.2f}"
+        if not self.disagree:
+            return loss
+        who = f"{self.disagree} of {self.readers} models read otherwise"
+        return f"labeled {self.label}; {who}, such as {self.reading or 'nothing'}; {loss}"
 
 
 def rank(workdir: str | os.PathLike[str]) -> list[Doubt]:

@@ -49,7 +49,7 @@ def add_to(commands: Any) -> None:
 
 
 def report(options: argparse.Namespace) -> int:
-    """Runs the command report."""
+    """Writes the report of a run or a sweep, and prints its table or path."""
     from crnn_jax.analysis import scheme_report
 
     _check_exists(options.workdir)
@@ -81,7 +81,7 @@ def _check_exists(workdir: str) -> None:
 
 
 def audit(options: argparse.Namespace) -> int:
-    """Runs the command audit."""
+    """Writes audit.csv and the contact sheet, and prints the labels that models contradict."""
     from crnn_jax.analysis import label_audit
     from crnn_jax.data import folder
     from crnn_jax.runs import run_dir

@@ -138,7 +138,7 @@ def _add_robustness(command: argparse.ArgumentParser) -> None:
 
 
 def inspect(options: argparse.Namespace) -> int:
-    """Runs the command inspect."""
+    """Prints the labels that are found in a folder, without reading its images."""
     from crnn_jax.data import folder_report
 
     for line in folder_report.inspect(_data_config(options)):
@@ -147,7 +147,7 @@ def inspect(options: argparse.Namespace) -> int:
 
 
 def pack(options: argparse.Namespace) -> int:
-    """Runs the command pack."""
+    """Packs a folder, and prints how to train on the pack."""
     from crnn_jax.data import pack as pack_lib
 
     data = _data_config(options, {"data.frame": options.frame})
@@ -171,7 +171,7 @@ def _data_config(options: argparse.Namespace, changes: Mapping[str, Any] = {}) -
 
 
 def fetch(options: argparse.Namespace) -> int:
-    """Runs the command fetch."""
+    """Downloads the default data set, unless its folder is not empty."""
     from crnn_jax import config as config_lib
     from crnn_jax.data import fetch as fetch_lib
 
@@ -184,7 +184,7 @@ def fetch(options: argparse.Namespace) -> int:
 
 
 def generate(options: argparse.Namespace) -> int:
-    """Runs the command generate."""
+    """Writes a folder of generated images."""
     from crnn_jax.data import generated_folder
 
     generated_folder.write(options.style, options.count, options.seed, options.folder)
@@ -193,7 +193,7 @@ def generate(options: argparse.Namespace) -> int:
 
 
 def faces(options: argparse.Namespace) -> int:
-    """Runs the command faces."""
+    """Chooses fonts in folders, and writes their atlas."""
     from crnn_jax.data.synthetic.wide import face_atlas, face_choice
 
     atlas = face_atlas.build(face_choice.choose(options.folders))
@@ -203,7 +203,7 @@ def faces(options: argparse.Namespace) -> int:
 
 
 def robustness(options: argparse.Namespace) -> int:
-    """Runs the command robustness."""
+    """Measures the accuracy under each distortion, and writes the table and the plot."""
     from crnn_jax.analysis import robustness as robustness_lib
 
     folder = robustness_lib.report(

@@ -24,7 +24,7 @@ def add_to(commands: Any) -> None:
 
 
 def keys(options: argparse.Namespace) -> int:
-    """Runs the command keys."""
+    """Prints the config keys that begin with a prefix, as a Markdown table."""
     from crnn_jax import config as config_lib
 
     rows = [row for row in config_lib.reference() if row[0].startswith(options.prefix)]

@@ -1,4 +1,4 @@
-"""The command label."""
+"""The command that labels a folder on a local page: label."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def add_to(commands: Any) -> None:
 
 
 def label(options: argparse.Namespace) -> int:
-    """Runs the command label."""
+    """Serves the labeling page until Ctrl-C, then prints a report."""
     from crnn_jax.labeling import browser, run
 
     with contextlib.ExitStack() as until_the_end:

@@ -71,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def evaluate(options: argparse.Namespace) -> int:
-    """Runs the command evaluate."""
+    """Scores a reader, and prints the scores and the misread images."""
     from crnn_jax.inference import recognizer, set_evaluation
 
     terminal.need_output()

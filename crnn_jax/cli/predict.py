@@ -74,7 +74,7 @@ def as_paths(arguments: list[str], commands: Mapping[str, argparse.ArgumentParse
 
 
 def predict(options: argparse.Namespace) -> int:
-    """Runs the command predict."""
+    """Reads images, and prints a row for each. Returns 1 if some cannot be read."""
     from tqdm import tqdm
 
     from crnn_jax.cli import listing

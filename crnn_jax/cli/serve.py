@@ -77,7 +77,7 @@ def add_to(commands: Any) -> None:
 
 
 def serve(options: argparse.Namespace) -> int:
-    """Runs the command serve."""
+    """Serves a reader over HTTP until a signal."""
     try:
         from crnn_jax.serving import access, server
         from crnn_jax.serving.programs import Programs

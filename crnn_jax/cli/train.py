@@ -53,7 +53,7 @@ def add_to(commands: Any) -> None:
 
 
 def train(options: argparse.Namespace) -> int:
-    """Runs the command train."""
+    """Trains or continues runs from their config.json."""
     from crnn_jax.runs import run_dir
 
     terminal.outlive_output()

@@ -132,7 +132,7 @@ def _rules_of_data(c: Config) -> list[_Rule]:
             "data.unlabeled",
             quote(data.unlabeled),
             data.unlabeled != "rest" or data.train_size > 0,
-            "a folder unless data.train_size is set",
+            "a folder; 'rest' needs data.train_size above 0",
         ),
         _Rule(
             "data.num_folds and data.train_size",

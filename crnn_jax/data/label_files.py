@@ -158,7 +158,9 @@ def _open_all(
         try:
             if labels := _opened(tree, name, is_image):
                 if label_file_names.is_submission(name):
-                    raise DataError("it shows the form of an answer to Kaggle, and has no labels")
+                    raise DataError(
+                        "it shows the form of an answer to Kaggle; its labels are placeholders"
+                    )
                 readers.append((name, labels))
             elif reason := _why_unknown(name, is_image):
                 reasons[name] = reason

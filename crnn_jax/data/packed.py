@@ -74,7 +74,10 @@ def manifest(folder: str | os.PathLike[str]) -> Manifest:
     except (OSError, msgspec.MsgspecError) as error:
         raise DataError(f"{path} cannot be read: {brief(error)}") from error
     if found.version != VERSION:
-        raise DataError(f"{path} is of version {found.version}; this program reads {VERSION}")
+        raise DataError(
+            f"{path} is of version {found.version}, and this program reads {VERSION}; pack the "
+            "images again"
+        )
     for shard in found.shards:
         if not re.fullmatch(r"images-\d{5,}\.array_record", shard.file):
             raise DataError(f"{path}: {brief(shard.file, 100)} is not the name of a file of a pack")

@@ -42,7 +42,8 @@ def read(path: Path, name: str, is_image: IsImage) -> Labels:
     names = list(schema.names)
     holders = [i for i, kind in enumerate(schema.types) if _holds_images(kind)]
     if len(holders) > 1:
-        raise DataError(f"{path} has the image columns {quote([names[i] for i in holders])}")
+        found = quote([names[i] for i in holders])
+        raise DataError(f"{path} has several columns of images, {found}; keep one of them")
     # The column with the images takes the place of the one with their names.
     keys = ["file" if i in holders else column for i, column in enumerate(names)]
     classes = _class_names(schema)

@@ -40,7 +40,7 @@ class Parts(NamedTuple):
 def shipped_parts(name: str, epoch: int | None) -> Parts:
     """Restores a reader that comes with the package. RunError: it cannot be used."""
     if epoch:
-        raise RunError(f"{name} comes with the package and has no epochs")
+        raise RunError(f"{name} comes with the package and has no epochs; leave out --epoch")
     stored = shipped.read(name)
     model = crnn.build(stored.config.model, stored.charset, *stored.normalization)
     return Parts(
@@ -79,7 +79,7 @@ def run_parts(directory: run_dir.RunDir, epoch: int | None) -> Parts:
 def exported_parts(folder: str | os.PathLike[str], epoch: int | None) -> Parts:
     """Restores the reader of a safetensors export. RunError: it cannot be used."""
     if epoch:
-        raise RunError(f"{folder} is an export and has no epochs")
+        raise RunError(f"{folder} is an export and has no epochs; leave out --epoch")
     stored, params = exported.read(folder)
     config, source = stored.config, os.fspath(folder)
     normalization.check(stored.normalization, config.data.channels, source)

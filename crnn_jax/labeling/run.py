@@ -65,7 +65,7 @@ def run(
         port = listening.getsockname()[1]
         engine = server.engine(endpoints.application(desk, token, port))
         if interruption.number:
-            raise interruption.stop("no label")
+            raise interruption.stop("before the first label")
         desk.reading.start()
         announce(f"http://{server.HOST}:{port}/#{token}")
         with _ended_by_hangup(engine):

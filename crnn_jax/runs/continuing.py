@@ -30,7 +30,7 @@ def advice(workdir: Path, config: Config, changed: Iterable[str] = ()) -> str:
     place = shlex.quote(os.fspath(workdir))
     new = next(p for i in range(2, 10**6) if not (p := Path(f"{workdir}-{i}")).exists())
     options = [f"--config.train.init_from={place}", f"--workdir {shlex.quote(os.fspath(new))}"]
-    return f"To train on from its weights: {' '.join([*_start(config), *options])}"
+    return f"To start a new run from its weights: {' '.join([*_start(config), *options])}"
 
 
 def _start(config: Config) -> Iterator[str]:

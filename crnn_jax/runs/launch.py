@@ -70,7 +70,9 @@ def make(name: str, jobs: int, folder: Path, options: Mapping[str, str]) -> Laun
     """
     if name == "local":
         if options:
-            raise ConfigError(f"--launcher.{min(options)}: the launcher local has no options")
+            raise ConfigError(
+                f"--launcher.{min(options)} is an option of a cluster; add --launcher slurm or ray"
+            )
         return Local(jobs)
     module = importlib.import_module(f"crnn_jax.runs.launch_{name}")
     try:

@@ -170,7 +170,7 @@ def run(
             time.sleep(0.2)
             held.check(workdir)
             if interruption.number:
-                raise interruption.stop(f"{done} of {todo} cells")
+                raise interruption.stop(f"after {done} of {todo} runs")
             for slot, (group, job) in list(running.items()):
                 if (status := job.poll()) is None:
                     continue
@@ -213,7 +213,7 @@ def _wait_for_previous(paths: Sequence[Path], is_here: bool, interruption: Inter
                 flush=True,
             )
         if interruption.number:
-            raise interruption.stop("no cell")
+            raise interruption.stop("before the first run")
         count += 1
         time.sleep(0.2)
 

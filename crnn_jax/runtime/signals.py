@@ -72,12 +72,16 @@ class Interruption:
             self.number = numbers[0]
         return bool(numbers)
 
-    def stop(self, where: str) -> Interrupted:
-        """Returns the error to raise when everything is saved."""
+    def stop(self, when: str) -> Interrupted:
+        """Returns the error to raise when everything is saved.
+
+        Args:
+          when: such as "after step 7" or "before the first label".
+        """
         assert self.number
         name = signal.Signals(self.number).name
         return Interrupted(
-            f"stopped by {name} after {where}; run the same command again to continue from there",
+            f"stopped by {name} {when}; run the same command again to continue",
             self.number,
         )
 

@@ -146,9 +146,9 @@ def announce(context: TrainContext) -> None:
         print(f"note: there is no validation part, so the scores {what}")
     if not folder.uses_folder(context.config.data):
         print(
-            "note: these images are generated, also those of the validation part. Scores on "
-            "generated images do not predict accuracy on real ones. `crnn-jax fetch` "
-            "downloads the default real data set; --config.data.source=folder requires a folder"
+            "note: all images are generated, including those of the validation part. Scores on "
+            "generated images do not predict accuracy on real ones. `crnn-jax fetch` downloads the "
+            "default real data set; with --config.data.source=folder, a missing folder is an error"
         )
 
 

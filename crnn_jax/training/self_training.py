@@ -77,7 +77,7 @@ def renew(run: Run, interruption: Interruption) -> None:
         found: list[evaluate.Reading] = []
         for start in range(0, len(images), _CHUNK):
             if interruption.number:  # reading can take minutes, and nothing has to be saved
-                raise interruption.stop(f"epoch {run.epoch}")
+                raise interruption.stop(f"after epoch {run.epoch}")
             found += _read(context, run.ema, decoder, images[start : start + _CHUNK])
         return found
 

@@ -137,7 +137,7 @@ def _train_all(
             start = time.monotonic()  # the time of the next runs is their own
             group = next(turns, None)
             if group and interruption.number:
-                raise interruption.stop(f"{len(results)} of {len(dirs)} runs")
+                raise interruption.stop(f"after {len(results)} of {len(dirs)} runs")
     if failures.errors:
         raise failures.errors[0]
     return [results[directory.workdir] for directory in dirs]
@@ -198,7 +198,7 @@ def train(
             for run in abreast:
                 end_epoch(run, progress)
             if stopped := [run for run in abreast if run.steps_since and not run.error]:
-                where = f"step {stopped[0].step}, in epoch {stopped[0].epoch + 1}"
+                where = f"after step {stopped[0].step}, in epoch {stopped[0].epoch + 1}"
                 more = f" of the first of {len(stopped)} runs" if len(stopped) > 1 else ""
                 raise interruption.stop(where + more)
 

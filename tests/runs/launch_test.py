@@ -145,7 +145,7 @@ def test_a_job_does_not_start_without_its_launcher(
         (
             "local",
             {"partition": "gpu"},
-            r"--launcher\.partition: the launcher local has no",
+            r"--launcher\.partition is an option of a cluster; add",
         ),
         ("slurm", {"cluster": "moon"}, r"--launcher\.cluster must be slurm or local, not 'moon'"),
         ("slurm", {"cluster": "local", "timeout_min": "soon"}, r"--launcher: "),
