@@ -109,7 +109,7 @@ def export(
     from crnn_jax.runtime import staging
 
     if out is None and (hub.is_address(run) or shipped.is_name(run)):
-        raise RunError(f"{run} is not a folder on this machine; choose a folder with --out")
+        raise RunError(f"{run} is not a run directory of yours; choose a folder with --out")
     if out is None and not Path(run).is_dir():
         recognizer.load(run)  # says what is wrong
     folder = Path(out) if out is not None else disk.below(run, "export", kind)

@@ -31,6 +31,7 @@ from crnn_jax.config import Config
 from crnn_jax.config.data_keys import AUTO
 from crnn_jax.data.label_tables import LABELS_FILE
 from crnn_jax.errors import CrnnError, brief
+from crnn_jax.inference import shipped
 from crnn_jax.inference.recognizer import Recognizer, load
 from crnn_jax.labeling.session import Session
 from crnn_jax.runs.launch import Process, Task
@@ -108,7 +109,8 @@ def config(
       folder: images with a label file.
       changes: to the settings, by dotted key.
     """
-    start = os.path.abspath(run) if os.path.isdir(run) else run
+    is_folder = os.path.isdir(run) and not shipped.is_name(run)
+    start = os.path.abspath(run) if is_folder else run
     own = {
         "data.dir": os.fspath(folder.absolute()),
         "train.init_from": start,
@@ -183,13 +185,19 @@ class Adapter:
         for count in sorted(self._counts(), reverse=True):
             run = RunDir(self._path("reader", count))
             with contextlib.suppress(CrnnError):
-                start = run.config_value("train.init_from")
-                if self._every and run.result() and start == self._config(count).train.init_from:
+                if self._every and run.result() and self._reads_alike(run.config(), count):
                     reader = load(run.workdir)
                     self._last, self.newest = count, run.workdir
                     self.status = Status("adapted", count)
                     return run.workdir.name, reader
         return None
+
+    def _reads_alike(self, found: Config, count: int) -> bool:
+        """Whether a run of an earlier session has the same start, width and frame as this one."""
+        wanted = self._config(count)
+        same = [(c.train.init_from, c.data.frame) for c in (found, wanted)]
+        # A run has the width that was chosen for its images.
+        return same[0] == same[1] and wanted.data.width in (AUTO, found.data.width)
 
     def step(self, session: Session) -> tuple[str, Recognizer] | None:
         """Starts a training run when it is due, and returns the new reader when one has ended."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import html
 import os
+import shutil
 import tempfile
 import webbrowser
 from collections.abc import Iterator
@@ -26,11 +27,18 @@ def opened(url: str) -> Iterator[None]:
     URL itself would be on the command line of the browser, which other users of the machine can
     see. The file exists until the context ends.
     """
-    handle, name = tempfile.mkstemp(".html", "crnn-jax-")  # with the mode 0600
+    # A browser that is installed as a snap sees neither /tmp nor hidden folders.
+    place = Path.home() if shutil.which("snap") else None
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+        handle, name = tempfile.mkstemp(".html", "crnn-jax-", place)  # with the mode 0600
+    except OSError:  # the user can open the address that is printed
+        yield
+        return
+    try:
+        with contextlib.suppress(OSError), os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(_PAGE.format(url=html.escape(url)))
         webbrowser.open(Path(name).as_uri())
         yield
     finally:
-        os.unlink(name)
+        with contextlib.suppress(OSError):  # it may be gone, with other old temporary files
+            os.unlink(name)

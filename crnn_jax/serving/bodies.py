@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import re
 from collections.abc import Iterator
 
 import pydantic
@@ -132,10 +134,15 @@ def _too_many(most: int) -> RequestError:
     return RequestError(413, "too_many_images", f"a request can have at most {most} images")
 
 
+_TEXT_OR_COMMA = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|,', re.DOTALL)
+_OTHER_COMMAS = 8  # between the members of the object
+
+
 def _of_json(body: bytes, most: int) -> list[str]:
     # Counted before they are parsed, because millions of short texts take much more memory than
-    # the body. There is a comma between two images, and one in each data URI.
-    if body.count(b",") > 2 * most:
+    # the body. There is a comma between two images.
+    commas = (found for found in _TEXT_OR_COMMA.finditer(body) if found[0] == b",")
+    if next(itertools.islice(commas, most + _OTHER_COMMAS, None), None):
         raise _too_many(most)
     try:
         return ReadRequest.model_validate_json(body).images

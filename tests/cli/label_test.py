@@ -8,12 +8,14 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import webbrowser
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from crnn_jax.labeling import browser
 from tests.helpers.command_line import call
 from tests.helpers.images import draw
 
@@ -135,3 +137,16 @@ def test_the_page_is_opened_in_the_browser_on_request(
     assert url in out
     assert [path.exists() for path in opened] == ([False] if flags else [])
     assert asked == [[tmp_path, "mine", 7, 1234, "last"]]
+
+
+def test_the_session_does_not_need_the_file_that_opens_the_browser(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be removed with other temporary files, or not be writable."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(webbrowser, "open", lambda address: Path(address[7:]).unlink())
+    with browser.opened("http://127.0.0.1:1/#token"):
+        assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    with browser.opened("http://127.0.0.1:1/#token"):
+        pass

@@ -208,11 +208,17 @@ def test_the_reader_is_adapted_and_the_next_session_uses_it(
     assert again.newest == work / "reader-0020"
     assert again.step(labels(29)) is None
     assert not again.is_training
-    # A reader that was adapted from another one is not used.
-    config = json.loads((work / "reader-0020" / "config.json").read_text())
-    config["train"]["init_from"] = "general"
-    (work / "reader-0020" / "config.json").write_text(json.dumps(config))
-    assert made().restored() is None
+    # A reader that was adapted from another one, or that reads in another way, is not used.
+    stored = (work / "reader-0020" / "config.json").read_text()
+    for section, key, value in (
+        ("train", "init_from", "general"), ("data", "frame", "last"), ("data", "width", 96),
+    ):  # fmt: skip
+        config = json.loads(stored)
+        config[section][key] = value
+        (work / "reader-0020" / "config.json").write_text(json.dumps(config))
+        assert made().restored() is None
+    (work / "reader-0020" / "config.json").write_text(stored)
+    assert made().restored() is not None
 
 
 def test_a_folder_is_labeled_with_a_real_reader_by_one_process_at_a_time(

@@ -107,7 +107,7 @@ RAW = {"Content-Type": "image/png"}
         (JSON, b'{"images": ["YQ=="], "a": 1}', (400, "bad_request"), "a: "),
         (JSON, b'{"images": ["", "", "", "", ""]}', (413, "too_many_images"), "at most 4"),
         # Before the JSON is parsed, which is not valid.
-        (JSON, b'{"images": [' + b'"",' * 9, (413, "too_many_images"), "at most 4"),
+        (JSON, b'{"images": [' + b'"",' * 13, (413, "too_many_images"), "at most 4"),
         (RAW, b"a" * 10_001, (413, "too_large"), "more than 10000 bytes"),
     ],
 )
@@ -136,7 +136,7 @@ def test_the_bound_on_a_body_does_not_depend_on_content_length(
 
 
 def test_a_request_can_have_as_many_data_uris_as_images() -> None:
-    uris = ["data:image/png;base64,YWJj"] * 4
+    uris = ["data:image/png;base64,YWJj", "data:image/gif,a" + "," * 99, '\\",' * 9, "YQ=="]
     body = json.dumps({"images": uris}).encode()
     assert bodies.images("application/json", body, 4) == uris
 

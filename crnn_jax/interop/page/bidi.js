@@ -2,7 +2,10 @@
 // paragraph from right to left, without embeddings, which labels do not have.
 "use strict";
 
-const BRACKETS = { "(": ")", "[": "]", "{": "}" };
+const BRACKETS = {
+  "(": ")", "[": "]", "{": "}", "（": "）", "［": "］", "｛": "｝", "「": "」", "『": "』",
+  "〈": "〉", "《": "》", "【": "】", "〔": "〕", "⟨": "⟩", "❨": "❩", "⦅": "⦆", "⁅": "⁆",
+};
 
 /** Converts symbols in the order of an image to that in which they are typed.
  *
