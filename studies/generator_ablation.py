@@ -26,7 +26,7 @@ from unittest import mock
 if __name__ == "__main__":  # before jax is imported
     from crnn_jax import runtime
 
-    runtime.configure(16)  # the batch size
+    runtime.configure(64)  # BATCH
 
 import jax
 import jax.numpy as jnp

@@ -92,7 +92,8 @@ def choose(
         rest = (i for i in range(len(keys)) if i not in (files[0], split) and values[i].count)
         labels = [i for i in rest if keys[i] not in _OTHERS]
         labels = labels if len(labels) == 1 else []
-        if labels and not label_file_names.sounds_like_labels(path):
+        is_class = any(values[i].numbers_classes or values[i].is_repeated for i in labels)
+        if is_class and not label_file_names.sounds_like_labels(path):
             return f"the column {quote(names[labels[0]])} may be no label; if it is, call it label"
     if len(labels) != 1:
         return "no column is named label" if not labels else _several("label", names, labels)
@@ -141,6 +142,8 @@ def _label_or_text(
     text = values[others[0]]
     if label.different == text.different:
         return [named]
+    if text.is_repeated and not label.is_repeated:
+        return [named]  # the other one is a question, or a kind of image
     if label.numbers_classes != text.numbers_classes:
         return others if label.numbers_classes else [named]
     if label.is_typed_number != text.is_typed_number:

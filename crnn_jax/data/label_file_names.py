@@ -39,7 +39,7 @@ _OF_DOCUMENTS = frozenset(["readme", "license", "licence", "copying", "changelog
 def sounds_like_labels(path: str) -> bool:
     """Whether the name of a file is one of label files."""
     words = part_names.words(PurePath(path).stem)
-    return bool(words & _OF_LABELS) and not words & _OF_RESULTS
+    return bool(words & _OF_LABELS or part_names.of_file(path)) and not words & _OF_RESULTS
 
 
 def may_have_labels(name: str) -> bool:

@@ -28,7 +28,6 @@ from crnn_jax.data import (
     label_rows,
     label_tables,
     parquet,
-    part_names,
     text_files,
 )
 from crnn_jax.data.label_columns import IsImage
@@ -178,8 +177,7 @@ def _refuse_damaged(reasons: Mapping[str, DataError | str], read: list[str]) -> 
     Without it, a part of the data set would be lost.
     """
     for name, reason in reasons.items():
-        is_meant = label_file_names.sounds_like_labels(name) or part_names.of_file(name)
-        if isinstance(reason, DamagedError) and is_meant:
+        if isinstance(reason, DamagedError) and label_file_names.sounds_like_labels(name):
             others = label_rows.examples(read)
             raise DataError(f"{reason}. Or remove it, to read only {others}") from reason
 

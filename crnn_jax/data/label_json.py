@@ -58,7 +58,9 @@ def read(text: str, path: str, is_image: IsImage) -> Labels | None:
         value = _parse(text.lstrip("\ufeff"))
     except (ValueError, RecursionError) as error:
         raise DamagedError(f"{path} is not JSON: {error}") from error
-    if isinstance(value, _Pairs) and all(name.lower() in PARTS for name, _ in value):
+    if isinstance(value, _Pairs) and all(
+        name.lower() in PARTS and isinstance(inner, list) for name, inner in value
+    ):
         return _of_parts(value, path, is_image)
     return _of_value(value, path, is_image)
 
@@ -105,7 +107,8 @@ def _of_object(value: _Pairs, path: str, is_image: IsImage) -> Labels | None:
     if table := _table(value, is_image):
         return _objects(list(enumerate(table, 1)), path, is_image, "JSON with columns")
     if any(is_image(name) for name, _ in value[:100]):
-        if all(isinstance(inner, _Pairs) for _, inner in value):
+        filled = [inner for _, inner in value if inner is not None]
+        if filled and all(isinstance(inner, _Pairs) for inner in filled):
             rows = list(enumerate(_named(value, path), 1))
             return _objects(rows, path, is_image, "JSON of images and objects")
         return Labels("JSON of images and labels", _members(value), _has_text(value))
@@ -121,6 +124,9 @@ def _of_member(value: _Pairs, path: str, is_image: IsImage) -> Labels | None:
     for name, inner in value:
         if name not in _ROWS or not isinstance(inner, list) or isinstance(inner, _Pairs):
             continue
+        members = {n for item in inner[:100] if isinstance(item, _Pairs) for n, _ in item}
+        if "image_id" in members and "images" in dict(value):
+            continue  # COCO: the id of an entry of "images", not a file
         kind = f"the member {quote(name)} of JSON"
         try:
             if found := _objects(list(enumerate(inner, 1)), path, is_image, kind):
@@ -134,7 +140,8 @@ def _of_member(value: _Pairs, path: str, is_image: IsImage) -> Labels | None:
 
 def _named(value: _Pairs, path: str) -> Iterator[Any]:
     """Adds the name of each member to its object, as the member `file`."""
-    for number, (file, inner) in enumerate(value, 1):
+    for number, (file, members) in enumerate(value, 1):
+        inner = members or ()  # null, for an image without a label
         if "polygons" in (name for name, _ in inner):
             raise DataError(
                 f"{path} is for text detection: entry {number} has polygons. Crop the words to "

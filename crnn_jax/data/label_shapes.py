@@ -85,9 +85,9 @@ def changes(labels: Sequence[str], is_text: bool = False) -> list[Change]:
     others = [text for text in labels if text and not any(form.fullmatch(text) for form in forms)]
     for what, form, symbol in _CHANGES:
         places = [i for i, label in enumerate(labels) if form.fullmatch(label)]
-        if what == _TRUTH and len(others) < _FEW:
+        if not places or 2 * len(places) > len(labels) or (what == _TRUTH and len(others) < _FEW):
             continue
-        if places and 20 * sum(bool(symbol.search(label)) for label in others) <= len(others):
+        if 20 * sum(bool(symbol.search(label)) for label in others) <= len(others):
             found.append(Change(what, places))
     if not is_text and lost_zeros(labels) > _DOUBTFUL and (short := _short(labels)):
         found.append(Change("of digits alone, shorter than all others", short))
@@ -99,6 +99,8 @@ def _short(labels: Sequence[str]) -> list[int]:
 
     There are none if a label of digits begins with 0, because then zeros are kept.
     """
+    if not any("0" in label for label in labels):
+        return []  # the alphabet has no zero
     lengths = {len(label) for label in labels if label and not label.isdigit()}
     length = max(lengths, default=max(map(len, labels), default=0))
     short = [i for i, label in enumerate(labels) if label.isdigit() and len(label) < length]

@@ -73,7 +73,10 @@ def _controls(text: str) -> str:
         kind = unicodedata.category(c)
         if kind == "Cf" and not _VISIBLE.match(c):
             around = text[max(place - 1, 0) : place + 2]
-            if c not in _JOINERS or len(around) < 3 or not _joins(around[0], around[2]):
+            # Behind a virama at the end of a word, a joiner shows a half letter or a chillu.
+            is_half = c == "\u200d" and place > 0 and unicodedata.combining(text[place - 1]) == 9
+            joins = c in _JOINERS and len(around) == 3 and _joins(around[0], around[2])
+            if not is_half and not joins:
                 found.append(c)
         elif kind in ("Cc", "Cs", "Zl", "Zp"):
             found.append(c)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from pathlib import Path
 
 from crnn_jax.config import DataConfig
@@ -17,8 +18,15 @@ def limit(config: DataConfig) -> int:
 
     That part leaves room for a copy on each device of the CPU, and for as much again.
     """
-    num_devices = int(os.environ.get("JAX_NUM_CPU_DEVICES") or 1)  # see runtime/cpu_devices.py
-    return int(config.memory_limit * 2**30) or available() // (2 + num_devices)
+    return int(config.memory_limit * 2**30) or available() // (2 + _num_devices())
+
+
+def _num_devices() -> int:
+    """Returns the number of devices in the memory of the host."""
+    jax = sys.modules.get("jax")  # commands that train have imported it
+    if jax is None or jax.default_backend() != "cpu":
+        return 1
+    return int(jax.local_device_count())
 
 
 def needed(config: DataConfig, count: int) -> int:

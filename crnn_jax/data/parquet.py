@@ -15,7 +15,7 @@ from typing import Any
 from crnn_jax.data import label_columns
 from crnn_jax.data.column_values import Values
 from crnn_jax.data.label_columns import IsImage
-from crnn_jax.data.label_tables import DamagedError, Labels, Row
+from crnn_jax.data.label_tables import LABELS_FILE, DamagedError, Labels, Row
 from crnn_jax.errors import DataError, brief, quote
 
 SUFFIX = ".parquet"
@@ -48,7 +48,8 @@ def read(path: Path, name: str, is_image: IsImage) -> Labels:
     keys = ["file" if i in holders else column for i, column in enumerate(names)]
     classes = _class_names(schema)
     values = _values(path, schema, classes)
-    columns = label_columns.choose(keys, values, is_image, str(path))
+    # Images have no other purpose here, so the only text beside them is the label.
+    columns = label_columns.choose(keys, values, is_image, LABELS_FILE if holders else str(path))
     if isinstance(columns, str):
         raise DataError(f"{path}: {columns}; its columns are {quote(names)}")
     remedy = "remove the readings to use it"
@@ -102,7 +103,7 @@ def _values(path: Path, schema: Any, classes: dict[str, dict[int, str]]) -> list
         values = Values(is_number)
         found.append(values)
         if is_number or str(kind).startswith(("string", "large_string", "dictionary<", "bool")):
-            counts = _read(path, [name]).column(name).value_counts()
+            counts = _read(path, [name]).column(0).value_counts()
             for value, count in zip(*(counts.field(i).to_pylist() for i in (0, 1)), strict=True):
                 if value is not None:
                     text = classes.get(name, {}).get(value, str(value))

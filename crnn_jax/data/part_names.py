@@ -17,7 +17,7 @@ _CAMEL = re.compile("(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 # Columns of yes and no, by their names without punctuation: the parts of yes and of no.
 _FLAGS = {
     **dict.fromkeys(("istrain", "istraining"), ("train", "test")),
-    **dict.fromkeys(("isval", "isvalid", "isvalidation"), ("val", "train")),
+    **dict.fromkeys(("isval", "isvalidation"), ("val", "train")),
     **dict.fromkeys(("istest", "istesting"), ("test", "train")),
 }
 _YES, _NO = ("true", "yes", "1"), ("false", "no", "0")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import functools
 import os
+import re
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -196,8 +197,17 @@ class Tree:
 def _alone(name: str, same: _SameName) -> list[str]:
     """Returns the only image with the file name of an absolute path, if their parts agree."""
     images = same.below.get("", []) if is_absolute(name) else []
+    if len(images) != 1:
+        return []
     parts = {part_names.of_path(path) for path in (name, *images)} - {""}
-    return images if len(images) == 1 and len(parts) < 2 else []
+    ours, theirs = (part_names.split_path(path)[-2:-1] for path in (images[0], name))
+    # set/0003/word_1.png is not 0001/word_1.png: it is in a folder beside that one.
+    is_beside = ours != theirs and _digits_hidden(ours) == _digits_hidden(theirs)
+    return images if len(parts) < 2 and not is_beside else []
+
+
+def _digits_hidden(folders: list[str]) -> list[str]:
+    return [re.sub(r"\d+", "0", folder) for folder in folders]
 
 
 def is_absolute(path: str) -> bool:

@@ -36,6 +36,19 @@ _METADATA = "_CHECKPOINT_METADATA"  # Orbax's file that contains our metadata
 _FILES = 64  # upper bound on the files and directories of one checkpoint
 
 
+# Trees, with what it means if a checkpoint has another one, and what to do.
+_KINDS = (
+    (
+        "params",
+        "belongs to another model",
+        "Restore the config.json of its run, or choose another --workdir",
+    ),
+    (
+        "training",
+        "has another state of the optimizer, as other versions of this package have",
+        "Start the run again in another --workdir",
+    ),
+)
 # Names that unfinished saves and removals leave: an epoch and a suffix.
 _LEFT_OVER = re.compile(r"\d+\..+")
 
@@ -172,12 +185,10 @@ class Checkpoints:
             if _in_large_pieces({name: found[name] for name in like}):
                 raise DamageError("its arrays are stored in chunks larger than themselves")
             # Checked before reading, because the metadata decides how much memory the arrays take.
-            if difference := _difference(found["params"], like["params"]):
-                path = self.directory / str(epoch)
-                raise RunError(
-                    f"the checkpoint {path} belongs to another model: {difference}. Restore the "
-                    "config.json of its run, or choose another --workdir"
-                )
+            for name, what, advice in _KINDS:
+                if name in like and (difference := _difference(found[name], like[name])):
+                    path = self.directory / str(epoch)
+                    raise RunError(f"the checkpoint {path} {what}: {difference}. {advice}")
             trees: dict[str, Any] = ocp.load_checkpointables(place, abstract)
             for name, tree in trees.items():
                 self._digests.check(epoch, name, digests.of_tree(tree))

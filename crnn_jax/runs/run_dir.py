@@ -229,8 +229,11 @@ class RunDir:
         except OSError:
             return False
 
-    def check_same(self, config: Config, is_cell: bool = False) -> None:
-        """Checks that the directory belongs to this config, as `open` does. Writes nothing."""
+    def check_same(self, config: Config, is_cell: bool = False, unresolved: bool = False) -> None:
+        """Checks that the directory belongs to this config, as `open` does. Writes nothing.
+
+        With `unresolved`, keys that `config` leaves to the data may differ.
+        """
         old = config_lib.flatten(config_migrations.up_to_date(self.read_json("config.json")))
         new = config_lib.flatten(config_lib.to_dict(config))
         changed = [
@@ -239,7 +242,8 @@ class RunDir:
             if old.get(key) != new.get(key)
             and not key.startswith("log.")
             and key not in WITHOUT_EFFECT
-            and LEFT_TO_DATA.get(key, ...) not in (old.get(key), new.get(key))
+            and old.get(key) != LEFT_TO_DATA.get(key, ...)
+            and not (unresolved and new.get(key) == LEFT_TO_DATA.get(key, ...))
         ]
         if changed:
             said = f"{self.workdir} contains a run with another config; choose another --workdir"

@@ -9,6 +9,7 @@ from typing import Any
 from crnn_jax.config import Config
 from crnn_jax.errors import CrnnError
 from crnn_jax.runs.run_dir import RunDir
+from crnn_jax.runtime import hosts
 from crnn_jax.runtime.data_parallel import ONE, one
 from crnn_jax.runtime.signals import Interrupted
 from crnn_jax.training.context import TrainContext
@@ -32,7 +33,11 @@ class Failures:
             if not self._are_kept or isinstance(error, Interrupted):
                 raise
             print(f"{run.workdir}: {error}", flush=True)
-            self.errors.append(error)
+            self.keep(error)
+
+    def keep(self, error: CrnnError) -> None:
+        """Keeps an error that was printed."""
+        self.errors.append(error.with_traceback(None))  # whose frames hold the images of the run
 
 
 def turns(
@@ -77,10 +82,12 @@ def _is_alone(config: Config) -> bool:
 
 
 def side_by_side(group: Sequence[Member]) -> list[Member]:
-    """Puts several runs on one device with one copy of the images. One run is unchanged."""
-    if len(group) == 1:
+    """Puts several runs on one device with one copy of the images. A new run is unchanged."""
+    # One of several that is resumed alone stays on its one device.
+    if len(group) == 1 and (hosts.count() > 1 or group[0][0].num_devices() != 1):
         return list(group)
-    print(f"training {len(group)} runs in one program", flush=True)
+    if len(group) > 1:
+        print(f"training {len(group)} runs in one program", flush=True)
     images = one(group[0][1].images)
     return [
         (directory, context._replace(devices=ONE, images=images, labels=one(context.labels)))

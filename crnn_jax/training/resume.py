@@ -247,6 +247,9 @@ def check_environment(
         and `allow_environment_change` is off.
     """
     then = run.environment()
+    # Before, all devices of the process were recorded, also those that the run did not use.
+    if then.get("devices") == [f"{d.platform} {d.device_kind}" for d in jax.devices()]:
+        then = {**then, "devices": now["devices"]}
     changes = provenance.differences(then, now)
     decisive = [text for key, text in changes.items() if provenance.is_decisive(key)]
     if decisive and not allow_environment_change:

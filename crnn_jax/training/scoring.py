@@ -78,7 +78,7 @@ def finished(run: RunDir, config: Config) -> Result:
     """
     with contextlib.suppress(DataError):
         config = resolve.resolve(config)
-    run.check_same(config)
+    run.check_same(config, unresolved=True)
     result = run.result()
     assert result is not None
     found = sources.expected_fingerprint(config.data, config_lib.num_steps(config))

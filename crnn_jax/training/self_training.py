@@ -73,12 +73,15 @@ def renew(run: Run, interruption: Interruption) -> None:
             "run was interrupted; start the run again in another --workdir"
         )
 
+    batch_size = context.config.train.eval_batch_size
+
     def read(decoder: Decoder, images: np.ndarray) -> list[evaluate.Reading]:
         found: list[evaluate.Reading] = []
-        for start in range(0, len(images), _CHUNK):
+        size = -(-_CHUNK // batch_size) * batch_size  # whole batches
+        for start in range(0, len(images), size):
             if interruption.number:  # reading can take minutes, and nothing has to be saved
                 raise interruption.stop(f"after epoch {run.epoch}")
-            found += _read(context, run.ema, decoder, images[start : start + _CHUNK])
+            found += _read(context, run.ema, decoder, images[start : start + size])
         return found
 
     readings = read(_decoder(context, read), context.split.unlabeled)

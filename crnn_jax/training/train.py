@@ -123,7 +123,9 @@ def _train_all(
     # Around all groups, so that a signal while one is scored stops the next.
     with Interruption() as interruption:
         while group:
-            with Profile(profiled_steps if hosts.is_first() else 0) as profile:
+            steps = profiled_steps if hosts.is_first() else 0
+            # An error that concerns no member alone ends this group only.
+            with Profile(steps) as profile, failures.of(group[0][0]):
                 results |= _train_group(
                     group,
                     interruption,
@@ -171,6 +173,9 @@ def _train_group(
         if runs:
             train(runs, interruption, profile, watchdog)
         for run in runs:
+            if run.error and len(runs) > 1:
+                failures.keep(run.error)
+                continue
             with failures.of(run.dir):
                 if run.error:
                     raise run.error
@@ -187,6 +192,7 @@ def train(
 
     Raises:
       Interrupted: a signal came; all runs are saved.
+      TrainingError, RunError: images without labels cannot be read; see `self_training.renew`.
     """
     with Progress(runs) as progress:
         while active := [run for run in runs if not run.is_over]:
@@ -197,6 +203,8 @@ def train(
             run_epoch(abreast, progress, watchdog, interruption, profile)
             for run in abreast:
                 end_epoch(run, progress)
+                if run.error and len(runs) > 1:
+                    print(f"{run.dir.workdir}: {run.error}", flush=True)
             if stopped := [run for run in abreast if run.steps_since and not run.error]:
                 where = f"after step {stopped[0].step}, in epoch {stopped[0].epoch + 1}"
                 more = f" of the first of {len(stopped)} runs" if len(stopped) > 1 else ""

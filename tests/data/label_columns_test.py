@@ -30,6 +30,7 @@ def table(header: str, *columns: list[str]) -> str:
         (CLASSES, NUMBERS),
         (CLASSES, WORDS),
         (["easy", "hard"] * 4, WORDS),
+        (["What is the code?"] * 8, NUMBERS),
         (WORDS, WORDS),
     ],
 )
@@ -38,7 +39,7 @@ def test_the_column_label_may_number_classes(
 ) -> None:
     create(tmp_path, " ".join(FILES))
     create(tmp_path, "", {"metadata.csv": table("file_name,text,label", FILES, text, label)})
-    expected = label if text in (CLASSES, ["easy", "hard"] * 4) else text
+    expected = label if text == CLASSES or text[0] in ("easy", "What is the code?") else text
     assert list(listed(tmp_path).labels.values()) == expected
     rows = zip(FILES, text, label, strict=True)
     entries = [{"file_name": f, "text": t, "label": y} for f, t, y in rows]
@@ -108,6 +109,21 @@ def test_columns_about_files_are_no_labels(tmp_path: Path, column: str) -> None:
     assert "no column is named label" in found.warnings[-1]
 
 
+def test_a_column_of_any_name_has_the_labels_unless_its_values_number_classes(
+    tmp_path: Path,
+) -> None:
+    create(tmp_path, " ".join(FILES), {"list/plates.csv": table("filename,plate", FILES, WORDS)})
+    assert list(listed(tmp_path).labels.values()) == WORDS
+    create(tmp_path, "", {"list/plates.csv": table("filename,plate", FILES, CLASSES)})
+    assert list(listed(tmp_path).labels.values()) == [name[:-4] for name in FILES]
+
+
+@pytest.mark.parametrize("name", ["valid.csv", "training.csv", "dev.csv", "evaluation.csv"])
+def test_files_named_for_a_part_are_label_files(tmp_path: Path, name: str) -> None:
+    create(tmp_path, " ".join(FILES), {f"list/{name}": table("filename,plate", FILES, CLASSES)})
+    assert list(listed(tmp_path).labels.values()) == CLASSES
+
+
 def test_labels_beside_readings_are_labels(tmp_path: Path) -> None:
     create(tmp_path, "0.png", {"errors.csv": "file,label,prediction\n0.png,ab,cd\n"})
     assert listed(tmp_path).labels == {"0.png": "ab"}
@@ -124,7 +140,8 @@ def test_labels_beside_readings_are_labels(tmp_path: Path) -> None:
         ("fold_name", ("train", "dev"), ("train", "val")),
         ("is_train", ("1", "0"), ("train", "test")),
         ("is_train", ("True", "False"), ("train", "test")),
-        ("isValid", ("yes", "no"), ("val", "train")),
+        ("isVal", ("yes", "no"), ("val", "train")),
+        ("is_valid", ("True", "False"), ()),  # whether somebody checked the label
         ("source", ("train", "web"), ()),
         ("is_train", ("1", "2"), ()),
     ],

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import grain
+import jax
 import numpy as np
 import pytest
 from array_record.python.array_record_module import ArrayRecordReader
@@ -197,7 +198,7 @@ def test_the_free_memory_is_the_smaller_of_system_and_container(
     (tmp_path / "memory.current").write_text("1000\n")
     assert memory.available() == 2000
     for devices in (2, 3):  # as many copies, that of the host, and as much again as one
-        monkeypatch.setenv("JAX_NUM_CPU_DEVICES", str(devices))
+        monkeypatch.setattr(jax, "local_device_count", lambda devices=devices: devices)
         assert memory.limit(section(tmp_path)) == 2000 // (devices + 2)
     (tmp_path / "memory.stat").write_text("anon 7\ninactive_file 400\nactive_file 100\n")
     assert memory.available() == 2500  # the file cache can be freed

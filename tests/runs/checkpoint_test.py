@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from crnn_jax.errors import RunError
+from crnn_jax.errors import DamageError, RunError
 from crnn_jax.runs.checkpoint import Checkpoints
 
 PARAMS = {"layer": {"kernel": jnp.arange(6.0).reshape(2, 3), "bias": jnp.zeros(3)}}
@@ -45,6 +45,18 @@ def test_latest_and_best_are_kept_with_those_before_and_come_back_bit_for_bit(
     assert structures[0] == structures[1]
     jax.tree.map(np.testing.assert_array_equal, latest, expected)
     jax.tree.map(np.testing.assert_array_equal, restored, {"params": _scaled(2)})
+
+
+def test_a_state_of_another_optimizer_is_refused_by_name(tmp_path: Path) -> None:
+    """The momentum was one transformation deeper in the chain."""
+    momentum = optax.trace(0.9)
+    trees = [optax.chain(optax.identity(), momentum), optax.chain(momentum, optax.identity())]
+    old, new = ({"step": jnp.int32(1), "opt_state": tree.init(PARAMS)} for tree in trees)
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, PARAMS, old, META, 1)
+        with pytest.raises(RunError, match=r"another state of the optimizer.*opt_state/0/") as error:
+            checkpoints.restore(1, {"params": PARAMS, "training": new})
+    assert not isinstance(error.value, DamageError)
 
 
 @pytest.mark.parametrize(

@@ -98,8 +98,9 @@ def test_an_epoch_is_trained_on_the_readings_of_the_config_s_confidence(
 def test_a_signal_stops_the_reading_of_unlabeled_images(
     tiny_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The 26 images are read ten at a time; a signal comes during the second chunk."""
-    context = prepare(tiny_config(data__train_size=10, data__unlabeled="rest"))
+    """The 26 images are read ten at a time, in batches of 5; a signal comes during the second."""
+    changes = {"data.train_size": 10, "data.unlabeled": "rest", "train.eval_batch_size": 5}
+    context = prepare(tiny_config(changes))
     interruption = Interruption()
     read: list[int] = []
 
@@ -110,7 +111,7 @@ def test_a_signal_stops_the_reading_of_unlabeled_images(
         return _readings(*[("abc", 0.5)] * len(images))
 
     monkeypatch.setattr(self_training, "_read", spy)
-    monkeypatch.setattr(self_training, "_CHUNK", 10)
+    monkeypatch.setattr(self_training, "_CHUNK", 7)
     run: Any = types.SimpleNamespace(
         context=context, epoch=1, steps_since=0, ema=None, dir=RunDir(tmp_path)
     )
@@ -266,7 +267,7 @@ def test_a_quarter_with_labels_trains_on_both(
     [
         ({"data.use_labels": False}, "data.use_labels must be True unless train.init_from"),
         ({"data.unlabeled": "rest", "data.source": "synthetic"}, "data.unlabeled must be empty"),
-        ({"data.unlabeled": "rest"}, "unless data.train_size is set"),
+        ({"data.unlabeled": "rest"}, "needs data.train_size above 0"),
         (
             {
                 "data.unlabeled": "more",
@@ -343,9 +344,11 @@ def test_a_folder_in_which_no_text_is_found_leaves_the_directory_free(
 ) -> None:  # fmt: skip
     monkeypatch.setattr(self_training, "choose", lambda *arguments: [])
     config = _unlabeled(tiny_config, trained, nameless)
+    other = tiny_config({**QUIET, "train.epochs": 3}, data__val_fraction=0, train__stop_after=1)
     with pytest.raises(TrainingError, match="no text in any of the 40 images"):
-        train.train_and_evaluate(config, tmp_path / "run")
+        train.train_all([config, other], [tmp_path / "run", tmp_path / "other"])
     assert not (tmp_path / "run" / "config.json").exists()
+    assert (tmp_path / "other" / "result.json").exists()
 
 
 def test_without_a_plausible_reading_an_epoch_has_labels_only(

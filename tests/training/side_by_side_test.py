@@ -129,6 +129,17 @@ def test_a_directory_that_cannot_be_used_leaves_the_other_runs_alone(
     assert f"{paths[1]}: there is no folder" in said
 
 
+@pytest.mark.parametrize(("recorded", "stays"), [(None, True), (2, True), (1, False)])
+def test_a_run_that_was_trained_beside_others_is_resumed_on_one_device(
+    recorded: int | None, stays: bool
+) -> None:
+    context: Any = SimpleNamespace(images=np.zeros(3), labels=np.zeros(3), devices="two")
+    context._replace = lambda **changes: SimpleNamespace(**{**vars(context), **changes})
+    directory: Any = SimpleNamespace(num_devices=lambda: recorded)
+    ((_, found),) = groups.side_by_side([(directory, context)])
+    assert (found.devices == "two") == stays
+
+
 def test_runs_that_share_nothing_are_prepared_in_their_turn(
     configs: Callable[..., list[Config]], tmp_path: Path
 ) -> None:
