@@ -198,6 +198,7 @@ def test_symbols_that_cannot_be_seen_are_escaped_in_the_summary() -> None:
         ("\u0645\u200c", r"('\u200c', ZERO WIDTH NON-JOINER)"),  # at the end, it joins nothing
         ("\u0645\u06cc\u200c\u062e", ""),  # Persian
         ("\u0915\u094d\u200d\u0937", ""),  # Hindi
+        ("\u0d05\u0d35\u0d28\u0d4d\u200d", ""),  # a Malayalam chillu at the end
         ("\u0600\u0661", ""),  # the Arabic sign for a number can be seen
         ("a\x1b", r"control characters ('\x1b')"),
         ("日é\u0301", ""),

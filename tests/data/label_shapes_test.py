@@ -106,3 +106,10 @@ def test_the_remedy_fits_the_format() -> None:
         assert "If they are right, store the column as strings: " in found
         assert "quotes" not in found
     assert label_shapes.damaged_numbers(["12.0", "7.0"], is_text=True) is None
+
+
+def test_a_form_that_most_labels_have_is_their_own() -> None:
+    dates = [f"{day}-Dec" for day in range(1, 21)]
+    amounts = [f"{n},100" for n in range(1, 19)] + ["950", "12"]
+    assert changed(dates) == changed(amounts) == []
+    assert changed(["1234", "567", "8912", "3456", "7891", "2345", "6789"]) == []  # without zeros

@@ -65,6 +65,41 @@ def test_the_file_name_of_an_absolute_path_is_enough_if_one_image_has_it(tmp_pat
     assert "3 rows of" in found.warnings[0]  # of another part, of two images, and not absolute
 
 
+def test_an_image_in_a_folder_of_another_number_is_another_image(tmp_path: Path) -> None:
+    """As in MJSynth, of which a part was downloaded."""
+    create(tmp_path, "0001/word_1.png 0001/word_2.png 0002/word_1.png")
+    rows = "/mnt/syn/0001/word_1.png good\n/mnt/syn/0003/word_2.png wrong\n"
+    create(tmp_path, "", {"gt.txt": rows})
+    found = listed(tmp_path)
+    assert found.labels == {"0001/word_1.png": "good"}
+    assert "1 row of gt.txt without an image" in found.warnings[0]
+
+
+def test_a_damaged_log_or_result_does_not_stop_the_reading_of_labels(tmp_path: Path) -> None:
+    create(tmp_path, "images/0.png", {"rec_gt_train.txt": "images/0.png\tabcd\n"})
+    create(tmp_path, "", {"train_log.json": '{"step": 1}\n{"step": 2}\n', "test_results.csv": '"'})
+    assert listed(tmp_path).labels == {"images/0.png": "abcd"}
+
+
+def test_the_images_of_coco_have_numbers_that_are_no_names(tmp_path: Path) -> None:
+    images = [{"id": i, "file_name": f"{(i + 1) % 3}.png"} for i in range(3)]
+    texts = [{"id": 9 + i, "image_id": i, "text": f"t{i}"} for i in range(3)]
+    coco = {"info": {}, "images": images, "categories": [], "annotations": texts}
+    create(tmp_path, "data/0.png data/1.png data/2.png", {"a/captcha.json": json.dumps(coco)})
+    found = listed(tmp_path)
+    assert list(found.labels.values()) == ["0", "1", "2"]  # the file names
+    assert "a/captcha.json is not used" in found.warnings[-1]
+
+
+def test_an_image_without_an_object_in_json_has_no_label(tmp_path: Path) -> None:
+    entries = {"0.png": {"label": "ab"}, "1.png": {"label": "cd"}, "2.png": None}
+    create(tmp_path, "0.png 1.png 2.png", {"list/labels.json": json.dumps(entries)})
+    with pytest.raises(DataError) as error:
+        listed(tmp_path)
+    assert "1 file in" in str(error.value)
+    assert "2.png: " in str(error.value)
+
+
 def test_a_column_of_parts_chooses_between_images_of_the_same_name(tmp_path: Path) -> None:
     create(tmp_path, "train/1.png val/1.png")
     create(tmp_path, "", {"labels.csv": "file,label,split\n1.png,abcd,val\n1.png,efgh,train\n"})

@@ -90,3 +90,18 @@ def test_a_column_of_texts_in_parquet_comes_before_one_of_numbers(tmp_path: Path
     features = {"label": {"_type": "ClassLabel", "names": ["easy", "hard"]}}
     save(path, {"image": FILES, "text": WORDS, "label": [0, 1] * 4}, features)
     assert list(listed(tmp_path).labels.values()) == WORDS
+
+
+def test_images_inside_make_any_other_column_the_labels(tmp_path: Path, images: Path) -> None:
+    """Also where the columns about them have the same name."""
+    folder = tmp_path / "parquet"
+    folder.mkdir()
+    values = [{"bytes": (images / name).read_bytes(), "path": name} for name in LABELS]
+    columns = [values, list(LABELS.values()), *[["x"] * len(LABELS)] * 2]
+    arrays = [pyarrow.array(column) for column in columns]
+    made = pyarrow.Table.from_arrays(arrays, names=["image", "label", "meta", "meta"])
+    parquet.write_table(made, folder / "0000.parquet")
+    assert list(load(folder).labels) == EXPECTED
+    made = pyarrow.table({"image": values, "plate": list(LABELS.values())})
+    parquet.write_table(made, folder / "0000.parquet")
+    assert list(load(folder).labels) == EXPECTED
