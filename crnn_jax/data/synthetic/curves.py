@@ -7,11 +7,11 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from crnn_jax.data.synthetic.random_params import Draws
+from crnn_jax.data.synthetic.random_params import NamedDraws
 from crnn_jax.data.synthetic.style import Style
 
 
-def chords(draws: Draws, style: Style) -> jax.Array:
+def chords(draws: NamedDraws, style: Style) -> jax.Array:
     """Returns the chords of the curves, f32 [S, 6].
 
     The six numbers are x and y of the start, the steps to the end, the inverse of the squared

@@ -26,7 +26,7 @@ _UNIT = frozenset({"curve_y", "dot_grain", "grain", "text", "face", "length", "c
 
 
 @dataclasses.dataclass(frozen=True)
-class Draws:
+class NamedDraws:
     """The random numbers of one image, or of B images, by name."""
 
     values: jax.Array  # f32 [names, n], each in the range that the style has for its name
@@ -46,14 +46,14 @@ class Draws:
         return self.values[:, _NAMES.index(name), :1, None]
 
 
-jax.tree_util.register_dataclass(Draws, ("values",), ())
+jax.tree_util.register_dataclass(NamedDraws, ("values",), ())
 
 
-def draws(key: jax.Array, ranges: jax.Array, style: Style) -> Draws:
+def draws(key: jax.Array, ranges: jax.Array, style: Style) -> NamedDraws:
     """Draws the numbers of one image. `ranges` is traced, so strengths cause no compilation."""
     most = max(3 * style.length[1], 4 * style.curves[1])
     low, high = ranges[:, :1], ranges[:, 1:]
-    return Draws(low + (high - low) * jax.random.uniform(key, (len(_NAMES), most)))
+    return NamedDraws(low + (high - low) * jax.random.uniform(key, (len(_NAMES), most)))
 
 
 def ranges_of(style: Style) -> np.ndarray:

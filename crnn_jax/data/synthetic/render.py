@@ -20,7 +20,7 @@ import numpy as np
 
 from crnn_jax.data.synthetic import curves, glyphs, interpolation, text_layout, warps
 from crnn_jax.data.synthetic.glyphs import Atlas
-from crnn_jax.data.synthetic.random_params import Draws, draws, ranges_of
+from crnn_jax.data.synthetic.random_params import NamedDraws, draws, ranges_of
 from crnn_jax.data.synthetic.style import Style
 from crnn_jax.data.synthetic.text_layout import Text
 
@@ -74,7 +74,7 @@ def images(
 class Plan(NamedTuple):
     """The random parameters of B images, drawn before any pixel."""
 
-    draws: Draws
+    draws: NamedDraws
     text: Text
     columns: jax.Array  # f32 [B, 2, W, 7], maps to the two glyphs that share each column
     wave_x: jax.Array  # f32 [B, H], how far each row is moved along the width
@@ -116,7 +116,7 @@ def _finished(
 
 
 def finish(
-    draws: Draws, text: Text, cover: jax.Array, lines: jax.Array, x: jax.Array, style: Style
+    draws: NamedDraws, text: Text, cover: jax.Array, lines: jax.Array, x: jax.Array, style: Style
 ) -> jax.Array:
     """Draws ink on paper, curves, dots, blur and noise: covers [W, H] to u8 [W, H, C].
 
@@ -156,7 +156,7 @@ def finish(
     return jnp.clip(jnp.rint(pixels), 0, 255).astype(jnp.uint8)
 
 
-def _grain(draws: Draws, name: str, shape: tuple[int, ...]) -> list[jax.Array]:
+def _grain(draws: NamedDraws, name: str, shape: tuple[int, ...]) -> list[jax.Array]:
     """Returns four uniform bytes for each pixel, f32: a hash of its place and the image's numbers.
 
     The hash is ten times cheaper than the cipher of jax.random, and random enough for noise. It is

@@ -12,7 +12,7 @@ from crnn_jax.charset import PAD
 from crnn_jax.data.synthetic import glyphs
 from crnn_jax.data.synthetic.glyphs import CELL, Atlas
 from crnn_jax.data.synthetic.interpolation import at, interpolate, outer
-from crnn_jax.data.synthetic.random_params import Draws
+from crnn_jax.data.synthetic.random_params import NamedDraws
 from crnn_jax.data.synthetic.style import Style
 
 MARGIN = 4.0  # pixels at the right edge that stay free of text
@@ -31,7 +31,7 @@ class Text(NamedTuple):
     shear: jax.Array  # f32 [L]
 
 
-def place(draws: Draws, atlas: Atlas, style: Style) -> Text:
+def place(draws: NamedDraws, atlas: Atlas, style: Style) -> Text:
     """Draws a text and lays it out from left to right."""
     longest = style.length[1]
     (count,) = draws.whole("length", style.length)

@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 
 from crnn_jax.data.synthetic.interpolation import sums
-from crnn_jax.data.synthetic.random_params import Draws
+from crnn_jax.data.synthetic.random_params import NamedDraws
+from crnn_jax.data.synthetic.sine import sine
 from crnn_jax.data.synthetic.style import Style
 
 
-def wave(draws: Draws, name: str, count: int) -> jax.Array:
+def wave(draws: NamedDraws, name: str, count: int) -> jax.Array:
     """Returns a sin(2 pi (i / length + phase)) for i from 0, f32 [count]."""
     amplitude, length, phase = (draws.even(name + suffix) for suffix in ("", "_length", "_phase"))
     return amplitude * jnp.sin(2 * jnp.pi * (jnp.arange(count) / length + phase))
@@ -38,7 +39,7 @@ def waves(
 
 
 @functools.partial(jax.jit, static_argnames="style")
-def water(draws: Draws, *, style: Style) -> Places:
+def water(draws: NamedDraws, *, style: Style) -> Places:
     """Returns the source of each pixel under circular waves, for `interpolation.sample`.
 
     A pixel is moved along the radius from a point by a sin(distance / length). The amplitude a
@@ -54,7 +55,7 @@ def water(draws: Draws, *, style: Style) -> Places:
         draws.scalar(name) for name in ("water", "water_length", "water_phase", "water_radius")
     )
     shift = amplitude * jnp.maximum(1 - distance / radius, 0) / distance
-    shift = shift * _sine(distance / length + phase)
+    shift = shift * sine(distance / length + phase)
     return _places(x + dx * shift, y + dy * shift, style)
 
 
@@ -72,10 +73,3 @@ def _places(x: jax.Array, y: jax.Array, style: Style) -> Places:
     i, j = x.astype(jnp.int32), y.astype(jnp.int32)
     start = jnp.arange(len(x), dtype=jnp.int32)[:, None, None] * style.width
     return (start + i) * style.height + j, x - i, y - j
-
-
-def _sine(turns: jax.Array) -> jax.Array:
-    """Approximates sin(2 pi turns) to 1e-3 by a parabola and its square, at 1/4 of the cost."""
-    part = turns - jnp.round(turns)  # from -1/2 to 1/2
-    parabola = part * (8 - 16 * jnp.abs(part))
-    return parabola * (0.775 + 0.225 * jnp.abs(parabola))

@@ -10,7 +10,7 @@ import pytest
 from PIL import ImageFont
 
 from crnn_jax.data.synthetic import curves, glyphs, interpolation, presets, render, warps
-from crnn_jax.data.synthetic.random_params import Draws, draws, ranges_of
+from crnn_jax.data.synthetic.random_params import NamedDraws, draws, ranges_of
 from crnn_jax.data.synthetic.style import Style
 from crnn_jax.errors import ConfigError
 
@@ -138,7 +138,7 @@ def points(i: int, j: int, places: Any, u: Any, v: Any) -> tuple[Any, Any]:
 
 def test_waves_move_rows_along_and_columns_up() -> None:
     style = having(BARS, wave_x=(3, 3), wave_x_length=(10, 10), wave_x_phase=(0.1, 0.1))
-    drawn = Draws(jnp.asarray(ranges_of(style)[:, :1]))
+    drawn = NamedDraws(jnp.asarray(ranges_of(style)[:, :1]))
     rows = 3 * np.sin(2 * np.pi * (np.arange(24) / 10 + 0.1))
     wave = jax.jit(lambda drawn: warps.wave(drawn, "wave_x", 24))
     np.testing.assert_allclose(wave(drawn), rows, atol=1e-5)
@@ -156,7 +156,7 @@ def test_water_moves_pixels_along_the_radius() -> None:
     style = having(
         BARS, water=(2, 2), water_length=(7, 7), water_phase=(0.2, 0.2), water_radius=(20, 20)
     )
-    places: Any = warps.water(Draws(jnp.asarray(ranges_of(style)[None, :, :1])), style=style)
+    places: Any = warps.water(NamedDraws(jnp.asarray(ranges_of(style)[None, :, :1])), style=style)
     places = jax.device_get(places)
     for i, j in ((30, 9), (40, 15), (20, 20), (32, 13), (60, 2)):
         dx, dy = i - 32, j - 12

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from crnn_jax.data.synthetic.sine import sine
 from crnn_jax.data.synthetic.wide import face_atlas
 from crnn_jax.data.synthetic.wide.colors import Colors, clutter_color, luma_of, tinted
 from crnn_jax.data.synthetic.wide.draws import Draws
@@ -215,13 +216,6 @@ def grid(draws: Draws, x: jax.Array, y: jax.Array, height: int) -> jax.Array:
     across, down = comb(y, step, off[0]), comb(x, step_x, off[1])
     cover = jnp.where(kind == 1, across, jnp.where(kind == 2, down, jnp.maximum(across, down)))
     return cover * draws.between(0.3, 1) * draws.chance(0.08)
-
-
-def sine(turns: jax.Array) -> jax.Array:
-    """Approximates sin(2 pi turns) to 1e-3 by a parabola and its square, at 1/4 of the cost."""
-    part = turns - jnp.round(turns)  # from -1/2 to 1/2
-    parabola = part * (8 - 16 * jnp.abs(part))
-    return parabola * (0.775 + 0.225 * jnp.abs(parabola))
 
 
 def _turned(x: jax.Array, y: jax.Array, angle: jax.Array | float) -> tuple[jax.Array, jax.Array]:

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from crnn_jax.data.synthetic.sine import sine
 from crnn_jax.data.synthetic.wide import camera, clutter
 from crnn_jax.data.synthetic.wide.colors import Colors, clutter_color, draw_colors
 from crnn_jax.data.synthetic.wide.draws import Draws
@@ -105,7 +106,7 @@ def _paper(draws: Draws, colors: Colors, x: jax.Array, y: jax.Array) -> jax.Arra
     strength = jnp.where(draws.chance(0.15), draws.between(0, 0.1), 0.0)
     for _ in range(2):
         wx, wy = draws.around(0.02), draws.around(0.03)
-        wave = clutter.sine(wx * x + wy * y + draws.unit())
+        wave = sine(wx * x + wy * y + draws.unit())
         pixels = pixels + strength * wave[..., None] * draws.around(1, 3)[None, None]
     return jnp.clip(pixels, 0, 1)
 
@@ -124,13 +125,13 @@ def _warp(
     on = draws.chance(0.4)
     dy = jnp.where(on, draws.between(0, 1) * jnp.minimum(0.25, slack + 0.08), 0.0)
     dx = jnp.where(on, draws.between(0, 0.16), 0.0)
-    y = y + dy * clutter.sine(x / draws.between(1.2, 6) + draws.unit())
-    x = x + dx * clutter.sine(y / draws.between(0.8, 3) + draws.unit())
+    y = y + dy * sine(x / draws.between(1.2, 6) + draws.unit())
+    x = x + dx * sine(y / draws.between(0.8, 3) + draws.unit())
     ripple = jnp.where(draws.chance(0.12), draws.between(0, 0.07), 0.0)
     length = draws.between(0.35, 1.0)
     return (
-        x + ripple * clutter.sine(y / length + draws.unit()),
-        y + ripple * clutter.sine(x / length + draws.unit()),
+        x + ripple * sine(y / length + draws.unit()),
+        y + ripple * sine(x / length + draws.unit()),
     )
 
 
