@@ -151,8 +151,8 @@ def choose(
     With labels, a reading is plausible if some label has the same length. Without labels, its
     length must be at least half as common as the most common one, and it must have no symbol that
     is rare among readings. The confident plausible readings are chosen, and at least the most
-    confident tenth of the plausible ones; then more with symbols that too few of these have, see
-    `neglected`.
+    confident tenth of the plausible ones. Without labels, more are chosen with symbols that too few
+    of these have, see `neglected`; labels have all symbols, so that none is unlearned.
 
     Args:
       readings: the readings of the images without labels.
@@ -179,6 +179,8 @@ def choose(
     confident = sum(readings[i].confidence >= min_confidence for i in plausible)
     at_least = -(-len(plausible) * _LEAST_SHARE // 1)
     chosen = plausible[: max(confident, int(at_least))]
+    if known:
+        return sorted(chosen)
     more = neglected([(symbols_of[i], readings[i].confidence) for i in plausible], len(chosen))
     return sorted({*chosen, *(plausible[place] for place in more)})
 

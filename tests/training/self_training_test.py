@@ -56,10 +56,12 @@ def test_a_symbol_that_is_never_read_with_confidence_is_not_left_out() -> None:
     # The confidences of the readings with a symbol add up to 7.6 for a, 11.8 for b, and 4.2 for l,
     # which is more than half their mean, so l is no misreading. 8 of 14 readings are confident, and
     # half of this share of the 6 readings with l is 1.7, so two of them are chosen too.
-    assert self_training.choose(_readings(*unsure, *sure), ["ab"], 0.9) == [0, 1, *range(6, 14)]
+    assert self_training.choose(_readings(*unsure, *sure), [], 0.9) == [0, 1, *range(6, 14)]
+    # With labels, which have all symbols, only the confident ones.
+    assert self_training.choose(_readings(*unsure, *sure), ["ab"], 0.9) == list(range(6, 14))
     # With four readings at 0.5, the sums are 7.6, 9.6 and 2, which is less than half the mean.
     unsure = [("lb", 0.5)] * 4
-    assert self_training.choose(_readings(*unsure, *sure), ["ab"], 0.9) == list(range(4, 12))
+    assert self_training.choose(_readings(*unsure, *sure), [], 0.9) == list(range(4, 12))
 
 
 def test_a_tenth_is_chosen_however_unsure() -> None:
