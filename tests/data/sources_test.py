@@ -234,7 +234,7 @@ def test_a_run_without_the_set_says_that_its_images_are_generated(
     result = train.train_and_evaluate(config, "run")
     said = capsys.readouterr().out
     assert "20 generated look images (seed 0): " in said
-    assert "note: these images are generated" in said
+    assert "note: all images are generated" in said
     assert result.data_name.startswith("20 generated")
     environment = json.loads((tmp_path / "run/environment.json").read_text())
     assert environment["data"]["name"] == result.data_name
