@@ -23,10 +23,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
+BATCH = 64  # images
+
 if __name__ == "__main__":  # before jax is imported
     from crnn_jax import runtime
 
-    runtime.configure(64)  # BATCH
+    runtime.configure(BATCH)
 
 import jax
 import jax.numpy as jnp
@@ -42,7 +44,6 @@ from crnn_jax.training import train
 from experiments import general
 from studies import zero_labels
 
-BATCH = 64
 _VALIDATION = 512  # generated images that training does not see
 _WAYS = ("labeled", "case_folded", "form_found")
 

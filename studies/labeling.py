@@ -31,7 +31,7 @@ from typing import Any
 if __name__ == "__main__":  # before jax is imported
     from crnn_jax import runtime
 
-    runtime.configure(16)  # the batch size
+    runtime.configure(16)  # train.batch_size of labeling/adapting.py
 
 import jax
 import numpy as np

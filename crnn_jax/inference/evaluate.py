@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -283,10 +283,15 @@ def read_all(
     images: UInt8[Array, "N W H C"] | UInt8[np.ndarray, "N W H C"],
     indices: Int[np.ndarray, " B"],
     batch_size: int,
+    before_batch: Callable[[], None] = lambda: None,
 ) -> list[Reading]:
-    """Reads the images `indices`, in their order. Their labels are not needed."""
+    """Reads the images `indices`, in their order. Their labels are not needed.
+
+    `before_batch` is called before each batch; it can raise an error to stop.
+    """
     readings: list[Reading] = []
     for batch, mask in batching.batches(indices, batch_size):
+        before_batch()
         found = read(
             reader.params,
             images[batch],

@@ -26,29 +26,13 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from crnn_jax.errors import DamageError, RunError
-from crnn_jax.models.crnn import by_name
-from crnn_jax.runs import digests, record_types, stored, stragglers
+from crnn_jax.runs import digests, record_types, stored, stragglers, tree_difference
 from crnn_jax.runtime import files, held, hosts, limits
 
 stragglers.silence()
 
 _METADATA = "_CHECKPOINT_METADATA"  # Orbax's file that contains our metadata
 _FILES = 64  # upper bound on the files and directories of one checkpoint
-
-
-# Trees, with what it means if a checkpoint has another one, and what to do.
-_KINDS = (
-    (
-        "params",
-        "belongs to another model",
-        "Restore the config.json of its run, or choose another --workdir",
-    ),
-    (
-        "training",
-        "has another state of the optimizer, as other versions of this package have",
-        "Start the run again in another --workdir",
-    ),
-)
 # Names that unfinished saves and removals leave: an epoch and a suffix.
 _LEFT_OVER = re.compile(r"\d+\..+")
 
@@ -185,10 +169,8 @@ class Checkpoints:
             if _in_large_pieces({name: found[name] for name in like}):
                 raise DamageError("its arrays are stored in chunks larger than themselves")
             # Checked before reading, because the metadata decides how much memory the arrays take.
-            for name, what, advice in _KINDS:
-                if name in like and (difference := _difference(found[name], like[name])):
-                    path = self.directory / str(epoch)
-                    raise RunError(f"the checkpoint {path} {what}: {difference}. {advice}")
+            if difference := tree_difference.describe(found, like):
+                raise RunError(f"the checkpoint {self.directory / str(epoch)} {difference}")
             trees: dict[str, Any] = ocp.load_checkpointables(place, abstract)
             for name, tree in trees.items():
                 self._digests.check(epoch, name, digests.of_tree(tree))
@@ -295,18 +277,6 @@ class Checkpoints:
             return f"{name}: {error.strerror}" if name else error.strerror
         line = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:300]}"
         return line.replace(os.fspath(self._place()), os.fspath(self.directory))
-
-
-def _difference(stored: Any, wanted: Any) -> str | None:
-    """Describes the first array, by name, in which two trees differ. None if they agree."""
-    there, here = (
-        {name: f"{leaf.dtype} {tuple(leaf.shape)}" for name, leaf in by_name(tree).items()}
-        for tree in (stored, wanted)
-    )
-    for name in sorted(set(there) | set(here)):
-        if there.get(name) != here.get(name):
-            return f"{name} is {there.get(name, 'absent')} there, {here.get(name, 'absent')} here"
-    return None
 
 
 def _in_large_pieces(stored: Any) -> bool:

@@ -12,6 +12,7 @@ With no labels at all, the teacher of the first epoch is the model of train.init
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import math
 from collections import Counter
@@ -34,7 +35,6 @@ from crnn_jax.training.context import TrainContext
 from crnn_jax.training.run import Run
 
 FILE = "pseudo_labels.csv"
-_CHUNK = 512  # images that are read before a signal is noticed
 _NO_FILE = ""  # file in the only row of an epoch without a confident reading
 _RARE = 20  # a symbol this many times rarer than the average symbol is a misreading
 _BALANCE = 0.5  # least share of a symbol's readings that is used, relative to that of all readings
@@ -73,17 +73,11 @@ def renew(run: Run, interruption: Interruption) -> None:
             "run was interrupted; start the run again in another --workdir"
         )
 
-    batch_size = context.config.train.eval_batch_size
+    def check() -> None:
+        if interruption.number:  # reading can take minutes, and nothing has to be saved
+            raise interruption.stop(f"after epoch {run.epoch}")
 
-    def read(decoder: Decoder, images: np.ndarray) -> list[evaluate.Reading]:
-        found: list[evaluate.Reading] = []
-        size = -(-_CHUNK // batch_size) * batch_size  # whole batches
-        for start in range(0, len(images), size):
-            if interruption.number:  # reading can take minutes, and nothing has to be saved
-                raise interruption.stop(f"after epoch {run.epoch}")
-            found += _read(context, run.ema, decoder, images[start : start + size])
-        return found
-
+    read = functools.partial(_read, context, run.ema, check)
     readings = read(_decoder(context, read), context.split.unlabeled)
     known = [context.data.texts[i] for i in context.split.train.tolist()]
     chosen = choose(readings, known, context.config.train.min_confidence, context.charset.split)
@@ -237,9 +231,14 @@ def _decoder(context: TrainContext, read: _Read) -> Decoder:
 
 
 def _read(
-    context: TrainContext, params: Any, decoder: Decoder, indices: np.ndarray
+    context: TrainContext,
+    params: Any,
+    before_batch: Callable[[], None],
+    decoder: Decoder,
+    indices: np.ndarray,
 ) -> list[evaluate.Reading]:
     """Reads the images `indices`, in their order."""
     reader = evaluate.Reader(context.model, params, context.charset, decoder=decoder)
     images = data_parallel.one(context.images)
-    return evaluate.read_all(reader, images, indices, context.config.train.eval_batch_size)
+    batch_size = context.config.train.eval_batch_size
+    return evaluate.read_all(reader, images, indices, batch_size, before_batch)
