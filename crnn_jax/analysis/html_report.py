@@ -79,6 +79,7 @@ def write(
       ConfigError: `frame` is not allowed, or there is no folder.
     """
     directory = RunDir(run)
+    epochs = directory.epochs()
     reader = recognizer.load(run)
     evaluation = reader.evaluate(data, frame=frame).evaluation
     answers = evaluation.answers
@@ -89,14 +90,14 @@ def write(
     )
     symbols = plots.most_confused(confusions, reader.charset.symbols)
     confidences, is_right = [a.confidence for a in answers], [a.reading == a.truth for a in answers]
-    directory.write_bytes("curves.png", plots.curves(directory.epochs()))
+    directory.write_bytes("curves.png", plots.curves(epochs))
     directory.write_bytes("confusion.png", plots.confusion(confusions, symbols))
     directory.write_bytes("reliability.png", plots.reliability(confidences, is_right))
     text = page.render(
         "report.html.jinja",
         **_origin(directory, reader),
         data=data,
-        curves=_curves(directory.epochs()),
+        curves=_curves(epochs),
         num_misread=len(evaluation.misreads),
         num_answers=len(answers),
         listed=misreads,
@@ -116,7 +117,7 @@ def write(
 
 def _origin(directory: RunDir, reader: Recognizer) -> dict[str, Any]:
     """Says what the page is about: the values of its first lines."""
-    result = directory.result()
+    result = reader.result
     data_name = result.data_name if result else Path(reader.config.data.dir).name
     return {
         "name": directory.workdir.resolve().name,

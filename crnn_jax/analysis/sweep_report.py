@@ -142,7 +142,7 @@ def to_markdown(runs: Sequence[Run], rows: Sequence[Row], reach: float = REACH) 
 
 
 def p_value(value: float | None) -> str:
-    """A p-value with three digits, none of which is rounded to zero."""
+    """Formats a p-value with three decimals; one that would round to 0.000 is `< 0.001`."""
     if value is None:
         return "-"
     return "< 0.001" if value < 0.0005 else f"{value:.3f}"

@@ -28,6 +28,11 @@ WITHOUT_EFFECT = ("data.memory_limit", "data.workers")
 DEFAULT_DIR = "data/captcha_images_v2"  # where the README puts the default data set
 
 
+def auto_widths(height: int) -> list[int]:
+    """Returns the widths that data.width=auto chooses from, in pixels, the smallest first."""
+    return [times * height for times in AUTO_WIDTHS]
+
+
 def key(default: Any, meaning: str) -> Any:
     """Declares a key with its default and its meaning."""
     return dataclasses.field(default=default, metadata={"meaning": meaning})

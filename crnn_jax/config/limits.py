@@ -6,7 +6,7 @@ import dataclasses
 from typing import NamedTuple
 
 from crnn_jax import charset, schema
-from crnn_jax.config.data_keys import AUTO, AUTO_WIDTHS
+from crnn_jax.config.data_keys import AUTO, auto_widths
 from crnn_jax.config.keys import Config
 from crnn_jax.errors import ConfigError, quote
 
@@ -25,7 +25,7 @@ class _Rule(NamedTuple):
 def check(c: Config) -> None:
     """Checks the rules that concern several keys of a config. ConfigError names the keys."""
     if c.data.width == AUTO:  # not resolved yet; the largest that it can become
-        widest = max(AUTO_WIDTHS) * c.data.height
+        widest = auto_widths(c.data.height)[-1]
         c = dataclasses.replace(c, data=dataclasses.replace(c.data, width=widest))
     charset.parse_folding(c.data.case, c.data.merge, "data.")  # raises ConfigError
     if len(c.model.pools) != len(c.model.conv_features):

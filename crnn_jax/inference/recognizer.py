@@ -16,7 +16,7 @@ import numpy as np
 from crnn_jax import config as config_lib
 from crnn_jax.charset import Charset
 from crnn_jax.config import Config
-from crnn_jax.config.data_keys import AUTO, AUTO_WIDTHS, Frame
+from crnn_jax.config.data_keys import AUTO, Frame, auto_widths
 from crnn_jax.errors import CrnnError, DataError, RunError
 from crnn_jax.inference import (
     batch_reading,
@@ -140,7 +140,7 @@ class Recognizer:
         Without `length` and `beam`, texts have the lengths of data.length.
         """
         section = self.config.data
-        width = min(AUTO_WIDTHS) * section.height if self.width_by_image else section.width
+        width = auto_widths(section.height)[0] if self.width_by_image else section.width
         steps = config_lib.num_steps(config_lib.with_width(self.config, width))
         lengths = section.lengths
         if length is None and not beam and lengths and isinstance(allowed, str | None):

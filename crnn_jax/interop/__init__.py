@@ -110,12 +110,10 @@ def export(
 
     if out is None and (hub.is_address(run) or shipped.is_name(run)):
         raise RunError(f"{run} is not a run directory of yours; choose a folder with --out")
-    if out is None and not Path(run).is_dir():
-        recognizer.load(run)  # says what is wrong
+    reader = recognizer.load(run)
     folder = Path(out) if out is not None else disk.below(run, "export", kind)
     if not (folder / exported.FILE).exists() and not staging.is_free(folder):
         raise RunError(f"{folder} is not empty and not an export; choose another --out")
-    reader = recognizer.load(run)
     description = description_lib.describe(reader)
     module = importlib.import_module(f"crnn_jax.interop.{kind}")
     files = module.export(reader, description, *((runtime,) if kind == "web" else ()))

@@ -80,3 +80,22 @@ def write(
             run.write_json("result.json", dataclasses.asdict(result))
         with Checkpoints(run.checkpoints) as checkpoints:
             checkpoints.save(0, params, None, meta, best_epoch=0)
+
+
+def write_exported(
+    workdir: str | os.PathLike[str], parsed: exported.Parsed, params: Any, source: str
+) -> None:
+    """Like `write`, for a model that this package exported."""
+    write(
+        workdir,
+        parsed.config,
+        parsed.charset,
+        parsed.normalization,
+        params,
+        parsed.fingerprint,
+        source,
+        parsed.result,
+        parsed.temperature,
+        parsed.typical,
+        parsed.width_by_image,
+    )

@@ -76,19 +76,7 @@ def _import_described(
             raise RunError(f"{name} is {wish!r}, but {file} contains {known!r}; omit {name}")
     parsed.check_digest(model.params, file)
     config = dataclasses.replace(parsed.config, data=data)
-    imported_run.write(
-        workdir,
-        config,
-        parsed.charset,
-        parsed.normalization,
-        model.params,
-        parsed.fingerprint,
-        file,
-        parsed.result,
-        parsed.temperature,
-        parsed.typical,
-        parsed.width_by_image,
-    )
+    imported_run.write_exported(workdir, parsed._replace(config=config), model.params, file)
     return config
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from crnn_jax import config as config_lib
 from crnn_jax.config import ModelConfig
-from crnn_jax.config.data_keys import AUTO_WIDTHS
+from crnn_jax.config.data_keys import auto_widths
 from crnn_jax.inference import exported
 from crnn_jax.inference.recognizer import Recognizer
 from crnn_jax.interop import imported_run
@@ -57,19 +57,7 @@ def import_run(folder: str | os.PathLike[str], workdir: str | os.PathLike[str]) 
       RunError: files are missing, damaged, or do not belong together.
     """
     parsed, params = exported.read(folder)
-    imported_run.write(
-        workdir,
-        parsed.config,
-        parsed.charset,
-        parsed.normalization,
-        params,
-        parsed.fingerprint,
-        os.fspath(folder),
-        parsed.result,
-        parsed.temperature,
-        parsed.typical,
-        parsed.width_by_image,
-    )
+    imported_run.write_exported(workdir, parsed, params, os.fspath(folder))
 
 
 def card(description: Mapping[str, Any]) -> str:
@@ -87,8 +75,7 @@ def card(description: Mapping[str, Any]) -> str:
     config = config_lib.from_dict(description["config"])
     sizes = [config]
     if description["width_by_image"]:
-        widths = [times * config.data.height for times in AUTO_WIDTHS]
-        sizes = [config_lib.with_width(config, width) for width in widths]
+        sizes = [config_lib.with_width(config, w) for w in auto_widths(config.data.height)]
     return environment.get_template("card.md.jinja").render(
         description,
         architecture=_architecture(config.model, bool(description["other_cases"])),

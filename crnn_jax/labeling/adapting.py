@@ -195,9 +195,12 @@ class Adapter:
     def _reads_alike(self, found: Config, count: int) -> bool:
         """Whether a run of an earlier session has the same start, width and frame as this one."""
         wanted = self._config(count)
-        same = [(c.train.init_from, c.data.frame) for c in (found, wanted)]
-        # A run has the width that was chosen for its images.
-        return same[0] == same[1] and wanted.data.width in (AUTO, found.data.width)
+        return (
+            found.train.init_from == wanted.train.init_from
+            and found.data.frame == wanted.data.frame
+            # A run has the width that was chosen for its images.
+            and wanted.data.width in (AUTO, found.data.width)
+        )
 
     def step(self, session: Session) -> tuple[str, Recognizer] | None:
         """Starts a training run when it is due, and returns the new reader when one has ended."""

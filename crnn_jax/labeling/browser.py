@@ -35,9 +35,10 @@ def opened(url: str) -> Iterator[None]:
         yield
         return
     try:
-        with contextlib.suppress(OSError), os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(_PAGE.format(url=html.escape(url)))
-        webbrowser.open(Path(name).as_uri())
+        with contextlib.suppress(OSError):  # as above, if the disk is full
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(_PAGE.format(url=html.escape(url)))
+            webbrowser.open(Path(name).as_uri())
         yield
     finally:
         with contextlib.suppress(OSError):  # it may be gone, with other old temporary files

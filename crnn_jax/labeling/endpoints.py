@@ -58,7 +58,7 @@ def application(desk: Desk, token: str, port: int) -> Starlette:
     actions = {"label": desk.label, "skip": desk.skip, "undo": desk.undo}
     return Starlette(
         routes=[
-            Route("/", _index),
+            Route("/", found.index),
             Route("/api/state", found.state),
             Route("/api/image/{number:int}", found.image),
             *(
@@ -71,11 +71,17 @@ def application(desk: Desk, token: str, port: int) -> Starlette:
 
 
 class _Endpoints:
-    """The endpoints that need the token."""
+    """The endpoints. All but the page need the token."""
 
     def __init__(self, desk: Desk, token: str, port: int):
         self._desk, self._token = desk, token
         self._origins = {f"http://{name}:{port}" for name in _NAMES}
+        self._page = _PAGE.read_text(encoding="utf-8")
+        self._page_headers = {**_HEADERS, "Content-Security-Policy": _policy(self._page)}
+
+    async def index(self, _: Request) -> Response:
+        """Returns the page."""
+        return HTMLResponse(self._page, headers=self._page_headers)
 
     async def state(self, request: Request) -> Response:
         """Returns everything that the page shows."""
@@ -121,11 +127,6 @@ class _Endpoints:
         if origin is not None and origin not in self._origins:
             return _answer({"error": "the request comes from another page"}, 403)
         return None
-
-
-async def _index(_: Request) -> Response:
-    page = _PAGE.read_text(encoding="utf-8")
-    return HTMLResponse(page, headers={**_HEADERS, "Content-Security-Policy": _policy(page)})
 
 
 async def _body(request: Request) -> bytes | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from crnn_jax import config as config_lib
-from crnn_jax.config.data_keys import AUTO_WIDTHS
+from crnn_jax.config.data_keys import auto_widths
 from crnn_jax.data.tree import Tree
 from crnn_jax.errors import DataError, RunError, one_line
 from crnn_jax.inference import recognizer, shipped
@@ -148,7 +148,7 @@ def num_steps(reader: Recognizer) -> int:
     """Returns the time steps of the widest input of a reader, and of those adapted from it."""
     config = reader.config
     if reader.width_by_image:
-        config = config_lib.with_width(config, max(AUTO_WIDTHS) * config.data.height)
+        config = config_lib.with_width(config, auto_widths(config.data.height)[-1])
     return config_lib.num_steps(config)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from crnn_jax import config as config_lib
-from crnn_jax.config.data_keys import AUTO_WIDTHS
+from crnn_jax.config.data_keys import auto_widths
 from crnn_jax.errors import DataError
 from crnn_jax.inference import batch_reading, contents, inputs
 from crnn_jax.inference.inputs import Decoded
@@ -98,7 +98,7 @@ class Programs:
         section = self.reader.config.data
         widths = [section.width]
         if self.reader.width_by_image:
-            widths = [ratio * section.height for ratio in AUTO_WIDTHS]
+            widths = auto_widths(section.height)
         every = itertools.product(sorted(widths, reverse=True), self.sizes, (True, False))
         return [
             (width, size, explain)

@@ -137,7 +137,9 @@ def test_text_from_right_to_left_is_typed_in_the_page_as_in_the_package(tmp_path
     joined = [["ם", "\u05d5", "ל", "ש\u05c1"], ["\u05d2", "1", "2", "ב\u05bc", "א\u05b7"]]
     assert _typed(joined, tmp_path) == ["ש\u05c1ל\u05d5ם", "א\u05b7ב\u05bc12\u05d2"]
     draw = random.Random(0)
-    texts = [draw.choices("אדa1\u0661-.,+$ ()[\u05b8", k=draw.randint(1, 9)) for _ in range(500)]
+    # All kinds of characters; then marks on brackets, and brackets in brackets.
+    pools = ("אדa1\u0661-.,+$ ()[\u05b8\u062f]", "\u05d0a(\u05b8)", "\u05d0a()[]")
+    texts = [draw.choices(pool, k=draw.randint(1, 9)) for pool in pools for _ in range(1000)]
     assert _typed(texts, tmp_path) == ["".join(clusters.as_typed(text)) for text in texts]
     # One step per symbol, without repeats.
     logits = np.eye(4)[[0, 1, 2]].reshape(-1).tolist()

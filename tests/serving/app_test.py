@@ -108,6 +108,8 @@ RAW = {"Content-Type": "image/png"}
         (JSON, b'{"images": ["", "", "", "", ""]}', (413, "too_many_images"), "at most 4"),
         # Before the JSON is parsed, which is not valid.
         (JSON, b'{"images": [' + b'"",' * 13, (413, "too_many_images"), "at most 4"),
+        # Hours, if the end of the text were looked for at each quotation mark.
+        (JSON, b'{"images": ["' + b'\\"' * 30_000, (400, "bad_request"), "the JSON is not valid"),
         (RAW, b"a" * 10_001, (413, "too_large"), "more than 10000 bytes"),
     ],
 )

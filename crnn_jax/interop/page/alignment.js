@@ -19,14 +19,14 @@ function canSkip(classes, s) {
   return s % 2 === 1 && s > 1 && s < classes.length && classes[s] !== classes[s - 2];
 }
 
-/** Sums (plus = logAdd) over the paths of t steps that end in state s: entry [t][s]. */
-function pathsBefore(logP, classes, plus) {
+/** Log-sums over the paths of t steps that end in state s: entry [t][s]. */
+function pathsBefore(logP, classes) {
   const rows = [classes.map((_, s) => (s === 0 ? 0 : -Infinity))];
   for (const row of logP) {
     const alpha = rows.at(-1);
     rows.push(classes.map((k, s) => {
-      let sum = s > 0 ? plus(alpha[s], alpha[s - 1]) : alpha[s];
-      if (canSkip(classes, s)) sum = plus(sum, alpha[s - 2]);
+      let sum = s > 0 ? logAdd(alpha[s], alpha[s - 1]) : alpha[s];
+      if (canSkip(classes, s)) sum = logAdd(sum, alpha[s - 2]);
       return row[k] + sum;
     }));
   }
@@ -74,7 +74,7 @@ function align(logP, ids, blank) {
  */
 function characterProbabilities(logP, ids, blank) {
   const classes = classesOf(ids, blank);
-  const alpha = pathsBefore(logP, classes, logAdd), beta = pathsAfter(logP, classes, logAdd);
+  const alpha = pathsBefore(logP, classes), beta = pathsAfter(logP, classes, logAdd);
   return ids.map((id, n) => {
     const s = 2 * n + 1, before = ids[n - 1], after = ids[n + 1];
     // Into character n, and out of it: from and to a blank, or also the character beside it.
