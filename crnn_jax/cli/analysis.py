@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from crnn_jax import errors
-from crnn_jax.cli import argument_types, predict
+from crnn_jax.cli import argument_types, reader_options
 from crnn_jax.errors import ConfigError, RunError
 
 
@@ -29,7 +29,7 @@ def add_to(commands: Any) -> None:
     command.add_argument(
         "--data", metavar="DIR", help="for one run: score this labeled folder instead"
     )
-    predict.add_frame_to(command)
+    reader_options.add_frame_to(command)
     command.set_defaults(call=report)
 
     command = commands.add_parser(

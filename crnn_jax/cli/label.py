@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from crnn_jax.cli import argument_types, predict
+from crnn_jax.cli import argument_types, reader_options
 
 
 def add_to(commands: Any) -> None:
@@ -34,7 +34,7 @@ def add_to(commands: Any) -> None:
         help="train the reader on the labels after every N of them, in the background; 0 for "
         "never; default 25",
     )
-    predict.add_frame_to(command)
+    reader_options.add_frame_to(command)
     command.add_argument(
         "--port", metavar="N", type=argument_types.count, default=0, help="default any free port"
     )

@@ -44,7 +44,7 @@ def parser() -> tuple[argparse.ArgumentParser, Any]:
     )
     command.add_argument("--format", choices=("text", "json"), default="text")
     reader_options.add_to(command)
-    predict.add_frame_to(command)
+    reader_options.add_frame_to(command)
     command.set_defaults(call=evaluate)
 
     predict.add_to(commands)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from crnn_jax import errors
 from crnn_jax.cli import argument_types, reader_options
-from crnn_jax.config.data_keys import FRAMES
 from crnn_jax.errors import ConfigError
 from crnn_jax.runtime import terminal
 
@@ -35,30 +34,9 @@ def add_to(commands: Any) -> None:
         action="store_true",
         help="with --format json: position and probability of each character, and the best texts",
     )
-    add_frame_to(command)
-    add_min_confidence_to(command)
+    reader_options.add_frame_to(command)
+    reader_options.add_min_confidence_to(command)
     command.set_defaults(call=predict)
-
-
-def add_frame_to(command: argparse.ArgumentParser) -> None:
-    """Adds the option that chooses what to read from animations."""
-    command.add_argument(
-        "--frame",
-        choices=FRAMES,
-        help="what to read from animations: a frame, or the darkest or mean value of each pixel; "
-        "default the run's data.frame",
-    )
-
-
-def add_min_confidence_to(command: argparse.ArgumentParser) -> None:
-    """Adds the option that leaves uncertain texts blank."""
-    command.add_argument(
-        "--min-confidence",
-        metavar="SHARE",
-        type=argument_types.share,
-        help="leave the text of an image blank if the confidence is lower, or if the image is not "
-        "like the training images; without this option, all texts are shown",
-    )
 
 
 def as_paths(arguments: list[str], commands: Mapping[str, argparse.ArgumentParser]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from crnn_jax import charset, errors
 from crnn_jax.cli import argument_types
+from crnn_jax.config.data_keys import FRAMES
 from crnn_jax.errors import ConfigError
 
 if TYPE_CHECKING:  # the commands that need jax import it
@@ -112,3 +113,24 @@ def _form(decoder: Decoder, symbols: Sequence[str]) -> str:
     span = str(few) if few == many else f"{few} to {many}"
     found = [s for s, is_allowed in zip(symbols, decoder.allowed[0], strict=True) if is_allowed]
     return f"the texts have {span} characters of {errors.one_line(''.join(found))}"
+
+
+def add_frame_to(command: argparse.ArgumentParser) -> None:
+    """Adds the option that chooses what to read from animations."""
+    command.add_argument(
+        "--frame",
+        choices=FRAMES,
+        help="what to read from animations: a frame, or the darkest or mean value of each pixel; "
+        "default the run's data.frame",
+    )
+
+
+def add_min_confidence_to(command: argparse.ArgumentParser) -> None:
+    """Adds the option that leaves uncertain texts blank."""
+    command.add_argument(
+        "--min-confidence",
+        metavar="SHARE",
+        type=argument_types.share,
+        help="leave the text of an image blank if the confidence is lower, or if the image is not "
+        "like the training images; without this option, all texts are shown",
+    )

@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from crnn_jax.cli import argument_types, predict, reader_options
+from crnn_jax.cli import argument_types, reader_options
 from crnn_jax.errors import ConfigError, RunError
 from crnn_jax.runtime import files, terminal
 from crnn_jax.serving.settings import Settings
@@ -48,8 +48,8 @@ def add_to(commands: Any) -> None:
     command.add_argument(
         "--data", metavar="DIR", help="for --same-scheme: a folder with images of the scheme"
     )
-    predict.add_frame_to(command)
-    predict.add_min_confidence_to(command)
+    reader_options.add_frame_to(command)
+    reader_options.add_min_confidence_to(command)
     for name, meaning, default in (
         ("max-images", "images of a request", None),
         ("max-queue", "images that wait or are being read", Settings.max_queue),

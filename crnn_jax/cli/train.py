@@ -63,8 +63,8 @@ def train(options: argparse.Namespace) -> int:
     for run in dirs:
         _check_started(run.workdir)
     configs = [run.config() for run in dirs]
-    # Runs in one program use one device. One of them that is resumed alone stays there, because
-    # another number of devices rounds differently.
+    # Several runs in one program train on one device. A run that began so keeps to one device when
+    # it is resumed alone, because sums over several devices round differently.
     on_one = len(dirs) > 1 or dirs[0].num_devices() == 1
     runtime.configure(1 if on_one else configs[0].train.batch_size)
     from crnn_jax.training import train as train_lib

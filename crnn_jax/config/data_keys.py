@@ -175,8 +175,8 @@ class DataConfig:
         0.0,
         "GiB of memory for the pixels of a data set, of which each device holds a copy. The images "
         "of a larger pack are read from the disk in every epoch, see data/feed.py; other folders "
-        "are refused. 0: the free memory divided by the number of CPU devices plus 2. The results "
-        "do not depend on it.",
+        "are refused. 0: a third of the free memory; with N CPU devices, 1 / (N + 2) of it. The "
+        "results do not depend on it.",
     )
     workers: Annotated[int, Meta(ge=0, le=1024)] = key(
         1,

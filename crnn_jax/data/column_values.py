@@ -1,4 +1,4 @@
-"""What the values of a column of a table are like: numbers of classes, or texts."""
+"""Statistics of the values of a table column, which tell class numbers from texts."""
 
 from __future__ import annotations
 

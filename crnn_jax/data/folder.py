@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import errno
 import hashlib
-import math
 import os
 import reprlib
 from concurrent.futures import ThreadPoolExecutor
@@ -103,13 +102,13 @@ def _read_images(
     Returns:
       The images, u8 [N, W, H, C]; the digests of their pixels, by file; and why files are bad.
     """
-    shape = (len(files), config.width, config.height, config.channels)
     try:
-        images = np.empty(shape, np.uint8)
+        images = np.empty((len(files), config.width, config.height, config.channels), np.uint8)
     except (MemoryError, ValueError) as error:
+        size = memory.needed(config, len(files)) / 2**30
         raise DataError(
-            f"{len(files)} images in {config.dir} need {math.prod(shape) / 2**30:.0f} GiB of "
-            "memory; use fewer images, or a smaller data.width"
+            f"{len(files)} images in {config.dir} need {size:.0f} GiB of memory; use fewer images, "
+            "or a smaller data.width"
         ) from error
 
     def read(place: int, file: str) -> bytes | str:  # digest of the pixels, or an error message

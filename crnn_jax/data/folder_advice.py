@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from crnn_jax.data.label_file_names import PACKED
 from crnn_jax.errors import DataError, one_line
 
-_UNPACK = "unpack archives first"
 # By suffix: the form of the data, and what to do. Compound suffixes such as .tar.gz end in one.
 _ADVICE = {
-    **dict.fromkeys((".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar"), _UNPACK),
+    **dict.fromkeys(PACKED, "unpack archives first"),
     **dict.fromkeys(
         (".mdb", ".lmdb"), "write the images and labels of the LMDB database to files first"
     ),
@@ -60,8 +60,7 @@ def check_for_training(folder: Path) -> None:
 def hint(folder: Path) -> str:
     """Returns what to do about a path that is not a folder: `; ...`, or "" if it is not known."""
     if folder.is_file():
-        is_archive = _ADVICE.get(folder.suffix.lower()) == _UNPACK
-        return "; unpack it first" if is_archive else ""
+        return "; unpack it first" if folder.suffix.lower() in PACKED else ""
     if str(folder).startswith("~"):
         return "; write the whole path, because the shell has not expanded ~"
     return ""

@@ -7,7 +7,7 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from crnn_jax.data import label_file_names, part_names
+from crnn_jax.data import part_names
 from crnn_jax.data.column_values import Values
 from crnn_jax.data.part_names import PARTS
 from crnn_jax.errors import DataError, quote
@@ -23,10 +23,11 @@ LABELS = frozenset([
     "groundtruth", "gt", "target", "caption", "solution", "answer", "string", "captcha", "code",
     "value", "truth",
 ])  # fmt: skip
+NAMES = FILES | LABELS
 _SPLITS = frozenset([
     "split", "subset", "partition", "part", "set", "usage", "phase", "datasplit", "dataset",
 ])  # fmt: skip
-# Columns that are no labels, though no other column may be left.
+# Columns that never contain the labels, even if no other column is left.
 _OTHERS = frozenset([
     "", "unnamed0", "index", "size", "filesize", "bytes", "width", "height", "md5", "sha1",
     "sha256", "sha512", "hash", "digest", "url", "link", "source", "license", "fold", "date",
@@ -60,7 +61,7 @@ def normalized(name: str) -> str:
 
 
 def choose(
-    names: Sequence[str], values: Sequence[Values], is_image: IsImage, path: str
+    names: Sequence[str], values: Sequence[Values], is_image: IsImage, is_label_file: bool
 ) -> Columns | str:
     """Recognizes the columns of a header.
 
@@ -68,7 +69,8 @@ def choose(
       names: the header.
       values: the values of each column; they decide between several candidates.
       is_image: whether a field can be the name of an image.
-      path: the file. If its name sounds like labels, a column of any name can have them.
+      is_label_file: whether the table is known to have labels, for example by the name of the
+        file. Then they can be in a column of any name.
 
     Returns:
       The columns, or what is wrong with the header.
@@ -93,8 +95,9 @@ def choose(
         labels = [i for i in rest if keys[i] not in _OTHERS]
         labels = labels if len(labels) == 1 else []
         is_class = any(values[i].numbers_classes or values[i].is_repeated for i in labels)
-        if is_class and not label_file_names.sounds_like_labels(path):
-            return f"the column {quote(names[labels[0]])} may be no label; if it is, call it label"
+        if is_class and not is_label_file:
+            found = quote(names[labels[0]])
+            return f"the column {found} may not contain the labels; if it does, rename it to label"
     if len(labels) != 1:
         return "no column is named label" if not labels else _several("label", names, labels)
     return Columns(files[0], labels[0], split, parts)

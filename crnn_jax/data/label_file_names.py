@@ -1,4 +1,4 @@
-"""What the names of files say about labels."""
+"""Recognizes label files by their names."""
 
 from __future__ import annotations
 
@@ -7,18 +7,16 @@ from pathlib import PurePath
 from crnn_jax.data import part_names
 from crnn_jax.data.image_io import UNSUPPORTED_SUFFIXES
 
-# Words in the names of files that have labels.
-_OF_LABELS = frozenset([
-    "label", "labels", "annotation", "annotations", "ann", "anno", "gt", "groundtruth", "truth",
-    "train", "val", "test", "text", "texts", "word", "words", "transcription", "transcriptions",
-    "metadata", "captcha", "captchas", "answer", "answers", "solutions", "trainset", "valset",
-    "testset",
-])  # fmt: skip
-# Those that only files with labels have, also in the names of folders.
+# Words that only label files have in their names; also in the names of their folders.
 _CERTAIN = frozenset([
     "label", "labels", "annotation", "annotations", "ann", "anno", "gt", "groundtruth",
     "transcription", "transcriptions",
 ])  # fmt: skip
+# All words in the names of label files.
+_OF_LABELS = _CERTAIN | {
+    *part_names.PARTS, *(f"{part}set" for part in part_names.PARTS), "truth", "text", "texts",
+    "word", "words", "metadata", "captcha", "captchas", "answer", "answers", "solutions",
+}  # fmt: skip
 # Words in the names of files about images or a model.
 _OF_RESULTS = frozenset([
     "result", "results", "stats", "statistics", "scores", "prediction", "predictions", "predicted",
@@ -32,12 +30,13 @@ _PROGRAMS = frozenset([
     ".safetensors", ".tflite", ".pb", ".keras",
 ])  # fmt: skip
 _ARCHIVES = frozenset([".zip", ".tar", ".tgz", ".7z", ".rar"])  # often of the files beside them
+PACKED = _ARCHIVES | frozenset(_COMPRESSED)
 _PROGRESS = "filestate.txt"  # of PPOCRLabel: which images have been labeled
 _OF_DOCUMENTS = frozenset(["readme", "license", "licence", "copying", "changelog", "requirements"])
 
 
 def sounds_like_labels(path: str) -> bool:
-    """Whether the name of a file is one of label files."""
+    """Whether a file is named like a label file."""
     words = part_names.words(PurePath(path).stem)
     return bool(words & _OF_LABELS or part_names.of_file(path)) and not words & _OF_RESULTS
 
@@ -80,5 +79,5 @@ def suffix_of(name: str) -> str:
 
 
 def is_submission(name: str) -> bool:
-    """Whether a file shows the form of an answer to Kaggle, such as sampleSubmission.csv."""
+    """Whether a file is a sample submission for Kaggle, such as sampleSubmission.csv."""
     return "submission" in PurePath(name).stem.lower()

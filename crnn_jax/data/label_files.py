@@ -158,7 +158,7 @@ def _open_all(
             if labels := _opened(tree, name, is_image):
                 if label_file_names.is_submission(name):
                     raise DataError(
-                        "it shows the form of an answer to Kaggle; its labels are placeholders"
+                        "it looks like a sample submission for Kaggle; its labels are placeholders"
                     )
                 readers.append((name, labels))
             elif reason := _why_unknown(name, is_image):
@@ -190,9 +190,7 @@ def _why_unknown(name: str, is_image: IsImage) -> str | None:
       is_image: whether a field can be the name of an image of the folder.
     """
     suffix = label_file_names.suffix_of(name)
-    if suffix in _SPREADSHEETS:
-        return f"if it has the labels, {_ADVICE[suffix]}"
-    is_named = label_file_names.may_have_labels(name)
+    is_named = suffix in _SPREADSHEETS or label_file_names.may_have_labels(name)
     if not is_named and suffix in SUFFIXES:
         # Named as an image, such as 226md.json.
         is_named = not label_file_names.is_document(name) and is_image(PurePath(name).stem)

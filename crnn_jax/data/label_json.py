@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from crnn_jax.data import label_columns
+from crnn_jax.data import label_columns, label_file_names
 from crnn_jax.data.column_values import Values
 from crnn_jax.data.label_columns import FILES, LABELS, IsImage, normalized
 from crnn_jax.data.label_tables import DamagedError, Labels, Row
@@ -172,12 +172,12 @@ def _members(pairs: _Pairs) -> Iterator[Row]:
         yield _row(file, label, number)
 
 
-def _row(file: Any, label: Any, number: int, part: str = "", complaint: str = "") -> Row:
-    if not complaint and not isinstance(label, str):
-        complaint = f"its label is {quote(label)}, not a text"
+def _row(file: Any, label: Any, number: int, part: str = "") -> Row:
     if not isinstance(file, str):
         return Row("", "", number, "", f"its file name is {quote(file)}, not a text")
-    return Row(file, str(label) if isinstance(label, str) else "", number, part, complaint)
+    if not isinstance(label, str):
+        return Row(file, "", number, part, f"its label is {quote(label)}, not a text")
+    return Row(file, str(label), number, part)
 
 
 def _table(pairs: _Pairs, is_image: IsImage) -> list[_Pairs] | None:
@@ -220,7 +220,8 @@ def _objects(rows: list[tuple[int, Any]], path: str, is_image: IsImage, kind: st
             if isinstance(value, (str, bool)):
                 column.add([str(value)])
     names = list(values)
-    columns = label_columns.choose(names, list(values.values()), is_image, path)
+    is_labels = label_file_names.sounds_like_labels(path)
+    columns = label_columns.choose(names, list(values.values()), is_image, is_labels)
     if isinstance(columns, str):
         raise DataError(f"{path}: {columns}; its entries have {quote(names)}")
     file, label = names[columns.file], names[columns.label]
@@ -239,5 +240,4 @@ def _objects(rows: list[tuple[int, Any]], path: str, is_image: IsImage, kind: st
             yield _row(members.get(file), members.get(label), number, part)
 
     kind = f"{kind}, members {quote(file)} and {quote(label)}"
-    numbers = any(isinstance(members.get(label), _Number) for members in objects)
-    return Labels(kind, read(), not numbers)
+    return Labels(kind, read(), not values[label].is_typed_number)

@@ -24,7 +24,7 @@ def lines(text: str, path: str, is_image: IsImage) -> Labels | None:
     """Reads a list of lines such as `a.png 226md`, with a tab (PaddleOCR), spaces or a comma.
 
     Above it can be comments that begin with `#`, and a line with the names of the columns or the
-    number of images. Returns None if the first other line does not name an image.
+    number of images. Returns None if the first line below these does not name an image.
     """
     if label_file_names.is_progress(path):
         return None
@@ -34,8 +34,10 @@ def lines(text: str, path: str, is_image: IsImage) -> Labels | None:
         return None
     if found := _of_rows(rows, path, is_image):
         return found
-    if label_tables.recognized(text, path, is_image):
+    try:
         return label_tables.read(text, path, is_image)
+    except DataError as error:
+        problem = error
     if found := _by_space(rows, is_image):
         return found
     _, first = rows[0]
@@ -47,7 +49,7 @@ def lines(text: str, path: str, is_image: IsImage) -> Labels | None:
     if len(fields) == 1 and label_tables.has_image_suffix(first):
         raise DataError(f"{path} names images without labels")
     if any(map(label_tables.has_image_suffix, fields)):
-        label_tables.read(text, path, is_image)  # says what is wrong
+        raise problem
     return None
 
 
@@ -69,7 +71,7 @@ def _is_head(line: str) -> bool:
 
 
 def _of_rows(rows: list[tuple[int, str]], path: str, is_image: IsImage) -> Labels | None:
-    """Reads lines of an image, a tab and a label; None if the first is another one."""
+    """Reads lines of an image, a tab and a label; None if the first line has another form."""
     _, first = rows[0]
     head, tab, _ = first.partition("\t")
     if not tab or not (is_image(head) or head.startswith('["')):
@@ -79,7 +81,7 @@ def _of_rows(rows: list[tuple[int, str]], path: str, is_image: IsImage) -> Label
 
 
 def _by_space(rows: list[tuple[int, str]], is_image: IsImage) -> Labels | None:
-    """Reads lines of an image, spaces and a label; None if the first is another one."""
+    """Reads lines of an image, spaces and a label; None if the first line has another form."""
     _, first = rows[0]
     head, _, rest = first.strip().partition(" ")
     has_suffix = _BY_SPACE.fullmatch(first.strip())

@@ -7,14 +7,12 @@ and the marks of copies. Each warning gives examples and a remedy.
 from __future__ import annotations
 
 import itertools
-import os
 import re
 from collections import Counter
 from collections.abc import Sequence
 
 from crnn_jax import clusters
-from crnn_jax.data import label_shapes, name_report
-from crnn_jax.data.image_io import IMAGE_SUFFIXES
+from crnn_jax.data import label_shapes, label_tables, name_report
 from crnn_jax.data.name_report import FEW, advice, count_labels, example_of, examples_of
 from crnn_jax.errors import one_line, quote
 
@@ -64,7 +62,7 @@ def warnings(
     """
     found: list[str] = []
     rest = dict(zip(files, labels, strict=True))
-    suffix = {f: t for f, t in rest.items() if _has_suffix(t)}
+    suffix = {f: t for f, t in rest.items() if label_tables.has_image_suffix(t)}
     if suffix:
         found.append(
             f"{count_labels(suffix)} end in the extension of an image, such as "
@@ -158,7 +156,7 @@ def _odd_symbols(names: dict[str, str], from_names: bool, files: Sequence[str]) 
 
 
 def _zeros(labels: Sequence[str]) -> list[str]:
-    if label_shapes.lost_zeros(labels) > 0.12:
+    if label_shapes.lost_zeros(labels) > label_shapes.DOUBTFUL:
         return []
     return [
         f"none of the {len(labels)} labels begins with 0, and their lengths differ (such as "
@@ -170,7 +168,3 @@ def _zeros(labels: Sequence[str]) -> list[str]:
 def _visible(symbol: str) -> str:
     """Escapes the characters of a symbol that cannot be seen."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in symbol)
-
-
-def _has_suffix(label: str) -> bool:
-    return os.path.splitext(label)[1].lower() in IMAGE_SUFFIXES

@@ -86,7 +86,7 @@ def _left_out(rows: _Collector, what: str) -> list[str]:
     if rows.unreadable:
         warnings.append(
             f"{count(len(rows.unreadable), 'image')} with the label {label_texts.UNREADABLE}, "
-            f"which marks words that nobody can read: left out, such as "
+            "which marks unreadable text: left out, such as "
             f"{examples(list(rows.unreadable))}"
         )
     if rows.in_two_parts:

@@ -11,7 +11,7 @@ from crnn_jax.errors import quote
 _FLOAT = re.compile(r"\d+[.,]0")
 _EXPONENT = re.compile(r"\d([.,]\d+)?[eE]\+\d+")
 _TRUTH = "in the form of a truth value"
-# What a spreadsheet makes of texts, and the symbols that tell it from other labels.
+# Forms that a spreadsheet gives to texts, each with the symbol that marks it.
 _CHANGES = (
     ("with an exponent", re.compile(r"\d([.,]\d+)?E\+\d{2,}"), re.compile(r"[+]")),
     ("in the form of a float", re.compile(r"\d+\.0"), re.compile(r"[.]")),
@@ -28,7 +28,7 @@ _REMEDY = (
     "the column as text before the labels are entered"
 )
 _CERTAIN = 0.03  # probability
-_DOUBTFUL = 0.12
+DOUBTFUL = 0.12
 _FEW = 5  # labels; fewer others show no form
 
 
@@ -36,7 +36,7 @@ class Change(NamedTuple):
     """Labels of a file that a program seems to have changed."""
 
     what: str  # such as "in the form of a date"
-    labels: list[int]  # their places among the labels of the file
+    places: list[int]  # of these labels among those of the file
 
 
 def damaged_numbers(labels: Sequence[str], is_text: bool = False, kept: str = "") -> str | None:
@@ -89,7 +89,7 @@ def changes(labels: Sequence[str], is_text: bool = False) -> list[Change]:
             continue
         if 20 * sum(bool(symbol.search(label)) for label in others) <= len(others):
             found.append(Change(what, places))
-    if not is_text and lost_zeros(labels) > _DOUBTFUL and (short := _short(labels)):
+    if not is_text and lost_zeros(labels) > DOUBTFUL and (short := _short(labels)):
         found.append(Change("of digits alone, shorter than all others", short))
     return found
 

@@ -20,7 +20,15 @@ from typing import Any, NamedTuple
 from crnn_jax.data import label_columns
 from crnn_jax.data.column_values import Values
 from crnn_jax.data.image_io import IMAGE_SUFFIXES
-from crnn_jax.data.label_columns import Columns, IsImage, choose, normalized, refuse_readings
+from crnn_jax.data.label_columns import (
+    NAMES,
+    Columns,
+    IsImage,
+    choose,
+    normalized,
+    refuse_readings,
+)
+from crnn_jax.data.label_file_names import sounds_like_labels
 from crnn_jax.data.part_names import PARTS
 from crnn_jax.errors import DataError, quote
 
@@ -127,7 +135,7 @@ def read(text: str, path: str, is_image: IsImage) -> Labels:
 
 
 def _has_quoted_number(text: str, form: Dialect) -> bool:
-    """Whether a number in the label column has quotes, as programs write that keep its zeros."""
+    """Whether a number in the label column is quoted, as by programs that keep leading zeros."""
     number = rf"{form.quotechar}\d+([.]\d+)?{form.quotechar}"
     quoted, place = re.compile(number), form.columns.label
     if not quoted.search(text):
@@ -149,15 +157,6 @@ def _has_escapes(text: str, form: Dialect) -> bool:
     return False
 
 
-def recognized(text: str, path: str, is_image: IsImage) -> bool:
-    """Whether a text is a table of labels."""
-    try:
-        dialect(text, path, is_image)
-    except DataError:
-        return False
-    return True
-
-
 def _without_sep(text: str) -> tuple[str, int]:
     """Removes a first line that names the delimiter for Excel. Returns the number of such lines."""
     found = re.match(r"\ufeff?sep=(.)\r?\n", text)
@@ -176,7 +175,7 @@ def dialect(text: str, path: str, is_image: IsImage) -> Dialect:
         if len(cells) < 2:
             header = header if len(header) > 1 else first
             continue
-        columns_or_problem = choose(cells, values, is_image, path)
+        columns_or_problem = choose(cells, values, is_image, sounds_like_labels(path))
         shown = [i for i, cell in enumerate(cells) if has_image_suffix(cell)]
         is_named = bool(_NAMES & set(map(normalized, cells)))
         below = (column.first for column in values)
@@ -214,7 +213,7 @@ def dialect(text: str, path: str, is_image: IsImage) -> Dialect:
 def _columns(text: str, delimiter: str, quotechar: str) -> tuple[list[str], list[Values]]:
     """Returns the first row that is not empty, and the values of each column below it.
 
-    With two columns, the first text of each is enough.
+    With two columns of known names, the first text of each is enough.
     """
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quotechar=quotechar)
     first: list[str] = []
@@ -222,12 +221,13 @@ def _columns(text: str, delimiter: str, quotechar: str) -> tuple[list[str], list
     with contextlib.suppress(csv.Error):  # reported when the rows are read
         first = next(filter(any, rows), [])
         values = [Values() for _ in first]
+        is_known = len(first) == 2 and NAMES.issuperset(map(normalized, first))
         while len(first) > 1 and (some := list(itertools.islice(rows, _CHUNK))):
             for column, cells in zip(
                 values, itertools.zip_longest(*some, fillvalue=""), strict=False
             ):
                 column.add(cells)
-            if len(first) == 2 and all(column.count for column in values):
+            if is_known and all(column.count for column in values):
                 break
     return [first[0].lstrip("\ufeff"), *first[1:]] if first else first, values
 

@@ -22,7 +22,7 @@ def limit(config: DataConfig) -> int:
 
 
 def _num_devices() -> int:
-    """Returns the number of devices in the memory of the host."""
+    """Returns the number of CPU devices; 1 if an accelerator computes."""
     jax = sys.modules.get("jax")  # commands that train have imported it
     if jax is None or jax.default_backend() != "cpu":
         return 1

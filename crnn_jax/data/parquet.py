@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from crnn_jax.data import label_columns
+from crnn_jax.data import label_columns, label_file_names
 from crnn_jax.data.column_values import Values
 from crnn_jax.data.label_columns import IsImage
-from crnn_jax.data.label_tables import LABELS_FILE, DamagedError, Labels, Row
+from crnn_jax.data.label_tables import DamagedError, Labels, Row
 from crnn_jax.errors import DataError, brief, quote
 
 SUFFIX = ".parquet"
@@ -49,7 +49,8 @@ def read(path: Path, name: str, is_image: IsImage) -> Labels:
     classes = _class_names(schema)
     values = _values(path, schema, classes)
     # Images have no other purpose here, so the only text beside them is the label.
-    columns = label_columns.choose(keys, values, is_image, LABELS_FILE if holders else str(path))
+    is_labels = bool(holders) or label_file_names.sounds_like_labels(name)
+    columns = label_columns.choose(keys, values, is_image, is_labels)
     if isinstance(columns, str):
         raise DataError(f"{path}: {columns}; its columns are {quote(names)}")
     remedy = "remove the readings to use it"

@@ -55,7 +55,7 @@ def of_file(name: str) -> str:
 
 
 def of_values(values: Collection[str]) -> dict[str, str]:
-    """Returns the part of each value of a column; empty unless all are names of different parts."""
+    """Returns the part of each value of a column; empty unless all name parts, two at least."""
     found = {value: PARTS.get(value.lower(), "") for value in values}
     return found if all(found.values()) and len(set(found.values())) > 1 else {}
 

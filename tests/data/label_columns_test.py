@@ -76,9 +76,13 @@ def test_at_most_three_columns_are_named(tmp_path: Path) -> None:
     [
         ("stats.csv", "length", "no column is named label"),
         ("labels.csv", "length", "no column is named label"),
-        ("stats.csv", "brightness", "the column 'brightness' may be no label; if it is, call it"),
-        ("test_results.csv", "brightness", "the column 'brightness' may be no label"),
-        ("out.csv", "prediction", "the column 'prediction' may be no label"),
+        (
+            "stats.csv",
+            "brightness",
+            "the column 'brightness' may not contain the labels; if it does",
+        ),
+        ("test_results.csv", "brightness", "the column 'brightness' may not contain the labels"),
+        ("out.csv", "prediction", "the column 'prediction' may not contain the labels"),
         ("train.csv", "prediction", "the column 'prediction', so it seems to contain readings"),
         ("train.csv", "ocr", "the column 'ocr', so it seems to contain readings"),
     ],
@@ -116,6 +120,14 @@ def test_a_column_of_any_name_has_the_labels_unless_its_values_number_classes(
     assert list(listed(tmp_path).labels.values()) == WORDS
     create(tmp_path, "", {"list/plates.csv": table("filename,plate", FILES, CLASSES)})
     assert list(listed(tmp_path).labels.values()) == [name[:-4] for name in FILES]
+
+
+def test_two_columns_are_judged_by_all_rows(tmp_path: Path) -> None:
+    """The first thousand rows have one text."""
+    texts = ["aaaa"] * 1000 + [f"{n:04x}" for n in range(0xA000, 0xA000 + 2000)]
+    names = [f"{n}.png" for n in range(3000)]
+    create(tmp_path, " ".join(names), {"list/plates.csv": table("file,plate", names, texts)})
+    assert set(listed(tmp_path).labels.values()) == set(texts)
 
 
 @pytest.mark.parametrize("name", ["valid.csv", "training.csv", "dev.csv", "evaluation.csv"])

@@ -158,8 +158,7 @@ def test_images_that_nobody_can_read_are_left_out(tmp_path: Path) -> None:
     found = listed(tmp_path)
     assert found.labels == {"0.png": "ab", "2.png": "##"}
     assert found.warnings == (
-        "1 image with the label ###, which marks words that nobody can read: left out, such as "
-        "1.png",
+        "1 image with the label ###, which marks unreadable text: left out, such as 1.png",
     )
 
 

@@ -12,7 +12,7 @@ HEX = [f"{n:04x}" for n in range(0xA1B2, 0xA1B2 + 40)]  # letters and digits, fo
 
 
 def changed(labels: list[str], is_text: bool = False) -> list[tuple[str, list[int]]]:
-    return [(change.what, change.labels) for change in label_shapes.changes(labels, is_text)]
+    return [(change.what, change.places) for change in label_shapes.changes(labels, is_text)]
 
 
 @pytest.mark.parametrize(

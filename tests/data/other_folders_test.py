@@ -208,12 +208,12 @@ def test_the_label_is_the_text_of_the_image(
         ("q7ka.json", '{"objects": []}', "in the form of a label file"),
         ("annotations.xml", "<a/>", "save it as CSV"),
         ("train/q7ka.xml", "<a/>", "save it as CSV"),
-        ("sample_submission.csv", "id,label\nq7ka,aaaa\n", "the form of an answer to Kaggle"),
+        ("sample_submission.csv", "id,label\nq7ka,aaaa\n", "a sample submission for Kaggle"),
         ("out.json", json.dumps(READINGS), "has confidences"),
         ("out.jsonl", json.dumps(READINGS[0]), "has confidences"),
         ("Label.txt", f"abcd.png\t{BOXES}\n", "a list for text detection"),
-        ("sampleSubmission.csv", "id,label\nq7ka,aaaa\n", "the form of an answer to Kaggle"),
-        ("mysubmission.csv", "id,label\nq7ka,aaaa\n", "the form of an answer to Kaggle"),
+        ("sampleSubmission.csv", "id,label\nq7ka,aaaa\n", "a sample submission for Kaggle"),
+        ("mysubmission.csv", "id,label\nq7ka,aaaa\n", "a sample submission for Kaggle"),
         ("notes.txt", "see (q7ka.png) and others\n", "in the form of a label file"),
         ("list.dat", "q7ka.png\tAAAA\n", "in the form of a label file"),
         ("labels", "q7ka.png\tAAAA\n", "its format is not known"),
@@ -264,7 +264,9 @@ def test_the_form_of_an_answer_is_not_a_test_part(tmp_path: Path) -> None:
     assert listed(tmp_path).labels == {"train/0.png": "ab"}
 
 
-def test_each_file_is_opened_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_label_files_beside_images_are_opened_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     create(tmp_path, "ab.png", {"labels.json": "{}", "list.csv": "epoch,loss\n1,2\n"})
     read, opened = files.read, []
     monkeypatch.setattr(

@@ -200,6 +200,9 @@ def test_the_free_memory_is_the_smaller_of_system_and_container(
     for devices in (2, 3):  # as many copies, that of the host, and as much again as one
         monkeypatch.setattr(jax, "local_device_count", lambda devices=devices: devices)
         assert memory.limit(section(tmp_path)) == 2000 // (devices + 2)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert memory.limit(section(tmp_path)) == 2000 // 3
+    monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
     (tmp_path / "memory.stat").write_text("anon 7\ninactive_file 400\nactive_file 100\n")
     assert memory.available() == 2500  # the file cache can be freed
     assert memory.limit(section(tmp_path, memory_limit=0.5)) == 2**29

@@ -1,4 +1,4 @@
-"""An approximation of the sine that a generated image can afford."""
+"""A cheap approximation of the sine for generated images."""
 
 from __future__ import annotations
 
