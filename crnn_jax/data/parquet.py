@@ -47,7 +47,11 @@ def read(path: Path, name: str, is_image: IsImage) -> Labels:
     # The column with the images takes the place of the one with their names.
     keys = ["file" if i in holders else column for i, column in enumerate(names)]
     classes = _class_names(schema)
-    values = _values(path, schema, classes)
+    known = {i: _column(path, names[i]) for i, kind in enumerate(schema.types) if _is_plain(kind)}
+    values = [
+        _values(known.get(i), _is_integer(kind), classes.get(names[i], {}))
+        for i, kind in enumerate(schema.types)
+    ]
     # Images have no other purpose here, so the only text beside them is the label.
     is_labels = bool(holders) or label_file_names.sounds_like_labels(name)
     columns = label_columns.choose(keys, values, is_image, is_labels)
@@ -55,23 +59,22 @@ def read(path: Path, name: str, is_image: IsImage) -> Labels:
         raise DataError(f"{path}: {columns}; its columns are {quote(names)}")
     remedy = "remove the readings to use it"
     label_columns.refuse_readings(names, names[columns.label], str(path), remedy)
-    has_images = columns.file in holders
-    wanted = [names[i] for i in columns[:3] if i >= 0 and i not in holders]
-    table = _read(path, wanted)
+    chosen: dict[int, Any] = {
+        i: known[i] if i in known else _column(path, names[i])
+        for i in columns[:3]
+        if i >= 0 and i not in holders
+    }
+    parts, files = chosen.get(columns.split), chosen.get(columns.file)
     of_class = classes.get(names[columns.label])
     of_part: dict[Any, str] = dict(classes.get(names[columns.split], {}))
 
     def rows() -> Iterator[Row]:
-        for number in range(table.num_rows):
-            value = table.column(names[columns.label])[number].as_py()
+        for number, value in enumerate(chosen[columns.label].to_pylist()):
             if of_class and value is not None:
                 value = of_class.get(value)
-            part = table.column(names[columns.split])[number].as_py() if columns.split >= 0 else ""
+            part = "" if parts is None else parts[number].as_py()
             part = of_part.get(part, part)
-            if has_images:
-                file = f"{name}/{number:07d}"
-            else:
-                file = str(table.column(names[columns.file])[number].as_py())
+            file = f"{name}/{number:07d}" if files is None else str(files[number].as_py())
             is_label = isinstance(value, (str, int)) and not isinstance(value, bool)
             complaint = "" if is_label else f"its label is {quote(value)}, not a text"
             text = str(value) if is_label else ""
@@ -96,20 +99,25 @@ def _class_names(schema: Any) -> dict[str, dict[int, str]]:
         return {}
 
 
-def _values(path: Path, schema: Any, classes: dict[str, dict[int, str]]) -> list[Values]:
-    """Returns the values of the columns of texts, numbers and truth values."""
-    found = []
-    for name, kind in zip(schema.names, schema.types, strict=True):
-        is_number = str(kind).lstrip("u").startswith("int")
-        values = Values(is_number)
-        found.append(values)
-        if is_number or str(kind).startswith(("string", "large_string", "dictionary<", "bool")):
-            counts = _read(path, [name]).column(0).value_counts()
-            for value, count in zip(*(counts.field(i).to_pylist() for i in (0, 1)), strict=True):
-                if value is not None:
-                    text = classes.get(name, {}).get(value, str(value))
-                    values.add(itertools.repeat(text, count))
-    return found
+def _is_integer(kind: Any) -> bool:
+    return str(kind).lstrip("u").startswith("int")
+
+
+def _is_plain(kind: Any) -> bool:
+    """Whether a column has texts, whole numbers or truth values."""
+    names = ("string", "large_string", "dictionary<", "bool")
+    return _is_integer(kind) or str(kind).startswith(names)
+
+
+def _values(column: Any, is_integer: bool, classes: dict[int, str]) -> Values:
+    """Returns the values of a column; none of a column that is not read."""
+    values = Values(is_integer)
+    if column is not None:
+        counts = column.value_counts()
+        for value, count in zip(*(counts.field(i).to_pylist() for i in (0, 1)), strict=True):
+            if value is not None:
+                values.add(itertools.repeat(classes.get(value, str(value)), count))
+    return values
 
 
 def image(path: Path, row: int) -> bytes:
@@ -130,7 +138,7 @@ def _images(path: str, modified: int) -> Any:
     """Returns the column with the images, which stay compressed."""
     schema = _opened(Path(path)).schema_arrow
     (name,) = (n for n, kind in zip(schema.names, schema.types, strict=True) if _holds_images(kind))
-    return _read(Path(path), [name]).column(name)
+    return _column(Path(path), name)
 
 
 def _holds_images(kind: Any) -> bool:
@@ -159,9 +167,10 @@ def _opened(path: Path) -> Any:
         ) from error
 
 
-def _read(path: Path, columns: list[str]) -> Any:
+def _column(path: Path, name: str) -> Any:
+    """Reads a column; of several with the same name, the first."""
     try:
-        return _opened(path).read(columns=columns)
+        return _opened(path).read(columns=[name]).column(0)
     except DataError:
         raise
     except Exception as error:
