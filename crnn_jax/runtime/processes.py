@@ -1,4 +1,4 @@
-"""Checks that JAX has a device, and that the process was not forked after JAX started.
+"""Checks that JAX has a device, trains in 32 bits, and has not started before a fork.
 
 Does not import jax before it is needed.
 """
@@ -34,6 +34,20 @@ def check() -> None:
     if not _has_started and (reason := obstacle()):
         raise DeviceError(reason)
     _has_started = True
+
+
+def check_precision() -> None:
+    """Checks that JAX computes in 32 bits, for which the training step is written.
+
+    Raises:
+      DeviceError: JAX computes in 64 bits.
+    """
+    import jax
+
+    if jax.config.jax_enable_x64:  # type: ignore[attr-defined]  # a dynamic attribute
+        raise DeviceError(
+            "training needs 32-bit numbers, but JAX_ENABLE_X64 (jax_enable_x64) is on; unset it"
+        )
 
 
 def obstacle() -> str:

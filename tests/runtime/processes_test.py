@@ -135,6 +135,18 @@ def test_an_error_that_another_package_made_of_it(
     assert "JAX finds no device" in capsys.readouterr().err
 
 
+def test_training_in_64_bits_is_refused_before_a_directory_is_claimed(
+    tiny_config: MakeConfig, tmp_path: Path
+) -> None:
+    jax.config.update("jax_enable_x64", True)
+    try:
+        with pytest.raises(DeviceError, match="JAX_ENABLE_X64"):
+            crnn_jax.train_and_evaluate(tiny_config(), tmp_path / "run")
+    finally:
+        jax.config.update("jax_enable_x64", False)
+    assert not (tmp_path / "run").exists()
+
+
 def in_a_fork(call: Callable[[], Any]) -> str:
     """What a call raises in a forked child: the name and the text of the error."""
     receive, send = os.pipe()
