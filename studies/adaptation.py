@@ -142,7 +142,7 @@ class Study:
     ) -> Learner:  # fmt: skip
         """Makes the updates of an arm on the images `order` [updates * batch]."""
         section = dataclasses.replace(self.config.optimizer, learning_rate=arm.rate)
-        schedule = optimizer.schedule(section, arm.updates)
+        schedule = optimizer.schedule(section, optimizer.pace(section, arm.updates))
         rates = np.asarray(jax.vmap(schedule)(jnp.arange(arm.updates)))
         key = jax.random.key(seed)
         for step, rows in enumerate(order.reshape(arm.updates, arm.batch)):

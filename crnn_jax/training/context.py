@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax import Array
 from jaxtyping import Int, UInt8
 
@@ -46,9 +45,8 @@ class TrainContext(NamedTuple):
     split: splits.Split
     charset: Charset
     model: crnn.Model
-    optimizer: optax.GradientTransformation
+    pace: optimizer_lib.Pace  # its peak is lower for few labels: see train.half_rate_labels
     origin: warm_start.Origin  # of train.init_from; without it, its `run` is empty
-    learning_rate: float  # the peak, which is lower for few labels: see train.half_rate_labels
     trained_share: float  # share of trained weights in the EMA: see train.half_way_labels
     steps_per_epoch: int
     num_epochs: int  # epochs of the schedule
@@ -66,17 +64,17 @@ class TrainContext(NamedTuple):
     def alike(self) -> Hashable:
         """Returns a key that is equal for runs that can share compiled programs.
 
-        It does not depend on seed, fold and normalization.
+        It does not depend on seed, fold, normalization and learning rate.
         """
         data = dataclasses.replace(self.config.data, fold=0, split_seed=0)
-        config = dataclasses.replace(self.config, seed=0, data=data)
+        form = optimizer_lib.kind(self.config.optimizer)
+        config = dataclasses.replace(self.config, seed=0, data=data, optimizer=form)
         network = self.model.network, self.model.per_image
         # With a test part, the alphabet depends on the training part.
         charset = self.charset
         length = self.steps_per_epoch, self.num_epochs
-        # These depend on the number of training images.
-        by_labels = self.learning_rate, self.trained_share
-        return config, network, length, self.data.fingerprint, charset, by_labels
+        keeps_start = self.trained_share < 1
+        return config, network, length, self.data.fingerprint, charset, keeps_start
 
     def order(self, epoch: int) -> np.ndarray:
         """Returns the image numbers of an epoch in training order. A stream has new ones each time.
@@ -277,9 +275,8 @@ def prepare(config: Config) -> TrainContext:
         charset=charset,
         model=crnn.build(config.model, charset, *moments),
         origin=origin,
-        learning_rate=adjusted.optimizer.learning_rate,
         trained_share=adjusted.trained_share,
-        optimizer=optimizer_lib.build(adjusted.optimizer, num_epochs * steps_per_epoch),
+        pace=optimizer_lib.pace(adjusted.optimizer, num_epochs * steps_per_epoch),
         steps_per_epoch=steps_per_epoch,
         num_epochs=num_epochs,
         plateau_loss=ctc_loss.plateau_loss(

@@ -39,7 +39,7 @@ class FlatStart(NamedTuple):
         loss: Float[Array, ""],
         step: Int[Array, ""],
         num_classes: int,
-        num_steps: int,
+        num_steps: Int[Array, ""] | int,
         config: FlatStartConfig,
     ) -> FlatStart:
         """Returns the state after update `step`, from 0, of `num_steps`.
@@ -53,9 +53,10 @@ class FlatStart(NamedTuple):
         even = math.log(max(num_classes - 1, 2))  # the blank is never a target
         mean = _MEMORY * self.loss + (1 - _MEMORY) * loss / even
         loss = jnp.where(loss > 0, mean, self.loss)
-        is_over = step >= min(config.max_steps, num_steps // 3)
+        is_over = step >= jnp.minimum(config.max_steps, num_steps // 3)
         falling = (self.weight < 1) | (loss < config.until) | is_over
-        fade_steps = max(min(config.fade_steps, num_steps / 6 / -math.log(_END)), 1)
+        fade_steps = jnp.minimum(config.fade_steps, num_steps / 6 / -math.log(_END))
+        fade_steps = jnp.maximum(fade_steps, 1)
         # The weight falls by a constant factor, not a constant amount, so that CTC takes over
         # gradually. With a sudden change, a quarter of the seeds fell back to the plateau.
         fallen = self.weight * (1 - 1 / fade_steps)

@@ -2,37 +2,73 @@
 
 from __future__ import annotations
 
-import functools
+import dataclasses
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from crnn_jax.config import OptimizerConfig
 
+_MOST_STEPS = 2**31 - 1  # steps are counted in i32
 
-def schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
-    """Returns the learning rate of update 0, 1, ...: linear warm-up, then the config's schedule.
+
+class Pace(NamedTuple):
+    """The numbers of the schedule of a run.
+
+    They are arguments of the compiled step, so runs of other lengths and rates share its program.
+    """
+
+    peak: Any  # f32, the highest learning rate
+    warmup: Any  # i32, updates before the peak
+    num_steps: Any  # i32, updates of the run
+
+
+def pace(config: OptimizerConfig, num_steps: int) -> Pace:
+    """Returns the numbers of the schedule of a run of `num_steps` updates.
 
     The warm-up takes at most half of the updates, so short runs reach the peak too.
+    """
+    num_steps = min(num_steps, _MOST_STEPS)
+    warmup = min(config.warmup_steps, num_steps // 2)
+    return Pace(np.float32(config.learning_rate), np.int32(warmup), np.int32(num_steps))
+
+
+def kind(config: OptimizerConfig) -> OptimizerConfig:
+    """Returns what is compiled into a step: the config without the settings that `Pace` has."""
+    defaults = OptimizerConfig()
+    return dataclasses.replace(
+        config, learning_rate=defaults.learning_rate, warmup_steps=defaults.warmup_steps
+    )
+
+
+def schedule(config: OptimizerConfig, pace: Pace) -> optax.Schedule:
+    """Returns the learning rate of update 0, 1, ...: linear warm-up, then the config's schedule.
+
+    It is that of `optax.join_schedules` of a linear and a cosine schedule, which do not allow
+    lengths that are arguments of a compiled function.
 
     Args:
-      config: the config of the optimizer.
-      num_steps: the number of updates of the run.
+      config: the config of the optimizer, for its schedule only.
+      pace: the numbers of the schedule.
     """
-    peak = config.learning_rate
-    warmup = min(config.warmup_steps, num_steps // 2)
-    if config.schedule == "cosine":
-        after = optax.cosine_decay_schedule(peak, max(num_steps - warmup, 1))
-    else:
-        after = optax.constant_schedule(peak)
-    # The rate of update 0 is not 0: it is step 1 of the rise.
-    rise = optax.linear_schedule(peak / (warmup + 1), peak, warmup)
-    return optax.join_schedules([rise, after], [warmup])
+
+    def rate(step: Any) -> jax.Array:
+        # The rate of update 0 is not 0: it is step 1 of the rise.
+        rise = (step + 1) / (pace.warmup + 1)
+        after: Any = 1.0
+        if config.schedule == "cosine":
+            done = (step - pace.warmup) / jnp.maximum(pace.num_steps - pace.warmup, 1)
+            after = (1 + jnp.cos(jnp.pi * jnp.minimum(done, 1))) / 2
+        value: jax.Array = pace.peak * jnp.where(step < pace.warmup, rise, after)
+        return value
+
+    return rate
 
 
-@functools.cache
-def build(config: OptimizerConfig, num_steps: int) -> optax.GradientTransformation:
+def build(config: OptimizerConfig, pace: Pace) -> optax.GradientTransformation:
     """Builds the chain of clipping by norm, trust ratios and momentum or Adam, and learning rate.
 
     With trust ratios (LARS, You et al. 2017, arXiv 1708.03888, without weight decay) the gradient
@@ -43,13 +79,10 @@ def build(config: OptimizerConfig, num_steps: int) -> optax.GradientTransformati
     arXiv 1904.00962).
 
     Args:
-      config: the config of the optimizer.
-      num_steps: the number of updates of the run.
-
-    Returns:
-      The transformation. It is the same object for the same arguments.
+      config: the config of the optimizer; the numbers that `pace` has are taken from there.
+      pace: the numbers of the schedule. They can be arguments of a function that is being compiled.
     """
-    rate = schedule(config, num_steps)
+    rate = schedule(config, pace)
     ratios = [optax.scale_by_trust_ratio()] if config.trust_ratio else []
     if config.name == "adam":
         adam = optax.scale_by_adam(b1=config.momentum, nesterov=config.nesterov)

@@ -97,13 +97,19 @@ def warn_of_plateau(run: Run, loss: float, train_loss: float | None = None) -> N
             "images differ from them. Add labeled images"
         )
         return
-    # A run that starts from a reader has no flat start.
-    flat_start = "" if run.config.train.init_from else "flat_start.until=0.85 if it is off, "
+    config, advice = run.config, []
+    is_from_reader = bool(config.train.init_from)  # without a flat start
+    if not is_from_reader and not config.flat_start.until:
+        advice.append("flat_start.until=0.85")
+    if config.data.normalize != "auto":
+        advice.append("data.normalize=auto")
+    advice += ["a smaller optimizer.learning_rate", "more train.epochs", "more images"]
+    if not is_from_reader:
+        advice.append("the general reader as a start: experiments/adapt.py")
     print(
         f"note: the model has not left the plateau: its loss is {loss:.2f}, and that of the best "
         f"constant predictor {plateau:.2f}. Check that the labels match the images, or try "
-        f"{flat_start}data.normalize=auto, a smaller optimizer.learning_rate, more train.epochs, "
-        "or more images"
+        f"{', '.join(advice[:-1])}, or {advice[-1]}"
     )
 
 
@@ -127,9 +133,9 @@ def announce(context: TrainContext) -> None:
             f"note: labels seem to ignore case, so {one_line(others)} are recognized, too, and "
             "read as labeled (train.detect_case)"
         )
-    if context.learning_rate < 0.99 * context.config.optimizer.learning_rate:
+    if context.pace.peak < 0.99 * context.config.optimizer.learning_rate:
         print(
-            f"note: the learning rate is {context.learning_rate:.2g}, because there are few labels "
+            f"note: the learning rate is {context.pace.peak:.2g}, because there are few labels "
             "(train.half_rate_labels)"
         )
     if context.trained_share < 0.995:  # else it would be printed as 100 %

@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from crnn_jax.config import FlatStartConfig
+from crnn_jax.config import FlatStartConfig, OptimizerConfig
 from crnn_jax.models import crnn
 from crnn_jax.training import flat_start
+from crnn_jax.training import optimizer as optimizer_lib
 from crnn_jax.training.context import TrainContext
 
 
@@ -35,20 +36,19 @@ def init_state(context: TrainContext) -> TrainState:
     """Returns the state before the first step, with fresh parameters."""
     key = stream_key(jax.random.key(context.config.seed), "init")
     params = crnn.init(context.model, key, context.config.data)
-    state: TrainState = _fresh(params, context.optimizer, context.config.flat_start)
+    form = optimizer_lib.kind(context.config.optimizer)
+    state: TrainState = _fresh(params, form, context.config.flat_start)
     return state
 
 
 # Jitted as one program: otherwise each array of zeros would be a separate program.
 @functools.partial(jax.jit, static_argnums=(1, 2))
-def _fresh(
-    params: Any, optimizer: optax.GradientTransformation, config: FlatStartConfig
-) -> TrainState:
+def _fresh(params: Any, optimizer: OptimizerConfig, config: FlatStartConfig) -> TrainState:
     ema = jax.tree.map(jnp.copy, params)  # the step donates its arguments
     return TrainState(
         jnp.zeros((), jnp.int32),
         params,
         ema,
-        optimizer.init(params),
+        optimizer_lib.build(optimizer, optimizer_lib.pace(optimizer, 1)).init(params),
         flat_start.start(config),
     )

@@ -14,13 +14,14 @@ from jax import Array
 from jaxtyping import Bool, Float, Int, Key, Shaped, UInt8
 
 from crnn_jax.charset import PAD
-from crnn_jax.config import AugmentConfig, FlatStartConfig, LossConfig
+from crnn_jax.config import AugmentConfig, FlatStartConfig, LossConfig, OptimizerConfig
 from crnn_jax.data.augment import augment
 from crnn_jax.models import crnn
 from crnn_jax.models import ctc_loss as ctc
 from crnn_jax.runtime import xla_options
 from crnn_jax.runtime.data_parallel import ONE, Devices
 from crnn_jax.training import flat_start
+from crnn_jax.training import optimizer as optimizer_lib
 from crnn_jax.training.context import TrainContext
 from crnn_jax.training.state import TrainState, stream_key
 
@@ -28,16 +29,15 @@ from crnn_jax.training.state import TrainState, stream_key
 class Recipe(NamedTuple):
     """The settings that are compiled into the step; hashable.
 
-    Seed, fold and normalization are not part of it: runs that differ only in them share a program.
+    Seed, fold, normalization, learning rate and length are not part of it: runs that differ only in
+    them share a program.
     """
 
     loss: LossConfig
     flat_start: FlatStartConfig
     augment: AugmentConfig
     ema_decay: float
-    trained_share: float  # share of the trained weights in the EMA
-    optimizer: optax.GradientTransformation
-    num_steps: int  # steps of the whole run
+    optimizer: OptimizerConfig  # without the settings that `Pace` has
     devices: Devices = ONE
 
 
@@ -46,6 +46,8 @@ class Constants(NamedTuple):
 
     model: crnn.Model
     key: Key[Array, ""]  # jax.random.key(config.seed)
+    pace: optimizer_lib.Pace
+    trained_share: Any = 1.0  # f32, share of the trained weights in the EMA
     start: Any = None  # the parameters of train.init_from, unless trained_share is 1
 
 
@@ -72,7 +74,9 @@ class Examples(NamedTuple):
 def constants(context: TrainContext) -> Constants:
     """Returns the constants of a run, on its devices."""
     key = jax.random.key(context.config.seed)
-    placed: Constants = context.devices.replicate(Constants(context.model, key))
+    share = np.float32(context.trained_share)
+    values = Constants(context.model, key, context.pace, share)
+    placed: Constants = context.devices.replicate(values)
     return placed
 
 
@@ -84,9 +88,7 @@ def recipe(context: TrainContext) -> Recipe:
         config.flat_start,
         config.augment,
         config.train.ema_decay,
-        context.trained_share,
-        context.optimizer,
-        context.num_epochs * context.steps_per_epoch,
+        optimizer_lib.kind(config.optimizer),
         context.devices,
     )
 
@@ -215,20 +217,21 @@ def train_step(
     data, rows = ((), batch) if is_drawn else (batch[:2], batch[2:])
     positions = jnp.arange(len(batch.mask))
     grads, loss, flat_loss = of_batch(state, constants, data, (tuple(rows), positions))
-    updates, opt_state = recipe.optimizer.update(grads, state.opt_state, state.params)
+    optimizer = optimizer_lib.build(recipe.optimizer, constants.pace)
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     # The decay is small at first, so that the EMA soon forgets the initial parameters.
     decay = jnp.minimum(recipe.ema_decay, (1 + state.step) / (25 + state.step))
     kept = params
-    if recipe.trained_share < 1:
+    if constants.start is not None:
         # WiSE-FT, Wortsman et al. 2022 (arXiv 2109.01903): the EMA of a mean is a mean of EMAs.
-        kept = optax.incremental_update(params, constants.start, recipe.trained_share)
+        kept = optax.incremental_update(params, constants.start, constants.trained_share)
     ema = optax.incremental_update(kept, state.ema, 1 - decay)
     flat = state.flat_start.advance(
         flat_loss,
         state.step,
         constants.model.num_classes,
-        recipe.num_steps,
+        constants.pace.num_steps,
         recipe.flat_start,
     )
     return TrainState(state.step + 1, params, ema, opt_state, flat), loss

@@ -76,7 +76,7 @@ def train_all(
 ) -> list[Result]:
     """Like `train_and_evaluate`, for several runs.
 
-    Runs that differ only in seed and fold share a compiled step.
+    Runs that differ only in seed, fold and learning rate share a compiled step.
 
     Raises:
       CrnnError: the first error of a run, as from `train_and_evaluate`; the other runs are
@@ -84,6 +84,7 @@ def train_all(
       ConfigError: a run of several processes needs something that only one process can do.
     """
     processes.check()  # before a directory is claimed
+    processes.check_precision()
     with Peers() as peers, Watchdog(_STUCK, peers.others_wait) as watchdog:
         peers.is_waiting = watchdog.is_waiting
         with peers.explaining():

@@ -100,17 +100,43 @@ def test_a_run_with_its_own_parts_scores_them(tmp_path: Path, tiny_config: MakeC
     ],
 )
 def test_the_plateau_note_is_for_the_plateau(
-    capsys: pytest.CaptureFixture[str], loss: float, train_loss: float | None, said: str
+    capsys: pytest.CaptureFixture[str],
+    tiny_config: MakeConfig,
+    loss: float,
+    train_loss: float | None,
+    said: str,
 ) -> None:
     """The plateau is left at a loss of 0.75 * 10 in training, whatever validation says."""
     context = SimpleNamespace(plateau_loss=10.0)
-    for reader in ("", "general"):
-        config = SimpleNamespace(train=SimpleNamespace(init_from=reader))
-        run: Any = SimpleNamespace(stopping=Stopping(), context=context, config=config)
-        run_logging.warn_of_plateau(run, loss, train_loss)
-        note = capsys.readouterr().out
-        assert said in note
-        assert ("flat_start" in note) == ("plateau:" in note and not reader)
+    run: Any = SimpleNamespace(stopping=Stopping(), context=context, config=tiny_config())
+    run_logging.warn_of_plateau(run, loss, train_loss)
+    assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("keys", "advised"),
+    [
+        ({}, {"adapt.py"}),
+        ({"flat_start.until": 0.0}, {"flat_start.until=0.85", "adapt.py"}),
+        ({"data.normalize": "set"}, {"data.normalize=auto", "adapt.py"}),
+        # A run that starts from a reader has no flat start.
+        ({"train.init_from": "general", "flat_start.until": 0.0}, set()),
+    ],
+)
+def test_the_plateau_note_advises_only_what_is_not_in_force(
+    capsys: pytest.CaptureFixture[str],
+    tiny_config: MakeConfig,
+    keys: dict[str, Any],
+    advised: set[str],
+) -> None:
+    config = tiny_config({"data.normalize": "auto", "flat_start.until": 0.85, **keys})
+    context = SimpleNamespace(plateau_loss=10.0)
+    run: Any = SimpleNamespace(stopping=Stopping(), context=context, config=config)
+    run_logging.warn_of_plateau(run, 10.0)
+    note = capsys.readouterr().out
+    possible = {"flat_start.until=0.85", "data.normalize=auto", "adapt.py"}
+    assert {advice for advice in possible if advice in note} == advised
+    assert "optimizer.learning_rate" in note
 
 
 def test_labels_that_only_validation_has_are_no_plateau(

@@ -11,7 +11,7 @@ import pytest
 from crnn_jax.charset import PAD
 from crnn_jax.inference import calibration
 from crnn_jax.models import crnn
-from crnn_jax.training import optimizer, train
+from crnn_jax.training import train
 from crnn_jax.training.context import prepare
 from tests.helpers.fixtures import MakeConfig
 from tests.helpers.quiet import BARE
@@ -48,7 +48,7 @@ def test_a_small_set_gets_more_epochs(tiny_config: MakeConfig, tmp_path: Path) -
         )
         assert context.num_epochs == epochs
         # The schedule ends with the last epoch.
-        assert context.optimizer is optimizer.build(context.config.optimizer, 5 * epochs)
+        assert context.pace.num_steps == 5 * epochs
         assert prepare(tiny_config(train__patience=0, train__min_steps=min_steps)).patience == 0
     # A patience of 3 for two epochs is one of 6 for four.
     config = tiny_config(

@@ -1,8 +1,10 @@
 import dataclasses
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from crnn_jax.config import OptimizerConfig
@@ -20,10 +22,18 @@ PLAIN = OptimizerConfig(
 )
 
 
+def _build(config: OptimizerConfig) -> optax.GradientTransformation:
+    return optimizer.build(config, optimizer.pace(config, num_steps=10))
+
+
+def _schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
+    return optimizer.schedule(config, optimizer.pace(config, num_steps))
+
+
 def _updates(config: OptimizerConfig, grads_of_each_step: Any) -> Any:
     """Returns the updates of every step for a tree of two leaves."""
     params = {"a": jnp.zeros(2), "b": jnp.zeros(1)}
-    tx = optimizer.build(config, num_steps=10)
+    tx = _build(config)
     state = tx.init(params)
     result = []
     for a, b in grads_of_each_step:
@@ -63,17 +73,17 @@ def test_trust_ratios_give_each_gradient_the_norm_of_its_variable() -> None:
     # Norms 5 and 0. The gradient (0, 20) is scaled by 5 / 20; a variable of norm 0 keeps its own.
     params = {"a": jnp.array([3.0, -4.0]), "b": jnp.zeros(1)}
     grads = {"a": jnp.array([0.0, 20.0]), "b": jnp.array([7.0])}
-    tx = optimizer.build(config, num_steps=10)
+    tx = _build(config)
     update, _ = tx.update(grads, tx.init(params), params)
     np.testing.assert_allclose(update["a"], [0.0, -0.5], rtol=1e-6)
     np.testing.assert_allclose(update["b"], [-0.7], rtol=1e-6)
     # Clipping comes first, so it matters only for variables of norm 0.
-    tx = optimizer.build(dataclasses.replace(config, clip_norm=1.0), num_steps=10)
+    tx = _build(dataclasses.replace(config, clip_norm=1.0))
     update, _ = tx.update(grads, tx.init(params), params)
     np.testing.assert_allclose(update["a"], [0.0, -0.5], rtol=1e-6)
     np.testing.assert_allclose(update["b"], [-0.7 / np.hypot(20, 7)], rtol=1e-6)
     # The momentum comes after: m2 = 0.9 m1 + g2, each gradient scaled to the norm 5 before.
-    tx = optimizer.build(dataclasses.replace(config, momentum=0.9), num_steps=10)
+    tx = _build(dataclasses.replace(config, momentum=0.9))
     variable = {"a": jnp.array([3.0, -4.0])}
     _, state = tx.update({"a": jnp.array([9.0, 0.0])}, tx.init(variable), variable)
     update, _ = tx.update({"a": jnp.array([0.0, 7.0])}, state, variable)
@@ -86,7 +96,7 @@ def test_trust_ratios_scale_the_update_of_adam() -> None:
     config = dataclasses.replace(config, momentum=0.8, nesterov=False)
     params = {"a": jnp.array([3.0, -4.0]), "b": jnp.zeros(1)}
     grads = {"a": jnp.array([0.5, 20.0]), "b": jnp.array([7.0])}
-    tx = optimizer.build(config, num_steps=10)
+    tx = _build(config)
     update, _ = tx.update(grads, tx.init(params), params)
     np.testing.assert_allclose(update["a"], [-0.1 * 5 / 2**0.5] * 2, rtol=1e-5)
     np.testing.assert_allclose(update["b"], [-0.1], rtol=1e-5)
@@ -102,7 +112,7 @@ def test_clipping_off_lets_large_gradients_through() -> None:
 
 def test_warm_up_rises_in_equal_steps_and_cosine_ends_at_zero() -> None:
     config = dataclasses.replace(PLAIN, warmup_steps=3, schedule="cosine")
-    rate = optimizer.schedule(config, num_steps=11)
+    rate = _schedule(config, 11)
     np.testing.assert_allclose([rate(i) for i in range(4)], [0.025, 0.05, 0.075, 0.1], rtol=1e-6)
     # 8 steps after the warm-up: halfway after 4, zero after 8.
     np.testing.assert_allclose([rate(7), rate(11)], [0.05, 0.0], atol=1e-8)
@@ -119,12 +129,29 @@ def test_updates_follow_the_schedule() -> None:
 
 
 def test_constant_schedule_stays_at_its_peak() -> None:
-    rate = optimizer.schedule(dataclasses.replace(PLAIN, warmup_steps=3), num_steps=11)
+    rate = _schedule(dataclasses.replace(PLAIN, warmup_steps=3), 11)
     np.testing.assert_allclose([rate(3), rate(10)], [0.1, 0.1], rtol=1e-6)
 
 
+@pytest.mark.parametrize("warmup", [0, 1, 30, 1000])
+@pytest.mark.parametrize("num_steps", [1, 2, 7, 100])
+def test_the_rates_are_those_of_optax(warmup: int, num_steps: int) -> None:
+    config = dataclasses.replace(PLAIN, warmup_steps=warmup, schedule="cosine")
+    rise = min(warmup, num_steps // 2)
+    expected = optax.join_schedules(
+        [
+            optax.linear_schedule(0.1 / (rise + 1), 0.1, rise),
+            optax.cosine_decay_schedule(0.1, num_steps - rise),
+        ],
+        [rise],
+    )
+    steps = jnp.arange(num_steps + 3)
+    found = jax.vmap(_schedule(config, num_steps))(steps)
+    np.testing.assert_allclose(found, jax.vmap(expected)(steps), rtol=1e-5, atol=1e-9)
+
+
 def test_a_run_shorter_than_its_warm_up_still_reaches_the_peak() -> None:
-    rate = optimizer.schedule(dataclasses.replace(PLAIN, warmup_steps=1000), num_steps=10)
+    rate = _schedule(dataclasses.replace(PLAIN, warmup_steps=1000), 10)
     assert max(float(rate(i)) for i in range(10)) == pytest.approx(0.1)
 
 

@@ -1,4 +1,4 @@
-"""Folds of a cross-validation differ in split and normalization, and share their programs."""
+"""Folds, rates and numbers of epochs share their programs."""
 
 import dataclasses
 import json
@@ -30,11 +30,24 @@ jax.monitoring.register_event_duration_secs_listener(note)
 
 @pytest.fixture
 def folds(tiny_config: MakeConfig) -> list[Config]:
-    """Two of four folds, with 30 training images and 10 validation images each."""
-    changes = {**QUIET, "data.num_folds": 4, "data.normalize": "set", "train.epochs": 1}
+    """Two of four folds, with 30 training images and 10 validation images each.
+
+    They also have other learning rates, warm-ups, and numbers of epochs.
+    """
+    changes = {**QUIET, "data.num_folds": 4, "data.normalize": "set"}
     # A constant of the step that no other test has, so that its program is not compiled yet.
     changes["train.ema_decay"] = 0.9371
-    return [tiny_config(changes, seed=fold, data__fold=fold) for fold in (0, 1)]
+    return [
+        tiny_config(
+            changes,
+            seed=fold,
+            data__fold=fold,
+            train__epochs=1 + fold,
+            optimizer__learning_rate=0.01 * (1 + fold),
+            optimizer__warmup_steps=2 + fold,
+        )
+        for fold in (0, 1)
+    ]
 
 
 def test_a_second_fold_compiles_nothing_in_the_same_process(

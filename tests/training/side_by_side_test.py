@@ -41,7 +41,7 @@ def metrics(run: Path) -> list[Any]:
 def configs(
     tiny_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., list[Config]]:
-    """Seed 3 of fold 0 and seed 4 of fold 1, with different moments and splits.
+    """Seed 3 of fold 0 and seed 4 of fold 1, with different moments, splits and learning rates.
 
     Two of the four updates of an epoch are in one call, so all tests share a program of two runs.
     """
@@ -58,8 +58,10 @@ def configs(
         }
         common["log.every_steps"] = 3
         return [
-            tiny_config({**QUIET, **common}, seed=seed, data__fold=fold)
-            for seed, fold in ((3, 0), (4, 1))
+            tiny_config(
+                {**QUIET, **common}, seed=seed, data__fold=fold, optimizer__learning_rate=rate
+            )
+            for seed, fold, rate in ((3, 0, 0.02), (4, 1, 0.01))
         ]
 
     return make

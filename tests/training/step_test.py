@@ -42,7 +42,7 @@ class Trainer(NamedTuple):
     def step(
         self, state: Any, indices: Any = BATCH, mask: Any = ALL, seed: int = 0
     ) -> tuple[Any, Any]:
-        constants = Constants(self.context.model, jax.random.key(seed))
+        constants = Constants(self.context.model, jax.random.key(seed), self.context.pace)
         state = jax.tree.map(jnp.array, state)  # the step donates its arguments
         batch = Batch(self.context.images, self.context.labels, indices[None], mask[None])
         state, losses = self.step_fn(state, batch, constants)
