@@ -14,7 +14,7 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -43,6 +43,14 @@ _STUCK = (
     "run the same command again to continue from the last checkpoint; with JAX_NUM_CPU_DEVICES=1, "
     "no device waits for another"
 )
+
+
+class Controls(NamedTuple):
+    """What can stop, record or watch the steps of a loop."""
+
+    interruption: Interruption
+    profile: Profile
+    watchdog: Watchdog
 
 
 def train_and_evaluate(
@@ -127,15 +135,8 @@ def _train_all(
             steps = profiled_steps if hosts.is_first() else 0
             # An error that concerns no member alone ends this group only.
             with Profile(steps) as profile, failures.of(group[0][0]):
-                results |= _train_group(
-                    group,
-                    interruption,
-                    profile,
-                    watchdog,
-                    start,
-                    allow_environment_change,
-                    failures,
-                )
+                controls = Controls(interruption, profile, watchdog)
+                results |= _train_group(group, controls, start, allow_environment_change, failures)
             del group
             start = time.monotonic()  # the time of the next runs is their own
             group = next(turns, None)
@@ -148,9 +149,7 @@ def _train_all(
 
 def _train_group(
     group: Sequence[groups.Member],
-    interruption: Interruption,
-    profile: Profile,
-    watchdog: Watchdog,
+    controls: Controls,
     start: float,
     allow_environment_change: bool,
     failures: Failures,
@@ -172,7 +171,7 @@ def _train_group(
                 runs.append(run)
                 stack.push(own.pop_all())
         if runs:
-            train(runs, interruption, profile, watchdog)
+            train(runs, controls)
         for run in runs:
             if run.error and len(runs) > 1:
                 failures.keep(run.error)
@@ -184,9 +183,7 @@ def _train_group(
     return results
 
 
-def train(
-    runs: Sequence[Run], interruption: Interruption, profile: Profile, watchdog: Watchdog
-) -> None:
+def train(runs: Sequence[Run], controls: Controls) -> None:
     """Trains the runs to their last epochs. Runs at the same step of an epoch train in parallel.
 
     A run that cannot go on gets an `error` and ends; the others go on.
@@ -197,11 +194,11 @@ def train(
     """
     with Progress(runs) as progress:
         while active := [run for run in runs if not run.is_over]:
-            self_training.renew(active[0], interruption)
+            self_training.renew(active[0], controls.interruption)
             # Those in the middle of an epoch catch up with the others first.
             most = max(run.steps_since for run in active)
             abreast = [run for run in active if run.steps_since == most]
-            run_epoch(abreast, progress, watchdog, interruption, profile)
+            run_epoch(abreast, progress, controls)
             for run in abreast:
                 end_epoch(run, progress)
                 if run.error and len(runs) > 1:
@@ -209,20 +206,15 @@ def train(
             if stopped := [run for run in abreast if run.steps_since and not run.error]:
                 where = f"after step {stopped[0].step}, in epoch {stopped[0].epoch + 1}"
                 more = f" of the first of {len(stopped)} runs" if len(stopped) > 1 else ""
-                raise interruption.stop(where + more)
+                raise controls.interruption.stop(where + more)
 
 
-def run_epoch(
-    runs: Sequence[Run],
-    progress: Progress,
-    watchdog: Watchdog,
-    interruption: Interruption,
-    profile: Profile,
-) -> None:
+def run_epoch(runs: Sequence[Run], progress: Progress, controls: Controls) -> None:
     """Trains runs until the end of their epochs, or until a signal.
 
     All runs must be at the same step of their epochs.
     """
+    interruption, profile, watchdog = controls
     steps, state, inputs = calls.compiled(runs)
     before = None  # the losses of the previous call
     first = runs[0].step
