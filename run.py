@@ -50,7 +50,8 @@ _DISTRIBUTED = flags.DEFINE_bool(
     "distributed",
     False,
     "Train one run on several hosts: this process is one of those that Slurm, Open MPI or "
-    "Kubernetes has started with the same command. Elsewhere give the next three flags.",
+    "Kubernetes has started with the same command. Elsewhere give --coordinator, --processes and "
+    "--process.",
 )
 _COORDINATOR = flags.DEFINE_string(
     "coordinator",
@@ -140,7 +141,8 @@ def main(_: list[str]) -> None:
         if _PROFILE.value:
             raise CrnnError("--profile is for one run, but this config defines a sweep")
         workdir = Path(_WORKDIR.value or f"runs/{name}")
-        cells = sweep.from_dict(values)
+        given = config_flags.get_override_values(flags.FLAGS["config"])
+        cells = sweep.from_dict(values, given)
         failed = sweep.run(
             cells, workdir, _JOBS.value, _ALLOW_CHANGE.value, _TOGETHER.value,
             _LAUNCHER.value, _LAUNCHER_OPTIONS,

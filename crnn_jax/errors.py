@@ -40,7 +40,7 @@ class TrainingError(CrnnError):
 
 
 class DeviceError(CrnnError):
-    """JAX cannot compute in this process: it has no device, or the process was forked."""
+    """JAX cannot compute in this process: no device, a forked process, or training in 64 bits."""
 
 
 def one_line(text: str) -> str:

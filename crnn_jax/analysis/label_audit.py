@@ -64,7 +64,7 @@ def rank(workdir: str | os.PathLike[str]) -> list[Doubt]:
                 f"{one_line(str(run.workdir))} has no validation part; an audit needs readings of "
                 "images that were not used for training"
             )
-    variants = sorted({run.workdir.parent.name for run in runs})
+    variants = sorted({os.path.relpath(run.workdir.parent, workdir) for run in runs})
     if len(variants) > 1:
         raise RunError(
             f"{workdir} contains the variants {one_line(', '.join(variants))}; give the directory "

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import os
 
-from crnn_jax.analysis import plots, sweep_page, sweep_report
+from crnn_jax.analysis import plots, sweep_page, sweep_report, sweep_runs
 from crnn_jax.runs.run_dir import RunDir
 
 
-def write(workdir: str | os.PathLike[str], reach: float = sweep_report.REACH) -> str:
+def write(workdir: str | os.PathLike[str], reach: float = sweep_runs.REACH) -> str:
     """Writes report.md, report.csv, report.html and the plots into `workdir`; returns the Markdown.
 
     Args:
@@ -19,7 +19,7 @@ def write(workdir: str | os.PathLike[str], reach: float = sweep_report.REACH) ->
     Raises:
       RunError: there are no finished runs, or a record or a file cannot be used.
     """
-    runs = sweep_report.read_grid(workdir, reach)
+    runs = sweep_runs.read_grid(workdir, reach)
     rows = sweep_report.table(runs)
     directory = RunDir(workdir)
     markdown = sweep_report.to_markdown(runs, rows, reach)

@@ -15,6 +15,7 @@ from crnn_jax.analysis import (
     page,
     scheme_report,
     sweep_report,
+    sweep_runs,
     sweep_tables,
 )
 from crnn_jax.analysis.axes import Axis
@@ -40,7 +41,7 @@ class Curves(NamedTuple):
 
 def of_variants(
     workdir: str | os.PathLike[str],
-    runs: Sequence[sweep_report.Run],
+    runs: Sequence[sweep_runs.Run],
     rows: Sequence[sweep_report.Row],
     reach: float = 0.95,
 ) -> str:
@@ -48,7 +49,7 @@ def of_variants(
 
     Args:
       workdir: the directory of the sweep.
-      runs: the result of `sweep_report.read_grid`.
+      runs: the result of `sweep_runs.read_grid`.
       rows: the result of `sweep_report.table`.
       reach: the exact match, as a fraction, for which the table has the first epoch.
     """

@@ -1,8 +1,7 @@
 """Tables of a sweep, from the records of its runs. Does not import jax.
 
-The `errors.csv` of a run lists the misread files of its validation part; the others were read
-correctly. Runs with the same seed and fold have the same validation images, so these lists suffice
-for paired comparisons.
+Runs with the same seed and fold have the same validation images, so the lists of the images that
+they misread suffice for paired comparisons.
 """
 
 from __future__ import annotations
@@ -14,35 +13,13 @@ import urllib.parse
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from crnn_jax.analysis import cells, learning_curves
-from crnn_jax.analysis.learning_curves import Epoch
-from crnn_jax.errors import RunError, one_line
+from crnn_jax.analysis.sweep_runs import REACH, Run
+from crnn_jax.errors import one_line
 from crnn_jax.inference import metrics
 from crnn_jax.runs import markup
-from crnn_jax.runs.result import Answer, Misread, Result
-from crnn_jax.runs.run_dir import RunDir
-from crnn_jax.training.early_stopping import OFF_PLATEAU
+from crnn_jax.runs.result import Result
 
 BASE = "base"  # the variant with which the others are compared
-REACH = 0.95  # exact match whose first epoch is reported, unless another is asked for
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """A finished run, as the table needs it."""
-
-    variant: str
-    cell: str  # names seed and fold
-    result: Result
-    train_size: int  # from the config: 0 for all images
-    commit: str | None
-    num_images: int  # images of the whole data set
-    read: frozenset[str] | None  # file names of the validation images; None in old records
-    misread: frozenset[str]
-    left_plateau: int | None  # epoch
-    epoch_reached: int | None  # the first with an exact match of `reach`
-    seconds_reached: float | None
-    epochs: tuple[Epoch, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,33 +45,10 @@ class Row:
     never_reached: int
     # Exact match minus that of the base, over the cells in which both read the same images.
     difference: float | None
-    difference_low: float | None  # 95 % bootstrap interval over images
+    # 95 % bootstrap interval over images; None if all images differ alike, so it has no width.
+    difference_low: float | None
     difference_high: float | None
     p_value: float | None  # McNemar, exact, two-sided, over images
-
-
-def read_grid(workdir: str | os.PathLike[str], reach: float = REACH) -> list[Run]:
-    """Reads the finished runs of a sweep, `VARIANT/CELL/result.json`.
-
-    A variant's name can be a path, A/B.
-
-    Args:
-      workdir: the directory of the sweep.
-      reach: the exact match, as a fraction, for which the first epoch is reported.
-
-    Raises:
-      RunError: there are no finished runs, or they used different data.
-    """
-    folder = Path(workdir)
-    runs = [
-        _read_run(path, path.parent.relative_to(folder).as_posix(), reach)
-        for path in cells.having(folder, "result.json")
-    ]
-    if not runs:
-        raise RunError(f"{workdir} contains no finished runs (VARIANT/CELL/result.json)")
-    if len({run.result.fingerprint for run in runs}) > 1:
-        raise RunError(f"the runs in {workdir} used different data and cannot be compared")
-    return runs
 
 
 def table(runs: Sequence[Run]) -> list[Row]:
@@ -127,8 +81,9 @@ def to_markdown(runs: Sequence[Run], rows: Sequence[Row], reach: float = REACH) 
             reached += f"; {row.seconds_reached:.0f}"
         difference = "-"
         if row.difference is not None:
-            low, high = row.difference_low, row.difference_high
-            difference = f"{row.difference:+.2%} [{low:+.2%}, {high:+.2%}]"
+            difference = f"{row.difference:+.2%}"
+            if row.difference_low is not None:
+                difference += f" [{row.difference_low:+.2%}, {row.difference_high:+.2%}]"
         spread = "" if row.spread is None else f" ± {row.spread:.2%}"
         lines.append(
             f"| {markup.markdown(row.variant)} | {row.runs} "
@@ -149,13 +104,31 @@ def p_value(value: float | None) -> str:
 
 
 def notes(runs: Sequence[Run]) -> list[str]:
-    """Names the variants that cannot be compared with the base."""
+    """Names the variants that cannot be compared with the base, or only in some cells."""
     base = _base(runs)
     others = sorted(
         {run.variant for run in runs if run.cell in base and not _are_comparable(run, base)}
     )
-    what = f"Not compared with {BASE}, because they read other images: {', '.join(others)}."
-    return [what] if others else []
+    variants: dict[str, set[str]] = {}
+    for run in runs:
+        variants.setdefault(run.variant, set()).add(run.cell)
+    parts = [
+        f"{one_line(name)} ({len(cells & base.keys())} in common)"
+        for name, cells in sorted(variants.items())
+        if base and cells != base.keys()
+    ]
+    found = []
+    if others:
+        found.append(
+            f"Not compared with {BASE}, because they read other images or other labels: "
+            f"{', '.join(map(one_line, others))}."
+        )
+    if parts:
+        found.append(
+            f"These have other seeds and folds than {BASE}; the differences are over those in "
+            f"common: {', '.join(parts)}."
+        )
+    return found
 
 
 def images(workdir: Path) -> str:
@@ -170,44 +143,6 @@ def images(workdir: Path) -> str:
 def has_sizes(runs: Sequence[Run]) -> bool:
     """Whether the sweep has training sets of more than two sizes."""
     return len({run.train_size for run in runs}) > 2
-
-
-def _read_run(path: Path, variant: str, reach: float) -> Run:
-    record = RunDir(path)
-    result = record.result()
-    assert result is not None
-    if not result.num_val:
-        raise RunError(
-            f"{one_line(str(path))} has no validation part, so its scores are those of training "
-            "images. For a sweep, set data.val_fraction and data.min_val_size=0"
-        )
-    misread = frozenset(row.file for row in record.read_csv("errors.csv", Misread))
-    read = None
-    if (path / "readings.csv").exists():
-        read = frozenset(row.file for row in record.read_csv("readings.csv", Answer))
-    if len(misread) != result.num_examples - result.num_exact:
-        raise RunError(f"{one_line(str(path))}: errors.csv and result.json disagree")
-    environment = record.environment()
-    data = environment.get("data", {})
-    if missing := {"plateau_loss", "num_examples"} - data.keys():
-        raise RunError(f"{one_line(str(path / 'environment.json'))} has no key data.{min(missing)}")
-    limit = OFF_PLATEAU * data["plateau_loss"]
-    epochs = record.epochs()
-    reached = next((epoch for epoch in epochs if epoch["exact_match"] >= reach), None)
-    return Run(
-        variant=variant,
-        cell=path.name,
-        result=result,
-        train_size=record.config_value("data.train_size"),
-        commit=environment.get("commit"),
-        num_images=data["num_examples"],
-        read=read,
-        misread=misread,
-        left_plateau=next((e["epoch"] for e in epochs if e["val_loss"] < limit), None),
-        epoch_reached=reached["epoch"] if reached else None,
-        seconds_reached=reached["seconds"] if reached else None,
-        epochs=learning_curves.of_lines(epochs),
-    )
 
 
 def _row(variant: str, runs: Sequence[Run], base: dict[str, Run]) -> Row:
@@ -275,24 +210,36 @@ def _base(runs: Sequence[Run]) -> dict[str, Run]:
 
 
 def _are_comparable(ours: Run, base: Mapping[str, Run]) -> bool:
-    """Whether a run read the same images as the base. A variant with another split does not."""
+    """Whether a run read the same images as the base, with the same labels.
+
+    A variant with another split, or with another data.merge, does not.
+    """
     theirs = base[ours.cell]
     if ours.read is None or theirs.read is None:
         return ours.result.num_examples == theirs.result.num_examples
     return ours.read == theirs.read
 
 
-def _interval(net: dict[str, int], pairs: Sequence[tuple[Run, Run]]) -> tuple[float, float]:
-    """Bootstrap interval of the difference in exact match, over images."""
+def _interval(
+    net: dict[str, int], pairs: Sequence[tuple[Run, Run]]
+) -> tuple[float, float] | tuple[None, None]:
+    """Bootstrap interval of the difference in exact match, over images.
+
+    None if all images differ alike: resamples of equal values say nothing about the difference.
+    """
     readings = sum(ours.result.num_examples for ours, _ in pairs)
     num_images = _num_images([ours for ours, _ in pairs])
     low, high = metrics.bootstrap_mean(list(net.values()), num_images - len(net))
+    if low == high:
+        return None, None
     return low * num_images / readings, high * num_images / readings
 
 
 def _num_images(runs: Sequence[Run]) -> int:
     """Returns the number of different images that the runs read: all seeds read those of a fold."""
-    return sum({run.cell.rpartition("-")[2]: run.result.num_examples for run in runs}.values())
+    # Old records do not list the images, but their cells are named after the fold.
+    folds = {run.read or run.cell.rpartition("-")[2]: run.result.num_examples for run in runs}
+    return sum(folds.values())
 
 
 def _median(values: Iterable[float | None]) -> float | None:

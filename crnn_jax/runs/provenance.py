@@ -16,21 +16,31 @@ from crnn_jax import config as config_lib
 from crnn_jax.errors import one_line, quote
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow")
+# Settings of JAX that change numbers, with the defaults, which older runs are taken to have had.
+_JAX_SETTINGS: Mapping[str, Any] = {
+    "default_matmul_precision": None,
+    "default_prng_impl": "threefry2x32",
+    "random_seed_offset": 0,
+    "threefry_partitionable": True,
+}
 # Fields that can change results; the commit can too, but seldom does.
 _DECISIVE = (
     *("version", "processor", "cores", "devices", "processes", "xla_flags"),
     *(f"packages.{name}" for name in _PACKAGES if name != "orbax-checkpoint"),
+    *(f"jax_settings.{name}" for name in _JAX_SETTINGS),
 )
 _NOT_COMPARED = ("command", "data", "earlier")
 
 
 def here(devices: Iterable[str], processes: int = 1) -> dict[str, Any]:
-    """Returns the environment of this process: commit, versions and machine.
+    """Returns the environment of this process: commit, versions, machine and settings of JAX.
 
     Args:
       devices: the devices that the run uses.
       processes: the number of processes of the run, on one or several hosts.
     """
+    import jax  # comparing two environments, as reports do, needs no jax
+
     return {
         "commit": _git("rev-parse", "HEAD"),
         "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
@@ -44,6 +54,7 @@ def here(devices: Iterable[str], processes: int = 1) -> dict[str, Any]:
         "devices": list(devices),
         **({"processes": processes} if processes > 1 else {}),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "jax_settings": {name: getattr(jax.config, f"jax_{name}") for name in _JAX_SETTINGS},
     }
 
 
@@ -73,7 +84,10 @@ def _processor() -> str:
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
     """Returns the differences between two environments: a sentence for each dotted key."""
     old, new = (
-        config_lib.flatten({k: v for k, v in values.items() if k not in _NOT_COMPARED})
+        config_lib.flatten(
+            {"jax_settings": _JAX_SETTINGS}
+            | {k: v for k, v in values.items() if k not in _NOT_COMPARED}
+        )
         for values in (then, now)
     )
     return {

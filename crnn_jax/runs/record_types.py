@@ -78,6 +78,15 @@ class DataFacts(TypedDict, total=False):
     fingerprint: Digest
 
 
+class JaxSettings(TypedDict, total=False):
+    """The section `jax_settings` of environment.json."""
+
+    default_matmul_precision: Text | None
+    default_prng_impl: Text
+    random_seed_offset: Annotated[int, Meta(ge=-(2**62), le=2**62)]
+    threefry_partitionable: bool
+
+
 class Environment(TypedDict, total=False):
     """environment.json."""
 
@@ -93,6 +102,7 @@ class Environment(TypedDict, total=False):
     devices: list[Text]
     processes: Count
     xla_flags: Text
+    jax_settings: JaxSettings
     imported: Text
     data: DataFacts
     earlier: list[dict[str, Any]]

@@ -1,10 +1,6 @@
 """The run directory: the files of a run, readable with `cat`, written atomically.
 
-config.json  environment.json  params.txt  augmented.png  metrics.jsonl  readings.csv  errors.csv
-result.json  checkpoints.json  checkpoints/
-With a test part: test.json  test_readings.csv
-With images without labels: pseudo_labels.csv
-If a cell of a sweep failed: failed.txt
+docs/reference/run_directory.md describes the files.
 """
 
 from __future__ import annotations

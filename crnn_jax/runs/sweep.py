@@ -12,7 +12,7 @@ import dataclasses
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypedDict
 
@@ -61,7 +61,8 @@ class Grid:
         """Returns all cells. Seeds and folds are outermost, so that variants can be compared early.
 
         Raises:
-          ConfigError: a key or value of a variant is wrong; the message names the variant.
+          ConfigError: a key or value of a variant is wrong, or generated images have several
+            sizes; the message names the variant.
         """
         result = []
         known = resolve.Known()
@@ -75,20 +76,54 @@ class Grid:
                     except ConfigError as error:
                         raise ConfigError(f"variant {one_line(name)}: {error}") from error
                     result.append(Cell(name, seed, fold, config))
+        _check_sizes(result)
         return result
 
 
+def _check_sizes(cells: Sequence[Cell]) -> None:
+    """Checks that generated images have one size: it is a part of their fingerprint.
+
+    A report compares only runs on data with the same fingerprint.
+    """
+    first = None
+    for cell in cells:
+        data = cell.config.data
+        if data.source == "folder":
+            continue
+        size = data.width, data.height, data.channels, data.crop
+        first = first or (size, cell.variant)
+        if size != first[0]:
+            raise ConfigError(
+                f"variant {one_line(cell.variant)}: data.width, height, channels or crop is not as "
+                f"in the variant {one_line(first[1])}, and a report cannot compare generated "
+                "images of several sizes; write images to a folder with `crnn-jax generate`, and "
+                "give it with data.dir"
+            )
+
+
+# Keys that the grid sets, and where.
+_SET_BY_GRID: Mapping[str, str] = {"seed": "seeds", "data.fold": "folds"}
+
+
 class _Section(TypedDict):
-    variants: dict[Annotated[str, Meta(min_length=1, max_length=200)], dict[str, Any]]
+    variants: Annotated[
+        dict[Annotated[str, Meta(min_length=1, max_length=200)], dict[str, Any]],
+        Meta(min_length=1),
+    ]
     seeds: Annotated[Sequence[schema.Seed], Meta(min_length=1, max_length=10**4)]
     folds: Annotated[Sequence[schema.Count], Meta(min_length=1, max_length=10**4)]
 
 
-def from_dict(values: Mapping[str, Any]) -> Grid:
+def from_dict(values: Mapping[str, Any], given: Collection[str] = ()) -> Grid:
     """Builds a Grid from the plain values of a config that has a section `grid`.
 
+    Args:
+      values: the plain values.
+      given: the dotted keys that the command line sets.
+
     Raises:
-      ConfigError: a key of the section is missing or has the wrong type; the message names it.
+      ConfigError: a key of the section is missing or has the wrong type, or seed or data.fold is
+        set outside of the section; the message names it.
     """
     base = {key: value for key, value in values.items() if key != "grid"}
     try:
@@ -100,9 +135,30 @@ def from_dict(values: Mapping[str, Any]) -> Grid:
             raise ConfigError(f"the section grid: {name} has the same number twice")
     for name in section["variants"]:
         parts = name.split("/")
-        if any(not part or Path(part).name != part or part[0] == "." for part in parts):
+        wrong = any(not part or Path(part).name != part or part[0] == "." for part in parts)
+        if wrong or len(parts) > 2:  # the reports find no others
             raise ConfigError(f"variant {quote(name)}: it must be a valid directory name, or A/B")
+    _check_seed_and_fold(base, section["variants"], given)
     return Grid(base, section["variants"], tuple(section["seeds"]), tuple(section["folds"]))
+
+
+def _check_seed_and_fold(
+    base: Mapping[str, Any], variants: Mapping[str, Mapping[str, Any]], given: Collection[str]
+) -> None:
+    """Checks that seed and data.fold are set in the section `grid` only."""
+    defaults, base = config_lib.flatten(config_lib.defaults()), config_lib.flatten(base)
+    for key, name in _SET_BY_GRID.items():
+        value = base.get(key, defaults[key])
+        if value != defaults[key] or key in given:
+            raise ConfigError(
+                f"{key} is set by the grid of a sweep; write --config.grid.{name}='({value},)'"
+            )
+        for variant, changes in variants.items():
+            if key in changes:
+                raise ConfigError(
+                    f"variant {one_line(variant)}: {key} is set by the grid; remove it, and list "
+                    f"the values in grid.{name}"
+                )
 
 
 def run(

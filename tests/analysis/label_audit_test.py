@@ -104,7 +104,12 @@ def test_runs_that_do_not_belong_together_are_refused(grid: Path) -> None:
     shutil.copytree(path, grid / "other" / "seed0-fold0")
     with pytest.raises(RunError, match="contains the variants base, other"):
         label_audit.rank(grid)
-    shutil.rmtree(grid / "other")
+    (grid / "other").rename(grid / "x")
+    shutil.copytree(path.parent, grid / "x" / "base")
+    shutil.rmtree(grid / "x" / "seed0-fold0")
+    with pytest.raises(RunError, match="contains the variants base, x/base"):
+        label_audit.rank(grid)
+    shutil.rmtree(grid / "x")
     RunDir(path).write_json("result.json", {**dataclasses.asdict(RESULT), "fingerprint": "0"})
     with pytest.raises(RunError, match="different data"):
         label_audit.rank(grid)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from crnn_jax.analysis import charts, learning_curves, sweep_page, sweep_report
+from crnn_jax.analysis import charts, learning_curves, sweep_page, sweep_report, sweep_runs
 from crnn_jax.analysis.charts import Interval
 from crnn_jax.analysis.learning_curves import Epoch
 from crnn_jax.cli import main
@@ -69,7 +69,7 @@ def test_the_table_has_the_numbers_counted_by_hand(grid: Path) -> None:
 
 def test_intervals_are_where_the_axis_says(grid: Path) -> None:
     exact, difference, *_ = _charts(_page(grid))
-    _, worse = sweep_report.table(sweep_report.read_grid(grid))
+    _, worse = sweep_report.table(sweep_runs.read_grid(grid))
     assert exact.all("text", "axis")[0].text == "exact match, %"
     assert difference.all("text", "axis")[0].text == "difference to base, percentage points"
     for chart, rows in ((exact, 2), (difference, 1)):
@@ -185,10 +185,10 @@ def test_runs_are_linked_with_their_trackers_and_the_failed_are_listed(grid: Pat
 
 
 def test_a_page_of_many_long_runs_is_small(grid: Path) -> None:
-    (run, *_) = sweep_report.read_grid(grid)
+    (run, *_) = sweep_runs.read_grid(grid)
     epochs = tuple(Epoch(n, 1 + 1 / n, n / 1000) for n in range(1, 1001))
     runs = [
-        sweep_report.Run(**{**vars(run), "variant": f"v{v}", "cell": f"seed{s}-fold0",
+        sweep_runs.Run(**{**vars(run), "variant": f"v{v}", "cell": f"seed{s}-fold0",
                             "epochs": epochs})
         for v in range(150) for s in range(2)
     ]  # fmt: skip

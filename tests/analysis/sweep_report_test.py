@@ -1,6 +1,7 @@
 import csv
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crnn_jax.analysis import sweep_report
+from crnn_jax.analysis import sweep_report, sweep_runs
 from crnn_jax.cli import main
 from crnn_jax.errors import RunError
 from crnn_jax.inference import metrics
@@ -59,6 +60,11 @@ def _leave(
     run.write_json("result.json", dataclasses.asdict(result))
 
 
+def _leave_readings(path: Path, images: range, truth: str) -> None:
+    rows = [(f"0-{n}.png", truth, truth, 0.9, 0.1) for n in images]
+    RunDir(path).write_csv("readings.csv", Answer._fields, rows)
+
+
 @pytest.fixture
 def grid(tmp_path: Path) -> Path:
     fast, slow = ([20, 11.9, 3, 1], [0, 0.5, 0.95, 1.0]), ([16, 16, 12.1, 11], [0, 0, 0, 0.2])
@@ -71,7 +77,7 @@ def grid(tmp_path: Path) -> Path:
 
 
 def test_rows_counted_by_hand(grid: Path) -> None:
-    base, other, worse = sweep_report.table(sweep_report.read_grid(grid))
+    base, other, worse = sweep_report.table(sweep_runs.read_grid(grid))
     assert [row.variant for row in (base, other, worse)] == ["base", "other_seed", "worse"]
     assert (base.runs, base.exact_match, base.cer) == (2, 17 / 20, 3 / 100)
     # Both seeds read the same ten images: Wilson's interval of 8.5 of 10, by hand.
@@ -101,7 +107,7 @@ def test_rows_counted_by_hand(grid: Path) -> None:
 
 def test_the_interval_takes_an_image_for_one_draw_however_many_seeds_read_it(grid: Path) -> None:
     # Both seeds lose images 3 and 4, one loses 5: over ten images -2, -2, -1, 0 x 7.
-    *_, worse = sweep_report.table(sweep_report.read_grid(grid))
+    *_, worse = sweep_report.table(sweep_runs.read_grid(grid))
     draws = np.random.default_rng(5).choice([-2, -2, -1] + [0] * 7, (40_000, 10)).mean(1) / 2
     low, high = np.percentile(draws, [2.5, 97.5])
     # halves of means of ten integers are multiples of 1 / 20
@@ -134,7 +140,7 @@ def test_the_command_writes_table_csv_and_image(
     assert main.main(["report", str(grid)]) == 0
     printed = capsys.readouterr().out
     assert (grid / "report.md").read_text() == printed
-    head, _, header, rule, *rows = printed.splitlines()
+    head, _, header, rule, *rows, _, note = printed.splitlines()
     assert head == "set, fingerprint ffffffffffff, 136 images; 5 runs; commit cccccccccccc"
     assert {line.count("|") for line in (header, rule, *rows)} == {11}
     assert rows[0].startswith("| base | 2 | 85.00% [")
@@ -144,6 +150,7 @@ def test_the_command_writes_table_csv_and_image(
     assert "| to 95%: median, latest epoch; seconds |" in header
     assert "| 2, 2 | 3, 3; 30 | - | - |" in rows[0]
     assert "| 4, 4 (1 never) | never | -25.00% [" in rows[2]
+    assert note.endswith("the differences are over those in common: other_seed (0 in common).")
     with (grid / "report.csv").open() as file:
         assert [row["variant"] for row in csv.DictReader(file)] == ["base", "other_seed", "worse"]
     with Image.open(grid / "report.png") as image:
@@ -174,12 +181,12 @@ def test_training_sets_of_several_sizes_make_a_curve(grid: Path) -> None:
 def test_runs_of_different_data_have_no_common_table(grid: Path) -> None:
     _leave(grid, "base", 2, [], [1], [1], fingerprint="0" * 64)
     with pytest.raises(RunError, match="different data"):
-        sweep_report.read_grid(grid)
+        sweep_runs.read_grid(grid)
 
 
 def test_a_directory_without_runs_says_so(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no finished runs"):
-        sweep_report.read_grid(tmp_path)
+        sweep_runs.read_grid(tmp_path)
 
 
 def test_a_record_that_contradicts_itself_is_named(grid: Path) -> None:
@@ -187,14 +194,14 @@ def test_a_record_that_contradicts_itself_is_named(grid: Path) -> None:
     values = json.loads((path / "result.json").read_text())
     (path / "result.json").write_text(json.dumps({**values, "num_exact": 9}))
     with pytest.raises(RunError, match=r"seed0-fold0.*disagree"):
-        sweep_report.read_grid(grid)
+        sweep_runs.read_grid(grid)
 
 
 @pytest.mark.parametrize("name", ["errors.csv", "environment.json", "metrics.jsonl"])
 def test_a_damaged_record_is_named(grid: Path, name: str) -> None:
     (grid / "base" / "seed0-fold0" / name).write_text("")
     with pytest.raises(RunError, match=f"seed0-fold0.{name}"):
-        sweep_report.read_grid(grid)
+        sweep_runs.read_grid(grid)
 
 
 def test_a_report_imports_no_jax() -> None:
@@ -203,19 +210,49 @@ def test_a_report_imports_no_jax() -> None:
 
 
 def test_runs_that_read_other_images_are_not_compared(tmp_path: Path) -> None:
-    """A variant may change the split; then nothing is known about images that it did not read."""
-    for variant, first in (("base", 0), ("same", 0), ("more", 5)):
+    """A variant may change the split, or merge symbols: then its task is not that of the base."""
+    for variant, first, truth in (
+        ("base", 0, "8"), ("same", 0, "8"), ("more", 5, "8"), ("merged", 0, "b"),
+    ):  # fmt: skip
         _leave(tmp_path, variant, 0, [5, 6], [1], [1])
-        rows = [(f"0-{n}.png", "x", "x", 0.9, 0.1) for n in range(first, first + 10)]
-        RunDir(tmp_path / variant / "seed0-fold0").write_csv("readings.csv", Answer._fields, rows)
-    base, *others = sweep_report.table(sweep_report.read_grid(tmp_path))
+        _leave_readings(tmp_path / variant / "seed0-fold0", range(first, first + 10), truth)
+    base, *others = sweep_report.table(sweep_runs.read_grid(tmp_path))
     found = {row.variant: (row.difference, row.p_value, row.difference_low) for row in others}
-    assert found["same"] == (0, 1, 0)
-    assert found["more"] == (None, None, None)
+    assert found["same"] == (0, 1, None)  # a bootstrap of zeros has no width
+    assert found["more"] == found["merged"] == (None, None, None)
     assert base.difference is None
-    runs = sweep_report.read_grid(tmp_path)
+    runs = sweep_runs.read_grid(tmp_path)
     text = sweep_report.to_markdown(runs, sweep_report.table(runs))
-    assert text.endswith("\nNot compared with base, because they read other images: more.\n")
+    assert text.count("| +0.00% |") == 1
+    assert text.endswith(
+        "\nNot compared with base, because they read other images or other labels: merged, more.\n"
+    )
+
+
+def test_a_run_with_a_name_of_its_own_reads_no_further_images(tmp_path: Path) -> None:
+    """Two seeds of one fold, as in `test_rows_counted_by_hand`: Wilson's of 8.5 of 10 images."""
+    for seed, misread in ((0, [1, 2]), (1, [1])):
+        _leave(tmp_path, "base", seed, misread, [1], [1])
+        path = tmp_path / "base" / f"seed{seed}-fold0"
+        _leave_readings(path, range(10), "x")
+        path.rename(tmp_path / "base" / f"run-{seed}")
+    (base,) = sweep_report.table(sweep_runs.read_grid(tmp_path))
+    interval = (base.exact_match_low, base.exact_match_high)
+    assert interval == pytest.approx((0.54115, 0.96457), abs=1e-5)
+
+
+def test_variants_with_other_cells_than_the_base_are_named(grid: Path) -> None:
+    shutil.rmtree(grid / "worse" / "seed1-fold0")
+    _leave(grid, "more", 0, [], [1], [1])
+    _leave(grid, "more", 1, [], [1], [1])
+    _leave(grid, "more", 2, [], [1], [1])
+    runs = sweep_runs.read_grid(grid)
+    assert sweep_report.notes(runs) == [
+        "These have other seeds and folds than base; the differences are over those in common: "
+        "more (2 in common), other_seed (0 in common), worse (1 in common)."
+    ]
+    # Without a base there is nothing to compare.
+    assert sweep_report.notes([run for run in runs if run.variant != "base"]) == []
 
 
 def test_the_interval_of_an_unfinished_sweep_counts_each_image_once(tmp_path: Path) -> None:
@@ -223,7 +260,7 @@ def test_the_interval_of_an_unfinished_sweep_counts_each_image_once(tmp_path: Pa
     for variant, lost in (("base", []), ("worse", [1, 2, 3, 4])):
         for seed, fold in ((0, 0), (0, 1), (1, 0)):
             _leave(tmp_path, variant, seed, lost, [1], [1], fold=fold)
-    _, worse = sweep_report.table(sweep_report.read_grid(tmp_path))
+    _, worse = sweep_report.table(sweep_runs.read_grid(tmp_path))
     assert worse.difference == -12 / 30
     # Over twenty images: four lost twice, four once.
     values = [-2] * 4 + [-1] * 4 + [0] * 12
@@ -235,7 +272,7 @@ def test_the_interval_of_an_unfinished_sweep_counts_each_image_once(tmp_path: Pa
 def test_variants_of_variants_and_every_goal_have_their_names(tmp_path: Path) -> None:
     for variant in ("base", "wide/base", "wide/drop"):
         _leave(tmp_path, variant, 0, [1], [1], [1])
-    runs = sweep_report.read_grid(tmp_path, 0.996)
+    runs = sweep_runs.read_grid(tmp_path, 0.996)
     rows = sweep_report.table(runs)
     assert {row.variant for row in rows} == {"base", "wide/base", "wide/drop"}
     assert "| to 99.6%: median" in sweep_report.to_markdown(runs, rows, 0.996)

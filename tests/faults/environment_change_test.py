@@ -5,10 +5,12 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import jax
 import pytest
 
+from crnn_jax import schema
 from crnn_jax.errors import RunError
-from crnn_jax.runs import provenance
+from crnn_jax.runs import provenance, record_types
 from crnn_jax.runtime import signals
 from crnn_jax.training import train
 from tests.helpers.fixtures import MakeConfig
@@ -71,3 +73,30 @@ def test_a_difference_is_decisive_or_not() -> None:
         "packages.orbax-checkpoint": "packages.orbax-checkpoint: was '1', is now '2'",
     }
     assert [key for key in changes if provenance.is_decisive(key)] == ["packages.jax"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "was"),
+    [
+        ("default_prng_impl", "rbg", "'threefry2x32'"),
+        ("threefry_partitionable", False, "True"),
+        ("default_matmul_precision", "bfloat16", "None"),
+        ("random_seed_offset", 5, "0"),
+    ],
+)
+def test_settings_of_jax_are_decisive(name: str, value: Any, was: str) -> None:
+    before = provenance.here([])
+    jax.config.update(f"jax_{name}", value)
+    try:
+        now = provenance.here([])
+    finally:
+        jax.config.update(f"jax_{name}", before["jax_settings"][name])
+    schema.check(now, record_types.Environment)
+    key = f"jax_settings.{name}"
+    said = {key: f"{key}: was {was}, is now {value!r}"}
+    assert provenance.differences(before, now) == said
+    assert provenance.is_decisive(key)
+    # Records of older versions do not have the settings.
+    older = {k: v for k, v in before.items() if k != "jax_settings"}
+    assert provenance.differences(older, before) == {}
+    assert provenance.differences(older, now) == said

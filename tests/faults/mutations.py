@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from crnn_jax import errors
-from crnn_jax.analysis import html_report, label_audit, plots, sweep_report
+from crnn_jax.analysis import html_report, label_audit, plots, sweep_report, sweep_runs
 from crnn_jax.errors import CrnnError
 from crnn_jax.inference import exported, recognizer
 from crnn_jax.runs import sweep as grid
@@ -169,7 +169,7 @@ class Runs:
         }
 
     def _report(self) -> str:
-        runs = sweep_report.read_grid(self.folder / "grid")
+        runs = sweep_runs.read_grid(self.folder / "grid")
         text = sweep_report.to_markdown(runs, sweep_report.table(runs))
         assert "nan" not in text, text
         assert "<script" not in text, text

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crnn_jax.analysis import label_audit, sweep_report
+from crnn_jax.analysis import label_audit, sweep_report, sweep_runs
 from crnn_jax.errors import CrnnError
 from crnn_jax.runs import run_dir
 from crnn_jax.runs.result import Answer
@@ -60,7 +60,7 @@ def read_record(folder: Path) -> Any:
     runs = folder.parents[1]
 
     def table() -> None:
-        found = sweep_report.read_grid(runs)
+        found = sweep_runs.read_grid(runs)
         sweep_report.to_markdown(found, sweep_report.table(found))
 
     return [

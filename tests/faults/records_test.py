@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from crnn_jax import config, interop, schema
-from crnn_jax.analysis import sweep_report
+from crnn_jax.analysis import sweep_report, sweep_runs
 from crnn_jax.charset import Charset
 from crnn_jax.errors import ConfigError, RunError
 from crnn_jax.inference import evaluate, exported, metrics
@@ -65,7 +65,7 @@ def _edit(run: RunDir, name: str, key: str, value: Any) -> None:
 
 
 def _table(run: RunDir) -> Any:
-    runs = sweep_report.read_grid(run.workdir.parents[1])
+    runs = sweep_runs.read_grid(run.workdir.parents[1])
     return sweep_report.to_markdown(runs, sweep_report.table(runs))
 
 
@@ -232,6 +232,7 @@ def test_the_largest_batch_is_accepted() -> None:
     [
         ({"variants": {"../x": {}}, "seeds": [0], "folds": [0]}, "valid directory name"),
         ({"variants": [], "seeds": [0], "folds": [0]}, "variants: expected object"),
+        ({"variants": {}, "seeds": [0], "folds": [0]}, "variants: expected object of length >= 1"),
         ({"variants": {"a": {}}, "seeds": [10**30], "folds": [0]}, r"seeds\[0\]"),
         ({"variants": {"a": {}}, "seeds": 3, "folds": [0]}, "seeds: expected array"),
         ({"variants": {"a": {}}, "seeds": [0]}, "missing required field folds"),
@@ -292,7 +293,7 @@ def test_a_count_of_images_costs_no_memory() -> None:
 
 def test_plots_of_many_variants_and_odd_names(run: RunDir, tmp_path: Path) -> None:
     plots = pytest.importorskip("crnn_jax.analysis.plots")
-    runs = sweep_report.read_grid(run.workdir.parents[1])
+    runs = sweep_runs.read_grid(run.workdir.parents[1])
     (row,) = sweep_report.table(runs)
     names = ["\udcff\x1b$x$" + "a" * 300, *map(str, range(2000))]
     png = plots.variants([dataclasses.replace(row, variant=name) for name in names])
@@ -310,8 +311,8 @@ def test_records_are_read_without_jax(run: RunDir) -> None:
 
     code = (
         "import sys; from crnn_jax import schema, config; "
-        "from crnn_jax.analysis import sweep_report; from crnn_jax.runs import run_dir; "
-        f"sweep_report.read_grid({str(run.workdir.parents[1])!r}); assert 'jax' not in sys.modules"
+        "from crnn_jax.analysis import sweep_runs; from crnn_jax.runs import run_dir; "
+        f"sweep_runs.read_grid({str(run.workdir.parents[1])!r}); assert 'jax' not in sys.modules"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
     shutil.rmtree(run.workdir)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from crnn_jax.analysis import html_report, label_audit, sweep_report
+from crnn_jax.analysis import html_report, label_audit, sweep_report, sweep_runs
 from crnn_jax.errors import CrnnError, RunError
 from crnn_jax.inference import exported, recognizer
 from crnn_jax.interop import keras_file
@@ -67,7 +67,7 @@ def check_spoilt(run: Path, picture: Any, folder: Path, count: int, seed: int) -
         calls: list[Callable[..., Any]] = [
             lambda cell=cell: recognizer.load(cell).predict(picture),
             lambda: (
-                (runs := sweep_report.read_grid(folder / "grid"))
+                (runs := sweep_runs.read_grid(folder / "grid"))
                 and sweep_report.to_markdown(runs, sweep_report.table(runs))
             ),
             lambda: label_audit.rank(folder / "grid"),
@@ -183,7 +183,7 @@ def test_names_and_labels_are_text_in_pages_and_tables(
     assert "&lt;script&gt;alert(&#34;1&#34;)" in content
     grid = tmp_path / "grid" / "a|b<b>$x$" / "seed0-fold0"
     shutil.copytree(stranger, grid)
-    runs = sweep_report.read_grid(tmp_path / "grid")
+    runs = sweep_runs.read_grid(tmp_path / "grid")
     table = sweep_report.to_markdown(runs, sweep_report.table(runs))
     assert r"a\|b&lt;b&gt;\$x\$" in table
     assert "<b>" not in table

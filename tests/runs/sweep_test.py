@@ -186,13 +186,45 @@ def test_schemes_that_cannot_be_are_named(two_schemes: list[str], tmp_path: Path
     assert "missing/500" in made["grid"]["variants"]
 
 
-@pytest.mark.parametrize("name", ["../a", "a/..", "a//b", "/a", "a/", ".a/b", "a/.b", ""])
-def test_a_variant_stays_below_the_directory_of_the_sweep(
+@pytest.mark.parametrize("name", ["../a", "a/..", "a//b", "/a", "a/", ".a/b", "a/.b", "a/b/c", ""])
+def test_a_variant_is_one_or_two_folders_below_the_directory_of_the_sweep(
     small: Callable[..., sweep.Grid], name: str
 ) -> None:
     grid = {"variants": {name: {}}, "seeds": [3], "folds": [1]}
     with pytest.raises(ConfigError, match="variant"):
         sweep.from_dict({**small().base, "grid": grid})
+
+
+@pytest.mark.parametrize(
+    ("base", "variant", "says"),
+    [
+        ({"seed": 7}, {}, r"^seed .*--config\.grid\.seeds='\(7,\)'"),
+        ({"data.fold": 2}, {}, r"^data\.fold .*--config\.grid\.folds='\(2,\)'"),
+        ({}, {"seed": 0}, "^variant other: seed .*grid.seeds"),
+        ({}, {"data.fold": 0}, "^variant other: data.fold .*grid.folds"),
+    ],
+)
+def test_seeds_and_folds_are_set_by_the_grid_only(
+    small: Callable[..., sweep.Grid], base: Any, variant: Any, says: str
+) -> None:
+    values = config_lib.with_changes(small().base, base)
+    grid = {"variants": {"base": {}, "other": variant}, "seeds": [3], "folds": [1]}
+    with pytest.raises(ConfigError, match=says):
+        sweep.from_dict({**values, "grid": grid})
+
+
+@pytest.mark.parametrize(
+    "changes", [{"data.width": 100}, {"data.channels": 3}, {"data.crop": True}]
+)
+def test_generated_images_have_one_size_in_a_sweep(
+    small: Callable[..., sweep.Grid], changes: Any
+) -> None:
+    """The report would take images of another size for other data."""
+    made = small(base={}, other=changes)
+    assert len(made.cells()) == 2  # of a folder
+    generated = config_lib.with_changes(made.base, {"data.source": "synthetic"})
+    with pytest.raises(ConfigError, match=r"^variant other: .*not as in the variant base"):
+        sweep.Grid(generated, made.variants, (3,), (1,)).cells()
 
 
 @pytest.mark.long
