@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from crnn_jax.data import label_rows, unread_images
 from crnn_jax.data.image_io import IMAGE_SUFFIXES
 from crnn_jax.data.tree import Tree
 from crnn_jax.errors import DataError, for_terminal, one_line
@@ -73,11 +74,19 @@ def _arriving_lines() -> Iterator[list[str]]:
 
 
 def _images(folder: str) -> list[str]:
-    """Returns the names of the images in a folder and its subfolders, sorted."""
+    """Returns the names of the images in a folder and its subfolders, sorted.
+
+    Prints which images of other formats are left out.
+    """
     try:
         found = Tree(Path(folder))
     except (OSError, DataError):  # reported when the folder is read as a file
         return []
+    unread = unread_images.find(found)
+    if unread:
+        names = label_rows.examples(list(unread))
+        what = f"{label_rows.count(len(unread), 'image')} of {one_line(folder)} left out, such as"
+        print(f"note: {what} {names}: {next(iter(unread.values()))}", file=sys.stderr)
     return sorted(found.images + found.dotted)
 
 

@@ -22,6 +22,7 @@ from crnn_jax.charset import Charset
 from crnn_jax.config import DataConfig
 from crnn_jax.data import direction, label_texts, listing, memory, packed, parquet
 from crnn_jax.data.image_io import open_image, to_array
+from crnn_jax.data.label_files import FILE_NAMES
 from crnn_jax.data.label_rows import MAX_BAD, Listing
 from crnn_jax.data.listing import VAL_DIR, image_files, label_of, labels
 from crnn_jax.errors import DataError
@@ -164,6 +165,11 @@ def read_labels(
         if not text and config.allow_empty:
             continue
         if complaint := label_texts.complaint(text, known, num_steps, config.marks):
+            if not text and found.origin == FILE_NAMES and not config.label_pattern:
+                complaint += (  # the text before the first underscore
+                    ", because its name begins with an underscore; to take the text behind it, set "
+                    "data.label_pattern='^_+([^_]+)'"
+                )
             if text != originals[file]:
                 complaint += f" ({reprlib.repr(originals[file])} before data.case and data.merge)"
             complaints.setdefault(file, complaint + found.places.get(file, ""))

@@ -94,6 +94,8 @@ def _advice(start: bytes) -> str:
         )
     if start.startswith((b"<!doctype html", b"<html")):
         return "a web page and not an image; perhaps a download was refused"
+    if start.startswith(b"version https://git-lfs"):
+        return "a pointer of Git LFS and not the image; download the images with `git lfs pull`"
     if start[4:8] == b"ftyp":
         return "a HEIC, AVIF or video file, which is not supported; save it as PNG"
     if start.startswith(b"%pdf"):

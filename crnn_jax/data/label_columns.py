@@ -16,8 +16,9 @@ from crnn_jax.errors import DataError, quote
 FILES = frozenset([
     "file", "filename", "filepath", "path", "image", "imagepath", "imagefile", "imagefilename",
     "imagename", "img", "imgpath", "imgname", "imgfile", "picture", "name", "fname", "relpath",
-    "relativepath", "imageid", "id",
+    "relativepath", "fileupload", "imageid", "id",
 ])  # fmt: skip
+_NUMBERS = frozenset(["imageid", "id"])  # of the files, if another column names them
 LABELS = frozenset([
     "label", "labels", "text", "texts", "word", "words", "transcription", "transcript",
     "groundtruth", "gt", "target", "caption", "solution", "answer", "string", "captcha", "code",
@@ -84,6 +85,8 @@ def choose(
         files = [keys.index("file")]
     elif len(files) != 1:
         files = [i for i in files or range(len(keys)) if i in shown]
+        if len(files) > 1:
+            files = [i for i in files if keys[i] not in _NUMBERS] or files
     if len(files) != 1:
         return "no column is named file" if not files else _several("file", names, files)
     labels = [i for i, key in enumerate(keys) if key in LABELS and i != files[0]]

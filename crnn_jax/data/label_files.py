@@ -46,7 +46,10 @@ _MOST_SEARCHED = 100  # of these files
 _SPREADSHEETS = (".xls", ".xlsx", ".ods", ".numbers")
 _ADVICE = dict.fromkeys((*_SPREADSHEETS, ".xml"), "save it as CSV in UTF-8")
 
-_UNKNOWN = "it does not name images of this folder in the form of a label file"
+_UNKNOWN = (
+    "it does not name images of this folder in the form of a label file, such as a table with the "
+    "header file,label"
+)
 _FORMAT = "its format is not known; if it has the labels, save them as CSV in UTF-8"
 
 _Reader = Callable[[str, str, IsImage], Labels | None]

@@ -10,12 +10,12 @@ from typing import Any
 from crnn_jax.data import label_columns, label_file_names
 from crnn_jax.data.column_values import Values
 from crnn_jax.data.label_columns import FILES, LABELS, IsImage, normalized
-from crnn_jax.data.label_tables import DamagedError, Labels, Row
+from crnn_jax.data.label_tables import DamagedError, Labels, Row, has_image_suffix
 from crnn_jax.data.part_names import PARTS
 from crnn_jax.errors import DataError, quote
 
 # Members that have the rows, beside others about the data set.
-_ROWS = ("images", "data_list", "samples", "annotations")
+_ROWS = ("images", "data_list", "samples", "annotations", "data", "labels", "items")
 
 
 class _Number(str):
@@ -104,6 +104,10 @@ def _of_value(value: Any, path: str, is_image: IsImage) -> Labels | None:
 
 
 def _of_object(value: _Pairs, path: str, is_image: IsImage) -> Labels | None:
+    for name, inner in value:
+        files = [file for file, _ in inner[:100]] if isinstance(inner, _Pairs) else []
+        if name in _ROWS and any(map(has_image_suffix, files)):
+            return _of_object(inner, path, is_image)
     if table := _table(value, is_image):
         return _objects(list(enumerate(table, 1)), path, is_image, "JSON with columns")
     if any(is_image(name) for name, _ in value[:100]):
@@ -220,6 +224,10 @@ def _objects(rows: list[tuple[int, Any]], path: str, is_image: IsImage, kind: st
             if isinstance(value, (str, bool)):
                 column.add([str(value)])
     names = list(values)
+    if {"annotations", "data"} <= values.keys():
+        raise DataError(
+            f"{path} is an export of Label Studio with all annotations; export JSON-MIN or CSV"
+        )
     is_labels = label_file_names.sounds_like_labels(path)
     columns = label_columns.choose(names, list(values.values()), is_image, is_labels)
     if isinstance(columns, str):

@@ -107,6 +107,8 @@ def _by_tab(rows: list[tuple[int, str]]) -> Iterator[Row]:
     for number, line in rows:
         file, tab, label = line.partition("\t")
         complaint = "" if tab else "its line has no tab, so the label is missing"
+        if "\t" in label.strip():
+            complaint = f"its line has {line.count(tab) + 1} columns; leave only image and label"
         files = _several(file)
         for name in files:
             yield Row(name, label, number, "", complaint)

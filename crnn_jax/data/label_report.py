@@ -12,17 +12,33 @@ from collections import Counter
 from collections.abc import Sequence
 
 from crnn_jax import clusters
-from crnn_jax.data import label_shapes, label_tables, name_report
-from crnn_jax.data.name_report import FEW, advice, count_labels, example_of, examples_of
-from crnn_jax.errors import one_line, quote
+from crnn_jax.data import (
+    index_report,
+    label_file_report,
+    label_shapes,
+    label_tables,
+    name_report,
+    symbol_report,
+)
+from crnn_jax.data.doubt import (
+    CORRECT,
+    FEW,
+    Doubt,
+    count_labels,
+    example_of,
+    examples_of,
+    with_patterns,
+)
+from crnn_jax.data.listing import label_of
+from crnn_jax.errors import quote
 
 _MAX_SYMBOLS = 40  # symbols that are listed with their frequencies
-_CORRECT = "; correct the label file"
 _COPY = re.compile(
     r"( ?\(\d+\)| ?- ?(copy|kopie|copie|copia|kopia|cópia|kopi|副本|コピー)( ?\(\d+\))?"
     r"| (copy|kopie|copie|copia|副本|コピー)( \d+)?)$|^(copy of|kopie von|copie de|copia de) ",
     re.IGNORECASE,
 )
+_PART = re.compile(r"[()\[\]{}<>]|=[^?]")  # in a label, a pattern has cut a name in a wrong place
 
 
 def summary(files: Sequence[str], labels: Sequence[str], marks: str = "separate") -> list[str]:
@@ -60,21 +76,35 @@ def warnings(
       from_names: whether the labels are from the file names.
       pattern: data.label_pattern.
     """
-    found: list[str] = []
-    rest = dict(zip(files, labels, strict=True))
-    suffix = {f: t for f, t in rest.items() if label_tables.has_image_suffix(t)}
-    if suffix:
-        found.append(
-            f"{count_labels(suffix)} end in the extension of an image, such as "
-            + examples_of(suffix)
-            + (advice(files, suffix, "^([^._]+)", "^(.+)[.]") if from_names else _CORRECT)
-        )
-    rest = {f: t for f, t in rest.items() if f not in suffix}
-    if not from_names:
-        found += _affixes(rest) + _marks(rest) + _odd_symbols(rest, False, files)
-        return found + _zeros(labels)
-    if warning := name_report.identifiers(files, labels):
-        return [*found, warning]
+    names = dict(zip(files, labels, strict=True))
+    doubts = _of_names(names, pattern) if from_names else _of_file(names)
+    found = [doubt.what + (doubt.remedy or _advice(doubt, files, len(doubts))) for doubt in doubts]
+    return found if found and from_names else found + _zeros(labels)
+
+
+def _of_file(names: dict[str, str]) -> list[Doubt]:
+    """Returns what looks wrong in the labels of a label file."""
+    found = _suffixes(names, CORRECT)
+    rest = {f: t for f, t in names.items() if not label_tables.has_image_suffix(t)}
+    found += label_file_report.doubts(rest)
+    code = symbol_report.encoded(rest, False)
+    found += [code] if code else _symbols(rest, False)
+    texts = {file: label_of(file) for file in names}
+    if (doubt := label_file_report.of_names(texts, names)) and not _of_names(texts, ""):
+        found.append(doubt)
+    return found
+
+
+def _of_names(names: dict[str, str], pattern: str) -> list[Doubt]:
+    """Returns what looks wrong in the labels from file names."""
+    if doubt := symbol_report.encoded(names, True):
+        return [doubt]
+    found = _suffixes(names)
+    if doubt := name_report.identifiers(list(names), list(names.values())):
+        return [*found, doubt]
+    rest = {f: t for f, t in names.items() if not label_tables.has_image_suffix(t)}
+    if len(rest) >= FEW and index_report.is_numbered(list(rest.values())):
+        return [*found, index_report.running(rest)]
     copies = {f: t for f, t in rest.items() if _COPY.search(t)}
     if len(copies) == len(rest) and len({_COPY.sub("", label) for label in copies.values()}) == 1:
         copies = {}  # numbered by a file manager
@@ -84,75 +114,52 @@ def warnings(
         patterns = ["([^ ._]+)$" if in_front else "^([^ (._]+)"]
         if 0 < len(in_front) < len(copies):
             patterns = []
-        found.append(
-            f"{count_labels(copies)} have the mark of a copy, such as {examples_of(copies)}"
-            + advice(files, copies, *patterns)
-        )
+        what = f"{count_labels(copies)} have the mark of a copy, such as {examples_of(copies)}"
+        found.append(with_patterns(what, copies, *patterns))
     rest = {f: t for f, t in rest.items() if f not in copies}
     if len(rest) < FEW:
-        return found
-    structure = name_report.structure(list(rest), list(rest.values()), pattern)
-    found += structure
-    return found + ([] if structure else _odd_symbols(rest, True, files) + _zeros(labels))
+        doubt = None if pattern else index_report.of_few(list(map(name_report.stem, rest)), rest)
+        return [*found, doubt] if doubt else found
+    if doubt := name_report.structure(rest, pattern) or name_report.some(rest):
+        return [*found, doubt]
+    return found + _symbols(rest, True)
 
 
-def _affixes(names: dict[str, str]) -> list[str]:
-    """Warns if all labels of a label file begin or end with the same characters."""
-    labels = list(names.values())
-    if len(labels) < FEW:
+def _suffixes(names: dict[str, str], remedy: str = "") -> list[Doubt]:
+    """Warns of labels that end in the extension of an image."""
+    having = {f: t for f, t in names.items() if label_tables.has_image_suffix(t)}
+    if not having:
         return []
-    begin, end = name_report.common(labels)
-    marks = [("begin", begin), ("end", end)]
-    return [
-        f"all labels {verb} with {quote(mark)}, such as {examples_of(names)}; correct the label "
-        "file if this is not in the images"
-        for verb, mark in marks
-        if mark and not mark.isalnum()
-    ]
+    what = f"{count_labels(having)} end in the extension of an image, such as {examples_of(having)}"
+    return [with_patterns(what, having, "^([^._]+)", "^(.+)[.]")._replace(remedy=remedy)]
 
 
-def _marks(names: dict[str, str]) -> list[str]:
-    """Warns of a label without letters and digits that many images have, such as `?`."""
-    label, count = Counter(names.values()).most_common(1)[0] if names else ("", 0)
-    others = [other for other in names.values() if other != label]
-    is_mark = label and not any(map(str.isalnum, label))
-    if not is_mark or count < 3 or len(others) < FEW or 10 * len(set(others)) < 9 * len(others):
-        return []
-    having = {file: text for file, text in names.items() if text == label}
-    return [
-        f"{count} labels are {quote(label)}, such as that of {one_line(next(iter(having)))[-60:]}, "
-        "and nearly all others differ; if it marks images that nobody can read, remove their rows"
-    ]
+def _symbols(names: dict[str, str], from_names: bool) -> list[Doubt]:
+    return symbol_report.odd(names, from_names) or symbol_report.look_alikes(names, from_names)
 
 
-def _odd_symbols(names: dict[str, str], from_names: bool, files: Sequence[str]) -> list[str]:
-    """Warns of symbols that few labels have."""
-    if len(names) < FEW:
-        return []
-    counts = Counter(c for label in names.values() for c in set(label))
-    median = sorted(counts.values())[len(counts) // 2] if counts else 0
-    odd = {c for c, n in counts.items() if n <= 2 and median >= 20}
-    if from_names:
-        odd |= {c for c, n in counts.items() if not c.isalnum() and 2 * n < len(names)}
-        for kind in (str.isdigit, str.isalpha):
-            members = {c for c in counts if kind(c)}
-            having = sum(bool(members & set(label)) for label in names.values())
-            if 0 < 5 * having < len(names):
-                odd |= members
-    if not odd:
-        return []
-    rare = {f: t for f, t in names.items() if odd & set(t)}
-    symbols = quote("".join(sorted(odd)))
-    what = (
-        f"only {count_labels(rare)} of {len(names)} have one of the symbols {symbols}, such as "
-        f"{examples_of(rare)}"
+def _advice(doubt: Doubt, files: Sequence[str], num_doubts: int) -> str:
+    """Returns the remedy: the first pattern that finds a label in every name, if there is one.
+
+    Args:
+      doubt: what looks wrong.
+      files: all names.
+      num_doubts: how many doubts there are. A pattern that does not leave fewer is not proposed.
+    """
+    for pattern in doubt.patterns:
+        names = {file: label_of(file, pattern) for file in files}
+        labels = list(names.values())
+        if not all(labels) or all(map(index_report.HASH.fullmatch, labels)):
+            continue
+        if not any(map(_PART.search, labels)) and len(_of_names(names, pattern)) < num_doubts:
+            return (
+                f"; rename the files, or set --config.data.label_pattern='{pattern}' "
+                f"({example_of(doubt.example, names[doubt.example])})"
+            )
+    return (
+        "; rename the files, or set data.label_pattern to a regular expression whose one group "
+        "is the label"
     )
-    if not from_names:
-        return [f"{what}; check these labels"]
-    if any(not c.isalnum() for c in odd):
-        marks = "".join(re.escape(c) for c in sorted(odd) if not c.isalnum())
-        return [what + advice(files, rare, f"^([^{marks}_]+)")]
-    return [what + advice(files, rare)]
 
 
 def _zeros(labels: Sequence[str]) -> list[str]:

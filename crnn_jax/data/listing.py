@@ -13,12 +13,12 @@ from pathlib import Path
 from crnn_jax.config import DataConfig
 from crnn_jax.data import (
     folder_advice,
-    image_io,
     label_files,
     label_rows,
     packed,
     part_names,
     tree,
+    unread_images,
 )
 from crnn_jax.data.label_files import FILE_NAMES
 from crnn_jax.data.label_rows import MAX_BAD, Listing
@@ -26,7 +26,6 @@ from crnn_jax.data.tree import Tree
 from crnn_jax.errors import DataError, one_line
 
 VAL_DIR = "data.val_dir/"  # begins the names of images that are in data.val_dir
-_UNSUPPORTED = "an image of a format that is not supported; save it as PNG"
 _MAX_NAMED = 50  # bad files that an error lists; the others are counted
 
 
@@ -193,7 +192,7 @@ def _list_folder(folder: Path, pattern: str, excluded: Path | None = None) -> Li
     names = {file: label_of(file, pattern) for file in listed.images}
     complaints = dict(foreign)
     if listed.images:
-        complaints |= {file: _UNSUPPORTED for file in listed.others if _is_unsupported(file)}
+        complaints |= unread_images.find(listed)
     if pattern:
         for file in (file for file, text in names.items() if not text):
             complaints.setdefault(file, "data.label_pattern finds no label in its name")
@@ -206,10 +205,6 @@ def _list_folder(folder: Path, pattern: str, excluded: Path | None = None) -> Li
         _notes(listed),
         (*_warnings(listed), *unusable),
     )
-
-
-def _is_unsupported(file: str) -> bool:
-    return _suffix(file) in image_io.UNSUPPORTED_SUFFIXES
 
 
 def _suffix(file: str) -> str:

@@ -8,143 +8,155 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 
+from crnn_jax.data import index_report
+from crnn_jax.data.doubt import FEW, IN_FILE, Doubt, count_labels, examples_of, with_patterns
 from crnn_jax.data.listing import label_of
-from crnn_jax.errors import one_line, quote
+from crnn_jax.errors import quote
 
-FEW = 5  # images; fewer are too few for a warning
 _RANDOM = re.compile(
     r"[0-9a-f]{16,}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE
 )
-_NUMBERS = "the names look like running numbers, not like labels"
-_FILE = (
-    "put the labels into a label file (labels.csv with the header file,label), or set "
-    "data.label_pattern to a regular expression whose one group is the label"
-)
-_SEPARATORS = "_- .#@~+,"
-_HASH = re.compile(r"(?=.*\d)([0-9a-f]{8,}|[0-9a-f-]{36})", re.IGNORECASE)
-_INDEX = re.compile(rf"\d+|{_HASH.pattern}", re.IGNORECASE)
 # Proposals for labels behind an underscore.
 _SECOND = ("_([^_]+)$", "^[^_]+_([^_]+)", "^[^_]+_(.+)$")
-_SUM = re.compile(r"\d{1,3}[-+x*]\d{1,3}=?\??")
 
 
-def identifiers(files: Sequence[str], labels: Sequence[str]) -> str | None:
+def identifiers(files: Sequence[str], labels: Sequence[str]) -> Doubt | None:
     """Warns of names that are random, or that only number the images of a folder."""
-    stems = [_stem(file) for file in files]
+    stems = list(map(stem, files))
     shown = examples_of(dict(zip(files, labels, strict=True)))
-    if len(files) >= FEW and all(_RANDOM.fullmatch(stem) for stem in stems):
-        return f"the names look like random identifiers, not like labels, such as {shown}; {_FILE}"
     folders = [os.path.basename(os.path.dirname(file)) for file in files]
+    num_folders = len(set(folders)) if all(folders) else 0
+    if len(files) >= FEW and _are_random(stems, num_folders >= FEW):
+        what = f"the names look like random identifiers, not like labels, such as {shown}"
+        return Doubt(what, IN_FILE)
+    of_folder = ""
+    # Folders of one character are of single characters, unless they only sort the labels.
+    are_symbols = num_folders > 1 and all(len(folder) == 1 for folder in folders)
+    are_symbols &= not all(s[0] == folder for s, folder in zip(stems, folders, strict=True))
     numbered = all(re.fullmatch(r"\D*\d{1,6}\D*", stem) for stem in stems)
-    if all(folders) and numbered and len(set(stems)) <= len(stems) / 2:
-        return (
-            "the names number the images of each folder, and the labels seem to be the names of "
-            f"the folders, such as {shown}; {_FILE}"
-        )
-    return None
+    if num_folders and numbered and (len(set(stems)) <= len(stems) / 2 or are_symbols):
+        of_folder = "number the images of each folder"
+    elif num_folders >= FEW > len(set(stems)):
+        of_folder = "are the same in each folder"
+    if not of_folder:
+        return None
+    what = f"the names {of_folder}, and the labels seem to be the names of the folders"
+    return Doubt(f"{what}, such as {shown}", IN_FILE)
 
 
-def structure(files: Sequence[str], labels: Sequence[str], pattern: str) -> list[str]:
-    """Warns of indices and prefixes that all names share."""
-    names = dict(zip(files, labels, strict=True))
-    stems = [_stem(file) for file in files]
-    if not pattern:
-        for separator in _SEPARATORS:
-            fields = stems if separator == "_" else labels
-            if warning := _index(fields, files, names, separator):
-                return [warning]
-    running = [re.split(r"[_\-. ]", stem)[-1] for stem in stems]
-    if len(set(labels)) == 1 and _is_running(running, True):
-        return [f"{_NUMBERS}, such as {examples_of(names)}; {_FILE}"]
+def _are_random(stems: Sequence[str], is_sorted: bool) -> bool:
+    """Whether all names are hashes or UUIDs.
+
+    Captchas of 8 hexadecimal digits exist; ones of 12, or of 8 sorted into many folders, do not.
+    """
+    if all(map(_RANDOM.fullmatch, stems)):
+        return True
+    least = 8 if is_sorted else 12
+    are_hexadecimal = all(re.fullmatch("[0-9a-f]+", s) and len(s) >= least for s in stems)
+    return are_hexadecimal and any(re.search("[a-f]", s) for s in stems)
+
+
+def structure(names: dict[str, str], pattern: str) -> Doubt | None:
+    """Warns of indices and prefixes that all names share.
+
+    Args:
+      names: the labels by file.
+      pattern: data.label_pattern.
+    """
+    files, labels = list(names), list(names.values())
+    stems = list(map(stem, files))
+    if len(index_report.series(labels)) == len(labels):
+        return index_report.running(names)
+    if doubt := index_report.separated(stems, names, pattern):
+        return doubt
+    last = [re.split(r"[_\-. ]", stem)[-1] for stem in stems]
+    if len(set(labels)) == 1 and index_report.is_running(last, True):
+        return index_report.running(names)
     if len(set(labels)) == 1:
         what = f"all {len(labels)} images have the label {quote(labels[0])}"
-        return [what + advice(files, files, *_SECOND)]
-    if warning := _kinds(stems, labels, names):
-        return [warning]
+        return with_patterns(what, files, *_SECOND)
+    if doubt := _kinds(stems, labels, names):
+        return doubt
     begin, end = common(labels)
     if begin.isdigit() and len(begin) < 3:
         begin = ""
     inner = [label[len(begin) : len(label) - len(end)] for label in labels]
     is_stamp = begin.isdigit() and all(map(str.isdigit, labels))  # such as a time
-    if is_stamp or _is_running(inner if begin else labels, bool(begin)):
-        return [f"{_NUMBERS}, such as {examples_of(names)}; {_FILE}"]
+    if is_stamp or index_report.is_running(inner if begin else labels, bool(begin)):
+        return index_report.running(names)
     if not end.strip("=?") or end.isdigit():  # sums end in = or =?
         end = ""
     if not begin and not end:
-        return []
+        return None
     marks = [f"begin with {quote(begin)}"] * bool(begin) + [f"end with {quote(end)}"] * bool(end)
     what = f"all labels {' and '.join(marks)}, such as {examples_of(names)}"
     inner = [label[len(begin) : len(label) - len(end)] for label in labels]
     proposal = f"^{re.escape(begin)}([^_]+){re.escape(end)}"
     is_right = [label_of(file, proposal) for file in files] == inner  # not if `pattern` cuts names
-    return [what + advice(files, files, *[proposal] * is_right)]
+    return with_patterns(what, files, *[proposal] * is_right)
 
 
-def _kinds(stems: Sequence[str], labels: Sequence[str], names: dict[str, str]) -> str | None:
-    """Warns if the first field of the names has few values and the second one many.
+def _kinds(stems: Sequence[str], labels: Sequence[str], names: dict[str, str]) -> Doubt | None:
+    """Warns if the first field of the names has few values.
 
-    An example is easy_226md.png.
+    An example is easy_226md.png, where the second field has many, or old_7.png and new_7.png.
     """
     seconds = [stem.split("_")[1] for stem in stems if "_" in stem]
     # Few: each occurs four times on average. Many: at least half of them differ.
     few, many = len(set(labels)), len(set(seconds))
-    if len(seconds) < len(stems) or 4 * few > len(stems) or 2 * many < len(stems):
-        return None
-    if all(map(_INDEX.fullmatch, seconds)):
-        return None
     what = f"the {len(stems)} images have only {few} different labels, such as {examples_of(names)}"
-    return what + advice(list(names), names, *_SECOND)
-
-
-def _index(
-    stems: Sequence[str], files: Sequence[str], names: dict[str, str], separator: str
-) -> str | None:
-    """Warns of an index before or after a separator that all stems have."""
-    if not all(separator in stem for stem in stems):
+    if len(seconds) < len(stems):
         return None
-    if all(map(_SUM.fullmatch, stems)) and not _is_numbered_sum(stems):
-        return None  # a captcha of arithmetic, such as 13+4=
-    heads = [stem.split(separator)[0].strip() for stem in stems]
-    tails = [stem.split(separator, 1)[1].strip() for stem in stems]
-    mark = re.escape(separator)
-    texts = len(set(tails)) > len(tails) / 2 and not all(_INDEX.fullmatch(tail) for tail in tails)
-    is_index = all(_INDEX.fullmatch(head) for head in heads) and len(set(heads)) > len(heads) / 2
-    if len(set(tails)) > 1 and (_is_running(heads, False, least=0) or (is_index and texts)):
-        what = f"the names begin with an index before {quote(separator)}"
-        proposals = f"{mark}([^{mark}]+)$", f"^[^{mark}]+{mark}(.+)$"
-        if len({tail.split(separator)[0] for tail in tails}) > len(tails) / 2:
-            proposals = f"^[^{mark}]+{mark}([^{mark}]+)", proposals[0]
-    elif separator == "_" or len(set(heads)) == 1:
+    if all(map(index_report.INDEX.fullmatch, seconds)):
+        return Doubt(what, IN_FILE) if are_kinds(labels) else None
+    if 4 * few > len(stems) or 2 * many < len(stems):
         return None
-    else:
-        last = [stem.rsplit(separator, 1)[1].strip() for stem in stems]
-        if not all(_INDEX.fullmatch(tail) for tail in last):
-            return None
-        what = f"the names end with an index after {quote(separator)}"
-        proposals = f"^([^{mark}]+)", f"^(.+){mark}"
-    return f"{what}, such as {examples_of(names)}" + advice(files, files, *proposals)
+    return with_patterns(what, names, *_SECOND)
 
 
-def _is_numbered_sum(stems: Sequence[str]) -> bool:
-    """Whether one of two numbers in each name only counts the images, or has few values."""
-    columns = zip(*(re.findall(r"\d+", stem) for stem in stems), strict=True)
-    return any(
-        _is_running(column, False, least=0) or 3 * len(set(column)) <= len(column)
-        for column in columns
-    )
+def are_kinds(labels: Sequence[str]) -> bool:
+    """Whether labels are a few words that are repeated ten times, such as `ok` and `bad`."""
+    different = set(labels)
+    is_word = all(len(label) > 1 and label.isalpha() for label in different)
+    return is_word and 10 * len(different) <= len(labels)
 
 
-def _is_running(names: Sequence[str], has_prefix: bool, least: int = FEW) -> bool:
-    """Whether names are distinct numbers, most of which are consecutive."""
-    if len(names) < least or not all(re.fullmatch("[0-9]{1,15}", name) for name in names):
-        return False
-    numbers = sorted(map(int, names))
-    if len(set(numbers)) < len(numbers):
-        return False
-    is_dense = numbers[-1] - numbers[0] < 2 * len(numbers)
-    return is_dense and (has_prefix or least == 0 or numbers[0] <= 1)
+def some(names: dict[str, str]) -> Doubt | None:
+    """Warns of a part of the names that have no label, or more than the label."""
+    labels = list(names.values())
+    counts = Counter(labels)
+    least = max(FEW, len(labels) // 200)
+    frequent = {label for label, count in counts.items() if count >= least}
+    others = [label for label in labels if label not in frequent]
+    if frequent and len(others) >= FEW and 10 * len(set(others)) >= 9 * len(others):
+        having = {file: label for file, label in names.items() if label in frequent}
+        what = f"{count_labels(having)} are only {' or '.join(map(quote, sorted(frequent)[:3]))}"
+        return Doubt(f"{what}, such as {examples_of(having)}, and nearly all others differ")
+    places = index_report.series(labels)
+    if len(places) >= FEW:
+        having = {list(names)[i]: labels[i] for i in places[:3]}
+        what = f"{len(places)} labels look like running numbers, such as {examples_of(having)}"
+        return Doubt(what)
+    return _endings(names)
+
+
+def _endings(names: dict[str, str]) -> Doubt | None:
+    """Warns of labels that are another label and an ending, such as 226md-blur."""
+    known = set(names.values())
+    longer: dict[str, str] = {}
+    marks: dict[str, None] = {}
+    for file, label in names.items():
+        found = re.fullmatch(r"(\w+)([-.~+ @#]).*[^\W\d_].*", label)
+        if found and found[1] in known:
+            longer[file] = label
+            marks[found[2]] = None
+    if len(longer) < max(FEW, len(names) / 10):
+        return None
+    what = f"{count_labels(longer)} are another label and an ending, such as {examples_of(longer)}"
+    return with_patterns(what, longer, f"^([^{re.escape(''.join(marks))}_]+)")
 
 
 def common(labels: Sequence[str]) -> tuple[str, str]:
@@ -162,39 +174,6 @@ def _affix(labels: Sequence[str]) -> str:
     return common if len(labels) * len(common) >= 16 else ""
 
 
-def _stem(file: str) -> str:
+def stem(file: str) -> str:
+    """Returns the name of a file without its folder and its extension."""
     return os.path.splitext(os.path.basename(file))[0]
-
-
-def advice(files: Sequence[str], names: Iterable[str], *patterns: str) -> str:
-    """Returns the remedy: the first pattern that finds a label in every name, if there is one.
-
-    Args:
-      files: all names.
-      names: those that the warning is about; the first is the example.
-      patterns: proposals for data.label_pattern.
-    """
-    example = next(iter(names))
-    for pattern in patterns:
-        labels = [label_of(file, pattern) for file in files]
-        if all(labels) and not all(map(_HASH.fullmatch, labels)):
-            return (
-                f"; rename the files, or set --config.data.label_pattern='{pattern}' "
-                f"({example_of(example, label_of(example, pattern))})"
-            )
-    return (
-        "; rename the files, or set data.label_pattern to a regular expression whose one group "
-        "is the label"
-    )
-
-
-def count_labels(names: dict[str, str]) -> str:
-    return f"{len(names)} label{'s' if len(names) != 1 else ''}"
-
-
-def examples_of(names: dict[str, str]) -> str:
-    return ", ".join(example_of(file, label) for file, label in list(names.items())[:3])
-
-
-def example_of(file: str, label: str) -> str:
-    return f"{one_line(file)[-60:]} is {quote(label)}"

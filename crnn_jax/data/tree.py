@@ -88,6 +88,12 @@ class Tree:
         return found
 
     @functools.cached_property
+    def _by_number(self) -> dict[str, str]:
+        """The images whose names are numbers, by the number without leading zeros."""
+        numbers = ((_number(image.rpartition("/")[2]), image) for image in self.images)
+        return {number: image for number, image in numbers if number}
+
+    @functools.cached_property
     def _parts_of_folders(self) -> set[str]:
         """The parts (train, val, test) that the folders of the images name."""
         folders = {image.rpartition("/")[0] for image in self.images}
@@ -144,8 +150,14 @@ class Tree:
         return None
 
     def near(self, name: str) -> str | None:
-        """Returns an image in another folder with the file name of `name`, for messages."""
-        return next(iter(self._by_name.get(_key(part_names.split_path(name)[-1:]), ())), None)
+        """Returns an image that a row may mean by `name`, for messages.
+
+        It has the same file name in another folder, or the same number with other leading zeros.
+        """
+        base = _key(part_names.split_path(name)[-1:])
+        if found := self._by_name.get(base):
+            return found[0]
+        return self._by_number.get(_number(base))
 
     def _has_images(self, prefix: str) -> bool:
         place = bisect.bisect_left(self.images, prefix)
@@ -261,6 +273,12 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:  # a loop of links; reported when it is read
         return False
+
+
+def _number(name: str) -> str:
+    """Returns the digits of a file name without leading zeros; "" if it is not a number."""
+    stem = name.partition(".")[0]
+    return (stem.lstrip("0") or "0") if stem.isdecimal() else ""
 
 
 def _key(name: str | list[str]) -> str:

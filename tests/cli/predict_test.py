@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from crnn_jax.runtime import terminal
 from tests.helpers.command_line import ROOT, call
 from tests.helpers.images import draw
 
@@ -72,6 +73,29 @@ def test_predict_uses_those_of_the_allowed_symbols_that_the_run_knows(
     status, out, err = call(capsys, *arguments, "XYZ")
     assert (status, out) == (2, "")
     assert "the alphabet has no 'XYZ'" in err
+
+
+@pytest.mark.parametrize("more", [[], ["--same-scheme"]])
+def test_a_group_that_merges_nothing_is_a_note(
+    trained: Path, captchas: Path, capsys: pytest.CaptureFixture[str], more: list[str]
+) -> None:
+    flags = ["--length", "3", *more]
+    _, expected, err = call(capsys, "predict", trained, captchas, *flags)
+    status, out, merged = call(capsys, "predict", trained, captchas, *flags, "--merge", "0O,1a")
+    assert (status, out) == (0, expected)
+    note = (
+        "note: `merge`: the alphabet has fewer than two symbols of '0O', '1a', so it has no effect"
+    )
+    assert merged == f"{note}\n{err}"
+
+
+def test_a_list_from_a_closed_input_is_an_error(
+    trained: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(terminal, "_closed", {"stdin"})
+    status, out, err = call(capsys, "predict", trained, "-")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "standard input is closed" in err
 
 
 @pytest.mark.parametrize("name", ["-ab7.png", "--ab7.png", "-h.png", "--epoch.png", "-"])

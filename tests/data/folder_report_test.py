@@ -13,13 +13,15 @@ from tests.helpers.images import draw
     [
         ("file,label\n0.png,\n", r"0.png: its label is empty (line 2 of labels.csv)"),
         ('file,label\n0.png,"a\nb"\n', "0.png: its label 'a\\nb' has line breaks or control"),
-        ("", "_1.png: its label is empty"),
+        ("", "_1.png: its label is empty, because its name begins with an underscore; to take the"),
+        ("id,label\n0007,ab\n", "0007: there is no such file; there is 7.png (line 2 of"),
     ],
 )
 def test_labels_that_training_refuses_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], labels: str, reason: str
 ) -> None:
-    draw("1").save(tmp_path / ("0.png" if labels else "_1.png"))
+    image = "7.png" if "0007" in labels else "0.png"
+    draw("1").save(tmp_path / (image if labels else "_1.png"))
     if labels:
         (tmp_path / "labels.csv").write_text(labels)
     status, output, error = call(capsys, "inspect", tmp_path)

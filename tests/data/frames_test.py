@@ -219,6 +219,7 @@ def test_evaluate_reads_the_chosen_frame(
         (b'<?xml version="1.0"?>\n<!-- x -->\n<svg xmlns="http://www.w3.org/2000/svg"/>', "rsvg-"),
         (b'\xef\xbb\xbf <svg width="9"/>', "SVG"),
         (b"<!DOCTYPE html><html></html>", "web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\n", "git lfs pull"),
         (b"\0\0\0\x1cftypavif", "AVIF"),
         (b"%PDF-1.7", "PDF"),
         (b"other", "not an image of a supported format"),

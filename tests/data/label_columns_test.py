@@ -179,3 +179,15 @@ def test_the_parts_of_a_long_table_are_not_those_of_its_first_rows(tmp_path: Pat
     rows = "".join(f"{name},ab,{'train' if n < 1400 else 'test'}\n" for n, name in enumerate(names))
     create(tmp_path, " ".join(names), {"labels.csv": f"file,label,kind\n{rows}"})
     assert list(listed(tmp_path).parts.values()).count("test") == 100
+
+
+@pytest.mark.parametrize("name", ["image", "file_name", "file_upload"])
+def test_numbers_of_entries_are_no_files_beside_a_column_of_files(
+    tmp_path: Path, name: str
+) -> None:
+    """As from Label Studio, doccano and COCO. Here each number is also the name of an image."""
+    create(tmp_path, " ".join(FILES))
+    rows = zip(FILES, NUMBERS, strict=True)
+    entries = [{"id": 7 - i, name: f, "text": t} for i, (f, t) in enumerate(rows)]
+    create(tmp_path, "", {"x.json": json.dumps(entries)})
+    assert listed(tmp_path).labels == dict(zip(FILES, NUMBERS, strict=True))

@@ -49,6 +49,10 @@ PAIRS = list(LABELS.items())
         ("labels.json", json.dumps({  # as pandas writes by default
             "file": {str(i): f for i, f in enumerate(LABELS)},
             "label": {str(i): t for i, t in enumerate(EXPECTED)}})),
+        ("x.json", json.dumps({"info": {}, "data": [{"file": f, "label": t} for f, t in PAIRS]})),
+        ("x.json", json.dumps({"info": {}, "labels": LABELS})),
+        ("x.json", json.dumps([{"id": i, "image": f, "text": t}  # id 1 is not img_1.png
+                               for i, (f, t) in enumerate(PAIRS)])),
         ("metadata.csv", table("file_name,text", "{file},{label}")),
         ("metadata.jsonl", "".join(json.dumps({"file_name": f, "text": t}) + "\n"
                                    for f, t in PAIRS)),
@@ -164,6 +168,7 @@ def test_text_files_that_are_no_labels_are_refused(images: Path) -> None:
             "img_0.png\t1\nimg_1.png 2\n",
             r"no tab, so the label is missing \(line 2 of gt\.txt",
         ),
+        ("gt.txt", "img_0.png\tab\t0.99\n", r"its line has 3 columns; .* \(line 1 of gt\.txt"),
         ("gt.txt", "img_0.png,Latin,abc\n", "it has no header, so the label column is unknown"),
         ("gt.txt", 'img_0.png\t[{"transcription": "a", "points": []}]\n', r"line 1 has boxes"),
         ("labels.xlsx", "PK", r"labels\.xlsx: .* save it as CSV in UTF-8"),

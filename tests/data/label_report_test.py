@@ -44,6 +44,15 @@ def png(names: Sequence[str]) -> list[str]:
         ["1-11", "10-6", "11-1", "12-7", "15-2", "18-19"],
         [f"{a}+{b}=" for a, b in SUMS],
         [f"{a}x{b}=?" for a, b in SUMS],
+        [f"{a}+{b}" for a in range(10) for b in range(10)],
+        [f"{a} - {b}" for a in range(7) for b in range(7)],
+        [f"{a}{'+-x'[a % 3]}{b}" for a in range(7) for b in range(7)],
+        [f"{a}+{b}_{a + b}" for a in range(7) for b in range(7)],
+        ["กิข", "ขก", "กขก", "ขิก", "กขข", "ขข"],  # a vowel that is a mark
+        [f"{'😀😁😂'[k % 3]}{'😃😄😅'[k // 3]}" for k in range(9)],
+        [f"{letter}{k}" for letter in "ab" for k in range(1, 10)],
+        [f"{name}_{k}" for name in MIXED[:4] for k in range(6)],
+        [f"{a}{b}" for a in "13579" for b in "02468"],
     ],
 )
 def test_names_that_are_labels_give_no_warning(names: list[str]) -> None:
@@ -93,6 +102,8 @@ def _some(names: list[str], *endings: str) -> list[str]:
         ([f"{name}-label" for name in MIXED], "all labels end with '-label'", MIXED),
         ([f"[{name}]" for name in MIXED], "labels begin with '[' and end with ']'", MIXED),
         ([f"<{name}>_{k % 3}" for k, name in enumerate(MIXED)], "with '<' and end with '>'", MIXED),
+        ([f"{name}{end}" for name in MIXED[:20] for end in ("", "-blur", "-rot")],
+         "40 labels are another label and an ending", [m for m in MIXED[:20] for _ in range(3)]),
         ([f"{name}#{name}"[:5] if k else f"{name}(" for k, name in enumerate(MIXED)],
          "only 1 label of 40 have one of the symbols '('", MIXED),
     ],
@@ -108,6 +119,29 @@ def test_names_that_are_not_labels_are_reported_with_a_pattern(
     assert not label_pattern_fault(pattern)
     assert [label_of(file, pattern) for file in files] == meant
     assert warn(files, pattern) == []  # with the remedy nothing is left to warn of
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ([f"({k}) {name}" for k, name in enumerate(MIXED)], "all labels begin with '('"),
+        ([f"[{name}] {k}" for k, name in enumerate(MIXED)], "end with an index after ' '"),
+        ([f"img{k}[{name}]" for k, name in enumerate(MIXED)], "begin with 'img' and end with ']'"),
+        ([f"{k}-label={name}" for k, name in enumerate(MIXED)], "an index before '-'"),
+        ([f"{name} 2023-01-{k + 10} 10-11-12" for k, name in enumerate(MIXED[:20])], "after '-'"),
+        ([f"Screenshot 2023-01-{k} at 10.11.{k}" for k in range(11, 31)], "index after '.'"),
+        ([f"{'ABCDEF'[k % 6]}AB-{1000 + k * 577 % 9000}" for k in range(40)],
+         "the names end with a number after '-'"),  # number plates, or labels with an index
+        ([f"1%2B{k}%3D" for k in range(1, 9)], "characters are written as codes in 8 labels"),
+        ([f"#U4f60{name}" for name in MIXED], "codes in 40 labels"),
+    ],
+)  # fmt: skip
+def test_a_pattern_that_does_not_find_the_label_is_not_proposed(
+    names: list[str], said: str
+) -> None:
+    (warning,) = warn(png(names))
+    assert said in warning
+    assert "--config.data.label_pattern" not in warning
 
 
 def test_a_pattern_that_cuts_names_is_not_replaced_by_one_that_cuts_them_elsewhere() -> None:
@@ -130,6 +164,11 @@ def test_a_pattern_that_cuts_names_is_not_replaced_by_one_that_cuts_them_elsewhe
         [str(1_690_000_000 + 7 * k) for k in range(40)],
         [f"frame-{k:04d}" for k in range(40)],
         [f"my_captcha_{k}" for k in range(40)],
+        [str(k) for k in range(2000, 2040)],
+        ["captcha", *(f"captcha ({k})" for k in range(1, 20))],
+        ["Unnamed", *(f"Unnamed{k}" for k in range(1, 30))],
+        [f"{batch}{k}" for batch in "ab" for k in range(1, 30)],
+        [f"{batch}-{k}" for batch in ("old", "new") for k in range(1, 20)],
     ],
 )
 def test_running_numbers_are_no_labels(names: list[str]) -> None:
@@ -145,12 +184,37 @@ def test_running_numbers_are_no_labels(names: list[str]) -> None:
         ([f"{random.Random(k).getrandbits(128):032x}" for k in range(9)], "random identifiers"),
         ([f"{name}/{k}" for name in MIXED[:5] for k in range(4)], "the names of the folders"),
         ([f"{c}/img{k:03d}" for c in "ABC" for k in range(4)], "the names of the folders"),
+        ([f"{name}/{kind}" for name in MIXED for kind in ("raw", "clean")], "same in each folder"),
+        ([f"{k % 10}/{n}" for k, n in enumerate(range(50_000, 59_000, 377))], "of the folders"),
+        ([f"{name}/{hashed(k)}" for k, name in enumerate(MIXED)], "random identifiers"),
+        ([hashed(k, 12) for k in range(9)], "random identifiers"),
+        ([f"{word}_{k}" for word in ("red", "blue") for k in range(12)], "only 2 different labels"),
     ],
 )
 def test_names_without_a_label_are_reported(names: list[str], said: str) -> None:
     (warning,) = warn(png(names))
     assert said in warning
     assert "labels.csv" in warning
+
+
+@pytest.mark.parametrize(
+    ("others", "said"),
+    [
+        ([f"captcha_{k}" for k in range(10)], "10 labels are only 'captcha', such as captcha_0"),
+        ([f"captcha{k}" for k in range(10)], "10 labels look like running numbers, such as capt"),
+        ([f"aug_{name}" for name in MIXED], "40 labels are only 'aug'"),
+    ],
+)
+def test_names_without_a_label_among_others_are_reported(others: list[str], said: str) -> None:
+    (warning,) = warn(png([*MIXED, *others]))
+    assert warning.startswith(said)
+
+
+def test_an_index_before_two_labels_is_reported() -> None:
+    (warning,) = warn(["0000_2b4ch.png", "0001_a5cde.png"])
+    assert "--config.data.label_pattern='^[^_]+_([^_]+)' (0000_2b4ch.png is '2b4ch')" in warning
+    for right in (["12_1.png", "73_1.png"], ["0.png", "1.png"], ["0_1.png", "7_1.png"]):
+        assert warn(right) == []
 
 
 def test_letters_among_digits_are_reported() -> None:
@@ -171,16 +235,6 @@ def test_label_files_are_checked_too() -> None:
     short = [str(n) for n in (*range(1000, 1024), 203)]
     (zeros,) = label_report.warnings(files[:25], short, False)
     assert "none of the 25 labels begins with 0" in zeros
-
-
-@pytest.mark.parametrize("mark", ["?", "*", "---"])
-def test_a_frequent_mark_among_different_labels_is_reported(mark: str) -> None:
-    files = png([f"i{k}" for k in range(40)])
-    labels = [mark if k % 4 == 1 else name for k, name in enumerate(MIXED)]
-    (warning,) = label_report.warnings(files, labels, False)
-    assert warning.startswith(f"10 labels are '{mark}', such as that of i1.png, and nearly all")
-    sums = [mark if k % 4 == 1 else "+-*"[k % 3] for k in range(40)]  # as often as others
-    assert not any("labels are" in line for line in label_report.warnings(files, sums, False))
 
 
 def test_symbols_that_cannot_be_seen_are_escaped_in_the_summary() -> None:

@@ -202,7 +202,10 @@ def test_the_label_is_the_text_of_the_image(
         ("labels.txt", "q7ka.png: AAAA\n", "in the form of a label file"),
         ("labels.txt", "", "in the form of a label file"),
         ("train.txt", "q7ka.png\nm3xp.png\n", "names images without labels"),
-        ("labels.json", '{"version": 1, "data": [{"image": "q7ka.png"}]}', "in the form of a"),
+        ("labels.json", '{"version": 1, "data": [{"image": "q7ka.png"}]}',
+         "no column is named label; its entries have ['image']"),
+        ("x.json", '[{"id": 1, "annotations": [], "data": {}, "file_upload": "q7ka.png"}]',
+         "an export of Label Studio with all annotations; export JSON-MIN or CSV"),
         ("x.json", '{"images": [{"id": 1, "file_name": "q7ka.png"}], "categories": []}',
          "no column is named label; its entries have ['id', 'file_name']"),
         ("q7ka.json", '{"objects": []}', "in the form of a label file"),
@@ -250,7 +253,8 @@ def test_files_that_are_not_used_are_mentioned_beside_others_that_are(tmp_path: 
     assert found.labels == {"0.png": "ab"}
     assert found.warnings == (
         "1 image without a label in train.txt: left out, such as 1.png",
-        "val.txt is not used: it does not name images of this folder in the form of a label file",
+        "val.txt is not used: it does not name images of this folder in the form of a label file, "
+        "such as a table with the header file,label",
         "val.xlsx is not used: if it has the labels, save it as CSV in UTF-8",
     )
     (tmp_path / "train.txt").unlink()

@@ -1,0 +1,42 @@
+"""What looks wrong in the labels of a data set: the form of each warning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from crnn_jax.errors import one_line, quote
+
+FEW = 5  # images; fewer are too few for most warnings
+IN_FILE = (
+    "; put the labels into a label file (labels.csv with the header file,label), or set "
+    "data.label_pattern to a regular expression whose one group is the label"
+)
+CORRECT = "; correct the label file"
+
+
+class Doubt(NamedTuple):
+    """What looks wrong in some labels, and what to do."""
+
+    what: str
+    remedy: str = ""  # empty: rename the files, or set data.label_pattern
+    patterns: tuple[str, ...] = ()  # proposals for data.label_pattern
+    example: str = ""  # a file that shows what a pattern does
+
+
+def with_patterns(what: str, names: Iterable[str], *patterns: str) -> Doubt:
+    """Returns a doubt about files, with proposals for data.label_pattern."""
+    return Doubt(what, "", patterns, next(iter(names)))
+
+
+def count_labels(names: Mapping[str, str]) -> str:
+    return f"{len(names)} label{'s' if len(names) != 1 else ''}"
+
+
+def examples_of(names: Mapping[str, str], most: int = 3) -> str:
+    """Returns the first names with their labels, for messages."""
+    return ", ".join(example_of(file, label) for file, label in list(names.items())[:most])
+
+
+def example_of(file: str, label: str) -> str:
+    return f"{one_line(file)[-60:]} is {quote(label)}"

@@ -1,0 +1,113 @@
+"""Warns of labels of a label file that look like something else than the texts of the images."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from crnn_jax.data import name_report
+from crnn_jax.data.doubt import CORRECT, FEW, Doubt, examples_of
+from crnn_jax.data.index_report import HASH
+from crnn_jax.errors import one_line, quote
+
+# What people and programs write for a missing label, casefolded.
+_MISSING = frozenset([
+    "nan", "none", "null", "n/a", "na", "nil", "unk", "<unk>", "[unk]", "unknown", "unlabeled",
+    "illegible", "unreadable", "empty", "missing", "undefined",
+])  # fmt: skip
+_MOST = 10  # characters of a file name that is taken for a text
+
+
+def doubts(names: dict[str, str]) -> list[Doubt]:
+    """Returns what looks wrong in the labels by file, except for rare symbols."""
+    labels = list(names.values())
+    if len(labels) >= FEW and len(set(labels)) == 1 and labels[0]:
+        return [Doubt(f"all {len(labels)} images have the label {quote(labels[0])}", CORRECT)]
+    if len(labels) >= FEW and name_report.are_kinds(labels):
+        what = f"the {len(labels)} images have only {len(set(labels))} different labels, such as"
+        return [Doubt(f"{what} {examples_of(names)}", f"{CORRECT} if these are not their texts")]
+    if doubt := _columns(names):
+        return [doubt]
+    return _affixes(names) + _marks(names)
+
+
+def of_names(texts: dict[str, str], names: dict[str, str]) -> Doubt | None:
+    """Warns of labels that differ from file names that look like texts.
+
+    Args:
+      texts: the labels that the file names would give, without any doubt about them.
+      names: the labels.
+    """
+    words = set(texts.values())
+    is_text = all(2 < len(word) <= _MOST and word.isalnum() for word in words)
+    has_letters = 2 * sum(not word.isdecimal() for word in words) >= len(words)
+    if len(texts) < FEW or not is_text or not has_letters or 10 * len(words) < 9 * len(texts):
+        return None  # numbers can be those of the images
+    if all(map(HASH.fullmatch, words)):
+        return None
+    other = {
+        file: label
+        for file, label in names.items()
+        if _plain(label) not in (_plain(texts[file]), _plain(name_report.stem(file)))
+    }
+    if len(other) < FEW or 20 * len(other) < len(names):
+        return None
+    return Doubt(
+        f"the file names look like texts, and {len(other)} of {len(names)} differ from the labels, "
+        f"such as {examples_of(other, 2)}",
+        "; if the names are right, remove the label file",
+    )
+
+
+def _plain(text: str) -> str:
+    """Returns the letters and digits of a text; a file name cannot have all symbols."""
+    return "".join(filter(str.isalnum, text)).casefold()
+
+
+def _columns(names: dict[str, str]) -> Doubt | None:
+    """Warns of labels that are several columns of a list, such as `5 e52hs`."""
+    fields = [label.split() for label in names.values()]
+    number = len(fields[0]) if fields else 0
+    if len(fields) < FEW or number < 2 or any(len(words) != number for words in fields):
+        return None
+    *before, last = (_are_numbers([words[i] for words in fields]) for i in range(number))
+    if last or not any(before):
+        return None
+    what = f"all labels have {number} words, one of which is a number, such as {examples_of(names)}"
+    return Doubt(what, "; if these are columns, leave only that of the texts")
+
+
+def _are_numbers(texts: Sequence[str]) -> bool:
+    """Whether all texts are numbers, or several with commas, as of a box."""
+    return all(re.fullmatch(r"[-+]?\d+([.,]\d+)*", text) for text in texts)
+
+
+def _affixes(names: dict[str, str]) -> list[Doubt]:
+    """Warns if all labels begin or end with the same characters."""
+    labels = list(names.values())
+    if len(labels) < FEW:
+        return []
+    begin, end = name_report.common(labels)
+    marks = [("begin", begin), ("end", end)]
+    return [
+        Doubt(
+            f"all labels {verb} with {quote(mark)}, such as {examples_of(names)}",
+            f"{CORRECT} if this is not in the images",
+        )
+        for verb, mark in marks
+        if mark and not mark.isalnum()
+    ]
+
+
+def _marks(names: dict[str, str]) -> list[Doubt]:
+    """Warns of a label for a missing text that many images have, such as `?` or `nan`."""
+    label, count = Counter(names.values()).most_common(1)[0] if names else ("", 0)
+    others = [other for other in names.values() if other != label]
+    is_mark = label and (label.casefold() in _MISSING or not any(map(str.isalnum, label)))
+    if not is_mark or count < 3 or len(others) < FEW or 10 * len(set(others)) < 9 * len(others):
+        return []
+    having = next(file for file, text in names.items() if text == label)
+    what = f"{count} labels are {quote(label)}, such as that of {one_line(having)[-60:]}, and"
+    remedy = "; if it marks images that nobody can read, remove their rows"
+    return [Doubt(f"{what} nearly all others differ", remedy)]

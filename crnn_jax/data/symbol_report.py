@@ -1,0 +1,98 @@
+"""Warns of symbols in labels that are rare, look like others, or are codes of a program."""
+
+from __future__ import annotations
+
+import re
+import string
+import unicodedata
+from collections import Counter
+
+from crnn_jax.data.doubt import CORRECT, FEW, Doubt, count_labels, examples_of, with_patterns
+from crnn_jax.data.index_report import SUM
+from crnn_jax.errors import quote
+
+# How programs write characters: in addresses, in archives, and in HTML.
+_CODES = (
+    ("%", re.compile("%[0-9A-Fa-f]{2}")),
+    ("#U", re.compile("#U[0-9a-f]{4}")),
+    ("&", re.compile(r"&(#\d+|#x[0-9a-fA-F]+|[a-z]+);")),
+)
+# Letters of Cyrillic and Greek that look like Latin ones.
+_LIKE_LATIN = re.compile("[асеорхуіјѕАВЕІЈКМНОРЅСТХУοΑΒΕΖΗΙΚΜΝΟΡΤΥΧ]")  # noqa: RUF001
+_PUNCTUATION = frozenset(string.punctuation + string.whitespace)
+
+
+def encoded(names: dict[str, str], from_names: bool) -> Doubt | None:
+    """Warns of characters that are written as codes, such as %2B for a plus.
+
+    The sign of a code can also be a symbol of its own, so it must begin a code wherever it is.
+    """
+    for sign, code in _CODES:
+        having = {file: text for file, text in names.items() if sign in text}
+        if having and all(text.count(sign) == len(code.findall(text)) for text in having.values()):
+            what = f"characters are written as codes in {count_labels(having)}, such as"
+            remedy = "; decode the file names first" if from_names else "; decode the labels first"
+            return Doubt(f"{what} {examples_of(having)}", remedy)
+    return None
+
+
+def look_alikes(names: dict[str, str], from_names: bool) -> list[Doubt]:
+    """Warns of different symbols that look alike, as after typing on two keyboards."""
+    where = "; rename the files" if from_names else CORRECT
+    symbols = sorted(set().union(*names.values()))
+    forms: dict[str, list[str]] = {}
+    for symbol in symbols:
+        forms.setdefault(_plain(symbol), []).append(symbol)
+    found = []
+    if alike := ["".join(group) for group in forms.values() if len(group) > 1]:
+        shown = " and ".join(", ".join(map(_named, group)) for group in alike[:3])
+        found.append(Doubt(f"some symbols are forms of the same one: {shown}", where))
+    blanks = [c for c in symbols if c.isspace() and c != " "]
+    if blanks:
+        shown = ", ".join(map(_named, blanks))
+        found.append(Doubt(f"some labels have a special space: {shown}", where))
+    mixed = {f: t for f, t in names.items() if _LIKE_LATIN.search(t) and re.search("[A-Za-z]", t)}
+    if mixed:
+        what = f"{count_labels(mixed)} mix Latin letters with others that look like them"
+        found.append(Doubt(f"{what}, such as {examples_of(mixed)}", where))
+    return found
+
+
+def _plain(symbol: str) -> str:
+    """Returns the same character for all forms of a digit or letter, such as full-width ones."""
+    if not symbol.isascii() and symbol.isdecimal():
+        return str(unicodedata.decimal(symbol))
+    return unicodedata.normalize("NFKC", symbol)
+
+
+def _named(symbol: str) -> str:
+    return f"{quote(symbol)} ({unicodedata.name(symbol, 'no name')})"
+
+
+def odd(names: dict[str, str], from_names: bool) -> list[Doubt]:
+    """Warns of symbols that few labels have."""
+    if len(names) < FEW:
+        return []
+    counts = Counter(c for label in names.values() for c in set(label))
+    median = sorted(counts.values())[len(counts) // 2] if counts else 0
+    odd = {c for c, n in counts.items() if n <= 2 and median >= 20}
+    if from_names:
+        if not all(map(SUM.fullmatch, names.values())):
+            odd |= {c for c, n in counts.items() if c in _PUNCTUATION and 2 * n < len(names)}
+        for kind in (str.isdigit, str.isalpha):
+            members = {c for c in counts if kind(c)}
+            having = sum(bool(members & set(label)) for label in names.values())
+            if 0 < 5 * having < len(names):
+                odd |= members
+    if not odd:
+        return []
+    rare = {f: t for f, t in names.items() if odd & set(t)}
+    symbols = quote("".join(sorted(odd)))
+    what = (
+        f"only {count_labels(rare)} of {len(names)} have one of the symbols {symbols}, such as "
+        f"{examples_of(rare)}"
+    )
+    if not from_names:
+        return [Doubt(what, "; check these labels")]
+    marks = "".join(re.escape(c) for c in sorted(odd) if not c.isalnum())
+    return [with_patterns(what, rare, *[f"^([^{marks}_]+)"] * bool(marks))]

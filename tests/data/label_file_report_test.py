@@ -1,0 +1,84 @@
+"""What looks wrong in the labels of label files. The images are not needed."""
+
+import random
+
+import pytest
+
+from crnn_jax.data import label_report
+
+MIXED = ["".join(random.Random(k).choices("abcdefgh2345678", k=5)) for k in range(40)]
+
+
+def png(names: list[str]) -> list[str]:
+    return [f"{name}.png" for name in names]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["2x\u0430", "2xa", "43x"], "1 label mix Latin letters with others that look like them"),
+        (["\uff11\uff12", "12"], "'1' (DIGIT ONE), '\uff11' (FULLWIDTH DIGIT ONE) and '2'"),
+        (["\u0661", "\u06f1"], "(ARABIC-INDIC DIGIT ONE), '\u06f1' (EXTENDED ARABIC-INDIC DIGIT"),
+        (["ab\u00a0c"], "some labels have a special space: '\\xa0' (NO-BREAK SPACE)"),
+        (["a&amp;b", "cd"], "characters are written as codes in 1 label, such as 0.png is"),
+        (["a&b", "c&amp;d"], ""),  # the sign is a symbol of its own
+        (["\u0434\u0441", "\u0441\u0442"], ""),  # Cyrillic alone
+        (["\u4e00", "1"], ""),  # a Chinese one does not look like 1
+    ],
+)
+def test_symbols_that_look_alike_are_reported(words: list[str], said: str) -> None:
+    labels = {f"{k}.png": word for k, word in enumerate(words)}
+    found = label_report.warnings(list(labels), list(labels.values()), False)
+    assert len(found) == bool(said)
+    assert all(said in line for line in found)
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (["f0.5"] * 40, "file names look like texts, and 40 of 40 differ"),
+        ([f"user{k}" for k in range(40)], "such as {0}.png is 'user0', {1}.png is 'user1'; if the"),
+        ([name[::-1] for name in MIXED], "look like texts"),  # misread
+        (MIXED, ""),
+        ([f"{name[:2]}-{name[2:]}".upper() for name in MIXED], ""),  # as far as a name can say
+        ([name if k else "xxxxx" for k, name in enumerate(MIXED)], ""),  # a name was wrong
+    ],
+)
+def test_a_file_that_contradicts_correct_names_is_reported(labels: list[str], said: str) -> None:
+    found = label_report.warnings(png(MIXED), labels, False)
+    assert any(said.format(*MIXED) in line for line in found) or not said
+    assert any("look like texts" in line for line in found) == bool(said)
+    hashes = [f"{random.Random(k).getrandbits(28):07x}7" for k in range(40)]
+    for names in ([str(k) for k in range(40)], hashes, [str(k * k * k + 99) for k in range(40)]):
+        assert not any("texts" in line for line in label_report.warnings(names, MIXED, False))
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (["unlabeled"] * 9, "all 9 images have the label 'unlabeled'"),
+        (["ok", "bad"] * 10, "the 20 images have only 2 different labels"),
+        ([f"{k % 3} {name}" for k, name in enumerate(MIXED)], "all labels have 2 words, one of"),
+        (
+            [f"ok {k},{k * 7},9 AT {name}" for k, name in enumerate(MIXED)],
+            "all labels have 4 words",
+        ),
+        ([f"{name[:2]} {name[2:]}" for name in MIXED], ""),
+        ([f"{k} {k * 7 % 40}" for k in range(40)], ""),
+        ([str(k % 10) for k in range(40)], ""),
+    ],
+)
+def test_labels_that_are_not_texts_are_reported(labels: list[str], said: str) -> None:
+    found = label_report.warnings(png([f"i{k}" for k in range(len(labels))]), labels, False)
+    assert len(found) == bool(said)
+    assert all(line.startswith(said) for line in found)
+
+
+@pytest.mark.parametrize("mark", ["?", "*", "---", "nan", "N/A", "Unknown"])
+def test_a_frequent_mark_among_different_labels_is_reported(mark: str) -> None:
+    files = png([f"i{k}" for k in range(40)])
+    labels = [mark if k % 4 == 1 else name for k, name in enumerate(MIXED)]
+    (warning,) = label_report.warnings(files, labels, False)
+    assert warning.startswith(f"10 labels are '{mark}', such as that of i1.png, and nearly all")
+    sums = [mark if k % 4 == 1 else "+-*"[k % 3] for k in range(40)]  # as often as others
+    assert not any("labels are" in line for line in label_report.warnings(files, sums, False))
