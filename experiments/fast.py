@@ -1,4 +1,4 @@
-"""A reader in the fewest seconds: smaller images, and a short run of the base recipe.
+"""A reader in the fewest seconds: smaller images, and a short run of the SGD recipe.
 
     python run.py --config experiments/fast.py
 
@@ -11,6 +11,8 @@ reach 97 %, at epochs 5 to 10 (results/speed/fast_tried.txt).
 cost. Twice as many steps of half as many images learn more in the same time. In such a short run
 augmentation costs more than it gains; a little dropout replaces it. Eight epochs, or 128x32 pixels,
 or no dropout reach 97 % in fewer seconds, but with some seeds never (the same file).
+
+The SGD recipe reads no image of some schemes (experiments/sgd.py), so try it on yours first.
 """
 
 from ml_collections import ConfigDict

@@ -1,4 +1,4 @@
-"""The base recipe with a small model and small images: runs in seconds, to try things out.
+"""The SGD recipe with a small model and small images: runs in seconds, to try things out.
 
 python run.py --config experiments/tiny.py --config.data.dir=FOLDER
 """

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from crnn_jax import errors
-from crnn_jax.cli import argument_types, reader_options
+from crnn_jax.cli import argument_types, reader_options, run_records
 from crnn_jax.errors import ConfigError, RunError
 
 
@@ -18,7 +18,9 @@ def add_to(commands: Any) -> None:
         "report", help="write tables, plots and a page of a sweep, or a page of one run"
     )
     command.add_argument(
-        "workdir", metavar="WORKDIR", help="a run directory, or the directory of a sweep"
+        "workdir",
+        metavar="WORKDIR",
+        help=f"a run directory, or the directory of a sweep{run_records.NOT_READERS}",
     )
     command.add_argument(
         "--reach",
@@ -35,15 +37,19 @@ def add_to(commands: Any) -> None:
     command = commands.add_parser(
         "audit", help="find wrong labels: rank all labels of a data set by their loss"
     )
-    command.add_argument("workdir", metavar="WORKDIR", help="the directory of a cross-validation")
+    command.add_argument(
+        "workdir",
+        metavar="WORKDIR",
+        help=f"the directory of a cross-validation{run_records.NOT_READERS}",
+    )
     command.add_argument("--data", metavar="DIR", help="the data set, if it was moved")
     command.add_argument(
         "--top",
         metavar="N",
         type=argument_types.positive_integer,
         default=40,
-        help="the largest losses that are drawn on the contact sheet and printed if a model "
-        "disagrees; default 40",
+        help="how many of the labels with the largest loss to draw on the contact sheet; those "
+        "that a model disagrees with are also printed; default 40",
     )
     command.set_defaults(call=audit)
 
@@ -76,6 +82,7 @@ def report(options: argparse.Namespace) -> int:
 
 
 def _check_exists(workdir: str) -> None:
+    run_records.check(workdir)
     if not Path(workdir).is_dir():
         raise RunError(f"there is no directory {workdir}; name that of a run or a sweep")
 

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from crnn_jax.cli import argument_types
+from crnn_jax.cli import argument_types, run_records
 from crnn_jax.config.data_keys import FRAMES
 
 if TYPE_CHECKING:
@@ -84,8 +84,8 @@ def _add_generate(commands: Any) -> None:
     command.add_argument(
         "style",
         metavar="STYLE",
-        help="a preset (see data/synthetic/presets.py), wide, a .json file, or an .npz file of "
-        "faces",
+        help="captcha_v2, plain, confetti, noisy, crowded, night, wide, a .json file, or an .npz "
+        "file of faces",
     )
     command.add_argument(
         "count", metavar="COUNT", type=argument_types.positive_integer, help="number of images"
@@ -107,7 +107,7 @@ def _add_faces(commands: Any) -> None:
 
 
 def _add_robustness(command: argparse.ArgumentParser) -> None:
-    command.add_argument("run", metavar="RUN", help="a run directory")
+    command.add_argument("run", metavar="RUN", help=f"a run directory{run_records.NOT_READERS}")
     command.add_argument(
         "--style", help="the style of the undistorted text; default the run's data.style"
     )
@@ -206,6 +206,7 @@ def robustness(options: argparse.Namespace) -> int:
     """Measures the accuracy under each distortion, and writes the table and the plot."""
     from crnn_jax.analysis import robustness as robustness_lib
 
+    run_records.check(options.run)
     folder = robustness_lib.report(
         options.run,
         options.workdir,

@@ -54,7 +54,7 @@ def parser() -> tuple[argparse.ArgumentParser, Any]:
     keys.add_to(commands)
     train.add_to(commands)
     label.add_to(commands)
-    interop.add_commands(commands)
+    interop.add_commands(commands, argument_types.RUN)
     examples.add_to(commands.choices)
     completion.add_to(result)
     return result, commands
@@ -93,20 +93,18 @@ def evaluate(options: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     if options.format == "json":
-        print(json.dumps(_values(options.run, reader, found), indent=2))
+        print(json.dumps(_values(reader, found), indent=2))
     else:
         _print_scores(reader, found)
     return 0
 
 
-def _values(run: str, reader: Recognizer, found: SetEvaluation) -> dict[str, Any]:
+def _values(reader: Recognizer, found: SetEvaluation) -> dict[str, Any]:
     """Returns the scores and where they are from, for --format json."""
     from crnn_jax.inference import metrics
     from crnn_jax.models import crnn
-    from crnn_jax.runs import run_dir
 
-    evaluation = found.evaluation
-    result = run_dir.RunDir(run).result()
+    evaluation, result = found.evaluation, reader.result
     return {
         **(dataclasses.asdict(result) if result else {}),  # from training: seed, epochs, ...
         **evaluation.summary(),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from crnn_jax import runtime
+from crnn_jax.cli import run_records
 from crnn_jax.errors import RunError
 from crnn_jax.runtime import signals, terminal
 
@@ -22,8 +23,9 @@ def add_to(commands: Any) -> None:
         "runs",
         metavar="RUN",
         nargs="+",
-        help="a run directory with a config.json; several runs that differ only in seed and fold "
-        "train together, in one compiled step, which is faster on a GPU",
+        help=f"a run directory with a config.json{run_records.NOT_READERS}; several runs that "
+        "differ only in seed, fold and learning rate train together, in one compiled step, which "
+        "is faster on a GPU",
     )
     command.add_argument(
         "--allow-environment-change",
@@ -44,7 +46,9 @@ def add_to(commands: Any) -> None:
     command.set_defaults(call=train)
 
     command = commands.add_parser("reproduce", help="repeat a finished run and compare the weights")
-    command.add_argument("run", metavar="RUN", help="the directory of a finished run")
+    command.add_argument(
+        "run", metavar="RUN", help=f"the directory of a finished run{run_records.NOT_READERS}"
+    )
     command.add_argument("--data", metavar="DIR", help="the data set, if it was moved")
     command.add_argument(
         "--workdir", metavar="DIR", help="the directory of the new run; default a folder in runs/"
@@ -61,6 +65,7 @@ def train(options: argparse.Namespace) -> int:
         signals.follow_input()
     dirs = [run_dir.RunDir(run) for run in options.runs]
     for run in dirs:
+        run_records.check(run.workdir)
         _check_started(run.workdir)
     configs = [run.config() for run in dirs]
     # Several runs in one program train on one device. A run that began so keeps to one device when
@@ -91,6 +96,7 @@ def reproduce(options: argparse.Namespace) -> int:
     """Returns 0 if the parameters are bit-identical, otherwise 1."""
     from crnn_jax.training import reproduce as reproduce_lib
 
+    run_records.check(options.run)
     terminal.outlive_output()
     comparison = reproduce_lib.again(options.run, options.workdir, options.data)
     print(comparison)

@@ -60,8 +60,8 @@ class DataConfig:
     )
     style: schema.Path = key(
         "captcha_v2",
-        "How generated images look: a preset of data/synthetic/, a .json file, 'wide', or an .npz "
-        "file of faces for the wide generator.",
+        "How generated images look: captcha_v2, plain, confetti, noisy, crowded or night, a .json "
+        "file, 'wide' (each image in a style of its own), or an .npz file of faces for 'wide'.",
     )
     count: Annotated[int, Meta(ge=2, le=10**7)] = key(
         1040, "Number of generated images, with the validation part; for a stream, of each epoch."
@@ -142,8 +142,8 @@ class DataConfig:
     val_fraction: Annotated[float, Meta(ge=0, lt=1)] = key(
         0.1,
         "Share of the images in the validation part, unless data.num_folds is set or the data set "
-        "has its own: see data.val_dir. 0 for none (of a stream: one image): the scores are then "
-        "those of training images.",
+        "has its own: see data.val_dir. With 0, there is no validation part (a stream keeps one "
+        "image), and the scores are those of training images.",
     )
     min_val_size: Annotated[int, Meta(ge=0, le=10**8)] = key(
         0,

@@ -184,8 +184,8 @@ class TrainConfig:
     )
     passes_per_epoch: Annotated[int, Meta(ge=1, le=10**4)] = key(
         1,
-        "Minimum passes over the labeled images per epoch. With unlabeled images, it is a minimum "
-        "of the steps alone: labeled images fill their share of them, at least a quarter.",
+        "Minimum passes over the labeled images per epoch. With unlabeled images, it only sets a "
+        "minimum number of steps. Labeled images are at least a quarter of each epoch.",
     )
     min_confidence: schema.Share = key(
         0.9,
@@ -199,8 +199,8 @@ class TrainConfig:
     detect_case: bool = key(
         False,
         "Read the labeled images with the reader of train.init_from. If at least a tenth of the "
-        "readings that are right except for case differ from the label in case, letters are "
-        "recognized in both cases and read as labeled.",
+        "readings that match the label when case is ignored have another case than the label, "
+        "letters are recognized in both cases and read as labeled.",
     )
     patience: schema.Epochs = key(
         10,

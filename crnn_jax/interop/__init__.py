@@ -7,9 +7,10 @@ import.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,30 @@ from crnn_jax import config as config_lib
 from crnn_jax.clusters import split
 from crnn_jax.errors import RunError, one_line
 
-FORMATS = ("stablehlo", "onnx", "safetensors", "keras", "web")
+# Each format, and the file that other programs open.
+FORMATS: Mapping[str, str] = {
+    "stablehlo": "model.stablehlo",
+    "onnx": "model.onnx",
+    "safetensors": "model.safetensors",
+    "keras": "model.keras",
+    "web": "index.html",
+}
 
 
-def add_commands(commands: Any) -> None:
-    """Adds the commands of this package to the subparsers of `crnn-jax`."""
+def add_commands(commands: Any, readers: str) -> None:
+    """Adds the commands of this package to the subparsers of `crnn-jax`.
+
+    Args:
+      commands: the subparsers.
+      readers: what is accepted as a reader, for the help.
+    """
     command = commands.add_parser("export", help="export a run's model for another program")
-    command.add_argument("run", metavar="RUN", help="a run directory")
+    command.add_argument("run", metavar="RUN", help=readers)
     command.add_argument("--format", choices=FORMATS, required=True)
     command.add_argument(
-        "--out", metavar="DIR", help="the folder to write; default RUN/export/FORMAT"
+        "--out",
+        metavar="DIR",
+        help="the folder to write; default RUN/export/FORMAT; needed unless RUN is a directory",
     )
     command.add_argument(
         "--runtime",
@@ -36,7 +51,7 @@ def add_commands(commands: Any) -> None:
     command.set_defaults(call=_with_extra(_export, "export"))
 
     command = commands.add_parser("push", help="push a run's model to a model hub")
-    command.add_argument("run", metavar="RUN", help="a run directory")
+    command.add_argument("run", metavar="RUN", help=readers)
     command.add_argument("address", metavar="hf://OWNER/NAME", help="the repository on the hub")
     command.add_argument("--private", action="store_true", help="make a new repository private")
     command.add_argument("--message", default="", help="the message of the commit")
@@ -89,7 +104,7 @@ def export(
     """Exports a run's model for another program.
 
     Args:
-      run: a run directory.
+      run: a run directory, or what else `recognizer.load` accepts.
       kind: one of FORMATS.
       out: a folder, created if it does not exist. Files of an earlier export are replaced after
         all new ones have been written. Other files are left alone.
@@ -100,7 +115,8 @@ def export(
 
     Raises:
       RunError: the run has no trained model, the model cannot be exported, the folder contains
-        files but no export, a symbolic link leads out of it, or it cannot be written.
+        files but no export, or another format of another reader, a symbolic link leads out of it,
+        or it cannot be written.
       ImportError: a package is missing.
     """
     from crnn_jax.inference import exported, hub, recognizer, shipped
@@ -115,11 +131,32 @@ def export(
     if not (folder / exported.FILE).exists() and not staging.is_free(folder):
         raise RunError(f"{folder} is not empty and not an export; choose another --out")
     description = description_lib.describe(reader)
+    _check_one_reader(folder, kind, description["params_sha256"])
     module = importlib.import_module(f"crnn_jax.interop.{kind}")
     files = module.export(reader, description, *((runtime,) if kind == "web" else ()))
     files[exported.FILE] = description_lib.to_json(description).encode()
     staging.files(folder, files, last=exported.FILE)
-    return folder / str(module.FILE)
+    return folder / FORMATS[kind]
+
+
+def _check_one_reader(folder: Path, kind: str, params_sha256: str) -> None:
+    """Checks that exports that stay in a folder are of the same reader as its new reader.json.
+
+    Raises:
+      RunError: the folder has another format of another reader.
+    """
+    from crnn_jax import schema
+    from crnn_jax.inference import exported
+    from crnn_jax.runtime import files as disk
+
+    others = [file for name, file in FORMATS.items() if name != kind and (folder / file).exists()]
+    if not others:
+        return
+    found = None
+    with contextlib.suppress(OSError, schema.InvalidError):
+        found = schema.document(disk.read(folder / exported.FILE, schema.MAX_DOCUMENT))
+    if not isinstance(found, dict) or found.get("params_sha256") != params_sha256:
+        raise RunError(f"{folder} has {others[0]} of another reader; choose another --out")
 
 
 def _with_extra(call: Callable[[argparse.Namespace], int], extra: str) -> Any:

@@ -11,6 +11,7 @@ import pytest
 import crnn_jax
 from crnn_jax import config as config_lib
 from crnn_jax.cli import main
+from crnn_jax.data.synthetic import presets
 from crnn_jax.models import crnn
 from crnn_jax.training import train
 from tests.helpers.command_line import ROOT, call, run
@@ -208,7 +209,6 @@ def test_a_directory_that_is_no_run_is_one_line(
     ("command", "message"),
     [
         ("report nope", "there is no directory nope"),
-        ("report general", "there is no directory general"),
         ("audit nope", "there is no directory nope"),
         ("inspect nope", "there is no folder nope"),
         ("pack nope out", "there is no folder nope"),
@@ -231,6 +231,45 @@ def test_what_does_not_exist_is_named(
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert message in err
     assert "source=synthetic" not in err
+
+
+@pytest.mark.parametrize("command", ["report", "audit", "train", "reproduce", "robustness"])
+@pytest.mark.parametrize("reader", ["general", "an export"])
+def test_a_reader_without_a_record_is_refused_by_name(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    reader: str,
+) -> None:
+    """An export has a config.json, so it looks like a run that was not started."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "an export").mkdir()
+    for name in ("config.json", "reader.json", "model.safetensors"):
+        (tmp_path / "an export" / name).write_text(json.dumps(config_lib.defaults()))
+    status, out, err = call(capsys, command, reader)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith(f"error: {reader} is ")
+    assert "no record of its training" in err
+    assert len(list((tmp_path / "an export").iterdir())) == 3  # nothing was trained there
+
+
+def help_of(command: str) -> str:
+    """Returns the help of a command in one line."""
+    return " ".join(main.parser()[1].choices[command].format_help().split())
+
+
+@pytest.mark.parametrize("command", ["predict", "export", "push", "label"])
+def test_help_says_which_readers_a_command_takes(command: str) -> None:
+    for reader in ("a run directory", "general", "a safetensors export", "hf://OWNER/NAME"):
+        assert reader in help_of(command)
+
+
+def test_help_names_all_styles() -> None:
+    style = next(row for row in config_lib.reference() if row[0] == "data.style")
+    for name in [*presets.STYLES, "wide", ".json", ".npz"]:
+        assert name in help_of("generate")
+        assert name in style[-1]
 
 
 def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -43,6 +43,17 @@ def test_together_is_the_number_of_cells_that_share_a_process(
     assert len(cells) > 1
 
 
+@pytest.mark.parametrize("option", ["--config.seed=0", "--config.data.fold=0"])
+def test_a_seed_or_fold_for_a_sweep_is_refused_even_if_it_is_the_default(
+    program: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    argv = ["run.py", f"--config={ROOT}/experiments/ablations.py", f"--workdir={tmp_path}", option]
+    monkeypatch.setattr(sys, "argv", argv)  # ml_collections looks there for the keys
+    program.parse_flags(argv)
+    with pytest.raises(CrnnError, match=r"--config\.grid\.(seeds|folds)='\(0,\)'"):
+        program.main([])
+
+
 @pytest.mark.parametrize(
     ("options", "address"),
     [
