@@ -23,8 +23,7 @@ def add_to(commands: Any) -> None:
         "--reader",
         metavar="RUN",
         default="general",
-        help="the reader that suggests labels: a run directory or a reader of the package; default "
-        "general",
+        help=f"the reader that suggests labels: {argument_types.RUN}; default general",
     )
     command.add_argument(
         "--adapt-every",

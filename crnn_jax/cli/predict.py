@@ -60,6 +60,8 @@ def predict(options: argparse.Namespace) -> int:
     from crnn_jax.inference import recognizer
 
     terminal.need_output()
+    if "-" in options.paths:
+        terminal.need_input()
 
     # Pillow warns about unusual files; the limits of this package are lower than Pillow's.
     warnings.filterwarnings("ignore", module=r"PIL\.")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from crnn_jax import charset, errors
 from crnn_jax.cli import argument_types
@@ -43,7 +44,8 @@ def add_to(command: argparse.ArgumentParser) -> None:
         "--allowed",
         metavar="SYMBOLS",
         action="append",
-        help="symbols that a text can contain; repeat it for the symbols of each position in turn",
+        help="symbols that a text can contain; give the option once per position if the positions "
+        "have different symbols",
     )
     command.add_argument(
         "--case",
@@ -60,8 +62,8 @@ def add_to(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--same-scheme",
         action="store_true",
-        help="the images are of one scheme: find lengths and symbols of its texts in them, and "
-        "read texts of this form",
+        help="the images (ten or more) are of one scheme: find lengths and symbols of its texts in "
+        "them, and read texts of this form",
     )
 
 
@@ -78,33 +80,36 @@ def decoder(
     Raises:
       ConfigError: the options are invalid.
     """
+    shared: dict[str, Any] = {
+        "length": options.length,
+        "case": options.case,
+        "merge": options.merge,
+    }
     if options.same_scheme:
         if options.beam or options.allowed is not None:
             raise ConfigError("--same-scheme cannot be combined with --beam or --allowed")
-        found = reader.form_of(
-            paths(),
-            length=options.length,
-            case=options.case,
-            merge=options.merge,
-            frame=getattr(options, "frame", None),
-        )
+        with _noting():
+            reader.decoder(**shared)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="`merge`")  # printed above
+            found = reader.form_of(paths(), **shared, frame=getattr(options, "frame", None))
         print(f"note: {_form(found, reader.charset.symbols)}", file=sys.stderr)
         return found
     allowed = options.allowed
     if allowed is not None and len(allowed) == 1:
         (allowed,) = allowed
+    with _noting():
+        return reader.decoder(beam=options.beam, allowed=allowed, **shared)
+
+
+@contextlib.contextmanager
+def _noting() -> Iterator[None]:
+    """Prints warnings as notes."""
     with warnings.catch_warnings(record=True) as notes:
         warnings.simplefilter("always")
-        result = reader.decoder(
-            beam=options.beam,
-            length=options.length,
-            allowed=allowed,
-            case=options.case,
-            merge=options.merge,
-        )
+        yield
     for note in notes:
         print(f"note: {errors.for_terminal(note.message)}", file=sys.stderr)
-    return result
 
 
 def _form(decoder: Decoder, symbols: Sequence[str]) -> str:

@@ -45,7 +45,8 @@ class Format(NamedTuple):
         if self.order not in ORDERS:
             raise ConfigError(f"order must be 'rgb' or 'bgr', not {quote(self.order)}")
         value = self.max_value
-        is_number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+        kinds = (int, float, np.integer, np.floating)
+        is_number = isinstance(value, kinds) and not isinstance(value, bool)
         if value is not None and not (is_number and math.isfinite(value) and value > 0):
             raise ConfigError(f"max_value must be a number above 0, not {quote(value)}")
         if self.frame and self.frame not in FRAMES:
@@ -56,11 +57,15 @@ class Format(NamedTuple):
 DEFAULT = Format()
 
 
+class IterationError(DataError):
+    """The iterable of images raised an error, so that images may be missing."""
+
+
 def each(images: Any) -> Iterator[Any]:
     """Returns an iterator over the images, one or many.
 
-    If the iterable raises, the last item is a DataError. Frames of animations are copied, because
-    Pillow's iterators yield the same object for each.
+    If the iterable raises, the last item is an IterationError. Frames of animations are copied,
+    because Pillow's iterators yield the same object for each.
 
     Raises:
       DataError: `images` is neither an image nor an iterable, or an array whose shape is ambiguous.
@@ -93,7 +98,7 @@ def _guarded(images: Iterator[Any]) -> Iterator[Any]:
     try:
         yield from images
     except Exception as error:
-        yield DataError(f"the iterable of images raised {_shown(error)}")
+        yield IterationError(f"the iterable of images raised {_shown(error)}")
 
 
 def to_image(image: Any, form: Format = DEFAULT, frame: str = "") -> Image.Image:
@@ -113,7 +118,12 @@ def to_image(image: Any, form: Format = DEFAULT, frame: str = "") -> Image.Image
     if isinstance(image, Image.Image):
         return image_io.decode(image, frame)
     if (source := contents.of(image)) is not None:
-        return image_io.open_image(source, frame)
+        try:
+            return image_io.open_image(source, frame)
+        except DataError as error:
+            if isinstance(error.__cause__, IsADirectoryError):
+                raise DataError("it is a folder; pass the paths of its images") from error
+            raise
     if not _is_array(image):
         raise DataError(f"{_name(image)} is not an image; {ACCEPTED}")
     array = _to_array(image)
@@ -245,6 +255,15 @@ def _shown(error: Exception) -> str:
     return f"{type(error).__name__}: {one_line(str(error)[:200])}"
 
 
+def reason_of_unread(items: Sequence[Any], readings: Sequence[Any]) -> str:
+    """Returns how many images could not be read, and why the first of them; "" if there are none.
+
+    The arguments are those of `check_all_read`.
+    """
+    bad = _unread(items, readings)
+    return f"{len(bad)} cannot be read, such as {bad[0]}" if bad else ""
+
+
 def check_all_read(items: Sequence[Any], readings: Sequence[Any]) -> None:
     """Raises DataError if some images could not be read; it names the first 20.
 
@@ -252,14 +271,19 @@ def check_all_read(items: Sequence[Any], readings: Sequence[Any]) -> None:
       items: the images.
       readings: for each image its reading, or the DataError that says why there is none.
     """
-    bad = [
-        f"  {name_of(item, i)}: {reading}"
-        for i, (item, reading) in enumerate(zip(items, readings, strict=True))
-        if isinstance(reading, DataError)
-    ]
+    bad = _unread(items, readings)
     if bad:
-        named = bad[:_MAX_NAMED]
+        named = [f"  {line}" for line in bad[:_MAX_NAMED]]
         if len(bad) > _MAX_NAMED:
             named.append(f"  ... and {len(bad) - _MAX_NAMED} more")
         count = f"{len(bad)} of {len(items)} cannot be read"
         raise DataError(f"{count}:\n" + "\n".join(named))
+
+
+def _unread(items: Sequence[Any], readings: Sequence[Any]) -> list[str]:
+    """Returns the name of each image that could not be read, and why."""
+    return [
+        f"{name_of(item, i)}: {reading}"
+        for i, (item, reading) in enumerate(zip(items, readings, strict=True))
+        if isinstance(reading, DataError)
+    ]

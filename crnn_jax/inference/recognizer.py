@@ -17,7 +17,7 @@ from crnn_jax import config as config_lib
 from crnn_jax.charset import Charset
 from crnn_jax.config import Config
 from crnn_jax.config.data_keys import AUTO, Frame, auto_widths
-from crnn_jax.errors import CrnnError, DataError, RunError
+from crnn_jax.errors import ConfigError, CrnnError, DataError, RunError
 from crnn_jax.inference import (
     batch_reading,
     exported,
@@ -54,18 +54,22 @@ def load(run: str | os.PathLike[str], epoch: int | None = None) -> Recognizer:
     'hf://owner/name' or 'hf://owner/name@revision' (see `hub`).
 
     Raises:
-      RunError: the path is no run directory, nothing was trained there, the run has no such epoch,
-        its files cannot be read, its weights are not finite, or the hub does not have it.
+      RunError: `run` or `epoch` is of another type, the path is no run directory, nothing was
+        trained there, the run has no such epoch, its files cannot be read, its weights are not
+        finite, or the hub does not have it.
       DamageError: its files are damaged; the message names the epochs that are intact.
       DeviceError: JAX cannot compute in this process.
     """
     processes.check()
+    restoring.check_types(run, epoch)
     if isinstance(run, str) and shipped.is_name(run):
         return Recognizer(*restoring.shipped_parts(run, epoch))
     if hub.is_address(run):
         run = hub.fetch(os.fspath(run))
     if exported.is_export(run):
         return Recognizer(*restoring.exported_parts(run, epoch))
+    if os.path.isfile(run):
+        raise RunError(f"{os.fspath(run)} is a file and not a run directory")
     directory = run_dir.RunDir(run)
     for _ in range(_ATTEMPTS):
         before = stored.listing(directory.checkpoints)
@@ -165,19 +169,29 @@ class Recognizer:
 
         Raises:
           ConfigError: fewer than ten of the images are read, or an option is invalid.
+          DataError: `images` is neither an image nor an iterable, or the iterable raises.
         """
         form = inputs.Format(order, max_value, frame).check()
         items = list(inputs.each(images))
-        chosen = [items[i] for i in scheme_form.sample(len(items))]
+        if items and isinstance(items[-1], inputs.IterationError):
+            raise items[-1]
+        numbers = scheme_form.sample(len(items))
+        unread = ""
 
         def make(**wish: Any) -> Decoder:
             return self.decoder(**{"length": length, "case": case, "merge": merge, **wish})
 
         def read(decoder: Decoder) -> list[Reading]:
-            found = self._stream(chosen, decoder, False, form)
+            nonlocal unread
+            chosen = [items[i] for i in numbers]
+            found = list(self._stream(chosen, decoder, False, form))
+            unread = inputs.reason_of_unread(chosen, found)
             return [reading for reading in found if isinstance(reading, Reading)]
 
-        return scheme_form.find(read, make, self.charset.split)
+        try:
+            return scheme_form.find(read, make, self.charset.split)
+        except ConfigError as error:
+            raise ConfigError(f"{error}; {unread}" if unread else str(error)) from error
 
     def predict(
         self,
@@ -209,7 +223,8 @@ class Recognizer:
         Raises:
           DataError: `images` is neither an image nor an iterable, or some cannot be read; the
             message names them (the first 20, and the count of the others).
-          ConfigError: `order`, `max_value` or `frame` is not allowed.
+          ConfigError: `order`, `max_value` or `frame` is not allowed, or the decoder is that of a
+            reader with other symbols.
           DeviceError: JAX cannot compute in this process, for example because it was forked.
         """
         form = inputs.Format(order, max_value, frame).check()
@@ -247,10 +262,11 @@ class Recognizer:
         Raises:
           DataError: `images` is neither an image nor an iterable.
           DeviceError: JAX cannot compute in this process.
-          ConfigError: `order`, `max_value` or `frame` is not allowed.
+          ConfigError: `order`, `max_value` or `frame` is not allowed, or the decoder is that of a
+            reader with other symbols.
         """
         form = inputs.Format(order, max_value, frame).check()
-        yield from self._stream(images, decoder, explain, form)
+        return self._stream(images, decoder, explain, form)
 
     def _stream(
         self,
@@ -259,10 +275,14 @@ class Recognizer:
         explain: bool,
         form: inputs.Format,
     ) -> Iterator[Any]:
+        """Checks the arguments of `stream` at the call, and not at the first image."""
         processes.check()
-        decoder = decoder or self.decoder()
+        return self._each_reading(inputs.each(images), self.checked(decoder), explain, form)
+
+    def _each_reading(
+        self, images: Iterator[Any], decoder: Decoder, explain: bool, form: inputs.Format
+    ) -> Iterator[Any]:
         self.place_params()
-        images = inputs.each(images)
         decode = functools.partial(self.decode, form=form)
         with ThreadPoolExecutor() as pool:
             ahead = pillow_images.submit(pool, decode, islice(images, BATCH))
@@ -286,13 +306,14 @@ class Recognizer:
         of a folder, as in `predict`.
 
         Raises:
-          ConfigError: `frame` is not allowed, or there is no folder.
+          ConfigError: `frame` is not allowed, there is no folder, or the decoder is that of a
+            reader with other symbols.
           DataError: images or labels cannot be used, for example because a character is not in the
             alphabet.
           DeviceError: JAX cannot compute in this process.
         """
         processes.check()
-        decoder = decoder or self.decoder()
+        decoder = self.checked(decoder)
         inputs.Format(frame=frame).check()
         return set_evaluation.evaluate(self, folder, decoder, frame)
 
@@ -310,6 +331,14 @@ class Recognizer:
             return inputs.decoded(inputs.to_image(image, form, section.frame), section)
         except CrnnError as error:
             return DataError(str(error))
+
+    def checked(self, decoder: Decoder | None) -> Decoder:
+        """Returns the decoder that was given, or that for data.length.
+
+        Raises:
+          ConfigError: it is that of a reader with other symbols, or no decoder.
+        """
+        return self.decoder() if decoder is None else decoding.checked(decoder, self.charset)
 
     def place_params(self) -> None:
         """Copies the parameters to the device, unless they are there."""

@@ -13,7 +13,7 @@ from crnn_jax.charset import Charset
 from crnn_jax.config import Config
 from crnn_jax.data import normalization
 from crnn_jax.data.normalization import Normalization
-from crnn_jax.errors import ConfigError, DamageError, RunError
+from crnn_jax.errors import ConfigError, DamageError, RunError, quote
 from crnn_jax.inference import exported, shipped
 from crnn_jax.inference.typicality import Typical
 from crnn_jax.models import crnn
@@ -35,6 +35,14 @@ class Parts(NamedTuple):
     width_by_image: bool = False
     typical: Typical | None = None
     result: Result | None = None  # of the run, if it is known
+
+
+def check_types(run: Any, epoch: Any) -> None:
+    """Raises RunError unless `run` can be a path or a name, and `epoch` a number or None."""
+    if not isinstance(run, (str, os.PathLike)):
+        raise RunError(f"a run is given by its path or its name, not {quote(run)}")
+    if epoch is not None and (isinstance(epoch, bool) or not isinstance(epoch, (int, np.integer))):
+        raise RunError(f"an epoch is a whole number, not {quote(epoch)}")
 
 
 def shipped_parts(name: str, epoch: int | None) -> Parts:

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from crnn_jax import interop
+from crnn_jax.errors import RunError
 from crnn_jax.inference import hub
 from crnn_jax.inference.hub import Address
 
@@ -16,14 +17,15 @@ def push(
 ) -> Address:
     """Pushes the model, its description and its card to hf://owner/name in one commit.
 
-    The repository is created if it does not exist; `private` only matters then. The client's
+    The repository is created if it does not exist, with `private` as a private one. The client's
     variables HF_TOKEN and HF_ENDPOINT apply.
 
     Returns:
       The address with the new commit.
 
     Raises:
-      RunError: the run has no trained model, the address has another form, or the hub refuses.
+      RunError: the run has no trained model, the address has another form, the hub refuses, or the
+        repository exists and is public, and `private` is set.
     """
     wanted = hub.parse(address)
     api = hub.client()
@@ -31,12 +33,19 @@ def push(
         interop.export(run, "safetensors", Path(folder))
         try:
             api.create_repo(wanted.repository, private=private, exist_ok=True)
+            if private and not api.model_info(wanted.repository).private:
+                raise RunError(
+                    f"{wanted} exists already and is public; make it private on the hub, or leave "
+                    "out --private"
+                )
             done = api.upload_folder(
                 repo_id=wanted.repository,
                 folder_path=folder,
                 revision=wanted.revision,
                 commit_message=message or "A reader of crnn-jax",
             )
+        except RunError:
+            raise
         except Exception as error:  # the client raises many kinds of errors
             raise hub.failed(wanted, error) from error
     return wanted._replace(revision=done.oid)

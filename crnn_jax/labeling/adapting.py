@@ -215,10 +215,14 @@ class Adapter:
         return None
 
     def stop(self) -> None:
-        """Tells the process to save and stop, and waits for it."""
-        if self._process is not None:
-            self._process.stop()
-            self._process.wait()
+        """Ends a training run in progress at once, and removes it, because it is not continued."""
+        if self._process is None or self._process.poll() is not None:
+            return
+        self._process.kill()
+        if self._process.wait() != 0:  # else it has ended before it was killed
+            with contextlib.suppress(CrnnError):
+                files.remove(self._path("reader", self._last))
+                files.remove(self._path("labels", self._last))
 
     def _start(self, labels: Mapping[str, str]) -> None:
         count = len(labels)

@@ -14,7 +14,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
 
-from crnn_jax.charset import Charset, parse_folding
+from crnn_jax.charset import Charset, Folding, parse_folding
 from crnn_jax.errors import ConfigError, quote
 from crnn_jax.models import greedy
 from crnn_jax.models.beam_search import beam_search
@@ -34,6 +34,8 @@ class Decoder:
     allowed: tuple[tuple[bool, ...], ...] = ()  # [longest, K - 1], symbols that may stand there
     # [K - 1], for each symbol the one that it is read as; empty if each is read as itself
     representatives: tuple[int, ...] = ()
+    # The symbols that the classes of the last two fields stand for. Not part of the program.
+    symbols: tuple[str, ...] = dataclasses.field(default=(), compare=False)
 
     def accepts(self, ids: Sequence[int]) -> bool:
         """Whether a text, as ids without padding, has the known form."""
@@ -91,12 +93,33 @@ def of_lengths(lengths: tuple[int, int] | None, num_steps: int) -> Decoder:
     return Decoder(shortest=shortest, longest=longest)
 
 
+def checked(given: Any, charset: Charset) -> Decoder:
+    """Returns the decoder that was given for a reader with these symbols.
+
+    Raises:
+      ConfigError: it is no decoder, or its classes stand for other symbols.
+    """
+    if not isinstance(given, Decoder):
+        raise ConfigError(
+            f"`decoder` must be made with reader.decoder(...), not {quote(given)}; pass several "
+            "images as a list"
+        )
+    if (given.allowed or given.representatives) and given.symbols != charset.symbols:
+        raise ConfigError(
+            "this decoder is that of a reader with other symbols; make it with reader.decoder(...) "
+            "of the reader that uses it"
+        )
+    return given
+
+
 def _integer(name: str, value: Any) -> int:
     """Converts an integer of any type, such as numpy's, to int. ConfigError: not an integer."""
     try:
-        return operator.index(value)
-    except TypeError as error:
-        raise ConfigError(f"`{name}` must be a whole number, not {quote(value)}") from error
+        if not isinstance(value, bool):
+            return operator.index(value)
+    except TypeError:
+        pass
+    raise ConfigError(f"`{name}` must be a whole number, not {quote(value)}")
 
 
 def decoder(
@@ -121,7 +144,8 @@ def decoder(
       case: 'lower' or 'upper' reads each letter in that case, if the alphabet has both of its
         cases; 'keep' leaves letters as they are.
       merge: groups of symbols, such as '0O,1Il'; a symbol is read as the first of its group that
-        the alphabet has; see `charset.parse_folding`.
+        the alphabet has; see `charset.parse_folding`. A group of which the reader has fewer than
+        two symbols gives a warning.
 
     Raises:
       ConfigError: an option is invalid, or two cannot be combined; the message says which.
@@ -138,21 +162,39 @@ def decoder(
     ):
         what = "a string, or a list with a string for each position"
         raise ConfigError(f"`allowed` must be {what}, not {quote(allowed)}")
-    fold = parse_folding(case, merge).representatives(charset.symbols)
+    folding = parse_folding(case, merge)
+    _warn_of_idle(folding, charset)
+    fold = folding.representatives(charset.symbols)
     representatives = fold if fold != tuple(range(len(fold))) else ()
+    made = Decoder(beam=beam, representatives=representatives, symbols=charset.symbols)
     if length is None and allowed is None:
-        return Decoder(beam=beam, representatives=representatives)
+        return made
     if beam:
         raise ConfigError("`beam` cannot be combined with `length` or `allowed`")
     shortest, longest = _lengths(length, allowed, num_steps)
+    made = dataclasses.replace(made, shortest=shortest, longest=longest)
     if allowed is None:
-        return Decoder(shortest=shortest, longest=longest, representatives=representatives)
+        return made
     places = [allowed] * longest if isinstance(allowed, str) else list(allowed)
     if len(places) != longest:
         raise ConfigError(
             f"`allowed` has {len(places)} positions, but texts have up to {longest} characters"
         )
-    return Decoder(0, shortest, longest, _mask(charset, places, fold), representatives)
+    return dataclasses.replace(made, allowed=_mask(charset, places, fold))
+
+
+def _warn_of_idle(folding: Folding, charset: Charset) -> None:
+    """Warns of the groups of which the alphabet has fewer than two symbols."""
+    if not folding.groups:
+        return
+    symbols = set(map(Folding(folding.case), charset.symbols))
+    idle = [quote(group) for group in folding.groups if len(symbols & set(group)) < 2]
+    if idle:
+        warnings.warn(
+            f"`merge`: the alphabet has fewer than two symbols of {', '.join(idle)}, so it has no "
+            "effect",
+            stacklevel=4,
+        )
 
 
 def _lengths(length: Any, allowed: str | Sequence[str] | None, num_steps: int) -> tuple[int, int]:
@@ -163,7 +205,12 @@ def _lengths(length: Any, allowed: str | Sequence[str] | None, num_steps: int) -
     if len(pair) != 2:
         raise ConfigError(f"`length` must be a number or a pair (shortest, longest), not {length}")
     shortest, longest = (_integer("length", number) for number in pair)
-    if not 0 <= shortest <= longest <= num_steps or not longest:
+    if shortest > longest:
+        raise ConfigError(
+            f"`length` is (shortest, longest): the smaller number comes first, not {shortest} to "
+            f"{longest}"
+        )
+    if shortest < 0 or not 1 <= longest <= num_steps:
         raise ConfigError(
             f"`length` must be from 1 to {num_steps}, the number of time steps, not {shortest} to "
             f"{longest}"

@@ -111,6 +111,10 @@ class Process:
         if hasattr(signal, "SIGCONT"):  # a suspended process does not receive SIGTERM
             self._process.send_signal(signal.SIGCONT)
 
+    def kill(self) -> None:
+        """Ends the process at once. It does not save."""
+        self._process.kill()
+
     def wait(self) -> int:
         """Waits for the end and returns the exit status. A signal handler may call it, too."""
         # Popen.wait holds a lock while it waits, at which a second call would wait forever.

@@ -58,6 +58,16 @@ def need_output() -> None:
         raise CrnnError("standard output is closed, but this command prints its result there")
 
 
+def need_input() -> None:
+    """Checks the standard input, for commands that read a list from it.
+
+    Raises:
+      CrnnError: the standard input is closed.
+    """
+    if "stdin" in _closed:
+        raise CrnnError("standard input is closed, but - stands for a list of paths there")
+
+
 def outlive_output() -> None:
     """From now on, output errors do not stop the program. For commands that train.
 

@@ -109,7 +109,7 @@ def make(
     _add_reading(app, service, settings)
     _add_information(app, service, description)
     paths = [route.path for route in app.routes if hasattr(route, "path")]
-    service.app = Guard(app, counters, settings.token, paths, _OPEN)
+    service.app = Guard(app, counters, settings, paths, _OPEN)
     return service
 
 
@@ -211,11 +211,13 @@ def _add_information(app: FastAPI, service: Service, description: wire.ReaderRes
         """Describe the reader."""
         return description
 
+    @app.head("/healthz", include_in_schema=False)  # as load balancers ask
     @app.get("/healthz")
     async def healthz() -> wire.Status:
         """Report that the process is alive."""
         return wire.Status(status="ok")
 
+    @app.head("/readyz", include_in_schema=False)
     @app.get("/readyz", responses=_errors(503))
     async def readyz() -> wire.Status:
         """Report whether the server accepts requests: not while it starts or stops."""

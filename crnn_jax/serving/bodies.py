@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import contextlib
 import itertools
 import re
@@ -71,10 +72,17 @@ async def receive(request: Request, settings: Settings, share: Share) -> bytes:
     The bound holds for the bytes that arrive, whatever Content-Length says.
 
     Raises:
-      RequestError: the body is too large (413), arrives too slowly (408), or there is no memory
-        for it (503).
+      RequestError: the body is compressed (415), too large (413), arrives too slowly (408), or
+        there is no memory for it (503).
       ClientDisconnect: the client left.
     """
+    encoding = request.headers.get("content-encoding", "")
+    if encoding.strip().lower() not in ("", "identity"):
+        raise RequestError(
+            415,
+            "unsupported_media_type",
+            f"Content-Encoding {quote(encoding)} is not supported; send the body uncompressed",
+        )
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and len(declared) < 20 and int(declared) > settings.max_body:
         raise _too_large(settings)
@@ -146,7 +154,7 @@ def _of_json(body: bytes, most: int) -> list[str]:
     if next(itertools.islice(commas, most + _OTHER_COMMAS, None), None):
         raise _too_many(most)
     try:
-        return ReadRequest.model_validate_json(body).images
+        return ReadRequest.model_validate_json(body.removeprefix(codecs.BOM_UTF8)).images
     except pydantic.ValidationError as error:
         raise RequestError(400, "bad_request", f"the JSON is not valid: {first(error)}") from error
 
@@ -156,6 +164,10 @@ def first(error: pydantic.ValidationError) -> str:
     problem = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(map(str, problem["loc"]))
     return f"{place}: {problem['msg']}" if place else problem["msg"]
+
+
+# The parser leaves this parameter out. Its value is not used.
+_EXTENDED_NAME = re.compile(rb";\s*filename\*\s*=", re.IGNORECASE)
 
 
 class _Form:
@@ -186,7 +198,7 @@ class _Form:
 
     def headers_finished(self) -> None:
         _, options = parse_options_header(self._disposition)
-        if b"filename" not in options:
+        if b"filename" not in options and not _EXTENDED_NAME.search(self._disposition):
             name = options.get(b"name", b"").decode(errors="replace")[:_FIELD_NAME]
             raise RequestError(
                 400, "bad_request", f"the field {quote(name)} of the form is not a file"

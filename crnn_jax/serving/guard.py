@@ -12,12 +12,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from crnn_jax.serving import access
 from crnn_jax.serving.metrics import Metrics
+from crnn_jax.serving.settings import Settings
 from crnn_jax.serving.wire import RequestError, error_response
 
 _LOG = logging.getLogger(__name__)
-# How much of an unread body is received after an error. A client that is still sending would not
-# see the response if the connection were closed at once.
+# How much of an unread body is received after an error, or twice the bound of a body if that is
+# more. A client that is still sending would not see the response if the connection were closed at
+# once.
 _REST_BYTES, _REST_SECONDS = 2**24, 1.0
+_CLOSE = {"Connection": "close"}
 LEFT = 499  # status in the metrics if the client left before the answer
 
 
@@ -28,7 +31,7 @@ class Guard:
         self,
         app: ASGIApp,
         metrics: Metrics,
-        token: str | None,
+        settings: Settings,
         endpoints: Iterable[str],
         open_endpoints: Iterable[str],
     ):
@@ -37,11 +40,11 @@ class Guard:
         Args:
           app: the application.
           metrics: counts requests.
-          token: what requests must have; None if only this machine can reach the server.
+          settings: the token, and the bounds of heads and bodies.
           endpoints: the paths that metrics name.
           open_endpoints: paths that need no token.
         """
-        self._app, self._metrics, self._token = app, metrics, token
+        self._app, self._metrics, self._settings = app, metrics, settings
         self._endpoints, self._open = frozenset(endpoints), frozenset(open_endpoints)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -50,12 +53,15 @@ class Guard:
             await self._app(scope, receive, send)
             return
         path = scope["path"]
-        exchange = _Exchange(Headers(scope=scope), receive, send)
+        rest = max(_REST_BYTES, 2 * self._settings.max_body)
+        exchange = _Exchange(Headers(scope=scope), receive, send, rest)
         start = time.perf_counter()
         try:
-            is_open = self._token is not None and path in self._open
+            _check_head(scope, self._settings.max_header)
+            token = self._settings.token
+            is_open = token is not None and path in self._open
             if not is_open:
-                access.check(exchange.headers, self._token)
+                access.check(exchange.headers, token)
             await self._app(scope, exchange.receive, exchange.send)
         except RequestError as error:
             await exchange.fail(error.status, error.code, error.message, error.headers)
@@ -70,11 +76,28 @@ class Guard:
             self._metrics.seconds.labels(endpoint).observe(time.perf_counter() - start)
 
 
+def _check_head(scope: Scope, most: int) -> None:
+    """Checks the head of a request. h11 checks the size of a head only until all of it is there.
+
+    Raises:
+      RequestError: the head has more than `most` bytes, or two lengths of the body. A proxy may
+        take the other length, and the rest of the body for another request.
+    """
+    fields = scope["headers"]
+    target = len(scope.get("raw_path") or b"") + len(scope["query_string"])
+    if target + sum(len(name) + len(value) + 4 for name, value in fields) > most:
+        raise RequestError(431, "header_too_large", f"the head has more than {most} bytes", _CLOSE)
+    if {b"content-length", b"transfer-encoding"} <= {name for name, _ in fields}:
+        message = "a request cannot have both Content-Length and Transfer-Encoding"
+        raise RequestError(400, "bad_request", message, _CLOSE)
+
+
 class _Exchange:
     """A request and its response."""
 
-    def __init__(self, headers: Headers, receive: Receive, send: Send):
+    def __init__(self, headers: Headers, receive: Receive, send: Send, rest: int):
         self.headers, self._receive, self._send = headers, receive, send
+        self._most_rest = rest  # bytes of an unread body that are received after an error
         self.status = LEFT  # until there is another one
         self._has_started = False
         self._has_body = False  # all of it was received
@@ -115,7 +138,7 @@ class _Exchange:
         count = 0
         try:
             async with asyncio.timeout(_REST_SECONDS):
-                while not self._has_body and count <= _REST_BYTES:
+                while not self._has_body and count <= self._most_rest:
                     count += len((await self.receive()).get("body", b""))
         except TimeoutError:
             pass

@@ -46,6 +46,7 @@ class Programs:
           max_batch: the largest batch; 0 for a default that depends on the device.
 
         Raises:
+          ConfigError: the decoder is that of a reader with other symbols.
           DeviceError: JAX cannot compute in this process.
         """
         processes.check()
@@ -54,7 +55,7 @@ class Programs:
         self.sizes = (*(size for size in _SIZES if size < most), most)
         self._least_filled = _LEAST_FILLED if is_cpu else 0.0
         self.reader, self._form = reader, form
-        self.decoder = decoder or reader.decoder()
+        self.decoder = reader.checked(decoder)
 
     @property
     def count(self) -> int:

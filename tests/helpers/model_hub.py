@@ -88,7 +88,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             if not (commit := self.hub.find(name, revision)):
                 return self.missing("RevisionNotFound")
             files = [{"rfilename": n, "size": len(c)} for n, c in commit[1].items()]
-            return self.answer({"id": name, "sha": commit[0], "siblings": files, "tags": []})
+            values = {"id": name, "sha": commit[0], "siblings": files, "tags": []}
+            return self.answer({**values, "private": self.hub.is_private.get(name, False)})
         if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/tree/([^/]+)", path):
             commit = self.hub.find(found[1], found[2])
             files = [

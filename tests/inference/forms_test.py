@@ -237,8 +237,9 @@ def test_bgr_arrays_of_opencv(channels: int) -> None:
 
 @pytest.mark.parametrize(
     "declared",
-    [{"order": "gbr"}, {"max_value": 0}, {"max_value": "1"}, {"max_value": np.nan}, {"frame": "x"}],
-)
+    [{"order": "gbr"}, {"max_value": 0}, {"max_value": "1"}, {"max_value": np.nan},
+     {"max_value": np.complex64(1)}, {"frame": "x"}],
+)  # fmt: skip
 def test_a_wrong_declaration_is_refused(declared: Any, trained: Path) -> None:
     (name,) = declared
     with pytest.raises(ConfigError, match=f"^{name} must be "):
@@ -273,6 +274,7 @@ class Asynchronous:
         ("data:image/svg+xml,%3Csvg xmlns=''/%3E", "SVG"),
         ("A" * 4000, "neither the path of a file nor"),
         (base64.b64encode(png()[:60]).decode(), "not a readable image"),
+        (os.path.dirname(__file__), "it is a folder; pass the paths of its images"),
         ([png(), None], "number 1: None"),
         ([png(), float("nan")], "number 1: a missing value"),
         ([png(), np.stack([GRAY] * 5)], "holds 5 images; each item must be one"),

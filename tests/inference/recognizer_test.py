@@ -1,6 +1,7 @@
 import dataclasses
 import functools
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import pytest
 from PIL import Image
 
 import crnn_jax
+from crnn_jax.charset import Charset
 from crnn_jax.data import image_io
-from crnn_jax.errors import DataError, RunError
+from crnn_jax.errors import ConfigError, DataError, RunError
 from crnn_jax.inference import evaluate, recognizer
 from crnn_jax.inference.recognizer import Recognizer
+from crnn_jax.serving.programs import Programs
 from crnn_jax.training.context import prepare
 from tests.helpers.fixtures import MakeConfig
 from tests.helpers.images import draw
@@ -28,6 +31,15 @@ def run(trained: Path) -> Path:
 @pytest.fixture(scope="module")
 def reader(run: Path) -> Recognizer:
     return crnn_jax.load(run)
+
+
+@pytest.fixture(scope="module")
+def surest(reader: Recognizer, captchas: Path) -> Path:
+    """The image that the reader is surest of: small changes of its pixels change no text."""
+    files = sorted(captchas.iterdir())
+    return max(zip(files, reader.predict(files), strict=True), key=lambda pair: pair[1].confidence)[
+        0
+    ]
 
 
 def test_paths_bytes_images_and_arrays_give_the_same_reading(
@@ -197,6 +209,34 @@ def test_evaluation_takes_a_decoder(reader: Recognizer, captchas: Path) -> None:
         reader.decoder(length=17)  # 64 pixels are 16 steps
 
 
+def test_a_decoder_of_another_reader_is_refused(
+    reader: Recognizer, captchas: Path, trained: Path
+) -> None:
+    other = crnn_jax.load(trained)
+    other.charset = Charset("cba7")  # as many symbols, in another order
+    foreign, path = other.decoder(merge="ab"), str(min(captchas.iterdir()))
+    calls: list[Callable[[Any], Any]] = [
+        lambda decoder: reader.predict(path, decoder),
+        lambda decoder: reader.explain(path, decoder),
+        lambda decoder: reader.stream(path, decoder),
+        lambda decoder: reader.evaluate(captchas, decoder),
+        lambda decoder: Programs(reader, decoder),
+    ]
+    for call in calls:
+        with pytest.raises(ConfigError, match="a reader with other symbols"):
+            call(foreign)
+        for wrong in (path, 5, 0, ""):
+            with pytest.raises(ConfigError, match="pass several images as a list"):
+                call(wrong)
+
+
+def test_a_stream_checks_its_arguments_before_the_first_image(reader: Recognizer) -> None:
+    with pytest.raises(ConfigError, match="order must be"):
+        reader.stream([], order="x")
+    with pytest.raises(DataError, match="is not an image"):
+        reader.stream(5)
+
+
 def test_evaluation_counts_every_example_once(reader: Recognizer, captchas: Path) -> None:
     texts = [path.stem for path in sorted(captchas.iterdir())]
     readings = [reading.text for reading in reader.predict(sorted(captchas.iterdir()))]
@@ -260,14 +300,30 @@ def test_every_image_that_cannot_be_read_is_named(
         assert part in message
 
 
-def test_a_reader_takes_images_of_any_size(reader: Recognizer, captchas: Path) -> None:
+def test_a_reader_takes_images_of_any_size(reader: Recognizer, surest: Path) -> None:
     """An image with larger pixels reads the same; one of one pixel reads as an empty image."""
-    image = Image.open(sorted(captchas.iterdir())[0])
+    image = Image.open(surest)
     large = image.resize((8 * image.width, 8 * image.height), Image.Resampling.NEAREST)
     images = [image, large, draw(""), draw("a", 1, 1)]
     expected, found, empty, one = (reading.text for reading in reader.predict(images))
     assert found == expected != ""
     assert one == empty
+
+
+@pytest.mark.parametrize(
+    ("given", "epoch", "said"),
+    [
+        (b"run", None, "a run is given by its path or its name, not b'run'"),
+        (None, None, "a run is given by its path or its name, not None"),
+        (__file__, None, "is a file and not a run directory"),
+        ("RUN", "2", "an epoch is a whole number, not '2'"),
+        ("general", "2", "an epoch is a whole number, not '2'"),
+        ("RUN", True, "an epoch is a whole number, not True"),
+    ],
+)
+def test_what_is_no_run_or_epoch_is_named(trained: Path, given: Any, epoch: Any, said: str) -> None:
+    with pytest.raises(RunError, match=said):
+        crnn_jax.load(trained if given == "RUN" else given, epoch)
 
 
 @pytest.mark.parametrize("kind", ["missing", "empty", "untrained"])
@@ -289,8 +345,8 @@ def test_a_folder_with_other_characters_is_refused_by_name(
         reader.evaluate(tmp_path)
 
 
-def test_bytes_of_every_common_format_are_read(reader: Recognizer, captchas: Path) -> None:
-    image = Image.open(sorted(captchas.iterdir())[0]).convert("RGB")
+def test_bytes_of_every_common_format_are_read(reader: Recognizer, surest: Path) -> None:
+    image = Image.open(surest).convert("RGB")
     (expected,) = reader.predict(image)
     for kind in ("PNG", "BMP", "GIF", "TIFF", "WEBP", "JPEG"):
         buffer = io.BytesIO()

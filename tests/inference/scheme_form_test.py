@@ -2,14 +2,14 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import crnn_jax
-from crnn_jax.errors import ConfigError
+from crnn_jax.errors import ConfigError, DataError
 from crnn_jax.inference import scheme_form
 from crnn_jax.inference.evaluate import Reading
 from crnn_jax.models.decoding import Decoder
@@ -87,8 +87,25 @@ def test_a_reader_reads_texts_of_the_form_that_it_finds(trained: Path, captchas:
     found = reader.form_of(fours)
     assert (found.shortest, found.longest) == (4, 4)
     assert reader.form_of(broken, length=3) == reader.decoder(length=3, allowed="abc7")
-    with pytest.raises(ConfigError, match="in 10 or more"):
+    with pytest.raises(ConfigError, match=r"more images with readable text; there are 5$"):
         reader.form_of(paths[:5])
+
+
+def test_why_no_form_was_found_is_said(trained: Path, captchas: Path) -> None:
+    reader = crnn_jax.load(trained)
+    paths = sorted(captchas.iterdir())
+    said = "there are 1; 2 cannot be read, such as number 1: empty file"
+    with pytest.raises(ConfigError, match=said):
+        reader.form_of([paths[0], b"", b"no image"])
+    with pytest.raises(ConfigError, match=r"1 cannot be read, such as .*: it is a folder"):
+        reader.form_of([captchas])
+
+    def broken() -> Iterator[Path]:
+        yield from paths[:12]
+        raise OSError("no connection")
+
+    with pytest.raises(DataError, match="the iterable of images raised OSError: no connection"):
+        reader.form_of(broken())
 
 
 def test_commands_read_texts_of_the_form(

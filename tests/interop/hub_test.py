@@ -101,6 +101,12 @@ def test_a_repository_is_private_on_request_and_always_has_a_message(
         assert call(capsys, "push", trained, f"hf://me/{name}", *flags)[0] == 0
     assert hub.is_private == {"me/open": False, "me/closed": True}
     assert hub.messages == ["A reader of crnn-jax"] * 2
+    # One that exists keeps its visibility.
+    assert call(capsys, "push", trained, "hf://me/closed", "--private")[0] == 0
+    status, _, err = call(capsys, "push", trained, "hf://me/open", "--private")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "hf://me/open exists already and is public" in err
+    assert [len(hub.repositories[f"me/{name}"]) for name in ("open", "closed")] == [1, 2]
 
 
 def test_training_starts_from_an_address(trained: Path, hub: Hub, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Exports as safetensors: their description, and what an import refuses."""
 
 import dataclasses
+import importlib
 import json
 import typing
 from pathlib import Path
@@ -14,6 +15,7 @@ from safetensors import numpy as safetensors
 import crnn_jax
 from crnn_jax import interop, schema
 from crnn_jax.charset import Charset
+from crnn_jax.cli import main
 from crnn_jax.data.normalization import Normalization
 from crnn_jax.errors import RunError
 from crnn_jax.inference import exported
@@ -113,6 +115,30 @@ def test_an_export_touches_nothing_but_exports(trained: Path, tmp_path: Path) ->
         interop.export(trained, "safetensors", tmp_path / "new")
 
 
+def test_a_folder_has_the_exports_of_one_reader(
+    trained: Path, tmp_path: Path, tiny_config: MakeConfig
+) -> None:
+    """Else a program would decode the outputs of one model with the alphabet of another."""
+    other, out = tmp_path / "other", tmp_path / "out"
+    random_run.write(other, tiny_config(), Normalization((0.0,), (255.0,), False), "xyz7")
+    interop.export(trained, "safetensors", out)
+    interop.export(other, "safetensors", out)  # the only format, so all of it is replaced
+    (out / "model.onnx").write_bytes(b"")
+    interop.export(other, "safetensors", out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    with pytest.raises(RunError, match=r"model\.onnx of another reader; choose another --out"):
+        interop.export(trained, "safetensors", out)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    (out / "reader.json").write_text("no JSON")
+    with pytest.raises(RunError, match=r"model\.onnx of another reader"):
+        interop.export(other, "safetensors", out)
+
+
+def test_the_files_of_the_formats_are_listed() -> None:
+    for name, file in interop.FORMATS.items():
+        assert file == importlib.import_module(f"crnn_jax.interop.{name}").FILE
+
+
 def test_other_layers_go_round_as_safetensors(tmp_path: Path, tiny_config: MakeConfig) -> None:
     config = tiny_config(model__cell="gru", model__norm="layer")
     reader = random_run.write(
@@ -130,12 +156,19 @@ def test_other_layers_go_round_as_safetensors(tmp_path: Path, tiny_config: MakeC
     assert "ocr_model_v1" not in card
 
 
-def test_an_export_keeps_the_result_of_its_run(trained: Path, tmp_path: Path) -> None:
+def test_an_export_keeps_the_result_of_its_run(
+    trained: Path, captchas: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     first = interop.export(trained, "safetensors", tmp_path / "first").parent
     second = interop.export(first, "safetensors", tmp_path / "second").parent
     result = json.loads((trained / "result.json").read_text())
     assert json.loads((second / "reader.json").read_text())["result"] == result
     card = (second / "README.md").read_text()
+    arguments = ["evaluate", str(second), "--data", str(captchas), "--format", "json"]
+    assert main.main(arguments) == 0
+    found = json.loads(capsys.readouterr().out)
+    for name in ("best_epoch", "epochs_run", "seconds", "num_train", "num_val"):
+        assert found[name] == result[name], name
     counts = f"{result['num_exact']} of {result['num_examples']}"
     assert f"{counts} images of its validation part are read exactly" in card
     assert "The architecture is `ocr_model_v1`" in card

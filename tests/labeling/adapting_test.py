@@ -4,7 +4,9 @@ import csv
 import io
 import json
 import os
+import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -161,24 +163,33 @@ def test_a_copy_that_cannot_be_made_is_a_failure_and_no_error(
     assert "04.png" in adapter.status.message
 
 
-def test_a_training_is_told_to_stop(
-    trained: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("has_ended", [False, True])
+def test_a_training_that_has_not_ended_is_ended_at_once(
+    trained: Path,
+    images: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    has_ended: bool,
 ) -> None:
+    """Its part is of no use to the next session. A process that saves first would take minutes."""
     code = (
-        "import signal, sys, pathlib\n"
-        "def stop(*_): pathlib.Path(RUN, 'stopped').touch(); sys.exit(0)\n"
-        "signal.signal(signal.SIGTERM, stop)\n"
+        "import signal, pathlib\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
         "pathlib.Path(RUN, 'ready').touch()\n"
-        "while True: signal.pause()\n"
     )
+    code += "" if has_ended else "while True: signal.pause()\n"
     command = Command(monkeypatch, code)
     adapter = Adapter(crnn_jax.load(trained), str(trained), images, tmp_path / "work", 10)
     adapter.step(labels(10))
     (folder,) = command.started
-    while not (folder / "ready").exists():
-        assert adapter.step(labels(10)) is None
+    assert adapter._process
+    process = adapter._process
+    while not (folder / "ready").exists() or (has_ended and process.poll() is None):
+        time.sleep(0.01)
     adapter.stop()
-    assert (folder / "stopped").exists()
+    assert process.poll() == (0 if has_ended else -signal.SIGKILL)
+    assert folder.exists() == has_ended
+    assert (tmp_path / "work" / "labels-0010").exists() == has_ended
 
 
 @pytest.mark.long

@@ -4,6 +4,7 @@ import functools
 import inspect
 import itertools
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -200,7 +201,10 @@ def test_each_wish_finds_its_decoder(examples: tuple[np.ndarray, list[Any]]) -> 
         ({"length": 1, "allowed": [5]}, "`allowed` must be a string, or a list"),
         ({"beam": 4, "length": 2}, "cannot be combined"),
         ({"length": 6}, "from 1 to 5, the number of time steps"),
-        ({"length": (3, 2)}, "not 3 to 2"),
+        ({"length": (3, 2)}, "the smaller number comes first, not 3 to 2"),
+        ({"length": (4, 6)}, "from 1 to 5, the number of time steps, not 4 to 6"),
+        ({"length": True}, "`length` must be a whole number, not True"),
+        ({"beam": True}, "`beam` must be a whole number, not True"),
         ({"length": 0}, "not 0 to 0"),
         ({"length": 2, "allowed": ["a", "b", "c"]}, "3 positions"),
         ({"length": 2, "allowed": ["a", "xy"]}, "position 2: .* the alphabet has no 'xy'"),
@@ -288,7 +292,7 @@ def test_without_a_merge_the_program_is_that_of_the_formulas() -> None:
     wishes: tuple[dict[str, Any], ...] = (
         {},
         {"case": "keep", "merge": ""},
-        {"case": "upper", "merge": "0O,aA"},
+        {"case": "upper"},
     )
     for wish in wishes:
         made = decoding.decoder(CHARSET, STEPS, **wish)
@@ -308,3 +312,42 @@ def test_numbers_of_numpy_are_numbers() -> None:
     assert decoding.decoder(CHARSET, STEPS, length=np.int64(2)) == decoding.decoder(
         CHARSET, STEPS, length=2
     )
+
+
+@pytest.mark.parametrize(
+    ("wish", "groups", "representatives"),
+    [
+        ({"merge": "aB"}, "'aB'", ()),
+        ({"merge": "ab,0O,cC"}, "'0O', 'cC'", (0, 0, 2)),
+        ({"case": "lower", "merge": "aA b"}, "", (0, 0, 2)),
+        ({"case": "lower", "merge": "A0"}, "'a0'", ()),
+    ],
+)
+def test_a_group_without_two_symbols_of_the_alphabet_is_reported(
+    wish: dict[str, Any], groups: str, representatives: tuple[int, ...]
+) -> None:
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        made = decoding.decoder(CHARSET, STEPS, **wish)
+    expected = f"`merge`: the alphabet has fewer than two symbols of {groups}, so it has no effect"
+    assert [str(warning.message) for warning in found] == ([expected] if groups else [])
+    assert made.representatives == representatives
+
+
+@pytest.mark.parametrize(
+    "wish", [{"merge": "ab"}, {"allowed": "ab"}, {"length": 2, "allowed": ["a", "b"]}]
+)
+def test_a_decoder_of_other_symbols_is_refused(wish: dict[str, Any]) -> None:
+    """Also if there are as many of them, in another order."""
+    made = decoding.decoder(Charset("abc"), STEPS, **wish)
+    assert decoding.checked(made, Charset("abc")) is made
+    for other in ("acb", "xyz", "abcd", "ab"):
+        with pytest.raises(ConfigError, match=r"of a reader with other symbols; .*reader\.decoder"):
+            decoding.checked(made, Charset(other))
+
+
+def test_a_decoder_that_knows_no_symbols_is_for_any_reader() -> None:
+    for made in (decoding.GREEDY, decoding.decoder(CHARSET, STEPS, length=2)):
+        assert decoding.checked(made, Charset("xy")) is made
+    with pytest.raises(ConfigError, match=r"not 'b.png'; pass several images as a list"):
+        decoding.checked("b.png", CHARSET)

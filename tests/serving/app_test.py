@@ -95,6 +95,12 @@ RAW = {"Content-Type": "image/png"}
             "the field 'a' of the form is not a file",
         ),
         (FORM, PART * 5 + b"--xx--\r\n", (413, "too_many_images"), "at most 4 images"),
+        (
+            {**JSON, "Content-Encoding": "gzip"},
+            b"{",
+            (415, "unsupported_media_type"),
+            "Content-Encoding 'gzip'",
+        ),
         (JSON, b"{", (400, "bad_request"), "the JSON is not valid"),
         (JSON, b"\xff", (400, "bad_request"), "the JSON is not valid"),
         (JSON, b"[]", (400, "bad_request"), "the JSON is not valid"),
@@ -118,6 +124,27 @@ def test_a_bad_request_is_refused_with_its_reason(
     assert error(response) == expected
     assert said in response.json()["error"]["message"]
     assert texts(client.read("abc")) == ["abc"]
+
+
+def test_unusual_bodies_are_read(client: Client) -> None:
+    """JSON with a byte order mark, a file with an extended name only, and no encoding."""
+    body = b'\xef\xbb\xbf{"images": ["YWJj"]}'
+    assert texts(client.http.post("/v1/read", content=body, headers=JSON)) == ["abc"]
+    body = PART.replace(b'filename="a"', b"FileName* = UTF-8''x%C3%A9.png") + b"--xx--\r\n"
+    assert texts(client.http.post("/v1/read", content=body, headers=FORM)) == ["abc"]
+    headers = {**RAW, "Content-Encoding": "Identity"}
+    assert texts(client.http.post("/v1/read", content=b"abc", headers=headers)) == ["abc"]
+
+
+def test_a_body_of_almost_twice_the_bound_is_received_before_the_error() -> None:
+    """Else a client that is still sending would lose the connection and not see the error."""
+    part = {"type": "http.request", "body": bytes(2**20), "more_body": True}
+    chunks = [part] * 62 + [{**part, "more_body": False}]
+    with Client(max_body=2**25) as client:
+        start, body = exchange(client, chunks, (b"content-length", b"%d" % (63 * 2**20)))
+    assert json.loads(body["body"])["error"]["code"] == "too_large"
+    assert not chunks
+    assert (b"connection", b"close") not in start["headers"]
 
 
 @pytest.mark.parametrize("header", [LENGTH, CHUNKED])
@@ -204,12 +231,15 @@ def test_an_error_of_the_program_is_logged_and_not_shown(
 
 def test_a_server_that_starts_or_stops_is_not_ready(client: Client) -> None:
     assert client.http.get("/readyz").json() == {"status": "ready"}
+    for path in ("/readyz", "/healthz"):  # as a load balancer asks
+        assert client.http.head(path).status_code == 200
     client.service.is_draining = True
     assert error(client.http.get("/readyz")) == (503, "stopping")
     assert client.http.get("/healthz").json() == {"status": "ok"}
     assert texts(client.read("a")) == ["a"]  # on a connection that is still open
     client.service.batcher.is_warm = False
     assert error(client.http.get("/readyz")) == (503, "starting")
+    assert client.http.head("/readyz").status_code == 503
     assert error(client.read("a")) == (503, "starting")
     assert client.http.get("/healthz").json() == {"status": "ok"}
 

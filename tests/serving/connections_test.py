@@ -35,6 +35,7 @@ SLOW, INVALID = (408, "timeout"), (400, "bad_request")
         (HEAD.replace(b"Length: 0", b"Length: 0\r\nContent-Length: 1"), INVALID),
         (CHUNKED + b"zz\r\n", (400, "")),
         (b"GET /" + b"a" * 40_000, (431, "header_too_large")),
+        (request(b"abc", "Content-Length: 3", "X: " + "a" * 20_000), (431, "header_too_large")),
         (b"POST /v1/re", SLOW),
         (request(b"abc", "Content-Length: 9"), SLOW),
         (CHUNKED + b"3\r\nabc\r\n", SLOW),
@@ -85,6 +86,16 @@ def test_requests_on_one_connection_are_answered_in_turn(quick: Running) -> None
     response = quick.send(*requests, request(texts[2]))
     places = [response.index(b'"text":"%s"' % text) for text in texts]
     assert places == sorted(places)
+
+
+def test_a_request_with_two_lengths_ends_the_connection(quick: Running) -> None:
+    """A proxy may take the other length, and the rest of the body for a request of its own."""
+    headers = "Content-Length: 3", "Transfer-Encoding: chunked"
+    two = request(b"3\r\nabc\r\n0\r\n\r\n", *headers, close=False)
+    response = quick.send(two, request(b"abc"))
+    assert problem(response) == INVALID
+    assert b"\r\nconnection: close" in response.lower()
+    assert response.count(b"HTTP/1.1") == 1
 
 
 def test_chunks_of_a_byte_end_the_connection(quick: Running) -> None:
