@@ -1,21 +1,44 @@
-"""Reads a batch of decoded images with a recognizer."""
+"""Reads images with a recognizer, in batches of decoded ones."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
-from crnn_jax.inference import evaluate, typicality
+from crnn_jax.errors import DataError
+from crnn_jax.inference import evaluate, pillow_images, typicality
 from crnn_jax.inference import explain as explanation
 from crnn_jax.inference.evaluate import BATCH, Reading
-from crnn_jax.inference.inputs import Decoded
+from crnn_jax.inference.inputs import Decoded, Format
 from crnn_jax.models.decoding import Decoder
 
 if TYPE_CHECKING:
     from crnn_jax.inference.recognizer import Recognizer
+
+
+def each(
+    reader: Recognizer, images: Iterator[Any], decoder: Decoder, explain: bool, form: Format
+) -> Iterator[Any]:
+    """Yields the result of `read` for each image, or the DataError that says why there is none.
+
+    Threads decode images one batch ahead of the model.
+    """
+    reader.place_params()
+    decode = functools.partial(reader.decode, form=form)
+    with ThreadPoolExecutor() as pool:
+        ahead = pillow_images.submit(pool, decode, islice(images, BATCH))
+        while decoded := [task.result() for task in ahead]:
+            ahead = pillow_images.submit(pool, decode, islice(images, BATCH))
+            whole = [item for item in decoded if isinstance(item, Decoded)]
+            readings = iter(read(reader, whole, decoder, explain))
+            for item in decoded:
+                yield item if isinstance(item, DataError) else next(readings)
 
 
 def read(

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 from typing import Any
 
 import jax
@@ -17,19 +14,18 @@ from crnn_jax import config as config_lib
 from crnn_jax.charset import Charset
 from crnn_jax.config import Config
 from crnn_jax.config.data_keys import AUTO, Frame, auto_widths
-from crnn_jax.errors import ConfigError, CrnnError, DataError, RunError
+from crnn_jax.errors import CrnnError, DataError, RunError
 from crnn_jax.inference import (
     batch_reading,
     exported,
     hub,
     inputs,
-    pillow_images,
     restoring,
     scheme_form,
     set_evaluation,
     shipped,
 )
-from crnn_jax.inference.evaluate import BATCH, Reading
+from crnn_jax.inference.evaluate import Reading
 from crnn_jax.inference.explain import Explanation
 from crnn_jax.inference.inputs import ImageInput
 from crnn_jax.inference.readings import Readings
@@ -175,23 +171,15 @@ class Recognizer:
         items = list(inputs.each(images))
         if items and isinstance(items[-1], inputs.IterationError):
             raise items[-1]
-        numbers = scheme_form.sample(len(items))
-        unread = ""
 
         def make(**wish: Any) -> Decoder:
             return self.decoder(**{"length": length, "case": case, "merge": merge, **wish})
 
-        def read(decoder: Decoder) -> list[Reading]:
-            nonlocal unread
-            chosen = [items[i] for i in numbers]
-            found = list(self._stream(chosen, decoder, False, form))
-            unread = inputs.reason_of_unread(chosen, found)
-            return [reading for reading in found if isinstance(reading, Reading)]
+        def read(decoder: Decoder) -> list[Reading | DataError]:
+            return list(self._stream(chosen, decoder, False, form))
 
-        try:
-            return scheme_form.find(read, make, self.charset.split)
-        except ConfigError as error:
-            raise ConfigError(f"{error}; {unread}" if unread else str(error)) from error
+        chosen = [items[i] for i in scheme_form.sample(len(items))]
+        return scheme_form.of_images(chosen, read, make, self.charset.split)
 
     def predict(
         self,
@@ -277,21 +265,8 @@ class Recognizer:
     ) -> Iterator[Any]:
         """Checks the arguments of `stream` at the call, and not at the first image."""
         processes.check()
-        return self._each_reading(inputs.each(images), self.checked(decoder), explain, form)
-
-    def _each_reading(
-        self, images: Iterator[Any], decoder: Decoder, explain: bool, form: inputs.Format
-    ) -> Iterator[Any]:
-        self.place_params()
-        decode = functools.partial(self.decode, form=form)
-        with ThreadPoolExecutor() as pool:
-            ahead = pillow_images.submit(pool, decode, islice(images, BATCH))
-            while decoded := [task.result() for task in ahead]:
-                ahead = pillow_images.submit(pool, decode, islice(images, BATCH))
-                whole = [item for item in decoded if isinstance(item, inputs.Decoded)]
-                readings = iter(batch_reading.read(self, whole, decoder, explain))
-                for item in decoded:
-                    yield item if isinstance(item, DataError) else next(readings)
+        items = inputs.each(images)
+        return batch_reading.each(self, items, self.checked(decoder), explain, form)
 
     def evaluate(
         self,

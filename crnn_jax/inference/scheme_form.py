@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from crnn_jax.errors import ConfigError
+from crnn_jax.errors import ConfigError, DataError
+from crnn_jax.inference import inputs
 from crnn_jax.inference.evaluate import Reading
 from crnn_jax.models.decoding import Decoder
 
@@ -26,6 +28,33 @@ _SURE = 0.8  # confidence of a symbol that is sure, relative to the mean confide
 
 
 Split = Callable[[str], Sequence[str]]  # splits a text into symbols
+
+
+def of_images(
+    images: Sequence[Any],
+    read: Callable[[Decoder], Sequence[Reading | DataError]],
+    make: Callable[..., Decoder],
+    split: Split = list,
+) -> Decoder:
+    """Like `find`. Images that cannot be read are left out, and an error names the first of them.
+
+    Args:
+      images: the images, for messages only.
+      read: returns the reading of each image, or the reason why there is none.
+      make, split: as for `find`.
+    """
+    unread = ""
+
+    def readings(decoder: Decoder) -> list[Reading]:
+        nonlocal unread
+        found = read(decoder)
+        unread = inputs.reason_of_unread(images, found)
+        return [reading for reading in found if isinstance(reading, Reading)]
+
+    try:
+        return find(readings, make, split)
+    except ConfigError as error:
+        raise ConfigError(f"{error}; {unread}" if unread else str(error)) from error
 
 
 def find(

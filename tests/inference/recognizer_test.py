@@ -15,7 +15,7 @@ import crnn_jax
 from crnn_jax.charset import Charset
 from crnn_jax.data import image_io
 from crnn_jax.errors import ConfigError, DataError, RunError
-from crnn_jax.inference import evaluate, recognizer
+from crnn_jax.inference import batch_reading, evaluate
 from crnn_jax.inference.recognizer import Recognizer
 from crnn_jax.serving.programs import Programs
 from crnn_jax.training.context import prepare
@@ -64,7 +64,7 @@ def test_the_order_is_kept_over_batches_and_padding_reads_nothing(
     paths = sorted(captchas.iterdir())
     expected = [reader.predict(path)[0].text for path in paths]
     assert len(set(expected)) > 10
-    monkeypatch.setattr(recognizer, "BATCH", 16)  # 40 = 16 + 16 + 8
+    monkeypatch.setattr(batch_reading, "BATCH", 16)  # 40 = 16 + 16 + 8
     assert [reading.text for reading in reader.predict(paths)] == expected
     assert reader.predict([]) == []
 
@@ -155,7 +155,7 @@ def test_a_reader_with_merged_symbols_sees_them_as_one(reader: Recognizer, captc
 def test_an_explanation_says_where_each_character_stands(
     reader: Recognizer, captchas: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recognizer, "BATCH", 8)  # 40 in five batches of one program
+    monkeypatch.setattr(batch_reading, "BATCH", 8)  # 40 in five batches of one program
     paths = sorted(captchas.iterdir())
     explanations, readings = reader.explain(paths), reader.predict(paths)
     assert [e.text for e in explanations] == [reading.text for reading in readings]
