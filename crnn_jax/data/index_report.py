@@ -10,7 +10,12 @@ from crnn_jax.errors import quote
 
 HASH = re.compile(r"(?=.*\d)([0-9a-f]{8,}|[0-9a-f-]{36})", re.IGNORECASE)
 INDEX = re.compile(rf"\d+|{HASH.pattern}", re.IGNORECASE)
-SUM = re.compile(r"\d{1,3} ?[-+x*] ?\d{1,3} ?=? ?\??")  # a captcha of arithmetic, such as 13+4=
+SUM = re.compile(r"\d{1,3}( ?[-+x*] ?\d{1,3})+ ?=? ?\??")  # a captcha of arithmetic, such as 13+4=
+_SHORT = re.compile(r"\d{1,3}")
+_UNLESS = (
+    "; if it is not in the images, rename the files, or set data.label_pattern to a regular "
+    "expression whose one group is the label"
+)
 _SEPARATORS = "_- .#@~+,"
 _LONG = 8  # digits, as of a time
 _SERIES = 10  # images on average
@@ -114,6 +119,8 @@ def _index(fields: Sequence[str], names: dict[str, str], separator: str) -> Doub
     if len(set(tails)) > 1 and (is_running(heads, False, least=0) or (is_index and texts)):
         what = f"the names begin with an index before {quote(separator)}"
         proposals = f"{mark}([^{mark}]+)$", f"^[^{mark}]+{mark}(.+)$"
+        if not is_running(heads, False, least=0) and all(map(_SHORT.fullmatch, heads)):
+            return Doubt(f"{what}, such as {examples_of(names)}", _UNLESS)  # as on a number plate
         if len({tail.split(separator)[0] for tail in tails}) > len(tails) / 2:
             proposals = f"^[^{mark}]+{mark}([^{mark}]+)", proposals[0]
         return with_patterns(f"{what}, such as {examples_of(names)}", names, *proposals)
@@ -125,8 +132,7 @@ def _index(fields: Sequence[str], names: dict[str, str], separator: str) -> Doub
     if not _counts(last):
         return Doubt(
             f"the names end with a number after {quote(separator)}, such as {examples_of(names)}",
-            "; if it is not in the images, rename the files, or set data.label_pattern to a "
-            "regular expression whose one group is the label",
+            _UNLESS,
         )
     what = f"the names end with an index after {quote(separator)}, such as {examples_of(names)}"
     return with_patterns(what, names, f"^([^{mark}]+)", f"^(.+){mark}")
@@ -142,13 +148,27 @@ def _counts(numbers: Sequence[str]) -> bool:
 def _is_numbered_sum(fields: Sequence[str]) -> bool:
     """Whether names such as 481-3 are a number and an index, not a difference.
 
-    Then one of the numbers counts the images, or it has few values and the other one has many.
+    Then one of the numbers counts the images, or those of each other number.
     """
-    if not all("-" in field for field in fields):
+    if not all(re.fullmatch(r"\d+-\d+", field) for field in fields):
         return False
-    left, right = ([re.findall(r"\d+", field)[i] for field in fields] for i in range(2))
+    left, right = ([field.split("-")[i] for field in fields] for i in range(2))
     return any(
-        is_running(column, False, least=0)
-        or (3 * len(set(column)) <= len(column) and 2 * len(set(other)) >= len(other))
+        (is_running(column, False, least=0) if len(column) >= _SERIES else _is_counted(column))
+        or _are_repeats(other, column)
         for column, other in ((left, right), (right, left))
     )
+
+
+def _is_counted(numbers: Sequence[str]) -> bool:
+    """Whether these are all the numbers from 0 or 1 on, in any order."""
+    values = sorted(map(int, numbers))
+    return values[0] <= 1 and values == list(range(values[0], values[0] + len(values)))
+
+
+def _are_repeats(texts: Sequence[str], numbers: Sequence[str]) -> bool:
+    """Whether the numbers count the images of each text, of which there are many."""
+    groups: dict[str, list[str]] = {}
+    for text, number in zip(texts, numbers, strict=True):
+        groups.setdefault(text, []).append(number)
+    return 2 * len(groups) >= len(texts) and all(map(_is_counted, groups.values()))

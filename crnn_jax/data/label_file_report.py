@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from crnn_jax.data import name_report
+from crnn_jax.data import index_report, name_report
 from crnn_jax.data.doubt import CORRECT, FEW, Doubt, examples_of
 from crnn_jax.data.index_report import HASH
 from crnn_jax.errors import one_line, quote
@@ -17,6 +17,7 @@ _MISSING = frozenset([
     "illegible", "unreadable", "empty", "missing", "undefined",
 ])  # fmt: skip
 _MOST = 10  # characters of a file name that is taken for a text
+_MANY = 4  # words of a label; so many are rare in texts of captchas
 
 
 def doubts(names: dict[str, str]) -> list[Doubt]:
@@ -44,7 +45,7 @@ def of_names(texts: dict[str, str], names: dict[str, str]) -> Doubt | None:
     has_letters = 2 * sum(not word.isdecimal() for word in words) >= len(words)
     if len(texts) < FEW or not is_text or not has_letters or 10 * len(words) < 9 * len(texts):
         return None  # numbers can be those of the images
-    if all(map(HASH.fullmatch, words)):
+    if all(map(HASH.fullmatch, words)) or not _could_be_labels(texts, names):
         return None
     other = {
         file: label
@@ -56,8 +57,26 @@ def of_names(texts: dict[str, str], names: dict[str, str]) -> Doubt | None:
     return Doubt(
         f"the file names look like texts, and {len(other)} of {len(names)} differ from the labels, "
         f"such as {examples_of(other, 2)}",
-        "; if the names are right, remove the label file",
+        "; if the names are the texts of the images, remove the label file",
     )
+
+
+def _could_be_labels(texts: dict[str, str], names: dict[str, str]) -> bool:
+    """Whether the texts of the names, and not the labels, may be those of the images.
+
+    Names can also be random, so this takes a sign: some names are right, or they have the lengths
+    and the symbols of the labels, or the labels are few values, hashes or running numbers.
+    """
+    words, labels = list(map(_plain, texts.values())), list(map(_plain, names.values()))
+    equal = sum(map(str.__eq__, words, labels))
+    if 10 * equal >= len(words):
+        return True
+    symbols = set().union(*words) <= set().union(*labels)
+    if symbols and set(map(len, words)) <= set(map(len, labels)):
+        return True
+    are_few = len(labels) >= 20 and 4 * len(set(labels)) <= len(labels)
+    are_hashes = all(map(HASH.fullmatch, names.values()))
+    return are_few or are_hashes or len(index_report.series(labels)) == len(labels)
 
 
 def _plain(text: str) -> str:
@@ -71,11 +90,22 @@ def _columns(names: dict[str, str]) -> Doubt | None:
     number = len(fields[0]) if fields else 0
     if len(fields) < FEW or number < 2 or any(len(words) != number for words in fields):
         return None
-    *before, last = (_are_numbers([words[i] for words in fields]) for i in range(number))
-    if last or not any(before):
+    *before, last = ([words[i] for words in fields] for i in range(number))
+    numbers = [column for column in before if _are_numbers(column)]
+    if not numbers or _are_numbers(last):
+        return None
+    # Texts can have a number, such as that of a house, but not a class, a counter or a box.
+    if number < _MANY and not any(map(_is_column, numbers)):
         return None
     what = f"all labels have {number} words, one of which is a number, such as {examples_of(names)}"
     return Doubt(what, "; if these are columns, leave only that of the texts")
+
+
+def _is_column(numbers: Sequence[str]) -> bool:
+    """Whether these are few numbers, running ones, or several with commas."""
+    has_commas = any("," in number for number in numbers)
+    are_few = len(set(numbers)) <= min(10, len(numbers) / 4)
+    return has_commas or are_few or index_report.is_running(numbers, False)
 
 
 def _are_numbers(texts: Sequence[str]) -> bool:
@@ -89,6 +119,8 @@ def _affixes(names: dict[str, str]) -> list[Doubt]:
     if len(labels) < FEW:
         return []
     begin, end = name_report.common(labels)
+    if not end.strip("=?"):  # sums end in = or =?
+        end = ""
     marks = [("begin", begin), ("end", end)]
     return [
         Doubt(

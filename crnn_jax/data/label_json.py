@@ -104,10 +104,19 @@ def _of_value(value: Any, path: str, is_image: IsImage) -> Labels | None:
 
 
 def _of_object(value: _Pairs, path: str, is_image: IsImage) -> Labels | None:
-    for name, inner in value:
-        files = [file for file, _ in inner[:100]] if isinstance(inner, _Pairs) else []
-        if name in _ROWS and any(map(has_image_suffix, files)):
-            return _of_object(inner, path, is_image)
+    if not any(is_image(name) for name, _ in value[:100]):
+        problem = None
+        for name, inner in value:
+            files = [file for file, _ in inner[:100]] if isinstance(inner, _Pairs) else []
+            if name not in _ROWS or not any(map(has_image_suffix, files)):
+                continue
+            try:  # the first member that has labels; another one may have sizes
+                if found := _of_object(inner, path, is_image):
+                    return found
+            except DataError as error:
+                problem = problem or error
+        if problem:
+            raise problem
     if table := _table(value, is_image):
         return _objects(list(enumerate(table, 1)), path, is_image, "JSON with columns")
     if any(is_image(name) for name, _ in value[:100]):
@@ -224,12 +233,13 @@ def _objects(rows: list[tuple[int, Any]], path: str, is_image: IsImage, kind: st
             if isinstance(value, (str, bool)):
                 column.add([str(value)])
     names = list(values)
-    if {"annotations", "data"} <= values.keys():
+    is_labels = label_file_names.sounds_like_labels(path)
+    columns = label_columns.choose(names, list(values.values()), is_image, is_labels)
+    is_clear = not isinstance(columns, str) and normalized(names[columns.label]) in LABELS
+    if {"annotations", "data"} <= values.keys() and not is_clear:
         raise DataError(
             f"{path} is an export of Label Studio with all annotations; export JSON-MIN or CSV"
         )
-    is_labels = label_file_names.sounds_like_labels(path)
-    columns = label_columns.choose(names, list(values.values()), is_image, is_labels)
     if isinstance(columns, str):
         raise DataError(f"{path}: {columns}; its entries have {quote(names)}")
     file, label = names[columns.file], names[columns.label]

@@ -146,7 +146,7 @@ def _advice(doubt: Doubt, files: Sequence[str], num_doubts: int) -> str:
       files: all names.
       num_doubts: how many doubts there are. A pattern that does not leave fewer is not proposed.
     """
-    for pattern in doubt.patterns:
+    for pattern in filter(str.isprintable, doubt.patterns):
         names = {file: label_of(file, pattern) for file in files}
         labels = list(names.values())
         if not all(labels) or all(map(index_report.HASH.fullmatch, labels)):

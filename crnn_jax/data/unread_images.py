@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from pathlib import PurePosixPath
 
 from crnn_jax.data.image_io import IMAGE_SUFFIXES, UNSUPPORTED_SUFFIXES
 from crnn_jax.data.tree import Tree
+from crnn_jax.errors import one_line
 from crnn_jax.runtime import files
 
 _UNSUPPORTED = "an image of a format that is not supported; save it as PNG"
@@ -16,8 +18,19 @@ _MOST = 2**24  # bytes of a file
 
 def find(tree: Tree) -> dict[str, str]:
     """Returns why images among the other files of a folder are not read, by name."""
-    reasons = {name: _reason(tree, name) for name in tree.others}
+    images = set(tree.images)
+    reasons = {name: _backup(name, images) or _reason(tree, name) for name in tree.others}
     return {name: reason for name, reason in reasons.items() if reason}
+
+
+def _backup(name: str, images: Set[str]) -> str:
+    """Says of which image a file is a copy, such as a.png_original or a.png~."""
+    suffix = PurePosixPath(name).suffix.lower()
+    for known in IMAGE_SUFFIXES:
+        of = name[: len(name) - len(suffix) + len(known)]
+        if suffix.startswith(known) and of != name and of in images:
+            return f"a backup of {one_line(of)}; remove it"
+    return ""
 
 
 def _reason(tree: Tree, name: str) -> str:

@@ -74,6 +74,17 @@ def test_labels_that_are_not_texts_are_reported(labels: list[str], said: str) ->
     assert all(line.startswith(said) for line in found)
 
 
+def test_right_labels_of_images_with_random_names_give_no_warning() -> None:
+    draw = random.Random(0)
+    names = png(["".join(draw.choices("abcdefgh2345678ABC", k=7)) for _ in range(100)])
+    digits = [str(draw.randint(1000, 9999)) for _ in names]
+    plates = [f"{draw.randint(100, 9999)} {''.join(draw.choices('ABC', k=3))}" for _ in names]
+    dates = [f"{draw.randint(1990, 2024)}-07-{draw.randint(10, 28)}" for _ in names]
+    sums = [f"{draw.randint(1, 99)}+{draw.randint(1, 99)}=" for _ in names]
+    for labels in (digits, plates, dates, sums):
+        assert label_report.warnings(names, labels, False) == []
+
+
 @pytest.mark.parametrize("mark", ["?", "*", "---", "nan", "N/A", "Unknown"])
 def test_a_frequent_mark_among_different_labels_is_reported(mark: str) -> None:
     files = png([f"i{k}" for k in range(40)])

@@ -48,6 +48,9 @@ def png(names: Sequence[str]) -> list[str]:
         [f"{a} - {b}" for a in range(7) for b in range(7)],
         [f"{a}{'+-x'[a % 3]}{b}" for a in range(7) for b in range(7)],
         [f"{a}+{b}_{a + b}" for a in range(7) for b in range(7)],
+        [f"{a}-{b}" for a, b in SUMS],  # many differences of two digits and one
+        [f"{a}-{b}-{a % 3}" for a, b in SUMS],
+        ["3-1", "9-4", "4-3", "8-7", "5-2"],
         ["กิข", "ขก", "กขก", "ขิก", "กขข", "ขข"],  # a vowel that is a mark
         [f"{'😀😁😂'[k % 3]}{'😃😄😅'[k // 3]}" for k in range(9)],
         [f"{letter}{k}" for letter in "ab" for k in range(1, 10)],

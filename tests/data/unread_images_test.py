@@ -38,6 +38,14 @@ def test_predict_names_the_images_that_it_leaves_out(
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize("name", ["12.png_original", "12.png~"])
+def test_a_backup_is_named_as_one(folder: Path, name: str) -> None:
+    """Renamed, it would be a second copy of the image."""
+    draw("12").save(folder / name, "PNG")
+    found = listing.of(dataclasses.replace(CONFIG, dir=os.fspath(folder)))
+    assert found.complaints[name] == "a backup of 12.png; remove it"
+
+
 def test_the_data_set_refuses_the_same_images(folder: Path) -> None:
     found = listing.of(dataclasses.replace(CONFIG, dir=os.fspath(folder)))
     assert sorted(found.complaints) == LEFT_OUT
