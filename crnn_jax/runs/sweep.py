@@ -61,8 +61,8 @@ class Grid:
         """Returns all cells. Seeds and folds are outermost, so that variants can be compared early.
 
         Raises:
-          ConfigError: a key or value of a variant is wrong, or generated images have several
-            sizes; the message names the variant.
+          ConfigError: a key or value of a variant is wrong, or its generated images are not those
+            of the others; the message names the variant.
         """
         result = []
         known = resolve.Known()
@@ -76,28 +76,35 @@ class Grid:
                     except ConfigError as error:
                         raise ConfigError(f"variant {one_line(name)}: {error}") from error
                     result.append(Cell(name, seed, fold, config))
-        _check_sizes(result)
+        _check_data(result)
         return result
 
 
-def _check_sizes(cells: Sequence[Cell]) -> None:
-    """Checks that generated images have one size: it is a part of their fingerprint.
+# What the fingerprint of generated images depends on.
+_KINDS = {"synthetic": "generated", "stream": "generated"}
+_OF_IMAGES = ("style", "synthetic_seed", "count", "width", "height", "channels", "crop")
 
-    A report compares only runs on data with the same fingerprint.
+
+def _check_data(cells: Sequence[Cell]) -> None:
+    """Checks that a report will be able to compare the cells: their data have one fingerprint.
+
+    For images of a folder, that is not known before they are read. The variants A/B of each A are
+    compared for themselves, as those of a scheme.
     """
-    first = None
+    firsts: dict[str, tuple[dict[str, Any], str]] = {}
     for cell in cells:
         data = cell.config.data
-        if data.source == "folder":
-            continue
-        size = data.width, data.height, data.channels, data.crop
-        first = first or (size, cell.variant)
-        if size != first[0]:
+        values: dict[str, Any] = {"source": _KINDS.get(data.source, data.source)}
+        if data.source != "folder":
+            values |= {name: getattr(data, name) for name in _OF_IMAGES}
+        first = firsts.setdefault(cell.variant.rpartition("/")[0], (values, cell.variant))
+        if values != first[0]:
+            keys = [f"data.{name}" for name in values if values[name] != first[0].get(name)]
             raise ConfigError(
-                f"variant {one_line(cell.variant)}: data.width, height, channels or crop is not as "
-                f"in the variant {one_line(first[1])}, and a report cannot compare generated "
-                "images of several sizes; write images to a folder with `crnn-jax generate`, and "
-                "give it with data.dir"
+                f"variant {one_line(cell.variant)}: {keys[0]} is not as in the variant "
+                f"{one_line(first[1])}, so it has other images, and a report cannot compare them; "
+                "remove it, or write the images to a folder with `crnn-jax generate`, and give it "
+                "with data.dir"
             )
 
 

@@ -214,17 +214,27 @@ def test_seeds_and_folds_are_set_by_the_grid_only(
 
 
 @pytest.mark.parametrize(
-    "changes", [{"data.width": 100}, {"data.channels": 3}, {"data.crop": True}]
+    "changes",
+    [
+        {"data.width": 100},
+        {"data.channels": 3},
+        {"data.crop": True},
+        {"data.style": "night"},
+        {"data.count": 30},
+        {"data.synthetic_seed": 4},
+    ],
 )
-def test_generated_images_have_one_size_in_a_sweep(
+def test_generated_images_are_the_same_in_all_variants_of_a_sweep(
     small: Callable[..., sweep.Grid], changes: Any
 ) -> None:
-    """The report would take images of another size for other data."""
+    """The report would refuse to compare them, after all training."""
     made = small(base={}, other=changes)
     assert len(made.cells()) == 2  # of a folder
     generated = config_lib.with_changes(made.base, {"data.source": "synthetic"})
     with pytest.raises(ConfigError, match=r"^variant other: .*not as in the variant base"):
         sweep.Grid(generated, made.variants, (3,), (1,)).cells()
+    schemes = {"one/all": {}, "other/all": changes}  # which a report does not compare
+    assert len(sweep.Grid(generated, schemes, (3,), (1,)).cells()) == 2
 
 
 @pytest.mark.long
