@@ -12,6 +12,7 @@ IN_FILE = (
     "; put the labels into a label file (labels.csv with the header file,label), or set "
     "data.label_pattern to a regular expression whose one group is the label"
 )
+_OF_ONE = {"have": "has", "are": "is", "end": "ends", "mix": "mixes"}
 CORRECT = "; correct the label file"
 
 
@@ -29,8 +30,11 @@ def with_patterns(what: str, names: Iterable[str], *patterns: str) -> Doubt:
     return Doubt(what, "", patterns, next(iter(names)))
 
 
-def count_labels(names: Mapping[str, str]) -> str:
-    return f"{len(names)} label{'s' if len(names) != 1 else ''}"
+def count_labels(names: Mapping[str, str], verb: str = "", of: str = "") -> str:
+    """Returns the number of labels, with a verb in the right form: 1 label has, 2 labels have."""
+    if len(names) == 1:
+        return f"1 label{of} {_OF_ONE[verb]}" if verb else "1 label"
+    return f"{len(names)} labels{of} {verb}".rstrip()
 
 
 def examples_of(names: Mapping[str, str], most: int = 3) -> str:

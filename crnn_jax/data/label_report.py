@@ -114,7 +114,7 @@ def _of_names(names: dict[str, str], pattern: str) -> list[Doubt]:
         patterns = ["([^ ._]+)$" if in_front else "^([^ (._]+)"]
         if 0 < len(in_front) < len(copies):
             patterns = []
-        what = f"{count_labels(copies)} have the mark of a copy, such as {examples_of(copies)}"
+        what = f"{count_labels(copies, 'have')} the mark of a copy, such as {examples_of(copies)}"
         found.append(with_patterns(what, copies, *patterns))
     rest = {f: t for f, t in rest.items() if f not in copies}
     if len(rest) < FEW:
@@ -130,7 +130,9 @@ def _suffixes(names: dict[str, str], remedy: str = "") -> list[Doubt]:
     having = {f: t for f, t in names.items() if label_tables.has_image_suffix(t)}
     if not having:
         return []
-    what = f"{count_labels(having)} end in the extension of an image, such as {examples_of(having)}"
+    what = (
+        f"{count_labels(having, 'end')} in the extension of an image, such as {examples_of(having)}"
+    )
     return [with_patterns(what, having, "^([^._]+)", "^(.+)[.]")._replace(remedy=remedy)]
 
 

@@ -133,7 +133,7 @@ def some(names: dict[str, str]) -> Doubt | None:
     others = [label for label in labels if label not in frequent]
     if frequent and len(others) >= FEW and 10 * len(set(others)) >= 9 * len(others):
         having = {file: label for file, label in names.items() if label in frequent}
-        what = f"{count_labels(having)} are only {' or '.join(map(quote, sorted(frequent)[:3]))}"
+        what = f"{count_labels(having, 'are')} only {' or '.join(map(quote, sorted(frequent)[:3]))}"
         return Doubt(f"{what}, such as {examples_of(having)}, and nearly all others differ")
     places = index_report.series(labels)
     if len(places) >= FEW:
@@ -155,7 +155,9 @@ def _endings(names: dict[str, str]) -> Doubt | None:
             marks[found[2]] = None
     if len(longer) < max(FEW, len(names) / 10):
         return None
-    what = f"{count_labels(longer)} are another label and an ending, such as {examples_of(longer)}"
+    what = (
+        f"{count_labels(longer, 'are')} another label and an ending, such as {examples_of(longer)}"
+    )
     return with_patterns(what, longer, f"^([^{re.escape(''.join(marks))}_]+)")
 
 

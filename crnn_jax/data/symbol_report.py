@@ -53,7 +53,7 @@ def look_alikes(names: dict[str, str], from_names: bool) -> list[Doubt]:
         found.append(Doubt(f"some labels have a special space: {shown}", where))
     mixed = {f: t for f, t in names.items() if _LIKE_LATIN.search(t) and re.search("[A-Za-z]", t)}
     if mixed:
-        what = f"{count_labels(mixed)} mix Latin letters with others that look like them"
+        what = f"{count_labels(mixed, 'mix')} Latin letters with others that look like them"
         found.append(Doubt(f"{what}, such as {examples_of(mixed)}", where))
     return found
 
@@ -88,10 +88,8 @@ def odd(names: dict[str, str], from_names: bool) -> list[Doubt]:
         return []
     rare = {f: t for f, t in names.items() if odd & set(t)}
     symbols = quote("".join(sorted(odd)))
-    what = (
-        f"only {count_labels(rare)} of {len(names)} have one of the symbols {symbols}, such as "
-        f"{examples_of(rare)}"
-    )
+    count = count_labels(rare, "have", f" of {len(names)}")
+    what = f"only {count} one of the symbols {symbols}, such as {examples_of(rare)}"
     if not from_names:
         return [Doubt(what, "; check these labels")]
     marks = "".join(re.escape(c) for c in sorted(odd) if not c.isalnum())

@@ -16,7 +16,7 @@ def png(names: list[str]) -> list[str]:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["2x\u0430", "2xa", "43x"], "1 label mix Latin letters with others that look like them"),
+        (["2x\u0430", "2xa", "43x"], "1 label mixes Latin letters with others that look like them"),
         (["\uff11\uff12", "12"], "'1' (DIGIT ONE), '\uff11' (FULLWIDTH DIGIT ONE) and '2'"),
         (["\u0661", "\u06f1"], "(ARABIC-INDIC DIGIT ONE), '\u06f1' (EXTENDED ARABIC-INDIC DIGIT"),
         (["ab\u00a0c"], "some labels have a special space: '\\xa0' (NO-BREAK SPACE)"),

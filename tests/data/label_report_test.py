@@ -108,7 +108,7 @@ def _some(names: list[str], *endings: str) -> list[str]:
         ([f"{name}{end}" for name in MIXED[:20] for end in ("", "-blur", "-rot")],
          "40 labels are another label and an ending", [m for m in MIXED[:20] for _ in range(3)]),
         ([f"{name}#{name}"[:5] if k else f"{name}(" for k, name in enumerate(MIXED)],
-         "only 1 label of 40 have one of the symbols '('", MIXED),
+         "only 1 label of 40 has one of the symbols '('", MIXED),
     ],
 )  # fmt: skip
 def test_names_that_are_not_labels_are_reported_with_a_pattern(
@@ -222,7 +222,7 @@ def test_an_index_before_two_labels_is_reported() -> None:
 
 def test_letters_among_digits_are_reported() -> None:
     (warning,) = warn(png([*DIGITS, "12ab5"]))
-    assert "only 1 label of 41 have one of the symbols 'ab', such as 12ab5.png" in warning
+    assert "only 1 label of 41 has one of the symbols 'ab', such as 12ab5.png" in warning
 
 
 def test_label_files_are_checked_too() -> None:
@@ -231,8 +231,8 @@ def test_label_files_are_checked_too() -> None:
     assert label_report.warnings(files, labels, False) == []
     odd = ["1234.png", "12\u00a034", *labels[2:]]
     extension, symbol = label_report.warnings(files, odd, False)
-    assert extension.startswith("1 label end in the extension of an image, such as i0.png")
-    assert "only 1 label of 299 have one of the symbols" in symbol
+    assert extension.startswith("1 label ends in the extension of an image, such as i0.png")
+    assert "only 1 label of 299 has one of the symbols" in symbol
     (begin,) = label_report.warnings(files, [f"'{label}" for label in labels], False)
     assert begin.startswith("""all labels begin with "'", such as i0.png is""")
     short = [str(n) for n in (*range(1000, 1024), 203)]
