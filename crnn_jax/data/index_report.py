@@ -121,7 +121,9 @@ def _index(fields: Sequence[str], names: dict[str, str], separator: str) -> Doub
         proposals = f"{mark}([^{mark}]+)$", f"^[^{mark}]+{mark}(.+)$"
         if not is_running(heads, False, least=0) and all(map(_SHORT.fullmatch, heads)):
             return Doubt(f"{what}, such as {examples_of(names)}", _UNLESS)  # as on a number plate
-        if len({tail.split(separator)[0] for tail in tails}) > len(tails) / 2:
+        if all(map(SUM.fullmatch, tails)):
+            proposals = proposals[::-1]
+        elif len({tail.split(separator)[0] for tail in tails}) > len(tails) / 2:
             proposals = f"^[^{mark}]+{mark}([^{mark}]+)", proposals[0]
         return with_patterns(f"{what}, such as {examples_of(names)}", names, *proposals)
     if separator == "_" or len(set(heads)) == 1:
@@ -146,18 +148,24 @@ def _counts(numbers: Sequence[str]) -> bool:
 
 
 def _is_numbered_sum(fields: Sequence[str]) -> bool:
-    """Whether names such as 481-3 are a number and an index, not a difference.
+    """Whether names such as 481-3 or 3-481+5 are a text and an index, not a difference.
 
-    Then one of the numbers counts the images, or those of each other number.
+    Then the first or the last number counts the images, or those of each other number.
     """
-    if not all(re.fullmatch(r"\d+-\d+", field) for field in fields):
+    if not all("-" in field for field in fields):
         return False
-    left, right = ([field.split("-")[i] for field in fields] for i in range(2))
-    return any(
-        (is_running(column, False, least=0) if len(column) >= _SERIES else _is_counted(column))
-        or _are_repeats(other, column)
-        for column, other in ((left, right), (right, left))
-    )
+    ends = [field.split("-")[0] for field in fields], [field.split("-")[-1] for field in fields]
+    if any(map(_count_images, ends)):
+        return True
+    are_two = all(re.fullmatch(r"\d+-\d+", field) for field in fields)
+    return are_two and (_are_repeats(*ends) or _are_repeats(*ends[::-1]))
+
+
+def _count_images(numbers: Sequence[str]) -> bool:
+    """Whether these number the images. A few random numbers can be dense by chance."""
+    if not all(map(str.isdecimal, numbers)):
+        return False
+    return is_running(numbers, False, 0) if len(numbers) >= _SERIES else _is_counted(numbers)
 
 
 def _is_counted(numbers: Sequence[str]) -> bool:

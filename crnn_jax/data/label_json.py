@@ -106,7 +106,7 @@ def _of_value(value: Any, path: str, is_image: IsImage) -> Labels | None:
 def _of_object(value: _Pairs, path: str, is_image: IsImage) -> Labels | None:
     if not any(is_image(name) for name, _ in value[:100]):
         problem = None
-        for name, inner in value:
+        for name, inner in sorted(value, key=lambda member: member[0] != "labels"):
             files = [file for file, _ in inner[:100]] if isinstance(inner, _Pairs) else []
             if name not in _ROWS or not any(map(has_image_suffix, files)):
                 continue

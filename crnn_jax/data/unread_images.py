@@ -19,7 +19,10 @@ _MOST = 2**24  # bytes of a file
 def find(tree: Tree) -> dict[str, str]:
     """Returns why images among the other files of a folder are not read, by name."""
     images = set(tree.images)
-    reasons = {name: _backup(name, images) or _reason(tree, name) for name in tree.others}
+    reasons = {name: _reason(tree, name) for name in tree.others}
+    for name, reason in reasons.items():
+        if reason == _NO_SUFFIX:
+            reasons[name] = _backup(name, images) or reason
     return {name: reason for name, reason in reasons.items() if reason}
 
 
@@ -29,7 +32,7 @@ def _backup(name: str, images: Set[str]) -> str:
     for known in IMAGE_SUFFIXES:
         of = name[: len(name) - len(suffix) + len(known)]
         if suffix.startswith(known) and of != name and of in images:
-            return f"a backup of {one_line(of)}; remove it"
+            return f"by its name a copy of {one_line(of)}; rename it if it is another image"
     return ""
 
 

@@ -139,10 +139,7 @@ class Recognizer:
 
         Without `length` and `beam`, texts have the lengths of data.length.
         """
-        section = self.config.data
-        width = auto_widths(section.height)[0] if self.width_by_image else section.width
-        steps = config_lib.num_steps(config_lib.with_width(self.config, width))
-        lengths = section.lengths
+        steps, lengths = self._num_steps(), self.config.data.lengths
         if length is None and not beam and lengths and isinstance(allowed, str | None):
             length = (min(lengths[0], steps), min(lengths[1], steps))
         return decoding.decoder(self.charset, steps, beam, length, allowed, case, merge)
@@ -311,9 +308,17 @@ class Recognizer:
         """Returns the decoder that was given, or that for data.length.
 
         Raises:
-          ConfigError: it is that of a reader with other symbols, or no decoder.
+          ConfigError: it is that of a reader with other symbols or more steps, or no decoder.
         """
-        return self.decoder() if decoder is None else decoding.checked(decoder, self.charset)
+        if decoder is None:
+            return self.decoder()
+        return decoding.checked(decoder, self.charset, self._num_steps())
+
+    def _num_steps(self) -> int:
+        """Returns T; for the narrowest input if they differ."""
+        section = self.config.data
+        width = auto_widths(section.height)[0] if self.width_by_image else section.width
+        return config_lib.num_steps(config_lib.with_width(self.config, width))
 
     def place_params(self) -> None:
         """Copies the parameters to the device, unless they are there."""
@@ -327,6 +332,7 @@ class Recognizer:
         explain: bool,
         form: inputs.Format,
     ) -> Readings[Any]:
+        decoder = self.checked(decoder)  # before a generator is read
         items = list(inputs.each(images))
         readings = list(self._stream(items, decoder, explain, form))
         inputs.check_all_read(items, readings)

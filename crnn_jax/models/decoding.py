@@ -93,11 +93,12 @@ def of_lengths(lengths: tuple[int, int] | None, num_steps: int) -> Decoder:
     return Decoder(shortest=shortest, longest=longest)
 
 
-def checked(given: Any, charset: Charset) -> Decoder:
-    """Returns the decoder that was given for a reader with these symbols.
+def checked(given: Any, charset: Charset, num_steps: int) -> Decoder:
+    """Returns the decoder that was given for a reader with these symbols and T time steps.
 
     Raises:
-      ConfigError: it is no decoder, or its classes stand for other symbols.
+      ConfigError: it is no decoder, its classes stand for other symbols, or its texts are longer
+        than T.
     """
     if not isinstance(given, Decoder):
         raise ConfigError(
@@ -108,6 +109,11 @@ def checked(given: Any, charset: Charset) -> Decoder:
         raise ConfigError(
             "this decoder is that of a reader with other symbols; make it with reader.decoder(...) "
             "of the reader that uses it"
+        )
+    if given.shortest > num_steps:
+        raise ConfigError(
+            f"this decoder reads texts of at least {given.shortest} characters, but the reader has "
+            f"{num_steps} time steps"
         )
     return given
 

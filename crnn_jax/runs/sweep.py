@@ -82,7 +82,8 @@ class Grid:
 
 # What the fingerprint of generated images depends on.
 _KINDS = {"synthetic": "generated", "stream": "generated"}
-_OF_IMAGES = ("style", "synthetic_seed", "count", "width", "height", "channels", "crop")
+_OF_IMAGES = ("style", "synthetic_seed", "width", "height", "channels", "crop")
+_OF_MIXTURE = ("generated_share", "train_size")  # which determine the number of generated images
 
 
 def _check_data(cells: Sequence[Cell]) -> None:
@@ -96,7 +97,8 @@ def _check_data(cells: Sequence[Cell]) -> None:
         data = cell.config.data
         values: dict[str, Any] = {"source": _KINDS.get(data.source, data.source)}
         if data.source != "folder":
-            values |= {name: getattr(data, name) for name in _OF_IMAGES}
+            names = _OF_IMAGES + (_OF_MIXTURE if data.source == "mixture" else ("count",))
+            values |= {name: getattr(data, name) for name in names}
         first = firsts.setdefault(cell.variant.rpartition("/")[0], (values, cell.variant))
         if values != first[0]:
             keys = [f"data.{name}" for name in values if values[name] != first[0].get(name)]

@@ -168,6 +168,7 @@ def first(error: pydantic.ValidationError) -> str:
 
 # The parser leaves this parameter out. Its value is not used.
 _EXTENDED_NAME = re.compile(rb";\s*filename\*\s*=", re.IGNORECASE)
+_QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"')
 
 
 class _Form:
@@ -198,7 +199,9 @@ class _Form:
 
     def headers_finished(self) -> None:
         _, options = parse_options_header(self._disposition)
-        if b"filename" not in options and not _EXTENDED_NAME.search(self._disposition):
+        if b"filename" not in options and not _EXTENDED_NAME.search(
+            _QUOTED.sub(b'""', self._disposition)
+        ):
             name = options.get(b"name", b"").decode(errors="replace")[:_FIELD_NAME]
             raise RequestError(
                 400, "bad_request", f"the field {quote(name)} of the form is not a file"

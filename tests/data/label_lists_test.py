@@ -52,6 +52,7 @@ PAIRS = list(LABELS.items())
         ("x.json", json.dumps({"info": {}, "data": [{"file": f, "label": t} for f, t in PAIRS]})),
         ("x.json", json.dumps({"info": {}, "labels": LABELS})),
         ("x.json", json.dumps({"images": {f: {"width": 80} for f in LABELS}, "labels": LABELS})),
+        ("x.json", json.dumps({"images": dict.fromkeys(LABELS, 7), "labels": LABELS})),
         ("x.json", json.dumps([{"file": f, "label": t, "data": {}, "annotations": []}
                                for f, t in PAIRS])),
         ("x.json", json.dumps([{"id": i, "image": f, "text": t}  # id 1 is not img_1.png

@@ -40,10 +40,13 @@ def test_predict_names_the_images_that_it_leaves_out(
 
 @pytest.mark.parametrize("name", ["12.png_original", "12.png~"])
 def test_a_backup_is_named_as_one(folder: Path, name: str) -> None:
-    """Renamed, it would be a second copy of the image."""
+    """Renamed, it would be a second copy of the image. A text of such a name is no image."""
     draw("12").save(folder / name, "PNG")
+    (folder / "12.png_label").write_text("12")
     found = listing.of(dataclasses.replace(CONFIG, dir=os.fspath(folder)))
-    assert found.complaints[name] == "a backup of 12.png; remove it"
+    said = "by its name a copy of 12.png; rename it if it is another image"
+    assert found.complaints[name] == said
+    assert found.complaints["12.png_label"] == "not an image"
 
 
 def test_the_data_set_refuses_the_same_images(folder: Path) -> None:

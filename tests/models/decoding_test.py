@@ -340,14 +340,16 @@ def test_a_group_without_two_symbols_of_the_alphabet_is_reported(
 def test_a_decoder_of_other_symbols_is_refused(wish: dict[str, Any]) -> None:
     """Also if there are as many of them, in another order."""
     made = decoding.decoder(Charset("abc"), STEPS, **wish)
-    assert decoding.checked(made, Charset("abc")) is made
+    assert decoding.checked(made, Charset("abc"), STEPS) is made
     for other in ("acb", "xyz", "abcd", "ab"):
         with pytest.raises(ConfigError, match=r"of a reader with other symbols; .*reader\.decoder"):
-            decoding.checked(made, Charset(other))
+            decoding.checked(made, Charset(other), STEPS)
 
 
 def test_a_decoder_that_knows_no_symbols_is_for_any_reader() -> None:
     for made in (decoding.GREEDY, decoding.decoder(CHARSET, STEPS, length=2)):
-        assert decoding.checked(made, Charset("xy")) is made
+        assert decoding.checked(made, Charset("xy"), 2) is made
     with pytest.raises(ConfigError, match=r"not 'b.png'; pass several images as a list"):
-        decoding.checked("b.png", CHARSET)
+        decoding.checked("b.png", CHARSET, STEPS)
+    with pytest.raises(ConfigError, match="at least 2 characters, but the reader has 1 time steps"):
+        decoding.checked(made, CHARSET, 1)

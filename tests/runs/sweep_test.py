@@ -233,6 +233,10 @@ def test_generated_images_are_the_same_in_all_variants_of_a_sweep(
     generated = config_lib.with_changes(made.base, {"data.source": "synthetic"})
     with pytest.raises(ConfigError, match=r"^variant other: .*not as in the variant base"):
         sweep.Grid(generated, made.variants, (3,), (1,)).cells()
+    mixture = config_lib.with_changes(made.base, {"data.source": "mixture"})
+    shares = {"base": {}, "other": {"data.generated_share": 0.3}}
+    with pytest.raises(ConfigError, match=r"data\.generated_share is not as in the variant base"):
+        sweep.Grid(mixture, shares, (3,), (1,)).cells()
     schemes = {"one/all": {}, "other/all": changes}  # which a report does not compare
     assert len(sweep.Grid(generated, schemes, (3,), (1,)).cells()) == 2
 
