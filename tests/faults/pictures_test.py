@@ -77,7 +77,7 @@ def odd_files(folder: Path) -> dict[str, Any]:
         "loop.png": "symbolic links",
         "gone.png": "No such file",
         "device.png": "a pipe, device or socket",
-        "folder.png": "directory",
+        "folder.png": "folder",
         "socket.png": "No such device",
     }
 

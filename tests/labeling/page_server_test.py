@@ -124,7 +124,7 @@ def test_a_label_that_cannot_be_saved_is_said_so_and_the_image_stays(page: Serve
     status, _, content = ask(page, "/api/label", body)
     assert status == 500
     assert json.loads(content)["error"].startswith("Not saved: ")
-    assert state(page)["image"] == shown
+    assert state(page)["image"]["number"] == shown["number"]  # its characters may arrive later
     (page.desk.session.folder / "labels.csv").rmdir()
     assert ask(page, "/api/label", body)[0] == 200
 
