@@ -16,6 +16,7 @@ from crnn_jax import config as config_lib
 from crnn_jax import errors, runtime
 from crnn_jax.config import suggestions
 from crnn_jax.errors import CrnnError
+from crnn_jax.runs import grid as grids
 from crnn_jax.runs import launch, run_dir, sweep
 from crnn_jax.runtime import hosts, signals, supervisor, terminal
 
@@ -142,7 +143,7 @@ def main(_: list[str]) -> None:
             raise CrnnError("--profile is for one run, but this config defines a sweep")
         workdir = Path(_WORKDIR.value or f"runs/{name}")
         given = config_flags.get_override_values(flags.FLAGS["config"])
-        cells = sweep.from_dict(values, given)
+        cells = grids.from_dict(values, given)
         failed = sweep.run(
             cells, workdir, _JOBS.value, _ALLOW_CHANGE.value, _TOGETHER.value,
             _LAUNCHER.value, _LAUNCHER_OPTIONS,

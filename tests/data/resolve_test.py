@@ -9,7 +9,8 @@ from crnn_jax import config as config_lib
 from crnn_jax.config.data_keys import AUTO_WIDTHS
 from crnn_jax.data import input_width, listing, resolve, splits
 from crnn_jax.errors import DataError, RunError
-from crnn_jax.runs import run_dir, sweep
+from crnn_jax.runs import grid as grids
+from crnn_jax.runs import run_dir
 from crnn_jax.training import train
 from tests.helpers.fixtures import MakeConfig
 from tests.helpers.quiet import BARE
@@ -87,7 +88,7 @@ def test_a_sweep_measures_a_folder_once(
     monkeypatch.setattr(listing, "checked", lambda data: listed.append(data) or checked(data))
     base = config_lib.to_dict(tiny_config(data__dir=str(tmp_path / "set"), data__width=0))
     variants = {"all": {}, "two": {"data.train_size": 2}, "higher": {"data.height": 20}}
-    cells = sweep.Grid(base, variants, seeds=(0, 1), folds=(0,)).cells()
+    cells = grids.Grid(base, variants, seeds=(0, 1), folds=(0,)).cells()
     assert len(listed) == 1
     # The height changes the width in pixels, so that it is measured again; the split does not.
     assert len(opened) == 2

@@ -20,6 +20,7 @@ from crnn_jax import config as config_lib
 from crnn_jax.cli import main
 from crnn_jax.errors import CrnnError, RunError
 from crnn_jax.runs import checkpoint, opening, run_dir, sweep
+from crnn_jax.runs import grid as grids
 from crnn_jax.runtime import files as disk
 from crnn_jax.runtime import limits, lock
 from crnn_jax.training import train
@@ -127,7 +128,7 @@ def test_a_finished_run_on_a_disk_that_cannot_be_written_says_so(
 def test_a_grid_names_what_it_cannot_write(
     tiny_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cells = sweep.Grid(config_lib.to_dict(tiny_config()), {"base": {}}, (0,), (0,))
+    cells = grids.Grid(config_lib.to_dict(tiny_config()), {"base": {}}, (0,), (0,))
     monkeypatch.setattr(sweep.files, "opened", _named(sweep.files.opened, "log.txt"))
     with pytest.raises(RunError, match=r"base/seed0-fold0/log\.txt cannot be written: No space"):
         sweep.run(cells, tmp_path / "grid", 1)

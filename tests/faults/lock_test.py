@@ -16,6 +16,7 @@ import pytest
 from crnn_jax import config as config_lib
 from crnn_jax.data import resolve
 from crnn_jax.errors import RunError
+from crnn_jax.runs import grid as grids
 from crnn_jax.runs import launch, mid_epoch, run_dir, sweep
 from crnn_jax.runs.checkpoint import Checkpoints
 from crnn_jax.runtime import files, held, lock
@@ -54,7 +55,7 @@ def test_a_second_writer_is_refused_and_told_who_the_first_is(
         who = f"process {process.pid} on {platform.node()}"
         with pytest.raises(RunError, match=rf"{run} is in use by {who}; .*--workdir"):
             train.train_and_evaluate(config, run)
-        cells = sweep.Grid(config_lib.to_dict(config), {"base": {}}, (0,), (0,))
+        cells = grids.Grid(config_lib.to_dict(config), {"base": {}}, (0,), (0,))
         with pytest.raises(RunError, match=who):
             sweep.run(cells, run, 1)
         assert not (run / "environment.json").exists()  # nothing was written
@@ -205,7 +206,7 @@ def test_a_start_that_fails_leaves_no_directory(tiny_config: MakeConfig, tmp_pat
 def test_a_grid_whose_directory_was_replaced_stops(
     tiny_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cells = sweep.Grid(config_lib.to_dict(tiny_config()), {"base": {}}, (0,), (0,))
+    cells = grids.Grid(config_lib.to_dict(tiny_config()), {"base": {}}, (0,), (0,))
     workdir = tmp_path / "grid"
 
     def start(self: Any, tasks: dict[int, launch.Task]) -> Any:

@@ -20,7 +20,7 @@ from crnn_jax import errors
 from crnn_jax.analysis import html_report, label_audit, plots, sweep_report, sweep_runs
 from crnn_jax.errors import CrnnError
 from crnn_jax.inference import exported, recognizer
-from crnn_jax.runs import sweep as grid
+from crnn_jax.runs import grid
 from crnn_jax.runs.checkpoint import Checkpoints
 from crnn_jax.runs.run_dir import RunDir
 from crnn_jax.schema import InvalidError

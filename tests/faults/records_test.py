@@ -17,7 +17,7 @@ from crnn_jax.analysis import sweep_report, sweep_runs
 from crnn_jax.charset import Charset
 from crnn_jax.errors import ConfigError, RunError
 from crnn_jax.inference import evaluate, exported, metrics
-from crnn_jax.runs import sweep
+from crnn_jax.runs import grid as grids
 from crnn_jax.runs.result import Answer, Result
 from crnn_jax.runs.run_dir import RunDir
 from experiments import base
@@ -241,7 +241,7 @@ def test_the_largest_batch_is_accepted() -> None:
 )
 def test_a_grid_s_section_has_the_declared_type(section: Any, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
-        sweep.from_dict({**base.get_config().to_dict(), "grid": section})
+        grids.from_dict({**base.get_config().to_dict(), "grid": section})
 
 
 def test_documents_are_bounded() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from crnn_jax import config as config_lib
-from crnn_jax.runs import sweep
+from crnn_jax.runs import grid as grids
 from crnn_jax.runtime import cpu_devices
 from crnn_jax.training import train
 from experiments import tiny
@@ -52,7 +52,7 @@ def small(name: str, captchas: Path, trained: Path, folder: Path) -> Any:
     """The config of the experiment, or of its first cell, at the size of a test."""
     values = importlib.import_module(f"experiments.{name}").get_config().to_dict()
     if "grid" in values:
-        values = config_lib.to_dict(sweep.from_dict(values).cells()[0].config)
+        values = config_lib.to_dict(grids.from_dict(values).cells()[0].config)
     changes = dict(SMALL)
     if values["data"]["source"] == "stream":
         changes["data.val_fraction"] = 0.05

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from crnn_jax.errors import ConfigError
+from crnn_jax.runs import grid as grids
 from crnn_jax.runs import launch, launch_slurm, sweep
 from crnn_jax.runs.run_dir import RunDir
 from crnn_jax.runtime import lock
@@ -22,25 +23,25 @@ from tests.helpers.quiet import BARE
 
 
 @pytest.fixture
-def grid(captchas: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., sweep.Grid]:
+def grid(captchas: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., grids.Grid]:
     monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "1")  # as in this process
 
-    def make(epochs: int, **variants: Any) -> sweep.Grid:
+    def make(epochs: int, **variants: Any) -> grids.Grid:
         values = tiny.get_config()
         values.data.dir = os.fspath(captchas)
         values.train.epochs, values.train.patience = epochs, 0
         values.update_from_flattened_dict({**BARE, "model.lstm_units": (8,)})
-        return sweep.Grid(values.to_dict(), variants, seeds=(3,), folds=(0,))
+        return grids.Grid(values.to_dict(), variants, seeds=(3,), folds=(0,))
 
     return make
 
 
-def trained_here(made: sweep.Grid, folder: Path) -> str:
+def trained_here(made: grids.Grid, folder: Path) -> str:
     return train.train_and_evaluate(made.cells()[0].config, folder).params_sha256
 
 
 def test_jobs_train_what_this_process_trains(
-    grid: Callable[..., sweep.Grid], tmp_path: Path
+    grid: Callable[..., grids.Grid], tmp_path: Path
 ) -> None:
     pytest.importorskip("submitit")
     made = grid(1, base={}, broken={"data.dir": "/nowhere"})
@@ -56,7 +57,7 @@ def test_jobs_train_what_this_process_trains(
 
 @pytest.mark.long
 def test_a_preempted_job_is_submitted_again_and_loses_nothing(
-    grid: Callable[..., sweep.Grid], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    grid: Callable[..., grids.Grid], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("submitit")
     psutil = pytest.importorskip("psutil")
@@ -91,7 +92,7 @@ def test_a_preempted_job_is_submitted_again_and_loses_nothing(
 
 
 @pytest.mark.long
-def test_a_stopped_job_saves_its_run(grid: Callable[..., sweep.Grid], tmp_path: Path) -> None:
+def test_a_stopped_job_saves_its_run(grid: Callable[..., grids.Grid], tmp_path: Path) -> None:
     pytest.importorskip("submitit")
     made = grid(200, base={})
     cell = made.cells()[0]
@@ -190,7 +191,7 @@ def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_tasks_of_ray_train_what_this_process_trains(
-    grid: Callable[..., sweep.Grid], tmp_path: Path
+    grid: Callable[..., grids.Grid], tmp_path: Path
 ) -> None:
     """Two nodes; the one that trains is killed, and its task continues on the other."""
     pytest.importorskip("ray")

@@ -10,6 +10,7 @@ import pytest
 from crnn_jax import config as config_lib
 from crnn_jax.data import folder, splits
 from crnn_jax.errors import ConfigError, DataError, RunError
+from crnn_jax.runs import grid as grids
 from crnn_jax.runs import launch, sweep
 from crnn_jax.training import train
 from experiments import ablations, cross_validation, data_efficiency, plateau, schemes, tiny
@@ -17,7 +18,7 @@ from experiments.ablations import NO_AUGMENTATION
 
 
 @pytest.fixture
-def small(captchas: Path) -> Callable[..., sweep.Grid]:
+def small(captchas: Path) -> Callable[..., grids.Grid]:
     """Makes a grid of one seed and one fold, with one epoch of a tiny model."""
 
     def make(**variants: Any) -> Any:
@@ -27,14 +28,14 @@ def small(captchas: Path) -> Callable[..., sweep.Grid]:
         values.train.epochs = 1
         quiet = {**NO_AUGMENTATION, "flat_start.until": 0.0}
         values.update_from_flattened_dict({**quiet, "model.lstm_units": (8,)})
-        return sweep.Grid(values.to_dict(), variants, seeds=(3,), folds=(1,))
+        return grids.Grid(values.to_dict(), variants, seeds=(3,), folds=(1,))
 
     return make
 
 
-def test_cells_are_the_product_and_each_has_its_own_keys(small: Callable[..., sweep.Grid]) -> None:
+def test_cells_are_the_product_and_each_has_its_own_keys(small: Callable[..., grids.Grid]) -> None:
     made = small(base={}, other={"model.dropout": 0.5, "train.epochs": 2})
-    cells = sweep.Grid(made.base, made.variants, seeds=(0, 1), folds=(1, 2)).cells()
+    cells = grids.Grid(made.base, made.variants, seeds=(0, 1), folds=(1, 2)).cells()
     assert len({cell.path for cell in cells}) == len(cells) == 2 * 2 * 2
     for cell in cells:
         assert cell.config.seed == cell.seed
@@ -44,7 +45,7 @@ def test_cells_are_the_product_and_each_has_its_own_keys(small: Callable[..., sw
 
 
 def test_a_variant_with_a_wrong_key_is_named_before_anything_runs(
-    small: Callable[..., sweep.Grid], tmp_path: Path
+    small: Callable[..., grids.Grid], tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match=r"variant typo: .*did you mean model\.dropout"):
         sweep.run(small(base={}, typo={"model.dropot": 0.5}), tmp_path / "grid", jobs=1)
@@ -52,7 +53,7 @@ def test_a_variant_with_a_wrong_key_is_named_before_anything_runs(
 
 
 def test_a_failing_cell_is_marked_the_others_go_on_and_nothing_is_done_twice(
-    small: Callable[..., sweep.Grid], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    small: Callable[..., grids.Grid], tmp_path: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     made = small(base={}, broken={"data.dir": "/nowhere"})
@@ -85,10 +86,10 @@ def test_a_failing_cell_is_marked_the_others_go_on_and_nothing_is_done_twice(
 
 
 def test_a_grid_without_its_data_says_so_once(
-    small: Callable[..., sweep.Grid], tmp_path: Path
+    small: Callable[..., grids.Grid], tmp_path: Path
 ) -> None:
     made = small(base={}, other={"model.dropout": 0.5})
-    missing = sweep.from_dict(
+    missing = grids.from_dict(
         {
             **config_lib.with_changes(made.base, {"data.dir": "/nowhere"}),
             "grid": {"variants": made.variants, "seeds": [3], "folds": [1]},
@@ -100,7 +101,7 @@ def test_a_grid_without_its_data_says_so_once(
 
 
 def test_a_directory_of_another_config_is_refused_before_anything_runs(
-    small: Callable[..., sweep.Grid], tmp_path: Path
+    small: Callable[..., grids.Grid], tmp_path: Path
 ) -> None:
     (tmp_path / "base" / "seed3-fold1").mkdir(parents=True)
     before = small(base={"train.epochs": 3}).cells()[0]
@@ -115,7 +116,7 @@ def test_a_directory_of_another_config_is_refused_before_anything_runs(
 
 @pytest.mark.parametrize("experiment", [ablations, cross_validation, data_efficiency, plateau])
 def test_the_grids_of_experiments_are_valid(experiment: Any) -> None:
-    made = sweep.from_dict(experiment.get_config().to_dict())
+    made = grids.from_dict(experiment.get_config().to_dict())
     cells = made.cells()
     assert len({cell.path for cell in cells}) == len(cells)
     configs = {config_lib.from_dict(config_lib.to_dict(cell.config)) for cell in cells}
@@ -134,7 +135,7 @@ def two_schemes(captchas: Path, tmp_path: Path) -> list[str]:
 
 
 def test_schemes_are_cells_of_every_number_of_labels_that_there_are(two_schemes: list[str]) -> None:
-    made = sweep.from_dict(schemes.get_config(",".join(["base", *two_schemes])).to_dict())
+    made = grids.from_dict(schemes.get_config(",".join(["base", *two_schemes])).to_dict())
     # 40 - 13 test - 2 val = 25; 16 - 5 test - 1 val = 10, which are all.
     assert sorted(made.variants) == ["large/10", "large/all", "small/all"]
     cells = made.cells()
@@ -142,7 +143,7 @@ def test_schemes_are_cells_of_every_number_of_labels_that_there_are(two_schemes:
     assert {cell.config.data.train_size for cell in cells} == {10, 0}
     assert {cell.config.data.test_size for cell in cells} == {500}
     # The recipe that starts from the general reader has the same test parts.
-    other = sweep.from_dict(schemes.get_config(",".join(["adapt", *two_schemes])).to_dict()).cells()
+    other = grids.from_dict(schemes.get_config(",".join(["adapt", *two_schemes])).to_dict()).cells()
     assert {cell.config.train.init_from for cell in other} == {"general"}
     assert [c.path for c in other] == [c.path for c in cells]
     for ours, theirs in zip(other, cells, strict=True):
@@ -165,7 +166,7 @@ def test_schemes_are_cells_of_every_number_of_labels_that_there_are(two_schemes:
 
 def test_schemes_with_numbers_of_labels_of_ones_own(two_schemes: list[str]) -> None:
     arguments = ",".join(["adapt", "labels=7+12+all", *two_schemes])
-    made = sweep.from_dict(schemes.get_config(arguments).to_dict())
+    made = grids.from_dict(schemes.get_config(arguments).to_dict())
     # The small one has 10 labels outside the test and validation parts, as above.
     sizes = {cell.path.parent.as_posix(): cell.config.data.train_size for cell in made.cells()}
     assert sizes == {"large/7": 7, "large/12": 12, "large/all": 0, "small/7": 7, "small/all": 0}
@@ -188,11 +189,11 @@ def test_schemes_that_cannot_be_are_named(two_schemes: list[str], tmp_path: Path
 
 @pytest.mark.parametrize("name", ["../a", "a/..", "a//b", "/a", "a/", ".a/b", "a/.b", "a/b/c", ""])
 def test_a_variant_is_one_or_two_folders_below_the_directory_of_the_sweep(
-    small: Callable[..., sweep.Grid], name: str
+    small: Callable[..., grids.Grid], name: str
 ) -> None:
     grid = {"variants": {name: {}}, "seeds": [3], "folds": [1]}
     with pytest.raises(ConfigError, match="variant"):
-        sweep.from_dict({**small().base, "grid": grid})
+        grids.from_dict({**small().base, "grid": grid})
 
 
 @pytest.mark.parametrize(
@@ -205,12 +206,12 @@ def test_a_variant_is_one_or_two_folders_below_the_directory_of_the_sweep(
     ],
 )
 def test_seeds_and_folds_are_set_by_the_grid_only(
-    small: Callable[..., sweep.Grid], base: Any, variant: Any, says: str
+    small: Callable[..., grids.Grid], base: Any, variant: Any, says: str
 ) -> None:
     values = config_lib.with_changes(small().base, base)
     grid = {"variants": {"base": {}, "other": variant}, "seeds": [3], "folds": [1]}
     with pytest.raises(ConfigError, match=says):
-        sweep.from_dict({**values, "grid": grid})
+        grids.from_dict({**values, "grid": grid})
 
 
 @pytest.mark.parametrize(
@@ -225,29 +226,29 @@ def test_seeds_and_folds_are_set_by_the_grid_only(
     ],
 )
 def test_generated_images_are_the_same_in_all_variants_of_a_sweep(
-    small: Callable[..., sweep.Grid], changes: Any
+    small: Callable[..., grids.Grid], changes: Any
 ) -> None:
     """The report would refuse to compare them, after all training."""
     made = small(base={}, other=changes)
     assert len(made.cells()) == 2  # of a folder
     generated = config_lib.with_changes(made.base, {"data.source": "synthetic"})
     with pytest.raises(ConfigError, match=r"^variant other: .*not as in the variant base"):
-        sweep.Grid(generated, made.variants, (3,), (1,)).cells()
+        grids.Grid(generated, made.variants, (3,), (1,)).cells()
     mixture = config_lib.with_changes(made.base, {"data.source": "mixture"})
     shares = {"base": {}, "other": {"data.generated_share": 0.3}}
     with pytest.raises(ConfigError, match=r"data\.generated_share is not as in the variant base"):
-        sweep.Grid(mixture, shares, (3,), (1,)).cells()
+        grids.Grid(mixture, shares, (3,), (1,)).cells()
     schemes = {"one/all": {}, "other/all": changes}  # which a report does not compare
-    assert len(sweep.Grid(generated, schemes, (3,), (1,)).cells()) == 2
+    assert len(grids.Grid(generated, schemes, (3,), (1,)).cells()) == 2
 
 
 @pytest.mark.long
 def test_cells_of_schemes_leave_their_test_scores(
-    two_schemes: list[str], tmp_path: Path, small: Callable[..., sweep.Grid]
+    two_schemes: list[str], tmp_path: Path, small: Callable[..., grids.Grid]
 ) -> None:
     changes = {"data.dir": two_schemes[1], "data.num_folds": 0, "data.test_size": 500}
     made = small(**{"small/all": changes, "small/5": {**changes, "data.train_size": 5}})
-    made = sweep.Grid(made.base, made.variants, seeds=(3,), folds=(0,))
+    made = grids.Grid(made.base, made.variants, seeds=(3,), folds=(0,))
     assert sweep.run(made, tmp_path / "grid", jobs=1) == []
     scores = [
         json.loads((tmp_path / "grid" / "small" / labels / "seed3-fold0/test.json").read_text())
@@ -258,7 +259,7 @@ def test_cells_of_schemes_leave_their_test_scores(
 
 
 def test_one_variant_by_name() -> None:
-    made = sweep.from_dict(ablations.get_config("no_flat_start").to_dict())
+    made = grids.from_dict(ablations.get_config("no_flat_start").to_dict())
     assert list(made.variants) == ["no_flat_start"]
     with pytest.raises(ConfigError, match="no_flat_start"):
         ablations.get_config("no_flatstart")
@@ -268,4 +269,4 @@ def test_one_variant_by_name() -> None:
 def test_a_number_twice_in_a_grid_is_refused(name: str) -> None:
     grid = {"seeds": (0, 1), "folds": (0,), "variants": {"base": {}}, name: (3, 4, 3)}
     with pytest.raises(ConfigError, match=f"{name} has the same number twice"):
-        sweep.from_dict({**tiny.get_config().to_dict(), "grid": grid})
+        grids.from_dict({**tiny.get_config().to_dict(), "grid": grid})

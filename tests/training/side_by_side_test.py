@@ -17,6 +17,7 @@ import pytest
 from crnn_jax.config import Config
 from crnn_jax.errors import DataError, TrainingError
 from crnn_jax.inference import recognizer
+from crnn_jax.runs import grid as grids
 from crnn_jax.runs import sweep
 from crnn_jax.runtime import backend
 from crnn_jax.runtime.signals import Interrupted
@@ -272,7 +273,7 @@ def test_a_grid_puts_cells_of_a_variant_together(
     changes = {"data.dir": str(captchas), "train.epochs": 1, "model.lstm_units": (8,), **QUIET}
     values.update_from_flattened_dict(changes)
     variants = {"base": {}, "other": {"optimizer.learning_rate": 0.01}}
-    made = sweep.Grid(values.to_dict(), variants, seeds=(0, 1, 2), folds=(0,))
+    made = grids.Grid(values.to_dict(), variants, seeds=(0, 1, 2), folds=(0,))
     found = sweep._grouped(made.cells(), 2)
     assert [[(c.variant, c.seed) for c in group] for group in found] == [
         [("base", 0), ("base", 1)],
@@ -280,7 +281,7 @@ def test_a_grid_puts_cells_of_a_variant_together(
         [("base", 2)],
         [("other", 2)],
     ]
-    two = sweep.Grid(values.to_dict(), {"base": {}}, seeds=(0, 1), folds=(0,))
+    two = grids.Grid(values.to_dict(), {"base": {}}, seeds=(0, 1), folds=(0,))
     assert sweep.run(two, tmp_path, jobs=1, together=2) == []
     assert (
         "training 2 runs in one program"
