@@ -13,7 +13,6 @@ from crnn_jax.runtime import files
 _UNSUPPORTED = "an image of a format that is not supported; save it as PNG"
 _NO_SUFFIX = "an image whose name does not end in the extension of an image; rename it"
 _STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
-_MOST = 2**24  # bytes of a file
 
 
 def find(tree: Tree) -> dict[str, str]:
@@ -44,7 +43,7 @@ def _reason(tree: Tree, name: str) -> str:
     if suffix and not any(suffix.startswith(known) for known in IMAGE_SUFFIXES):
         return ""
     try:
-        content = files.read(tree.folder / name, _MOST)
+        content = files.start(tree.folder / name, 12)
     except OSError:
         return ""
     is_webp = content[:4] == b"RIFF" and content[8:12] == b"WEBP"

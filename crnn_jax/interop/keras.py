@@ -20,10 +20,10 @@ from crnn_jax.data import normalization
 from crnn_jax.errors import ConfigError, RunError, brief
 from crnn_jax.inference import exported
 from crnn_jax.inference.recognizer import Recognizer
-from crnn_jax.interop import imported_run, keras_file
+from crnn_jax.interop import FORMATS, imported_run, keras_file
 from crnn_jax.interop import model_spec as description_lib
 
-FILE = "model.keras"
+FILE = FORMATS["keras"]
 UNKNOWN = "\ufffd"  # the symbol for the class [UNK] of Keras' StringLookup
 
 

@@ -19,9 +19,10 @@ import numpy as np
 
 from crnn_jax.inference import exported
 from crnn_jax.inference.recognizer import Recognizer
+from crnn_jax.interop import FORMATS
 from crnn_jax.interop import model_spec as description_lib
 
-FILE = "model.onnx"
+FILE = FORMATS["onnx"]
 OPSET, IR_VERSION = 17, 8
 _GATES = (0, 3, 1, 2)  # the gates i, o, f, c of ONNX as indices into Keras' i, f, g, o
 

@@ -21,12 +21,12 @@ from crnn_jax.config import ModelConfig
 from crnn_jax.config.data_keys import auto_widths
 from crnn_jax.inference import exported
 from crnn_jax.inference.recognizer import Recognizer
-from crnn_jax.interop import imported_run
+from crnn_jax.interop import FORMATS, imported_run
 from crnn_jax.interop import model_spec as description_lib
 from crnn_jax.models.crnn import by_name
 from crnn_jax.runs import markup
 
-FILE = exported.WEIGHTS
+FILE = FORMATS["safetensors"]
 
 
 def export(reader: Recognizer, description: Mapping[str, Any]) -> dict[str, bytes]:

@@ -19,9 +19,10 @@ import jax.numpy as jnp
 from jax import export as jax_export
 
 from crnn_jax.inference.recognizer import Recognizer
+from crnn_jax.interop import FORMATS
 from crnn_jax.models import crnn
 
-FILE = "model.stablehlo"
+FILE = FORMATS["stablehlo"]
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 

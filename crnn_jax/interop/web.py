@@ -15,10 +15,10 @@ from typing import Any
 
 from crnn_jax.errors import RunError, brief
 from crnn_jax.inference.recognizer import Recognizer
-from crnn_jax.interop import onnx
+from crnn_jax.interop import FORMATS, onnx
 from crnn_jax.runtime import files
 
-FILE = "index.html"
+FILE = FORMATS["web"]
 _PAGE = Path(__file__).parent / "page"
 _PACKAGE = "onnxruntime-web"
 _SCRIPT, _GLUE = "ort.wasm.min.js", "ort-wasm-simd-threaded.mjs"

@@ -66,17 +66,17 @@ class Grid:
         return result
 
 
-# What the fingerprint of generated images depends on.
-_KINDS = {"synthetic": "generated", "stream": "generated"}
+_KINDS = {"synthetic": "generated", "stream": "generated"}  # sources with the same images
+# Keys of the section data on which generated images depend.
 _OF_IMAGES = ("style", "synthetic_seed", "width", "height", "channels", "crop")
-_OF_MIXTURE = ("generated_share", "train_size")  # which determine the number of generated images
+_OF_MIXTURE = ("generated_share", "train_size")  # the number of generated images, too
 
 
 def _check_data(cells: Sequence[Cell]) -> None:
     """Checks that a report will be able to compare the cells: their data have one fingerprint.
 
     For images of a folder, that is not known before they are read. The variants A/B of each A are
-    compared for themselves, as those of a scheme.
+    compared only with each other, because each A can be a scheme.
     """
     firsts: dict[str, tuple[dict[str, Any], str]] = {}
     for cell in cells:
@@ -87,12 +87,12 @@ def _check_data(cells: Sequence[Cell]) -> None:
             values |= {name: getattr(data, name) for name in names}
         first = firsts.setdefault(cell.variant.rpartition("/")[0], (values, cell.variant))
         if values != first[0]:
-            keys = [f"data.{name}" for name in values if values[name] != first[0].get(name)]
+            key = next(name for name in values if values[name] != first[0].get(name))
             raise ConfigError(
-                f"variant {one_line(cell.variant)}: {keys[0]} is not as in the variant "
-                f"{one_line(first[1])}, so it has other images, and a report cannot compare them; "
-                "remove it, or write the images to a folder with `crnn-jax generate`, and give it "
-                "with data.dir"
+                f"variant {one_line(cell.variant)}: data.{key} is not as in the variant "
+                f"{one_line(first[1])}, so its images differ, and a report cannot compare them; "
+                "give both the same value, or write the images to a folder with `crnn-jax "
+                "generate`, and name it in data.dir"
             )
 
 

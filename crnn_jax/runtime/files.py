@@ -35,6 +35,30 @@ def read(path: str | os.PathLike[str], most: int = MOST_BYTES) -> bytes:
     Raises:
       OSError: the file cannot be read, is not a regular file, or has more than `most` bytes.
     """
+    with _regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            what = f"{size} bytes are too many ({most} at most)"
+            raise OSError(errno.EFBIG, what, os.fspath(path))
+        content = file.read(most + 1) or b""
+    if len(content) > most:  # the file grew, or the system did not know its size
+        raise OSError(errno.EFBIG, f"more than {most} bytes", os.fspath(path))
+    return content
+
+
+def start(path: str | os.PathLike[str], count: int) -> bytes:
+    """Returns the first `count` bytes of a regular file, however large it is.
+
+    Raises:
+      OSError: the file cannot be read, or is not a regular file.
+    """
+    with _regular(path) as file:
+        return file.read(count) or b""
+
+
+@contextlib.contextmanager
+def _regular(path: str | os.PathLike[str]) -> Iterator[io.BufferedReader]:
+    """Opens a regular file for reading."""
     # Without O_NONBLOCK, opening a pipe that has no writer would block.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     descriptor = os.open(path, flags)
@@ -45,14 +69,8 @@ def read(path: str | os.PathLike[str], most: int = MOST_BYTES) -> bytes:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "a pipe, device or socket, not a file", os.fspath(path))
-        if status.st_size > most:
-            what = f"{status.st_size} bytes are too many ({most} at most)"
-            raise OSError(errno.EFBIG, what, os.fspath(path))
         with open(descriptor, "rb", closefd=False) as file:
-            content = file.read(most + 1) or b""
-    if len(content) > most:  # the file grew, or the system did not know its size
-        raise OSError(errno.EFBIG, f"more than {most} bytes", os.fspath(path))
-    return content
+            yield file
 
 
 def _close_quietly(descriptor: int) -> None:

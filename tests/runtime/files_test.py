@@ -28,6 +28,22 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(
     assert (tmp_path / "a").read_bytes() == b"old"
 
 
+def test_the_start_of_a_file_is_read_whatever_its_size(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abcdef")
+    assert [disk.start(tmp_path / "a", count) for count in (2, 6, 9)] == [
+        b"ab",
+        b"abcdef",
+        b"abcdef",
+    ]
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(2**40)  # a sparse file
+    assert disk.start(tmp_path / "large", 3) == b"\0\0\0"
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("pipe", ".", "none"):
+        with pytest.raises(OSError, match=f"{tmp_path}"):
+            disk.start(tmp_path / name, 3)
+
+
 def test_a_link_in_the_way_is_replaced_and_not_followed(tmp_path: Path) -> None:
     """A run directory from a stranger may contain such a link, to make us write elsewhere."""
     victim = tmp_path / "victim"
