@@ -139,7 +139,7 @@ def _of_member(value: _Pairs, path: str, is_image: IsImage) -> Labels | None:
             continue
         members = {n for item in inner[:100] if isinstance(item, _Pairs) for n, _ in item}
         if "image_id" in members and "images" in dict(value):
-            continue  # COCO: the id of an entry of "images", not a file
+            inner = _with_files(inner, dict(value)["images"])
         kind = f"the member {quote(name)} of JSON"
         try:
             if found := _objects(list(enumerate(inner, 1)), path, is_image, kind):
@@ -149,6 +149,38 @@ def _of_member(value: _Pairs, path: str, is_image: IsImage) -> Labels | None:
     if problem:
         raise problem
     return None
+
+
+def _with_files(annotations: list[Any], images: Any) -> list[Any]:
+    """Replaces `image_id`, the number of an entry of `images`, by the file (COCO captions)."""
+    entries = [dict(item) for item in images or () if isinstance(item, _Pairs)]
+    files = {str(entry.get("id")): entry.get("file_name") for entry in entries}
+    return [
+        _Pairs(
+            ("file", files.get(str(inner))) if name == "image_id" else (name, inner)
+            for name, inner in item
+            if name != "id"
+        )
+        if isinstance(item, _Pairs)
+        else item
+        for item in annotations
+    ]
+
+
+def _of_word(item: Any, number: int, path: str) -> Any:
+    """Replaces the list `instances` of MMOCR by the text of its only word."""
+    words = dict(item).get("instances") if isinstance(item, _Pairs) else None
+    if not isinstance(words, list) or isinstance(words, _Pairs):
+        return item
+    if len(words) > 1:
+        raise DataError(
+            f"{path} is for text detection: entry {number} has {len(words)} words. Crop the words "
+            "to images of their own, with a label each"
+        )
+    text = [
+        pair for word in words if isinstance(word, _Pairs) for pair in word if pair[0] == "text"
+    ]
+    return _Pairs([*(pair for pair in item if pair[0] != "instances"), *text])
 
 
 def _named(value: _Pairs, path: str) -> Iterator[Any]:
@@ -202,6 +234,8 @@ def _table(pairs: _Pairs, is_image: IsImage) -> list[_Pairs] | None:
     if len(pairs) < 2 or not all(isinstance(column, list) for _, column in pairs):
         return None
     columns = dict(pairs)
+    if all(isinstance(value, _Pairs) for column in columns.values() for value in column[:1]):
+        return None  # lists of objects, as in COCO
     if all(isinstance(column, _Pairs) for column in columns.values()):
         rows = dict.fromkeys(row for column in columns.values() for row, _ in column)
         members = {name: dict(column) for name, column in columns.items()}
@@ -222,6 +256,7 @@ def _has_columns(value: Any) -> bool:
 
 def _objects(rows: list[tuple[int, Any]], path: str, is_image: IsImage, kind: str) -> Labels | None:
     """Reads objects as rows of a table. An object may lack some members."""
+    rows = [(number, _of_word(item, number, path)) for number, item in rows]
     objects = [dict(row) for _, row in rows if isinstance(row, _Pairs)]
     if not rows or not isinstance(rows[0][1], _Pairs):
         return None

@@ -57,6 +57,13 @@ PAIRS = list(LABELS.items())
                                for f, t in PAIRS])),
         ("x.json", json.dumps([{"id": i, "image": f, "text": t}  # id 1 is not img_1.png
                                for i, (f, t) in enumerate(PAIRS)])),
+        ("textrecog_train.json", json.dumps({  # MMOCR
+            "metainfo": {"dataset_type": "TextRecogDataset", "task_name": "textrecog"},
+            "data_list": [{"img_path": f, "instances": [{"text": t}]} for f, t in PAIRS]})),
+        ("x.json", json.dumps({  # COCO captions; the numbers are in another order
+            "images": [{"id": 9 - i, "file_name": f} for i, (f, _) in enumerate(PAIRS)],
+            "annotations": [{"id": i, "image_id": 9 - i, "caption": t}
+                            for i, (_, t) in enumerate(PAIRS)]})),
         ("metadata.csv", table("file_name,text", "{file},{label}")),
         ("metadata.jsonl", "".join(json.dumps({"file_name": f, "text": t}) + "\n"
                                    for f, t in PAIRS)),
@@ -159,6 +166,11 @@ def test_text_files_that_are_no_labels_are_refused(images: Path) -> None:
         ("labels.json", '{"img_0.png": "1", "img_0.png": "2"}', "listed twice in labels.json"),
         ("labels.json", '{"img_0.png": null}', "its label is None, not a text"),
         ("labels.json", '{"img_0.png": {"polygons": []}}', "entry 1 has polygons"),
+        (
+            "labels.json",
+            '[{"img_path": "img_0.png", "instances": [{"text": "a"}, {"text": "b"}]}]',
+            "entry 1 has 2 words",
+        ),
         (
             "labels.json",
             '{"img_0.png": {"a": 1, "b": 2}}',

@@ -81,14 +81,14 @@ def test_a_damaged_log_or_result_does_not_stop_the_reading_of_labels(tmp_path: P
     assert listed(tmp_path).labels == {"images/0.png": "abcd"}
 
 
-def test_the_images_of_coco_have_numbers_that_are_no_names(tmp_path: Path) -> None:
+def test_the_numbers_of_images_in_coco_are_not_their_names(tmp_path: Path) -> None:
     images = [{"id": i, "file_name": f"{(i + 1) % 3}.png"} for i in range(3)]
     texts = [{"id": 9 + i, "image_id": i, "text": f"t{i}"} for i in range(3)]
     coco = {"info": {}, "images": images, "categories": [], "annotations": texts}
     create(tmp_path, "data/0.png data/1.png data/2.png", {"a/captcha.json": json.dumps(coco)})
     found = listed(tmp_path)
-    assert list(found.labels.values()) == ["0", "1", "2"]  # the file names
-    assert "a/captcha.json is not used" in found.warnings[-1]
+    assert list(found.labels.values()) == ["t2", "t0", "t1"]  # image 2 is in 0.png
+    assert found.warnings == ()
 
 
 def test_an_image_without_an_object_in_json_has_no_label(tmp_path: Path) -> None:
