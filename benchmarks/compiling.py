@@ -73,7 +73,7 @@ def main() -> None:
         current, loss = function(current, *batch)
         return loss
 
-    recipe = step_lib.recipe(job)._replace(devices=data_parallel.ONE)
+    recipe = step_lib.recipe(job)._replace(devices=data_parallel.SINGLE_DEVICE)
     train_steps = functools.partial(step_lib.train_steps, recipe=recipe)
     program = jax.jit(train_steps, donate_argnums=0).lower(fresh, *batch)
     compare("training step of 16", program, xla_options.options(xla_options.TRAINING), step, 3)

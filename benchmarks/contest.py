@@ -29,7 +29,7 @@ CONTENDERS = Path(__file__).resolve().parent / "contenders"
 OF_THE_PACKAGE = ("ours", "flax_plain")  # these use the environment of the package
 CACHE = Path(__file__).resolve().parents[1] / "runs" / "benchmarks" / "xla"  # compiled programs
 ROOM = 4  # GiB that must be free for a contender to start
-PATIENCE = 900  # seconds for a contender to answer
+TIMEOUT = 900  # seconds for a contender to answer
 
 # The allocator of glibc: by default; keeping freed memory; and also with huge pages.
 _KEPT = {"MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1), "MALLOC_MMAP_MAX_": "0"}
@@ -110,14 +110,14 @@ class Worker:
 
     def _answer(self) -> dict[str, Any]:
         assert self.process.stdout
-        ready, _, _ = select.select([self.process.stdout], [], [], PATIENCE)
+        ready, _, _ = select.select([self.process.stdout], [], [], TIMEOUT)
         line = self.process.stdout.readline() if ready else b""
         if line:
             answer: dict[str, Any] = json.loads(line)
             return answer
         self.log.seek(0)
         said = self.log.read().decode(errors="replace").strip().splitlines()
-        raise Failure(said[-1] if ready and said else f"no answer within {PATIENCE} s")
+        raise Failure(said[-1] if ready and said else f"no answer within {TIMEOUT} s")
 
 
 def hold(

@@ -24,7 +24,7 @@ def main() -> None:
         CONTENDERS,
         ONE,
         contest.options_of_batches(__doc__, "devices.json", [16, 64, 256], rounds=7),
-        title="ms a step, batch {}",
+        title="ms per step, batch {}",
         calls=lambda batch: STEPS.get(batch, 2),
         untimed=lambda count: 1,
     )

@@ -103,7 +103,7 @@ def by_width(scratch: Path, material: Any, options: Any) -> dict[str, Any]:
         ours = f"crnn-jax, {text}"
         names = [str(contender) for contender, _ in entries if contender.name.endswith(f", {text}")]
         rows = figures.summary({name: series[name] for name in names}, ours)
-        print("\n" + figures.table(f"ms a step of 16, widths times {text}", rows, ours))
+        print("\n" + figures.table(f"ms per step of 16, widths times {text}", rows, ours))
         for name, row in rows.items():
             found[name] |= row
             print(f"{name}: {found[name]['peak_mib']} MiB at the peak", flush=True)

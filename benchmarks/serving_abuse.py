@@ -19,7 +19,7 @@ from serving_load import Connection, Served, Work, connected, request_of
 
 _TOGETHER = 32  # bad clients at a time
 _EVERY = 10  # bad requests for a good one
-_PATIENCE = 60.0  # seconds for the answer to a bad request
+_TIMEOUT = 60.0  # seconds for the answer to a bad request
 
 # Returns the status of the answer, or a word if there is none.
 Attack = Callable[[Connection, random.Random], Awaitable[int | str]]
@@ -205,7 +205,7 @@ async def abuse(target: Served, work: Work, count: int, seed: int = 0) -> dict[s
     async def attack(name: str, number: int) -> None:
         call = _slow if name == SLOW else ATTACKS[name]
         try:
-            async with asyncio.timeout(_PATIENCE), connected(target.port) as connection:
+            async with asyncio.timeout(_TIMEOUT), connected(target.port) as connection:
                 found = str(await call(connection, random.Random(f"{seed} {number}")))
         except TimeoutError:
             found = "no answer"

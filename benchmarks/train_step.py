@@ -44,7 +44,7 @@ def main() -> None:
         CONTENDERS,
         OURS,
         contest.options_of_batches(__doc__, "train_step.json", [16, 64, 256], rounds=7),
-        title="ms a step, batch {}",
+        title="ms per step, batch {}",
         calls=lambda batch: STEPS.get(batch, 2),
         untimed=lambda count: 1,
     )

@@ -28,7 +28,7 @@ class DataError(CrnnError):
 
 
 class RunError(CrnnError):
-    """A run directory cannot be used: it is incomplete, damaged, or belongs to another config."""
+    """A run directory cannot be used: it is incomplete, damaged, or has a different config."""
 
 
 class DamageError(RunError):
@@ -110,7 +110,7 @@ _OF_FILES = (
 )
 
 
-def of_system(error: OSError) -> str:
+def system_error_message(error: OSError) -> str:
     """Returns the message for an OSError that no other code has handled.
 
     Errors of many calls, such as `close`, do not name a file. Then the message does not guess one.

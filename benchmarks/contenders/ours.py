@@ -52,7 +52,7 @@ def prepare(job: worker.Job) -> worker.Work:
     fresh = state.init_state(task_)
     params = jax.tree.map(np.asarray, fresh.params)  # the step donates the state
     read = xla_options.jit_reading(lambda params, images: crnn.apply(task_.model, params, images))
-    images, labels = task_.data.images, data_parallel.one(task_.labels)
+    images, labels = task_.data.images, data_parallel.first_shard(task_.labels)
     loss = ctc_loss.ctc_loss(read(params, images[: job.batch]), labels[: job.batch]).mean()
     answers = {
         "logits": np.asarray(read(params, images[: worker.CHECKED])),

@@ -27,7 +27,7 @@ _TILE = (210, 108)  # width and height of an image with its caption on the sheet
 _COLUMNS = 4
 
 
-class Doubt(NamedTuple):
+class RankedLabel(NamedTuple):
     """How the models read the image of one label: a row of `audit.csv`."""
 
     file: str
@@ -42,11 +42,11 @@ class Doubt(NamedTuple):
         loss = f"loss {self.loss:.2f}"
         if not self.disagree:
             return loss
-        who = f"{self.disagree} of {self.readers} models read otherwise"
-        return f"labeled {self.label}; {who}, such as {self.reading or 'nothing'}; {loss}"
+        who = f"{self.disagree} of {self.readers} models read it differently"
+        return f"labeled {self.label}; {who}, for example as {self.reading or 'nothing'}; {loss}"
 
 
-def rank(workdir: str | os.PathLike[str]) -> list[Doubt]:
+def rank(workdir: str | os.PathLike[str]) -> list[RankedLabel]:
     """Ranks the validation images of all finished runs below `workdir`, largest loss first.
 
     Raises:
@@ -74,7 +74,7 @@ def rank(workdir: str | os.PathLike[str]) -> list[Doubt]:
     for run in runs:
         for answer in run.read_csv("readings.csv", Answer):
             readings.setdefault((answer.file, answer.truth), []).append(answer)
-    doubts = [_doubt(answers) for answers in readings.values()]
+    doubts = [_ranked_label(answers) for answers in readings.values()]
     return sorted(doubts, key=lambda doubt: (-doubt.loss, doubt.file))
 
 
@@ -83,11 +83,11 @@ def data_of(workdir: str | os.PathLike[str]) -> DataConfig:
     return RunDir(cells.finished(workdir)[0]).config().data
 
 
-def _doubt(answers: Sequence[Answer]) -> Doubt:
+def _ranked_label(answers: Sequence[Answer]) -> RankedLabel:
     label = answers[0].truth
     wrong = [answer.reading for answer in answers if answer.reading != label]
     reading = statistics.mode(wrong) if wrong else label
-    return Doubt(
+    return RankedLabel(
         file=answers[0].file,
         label=label,
         loss=statistics.mean(answer.loss for answer in answers),
@@ -98,7 +98,7 @@ def _doubt(answers: Sequence[Answer]) -> Doubt:
     )
 
 
-def contact_sheet(doubts: Sequence[Doubt], data: DataConfig) -> Image.Image:
+def contact_sheet(doubts: Sequence[RankedLabel], data: DataConfig) -> Image.Image:
     """Draws the images of `doubts` row by row, each above its label, reading and loss.
 
     Args:

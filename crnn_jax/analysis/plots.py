@@ -180,7 +180,7 @@ def strengths(rows: Sequence[Any]) -> bytes:
     for axes, name in zip(grid.flat, names, strict=False):
         for trained, label, color in (
             (False, "not trained on it", "tab:blue"),
-            (True, "trained against it", "tab:orange"),
+            (True, "trained on it", "tab:orange"),
         ):
             own = [r for r in rows if r.distortion == name and r.trained_against == trained]
             if not own:

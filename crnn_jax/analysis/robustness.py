@@ -7,14 +7,17 @@ it. A distortion that only stops the first does not protect a captcha.
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import itertools
+import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from crnn_jax import config as config_lib
+from crnn_jax.analysis import distortions
 from crnn_jax.data import generated
 from crnn_jax.data.synthetic.style import Style
 from crnn_jax.data.synthetic.wide import family
@@ -27,45 +30,6 @@ from crnn_jax.training import train
 
 _VAL = 0.1  # validation share of the images that a model is adapted to
 _EPOCH = 50  # maximum number of steps per epoch of adaptation
-_PLAIN: Mapping[str, Any] = dict.fromkeys(
-    ("jitter", "turn", "shear", "wave_x", "wave_y", "water", "curves", "dots", "blur", "noise"),
-    (0, 0),
-)
-
-
-class Distortion(NamedTuple):
-    """A distortion of a style: the unit of its strength, and the strengths to measure."""
-
-    unit: str
-    strengths: Sequence[float]  # from none to the limit of what a person can read
-
-    def changes(self, name: str, low: float, high: float) -> dict[str, Any]:
-        """The style's keys for strengths between `low` and `high`."""
-        if name == "turn" or name == "jitter":  # in both directions
-            return {name: (-high, high)}
-        if name == "overlap":
-            return {"spacing": (-high, -low), "spacing_by": "ink"}
-        if name == "wave":
-            phases = {"wave_x_phase": (0, 1), "wave_y_phase": (0, 1)}
-            return {"wave_x": (low, high), "wave_y": (low, high), **phases}
-        if name == "water":
-            return {name: (low, high), "water_phase": (0, 1)}
-        if name == "lines":
-            across = {"curve_x": ((0.0, 0.33, 0.67, 1.0),), "curve_width": (2.5,)}
-            return {"curves": (int(low), int(high)), **across}
-        return {name: (low, high)}
-
-
-DISTORTIONS: Mapping[str, Distortion] = {
-    "turn": Distortion("degrees in either direction", (0, 10, 20, 30, 40)),
-    "jitter": Distortion("pixels up or down", (0, 2, 4, 6, 8)),
-    "overlap": Distortion("pixels of overlap between neighbors", (0, 2, 4, 6, 8)),
-    "wave": Distortion("pixels, along both axes", (0, 2, 4, 6, 8)),
-    "water": Distortion("pixels, in rings", (0, 2, 4, 6, 8)),
-    "lines": Distortion("curves across the image", (0, 2, 4, 6, 8)),
-    "dots": Distortion("share of the pixels", (0, 0.1, 0.2, 0.3, 0.4)),
-    "noise": Distortion("standard deviation, gray levels", (0, 40, 80, 120, 160)),
-}
 
 
 class Row(NamedTuple):
@@ -99,15 +63,16 @@ def measure(
       count: the number of images per strength. All strengths have the same texts, except those of
         `lines` above 0.75 times the longest text, which draw more random numbers.
       adapt: the number of training steps on each distortion; 0 for no adapted models.
-      names: names of `DISTORTIONS`.
+      names: names of `distortions.DISTORTIONS`.
 
     Raises:
       ConfigError: the style or a distortion does not exist, or the style has symbols that the
         model cannot read.
     """
-    if unknown := [name for name in names if name not in DISTORTIONS]:
+    if unknown := [name for name in names if name not in distortions.DISTORTIONS]:
         raise ConfigError(
-            f"there is no distortion {unknown[0]!r}; choose from {', '.join(DISTORTIONS)}"
+            f"there is no distortion {unknown[0]!r}; choose from "
+            f"{', '.join(distortions.DISTORTIONS)}"
         )
     reader = recognizer.load(run)
     look = family.load(style_name)
@@ -116,8 +81,9 @@ def measure(
             f"the style {style_name} draws each image differently, so it cannot be distorted; "
             "choose one with --style, such as captcha_v2"
         )
-    plain = dataclasses.replace(look, **_PLAIN)
-    if foreign := set(plain.alphabet) - set(reader.charset.alphabet):
+    plain = distortions.plain(look)
+    folded = reader.config.data.folding
+    if foreign := set(map(folded, plain.alphabet)) - set(reader.charset.alphabet):
         raise ConfigError(
             f"the style {style_name} has symbols that the model in {run} cannot read: "
             f"{''.join(sorted(foreign))!r}"
@@ -128,24 +94,25 @@ def measure(
         if adapt:
             adapted = _adapted(name, run, files.below(workdir, name), reader, plain, adapt)
             readers.append((True, adapted))
-        for strength in DISTORTIONS[name].strengths:
-            look = distorted(plain, name, strength, strength)
+        for strength in distortions.DISTORTIONS[name].strengths:
+            look = distortions.distorted(plain, name, strength, strength)
             for trained, model in readers:
                 rows.append(_row(name, strength, trained, model, look, count))
                 print(f"{name} {strength:g}: {rows[-1].exact_match:.1%}"
-                      + (" when trained against it" if trained else ""), flush=True)  # fmt: skip
+                      + (" when trained on it" if trained else ""), flush=True)  # fmt: skip
     return rows
 
 
-def distorted(plain: Style, name: str, low: float, high: float) -> Style:
-    """The style `plain` with one distortion, of strengths from `low` to `high`."""
-    return dataclasses.replace(plain, **DISTORTIONS[name].changes(name, low, high))
+def num_steps(adapt: int) -> tuple[int, int]:
+    """The steps per epoch and the epochs for `adapt` steps, or for a few more."""
+    epochs = -(-adapt // _EPOCH)
+    return -(-adapt // epochs), epochs
 
 
 def schedule(adapt: int, batch_size: int) -> tuple[int, int]:
     """The images per epoch, including the validation part, and the epochs for `adapt` steps."""
-    epochs = -(-adapt // _EPOCH)
-    wanted = -(-adapt // epochs) * batch_size
+    steps, epochs = num_steps(adapt)
+    wanted = steps * batch_size
     return next(n for n in itertools.count(wanted) if n - max(1, int(n * _VAL)) == wanted), epochs
 
 
@@ -158,14 +125,32 @@ def _adapted(
     adapt: int,
 ) -> Recognizer:
     """The model after `adapt` training steps on the distortion at all strengths."""
-    strengths = DISTORTIONS[name].strengths
-    workdir.mkdir(parents=True, exist_ok=True)
-    look = distorted(plain, name, strengths[0], strengths[-1])
+    strengths = distortions.DISTORTIONS[name].strengths
+    look = distortions.distorted(plain, name, strengths[0], strengths[-1])
     style = workdir / "style.json"
-    run_dir.RunDir(workdir).write_json(style.name, dataclasses.asdict(look), if_new=True)
     config = adapted_config(reader, run, style, adapt)
+    _check_same(workdir, look, config)
+    workdir.mkdir(parents=True, exist_ok=True)
+    run_dir.RunDir(workdir).write_json(style.name, dataclasses.asdict(look), if_new=True)
     train.train_and_evaluate(config, files.below(workdir, "run"))
     return recognizer.load(workdir / "run")
+
+
+def _check_same(workdir: Path, look: Style, config: config_lib.Config) -> None:
+    """Raises ConfigError if a model in `workdir` was adapted to another style, or for other steps.
+
+    Its style file must not change: the finished model draws its validation part from it.
+    """
+    before = run_dir.RunDir(workdir / "run")
+    if not (before.workdir / "config.json").exists():
+        return
+    found = before.config()
+    same_steps = (found.data.count, found.train.epochs) == (config.data.count, config.train.epochs)
+    if not same_steps or family.load(os.fspath(workdir / "style.json")) != look:
+        raise ConfigError(
+            f"{workdir} has a model that was adapted to another style or for another number of "
+            "steps (--adapt); choose another --workdir"
+        )
 
 
 def adapted_config(
@@ -208,22 +193,37 @@ def _row(
     config = generated.as_drawn(dataclasses.replace(reader.config.data, synthetic_seed=0), look)
     data = generated.generate(look, config, range(first, first + count))
     readings = reader.predict([generated.to_image(image) for image in data.images])
-    exact = sum(r.text == text for r, text in zip(readings, data.texts, strict=True))
+    folded = reader.config.data.folding
+    exact = sum(r.text == folded(text) for r, text in zip(readings, data.texts, strict=True))
     low, high = metrics.wilson_interval(exact, count)
-    unit = DISTORTIONS[name].unit
+    unit = distortions.DISTORTIONS[name].unit
     return Row(name, strength, unit, trained, exact, count, exact / count, low, high)
+
+
+def _check_kept(directory: run_dir.RunDir, names: Sequence[str]) -> None:
+    """Raises ConfigError if the table in a folder has distortions that are not in `names`."""
+    table = directory.workdir / "robustness.csv"
+    if not table.exists():
+        return
+    with table.open(newline="") as file:
+        kept = {row.get("distortion", "") for row in csv.DictReader(file)}
+    if lost := [name for name in distortions.DISTORTIONS if name in kept - set(names)]:
+        raise ConfigError(
+            f"{table} has other distortions, which would be lost ({', '.join(lost)}); choose "
+            "another --workdir"
+        )
 
 
 def to_markdown(rows: Sequence[Row], what: str) -> str:
     """A table of distortions against strengths, with one row per model."""
-    steps = max(len(DISTORTIONS[row.distortion].strengths) for row in rows)
+    steps = max(len(distortions.DISTORTIONS[row.distortion].strengths) for row in rows)
     lines = [what, "", "| distortion | model |" + " strength: exact match |" * steps]
     lines.append("|" + "---|" * (steps + 2))
     for name in dict.fromkeys(row.distortion for row in rows):
         for trained in (False, True):
             own = [r for r in rows if r.distortion == name and r.trained_against == trained]
             if own:
-                label = "trained against it" if trained else "not trained on it"
+                label = "trained on it" if trained else "not trained on it"
                 cells = " | ".join(f"{r.strength:g}: {r.exact_match:.1%}" for r in own)
                 lines.append(f"| {name}, {own[0].unit} | {label} | {cells} |")
     return "\n".join(lines) + "\n"
@@ -244,21 +244,29 @@ def report(
 
     Raises:
       RunError: the run is not finished.
-      ConfigError: see `measure`.
+      ConfigError: see `measure`; or the folder has a table of other distortions, or a run on a
+        folder has no `style_name`.
     """
     directory = run_dir.RunDir(workdir or files.below(run, "robustness"))
     config = run_dir.RunDir(run).config()
     result = run_dir.RunDir(run).result()
     if result is None:
         raise RunError(f"{run} is not finished; train it first")
+    if style_name is None and config.data.source == "folder":
+        raise ConfigError(
+            f"{run} was trained on a folder, so its images have no style that can be distorted; "
+            "choose a similar one with --style, such as captcha_v2 or the path of a .json file"
+        )
     style_name = style_name or config.data.style
+    names = names or list(distortions.DISTORTIONS)
+    _check_kept(directory, names)
     directory.workdir.mkdir(parents=True, exist_ok=True)
-    rows = measure(run, directory.workdir, style_name, count, adapt, names or list(DISTORTIONS))
+    rows = measure(run, directory.workdir, style_name, count, adapt, names)
     what = (
         f"{markup.markdown(Path(run).resolve().name)}, trained on "
         f"{markup.markdown(result.data_name)} (fingerprint {result.fingerprint[:12]}); {count} "
         f"generated images per strength, plain text of {markup.markdown(style_name)}"
-        + (f"; trained against each distortion for {adapt} steps" if adapt else "")
+        + (f"; trained on each distortion for {math.prod(num_steps(adapt))} steps" if adapt else "")
     )
     markdown = to_markdown(rows, what)
     directory.write_text("robustness.md", markdown)

@@ -64,8 +64,12 @@ class Mean:
 
 
 def is_scheme_sweep(workdir: str | os.PathLike[str]) -> bool:
-    """Whether the directory has finished runs of `SCHEME/LABELS/CELL`."""
-    return next(Path(workdir).glob(f"*/*/*/{TEST_FILE}"), None) is not None
+    """Whether the directory has finished runs of `SCHEME/LABELS/CELL`.
+
+    A sweep of variants with names A/B can have test parts too, but B is no number of labels.
+    """
+    labels = {path.parts[-3] for path in Path(workdir).glob(f"*/*/*/{TEST_FILE}")}
+    return bool(labels) and all(name.isdecimal() or name in ("all", "no") for name in labels)
 
 
 def read(workdir: str | os.PathLike[str]) -> list[Row]:

@@ -23,6 +23,7 @@ def write(workdir: str | os.PathLike[str], reach: float = sweep_runs.REACH) -> s
     rows = sweep_report.table(runs)
     directory = RunDir(workdir)
     markdown = sweep_report.to_markdown(runs, rows, reach)
+    markdown += sweep_report.unfinished(directory.workdir)
     markdown += sweep_report.images(directory.workdir)
     directory.write_text("report.md", markdown)
     names = [field.name for field in dataclasses.fields(sweep_report.Row)]

@@ -67,7 +67,8 @@ def of_variants(
         ],
         tables=[sweep_tables.variants(rows, reach)],
         notes=[
-            "Exact match is pooled over the runs of a variant; its interval is Wilson's. The "
+            "Exact match is on the validation part of each run, pooled over the runs of a variant; "
+            "its interval is Wilson's. The "
             f"difference to {sweep_report.BASE}, over the seeds and folds that both have, has a "
             "bootstrap interval over images, and the p-value is McNemar's.",
             *sweep_report.notes(runs),

@@ -13,6 +13,7 @@ import urllib.parse
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from crnn_jax.analysis import cells
 from crnn_jax.analysis.sweep_runs import REACH, Run
 from crnn_jax.errors import one_line
 from crnn_jax.inference import metrics
@@ -20,6 +21,7 @@ from crnn_jax.runs import markup
 from crnn_jax.runs.result import Result
 
 BASE = "base"  # the variant with which the others are compared
+_MAX_NAMED = 10  # runs without a result that the report names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,8 +67,9 @@ def to_markdown(runs: Sequence[Run], rows: Sequence[Row], reach: float = REACH) 
     commits = sorted({run.commit or "unknown" for run in runs})
     lines = [
         f"{markup.markdown(result.data_name)}, fingerprint {result.fingerprint[:12]}, "
-        f"{runs[0].num_images} images; {len(runs)} runs; "
-        f"commit {', '.join(commit[:12] for commit in commits)}",
+        f"{runs[0].num_images} images; {len(runs)} run{'s' * (len(runs) != 1)}; "
+        f"commit {', '.join(commit[:12] for commit in commits)}. "
+        "Exact match is on the validation part of each run.",
         "",
         "| variant | runs | exact match, 95 % interval | mean ± std over seeds | CER "
         "| validation loss | left plateau: median, latest epoch "
@@ -104,7 +107,7 @@ def p_value(value: float | None) -> str:
 
 
 def notes(runs: Sequence[Run]) -> list[str]:
-    """Names the variants that cannot be compared with the base, or only in some cells."""
+    """What the differences mean, and which variants cannot be compared, or only in some cells."""
     base = _base(runs)
     others = sorted(
         {run.variant for run in runs if run.cell in base and not _are_comparable(run, base)}
@@ -118,6 +121,18 @@ def notes(runs: Sequence[Run]) -> list[str]:
         if base and cells != base.keys()
     ]
     found = []
+    compared = {
+        run.variant
+        for run in runs
+        if run.variant != BASE and run.cell in base and _are_comparable(run, base)
+    }
+    if compared:
+        found.append(
+            "The intervals and p-values of the differences are for these trained models: they do "
+            "not contain the variation between seeds, and are not corrected for the number of "
+            f"comparisons ({len(compared)}). If fewer than about ten images are read differently, "
+            "the interval is too narrow, and the p-value decides."
+        )
     if others:
         found.append(
             f"Not compared with {BASE}, because they read other images or other labels: "
@@ -129,6 +144,17 @@ def notes(runs: Sequence[Run]) -> list[str]:
             f"common: {', '.join(parts)}."
         )
     return found
+
+
+def unfinished(workdir: Path) -> str:
+    """Markdown that names the runs without a result; empty if there are none."""
+    left = cells.unfinished(workdir)
+    if not left:
+        return ""
+    names = [f"{run.path.as_posix()} ({run.state})" for run in left[:_MAX_NAMED]]
+    more = f" and {len(left) - _MAX_NAMED} others" if len(left) > _MAX_NAMED else ""
+    named = markup.markdown(f"{', '.join(map(one_line, names))}{more}")
+    return f"\nLeft out, because they have no result: {named}.\n"
 
 
 def images(workdir: Path) -> str:
@@ -212,7 +238,7 @@ def _base(runs: Sequence[Run]) -> dict[str, Run]:
 def _are_comparable(ours: Run, base: Mapping[str, Run]) -> bool:
     """Whether a run read the same images as the base, with the same labels.
 
-    A variant with another split, or with another data.merge, does not.
+    A variant with a different split or a different data.merge does not.
     """
     theirs = base[ours.cell]
     if ours.read is None or theirs.read is None:
@@ -237,8 +263,13 @@ def _interval(
 
 def _num_images(runs: Sequence[Run]) -> int:
     """Returns the number of different images that the runs read: all seeds read those of a fold."""
-    # Old records do not list the images, but their cells are named after the fold.
-    folds = {run.read or run.cell.rpartition("-")[2]: run.result.num_examples for run in runs}
+    # Old records do not list the images, but their cells are named after the fold. The name then
+    # counts for all runs, or a fold would have two keys.
+    by_name = any(run.read is None for run in runs)
+    folds = {
+        run.cell.rpartition("-")[2] if by_name else run.read: run.result.num_examples
+        for run in runs
+    }
     return sum(folds.values())
 
 

@@ -96,7 +96,7 @@ def audit(options: argparse.Namespace) -> int:
     _check_exists(options.workdir)
     doubts = label_audit.rank(options.workdir)
     directory = run_dir.RunDir(options.workdir)
-    directory.write_csv("audit.csv", label_audit.Doubt._fields, doubts)
+    directory.write_csv("audit.csv", label_audit.RankedLabel._fields, doubts)
     for doubt in doubts[: options.top]:
         if doubt.disagree:
             print(errors.one_line(f"{doubt.file}: {doubt}"))

@@ -1,4 +1,4 @@
-"""Completion of commands, options and files in a shell, by shtab.
+"""Completion of commands, options and files in a shell, with shtab.
 
 crnn-jax --print-completion bash > ~/.local/share/bash-completion/completions/crnn-jax
 """

@@ -91,7 +91,9 @@ def _add_generate(commands: Any) -> None:
         "count", metavar="COUNT", type=argument_types.positive_integer, help="number of images"
     )
     command.add_argument("folder", metavar="DIR", help="the folder to create")
-    command.add_argument("--seed", metavar="N", type=int, default=0, help="default 0")
+    command.add_argument(
+        "--seed", metavar="N", type=int, default=0, help="seed of the images; default 0"
+    )
     command.set_defaults(call=generate)
 
 
@@ -109,7 +111,8 @@ def _add_faces(commands: Any) -> None:
 def _add_robustness(command: argparse.ArgumentParser) -> None:
     command.add_argument("run", metavar="RUN", help=f"a run directory{run_records.NOT_READERS}")
     command.add_argument(
-        "--style", help="the style of the undistorted text; default the run's data.style"
+        "--style",
+        help="the style of the undistorted text; default that of a run on generated images",
     )
     command.add_argument(
         "--count",

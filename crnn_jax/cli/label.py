@@ -35,7 +35,11 @@ def add_to(commands: Any) -> None:
     )
     reader_options.add_frame_to(command)
     command.add_argument(
-        "--port", metavar="N", type=argument_types.count, default=0, help="default any free port"
+        "--port",
+        metavar="N",
+        type=argument_types.count,
+        default=0,
+        help="port to listen on; default any free port",
     )
     command.add_argument(
         "--open", action="store_true", help="open the page in the default web browser"

@@ -27,7 +27,12 @@ def add_to(commands: Any) -> None:
     command.add_argument(
         "paths", metavar="PATH", nargs="+", help="files, folders, or - for a list on stdin"
     )
-    command.add_argument("--format", choices=("text", "json", "csv"), default="text")
+    command.add_argument(
+        "--format",
+        choices=("text", "json", "csv"),
+        default="text",
+        help="output format; default text",
+    )
     reader_options.add_to(command)
     command.add_argument(
         "--explain",
@@ -116,7 +121,7 @@ def _row(path: str, reading: Any, options: argparse.Namespace) -> dict[str, Any]
     """Returns what is printed of a Reading or an Explanation."""
     from crnn_jax.inference import evaluate
 
-    answered, is_shown = evaluate.shown(reading, options.min_confidence)
+    answered, is_shown = evaluate.apply_min_confidence(reading, options.min_confidence)
     row = {
         "path": path,
         "text": reading.text if is_shown else "",

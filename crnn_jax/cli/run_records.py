@@ -20,7 +20,7 @@ def check(run: str | os.PathLike[str]) -> None:
     # As in `inference.exported.is_export`, whose import takes seconds.
     is_export = (path / "reader.json").is_file() and not (path / "checkpoints").exists()
     if is_export or (str(run) == "general" and not path.exists()):
-        what = "an export" if is_export else "the reader of the package"
+        what = "an export" if is_export else "the reader that comes with the package"
         raise RunError(
             f"{one_line(str(run))} is {what}, which has no record of its training; name the "
             "directory of a run"

@@ -37,7 +37,7 @@ def add_to(commands: Any) -> None:
         metavar="N",
         type=int,
         default=Settings.port,
-        help=f"default {Settings.port}; 0 for a free one",
+        help=f"port to listen on; default {Settings.port}; 0 for a free one",
     )
     command.add_argument(
         "--token-file",
@@ -51,9 +51,9 @@ def add_to(commands: Any) -> None:
     reader_options.add_frame_to(command)
     reader_options.add_min_confidence_to(command)
     for name, meaning, default in (
-        ("max-images", "images of a request", None),
+        ("max-images", "images per request", None),
         ("max-queue", "images that wait or are being read", Settings.max_queue),
-        ("max-body", "MiB of a request", Settings.max_body // 2**20),
+        ("max-body", "MiB per request", Settings.max_body // 2**20),
         ("max-connections", "open connections", Settings.max_connections),
         ("max-batch", "images that the model reads at once", None),
     ):

@@ -114,7 +114,7 @@ def with_changes(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[
 
 
 def with_width(config: Config, width: int) -> Config:
-    """Returns the config with another data.width."""
+    """Returns the config with a different data.width."""
     return dataclasses.replace(config, data=dataclasses.replace(config.data, width=width))
 
 

@@ -24,7 +24,7 @@ LEFT_TO_DATA = {
     "data.direction": BY_LABELS,
 }
 # Keys that do not change the results of a run.
-WITHOUT_EFFECT = ("data.memory_limit", "data.workers")
+NO_EFFECT_ON_RESULTS = ("data.memory_limit", "data.workers")
 DEFAULT_DIR = "data/captcha_images_v2"  # where the README puts the default data set
 
 
@@ -64,7 +64,9 @@ class DataConfig:
         "file, 'wide' (each image in a style of its own), or an .npz file of faces for 'wide'.",
     )
     count: Annotated[int, Meta(ge=2, le=10**7)] = key(
-        1040, "Number of generated images, with the validation part; for a stream, of each epoch."
+        1040,
+        "Number of generated images, including the validation part; for a stream, the number per "
+        "epoch.",
     )
     synthetic_seed: schema.Seed = key(
         0, "Seed of generated images: with data.style and i, it determines image i."
@@ -102,8 +104,9 @@ class DataConfig:
     )
     length: schema.Lengths = key(
         "",
-        "The number of characters of a text, 5, or a range, 4-6: the reader reads no other text. "
-        "labels: from the labels of the training part, see data/text_lengths.py. Empty: any.",
+        "Number of characters in a text: a number such as 5, or a range such as 4-6. The reader "
+        "then returns only such texts. labels: taken from the training labels, see "
+        "data/text_lengths.py. Empty: any.",
     )
     case: Literal["keep", "lower", "upper"] = key(
         "keep", "Convert labels to lower or upper case, so that the alphabet has only one case."

@@ -4,7 +4,7 @@ The keys of the section `data` are in data_keys.py.
 
 Parsing, error messages, the defaults of `experiments/base.py` and `crnn-jax keys` are
 derived from these declarations. A new key needs, besides its declaration here:
-- its value in older records, in `runs/config_migrations.py` (`CAME`);
+- its value in older records, in `runs/config_migrations.py` (`ADDED`);
 - code that uses it. The compiled step gets all keys of `loss`, `flat_start` and `augment`; other
   keys that it needs are fields of `Recipe` (training/step.py);
 - a rule in `config/limits.py` if its value depends on other keys.
@@ -108,7 +108,7 @@ class OptimizerConfig:
     trust_ratio: bool = key(
         True,
         "Scale the gradient of each variable to the norm of the variable (LARS); with adam, scale "
-        "its update (LAMB). Gradients are clipped before, which then has little effect.",
+        "its update (LAMB). Gradients are clipped first, which then has little effect.",
     )
     warmup_steps: Annotated[int, Meta(ge=0, le=10**8)] = key(
         100, "Steps of linear warmup to the peak, at most half of the run."
@@ -141,7 +141,9 @@ class FlatStartConfig:
         0.85, "Fade out below this share of the loss of a uniform guess; 0 turns it off."
     )
     max_steps: schema.Steps = key(
-        500, "Fade out after this many steps, or a third of the run, at most."
+        500,
+        "Start to fade out after at most this many steps, or after a third of the run if that is "
+        "sooner.",
     )
     fade_steps: schema.Steps = key(20, "The weight is multiplied by 1 - 1 / fade_steps per step.")
     trim: Annotated[float, Meta(ge=0, lt=0.5)] = key(
@@ -155,7 +157,7 @@ class TrainConfig:
 
     batch_size: schema.Batch = key(16, "Images per training step.")
     epochs: Annotated[int, Meta(ge=1, le=10**6)] = key(
-        24, "Epochs of the schedule; more if they make fewer steps than train.min_steps."
+        24, "Epochs of the schedule; more if these give fewer than train.min_steps steps."
     )
     epochs_for_new_symbols: schema.Epochs = key(
         0,
@@ -209,8 +211,8 @@ class TrainConfig:
     )
     checkpoint_selection: Literal["best", "last"] = key(
         "best",
-        "Which weights are kept and scored: those of the lowest validation loss, or the last. With "
-        "last, no run stops early.",
+        "Which weights are kept and scored: those of the lowest validation loss, or the last. "
+        "'last' also turns off early stopping.",
     )
     ema_decay: schema.Rate = key(
         0.98, "Decay of the exponential moving average (EMA) of the weights; 0 for none."
@@ -240,7 +242,9 @@ def _section(kind: type) -> Any:
 class Config:
     """The configuration of a run: a seed, and a section for each part."""
 
-    seed: schema.Seed = key(0, "Root seed of initial weights, data order, dropout, ...")
+    seed: schema.Seed = key(
+        0, "Root seed of initial weights, data order, dropout and augmentation."
+    )
     data: DataConfig = _section(DataConfig)
     augment: AugmentConfig = _section(AugmentConfig)
     model: ModelConfig = _section(ModelConfig)

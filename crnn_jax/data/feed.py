@@ -20,6 +20,7 @@ from crnn_jax.config import DataConfig
 from crnn_jax.data import packed
 from crnn_jax.data.image_io import open_image, to_array
 from crnn_jax.errors import DataError
+from crnn_jax.runtime import signals
 
 _BATCHES = 4  # batches that each worker reads ahead
 
@@ -67,9 +68,8 @@ class _Rows:
 
 def _prepare_worker(*_: int) -> None:
     """Leaves signals to the training process, and ends the worker when that process is gone."""
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    for number in signals.STOPPING:
+        signal.signal(number, signal.SIG_IGN)
     parent = os.getppid()
 
     def watch() -> None:

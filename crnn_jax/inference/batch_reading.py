@@ -30,7 +30,7 @@ def each(
     Threads decode images one batch ahead of the model.
     """
     reader.place_params()
-    decode = functools.partial(reader.decode, form=form)
+    decode = functools.partial(reader.to_input, form=form)
     with ThreadPoolExecutor() as pool:
         ahead = pillow_images.submit(pool, decode, islice(images, BATCH))
         while decoded := [task.result() for task in ahead]:

@@ -76,7 +76,7 @@ class Shown(NamedTuple):
     text: bool  # its text is shown
 
 
-def shown(reading: Any, least: float | None) -> Shown:
+def apply_min_confidence(reading: Any, least: float | None) -> Shown:
     """Applies a minimum confidence to a Reading or an Explanation; None shows all texts."""
     answered = reading.answered and reading.confidence >= (least or 0)
     return Shown(answered, answered or least is None)

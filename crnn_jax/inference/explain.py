@@ -123,5 +123,5 @@ def to_explanation(
         alternatives.append(Reading(reading.text, reading.confidence))
     alternatives.sort(key=lambda part: -part.confidence)
     alternatives = alternatives[:_ALTERNATIVES]
-    said = reading.typicality, reading.answered
-    return Explanation(*reading, characters, alternatives, *said)
+    verdict = reading.typicality, reading.answered
+    return Explanation(*reading, characters, alternatives, *verdict)

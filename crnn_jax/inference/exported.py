@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, NotRequired, TypedDict
 
 import jax
-import numpy as np
 from msgspec import Meta
 
 from crnn_jax import config as config_lib
@@ -113,12 +112,12 @@ def parse(content: bytes, source: str) -> Parsed:
             config,
             charset,
             Normalization.from_record(values["standardise"]),
-            values["fingerprint"],
-            values["params_sha256"],
-            result,
-            values.get("temperature", 1.0),
-            Typical(*energies) if energies else None,
-            values.get("width_by_image", False),
+            fingerprint=values["fingerprint"],
+            params_sha256=values["params_sha256"],
+            result=result,
+            temperature=values.get("temperature", 1.0),
+            typical=Typical(*energies) if energies else None,
+            width_by_image=values.get("width_by_image", False),
         )
     except (ConfigError, schema.InvalidError) as error:
         raise RunError(f"{FILE} of {source} cannot be used: {error}") from error
@@ -153,9 +152,8 @@ def read(folder: str | os.PathLike[str]) -> tuple[Parsed, Any]:
         content = files.read(folder / WEIGHTS)
         _check_header(content)
         arrays = safetensors.load(content)
-    except (
-        Exception
-    ) as error:  # safetensors raises many kinds of errors, also for types that numpy lacks
+    # safetensors raises many kinds of errors, also for types that numpy lacks.
+    except Exception as error:
         why = brief(error) or type(error).__name__
         raise RunError(f"{folder} is not a readable safetensors export: {why}") from error
     parsed = parse(description, os.fspath(folder))
@@ -185,9 +183,8 @@ def check_params(params: Any, model: crnn.Model, config: Config, source: str) ->
                 f"{source}: {name} is {there.get(name, 'missing')}; its configuration and alphabet "
                 f"require {here.get(name, 'no such array')}"
             )
-    for name, array in crnn.by_name(params).items():
-        if not np.isfinite(array).all():
-            raise RunError(f"{source}: {name} has values that are not finite")
+    if broken := crnn.first_not_finite(params):
+        raise RunError(f"{source}: {broken} has values that are not finite")
 
 
 class _Array(TypedDict):

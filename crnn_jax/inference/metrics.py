@@ -203,7 +203,7 @@ class Coverage(NamedTuple):
 
     def __str__(self) -> str:
         if self.threshold is None:
-            return "nothing can be answered"
+            return "no image can be answered at this accuracy"
         return (
             # Not rounded: a rounded threshold would answer other images.
             f"{self.coverage:.2%} are answered, at confidence {self.threshold!r} or more, and "

@@ -169,8 +169,8 @@ class Recognizer:
         if items and isinstance(items[-1], inputs.IterationError):
             raise items[-1]
 
-        def make(**wish: Any) -> Decoder:
-            return self.decoder(**{"length": length, "case": case, "merge": merge, **wish})
+        def make(**options: Any) -> Decoder:
+            return self.decoder(**{"length": length, "case": case, "merge": merge, **options})
 
         def read(decoder: Decoder) -> list[Reading | DataError]:
             return list(self._stream(chosen, decoder, False, form))
@@ -199,7 +199,7 @@ class Recognizer:
             interpretations is refused.
           decoder: turns logits into texts; see the method `decoder`. By default, the decoder for
             the lengths of data.length.
-          order: of the channels of arrays, 'rgb', or 'bgr' as in OpenCV.
+          order: channel order of arrays, 'rgb', or 'bgr' as in OpenCV.
           max_value: the value of white in arrays, for example 1 or 255. Only u8 arrays need no
             declaration.
           frame: what to read from an animation: 'first', 'last', 'darkest' or 'mean'. The default
@@ -293,7 +293,7 @@ class Recognizer:
         """Returns the texts of predictions [B, T, K] over this reader's alphabet."""
         return greedy.texts_of(pred, self.charset)
 
-    def decode(
+    def to_input(
         self, image: ImageInput | DataError, form: inputs.Format = inputs.DEFAULT
     ) -> inputs.Decoded | DataError:
         """Converts an image to the model's input, or returns the reason why it cannot be read."""

@@ -57,10 +57,10 @@ def shipped_parts(name: str, epoch: int | None) -> Parts:
         model,
         stored.params,
         0,
-        stored.fingerprint,
-        stored.temperature,
-        stored.width_by_image,
-        stored.typical,
+        fingerprint=stored.fingerprint,
+        temperature=stored.temperature,
+        width_by_image=stored.width_by_image,
+        typical=stored.typical,
     )
 
 
@@ -80,7 +80,11 @@ def run_parts(directory: run_dir.RunDir, epoch: int | None) -> Parts:
             return _restore(checkpoints, epoch, config, result)
         except DamageError as error:
             others = [e for e in epochs if _is_intact(checkpoints, e, config)]
-            offer = f"; intact and read by --epoch: {_list(others)}" if others else ""
+            offer = (
+                f"; these epochs are intact, load one with --epoch: {_list(others)}"
+                if others
+                else ""
+            )
             raise DamageError(f"{error}{offer}") from error
 
 
@@ -99,11 +103,11 @@ def exported_parts(folder: str | os.PathLike[str], epoch: int | None) -> Parts:
         model,
         params,
         0,
-        stored.fingerprint,
-        stored.temperature,
-        stored.width_by_image,
-        stored.typical,
-        stored.result,
+        fingerprint=stored.fingerprint,
+        temperature=stored.temperature,
+        width_by_image=stored.width_by_image,
+        typical=stored.typical,
+        result=stored.result,
     )
 
 
@@ -121,12 +125,11 @@ def _restore(checkpoints: Checkpoints, epoch: int, config: Config, result: Resul
     model = crnn.build(config.model, charset, *moments)
     shapes = jax.eval_shape(lambda: crnn.init(model, jax.random.key(0), config.data))
     params = checkpoints.restore(epoch, {"params": shapes})["params"]
-    for name, array in crnn.by_name(params).items():
-        if not np.isfinite(array).all():
-            raise RunError(
-                f"the checkpoint {path}: {name} holds numbers that are not finite; choose another "
-                "epoch with --epoch"
-            )
+    if name := crnn.first_not_finite(params):
+        raise RunError(
+            f"the checkpoint {path}: {name} has values that are not finite; choose another epoch "
+            "with --epoch"
+        )
     temperature, energies = meta.get("temperature", 1.0), meta.get("typicality")
     # Only the best weights are calibrated. An import keeps the result of its original run.
     if result and epoch in (result.best_epoch, 0):
@@ -138,11 +141,11 @@ def _restore(checkpoints: Checkpoints, epoch: int, config: Config, result: Resul
         model,
         params,
         epoch,
-        meta["fingerprint"],
-        temperature,
-        meta.get("width_by_image", False),
-        typical,
-        result,
+        fingerprint=meta["fingerprint"],
+        temperature=temperature,
+        width_by_image=meta.get("width_by_image", False),
+        typical=typical,
+        result=result,
     )
 
 

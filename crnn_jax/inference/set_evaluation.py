@@ -16,8 +16,7 @@ from crnn_jax import config as config_lib
 from crnn_jax.config import DataConfig
 from crnn_jax.config.data_keys import Frame
 from crnn_jax.data import direction, label_report, listing, sources, splits, text_lengths
-from crnn_jax.data import folder as dataset
-from crnn_jax.data.folder import Dataset
+from crnn_jax.data.folder import Dataset, load, source_of, uses_folder
 from crnn_jax.data.label_files import FILE_NAMES
 from crnn_jax.errors import ConfigError, DataError, quote
 from crnn_jax.inference.evaluate import BATCH, Evaluation, LabeledImages, Reader, of_answers
@@ -58,7 +57,7 @@ def evaluate(
     section = dataclasses.replace(_section(recognizer, folder), alphabet=charset.alphabet)
     if frame is not None:
         section = dataclasses.replace(section, frame=frame)
-    data = dataset.load(section, charset, num_steps)
+    data = load(section, charset, num_steps)
     labels = charset.encode(data.texts)
     if recognizer.width_by_image:
         evaluation = _by_width(recognizer, reader, data, section, labels)
@@ -73,7 +72,7 @@ def evaluate(
 def _of_validation(recognizer: Recognizer, reader: Reader, num_steps: int) -> SetEvaluation:
     """Scores a reader on the validation part of the data set that it was trained on."""
     section = recognizer.config.data
-    is_folder = dataset.uses_folder(section)
+    is_folder = uses_folder(section)
     changed = DataError(
         f"{section.dir if is_folder else 'the generator'} has changed since the run was trained, "
         "so its validation part is unknown; name a data set with --data"
@@ -125,7 +124,7 @@ def sources_of(recognizer: Recognizer, folder: str | os.PathLike[str]) -> list[A
       DataError: the folder cannot be read.
     """
     section = _section(recognizer, folder)
-    return [dataset.source_of(section, file) for file in listing.checked(section).labels]
+    return [source_of(section, file) for file in listing.checked(section).labels]
 
 
 def _of_other_lengths(labels: list[str], data: DataConfig) -> list[str]:
@@ -156,9 +155,9 @@ def _by_width(
     recognizer: Recognizer, reader: Reader, data: Dataset, section: DataConfig, labels: np.ndarray
 ) -> Evaluation:
     """Scores a reader on every image of a folder, each at its own width."""
-    decode = functools.partial(recognizer.decode, form=Format(frame=section.frame))
+    decode = functools.partial(recognizer.to_input, form=Format(frame=section.frame))
     with ThreadPoolExecutor() as pool:
-        images = [dataset.source_of(section, file) for file in data.files]
+        images = [source_of(section, file) for file in data.files]
         decoded = list(pool.map(decode, images))
     pixels = [item.pixels for item in decoded if isinstance(item, Decoded)]
     if len(pixels) != len(data):

@@ -84,7 +84,7 @@ def read(name: str) -> Shipped:
         )
         content = files.read(folder / WEIGHTS)
         if hashlib.sha256(content).hexdigest() != stored["weights_sha256"]:
-            raise schema.InvalidError(f"{WEIGHTS} has another digest")
+            raise schema.InvalidError(f"the digest of {WEIGHTS} does not match {DESCRIPTION}")
         arrays = safetensors.load(content)
         config = config_lib.from_dict(config_migrations.up_to_date(stored["config"]))
     except (OSError, ValueError, schema.InvalidError) as error:

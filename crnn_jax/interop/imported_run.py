@@ -47,7 +47,7 @@ def write(
       fingerprint: the fingerprint of the training data; '' if it is unknown.
       source: the file or folder of the weights, for the record.
       result: the result of the training, if it is known.
-      temperature: of the confidences, if there is no result.
+      temperature: divides the logits for confidences, if there is no result.
       typical: the energies of typical images, if there is no result.
       width_by_image: whether the input of each image has the width that fits its text.
 
@@ -72,9 +72,8 @@ def write(
         meta["width_by_image"] = True
     with staging.directory(workdir) as partial:
         run = RunDir(partial)
-        run.open(
-            resolve.resolve(config)
-        )  # resolved, as training does, so that training refuses the directory
+        # Resolved, as training does, so that training refuses the directory.
+        run.open(resolve.resolve(config))
         run.write_json("environment.json", {**provenance.here([]), "imported": source})
         if result:
             run.write_json("result.json", dataclasses.asdict(result))
@@ -88,14 +87,14 @@ def write_exported(
     """Like `write`, for a model that this package exported."""
     write(
         workdir,
-        parsed.config,
-        parsed.charset,
-        parsed.normalization,
-        params,
-        parsed.fingerprint,
-        source,
-        parsed.result,
-        parsed.temperature,
-        parsed.typical,
-        parsed.width_by_image,
+        config=parsed.config,
+        charset=parsed.charset,
+        moments=parsed.normalization,
+        params=params,
+        fingerprint=parsed.fingerprint,
+        source=source,
+        result=parsed.result,
+        temperature=parsed.temperature,
+        typical=parsed.typical,
+        width_by_image=parsed.width_by_image,
     )

@@ -20,8 +20,7 @@ from crnn_jax.data import normalization
 from crnn_jax.errors import ConfigError, RunError, brief
 from crnn_jax.inference import exported
 from crnn_jax.inference.recognizer import Recognizer
-from crnn_jax.interop import FORMATS, imported_run, keras_file
-from crnn_jax.interop import model_spec as description_lib
+from crnn_jax.interop import FORMATS, imported_run, keras_file, model_spec
 
 FILE = FORMATS["keras"]
 UNKNOWN = "\ufffd"  # the symbol for the class [UNK] of Keras' StringLookup
@@ -65,15 +64,15 @@ def _import_described(
     workdir: str | os.PathLike[str],
     model: keras_file.Model,
     parsed: exported.Parsed,
-    wishes: tuple[str | int | None, ...],
+    requested: tuple[str | int | None, ...],
 ) -> Config:
-    """Imports a file that this package exported. `wishes`: alphabet, blank, width and height."""
+    """Imports a file that this package exported. `requested`: alphabet, blank, width and height."""
     data = dataclasses.replace(parsed.config.data, alphabet=parsed.charset.alphabet)
     there = (parsed.charset.alphabet, "last", data.width, data.height)
     names = ("--alphabet", "--blank", "--width", "--height")
-    for name, known, wish in zip(names, there, wishes, strict=True):
-        if wish not in (None, known):
-            raise RunError(f"{name} is {wish!r}, but {file} contains {known!r}; omit {name}")
+    for name, known, wanted in zip(names, there, requested, strict=True):
+        if wanted not in (None, known):
+            raise RunError(f"{name} is {wanted!r}, but {file} contains {known!r}; omit {name}")
     parsed.check_digest(model.params, file)
     config = dataclasses.replace(parsed.config, data=data)
     imported_run.write_exported(workdir, parsed._replace(config=config), model.params, file)
@@ -144,12 +143,12 @@ def _size(
 ) -> tuple[int, int]:
     """Returns width and height of the images: from the file, else `given`, else the base config."""
     sizes = []
-    for name, known, wish in zip(
+    for name, known, wanted in zip(
         ("width", "height"), model.size or (None, None), given, strict=True
     ):
-        if known and wish is not None and known != wish:
-            raise RunError(f"{file} reads images of {name} {known}, not {wish}")
-        sizes.append(known or (data[name] if wish is None else wish))
+        if known and wanted is not None and known != wanted:
+            raise RunError(f"{file} reads images of {name} {known}, not {wanted}")
+        sizes.append(known or (data[name] if wanted is None else wanted))
     width, height = sizes
     poolings = len(model.conv_features)
     if height >> poolings != model.rows:
@@ -178,7 +177,7 @@ def export(reader: Recognizer, description: Mapping[str, Any]) -> dict[str, byte
     import keras
     from keras import layers
 
-    description_lib.require_reference_layers(reader, "Keras")
+    model_spec.require_reference_layers(reader, "Keras")
     config, data = reader.config.model, reader.config.data
     axes = "channels_last"  # explicit, since the user's Keras settings may differ
     mean, std = np.asarray(reader.model.mean), np.asarray(reader.model.std)
@@ -210,5 +209,5 @@ def export(reader: Recognizer, description: Mapping[str, Any]) -> dict[str, byte
         model.save(path)
         content = io.BytesIO(path.read_bytes())
     with zipfile.ZipFile(content, "a") as archive:
-        archive.writestr(exported.FILE, description_lib.to_json(description))
+        archive.writestr(exported.FILE, model_spec.to_json(description))
     return {FILE: content.getvalue()}

@@ -65,7 +65,7 @@ def read(config: str | bytes | None) -> Known:
         layers = list(_flat(json.loads(config)))
     except (AttributeError, KeyError, TypeError, IndexError) as error:
         raise ValueError(f"its configuration is not that of a Keras model: {error!r}") from error
-    size = next((found for kind, settings in layers if (found := _size(kind, settings))), None)
+    size = next((found for _, settings in layers if (found := _size(settings))), None)
     layers = [(kind, settings) for kind, settings in layers if kind not in _IGNORED]
     kinds = "".join(f"{kind} " for kind, _ in layers)
     match = _ORDER.match(kinds)
@@ -118,7 +118,7 @@ def _flat(model: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
             yield layer["class_name"], layer["config"]
 
 
-def _size(kind: str, settings: Mapping[str, Any]) -> tuple[int, int] | None:
+def _size(settings: Mapping[str, Any]) -> tuple[int, int] | None:
     shape = settings.get("batch_shape") or settings.get("batch_input_shape") or []
     if len(shape) == 4 and all(isinstance(n, int) and n > 0 for n in shape[1:3]):
         return int(shape[1]), int(shape[2])

@@ -19,8 +19,7 @@ import numpy as np
 
 from crnn_jax.inference import exported
 from crnn_jax.inference.recognizer import Recognizer
-from crnn_jax.interop import FORMATS
-from crnn_jax.interop import model_spec as description_lib
+from crnn_jax.interop import FORMATS, model_spec
 
 FILE = FORMATS["onnx"]
 OPSET, IR_VERSION = 17, 8
@@ -61,7 +60,7 @@ def export(reader: Recognizer, description: Mapping[str, Any]) -> dict[str, byte
     from onnx import TensorProto, helper
 
     data = reader.config.data
-    description_lib.require_lstm(reader, "ONNX")
+    model_spec.require_lstm(reader, "ONNX")
     pixels: list[str | int | None] = ["batch", data.width, data.height, data.channels]
     logits: list[str | int | None] = [
         "batch",
@@ -83,7 +82,7 @@ def export(reader: Recognizer, description: Mapping[str, Any]) -> dict[str, byte
         producer_name="crnn-jax",
         producer_version=description["version"],
     )
-    helper.set_model_props(model, {exported.FILE: description_lib.to_json(description)})
+    helper.set_model_props(model, {exported.FILE: model_spec.to_json(description)})
     onnx.checker.check_model(model, full_check=True)
     return {FILE: model.SerializeToString()}
 

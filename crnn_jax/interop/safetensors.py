@@ -21,8 +21,7 @@ from crnn_jax.config import ModelConfig
 from crnn_jax.config.data_keys import auto_widths
 from crnn_jax.inference import exported
 from crnn_jax.inference.recognizer import Recognizer
-from crnn_jax.interop import FORMATS, imported_run
-from crnn_jax.interop import model_spec as description_lib
+from crnn_jax.interop import FORMATS, imported_run, model_spec
 from crnn_jax.models.crnn import by_name
 from crnn_jax.runs import markup
 
@@ -37,7 +36,7 @@ def export(reader: Recognizer, description: Mapping[str, Any]) -> dict[str, byte
         name.replace("/", "."): np.asarray(array, np.float32)
         for name, array in by_name(reader.params).items()
     }
-    metadata = {exported.FILE: description_lib.to_json(description)}
+    metadata = {exported.FILE: model_spec.to_json(description)}
     config = json.dumps(description["config"], indent=2, ensure_ascii=False) + "\n"
     return {
         FILE: safetensors.save(arrays, metadata),
@@ -86,7 +85,7 @@ def card(description: Mapping[str, Any]) -> str:
 
 def _architecture(model: ModelConfig, has_other_cases: bool) -> str:
     """Describes the layers in one sentence."""
-    is_reference = description_lib.are_reference_layers(model) and not has_other_cases
+    is_reference = model_spec.are_reference_layers(model) and not has_other_cases
     if is_reference and len(model.conv_features) == len(model.lstm_units) == 2:
         return "The architecture is `ocr_model_v1` of Keras' captcha_ocr example."
     norm = ", layer norm" if model.norm else ""

@@ -107,7 +107,7 @@ def config(
       reader: the reader that the training starts from.
       run: its run directory or name.
       folder: images with a label file.
-      changes: to the settings, by dotted key.
+      changes: changed settings, by dotted key.
     """
     is_folder = os.path.isdir(run) and not shipped.is_name(run)
     start = os.path.abspath(run) if is_folder else run
@@ -156,8 +156,8 @@ class Adapter:
           run: its run directory or name.
           images: the folder with the images.
           workdir: the folder for the runs.
-          every: labels between two trainings; 0 for none.
-          changes: to the settings, by dotted key.
+          every: labels between two training runs; 0 for none.
+          changes: changed settings, by dotted key.
         """
         self._reader, self._run, self._images = reader, run, images
         self._workdir, self._every, self._changes = workdir, every, changes

@@ -41,7 +41,7 @@ class Estimate(NamedTuple):
         return self.right / self.drawn if self.drawn else None
 
 
-def of(are_right: Sequence[bool]) -> Estimate:
+def estimate_accuracy(are_right: Sequence[bool]) -> Estimate:
     """Returns the estimate from the draws of one reader: whether each guess was the label."""
     if not are_right:
         return Estimate(0, 0, 0.0, 1.0)
@@ -57,7 +57,7 @@ def by_reader(entries: Sequence[Entry], reader: str) -> dict[str, Estimate]:
             right = entry.label == normalized(entry.guess)
             draws.setdefault(entry.reader, []).append(right)
     draws[reader] = draws.pop(reader, [])
-    return {name: of(rights) for name, rights in draws.items()}
+    return {name: estimate_accuracy(rights) for name, rights in draws.items()}
 
 
 def is_drawn(place: int) -> bool:

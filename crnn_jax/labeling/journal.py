@@ -1,4 +1,4 @@
-"""The history of labeling: what was shown, guessed and entered, one JSON object a line.
+"""The history of labeling: what was shown, guessed and entered, one JSON object per line.
 
 labels.csv has the labels. This file has the order, for undo; the images that were skipped; and the
 guesses, for the estimate. Where the two differ, labels.csv takes precedence.

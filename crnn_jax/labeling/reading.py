@@ -24,7 +24,7 @@ class Reader(Protocol):
         """See `Recognizer.stream`."""
 
 
-class Adapter(Protocol):
+class ReaderTrainer(Protocol):
     """Trains readers: see `adapting`."""
 
     @property
@@ -36,17 +36,17 @@ class Adapter(Protocol):
         """Whether a training run is in progress."""
 
     def step(self, session: Session) -> tuple[str, Reader] | None:
-        """Starts and ends trainings. Returns the name of a new reader and the reader."""
+        """Starts and ends training runs. Returns the name of a new reader and the reader."""
 
 
-class Reading:
+class ReadingThread:
     """Reads images in a separate thread until `stop`.
 
     Attributes:
       problem: why the thread has ended; empty while it runs.
     """
 
-    def __init__(self, session: Session, reader: Reader, adapter: Adapter):
+    def __init__(self, session: Session, reader: Reader, adapter: ReaderTrainer):
         self._session, self._reader, self._adapter = session, reader, adapter
         self._wake, self._is_over = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="reading", daemon=True)

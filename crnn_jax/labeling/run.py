@@ -1,4 +1,4 @@
-"""One labeling: from the folder to the page, until Ctrl-C."""
+"""A labeling session: opens a folder, serves the page, and stops on Ctrl-C."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from crnn_jax.inference import recognizer, shipped
 from crnn_jax.inference.recognizer import Recognizer
 from crnn_jax.labeling import server, store
 from crnn_jax.labeling.adapting import Adapter
-from crnn_jax.labeling.reading import Reading
+from crnn_jax.labeling.reading import ReadingThread
 from crnn_jax.labeling.server import Desk
 from crnn_jax.labeling.session import Session
 from crnn_jax.models import crnn
 from crnn_jax.runtime import lock, signals
 
-STATE = ".crnn-jax"  # the folder in the folder of images for everything but labels.csv
-_PATIENCE = 10.0  # seconds for a chunk of images to end
+STATE = ".crnn-jax"  # subfolder of the image folder, for everything but labels.csv
+_TIMEOUT = 10.0  # seconds for a chunk of images to end
 
 
 def run(
@@ -50,27 +50,27 @@ def run(
       DataError: the folder or its labels cannot be used.
       RunError: the reader cannot be used, another process labels the folder, or it cannot be
         written.
-      Interrupted: a signal came before the page could be opened.
+      Interrupted: a signal was received before the page could be opened.
     """
     server.check_installed()
     from crnn_jax.labeling import endpoints
 
     changes = {} if frame is None else {"data.frame": frame}
     with (
-        signals.Interruption() as interruption,
+        signals.SignalWatcher() as watcher,
         opened(folder, reader, adapt_every, changes) as desk,
     ):
         listening = server.listen(port)
         token = secrets.token_urlsafe(16)
         port = listening.getsockname()[1]
         engine = server.engine(endpoints.application(desk, token, port))
-        if interruption.number:
-            raise interruption.stop("before the first label")
+        if watcher.number:
+            raise watcher.stop("before the first label")
         desk.reading.start()
         announce(f"http://{server.HOST}:{port}/#{token}")
         with _ended_by_hangup(engine):
             engine.run(sockets=[listening])
-        # uvicorn has raised the signal again, and `interruption` has noted it.
+        # uvicorn has raised the signal again, and `watcher` has noted it.
         return _report(desk)
 
 
@@ -87,7 +87,7 @@ def opened(
       folder: the images.
       run: a run directory or the name of a reader.
       adapt_every: labels between two adaptations; 0 for none.
-      changes: to the settings of the adaptation, by dotted key. data.frame is for the reader, too.
+      changes: changed settings of the adaptation, by dotted key; data.frame is also for the reader.
 
     Raises:
       RunError: another process labels the folder, the reader cannot be used, or the folder cannot
@@ -107,11 +107,11 @@ def opened(
         digest = "" if shipped.is_name(run) else f" ({crnn.params_sha256(base.params)[:8]})"
         name, current = adapter.restored() or (run + digest, base)
         session = Session(tree, state, name, num_steps(base))
-        desk = Desk(session, Reading(session, current, adapter), adapter)
+        desk = Desk(session, ReadingThread(session, current, adapter), adapter)
         try:
             yield desk
         finally:
-            desk.reading.stop(_PATIENCE)
+            desk.reading.stop(_TIMEOUT)
             adapter.stop()
 
 

@@ -12,7 +12,7 @@ from typing import Any, NotRequired, TypedDict
 from crnn_jax.data import image_io
 from crnn_jax.errors import ConfigError, DataError
 from crnn_jax.labeling.adapting import Adapter
-from crnn_jax.labeling.reading import Reading
+from crnn_jax.labeling.reading import ReadingThread
 from crnn_jax.labeling.session import Session
 from crnn_jax.runs.run_dir import png
 
@@ -31,7 +31,7 @@ class Entry(TypedDict):
 class Desk:
     """Handles the requests of the page, with a session, its reading thread and adaptations."""
 
-    def __init__(self, session: Session, reading: Reading, adapter: Adapter):
+    def __init__(self, session: Session, reading: ReadingThread, adapter: Adapter):
         self.session, self.reading, self.adapter = session, reading, adapter
 
     def state(self) -> dict[str, Any]:

@@ -77,7 +77,7 @@ class Session:
           folder: where the journal is.
           reader: the name of the reader.
           num_steps: time steps of the reader, into which a label must fit.
-          seed: of the draws, and of the order in which images are read.
+          seed: seeds the draws and the order in which images are read.
 
         Raises:
           DataError: there are no images, or labels.csv cannot be used.
@@ -145,7 +145,7 @@ class Session:
         """Saves the label of the current image. When this returns, it is on the disk.
 
         Args:
-          number: of the image.
+          number: the image's number.
           text: the label; it is composed (NFC), and white space around it is removed.
           is_confirmed: accept a label of an unusual length.
 
@@ -200,7 +200,7 @@ class Session:
 
     @_locked
     def progress(self) -> dict[str, int]:
-        """Returns numbers of images."""
+        """Returns image counts by state."""
         return {
             "images": len(self.files),
             "labeled": len(self._store.labels),

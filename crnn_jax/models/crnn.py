@@ -284,6 +284,12 @@ def by_name(params: Any) -> dict[str, Any]:
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
+def first_not_finite(params: Any) -> str | None:
+    """Returns the name of the first array with values that are not finite, or None."""
+    arrays = by_name(params).items()
+    return next((name for name, array in arrays if not np.isfinite(array).all()), None)
+
+
 def params_sha256(params: Any) -> str:
     """Returns the digest of the names, shapes and bytes of the parameters, in order of name."""
     digest = hashlib.sha256()

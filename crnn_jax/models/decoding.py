@@ -197,8 +197,8 @@ def _warn_of_idle(folding: Folding, charset: Charset) -> None:
     idle = [quote(group) for group in folding.groups if len(symbols & set(group)) < 2]
     if idle:
         warnings.warn(
-            f"`merge`: the alphabet has fewer than two symbols of {', '.join(idle)}, so it has no "
-            "effect",
+            "`merge`: these groups have no effect, because the alphabet has fewer than two of "
+            f"their symbols: {', '.join(idle)}",
             stacklevel=4,
         )
 

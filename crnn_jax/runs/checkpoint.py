@@ -249,10 +249,10 @@ class Checkpoints:
     def _failure(self, epoch: int, error: Exception) -> RunError:
         """Returns a DamageError if all files can be read, else another RunError."""
         path, place = self.directory / str(epoch), self._place() / str(epoch)
-        if obstacle := stored.obstacle(place, error):
-            return RunError(f"the checkpoint {path} cannot be read: {obstacle}")
-        said = str(error) if isinstance(error, DamageError) else self._first_line(error)
-        return DamageError(f"the checkpoint {path} is damaged: {said}")
+        if problem := stored.read_problem(place, error):
+            return RunError(f"the checkpoint {path} cannot be read: {problem}")
+        message = str(error) if isinstance(error, DamageError) else self._first_line(error)
+        return DamageError(f"the checkpoint {path} is damaged: {message}")
 
     @contextlib.contextmanager
     def _errors_of(self, what: str) -> Iterator[None]:

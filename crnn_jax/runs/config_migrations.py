@@ -8,7 +8,7 @@ from typing import Any
 from crnn_jax.config.suggestions import RENAMED
 
 # Keys that were added later, with the value that older runs had implicitly.
-CAME: Mapping[str, Any] = {
+ADDED: Mapping[str, Any] = {
     "data.source": "folder",
     "data.style": "captcha_v2",
     "data.count": 1040,
@@ -46,7 +46,7 @@ CAME: Mapping[str, Any] = {
 }
 # Removed keys, with the value that turned them off. A record with another value cannot be read,
 # because the code for it was removed.
-WENT: Mapping[str, Any] = {"loss.consistency": 0.0, "loss.inner": 0.0}
+REMOVED: Mapping[str, Any] = {"loss.consistency": 0.0, "loss.inner": 0.0}
 # Values that were renamed together with their key, by the old name of the key.
 RENAMED_VALUES: Mapping[str, Mapping[Any, Any]] = {
     "data.standardise": {"picture": "image"},
@@ -69,11 +69,11 @@ def up_to_date(values: Mapping[str, Any]) -> dict[str, Any]:
             if isinstance(value, str | bool):
                 value = RENAMED_VALUES.get(old, {}).get(value, value)
             inner[new_name] = value
-    for key, value in CAME.items():
+    for key, value in ADDED.items():
         section, _, name = key.rpartition(".")
         if isinstance(result.get(section), dict):
             result[section].setdefault(name, value)
-    for key, off in WENT.items():
+    for key, off in REMOVED.items():
         section, _, name = key.rpartition(".")
         if isinstance(result.get(section), dict) and result[section].get(name) == off:
             del result[section][name]

@@ -12,7 +12,7 @@ from pathlib import Path
 from crnn_jax import config as config_lib
 from crnn_jax.config import Config
 
-# Keys that change the sizes of parameters: weights of other values cannot be taken over.
+# Keys that change the sizes of parameters: weights trained with other values cannot be reused.
 _SIZES = ("data.height", "data.channels", "model.")
 
 

@@ -1,4 +1,4 @@
-"""The cells of a sweep as jobs of a Slurm cluster, by submitit.
+"""The cells of a sweep as jobs of a Slurm cluster, with submitit.
 
 Jobs are submitted as arrays. The options are those of submitit that are numbers or words, with or
 without `slurm_` before them: partition, timeout_min (of a job), cpus_per_task, gpus_per_node,
@@ -25,7 +25,7 @@ from crnn_jax.runtime import files
 
 _MOST = 1000  # jobs of an array; Slurm's default limit is 1001
 _TIMEOUTS = 10**6  # timeouts of a job before it counts as failed
-_PATIENCE = 60.0  # seconds for stopped jobs to save their runs
+_TIMEOUT = 60.0  # seconds for stopped jobs to save their runs
 _PERIOD = 30.0  # seconds between two heartbeats of a launcher
 _SILENCE = 300.0  # seconds without a heartbeat after which the launcher counts as gone
 _PLAIN = ("timeout_min", "mem_gb", "nodes", "cpus_per_task", "gpus_per_node", "name")
@@ -171,7 +171,7 @@ class _Submitted:
             self._job.cancel(check=False)
 
     def wait(self) -> None:
-        end = self._stop.stat().st_mtime + _PATIENCE  # for all jobs that were stopped together
+        end = self._stop.stat().st_mtime + _TIMEOUT  # for all jobs that were stopped together
         while time.time() < end and not self._job.done(force_check=True):
             time.sleep(1)
         self._job.cancel(check=False)

@@ -32,7 +32,7 @@ def take(run: RunDir, config: Config) -> Iterator[None]:
     If the run has several processes, the first one does all this for all of them.
 
     Raises:
-      RunError: another process trains there; the directory belongs to another config, is not a
+      RunError: another process trains there; the directory belongs to a different config, is not a
         run directory or cannot be written; or the system reports an error that names no file.
     """
     if not hosts.is_first():
@@ -64,8 +64,8 @@ def _named(run: RunDir) -> Iterator[None]:
     except OSError as error:
         if error.filename is not None:
             raise
-        said = errors.of_system(error)
-        raise RunError(f"the run {run.workdir} was stopped: {said}") from error
+        message = errors.system_error_message(error)
+        raise RunError(f"the run {run.workdir} was stopped: {message}") from error
 
 
 def _has_begun(run: RunDir) -> bool:

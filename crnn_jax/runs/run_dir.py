@@ -18,7 +18,7 @@ from PIL import Image
 
 from crnn_jax import config as config_lib
 from crnn_jax.config import Config
-from crnn_jax.config.data_keys import LEFT_TO_DATA, WITHOUT_EFFECT
+from crnn_jax.config.data_keys import LEFT_TO_DATA, NO_EFFECT_ON_RESULTS
 from crnn_jax.errors import ConfigError, RunError, one_line, quote
 from crnn_jax.runs import config_migrations, continuing, record_types
 from crnn_jax.runs.result import Result
@@ -28,7 +28,7 @@ from crnn_jax.schema import InvalidError
 T = TypeVar("T")
 
 FAILED = "failed.txt"  # in a cell of a sweep: the last output of a failed process
-_PATIENCE = 30.0  # seconds until a file of another host is visible on a shared file system
+_TIMEOUT = 30.0  # seconds until a file of another host is visible on a shared file system
 
 
 class RunDir:
@@ -48,14 +48,14 @@ class RunDir:
         """Makes the directory for `config`, or checks that it has the same config.
 
         Keys that do not change the result may differ: those of the section `log`, and
-        WITHOUT_EFFECT. So may keys that an earlier config left to the data.
+        NO_EFFECT_ON_RESULTS. So may keys that an earlier config left to the data.
 
         Args:
           config: the config.
           is_cell: whether the directory belongs to a sweep, for the error message.
 
         Raises:
-          RunError: the directory cannot be written, is of another config, is not a run
+          RunError: the directory cannot be written, is of a different config, is not a run
             directory, or is not shared by the processes of the run.
         """
         if not self.writes:
@@ -76,7 +76,7 @@ class RunDir:
 
     def _find(self, config: Config) -> None:
         """Checks that the first process of the run has made this directory."""
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + _TIMEOUT
         while not (self.workdir / "config.json").exists():
             if time.monotonic() > deadline:
                 raise RunError(
@@ -118,7 +118,7 @@ class RunDir:
         """Returns the content of `result.json`, or None if the run is not finished.
 
         Raises:
-          RunError: the file is damaged or of another version.
+          RunError: the file is damaged or was written by a different version.
         """
         if not os.path.lexists(self.workdir / "result.json"):
             return None
@@ -126,8 +126,10 @@ class RunDir:
         try:
             return Result.from_dict(values)
         except InvalidError as error:
-            message = f"{self.workdir / 'result.json'} is damaged or of another version: {error}"
-            raise RunError(message) from error
+            raise RunError(
+                f"{self.workdir / 'result.json'} is damaged or was written by a different version: "
+                f"{error}"
+            ) from error
 
     def environment(self) -> dict[str, Any]:
         """Returns the content of `environment.json`. RunError names file and key on failure."""
@@ -237,16 +239,18 @@ class RunDir:
             for key in sorted(old | new)
             if old.get(key) != new.get(key)
             and not key.startswith("log.")
-            and key not in WITHOUT_EFFECT
+            and key not in NO_EFFECT_ON_RESULTS
             and old.get(key) != LEFT_TO_DATA.get(key, ...)
             and not (unresolved and new.get(key) == LEFT_TO_DATA.get(key, ...))
         ]
         if changed:
-            said = f"{self.workdir} contains a run with another config; choose another --workdir"
+            message = (
+                f"{self.workdir} contains a run with a different config; choose another --workdir"
+            )
             keys = [line.split(":")[0] for line in changed]
             advice = "" if is_cell else continuing.advice(self.workdir, config, keys)
-            said += " for the sweep" if is_cell else ""
-            raise RunError("\n  ".join([said, *changed, *filter(None, [advice])]))
+            message += " for the sweep" if is_cell else ""
+            raise RunError("\n  ".join([message, *changed, *filter(None, [advice])]))
 
     def read_json(self, name: str, kind: Any = dict[str, Any]) -> dict[str, Any]:
         """Returns the object of a JSON file, checked against the type `kind`.
@@ -279,7 +283,7 @@ def default_workdir(experiment: str, config: Config) -> Path:
     Keys that do not change the result are not part of the digest.
     """
     defaults = config_lib.flatten(config_lib.defaults())
-    unchanged = {key: defaults[key] for key in WITHOUT_EFFECT}
+    unchanged = {key: defaults[key] for key in NO_EFFECT_ON_RESULTS}
     values = {**config_lib.with_changes(config_lib.to_dict(config), unchanged), "log": None}
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
     return Path("runs") / f"{experiment}-{digest[:8]}"

@@ -2,7 +2,7 @@
 
 Orbax and tensorstore open any file with the right name, so a pipe blocks them forever. They wrap
 system errors in errors of many types. `check` accepts only regular files of bounded size.
-`obstacle` tells files that cannot be read apart from files with wrong contents.
+`read_problem` tells files that cannot be read apart from files with wrong contents.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def check(folder: Path) -> None:
             raise DamageError(f"its files have more than {MOST_BYTES} bytes")
 
 
-def obstacle(folder: Path, error: BaseException) -> str | None:
+def read_problem(folder: Path, error: BaseException) -> str | None:
     """Returns why a checkpoint could not be read, or None if the reason is in its contents.
 
     `error` is what reading raised. If it gives no reason, all files are read. Call `check` first.
@@ -74,9 +74,9 @@ def obstacle(folder: Path, error: BaseException) -> str | None:
         if limits.is_of_threads(cause):
             return limits.NO_THREADS
         if isinstance(cause, OSError) and cause.errno not in (None, *_OF_CONTENTS):
-            return _said(cause, folder)
-        said = str(cause)
-        if found := [os.strerror(n) for n in _OF_READING if os.strerror(n) in said]:
+            return _message(cause, folder)
+        message = str(cause)
+        if found := [os.strerror(n) for n in _OF_READING if os.strerror(n) in message]:
             return max(found, key=len)  # one message is a prefix of another
     try:
         for path, status in _walk(folder):
@@ -84,7 +84,7 @@ def obstacle(folder: Path, error: BaseException) -> str | None:
                 _read(path)
     except OSError as cause:
         if cause.errno not in _OF_CONTENTS:
-            return _said(cause, folder)
+            return _message(cause, folder)
     return None
 
 
@@ -124,7 +124,7 @@ def _read(path: Path) -> None:
         os.close(descriptor)
 
 
-def _said(error: OSError, folder: Path) -> str:
+def _message(error: OSError, folder: Path) -> str:
     what = error.strerror or str(error)
     if error.filename is None:
         return what

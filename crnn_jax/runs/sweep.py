@@ -20,7 +20,7 @@ from crnn_jax.runs.grid import Cell, Grid
 from crnn_jax.runs.launch import Job, Task
 from crnn_jax.runs.run_dir import FAILED, RunDir
 from crnn_jax.runtime import files, held, lock, processes
-from crnn_jax.runtime.signals import Interruption
+from crnn_jax.runtime.signals import SignalWatcher
 
 
 def run(
@@ -47,10 +47,10 @@ def run(
     Raises:
       ConfigError: a variant or the launcher is wrong; nothing was run.
       DataError: none of the unfinished cells has a folder to train on; nothing was run.
-      RunError: the directory contains a cell with another config, or is in use by another process;
-        nothing was run.
+      RunError: the directory contains a cell with a different config, or is in use by another
+        process; nothing was run.
       DeviceError: JAX has no device of the platform that JAX_PLATFORMS names; nothing was run.
-      Interrupted: a signal came; the running cells have saved their state.
+      Interrupted: a signal was received; the running cells have saved their state.
     """
     workdir = Path(workdir)
     cells = grid.cells()
@@ -71,11 +71,11 @@ def run(
     start = time.monotonic()
     groups = _grouped(waiting, together)
     running: dict[int, tuple[list[Cell], Job]] = {}  # keyed by slot
-    with lock.hold(workdir), Interruption() as interruption, contextlib.ExitStack() as stack:
+    with lock.hold(workdir), SignalWatcher() as watcher, contextlib.ExitStack() as stack:
         engine = launch.make(launcher, jobs, workdir, options or {})
         stack.callback(engine.close)
         stack.callback(_stop, running)
-        _wait_for_previous([workdir / cell.path for cell in waiting], engine.is_here, interruption)
+        _wait_for_previous([workdir / cell.path for cell in waiting], engine.is_here, watcher)
         while groups or running:
             free = [slot for slot in range(engine.slots) if slot not in running][: len(groups)]
             starting = {slot: groups.pop(0) for slot in free}
@@ -87,8 +87,8 @@ def run(
                 running[slot] = starting[slot], job
             time.sleep(0.2)
             held.check(workdir)
-            if interruption.number:
-                raise interruption.stop(f"after {done} of {todo} runs")
+            if watcher.number:
+                raise watcher.stop(f"after {done} of {todo} runs")
             for slot, (group, job) in list(running.items()):
                 if (status := job.poll()) is None:
                     continue
@@ -116,7 +116,7 @@ def _grouped(cells: Sequence[Cell], most: int) -> list[list[Cell]]:
     return groups
 
 
-def _wait_for_previous(paths: Sequence[Path], is_here: bool, interruption: Interruption) -> None:
+def _wait_for_previous(paths: Sequence[Path], is_here: bool, watcher: SignalWatcher) -> None:
     """Waits until the cells of a killed sweep have saved their state.
 
     Processes of this machine end with their sweep, within a minute. Those on a cluster train on.
@@ -130,8 +130,8 @@ def _wait_for_previous(paths: Sequence[Path], is_here: bool, interruption: Inter
                 f"waiting for {len(busy)} runs of an earlier sweep that are still in progress",
                 flush=True,
             )
-        if interruption.number:
-            raise interruption.stop("before the first run")
+        if watcher.number:
+            raise watcher.stop("before the first run")
         count += 1
         time.sleep(0.2)
 

@@ -6,8 +6,8 @@ mlflow        RUN/mlflow.db, or the server of MLFLOW_TRACKING_URI
 trackio       the database that trackio chooses: see TRACKIO_DIR
 
 Nothing is sent to a server unless the environment variables of a tracker ask for it. A tracker gets
-what `metrics.jsonl` gets. A resumed run is logged anew: in the run directory, the new log replaces
-the old one; elsewhere, it is another run.
+what `metrics.jsonl` gets. A resumed run is logged from the start: in the run directory, the new log
+replaces the old one; elsewhere, it is another run.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ def configure(batch_size: int = 1) -> None:
     from crnn_jax.runtime import allocator, compilation_cache, cpu_devices
 
     objects, *others = gc.get_threshold()
-    if 0 < objects < _GC_THRESHOLD:  # 0 turns the searches off
+    if 0 < objects < _GC_THRESHOLD:  # 0 disables collection
         gc.set_threshold(_GC_THRESHOLD, *others)
     allocator.keep_memory(cpu_devices.use(batch_size) if batch_size > 1 else 1)
     compilation_cache.keep_programs()

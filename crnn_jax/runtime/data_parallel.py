@@ -93,7 +93,7 @@ class Devices(NamedTuple):
         return unravel(jax.lax.psum(flat, _AXIS))
 
 
-ONE = Devices(None)
+SINGLE_DEVICE = Devices(None)
 
 
 def for_batches(batch_size: int) -> Devices:
@@ -113,7 +113,7 @@ def for_batches(batch_size: int) -> Devices:
     fewest = min(map(len, by_process.values()))
     count = cpu_devices.parts(batch_size // len(by_process), fewest)
     chosen = [device for index in sorted(by_process) for device in by_process[index][:count]]
-    return Devices(Mesh(np.array(chosen), (_AXIS,))) if len(chosen) > 1 else ONE
+    return Devices(Mesh(np.array(chosen), (_AXIS,))) if len(chosen) > 1 else SINGLE_DEVICE
 
 
 def _global(leaf: Any, place: NamedSharding) -> jax.Array:
@@ -131,6 +131,6 @@ def _global(leaf: Any, place: NamedSharding) -> jax.Array:
     return jax.make_array_from_callback(values.shape, place, lambda index: values[index])
 
 
-def one(tree: Any) -> Any:
+def first_shard(tree: Any) -> Any:
     """Returns the arrays on the first device of this process, without a copy."""
     return jax.tree.map(lambda x: x.addressable_data(0) if isinstance(x, jax.Array) else x, tree)

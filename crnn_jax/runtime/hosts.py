@@ -21,7 +21,7 @@ from crnn_jax.errors import CrnnError, DeviceError, brief
 
 JOIN_TIMEOUT = 300  # seconds until all processes must have started
 _SLICE = 60_000  # milliseconds of one call that waits
-_PATIENCE = 3600  # seconds that a process waits for the value of another
+_TIMEOUT = 3600  # seconds that a process waits for the value of another
 _LEAVE_TIMEOUT = 60  # seconds that a process waits at the end until the others have ended, too
 _HEARTBEAT = 600  # seconds; peers.py is faster and says which process is missing
 
@@ -95,19 +95,19 @@ def leave() -> None:
 
 
 def _why_not_joined(error: Exception, address: Address, timeout: int) -> str:
-    said = str(error)
-    if "should be defined" in said or "must be defined" in said:
+    message = str(error)
+    if "should be defined" in message or "must be defined" in message:
         return (
             "--distributed: neither Slurm, Open MPI nor Kubernetes is detected here; give each "
             "process --coordinator=HOST:PORT, --processes=N and --process=I"
         )
-    if "DEADLINE" in said or "timed out" in said.lower() or "timeout" in said.lower():
+    if "DEADLINE" in message or "timed out" in message.lower() or "timeout" in message.lower():
         where = f" at {address.coordinator}" if address.coordinator else ""
         return (
             f"the processes of the run did not find each other{where} within {timeout} s; check "
             "that all of them have started, with the same --coordinator and --processes"
         )
-    return f"the processes of the run cannot connect: {brief(said)}"
+    return f"the processes of the run cannot connect: {brief(message)}"
 
 
 def count() -> int:
@@ -208,7 +208,7 @@ def _wait_for(key: str, process: int = 0) -> str:
     """Waits for a value of another process. If that one is gone, peers.py ends this one."""
     _group.is_waiting = True
     try:
-        for _ in range(_PATIENCE * 1000 // _SLICE):
+        for _ in range(_TIMEOUT * 1000 // _SLICE):
             try:
                 return str(_group.client.blocking_key_value_get(key, _SLICE))
             except Exception as error:
@@ -218,4 +218,4 @@ def _wait_for(key: str, process: int = 0) -> str:
                     ) from error
     finally:
         _group.is_waiting = False
-    raise DeviceError(f"{name(process)} did not answer within {_PATIENCE} s")
+    raise DeviceError(f"{name(process)} did not answer within {_TIMEOUT} s")

@@ -15,7 +15,7 @@ from crnn_jax.errors import RunError
 from crnn_jax.runtime import files, held
 
 FILE = "lock"  # names the last holder; a file that stays behind locks nothing
-_PATIENCE = 2.0  # seconds to wait until a process that has just taken the lock writes its name
+_TIMEOUT = 2.0  # seconds to wait until a process that has just taken the lock writes its name
 
 
 @contextlib.contextmanager
@@ -55,7 +55,7 @@ def is_held(directory: Path) -> bool:
 
 def _acquire(directory: Path, stack: contextlib.ExitStack) -> None:
     """Takes the lock until `stack` is closed."""
-    path, deadline = directory / FILE, time.monotonic() + _PATIENCE
+    path, deadline = directory / FILE, time.monotonic() + _TIMEOUT
     while True:
         holder = ""
         with contextlib.ExitStack() as attempt:

@@ -31,7 +31,7 @@ def check() -> None:
     global _has_started
     if _is_forked:
         raise DeviceError(_FORKED)
-    if not _has_started and (reason := obstacle()):
+    if not _has_started and (reason := device_problem()):
         raise DeviceError(reason)
     _has_started = True
 
@@ -50,7 +50,7 @@ def check_precision() -> None:
         )
 
 
-def obstacle() -> str:
+def device_problem() -> str:
     """Returns why JAX has no device, in one line; an empty string if it has one."""
     import jax
 
@@ -80,13 +80,13 @@ def check_children() -> None:
     """
     if os.environ.get("JAX_PLATFORMS", "cpu") == "cpu":
         return
-    code = "from crnn_jax.runtime import processes; print(processes.obstacle())"
+    code = "from crnn_jax.runtime import processes; print(processes.device_problem())"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     if reason := found.stdout.strip():
         raise DeviceError(reason)
 
 
-def obstacle_behind(error: BaseException) -> str:
+def device_problem_of(error: BaseException) -> str:
     """Returns why JAX has no device if that can be the cause of an error; else an empty string.
 
     Other packages catch the errors of JAX and raise their own.
@@ -96,7 +96,7 @@ def obstacle_behind(error: BaseException) -> str:
         if limits.is_of_threads(cause):
             return ""  # JAX would abort the process
         if isinstance(cause, (AssertionError, RuntimeError)):
-            return obstacle() if "jax" in sys.modules and not _has_started else ""
+            return device_problem() if "jax" in sys.modules and not _has_started else ""
         cause = cause.__cause__ or cause.__context__
     return ""
 

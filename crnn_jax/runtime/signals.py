@@ -15,7 +15,7 @@ from crnn_jax.runtime import hosts
 
 _CALLS = 10  # between two exchanges with the other processes of a run
 
-_SIGNALS = [
+STOPPING = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 ]
 
@@ -28,7 +28,7 @@ class Interrupted(CrnnError):
         self.number = number  # signal number
 
 
-class Interruption:
+class SignalWatcher:
     """A context manager that records signals. A second Ctrl-C ends the process at once.
 
     With `second_ends`, so does a second signal of any kind.
@@ -37,8 +37,8 @@ class Interruption:
     Python handles no signals, so none is recorded.
     """
 
-    number: int | None = None  # signal that came, perhaps to another process of the run
-    _came: int | None = None  # signal that came to this process
+    number: int | None = None  # signal that was received, perhaps by another process of the run
+    _received: int | None = None  # signal that this process received
 
     def __init__(self, second_ends: bool = False):
         self._second_ends = second_ends
@@ -46,7 +46,7 @@ class Interruption:
     def __enter__(self) -> Self:
         self._before: dict[int, Any] = {}
         if threading.current_thread() is threading.main_thread():
-            for number in _SIGNALS:
+            for number in STOPPING:
                 is_ignored = signal.getsignal(number) is signal.SIG_IGN
                 if not (is_ignored and number == getattr(signal, "SIGHUP", None)):
                     self._before[number] = signal.signal(number, self._note)
@@ -56,8 +56,8 @@ class Interruption:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def has_come(self, call: int) -> bool:
-        """Whether a signal has come, after call number `call` of an epoch.
+    def was_received(self, call: int) -> bool:
+        """Whether a signal was received, after call number `call` of an epoch.
 
         If the run has several processes, a signal to one of them counts for all. They exchange
         what they know after the first call and every tenth one after it, so that all stop at the
@@ -86,13 +86,13 @@ class Interruption:
         )
 
     def _note(self, number: int, _: FrameType | None) -> None:
-        if self._came is not None and (self._second_ends or number == signal.SIGINT):
+        if self._received is not None and (self._second_ends or number == signal.SIGINT):
             # Our programs leave signals to the system: end without a traceback.
             if self._before[number] in (signal.SIG_DFL, signal.SIG_IGN):
                 signal.signal(number, signal.SIG_DFL)
                 os.kill(os.getpid(), number)
             raise KeyboardInterrupt
-        self._came = self._came or number
+        self._received = self._received or number
         self.number = self.number or number
 
 
@@ -112,7 +112,7 @@ def follow_input() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def end_as_usual(error: Interrupted) -> None:
+def exit_by_signal(error: Interrupted) -> None:
     """Ends this process by the signal, so that its parent sees the usual status."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from crnn_jax.errors import RunError
-from crnn_jax.runtime import files as disk
+from crnn_jax.runtime import files
 
 SUFFIX = ".crnn-jax.partial"
 _INNER = f"unfinished{SUFFIX}"  # subfolder of a folder whose files are being replaced
@@ -40,7 +40,7 @@ def directory(path: str | os.PathLike[str]) -> Iterator[Path]:
             partial.unlink()
         partial.mkdir(exist_ok=True)
     except OSError as error:
-        raise disk.unwritable(partial, error) from error
+        raise files.unwritable(partial, error) from error
     with _claimed(partial, path):
         try:
             _empty(partial)
@@ -55,7 +55,7 @@ def directory(path: str | os.PathLike[str]) -> Iterator[Path]:
             raise
 
 
-def files(folder: Path, contents: Mapping[str, bytes], last: str) -> None:
+def replace_files(folder: Path, contents: Mapping[str, bytes], last: str) -> None:
     """Writes files into `folder`, replacing those of the same names and no others.
 
     All files are written to a directory within `folder` first, so that a full disk leaves the old
@@ -72,10 +72,10 @@ def files(folder: Path, contents: Mapping[str, bytes], last: str) -> None:
         cannot be written.
     """
     for name in contents:
-        place = disk.below(folder, *Path(name).parts[:-1]) / Path(name).name
+        place = files.below(folder, *Path(name).parts[:-1]) / Path(name).name
         if place.is_dir() and not place.is_symlink():
             raise RunError(f"{place} is a directory, but must be a file; remove it")
-    inner = disk.below(folder, _INNER)
+    inner = files.below(folder, _INNER)
     is_new = not folder.exists()
     with _errors(folder):
         inner.mkdir(parents=True, exist_ok=True)
@@ -85,7 +85,7 @@ def files(folder: Path, contents: Mapping[str, bytes], last: str) -> None:
             for name, content in contents.items():
                 with _errors(folder):
                     (inner / name).parent.mkdir(parents=True, exist_ok=True)
-                disk.write(inner / name, content)
+                files.write(inner / name, content)
         except BaseException:
             _discard(folder, inner, is_new, last)
             raise
@@ -98,7 +98,7 @@ def files(folder: Path, contents: Mapping[str, bytes], last: str) -> None:
 
 
 def is_free(folder: Path) -> bool:
-    """Whether `files` may write to a folder: it is absent, empty, or `files` did not finish there.
+    """Whether `replace_files` may write to a folder: it is absent, empty, or left unfinished.
 
     Raises:
       RunError: the folder is a file, or cannot be read.
@@ -110,7 +110,7 @@ def is_free(folder: Path) -> bool:
 
 
 def _discard(folder: Path, inner: Path, is_new: bool, last: str) -> None:
-    """Removes what `files` staged, unless the files of the folder are already partly replaced."""
+    """Removes what `replace_files` staged, unless some files of the folder are replaced already."""
     if is_new or (folder / last).exists() or not any(p != inner for p in folder.iterdir()):
         shutil.rmtree(inner, ignore_errors=True)
         if is_new:
@@ -165,4 +165,4 @@ def _errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise disk.unwritable(path, error) from error
+        raise files.unwritable(path, error) from error

@@ -25,7 +25,6 @@ MARK = "CRNN_JAX_SUPERVISED"  # an environment variable of the child
 _NATIVE = re.compile(r"[IWEF]\d{4} |Additional GRPC error|:UNKNOWN:|WARNING: All log messages")
 _FATAL = re.compile(r"F\d{4} |terminate called|Fatal Python error")
 _LOST = "distributed service detected fatal errors"
-_SIGNALS = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
 
 
 def is_child() -> bool:
@@ -47,8 +46,8 @@ def run(command: Sequence[str]) -> int:
         errors="replace",
         process_group=0,  # Ctrl-C would reach it twice
     )
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
-    for number in _SIGNALS:
+    before = {number: signal.getsignal(number) for number in signals.STOPPING}
+    for number in signals.STOPPING:
         if before[number] is not signal.SIG_IGN:
             signal.signal(number, lambda number, _: child.send_signal(number))
     page: list[str] = []
@@ -61,8 +60,8 @@ def run(command: Sequence[str]) -> int:
         signal.signal(number, handler)
     if status >= 0:
         return status
-    if -status in _SIGNALS:
-        signals.end_as_usual(signals.Interrupted("", -status))
+    if -status in signals.STOPPING:
+        signals.exit_by_signal(signals.Interrupted("", -status))
     if any(_LOST in line for line in page):
         reason = "process 0 has ended, or its host is down"
     elif -status == signal.SIGKILL:

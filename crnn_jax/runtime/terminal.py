@@ -20,7 +20,7 @@ from crnn_jax import errors
 from crnn_jax.errors import CrnnError
 from crnn_jax.runtime import limits, processes, signals
 
-_PATIENCE = 10.0  # seconds from the end of a command until its process is ended
+_TIMEOUT = 10.0  # seconds from the end of a command until its process is ended
 _RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
 _closed: set[str] = set()  # streams that were closed when the process started
 
@@ -65,7 +65,9 @@ def need_input() -> None:
       CrnnError: the standard input is closed.
     """
     if "stdin" in _closed:
-        raise CrnnError("standard input is closed, but - stands for a list of paths there")
+        raise CrnnError(
+            "standard input is closed, but the argument - reads a list of paths from it"
+        )
 
 
 def outlive_output() -> None:
@@ -97,12 +99,12 @@ def conclude(call: Callable[[], Any], failure: int) -> int:
         return status
     except signals.Interrupted as error:
         _say(str(error))
-        signals.end_as_usual(error)
+        signals.exit_by_signal(error)
         return 1
     except CrnnError as error:
-        _say(f"error: {processes.obstacle_behind(error) or error}")
+        _say(f"error: {processes.device_problem_of(error) or error}")
     except KeyboardInterrupt:  # no cleanup is needed: files are written atomically
-        signals.end_as_usual(signals.Interrupted("", signal.SIGINT))
+        signals.exit_by_signal(signals.Interrupted("", signal.SIGINT))
         return 1
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         _abandon_output()
@@ -115,11 +117,11 @@ def conclude(call: Callable[[], Any], failure: int) -> int:
         if error.errno in _RESOURCES and error.filename is None:
             _say(f"error: {error.strerror}")
         else:
-            _say(f"error: {errors.of_system(error)}")
+            _say(f"error: {errors.system_error_message(error)}")
     except (RuntimeError, AssertionError) as error:
         if isinstance(error, RuntimeError) and limits.is_of_threads(error):
             _say(f"error: {limits.NO_THREADS}")
-        elif reason := processes.obstacle_behind(error):
+        elif reason := processes.device_problem_of(error):
             _say(f"error: {reason}")
         elif str(error).startswith("RESOURCE_EXHAUSTED"):  # raised by XLA
             _say(f"error: out of memory ({errors.brief(str(error).splitlines()[0], 200)})")
@@ -149,7 +151,7 @@ def leave(status: int) -> NoReturn:
         sys.stderr.flush()
     except (OSError, ValueError):
         _abandon_output()
-    guard = threading.Timer(_PATIENCE, os._exit, [status])
+    guard = threading.Timer(_TIMEOUT, os._exit, [status])
     guard.daemon = True
     with contextlib.suppress(RuntimeError):  # no more threads can be started
         guard.start()

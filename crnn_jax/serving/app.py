@@ -91,7 +91,7 @@ def make(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         queue.start()
         yield
-        # In a thread: requests that were cancelled must be able to drop their images.
+        # In a thread: requests that were canceled must be able to drop their images.
         await asyncio.to_thread(queue.close, settings.drain_seconds)
 
     app = FastAPI(

@@ -119,7 +119,7 @@ class Batcher:
 
         The list is emptied as the files are decoded, so that their memory is free.
 
-        If the task that awaits it is cancelled, its images leave the queue.
+        If the task that awaits it is canceled, its images leave the queue.
 
         Raises:
           QueueFullError: there is no room for the images.
@@ -143,7 +143,7 @@ class Batcher:
         """Refuses more images, and waits until those in the queue are read.
 
         Args:
-          seconds: at most this long.
+          seconds: the longest time to wait.
         """
         with self._changed:
             self._is_closed = True
@@ -280,7 +280,7 @@ class Batcher:
 def _finish(requests: Sequence[_Request], error: type[ReadingError] | None = None) -> None:
     """Ends requests, in the thread of their loop."""
     for request in requests:
-        if request.future.done():  # cancelled
+        if request.future.done():  # canceled
             continue
         if error is None:
             request.future.set_result(request.results)

@@ -75,7 +75,7 @@ class Programs:
                 content = contents.of_base64(content)
             except DataError as error:
                 return error
-        return self.reader.decode(content, self._form)
+        return self.reader.to_input(content, self._form)
 
     def batch_size(self, count: int, explain: bool) -> int:
         """Returns the size of the next batch if `count` images are ready.

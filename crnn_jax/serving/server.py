@@ -52,14 +52,14 @@ class Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        with signals.Interruption(second_ends=True) as self._interruption:
+        with signals.SignalWatcher(second_ends=True) as self._watcher:
             yield
 
     async def on_tick(self, counter: int) -> bool:
         if self._service.batcher.is_warm and not self._was_warm:
             self._was_warm = True
             self._report("ready")
-        if self._interruption.number is not None:
+        if self._watcher.number is not None:
             self.end()
         if self.should_exit and not self._service.is_draining:
             self._service.is_draining = True

@@ -53,7 +53,7 @@ class Character(_Strict):
     """A character of a text. Positions are fractions of the image's width."""
 
     symbol: str
-    probability: float = Field(description="of this symbol, given the other characters")
+    probability: float = Field(description="probability of this symbol, given the other characters")
     left: float
     right: float
 
@@ -117,14 +117,14 @@ class InputSize(_Strict):
 class ReaderResponse(_Strict):
     """The reader of this server."""
 
-    version: str = Field(description="of crnn-jax")
+    version: str = Field(description="version of crnn-jax")
     symbols: list[str]
     lengths: tuple[int, int] | None = Field(
         description="least and greatest number of characters of a text; null if there is no limit"
     )
     input: InputSize
     epoch: int
-    fingerprint: str = Field(description="of the data that the reader was trained on")
+    fingerprint: str = Field(description="fingerprint of the data that the reader was trained on")
     params_sha256: str
 
 
@@ -146,7 +146,7 @@ def to_result(
         return ErrorResult(
             error=Problem(code="unreadable_image", message=brief(found, _MOST_MESSAGE))
         )
-    answered, is_shown = evaluate.shown(found, min_confidence)
+    answered, is_shown = evaluate.apply_min_confidence(found, min_confidence)
     values: dict[str, Any] = {
         "text": found.text if is_shown else "",
         "confidence": found.confidence,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from crnn_jax import config as config_lib
-from crnn_jax.config.data_keys import WITHOUT_EFFECT
+from crnn_jax.config.data_keys import NO_EFFECT_ON_RESULTS
 from crnn_jax.errors import ConfigError
 from crnn_jax.runtime import hosts
 from crnn_jax.training.context import TrainContext
@@ -29,7 +29,7 @@ def check(context: TrainContext, num_runs: int) -> None:
         )
     same = "all processes need the same package versions, --config and data"
     keys = config_lib.flatten(config_lib.to_dict(context.config))
-    keys = {key: value for key, value in keys.items() if key not in WITHOUT_EFFECT}
+    keys = {key: value for key, value in keys.items() if key not in NO_EFFECT_ON_RESULTS}
     hosts.agree({**keys, "digest of the data": context.data.fingerprint}, same)
     hosts.agree(
         {"whether images are read from the disk": context.records is not None},

@@ -14,7 +14,7 @@ from crnn_jax.training.run import Run
 from crnn_jax.training.step import Batch, jitted_steps, jitted_steps_of_runs
 
 
-def compiled(runs: Sequence[Run]) -> tuple[Any, Any, Any]:
+def stack_runs(runs: Sequence[Run]) -> tuple[Any, Any, Any]:
     """Returns the compiled steps, the state and the constants; several runs add a leading axis."""
     each = [(run.state, run.constants) for run in runs]
     if len(runs) == 1:
@@ -37,8 +37,8 @@ def batches(runs: Sequence[Run]) -> Iterator[Batch]:
         yield Batch(images, labels, *context.devices.replicate((indices, mask)))
 
 
-def apart(state: Any, runs: Sequence[Run]) -> list[Any]:
-    """Returns the state of each run. The inverse of what `compiled` does to several runs."""
+def unstack_runs(state: Any, runs: Sequence[Run]) -> list[Any]:
+    """Returns the state of each run. The inverse of what `stack_runs` does to several runs."""
     if len(runs) == 1:
         return [state]
 

@@ -61,14 +61,14 @@ class TrainContext(NamedTuple):
     # The unlabeled images that this epoch trains on: see self_training.py.
     pseudo_labeled: np.ndarray = np.empty(0, np.int32)
 
-    def alike(self) -> Hashable:
+    def program_key(self) -> Hashable:
         """Returns a key that is equal for runs that can share compiled programs.
 
         It does not depend on seed, fold, normalization and learning rate.
         """
         data = dataclasses.replace(self.config.data, fold=0, split_seed=0)
-        form = optimizer_lib.kind(self.config.optimizer)
-        config = dataclasses.replace(self.config, seed=0, data=data, optimizer=form)
+        static = optimizer_lib.static_part(self.config.optimizer)
+        config = dataclasses.replace(self.config, seed=0, data=data, optimizer=static)
         network = self.model.network, self.model.per_image
         # With a test part, the alphabet depends on the training part.
         charset = self.charset
@@ -113,7 +113,7 @@ class TrainContext(NamedTuple):
                 yield *self.batch(numbers), mask
             return
         listed = [(self.devices.own_part(numbers), mask) for numbers, mask in calls]
-        labels = np.asarray(data_parallel.one(self.labels))
+        labels = np.asarray(data_parallel.first_shard(self.labels))
         start = time.monotonic()
         with self.records.batches(np.concatenate([numbers for numbers, _ in listed])) as images:
             for numbers, mask in listed:
@@ -161,7 +161,7 @@ class TrainContext(NamedTuple):
     @property
     def in_memory(self) -> tuple[Array, Array]:
         """The images in memory and their labels, on one device."""
-        images, labels = data_parallel.one((self.images, self.labels))
+        images, labels = data_parallel.first_shard((self.images, self.labels))
         if self.records:
             labels = jax.device_put(np.asarray(labels)[: len(images)])
         return images, labels
@@ -239,7 +239,7 @@ def _steps_per_epoch(config: Config, source: sources.Source) -> int:
     return steps
 
 
-def _encoded(source: sources.Source, config: Config) -> np.ndarray:
+def _encoded(source: sources.Source) -> np.ndarray:
     """Returns labels i32 [N, L], with room for pseudo-labels if there are unlabeled images."""
     known = not len(source.split.test) and not len(source.split.unlabeled)
     labels = source.charset.encode(source.data.texts, skip_unknown=not known)
@@ -286,7 +286,7 @@ def prepare(config: Config) -> TrainContext:
         ),
         devices=devices,
         images=devices.replicate(data.images),
-        labels=devices.replicate(_encoded(source, config)),
+        labels=devices.replicate(_encoded(source)),
         start_sha256=warm_start.digest(origin) if adjusted.trained_share < 1 else "",
         stream=generated.stream(config.data, charset) if source.endless else None,
         records=source.records,

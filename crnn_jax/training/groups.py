@@ -10,7 +10,7 @@ from crnn_jax.config import Config
 from crnn_jax.errors import CrnnError
 from crnn_jax.runs.run_dir import RunDir
 from crnn_jax.runtime import hosts
-from crnn_jax.runtime.data_parallel import ONE, one
+from crnn_jax.runtime.data_parallel import SINGLE_DEVICE, first_shard
 from crnn_jax.runtime.signals import Interrupted
 from crnn_jax.training.context import TrainContext
 
@@ -66,9 +66,9 @@ def turns(
 
 
 def _join(together: dict[Any, list[Member]], directory: RunDir, context: TrainContext) -> None:
-    """Adds a run to those that can share its compiled step, and takes over their images."""
+    """Adds a run to those that can share its compiled step, and reuses their images."""
     # A run whose images are on the disk shares nothing, which is not known before it is prepared.
-    group = together.setdefault(directory.workdir if context.records else context.alike(), [])
+    group = together.setdefault(directory.workdir if context.records else context.program_key(), [])
     if group:
         first = group[0][1]
         context = context._replace(data=first.data, images=first.images, labels=first.labels)
@@ -88,8 +88,13 @@ def side_by_side(group: Sequence[Member]) -> list[Member]:
         return list(group)
     if len(group) > 1:
         print(f"training {len(group)} runs in one program", flush=True)
-    images = one(group[0][1].images)
+    images = first_shard(group[0][1].images)
     return [
-        (directory, context._replace(devices=ONE, images=images, labels=one(context.labels)))
+        (
+            directory,
+            context._replace(
+                devices=SINGLE_DEVICE, images=images, labels=first_shard(context.labels)
+            ),
+        )
         for directory, context in group
     ]

@@ -36,7 +36,7 @@ def pace(config: OptimizerConfig, num_steps: int) -> Pace:
     return Pace(np.float32(config.learning_rate), np.int32(warmup), np.int32(num_steps))
 
 
-def kind(config: OptimizerConfig) -> OptimizerConfig:
+def static_part(config: OptimizerConfig) -> OptimizerConfig:
     """Returns what is compiled into a step: the config without the settings that `Pace` has."""
     defaults = OptimizerConfig()
     return dataclasses.replace(

@@ -49,8 +49,9 @@ def again(
       data: the folder of the data set, if it is not where the record says.
 
     Raises:
-      RunError: before training, if the record is not finished, is damaged or is of another version
-        of this package; if the data differ; or if the reproduction is already finished.
+      RunError: before training, if the record is not finished, is damaged or was written by a
+        different version of this package; if the data differ; or if the reproduction is already
+        finished.
       DataError: the data do not exist.
     """
     record, result, config, new = prepare(run, workdir, data)

@@ -17,7 +17,7 @@ from crnn_jax.runs import continuing, mid_epoch, provenance
 from crnn_jax.runs.checkpoint import Checkpoints
 from crnn_jax.runs.run_dir import RunDir
 from crnn_jax.runtime import hosts
-from crnn_jax.runtime.data_parallel import one
+from crnn_jax.runtime.data_parallel import first_shard
 from crnn_jax.training import run_logging, warm_start
 from crnn_jax.training.context import TrainContext
 from crnn_jax.training.early_stopping import Stopping
@@ -27,7 +27,7 @@ from crnn_jax.training.state import TrainState, init_state
 from crnn_jax.training.step import constants
 
 # What checkpoints of older versions lack, with the value that they had implicitly.
-_CAME: Mapping[str, Any] = {"other_cases": ""}
+_ADDED: Mapping[str, Any] = {"other_cases": ""}
 
 
 def resume(
@@ -92,14 +92,12 @@ def restore(run: Run) -> None:
     if mid := mid_epoch.restore(run.dir, run.epoch + 1, like):
         check_data(mid.meta, run.context, run.dir.workdir / mid_epoch.FOLDER)
         trees, run.losses, seconds = mid.trees, mid.losses, mid.meta["seconds"]
-    run.start -= seconds
-    start = None
+    run.started_at -= seconds
     origin = run.context.origin
-    if origin.run and (not trees or run.context.trained_share < 1):
-        start = warm_start.transfer(run.state.params, run.context.charset, origin, run.config)
+    params = _initial_params(run, is_new=not trees)
     if run.context.trained_share < 1:  # copied, because a step consumes its state
-        kept = run.context.devices.replicate(jax.tree.map(jnp.copy, start))
-        run.constants = run.constants._replace(start=kept)
+        kept = run.context.devices.replicate(jax.tree.map(jnp.copy, params))
+        run.constants = run.constants._replace(init_params=kept)
     if trees:
         since = f" and {run.steps_since} steps" if run.losses else ""
         print(f"continuing after epoch {run.epoch}{since}")
@@ -107,11 +105,22 @@ def restore(run: Run) -> None:
     elif origin.run:
         if note := warm_start.other_width(origin, run.config):
             print(f"note: {note}")
-        fresh, params = run.state, start
+        fresh = run.state
         # A flat start would destroy the alignment of a trained model.
         flat_start = fresh.flat_start._replace(weight=jnp.zeros(()))
         ema = jax.tree.map(jnp.copy, params)
         run.state = fresh._replace(params=params, ema=ema, flat_start=flat_start)
+
+
+def _initial_params(run: Run, is_new: bool) -> Any:
+    """Returns the parameters of train.init_from for the fresh state of a run.
+
+    Returns None if there is no such run, or if a restored run does not need them.
+    """
+    origin = run.context.origin
+    if not origin.run or not (is_new or run.context.trained_share < 1):
+        return None
+    return warm_start.transfer(run.state.params, run.context.charset, origin, run.config)
 
 
 def save(run: Run, seconds: float) -> None:
@@ -134,7 +143,7 @@ def save_mid_epoch(run: Run) -> None:
 
 def saved(state: TrainState) -> TrainState:
     """Returns the arrays to save: on one device, or on those of all processes of the run."""
-    arrays: TrainState = one(state) if hosts.count() == 1 else state
+    arrays: TrainState = first_shard(state) if hosts.count() == 1 else state
     return arrays
 
 
@@ -227,7 +236,7 @@ def check_data(meta: Mapping[str, Any], context: TrainContext, directory: Path) 
     changed = [
         f"  {name}: was {quote(meta.get(name))}, is now {quote(value)}"
         for name, value in context.identity().items()
-        if meta.get(name, _CAME.get(name)) != value
+        if meta.get(name, _ADDED.get(name)) != value
     ]
     if changed:
         advice = continuing.advice(directory.parent, context.config)

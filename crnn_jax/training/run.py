@@ -15,7 +15,7 @@ from crnn_jax.errors import TrainingError
 from crnn_jax.runs.checkpoint import Checkpoints
 from crnn_jax.runs.run_dir import RunDir
 from crnn_jax.runtime import backend
-from crnn_jax.runtime.data_parallel import one
+from crnn_jax.runtime.data_parallel import first_shard
 from crnn_jax.training.context import TrainContext
 from crnn_jax.training.early_stopping import Stopping
 from crnn_jax.training.state import TrainState
@@ -30,7 +30,7 @@ class Run:
     context: TrainContext
     checkpoints: Checkpoints
     constants: Constants
-    start: float  # time.monotonic() at the start, as if the run had never paused
+    started_at: float  # time.monotonic() at the start, as if the run had never paused
     state: TrainState  # on `context.devices`
     stopping: Stopping = dataclasses.field(default_factory=Stopping)
     epoch: int = 0  # number of complete epochs
@@ -55,7 +55,7 @@ class Run:
     @property
     def seconds(self) -> float:
         """Seconds of training so far, without pauses between attempts."""
-        return time.monotonic() - self.start
+        return time.monotonic() - self.started_at
 
     @property
     def last_epoch(self) -> int:
@@ -72,7 +72,7 @@ class Run:
     @property
     def ema(self) -> Any:
         """The EMA of the parameters, on one device, for evaluation."""
-        return one(self.state.ema)
+        return first_shard(self.state.ema)
 
     def calls(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yields indices [S, B] and mask [S, B] of each remaining call of the epoch."""

@@ -21,7 +21,7 @@ from crnn_jax.training.run import Run
 def log_step(run: Run, step: int, loss: float) -> None:
     """Writes the line of a step to `metrics.jsonl`. TrainingError: the loss is not finite."""
     if not math.isfinite(loss):
-        raise not_finite(run)
+        raise report_not_finite(run)
     run.dir.append_metrics({"epoch": run.epoch + 1, "step": step, "step_loss": loss})
 
 
@@ -33,7 +33,7 @@ def log_epoch(run: Run, evaluation: evaluate.Evaluation) -> dict[str, Any]:
     """
     loss = float(np.mean(np.concatenate(run.losses)))
     if not math.isfinite(loss + evaluation.loss):
-        raise not_finite(run)
+        raise report_not_finite(run)
     scores = evaluation.scores
     values = {
         "epoch": run.epoch + 1,
@@ -48,7 +48,7 @@ def log_epoch(run: Run, evaluation: evaluate.Evaluation) -> dict[str, Any]:
     return values
 
 
-def not_finite(run: Run) -> TrainingError:
+def report_not_finite(run: Run) -> TrainingError:
     """Returns the error for a loss that is not finite, and writes `not_finite.csv`.
 
     The file lists the images of the first step whose loss is not finite and of the step before it,

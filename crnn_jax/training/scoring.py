@@ -74,7 +74,7 @@ def finished(run: RunDir, config: Config) -> Result:
     config leaves to the data is not compared.
 
     Raises:
-      RunError: the run has another config or other data.
+      RunError: the run has a different config or different data.
     """
     with contextlib.suppress(DataError):
         config = resolve.resolve(config)

@@ -29,7 +29,7 @@ from crnn_jax.models import decoding
 from crnn_jax.models.decoding import Decoder
 from crnn_jax.runs import record_types
 from crnn_jax.runtime import data_parallel
-from crnn_jax.runtime.signals import Interruption
+from crnn_jax.runtime.signals import SignalWatcher
 from crnn_jax.schema import Epoch, Share, Text
 from crnn_jax.training.context import TrainContext
 from crnn_jax.training.run import Run
@@ -51,7 +51,7 @@ class PseudoLabel(NamedTuple):
     confidence: Share
 
 
-def renew(run: Run, interruption: Interruption) -> None:
+def renew(run: Run, watcher: SignalWatcher) -> None:
     """Labels the unlabeled images of a run for its next epoch, with the EMA of the parameters.
 
     If the run has labeled images, its first epoch has no pseudo-labels. The pseudo-labels are
@@ -60,7 +60,7 @@ def renew(run: Run, interruption: Interruption) -> None:
     Raises:
       RunError: the file of an interrupted epoch is missing or damaged.
       TrainingError: no image has a label, and the reader finds no text in any.
-      Interrupted: a signal came while the images were read.
+      Interrupted: a signal was received while the images were read.
     """
     context, epoch = run.context, run.epoch + 1
     if not len(context.split.unlabeled) or (epoch == 1 and len(context.split.train)):
@@ -74,8 +74,8 @@ def renew(run: Run, interruption: Interruption) -> None:
         )
 
     def check() -> None:
-        if interruption.number:  # reading can take minutes, and nothing has to be saved
-            raise interruption.stop(f"after epoch {run.epoch}")
+        if watcher.number:  # reading can take minutes, and nothing has to be saved
+            raise watcher.stop(f"after epoch {run.epoch}")
 
     read = functools.partial(_read, context, run.ema, check)
     readings = read(_decoder(context, read), context.split.unlabeled)
@@ -221,8 +221,8 @@ def _decoder(context: TrainContext, read: _Read) -> Decoder:
     unlabeled = context.split.unlabeled
     sample = unlabeled[scheme_form.sample(len(unlabeled))]
 
-    def make(**wish: Any) -> Decoder:
-        return decoding.decoder(context.charset, steps, **{"length": section.lengths, **wish})
+    def make(**options: Any) -> Decoder:
+        return decoding.decoder(context.charset, steps, **{"length": section.lengths, **options})
 
     try:
         return scheme_form.find(lambda decoder: read(decoder, sample), make, context.charset.split)
@@ -239,6 +239,6 @@ def _read(
 ) -> list[evaluate.Reading]:
     """Reads the images `indices`, in their order."""
     reader = evaluate.Reader(context.model, params, context.charset, decoder=decoder)
-    images = data_parallel.one(context.images)
+    images = data_parallel.first_shard(context.images)
     batch_size = context.config.train.eval_batch_size
     return evaluate.read_all(reader, images, indices, batch_size, before_batch)

@@ -36,8 +36,8 @@ def init_state(context: TrainContext) -> TrainState:
     """Returns the state before the first step, with fresh parameters."""
     key = stream_key(jax.random.key(context.config.seed), "init")
     params = crnn.init(context.model, key, context.config.data)
-    form = optimizer_lib.kind(context.config.optimizer)
-    state: TrainState = _fresh(params, form, context.config.flat_start)
+    static = optimizer_lib.static_part(context.config.optimizer)
+    state: TrainState = _fresh(params, static, context.config.flat_start)
     return state
 
 

@@ -19,7 +19,7 @@ from crnn_jax.data.augment import augment
 from crnn_jax.models import crnn
 from crnn_jax.models import ctc_loss as ctc
 from crnn_jax.runtime import xla_options
-from crnn_jax.runtime.data_parallel import ONE, Devices
+from crnn_jax.runtime.data_parallel import SINGLE_DEVICE, Devices
 from crnn_jax.training import flat_start
 from crnn_jax.training import optimizer as optimizer_lib
 from crnn_jax.training.context import TrainContext
@@ -38,7 +38,7 @@ class Recipe(NamedTuple):
     augment: AugmentConfig
     ema_decay: float
     optimizer: OptimizerConfig  # without the settings that `Pace` has
-    devices: Devices = ONE
+    devices: Devices = SINGLE_DEVICE
 
 
 class Constants(NamedTuple):
@@ -48,7 +48,7 @@ class Constants(NamedTuple):
     key: Key[Array, ""]  # jax.random.key(config.seed)
     pace: optimizer_lib.Pace
     trained_share: Any = 1.0  # f32, share of the trained weights in the EMA
-    start: Any = None  # the parameters of train.init_from, unless trained_share is 1
+    init_params: Any = None  # the parameters of train.init_from, unless trained_share is 1
 
 
 class Batch(NamedTuple):
@@ -88,7 +88,7 @@ def recipe(context: TrainContext) -> Recipe:
         config.flat_start,
         config.augment,
         config.train.ema_decay,
-        optimizer_lib.kind(config.optimizer),
+        optimizer_lib.static_part(config.optimizer),
         context.devices,
     )
 
@@ -223,9 +223,9 @@ def train_step(
     # The decay is small at first, so that the EMA soon forgets the initial parameters.
     decay = jnp.minimum(recipe.ema_decay, (1 + state.step) / (25 + state.step))
     kept = params
-    if constants.start is not None:
+    if constants.init_params is not None:
         # WiSE-FT, Wortsman et al. 2022 (arXiv 2109.01903): the EMA of a mean is a mean of EMAs.
-        kept = optax.incremental_update(params, constants.start, constants.trained_share)
+        kept = optax.incremental_update(params, constants.init_params, constants.trained_share)
     ema = optax.incremental_update(kept, state.ema, 1 - decay)
     flat = state.flat_start.advance(
         flat_loss,

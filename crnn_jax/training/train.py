@@ -29,7 +29,7 @@ from crnn_jax.runs.run_dir import RunDir
 from crnn_jax.runtime import allocator, hosts, processes
 from crnn_jax.runtime.peers import Peers
 from crnn_jax.runtime.profile import Profile
-from crnn_jax.runtime.signals import Interruption
+from crnn_jax.runtime.signals import SignalWatcher
 from crnn_jax.runtime.watchdog import Watchdog
 from crnn_jax.training import agreement, calls, groups, run_logging, self_training
 from crnn_jax.training.context import TrainContext, prepare
@@ -48,7 +48,7 @@ _STUCK = (
 class Controls(NamedTuple):
     """What can stop, record or watch the steps of a loop."""
 
-    interruption: Interruption
+    watcher: SignalWatcher
     profile: Profile
     watchdog: Watchdog
 
@@ -71,7 +71,7 @@ def train_and_evaluate(
       DataError, RunError: before training starts, for unusable data or an unusable run directory.
       DeviceError: JAX cannot compute in this process.
       TrainingError: the loss is not finite, or no unlabeled image can be read.
-      Interrupted: a signal came; the state is saved.
+      Interrupted: a signal was received; the state is saved.
     """
     return train_all([config], [workdir], allow_environment_change, profiled_steps)[0]
 
@@ -130,18 +130,18 @@ def _train_all(
     turns = groups.turns(todo, prepared, failures)
     group = next(turns, None)  # before signals are recorded: loading can be stopped at once
     # Around all groups, so that a signal while one is scored stops the next.
-    with Interruption() as interruption:
+    with SignalWatcher() as watcher:
         while group:
             steps = profiled_steps if hosts.is_first() else 0
             # An error that concerns no member alone ends this group only.
             with Profile(steps) as profile, failures.of(group[0][0]):
-                controls = Controls(interruption, profile, watchdog)
+                controls = Controls(watcher, profile, watchdog)
                 results |= _train_group(group, controls, start, allow_environment_change, failures)
             del group
             start = time.monotonic()  # the time of the next runs is their own
             group = next(turns, None)
-            if group and interruption.number:
-                raise interruption.stop(f"after {len(results)} of {len(dirs)} runs")
+            if group and watcher.number:
+                raise watcher.stop(f"after {len(results)} of {len(dirs)} runs")
     if failures.errors:
         raise failures.errors[0]
     return [results[directory.workdir] for directory in dirs]
@@ -189,12 +189,12 @@ def train(runs: Sequence[Run], controls: Controls) -> None:
     A run that cannot go on gets an `error` and ends; the others go on.
 
     Raises:
-      Interrupted: a signal came; all runs are saved.
+      Interrupted: a signal was received; all runs are saved.
       TrainingError, RunError: images without labels cannot be read; see `self_training.renew`.
     """
     with Progress(runs) as progress:
         while active := [run for run in runs if not run.is_over]:
-            self_training.renew(active[0], controls.interruption)
+            self_training.renew(active[0], controls.watcher)
             # Those in the middle of an epoch catch up with the others first.
             most = max(run.steps_since for run in active)
             abreast = [run for run in active if run.steps_since == most]
@@ -206,7 +206,7 @@ def train(runs: Sequence[Run], controls: Controls) -> None:
             if stopped := [run for run in abreast if run.steps_since and not run.error]:
                 where = f"after step {stopped[0].step}, in epoch {stopped[0].epoch + 1}"
                 more = f" of the first of {len(stopped)} runs" if len(stopped) > 1 else ""
-                raise controls.interruption.stop(where + more)
+                raise controls.watcher.stop(where + more)
 
 
 def run_epoch(runs: Sequence[Run], progress: Progress, controls: Controls) -> None:
@@ -214,8 +214,8 @@ def run_epoch(runs: Sequence[Run], progress: Progress, controls: Controls) -> No
 
     All runs must be at the same step of their epochs.
     """
-    interruption, profile, watchdog = controls
-    steps, state, inputs = calls.compiled(runs)
+    watcher, profile, watchdog = controls
+    steps, state, inputs = calls.stack_runs(runs)
     before = None  # the losses of the previous call
     first = runs[0].step
     for call, batch in enumerate(calls.batches(runs)):
@@ -225,18 +225,18 @@ def run_epoch(runs: Sequence[Run], progress: Progress, controls: Controls) -> No
         progress.steps(batch.mask.shape[-2])
         first += batch.mask.shape[-2]
         if before is not None:
-            note(runs, before, progress)
+            record_losses(runs, before, progress)
         before = latest
-        if interruption.has_come(call) or all(run.error for run in runs):
+        if watcher.was_received(call) or all(run.error for run in runs):
             break
     with watchdog.waiting():
         jax.block_until_ready(before)
-    note(runs, before, progress)
-    for run, own in zip(runs, calls.apart(state, runs), strict=True):
+    record_losses(runs, before, progress)
+    for run, own in zip(runs, calls.unstack_runs(state, runs), strict=True):
         run.state = own
 
 
-def note(runs: Sequence[Run], losses: Any, progress: Progress) -> None:
+def record_losses(runs: Sequence[Run], losses: Any, progress: Progress) -> None:
     """Stores the losses of a call, f32 [S] or [R, S], and logs one in `log.every_steps`."""
     for run, values in zip(runs, jax.device_get(losses).reshape(len(runs), -1), strict=True):
         first = run.step + 1
@@ -258,7 +258,7 @@ def end_epoch(run: Run, progress: Progress) -> None:
         if np.isfinite(np.concatenate(run.losses)).all():
             save_mid_epoch(run)
         else:
-            run.error = run_logging.not_finite(run)
+            run.error = run_logging.report_not_finite(run)
         return
     if run.context.records:  # then memory is scarce and epochs are long
         allocator.return_memory()

@@ -161,10 +161,10 @@ def _advice(there: Config, here: Config) -> str:
     ]
     sizes = " and ".join(
         f"{values['data.width']}x{values['data.height']} {where}"
-        for values, where in ((old, "there"), (new, "here"))
+        for values, where in ((old, "in that run"), (new, "in this one"))
     )
     differ = any(old[key] != new[key] for key in ("data.width", "data.height"))
-    images = f"images have {sizes}; " if differ else ""
+    images = f"images are {sizes}; " if differ else ""
     return f"{images}train with {' '.join(changes)}" if changes else ""
 
 

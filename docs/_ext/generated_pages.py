@@ -21,7 +21,7 @@ from sphinx.application import Sphinx
 from crnn_jax import config as config_lib
 from crnn_jax.cli import examples, main
 from crnn_jax.config import suggestions
-from crnn_jax.config.data_keys import LEFT_TO_DATA, WITHOUT_EFFECT
+from crnn_jax.config.data_keys import LEFT_TO_DATA, NO_EFFECT_ON_RESULTS
 
 PROGRAM = "crnn-jax"
 _WIDTH = 88  # characters of a usage line
@@ -57,7 +57,7 @@ def config_keys() -> str:
 def _key(name: str, default: str, values: str, meaning: str) -> str:
     """Describes a key, with a target that other pages can link to."""
     notes = [_as_text(meaning)]
-    if (name in WITHOUT_EFFECT and "do not depend" not in meaning) or name.startswith("log."):
+    if (name in NO_EFFECT_ON_RESULTS and "do not depend" not in meaning) or name.startswith("log."):
         notes.append(_NO_EFFECT)
     if name in LEFT_TO_DATA:
         notes.append(

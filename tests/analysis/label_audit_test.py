@@ -55,7 +55,9 @@ def test_the_command_writes_csv_and_contact_sheet(
 ) -> None:
     assert main.main(["audit", str(grid), "--top", "3"]) == 0
     out = capsys.readouterr().out
-    assert "1.png: labeled cd; 2 of 2 models read otherwise, such as ce; loss 5.00" in out
+    assert (
+        "1.png: labeled cd; 2 of 2 models read it differently, for example as ce; loss 5.00" in out
+    )
     assert "2.png" not in out  # no model disagrees
     assert "more with smaller losses" not in out
     with (grid / "audit.csv").open() as file:

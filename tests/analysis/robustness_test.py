@@ -11,13 +11,14 @@ import pytest
 
 import crnn_jax
 from crnn_jax import config as config_lib
-from crnn_jax.analysis import robustness
+from crnn_jax.analysis import distortions, robustness
 from crnn_jax.cli.main import main
 from crnn_jax.config import Config
 from crnn_jax.data import generated
 from crnn_jax.data.synthetic import presets
 from crnn_jax.errors import ConfigError
 from crnn_jax.inference.evaluate import Reading
+from crnn_jax.runs.run_dir import RunDir
 from crnn_jax.training.context import prepare
 from tests.helpers.fixtures import MakeConfig
 
@@ -25,13 +26,13 @@ PLAIN = presets.from_values({"alphabet": "abc7", "length": [1, 2], "width": 64, 
                            "size": [12, 12], "left": [4, 9], "baseline": [12, 12]})  # fmt: skip
 
 
-@pytest.mark.parametrize("name", robustness.DISTORTIONS)
+@pytest.mark.parametrize("name", distortions.DISTORTIONS)
 def test_a_strength_of_none_is_plain_text_and_more_changes_its_own_keys(name: Any) -> None:
-    distortion = robustness.DISTORTIONS[name]
+    distortion = distortions.DISTORTIONS[name]
     assert distortion.strengths[0] == 0
     assert list(distortion.strengths) == sorted(distortion.strengths)
-    none, some = (robustness.distorted(PLAIN, name, s, s) for s in (0, distortion.strengths[-1]))
-    for key in robustness._PLAIN:
+    none, some = (distortions.distorted(PLAIN, name, s, s) for s in (0, distortion.strengths[-1]))
+    for key in distortions._PLAIN:
         assert getattr(none, key) == (0, 0)
     changed = {
         f.name for f in dataclasses.fields(PLAIN) if getattr(none, f.name) != getattr(some, f.name)
@@ -74,7 +75,7 @@ def test_a_report_has_a_row_for_each_strength_and_reader(
     file = tmp_path / "look.json"
     file.write_text(json.dumps(dataclasses.asdict(PLAIN)))
     monkeypatch.setitem(
-        robustness.DISTORTIONS, "noise", robustness.Distortion("grey levels", (0, 200))
+        distortions.DISTORTIONS, "noise", distortions.Distortion("grey levels", (0, 200))
     )
     arguments = [
         "robustness", os.fspath(trained), "--style", os.fspath(file), "--count", "8",
@@ -86,7 +87,7 @@ def test_a_report_has_a_row_for_each_strength_and_reader(
     assert len(rows) == 4  # two strengths, two readers
     adapted = crnn_jax.load(tmp_path / "out/noise/run")
     assert adapted.config.train.init_from == os.fspath(trained)
-    assert "| noise, grey levels | trained against it | 0: " in said
+    assert "| noise, grey levels | trained on it | 0: " in said
     assert "fingerprint" in said
     assert (tmp_path / "out/robustness.png").stat().st_size > 1000
 
@@ -116,10 +117,17 @@ def test_the_steps_against_a_distortion_are_those_that_were_asked_for(trained: P
         assert 0 <= train * new // batch - adapt < train  # epochs are equally long
 
 
+def test_the_report_has_the_steps_that_are_made() -> None:
+    assert robustness.num_steps(333) == (48, 7)  # 336, since seven epochs of 47 steps are too few
+    assert robustness.num_steps(50) == (50, 1)
+
+
 def test_what_cannot_be_measured_is_named(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["robustness", os.fspath(trained)]) == 2
+    assert "choose a similar one with --style" in capsys.readouterr().err  # a run on a folder
+    assert main(["robustness", os.fspath(trained), "--style", "captcha_v2"]) == 2
     assert "that the model in" in capsys.readouterr().err
     with pytest.raises(ConfigError, match="no distortion 'glare'; choose from turn, "):
         robustness.measure(trained, tmp_path, "plain", 1, 0, ["glare"])
@@ -128,3 +136,35 @@ def test_what_cannot_be_measured_is_named(
 def test_a_style_that_varies_cannot_be_distorted(trained: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="the style wide draws each image differently"):
         robustness.measure(trained, tmp_path, "wide", 8, 0, ["noise"])
+
+
+def test_texts_and_alphabet_are_those_after_data_case(tiny_config: MakeConfig) -> None:
+    """The reader has small letters only, and the style draws capitals."""
+    config = tiny_config(data__case="lower")
+    capitals = dataclasses.replace(PLAIN, alphabet="ABC")
+    seer: Any = Seer(config, capitals)
+    seer.known = {content: text.lower() for content, text in seer.known.items()}
+    assert robustness._row("noise", 5, True, seer, capitals, 8).num_exact == 4
+
+
+def test_a_table_of_other_distortions_is_not_replaced(trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "robustness.csv").write_text("distortion,strength\ndots,0\nnoise,0\n")
+    with pytest.raises(ConfigError, match=r"robustness\.csv has other distortions.* \(dots\)"):
+        robustness.report(trained, tmp_path, "captcha_v2", 1, 0, ["noise"])
+
+
+@pytest.mark.parametrize("name", distortions.DISTORTIONS)
+def test_the_style_of_a_finished_model_is_not_replaced(
+    name: str, trained: Path, tmp_path: Path
+) -> None:
+    """A finished model draws its validation part from the style."""
+    reader = crnn_jax.load(trained)
+    look = distortions.distorted(PLAIN, name, 0, 1)
+    (tmp_path / "style.json").write_text(json.dumps(dataclasses.asdict(look)))
+    config = robustness.adapted_config(reader, trained, tmp_path / "style.json", 40)
+    RunDir(tmp_path / "run").open(config)
+    robustness._check_same(tmp_path, look, config)
+    other = robustness.adapted_config(reader, trained, tmp_path / "style.json", 80)
+    for wrong in ((PLAIN, config), (look, other)):
+        with pytest.raises(ConfigError, match="adapted to another style or for another number"):
+            robustness._check_same(tmp_path, *wrong)

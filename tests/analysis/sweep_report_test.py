@@ -140,8 +140,11 @@ def test_the_command_writes_table_csv_and_image(
     assert main.main(["report", str(grid)]) == 0
     printed = capsys.readouterr().out
     assert (grid / "report.md").read_text() == printed
-    head, _, header, rule, *rows, _, note = printed.splitlines()
-    assert head == "set, fingerprint ffffffffffff, 136 images; 5 runs; commit cccccccccccc"
+    head, _, header, rule, *rows, _, caution, _, note = printed.splitlines()
+    assert head.startswith(
+        "set, fingerprint ffffffffffff, 136 images; 5 runs; commit cccccccccccc."
+    )
+    assert "not corrected" in caution
     assert {line.count("|") for line in (header, rule, *rows)} == {11}
     assert rows[0].startswith("| base | 2 | 85.00% [")
     # Two seeds, 0.8 and 0.9, and one.
@@ -247,7 +250,7 @@ def test_variants_with_other_cells_than_the_base_are_named(grid: Path) -> None:
     _leave(grid, "more", 1, [], [1], [1])
     _leave(grid, "more", 2, [], [1], [1])
     runs = sweep_runs.read_grid(grid)
-    assert sweep_report.notes(runs) == [
+    assert sweep_report.notes(runs)[1:] == [
         "These have other seeds and folds than base; the differences are over those in common: "
         "more (2 in common), other_seed (0 in common), worse (1 in common)."
     ]
@@ -283,3 +286,33 @@ def test_a_share_to_reach_is_refused_where_it_has_no_effect(
 ) -> None:
     assert main.main(["report", str(trained), "--reach", "0.5"]) == 2
     assert "--reach works only for the report of a sweep" in capsys.readouterr().err
+
+
+def test_an_image_counts_once_if_only_some_runs_list_their_readings(tmp_path: Path) -> None:
+    """As when a file was removed. Both seeds read the same ten images and misread all."""
+    for seed in (0, 1):
+        _leave(tmp_path, "base", seed, [], [1], [1])
+        _leave(tmp_path, "none", seed, range(10), [1], [0])
+    _leave_readings(tmp_path / "none" / "seed0-fold0", range(10), "a")
+    _, row = sweep_report.table(sweep_runs.read_grid(tmp_path))
+    assert row.difference == -1
+    # Wilson's interval of 0 of 10 ends at z^2 / (10 + z^2) with z = 1.96: 3.8415 / 13.8415.
+    assert (row.exact_match_low, row.exact_match_high) == pytest.approx((0, 0.27753), abs=1e-5)
+
+
+def test_the_report_says_what_is_scored_compared_and_left_out(grid: Path) -> None:
+    (grid / "worse" / "seed1-fold0" / "result.json").unlink()
+    (grid / "worse" / "seed1-fold0" / "failed.txt").touch()
+    main.main(["report", str(grid)])
+    text = (grid / "report.md").read_text()
+    assert "Exact match is on the validation part" in text
+    assert "number of comparisons (1)" in text  # `other_seed` has no cell in common with the base
+    assert "they have no result: worse/seed1-fold0 (failed)." in text
+
+
+def test_variants_with_two_names_and_a_test_part_are_no_schemes(grid: Path) -> None:
+    (grid / "dropout").mkdir()
+    (grid / "worse").rename(grid / "dropout" / "none")
+    (grid / "dropout" / "none" / "seed0-fold0" / "test.json").write_text("{}")
+    main.main(["report", str(grid)])
+    assert "| dropout/none |" in (grid / "report.md").read_text()

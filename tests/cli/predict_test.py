@@ -84,7 +84,8 @@ def test_a_group_that_merges_nothing_is_a_note(
     status, out, merged = call(capsys, "predict", trained, captchas, *flags, "--merge", "0O,1a")
     assert (status, out) == (0, expected)
     note = (
-        "note: `merge`: the alphabet has fewer than two symbols of '0O', '1a', so it has no effect"
+        "note: `merge`: these groups have no effect, because the alphabet has fewer than two of "
+        "their symbols: '0O', '1a'"
     )
     assert merged == f"{note}\n{err}"
 

@@ -173,7 +173,7 @@ def names(*kinds: object) -> list[str]:
         ("`pseudo_labels.csv`", [PseudoLabel]),
         ("`robustness/`", [robustness.Row]),
         ("`report.csv`", [sweep_report.Row, scheme_report.Row]),
-        ("`audit.csv`", [label_audit.Doubt]),
+        ("`audit.csv`", [label_audit.RankedLabel]),
         ("Files of a labeled folder", [journal.Entry]),
     ],
 )

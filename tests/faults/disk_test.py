@@ -17,7 +17,7 @@ import pytest
 from orbax.checkpoint import v1 as ocp
 
 from crnn_jax import config as config_lib
-from crnn_jax.cli import main
+from crnn_jax.cli import evaluate, main
 from crnn_jax.errors import CrnnError, RunError
 from crnn_jax.runs import checkpoint, opening, run_dir, sweep
 from crnn_jax.runs import grid as grids
@@ -148,7 +148,7 @@ def test_an_output_that_cannot_be_written_is_one_line(
 ) -> None:
     """The fallback of both entry points: an error with a path, or that of standard output."""
     named = OSError(errno.EROFS, "Read-only file system", "/some/where")
-    monkeypatch.setattr(main, "evaluate", failing(named))
+    monkeypatch.setattr(evaluate, "evaluate", failing(named))
     assert main.main(["evaluate", "run"]) == 2
     assert capsys.readouterr().err == "error: /some/where: Read-only file system\n"
 
@@ -168,7 +168,7 @@ def test_an_error_that_names_no_file_is_one_line_and_blames_none(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: Any, said: str
 ) -> None:
     """`close` does not report its file, which need not be standard output."""
-    monkeypatch.setattr(main, "evaluate", failing(error))
+    monkeypatch.setattr(evaluate, "evaluate", failing(error))
     assert main.main(["evaluate", "run"]) == 2
     shown = capsys.readouterr().err
     assert shown.startswith(f"error: {said}")

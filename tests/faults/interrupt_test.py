@@ -74,7 +74,9 @@ def test_a_loss_that_is_not_finite_is_not_saved_in_the_middle_of_an_epoch(
     """It may be that of a step that is not logged. A file with it would be refused as damaged."""
     saved: list[Any] = []
     monkeypatch.setattr(train, "save_mid_epoch", saved.append)
-    monkeypatch.setattr(train.run_logging, "not_finite", lambda run: TrainingError("not finite"))
+    monkeypatch.setattr(
+        train.run_logging, "report_not_finite", lambda run: TrainingError("not finite")
+    )
     for last, error in ((1.0, None), (math.nan, "not finite")):
         run: Any = SimpleNamespace(
             error=None, steps_since=2, context=SimpleNamespace(steps_per_epoch=5),
@@ -163,9 +165,9 @@ import os, signal
 from crnn_jax.runs import mid_epoch
 from crnn_jax.runtime import signals
 signal.signal(signal.SIGINT, signal.SIG_DFL)  # as in our programs
-with signals.Interruption() as interruption:
+with signals.SignalWatcher() as watcher:
     os.kill(os.getpid(), signal.SIGINT)
-    print(interruption.number, flush=True)
+    print(watcher.number, flush=True)
     os.kill(os.getpid(), signal.SIGINT)
     print("not reached", flush=True)
 """
@@ -176,9 +178,9 @@ with signals.Interruption() as interruption:
 def test_under_nohup_a_hang_up_stays_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with signals.Interruption() as interruption:
+        with signals.SignalWatcher() as watcher:
             os.kill(os.getpid(), signal.SIGHUP)
-            assert interruption.number is None
+            assert watcher.number is None
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)

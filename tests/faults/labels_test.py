@@ -12,7 +12,7 @@ from PIL import Image
 
 from crnn_jax.config import DataConfig
 from crnn_jax.data import folder as dataset
-from crnn_jax.data import label_rows, splits
+from crnn_jax.data import label_rows, listing, splits
 from crnn_jax.errors import DataError
 from tests.helpers.fixtures import CONFIG
 from tests.helpers.images import draw
@@ -156,7 +156,7 @@ def _as_published(texts: Any, config: DataConfig) -> tuple[Any, Any]:
 
 
 def test_the_split_of_the_real_set_is_the_published_one(real_set: Path) -> None:
-    texts = [dataset.label_of(name) for name in sorted(os.listdir(real_set))]
+    texts = [listing.label_of(name) for name in sorted(os.listdir(real_set))]
     assert len(texts) == 936
     seeds: list[dict[str, Any]] = [{"split_seed": seed} for seed in range(5)]
     for changes in seeds + [{"num_folds": 10, "fold": k} for k in range(10)]:

@@ -11,7 +11,7 @@ cell          one run of a sweep of two, as a process of this machine
 launcher      run.py of such a sweep
 slurm         run.py of such a sweep, whose runs are jobs of submitit on this machine
 rank          one of two processes that train a run together
-node          one of two nodes of Ray, the one that trains; needs ray
+node          one of two Ray nodes, the one that trains; needs ray
 """
 
 from __future__ import annotations
@@ -71,6 +71,9 @@ def main() -> None:
             start = time.monotonic()
             found = {"kind": kind, "trial": number, **trial(kind, options.work, moments)}
             found["seconds"] = round(time.monotonic() - start, 1)
+            if found["failure"]:  # its output says why
+                kept = options.work / f"failed-{kind}-{number}"
+                shutil.copytree(options.work / "trial", kept, dirs_exist_ok=True)
             known.append(found)
             with ledger.open("a") as file:
                 file.write(json.dumps(found) + "\n")

@@ -78,7 +78,7 @@ def test_a_process_ends_although_a_thread_waits() -> None:
     """Threads of Orbax wait like this after some errors."""
     code = (
         "import threading; threading.Thread(target=threading.Event().wait).start(); "
-        "terminal._PATIENCE = 0.3; print('said'); terminal.leave(3)"
+        "terminal._TIMEOUT = 0.3; print('said'); terminal.leave(3)"
     )
     done = _python(code)
     assert (done.returncode, done.stdout) == (3, "said\n")

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 from crnn_jax.data.tree import Tree
 from crnn_jax.errors import DataError
-from crnn_jax.inference.evaluate import Reading as ReadingOfImage
+from crnn_jax.inference.evaluate import Reading
 from crnn_jax.inference.explain import Character, Explanation
 from crnn_jax.labeling import server
 from crnn_jax.labeling.adapting import Status
-from crnn_jax.labeling.reading import Reading
+from crnn_jax.labeling.reading import ReadingThread
 from crnn_jax.labeling.server import Desk
 from crnn_jax.labeling.session import Session
 
@@ -49,7 +49,7 @@ class GivenReader:
                 yield Explanation(text, confidence, characters, [])
             else:
                 self.read.append(path.name)
-                yield ReadingOfImage(text, confidence)
+                yield Reading(text, confidence)
 
 
 class NoAdapter:
@@ -69,13 +69,13 @@ class NoAdapter:
 
 def opened(
     folder: Path, readings: Readings, adapter: NoAdapter | None = None
-) -> tuple[Session, Reading]:
+) -> tuple[Session, ReadingThread]:
     """A session of the images of a folder with its reading, whose thread is not started."""
     session = Session(Tree(folder), folder / ".crnn-jax", "given", 64)
-    return session, Reading(session, GivenReader(readings), adapter or NoAdapter())
+    return session, ReadingThread(session, GivenReader(readings), adapter or NoAdapter())
 
 
-def finish(reading: Reading) -> None:
+def finish(reading: ReadingThread) -> None:
     """Does all work of the reading thread."""
     while reading.advance():
         pass

@@ -14,7 +14,7 @@ from crnn_jax.serving.server import Server
 from crnn_jax.serving.settings import Settings
 from tests.helpers.echo_engine import DESCRIPTION, Echo
 
-PATIENCE = 60.0  # seconds until a test fails because nothing happens
+TIMEOUT = 60.0  # seconds until a test fails because nothing happens
 
 
 class Running:
@@ -39,7 +39,7 @@ class Running:
     def __exit__(self, *_: object) -> None:
         self.engine.gate.set()
         self.server.end()
-        self.thread.join(PATIENCE)
+        self.thread.join(TIMEOUT)
         assert not self.thread.is_alive()
 
     def _report(self, line: str) -> None:
@@ -51,17 +51,17 @@ class Running:
         """Waits until the server prints a line that begins with `start`."""
         with self._said:
             found = lambda: any(line.startswith(start) for line in self.lines)  # noqa: E731
-            assert self._said.wait_for(found, PATIENCE)
+            assert self._said.wait_for(found, TIMEOUT)
 
     def wait_for_metric(self, name: str, value: float) -> None:
         """Waits until a metric without labels has a value."""
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + TIMEOUT
         while self.metric(name) != value:
             assert time.monotonic() < end
             time.sleep(0.001)
 
     def connect(self) -> socket.socket:
-        return socket.create_connection(self.address, PATIENCE)
+        return socket.create_connection(self.address, TIMEOUT)
 
     def send(self, *parts: bytes) -> bytes:
         """Sends bytes on a new connection. Returns all that comes back until it is closed."""

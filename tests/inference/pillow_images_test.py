@@ -61,14 +61,14 @@ def test_an_object_that_occurs_often_is_decoded_once(
 ) -> None:
     """Pillow images are not thread-safe."""
     image, count = draw(TEXTS[0]), 0
-    decode = reader.decode
+    decode = reader.to_input
 
     def counted(*arguments: Any, **options: Any) -> Any:
         nonlocal count
         count += 1
         return decode(*arguments, **options)
 
-    monkeypatch.setattr(reader, "decode", counted)
+    monkeypatch.setattr(reader, "to_input", counted)
     readings = reader.predict([image] * 16 + [draw(TEXTS[1])])
     assert [reading.text for reading in readings] == [expected[0]] * 16 + [expected[1]]
     assert count == 2

@@ -62,7 +62,7 @@ def test_a_class_for_unknown_symbols_and_a_blank_in_front_are_put_in_their_place
 def test_the_command_passes_on_the_size_that_the_file_lacks(
     keras_files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # Two poolings make 12 rows of any height from 48 to 51, as of the 50 that Keras trained on.
+    # Two poolings make 12 rows of any height from 48 to 51, such as the 50 that Keras trained on.
     command = ["import-keras", keras_files / "some.weights.h5", tmp_path / "run"]
     size = ["--width", 160, "--height", 48]
     status, out, _ = call(capsys, *command, "--alphabet", SYMBOLS, *size)

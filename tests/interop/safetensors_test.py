@@ -125,11 +125,11 @@ def test_a_folder_has_the_exports_of_one_reader(
     (out / "model.onnx").write_bytes(b"")
     interop.export(other, "safetensors", out)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
-    with pytest.raises(RunError, match=r"model\.onnx of another reader; choose another --out"):
+    with pytest.raises(RunError, match=r"model\.onnx of a different reader; choose another --out"):
         interop.export(trained, "safetensors", out)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     (out / "reader.json").write_text("no JSON")
-    with pytest.raises(RunError, match=r"model\.onnx of another reader"):
+    with pytest.raises(RunError, match=r"model\.onnx of a different reader"):
         interop.export(other, "safetensors", out)
 
 

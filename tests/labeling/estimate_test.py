@@ -13,14 +13,14 @@ def test_the_interval_is_that_of_wilson(right: int, drawn: int) -> None:
     z, p, n = 1.959964, right / drawn, drawn
     middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
-    found = estimate.of([True] * right + [False] * (drawn - right))
+    found = estimate.estimate_accuracy([True] * right + [False] * (drawn - right))
     assert (found.right, found.drawn, found.share) == (right, drawn, p)
     assert (found.low, found.high) == pytest.approx((middle - half, middle + half), abs=1e-6)
 
 
 def test_without_draws_nothing_is_known() -> None:
-    assert estimate.of([]) == (0, 0, 0.0, 1.0)
-    assert estimate.of([]).share is None
+    assert estimate.estimate_accuracy([]) == (0, 0, 0.0, 1.0)
+    assert estimate.estimate_accuracy([]).share is None
 
 
 def test_every_fourth_place_is_drawn_and_all_images_are_equally_likely() -> None:
@@ -51,7 +51,8 @@ def test_the_interval_covers_the_truth_although_hard_images_are_labeled_first() 
                 chosen.append(bool(is_right[number]))
             is_done[number] = True
         truth = is_right[~is_done].mean()
-        found, all_entries = estimate.of(drawn), estimate.of(drawn + chosen)
+        found = estimate.estimate_accuracy(drawn)
+        all_entries = estimate.estimate_accuracy(drawn + chosen)
         covered += found.low <= truth <= found.high
         naive += all_entries.low <= truth <= all_entries.high
     assert covered / folders > 0.93

@@ -9,9 +9,9 @@ import pytest
 
 from crnn_jax.data.tree import Tree
 from crnn_jax.errors import DataError, RunError
-from crnn_jax.inference.evaluate import Reading as ReadingOfImage
+from crnn_jax.inference.evaluate import Reading
 from crnn_jax.labeling.plan import FIRST
-from crnn_jax.labeling.reading import CHUNK, Reading
+from crnn_jax.labeling.reading import CHUNK, ReadingThread
 from crnn_jax.labeling.session import EntryError, Session
 from tests.helpers.images import draw
 from tests.helpers.labeling import GivenReader, NoAdapter, finish, opened
@@ -82,7 +82,7 @@ def test_ordered_images_are_in_the_pool_of_the_least_confident(tmp_path: Path) -
         given[names[n]] = (chr(0x4E00 + n) + chr(0x5E00 + n), 1 - n / 1000)
     session, _ = opened(tmp_path, given)
     for number, name in enumerate(names):  # all are read before an order is made
-        session.put(number, ReadingOfImage(*given[name]), session.pool.reader)
+        session.put(number, Reading(*given[name]), session.pool.reader)
     ordered = []
     for place in range(40):
         found = session.current()
@@ -183,7 +183,7 @@ def test_a_new_reader_orders_the_images_as_soon_as_it_has_read_enough(tmp_path: 
         enter(session)
     read = session.unread(200)
     for number in read:  # the new reader is unsure of one image only
-        found = ReadingOfImage("a", 0.1 if number == read[150] else 1.0)
+        found = Reading("a", 0.1 if number == read[150] else 1.0)
         session.put(number, found, session.pool.reader)
     entered = [enter(session) for _ in range(8)]  # six were planned before
     assert names[read[150]] in entered
@@ -323,7 +323,7 @@ def test_with_100_000_images_the_first_is_shown_after_a_few_were_read(tmp_path: 
     }
     session = Session(tree, tmp_path / ".crnn-jax", "given", 64)
     reader = GivenReader(given)
-    reading = Reading(session, reader, NoAdapter())
+    reading = ReadingThread(session, reader, NoAdapter())
     while session.current() is None:
         assert reading.advance()
     assert FIRST <= len(reader.read) <= FIRST + CHUNK

@@ -68,7 +68,10 @@ def test_a_group_without_two_symbols_of_the_alphabet_is_reported(
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
         made = decoding.decoder(CHARSET, STEPS, **wish)
-    expected = f"`merge`: the alphabet has fewer than two symbols of {groups}, so it has no effect"
+    expected = (
+        "`merge`: these groups have no effect, because the alphabet has fewer than two of their "
+        f"symbols: {groups}"
+    )
     assert [str(warning.message) for warning in found] == ([expected] if groups else [])
     assert made.representatives == representatives
 

@@ -83,7 +83,7 @@ def test_a_config_of_today_stays_as_it_is(tiny_config: MakeConfig) -> None:
 
 def test_a_run_of_an_older_version_is_the_same_run(tmp_path: Path, tiny_config: MakeConfig) -> None:
     config = config_lib.to_dict(tiny_config(data__source="folder", data__direction="ltr"))
-    for key in config_migrations.CAME:
+    for key in config_migrations.ADDED:
         section, _, name = key.rpartition(".")
         del config[section][name]
     for old, new in (

@@ -1,4 +1,4 @@
-"""Sweeps whose runs are jobs of submitit, with its executor for one machine, or tasks of Ray."""
+"""Sweeps whose runs are jobs of submitit, with its executor for one machine, or Ray tasks."""
 
 import os
 import signal

@@ -105,7 +105,7 @@ def test_a_failed_write_leaves_the_old_file(
     with pytest.raises(RunError, match=r"result\.json cannot be written: disk full"):
         run.write_json("result.json", {"a": 2})
     assert json.loads((tmp_path / "result.json").read_text()) == {"a": 1}
-    with pytest.raises(RunError, match="another version"):
+    with pytest.raises(RunError, match="written by a different version"):
         run.result()
 
 
@@ -128,7 +128,7 @@ def test_checking_a_config_writes_nothing(tmp_path: Path, tiny_config: MakeConfi
     before = (tmp_path / "config.json").read_bytes()
     run.check_same(tiny_config(log__every_steps=7))
     assert (tmp_path / "config.json").read_bytes() == before
-    with pytest.raises(RunError, match="another config"):
+    with pytest.raises(RunError, match="a different config"):
         run.check_same(tiny_config(seed=1))
 
 

@@ -8,7 +8,7 @@ from unittest import mock
 import pytest
 
 from crnn_jax import config as config_lib
-from crnn_jax.data import folder, splits
+from crnn_jax.data import listing, splits
 from crnn_jax.errors import ConfigError, DataError, RunError
 from crnn_jax.runs import grid as grids
 from crnn_jax.runs import launch, sweep
@@ -154,8 +154,8 @@ def test_schemes_are_cells_of_every_number_of_labels_that_there_are(two_schemes:
     parts: dict[str, Any] = {}
     for cell in cells:
         assert cell.path.parts[0] == os.path.basename(cell.config.data.dir)
-        files = list(folder.labels(cell.config.data.dir))
-        split = splits.split([folder.label_of(file) for file in files], cell.config.data)
+        files = list(listing.labels(cell.config.data.dir))
+        split = splits.split([listing.label_of(file) for file in files], cell.config.data)
         names = [{files[i] for i in part.tolist()} for part in split]
         assert not names[2] & (names[0] | names[1])
         parts.setdefault(cell.path.parts[0], set()).add(frozenset(names[2]))

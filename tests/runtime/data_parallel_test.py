@@ -49,7 +49,7 @@ def updates(context: TrainContext, weight: Any) -> Any:
     for _ in range(3):
         current, loss = step.jitted_steps(context)(current, batch, step.constants(context))
         losses.append(loss[0])
-    return jax.device_get((losses, data_parallel.one(current)))
+    return jax.device_get((losses, data_parallel.first_shard(current)))
 
 
 def drawn(context: TrainContext) -> Any:
@@ -76,7 +76,7 @@ def compare(config: Config) -> dict[str, Any]:
     assert context.devices.mesh.size == 3
     two = data_parallel.Devices(Mesh(np.array(jax.devices()[:2]), context.devices.mesh.axis_names))
     one, two, three = (
-        on(context, devices) for devices in (data_parallel.ONE, two, context.devices)
+        on(context, devices) for devices in (data_parallel.SINGLE_DEVICE, two, context.devices)
     )
     # The distortions are compared below.
     values = config_lib.with_changes(config_lib.to_dict(config), NO_AUGMENTATION)

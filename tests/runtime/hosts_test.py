@@ -10,7 +10,7 @@ import pytest
 
 from crnn_jax.errors import CrnnError, DeviceError
 from crnn_jax.runtime import hosts
-from crnn_jax.runtime.signals import Interruption
+from crnn_jax.runtime.signals import SignalWatcher
 
 
 class Client:
@@ -94,12 +94,12 @@ def test_a_difference_names_the_process(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_signal_to_one_stops_all_at_the_same_call(monkeypatch: pytest.MonkeyPatch) -> None:
     def call(index: int) -> tuple[int, int | None]:
-        interruption = Interruption()
+        watcher = SignalWatcher()
         for number in range(100):
             if number == 12 and index == 1:
-                interruption.number = 15
-            if interruption.has_come(number):
-                return number, interruption.number
+                watcher.number = 15
+            if watcher.was_received(number):
+                return number, watcher.number
         return -1, None
 
     found, _ = on_each(monkeypatch, 3, call)

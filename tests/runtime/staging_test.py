@@ -43,7 +43,7 @@ OLD, NEW = ({"sub/a": b"%s a" % v, "b": b"%s b" % v, "done": v} for v in (b"old"
 for kill_at in range(1, 200):
     folder = work / str(kill_at)
     if old:
-        staging.files(folder, OLD, "done")
+        staging.replace_files(folder, OLD, "done")
         (folder / "mine").write_bytes(b"mine")
     child = os.fork()
     if not child:
@@ -55,7 +55,7 @@ for kill_at in range(1, 200):
                 if not left:
                     os.kill(os.getpid(), signal.SIGKILL)
         sys.addaudithook(hook)
-        staging.files(folder, NEW, "done")
+        staging.replace_files(folder, NEW, "done")
         os._exit(0)
     if not os.waitpid(child, 0)[1]:
         break
@@ -87,7 +87,7 @@ def test_files_that_a_kill_cut_off_are_written_by_the_same_call(tmp_path: Path, 
         else:
             assert staging.is_free(folder)
             cut_off += 1
-        staging.files(folder, NEW, "done")
+        staging.replace_files(folder, NEW, "done")
         assert contents(folder) == {**NEW, **mine}
         assert not any(staging.SUFFIX in p.name for p in folder.iterdir())
     assert cut_off > 3
@@ -100,7 +100,7 @@ def test_a_full_disk_leaves_the_files_before(
 ) -> None:
     folder, write, calls = tmp_path / "a", disk.write, []
     if old:
-        staging.files(folder, old, "done")
+        staging.replace_files(folder, old, "done")
 
     def full(path: Path, content: bytes) -> None:
         calls.append(path)
@@ -111,9 +111,9 @@ def test_a_full_disk_leaves_the_files_before(
     with monkeypatch.context() as context:
         context.setattr(disk, "write", full)
         with pytest.raises(RunError, match="full"):
-            staging.files(folder, NEW, "done")
+            staging.replace_files(folder, NEW, "done")
     assert contents(folder) == old if old else not folder.exists()
-    staging.files(folder, NEW, "done")
+    staging.replace_files(folder, NEW, "done")
     assert contents(folder) == NEW
 
 
@@ -226,7 +226,7 @@ def test_an_export_does_not_follow_links_out_of_the_run(
 def test_files_do_not_follow_a_link_on_their_way(tmp_path: Path, elsewhere: Path) -> None:
     (tmp_path / "sub").symlink_to(elsewhere / "sub")
     with pytest.raises(RunError, match="sub is a symbolic link"):
-        staging.files(tmp_path, NEW, "done")
+        staging.replace_files(tmp_path, NEW, "done")
 
 
 def test_nothing_below_a_run_is_written_through_a_link(tmp_path: Path, elsewhere: Path) -> None:

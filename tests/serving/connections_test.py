@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.helpers.running_server import PATIENCE, Running, problem, request, rest
+from tests.helpers.running_server import TIMEOUT, Running, problem, request, rest
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +134,7 @@ def test_images_of_a_client_that_hangs_up_leave_the_queue() -> None:
         server.engine.gate.clear()
         with server.connect() as connection:
             connection.sendall(request(b"first"))
-            assert server.engine.entered.acquire(timeout=PATIENCE)
+            assert server.engine.entered.acquire(timeout=TIMEOUT)
             with server.connect() as other:
                 other.sendall(request(b"dropped"))
                 server.wait_for_metric("crnn_jax_queue_images", 2)

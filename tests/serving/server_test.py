@@ -20,7 +20,7 @@ from crnn_jax.serving.programs import Programs
 from crnn_jax.serving.server import serve
 from crnn_jax.serving.settings import Settings
 from tests.helpers.command_line import ROOT
-from tests.helpers.running_server import PATIENCE, Running, request, rest
+from tests.helpers.running_server import TIMEOUT, Running, request, rest
 
 
 def test_a_server_that_stops_answers_the_requests_in_progress() -> None:
@@ -28,7 +28,7 @@ def test_a_server_that_stops_answers_the_requests_in_progress() -> None:
         server.engine.gate.clear()
         with server.connect() as sent, server.connect() as half, server.connect() as idle:
             sent.sendall(request(b"sent"))
-            assert server.engine.entered.acquire(timeout=PATIENCE)
+            assert server.engine.entered.acquire(timeout=TIMEOUT)
             half.sendall(request(b"ha", "Content-Length: 4"))
             server.wait_for_metric("crnn_jax_body_bytes", 6)
             server.server.end()
@@ -38,7 +38,7 @@ def test_a_server_that_stops_answers_the_requests_in_progress() -> None:
             server.engine.gate.set()
             assert b'"text":"sent"' in rest(sent)
             assert b'"text":"half"' in rest(half)
-        server.thread.join(PATIENCE)
+        server.thread.join(TIMEOUT)
         with pytest.raises(ConnectionRefusedError):
             server.connect()
 
@@ -48,7 +48,7 @@ def test_a_server_does_not_wait_for_a_hanging_client_for_ever() -> None:
         half.sendall(request(b"ha", "Content-Length: 4"))
         server.wait_for_metric("crnn_jax_body_bytes", 2)
         server.server.end()
-        server.thread.join(PATIENCE)
+        server.thread.join(TIMEOUT)
         assert not server.thread.is_alive()
 
 
@@ -84,8 +84,8 @@ def test_an_address_in_use_is_named() -> None:
 
 def test_a_second_signal_ends_the_process() -> None:
     code = (
-        "import os, signal; from crnn_jax.runtime.signals import Interruption\n"
-        "with Interruption(second_ends=True) as stop:\n"
+        "import os, signal; from crnn_jax.runtime.signals import SignalWatcher\n"
+        "with SignalWatcher(second_ends=True) as stop:\n"
         "    os.kill(os.getpid(), signal.SIGTERM); print(stop.number, flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGTERM); print('alive')\n"
     )
@@ -127,15 +127,15 @@ def test_the_command_reads_as_predict_does_and_drains_after_sigterm(
         paths = sorted(captchas.iterdir())[:3]
         token = "Authorization: Bearer 0123456789abcdef"
         with (
-            socket.create_connection(address, PATIENCE) as silent,
-            socket.create_connection(address, PATIENCE) as half_head,
-            socket.create_connection(address, PATIENCE) as half_body,
+            socket.create_connection(address, TIMEOUT) as silent,
+            socket.create_connection(address, TIMEOUT) as half_head,
+            socket.create_connection(address, TIMEOUT) as half_body,
         ):
             half_head.sendall(b"POST /v1/read HT")
             content = paths[0].read_bytes()
             length = f"Content-Length: {len(content)}"
             half_body.sendall(request(content[:50], length, token))
-            client = http.client.HTTPConnection(*address, timeout=PATIENCE)
+            client = http.client.HTTPConnection(*address, timeout=TIMEOUT)
             client.request("GET", "/v1/reader")
             refused = client.getresponse()
             assert (refused.status, refused.read()[:24]) == (401, b'{"error":{"code":"unauth')
@@ -150,7 +150,7 @@ def test_the_command_reads_as_predict_does_and_drains_after_sigterm(
             half_body.sendall(content[50:])
             found += json.loads(rest(half_body).partition(b"\r\n\r\n")[2])["results"]
             assert rest(silent) == rest(half_head) == b""
-        out, err = process.communicate(timeout=PATIENCE)
+        out, err = process.communicate(timeout=TIMEOUT)
         assert (process.returncode, out, err) == (0, "stopped\n", "")
     finally:
         process.kill()

@@ -15,7 +15,7 @@ loss_of = jax.jit(flat_start.loss, static_argnums=3)
 
 
 def test_ink_is_where_columns_differ() -> None:
-    # 40 columns, strokes of equal height at 10 and 30 on a flat ground. Blurred over five
+    # 40 columns, strokes of equal height at 10 and 30 on a flat background. Blurred over five
     # columns a stroke is a plateau from 8 to 12, so that columns differ at its ends: 7-8, 12-13
     # and 27-28, 32-33, by the same amount. Twenty steps; their middles are columns 1, 3, ... 39.
     image = np.full((1, 40, 4, 1), 200, np.uint8)

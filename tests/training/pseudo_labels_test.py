@@ -11,7 +11,7 @@ import pytest
 from crnn_jax.inference import evaluate
 from crnn_jax.inference.evaluate import Reading
 from crnn_jax.runs.run_dir import RunDir
-from crnn_jax.runtime.signals import Interrupted, Interruption
+from crnn_jax.runtime.signals import Interrupted, SignalWatcher
 from crnn_jax.training import self_training
 from crnn_jax.training.context import prepare
 from tests.helpers.fixtures import MakeConfig
@@ -81,8 +81,8 @@ def test_an_epoch_is_trained_on_the_readings_of_the_config_s_confidence(
     run: Any = types.SimpleNamespace(
         context=context, epoch=1, steps_since=0, ema=None, dir=RunDir(tmp_path)
     )
-    interruption = Interruption()
-    self_training.renew(run, interruption)
+    watcher = SignalWatcher()
+    self_training.renew(run, watcher)
     assert run.context.pseudo_labeled.tolist() == unlabeled[first:].tolist()
 
 
@@ -92,13 +92,13 @@ def test_a_signal_stops_the_reading_of_unlabeled_images(
     """The 26 images are read in batches of 8; a signal comes during the second one."""
     changes = {"data.train_size": 10, "data.unlabeled": "rest", "train.eval_batch_size": 8}
     context = prepare(tiny_config(changes))
-    interruption = Interruption()
+    watcher = SignalWatcher()
     batches: list[int] = []
 
     def read(params: Any, images: Any, *_: Any, **__: Any) -> Any:
         batches.append(len(images))
         if len(batches) == 2:
-            interruption.number = signal.SIGTERM
+            watcher.number = signal.SIGTERM
         return np.full((8, 4), -1), np.zeros(8), np.zeros(8)
 
     monkeypatch.setattr(evaluate, "read", read)
@@ -106,5 +106,5 @@ def test_a_signal_stops_the_reading_of_unlabeled_images(
         context=context, epoch=1, steps_since=0, ema=None, dir=RunDir(tmp_path)
     )
     with pytest.raises(Interrupted, match="SIGTERM after epoch 1"):
-        self_training.renew(run, interruption)
+        self_training.renew(run, watcher)
     assert batches == [8, 8]

@@ -46,7 +46,7 @@ def test_a_checkpoint_with_the_names_of_the_first_version_continues(
         resume.resume(directory, context, checkpoints, 0.0, False)  # writes environment.json
         checkpoints.save(1, average, training, meta, 1)
         run = resume.resume(directory, context, checkpoints, 100.0, False)
-    assert (run.epoch, run.step, run.start) == (1, 5, 93.0)
+    assert (run.epoch, run.step, run.started_at) == (1, 5, 93.0)
     assert int(run.state.step) == 5
     assert tuple(map(float, run.state.flat_start)) == (0.25, 0.5)
     assert float(run.state.flat_start.weight) == 0.5

@@ -167,13 +167,13 @@ def test_a_run_that_fails_leaves_the_others_alone(
     configs: Callable[..., list[Config]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = [tmp_path / str(i) for i in range(2)]
-    note = train.note
+    record = train.record_losses
 
     def spoilt(runs: Any, losses: Any, progress: Any) -> None:
         spoil = np.array([[run.config.seed == 3] for run in runs])
-        note(runs, np.where(spoil, np.nan, losses), progress)
+        record(runs, np.where(spoil, np.nan, losses), progress)
 
-    monkeypatch.setattr(train, "note", spoilt)
+    monkeypatch.setattr(train, "record_losses", spoilt)
     with pytest.raises(TrainingError, match="is not finite"):
         train.train_all(configs(), paths)
     assert [(path / "result.json").exists() for path in paths] == [False, True]

@@ -113,7 +113,7 @@ def test_a_finished_run_needs_no_data(
     gone = dataclasses.replace(config.data, dir="moved", width=0, length="labels")
     again = dataclasses.replace(config, data=gone)
     assert train.train_and_evaluate(again, tmp_path) == result
-    with pytest.raises(RunError, match="another config"):
+    with pytest.raises(RunError, match="a different config"):
         train.train_and_evaluate(dataclasses.replace(again, seed=99), tmp_path)
 
 

@@ -96,7 +96,7 @@ def test_images_of_another_size_are_named_with_the_remedy(
     with pytest.raises(RunError) as error:
         train.train_and_evaluate(config, tmp_path / "run")
     said = str(error.value)
-    assert "64x16 there and 128x32 here" in said
+    assert "images are 64x16 in that run and 128x32 in this one" in said
     assert "train with --config.data.height=16" in said  # any width will do
     assert "--config.model" not in said
     with pytest.raises(RunError, match=r"train with --config\.model\.lstm_units='\(16, 8\)'"):
