@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from crnn_jax import config as config_lib
-from crnn_jax.data import folder, image_io, splits
+from crnn_jax.data import image_io, listing, splits
 from crnn_jax.inference import held_out
 from experiments import adapt
 
@@ -34,10 +34,10 @@ class Packed(NamedTuple):
 def pack(target: Path, folders: list[Path], most: int) -> None:
     """Writes the files and labels; `most` is the number of training images per scheme."""
     config = config_lib.from_config_dict(adapt.get_config()).data
-    listing: dict[str, Any] = {}
+    schemes: dict[str, Any] = {}
     with zipfile.ZipFile(target, "w") as archive:
         for path in folders:
-            labels = folder.labels(path)
+            labels = listing.labels(path)
             files, texts = list(labels), list(labels.values())
             section = dataclasses.replace(
                 config,
@@ -48,13 +48,13 @@ def pack(target: Path, folders: list[Path], most: int) -> None:
             )
             split = splits.split(texts, section)
             parts = {"test": split.test.tolist(), "train": split.train[:most].tolist()}
-            listing[path.name] = {
+            schemes[path.name] = {
                 part: [[files[i], texts[i]] for i in rows] for part, rows in parts.items()
             }
             for rows in parts.values():
                 for i in rows:
                     archive.write(path / files[i], f"{path.name}/{files[i]}")
-        archive.writestr("listing.json", json.dumps(listing))
+        archive.writestr("listing.json", json.dumps(schemes))
 
 
 def unpack(sources: list[Path], config: config_lib.DataConfig) -> Packed:

@@ -1,4 +1,4 @@
 """Turns files into arrays: folders, label files, images, normalization, augmentation, generation.
 
-Imports `models` and `runtime`.
+Imports `runtime`.
 """

@@ -121,7 +121,7 @@ def _sample(x: Array, columns: Array, rows: Array) -> Array:
 # -------------------------------------------------------------------------------- strokes
 
 
-def _neighbours(x: Array, axis: int) -> list[Array]:
+def _neighbors(x: Array, axis: int) -> list[Array]:
     """Returns each pixel's predecessor, the pixel and its successor along an axis; edges repeat."""
     size = x.shape[axis]
     widths = [(0, 0)] * x.ndim
@@ -133,7 +133,7 @@ def _neighbours(x: Array, axis: int) -> list[Array]:
 def _box(x: Array) -> Array:
     """Returns the mean over 3x3 pixels."""
     for axis in (1, 2):
-        x = functools.reduce(jnp.add, _neighbours(x, axis)) / 3
+        x = functools.reduce(jnp.add, _neighbors(x, axis)) / 3
     return x
 
 
@@ -141,8 +141,8 @@ def _thickness(amount: Array, x: Array) -> Array:
     """Blends with the darkest (amount > 0) or lightest of 3x3: dark strokes grow or shrink."""
     dark = light = x
     for axis in (1, 2):
-        dark = functools.reduce(jnp.minimum, _neighbours(dark, axis))
-        light = functools.reduce(jnp.maximum, _neighbours(light, axis))
+        dark = functools.reduce(jnp.minimum, _neighbors(dark, axis))
+        light = functools.reduce(jnp.maximum, _neighbors(light, axis))
     return _blend(x, jnp.where(amount > 0, dark, light), jnp.abs(amount))
 
 
@@ -165,7 +165,7 @@ def _lines(keys: Array, x: Array, count: int) -> Array:
     distance = jnp.abs(row - left - (right - left) * column) / jnp.sqrt(1 + slope**2)
     cover = jnp.clip(draw("width", 0.5, 1.0) + 0.5 - distance, 0, 1)  # antialiased
     cover = cover * (draw("present", 0, 1) < 0.5)
-    grey = draw("grey", 0, 255)
+    gray = draw("grey", 0, 255)
     for i in range(count):
-        x = _blend(x, grey[:, i, :, :, None], cover[:, i, :, :, None])
+        x = _blend(x, gray[:, i, :, :, None], cover[:, i, :, :, None])
     return x

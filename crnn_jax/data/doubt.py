@@ -14,6 +14,7 @@ IN_FILE = (
 )
 _OF_ONE = {"have": "has", "are": "is", "end": "ends", "mix": "mixes"}
 CORRECT = "; correct the label file"
+RENAME = "; rename these files by their texts, or remove them"
 
 
 class Doubt(NamedTuple):
@@ -22,12 +23,12 @@ class Doubt(NamedTuple):
     what: str
     remedy: str = ""  # empty: rename the files, or set data.label_pattern
     patterns: tuple[str, ...] = ()  # proposals for data.label_pattern
-    example: str = ""  # a file that shows what a pattern does
+    files: tuple[str, ...] = ()  # which a pattern is for; the first is shown with its result
 
 
 def with_patterns(what: str, names: Iterable[str], *patterns: str) -> Doubt:
     """Returns a doubt about files, with proposals for data.label_pattern."""
-    return Doubt(what, "", patterns, next(iter(names)))
+    return Doubt(what, "", patterns, tuple(names))
 
 
 def count_labels(names: Mapping[str, str], verb: str = "", of: str = "") -> str:

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from crnn_jax.data import archive as archive_lib
 from crnn_jax.data import download, image_io
-from crnn_jax.data import folder as dataset
+from crnn_jax.data.listing import label_of
 from crnn_jax.errors import DataError, brief
 from crnn_jax.runtime import files, staging
 
@@ -73,7 +73,7 @@ def unpack(path: Path, folder: Path) -> None:
     if len(images) != COUNT:
         raise DataError(f"the archive contains {len(images)} images, not {COUNT}")
     for name, _ in images:
-        label = dataset.label_of(name)
+        label = label_of(name)
         if len(label) != LENGTH or not set(label) <= set(SYMBOLS):
             raise DataError(f"the name {brief(name, 100)} is not {LENGTH} of the symbols {SYMBOLS}")
     for name, entry in images:

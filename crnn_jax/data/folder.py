@@ -24,12 +24,9 @@ from crnn_jax.data import direction, label_texts, listing, memory, packed, parqu
 from crnn_jax.data.image_io import open_image, to_array
 from crnn_jax.data.label_files import FILE_NAMES
 from crnn_jax.data.label_rows import MAX_BAD, Listing
-from crnn_jax.data.listing import VAL_DIR, image_files, label_of, labels
+from crnn_jax.data.listing import VAL_DIR
 from crnn_jax.errors import DataError
-from crnn_jax.runtime import files as disk
-
-__all__ = ["Dataset", "image_files", "label_of", "labels", "load"]
-__all__ += ["source_of", "uses_folder"]
+from crnn_jax.runtime.files import inside
 
 _CHUNK = 4096  # files that are passed to the threads at a time
 
@@ -167,7 +164,7 @@ def read_labels(
         if complaint := label_texts.complaint(text, known, num_steps, config.marks):
             if not text and found.origin == FILE_NAMES and not config.label_pattern:
                 complaint += (  # the text before the first underscore
-                    ", because its name begins with an underscore; to take the text behind it, set "
+                    ", because its name begins with an underscore; to use the text after it, set "
                     "data.label_pattern='^_+([^_]+)'"
                 )
             if text != originals[file]:
@@ -219,7 +216,7 @@ def source_of(config: DataConfig, file: str) -> Path | bytes:
         return packed.image(folder, file)
     if config.val_dir and file.startswith(VAL_DIR):
         folder, file = config.val_dir, file.removeprefix(VAL_DIR)
-    path = disk.inside(folder, file)
+    path = inside(folder, file)
     if path.parent.suffix == parquet.SUFFIX and path.parent.is_file() and path.name.isdigit():
         return parquet.image(path.parent, int(path.name))
     return path

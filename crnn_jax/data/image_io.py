@@ -17,7 +17,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from crnn_jax.config import DataConfig
 from crnn_jax.config.data_keys import FRAMES
-from crnn_jax.data import image_claims, input_width, pixel_formats
+from crnn_jax.data import image_advice, image_claims, input_width, pixel_formats
 from crnn_jax.data.crop import content_box
 from crnn_jax.errors import DataError, one_line
 from crnn_jax.runtime import files
@@ -74,33 +74,11 @@ def open_image(source: str | os.PathLike[str] | bytes, frame: str = "") -> Image
         try:
             opened = Image.open(image_claims.Metered(content), formats=_FORMATS)
         except UnidentifiedImageError as error:
-            if advice := _advice(content[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()):
-                raise DataError(advice) from error
+            if reason := image_advice.advice(content[:1024]):
+                raise DataError(reason) from error
             raise
         with opened as image:
             return decode(image, frame)
-
-
-def _advice(start: bytes) -> str:
-    """Says how to convert a file of a format that is not supported, by its lower-case beginning."""
-    if start.startswith((b"<?xml", b"<svg", b"<!--", b"<!doctype svg")) and b"<svg" in start:
-        return (
-            "an SVG drawing, which has no pixels; render it to PNG first, for example with "
-            "`rsvg-convert -o x.png x.svg` or the Python package cairosvg"
-        )
-    if start.startswith(b"\x1f\x8b"):
-        return (
-            "a compressed file (gzip), perhaps a drawing (SVGZ); unpack or render it to PNG first"
-        )
-    if start.startswith((b"<!doctype html", b"<html")):
-        return "a web page and not an image; perhaps a download was refused"
-    if start.startswith(b"version https://git-lfs"):
-        return "a pointer of Git LFS and not the image; download the images with `git lfs pull`"
-    if start[4:8] == b"ftyp":
-        return "a HEIC, AVIF or video file, which is not supported; save it as PNG"
-    if start.startswith(b"%pdf"):
-        return "a PDF document, which is not supported; save its image as PNG"
-    return ""
 
 
 def decode(image: Image.Image, frame: str = "") -> Image.Image:

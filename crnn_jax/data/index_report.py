@@ -1,24 +1,39 @@
-"""Warns of indices in file names: running numbers, and numbers before or behind the label."""
+"""Warns of indices in file names: running numbers, and numbers before or after the label."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
-from crnn_jax.data.doubt import FEW, IN_FILE, Doubt, examples_of, with_patterns
+from crnn_jax.data.doubt import FEW, IN_FILE, Doubt, count_labels, examples_of, with_patterns
 from crnn_jax.errors import quote
 
 HASH = re.compile(r"(?=.*\d)([0-9a-f]{8,}|[0-9a-f-]{36})", re.IGNORECASE)
 INDEX = re.compile(rf"\d+|{HASH.pattern}", re.IGNORECASE)
-SUM = re.compile(r"\d{1,3}( ?[-+x*] ?\d{1,3})+ ?=? ?\??")  # a captcha of arithmetic, such as 13+4=
+# Signs of arithmetic, also the wide and other forms that file names can have.
+_SIGN = r"[-+x*/\u00d7\u00f7\u2044\u2212\u2215\uff0a\uff0b\uff0d\uff0f]"
+SUM_END = "=?\uff1d\uff1f"
+_EQUALS = r"[=\uff1d] ?[?\uff1f]?"
+# A captcha of arithmetic, such as 13+4=
+SUM = re.compile(rf"\d{{1,3}}( ?{_SIGN} ?\d{{1,3}})+ ?[=\uff1d]? ?[?\uff1f]?")
+# A name whose underscore is a sign, such as 8_2=, or is in a place without meaning, such as 1+_2.
+# An x can end a label: 40x_7.
+_CUT_SUM = re.compile(rf"\d{{1,3}}(_\d{{1,3}} ?{_EQUALS}|(?!x){_SIGN}_\d{{1,3}}( ?{_EQUALS})?)_?")
+_DATE = r"(?:19|20)\d\d(?P<d>[-._]?)[01]\d(?P=d)[0-3]\d"
+_TIME = r"[-_ .T]+[0-2]\d(?P<t>[-._:]?)[0-5]\d(?:(?P=t)[0-5]\d)?"
+_STAMP = re.compile(rf"{_DATE}(?:{_TIME})?")
+_REST = r"(?P<mark>[-_ .]+)(?P<rest>.+)"
+_DATED = re.compile(rf"{_DATE}{_TIME}{_REST}"), re.compile(rf"{_DATE}{_REST}")
 _SHORT = re.compile(r"\d{1,3}")
 _UNLESS = (
     "; if it is not in the images, rename the files, or set data.label_pattern to a regular "
     "expression whose one group is the label"
 )
-_SEPARATORS = "_- .#@~+,"
+SEPARATORS = "_- .#@~+,"
 _LONG = 8  # digits, as of a time
 _SERIES = 10  # images on average
+_NUMBER = re.compile("[0-9]{1,15}")
 _NUMBERED = re.compile(r"[ _\-.]*\(?(\d+)\)?")
 
 
@@ -29,8 +44,10 @@ def running(names: dict[str, str]) -> Doubt:
 
 
 def separated(stems: Sequence[str], names: dict[str, str], pattern: str) -> Doubt | None:
-    """Warns of an index that all names have before or behind a separator."""
-    for separator in "" if pattern else _SEPARATORS:
+    """Warns of a date or an index that all names have before or after a separator."""
+    if not pattern and (doubt := _dated(stems, names)):
+        return doubt
+    for separator in "" if pattern else SEPARATORS:
         fields = stems if separator == "_" else list(names.values())
         if doubt := _index(fields, names, separator):
             return doubt
@@ -52,10 +69,12 @@ def of_few(stems: Sequence[str], names: dict[str, str]) -> Doubt | None:
 
 
 def series(labels: Sequence[str]) -> list[int]:
-    """Returns the places of labels that are running numbers behind the same letters.
+    """Returns the places of labels that are running numbers, also after the same letters.
 
-    They are reported if they are all labels, such as a1 to a29 and b1 to b29, or a part of them
-    behind three or more letters, such as captcha0 to captcha9.
+    With letters, they are reported if they are all labels, such as a1 to a29 and b1 to b29, or a
+    part of them after three or more letters, such as captcha0 to captcha9. Numbers alone are
+    reported if they are a part of the labels, and the others are longer than two characters:
+    shorter ones may be the whole alphabet.
     """
     groups: dict[str, list[int]] = {}
     for place, label in enumerate(labels):
@@ -70,7 +89,22 @@ def series(labels: Sequence[str]) -> list[int]:
     if len(found) == len(labels) >= _SERIES * len(counted):
         return sorted(found)
     words = {prefix for prefix in counted if len(prefix) > 2 and prefix.isalpha()}
-    return sorted(i for prefix in words for i in counted[prefix])
+    found = [i for prefix in words for i in counted[prefix]]
+    others = [len(label) for label in labels if not _NUMBER.fullmatch(label)]
+    if others and min(others) > 2:
+        found += _first_numbers(labels)
+    return sorted(found)
+
+
+def _first_numbers(labels: Sequence[str]) -> list[int]:
+    """Returns the places of the labels that count from 0 or 1. Larger numbers can be labels."""
+    places = [i for i, label in enumerate(labels) if _NUMBER.fullmatch(label)]
+    found: list[int] = []
+    for place in sorted(places, key=lambda place: int(labels[place])):
+        if int(labels[place]) > (int(labels[found[-1]]) + 2 if found else 1):
+            break
+        found.append(place)
+    return found if are_counted([labels[i] for i in found]) else []
 
 
 def is_numbered(labels: Sequence[str]) -> bool:
@@ -83,16 +117,22 @@ def is_numbered(labels: Sequence[str]) -> bool:
     return len(numbers) == len(labels) - 1 and is_running(numbers, False)
 
 
+def are_counted(names: Sequence[str]) -> bool:
+    """Whether names are running numbers. Three or four must be counted from 0 or 1."""
+    are_few = 2 < len(names) < FEW and all(map(str.isdecimal, names))
+    return _is_counted(names) if are_few else is_running(names, False)
+
+
 def is_running(names: Sequence[str], has_prefix: bool, least: int = FEW) -> bool:
     """Whether names are distinct numbers, most of which are consecutive.
 
     Args:
       names: the names.
-      has_prefix: whether the numbers are behind a prefix. Others start at 0 or 1, or they fill a
+      has_prefix: whether the numbers are after a prefix. Others start at 0 or 1, or they fill a
         small share of the numbers with so many digits.
       least: how many names are enough. With 0, the first number can be any.
     """
-    if len(names) < least or not all(re.fullmatch("[0-9]{1,15}", name) for name in names):
+    if len(names) < least or not all(map(_NUMBER.fullmatch, names)):
         return False
     numbers = sorted(map(int, names))
     if len(set(numbers)) < len(numbers):
@@ -105,8 +145,38 @@ def is_running(names: Sequence[str], has_prefix: bool, least: int = FEW) -> bool
     return has_prefix or least == 0 or numbers[0] <= 1 or is_narrow
 
 
+def cut_sums(names: dict[str, str]) -> Doubt | None:
+    """Warns of labels that end at an underscore within a sum."""
+    cut = {file: label for file, label in names.items() if _CUT_SUM.fullmatch(Path(file).stem)}
+    if not cut:
+        return None
+    where = "the label ends at the first underscore, which is within a sum in"
+    return Doubt(f"{where} {count_labels(cut)}, such as {examples_of(cut)}", IN_FILE)
+
+
+def _dated(stems: Sequence[str], names: dict[str, str]) -> Doubt | None:
+    """Warns of a date, with or without a time, before all labels."""
+    if not all("0" <= stem[:1] <= "9" for stem in stems) or all(map(_STAMP.fullmatch, stems)):
+        return None
+    for form in _DATED:
+        found = list(filter(None, map(form.fullmatch, stems)))
+        if len(found) == len(stems):
+            break
+    else:
+        return None
+    rests = [match["rest"] for match in found]
+    if 4 * len(set(rests)) <= len(rests) or are_indices(rests):  # the date is the label
+        return None
+    signs = {c for match in found for c in match.string[: match.start("mark")] if not c.isdigit()}
+    inside = re.escape("".join(sorted(signs)))
+    marks = {re.escape(match["mark"]) for match in found}
+    patterns = [f"^[0-9{inside}]+{mark}([^_]+)" for mark in marks if len(marks) == 1]
+    what = f"the names begin with a date, such as {examples_of(names)}"
+    return with_patterns(what, names, *patterns)
+
+
 def _index(fields: Sequence[str], names: dict[str, str], separator: str) -> Doubt | None:
-    """Warns of an index before or behind a separator that all fields have."""
+    """Warns of an index before or after a separator that all fields have."""
     if not all(separator in field for field in fields):
         return None
     if all(map(SUM.fullmatch, fields)) and not _is_numbered_sum(fields):
@@ -138,6 +208,11 @@ def _index(fields: Sequence[str], names: dict[str, str], separator: str) -> Doub
         )
     what = f"the names end with an index after {quote(separator)}, such as {examples_of(names)}"
     return with_patterns(what, names, f"^([^{mark}]+)", f"^(.+){mark}")
+
+
+def are_indices(texts: Sequence[str]) -> bool:
+    """Whether the different ones of these texts are running numbers, times or hashes."""
+    return all(map(INDEX.fullmatch, texts)) and _counts(list(set(texts)))
 
 
 def _counts(numbers: Sequence[str]) -> bool:

@@ -25,11 +25,12 @@ _OF_RESULTS = frozenset([
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 _PROGRAMS = frozenset([
     ".py", ".pyc", ".ipynb", ".sh", ".bat", ".ps1", ".md", ".rst", ".html", ".htm", ".css", ".js",
-    ".ts", ".php", ".java", ".c", ".cpp", ".h", ".go", ".rs", ".toml", ".cfg", ".ini", ".log",
-    ".pdf", ".ttf", ".otf", ".wav", ".mp3", ".mp4", ".pt", ".pth", ".onnx", ".ckpt",
-    ".safetensors", ".tflite", ".pb", ".keras",
+    ".ts", ".php", ".java", ".c", ".cpp", ".h", ".go", ".rs", ".log", ".pdf", ".ttf",
+    ".otf", ".wav", ".mp3", ".mp4", ".pt", ".pth", ".onnx", ".ckpt", ".safetensors", ".tflite",
+    ".pb", ".keras",
 ])  # fmt: skip
 _ARCHIVES = frozenset([".zip", ".tar", ".tgz", ".7z", ".rar"])  # often of the files beside them
+_SETTINGS = frozenset([".toml", ".cfg", ".ini"])
 PACKED = _ARCHIVES | frozenset(_COMPRESSED)
 _PROGRESS = "filestate.txt"  # of PPOCRLabel: which images have been labeled
 _OF_DOCUMENTS = frozenset(["readme", "license", "licence", "copying", "changelog", "requirements"])
@@ -53,7 +54,7 @@ def may_have_labels(name: str) -> bool:
         return False
     words = part_names.words(path.name.removesuffix(path.suffix))
     of_folders = {word for folder in path.parts[:-1] for word in part_names.words(folder)}
-    if suffix in _ARCHIVES:
+    if suffix in _ARCHIVES | _SETTINGS:
         return bool(words & _CERTAIN)
     return bool(words & _OF_LABELS or of_folders & _CERTAIN)
 

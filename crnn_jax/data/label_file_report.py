@@ -16,6 +16,7 @@ _MISSING = frozenset([
     "nan", "none", "null", "n/a", "na", "nil", "unk", "<unk>", "[unk]", "unknown", "unlabeled",
     "illegible", "unreadable", "empty", "missing", "undefined",
 ])  # fmt: skip
+_SCORE = re.compile(r"0\.\d+|1\.0+")
 _MOST = 10  # characters of a file name that is taken for a text
 _MANY = 4  # words of a label; so many are rare in texts of captchas
 
@@ -30,7 +31,7 @@ def doubts(names: dict[str, str]) -> list[Doubt]:
         return [Doubt(f"{what} {examples_of(names)}", f"{CORRECT} if these are not their texts")]
     if doubt := _columns(names):
         return [doubt]
-    return _affixes(names) + _marks(names)
+    return _affixes(names) + _marks(names) + _of_other_length(names)
 
 
 def of_names(texts: dict[str, str], names: dict[str, str]) -> Doubt | None:
@@ -47,6 +48,8 @@ def of_names(texts: dict[str, str], names: dict[str, str]) -> Doubt | None:
         return None  # numbers can be those of the images
     if all(map(HASH.fullmatch, words)) or not _could_be_labels(texts, names):
         return None
+    if doubt := _of_case(texts, names):
+        return doubt
     other = {
         file: label
         for file, label in names.items()
@@ -59,6 +62,24 @@ def of_names(texts: dict[str, str], names: dict[str, str]) -> Doubt | None:
         f"such as {examples_of(other, 2)}",
         "; if the names are the texts of the images, remove the label file",
     )
+
+
+def _of_case(texts: dict[str, str], names: dict[str, str]) -> Doubt | None:
+    """Warns of labels in one case whose file names have both."""
+    folded = {
+        file: label
+        for file, label in names.items()
+        if _has_both(texts[file]) and not _has_both(label) and _plain(label) == _plain(texts[file])
+    }
+    if len(folded) < FEW or any(map(_has_both, names.values())):
+        return None
+    what = f"{len(folded)} labels have lost the case of the file names, such as"
+    return Doubt(f"{what} {examples_of(folded)}", f"{CORRECT} if the case matters")
+
+
+def _has_both(text: str) -> bool:
+    """Whether a text has letters of both cases."""
+    return text not in (text.lower(), text.upper())
 
 
 def _could_be_labels(texts: dict[str, str], names: dict[str, str]) -> bool:
@@ -91,6 +112,9 @@ def _columns(names: dict[str, str]) -> Doubt | None:
     if len(fields) < FEW or number < 2 or any(len(words) != number for words in fields):
         return None
     *before, last = ([words[i] for words in fields] for i in range(number))
+    if all(map(_SCORE.fullmatch, last)):
+        what = f"all labels end with a number between 0 and 1, such as {examples_of(names)}"
+        return Doubt(what, "; if it is a confidence, leave only the texts")
     numbers = [column for column in before if _are_numbers(column)]
     if not numbers or _are_numbers(last):
         return None
@@ -130,6 +154,19 @@ def _affixes(names: dict[str, str]) -> list[Doubt]:
         for verb, mark in marks
         if mark and not mark.isalnum()
     ]
+
+
+def _of_other_length(names: dict[str, str]) -> list[Doubt]:
+    """Warns of one label that is much longer or shorter than all others, which have one length."""
+    lengths = Counter(map(len, names.values()))
+    if len(lengths) != 2 or len(names) <= 2 * FEW or all(map(str.isdecimal, names.values())):
+        return []
+    (usual, _), (other, count) = lengths.most_common()
+    if count > 1 or usual < 2 * other < 3 * usual:
+        return []
+    having = {file: label for file, label in names.items() if len(label) == other}
+    what = f"all labels but one have {usual} characters: {examples_of(having)}"
+    return [Doubt(what, "; check this label")]
 
 
 def _marks(names: dict[str, str]) -> list[Doubt]:

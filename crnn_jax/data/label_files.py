@@ -50,6 +50,7 @@ _UNKNOWN = (
     "it does not name images of this folder in the form of a label file, such as a table with the "
     "header file,label"
 )
+_UNKNOWN_JSON = _UNKNOWN.replace("a table with the header file,label", '{"a.png": "label"}')
 _FORMAT = "its format is not known; if it has the labels, save them as CSV in UTF-8"
 
 _Reader = Callable[[str, str, IsImage], Labels | None]
@@ -133,13 +134,18 @@ def _of_texts(tree: Tree, texts: Mapping[str, str]) -> Listing:
     """Reads the text file of each image."""
     contents = {image: _text(tree, name) for image, name in texts.items()}
     found = label_rows.collect(tree, [("", label_lists.beside(contents))])
-    beside = set(texts.values())
-    lost = [name for name in text_files.names(tree) if name not in beside]
-    if not lost:
-        return found
-    what = label_rows.count(len(lost), "text file")
-    left_out = f"{what} without an image: left out, such as {label_rows.examples(lost)}"
-    return found._replace(warnings=(*found.warnings, left_out))
+    warnings = [*found.warnings]
+    second = text_files.second(tree, texts)
+    known = {*texts.values(), *second}
+    if lost := [name for name in text_files.names(tree) if name not in known]:
+        what = label_rows.count(len(lost), "text file")
+        warnings.append(f"{what} without an image: left out, such as {label_rows.examples(lost)}")
+    if second:
+        other, image = next(iter(second.items()))
+        one, other = label_rows.examples([texts[image]]), label_rows.examples([other])
+        what = label_rows.count(len(set(second.values())), "image")
+        warnings.append(f"{what} with two text files: one is read, such as {one} and not {other}")
+    return found._replace(warnings=tuple(warnings))
 
 
 def _open_all(
@@ -201,7 +207,10 @@ def _why_unknown(name: str, is_image: IsImage) -> str | None:
         return None
     if suffix in _ADVICE:
         return f"if it has the labels, {_ADVICE[suffix]}"
-    return _UNKNOWN if PurePath(name).suffix.lower() in _READERS else _FORMAT
+    suffix = PurePath(name).suffix.lower()
+    if suffix == ".json":
+        return _UNKNOWN_JSON
+    return _UNKNOWN if suffix in _READERS else _FORMAT
 
 
 def _naming_images(tree: Tree, names: Iterable[str]) -> list[str]:
@@ -227,6 +236,8 @@ def _why_foreign(name: str, reason: DataError | str | None) -> str:
         return f"not an image; if it has the labels, {_ADVICE[suffix]}"
     if reason == _FORMAT:
         return f"not an image; {reason}"
+    if suffix == ".json":
+        return f"not an image, and {_UNKNOWN_JSON}"
     return f"not an image, and {_UNKNOWN}" if suffix in SUFFIXES else "not an image"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator
+from pathlib import PurePath
 from typing import Any
 
 from crnn_jax.data import label_columns, label_file_names
@@ -194,7 +195,9 @@ def _named(value: _Pairs, path: str) -> Iterator[Any]:
             )
         others = _Pairs(pair for pair in inner if pair != ("file", file))
         if "file" in (name for name, _ in others):
-            raise DataError(f"{path}: entry {number} is {quote(file)}, but its file is another")
+            raise DataError(
+                f'{path}: entry {number} is named {quote(file)}, but its member "file" differs'
+            )
         yield _Pairs([("file", file), *others])
 
 
@@ -219,9 +222,9 @@ def _members(pairs: _Pairs) -> Iterator[Row]:
 
 def _row(file: Any, label: Any, number: int, part: str = "") -> Row:
     if not isinstance(file, str):
-        return Row("", "", number, "", f"its file name is {quote(file)}, not a text")
+        return Row("", "", number, "", f"its file name is {quote(file)}, not a string")
     if not isinstance(label, str):
-        return Row(file, "", number, part, f"its label is {quote(label)}, not a text")
+        return Row(file, "", number, part, f"its label is {quote(label)}, not a string")
     return Row(file, str(label), number, part)
 
 
@@ -280,7 +283,9 @@ def _objects(rows: list[tuple[int, Any]], path: str, is_image: IsImage, kind: st
     file, label = names[columns.file], names[columns.label]
     if not any(is_image(str(members.get(file, ""))) for members in objects[:100]):
         return None
-    label_columns.refuse_readings(names, label, path, "remove the readings to use it")
+    if PurePath(path).stem != "labels":
+        remedy = f"rename it to labels{PurePath(path).suffix} to use it"
+        label_columns.refuse_readings(names, label, path, remedy)
     split = names[columns.split] if columns.split >= 0 else ""
 
     def read() -> Iterator[Row]:

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from crnn_jax.data import label_file_names, label_tables
 from crnn_jax.data.image_io import IMAGE_SUFFIXES
 from crnn_jax.data.label_columns import FILES, LABELS, IsImage, normalized
+from crnn_jax.data.label_heads import without_comments
 from crnn_jax.data.label_tables import Labels, Row
 from crnn_jax.errors import DataError
 
@@ -28,7 +29,7 @@ def lines(text: str, path: str, is_image: IsImage) -> Labels | None:
     """
     if label_file_names.is_progress(path):
         return None
-    text = _without_comments(text.lstrip("\ufeff"), is_image)
+    text = without_comments(text.lstrip("\ufeff"), is_image)
     rows = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     if not rows:
         return None
@@ -51,17 +52,6 @@ def lines(text: str, path: str, is_image: IsImage) -> Labels | None:
     if any(map(label_tables.has_image_suffix, fields)):
         raise problem
     return None
-
-
-def _without_comments(text: str, is_image: IsImage) -> str:
-    """Empties the lines above the first row that begin with `#` and do not name an image."""
-    kept = text.splitlines(keepends=True)
-    for place, line in enumerate(kept):
-        fields = line.split()
-        if fields and (not line.startswith("#") or any(map(is_image, fields))):
-            break
-        kept[place] = "\n"
-    return "".join(kept)
 
 
 def _is_head(line: str) -> bool:

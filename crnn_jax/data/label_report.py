@@ -23,6 +23,7 @@ from crnn_jax.data import (
 from crnn_jax.data.doubt import (
     CORRECT,
     FEW,
+    RENAME,
     Doubt,
     count_labels,
     example_of,
@@ -38,7 +39,9 @@ _COPY = re.compile(
     r"| (copy|kopie|copie|copia|副本|コピー)( \d+)?)$|^(copy of|kopie von|copie de|copia de) ",
     re.IGNORECASE,
 )
-_PART = re.compile(r"[()\[\]{}<>]|=[^?]")  # in a label, a pattern has cut a name in a wrong place
+_PART = re.compile(
+    r"[()\[\]{}<>]|=[^?\uff1f]"
+)  # in a label, a pattern has cut a name in a wrong place
 
 
 def summary(files: Sequence[str], labels: Sequence[str], marks: str = "separate") -> list[str]:
@@ -88,6 +91,7 @@ def _of_file(names: dict[str, str]) -> list[Doubt]:
     rest = {f: t for f, t in names.items() if not label_tables.has_image_suffix(t)}
     found += label_file_report.doubts(rest)
     code = symbol_report.encoded(rest, False)
+    code = code or symbol_report.spaced(list(rest.values()), rest, "labels")
     found += [code] if code else _symbols(rest, False)
     texts = {file: label_of(file) for file in names}
     if (doubt := label_file_report.of_names(texts, names)) and not _of_names(texts, ""):
@@ -97,7 +101,12 @@ def _of_file(names: dict[str, str]) -> list[Doubt]:
 
 def _of_names(names: dict[str, str], pattern: str) -> list[Doubt]:
     """Returns what looks wrong in the labels from file names."""
-    if doubt := symbol_report.encoded(names, True):
+    stems = list(map(name_report.stem, names))
+    if doubt := (
+        symbol_report.encoded(names, True)
+        or (None if pattern else index_report.cut_sums(names))
+        or (None if pattern else symbol_report.spaced(stems, names, "names"))
+    ):
         return [doubt]
     found = _suffixes(names)
     if doubt := name_report.identifiers(list(names), list(names.values())):
@@ -109,7 +118,7 @@ def _of_names(names: dict[str, str], pattern: str) -> list[Doubt]:
     if len(copies) == len(rest) and len({_COPY.sub("", label) for label in copies.values()}) == 1:
         copies = {}  # numbered by a file manager
     if copies:
-        # A mark can be in front of the label or behind it.
+        # A mark can be before the label or after it.
         in_front = [t for t in copies.values() if _COPY.match(t)]
         patterns = ["([^ ._]+)$" if in_front else "^([^ (._]+)"]
         if 0 < len(in_front) < len(copies):
@@ -120,7 +129,12 @@ def _of_names(names: dict[str, str], pattern: str) -> list[Doubt]:
     if len(rest) < FEW:
         doubt = None if pattern else index_report.of_few(list(map(name_report.stem, rest)), rest)
         return [*found, doubt] if doubt else found
-    if doubt := name_report.structure(rest, pattern) or name_report.some(rest):
+    if doubt := (
+        symbol_report.spaced(list(rest.values()), rest, "names")
+        or name_report.structure(rest, pattern)
+        or name_report.folders(rest, pattern)
+        or name_report.some(rest)
+    ):
         return [*found, doubt]
     return found + _symbols(rest, True)
 
@@ -148,16 +162,26 @@ def _advice(doubt: Doubt, files: Sequence[str], num_doubts: int) -> str:
       files: all names.
       num_doubts: how many doubts there are. A pattern that does not leave fewer is not proposed.
     """
+    have_none = False
     for pattern in filter(str.isprintable, doubt.patterns):
         names = {file: label_of(file, pattern) for file in files}
         labels = list(names.values())
         if not all(labels) or all(map(index_report.HASH.fullmatch, labels)):
             continue
+        doubted = [names[file] for file in doubt.files]
+        # Copies of one image are rarer than three screenshots.
+        if len(doubted) > 2 and (
+            len(set(doubted)) == 1 or all(map(index_report.HASH.fullmatch, doubted))
+        ):
+            have_none = True
+            continue
         if not any(map(_PART.search, labels)) and len(_of_names(names, pattern)) < num_doubts:
             return (
                 f"; rename the files, or set --config.data.label_pattern='{pattern}' "
-                f"({example_of(doubt.example, names[doubt.example])})"
+                f"({example_of(doubt.files[0], doubted[0])})"
             )
+    if have_none:
+        return RENAME
     return (
         "; rename the files, or set data.label_pattern to a regular expression whose one group "
         "is the label"

@@ -184,7 +184,7 @@ class _Collector:
         if reason:
             self.complaints[key] = reason + place
         elif found is None:
-            if near := self.tree.near(file):
+            if near := self.tree.similar(file):
                 hint = f"; there is {near}"
             self.missing.append((key, hint + place))
             return

@@ -17,7 +17,6 @@ import reprlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from crnn_jax.data import label_columns
 from crnn_jax.data.column_values import Values
 from crnn_jax.data.image_io import IMAGE_SUFFIXES
 from crnn_jax.data.label_columns import (
@@ -29,12 +28,12 @@ from crnn_jax.data.label_columns import (
     refuse_readings,
 )
 from crnn_jax.data.label_file_names import sounds_like_labels
+from crnn_jax.data.label_heads import without_comments, without_sep
 from crnn_jax.data.part_names import PARTS
 from crnn_jax.errors import DataError, quote
 
 LABELS_FILE = "labels.csv"
 _CHUNK = 1000  # rows
-_NAMES = label_columns.FILES | label_columns.LABELS
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
 _BOMS = {
     codecs.BOM_UTF8: "utf-8-sig",
@@ -44,6 +43,7 @@ _BOMS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 
+_RULE = re.compile(r"\s*:?-+:?\s*")
 _EXCEL_TEXT = re.compile('="(.*)"')  # keeps the zeros of digits in a spreadsheet
 
 
@@ -112,6 +112,7 @@ class Dialect(NamedTuple):
     skips_space: bool
     quotechar: str
     has_escapes: bool = False  # a quote in a field is written \\", as in lists of ICDAR, not ""
+    padded: frozenset[int] = frozenset()  # columns with spaces around each cell, for alignment
 
 
 def read(text: str, path: str, is_image: IsImage) -> Labels:
@@ -128,9 +129,10 @@ def read(text: str, path: str, is_image: IsImage) -> Labels:
         kind += quote(form.names[columns.label])
     else:
         kind += " and no header"
-    text, skipped = _without_sep(text)
+    text, skipped = without_sep(without_comments(text, is_image))
     is_text = _has_quoted_number(text, form)
     form = form._replace(has_escapes=_has_escapes(text, form))
+    form = form._replace(padded=_padded(text, form))
     return Labels(kind, _rows(text, path, form, skipped), is_text=is_text)
 
 
@@ -157,15 +159,34 @@ def _has_escapes(text: str, form: Dialect) -> bool:
     return False
 
 
-def _without_sep(text: str) -> tuple[str, int]:
-    """Removes a first line that names the delimiter for Excel. Returns the number of such lines."""
-    found = re.match(r"\ufeff?sep=(.)\r?\n", text)
-    return (text[found.end() :], 1) if found else (text, 0)
+def _padded(text: str, form: Dialect) -> frozenset[int]:
+    """Returns the columns of files and labels in which each cell has spaces on the same side."""
+    delimiter = re.escape(form.delimiter)
+    if not re.search(rf" {delimiter}|{delimiter} | [\r\n]", text):
+        return frozenset()
+    cells: dict[int, list[str]] = {form.columns.file: [], form.columns.label: []}
+    with contextlib.suppress(csv.Error):  # reported when the rows are read
+        rows = filter(any, _reader(text, form))
+        for row in itertools.islice(rows, int(form.has_header), None):
+            if len(row) == form.num_columns and not _is_rule(row, form):
+                for column, found in cells.items():
+                    found += [row[column]] if row[column] else []
+    return frozenset(
+        column
+        for column, found in cells.items()
+        if len(found) > 1
+        and (all(cell[0] == " " for cell in found) or all(cell[-1] == " " for cell in found))
+    )
+
+
+def _is_rule(row: list[str], form: Dialect) -> bool:
+    """Whether a row is the line below the header of a Markdown table."""
+    return form.delimiter == "|" and all(_RULE.fullmatch(cell) for cell in row if cell)
 
 
 def dialect(text: str, path: str, is_image: IsImage) -> Dialect:
     """Finds the delimiter and the columns. DataError: no delimiter gives both columns."""
-    text, _ = _without_sep(text)
+    text, _ = without_sep(without_comments(text, is_image))
     quotechar = "'" if text.lstrip("\ufeff\r\n").startswith("'") else '"'
     problem, header, is_related = "", [""], False
     for delimiter in _DELIMITERS:
@@ -177,7 +198,7 @@ def dialect(text: str, path: str, is_image: IsImage) -> Dialect:
             continue
         columns_or_problem = choose(cells, values, is_image, sounds_like_labels(path))
         shown = [i for i, cell in enumerate(cells) if has_image_suffix(cell)]
-        is_named = bool(_NAMES & set(map(normalized, cells)))
+        is_named = bool(NAMES & set(map(normalized, cells)))
         below = (column.first for column in values)
         is_related |= is_named or any(is_image(cell) for cell in (*cells, *below))
         if not shown and (isinstance(columns_or_problem, str) or not is_named):
@@ -252,12 +273,20 @@ def _rows(text: str, path: str, form: Dialect, skipped: int) -> Iterator[Row]:
     last = 0  # the line in which the previous row ended
     try:
         for row in rows:
-            if not any(row) or is_first:  # an empty line, or one of delimiters only
+            # An empty line, one of delimiters only, or the line below a header in Markdown.
+            if not any(row) or is_first or _is_rule(row, form):
                 is_first = is_first and not any(row)
                 last = rows.line_num
                 continue
             complaint = ""
             file, label, part = (row[i] if 0 <= i < len(row) else "" for i in columns[:3])
+            if len(row) == 1 and file.startswith("#") and not has_image_suffix(file):
+                last = rows.line_num
+                continue  # a comment
+            if columns.file in form.padded:
+                file = file.strip(" ")
+            if columns.label in form.padded:
+                label = label.strip(" ")
             if quoted := _EXCEL_TEXT.fullmatch(label):
                 label = quoted[1]
             if len(row) != form.num_columns:

@@ -56,7 +56,7 @@ def in_table(text: str) -> str:
     if control := _controls(text):
         return f"its label {reprlib.repr(text)} has {_name(control[0])}"
     if text != text.strip():
-        return f"its label {reprlib.repr(text)} begins or ends with white space"
+        return f"its label {reprlib.repr(text)} begins or ends with white space; remove it"
     return ""
 
 

@@ -12,14 +12,29 @@ from collections import Counter
 from collections.abc import Sequence
 
 from crnn_jax.data import index_report
-from crnn_jax.data.doubt import FEW, IN_FILE, Doubt, count_labels, examples_of, with_patterns
+from crnn_jax.data.doubt import (
+    FEW,
+    IN_FILE,
+    RENAME,
+    Doubt,
+    count_labels,
+    examples_of,
+    with_patterns,
+)
 from crnn_jax.data.listing import label_of
-from crnn_jax.errors import quote
+from crnn_jax.errors import one_line, quote
 
 _RANDOM = re.compile(
-    r"[0-9a-f]{16,}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE
+    r"[0-9a-f]{16,}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|tmp[a-z0-9_]{8}",
+    re.IGNORECASE,
 )
-# Proposals for labels behind an underscore.
+_LONG = re.compile("(?=.*[0-9])(?=.*[a-z])[0-9a-z]{16,}", re.IGNORECASE)  # no label is so long
+# What programs call an image that has no name.
+_NAMELESS = frozenset([
+    "captcha", "download", "image", "images", "index", "screenshot", "unnamed", "untitled",
+])  # fmt: skip
+_MOST_KINDS = 10
+# Proposals for labels after an underscore.
 _SECOND = ("_([^_]+)$", "^[^_]+_([^_]+)", "^[^_]+_(.+)$")
 
 
@@ -48,15 +63,58 @@ def identifiers(files: Sequence[str], labels: Sequence[str]) -> Doubt | None:
 
 
 def _are_random(stems: Sequence[str], is_sorted: bool) -> bool:
-    """Whether all names are hashes or UUIDs.
+    """Whether all names are hashes, UUIDs or other identifiers.
 
     Captchas of 8 hexadecimal digits exist; ones of 12, or of 8 sorted into many folders, do not.
     """
     if all(map(_RANDOM.fullmatch, stems)):
         return True
+    if len(set(map(len, stems))) == 1 and 10 * sum(map(_is_long, stems)) >= 9 * len(stems):
+        return True
     least = 8 if is_sorted else 12
     are_hexadecimal = all(re.fullmatch("[0-9a-f]+", s) and len(s) >= least for s in stems)
     return are_hexadecimal and any(re.search("[a-f]", s) for s in stems)
+
+
+def _is_long(text: str) -> bool:
+    return bool(_LONG.fullmatch(text))
+
+
+def folders(names: dict[str, str], pattern: str) -> Doubt | None:
+    """Warns of a folder whose names have no label, or an index, if those of the others are labels.
+
+    An example is a set with train/2b4ch.png and test/0.png.
+
+    Args:
+      names: the labels by file.
+      pattern: data.label_pattern.
+    """
+    members: dict[str, dict[str, str]] = {}
+    for file, label in names.items():
+        members.setdefault(os.path.dirname(file), {})[file] = label
+    if len(members) < 2:
+        return None
+    for folder, inside in members.items():
+        if len(inside) < 2 * FEW:
+            continue
+        stems = list(map(stem, inside))
+        doubt = identifiers(list(inside), list(inside.values()))
+        if doubt := doubt or index_report.separated(stems, inside, pattern):
+            return Doubt(f"in {_shown(folder)}, {doubt.what}", RENAME)
+    counted = {f: m for f, m in members.items() if index_report.are_counted(list(m.values()))}
+    others = [len(t) for folder, m in members.items() if folder not in counted for t in m.values()]
+    if counted and min(others, default=3) > 2:  # shorter ones may be all of an alphabet
+        folder, inside = next(iter(counted.items()))
+        return Doubt(
+            f"the names of the {len(inside)} images in {_shown(folder)} look like running numbers, "
+            f"not like labels, such as {examples_of(inside)}",
+            "; rename them by their texts, or move images without a label out of this folder",
+        )
+    return None
+
+
+def _shown(folder: str) -> str:
+    return f"{one_line(folder)[-60:]}/" if folder else "the folder itself"
 
 
 def structure(names: dict[str, str], pattern: str) -> Doubt | None:
@@ -70,7 +128,7 @@ def structure(names: dict[str, str], pattern: str) -> Doubt | None:
     stems = list(map(stem, files))
     if len(index_report.series(labels)) == len(labels):
         return index_report.running(names)
-    if doubt := index_report.separated(stems, names, pattern):
+    if doubt := _fields(labels, names, pattern) or index_report.separated(stems, names, pattern):
         return doubt
     last = [re.split(r"[_\-. ]", stem)[-1] for stem in stems]
     if len(set(labels)) == 1 and index_report.is_running(last, True):
@@ -87,7 +145,7 @@ def structure(names: dict[str, str], pattern: str) -> Doubt | None:
     is_stamp = begin.isdigit() and all(map(str.isdigit, labels))  # such as a time
     if is_stamp or index_report.is_running(inner if begin else labels, bool(begin)):
         return index_report.running(names)
-    if not end.strip("=?") or end.isdigit():  # sums end in = or =?
+    if not end.strip(index_report.SUM_END) or end.isdigit():  # sums end in = or =?
         end = ""
     if not begin and not end:
         return None
@@ -117,6 +175,49 @@ def _kinds(stems: Sequence[str], labels: Sequence[str], names: dict[str, str]) -
     return with_patterns(what, names, *_SECOND)
 
 
+def _fields(labels: Sequence[str], names: dict[str, str], pattern: str) -> Doubt | None:
+    """Warns of few kinds before or after a separator, such as red-226md, or 226md.raw."""
+    for separator in index_report.SEPARATORS:
+        mark = re.escape(separator)
+        if not all(0 < label.find(separator) < len(label) - 1 for label in labels):
+            continue
+        first = [label.split(separator, 1) for label in labels]
+        if kinds := _few([head for head, _ in first], [tail for _, tail in first]):
+            proposal = f"^[^{mark}]+{mark}([^_]+)"
+            return _of_kinds(
+                f"begin with {kinds} before {quote(separator)}", names, pattern, proposal
+            )
+        last = [label.rsplit(separator, 1) for label in labels]
+        if kinds := _few([tail for _, tail in last], [head for head, _ in last]):
+            proposal = f"^([^_]+){mark}[^{mark}]+"
+            return _of_kinds(f"end with {kinds} after {quote(separator)}", names, pattern, proposal)
+    ends = [label[-1:] for label in labels]
+    if kinds := _few(ends, [label[:-1] for label in labels]):
+        proposal = f"^([^_]+)[{''.join(sorted(set(ends)))}]"
+        return _of_kinds(f"end with {kinds}", names, pattern, proposal)
+    return None
+
+
+def _of_kinds(what: str, names: dict[str, str], pattern: str, proposal: str) -> Doubt:
+    proposals = [] if pattern else [proposal]  # it is meant for the whole name
+    return with_patterns(f"all labels {what}, such as {examples_of(names)}", names, *proposals)
+
+
+def _few(kinds: Sequence[str], others: Sequence[str]) -> str:
+    """Returns the different kinds, if they are few words, or if each occurs with each other part.
+
+    Words in capitals can be of number plates.
+    """
+    few, many = set(kinds), set(others)
+    if not 1 < len(few) <= min(_MOST_KINDS, len(kinds) / 4, len(many) / 4):
+        return ""
+    if not all(map(str.isalpha, few)) or index_report.are_indices(others):
+        return ""
+    are_words = all(len(kind) > 2 and not kind.isupper() for kind in few)
+    are_pairs = len(set(zip(kinds, others, strict=True))) == len(few) * len(many)
+    return " or ".join(map(quote, sorted(few))) if are_words or are_pairs else ""
+
+
 def are_kinds(labels: Sequence[str]) -> bool:
     """Whether labels are a few words that are repeated ten times, such as `ok` and `bad`."""
     different = set(labels)
@@ -136,11 +237,28 @@ def some(names: dict[str, str]) -> Doubt | None:
         what = f"{count_labels(having, 'are')} only {' or '.join(map(quote, sorted(frequent)[:3]))}"
         return Doubt(f"{what}, such as {examples_of(having)}, and nearly all others differ")
     places = index_report.series(labels)
-    if len(places) >= FEW:
-        having = {list(names)[i]: labels[i] for i in places[:3]}
+    if places:
+        files = list(names)
+        having = {files[i]: labels[i] for i in places[:3]}
         what = f"{len(places)} labels look like running numbers, such as {examples_of(having)}"
-        return Doubt(what)
-    return _endings(names)
+        return Doubt(what, RENAME)
+    return _nameless(names) or _endings(names)
+
+
+def _nameless(names: dict[str, str]) -> Doubt | None:
+    """Warns of random names, and of names such as download.png, among labels."""
+    lengths = {len(label) for label in names.values() if label.casefold() not in _NAMELESS}
+    having = {
+        file: label
+        for file, label in names.items()
+        if _RANDOM.fullmatch(stem(file))
+        # A label of the length of others can be such a word.
+        or (label.casefold() in _NAMELESS and len(label) not in lengths)
+    }
+    if not having or len(names) - len(having) < FEW:
+        return None
+    what = f"{count_labels(having, 'are')} only the name of a file, such as {examples_of(having)}"
+    return Doubt(what, RENAME)
 
 
 def _endings(names: dict[str, str]) -> Doubt | None:

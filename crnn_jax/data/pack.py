@@ -29,8 +29,7 @@ from crnn_jax.data import folder, listing, packed
 from crnn_jax.data.image_io import MOST_BYTES, open_image
 from crnn_jax.data.label_rows import MAX_BAD, Listing
 from crnn_jax.errors import DataError
-from crnn_jax.runtime import csv_rows
-from crnn_jax.runtime import files as disk
+from crnn_jax.runtime import csv_rows, files
 
 SHARD_BYTES = 2**28  # bytes of image files in one file of the pack
 _CHUNK = 1024  # images that are read at a time
@@ -99,11 +98,11 @@ def write_entries(
       DataError: the folder cannot be written.
     """
     target = Path(to)
-    disk.make_folder(target)
+    files.make_folder(target)
     try:
         with _system_errors(target):
             count, shards, fingerprint = _fill(entries, target, has_parts, shard_bytes, progress)
-            content = disk.read(target / packed.INDEX, packed.MOST_BYTES)
+            content = files.read(target / packed.INDEX, packed.MOST_BYTES)
             manifest = packed.Manifest(
                 version=packed.VERSION,
                 images=count,
@@ -113,9 +112,9 @@ def write_entries(
                 shards=shards,
             )
             text = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
-            disk.write(target / packed.MANIFEST, text)
+            files.write(target / packed.MANIFEST, text)
     except BaseException:
-        disk.remove(target)
+        files.remove(target)
         raise
     return count
 
@@ -182,7 +181,7 @@ def _images(config: DataConfig, names: Sequence[str]) -> Iterator[tuple[str, byt
     def read(file: str) -> tuple[bytes, bytes | str]:
         try:
             source = folder.source_of(config, file)
-            content = source if isinstance(source, bytes) else disk.read(source, MOST_BYTES)
+            content = source if isinstance(source, bytes) else files.read(source, MOST_BYTES)
             return content, folder.pixel_digest(open_image(content, config.frame))
         except (ValueError, DataError) as error:
             return b"", str(error)

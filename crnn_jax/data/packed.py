@@ -18,7 +18,7 @@ import msgspec
 
 from crnn_jax.data.label_rows import Listing
 from crnn_jax.errors import DataError, brief
-from crnn_jax.runtime import files as disk
+from crnn_jax.runtime.files import read
 
 VERSION = 1
 MANIFEST, INDEX, FIRST = "pack.json", "index.csv", "images-00000.array_record"
@@ -66,7 +66,7 @@ def manifest(folder: str | os.PathLike[str]) -> Manifest:
     """
     path = Path(folder) / MANIFEST
     try:
-        found = msgspec.json.decode(disk.read(path), type=Manifest)
+        found = msgspec.json.decode(read(path), type=Manifest)
     except FileNotFoundError as error:
         raise DataError(
             f"{folder} is an incomplete pack: it has no {MANIFEST}; remove it and pack again"
@@ -143,7 +143,7 @@ def array_record() -> ModuleType:
 def _index(folder: str, modified: int) -> Index:
     found, path = manifest(folder), Path(folder) / INDEX
     try:
-        content = disk.read(path, MOST_BYTES)
+        content = read(path, MOST_BYTES)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
     if hashlib.sha256(content).hexdigest() != found.index_sha256:

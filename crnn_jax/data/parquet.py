@@ -76,7 +76,7 @@ def read(path: Path, name: str, is_image: IsImage) -> Labels:
             part = of_part.get(part, part)
             file = f"{name}/{number:07d}" if files is None else str(files[number].as_py())
             is_label = isinstance(value, (str, int)) and not isinstance(value, bool)
-            complaint = "" if is_label else f"its label is {quote(value)}, not a text"
+            complaint = "" if is_label else f"its label is {quote(value)}, not a string"
             text = str(value) if is_label else ""
             yield Row(file, text, number + 1, columns.part(part), complaint)
 

@@ -18,7 +18,7 @@ _SOLID = 3 / 4  # of its bounding box: letters cover less, a card with letters o
 def on_page(image: Image.Image) -> Image.Image:
     """Puts RGBA on a white page. Returns RGBA, or L where the ink shows in the alpha channel only.
 
-    White ink on a transparent ground would be invisible on a white page. It becomes black.
+    White ink on a transparent background would be invisible on a white page. It becomes black.
     """
     coverage = np.asarray(image.getchannel("A"))
     low, high = int(coverage.min()), int(coverage.max())
@@ -26,7 +26,7 @@ def on_page(image: Image.Image) -> Image.Image:
     if high - low < _LEAST_ALPHA_RANGE:
         return page
     is_opaque = coverage >= 128
-    is_clear = 2 * np.count_nonzero(is_opaque) <= coverage.size  # most of it: the ground
+    is_clear = 2 * np.count_nonzero(is_opaque) <= coverage.size  # most of it: the background
     is_visible = 255 - np.asarray(page)[..., :3].min(-1) >= _VISIBLE
     if is_visible.any() and not (is_clear and _is_hidden(is_opaque, is_visible)):
         return page

@@ -21,8 +21,8 @@ from PIL import Image
 
 from crnn_jax.charset import Charset
 from crnn_jax.config import DataConfig
-from crnn_jax.data import folder as dataset
 from crnn_jax.data import (
+    folder,
     folder_advice,
     generated,
     image_io,
@@ -33,7 +33,7 @@ from crnn_jax.data import (
     splits,
 )
 from crnn_jax.data.feed import Records
-from crnn_jax.data.folder import Dataset
+from crnn_jax.data.folder import Dataset, source_of, uses_folder
 from crnn_jax.data.on_disk import SAMPLE
 from crnn_jax.data.splits import Split
 from crnn_jax.data.synthetic.look import Look
@@ -73,7 +73,7 @@ def load(config: DataConfig, num_steps: int) -> Source:
       DataError: see `folder.load`; or a generated text can need more than `num_steps` steps.
       ConfigError: the style is invalid, or has symbols that are not in data.alphabet.
     """
-    if dataset.uses_folder(config):
+    if uses_folder(config):
         folder_advice.check_for_training(Path(config.dir))
     if config.source in ("folder", "auto"):
         return _folder(config, num_steps)
@@ -94,7 +94,7 @@ def _folder(config: DataConfig, num_steps: int) -> Source:
     if on_disk.is_needed(config):
         data, split, records = on_disk.load(config, given, num_steps)
     else:
-        data = dataset.load(config, given, num_steps)
+        data = folder.load(config, given, num_steps)
         split = split_report.split(data, config)
     charset = given or _of_labels(known_texts(data, split, config), config)
     if config.unlabeled not in ("", splits.REST):
@@ -108,7 +108,7 @@ def _folder(config: DataConfig, num_steps: int) -> Source:
 
 def _mixture(config: DataConfig, num_steps: int, look: Look) -> Source:
     given = _given(config)
-    real = dataset.load(config, given, num_steps)
+    real = folder.load(config, given, num_steps)
     split = split_report.split(real, config)
     share = config.generated_share
     num_extra = max(1, round(len(split.train) * share / (1 - share)))
@@ -170,13 +170,13 @@ def _with_unlabeled(data: Dataset, split: Split, config: DataConfig) -> tuple[Da
     if not Path(config.unlabeled).is_dir():
         what = f"data.unlabeled: {one_line(config.unlabeled)} is not a folder"
         raise DataError(what + folder_advice.hint(Path(config.unlabeled)))
-    extra = dataset.load(section, None, 0)
+    extra = folder.load(section, None, 0)
     known = {_digest(image) for image in data.images}
     new = [i for i, image in enumerate(extra.images) if _digest(image) not in known]
     if not new:
         raise DataError(
-            f"data.unlabeled: all images of {config.unlabeled} are in {config.dir} too; name a "
-            "folder of others"
+            f"data.unlabeled: all images of {config.unlabeled} are also in {config.dir}; name a "
+            "folder with other images"
         )
     added = np.arange(len(data), len(data) + len(new), dtype=np.int32)
     chosen = dataclasses.replace(
@@ -202,10 +202,10 @@ def image(config: DataConfig, folder: str | os.PathLike[str] | None, file: str) 
       folder: the folder that was evaluated; None for the data of `config`.
       file: the file name in the folder, or the number of a generated image.
     """
-    if folder is not None or dataset.uses_folder(config):
+    if folder is not None or uses_folder(config):
         if folder is not None:
             config = dataclasses.replace(config, dir=os.fspath(folder), val_dir="")
-        return image_io.flatten(image_io.open_image(dataset.source_of(config, file), config.frame))
+        return image_io.flatten(image_io.open_image(source_of(config, file), config.frame))
     number, look = int(file), family.load(config.style)
     data = generated.generate(look, generated.as_drawn(config, look), range(number, number + 1))
     return generated.to_image(data.images[0])

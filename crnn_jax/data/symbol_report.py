@@ -6,6 +6,7 @@ import re
 import string
 import unicodedata
 from collections import Counter
+from collections.abc import Sequence
 
 from crnn_jax.data.doubt import CORRECT, FEW, Doubt, count_labels, examples_of, with_patterns
 from crnn_jax.data.index_report import SUM
@@ -19,6 +20,9 @@ _CODES = (
 )
 # Letters of Cyrillic and Greek that look like Latin ones.
 _LIKE_LATIN = re.compile("[асеорхуіјѕАВЕІЈКМНОРЅСТХУοΑΒΕΖΗΙΚΜΝΟΡΤΥΧ]")  # noqa: RUF001
+# What people write between characters, and how many characters show it: names can have two indices.
+_BETWEEN = {"_": 4, " ": 3, "-": 3, ".": 3, ",": 3, "|": 3}
+_MOST_MARKS = 2
 _PUNCTUATION = frozenset(string.punctuation + string.whitespace)
 
 
@@ -36,6 +40,30 @@ def encoded(names: dict[str, str], from_names: bool) -> Doubt | None:
     return None
 
 
+def spaced(texts: Sequence[str], names: dict[str, str], where: str) -> Doubt | None:
+    """Warns of texts whose characters are all separated, such as r_n_e_5_a.
+
+    Args:
+      texts: the names without the extension, or the labels.
+      names: the labels by file, for examples.
+      where: what the texts are.
+    """
+    if len(texts) < FEW or all(map(SUM.fullmatch, texts)):
+        return None
+    for separator, least in _BETWEEN.items():
+        if all(
+            len(text) > 2 * least - 2
+            and len(text) % 2
+            and set(text[1::2]) == {separator}
+            and separator not in text[::2]
+            for text in texts
+        ):
+            what = f"all characters are separated by {quote(separator)}, such as"
+            remedy = f"; remove it from the {where} if it is not in the images"
+            return Doubt(f"{what} {examples_of(names)}", remedy)
+    return None
+
+
 def look_alikes(names: dict[str, str], from_names: bool) -> list[Doubt]:
     """Warns of different symbols that look alike, as after typing on two keyboards."""
     where = "; rename the files" if from_names else CORRECT
@@ -50,7 +78,7 @@ def look_alikes(names: dict[str, str], from_names: bool) -> list[Doubt]:
     blanks = [c for c in symbols if c.isspace() and c != " "]
     if blanks:
         shown = ", ".join(map(_named, blanks))
-        found.append(Doubt(f"some labels have a special space: {shown}", where))
+        found.append(Doubt(f"some labels have an unusual space character: {shown}", where))
     mixed = {f: t for f, t in names.items() if _LIKE_LATIN.search(t) and re.search("[A-Za-z]", t)}
     if mixed:
         what = f"{count_labels(mixed, 'mix')} Latin letters with others that look like them"
@@ -76,9 +104,14 @@ def odd(names: dict[str, str], from_names: bool) -> list[Doubt]:
     counts = Counter(c for label in names.values() for c in set(label))
     median = sorted(counts.values())[len(counts) // 2] if counts else 0
     odd = {c for c, n in counts.items() if n <= 2 and median >= 20}
+    uses = Counter(names.values())
+    texts = [t for t in names.values() if not SUM.fullmatch(t) and (from_names or uses[t] < 3)]
+    punctuation = set().union(*texts) & _PUNCTUATION
     if from_names:
-        if not all(map(SUM.fullmatch, names.values())):
-            odd |= {c for c, n in counts.items() if c in _PUNCTUATION and 2 * n < len(names)}
+        odd |= {c for c in punctuation if 2 * counts[c] < len(names)}
+    elif len(punctuation) <= _MOST_MARKS:  # more are of running text
+        odd |= {c for c in punctuation if c not in "'-." and 3 * counts[c] < len(names)}
+    if from_names:
         for kind in (str.isdigit, str.isalpha):
             members = {c for c in counts if kind(c)}
             having = sum(bool(members & set(label)) for label in names.values())

@@ -38,6 +38,19 @@ def find(tree: Tree) -> dict[str, str]:
     return found
 
 
+def second(tree: Tree, found: Mapping[str, str]) -> dict[str, str]:
+    """Returns {text file: image} for other text files of images, such as a.txt beside a.gt.txt.
+
+    Args:
+      tree: the folder.
+      found: the text file of each image, as `find` returns them.
+    """
+    images = {_ENDING.sub("", name): image for image, name in found.items()}
+    used = set(found.values())
+    stems = {name: _ENDING.sub("", name) for name in names(tree) if name not in used}
+    return {name: images[stem] for name, stem in stems.items() if stem in images}
+
+
 def names(tree: Tree) -> list[str]:
     """Returns the text files of a folder."""
     return [name for name in tree.others if name.lower().endswith(".txt")]

@@ -7,6 +7,7 @@ import functools
 import os
 import re
 import unicodedata
+import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NamedTuple
@@ -159,6 +160,17 @@ class Tree:
             return found[0]
         return self._by_number.get(_number(base))
 
+    def similar(self, name: str) -> str | None:
+        """Like `near`. The image can also have another extension, or be the end of an address."""
+        plain = urllib.parse.unquote(name.strip())
+        for text in (name, plain, plain.partition("?")[0]):
+            if found := self.near(text):
+                return found
+            stem, dot, suffix = _key(part_names.split_path(text)[-1:]).rpartition(".")
+            if dot + suffix in IMAGE_SUFFIXES and stem in self._by_stem:
+                return self._by_stem[stem][0]
+        return None
+
     def _has_images(self, prefix: str) -> bool:
         place = bisect.bisect_left(self.images, prefix)
         return place < len(self.images) and self.images[place].startswith(prefix)
@@ -184,7 +196,9 @@ class Tree:
             if len(images) > 1:
                 exact = [image for image in images if image.rpartition("/")[2] == parts[-1]]
                 if len(exact) != 1:
-                    raise AmbiguousError(f"it can be {images[0]} or {images[1]}; write the path")
+                    raise AmbiguousError(
+                        f"it matches both {images[0]} and {images[1]}; write the full path"
+                    )
                 images = exact
             if images:
                 return images[0]

@@ -31,7 +31,9 @@ def _backup(name: str, images: Set[str]) -> str:
     for known in IMAGE_SUFFIXES:
         of = name[: len(name) - len(suffix) + len(known)]
         if suffix.startswith(known) and of != name and of in images:
-            return f"by its name a copy of {one_line(of)}; rename it if it is another image"
+            return (
+                f"its name suggests a copy of {one_line(of)}; rename it if it is a different image"
+            )
     return ""
 
 

@@ -15,7 +15,7 @@ import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
-from crnn_jax.data.image_io import MOST_BYTES
+from crnn_jax.data.image_io import IMAGE_SUFFIXES, MOST_BYTES
 from crnn_jax.errors import DataError, one_line
 
 # Beginnings of files that are recognized in base64. XML is reported as SVG.
@@ -24,6 +24,8 @@ _MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")
 _LEAST = 40  # characters; a shorter text is not tried as base64
 _LONGEST_NAME = 255  # characters of a file name
+_LONGEST_PATH = 4096  # bytes
+_SUFFIXES = frozenset(suffix.encode() for suffix in IMAGE_SUFFIXES)
 _READING = threading.Lock()  # a file object may occur twice in a batch, which threads decode
 
 
@@ -43,7 +45,11 @@ def of(source: Any) -> bytes | str | os.PathLike[str] | None:
     if is_buffer(source):
         if memoryview(source).nbytes > MOST_BYTES:
             raise DataError(f"{len(source)} bytes are too many (at most {MOST_BYTES})")
-        return _decoded(bytes(source))
+        content = bytes(source)
+        # Not looked for among the files: these bytes may come from somebody else.
+        if len(content) < _LONGEST_PATH and os.path.splitext(content)[1].lower() in _SUFFIXES:
+            raise DataError("these bytes are a path; pass it as a string")
+        return _decoded(content)
     if isinstance(source, Mapping):  # a row of a Hugging Face data set
         found = source.get("bytes") or source.get("path")
         return None if isinstance(found, Mapping) else of(found)
@@ -128,6 +134,8 @@ def _read(file: Any) -> bytes:
 
 
 def _of_text(text: str) -> bytes | str:
+    if not text:
+        raise DataError("the path is empty")
     start = text[:64].lstrip().lower()
     if start.startswith("data:"):
         return _of_data_uri(text.strip())
@@ -139,11 +147,13 @@ def _of_text(text: str) -> bytes | str:
         return text
     if (content := _of_image_base64(text)) is not None:
         return content
-    if len(text) > _LONGEST_NAME and _BASE64.fullmatch("".join(text.split())):
+    path = os.path.expanduser(text)
+    if len(text) > _LONGEST_NAME and not os.path.lexists(path):
         raise DataError(
-            f"a text of {len(text)} characters is neither the path of a file nor an image in base64"
+            f"a string of {len(text)} characters is neither the path of an existing file nor a "
+            "base64 image"
         )
-    return os.path.expanduser(text)
+    return path
 
 
 def _decoded(content: bytes) -> bytes:

@@ -13,7 +13,7 @@ from tests.helpers.images import draw
     [
         ("file,label\n0.png,\n", r"0.png: its label is empty (line 2 of labels.csv)"),
         ('file,label\n0.png,"a\nb"\n', "0.png: its label 'a\\nb' has line breaks or control"),
-        ("", "_1.png: its label is empty, because its name begins with an underscore; to take the"),
+        ("", "_1.png: its label is empty, because its name begins with an underscore; to use the"),
         ("id,label\n0007,ab\n", "0007: there is no such file; there is 7.png (line 2 of"),
     ],
 )

@@ -10,6 +10,7 @@ from PIL import Image
 
 from crnn_jax.charset import Charset
 from crnn_jax.data import folder as dataset
+from crnn_jax.data import listing
 from crnn_jax.errors import DataError
 from tests.helpers.fixtures import CONFIG
 from tests.helpers.images import draw
@@ -34,7 +35,7 @@ def _load(folder: Path, charset: Any = None, num_steps: int = 16, **changes: Any
     ],
 )
 def test_label_of_a_file_name(file: str, text: str) -> None:
-    assert dataset.label_of(file) == text
+    assert listing.label_of(file) == text
 
 
 def test_a_folder_is_read_in_the_order_of_its_names(tmp_path: Path) -> None:
@@ -212,13 +213,13 @@ def test_the_label_is_what_the_pattern_finds(tmp_path: Path, pattern: str, label
     name = "0012_cafe\u03011_2.png"  # decomposed, as some file systems store it
     draw("a").save(tmp_path / name)
     assert _load(tmp_path, label_pattern=pattern).texts == (label,)
-    assert dataset.labels(tmp_path, pattern) == {name: label}
+    assert listing.labels(tmp_path, pattern) == {name: label}
 
 
 def test_a_name_without_a_label_is_reported(tmp_path: Path) -> None:
     draw("a").save(tmp_path / "1_a.png")
     draw("a").save(tmp_path / "a.png")
-    for call in (_load, lambda folder, label_pattern: dataset.labels(folder, label_pattern)):
+    for call in (_load, lambda folder, label_pattern: listing.labels(folder, label_pattern)):
         with pytest.raises(
             DataError, match=r"1 file in .*\n  a\.png: data\.label_pattern finds no"
         ):

@@ -12,7 +12,7 @@ import pytest
 
 from crnn_jax.cli import listing as predicted
 from crnn_jax.data import folder as dataset
-from crnn_jax.data import resolve, sources, split_report, splits
+from crnn_jax.data import listing, resolve, sources, split_report, splits
 from crnn_jax.errors import ConfigError, DataError
 from tests.helpers.fixtures import CONFIG, MakeConfig
 from tests.helpers.images import draw
@@ -48,8 +48,8 @@ def test_images_in_subfolders_are_used_and_counted(tmp_path: Path) -> None:
     assert data.files == ("12.png", "a/34.png", "a/b/56.png", "a/b/78.png")
     assert data.labels == ("12", "34", "56", "78")
     assert data.notes == ("images in subfolders are used: a/ (1), a/b/ (2)",)
-    assert dataset.labels(tmp_path) == dict(zip(data.files, data.labels, strict=True))
-    assert dataset.image_files(tmp_path) == list(data.files)
+    assert listing.labels(tmp_path) == dict(zip(data.files, data.labels, strict=True))
+    assert listing.image_files(tmp_path) == list(data.files)
 
 
 def test_images_in_linked_folders_are_used_once_and_loops_end(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_dark_letters_with_white_around_them_keep_their_colors() -> None:
         outlined[2:14, column : column + 4] = 255  # white, opaque
         outlined[2:14, column + 1 : column + 3, :3] = 0  # two of four columns are black
     card = np.zeros((16, 64, 4), np.uint8)
-    card[4:12, 8:40] = 255  # a white card on a clear ground, with a letter on it
+    card[4:12, 8:40] = 255  # a white card on a clear background, with a letter on it
     card[5:11, 20:22, :3] = 0
     for pixels in (outlined, card):
         found = image_io.to_array(Image.fromarray(pixels), CONFIG)[..., 0].T

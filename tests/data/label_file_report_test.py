@@ -19,7 +19,7 @@ def png(names: list[str]) -> list[str]:
         (["2x\u0430", "2xa", "43x"], "1 label mixes Latin letters with others that look like them"),
         (["\uff11\uff12", "12"], "'1' (DIGIT ONE), '\uff11' (FULLWIDTH DIGIT ONE) and '2'"),
         (["\u0661", "\u06f1"], "(ARABIC-INDIC DIGIT ONE), '\u06f1' (EXTENDED ARABIC-INDIC DIGIT"),
-        (["ab\u00a0c"], "some labels have a special space: '\\xa0' (NO-BREAK SPACE)"),
+        (["ab\u00a0c"], "some labels have an unusual space character: '\\xa0' (NO-BREAK SPACE)"),
         (["a&amp;b", "cd"], "characters are written as codes in 1 label, such as 0.png is"),
         (["a&b", "c&amp;d"], ""),  # the sign is a symbol of its own
         (["\u0434\u0441", "\u0441\u0442"], ""),  # Cyrillic alone
@@ -63,7 +63,23 @@ def test_a_file_that_contradicts_correct_names_is_reported(labels: list[str], sa
             [f"ok {k},{k * 7},9 AT {name}" for k, name in enumerate(MIXED)],
             "all labels have 4 words",
         ),
+        (
+            [f"{name} 0.{90 + k % 9}" for k, name in enumerate(MIXED)],
+            "all labels end with a number",
+        ),
+        ([" ".join(name) for name in MIXED], "all characters are separated by ' '"),
+        ([*MIXED[:30], MIXED[30] * 2], "all labels but one have 5 characters: i30.png is"),
+        ([*MIXED[:30], "d2"], "all labels but one have 5 characters: i30.png is 'd2'; check"),
+        (["cat", "horse", "mouse", "tiger", "zebra"] * 3 + ["lion"], ""),  # 3, 4 and 5 characters
         ([f"{name[:2]} {name[2:]}" for name in MIXED], ""),
+        (
+            [
+                f"{name[:2]} {name[2:]}"
+                for k, name in enumerate(MIXED[:9])
+                for _ in range(k % 4 + 1)
+            ],
+            "",
+        ),
         ([f"{k} {k * 7 % 40}" for k in range(40)], ""),
         ([str(k % 10) for k in range(40)], ""),
     ],
@@ -93,3 +109,32 @@ def test_a_frequent_mark_among_different_labels_is_reported(mark: str) -> None:
     assert warning.startswith(f"10 labels are '{mark}', such as that of i1.png, and nearly all")
     sums = [mark if k % 4 == 1 else "+-*"[k % 3] for k in range(40)]  # as often as others
     assert not any("labels are" in line for line in label_report.warnings(files, sums, False))
+
+
+@pytest.mark.parametrize(
+    ("form", "marks"),
+    [
+        ("{}/{}", "/"),
+        ("{} or {}", " "),
+        ("{}?", "?"),
+        ("*{}", "*"),
+        ("{}  # unsure", " #"),
+        ("{}'s", ""),  # a word
+        ("3+4=", ""),  # a sum
+    ],
+)
+def test_marks_in_few_labels_are_reported(form: str, marks: str) -> None:
+    labels = [form.format(name, name) if k % 5 == 0 else name for k, name in enumerate(MIXED)]
+    found = label_report.warnings(png([f"i{k}" for k in range(40)]), labels, False)
+    assert len(found) == bool(marks)
+    said = f"only 8 labels of 40 have one of the symbols '{marks}', such as i0.png"
+    assert all(line.startswith(said) and "check these labels" in line for line in found)
+
+
+def test_labels_that_lost_the_case_of_the_names_are_reported() -> None:
+    names = [f"{name[0].upper()}{name[1:]}" for name in MIXED]
+    both = sum(name[:1].isupper() and name != name.upper() for name in names)
+    (warning,) = label_report.warnings(png(names), MIXED, False)
+    assert warning.startswith(f"{both} labels have lost the case of the file names, such as")
+    assert label_report.warnings(png(names), names, False) == []
+    assert label_report.warnings(png([n.upper() for n in MIXED]), MIXED, False) == []

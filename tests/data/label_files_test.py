@@ -46,6 +46,15 @@ from tests.helpers.labeled_images import EXPECTED, LABELS, load, table
         table('"file","label"', '"{file}","{label}"'),
         table("'file','label'", "'{file}','{label}'"),
         table("file, label", '{file}, "{label}"'),
+        table("file,label", "{file}   ,  {label}"),
+        table("file,label", "{file},{label} "),
+        table("# aligned\n\nfile,label", "{file} ,{label}"),
+        table("# made by hand\nfile,label", "{file},{label}"),
+        table("# by hand, by me\n#\n", "{file};{label}"),
+        table("# labels, by me\nfile;label", "{file};{label}"),
+        table("#file,label", "{file},{label}"),
+        table("#,file,label", "1,{file},{label}"),
+        table("file,label", "{file},{label}").replace("img_2", "# second batch\nimg_2"),
         table("file;label", '{file};="{label}"'),
         table("file,label", "./{file},{label}"),
         table("file,label", "C:\\Users\\me\\{file},{label}"),
@@ -93,6 +102,10 @@ def test_another_encoding_is_refused_with_the_line(images: Path) -> None:
          r"img_2\.png: its label is empty \(line 4 of labels\.csv\)"),
         ("file,label\n", r"no image in .* has a label \(4 images without a label in labels\.csv"),
         (table("file,label", "{file},{label}") + "img_9.png,1,2\n", "line 6 of labels.csv"),
+        (table("file,label", "{file},{label}").replace("75", " 75"),
+         r"its label ' 75' begins or ends with white space; remove it \(line 4"),
+        (table("file,label", "{file},{label}").replace("img_2.png,75", "#5.png"),
+         r"#5\.png: its label is empty: fewer fields than the header \(line 4"),
         (table("file,label,split", "{file},{label},maybe"),
          r"its split is 'maybe'; write train, val or test \(line 2"),
     ],
@@ -119,7 +132,9 @@ def test_a_name_in_two_folders_is_refused_and_another_folder_is_not_guessed(tmp_
         draw("1").save(tmp_path / part / "x.png")
     draw("1").save(tmp_path / "b" / "y.png")
     (tmp_path / "labels.csv").write_text("file,label\nx.png,1\nb/y.png,1\n")
-    with pytest.raises(DataError, match=r"it can be a/x\.png or b/x\.png; write the path \(line 2"):
+    with pytest.raises(
+        DataError, match=r"both a/x\.png and b/x\.png; write the full path \(line 2"
+    ):
         load(tmp_path)
     (tmp_path / "labels.csv").write_text("file,label\na/y.png,1\n")
     with pytest.raises(DataError, match=r"no such file; there is b/y\.png \(line 2 of labels\.csv"):

@@ -64,6 +64,10 @@ PAIRS = list(LABELS.items())
             "images": [{"id": 9 - i, "file_name": f} for i, (f, _) in enumerate(PAIRS)],
             "annotations": [{"id": i, "image_id": 9 - i, "caption": t}
                             for i, (_, t) in enumerate(PAIRS)]})),
+        ("labels.json", json.dumps([{"file": f, "label": t, "confidence": 0.9} for f, t in PAIRS])),
+        ("labels.jsonl", "".join(json.dumps({"file": f, "prediction": t}) + "\n"
+                                 for f, t in PAIRS)),
+        ("labels.txt", table("| file | label |\n|---|:--|", "| {file} | {label} |")),
         ("metadata.csv", table("file_name,text", "{file},{label}")),
         ("metadata.jsonl", "".join(json.dumps({"file_name": f, "text": t}) + "\n"
                                    for f, t in PAIRS)),
@@ -164,7 +168,7 @@ def test_text_files_that_are_no_labels_are_refused(images: Path) -> None:
     ("name", "text", "reason"),
     [
         ("labels.json", '{"img_0.png": "1", "img_0.png": "2"}', "listed twice in labels.json"),
-        ("labels.json", '{"img_0.png": null}', "its label is None, not a text"),
+        ("labels.json", '{"img_0.png": null}', "its label is None, not a string"),
         ("labels.json", '{"img_0.png": {"polygons": []}}', "entry 1 has polygons"),
         (
             "labels.json",
@@ -225,7 +229,7 @@ def test_columns_by_row_number_are_joined_by_it(images: Path) -> None:
     assert list(load(images).labels) == EXPECTED
     del columns["label"]["2"]
     (images / "labels.json").write_text(json.dumps(columns))
-    with pytest.raises(DataError, match=r"img_2\.png: its label is None, not a text"):
+    with pytest.raises(DataError, match=r"img_2\.png: its label is None, not a string"):
         load(images)
 
 
@@ -233,7 +237,7 @@ def test_nan_is_a_missing_label(images: Path) -> None:
     rows = [{"file": file, "label": text} for file, text in PAIRS]
     rows[1]["label"] = float("nan")  # type: ignore[assignment]
     (images / "labels.json").write_text(json.dumps(rows))
-    with pytest.raises(DataError, match=r"img_1\.png: its label is None, not a text"):
+    with pytest.raises(DataError, match=r"img_1\.png: its label is None, not a string"):
         load(images)
 
 

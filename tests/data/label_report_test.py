@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from crnn_jax.data import label_report, label_texts
-from crnn_jax.data.folder import label_of
+from crnn_jax.data.listing import label_of
 from crnn_jax.schema import label_pattern_fault
 
 DIGITS = [f"{n:05d}" for n in random.Random(0).sample(range(100_000), 40)]

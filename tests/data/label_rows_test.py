@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import random
+import re
 import unicodedata
 from pathlib import Path
 
@@ -138,14 +139,14 @@ def test_rows_of_two_label_files_can_name_a_missing_image_alike(tmp_path: Path) 
 def test_wrong_rows_of_two_label_files_are_all_named(tmp_path: Path) -> None:
     save(tmp_path, "train/0.png", "val/0.png")
     write(tmp_path / "train", "labels.csv", "0.png,ab ", "gone.png,x ", ",cd", ",ef")
-    write(tmp_path / "val", "labels.csv", "0.png,gh ", "gone.png,y ")
+    write(tmp_path / "val", "labels.csv", "0.png,gh ", "gone.png, y")
     with pytest.raises(DataError, match=r"^6 files in ") as error:
         listed(tmp_path)
     for line in (
-        "train/0.png: its label 'ab ' begins or ends with white space (line 2 of train/",
-        "val/0.png: its label 'gh ' begins or ends with white space (line 2 of val/",
+        "train/0.png: its label 'ab ' begins or ends with white space; remove it (line 2 of train/",
+        "val/0.png: its label 'gh ' begins or ends with white space; remove it (line 2 of val/",
         "train/gone.png: its label 'x ' begins or",
-        "val/gone.png: its label 'y ' begins or",
+        "val/gone.png: its label ' y' begins or",
         "its file name is empty (line 4 of train/labels.csv)",
         "its file name is empty (line 5 of train/labels.csv)",
     ):
@@ -167,6 +168,25 @@ def test_a_relative_path_out_of_the_folder_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "set", "labels.csv", "0.png,ab", "../out.png,cd")
     with pytest.raises(DataError, match=r"\.\./out\.png: its name leads out of the folder"):
         listed(tmp_path / "set")
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("img x.jpg", "; there is img x.png"),
+        ("img%20x.png", "; there is img x.png"),
+        ("img%20x.jpeg", "; there is img x.png"),
+        ("https://example.org/c/img%20x.png?v=1", "; there is img x.png"),
+        (" img x.png ", "; there is img x.png"),
+        ("img x.1", ""),
+        ("img y.jpg", ""),
+    ],
+)
+def test_a_missing_image_may_be_one_of_a_similar_name(tmp_path: Path, name: str, hint: str) -> None:
+    save(tmp_path, "img x.png")
+    write(tmp_path, "labels.csv", f"{name},ab")
+    with pytest.raises(DataError, match=re.escape(f"no such file{hint} (line 2 of")):
+        listed(tmp_path)
 
 
 def fitting(images: list[str], name: str) -> str | None:

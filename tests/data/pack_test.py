@@ -132,17 +132,17 @@ def test_a_run_on_disk_goes_on_in_the_middle_of_an_epoch(
     whole = train.train_and_evaluate(config, tmp_path / "whole")
     assert len(returned) == 2  # once in an epoch
     assert packed._index.cache_info().currsize == 0
-    note = train.note
+    record = train.record_losses
 
     def stop_at_five(runs: Any, losses: Any, progress: Any) -> None:
-        note(runs, losses, progress)
+        record(runs, losses, progress)
         if runs[0].step == 5:  # of four in an epoch
             signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr(train, "note", stop_at_five)
+    monkeypatch.setattr(train, "record_losses", stop_at_five)
     with pytest.raises(Exception, match="stopped by SIGTERM"):
         train.train_and_evaluate(config, tmp_path / "cut")
-    monkeypatch.setattr(train, "note", note)
+    monkeypatch.setattr(train, "record_losses", record)
     assert RunDir(tmp_path / "cut").result() is None
     assert train.train_and_evaluate(config, tmp_path / "cut").params_sha256 == whole.params_sha256
 

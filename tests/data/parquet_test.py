@@ -76,7 +76,7 @@ def test_class_numbers_in_parquet_are_the_texts_that_its_metadata_names(tmp_path
     assert list(found.labels.values()) == ["cd", "ab", "cd"]
     assert list(found.parts.values()) == ["test", "train", "train"]
     save(tmp_path / "list.parquet", {**columns, "label": [2, 1, -1]}, features)  # -1: no label
-    with pytest.raises(DataError, match=r"2\.png: its label is None, not a text \(row 3"):
+    with pytest.raises(DataError, match=r"2\.png: its label is None, not a string \(row 3"):
         listed(tmp_path)
 
 

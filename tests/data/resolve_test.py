@@ -124,5 +124,5 @@ def test_a_directory_prepared_with_open_values_is_trained_in(
     train.train_and_evaluate(run.config(), run.workdir)
     assert run.config() == resolve.resolve(prepared) != prepared
     other = dataclasses.replace(prepared, seed=1)
-    with pytest.raises(RunError, match=r"another config; .*\n  seed: was 0, is now 1\n"):
+    with pytest.raises(RunError, match=r"a different config; .*\n  seed: was 0, is now 1\n"):
         train.train_and_evaluate(other, run.workdir)

@@ -257,7 +257,7 @@ def test_a_run_without_the_set_says_that_its_images_are_generated(
         (
             {"data__style": "nothing"},
             ConfigError,
-            "no style 'nothing'; there are captcha_v2, .*json",
+            "no style 'nothing'; the styles are captcha_v2, .*json",
         ),
         ({"data__style": "nothing.json"}, ConfigError, "nothing.json cannot be read"),
         ({"data__alphabet": "abc"}, ConfigError, "data.alphabet lacks '7' of the style"),

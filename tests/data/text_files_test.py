@@ -60,3 +60,14 @@ def test_texts_of_a_few_images_are_mentioned(tmp_path: Path) -> None:
     assert found.labels["images/1.png"] == "1"
     (warning,) = found.warnings
     assert warning.startswith("the text files of images, such as texts/1.txt, are not used")
+
+
+def test_a_second_text_of_an_image_is_named_as_such(tmp_path: Path) -> None:
+    save(tmp_path, "0.png", "1.png", "0.txt", "1.txt", "0.gt.txt", "2.txt")
+    (tmp_path / "0.gt.txt").write_text("other\n")
+    found = listed(tmp_path)
+    assert found.labels == {"0.png": "other", "1.png": "1"}
+    assert found.warnings == (
+        "1 text file without an image: left out, such as 2.txt",
+        "1 image with two text files: one is read, such as 0.gt.txt and not 0.txt",
+    )

@@ -44,7 +44,7 @@ def test_a_backup_is_named_as_one(folder: Path, name: str) -> None:
     draw("12").save(folder / name, "PNG")
     (folder / "12.png_label").write_text("12")
     found = listing.of(dataclasses.replace(CONFIG, dir=os.fspath(folder)))
-    said = "by its name a copy of 12.png; rename it if it is another image"
+    said = "its name suggests a copy of 12.png; rename it if it is a different image"
     assert found.complaints[name] == said
     assert found.complaints["12.png_label"] == "not an image"
 

@@ -103,7 +103,7 @@ def test_images_that_both_folders_have_are_left_out(
     tiny_config: MakeConfig, captchas: Path, nameless: Path, tmp_path: Path
 ) -> None:
     config = tiny_config(data__unlabeled=str(nameless))
-    with pytest.raises(DataError, match=r"all images of .*nameless are in"):
+    with pytest.raises(DataError, match=r"all images of .*nameless are also in"):
         sources.load(config.data, 16)
     other = tmp_path / "other"
     shutil.copytree(nameless, other)
@@ -124,17 +124,17 @@ def test_an_interrupted_run_goes_on_with_the_labels_of_its_epoch(
 ) -> None:
     config = _unlabeled(tiny_config, trained, nameless)
     whole = train.train_and_evaluate(config, tmp_path / "whole")
-    note = train.note
+    record = train.record_losses
 
     def stop(runs: Any, losses: Any, progress: Any) -> Any:
-        note(runs, losses, progress)
+        record(runs, losses, progress)
         if runs[0].epoch == 1 and runs[0].steps_since == 2:
             os.kill(os.getpid(), 15)
 
-    monkeypatch.setattr(train, "note", stop)
+    monkeypatch.setattr(train, "record_losses", stop)
     with pytest.raises(Interrupted):
         train.train_and_evaluate(config, tmp_path / "cut")
-    monkeypatch.setattr(train, "note", note)
+    monkeypatch.setattr(train, "record_losses", record)
     file = tmp_path / "cut" / self_training.FILE
     kept = file.read_bytes()
     file.unlink()

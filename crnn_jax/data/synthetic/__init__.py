@@ -1,4 +1,4 @@
 """Generated captchas, drawn on the device as a pure function of style, seed and number.
 
-Imports `models` and `runtime`.
+Imports `runtime`.
 """

@@ -20,6 +20,7 @@ import numpy as np
 
 from crnn_jax.data.synthetic import curves, glyphs, interpolation, text_layout, warps
 from crnn_jax.data.synthetic.glyphs import Atlas
+from crnn_jax.data.synthetic.hashing import lowbias32
 from crnn_jax.data.synthetic.random_params import NamedDraws, draws, ranges_of
 from crnn_jax.data.synthetic.style import Style
 from crnn_jax.data.synthetic.text_layout import Text
@@ -131,7 +132,7 @@ def finish(
     if style.ink_each:
         inks = draws.even("ink", len(text.ids) * channels).reshape(-1, 1, 1, channels)
         # The shade of the glyph whose middle is nearest.
-        bounds = (text.centre[1:] + text.centre[:-1]) / 2
+        bounds = (text.center[1:] + text.center[:-1]) / 2
         ink = jnp.broadcast_to(inks[0], (*cover.shape, channels))
         for k in range(len(text.ids) - 1):
             ink = jnp.where((x >= bounds[k])[..., None], inks[k + 1], ink)
@@ -159,15 +160,11 @@ def finish(
 def _grain(draws: NamedDraws, name: str, shape: tuple[int, ...]) -> list[jax.Array]:
     """Returns four uniform bytes for each pixel, f32: a hash of its place and the image's numbers.
 
-    The hash is ten times cheaper than the cipher of jax.random, and random enough for noise. It is
-    a multiply-and-shift mixer of 32 bits (constants of Wellons 2018, "lowbias32").
+    The hash is cheaper than the cipher of jax.random, and random enough for noise.
     """
     low, high = (2**16 * draws.even(name, 2)).astype(jnp.uint32)
     h = jnp.arange(int(np.prod(shape)), dtype=jnp.uint32).reshape(shape) * jnp.uint32(0x9E3779B9)
-    h = h ^ (low | high << 16)
-    h = (h ^ h >> 16) * jnp.uint32(0x7FEB352D)
-    h = (h ^ h >> 15) * jnp.uint32(0x846CA68B)
-    h = h ^ h >> 16
+    h = lowbias32(h ^ (low | high << 16))
     return [((h >> (8 * k)) & 255).astype(jnp.float32) for k in range(4)]
 
 

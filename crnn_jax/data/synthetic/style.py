@@ -64,10 +64,8 @@ class Style:
     size: Annotated[Range, Bounds(4, 512)] = (36, 36)  # pixels per em
     weight: Annotated[Range, Bounds(-16, 16)] = (0, 0)  # added on each side of a stroke
     softness: Annotated[Range, Bounds(0.01, 64)] = (1, 1)  # width of an edge's gray ramp
-    left: Annotated[Range, Bounds(0, 4096)] = (
-        20,
-        20,
-    )  # from the edge to the first glyph
+    # From the edge to the first glyph.
+    left: Annotated[Range, Bounds(0, 4096)] = (20, 20)
     baseline: Annotated[Range, Bounds(4, 4096)] = (36, 36)  # from the top
     spacing: Annotated[Range, Bounds(-64, 64)] = (1, 1)  # added between two glyphs
     spacing_by: str = "advance"  # the width of a glyph: 'advance' of the font, or its 'ink'
@@ -104,10 +102,8 @@ class Style:
     curve_ink: Annotated[Range, _LEVEL] = (0, 0)
     paper: Annotated[Range, _LEVEL] = (255, 255)  # at the left
     paper_end: Annotated[Range, _LEVEL] = (255, 255)  # at the right
-    dots: Annotated[Range, Bounds(0, 1)] = (
-        0,
-        0,
-    )  # share of the pixels that are ink, in steps of 1/256
+    # Share of the pixels that are ink, in steps of 1/256.
+    dots: Annotated[Range, Bounds(0, 1)] = (0, 0)
     blur: Annotated[Range, Bounds(0, 1)] = (0, 0)  # 1 is the mean over 3x3 pixels
     noise: Annotated[Range, _LEVEL] = (0, 0)  # standard deviation, gray levels
 
@@ -158,13 +154,24 @@ class Style:
 
 def from_values(base: Style, values: dict[str, Any]) -> Style:
     """Returns `base` with changes by key. ConfigError names an unknown key or a bad value."""
-    if unknown := [key for key in values if key not in _fields()]:
-        raise ConfigError(
-            f"a style has no key {reprlib.repr(unknown[0])}; its keys are {', '.join(_fields())}"
-        )
     kinds = _fields()
-    changes = {key: _converted(kinds[key], value, key) for key, value in values.items()}
+    fields = {_KEYS.get(field, field): field for field in kinds}
+    if unknown := [key for key in values if key not in fields and key not in kinds]:
+        raise ConfigError(
+            f"a style has no key {reprlib.repr(unknown[0])}; its keys are {', '.join(fields)}"
+        )
+    changes = {}
+    for key, value in values.items():
+        field = fields.get(key, key)
+        if field in changes:
+            names = f"{field} and {_KEYS[field]}"
+            raise ConfigError(f"a style has the keys {names}, which are the same")
+        changes[field] = _converted(kinds[field], value, key)
     return dataclasses.replace(base, **changes)
+
+
+# The keys of style files for fields that keep their first name, because fingerprints contain it.
+_KEYS = {"colour": "color"}
 
 
 @functools.cache

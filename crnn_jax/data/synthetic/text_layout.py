@@ -24,7 +24,7 @@ class Text(NamedTuple):
     ids: jax.Array  # i32 [L], into the style's alphabet; PAD beyond the text
     face: jax.Array  # i32
     scale: jax.Array  # pixels of the image per pixel of the atlas
-    centre: jax.Array  # f32 [L], the middle of a glyph's ink
+    center: jax.Array  # f32 [L], the middle of a glyph's ink
     baseline: jax.Array  # f32 [L]
     stretch: jax.Array  # f32 [L]
     turn: jax.Array  # f32 [L], radians
@@ -59,7 +59,7 @@ def place(draws: NamedDraws, atlas: Atlas, style: Style) -> Text:
         ids=jnp.where(inside, ids, PAD),
         face=face,
         scale=scale,
-        centre=jnp.where(inside, origin + (bearing + ink / 2) * scale + moved, 10.0 * style.width),
+        center=jnp.where(inside, origin + (bearing + ink / 2) * scale + moved, 10.0 * style.width),
         baseline=draws.even("baseline") + draws.even("jitter", longest),
         stretch=stretch,
         turn=draws.even("turn", longest) * (jnp.pi / 180),
@@ -75,7 +75,7 @@ def by_column(text: Text, atlas: Atlas, style: Style) -> jax.Array:
     """
     maps = _maps(text, atlas, style)
     x = jnp.arange(style.width) + 0.5
-    right = jnp.sum(text.centre[None, :] <= x[:, None], axis=1)  # [W]
+    right = jnp.sum(text.center[None, :] <= x[:, None], axis=1)  # [W]
     pair = jnp.stack((right - 1, right))  # [2, W]
     inside = (pair >= 0) & (pair < len(maps))
     return jnp.where(inside[..., None], maps[jnp.clip(pair, 0, len(maps) - 1)], 0)
@@ -92,7 +92,7 @@ def _maps(text: Text, atlas: Atlas, style: Style) -> jax.Array:
     cos, sin = jnp.cos(text.turn), jnp.sin(text.turn)
     across, down = text.scale * text.stretch, text.scale
     middle = atlas.middle[text.face]
-    x, y = text.centre, text.baseline - middle * text.scale
+    x, y = text.center, text.baseline - middle * text.scale
     ux, uy = (cos - text.shear * sin) / across, (sin + text.shear * cos) / across
     vx, vy = -sin / down, cos / down
     bearing = atlas.ink_left[text.face, symbol] + atlas.ink_width[text.face, symbol] / 2

@@ -20,6 +20,9 @@ from crnn_jax.errors import ConfigError
         ({"size": [1]}, r"size cannot be \[1\]"),
         ({"size": [9, 8]}, r"size cannot be \[9, 8\]: the first"),
         ({"colour": 1}, "colour cannot be 1"),
+        ({"color": 1}, "color cannot be 1"),
+        ({"color": True, "colour": True}, "the keys colour and color, which are the same"),
+        ({"sise": 1}, "curve_flatness, color, ink,"),
         ({"alphabet": "aa"}, "alphabet cannot be 'aa'"),
         ({"length": [0, 2]}, r"length cannot be \[0, 2\]"),
         ({"spacing_by": "eye"}, "spacing_by cannot be 'eye'"),
@@ -39,6 +42,7 @@ def test_a_style_survives_its_file(tmp_path: Path) -> None:
         file.write_text(json.dumps(dataclasses.asdict(style)))
         assert presets.load(os.fspath(file)) == style
     assert isinstance(presets.from_values({"base": "night"}), Style)
+    assert presets.from_values({"color": True}) == presets.from_values({"colour": True})
     lengths = {style.length for style in presets.STYLES.values()}
     assert min(lengths)[0] == 4
     assert max(longest for _, longest in lengths) == 8

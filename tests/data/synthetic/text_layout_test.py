@@ -33,7 +33,7 @@ def test_no_glyph_is_drawn_left_of_the_one_before(by: str) -> None:
     ranges = jnp.asarray(ranges_of(style))
 
     def middles(key: jax.Array) -> jax.Array:
-        return text_layout.place(draws(key, ranges, style), atlas, style).centre
+        return text_layout.place(draws(key, ranges, style), atlas, style).center
 
     found = np.asarray(jax.jit(jax.vmap(middles))(jax.random.split(jax.random.key(0), 50)))
     assert np.diff(found, axis=1).min() > 0.99

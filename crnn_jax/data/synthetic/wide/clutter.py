@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from crnn_jax.data.synthetic.hashing import lowbias32
 from crnn_jax.data.synthetic.sine import sine
 from crnn_jax.data.synthetic.wide import face_atlas
 from crnn_jax.data.synthetic.wide.colors import Colors, clutter_color, luma_of, tinted
@@ -22,13 +23,10 @@ SHAPES = 3
 
 
 def hashed(*numbers: jax.Array) -> jax.Array:
-    """Hashes integers to u32 with the mixer "lowbias32" of Wellons 2018."""
+    """Hashes integers to u32."""
     h: jax.Array = jnp.uint32(0x9E3779B9)
     for number in numbers:
-        h = h ^ number.astype(jnp.uint32)
-        h = (h ^ h >> 16) * jnp.uint32(0x7FEB352D)
-        h = (h ^ h >> 15) * jnp.uint32(0x846CA68B)
-        h = h ^ h >> 16
+        h = lowbias32(h ^ number.astype(jnp.uint32))
     return h
 
 
