@@ -8,6 +8,7 @@ stops because of an error stores that error first.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import os
 import sys
@@ -86,9 +87,14 @@ class Peers:
 
     def _exchange(self) -> None:
         """Stores the count of this process, and reads those of the others."""
+        used = collections.deque([time.process_time()], maxlen=5)
         while not self._closed.wait(PERIOD):
+            used.append(time.process_time())
+            # A process that compiles is in a call that waits for devices, but it is busy.
+            is_busy = used[-1] - used[0] > _BUSY * PERIOD * (len(used) - 1)
+            waits = self._waits() and not is_busy
             try:
-                hosts.put(f"{_ALIVE}/{hosts.index()}", f"{self._rounds} {int(self._waits())}")
+                hosts.put(f"{_ALIVE}/{hosts.index()}", f"{self._rounds} {int(waits)}")
                 self._ended = hosts.entries(_ENDED)
                 self._counts = {_process(k): v for k, v in hosts.entries(_ALIVE).items()}
             except Exception:

@@ -20,6 +20,7 @@ from crnn_jax.models import crnn
 from crnn_jax.models import ctc_loss as ctc
 from crnn_jax.runtime import xla_options
 from crnn_jax.runtime.data_parallel import SINGLE_DEVICE, Devices
+from crnn_jax.runtime.first_call import compiled_by_all
 from crnn_jax.training import flat_start
 from crnn_jax.training import optimizer as optimizer_lib
 from crnn_jax.training.context import TrainContext
@@ -276,8 +277,10 @@ def _jitted(recipe: Recipe, in_axes: Any) -> Steps:
     def steps(state: TrainState, batch: Batch, constants: Constants) -> tuple[TrainState, Array]:
         return train_steps(state, batch, constants, recipe)
 
-    return jax.jit(
-        jax.vmap(steps, in_axes) if in_axes else steps,
-        donate_argnums=0,
-        compiler_options=xla_options.options(xla_options.TRAINING),
+    return compiled_by_all(
+        jax.jit(
+            jax.vmap(steps, in_axes) if in_axes else steps,
+            donate_argnums=0,
+            compiler_options=xla_options.options(xla_options.TRAINING),
+        )
     )

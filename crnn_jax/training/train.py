@@ -215,6 +215,7 @@ def run_epoch(runs: Sequence[Run], progress: Progress, controls: Controls) -> No
     All runs must be at the same step of their epochs.
     """
     watcher, profile, watchdog = controls
+    hosts.barrier()  # a step waits for another process for half a minute only
     steps, state, inputs = calls.stack_runs(runs)
     before = None  # the losses of the previous call
     first = runs[0].step

@@ -96,9 +96,16 @@ def test_a_stopped_process_0_is_named_although_the_store_waits_for_it(
     assert "error: process 0 of 3 (alpha) has not answered" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize(("busy", "waits"), [(1e9, "1"), (0.0, "0")])
 def test_processes_that_go_on_are_left_alone(
-    store: Store, capfd: pytest.CaptureFixture[str]
+    store: Store,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    busy: float,
+    waits: str,
 ) -> None:
+    """One that is busy, because it compiles a step, does not wait for the others."""
+    monkeypatch.setattr(peers, "_BUSY", busy)
     store.moving = {1, 2}
     with Peers(is_waiting=lambda: True, end=store.end) as running:
         while store.reads < 60:  # 30 periods, three times the silence
@@ -106,7 +113,7 @@ def test_processes_that_go_on_are_left_alone(
         assert running.others_wait()
     assert not store.status
     assert capfd.readouterr().err == ""
-    assert store.values["crnn/alive/0"].endswith(" 1")
+    assert store.values["crnn/alive/0"].endswith(f" {waits}")
 
 
 def test_an_error_is_told_to_the_others_and_an_interruption_is_not(store: Store) -> None:
