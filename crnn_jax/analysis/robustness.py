@@ -66,8 +66,8 @@ def measure(
       names: names of `distortions.DISTORTIONS`.
 
     Raises:
-      ConfigError: the style or a distortion does not exist, or the style has symbols that the
-        model cannot read.
+      ConfigError: the style or a distortion does not exist, the style has symbols that the model
+        cannot read, or `workdir` has a model that was adapted to another style or for other steps.
     """
     if unknown := [name for name in names if name not in distortions.DISTORTIONS]:
         raise ConfigError(
@@ -200,17 +200,21 @@ def _row(
     return Row(name, strength, unit, trained, exact, count, exact / count, low, high)
 
 
-def _check_kept(directory: run_dir.RunDir, names: Sequence[str]) -> None:
-    """Raises ConfigError if the table in a folder has distortions that are not in `names`."""
+def _check_kept(directory: run_dir.RunDir, names: Sequence[str], adapt: int) -> None:
+    """Raises ConfigError if the table in a folder has more than a new one of `names` will have."""
     table = directory.workdir / "robustness.csv"
     if not table.exists():
         return
     with table.open(newline="") as file:
-        kept = {row.get("distortion", "") for row in csv.DictReader(file)}
-    if lost := [name for name in distortions.DISTORTIONS if name in kept - set(names)]:
+        kept = list(csv.DictReader(file))
+    found = {row.get("distortion", "") for row in kept}
+    lost = [name for name in distortions.DISTORTIONS if name in found - set(names)]
+    if not adapt and any(row.get("trained_against") == "True" for row in kept):
+        lost.append("models with --adapt")
+    if lost:
         raise ConfigError(
-            f"{table} has other distortions, which would be lost ({', '.join(lost)}); choose "
-            "another --workdir"
+            f"{table} has other results, which would be lost ({', '.join(lost)}); choose another "
+            "--workdir"
         )
 
 
@@ -244,8 +248,8 @@ def report(
 
     Raises:
       RunError: the run is not finished.
-      ConfigError: see `measure`; or the folder has a table of other distortions, or a run on a
-        folder has no `style_name`.
+      ConfigError: see `measure`; or the folder has a table of other distortions or with adapted
+        models; or `style_name` is None and the run was trained on a folder.
     """
     directory = run_dir.RunDir(workdir or files.below(run, "robustness"))
     config = run_dir.RunDir(run).config()
@@ -259,7 +263,7 @@ def report(
         )
     style_name = style_name or config.data.style
     names = names or list(distortions.DISTORTIONS)
-    _check_kept(directory, names)
+    _check_kept(directory, names, adapt)
     directory.workdir.mkdir(parents=True, exist_ok=True)
     rows = measure(run, directory.workdir, style_name, count, adapt, names)
     what = (

@@ -112,7 +112,8 @@ def _add_robustness(command: argparse.ArgumentParser) -> None:
     command.add_argument("run", metavar="RUN", help=f"a run directory{run_records.NOT_READERS}")
     command.add_argument(
         "--style",
-        help="the style of the undistorted text; default that of a run on generated images",
+        help="the style of the undistorted text; default the run's data.style; required for a run "
+        "on a folder",
     )
     command.add_argument(
         "--count",

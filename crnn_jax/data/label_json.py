@@ -154,7 +154,8 @@ def _of_member(value: _Pairs, path: str, is_image: IsImage) -> Labels | None:
 
 def _with_files(annotations: list[Any], images: Any) -> list[Any]:
     """Replaces `image_id`, the number of an entry of `images`, by the file (COCO captions)."""
-    entries = [dict(item) for item in images or () if isinstance(item, _Pairs)]
+    known = images if isinstance(images, list) else ()
+    entries = [dict(item) for item in known if isinstance(item, _Pairs)]
     files = {str(entry.get("id")): entry.get("file_name") for entry in entries}
     return [
         _Pairs(
@@ -173,6 +174,8 @@ def _of_word(item: Any, number: int, path: str) -> Any:
     words = dict(item).get("instances") if isinstance(item, _Pairs) else None
     if not isinstance(words, list) or isinstance(words, _Pairs):
         return item
+    if any(normalized(name) in LABELS for name, _ in item):
+        return item  # the instances are parts of its text
     if len(words) > 1:
         raise DataError(
             f"{path} is for text detection: entry {number} has {len(words)} words. Crop the words "
@@ -283,8 +286,8 @@ def _objects(rows: list[tuple[int, Any]], path: str, is_image: IsImage, kind: st
     file, label = names[columns.file], names[columns.label]
     if not any(is_image(str(members.get(file, ""))) for members in objects[:100]):
         return None
-    if PurePath(path).stem != "labels":
-        remedy = f"rename it to labels{PurePath(path).suffix} to use it"
+    if PurePath(path).stem.lower() != "labels":
+        remedy = f"rename it to labels{PurePath(path).suffix.lower()} to use it"
         label_columns.refuse_readings(names, label, path, remedy)
     split = names[columns.split] if columns.split >= 0 else ""
 

@@ -175,7 +175,12 @@ def _padded(text: str, form: Dialect) -> frozenset[int]:
         column
         for column, found in cells.items()
         if len(found) > 1
-        and (all(cell[0] == " " for cell in found) or all(cell[-1] == " " for cell in found))
+        and (
+            all(cell[0] == " " for cell in found)
+            or all(cell[-1] == " " for cell in found)
+            # The longest cell of an aligned column may have no space.
+            or (any(cell[-1] == " " for cell in found) and len(set(map(len, found))) == 1)
+        )
     )
 
 
@@ -280,7 +285,7 @@ def _rows(text: str, path: str, form: Dialect, skipped: int) -> Iterator[Row]:
                 continue
             complaint = ""
             file, label, part = (row[i] if 0 <= i < len(row) else "" for i in columns[:3])
-            if len(row) == 1 and file.startswith("#") and not has_image_suffix(file):
+            if row[0].startswith("#") and not has_image_suffix(file):
                 last = rows.line_num
                 continue  # a comment
             if columns.file in form.padded:

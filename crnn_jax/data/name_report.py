@@ -98,9 +98,10 @@ def folders(names: dict[str, str], pattern: str) -> Doubt | None:
         if len(inside) < 2 * FEW:
             continue
         stems = list(map(stem, inside))
-        doubt = identifiers(list(inside), list(inside.values()))
-        if doubt := doubt or index_report.separated(stems, inside, pattern):
+        if doubt := identifiers(list(inside), list(inside.values())):
             return Doubt(f"in {_shown(folder)}, {doubt.what}", RENAME)
+        if doubt := index_report.separated(stems, inside, pattern):
+            return Doubt(f"in {_shown(folder)}, {doubt.what}", doubt.remedy or RENAME)
     counted = {f: m for f, m in members.items() if index_report.are_counted(list(m.values()))}
     others = [len(t) for folder, m in members.items() if folder not in counted for t in m.values()]
     if counted and min(others, default=3) > 2:  # shorter ones may be all of an alphabet
@@ -128,7 +129,8 @@ def structure(names: dict[str, str], pattern: str) -> Doubt | None:
     stems = list(map(stem, files))
     if len(index_report.series(labels)) == len(labels):
         return index_report.running(names)
-    if doubt := _fields(labels, names, pattern) or index_report.separated(stems, names, pattern):
+    doubt = None if pattern else _fields(labels, names)
+    if doubt := doubt or index_report.separated(stems, names, pattern):
         return doubt
     last = [re.split(r"[_\-. ]", stem)[-1] for stem in stems]
     if len(set(labels)) == 1 and index_report.is_running(last, True):
@@ -175,7 +177,7 @@ def _kinds(stems: Sequence[str], labels: Sequence[str], names: dict[str, str]) -
     return with_patterns(what, names, *_SECOND)
 
 
-def _fields(labels: Sequence[str], names: dict[str, str], pattern: str) -> Doubt | None:
+def _fields(labels: Sequence[str], names: dict[str, str]) -> Doubt | None:
     """Warns of few kinds before or after a separator, such as red-226md, or 226md.raw."""
     for separator in index_report.SEPARATORS:
         mark = re.escape(separator)
@@ -183,24 +185,21 @@ def _fields(labels: Sequence[str], names: dict[str, str], pattern: str) -> Doubt
             continue
         first = [label.split(separator, 1) for label in labels]
         if kinds := _few([head for head, _ in first], [tail for _, tail in first]):
-            proposal = f"^[^{mark}]+{mark}([^_]+)"
-            return _of_kinds(
-                f"begin with {kinds} before {quote(separator)}", names, pattern, proposal
-            )
+            what = f"begin with {kinds} before {quote(separator)}"
+            return _of_kinds(what, names, f"^[^{mark}]+{mark}([^_]+)")
         last = [label.rsplit(separator, 1) for label in labels]
         if kinds := _few([tail for _, tail in last], [head for head, _ in last]):
-            proposal = f"^([^_]+){mark}[^{mark}]+"
-            return _of_kinds(f"end with {kinds} after {quote(separator)}", names, pattern, proposal)
+            what = f"end with {kinds} after {quote(separator)}"
+            return _of_kinds(what, names, f"^([^_]+){mark}[^{mark}]+")
     ends = [label[-1:] for label in labels]
     if kinds := _few(ends, [label[:-1] for label in labels]):
-        proposal = f"^([^_]+)[{''.join(sorted(set(ends)))}]"
-        return _of_kinds(f"end with {kinds}", names, pattern, proposal)
+        return _of_kinds(f"end with {kinds}", names, f"^([^_]+)[{''.join(sorted(set(ends)))}]")
     return None
 
 
-def _of_kinds(what: str, names: dict[str, str], pattern: str, proposal: str) -> Doubt:
-    proposals = [] if pattern else [proposal]  # it is meant for the whole name
-    return with_patterns(f"all labels {what}, such as {examples_of(names)}", names, *proposals)
+def _of_kinds(what: str, names: dict[str, str], proposal: str) -> Doubt:
+    what = f"all labels {what}, which may not be in the images, such as {examples_of(names)}"
+    return with_patterns(what, names, proposal)
 
 
 def _few(kinds: Sequence[str], others: Sequence[str]) -> str:

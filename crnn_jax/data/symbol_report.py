@@ -110,7 +110,11 @@ def odd(names: dict[str, str], from_names: bool) -> list[Doubt]:
     if from_names:
         odd |= {c for c in punctuation if 2 * counts[c] < len(names)}
     elif len(punctuation) <= _MOST_MARKS:  # more are of running text
-        odd |= {c for c in punctuation if c not in "'-." and 3 * counts[c] < len(names)}
+        odd |= {
+            c
+            for c in punctuation
+            if c not in "'-." and 3 * counts[c] < len(names) and _changes_length(c, names)
+        }
     if from_names:
         for kind in (str.isdigit, str.isalpha):
             members = {c for c in counts if kind(c)}
@@ -127,3 +131,9 @@ def odd(names: dict[str, str], from_names: bool) -> list[Doubt]:
         return [Doubt(what, "; check these labels")]
     marks = "".join(re.escape(c) for c in sorted(odd) if not c.isalnum())
     return [with_patterns(what, rare, *[f"^([^{marks}_]+)"] * bool(marks))]
+
+
+def _changes_length(mark: str, names: dict[str, str]) -> bool:
+    """Whether no label with a mark is as long as one without: then it is not of the alphabet."""
+    having = {len(label) for label in names.values() if mark in label}
+    return having.isdisjoint(len(label) for label in names.values() if mark not in label)

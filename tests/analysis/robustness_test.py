@@ -149,7 +149,11 @@ def test_texts_and_alphabet_are_those_after_data_case(tiny_config: MakeConfig) -
 
 def test_a_table_of_other_distortions_is_not_replaced(trained: Path, tmp_path: Path) -> None:
     (tmp_path / "robustness.csv").write_text("distortion,strength\ndots,0\nnoise,0\n")
-    with pytest.raises(ConfigError, match=r"robustness\.csv has other distortions.* \(dots\)"):
+    with pytest.raises(ConfigError, match=r"robustness\.csv has other results.* \(dots\)"):
+        robustness.report(trained, tmp_path, "captcha_v2", 1, 0, ["noise"])
+    columns = "distortion,strength,unit,trained_against"
+    (tmp_path / "robustness.csv").write_text(f"{columns}\nnoise,0,levels,True\n")
+    with pytest.raises(ConfigError, match="lost \\(models with --adapt\\)"):
         robustness.report(trained, tmp_path, "captcha_v2", 1, 0, ["noise"])
 
 

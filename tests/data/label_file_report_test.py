@@ -121,6 +121,7 @@ def test_a_frequent_mark_among_different_labels_is_reported(mark: str) -> None:
         ("{}  # unsure", " #"),
         ("{}'s", ""),  # a word
         ("3+4=", ""),  # a sum
+        ("{:.4}@", ""),  # as long as the others: of the alphabet
     ],
 )
 def test_marks_in_few_labels_are_reported(form: str, marks: str) -> None:

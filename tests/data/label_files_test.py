@@ -55,6 +55,7 @@ from tests.helpers.labeled_images import EXPECTED, LABELS, load, table
         table("#file,label", "{file},{label}"),
         table("#,file,label", "1,{file},{label}"),
         table("file,label", "{file},{label}").replace("img_2", "# second batch\nimg_2"),
+        table("label,file", "{label},{file}").replace("\n", "\n# a, b\n", 2),
         table("file;label", '{file};="{label}"'),
         table("file,label", "./{file},{label}"),
         table("file,label", "C:\\Users\\me\\{file},{label}"),

@@ -68,6 +68,8 @@ PAIRS = list(LABELS.items())
         ("labels.jsonl", "".join(json.dumps({"file": f, "prediction": t}) + "\n"
                                  for f, t in PAIRS)),
         ("labels.txt", table("| file | label |\n|---|:--|", "| {file} | {label} |")),
+        ("x.json", json.dumps([  # characters beside the label
+            {"file": f, "label": t, "instances": [{"text": c} for c in t]} for f, t in PAIRS])),
         ("metadata.csv", table("file_name,text", "{file},{label}")),
         ("metadata.jsonl", "".join(json.dumps({"file_name": f, "text": t}) + "\n"
                                    for f, t in PAIRS)),

@@ -92,7 +92,7 @@ def test_numbered_folders_are_reported_for_labels_of_digits() -> None:
         (["{}-clean", "{}-noisy", "{}-blur"], "all labels end with 'blur' or 'clean' or 'noisy'"),
         (["{}.clean", "{}.noisy"], "all labels end with 'clean' or 'noisy' after '.'"),
         (["{}-a", "{}-b"], "all labels end with 'a' or 'b' after '-'"),
-        (["{}A", "{}B"], "all labels end with 'A' or 'B', such as"),
+        (["{}A", "{}B"], "all labels end with 'A' or 'B', which may not be in the images"),
         (["train-{}", "test-{}"], "all labels begin with 'test' or 'train' before '-'"),
         (["red {}", "blue {}"], "all labels begin with 'blue' or 'red' before ' '"),
         (["red.{}", "blue.{}"], "all labels begin with 'blue' or 'red' before '.'"),

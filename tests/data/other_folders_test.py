@@ -206,6 +206,8 @@ def test_the_label_is_the_text_of_the_image(
          "no column is named label; its entries have ['image']"),
         ("x.json", '[{"id": 1, "annotations": [], "data": {}, "file_upload": "q7ka.png"}]',
          "an export of Label Studio with all annotations; export JSON-MIN or CSV"),
+        ("x.json", '{"images": true, "annotations": [{"image_id": 1, "file_name": "q7ka.png"}]}',
+         "in the form of a label file"),
         ("x.json", '{"images": [{"id": 1, "file_name": "q7ka.png"}], "categories": []}',
          "no column is named label; its entries have ['id', 'file_name']"),
         ("q7ka.json", '{"objects": []}', 'in the form of a label file, such as {"a.png": "label"}'),
