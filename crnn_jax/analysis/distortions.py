@@ -15,26 +15,10 @@ _PLAIN: Mapping[str, Any] = dict.fromkeys(
 
 
 class Distortion(NamedTuple):
-    """A distortion of a style: the unit of its strength, and the strengths to measure."""
+    """The unit of a distortion's strength, and the strengths to measure."""
 
     unit: str
     strengths: Sequence[float]  # from none to the limit of what a person can read
-
-    def changes(self, name: str, low: float, high: float) -> dict[str, Any]:
-        """The style's keys for strengths between `low` and `high`."""
-        if name == "turn" or name == "jitter":  # in both directions
-            return {name: (-high, high)}
-        if name == "overlap":
-            return {"spacing": (-high, -low), "spacing_by": "ink"}
-        if name == "wave":
-            phases = {"wave_x_phase": (0, 1), "wave_y_phase": (0, 1)}
-            return {"wave_x": (low, high), "wave_y": (low, high), **phases}
-        if name == "water":
-            return {name: (low, high), "water_phase": (0, 1)}
-        if name == "lines":
-            across = {"curve_x": ((0.0, 0.33, 0.67, 1.0),), "curve_width": (2.5,)}
-            return {"curves": (int(low), int(high)), **across}
-        return {name: (low, high)}
 
 
 DISTORTIONS: Mapping[str, Distortion] = {
@@ -56,4 +40,21 @@ def plain(look: Style) -> Style:
 
 def distorted(look: Style, name: str, low: float, high: float) -> Style:
     """The style `look` with one distortion, of strengths from `low` to `high`."""
-    return dataclasses.replace(look, **DISTORTIONS[name].changes(name, low, high))
+    return dataclasses.replace(look, **_changes(name, low, high))
+
+
+def _changes(name: str, low: float, high: float) -> dict[str, Any]:
+    """The style's keys for strengths between `low` and `high`."""
+    if name == "turn" or name == "jitter":  # in both directions
+        return {name: (-high, high)}
+    if name == "overlap":
+        return {"spacing": (-high, -low), "spacing_by": "ink"}
+    if name == "wave":
+        phases = {"wave_x_phase": (0, 1), "wave_y_phase": (0, 1)}
+        return {"wave_x": (low, high), "wave_y": (low, high), **phases}
+    if name == "water":
+        return {name: (low, high), "water_phase": (0, 1)}
+    if name == "lines":
+        across = {"curve_x": ((0.0, 0.33, 0.67, 1.0),), "curve_width": (2.5,)}
+        return {"curves": (int(low), int(high)), **across}
+    return {name: (low, high)}

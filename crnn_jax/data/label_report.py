@@ -39,9 +39,8 @@ _COPY = re.compile(
     r"| (copy|kopie|copie|copia|副本|コピー)( \d+)?)$|^(copy of|kopie von|copie de|copia de) ",
     re.IGNORECASE,
 )
-_PART = re.compile(
-    r"[()\[\]{}<>]|=[^?\uff1f]"
-)  # in a label, a pattern has cut a name in a wrong place
+# In a label, a pattern has cut a name in a wrong place.
+_PART = re.compile(r"[()\[\]{}<>]|=[^?\uff1f]")
 
 
 def summary(files: Sequence[str], labels: Sequence[str], marks: str = "separate") -> list[str]:

@@ -285,7 +285,10 @@ def _rows(text: str, path: str, form: Dialect, skipped: int) -> Iterator[Row]:
                 continue
             complaint = ""
             file, label, part = (row[i] if 0 <= i < len(row) else "" for i in columns[:3])
-            if row[0].startswith("#") and not has_image_suffix(file):
+            is_note = row[0].startswith("#") and len(row) == 1
+            if columns.file == 0:  # else a label that begins with #
+                is_note |= row[0].startswith("# ")
+            if is_note and not has_image_suffix(file):
                 last = rows.line_num
                 continue  # a comment
             if columns.file in form.padded:

@@ -81,7 +81,7 @@ def run_parts(directory: run_dir.RunDir, epoch: int | None) -> Parts:
         except DamageError as error:
             others = [e for e in epochs if _is_intact(checkpoints, e, config)]
             offer = (
-                f"; these epochs are intact, load one with --epoch: {_list(others)}"
+                f"; these epochs are intact; load one with --epoch: {_list(others)}"
                 if others
                 else ""
             )

@@ -215,7 +215,7 @@ def run_epoch(runs: Sequence[Run], progress: Progress, controls: Controls) -> No
     All runs must be at the same step of their epochs.
     """
     watcher, profile, watchdog = controls
-    hosts.barrier()  # a step waits for another process for half a minute only
+    hosts.barrier()  # Gloo lets a step wait for another process for 30 s only
     steps, state, inputs = calls.stack_runs(runs)
     before = None  # the losses of the previous call
     first = runs[0].step

@@ -55,7 +55,7 @@ from tests.helpers.labeled_images import EXPECTED, LABELS, load, table
         table("#file,label", "{file},{label}"),
         table("#,file,label", "1,{file},{label}"),
         table("file,label", "{file},{label}").replace("img_2", "# second batch\nimg_2"),
-        table("label,file", "{label},{file}").replace("\n", "\n# a, b\n", 2),
+        table("file,label", "{file},{label}").replace("img_2", "# a, b\nimg_2"),
         table("file;label", '{file};="{label}"'),
         table("file,label", "./{file},{label}"),
         table("file,label", "C:\\Users\\me\\{file},{label}"),
@@ -322,3 +322,9 @@ def test_a_spreadsheet_above_the_images_is_mentioned(below: Path) -> None:
     assert load(below).warnings == (
         "labels.xlsx is not used: if it has the labels, save it as CSV in UTF-8",
     )
+
+
+def test_a_row_whose_label_begins_with_a_hash_is_no_comment(images: Path) -> None:
+    rows = "".join(f"# {k},img_{k}\n" for k in range(4))
+    (images / "labels.csv").write_text(f"label,file\n{rows}")
+    assert list(load(images).labels) == [f"# {k}" for k in range(4)]

@@ -1,4 +1,4 @@
-"""A hash of integers for random patterns, ten times cheaper than the cipher of jax.random."""
+"""A hash of integers for random patterns, cheaper than the cipher of jax.random."""
 
 from __future__ import annotations
 

@@ -187,8 +187,8 @@ def load(name: str) -> Style:
     path = Path(name)
     if path.suffix != ".json":
         raise ConfigError(
-            f"there is no style {reprlib.repr(name)}; the styles are {', '.join(STYLES)}, wide, or "
-            "give the path of a .json or .npz file"
+            f"there is no style {reprlib.repr(name)}; the styles are {', '.join(STYLES)} and "
+            "wide; or give the path of a .json or .npz file"
         )
     try:
         text = files.read(path, MAX_BYTES).decode("utf-8-sig")
