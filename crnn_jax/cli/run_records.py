@@ -11,12 +11,17 @@ NOT_READERS = " (not general or an export)"  # in the help of these commands
 
 
 def check(run: str | os.PathLike[str]) -> None:
-    """Checks that the argument is no reader without a record: `general`, or an export.
+    """Checks that the argument is no reader without a record: `general`, an export, or on a hub.
 
     Raises:
       RunError: it is.
     """
     path = Path(run)
+    if str(path).lower().startswith("hf:/"):  # a path has one slash less
+        raise RunError(
+            f"{one_line(str(run))} is a reader on a hub, which has no record of its training; name "
+            "the directory of a run"
+        )
     # As in `inference.exported.is_export`, whose import takes seconds.
     is_export = (path / "reader.json").is_file() and not (path / "checkpoints").exists()
     if is_export or (str(run) == "general" and not path.exists()):

@@ -12,7 +12,7 @@ from typing import Any
 from crnn_jax.cli import argument_types, reader_options
 from crnn_jax.errors import ConfigError, RunError
 from crnn_jax.runtime import files, terminal
-from crnn_jax.serving.settings import Settings
+from crnn_jax.serving.settings import Settings, check_token
 
 TOKEN = "CRNN_JAX_TOKEN"
 _MOST_TOKEN = 4096  # bytes of the file
@@ -123,17 +123,25 @@ def token(file: str | None) -> str | None:
     It cannot be given on the command line, which other users of the machine can see.
 
     Raises:
-      ConfigError: the file cannot be read, or both are given.
+      ConfigError: the file cannot be read, both are given, or it cannot be a token.
     """
     value = os.environ.get(TOKEN)
     if file is None:
-        return value
+        return None if value is None else _checked(value, TOKEN)
     if value is not None:
         raise ConfigError(f"there is a token in {TOKEN} and one in --token-file; choose one")
     try:
         content = files.read(Path(file), _MOST_TOKEN)
-        return content.decode("ascii").strip()
+        return _checked(content.decode("ascii").strip(), f"--token-file {file}")
     except OSError as error:
         raise ConfigError(f"--token-file {file}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"--token-file {file}: a token has ASCII characters only") from error
+
+
+def _checked(value: str, origin: str) -> str:
+    try:
+        check_token(value)
+    except ConfigError as error:
+        raise ConfigError(f"{origin}: {error}") from error
+    return value

@@ -64,8 +64,8 @@ def train(options: argparse.Namespace) -> int:
     if options.follow_input:
         signals.follow_input()
     dirs = [run_dir.RunDir(run) for run in options.runs]
-    for run in dirs:
-        run_records.check(run.workdir)
+    for name, run in zip(options.runs, dirs, strict=True):
+        run_records.check(name)
         _check_started(run.workdir)
     configs = [run.config() for run in dirs]
     # Several runs in one program train on one device. A run that began so keeps to one device when

@@ -196,7 +196,9 @@ class TrainConfig:
     )
     stop_after: schema.Epochs = key(0, "Stop after this many epochs of the schedule; 0 for all.")
     init_from: schema.Path = key(
-        "", "Start from the best weights of this run directory, without a flat start."
+        "",
+        "Start from the best weights of this run directory, or from the weights of another reader "
+        "(general, or an address on a hub), without a flat start.",
     )
     detect_case: bool = key(
         False,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,7 +37,7 @@ class Address(NamedTuple):
 
 def is_address(run: str | os.PathLike[str]) -> bool:
     """Whether `run` is the address of a reader on a hub."""
-    return isinstance(run, str) and run.startswith(SCHEME)
+    return isinstance(run, str) and run[: len(SCHEME)].lower() == SCHEME
 
 
 def parse(address: str) -> Address:
@@ -62,7 +63,7 @@ def fetch(address: str) -> Path:
     wanted = parse(address)
     api = client()
     try:
-        _check_sizes(api, wanted)
+        _check_files(api, wanted)
         folder = api.snapshot_download(
             wanted.repository,
             revision=wanted.revision,
@@ -73,15 +74,17 @@ def fetch(address: str) -> Path:
     except Exception as error:  # the client raises many kinds of errors
         raise failed(wanted, error) from error
     path = Path(folder)
-    if missing := [n for n in (exported.FILE, exported.WEIGHTS) if not (path / n).is_file()]:
-        raise RunError(
-            f"{wanted} has no {missing[0]}: it is not a reader of this package "
-            "(`crnn-jax push` writes one)"
-        )
+    _check_names(wanted, os.listdir(path))
     commit = path.name
     if _COMMIT.fullmatch(commit) and wanted.revision != commit:
         print(f"{wanted} is at {wanted._replace(revision=commit)}", file=sys.stderr)
     return path
+
+
+def pinned(address: str) -> str:
+    """Downloads a reader, and returns its address with the commit. Raises the errors of `fetch`."""
+    commit = fetch(address).name
+    return str(parse(address)._replace(revision=commit)) if _COMMIT.fullmatch(commit) else address
 
 
 def client() -> Any:
@@ -96,22 +99,36 @@ def client() -> Any:
     return huggingface_hub.HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None)
 
 
-def failed(address: Address, error: Exception) -> RunError:
-    """Converts an error of the client to one line."""
+def failed(address: Address, error: Exception, access: str = "read") -> RunError:
+    """Converts an error of the client to one line.
+
+    Args:
+      address: the reader.
+      error: the error.
+      access: what the token must allow: read or write.
+    """
     name = type(error).__name__
+    status = getattr(getattr(error, "response", None), "status_code", None)
     if name in ("RepositoryNotFoundError", "GatedRepoError"):
         why = "the hub has no such reader, or HF_TOKEN may not see it"
     elif name == "RevisionNotFoundError":
         why = f"it has no revision {address.revision or 'main'}"
     elif name == "LocalEntryNotFoundError":
         why = "the hub cannot be reached, and the cache does not have it"
+    elif status in (401, 403):
+        owner = address.repository.partition("/")[0]
+        why = f"the hub refuses this; set HF_TOKEN to a token with {access} access to {owner}"
     else:
-        why = f"{name}: {brief(error)}"
+        why = f"{name}: {brief(' '.join(str(error).split()))}"
     return RunError(f"{address}: {why}")
 
 
-def _check_sizes(api: Any, wanted: Address) -> None:
-    """Raises RunError if a file is too large. Does nothing without a connection to the hub."""
+def _check_files(api: Any, wanted: Address) -> None:
+    """Checks the list of files before any is downloaded. Does nothing without a connection.
+
+    Raises:
+      RunError: a file is missing or too large.
+    """
     from huggingface_hub import errors
 
     try:
@@ -120,10 +137,20 @@ def _check_sizes(api: Any, wanted: Address) -> None:
         raise
     except Exception:  # offline: only the cache is used
         return
+    _check_names(wanted, [sibling.rfilename for sibling in info.siblings or ()])
     for sibling in info.siblings or ():
         is_needed = sibling.rfilename in (exported.FILE, exported.WEIGHTS)
         if is_needed and (sibling.size or 0) > MAX_BYTES:
             raise RunError(
                 f"{wanted}: {sibling.rfilename} has {sibling.size} bytes, and at most "
                 f"{MAX_BYTES} are downloaded"
+            )
+
+
+def _check_names(wanted: Address, names: Collection[str]) -> None:
+    for name in (exported.FILE, exported.WEIGHTS):
+        if name not in names:
+            raise RunError(
+                f"{wanted} has no {name}: it is not a reader of this package "
+                "(`crnn-jax push` writes one)"
             )

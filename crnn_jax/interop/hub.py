@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from pathlib import Path
 
 from crnn_jax import interop
 from crnn_jax.errors import RunError
-from crnn_jax.inference import hub
+from crnn_jax.inference import exported, hub
 from crnn_jax.inference.hub import Address
+from crnn_jax.interop import safetensors
 
 
 def push(
@@ -31,6 +33,9 @@ def push(
     api = hub.client()
     with tempfile.TemporaryDirectory() as folder:
         interop.export(run, "safetensors", Path(folder))
+        description = json.loads((Path(folder) / exported.FILE).read_text(encoding="utf-8"))
+        card = safetensors.card(description, str(wanted))
+        (Path(folder) / safetensors.CARD).write_text(card, encoding="utf-8")
         try:
             api.create_repo(wanted.repository, private=private, exist_ok=True)
             if private and not api.model_info(wanted.repository).private:
@@ -47,5 +52,5 @@ def push(
         except RunError:
             raise
         except Exception as error:  # the client raises many kinds of errors
-            raise hub.failed(wanted, error) from error
+            raise hub.failed(wanted, error, "write") from error
     return wanted._replace(revision=done.oid)

@@ -26,6 +26,7 @@ from crnn_jax.models.crnn import by_name
 from crnn_jax.runs import markup
 
 FILE = FORMATS["safetensors"]
+CARD = "README.md"
 
 
 def export(reader: Recognizer, description: Mapping[str, Any]) -> dict[str, bytes]:
@@ -41,7 +42,7 @@ def export(reader: Recognizer, description: Mapping[str, Any]) -> dict[str, byte
     return {
         FILE: safetensors.save(arrays, metadata),
         "config.json": config.encode(),
-        "README.md": card(description).encode(),
+        CARD: card(description).encode(),
     }
 
 
@@ -59,8 +60,13 @@ def import_run(folder: str | os.PathLike[str], workdir: str | os.PathLike[str]) 
     imported_run.write_exported(workdir, parsed, params, os.fspath(folder))
 
 
-def card(description: Mapping[str, Any]) -> str:
-    """Returns the model card in Markdown: the model's input, accuracy and training data."""
+def card(description: Mapping[str, Any], address: str = "") -> str:
+    """Returns the model card in Markdown: the model's input, accuracy and training data.
+
+    Args:
+      description: see `model_spec.describe`.
+      address: the address of the model on a hub; empty if it is a folder.
+    """
     import jinja2
 
     environment = jinja2.Environment(
@@ -77,6 +83,7 @@ def card(description: Mapping[str, Any]) -> str:
         sizes = [config_lib.with_width(config, w) for w in auto_widths(config.data.height)]
     return environment.get_template("card.md.jinja").render(
         description,
+        address=address,
         architecture=_architecture(config.model, bool(description["other_cases"])),
         widths=_enumeration((size.data.width for size in sizes), "or"),
         steps=_enumeration(map(config_lib.num_steps, sizes), "or"),

@@ -31,8 +31,8 @@ from starlette.routing import Route
 
 from crnn_jax import schema
 from crnn_jax.errors import CrnnError
+from crnn_jax.labeling.label_rules import EntryError
 from crnn_jax.labeling.server import HOST, Desk, Entry
-from crnn_jax.labeling.session import EntryError
 
 _NAMES = (HOST, "localhost")
 _TOKEN = "x-token"  # the header

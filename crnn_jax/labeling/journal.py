@@ -7,6 +7,7 @@ guesses, for the estimate. Where the two differ, labels.csv takes precedence.
 from __future__ import annotations
 
 import json
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import NamedTuple, NotRequired, TypedDict
 
@@ -72,6 +73,32 @@ class Journal:
         last = self.entries[-1]
         self._append({"file": last.file, "undo": True})
         return self.entries.pop()
+
+    def withdraw(self) -> None:
+        """Removes the last entry, whose label is not in labels.csv.
+
+        If the file cannot be written, its line stays, and `agree` ignores it at the next start.
+        """
+        try:
+            self.undo()
+        except RunError:
+            self.entries.pop()
+
+    def agree(self, labels: Mapping[str, str], files: Container[str]) -> None:
+        """Keeps the last entry of each image, if it agrees with labels.csv.
+
+        Args:
+          labels: the labels in labels.csv by file. An entry takes the label from here.
+          files: the images; entries of others are dropped.
+        """
+        last = {entry.file: place for place, entry in enumerate(self.entries)}
+        self.entries = [
+            entry._replace(label=labels.get(entry.file))
+            for place, entry in enumerate(self.entries)
+            if place == last[entry.file]
+            and entry.file in files
+            and (entry.label is None) == (entry.file not in labels)
+        ]
 
     def _append(self, values: dict[str, object]) -> None:
         files.append(self._path, (json.dumps(values) + "\n").encode())

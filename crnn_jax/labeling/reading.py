@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,6 +14,7 @@ from crnn_jax.labeling.session import Session
 CHUNK = 16  # images that are read at a time; an image that is shown next waits for one chunk
 _EXPLAINED = 4  # images explained at a time, always this many, because each batch size is compiled
 _PAUSE = 0.5  # seconds without anything to do
+_PATIENCE = 2.0  # seconds for a chunk of images to end, before the user is told
 
 
 class Reader(Protocol):
@@ -49,7 +51,7 @@ class ReadingThread:
     def __init__(self, session: Session, reader: Reader, adapter: ReaderTrainer):
         self._session, self._reader, self._adapter = session, reader, adapter
         self._wake, self._is_over = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._run, name="reading", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="reading")
         self.problem = ""
 
     def start(self) -> None:
@@ -60,12 +62,22 @@ class ReadingThread:
         """Wakes the thread after an entry."""
         self._wake.set()
 
-    def stop(self, seconds: float) -> None:
-        """Ends the thread after its current chunk; waits for at most `seconds`."""
+    def stop(self, waiting: Callable[[], None] = lambda: None) -> None:
+        """Ends the thread after its current chunk, and waits for it.
+
+        There is no time limit, because a program that is being compiled cannot be stopped, and the
+        process is aborted if it ends meanwhile.
+
+        Args:
+          waiting: called if it takes longer than seconds.
+        """
         self._is_over.set()
         self._wake.set()
         if self._thread.is_alive():
-            self._thread.join(seconds)
+            self._thread.join(_PATIENCE)
+            if self._thread.is_alive():
+                waiting()
+                self._thread.join()
 
     def _run(self) -> None:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import signal
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from crnn_jax import config as config_lib
 from crnn_jax.config.data_keys import auto_widths
 from crnn_jax.data.tree import Tree
 from crnn_jax.errors import DataError, RunError, one_line
-from crnn_jax.inference import recognizer, shipped
+from crnn_jax.inference import hub, recognizer, shipped
 from crnn_jax.inference.recognizer import Recognizer
 from crnn_jax.labeling import server, store
 from crnn_jax.labeling.adapting import Adapter
@@ -24,7 +24,6 @@ from crnn_jax.models import crnn
 from crnn_jax.runtime import lock, signals
 
 STATE = ".crnn-jax"  # subfolder of the image folder, for everything but labels.csv
-_TIMEOUT = 10.0  # seconds for a chunk of images to end
 
 
 def run(
@@ -37,6 +36,8 @@ def run(
 ) -> str:
     """Labels the images of a folder until a signal comes, and returns a report for the user.
 
+    A second signal ends the process at once.
+
     Args:
       folder: the images. The labels are saved in its labels.csv.
       reader: a run directory or the name of a reader.
@@ -46,7 +47,7 @@ def run(
       frame: what to read from animations; None for data.frame of the reader.
 
     Raises:
-      ConfigError: a package of the extra is missing, or the port is in use.
+      ConfigError: a package of the extra is missing, or the port cannot be used.
       DataError: the folder or its labels cannot be used.
       RunError: the reader cannot be used, another process labels the folder, or it cannot be
         written.
@@ -57,20 +58,20 @@ def run(
 
     changes = {} if frame is None else {"data.frame": frame}
     with (
-        signals.SignalWatcher() as watcher,
+        # Before the reader is loaded, which takes seconds.
+        contextlib.closing(server.listen(port)) as listening,
+        signals.SignalWatcher(second_ends=True) as watcher,
         opened(folder, reader, adapt_every, changes) as desk,
     ):
-        listening = server.listen(port)
         token = secrets.token_urlsafe(16)
         port = listening.getsockname()[1]
-        engine = server.engine(endpoints.application(desk, token, port))
+        application = endpoints.application(desk, token, port)
+        engine = server.engine(application, lambda: watcher.number is not None)
         if watcher.number:
             raise watcher.stop("before the first label")
         desk.reading.start()
         announce(f"http://{server.HOST}:{port}/#{token}")
-        with _ended_by_hangup(engine):
-            engine.run(sockets=[listening])
-        # uvicorn has raised the signal again, and `watcher` has noted it.
+        engine.run(sockets=[listening])
         return _report(desk)
 
 
@@ -101,6 +102,8 @@ def opened(
     with lock.hold(state):
         store.writable(folder)
         tree = _listed(folder)
+        if hub.is_address(run):  # every adaptation starts from the same commit
+            run = hub.pinned(run)
         base = recognizer.load(run)
         adapter = Adapter(base, run, folder, state, adapt_every, changes or {})
         # With a digest, because an estimate is for one reader, and a run can be trained again.
@@ -111,22 +114,16 @@ def opened(
         try:
             yield desk
         finally:
-            desk.reading.stop(_TIMEOUT)
+            desk.reading.stop(_say_waiting)
             adapter.stop()
 
 
-@contextlib.contextmanager
-def _ended_by_hangup(engine: Any) -> Iterator[None]:
-    """Ends the server on SIGHUP, too, unless it is ignored. uvicorn does not handle this signal."""
-    number = getattr(signal, "SIGHUP", None)
-    if number is None or signal.getsignal(number) is signal.SIG_IGN:
-        yield
-        return
-    before = signal.signal(number, lambda *_: setattr(engine, "should_exit", True))
-    try:
-        yield
-    finally:
-        signal.signal(number, before)
+def _say_waiting() -> None:
+    print(
+        "all labels are saved; waiting for the images in progress, which takes minutes while the "
+        "reader is being compiled (a second Ctrl-C ends at once)",
+        file=sys.stderr,
+    )
 
 
 def _check(folder: Path) -> None:
@@ -160,10 +157,10 @@ def _report(desk: Desk) -> str:
     ]
     if adapter.newest is not None:
         found.append(f"the adapted reader is {one_line(str(adapter.newest))}")
-    if desk.session.pool.bad:
-        number, reason = min(desk.session.pool.bad.items())
-        found.append(
-            f"{len(desk.session.pool.bad)} images cannot be opened, such as "
-            f"{one_line(desk.session.files[number])}: {one_line(reason)}"
-        )
+    if bad := desk.session.pool.bad:
+        number, reason = min(bad.items())
+        which = "1 image cannot be opened:"
+        if len(bad) > 1:
+            which = f"{len(bad)} images cannot be opened, such as"
+        found.append(f"{which} {one_line(desk.session.files[number])}: {one_line(reason)}")
     return "\n".join(found)

@@ -6,7 +6,9 @@ Images are decoded here, with the limits of `image_io`, and sent as PNG. For acc
 
 from __future__ import annotations
 
+import contextlib
 import socket
+from collections.abc import Callable
 from typing import Any, NotRequired, TypedDict
 
 from crnn_jax.data import image_io
@@ -104,22 +106,32 @@ class Desk:
 
 
 def listen(port: int) -> socket.socket:
-    """Returns a socket on the loopback interface. ConfigError: the port is in use."""
+    """Returns a socket on the loopback interface. ConfigError: the port cannot be used."""
+    if not 0 <= port <= 65535:
+        raise ConfigError(f"--port {port}: a port is from 1 to 65535, or 0 for any")
     found = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         found.bind((HOST, port))
         found.listen()  # now, so that the page can be opened as soon as its address is printed
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         found.close()
-        reason = getattr(error, "strerror", None) or error
+        reason = error.strerror or error
         raise ConfigError(f"--port {port}: {reason}; choose another, or 0 for any") from error
     return found
 
 
-def engine(app: Any) -> Any:
-    """Returns the uvicorn server of an application. `run(sockets=[...])` serves until Ctrl-C."""
+def engine(app: Any, is_over: Callable[[], bool] = lambda: False) -> Any:
+    """Returns the uvicorn server of an application. `run(sockets=[...])` serves until `is_over`."""
     import uvicorn
+
+    class Server(uvicorn.Server):
+        def capture_signals(self) -> Any:
+            return contextlib.nullcontext()  # the caller handles signals
+
+        async def on_tick(self, counter: int) -> bool:
+            self.should_exit = self.should_exit or is_over()
+            return await super().on_tick(counter)
 
     config = uvicorn.Config(
         app,
@@ -129,7 +141,7 @@ def engine(app: Any) -> Any:
         server_header=False,
         timeout_graceful_shutdown=2,
     )
-    return uvicorn.Server(config)
+    return Server(config)
 
 
 def check_installed() -> None:

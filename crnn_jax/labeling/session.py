@@ -9,44 +9,21 @@ import functools
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from crnn_jax.data import label_texts
 from crnn_jax.data.tree import Tree
-from crnn_jax.errors import DataError, one_line
-from crnn_jax.labeling import estimate
+from crnn_jax.errors import CrnnError, DataError, one_line, quote
+from crnn_jax.labeling import estimate, label_rules
 from crnn_jax.labeling.estimate import Estimate
+from crnn_jax.labeling.guesses import Character, Guess, Guesses
 from crnn_jax.labeling.journal import Entry, Journal
+from crnn_jax.labeling.label_rules import EntryError
 from crnn_jax.labeling.plan import Plan, Shown
 from crnn_jax.labeling.pool import Pool
 from crnn_jax.labeling.store import LabelFile, listable, normalized
 
-_FORM_LABELS = 5  # labels that are compared with the next one
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
-
-
-class Guess(NamedTuple):
-    """The reading of an image that is shown. It does not change while the image is shown."""
-
-    text: str
-    confidence: float
-    reader: str  # name of the reader
-
-
-class Character(NamedTuple):
-    """A character of a guess, and its probability given the other characters."""
-
-    symbol: str
-    probability: float
-
-
-class EntryError(Exception):
-    """An entry that was not accepted. The message is for the person who labels."""
-
-    def __init__(self, message: str, needs_consent: bool = False):
-        super().__init__(message)
-        self.needs_consent = needs_consent  # the same entry is accepted if it is confirmed
 
 
 def _locked(
@@ -95,8 +72,7 @@ class Session:
         self.reader = reader
         self.pool = Pool(len(self.files), seed)
         self._plan = Plan(self.pool, seed)
-        self._guesses: dict[int, Guess] = {}  # guesses of images that are shown
-        self._characters: dict[int, tuple[str, list[Character]]] = {}  # with the text
+        self._guesses = Guesses(self.pool)
         self._find_done()
 
     # -------------------------------------------------------------- for the server
@@ -118,10 +94,7 @@ class Session:
         if not self._plan.upcoming or not self._is_readable(self._plan.upcoming[0]):
             return None
         shown = self._plan.upcoming[0]
-        if shown.number not in self._guesses:
-            text, confidence = self.pool.texts[shown.number], self.pool.confidences[shown.number]
-            name = self.reader if self.pool.is_current(shown.number) else ""
-            self._guesses[shown.number] = Guess(text, float(confidence), name)
+        self._guesses.keep(shown.number, self.reader)
         return shown
 
     @_locked
@@ -132,8 +105,7 @@ class Session:
     @_locked
     def characters(self, number: int) -> list[Character]:
         """Returns the characters of the guess; empty if they are not known (yet)."""
-        text, found = self._characters.get(number, ("", []))
-        return found if text == self._guesses[number].text else []
+        return self._guesses.characters(number)
 
     @_locked
     def upcoming(self) -> list[int]:
@@ -150,21 +122,13 @@ class Session:
           is_confirmed: accept a label of an unusual length.
 
         Raises:
-          EntryError: it cannot be a label, or it has to be confirmed, or another image is shown.
-          RunError, DataError: it cannot be saved.
+          EntryError: it cannot be a label, or it has to be confirmed, or another image is shown,
+            or the image was removed or labeled by another program.
+          RunError, DataError: it cannot be saved. Then nothing changes.
         """
         shown = self._check(number)
         label = normalized(text)
-        if not label:
-            raise EntryError("Type the text of the image, or skip it if it cannot be read.")
-        if reason := label_texts.complaint(label, None, self._num_steps):
-            raise EntryError(f"The {reason.removeprefix('its ').partition('; increase')[0]}.")
-        if not is_confirmed and (question := self._unusual(label)):
-            raise EntryError(question, needs_consent=True)
-        count = len(self._store.labels)
-        self._store.add(self.files[number], label)
-        if len(self._store.labels) != count + 1:  # another program changed labels.csv
-            self._find_done()
+        label_rules.check(label, self._store.labels.values(), self._num_steps, is_confirmed)
         self._enter(shown, label)
 
     @_locked
@@ -180,13 +144,15 @@ class Session:
           EntryError: there is none.
           RunError, DataError: it cannot be saved.
         """
-        self._history()
+        self._refresh()
         if not self._journal.entries:
             raise EntryError("There is nothing to undo.")
         entry = self._journal.entries[-1]
-        if entry.label is not None:
+        if entry.label is None:
+            self._journal.undo()
+        else:
             self._store.remove(entry.file)
-        self._journal.undo()
+            self._journal.withdraw()
         number = self._numbers[entry.file]
         self._set_done(entry.file, False)
         self._guesses[number] = Guess(entry.guess, self._confidence(number, entry), entry.reader)
@@ -227,7 +193,7 @@ class Session:
         """
         self.reader = reader
         self.pool.renew()
-        self._characters = {n: c for n, c in self._characters.items() if n in self._guesses}
+        self._guesses.renew()
 
     @_locked
     def unread(self, count: int, only_needed: bool = False) -> list[int]:
@@ -247,14 +213,8 @@ class Session:
     @_locked
     def unexplained(self, count: int) -> list[int]:
         """Returns images that are shown next, and whose characters are not known yet."""
-        found = []
-        for number in (shown.number for shown in self._plan.upcoming):
-            guess = self._guesses.get(number)
-            is_old = guess is not None and guess.reader != self.reader
-            text = guess.text if guess else self.pool.texts[number]
-            if self.pool.is_current(number) and not is_old and number not in self._characters:
-                found += [number] if text else []
-        return found[:count]
+        numbers = (shown.number for shown in self._plan.upcoming)
+        return self._guesses.unexplained(numbers, self.reader)[:count]
 
     @_locked
     def put(self, number: int, reading: Any, reader: int) -> None:
@@ -269,10 +229,7 @@ class Session:
     @_locked
     def put_characters(self, number: int, text: str, characters: Sequence[Any]) -> None:
         """Stores the characters of a reading of the current reader."""
-        self._characters[number] = (
-            text,
-            [Character(c.symbol, c.probability) for c in characters],
-        )
+        self._guesses.put_characters(number, text, characters)
 
     # -------------------------------------------------------------- inside
 
@@ -286,33 +243,46 @@ class Session:
         shown = self.current()
         if shown is None or shown.number != number:
             raise EntryError("Another image is shown now; this entry was not saved.")
-        return shown
+        self._refresh()
+        file = self.files[number]
+        if (label := self._store.labels.get(file)) is not None:
+            what = f"labels.csv has {quote(label)} for {one_line(file)} now"
+        elif self.folder.is_dir() and not (self.folder / file).exists():
+            self.pool.put_bad(number, "it was removed")
+            what = f"{one_line(file)} was removed"
+        else:
+            return shown
+        self._set_done(file, True)
+        self._plan.drop_done()
+        raise EntryError(f"{what}, so this entry was not saved.")
 
-    def _unusual(self, label: str) -> str:
-        lengths = [len(text) for text in self._store.labels.values()]
-        if len(lengths) < _FORM_LABELS or min(lengths) <= len(label) <= max(lengths):
-            return ""
-        few, many = min(lengths), max(lengths)
-        span = str(few) if few == many else f"{few} to {many}"
-        return (
-            f"All {len(lengths)} labels so far have {span} characters, and this one has "
-            f"{len(label)}. Press Enter again to keep it."
-        )
+    def _refresh(self) -> None:
+        """Follows changes of another program to labels.csv."""
+        if self._store.refresh():
+            self._find_done()
+            self._plan.drop_done()
 
     def _enter(self, shown: Shown, label: str | None) -> None:
         guess = self._guesses[shown.number]
         file = self.files[shown.number]
+        # First, so that no label is saved if this fails.
         self._journal.add(Entry(file, label, guess.text, guess.reader, shown.drawn))
+        if label is not None:
+            try:
+                self._store.add(file, label)
+            except (CrnnError, OSError):
+                self._journal.withdraw()
+                raise
         self._set_done(file, True)
         self._plan.drop_done()
-        self._guesses.pop(shown.number)
-        self._characters.pop(shown.number, None)
+        self._guesses.drop(shown.number)
 
     def _find_done(self) -> None:
         """Finds the images that are labeled, skipped or bad."""
         self.pool.is_done[:] = False
         self.pool.is_done[list(self.pool.bad)] = True
-        for file in [*self._store.labels, *(entry.file for entry in self._history())]:
+        self._journal.agree(self._store.labels, self._numbers)
+        for file in [*self._store.labels, *(entry.file for entry in self._journal.entries)]:
             self._set_done(file, True)
 
     def _set_done(self, file: str, is_done: bool) -> None:
@@ -322,19 +292,3 @@ class Session:
     def _confidence(self, number: int, entry: Entry) -> float:
         is_same = self.pool.is_read(number) and self.pool.texts[number] == entry.guess
         return float(self.pool.confidences[number]) if is_same else 0.0
-
-    def _history(self) -> list[Entry]:
-        """Returns the last entry of each image that agrees with labels.csv; forgets the others."""
-        labels, entries = self._store.labels, self._journal.entries
-        last = {entry.file: place for place, entry in enumerate(entries)}
-        kept = [
-            entry
-            if entry.label == labels.get(entry.file)
-            else entry._replace(label=labels.get(entry.file))
-            for place, entry in enumerate(entries)
-            if place == last[entry.file]
-            and entry.file in self._numbers
-            and (entry.label is None) == (entry.file not in labels)
-        ]
-        self._journal.entries[:] = kept
-        return kept

@@ -65,6 +65,18 @@ class LabelFile:
         self._blank.discard(file)
         self.labels[file] = label
 
+    def refresh(self) -> bool:
+        """Reads the labels again if another program changed the file. Returns whether it did.
+
+        If the file was removed or is empty, the labels stay, and the next change writes them again.
+        DataError: another program made it unusable.
+        """
+        content = self._read()
+        if content == self._content or not (content or b"").strip():
+            return False
+        self._load(content)
+        return True
+
     def remove(self, file: str) -> None:
         """Removes the label of an image, if it has one. Raises the errors of `add`."""
         before = self._current()
@@ -104,13 +116,14 @@ class LabelFile:
     def _current(self) -> str:
         """Returns the text of the file, after reading it again if another program changed it."""
         content = self._read()
-        if content is None:  # new, or removed by another program: nothing that was labeled is lost
+        # New, or removed or emptied by another program: nothing that was labeled is lost. A user
+        # who wants no labels leaves the header.
+        if not (content or b"").strip():
             rows = (self._row(_HEADER, file, label) for file, label in self.labels.items())
             return _HEADER + "".join(rows)
+        assert content is not None
         if content != self._content:
             self._load(content)
-        if not content.strip():
-            return _HEADER
         text = label_tables.decode(content, str(self.path))
         return text if text.endswith(("\n", "\r")) else text + _line_end(text)
 

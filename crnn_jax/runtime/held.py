@@ -89,8 +89,8 @@ def anchored(path: str | os.PathLike[str]) -> Path:
                 if _identity(parent / name) != identity:
                     raise RunError(
                         f"{found.directory} was removed or replaced while this process was using "
-                        "it; nothing more is written there. Start the run again in another "
-                        "--workdir"
+                        "it; nothing more is written there. End this process and start it again, "
+                        "in another directory if another process uses this one"
                     )
             return found.anchor.path / absolute.relative_to(parent)
     return Path(path)

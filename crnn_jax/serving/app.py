@@ -270,8 +270,9 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def not_found(_: Request, error: HTTPException) -> Response:
-        code = http.HTTPStatus(error.status_code).name.lower()
-        return wire.error_response(error.status_code, code, error.detail, dict(error.headers or {}))
+        code, headers = http.HTTPStatus(error.status_code).name.lower(), dict(error.headers or {})
+        allowed = f"; use {headers['Allow']}" if "Allow" in headers else ""
+        return wire.error_response(error.status_code, code, f"{error.detail}{allowed}", headers)
 
     @app.exception_handler(ClientDisconnect)
     async def left(_: Request, error: ClientDisconnect) -> Response:

@@ -103,7 +103,9 @@ async def receive(request: Request, settings: Settings, share: Share) -> bytes:
 
 def _too_large(settings: Settings) -> RequestError:
     return RequestError(
-        413, "too_large", f"the body has more than {settings.max_body} bytes; send fewer images"
+        413,
+        "too_large",
+        f"the body has more than {settings.max_body} bytes; send fewer or smaller images",
     )
 
 

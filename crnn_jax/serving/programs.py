@@ -75,7 +75,10 @@ class Programs:
                 content = contents.of_base64(content)
             except DataError as error:
                 return error
-        return self.reader.to_input(content, self._form)
+        found = self.reader.to_input(content, self._form)
+        if isinstance(found, DataError) and "--frame" in str(found):  # for the command line
+            return DataError("it has several frames; send one, or start the server with --frame")
+        return found
 
     def batch_size(self, count: int, explain: bool) -> int:
         """Returns the size of the next batch if `count` images are ready.

@@ -83,8 +83,8 @@ class ReadingResult(_Strict):
 class ExplainedResult(ReadingResult):
     """The reading of an image, with its characters and alternatives."""
 
-    characters: list[Character]
-    alternatives: list[Alternative]
+    characters: list[Character] = Field(description="empty if the text is left blank")
+    alternatives: list[Alternative] = Field(description="empty if the text is left blank")
 
 
 class Problem(_Strict):

@@ -234,7 +234,7 @@ def test_what_does_not_exist_is_named(
 
 
 @pytest.mark.parametrize("command", ["report", "audit", "train", "reproduce", "robustness"])
-@pytest.mark.parametrize("reader", ["general", "an export"])
+@pytest.mark.parametrize("reader", ["general", "an export", "hf://me/reader"])
 def test_a_reader_without_a_record_is_refused_by_name(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,

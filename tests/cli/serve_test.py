@@ -125,6 +125,14 @@ def test_a_token_comes_from_a_file_or_the_environment(
     assert serve.token(None) == TOKEN
     with pytest.raises(ConfigError, match="choose one"):
         serve.token(str(file))
+    # The user may have forgotten the variable, so the error names it.
+    monkeypatch.setenv(serve.TOKEN, "")
+    with pytest.raises(ConfigError, match=r"^CRNN_JAX_TOKEN: the token must have at least 16"):
+        serve.token(None)
+    monkeypatch.delenv(serve.TOKEN)
+    file.write_text("short")
+    with pytest.raises(ConfigError, match=f"^--token-file {file}: the token must have at least 16"):
+        serve.token(str(file))
 
 
 def test_a_folder_without_same_scheme_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

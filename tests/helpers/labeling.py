@@ -109,5 +109,5 @@ def served(folder: Path, readings: Readings, adapter: NoAdapter | None = None) -
     finally:
         engine.should_exit = True
         thread.join()
-        reading.stop(10)
+        reading.stop()
         listening.close()

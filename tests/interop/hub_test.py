@@ -1,5 +1,6 @@
 """Readers on a model hub, with the real client against a hub on the loopback interface."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from crnn_jax.cli.main import main
 from crnn_jax.errors import RunError
 from crnn_jax.inference import hub as hub_lib
 from crnn_jax.interop import hub as push_lib
+from crnn_jax.labeling import run as labeling
 from crnn_jax.models import crnn
 from crnn_jax.runs import run_dir
 from crnn_jax.runs.checkpoint import Checkpoints
@@ -52,6 +54,8 @@ def test_a_pushed_reader_is_loaded_again(
     assert set(hub.repositories["me/reader"][-1][1]) == {
         "model.safetensors", "config.json", "reader.json", "README.md"
     }  # fmt: skip
+    card = hub.repositories["me/reader"][-1][1]["README.md"].decode()
+    assert "```sh\ncrnn-jax predict hf://me/reader image.png\n```" in card
     capsys.readouterr()
     reader, original = crnn_jax.load("hf://me/reader"), crnn_jax.load(trained)
     assert f"hf://me/reader@{pushed.revision}" in capsys.readouterr().err
@@ -121,6 +125,16 @@ def test_training_starts_from_an_address(trained: Path, hub: Hub, tmp_path: Path
         jax.tree.map(np.testing.assert_array_equal, run.state.params, reader.params)
 
 
+def test_all_adaptations_of_a_session_start_from_the_same_commit(
+    trained: Path, captchas: Path, hub: Hub, tmp_path: Path
+) -> None:
+    pushed = push_lib.push(trained, "hf://me/reader")
+    shutil.copytree(captchas, tmp_path / "images")
+    with labeling.opened(tmp_path / "images", "hf://me/reader", 25) as desk:
+        hub.commit("me/reader", {"model.safetensors": b"another"})
+        assert desk.adapter._config(25).train.init_from == str(pushed)
+
+
 def test_what_the_hub_does_not_have_is_named(trained: Path, hub: Hub) -> None:
     with pytest.raises(RunError, match="hf://me/reader: the hub has no such reader"):
         crnn_jax.load("hf://me/reader")
@@ -128,12 +142,15 @@ def test_what_the_hub_does_not_have_is_named(trained: Path, hub: Hub) -> None:
     with pytest.raises(RunError, match="hf://me/reader@v2: it has no revision v2"):
         crnn_jax.load("hf://me/reader@v2")
     hub.commit("me/words", {"model.safetensors": b"", "config.json": b"{}"})
+    hub.requests.clear()
     with pytest.raises(RunError, match=r"hf://me/words has no reader\.json: it is not a reader of"):
         crnn_jax.load("hf://me/words")
+    # The client, which prints messages of its own, is not asked to download anything.
+    assert hub.requests == ["GET /api/models/me/words"]
 
 
 @pytest.mark.parametrize(
-    "address", ["hf://reader", "hf://a/b/c", "hf://../b", "hf://a/b@", "hf://a/b c"]
+    "address", ["hf://reader", "hf://a/b/c", "hf://../b", "hf://a/b@", "hf://a/b c", "HF://a/b"]
 )
 def test_another_form_of_address_is_refused(address: str) -> None:
     with pytest.raises(RunError, match="is not the address of a reader on a hub; write hf://"):
@@ -167,7 +184,10 @@ def test_a_large_file_is_not_downloaded(
 
 def test_a_push_without_the_right_token_is_one_line(trained: Path, hub: Hub) -> None:
     hub.token = "another"
-    with pytest.raises(RunError, match="hf://me/reader: ") as caught:
+    message = (
+        "hf://me/reader: the hub refuses this; set HF_TOKEN to a token with write access to me$"
+    )
+    with pytest.raises(RunError, match=message) as caught:
         push_lib.push(trained, "hf://me/reader")
     assert "\n" not in str(caught.value)
     assert "secret" not in str(caught.value)

@@ -18,7 +18,7 @@ from crnn_jax import config as config_lib
 from crnn_jax.errors import RunError
 from crnn_jax.labeling import adapting, run
 from crnn_jax.labeling.adapting import Adapter
-from crnn_jax.labeling.session import EntryError
+from crnn_jax.labeling.label_rules import EntryError
 from crnn_jax.runs.launch import Process, Task
 from crnn_jax.runs.run_dir import RunDir
 from crnn_jax.runtime import lock

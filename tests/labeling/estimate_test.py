@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from crnn_jax.labeling import estimate
+from crnn_jax.labeling.journal import Entry
 
 
 @pytest.mark.parametrize(("right", "drawn"), [(16, 20), (0, 3), (7, 7)])
@@ -21,6 +22,18 @@ def test_the_interval_is_that_of_wilson(right: int, drawn: int) -> None:
 def test_without_draws_nothing_is_known() -> None:
     assert estimate.estimate_accuracy([]) == (0, 0, 0.0, 1.0)
     assert estimate.estimate_accuracy([]).share is None
+
+
+def test_draws_are_counted_by_reader_and_the_current_one_is_last() -> None:
+    def draw(reader: str, label: str, guess: str) -> Entry:
+        return Entry("1.png", label, guess, reader, True)
+
+    # The reader of an image that was shown without a reading is not known.
+    assert estimate.by_reader([draw("", "x", "x")], "r") == {"r": (0, 0, 0, 1)}
+    # A guess in decomposed characters is the label, which is composed.
+    assert estimate.by_reader([draw("r", "\u00e9", "e\u0301")], "r")["r"][:2] == (1, 1)
+    found = estimate.by_reader([draw("b", "x", "x"), draw("a", "x", "y"), draw("b", "x", "y")], "b")
+    assert [(name, *counts[:2]) for name, counts in found.items()] == [("a", 0, 1), ("b", 1, 2)]
 
 
 def test_every_fourth_place_is_drawn_and_all_images_are_equally_likely() -> None:

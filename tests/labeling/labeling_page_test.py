@@ -17,7 +17,8 @@ TEXTS = [f"{a}{b}{c}" for a in "47" for b in "abc" for c in "xyz"]
 KEYS = {"Enter": ("Enter", 13, "\r"), "Escape": ("Escape", 27, ""), "z": ("KeyZ", 90, "z")}
 IMAGE = """new Promise((done) => {
     const wait = () => state && state.image && !busy && document.querySelector('#stage img')
-        && shown === state.image.number && CONDITION ? done(state.image) : setTimeout(wait, 10);
+        && shown === state.image.number && seen === shown
+        && CONDITION ? done(state.image) : setTimeout(wait, 10);
     wait();
 })"""
 

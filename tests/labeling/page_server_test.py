@@ -145,10 +145,14 @@ def test_a_port_in_use_is_reported() -> None:
     try:
         with pytest.raises(ConfigError, match=r"--port .* choose another, or 0"):
             server.listen(taken.getsockname()[1])
-        with pytest.raises(ConfigError, match="--port 70000"):
-            server.listen(70_000)
     finally:
         taken.close()
+
+
+def test_a_port_is_checked_before_the_reader_is_loaded(tmp_path: Path) -> None:
+    message = "^--port 70000: a port is from 1 to 65535, or 0 for any$"
+    with pytest.raises(ConfigError, match=message):
+        run.run(tmp_path, "no such reader", port=70_000)
 
 
 def test_a_missing_package_is_named_with_the_extra(

@@ -101,6 +101,19 @@ def test_changes_of_another_program_are_kept(tmp_path: Path) -> None:
     assert (tmp_path / "labels.csv").read_text() == "nonsense"
 
 
+@pytest.mark.parametrize("content", ["", "\n", "file,label\n"])
+def test_labels_are_kept_if_another_program_empties_the_file(tmp_path: Path, content: str) -> None:
+    store = LabelFile(Tree(save(tmp_path)))
+    store.add("img_0.png", "862")
+    (tmp_path / "labels.csv").write_text(content)
+    # As an editor does while it saves. A header alone is a wish of the user.
+    kept = {} if "file" in content else {"img_0.png": "862"}
+    assert store.refresh() == (not kept)
+    assert store.labels == kept
+    store.add("img_1.png", "0129")
+    assert trained_on(tmp_path) == store.labels == {**kept, "img_1.png": "0129"}
+
+
 def test_labels_that_a_new_file_would_hide_are_an_error(tmp_path: Path) -> None:
     save(tmp_path)
     (tmp_path / "gt.txt").write_text("img_0.png\t862\n")

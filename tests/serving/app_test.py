@@ -205,7 +205,10 @@ def test_bodies_share_a_budget() -> None:
 def test_unknown_paths_methods_and_queries_are_errors(
     client: Client, method: str, path: str, expected: tuple[int, str]
 ) -> None:
-    assert error(client.http.request(method, path)) == expected
+    response = client.http.request(method, path)
+    assert error(response) == expected
+    if path == "/v1/read" and expected[0] == 405:
+        assert response.json()["error"]["message"] == "Method Not Allowed; use POST"
 
 
 def test_an_error_of_the_model_is_an_internal_error(

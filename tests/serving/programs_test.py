@@ -103,6 +103,14 @@ def test_results_are_those_of_predict_and_explain(
                 assert numbers == pytest.approx(other_numbers, rel=1e-3)
 
 
+def test_a_client_is_told_about_an_animation_what_it_can_do(http: TestClient) -> None:
+    content, frames = io.BytesIO(), [Image.new("L", (64, 16), value) for value in (0, 255)]
+    frames[0].save(content, "GIF", save_all=True, append_images=frames[1:])
+    response = http.post("/v1/read", files=[("images", content.getvalue())])
+    message = "it has several frames; send one, or start the server with --frame"
+    assert (response.status_code, response.json()["error"]["message"]) == (422, message)
+
+
 def test_no_request_waits_for_a_compilation(
     http: TestClient, captchas: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
