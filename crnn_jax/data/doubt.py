@@ -8,9 +8,9 @@ from typing import NamedTuple
 from crnn_jax.errors import one_line, quote
 
 FEW = 5  # images; fewer are too few for most warnings
+TO_FILE = "; put the labels into a label file (labels.csv with the header file,label)"
 IN_FILE = (
-    "; put the labels into a label file (labels.csv with the header file,label), or set "
-    "data.label_pattern to a regular expression whose one group is the label"
+    f"{TO_FILE}, or set data.label_pattern to a regular expression whose one group is the label"
 )
 _OF_ONE = {"have": "has", "are": "is", "end": "ends", "mix": "mixes"}
 CORRECT = "; correct the label file"

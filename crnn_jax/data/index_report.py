@@ -6,20 +6,17 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from crnn_jax.data.doubt import FEW, IN_FILE, Doubt, count_labels, examples_of, with_patterns
+from crnn_jax.data.doubt import FEW, IN_FILE, TO_FILE, Doubt, examples_of, with_patterns
 from crnn_jax.errors import quote
 
 HASH = re.compile(r"(?=.*\d)([0-9a-f]{8,}|[0-9a-f-]{36})", re.IGNORECASE)
 INDEX = re.compile(rf"\d+|{HASH.pattern}", re.IGNORECASE)
 # Signs of arithmetic, also the wide and other forms that file names can have.
-_SIGN = r"[-+x*/\u00d7\u00f7\u2044\u2212\u2215\uff0a\uff0b\uff0d\uff0f]"
-SUM_END = "=?\uff1d\uff1f"
-_EQUALS = r"[=\uff1d] ?[?\uff1f]?"
+SIGN = r"[-+x*/\u00d7\u00f7\u2044\u2212\u2215\uff0a\uff0b\uff0d\uff0f]"
+SUM_END = re.compile("( ?[=?\uff1d\uff1f])+")
+EQUALS = r"[=\uff1d] ?[?\uff1f]?"
 # A captcha of arithmetic, such as 13+4=
-SUM = re.compile(rf"\d{{1,3}}( ?{_SIGN} ?\d{{1,3}})+ ?[=\uff1d]? ?[?\uff1f]?")
-# A name whose underscore is a sign, such as 8_2=, or is in a place without meaning, such as 1+_2.
-# An x can end a label: 40x_7.
-_CUT_SUM = re.compile(rf"\d{{1,3}}(_\d{{1,3}} ?{_EQUALS}|(?!x){_SIGN}_\d{{1,3}}( ?{_EQUALS})?)_?")
+SUM = re.compile(rf"\d{{1,3}}( ?{SIGN} ?\d{{1,3}})+ ?[=\uff1d]? ?[?\uff1f]?")
 _DATE = r"(?:19|20)\d\d(?P<d>[-._]?)[01]\d(?P=d)[0-3]\d"
 _TIME = r"[-_ .T]+[0-2]\d(?P<t>[-._:]?)[0-5]\d(?:(?P=t)[0-5]\d)?"
 _STAMP = re.compile(rf"{_DATE}(?:{_TIME})?")
@@ -30,9 +27,12 @@ _UNLESS = (
     "; if it is not in the images, rename the files, or set data.label_pattern to a regular "
     "expression whose one group is the label"
 )
-SEPARATORS = "_- .#@~+,"
+SEPARATORS = "_- .#@~+,);\u2013\uff3f"
+# Proposals for labels after an underscore.
+SECOND = ("_([^_]+)$", "^[^_]+_([^_]+)", "^[^_]+_(.+)$")
 _LONG = 8  # digits, as of a time
 _SERIES = 10  # images on average
+_DIGITS = "0123456789"
 _NUMBER = re.compile("[0-9]{1,15}")
 _NUMBERED = re.compile(r"[ _\-.]*\(?(\d+)\)?")
 
@@ -40,18 +40,35 @@ _NUMBERED = re.compile(r"[ _\-.]*\(?(\d+)\)?")
 def running(names: dict[str, str]) -> Doubt:
     """Returns the warning that names are numbers of images."""
     what = f"the names look like running numbers, not like labels, such as {examples_of(names)}"
-    return Doubt(what, IN_FILE)
+    if have_text_second([Path(file).stem for file in names]):
+        return with_patterns(what, names, *SECOND)
+    has_more = any(re.search(r"[^\W\d_]", Path(f).stem[len(t) :]) for f, t in names.items())
+    return Doubt(what, IN_FILE if has_more else TO_FILE)
+
+
+def have_text_second(stems: Sequence[str]) -> bool:
+    """Whether all names have a second field after an underscore, and these are different texts."""
+    seconds = [stem.split("_")[1] for stem in stems if "_" in stem]
+    are_different = 2 * len(set(seconds)) > len(stems) == len(seconds)
+    return are_different and not are_indices(seconds)
 
 
 def separated(stems: Sequence[str], names: dict[str, str], pattern: str) -> Doubt | None:
-    """Warns of a date or an index that all names have before or after a separator."""
-    if not pattern and (doubt := _dated(stems, names)):
-        return doubt
-    for separator in "" if pattern else SEPARATORS:
-        fields = stems if separator == "_" else list(names.values())
-        if doubt := _index(fields, names, separator):
-            return doubt
-    return None
+    """Warns of a date or an index that all names have before or after the label.
+
+    With a pattern, its labels are checked like names. Numbers that can be in the images are then
+    right, because the pattern keeps them.
+    """
+    labels = list(names.values())
+    texts = labels if pattern else stems
+    doubt = _dated(texts, names)
+    for separator in SEPARATORS:
+        fields = texts if separator == "_" else labels
+        doubt = doubt or _index(fields, names, separator, bool(pattern))
+    doubt = doubt or _glued(labels, names)
+    if pattern and doubt:  # the proposals are for whole names
+        return None if doubt.remedy else doubt._replace(patterns=())
+    return doubt
 
 
 def of_few(stems: Sequence[str], names: dict[str, str]) -> Doubt | None:
@@ -145,15 +162,6 @@ def is_running(names: Sequence[str], has_prefix: bool, least: int = FEW) -> bool
     return has_prefix or least == 0 or numbers[0] <= 1 or is_narrow
 
 
-def cut_sums(names: dict[str, str]) -> Doubt | None:
-    """Warns of labels that end at an underscore within a sum."""
-    cut = {file: label for file, label in names.items() if _CUT_SUM.fullmatch(Path(file).stem)}
-    if not cut:
-        return None
-    where = "the label ends at the first underscore, which is within a sum in"
-    return Doubt(f"{where} {count_labels(cut)}, such as {examples_of(cut)}", IN_FILE)
-
-
 def _dated(stems: Sequence[str], names: dict[str, str]) -> Doubt | None:
     """Warns of a date, with or without a time, before all labels."""
     if not all("0" <= stem[:1] <= "9" for stem in stems) or all(map(_STAMP.fullmatch, stems)):
@@ -175,8 +183,13 @@ def _dated(stems: Sequence[str], names: dict[str, str]) -> Doubt | None:
     return with_patterns(what, names, *patterns)
 
 
-def _index(fields: Sequence[str], names: dict[str, str], separator: str) -> Doubt | None:
-    """Warns of an index before or after a separator that all fields have."""
+def _index(
+    fields: Sequence[str], names: dict[str, str], separator: str, is_strict: bool
+) -> Doubt | None:
+    """Warns of an index before or after a separator that all fields have.
+
+    If `is_strict`, any other number is right.
+    """
     if not all(separator in field for field in fields):
         return None
     if all(map(SUM.fullmatch, fields)) and not _is_numbered_sum(fields):
@@ -186,15 +199,20 @@ def _index(fields: Sequence[str], names: dict[str, str], separator: str) -> Doub
     mark = re.escape(separator)
     texts = len(set(tails)) > len(tails) / 2 and not all(map(INDEX.fullmatch, tails))
     is_index = all(map(INDEX.fullmatch, heads)) and len(set(heads)) > len(heads) / 2
+    is_index &= not is_strict or _counts(heads)
+    is_index |= len(series(heads)) == len(heads)  # such as img0
     if len(set(tails)) > 1 and (is_running(heads, False, least=0) or (is_index and texts)):
         what = f"the names begin with an index before {quote(separator)}"
-        proposals = f"{mark}([^{mark}]+)$", f"^[^{mark}]+{mark}(.+)$"
+        # A label from a name ends before an underscore, and has no space around it.
+        inside, rest = (mark, "(.+)$") if separator == "_" else (f"{mark}_", "([^_]+)")
+        gap = mark + " *" * (separator != " " and any(f"{separator} " in f for f in fields))
+        proposals = f"{gap}([^{inside}]+)$", f"^[^{mark}]+{gap}{rest}"
         if not is_running(heads, False, least=0) and all(map(_SHORT.fullmatch, heads)):
             return Doubt(f"{what}, such as {examples_of(names)}", _UNLESS)  # as on a number plate
         if all(map(SUM.fullmatch, tails)):
             proposals = proposals[::-1]
         elif len({tail.split(separator)[0] for tail in tails}) > len(tails) / 2:
-            proposals = f"^[^{mark}]+{mark}([^{mark}]+)", proposals[0]
+            proposals = f"^[^{mark}]+{gap}([^{inside}]+)", proposals[0]
         return with_patterns(f"{what}, such as {examples_of(names)}", names, *proposals)
     if separator == "_" or len(set(heads)) == 1:
         return None
@@ -207,7 +225,33 @@ def _index(fields: Sequence[str], names: dict[str, str], separator: str) -> Doub
             _UNLESS,
         )
     what = f"the names end with an index after {quote(separator)}, such as {examples_of(names)}"
+    if separator != " " and any(f" {separator}" in field for field in fields):
+        return with_patterns(what, names, f"^([^{mark}]*[^{mark} ]) *{mark}", f"^(.*[^ ]) *{mark}")
     return with_patterns(what, names, f"^([^{mark}]+)", f"^(.+){mark}")
+
+
+def _glued(labels: Sequence[str], names: dict[str, str]) -> Doubt | None:
+    """Warns of numbers of the same digits that count the images, such as 0003htmv or htmv0003."""
+    if len(labels) < _SERIES or all(map(SUM.fullmatch, labels)):
+        return None
+    shortest = min(map(len, labels))
+    size = min(len(label) - len(label.lstrip(_DIGITS)) for label in labels)
+    are_joined = 1 < size < shortest and all(label[size].isalnum() for label in labels)
+    if are_joined and _number(labels, slice(size), slice(size, None)):
+        what = f"the names begin with an index of {size} digits, such as {examples_of(names)}"
+        return with_patterns(what, names, f"^[0-9]{{{size}}}([^_]+)")
+    size = min(len(label) - len(label.rstrip(_DIGITS)) for label in labels)
+    are_joined = 1 < size < shortest and all(label[-size - 1].isalnum() for label in labels)
+    if are_joined and _number(labels, slice(-size, None), slice(-size)):
+        what = f"the names end with an index of {size} digits, such as {examples_of(names)}"
+        return with_patterns(what, names, f"^([^_]+)[0-9]{{{size}}}")
+    return None
+
+
+def _number(labels: Sequence[str], index: slice, text: slice) -> bool:
+    """Whether one part of the labels numbers the other part, whose values mostly differ."""
+    are_different = 2 * len({label[text] for label in labels}) > len(labels)
+    return are_different and is_running([label[index] for label in labels], True)
 
 
 def are_indices(texts: Sequence[str]) -> bool:

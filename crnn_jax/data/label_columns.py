@@ -158,6 +158,16 @@ def _label_or_text(
     return list(labels) if label.has_digits_alone or is_class else [named]
 
 
+def wrong_number(found: int, expected: int, above: str, has_label: bool) -> str:
+    """Says what is wrong with the number of fields of a row; an empty string if it is right."""
+    if found == expected:
+        return ""
+    what = f"{'more' if found > expected else 'fewer'} fields than {above}"
+    if not has_label:
+        return f"its label is empty: {what}"
+    return what if found > expected else f"{what}; write the delimiters of empty fields, too"
+
+
 def _several(what: str, names: Sequence[str], found: Sequence[int]) -> str:
     listed = " and ".join(quote(names[i]) for i in found[:3])
     more = f" and {len(found) - 3} more" if len(found) > 3 else ""

@@ -7,17 +7,19 @@ from collections import Counter
 from collections.abc import Sequence
 
 from crnn_jax.data import index_report, name_report
-from crnn_jax.data.doubt import CORRECT, FEW, Doubt, examples_of
+from crnn_jax.data.doubt import CORRECT, FEW, Doubt, count_labels, examples_of
 from crnn_jax.data.index_report import HASH
 from crnn_jax.errors import one_line, quote
 
-# What people and programs write for a missing label, casefolded.
+# What people and programs write for a missing label or an error, casefolded.
 _MISSING = frozenset([
     "nan", "none", "null", "n/a", "na", "nil", "unk", "<unk>", "[unk]", "unknown", "unlabeled",
-    "illegible", "unreadable", "empty", "missing", "undefined",
+    "illegible", "unreadable", "empty", "missing", "undefined", "todo", "tbd",
+    "#n/a", "#value!", "#name?", "#ref!", "#div/0!", "#num!", "#null!",
 ])  # fmt: skip
 _SCORE = re.compile(r"0\.\d+|1\.0+")
 _MOST = 10  # characters of a file name that is taken for a text
+_END = ".!?\u2026"  # marks that end a sentence
 _MANY = 4  # words of a label; so many are rare in texts of captchas
 
 
@@ -31,7 +33,7 @@ def doubts(names: dict[str, str]) -> list[Doubt]:
         return [Doubt(f"{what} {examples_of(names)}", f"{CORRECT} if these are not their texts")]
     if doubt := _columns(names):
         return [doubt]
-    return _affixes(names) + _marks(names) + _of_other_length(names)
+    return (_affixes(names) or _padding(names)) + _marks(names) + _of_other_length(names)
 
 
 def of_names(texts: dict[str, str], names: dict[str, str]) -> Doubt | None:
@@ -42,6 +44,8 @@ def of_names(texts: dict[str, str], names: dict[str, str]) -> Doubt | None:
       names: the labels.
     """
     words = set(texts.values())
+    if doubt := _of_zeros(texts, names):
+        return doubt
     is_text = all(2 < len(word) <= _MOST and word.isalnum() for word in words)
     has_letters = 2 * sum(not word.isdecimal() for word in words) >= len(words)
     if len(texts) < FEW or not is_text or not has_letters or 10 * len(words) < 9 * len(texts):
@@ -64,14 +68,35 @@ def of_names(texts: dict[str, str], names: dict[str, str]) -> Doubt | None:
     )
 
 
+def _of_zeros(texts: dict[str, str], names: dict[str, str]) -> Doubt | None:
+    """Warns of digits that are shorter than those of the file name, if other labels equal theirs.
+
+    Names that count the images have zeros that the images do not show.
+    """
+    other = {file: label for file, label in names.items() if label != texts[file]}
+    shorter = {
+        file: label
+        for file, label in other.items()
+        if texts[file].isdecimal() and label == (texts[file].lstrip("0") or "0")
+    }
+    if not shorter or len(names) < FEW or 10 * (len(other) - len(shorter)) > len(names):
+        return None
+    if index_report.are_counted(list(texts.values())):
+        return None
+    what = f"{count_labels(shorter, 'have')} lost the zeros of the file names, such as"
+    return Doubt(f"{what} {examples_of(shorter)}", f"{CORRECT} if the zeros are in the images")
+
+
 def _of_case(texts: dict[str, str], names: dict[str, str]) -> Doubt | None:
     """Warns of labels in one case whose file names have both."""
     folded = {
         file: label
         for file, label in names.items()
-        if _has_both(texts[file]) and not _has_both(label) and _plain(label) == _plain(texts[file])
+        if _letters(label) != _letters(texts[file]) and _plain(label) == _plain(texts[file])
     }
-    if len(folded) < FEW or any(map(_has_both, names.values())):
+    if len(folded) < FEW or _has_both("".join(names.values())):
+        return None
+    if not _has_both("".join(texts.values())):
         return None
     what = f"{len(folded)} labels have lost the case of the file names, such as"
     return Doubt(f"{what} {examples_of(folded)}", f"{CORRECT} if the case matters")
@@ -101,8 +126,13 @@ def _could_be_labels(texts: dict[str, str], names: dict[str, str]) -> bool:
 
 
 def _plain(text: str) -> str:
+    """Like `_letters`, without case."""
+    return _letters(text).casefold()
+
+
+def _letters(text: str) -> str:
     """Returns the letters and digits of a text; a file name cannot have all symbols."""
-    return "".join(filter(str.isalnum, text)).casefold()
+    return "".join(filter(str.isalnum, text))
 
 
 def _columns(names: dict[str, str]) -> Doubt | None:
@@ -156,6 +186,21 @@ def _affixes(names: dict[str, str]) -> list[Doubt]:
     ]
 
 
+def _padding(names: dict[str, str]) -> list[Doubt]:
+    """Warns of a mark that is only at the end of labels, once or more, such as ab-- and abc-."""
+    ends = Counter(label[-1:] for label in names.values())
+    marks = {mark: n for mark, n in ends.items() if mark and not mark.isalnum()}
+    mark = max(marks, key=marks.__getitem__, default="")
+    if not mark or mark in _END or marks[mark] < FEW:
+        return []
+    padded = {file: label for file, label in names.items() if label.endswith(mark)}
+    lengths = {len(label) - len(label.rstrip(mark)) for label in padded.values()}
+    if len(lengths) < 2 or any(mark in label.rstrip(mark) for label in names.values()):
+        return []
+    what = f"{count_labels(padded, 'end')} with one or more {quote(mark)}, such as"
+    return [Doubt(f"{what} {examples_of(padded)}", f"{CORRECT} if these are not in the images")]
+
+
 def _of_other_length(names: dict[str, str]) -> list[Doubt]:
     """Warns of one label that is much longer or shorter than all others, which have one length."""
     lengths = Counter(map(len, names.values()))
@@ -170,11 +215,16 @@ def _of_other_length(names: dict[str, str]) -> list[Doubt]:
 
 
 def _marks(names: dict[str, str]) -> list[Doubt]:
-    """Warns of a label for a missing text that many images have, such as `?` or `nan`."""
+    """Warns of a label that many images have, such as `?` or `nan`, if nearly all others differ."""
     label, count = Counter(names.values()).most_common(1)[0] if names else ("", 0)
     others = [other for other in names.values() if other != label]
     is_mark = label and (label.casefold() in _MISSING or not any(map(str.isalnum, label)))
-    if not is_mark or count < 3 or len(others) < FEW or 10 * len(set(others)) < 9 * len(others):
+    least = 3 if is_mark else max(FEW, len(names) / 20)
+    # Such as xxxx; in running text, words repeat.
+    is_word = len(label) > 2 and label.isalpha() and 2 * sum(map(str.isalpha, others)) < len(others)
+    if not (is_mark or is_word) or count < least or len(others) < FEW:
+        return []
+    if 10 * len(set(others)) < 9 * len(others):
         return []
     having = next(file for file, text in names.items() if text == label)
     what = f"{count} labels are {quote(label)}, such as that of {one_line(having)[-60:]}, and"

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 
 from crnn_jax.data.label_columns import FILES, LABELS, IsImage, normalized
+from crnn_jax.errors import quote
+
+_MOST = 10  # lines above which a header is looked for
 
 
 def without_comments(text: str, is_image: IsImage) -> str:
@@ -24,6 +27,19 @@ def without_comments(text: str, is_image: IsImage) -> str:
             break
         kept[place] = "\n"
     return "".join(kept)
+
+
+def header_below(text: str) -> str:
+    """Says what to do if the header is below the first line; an empty string if it is not.
+
+    Args:
+      text: a table whose first line is no header, such as a title.
+    """
+    for line in text.splitlines()[1:_MOST]:
+        columns = set(map(normalized, re.split(r"[,;|\t]", line)))
+        if columns & FILES and columns & LABELS:
+            return f"; remove the lines above the header {quote(line)}"
+    return ""
 
 
 def without_sep(text: str) -> tuple[str, int]:

@@ -155,7 +155,7 @@ def beside(texts: dict[str, str]) -> Labels:
             found = [line.strip() for line in text.lstrip("\ufeff").splitlines() if line.strip()]
             complaint = ""
             if len(found) > 1:
-                complaint = f"the text file beside it has {len(found)} lines; a label is one line"
+                complaint = f"the text file beside it has {len(found)} lines; write the text in one"
             if found and all(_YOLO.fullmatch(line) for line in found):
                 complaint = "the text file beside it has boxes (YOLO), not a label"
             yield Row(image, found[0] if found else "", 1, "", complaint)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from crnn_jax import clusters
 from crnn_jax.data import (
+    cut_report,
     index_report,
     label_file_report,
     label_shapes,
@@ -35,12 +36,16 @@ from crnn_jax.errors import quote
 
 _MAX_SYMBOLS = 40  # symbols that are listed with their frequencies
 _COPY = re.compile(
-    r"( ?\(\d+\)| ?- ?(copy|kopie|copie|copia|kopia|cópia|kopi|副本|コピー)( ?\(\d+\))?"
+    r"( ?\(\d+\)| ?\uff08\d+\uff09"
+    r"| ?- ?(copy|kopie|copie|copia|kopia|cópia|kopi|副本|コピー)( ?\(\d+\))?"
     r"| (copy|kopie|copie|copia|副本|コピー)( \d+)?)$|^(copy of|kopie von|copie de|copia de) ",
     re.IGNORECASE,
 )
+_WITHOUT_COPY = (
+    "^([^ (._]+)", "([^ ._]+)$", r"^([^_]+?)(?: ?\(\d+\))?$", "^([^ \uff08._]+)"
+)  # fmt: skip
 # In a label, a pattern has cut a name in a wrong place.
-_PART = re.compile(r"[()\[\]{}<>]|=[^?\uff1f]")
+_PART = re.compile(r"[()\[\]{}<>\uff08\uff09]|=[^?\uff1f]")
 
 
 def summary(files: Sequence[str], labels: Sequence[str], marks: str = "separate") -> list[str]:
@@ -80,7 +85,7 @@ def warnings(
     """
     names = dict(zip(files, labels, strict=True))
     doubts = _of_names(names, pattern) if from_names else _of_file(names)
-    found = [doubt.what + (doubt.remedy or _advice(doubt, files, len(doubts))) for doubt in doubts]
+    found = [doubt.what + (doubt.remedy or _advice(doubt, names, len(doubts))) for doubt in doubts]
     return found if found and from_names else found + _zeros(labels)
 
 
@@ -103,12 +108,14 @@ def _of_names(names: dict[str, str], pattern: str) -> list[Doubt]:
     stems = list(map(name_report.stem, names))
     if doubt := (
         symbol_report.encoded(names, True)
-        or (None if pattern else index_report.cut_sums(names))
+        or (None if pattern else cut_report.sums(stems, names))
         or (None if pattern else symbol_report.spaced(stems, names, "names"))
     ):
         return [doubt]
     found = _suffixes(names)
     if doubt := name_report.identifiers(list(names), list(names.values())):
+        return [*found, doubt]
+    if not pattern and (doubt := cut_report.texts(stems, names)):
         return [*found, doubt]
     rest = {f: t for f, t in names.items() if not label_tables.has_image_suffix(t)}
     if len(rest) >= FEW and index_report.is_numbered(list(rest.values())):
@@ -118,10 +125,8 @@ def _of_names(names: dict[str, str], pattern: str) -> list[Doubt]:
         copies = {}  # numbered by a file manager
     if copies:
         # A mark can be before the label or after it.
-        in_front = [t for t in copies.values() if _COPY.match(t)]
-        patterns = ["([^ ._]+)$" if in_front else "^([^ (._]+)"]
-        if 0 < len(in_front) < len(copies):
-            patterns = []
+        right = [_COPY.sub("", label) for label in rest.values()]
+        patterns = [p for p in _WITHOUT_COPY if [label_of(file, p) for file in rest] == right]
         what = f"{count_labels(copies, 'have')} the mark of a copy, such as {examples_of(copies)}"
         found.append(with_patterns(what, copies, *patterns))
     rest = {f: t for f, t in rest.items() if f not in copies}
@@ -153,28 +158,31 @@ def _symbols(names: dict[str, str], from_names: bool) -> list[Doubt]:
     return symbol_report.odd(names, from_names) or symbol_report.look_alikes(names, from_names)
 
 
-def _advice(doubt: Doubt, files: Sequence[str], num_doubts: int) -> str:
+def _advice(doubt: Doubt, names: dict[str, str], num_doubts: int) -> str:
     """Returns the remedy: the first pattern that finds a label in every name, if there is one.
 
     Args:
       doubt: what looks wrong.
-      files: all names.
+      names: all labels by file.
       num_doubts: how many doubts there are. A pattern that does not leave fewer is not proposed.
     """
     have_none = False
     for pattern in filter(str.isprintable, doubt.patterns):
-        names = {file: label_of(file, pattern) for file in files}
-        labels = list(names.values())
+        found = {file: label_of(file, pattern) for file in names}
+        labels = list(found.values())
         if not all(labels) or all(map(index_report.HASH.fullmatch, labels)):
             continue
-        doubted = [names[file] for file in doubt.files]
+        doubted = [found[file] for file in doubt.files]
         # Copies of one image are rarer than three screenshots.
-        if len(doubted) > 2 and (
-            len(set(doubted)) == 1 or all(map(index_report.HASH.fullmatch, doubted))
-        ):
+        are_none = len(set(doubted)) == 1 or all(map(index_report.HASH.fullmatch, doubted))
+        if (len(doubted) > 2 and are_none) or _cuts_texts(doubted, names):
             have_none = True
             continue
-        if not any(map(_PART.search, labels)) and len(_of_names(names, pattern)) < num_doubts:
+        if any(map(_PART.search, labels)) or any(text != text.strip() for text in labels):
+            continue
+        left = len(_of_names(found, pattern))
+        # A number beside the label is right only if the user has written a pattern that keeps it.
+        if left < num_doubts and (left or not index_report.separated(labels, found, "")):
             return (
                 f"; rename the files, or set --config.data.label_pattern='{pattern}' "
                 f"({example_of(doubt.files[0], doubted[0])})"
@@ -185,6 +193,16 @@ def _advice(doubt: Doubt, files: Sequence[str], num_doubts: int) -> str:
         "; rename the files, or set data.label_pattern to a regular expression whose one group "
         "is the label"
     )
+
+
+def _cuts_texts(after: Sequence[str], names: dict[str, str]) -> bool:
+    """Whether a pattern shortens a part of the labels, although all labels have one length.
+
+    Then the mark that it cuts off stands for a character, such as one that nobody can read.
+    """
+    lengths = set(map(len, names.values()))
+    is_part = len(after) < len(names)
+    return is_part and len(lengths) == 1 and not lengths.issuperset(map(len, after))
 
 
 def _zeros(labels: Sequence[str]) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import PurePath
 from typing import NamedTuple
 
 from crnn_jax.data import label_shapes, label_texts, parquet, part_names
-from crnn_jax.data.label_tables import Labels, Row
+from crnn_jax.data.label_tables import Labels, Row, has_image_suffix
 from crnn_jax.data.part_names import PARTS
 from crnn_jax.data.tree import AmbiguousError, Tree, is_absolute
 from crnn_jax.errors import DataError, one_line, quote
@@ -63,25 +63,44 @@ def collect(tree: Tree, found: list[tuple[str, Labels]]) -> Listing:
             raise DataError(f"{tree.folder / name}: {problem}")
         changed += _changes(rows, texts, labels.is_text)
     if rows.missing and not rows.labels:
-        for file, hint in rows.missing[: MAX_BAD + 1]:
-            rows.complaints.setdefault(file, f"there is no such file{hint}")
+        _refuse_swapped(rows)
+        for lost in rows.missing[: MAX_BAD + 1]:
+            rows.complaints.setdefault(lost.file, f"there is no such file{lost.hint}")
     what = " and ".join(name for name, _ in found[:3]) or found[0][1].kind
     more = f" and {len(found) - 3} more" if len(found) > 3 else ""
     kinds = dict.fromkeys(labels.kind for _, labels in found)
     origin = f"{what}{more} ({'; '.join(kinds)})" if found[0][0] else found[0][1].kind
     return Listing(
-        dict(sorted(rows.labels.items())), rows.complaints, distinct_parts(rows.parts()),
+        dict(sorted(rows.labels.items())), rows.complaints, rows.parts(),
         origin, warnings=(*_left_out(rows, f"{what}{more}"), *changed), places=rows.places,
     )  # fmt: skip
+
+
+def _refuse_swapped(rows: _Collector) -> None:
+    """Raises DataError if the images of all rows are missing, and their labels name images."""
+    first = rows.missing[0]
+    if all(has_image_suffix(row.label) for row in rows.missing):
+        raise DataError(
+            f"{one_line(str(rows.tree.folder))}: no row of a label file names an image, but all "
+            f"labels do, such as {quote(first.label)} of {quote(first.file)}: exchange the columns "
+            "of files and labels"
+        )
 
 
 def _left_out(rows: _Collector, what: str) -> list[str]:
     """Warns of rows without an image, images without a row, and images that are not trained on."""
     warnings = []
+    used = {os.path.normpath(file) for file in (*rows.labels, *rows.unreadable)}
+    unlisted = [image for image in rows.tree.images if os.path.normpath(image) not in used]
     if rows.missing and rows.labels:
+        free = set(unlisted)
+        shown = [
+            f"{row.file} (there is {row.near})" if row.near in free else row.file
+            for row in rows.missing[:3]
+        ]
         warnings.append(
             f"{count(len(rows.missing), 'row')} of {what} without an image: left out, such "
-            f"as {examples([file for file, _ in rows.missing])}"
+            f"as {examples(shown)}"
         )
     if rows.unreadable:
         warnings.append(
@@ -94,8 +113,7 @@ def _left_out(rows: _Collector, what: str) -> list[str]:
             f"{count(len(rows.in_two_parts), 'image')} in the label files of two parts, such as "
             f"{examples(list(rows.in_two_parts))}: not used for training"
         )
-    used = {os.path.normpath(file) for file in (*rows.labels, *rows.unreadable)}
-    if unlisted := [image for image in rows.tree.images if os.path.normpath(image) not in used]:
+    if unlisted:
         warnings.append(
             f"{count(len(unlisted), 'image')} without a label in {what}: left out, such as "
             f"{examples(unlisted)}"
@@ -138,6 +156,15 @@ class _Parts(NamedTuple):
     name: str = ""  # the name of a label file
 
 
+class _Missing(NamedTuple):
+    """A row without an image."""
+
+    file: str
+    label: str
+    near: str  # an image that the row may mean; empty if there is none
+    hint: str  # what else is known, and the place of the row
+
+
 class _Collector:
     """The rows of all label files together."""
 
@@ -147,7 +174,7 @@ class _Collector:
         self.new: list[str] = []  # the files of the current label file that had no label
         self.places: dict[str, str] = {}
         self.complaints: dict[str, str] = {}
-        self.missing: list[tuple[str, str]] = []  # file and place
+        self.missing: list[_Missing] = []
         self.unreadable: dict[str, None] = {}  # images whose text nobody can read
         self.in_two_parts: dict[str, None] = {}  # images in label files of several parts
         self.num_rows = 0
@@ -184,9 +211,9 @@ class _Collector:
         if reason:
             self.complaints[key] = reason + place
         elif found is None:
-            if near := self.tree.similar(file):
-                hint = f"; there is {near}"
-            self.missing.append((key, hint + place))
+            near = self.tree.similar(file) or ""
+            hint = f"; there is {near}" if near else hint
+            self.missing.append(_Missing(key, text, near, hint + place))
             return
         if key not in self.labels:
             self.new.append(key)
@@ -223,14 +250,16 @@ class _Collector:
         """Returns the part of each file: that of its column, or else of its folder or label file.
 
         If all folders name the same part, the names of the label files decide, as train.csv and
-        val.csv for images in `train`.
+        val.csv for images in `train`. If all files are in the same part, the result is empty,
+        unless a column says that none of them is for training.
         """
         folders_differ = len({found.folder for found in self._parts.values()}) > 1
         parts = {}
         for file, found in self._parts.items():
             names = [found.folder, found.name] if folders_differ else [found.name, found.folder]
             parts[file] = found.column or names[0] or names[1]
-        return parts
+        columns = {found.column for found in self._parts.values()}
+        return parts if columns in ({"val"}, {"test"}) else distinct_parts(parts)
 
 
 def _plural(unit: str) -> str:

@@ -6,22 +6,26 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from crnn_jax.data.index_report import SUM
 from crnn_jax.errors import quote
 
 _FLOAT = re.compile(r"\d+[.,]0")
 _EXPONENT = re.compile(r"\d([.,]\d+)?[eE]\+\d+")
+_DATE = "in the form of a date"
+_MONTH = r"\d{1,2}-[A-Z][a-z]{2}|[A-Z][a-z]{2}-\d{2}"
 _TRUTH = "in the form of a truth value"
 # Forms that a spreadsheet gives to texts, each with the symbol that marks it.
 _CHANGES = (
     ("with an exponent", re.compile(r"\d([.,]\d+)?E\+\d{2,}"), re.compile(r"[+]")),
     ("in the form of a float", re.compile(r"\d+\.0"), re.compile(r"[.]")),
     ("with commas between digits", re.compile(r"\d{1,3}(,\d{3})+"), re.compile(",")),
-    (
-        "in the form of a date",
-        re.compile(r"\d{1,2}-[A-Z][a-z]{2}|[A-Z][a-z]{2}-\d{2}"),
-        re.compile("-"),
-    ),
+    (_DATE, re.compile(_MONTH), re.compile("-")),
     (_TRUTH, re.compile("TRUE|FALSE"), re.compile("[A-Z]")),
+)
+# What programs make of 4-5: 4-May, May-04, 2023-04-05 00:00:00, 4/5/2023, 4月5日, 04. Mai
+_OF_SUM = re.compile(
+    rf"{_MONTH}|\d{{4}}-\d\d-\d\d( 00:00:00)?|\d{{1,2}}/\d{{1,2}}/\d{{4}}"
+    r"|\d{1,2}月\d{1,2}日|\d{1,2}\. ?[A-Z][a-z\u00e4]{2}"
 )
 _REMEDY = (
     "write the labels as text: with pandas, read them with dtype=str; with a spreadsheet, format "
@@ -80,10 +84,13 @@ def changes(labels: Sequence[str], is_text: bool = False) -> list[Change]:
       labels: the labels of a file.
       is_text: whether the file stores labels as text, so that leading zeros are kept.
     """
-    found = []
+    dated = _dated_sums(labels)
+    found = [Change(_DATE, dated)] if dated else []
     forms = [form for _, form, _ in _CHANGES]
     others = [text for text in labels if text and not any(form.fullmatch(text) for form in forms)]
     for what, form, symbol in _CHANGES:
+        if what == _DATE and dated:
+            continue
         places = [i for i, label in enumerate(labels) if form.fullmatch(label)]
         if not places or 2 * len(places) > len(labels) or (what == _TRUTH and len(others) < _FEW):
             continue
@@ -92,6 +99,15 @@ def changes(labels: Sequence[str], is_text: bool = False) -> list[Change]:
     if not is_text and lost_zeros(labels) > DOUBTFUL and (short := _short(labels)):
         found.append(Change("of digits alone, shorter than all others", short))
     return found
+
+
+def _dated_sums(labels: Sequence[str]) -> list[int]:
+    """Returns the places of dates, if nearly all other labels are sums of two numbers."""
+    places = [i for i, label in enumerate(labels) if _OF_SUM.fullmatch(label)]
+    if not places or 2 * len(places) > len(labels):
+        return []
+    sums = sum(len(re.findall("[0-9]+", t)) == 2 for t in labels if SUM.fullmatch(t))
+    return places if 20 * sums >= 19 * (len(labels) - len(places)) else []
 
 
 def _short(labels: Sequence[str]) -> list[int]:

@@ -26,9 +26,10 @@ from crnn_jax.data.label_columns import (
     choose,
     normalized,
     refuse_readings,
+    wrong_number,
 )
 from crnn_jax.data.label_file_names import sounds_like_labels
-from crnn_jax.data.label_heads import without_comments, without_sep
+from crnn_jax.data.label_heads import header_below, without_comments, without_sep
 from crnn_jax.data.part_names import PARTS
 from crnn_jax.errors import DataError, quote
 
@@ -228,8 +229,9 @@ def dialect(text: str, path: str, is_image: IsImage) -> Dialect:
             )  # fmt: skip
         if not problem or is_named:
             problem, header = columns_or_problem, first
-    reason = f" ({problem})" if problem else ""
-    kind = DataError if is_related else UnrelatedTableError
+    advice = header_below(text)
+    reason = f" ({problem})" * bool(problem) + advice
+    kind = DataError if is_related or advice else UnrelatedTableError
     raise kind(
         f"{path} must begin with the header file,label, each column once; it has "
         f"{reprlib.repr(header)}{reason}"
@@ -283,7 +285,6 @@ def _rows(text: str, path: str, form: Dialect, skipped: int) -> Iterator[Row]:
                 is_first = is_first and not any(row)
                 last = rows.line_num
                 continue
-            complaint = ""
             file, label, part = (row[i] if 0 <= i < len(row) else "" for i in columns[:3])
             is_note = row[0].startswith("#") and len(row) == 1
             if columns.file == 0:  # else a label that begins with #
@@ -297,9 +298,7 @@ def _rows(text: str, path: str, form: Dialect, skipped: int) -> Iterator[Row]:
                 label = label.strip(" ")
             if quoted := _EXCEL_TEXT.fullmatch(label):
                 label = quoted[1]
-            if len(row) != form.num_columns:
-                what = "more" if len(row) > form.num_columns else "fewer"
-                complaint = f"{'' if label else 'its label is empty: '}{what} fields than {above}"
+            complaint = wrong_number(len(row), form.num_columns, above, bool(label))
             yield Row(file, label, rows.line_num + skipped, columns.part(part), complaint)
             last = rows.line_num
     except csv.Error as error:

@@ -96,4 +96,5 @@ def _name(c: str) -> str:
     if unicodedata.category(c) == "Cf":
         name = unicodedata.name(c, "no name")
         return f"an invisible character ({c!a}, {name}); remove it"
-    return f"line breaks or control characters ({c!a})"
+    remedy = "write the text in one line" if len(f"a{c}a".splitlines()) > 1 else "remove them"
+    return f"line breaks or control characters ({c!a}); {remedy}"

@@ -23,7 +23,7 @@ from crnn_jax.data import (
 from crnn_jax.data.label_files import FILE_NAMES
 from crnn_jax.data.label_rows import MAX_BAD, Listing
 from crnn_jax.data.tree import Tree
-from crnn_jax.errors import DataError, one_line
+from crnn_jax.errors import DataError, one_line, quote
 
 VAL_DIR = "data.val_dir/"  # begins the names of images that are in data.val_dir
 _MAX_NAMED = 50  # bad files that an error lists; the others are counted
@@ -195,7 +195,8 @@ def _list_folder(folder: Path, pattern: str, excluded: Path | None = None) -> Li
         complaints |= unread_images.find(listed)
     if pattern:
         for file in (file for file, text in names.items() if not text):
-            complaints.setdefault(file, "data.label_pattern finds no label in its name")
+            what = f"data.label_pattern finds no label in {quote(Path(file).stem)}"
+            complaints.setdefault(file, f"{what} (its name without the folder and extension)")
     parts = label_rows.distinct_parts({f: part_names.of_path(f) for f in listed.images})
     return Listing(
         names,

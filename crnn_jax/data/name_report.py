@@ -11,11 +11,12 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from crnn_jax.data import index_report
+from crnn_jax.data import ending_report, index_report
 from crnn_jax.data.doubt import (
     FEW,
     IN_FILE,
     RENAME,
+    TO_FILE,
     Doubt,
     count_labels,
     examples_of,
@@ -34,8 +35,6 @@ _NAMELESS = frozenset([
     "captcha", "download", "image", "images", "index", "screenshot", "unnamed", "untitled",
 ])  # fmt: skip
 _MOST_KINDS = 10
-# Proposals for labels after an underscore.
-_SECOND = ("_([^_]+)$", "^[^_]+_([^_]+)", "^[^_]+_(.+)$")
 
 
 def identifiers(files: Sequence[str], labels: Sequence[str]) -> Doubt | None:
@@ -46,7 +45,7 @@ def identifiers(files: Sequence[str], labels: Sequence[str]) -> Doubt | None:
     num_folders = len(set(folders)) if all(folders) else 0
     if len(files) >= FEW and _are_random(stems, num_folders >= FEW):
         what = f"the names look like random identifiers, not like labels, such as {shown}"
-        return Doubt(what, IN_FILE)
+        return Doubt(what, TO_FILE)
     of_folder = ""
     # Folders of one character are of single characters, unless they only sort the labels.
     are_symbols = num_folders > 1 and all(len(folder) == 1 for folder in folders)
@@ -59,7 +58,7 @@ def identifiers(files: Sequence[str], labels: Sequence[str]) -> Doubt | None:
     if not of_folder:
         return None
     what = f"the names {of_folder}, and the labels seem to be the names of the folders"
-    return Doubt(f"{what}, such as {shown}", IN_FILE)
+    return Doubt(f"{what}, such as {shown}", TO_FILE)  # a pattern is not searched in folders
 
 
 def _are_random(stems: Sequence[str], is_sorted: bool) -> bool:
@@ -129,15 +128,16 @@ def structure(names: dict[str, str], pattern: str) -> Doubt | None:
     stems = list(map(stem, files))
     if len(index_report.series(labels)) == len(labels):
         return index_report.running(names)
-    doubt = None if pattern else _fields(labels, names)
-    if doubt := doubt or index_report.separated(stems, names, pattern):
+    if doubt := _fields(labels, names):
+        return doubt._replace(patterns=()) if pattern else doubt
+    if doubt := index_report.separated(stems, names, pattern):
         return doubt
     last = [re.split(r"[_\-. ]", stem)[-1] for stem in stems]
     if len(set(labels)) == 1 and index_report.is_running(last, True):
         return index_report.running(names)
     if len(set(labels)) == 1:
         what = f"all {len(labels)} images have the label {quote(labels[0])}"
-        return with_patterns(what, files, *_SECOND)
+        return with_patterns(what, files, *index_report.SECOND)
     if doubt := _kinds(stems, labels, names):
         return doubt
     begin, end = common(labels)
@@ -147,16 +147,31 @@ def structure(names: dict[str, str], pattern: str) -> Doubt | None:
     is_stamp = begin.isdigit() and all(map(str.isdigit, labels))  # such as a time
     if is_stamp or index_report.is_running(inner if begin else labels, bool(begin)):
         return index_report.running(names)
-    if not end.strip(index_report.SUM_END) or end.isdigit():  # sums end in = or =?
+    if index_report.SUM_END.fullmatch(end) or end.isdigit():
         end = ""
     if not begin and not end:
         return None
+    proposals: Sequence[str] = ()
+    is_cut = begin[-1:].isdigit() and all(label[len(begin)].isdigit() for label in labels)
+    if is_cut and not (whole := re.sub(r"[\d.,]+$", "", begin)):
+        proposals = index_report.SECOND * index_report.have_text_second(stems)
+    else:
+        begin = whole if is_cut else begin
+        proposals = _after(begin, end, names)
     marks = [f"begin with {quote(begin)}"] * bool(begin) + [f"end with {quote(end)}"] * bool(end)
     what = f"all labels {' and '.join(marks)}, such as {examples_of(names)}"
-    inner = [label[len(begin) : len(label) - len(end)] for label in labels]
+    return with_patterns(what, files, *proposals)
+
+
+def _after(begin: str, end: str, names: dict[str, str]) -> list[str]:
+    """Returns proposals for labels between a common prefix and suffix, also beside an index."""
+    inner = {file: label[len(begin) : len(label) - len(end)] for file, label in names.items()}
     proposal = f"^{re.escape(begin)}([^_]+){re.escape(end)}"
-    is_right = [label_of(file, proposal) for file in files] == inner  # not if `pattern` cuts names
-    return with_patterns(what, files, *[proposal] * is_right)
+    if {file: label_of(file, proposal) for file in names} != inner:
+        return []  # data.label_pattern cuts the names
+    doubt = index_report.separated(list(inner.values()), inner, "")
+    more = [pattern for pattern in doubt.patterns if not end] if doubt else []
+    return [proposal, *(re.sub(r"^\^", lambda _: f"^{re.escape(begin)}", p) for p in more)]
 
 
 def _kinds(stems: Sequence[str], labels: Sequence[str], names: dict[str, str]) -> Doubt | None:
@@ -174,7 +189,7 @@ def _kinds(stems: Sequence[str], labels: Sequence[str], names: dict[str, str]) -
         return Doubt(what, IN_FILE) if are_kinds(labels) else None
     if 4 * few > len(stems) or 2 * many < len(stems):
         return None
-    return with_patterns(what, names, *_SECOND)
+    return with_patterns(what, names, *index_report.SECOND)
 
 
 def _fields(labels: Sequence[str], names: dict[str, str]) -> Doubt | None:
@@ -212,7 +227,7 @@ def _few(kinds: Sequence[str], others: Sequence[str]) -> str:
         return ""
     if not all(map(str.isalpha, few)) or index_report.are_indices(others):
         return ""
-    are_words = all(len(kind) > 2 and not kind.isupper() for kind in few)
+    are_words = max(map(len, few)) > 2 and all(len(k) > 1 and not k.isupper() for k in few)
     are_pairs = len(set(zip(kinds, others, strict=True))) == len(few) * len(many)
     return " or ".join(map(quote, sorted(few))) if are_words or are_pairs else ""
 
@@ -241,7 +256,7 @@ def some(names: dict[str, str]) -> Doubt | None:
         having = {files[i]: labels[i] for i in places[:3]}
         what = f"{len(places)} labels look like running numbers, such as {examples_of(having)}"
         return Doubt(what, RENAME)
-    return _nameless(names) or _endings(names)
+    return _nameless(names) or ending_report.endings(names)
 
 
 def _nameless(names: dict[str, str]) -> Doubt | None:
@@ -258,24 +273,6 @@ def _nameless(names: dict[str, str]) -> Doubt | None:
         return None
     what = f"{count_labels(having, 'are')} only the name of a file, such as {examples_of(having)}"
     return Doubt(what, RENAME)
-
-
-def _endings(names: dict[str, str]) -> Doubt | None:
-    """Warns of labels that are another label and an ending, such as 226md-blur."""
-    known = set(names.values())
-    longer: dict[str, str] = {}
-    marks: dict[str, None] = {}
-    for file, label in names.items():
-        found = re.fullmatch(r"(\w+)([-.~+ @#]).*[^\W\d_].*", label)
-        if found and found[1] in known:
-            longer[file] = label
-            marks[found[2]] = None
-    if len(longer) < max(FEW, len(names) / 10):
-        return None
-    what = (
-        f"{count_labels(longer, 'are')} another label and an ending, such as {examples_of(longer)}"
-    )
-    return with_patterns(what, longer, f"^([^{re.escape(''.join(marks))}_]+)")
 
 
 def common(labels: Sequence[str]) -> tuple[str, str]:

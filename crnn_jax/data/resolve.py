@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import statistics
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,19 +13,17 @@ from crnn_jax.clusters import split
 from crnn_jax.config import DEFAULT_DIR, Config, DataConfig, limits
 from crnn_jax.config.data_keys import AUTO, BY_LABELS, LABELS
 from crnn_jax.data import (
+    aspects,
     direction,
     folder,
     folder_advice,
-    image_io,
     input_width,
     listing,
     splits,
     text_lengths,
 )
 from crnn_jax.data.label_rows import Listing
-from crnn_jax.errors import DataError
 
-_MEASURED = 64  # images of a folder
 # Values of the keys that divide the images outside the test part.
 _SPLIT: Mapping[str, Any] = {"val_fraction": 0.0, "num_folds": 0, "fold": 0, "train_size": 0,
                              "split_seed": 0, "unlabeled": ""}  # fmt: skip
@@ -104,23 +101,10 @@ def _split(data: DataConfig, found: Listing) -> tuple[list[str], splits.Split]:
 def _width(data: DataConfig, known: Known) -> int:
     if not folder.uses_folder(data):
         return input_width.fitting(0, data.height)
-    aspects = []
-    for file in _sample(data, known.listing(data)):
-        try:
-            path = folder.source_of(data, file)
-            image = image_io.flatten(image_io.open_image(path, data.frame))
-        except (DataError, ValueError):
-            continue  # loading the folder reports it
-        left, top, right, bottom = image_io.box(image, data.crop)
-        aspects.append((right - left) / (bottom - top))
-    return input_width.fitting(statistics.median(aspects) if aspects else 0, data.height)
-
-
-def _sample(data: DataConfig, found: Listing) -> list[str]:
-    """Returns at most 64 image files of a folder, none of them of the test part."""
+    found = known.listing(data)
     listed = list(found.labels)
     kept = np.arange(len(listed))
     if data.use_labels or data.test_size:
         kept = np.setdiff1d(kept, _split(data, found)[1].test)
-    places = np.unique(np.linspace(0, max(len(kept) - 1, 0), _MEASURED).astype(int))
-    return [listed[kept[place]] for place in places] if len(kept) else []
+    files = [listed[place] for place in kept.tolist()]
+    return input_width.fitting(aspects.median(data, files), data.height)

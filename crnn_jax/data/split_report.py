@@ -57,6 +57,7 @@ def notes(data: Dataset, parts: Split, config: DataConfig) -> list[str]:
         digests = {name: _digests(data, getattr(parts, name).tolist()) for name in _PARTS}
         for name, other in (("val", "train"), ("test", "train"), ("test", "val")):
             found += _same_images(data, digests, name, other)
+        found += _other_labels(data, {i: d for part in digests.values() for i, d in part.items()})
         for name in own:
             found += _same_labels(data, parts, name)
     labeled = [data.texts[i] for i in np.concatenate((parts.train, parts.val)).tolist()]
@@ -101,9 +102,10 @@ def _digests(data: Dataset, part: Sequence[int]) -> dict[int, bytes]:
 def _same_images(
     data: Dataset, digests: Mapping[str, dict[int, bytes]], name: str, other: str
 ) -> list[str]:
-    """Reports images of a part that are in another part too."""
-    others = {digest: i for i, digest in digests[other].items()}
-    same = {i: others[digest] for i, digest in digests[name].items() if digest in others}
+    """Reports images of a part that are in another part too, with the same label."""
+    others = {(digest, data.texts[i]): i for i, digest in digests[other].items()}
+    found = {i: (digest, data.texts[i]) for i, digest in digests[name].items()}
+    same = {i: others[key] for i, key in found.items() if key in others}
     if not same:
         return []
     i = next(iter(same))
@@ -111,6 +113,25 @@ def _same_images(
         f"{len(same)} of {len(digests[name])} {_PARTS[name]} images are also in the "
         f"{_PARTS[other]} part, such as {one_line(data.files[i])}, the same as "
         f"{one_line(data.files[same[i]])}: their scores are too high"
+    ]
+
+
+def _other_labels(data: Dataset, digests: Mapping[int, bytes]) -> list[str]:
+    """Reports images with the same pixels as another one, but another label."""
+    groups: dict[bytes, list[int]] = {}
+    for i, digest in digests.items():
+        groups.setdefault(digest, []).append(i)
+    equal = [group for group in groups.values() if len({data.texts[i] for i in group}) > 1]
+    if not equal:
+        return []
+    first = equal[0][0]
+    other = next(i for i in equal[0] if data.texts[i] != data.texts[first])
+    shown = [f"{one_line(data.files[i])} ({quote(data.texts[i])})" for i in (first, other)]
+    blank = sum(len(group) for group in equal if not np.ptp(data.images[group[0]]))
+    what = f"; {blank} of them have only one color" if blank else ""
+    return [
+        f"{sum(map(len, equal))} images have the same pixels as another one, but another label, "
+        f"such as {' and '.join(shown)}{what}: correct the labels, or remove these images"
     ]
 
 

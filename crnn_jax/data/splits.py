@@ -103,7 +103,8 @@ def split(
     if len(parts) and not len(rest):
         raise DataError(
             f"all {len(texts)} images are in the validation or test part, so there are no "
-            "training images; add a train part, or give the folder of one part as data.dir"
+            "training images; add a train part, remove the column of the parts, or give the folder "
+            "of one part as data.dir"
         )
     if len(val):
         config = dataclasses.replace(config, val_fraction=0.0, min_val_size=0)

@@ -12,11 +12,14 @@ from crnn_jax.data.doubt import CORRECT, FEW, Doubt, count_labels, examples_of, 
 from crnn_jax.data.index_report import SUM
 from crnn_jax.errors import quote
 
-# How programs write characters: in addresses, in archives, and in HTML.
+# How programs write characters: in addresses, in archives, in HTML and in source code, each
+# with its sign and the number of labels that show it. A form of two characters needs more.
 _CODES = (
-    ("%", re.compile("%[0-9A-Fa-f]{2}")),
-    ("#U", re.compile("#U[0-9a-f]{4}")),
-    ("&", re.compile(r"&(#\d+|#x[0-9a-fA-F]+|[a-z]+);")),
+    ("%", re.compile("%[0-9A-Fa-f]{2}"), 1),
+    ("#U", re.compile("#U[0-9a-f]{4}"), 1),
+    ("&", re.compile(r"&(#\d+|#x[0-9a-fA-F]+|[a-z]+);"), 1),
+    ("<", re.compile("<br ?/?>", re.IGNORECASE), 1),
+    ("\\", re.compile(r"\\[nrt]"), FEW),
 )
 # Letters of Cyrillic and Greek that look like Latin ones.
 _LIKE_LATIN = re.compile("[асеорхуіјѕАВЕІЈКМНОРЅСТХУοΑΒΕΖΗΙΚΜΝΟΡΤΥΧ]")  # noqa: RUF001
@@ -31,9 +34,11 @@ def encoded(names: dict[str, str], from_names: bool) -> Doubt | None:
 
     The sign of a code can also be a symbol of its own, so it must begin a code wherever it is.
     """
-    for sign, code in _CODES:
+    for sign, code, least in _CODES:
         having = {file: text for file, text in names.items() if sign in text}
-        if having and all(text.count(sign) == len(code.findall(text)) for text in having.values()):
+        if len(having) < least:
+            continue
+        if all(text.count(sign) == len(code.findall(text)) for text in having.values()):
             what = f"characters are written as codes in {count_labels(having)}, such as"
             remedy = "; decode the file names first" if from_names else "; decode the labels first"
             return Doubt(f"{what} {examples_of(having)}", remedy)

@@ -28,5 +28,5 @@ class Stopping(NamedTuple):
 
     def is_over(self, epoch: int, patience: int) -> bool:
         """Whether to stop. Patience counts from the best epoch, but not before the plateau ends."""
-        waited = epoch - max(self.best_epoch, self.left_plateau)
-        return bool(patience and self.left_plateau and waited >= patience)
+        # The best epoch is never before the plateau's end, whose loss is below all earlier ones.
+        return bool(patience and self.left_plateau and epoch - self.best_epoch >= patience)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from crnn_jax.data import batching, folder, folder_report, split_report
+from crnn_jax.data import aspects, batching, folder, folder_report, split_report
 from crnn_jax.errors import TrainingError, one_line
 from crnn_jax.inference import evaluate
 from crnn_jax.models import crnn
@@ -120,13 +120,17 @@ def announce(context: TrainContext) -> None:
         _describe_labels(context)
     unlabeled = f"{len(split.unlabeled)} without labels, " if len(split.unlabeled) else ""
     test = f"{len(split.test)} for testing, " if len(split.test) else ""
+    alphabet = one_line(context.charset.alphabet[:200])
+    if " " in alphabet:
+        alphabet = f"'{alphabet}'"  # so that a space can be seen
+    plural = "s" * (section.length != "1")
     print(
         f"{one_line(context.data.name)}: {len(split.train)} training images, {unlabeled}"
         f"{len(split.val)} for validation, {test}{len(context.charset.symbols)} symbols "
-        f"{one_line(context.charset.alphabet[:200])}, "
+        f"{alphabet}, "
         f"fingerprint {context.data.fingerprint[:12]}, "
         f"read at {section.width}x{section.height} pixels"
-        + (f" as texts of {section.length} characters" if section.length else "")
+        + (f" as texts of {section.length} character{plural}" if section.length else "")
     )
     if others := context.charset.other_cases:
         print(
@@ -172,7 +176,7 @@ def _describe_labels(context: TrainContext) -> None:
         print(line)
     if not section.use_labels:
         return
-    for line in split_report.notes(data, split, section):
+    for line in split_report.notes(data, split, section) + aspects.notes(data, split, section):
         print(f"note: {line}")
 
 

@@ -49,14 +49,8 @@ def _leave(
         run.append_metrics({"epoch": epoch, "step_loss": 1.0})
         run.append_metrics(line)
     wrong = len(misread)
-    result = dataclasses.replace(
-        RESULT,
-        seed=seed,
-        num_exact=10 - wrong,
-        exact_match=1 - wrong / 10,
-        cer=wrong / 50,
-        **changes,
-    )
+    scores = {"num_exact": 10 - wrong, "exact_match": 1 - wrong / 10, "cer": wrong / 50}
+    result = dataclasses.replace(RESULT, **{"seed": seed, **scores, **changes})
     run.write_json("result.json", dataclasses.asdict(result))
 
 
@@ -112,6 +106,16 @@ def test_the_interval_takes_an_image_for_one_draw_however_many_seeds_read_it(gri
     low, high = np.percentile(draws, [2.5, 97.5])
     # halves of means of ten integers are multiples of 1 / 20
     assert (worse.difference_low, worse.difference_high) == pytest.approx((low, high), abs=0.026)
+
+
+def test_rates_of_runs_of_unequal_size_are_weighted(tmp_path: Path) -> None:
+    """One wrong of 50 characters and 15 of 150 are 16 of 200; losses are weighted by images."""
+    _leave(tmp_path, "base", 0, [1], [1.0], [0.9])
+    size: dict[str, Any] = {"num_examples": 30, "num_chars": 150, "num_exact": 29}
+    _leave(tmp_path, "base", 1, [1], [1.0], [0.9], **size, cer=15 / 150, val_loss=0.5)
+    (row,) = sweep_report.table(sweep_runs.read_grid(tmp_path))
+    assert row.cer == pytest.approx(16 / 200)
+    assert row.val_loss == pytest.approx((10 * 0.1 + 30 * 0.5) / 40)
 
 
 def test_mcnemar_of_the_binomial_by_hand() -> None:

@@ -173,6 +173,24 @@ def test_a_value_out_of_range_is_named(key: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        # Activations of an image: 200 x 50 pixels, their 32 features, 100 x 25 with 64, 50 steps
+        # of 64, and ten times 128 and 64 units: 589,200. Of 2^30, that is 1,822.
+        ({"train.eval_batch_size": 65536}, "eval_batch_size must be at most 1822 .*, not 65536"),
+        ({"train.batch_size": 1823}, "train.batch_size and .* at most 1822 .*, not 1823"),
+        # 9 * 32 + 9 * 32 * 64 + 12 * 64 * 64 before the LSTM, and 8 * 8000 * (64 + 8000) in it.
+        ({"model.lstm_units": (8000,)}, "at most 268435456 parameters, not 516163872"),
+    ],
+)
+def test_a_model_and_batches_that_need_too_much_memory_are_refused(
+    changes: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ConfigError, match=says):
+        config_lib.from_changes(changes)
+
+
+@pytest.mark.parametrize(
     ("pattern", "fault"),
     [
         ("(a", "it is not a valid regular expression: missing )"),

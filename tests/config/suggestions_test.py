@@ -30,6 +30,7 @@ KNOWN = dict(config_lib.declared_keys())
         ("train.optimizer", "optimizer.name"),
         ("train.random_state", "seed"),
         ("data.widht", "data.width"),
+        ("pad.widht", "data.width"),  # a, .wid and t of 9 and 10 characters: 12 / 19
         ("dropout", "model.dropout"),
         ("train.schedulr", "optimizer.schedule"),
     ],

@@ -46,3 +46,18 @@ def test_few_pseudo_labels_do_not_push_many_labels_out() -> None:
     labeled, guessed = np.arange(90, dtype=np.int32), np.arange(100, 110, dtype=np.int32)
     counts = np.bincount(batching.mixed_order(labeled, guessed, 200, 0, 1))
     assert (counts[:90].sum(), counts[100:].sum()) == (180, 20)
+
+
+def test_images_with_and_without_labels_are_mixed() -> None:
+    """The first half of an epoch would have 50 labeled images by chance once in 10^29 orders."""
+    order = batching.mixed_order(np.arange(50), np.arange(50, 100), 100, 0, 1)
+    assert order[:50].min() < 50 <= order[:50].max()
+
+
+def test_other_images_are_repeated_in_each_epoch() -> None:
+    """Of three labeled images, four are used, so one is used twice: each of them, in 12 epochs."""
+    labeled, guessed = np.arange(3), np.arange(3, 13)
+    orders = [batching.mixed_order(labeled, guessed, 16, 0, epoch) for epoch in range(1, 13)]
+    counts = [np.bincount(order)[:3] for order in orders]
+    assert {tuple(sorted(count)) for count in counts} == {(1, 1, 2)}
+    assert {int(count.argmax()) for count in counts} == {0, 1, 2}

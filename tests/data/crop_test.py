@@ -29,6 +29,22 @@ def test_a_block_keeps_a_margin_of_a_quarter_above_and_a_fifth_beside(paper: Any
     assert tuple(map(int, box)) == (101 - 4, 30 - 5, 139 + 4, 50 + 5)
 
 
+def test_text_that_touches_an_edge_leaves_the_paper_white() -> None:
+    """220 of the 760 pixels of the border are black, so their median is white."""
+    image = np.full((300, 80, 1), 255, np.uint8)
+    image[40:260, 0:20] = 0
+    # Along the width 9, 16, 216 times 25, 16, 9, which are 5,450: 9 + 16 + 25 < 54.5 <= 75.
+    assert tuple(map(int, crop.content_box(image))) == (43 - 4, 0, 257 + 4, 20 + 5)
+
+
+def test_margins_are_rounded_up() -> None:
+    image = np.full((300, 80, 1), 255, np.uint8)
+    image[100:140, 30:52] = 0
+    # Along the width, 9 of 950 is less than 1 %; along the height, 9 of 500 is more. A fifth of 22
+    # is 4.4, and a quarter is 5.5.
+    assert tuple(map(int, crop.content_box(image))) == (101 - 5, 30 - 6, 139 + 5, 52 + 6)
+
+
 def test_thin_lines_and_dots_across_the_canvas_do_not_count() -> None:
     image = _drawing()
     # 100 pixels with 5 in the 5x5 around: 2,500, beside 950 * 450 = 427,500 of the block, 0.6 %.

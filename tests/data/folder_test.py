@@ -221,7 +221,8 @@ def test_a_name_without_a_label_is_reported(tmp_path: Path) -> None:
     draw("a").save(tmp_path / "a.png")
     for call in (_load, lambda folder, label_pattern: listing.labels(folder, label_pattern)):
         with pytest.raises(
-            DataError, match=r"1 file in .*\n  a\.png: data\.label_pattern finds no"
+            DataError,
+            match=r"1 file in .*\n  a\.png: data\.label_pattern finds no label in 'a' \(i",
         ):
             call(tmp_path, label_pattern=r"\d_(.+)")
 

@@ -27,6 +27,7 @@ def table(header: str, *columns: list[str]) -> str:
         (NUMBERS, CLASSES),  # digits too: the first text alone does not tell which is a class
         (WORDS, CLASSES),
         (WORDS, ["0", "1", "2", "3", "4", "5", "6", "7"]),  # a class for each image
+        (WORDS, [""] * 8),
         (CLASSES, NUMBERS),
         (CLASSES, WORDS),
         (["easy", "hard"] * 4, WORDS),

@@ -21,6 +21,11 @@ def png(names: list[str]) -> list[str]:
         (["\u0661", "\u06f1"], "(ARABIC-INDIC DIGIT ONE), '\u06f1' (EXTENDED ARABIC-INDIC DIGIT"),
         (["ab\u00a0c"], "some labels have an unusual space character: '\\xa0' (NO-BREAK SPACE)"),
         (["a&amp;b", "cd"], "characters are written as codes in 1 label, such as 0.png is"),
+        (["ht\\nmv"] + [f"{n}\\t{n}" for n in range(4)], "codes in 5 labels, such as 0.png is"),
+        (["ht<br>mv", "ab<BR/>cd"], "characters are written as codes in 2 labels, such as 0.png"),
+        (["a\\nb", "b3"], ""),  # the signs are symbols of their own
+        (["\\nu", "\\tau", "\\rho", "\\nu1", "\\to", "\\alpha"], ""),
+        (["a<b>c"] * 6 + ["1"] * 6, ""),
         (["a&b", "c&amp;d"], ""),  # the sign is a symbol of its own
         (["\u0434\u0441", "\u0441\u0442"], ""),  # Cyrillic alone
         (["\u4e00", "1"], ""),  # a Chinese one does not look like 1
@@ -101,14 +106,18 @@ def test_right_labels_of_images_with_random_names_give_no_warning() -> None:
         assert label_report.warnings(names, labels, False) == []
 
 
-@pytest.mark.parametrize("mark", ["?", "*", "---", "nan", "N/A", "Unknown"])
+@pytest.mark.parametrize(
+    "mark", ["?", "*", "---", "nan", "N/A", "Unknown", "TODO", "xxxx", "#VALUE!", "#DIV/0!"]
+)
 def test_a_frequent_mark_among_different_labels_is_reported(mark: str) -> None:
     files = png([f"i{k}" for k in range(40)])
     labels = [mark if k % 4 == 1 else name for k, name in enumerate(MIXED)]
     (warning,) = label_report.warnings(files, labels, False)
     assert warning.startswith(f"10 labels are '{mark}', such as that of i1.png, and nearly all")
     sums = [mark if k % 4 == 1 else "+-*"[k % 3] for k in range(40)]  # as often as others
-    assert not any("labels are" in line for line in label_report.warnings(files, sums, False))
+    words = ["The" if k % 4 == 1 else f"w{'abcdefg'[k % 7]}{'hijklm'[k % 6]}" for k in range(40)]
+    for right in (sums, words):
+        assert not any("labels are" in w for w in label_report.warnings(files, right, False))
 
 
 @pytest.mark.parametrize(
@@ -134,8 +143,44 @@ def test_marks_in_few_labels_are_reported(form: str, marks: str) -> None:
 
 def test_labels_that_lost_the_case_of_the_names_are_reported() -> None:
     names = [f"{name[0].upper()}{name[1:]}" for name in MIXED]
-    both = sum(name[:1].isupper() and name != name.upper() for name in names)
+    both = sum(name[:1].isupper() for name in names)
     (warning,) = label_report.warnings(png(names), MIXED, False)
     assert warning.startswith(f"{both} labels have lost the case of the file names, such as")
     assert label_report.warnings(png(names), names, False) == []
     assert label_report.warnings(png([n.upper() for n in MIXED]), MIXED, False) == []
+    # Half of the names have capitals alone, and the others none.
+    names = [n.upper() if k % 2 else n for k, n in enumerate(MIXED)]
+    capitals = sum(n != low for n, low in zip(names, MIXED, strict=True))
+    (warning,) = label_report.warnings(png(names), MIXED, False)
+    assert warning.startswith(f"{capitals} labels have lost the case of the file names, such as")
+
+
+def test_labels_that_lost_the_zeros_of_the_names_are_reported() -> None:
+    names = [f"{n * n * n % 7919:04d}" for n in range(1, 41)]  # with 0001, 0008, 0027, 0064, ...
+    labels = [name.lstrip("0") for name in names]
+    labels[20] = names[20]  # one was entered later
+    lost = sum(name[0] == "0" for k, name in enumerate(names) if k != 20)
+    assert lost > 5
+    found = label_report.warnings(png(names), labels, False)
+    what = f"{lost} labels have lost the zeros of the file names, such as 0001.png is '1', 0008.png"
+    assert [line.startswith(what) for line in found if "file names" in line] == [True]
+    drawn = [str(n % 10) for n in range(1, 41)]  # 0001.png is 1 by chance
+    counted = [f"{n:02d}" for n in range(40)]  # 07.png shows 7
+    for files, right in (
+        (names, names), (names, drawn), (counted, [str(int(n)) for n in counted]), (names, MIXED),
+    ):  # fmt: skip
+        assert not any("zeros of" in w for w in label_report.warnings(png(files), right, False))
+
+
+@pytest.mark.parametrize("mark", "-#*_@")
+def test_marks_that_fill_labels_up_are_reported(mark: str) -> None:
+    labels = [name[: 5 - k % 3].ljust(5, mark) for k, name in enumerate(MIXED)]  # 13 have two
+    files = png([f"i{k}" for k in range(40)])
+    (warning,) = label_report.warnings(files, labels, False)
+    said = f"26 labels end with one or more '{mark}', such as i1.png is '{labels[1]}'"
+    assert warning.startswith(said)
+    inside = [*labels[:39], f"{mark}{MIXED[0][1:]}"]
+    ended = [f"{name}{mark}" if k % 2 else name for k, name in enumerate(MIXED)]  # always once
+    spoken = [f"{name}{'.' * (k % 4)}" for k, name in enumerate(MIXED)]
+    for right in (inside, ended, spoken):
+        assert not any("or more" in line for line in label_report.warnings(files, right, False))

@@ -96,6 +96,10 @@ def test_another_encoding_is_refused_with_the_line(images: Path) -> None:
     ("text", "reason"),
     [
         ("number,note\n1,a\n", "must begin with the header file,label"),
+        ("My captchas,\n,\nfile,label\nimg_0.png,862\n",
+         r"'My captchas', ''\] .*; remove the lines above the header 'file,label'"),
+        ("My captchas\nimage;text\nimg_0.png;862\n",
+         r"'My captchas'\]; remove the lines above the header 'image;text'"),
         (table("file,label,text", "{file},{label},x").replace("file,label,text", "file,text,word"),
          "'text' and 'word' can be the label; rename one of them to label"),
         (table("", "{file},{label},x"), "it has no header, so the label column is unknown"),

@@ -159,7 +159,7 @@ def test_text_files_that_are_no_labels_are_refused(images: Path) -> None:
     with pytest.raises(DataError) as error:
         load(images)
     for line in (
-        "img_1.png: the text file beside it has 2 lines",
+        "img_1.png: the text file beside it has 2 lines; write the text in one",
         "img_2.png: its label is empty",
         "img_3.png: the text file beside it has boxes (YOLO)",
     ):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from crnn_jax.data import listing, part_names
+from crnn_jax.data import listing, part_names, splits
 from crnn_jax.data.label_rows import Listing
 from crnn_jax.data.tree import AmbiguousError, Tree
 from crnn_jax.errors import DataError
@@ -78,6 +78,26 @@ def test_paths_of_windows_name_parts_of_images_in_one_folder(tmp_path: Path) -> 
     assert listed(tmp_path).parts == {"0.png": "train", "1.png": "test"}
 
 
+@pytest.mark.parametrize(
+    ("header", "value", "part"),
+    [("split", "test", "test"), ("split", "dev", "val"), ("is_test", "1", "test"),
+     ("split", "train", ""), ("is_train", "yes", "")],
+)  # fmt: skip
+def test_a_column_can_say_that_no_image_is_for_training(
+    tmp_path: Path, header: str, value: str, part: str
+) -> None:
+    """Such images can be read, but a run must not train on them."""
+    save(tmp_path, "0.png", "1.png")
+    (tmp_path / "labels.csv").write_text(
+        f"file,label,{header}\n0.png,ab,{value}\n1.png,cd,{value}\n"
+    )
+    found = listed(tmp_path)
+    assert found.parts == ({"0.png": part, "1.png": part} if part else {})
+    if part:
+        with pytest.raises(DataError, match="no training images; add a train part, remove the col"):
+            splits.split(list(found.labels.values()), CONFIG, list(found.parts.values()))
+
+
 def test_label_files_that_divide_one_folder(tmp_path: Path) -> None:
     """As in competitions, where all labeled images are in `train` and tables divide them."""
     save(tmp_path, "train/0.png", "train/1.png")
@@ -120,6 +140,25 @@ def test_an_image_that_is_missing_is_left_out_whatever_its_path(tmp_path: Path) 
     assert found.labels == {"0.png": "ab"}
     (warning,) = found.warnings
     assert warning.startswith("2 rows of labels.csv without an image: left out, such as /data/set/")
+
+
+def test_an_image_that_a_row_may_mean_is_named_if_it_has_no_label(tmp_path: Path) -> None:
+    save(tmp_path, "0646.png", "0077.png", "1234.png")
+    write(tmp_path, "labels.csv", "646.png,646", "0077.png,0077", "77.png,77", "1234.png,1234")
+    rows, images = listed(tmp_path).warnings
+    assert rows.endswith("left out, such as 646.png (there is 0646.png), 77.png")
+    assert images.endswith("left out, such as 0646.png")
+
+
+def test_columns_that_are_swapped_are_one_error(tmp_path: Path) -> None:
+    save(tmp_path, "0.png", "1.png")
+    write(tmp_path, "labels.csv", "abc,0.png", "def,1.png")
+    with pytest.raises(DataError) as error:
+        listed(tmp_path)
+    assert str(error.value) == (
+        f"{tmp_path}: no row of a label file names an image, but all labels do, such as '0.png' of "
+        "'abc': exchange the columns of files and labels"
+    )
 
 
 def test_rows_of_two_label_files_can_name_a_missing_image_alike(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from crnn_jax.data import label_shapes
 from tests.helpers.empty_images import create, listed
 
+SUMS = [f"{a}{'+-'[a % 2]}{b}{end}" for a in range(1, 9) for b in (1, 3, 5) for end in ("", "=")]
 HEX = [f"{n:04x}" for n in range(0xA1B2, 0xA1B2 + 40)]  # letters and digits, four each
 
 
@@ -37,6 +38,24 @@ def test_single_labels_that_a_spreadsheet_changed_are_found(
         assert changed([*HEX, before]) == []
 
 
+@pytest.mark.parametrize(
+    "after",
+    [
+        "05-Apr",
+        "Feb-13",
+        "2023-04-05 00:00:00",
+        "2023-04-05",
+        "1/1/2023",
+        "1月1日",
+        "03. Mai",
+        "4.Mär",
+    ],
+)
+def test_sums_that_a_spreadsheet_read_as_dates_are_found(after: str) -> None:
+    """A minus of a sum is no hyphen of a text."""
+    assert changed([*SUMS, after]) == [("in the form of a date", [len(SUMS)])]
+
+
 def test_each_change_is_found_beside_the_others() -> None:
     labels = [*HEX, "7.90E+09", "12-Dec", "TRUE", "614", "3"]
     assert [what for what, _ in changed(labels)] == [
@@ -51,6 +70,11 @@ def test_each_change_is_found_beside_the_others() -> None:
     "labels",
     [
         [f"{a}-{b}" for a in range(6) for b in ("Dec", "x", "abc")],  # others have the symbol
+        [f"2023-04-{n}" for n in range(10, 20)] + [f"{n}.04.2023" for n in range(20, 31)],
+        [f"{n}-Apr" for n in range(10, 20)] + [f"2023-04-{n}" for n in range(20, 31)],
+        [f"2023-04-{n}" for n in range(10, 20)] + [f"04/{n}/18" for n in range(20, 31)],
+        ["2023-04-05", "12.50", "1:30", "EUR", "5/4"],  # of receipts
+        [*SUMS, "10 - 3", "8x4", "12-4=?"],
         ["TRUE", *(f"{word}X" for word in HEX)],  # others have capitals
         ["TRUE", "1"],  # too few to tell
         [f"{n}.{n % 10}" for n in range(40)],

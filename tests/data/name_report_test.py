@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from crnn_jax.data import label_report
+from crnn_jax.data import ending_report, label_report
 from crnn_jax.data.listing import label_of
 from crnn_jax.schema import label_pattern_fault
 
@@ -162,3 +162,13 @@ def test_other_identifiers_are_random(names: list[str]) -> None:
     (warning,) = warn(names)
     assert warning.startswith("the names look like random identifiers")
     assert "--config" not in warning
+
+
+@pytest.mark.parametrize(("others", "is_reported"), [(40, True), (45, True), (46, False)])
+def test_labels_with_an_ending_are_reported_if_they_are_a_tenth(
+    others: int, is_reported: bool
+) -> None:
+    labels = [drawn(k, "abcdefgh", 6) for k in range(others)]
+    labels += [f"{label}-blur" for label in labels[:5]]
+    found = ending_report.endings({f"{label}.png": label for label in labels})
+    assert (found is not None) is is_reported

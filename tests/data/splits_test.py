@@ -21,8 +21,9 @@ def _split(texts: Any, **changes: Any) -> Any:
 
 @pytest.mark.parametrize(
     ("n", "fraction", "val"),
-    [(1040, 0.1, 104), (936, 0.1, 94), (10, 0.1, 1), (2, 0.1, 1), (40, 0.25, 10), (10, 0.9, 9)],
-)
+    [(1040, 0.1, 104), (936, 0.1, 94), (10, 0.1, 1), (2, 0.1, 1), (40, 0.25, 10), (10, 0.9, 9),
+     (100, 0.07, 7)],
+)  # fmt: skip
 def test_ninety_ten(n: int, fraction: float, val: int) -> None:
     # As in the reference: int(n * 0.9) training images.
     split = _split(_texts(n), val_fraction=fraction)
@@ -100,6 +101,20 @@ def test_few_labels_are_split_by_image_so_that_training_sees_them_all() -> None:
     assert sorted(np.concatenate(folds)) == list(range(200))
 
 
+@pytest.mark.parametrize(
+    ("labels", "repeated", "are_few"),
+    [
+        (["ab", "ba"], 2, True),  # 2 labels, 4 images, 2 symbols
+        (["ab", "ba"], 1, False),  # no label repeats
+        (["ab", "ba", "aa", "bb"], 2, False),  # twice as many labels as symbols
+    ],
+)
+def test_few_labels_repeat_and_are_fewer_than_twice_the_symbols(
+    labels: list[str], repeated: int, are_few: bool
+) -> None:
+    assert splits.has_few_labels(labels * repeated) is are_few
+
+
 def test_many_labels_that_repeat_are_still_split_by_label() -> None:
     texts = [f"{i % 30:02d}" for i in range(90)]  # 30 labels of 10 symbols, three times each
     split = _split(texts, val_fraction=0.2)
@@ -136,6 +151,42 @@ def test_notes_say_how_a_set_is_split_and_what_training_never_sees() -> None:
         in note
     )
     assert "6 of 6 test images" in _notes(texts, test_size=6)[1]
+
+
+def test_notes_name_the_parts_of_a_data_set_that_are_used() -> None:
+    """Folds divide the validation part too, so it is not used as it is."""
+    texts = _texts(20)
+    parts = ("val",) * 4 + ("test",) * 3 + ("train",) * 13
+    data = folder.Dataset(
+        "set", tuple(texts), tuple(texts), tuple(texts),
+        np.arange(20, dtype=np.uint8).reshape(20, 1, 1, 1), "0", parts,
+    )  # fmt: skip
+    divides = "data.num_folds divides all images, including those of the validation part"
+    used = "the data set has its own parts, which are used: "
+    for num_folds, expected in (
+        (0, [f"{used}4 for validation, 3 for test"]),
+        (2, [divides, f"{used}3 for test"]),
+    ):
+        config = dataclasses.replace(CONFIG, num_folds=num_folds)
+        notes = split_report.notes(data, splits.split(texts, config, parts), config)
+        assert notes[: len(expected)] == expected
+
+
+def test_notes_name_equal_images_with_different_labels() -> None:
+    """By hand: 3 images of one color and 2 that are equal have several labels; the pair `7` one."""
+    pixels = [5, 5, 5, 0, 0, 1, 1, *range(6, 19)]  # 5 has one color, the others two
+    texts = ["a", "b", "c", "d", "e", "7", "7", *(f"x{n}" for n in range(13))]
+    images = np.array([[p, 5] for p in pixels], np.uint8).reshape(20, 2, 1, 1)
+    files = tuple(f"{n}.png" for n in range(20))
+    data = folder.Dataset("set", files, tuple(texts), tuple(texts), images, "0")
+    everything = splits.Split(np.arange(20, dtype=np.int32), np.empty(0, np.int32))
+    (note,) = split_report.notes(data, everything, CONFIG)
+    assert note == (
+        "5 images have the same pixels as another one, but another label, such as 0.png ('a') and "
+        "1.png ('b'); 3 of them have only one color: correct the labels, or remove these images"
+    )
+    right = dataclasses.replace(data, texts=("a", "a", "a", "d", "d", *texts[5:]))
+    assert split_report.notes(right, everything, CONFIG) == []
 
 
 @pytest.mark.parametrize(("n", "size", "test"), [(99, 500, 33), (100, 10, 10), (2, 500, 0)])

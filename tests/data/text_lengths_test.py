@@ -1,3 +1,4 @@
+import contextlib
 import csv
 import io
 import json
@@ -67,6 +68,18 @@ def test_the_length_is_that_of_the_labels_that_are_used(
     assert found == {True, False}
 
 
+def test_images_without_text_are_in_the_range_of_lengths(
+    tmp_path: Path, tiny_config: MakeConfig
+) -> None:
+    """The labels have 0 to 3 characters, and the range goes on by one."""
+    folder = _write(tmp_path / "set", ["ab", "abc", "x"])
+    (Path(folder) / "labels.csv").write_text("file,label\nab.png,ab\nabc.png,abc\nx.png,\n")
+    config = tiny_config(
+        data__dir=folder, data__length="labels", data__allow_empty=True, data__val_fraction=0.0
+    )
+    assert resolve.resolve(config).data.length == "0-4"
+
+
 def test_the_length_of_labels_that_fill_the_steps_is_a_valid_config(
     tmp_path: Path, tiny_config: MakeConfig
 ) -> None:
@@ -128,6 +141,20 @@ def test_labels_and_styles_of_another_length_are_named(
     generated = tiny_config(data__source="synthetic", data__count=8, data__length="4")
     with pytest.raises(ConfigError, match=r"data\.length is 4, .* captcha_v2 have 5 to 5 char"):
         sources.load(generated.data, 50)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "fits"), [((2, 4), True), ((3, 3), True), ((2, 5), False), ((1, 3), False)]
+)
+def test_all_texts_of_a_style_have_a_length_of_the_range(
+    tiny_config: MakeConfig, lengths: tuple[int, int], fits: bool
+) -> None:
+    config = tiny_config(data__length="2-4").data
+    expected: Any = contextlib.nullcontext()
+    if not fits:
+        expected = pytest.raises(ConfigError, match=f"have {lengths[0]} to {lengths[1]} charact")
+    with expected:
+        text_lengths.check_style(lengths, config)
 
 
 def test_validation_labels_of_another_length_are_noted(

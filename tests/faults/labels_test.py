@@ -35,9 +35,15 @@ def folder(tmp_path: Path) -> Path:
     ("content", "reason"),
     [
         ("file,label\n1.png,ab\n2.png,ab\0\n", r"2\.png: its label 'ab\\x00' has .*line 3"),
-        ("file,label\n1.png,a\x1bb\n", r"1\.png: its label .* control characters .*line 2"),
-        ("file,label\n1.png,a\u2028b\n", r"1\.png: its label .* line breaks or"),
-        ('file,label\n1.png,"a\r\nb"\n', r"1\.png: its label .* line breaks or"),
+        (
+            "file,label\n1.png,a\x1bb\n",
+            r"1\.png: its label .* control characters .*; remove them .*line 2",
+        ),
+        (
+            "file,label\n1.png,a\u2028b\n",
+            r"1\.png: its label .* line breaks or .* text in one line",
+        ),
+        ('file,label\n1.png,"a\r\nb"\n', r"1\.png: its label .*; write the text in one line"),
         ("file,label\n1.png,a\n./1.png,b\n", r"\./1\.png: listed twice .*lines 2 and 3"),
         ("file,label\nsub/1.png,a\n2.png,b\nsub//1.png,b\n", r"listed twice .*lines 2 and 4"),
         ("file,label\nsub/1.png,a\nsub/./1.png,a\n", r"listed twice .*lines 2 and 3"),
@@ -45,7 +51,7 @@ def folder(tmp_path: Path) -> Path:
         ("file,label\n\u00e9.png,a\ne\u0301.png,b\n", r"listed twice .*lines 2 and 3"),
         ("file,label,label\n1.png,a,b\n", r"each column once; it has .*label"),
         ("file,label,file\n1.png,a,2.png\n", r"each column once"),
-        ("file,label,note\n1.png,a\n", r"1\.png: fewer fields than the header \(line 2"),
+        ("file,label,note\n1.png,a\n", r"1\.png: fewer fields than the header; write the del"),
         ("note,file,label\nx,1.png\n", r"1\.png: its label is empty: fewer fields"),
         ("file,label\n,a\n1.png,b\n", r"its file name is empty \(line 2"),
         ("file,label\n1\0.png,a\n", r"1\\x00\.png: its file name has char"),

@@ -142,6 +142,13 @@ def test_any_kind_of_path(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
         np.testing.assert_array_equal(pixels(given[kind]()), RGB)
 
 
+def test_the_position_in_a_file_is_kept() -> None:
+    file = io.BytesIO(png())
+    file.seek(3)
+    np.testing.assert_array_equal(pixels(file), RGB)
+    assert file.tell() == 3
+
+
 def test_a_file_that_exists_is_no_base64(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     name = base64.b64encode(png()).decode().replace("/", "_")[:60]
@@ -224,6 +231,14 @@ def test_a_declared_range_holds_for_every_value() -> None:
         pixels(np.full((16, 64), np.nan), max_value=1)
     mask = np.eye(16, dtype=bool)
     assert np.unique(pixels(mask, max_value=1)).tolist() == [0, 255]
+
+
+def test_scaled_values_are_rounded_and_white_may_exceed_its_value_by_rounding() -> None:
+    """0.999 * 255 is 254.745. The float32 after 1 is 1.00000012."""
+    for value in (np.full((16, 64), 0.999), np.full((16, 64), np.nextafter(np.float32(1), 2))):
+        assert np.unique(pixels(value, max_value=1)).tolist() == [255]
+    with pytest.raises(DataError, match=r"from 1\.0001 to 1\.0001"):
+        pixels(np.full((16, 64), 1.0001), max_value=1)
 
 
 @pytest.mark.parametrize("channels", [3, 4])

@@ -35,6 +35,7 @@ def test_exact_matches_counted_by_hand() -> None:
     assert str(counts) == (
         "exact match as labeled 14.29%, case-folded 42.86%, with look-alikes merged 71.43%"
     )
+    assert metrics.exact_matches([("a0", "ao")]).differ  # by look-alikes alone: 0, 0 and 1 of 1
     assert not metrics.exact_matches([("ab", "ab"), ("a", "b")]).differ
     assert metrics.exact_matches([]) == (0, 0, 0, 0)
 
@@ -95,6 +96,22 @@ def test_wilson_interval_is_that_of_scipy(successes: int, trials: int) -> None:
     assert again == pytest.approx(expected, abs=1e-7)
 
 
+def test_wilson_interval_ends_at_0_and_at_1() -> None:
+    """Exactly: with share 0 its middle equals half its width, z^2 / 2n. Rounding may not leave it.
+
+    In floating point, 20 of 20 would end above 1, and 0 of 265 begin below 0.
+    """
+    for trials in range(1, 300):
+        assert metrics.wilson_interval(0, trials)[0] == 0
+        assert metrics.wilson_interval(trials, trials)[1] == 1
+
+
+def test_bootstrap_counts_the_zeros_among_the_values_too() -> None:
+    """Images that one seed gains and another loses are zeros like those that all read alike."""
+    assert metrics.bootstrap_mean([1, -1, 0, 0], 0) == metrics.bootstrap_mean([1, -1], 2)
+    assert metrics.bootstrap_mean([1, -1, 0], 1) == metrics.bootstrap_mean([1, -1], 2)
+
+
 @pytest.mark.parametrize(("gained", "lost"), [(0, 3), (4, 9), (60, 41), (4999, 5001)])
 def test_mcnemar_is_the_binomial_tail_in_whole_numbers(gained: int, lost: int) -> None:
     trials, tail, ways = gained + lost, 0, 1  # ways: of choosing k out of the trials
@@ -111,6 +128,8 @@ def test_calibration_error_by_hand() -> None:
     confidences, right = [0.2, 0.4, 0.9, 1.0, 0.8], [False, True, True, True, False]
     expected = 2 / 5 * (0.5 - 0.3) + 3 / 5 * (0.9 - 2 / 3)
     assert metrics.calibration_error(confidences, right, bins=2) == pytest.approx(expected)
+    # The last bin includes 1: mean 0.975 against 1/2.
+    assert metrics.calibration_error([1.0, 0.95], [False, True], 10) == pytest.approx(0.475)
     assert metrics.calibration_error([1.0, 0.0], [True, False]) == 0
     assert metrics.calibration_error([], []) == 0
 

@@ -255,8 +255,9 @@ def test_each_dropout_rate_acts_where_it_should() -> None:
         "model__lstm_units": (8,),
     }
 
-    def reader(dropout: Any, lstm_dropout: Any) -> Callable[..., Any]:
+    def reader(dropout: Any, lstm_dropout: Any, cell: str = "lstm") -> Callable[..., Any]:
         rates: dict[str, Any] = {"model__dropout": dropout, "model__lstm_dropout": lstm_dropout}
+        rates["model__cell"] = cell
         model, params = _build(5, **small, **rates)
         call = jax.jit(
             lambda keys, scale: crnn.apply(model, params, images, crnn.Dropout(keys, scale))
@@ -272,6 +273,8 @@ def test_each_dropout_rate_acts_where_it_should() -> None:
     for one in (reader(0.5, 0.0), reader(0.0, 0.5)):
         assert not np.array_equal(one(1, 1.0), plain)
         np.testing.assert_array_equal(one(1, 0.0), plain)
+    of_gru = reader(0.0, 0.5, "gru")
+    assert not np.array_equal(of_gru(1, 1.0), of_gru(1, 0.0))
 
 
 def test_logits_loss_and_gradients_equal_keras(

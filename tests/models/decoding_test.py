@@ -243,6 +243,14 @@ def test_decoders_see_merged_classes(
         assert read[n] == max(fitting, key=lambda text: fitting[text])
 
 
+def test_groups_of_unequal_size_are_merged_each_by_itself() -> None:
+    """0 has 0.1, and O adds 0.2; 1 has 0.3, and I and l add 0.1 each. The blank keeps 0.2."""
+    p = np.array([[[0.1, 0.2, 0.3, 0.1, 0.1, 0.2]]])
+    made = decoding.decoder(Charset("0O1Il"), 1, merge="0O,1Il")
+    found = jax.jit(lambda logits: made.merged(logits))(np.log(p.astype(np.float32)))
+    np.testing.assert_allclose(np.exp(found[0, 0]), [0.3, 0, 0.5, 0, 0, 0.2], rtol=1e-5)
+
+
 def test_no_path_of_a_known_length_goes_around_a_merge() -> None:
     """Text aa needs three steps, with a blank; aA needs two, but merged it is one letter."""
     made = decoding.decoder(Charset("aA"), 2, length=2, case="lower")

@@ -238,6 +238,10 @@ def test_generated_images_are_the_same_in_all_variants_of_a_sweep(
     shares = {"base": {}, "other": {"data.generated_share": 0.3}}
     with pytest.raises(ConfigError, match=r"data\.generated_share is not as in the variant base"):
         grids.Grid(mixture, shares, (3,), (1,)).cells()
+    # A mixture has a share of generated images, so their number depends on the size.
+    sizes = {"base": {"data.train_size": 10}, "other": {"data.train_size": 20}}
+    with pytest.raises(ConfigError, match=r"data\.train_size is not as in the variant base"):
+        grids.Grid(mixture, sizes, (3,), (1,)).cells()
     schemes = {"one/all": {}, "other/all": changes}  # which a report does not compare
     assert len(grids.Grid(generated, schemes, (3,), (1,)).cells()) == 2
 

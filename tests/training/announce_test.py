@@ -60,6 +60,15 @@ def test_a_warning_of_misread_names_comes_before_training(
     assert "copy" not in said
 
 
+def test_a_space_of_the_alphabet_can_be_seen(
+    tmp_path: Path, tiny_config: MakeConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for text in TEXTS:
+        draw(text).save(tmp_path / f"{text[0]} {text[1]}.png")
+    run_logging.announce(prepare(tiny_config(data__dir=str(tmp_path))))
+    assert "10 symbols ' 123456789', fingerprint" in capsys.readouterr().out
+
+
 def test_a_split_that_cannot_be_made_says_that_the_names_are_misread(
     tmp_path: Path, tiny_config: MakeConfig
 ) -> None:

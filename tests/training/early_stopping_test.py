@@ -22,6 +22,14 @@ def test_best_is_the_least_loss_and_patience_waits_for_the_plateau_s_end() -> No
     assert not stopping.is_over(1000, patience=0)
 
 
+def test_an_equal_loss_is_not_better_so_that_a_flat_loss_ends_the_patience() -> None:
+    stopping = Stopping()
+    for epoch, is_over in enumerate([False, False, True], 1):
+        stopping = stopping.update(epoch, 3, plateau_loss=16)
+        assert stopping.best_epoch == 1
+        assert stopping.is_over(epoch, patience=2) == is_over
+
+
 def test_last_weights_give_the_validation_part_no_say() -> None:
     stopping = Stopping()
     for epoch, loss in enumerate([5, 3, 4, 9], 1):

@@ -125,3 +125,25 @@ def test_the_weight_falls_when_its_time_is_over(num_steps: int, last: int) -> No
 
 def test_without_a_flat_start_the_weight_is_0() -> None:
     assert flat_start.start(dataclasses.replace(CONFIG, until=0.0)).weight == 0
+
+
+def test_a_weight_that_has_begun_to_fall_falls_on() -> None:
+    """Also if the loss is that of a uniform guess again: a half is halved."""
+    state = flat_start.FlatStart(jnp.float32(1), jnp.float32(0.5))
+    assert state.advance(jnp.float32(np.log(2)), jnp.int32(0), 3, 1000, CONFIG).weight == 0.25
+
+
+def test_in_a_short_run_the_weight_is_0_within_the_first_half() -> None:
+    """Of 60 steps, 10 are left from a third to the half, in which the weight falls to 0.01.
+
+    So each factor is about exp(-ln 100 / 10), which is 1 - ln 100 / 10. From step 9 on, the eighth
+    is the first below 0.01.
+    """
+    config = dataclasses.replace(CONFIG, fade_steps=1000)
+    state, weights = flat_start.start(config), []
+    for step in range(18):
+        state = state.advance(jnp.float32(np.log(2)), jnp.int32(step), 3, 60, config)
+        weights.append(float(state.weight))
+    factor = 1 - np.log(100) / 10
+    expected = [*[1.0] * 9, *(factor**n for n in range(1, 8)), 0, 0]
+    np.testing.assert_allclose(weights, expected, rtol=1e-4)

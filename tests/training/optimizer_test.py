@@ -174,3 +174,16 @@ def test_adam_by_hand() -> None:
     np.testing.assert_allclose(first, [-0.1, 0.1, -0.1], rtol=1e-5)
     m, v = 0.76 / 0.36, 0.009999 / 0.001999
     np.testing.assert_allclose(second, [-0.1 * m / v**0.5, 0.1, -0.1], rtol=1e-4)
+
+
+def test_adam_with_nesterov_by_hand() -> None:
+    """Dozat 2016 with b1 = 0.8: the numerator is 0.8 m / (1 - 0.8^(t + 1)) + 0.2 g / (1 - 0.8^t).
+
+    After gradients 1 and 3, m is 0.2 and 0.76, and v is as above: 1, then 0.009999 / 0.001999.
+    """
+    config = dataclasses.replace(PLAIN, name="adam", momentum=0.8, nesterov=True, clip_norm=0.0)
+    first, second = _updates(config, [([1.0, -4.0], [0.5]), ([3.0, -4.0], [0.5])])
+    m = 0.8 * 0.2 / 0.36 + 1
+    np.testing.assert_allclose(first, [-0.1 * m, 0.1 * m, -0.1 * m], rtol=1e-5)
+    m, v = 0.8 * 0.76 / 0.488 + 0.2 * 3 / 0.36, 0.009999 / 0.001999
+    np.testing.assert_allclose(second[0], -0.1 * m / v**0.5, rtol=1e-4)
