@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
@@ -18,8 +18,10 @@ from crnn_jax.inference import exported, shipped
 from crnn_jax.inference.typicality import Typical
 from crnn_jax.models import crnn
 from crnn_jax.runs import record_types, run_dir
-from crnn_jax.runs.checkpoint import Checkpoints
 from crnn_jax.runs.result import Result
+
+if TYPE_CHECKING:
+    from crnn_jax.runs.checkpoint import Checkpoints
 
 
 class Parts(NamedTuple):
@@ -66,6 +68,8 @@ def shipped_parts(name: str, epoch: int | None) -> Parts:
 
 def run_parts(directory: run_dir.RunDir, epoch: int | None) -> Parts:
     """Restores the reader of a run. RunError, DamageError: see `recognizer.load`."""
+    from crnn_jax.runs.checkpoint import Checkpoints  # imports Orbax, which takes long
+
     run, config = directory.workdir, directory.config()
     result = directory.result()  # None while the run goes on, when nothing is calibrated yet
     with Checkpoints(directory.checkpoints, read_only=True) as checkpoints:

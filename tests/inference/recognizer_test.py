@@ -1,5 +1,7 @@
 import functools
 import io
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -306,3 +308,13 @@ def test_bytes_of_every_common_format_are_read(reader: Recognizer, surest: Path)
         assert reading.text == expected.text != "", kind
         if kind in ("PNG", "BMP", "TIFF"):  # without loss
             assert reading == expected, kind
+
+
+def test_a_reader_without_checkpoints_starts_without_orbax_and_optax() -> None:
+    """Their imports take longer than loading the reader."""
+    code = (
+        "import sys, crnn_jax; crnn_jax.load('general'); "
+        "print({'optax', 'orbax.checkpoint', 'tensorstore'} & {*sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "set()\n", done.stderr
