@@ -34,6 +34,8 @@ MOST_BYTES = 2**24  # bytes of a file
 MOST_PIXELS = 2**22  # pixels of an image: 2048x2048; the default model reads 200x50
 MOST_FRAME_PIXELS = 2**24  # pixels of all frames of an animation
 # Pillow supports more formats, among them PostScript, which it passes to an interpreter.
+SEVERAL_FRAMES = "it has several frames"  # begins the error that refuses an animation
+
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
 _MODES = frozenset(
     [
@@ -102,7 +104,7 @@ def decode(image: Image.Image, frame: str = "") -> Image.Image:
             return _decode(image)
         if not frame:
             raise DataError(
-                f"it has several frames; choose what to read ({', '.join(FRAMES)}) with the option "
+                f"{SEVERAL_FRAMES}; choose what to read ({', '.join(FRAMES)}) with the option "
                 "--frame, or for training with the config key data.frame"
             )
         try:

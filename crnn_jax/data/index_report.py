@@ -237,18 +237,18 @@ def _glued(labels: Sequence[str], names: dict[str, str]) -> Doubt | None:
     shortest = min(map(len, labels))
     size = min(len(label) - len(label.lstrip(_DIGITS)) for label in labels)
     are_joined = 1 < size < shortest and all(label[size].isalnum() for label in labels)
-    if are_joined and _number(labels, slice(size), slice(size, None)):
+    if are_joined and _are_numbered(labels, slice(size), slice(size, None)):
         what = f"the names begin with an index of {size} digits, such as {examples_of(names)}"
         return with_patterns(what, names, f"^[0-9]{{{size}}}([^_]+)")
     size = min(len(label) - len(label.rstrip(_DIGITS)) for label in labels)
     are_joined = 1 < size < shortest and all(label[-size - 1].isalnum() for label in labels)
-    if are_joined and _number(labels, slice(-size, None), slice(-size)):
+    if are_joined and _are_numbered(labels, slice(-size, None), slice(-size)):
         what = f"the names end with an index of {size} digits, such as {examples_of(names)}"
         return with_patterns(what, names, f"^([^_]+)[0-9]{{{size}}}")
     return None
 
 
-def _number(labels: Sequence[str], index: slice, text: slice) -> bool:
+def _are_numbered(labels: Sequence[str], index: slice, text: slice) -> bool:
     """Whether one part of the labels numbers the other part, whose values mostly differ."""
     are_different = 2 * len({label[text] for label in labels}) > len(labels)
     return are_different and is_running([label[index] for label in labels], True)

@@ -151,27 +151,28 @@ def structure(names: dict[str, str], pattern: str) -> Doubt | None:
         end = ""
     if not begin and not end:
         return None
-    proposals: Sequence[str] = ()
-    is_cut = begin[-1:].isdigit() and all(label[len(begin)].isdigit() for label in labels)
-    if is_cut and not (whole := re.sub(r"[\d.,]+$", "", begin)):
-        proposals = index_report.SECOND * index_report.have_text_second(stems)
-    else:
-        begin = whole if is_cut else begin
-        proposals = _after(begin, end, names)
+    proposals: tuple[str, ...] = ()
+    whole = begin
+    if begin[-1:].isdigit() and all(label[len(begin)].isdigit() for label in labels):
+        whole = re.sub(r"[\d.,]+$", "", begin)  # it ends within a number
+    if whole or not begin:
+        begin, proposals = whole, _after(whole, end, names)
+    elif index_report.have_text_second(stems):
+        proposals = index_report.SECOND
     marks = [f"begin with {quote(begin)}"] * bool(begin) + [f"end with {quote(end)}"] * bool(end)
     what = f"all labels {' and '.join(marks)}, such as {examples_of(names)}"
     return with_patterns(what, files, *proposals)
 
 
-def _after(begin: str, end: str, names: dict[str, str]) -> list[str]:
+def _after(begin: str, end: str, names: dict[str, str]) -> tuple[str, ...]:
     """Returns proposals for labels between a common prefix and suffix, also beside an index."""
     inner = {file: label[len(begin) : len(label) - len(end)] for file, label in names.items()}
     proposal = f"^{re.escape(begin)}([^_]+){re.escape(end)}"
     if {file: label_of(file, proposal) for file in names} != inner:
-        return []  # data.label_pattern cuts the names
+        return ()  # data.label_pattern cuts the names
     doubt = index_report.separated(list(inner.values()), inner, "")
     more = [pattern for pattern in doubt.patterns if not end] if doubt else []
-    return [proposal, *(re.sub(r"^\^", lambda _: f"^{re.escape(begin)}", p) for p in more)]
+    return proposal, *(re.sub(r"^\^", lambda _: f"^{re.escape(begin)}", p) for p in more)
 
 
 def _kinds(stems: Sequence[str], labels: Sequence[str], names: dict[str, str]) -> Doubt | None:

@@ -69,7 +69,7 @@ class ReadingThread:
         process is aborted if it ends meanwhile.
 
         Args:
-          waiting: called if it takes longer than seconds.
+          waiting: called if that takes more than two seconds.
         """
         self._is_over.set()
         self._wake.set()

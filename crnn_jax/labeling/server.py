@@ -121,7 +121,7 @@ def listen(port: int) -> socket.socket:
     return found
 
 
-def engine(app: Any, is_over: Callable[[], bool] = lambda: False) -> Any:
+def engine(app: Any, is_over: Callable[[], bool]) -> Any:
     """Returns the uvicorn server of an application. `run(sockets=[...])` serves until `is_over`."""
     import uvicorn
 

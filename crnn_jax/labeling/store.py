@@ -72,7 +72,7 @@ class LabelFile:
         DataError: another program made it unusable.
         """
         content = self._read()
-        if content == self._content or not (content or b"").strip():
+        if content == self._content or not content or not content.strip():
             return False
         self._load(content)
         return True
@@ -118,10 +118,9 @@ class LabelFile:
         content = self._read()
         # New, or removed or emptied by another program: nothing that was labeled is lost. A user
         # who wants no labels leaves the header.
-        if not (content or b"").strip():
+        if not content or not content.strip():
             rows = (self._row(_HEADER, file, label) for file, label in self.labels.items())
             return _HEADER + "".join(rows)
-        assert content is not None
         if content != self._content:
             self._load(content)
         text = label_tables.decode(content, str(self.path))

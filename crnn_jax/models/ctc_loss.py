@@ -22,7 +22,7 @@ def ctc_loss(logits: Float[Array, "B T K"], labels: Int[Array, "B L"]) -> Float[
     This is optax.ctc_loss over all T steps. A label that does not fit into T steps costs about 1e5,
     not inf; data loading rejects such labels. In float32 a loss near zero can be slightly negative.
     """
-    import optax  # takes a tenth of the time in which a reader is imported
+    import optax  # here, because reading without labels needs no loss
 
     losses: Array = optax.ctc_loss(
         logits,

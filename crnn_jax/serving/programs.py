@@ -11,6 +11,7 @@ import numpy as np
 
 from crnn_jax import config as config_lib
 from crnn_jax.config.data_keys import auto_widths
+from crnn_jax.data import image_io
 from crnn_jax.errors import DataError
 from crnn_jax.inference import batch_reading, contents, inputs
 from crnn_jax.inference.inputs import Decoded
@@ -76,8 +77,9 @@ class Programs:
             except DataError as error:
                 return error
         found = self.reader.to_input(content, self._form)
-        if isinstance(found, DataError) and "--frame" in str(found):  # for the command line
-            return DataError("it has several frames; send one, or start the server with --frame")
+        if isinstance(found, DataError) and str(found).startswith(image_io.SEVERAL_FRAMES):
+            remedy = "send one, or start the server with --frame"  # the error names a config key
+            return DataError(f"{image_io.SEVERAL_FRAMES}; {remedy}")
         return found
 
     def batch_size(self, count: int, explain: bool) -> int:

@@ -100,7 +100,7 @@ def served(folder: Path, readings: Readings, adapter: NoAdapter | None = None) -
 
     listening = server.listen(0)
     port, token = listening.getsockname()[1], "secret"
-    engine = server.engine(endpoints.application(desk, token, port))
+    engine = server.engine(endpoints.application(desk, token, port), lambda: False)
     thread = threading.Thread(target=engine.run, kwargs={"sockets": [listening]})
     thread.start()
     reading.start()
