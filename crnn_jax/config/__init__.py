@@ -11,9 +11,7 @@ import json
 import types
 import typing
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeAlias
-
-import ml_collections
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from crnn_jax import schema
 from crnn_jax.config import limits, suggestions
@@ -31,6 +29,9 @@ from crnn_jax.config.keys import (
 from crnn_jax.config.suggestions import RENAMED
 from crnn_jax.errors import ConfigError, quote
 
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
 __all__ = [
     "DEFAULT_DIR",
     "AugmentConfig",
@@ -46,7 +47,7 @@ __all__ = [
 ]
 
 # A whole config, or changes to the base recipe by dotted key.
-Changes: TypeAlias = Config | ml_collections.ConfigDict | Mapping[str, Any]
+Changes: TypeAlias = "Config | ConfigDict | Mapping[str, Any]"
 
 
 def defaults() -> dict[str, Any]:
@@ -54,7 +55,7 @@ def defaults() -> dict[str, Any]:
     return dataclasses.asdict(Config())
 
 
-def from_config_dict(config: ml_collections.ConfigDict) -> Config:
+def from_config_dict(config: ConfigDict) -> Config:
     """Builds a Config from an ml_collections ConfigDict. ConfigError names the wrong keys."""
     return from_dict(config.to_dict())
 
@@ -64,9 +65,11 @@ def from_changes(config: Changes) -> Config:
 
     ConfigError names the wrong keys.
     """
+    from ml_collections import ConfigDict  # not needed to read with a trained model
+
     if isinstance(config, Config):
         return config
-    if isinstance(config, ml_collections.ConfigDict):
+    if isinstance(config, ConfigDict):
         return from_config_dict(config)
     if not isinstance(config, Mapping):
         raise ConfigError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -22,20 +22,21 @@ from crnn_jax.inference import (
     inputs,
     restoring,
     scheme_form,
-    set_evaluation,
     shipped,
 )
 from crnn_jax.inference.evaluate import Reading
 from crnn_jax.inference.explain import Explanation
 from crnn_jax.inference.inputs import ImageInput
 from crnn_jax.inference.readings import Readings
-from crnn_jax.inference.set_evaluation import SetEvaluation
 from crnn_jax.inference.typicality import Typical
 from crnn_jax.models import crnn, decoding, greedy
 from crnn_jax.models.decoding import Decoder
 from crnn_jax.runs import run_dir, stored
 from crnn_jax.runs.result import Result
 from crnn_jax.runtime import processes
+
+if TYPE_CHECKING:
+    from crnn_jax.inference.set_evaluation import SetEvaluation
 
 _ATTEMPTS = 50  # attempts to load a checkpoint of a run in training
 _PAUSE = 0.1  # seconds between attempts
@@ -284,6 +285,8 @@ class Recognizer:
             alphabet.
           DeviceError: JAX cannot compute in this process.
         """
+        from crnn_jax.inference import set_evaluation  # imports all kinds of data sets
+
         processes.check()
         decoder = self.checked(decoder)
         inputs.Format(frame=frame).check()

@@ -119,7 +119,7 @@ def _build(reader: Recognizer) -> Graph:
     for i, units in enumerate(model.config.lstm_units):
         _lstm(graph, params[f"bidirectional_{i}" if i else "bidirectional"], units)
     _dense(graph, params["dense2"])
-    if classes := model.network.other_cases:
+    if classes := model.other_cases:
         _add_other_cases(graph, classes, model.num_classes)
     graph.add("Transpose", perm=(1, 0, 2))  # [B, T, K]
     return graph
@@ -149,7 +149,7 @@ def _normalize_features(graph: Graph, layer: Mapping[str, np.ndarray]) -> None:
 
 
 def _add_other_cases(graph: Graph, classes: Sequence[int], num_classes: int) -> None:
-    """Adds the probabilities of the outputs after the first K, as `crnn.add_other_cases` does."""
+    """Adds the probabilities of the outputs after the first K: see `network.add_other_cases`."""
     outputs = graph.x
 
     def pick(of: str, numbers: Sequence[int]) -> str:

@@ -14,6 +14,7 @@ import platformdirs
 
 _SWEPT = "swept"  # a file whose age is that of the last sweep
 _SUFFIX = "-cache"  # suffix of jax's cache files
+_OFF = ("0", "n", "no", "f", "false", "off")  # values of jax's variables
 
 
 def keep_programs() -> None:
@@ -22,8 +23,9 @@ def keep_programs() -> None:
     On Linux the folder is `$XDG_CACHE_HOME/crnn_jax`, by default `~/.cache/crnn_jax`.
 
     As everywhere in jax, JAX_COMPILATION_CACHE_DIR names another folder and
-    JAX_ENABLE_COMPILATION_CACHE=0 turns the cache off. If the folder cannot be written, a note is
-    printed and the run goes on.
+    JAX_ENABLE_COMPILATION_CACHE=0 turns the cache off. The subfolder `programs` has those of
+    program_store.py; an empty CRNN_JAX_PROGRAM_STORE turns it off. If the folder cannot be written,
+    a note is printed and the run goes on.
     """
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         os.environ["JAX_COMPILATION_CACHE_DIR"] = platformdirs.user_cache_dir("crnn_jax", False)
@@ -35,6 +37,8 @@ def keep_programs() -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         sweep(folder)
+        if os.environ.get("JAX_ENABLE_COMPILATION_CACHE", "1").lower() not in _OFF:
+            os.environ.setdefault("CRNN_JAX_PROGRAM_STORE", os.fspath(folder / "programs"))
     except OSError as error:
         print(
             f"note: compiled programs cannot be cached in {folder} ({error.strerror}); every start "

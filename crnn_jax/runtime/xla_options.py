@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 
-from crnn_jax.runtime import backend
+from crnn_jax.runtime import backend, program_store
 
 TRAINING = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 2}
 READING = {"xla_backend_optimization_level": 2}
@@ -33,15 +33,32 @@ def options(wanted: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in wanted.items() if k not in flags and _is_known(k, v)}
 
 
-def jit_reading(function: Callable[..., Any], **arguments: Any) -> Callable[..., Any]:
-    """Returns `jax.jit(function, **arguments)` with the options for inference.
+def jit_reading(
+    function: Callable[..., Any], *, static_argnames: Sequence[str] = (), stored: bool = False
+) -> Callable[..., Any]:
+    """Returns `jax.jit(function)` with the options for inference.
 
     The options are chosen at the first call, because querying the backend initializes it.
+
+    Args:
+      function: the function.
+      static_argnames: as in `jax.jit`.
+      stored: whether its programs are stored, so that another process calls them without tracing;
+        see `program_store.jit` for what that requires of the function.
     """
 
     @functools.cache
+    def chosen() -> dict[str, Any]:
+        return options(READING)
+
+    @functools.cache
     def jitted() -> Callable[..., Any]:
-        return jax.jit(function, compiler_options=options(READING), **arguments)
+        return jax.jit(function, compiler_options=chosen(), static_argnames=static_argnames)
+
+    if stored:
+        return functools.wraps(function)(
+            program_store.jit(function, jitted, chosen, static_argnames)
+        )
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:

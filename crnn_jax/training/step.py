@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int, Key, Shaped, UInt8
 from crnn_jax.charset import PAD
 from crnn_jax.config import AugmentConfig, FlatStartConfig, LossConfig, OptimizerConfig
 from crnn_jax.data.augment import augment
-from crnn_jax.models import crnn
+from crnn_jax.models import crnn, network
 from crnn_jax.models import ctc_loss as ctc
 from crnn_jax.runtime import xla_options
 from crnn_jax.runtime.data_parallel import SINGLE_DEVICE, Devices
@@ -150,7 +150,7 @@ def augmented(
     batch: Batch,
     positions: Int[Array, " B"],
     recipe: Recipe,
-) -> tuple[Examples, crnn.Dropout]:
+) -> tuple[Examples, network.Dropout]:
     """Returns the augmented examples and the dropout of this step; both are off in the flat start.
 
     Args:
@@ -178,7 +178,7 @@ def augmented(
             pixels,
         )
     examples = Examples(pixels, labels, jnp.asarray(batch.mask))
-    return examples, crnn.Dropout(keys("dropout"), jnp.where(is_flat_start, 0.0, 1.0))
+    return examples, network.Dropout(keys("dropout"), jnp.where(is_flat_start, 0.0, 1.0))
 
 
 def gradients(

@@ -13,7 +13,7 @@ import pytest
 
 from crnn_jax import config as config_lib
 from crnn_jax.charset import Charset
-from crnn_jax.models import crnn, ctc_loss
+from crnn_jax.models import crnn, ctc_loss, network
 from experiments import base
 
 SYMBOLS = string.digits + string.ascii_letters
@@ -203,7 +203,7 @@ def test_pixels_are_normalized_by_the_model(reference: tuple[crnn.Model, Any]) -
 def test_probabilities_of_other_cases_are_added() -> None:
     """Outputs a, 1, B and the blank; then A and b."""
     shares = np.array([[[0.1, 0.2, 0.3, 0.25, 0.05, 0.1]]], np.float32)
-    logits = crnn.add_other_cases(jnp.log(shares) + 7, (0, 2))
+    logits = network.add_other_cases(jnp.log(shares) + 7, (0, 2))
     added = np.array([[[0.15, 0.2, 0.4, 0.25]]])
     np.testing.assert_allclose(jax.nn.softmax(logits), added, rtol=1e-5)
     np.testing.assert_allclose(jax.nn.logsumexp(logits, axis=-1), 7, rtol=1e-6)
@@ -260,7 +260,7 @@ def test_each_dropout_rate_acts_where_it_should() -> None:
         rates["model__cell"] = cell
         model, params = _build(5, **small, **rates)
         call = jax.jit(
-            lambda keys, scale: crnn.apply(model, params, images, crnn.Dropout(keys, scale))
+            lambda keys, scale: crnn.apply(model, params, images, network.Dropout(keys, scale))
         )
         return lambda seed, scale: np.asarray(
             call(jax.random.split(jax.random.key(seed), 1), scale)

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from crnn_jax.models import crnn
+from crnn_jax.models import network
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3))
 def dropped(keys: jax.Array, x: jax.Array, rate: float, name: str) -> jax.Array:
-    return crnn.Dropout(keys, 1.0)(x, rate, name, x.shape[1:])
+    return network.Dropout(keys, 1.0)(x, rate, name, x.shape[1:])
 
 
 def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
@@ -42,10 +42,10 @@ def test_lstm_dropout_keeps_one_mask_for_all_steps_and_one_for_each_direction(
         seen.extend([np.asarray(x_forward), np.asarray(x_backward)])
         return x_forward[..., :8]  # [B, T, 2U]
 
-    monkeypatch.setattr(crnn.lstm, "bilstm", spy)
-    layer = crnn.BiLSTM(units=4, rate=0.25)
+    monkeypatch.setattr(network.lstm, "bilstm", spy)
+    layer = network.BiLSTM(units=4, rate=0.25)
     x = jnp.ones((8, 5, 100))  # [B, T, D]
-    layer.init(jax.random.key(0), x, crnn.Dropout(jax.random.split(jax.random.key(1), 8), 1.0))
+    layer.init(jax.random.key(0), x, network.Dropout(jax.random.split(jax.random.key(1), 8), 1.0))
     for out in seen:
         np.testing.assert_array_equal(out, np.broadcast_to(out[:, :1], out.shape))
         assert set(np.unique(out)) == {0.0, np.float32(1 / 0.75)}

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from crnn_jax.models import crnn
+from crnn_jax.models import network
 
 INPUTS, UNITS = 3, 4
 
@@ -48,7 +48,7 @@ def test_both_directions_equal_the_equations() -> None:
         }
         for way in ways
     }
-    layer = crnn.BiGRU(UNITS)
+    layer = network.BiGRU(UNITS)
     inputs = jnp.asarray(x, jnp.float32)
     initial = jax.eval_shape(layer.init, jax.random.key(0), inputs)["params"]
     assert jax.tree.map(lambda leaf: leaf.shape, initial) == dict.fromkeys(ways, shapes)

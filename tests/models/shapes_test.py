@@ -11,7 +11,7 @@ from jaxtyping import TypeCheckError
 
 from crnn_jax import config as config_lib
 from crnn_jax.data import augment, batching, normalization
-from crnn_jax.models import crnn, ctc_loss, greedy
+from crnn_jax.models import ctc_loss, greedy, network
 from experiments import base
 
 CONFIG = config_lib.from_config_dict(base.get_config())
@@ -23,7 +23,7 @@ CONFIG = config_lib.from_config_dict(base.get_config())
         (lambda: greedy.greedy_decode(jnp.zeros((3, 4))), "logits"),  # no batch
         (lambda: ctc_loss.ctc_loss(jnp.zeros((2, 5, 4)), jnp.zeros((3, 1), int)), "labels"),  # B
         (lambda: ctc_loss.ctc_loss(jnp.zeros((2, 5, 4)), jnp.zeros((2, 1))), "labels"),  # floats
-        (lambda: crnn.ConvReluPool(2).init(jax.random.key(0), jnp.zeros((6, 4, 1))), "x"),
+        (lambda: network.ConvReluPool(2).init(jax.random.key(0), jnp.zeros((6, 4, 1))), "x"),
         (
             lambda: augment.augment(jax.random.key(0), jnp.zeros((1, 6, 4, 1)), CONFIG.augment),
             "keys",

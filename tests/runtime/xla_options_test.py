@@ -34,5 +34,5 @@ def test_the_options_reach_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_static_arguments_and_names_are_jit_s() -> None:
-    power = xla_options.jit_reading(lambda x, *, n: x**n, static_argnames="n")
+    power = xla_options.jit_reading(lambda x, *, n: x**n, static_argnames=("n",))
     assert power(jnp.float32(3), n=2) == 9

@@ -1,0 +1,221 @@
+"""A process finds the programs of an earlier one without tracing them."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.experimental.compilation_cache import compilation_cache
+
+from crnn_jax.runtime import program_store
+
+traced: list[str] = []  # the functions that were traced, in order
+
+
+def power(tree: dict[str, Any], x: Any, *, n: int) -> tuple[Any, Any]:
+    traced.append("power")
+    return tree["a"] * x**n, x
+
+
+def twice(x: Any) -> Any:
+    traced.append("twice")
+    return 2 * x
+
+
+@pytest.fixture(autouse=True)
+def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """A store, as in a process with a single device; the tests have two."""
+    folder = tmp_path / "programs"
+    monkeypatch.setenv(program_store.FOLDER, os.fspath(folder))
+    monkeypatch.setattr(jax, "local_device_count", lambda: 1)
+    program_store._folder.cache_clear()
+    traced.clear()
+    cache = jax.config.jax_compilation_cache_dir
+    compilation_cache.reset_cache()
+    jax.config.update("jax_compilation_cache_dir", os.fspath(tmp_path / "cache"))
+    yield folder
+    jax.config.update("jax_compilation_cache_dir", cache)
+    compilation_cache.reset_cache()
+    program_store._folder.cache_clear()
+
+
+def process(function: Callable[..., Any], static: tuple[str, ...] = ()) -> Callable[..., Any]:
+    """Returns the function as another process would have it: with programs on disk only."""
+    return program_store.jit(
+        function, lambda: jax.jit(function, static_argnames=static), dict, static
+    )
+
+
+def programs(store: Path) -> list[Path]:
+    return sorted(path for path in store.rglob("*") if path.is_file())
+
+
+def test_a_second_process_calls_a_program_without_tracing(store: Path) -> None:
+    tree = {"a": np.array([1, 2], np.float32)}
+    for _ in range(2):
+        call = process(power, ("n",))
+        for _ in range(2):
+            product, x = call(tree, np.float32(3), n=2)
+            np.testing.assert_array_equal(product, [9, 18])
+            assert x == 3
+    assert traced == ["power"]
+    assert len(programs(store)) == 1
+
+
+def test_what_a_program_depends_on_finds_another_one(store: Path) -> None:
+    tree = {"a": np.array([1, 2], np.float32)}
+    assert process(power, ("n",))(tree, np.float32(3), n=2)[0].tolist() == [9, 18]
+    assert process(power, ("n",))(tree, np.float32(3), n=3)[0].tolist() == [27, 54]
+    assert process(power, ("n",))({"a": np.float32(1)}, np.float32(3), n=2)[0].tolist() == 9
+    assert process(power, ("n",))(tree, np.int32(3), n=2)[1].dtype == np.int32
+    assert process(power, ("n",))(tree, 3.0, n=2)[0].tolist() == [9, 18]
+    assert process(twice)(np.float32(3)) == 6
+    assert len(programs(store)) == len(traced) == 6
+
+
+@pytest.mark.parametrize("change", ["source", "config", "flags", "processor", "cores"])
+def test_another_environment_finds_no_program(
+    store: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    change: str,
+) -> None:
+    package = tmp_path / "package"
+    (package / "models").mkdir(parents=True)
+    (package / "models" / "layers.py").write_text("UNITS = 1\n")
+    monkeypatch.setattr(program_store, "_PACKAGE", package)
+    process(twice)(np.float32(3))
+    if change == "source":
+        (package / "models" / "layers.py").write_text("UNITS = 2\n")
+    elif change == "config":
+        request.addfinalizer(lambda: jax.config.update("jax_default_matmul_precision", None))
+        jax.config.update("jax_default_matmul_precision", "highest")
+    elif change == "flags":
+        monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=false")
+    elif change == "processor":
+        monkeypatch.setattr(program_store, "_processor", lambda: ["another"])
+    else:
+        monkeypatch.setattr(program_store.cpu_devices, "available", lambda: 64)
+    program_store._folder.cache_clear()
+    assert process(twice)(np.float32(3)) == 6
+    assert traced == ["twice", "twice"]
+    assert len(programs(store)) == 2
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda b: b"", lambda b: b[:-1], lambda b: b[:100] + b"x" + b[101:]]
+)
+def test_a_damaged_program_is_compiled_and_stored_again(
+    store: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    process(twice)(np.float32(3))
+    (file,) = programs(store)
+    file.write_bytes(damage(file.read_bytes()))
+    for _ in range(2):
+        assert process(twice)(np.float32(4)) == 8
+    assert traced == ["twice", "twice"]
+
+
+def test_a_program_that_was_removed_is_stored_again(store: Path) -> None:
+    """One from jax's cache could not be: see `program_store`."""
+    for _ in range(2):
+        for file in programs(store):
+            file.unlink()
+        assert process(twice)(np.float32(3)) == 6
+        assert len(programs(store)) == 1
+
+
+def test_a_program_from_jax_s_cache_is_not_stored_broken(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program_store, "_leave_cache", lambda name: None)
+    for n in (3, 4):
+        for file in programs(store):
+            file.unlink()
+        for _ in range(2):
+            assert (
+                process(power, ("n",))({"a": np.ones((9, n))}, np.float32(2), n=n)[0][0, 0] == 2**n
+            )
+
+
+def test_a_program_that_gives_another_result_is_not_stored(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program_store, "_loaded", lambda *_: lambda x: x)
+    assert process(twice)(np.float32(3)) == 6
+    assert programs(store) == []
+
+
+def test_a_full_disk_costs_nothing(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(program_store.files, "write", full)
+    assert process(twice)(np.float32(3)) == 6
+
+
+def test_a_call_inside_another_function_is_traced_with_it(store: Path) -> None:
+    inner = process(twice)
+    assert jax.jit(lambda x: inner(x) + 1)(jnp.float32(3)) == 7
+    assert jax.grad(lambda x: inner(x) * 1.0)(jnp.float32(3)) == 2
+    assert programs(store) == []
+
+
+@pytest.mark.parametrize("change", ["no folder", "several devices", "another backend"])
+def test_nothing_is_stored(store: Path, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
+    if change == "no folder":
+        monkeypatch.setenv(program_store.FOLDER, "")
+    elif change == "several devices":
+        monkeypatch.setattr(jax, "local_device_count", lambda: 2)
+    else:
+        monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert process(twice)(np.float32(3)) == 6
+    assert programs(store) == []
+
+
+def test_programs_of_environments_that_are_not_used_any_more_are_removed(store: Path) -> None:
+    month = 31 * 24 * 3600
+    for name, age in {"old": month, "recent": 60}.items():
+        (store / name).mkdir(parents=True)
+        (store / name / "program").write_bytes(b"")
+        os.utime(store / name, (time.time() - age,) * 2)
+    process(twice)(np.float32(3))
+    assert not (store / "old").exists()
+    assert (store / "recent").exists()
+    assert len(programs(store)) == 2
+
+
+def test_the_second_command_traces_no_model(tmp_path: Path, trained: Path, captchas: Path) -> None:
+    """By jax's own log: the first command traces the model, the second one nothing of it."""
+    image = min(captchas.iterdir())
+    environment = {
+        **os.environ,
+        "JAX_NUM_CPU_DEVICES": "1",
+        "JAX_COMPILATION_CACHE_DIR": os.fspath(tmp_path / "cache"),
+        "JAX_LOG_COMPILES": "1",
+    }
+    del environment[program_store.FOLDER]
+    found = []
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-m", "crnn_jax", "predict", trained, image],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        traces = re.search("Finished tracing.* _read_greedily", done.stderr)
+        found.append((done.stdout, bool(traces)))
+    text = found[0][0]
+    assert found == [(text, True), (text, False)]
