@@ -17,7 +17,7 @@ from crnn_jax.errors import ConfigError, DamageError, RunError, quote
 from crnn_jax.inference import exported, shipped
 from crnn_jax.inference.typicality import Typical
 from crnn_jax.models import crnn
-from crnn_jax.runs import record_types, run_dir
+from crnn_jax.runs import reader_file, record_types, run_dir
 from crnn_jax.runs.result import Result
 
 if TYPE_CHECKING:
@@ -68,10 +68,17 @@ def shipped_parts(name: str, epoch: int | None) -> Parts:
 
 def run_parts(directory: run_dir.RunDir, epoch: int | None) -> Parts:
     """Restores the reader of a run. RunError, DamageError: see `recognizer.load`."""
-    from crnn_jax.runs.checkpoint import Checkpoints  # imports Orbax, which takes long
-
     run, config = directory.workdir, directory.config()
     result = directory.result()  # None while the run goes on, when nothing is calibrated yet
+    if epoch is None and result is not None:
+        found = reader_file.read(directory, result.params_sha256, config)
+        if found is not None:
+            meta, params = found[0], jax.device_put(found[1])
+            place = f"the file {os.fspath(run / reader_file.FILE)}"
+            return _parts(meta, params, result.best_epoch, config, result, place)
+
+    from crnn_jax.runs.checkpoint import Checkpoints  # imports Orbax, which takes long
+
     with Checkpoints(directory.checkpoints, read_only=True) as checkpoints:
         epochs = checkpoints.epochs()
         if not epochs:
@@ -116,29 +123,50 @@ def exported_parts(folder: str | os.PathLike[str], epoch: int | None) -> Parts:
 
 
 def _restore(checkpoints: Checkpoints, epoch: int, config: Config, result: Result | None) -> Parts:
+    """Restores the reader of a checkpoint."""
     meta = checkpoints.meta(epoch)
-    path = os.fspath(checkpoints.directory / str(epoch))
+    path = f"the checkpoint {os.fspath(checkpoints.directory / str(epoch))}"
+    model = _model(meta, config, path)[1]
+    shapes = jax.eval_shape(lambda: crnn.init(model, jax.random.key(0), config.data))
+    params = checkpoints.restore(epoch, {"params": shapes})["params"]
+    return _parts(meta, params, epoch, config, result, path)
+
+
+def _model(meta: Any, config: Config, source: str) -> tuple[Charset, crnn.Model]:
+    """Returns the symbols and the model of a checkpoint's metadata."""
     try:
         schema.check(meta, record_types.ReaderMeta)
         kind = config.data.direction, config.data.marks
         charset = Charset(meta["alphabet"], *kind, meta.get("other_cases", ""))
     except (ConfigError, schema.InvalidError) as error:
-        raise DamageError(f"the checkpoint {path} is damaged: {error}") from error
+        raise DamageError(f"{source} is damaged: {error}") from error
     moments = Normalization.from_record(meta)
-    normalization.check(moments, config.data.channels, path)
-    model = crnn.build(config.model, charset, *moments)
-    shapes = jax.eval_shape(lambda: crnn.init(model, jax.random.key(0), config.data))
-    params = checkpoints.restore(epoch, {"params": shapes})["params"]
+    normalization.check(moments, config.data.channels, source)
+    return charset, crnn.build(config.model, charset, *moments)
+
+
+def _parts(
+    meta: Any, params: Any, epoch: int, config: Config, result: Result | None, source: str
+) -> Parts:
+    """Returns the reader of these parameters.
+
+    Args:
+      meta: the metadata of their checkpoint.
+      params: the parameters.
+      epoch: their epoch.
+      config: the config of the run.
+      result: its result, if it is finished.
+      source: the checkpoint or the file, for error messages.
+    """
+    charset, model = _model(meta, config, source)
     if name := crnn.first_not_finite(params):
         raise RunError(
-            f"the checkpoint {path}: {name} has values that are not finite; choose another epoch "
-            "with --epoch"
+            f"{source}: {name} has values that are not finite; choose another epoch with --epoch"
         )
     temperature, energies = meta.get("temperature", 1.0), meta.get("typicality")
     # Only the best weights are calibrated. An import keeps the result of its original run.
     if result and epoch in (result.best_epoch, 0):
         temperature, energies = result.temperature, result.typicality
-    typical = Typical(*energies) if energies else None
     return Parts(
         config,
         charset,
@@ -148,7 +176,7 @@ def _restore(checkpoints: Checkpoints, epoch: int, config: Config, result: Resul
         fingerprint=meta["fingerprint"],
         temperature=temperature,
         width_by_image=meta.get("width_by_image", False),
-        typical=typical,
+        typical=Typical(*energies) if energies else None,
         result=result,
     )
 

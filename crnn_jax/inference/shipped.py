@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
@@ -22,6 +21,7 @@ from crnn_jax.config import Config
 from crnn_jax.data.normalization import Normalization
 from crnn_jax.errors import RunError
 from crnn_jax.inference.typicality import Typical
+from crnn_jax.models import crnn
 from crnn_jax.runs import config_migrations
 from crnn_jax.runtime import files
 
@@ -92,7 +92,7 @@ def read(name: str) -> Shipped:
             f"the reader {name} of this installation cannot be used: {error}; install the package "
             "again"
         ) from error
-    params = _tree({key: np.asarray(array, np.float32) for key, array in arrays.items()})
+    params = crnn.of_names({key: np.asarray(a, np.float32) for key, a in arrays.items()})
     return Shipped(
         config,
         Charset(stored["alphabet"], config.data.direction, config.data.marks),
@@ -103,15 +103,3 @@ def read(name: str) -> Shipped:
         stored["width_by_image"],
         Typical(*found) if (found := stored.get("typicality")) else None,
     )
-
-
-def _tree(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Converts {'Conv1/kernel': x} to {'Conv1': {'kernel': x}}."""
-    tree: dict[str, Any] = {}
-    for name, array in arrays.items():
-        *path, last = name.split("/")
-        layer = tree
-        for part in path:
-            layer = layer.setdefault(part, {})
-        layer[last] = array
-    return tree

@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -126,6 +126,22 @@ def by_name(params: Any) -> dict[str, Any]:
     """Returns the leaves of a tree by names like Conv1/kernel, in their order."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+def of_names(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse of `by_name`. ValueError: a name is that of a layer and of a parameter."""
+    tree: dict[str, Any] = {}
+    for name, array in arrays.items():
+        *path, last = name.split("/")
+        layer = tree
+        for part in path:
+            layer = layer.setdefault(part, {})
+            if not isinstance(layer, dict):
+                raise ValueError(f"{name} lies in an array")
+        if last in layer:
+            raise ValueError(f"{name} is also a layer")
+        layer[last] = array
+    return tree
 
 
 def first_not_finite(params: Any) -> str | None:

@@ -12,7 +12,7 @@ from crnn_jax.data import resolve, sources
 from crnn_jax.errors import DataError, RunError, one_line
 from crnn_jax.inference import held_out
 from crnn_jax.models import crnn
-from crnn_jax.runs import continuing
+from crnn_jax.runs import continuing, reader_file
 from crnn_jax.runs.result import Answer, Result
 from crnn_jax.runs.run_dir import RunDir
 from crnn_jax.training import run_logging, self_training
@@ -51,6 +51,7 @@ def score(run: Run) -> Result:
     )
     if len(context.split.test):
         write_test(run, best, temperature)
+    reader_file.write(run.dir, best, run.checkpoints.meta(epoch), run.config)
     run.dir.write_json("result.json", dataclasses.asdict(result))
     return result
 

@@ -65,6 +65,7 @@ def test_a_run_leaves_its_record(finished: tuple[Config, Path, Result], captchas
         "readings.csv",
         "errors.csv",
         "result.json",
+        "reader.safetensors",
         "lock",
         "checkpoints",
         "checkpoints.json",
