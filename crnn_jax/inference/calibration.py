@@ -13,6 +13,7 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from crnn_jax.models import ctc_loss
+from crnn_jax.runtime import program_store
 
 _TEMPERATURES = tuple(1.02**i for i in range(-100, 101))
 # Standard deviation of the prior of the log temperature, whose mean is 0. Without a prior, a set
@@ -20,7 +21,7 @@ _TEMPERATURES = tuple(1.02**i for i in range(-100, 101))
 _PRIOR_STD = 0.5
 
 
-@jax.jit
+@program_store.of_module
 def fit_temperature(logits: Float[Array, "N T K"], labels: Int[Array, "N L"]) -> Float[Array, ""]:
     """Returns the most probable temperature given the labels, from 0.14 to 7.2 in steps of 2 %.
 

@@ -208,14 +208,14 @@ def read_and_score(
     return found
 
 
-@functools.partial(xla_options.jit_reading, static_argnames=("decoder",))
+@functools.partial(xla_options.jit_reading, static_argnames=("decoder",), stored=True)
 def _scored(
     logits: Array, labels: Array, indices: Array, temperature: Any, *, decoder: Decoder
 ) -> tuple[Array, Array, Array]:
     return *decode(logits, temperature, decoder), ctc_loss.ctc_loss(logits, labels[indices])
 
 
-@xla_options.jit_reading
+@functools.partial(xla_options.jit_reading, stored=True)
 def logits_of(
     params: Any,
     images: UInt8[Array, "N W H C"],

@@ -88,7 +88,8 @@ def build(
 
 def init(model: Model, key: Key[Array, ""], config: DataConfig) -> Any:
     """Returns fresh parameters, which depend on the key only."""
-    return _init(key, model.network, (1, config.width, config.height, config.channels))
+    shape = (1, config.width, config.height, config.channels)
+    return _init(key, model.network, shape)
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))

@@ -21,27 +21,36 @@ import platform
 import re
 import shutil
 import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import jaxlib.version
-import numpy as np
 
 from crnn_jax.runtime import cpu_devices, files
 
 FOLDER = "CRNN_JAX_PROGRAM_STORE"  # the variable with the folder; without it, nothing is stored
 _PACKAGE = Path(__file__).parents[1]
+_DIGEST = 32  # bytes of the SHA-256 that a file begins with
+_OF_XLA = {"TopK"}  # functions that XLA itself provides
 _UNUSED = 30 * 24 * 3600.0  # seconds after which programs of another environment are removed
 
 
+class Program(NamedTuple):
+    """A function whose compiled programs are stored."""
+
+    function: Callable[..., Any]
+    name: str  # with the static arguments, all that determines the function; see `jit`
+    options: Callable[[], dict[str, Any]]  # the compiler options, chosen by the environment
+    donated: tuple[int, ...] = ()  # positional arguments whose memory the results may take
+
+
 def jit(
-    function: Callable[..., Any],
-    jitted: Callable[[], Callable[..., Any]],
-    options: Callable[[], dict[str, Any]],
-    static_argnames: Sequence[str] = (),
+    program: Program, jitted: Callable[[], Callable[..., Any]], static_argnames: Sequence[str] = ()
 ) -> Callable[..., Any]:
     """Returns a function that calls a stored program if there is one, and else stores it.
 
@@ -49,117 +58,204 @@ def jit(
     `jitted()`.
 
     Args:
-      function: a function of a module, without a closure. The static arguments are passed by
-        keyword, and their `repr` determines them.
-      jitted: returns `jax.jit(function)`.
-      options: returns the compiler options, which depend on nothing but the environment.
-      static_argnames: the names of the static arguments.
+      program: the function. If it is a closure, its name must determine the values in it.
+      jitted: returns `jax.jit(function)` with the static arguments.
+      static_argnames: the names of the static arguments, which are passed by keyword. Their `repr`
+        must determine them.
     """
-    programs: dict[Any, Callable[..., Any]] = {}
+    latest: dict[Any, Callable[..., Any]] = {}
+    known: dict[Any, Callable[..., Any]] = {}
 
     def call(*args: Any, **kwargs: Any) -> Any:
         if not _is_on():
             return jitted()(*args, **kwargs)
         static = {name: kwargs.pop(name) for name in static_argnames if name in kwargs}
+        # The last program for such arguments refuses others than its own, before it runs. This
+        # takes a tenth of the time of the whole key.
+        shapes = tuple([getattr(value, "shape", None) for value in args])
+        quick = shapes, tuple(static.items())
+        if quick in latest:
+            with contextlib.suppress(TypeError, ValueError):
+                return latest[quick](*args, **kwargs)
         leaves, tree = jax.tree.flatten((args, kwargs))
-        if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+        devices = _devices(leaves)
+        if devices is None:
             return jitted()(*args, **kwargs, **static)
-        key = (tree, tuple(map(_kind, leaves)), tuple(static.items()))
-        if key not in programs:
-            programs[key] = _program(function, options, static, args, kwargs, repr(key))
-        return programs[key](*args, **kwargs)
+        key = tree, tuple(map(_kind, leaves)), tuple(static.items()), tuple(devices)
+        if key not in known:
+            place = _Place(
+                _path(program.name, repr(key)), jax.tree.structure((args, kwargs)), devices
+            )
+            known[key], results = _first_call(program, place, static, args, kwargs)
+            latest[quick] = known[key]
+            return results
+        latest[quick] = known[key]
+        return known[key](*args, **kwargs)
 
     return call
 
 
+def of_module(
+    function: Callable[..., Any], static_argnames: Sequence[str] = ()
+) -> Callable[..., Any]:
+    """Returns `jax.jit(function)` for a function of a module, with stored programs.
+
+    Static arguments are passed by keyword, and their `repr` determines them.
+    """
+    program = Program(function, f"{function.__module__}.{function.__qualname__}", dict)
+    jitted = functools.cache(lambda: jax.jit(function, static_argnames=static_argnames))
+    return functools.wraps(function)(jit(program, jitted, static_argnames))
+
+
 def _is_on() -> bool:
-    """Whether there is a store. A program is stored for a process with a single CPU device."""
+    """Whether programs are stored: for the CPU, if the run has one process."""
     is_wanted = bool(os.environ.get(FOLDER))
-    return is_wanted and jax.default_backend() == "cpu" and jax.local_device_count() == 1
+    return is_wanted and jax.default_backend() == "cpu" and jax.process_count() == 1
 
 
 def _kind(leaf: Any) -> tuple[Any, ...]:
     """Returns what the program depends on in an array or a number."""
     dtype = getattr(leaf, "dtype", type(leaf))
-    return getattr(leaf, "shape", ()), dtype, getattr(leaf, "weak_type", False)
+    names = "weak_type", "sharding"
+    return getattr(leaf, "shape", ()), dtype, *(getattr(leaf, name, None) for name in names)
 
 
-def _program(
-    function: Callable[..., Any],
-    options: Callable[[], dict[str, Any]],
-    static: dict[str, Any],
-    args: Any,
-    kwargs: Any,
-    key: str,
-) -> Callable[..., Any]:
-    """Loads the program of a function for these arguments, or compiles and stores it."""
-    name = f"{function.__module__}.{function.__qualname__}"
-    digest = hashlib.sha256(f"{_folder().name}\n{name}\n{key}".encode()).hexdigest()
-    path = _folder() / digest
-    tree = jax.tree.structure((args, kwargs))
-    with contextlib.suppress(Exception):  # missing, damaged, or refused by jax
-        return _loaded(files.read(path), tree)
+def _devices(leaves: Iterable[Any]) -> list[jax.Device] | None:
+    """Returns the devices of the arrays, the first one by default; None during tracing."""
+    found: set[jax.Device] = set()
+    for leaf in leaves:
+        if isinstance(leaf, jax.core.Tracer):
+            return None
+        if isinstance(leaf, jax.Array):
+            found |= leaf.sharding.device_set
+    return sorted(found, key=lambda device: device.id) or jax.local_devices()[:1]
 
-    def program(*args: Any, **kwargs: Any) -> Any:
-        return function(*args, **kwargs, **static)
+
+class _Place(NamedTuple):
+    """Where a program is stored, and what loading it needs besides the file."""
+
+    path: Path
+    tree: Any  # the structure of the arguments
+    devices: Sequence[jax.Device]
+
+    @property
+    def refused(self) -> Path:
+        """A file that exists if a stored program failed: then it is not stored again."""
+        return self.path.with_suffix(".refused")
+
+    def load(self) -> jax.stages.Compiled | None:
+        """Returns the program, or None if it is missing, damaged, or not accepted by jax."""
+        from jax.experimental import serialize_executable
+
+        with contextlib.suppress(Exception):
+            content = files.read(self.path)
+            digest, body = content[:_DIGEST], content[_DIGEST:]
+            if hashlib.sha256(body).digest() == digest and not self.refused.exists():
+                payload, out_tree = pickle.loads(body)
+                program: jax.stages.Compiled = serialize_executable.deserialize_and_load(
+                    payload, self.tree, out_tree, execution_devices=self.devices
+                )
+                return program
+        return None
+
+    def store(self, compiled: jax.stages.Compiled) -> None:
+        """Writes a program, unless the disk is full or the program needs more than this file."""
+        from jax.experimental import serialize_executable
+
+        with contextlib.suppress(Exception):
+            # Functions of other libraries, such as LAPACK, are set up only when a program that
+            # calls them is lowered. Without that, the call would end the process.
+            targets = re.findall(r'custom_call_target="([^"]*)"', compiled.as_text() or "")
+            if not _OF_XLA.issuperset(targets):
+                return
+            payload, _, out_tree = serialize_executable.serialize(compiled)
+            body = pickle.dumps((payload, out_tree))
+            _make_folder(self.path.parent)
+            files.write(self.path, hashlib.sha256(body).digest() + body)
+            _leave_cache(self.path.name)
+
+
+def _first_call(
+    program: Program, place: _Place, static: dict[str, Any], args: Sequence[Any], kwargs: Any
+) -> tuple[Callable[..., Any], Any]:
+    """Loads the program for these arguments, or compiles and stores it. Also returns its results.
+
+    If a loaded program fails, it is compiled.
+    """
+    if loaded := place.load():
+        kept = _copied(args, program.donated)
+        try:
+            return loaded, jax.block_until_ready(loaded(*args, **kwargs))
+        except Exception:  # jaxlib raises its own types, which vary between releases
+            args = kept
+            with contextlib.suppress(OSError):
+                place.refused.touch()
+
+    def function(*args: Any, **kwargs: Any) -> Any:
+        return program.function(*args, **kwargs, **static)
 
     # A program that comes from jax's cache cannot be stored: serialized again, it lacks a part of
     # its machine code (jax 0.10.2). So it has a name of its own, and leaves the cache when it is
     # stored.
-    program.__name__ = f"{function.__name__}_{digest[:16]}"
-    compiled = jax.jit(program, compiler_options=options()).lower(*args, **kwargs).compile()
-    with contextlib.suppress(Exception):  # a full disk, or a jax that cannot serialize programs
-        content = _content(compiled)
-        if _same(_loaded(content, tree)(*args, **kwargs), compiled(*args, **kwargs)):
-            _store(path, content)
-            _leave_cache(program.__name__)
-    return compiled
+    function.__name__ = f"{program.function.__name__}_{place.path.name}"
+    jitted = jax.jit(function, compiler_options=program.options(), donate_argnums=program.donated)
+    lowered = jitted.lower(*args, **kwargs)
+    with _cache_hits() as hits:
+        compiled = lowered.compile()
+    if not hits and not place.refused.exists():
+        place.store(compiled)
+    return compiled, compiled(*args, **kwargs)
 
 
-def _content(compiled: jax.stages.Compiled) -> bytes:
-    """Returns a program as bytes that begin with their digest."""
-    from jax.experimental import serialize_executable
-
-    payload, _, out_tree = serialize_executable.serialize(compiled)
-    body = pickle.dumps((payload, out_tree))
-    return hashlib.sha256(body).digest() + body
-
-
-def _loaded(content: bytes, in_tree: Any) -> jax.stages.Compiled:
-    """Returns the program of such bytes. ValueError: they are damaged."""
-    from jax.experimental import serialize_executable
-
-    digest, body = content[:32], content[32:]
-    if hashlib.sha256(body).digest() != digest:
-        raise ValueError("damaged")
-    payload, out_tree = pickle.loads(body)
-    program: jax.stages.Compiled = serialize_executable.deserialize_and_load(
-        payload, in_tree, out_tree, execution_devices=jax.local_devices()[:1]
-    )
-    return program
+@contextlib.contextmanager
+def _cache_hits() -> Iterator[list[str]]:
+    """Yields a list that gets an item if jax finds what this thread compiles in its cache."""
+    _compiling.hits = []
+    try:
+        yield _compiling.hits
+    finally:
+        del _compiling.hits
 
 
-def _same(one: Any, other: Any) -> bool:
-    """Whether two results are equal."""
-    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
-    return all(np.array_equal(a, b, equal_nan=True) for a, b in pairs)
+_compiling = threading.local()
 
 
-def _store(path: Path, content: bytes) -> None:
-    """Writes a program, and removes those of environments that have not been used for a month."""
-    if not path.parent.exists():
-        path.parent.mkdir(parents=True)
-        for other in path.parent.parent.iterdir():
+def _note_hit(event: str, **_: Any) -> None:
+    if event == "/jax/compilation_cache/cache_hits" and hasattr(_compiling, "hits"):
+        _compiling.hits.append(event)
+
+
+jax.monitoring.register_event_listener(_note_hit)
+
+
+def _copied(args: Sequence[Any], donated: Sequence[int]) -> list[Any]:
+    """Returns the arguments with copies of those that a call deletes."""
+    return [
+        jax.tree.map(jnp.copy, value) if place in donated else value
+        for place, value in enumerate(args)
+    ]
+
+
+def _make_folder(folder: Path) -> None:
+    """Makes a folder for programs, and removes those that have not been used for a month."""
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        for other in folder.parent.iterdir():
             if other.stat().st_mtime < time.time() - _UNUSED:
                 shutil.rmtree(other, ignore_errors=True)
-    files.write(path, content)
 
 
 def _leave_cache(name: str) -> None:
-    """Removes a program of this name from jax's cache."""
+    """Removes the programs whose name ends like this from jax's cache."""
     if folder := jax.config.values.get("jax_compilation_cache_dir"):
-        for file in Path(folder).glob(f"jit_{name}-*"):
+        for file in Path(folder).glob(f"jit_*_{name}-*"):
             file.unlink(missing_ok=True)
+
+
+def _path(name: str, key: str) -> Path:
+    """Returns where the program of a function for a key is stored."""
+    digest = hashlib.sha256(f"{_folder().name}\n{name}\n{key}".encode()).hexdigest()
+    return _folder() / digest[:32]
 
 
 @functools.cache

@@ -56,9 +56,9 @@ def jit_reading(
         return jax.jit(function, compiler_options=chosen(), static_argnames=static_argnames)
 
     if stored:
-        return functools.wraps(function)(
-            program_store.jit(function, jitted, chosen, static_argnames)
-        )
+        name = f"{function.__module__}.{function.__qualname__}"
+        program = program_store.Program(function, name, chosen)
+        return functools.wraps(function)(program_store.jit(program, jitted, static_argnames))
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jaxtyping import Int, UInt8
@@ -20,7 +19,7 @@ from crnn_jax.data import batching, feed, folder, generated, normalization, sour
 from crnn_jax.inference import calibration, evaluate, typicality
 from crnn_jax.inference.typicality import Typical
 from crnn_jax.models import crnn, ctc_loss, decoding
-from crnn_jax.runtime import data_parallel
+from crnn_jax.runtime import data_parallel, program_store
 from crnn_jax.training import few_labels, warm_start
 from crnn_jax.training import optimizer as optimizer_lib
 
@@ -188,21 +187,23 @@ class TrainContext(NamedTuple):
         if not len(self.split.val):
             return 1.0, None
         images, labels = self.in_memory
-        logits = [
-            evaluate.logits_of(params, images, batch, model=self.model)[mask]
-            for batch, mask in batching.batches(self.split.val, self.config.train.eval_batch_size)
-        ]
-        energies = jax.device_get([typicality.energy(some) for some in logits])
-        typical = typicality.Typical.fit(np.concatenate(energies))
+        # On the host: each operation of jax on an array of another size would be another program.
+        batches = batching.batches(self.split.val, self.config.train.eval_batch_size)
+        logits = np.concatenate(
+            [
+                np.asarray(evaluate.logits_of(params, images, batch, model=self.model))[mask]
+                for batch, mask in batches
+            ]
+        )
+        typical = typicality.Typical.fit(np.asarray(_energy(logits)))
         # A label with a symbol that is not in the alphabet is encoded without it.
         symbols = set(self.charset.symbols)
         texts = [self.charset.split(self.data.texts[i]) for i in self.split.val.tolist()]
         known = np.flatnonzero([symbols.issuperset(text) for text in texts])
         if not len(known):
             return 1.0, typical
-        temperature = calibration.fit_temperature(
-            jnp.concatenate(logits)[known], labels[self.split.val[known]]
-        )
+        own = np.asarray(labels)[self.split.val[known]]
+        temperature = calibration.fit_temperature(logits[known], own)
         return float(temperature), typical
 
     def evaluate(
@@ -219,6 +220,9 @@ class TrainContext(NamedTuple):
         batch_size = self.config.train.eval_batch_size
         indices = self.scored if indices is None else indices
         return evaluate.evaluate(reader, data, indices, batch_size)
+
+
+_energy = program_store.of_module(typicality.energy)
 
 
 def _passes(config: Config, num_train: int) -> int:

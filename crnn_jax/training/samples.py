@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import functools
+from typing import Any
+
 import jax
 import numpy as np
 from PIL import Image
 
+from crnn_jax.config import AugmentConfig
 from crnn_jax.data.augment import augment
+from crnn_jax.runtime import program_store
 from crnn_jax.training.context import TrainContext
 
 _IMAGES, _COPIES, _GAP = 6, 4, 4
+
+
+@functools.partial(program_store.of_module, static_argnames=("config",))
+def _augmented(keys: Any, images: Any, *, config: AugmentConfig) -> Any:
+    return augment(keys, images, config)
 
 
 def sheet(context: TrainContext) -> Image.Image:
@@ -18,7 +28,7 @@ def sheet(context: TrainContext) -> Image.Image:
     images = context.data.images[chosen]  # u8 [n, W, H, C]
     rows = np.repeat(images, _COPIES + 1, axis=0)
     keys = jax.random.split(jax.random.key(0), len(rows))
-    distorted = jax.jit(augment, static_argnums=2)(keys, rows, context.config.augment)
+    distorted = _augmented(keys, rows, config=context.config.augment)
     tiles = np.where(np.arange(len(rows))[:, None, None, None] % (_COPIES + 1), distorted, rows)
     tiles = tiles.round().astype(np.uint8).swapaxes(1, 2)  # [n, H, W, C]
     _, height, width, channels = tiles.shape

@@ -12,6 +12,7 @@ import optax
 
 from crnn_jax.config import FlatStartConfig, OptimizerConfig
 from crnn_jax.models import crnn
+from crnn_jax.runtime import program_store
 from crnn_jax.training import flat_start
 from crnn_jax.training import optimizer as optimizer_lib
 from crnn_jax.training.context import TrainContext
@@ -37,13 +38,13 @@ def init_state(context: TrainContext) -> TrainState:
     key = stream_key(jax.random.key(context.config.seed), "init")
     params = crnn.init(context.model, key, context.config.data)
     static = optimizer_lib.static_part(context.config.optimizer)
-    state: TrainState = _fresh(params, static, context.config.flat_start)
+    state: TrainState = _fresh(params, optimizer=static, config=context.config.flat_start)
     return state
 
 
 # Jitted as one program: otherwise each array of zeros would be a separate program.
-@functools.partial(jax.jit, static_argnums=(1, 2))
-def _fresh(params: Any, optimizer: OptimizerConfig, config: FlatStartConfig) -> TrainState:
+@functools.partial(program_store.of_module, static_argnames=("optimizer", "config"))
+def _fresh(params: Any, *, optimizer: OptimizerConfig, config: FlatStartConfig) -> TrainState:
     ema = jax.tree.map(jnp.copy, params)  # the step donates its arguments
     return TrainState(
         jnp.zeros((), jnp.int32),

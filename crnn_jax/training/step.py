@@ -18,7 +18,7 @@ from crnn_jax.config import AugmentConfig, FlatStartConfig, LossConfig, Optimize
 from crnn_jax.data.augment import augment
 from crnn_jax.models import crnn, network
 from crnn_jax.models import ctc_loss as ctc
-from crnn_jax.runtime import xla_options
+from crnn_jax.runtime import program_store, xla_options
 from crnn_jax.runtime.data_parallel import SINGLE_DEVICE, Devices
 from crnn_jax.runtime.first_call import compiled_by_all
 from crnn_jax.training import flat_start
@@ -277,10 +277,9 @@ def _jitted(recipe: Recipe, in_axes: Any) -> Steps:
     def steps(state: TrainState, batch: Batch, constants: Constants) -> tuple[TrainState, Array]:
         return train_steps(state, batch, constants, recipe)
 
-    return compiled_by_all(
-        jax.jit(
-            jax.vmap(steps, in_axes) if in_axes else steps,
-            donate_argnums=0,
-            compiler_options=xla_options.options(xla_options.TRAINING),
-        )
-    )
+    function = jax.vmap(steps, in_axes) if in_axes else steps
+    options = functools.partial(xla_options.options, xla_options.TRAINING)
+    call = jax.jit(function, donate_argnums=0, compiler_options=options())
+    name = f"{steps.__module__}.steps {recipe!r} {in_axes!r}"
+    program = program_store.Program(function, name, options, donated=(0,))
+    return program_store.jit(program, functools.cache(lambda: compiled_by_all(call)))

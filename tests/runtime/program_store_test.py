@@ -34,10 +34,9 @@ def twice(x: Any) -> Any:
 
 @pytest.fixture(autouse=True)
 def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
-    """A store, as in a process with a single device; the tests have two."""
+    """A store, and a cache of jax that the tests do not share."""
     folder = tmp_path / "programs"
     monkeypatch.setenv(program_store.FOLDER, os.fspath(folder))
-    monkeypatch.setattr(jax, "local_device_count", lambda: 1)
     program_store._folder.cache_clear()
     traced.clear()
     cache = jax.config.jax_compilation_cache_dir
@@ -51,9 +50,8 @@ def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
 
 def process(function: Callable[..., Any], static: tuple[str, ...] = ()) -> Callable[..., Any]:
     """Returns the function as another process would have it: with programs on disk only."""
-    return program_store.jit(
-        function, lambda: jax.jit(function, static_argnames=static), dict, static
-    )
+    program = program_store.Program(function, function.__qualname__, dict)
+    return program_store.jit(program, lambda: jax.jit(function, static_argnames=static), static)
 
 
 def programs(store: Path) -> list[Path]:
@@ -81,6 +79,44 @@ def test_what_a_program_depends_on_finds_another_one(store: Path) -> None:
     assert process(power, ("n",))(tree, 3.0, n=2)[0].tolist() == [9, 18]
     assert process(twice)(np.float32(3)) == 6
     assert len(programs(store)) == len(traced) == 6
+
+
+def accumulated(total: Any, x: Any) -> tuple[Any, Any]:
+    traced.append("accumulated")
+    return total + x.sum(), x
+
+
+def test_a_program_of_several_devices_that_takes_the_memory_of_its_argument(store: Path) -> None:
+    """As a training step does. The total stays right, though storing calls the program twice."""
+    both = jax.sharding.Mesh(np.array(jax.devices()[:2]), ("batch",))
+    whole, split = (
+        jax.sharding.NamedSharding(both, jax.sharding.PartitionSpec(*axes))
+        for axes in ((), ("batch",))
+    )
+    x = jax.device_put(np.arange(4.0, dtype=np.float32), split)
+    for _ in range(2):
+        call = program_store.jit(
+            program_store.Program(accumulated, "accumulated", dict, donated=(0,)),
+            lambda: jax.jit(accumulated, donate_argnums=0),
+        )
+        total = jax.device_put(np.float32(1), whole)
+        for _ in range(2):
+            total, _ = call(total, x)
+        assert total == 1 + 2 * (0 + 1 + 2 + 3)
+        assert total.sharding.device_set == {*jax.devices()[:2]}
+    one, _ = call(np.float32(1), np.array([5], np.float32))  # on one device: another program
+    assert one == 6
+    assert traced == ["accumulated", "accumulated"]
+
+
+def test_two_programs_that_take_turns_keep_apart(store: Path) -> None:
+    """Their arguments have the same shapes at the first level."""
+    call = process(power, ("n",))
+    for a in (np.array([1, 2], np.float32), np.float32(3)) * 2:
+        product, _ = call({"a": a}, np.float32(3), n=2)
+        np.testing.assert_array_equal(product, 9 * a)
+    assert call({"a": np.int32(2)}, np.int32(3), n=2)[0].dtype == np.int32
+    assert len(traced) == 3
 
 
 @pytest.mark.parametrize("change", ["source", "config", "flags", "processor", "cores"])
@@ -149,11 +185,39 @@ def test_a_program_from_jax_s_cache_is_not_stored_broken(
             )
 
 
-def test_a_program_that_gives_another_result_is_not_stored(
+def test_a_stored_program_that_fails_is_compiled_and_not_tried_again(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(program_store, "_loaded", lambda *_: lambda x: x)
-    assert process(twice)(np.float32(3)) == 6
+    """Though it has taken the memory of its argument before it failed."""
+
+    def failing(total: jax.Array, _: Any) -> None:
+        total.delete()
+        raise RuntimeError("NOT_FOUND: Function fusion.9 not found")
+
+    def call(total: Any) -> Any:
+        program = program_store.Program(accumulated, "accumulated", dict, donated=(0,))
+        jitted = program_store.jit(program, lambda: jax.jit(accumulated, donate_argnums=0))
+        return jitted(jnp.asarray(total), np.array([5], np.float32))[0]
+
+    assert call(np.float32(1)) == 6
+    load = program_store._Place.load
+    with monkeypatch.context() as patch:
+        patch.setattr(program_store._Place, "load", lambda place: load(place) and failing)
+        assert call(np.float32(2)) == 7
+    assert call(np.float32(3)) == 8  # not loaded
+    assert traced == ["accumulated"] * 3
+    assert [path.suffix for path in programs(store)] == ["", ".refused"]
+
+
+def orthogonal(x: Any) -> Any:
+    return jnp.abs(jnp.linalg.qr(x)[0])
+
+
+def test_a_program_that_calls_another_library_is_not_stored(store: Path) -> None:
+    """A process that loaded it would end with a segmentation fault."""
+    for _ in range(2):
+        found = process(orthogonal)(np.array([[0, 2], [3, 0]], np.float32))
+        np.testing.assert_allclose(found, [[0, 1], [1, 0]], atol=1e-6)
     assert programs(store) == []
 
 
@@ -172,12 +236,12 @@ def test_a_call_inside_another_function_is_traced_with_it(store: Path) -> None:
     assert programs(store) == []
 
 
-@pytest.mark.parametrize("change", ["no folder", "several devices", "another backend"])
+@pytest.mark.parametrize("change", ["no folder", "several processes", "another backend"])
 def test_nothing_is_stored(store: Path, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
     if change == "no folder":
         monkeypatch.setenv(program_store.FOLDER, "")
-    elif change == "several devices":
-        monkeypatch.setattr(jax, "local_device_count", lambda: 2)
+    elif change == "several processes":
+        monkeypatch.setattr(jax, "process_count", lambda: 2)
     else:
         monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert process(twice)(np.float32(3)) == 6
@@ -201,7 +265,6 @@ def test_the_second_command_traces_no_model(tmp_path: Path, trained: Path, captc
     image = min(captchas.iterdir())
     environment = {
         **os.environ,
-        "JAX_NUM_CPU_DEVICES": "1",
         "JAX_COMPILATION_CACHE_DIR": os.fspath(tmp_path / "cache"),
         "JAX_LOG_COMPILES": "1",
     }
