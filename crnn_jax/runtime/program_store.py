@@ -23,6 +23,7 @@ import shutil
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,6 +38,7 @@ FOLDER = "CRNN_JAX_PROGRAM_STORE"  # the variable with the folder; without it, n
 _PACKAGE = Path(__file__).parents[1]
 _DIGEST = 32  # bytes of the SHA-256 that a file begins with
 _OF_XLA = {"TopK"}  # functions that XLA itself provides
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # in the repr of an object: no process finds it again
 _UNUSED = 30 * 24 * 3600.0  # seconds after which programs of another environment are removed
 
 
@@ -83,9 +85,10 @@ def jit(
             return jitted()(*args, **kwargs, **static)
         key = tree, tuple(map(_kind, leaves)), tuple(static.items()), tuple(devices)
         if key not in known:
-            place = _Place(
-                _path(program.name, repr(key)), jax.tree.structure((args, kwargs)), devices
-            )
+            text = repr(key)
+            if _ADDRESS.search(text):
+                return jitted()(*args, **kwargs, **static)
+            place = _Place(_path(program.name, text), jax.tree.structure((args, kwargs)), devices)
             known[key], results = _first_call(program, place, static, args, kwargs)
             latest[quick] = known[key]
             return results
@@ -151,7 +154,7 @@ class _Place(NamedTuple):
             content = files.read(self.path)
             digest, body = content[:_DIGEST], content[_DIGEST:]
             if hashlib.sha256(body).digest() == digest and not self.refused.exists():
-                payload, out_tree = pickle.loads(body)
+                payload, out_tree = pickle.loads(zlib.decompress(body))
                 program: jax.stages.Compiled = serialize_executable.deserialize_and_load(
                     payload, self.tree, out_tree, execution_devices=self.devices
                 )
@@ -169,7 +172,7 @@ class _Place(NamedTuple):
             if not _OF_XLA.issuperset(targets):
                 return
             payload, _, out_tree = serialize_executable.serialize(compiled)
-            body = pickle.dumps((payload, out_tree))
+            body = zlib.compress(pickle.dumps((payload, out_tree)), 1)  # to a fifth of the size
             _make_folder(self.path.parent)
             files.write(self.path, hashlib.sha256(body).digest() + body)
             _leave_cache(self.path.name)

@@ -209,6 +209,18 @@ def test_a_stored_program_that_fails_is_compiled_and_not_tried_again(
     assert [path.suffix for path in programs(store)] == ["", ".refused"]
 
 
+def test_what_no_other_process_would_find_is_not_stored(store: Path) -> None:
+    """The repr of such a static argument is its address."""
+
+    class Exponent:
+        def __rpow__(self, x: Any) -> Any:
+            return x**2
+
+    tree = {"a": np.array([1, 2], np.float32)}
+    assert process(power, ("n",))(tree, np.float32(3), n=Exponent())[0].tolist() == [9, 18]
+    assert programs(store) == []
+
+
 def orthogonal(x: Any) -> Any:
     return jnp.abs(jnp.linalg.qr(x)[0])
 
