@@ -19,6 +19,8 @@ from tests.helpers.fixtures import MakeConfig
 CACHE = Path(__file__).resolve().parents[1] / ".pytest_cache" / "xla"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.fspath(CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+# Tests replace functions, and a stored program would not show it.
+os.environ.setdefault("CRNN_JAX_PROGRAM_STORE", "")
 # A shell starts background jobs with Ctrl-C ignored, nohup with SIGHUP, and processes of tests
 # would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -174,7 +174,7 @@ def test_a_checkpoint_that_vanishes_while_it_is_read_is_no_damage(
 ) -> None:
     """A running training saves a newer epoch and deletes the one that is being read."""
     run = tmp_path / "run"
-    shutil.copytree(trained, run)
+    shutil.copytree(trained, run, ignore=shutil.ignore_patterns("reader.safetensors"))
     reader = recognizer.load(run)
     newest = max(int(p.name) for p in (run / "checkpoints").iterdir()) + 1
     real = Checkpoints.restore
@@ -191,7 +191,7 @@ def test_a_checkpoint_that_vanishes_while_it_is_read_is_no_damage(
 
 def test_a_run_is_read_in_a_loop_while_it_trains(trained: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    shutil.copytree(trained, run)
+    shutil.copytree(trained, run, ignore=shutil.ignore_patterns("reader.safetensors"))
     reader = recognizer.load(run)
     first = max(int(p.name) for p in (run / "checkpoints").iterdir()) + 1
 

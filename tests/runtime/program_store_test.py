@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
-from crnn_jax.runtime import program_store
+from crnn_jax.runtime import program_files, program_store
 
 traced: list[str] = []  # the functions that were traced, in order
 
@@ -27,17 +28,33 @@ def power(tree: dict[str, Any], x: Any, *, n: int) -> tuple[Any, Any]:
     return tree["a"] * x**n, x
 
 
+FACTOR = 2
+
+
+def scaled(x: Any) -> Any:
+    traced.append("scaled")
+    return FACTOR * x
+
+
 def twice(x: Any) -> Any:
     traced.append("twice")
     return 2 * x
+
+
+def forget() -> None:
+    """Makes this process find out again what its environment is."""
+    program_files._folder.cache_clear()
+    program_files._sources.cache_clear()
 
 
 @pytest.fixture(autouse=True)
 def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """A store, and a cache of jax that the tests do not share."""
     folder = tmp_path / "programs"
-    monkeypatch.setenv(program_store.FOLDER, os.fspath(folder))
-    program_store._folder.cache_clear()
+    monkeypatch.setenv(program_files.FOLDER, os.fspath(folder))
+    # As of a command. A worker of pytest-xdist has no file.
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", __file__, raising=False)
+    forget()
     traced.clear()
     cache = jax.config.jax_compilation_cache_dir
     compilation_cache.reset_cache()
@@ -45,7 +62,7 @@ def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     yield folder
     jax.config.update("jax_compilation_cache_dir", cache)
     compilation_cache.reset_cache()
-    program_store._folder.cache_clear()
+    forget()
 
 
 def process(function: Callable[..., Any], static: tuple[str, ...] = ()) -> Callable[..., Any]:
@@ -55,7 +72,7 @@ def process(function: Callable[..., Any], static: tuple[str, ...] = ()) -> Calla
 
 
 def programs(store: Path) -> list[Path]:
-    return sorted(path for path in store.rglob("*") if path.is_file())
+    return sorted(store.rglob("*.program"))
 
 
 def test_a_second_process_calls_a_program_without_tracing(store: Path) -> None:
@@ -119,34 +136,55 @@ def test_two_programs_that_take_turns_keep_apart(store: Path) -> None:
     assert len(traced) == 3
 
 
-@pytest.mark.parametrize("change", ["source", "config", "flags", "processor", "cores"])
+@pytest.mark.parametrize("change", ["config", "flags", "processor", "cores"])
 def test_another_environment_finds_no_program(
     store: Path,
     monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
     request: pytest.FixtureRequest,
     change: str,
 ) -> None:
-    package = tmp_path / "package"
-    (package / "models").mkdir(parents=True)
-    (package / "models" / "layers.py").write_text("UNITS = 1\n")
-    monkeypatch.setattr(program_store, "_PACKAGE", package)
     process(twice)(np.float32(3))
-    if change == "source":
-        (package / "models" / "layers.py").write_text("UNITS = 2\n")
-    elif change == "config":
+    if change == "config":
         request.addfinalizer(lambda: jax.config.update("jax_default_matmul_precision", None))
         jax.config.update("jax_default_matmul_precision", "highest")
     elif change == "flags":
         monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=false")
     elif change == "processor":
-        monkeypatch.setattr(program_store, "_processor", lambda: ["another"])
+        monkeypatch.setattr(program_files, "_processor", lambda: ["another"])
     else:
-        monkeypatch.setattr(program_store.cpu_devices, "available", lambda: 64)
-    program_store._folder.cache_clear()
+        monkeypatch.setattr(program_files.cpu_devices, "available", lambda: 64)
+    forget()
     assert process(twice)(np.float32(3)) == 6
     assert traced == ["twice", "twice"]
     assert len(programs(store)) == 2
+
+
+@pytest.mark.parametrize("place", ["package", "module", "command line"])
+def test_a_change_of_a_source_file_is_seen(
+    store: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str
+) -> None:
+    """The function is lowered again, and compiled only if the program is another one."""
+    file = tmp_path / place / "models" / "layers.py"
+    file.parent.mkdir(parents=True)
+    file.write_text("FACTOR = 2\n")
+    if place == "package":
+        monkeypatch.setattr(program_files, "_PACKAGE", tmp_path / place)
+    elif place == "module":  # a script that replaces a function of the package
+        monkeypatch.setitem(sys.modules, "script", types.SimpleNamespace(__file__=str(file)))
+    else:
+        monkeypatch.setattr(sys, "argv", ["run.py", f"--config={file}:variant"])
+    forget()
+    assert process(scaled)(np.float32(3)) == 6
+    file.write_text("FACTOR = 2  # the factor\n")
+    forget()
+    assert process(scaled)(np.float32(3)) == 6
+    assert (len(traced), len(programs(store))) == (2, 1)
+    file.write_text("FACTOR = 5\n")
+    monkeypatch.setitem(globals(), "FACTOR", 5)
+    forget()
+    for _ in range(2):
+        assert process(scaled)(np.float32(3)) == 15
+    assert (len(traced), len(programs(store))) == (3, 2)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +213,7 @@ def test_a_program_that_was_removed_is_stored_again(store: Path) -> None:
 def test_a_program_from_jax_s_cache_is_not_stored_broken(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(program_store, "_leave_cache", lambda name: None)
+    monkeypatch.setattr(program_files, "leave_cache", lambda name: None)
     for n in (3, 4):
         for file in programs(store):
             file.unlink()
@@ -200,13 +238,12 @@ def test_a_stored_program_that_fails_is_compiled_and_not_tried_again(
         return jitted(jnp.asarray(total), np.array([5], np.float32))[0]
 
     assert call(np.float32(1)) == 6
-    load = program_store._Place.load
     with monkeypatch.context() as patch:
-        patch.setattr(program_store._Place, "load", lambda place: load(place) and failing)
+        patch.setattr(program_files, "load", lambda *_: failing)
         assert call(np.float32(2)) == 7
     assert call(np.float32(3)) == 8  # not loaded
     assert traced == ["accumulated"] * 3
-    assert [path.suffix for path in programs(store)] == ["", ".refused"]
+    assert len(list(store.rglob("*.refused"))) == 1
 
 
 def test_what_no_other_process_would_find_is_not_stored(store: Path) -> None:
@@ -237,7 +274,7 @@ def test_a_full_disk_costs_nothing(store: Path, monkeypatch: pytest.MonkeyPatch)
     def full(*_: object) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(program_store.files, "write", full)
+    monkeypatch.setattr(program_files.files, "write", full)
     assert process(twice)(np.float32(3)) == 6
 
 
@@ -248,14 +285,18 @@ def test_a_call_inside_another_function_is_traced_with_it(store: Path) -> None:
     assert programs(store) == []
 
 
-@pytest.mark.parametrize("change", ["no folder", "several processes", "another backend"])
+@pytest.mark.parametrize(
+    "change", ["no folder", "several processes", "another backend", "interactive"]
+)
 def test_nothing_is_stored(store: Path, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
     if change == "no folder":
-        monkeypatch.setenv(program_store.FOLDER, "")
+        monkeypatch.setenv(program_files.FOLDER, "")
     elif change == "several processes":
         monkeypatch.setattr(jax, "process_count", lambda: 2)
-    else:
+    elif change == "another backend":
         monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    else:
+        monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
     assert process(twice)(np.float32(3)) == 6
     assert programs(store) == []
 
@@ -264,7 +305,7 @@ def test_programs_of_environments_that_are_not_used_any_more_are_removed(store: 
     month = 31 * 24 * 3600
     for name, age in {"old": month, "recent": 60}.items():
         (store / name).mkdir(parents=True)
-        (store / name / "program").write_bytes(b"")
+        (store / name / "x.program").write_bytes(b"")
         os.utime(store / name, (time.time() - age,) * 2)
     process(twice)(np.float32(3))
     assert not (store / "old").exists()
@@ -280,7 +321,7 @@ def test_the_second_command_traces_no_model(tmp_path: Path, trained: Path, captc
         "JAX_COMPILATION_CACHE_DIR": os.fspath(tmp_path / "cache"),
         "JAX_LOG_COMPILES": "1",
     }
-    del environment[program_store.FOLDER]
+    del environment[program_files.FOLDER]
     found = []
     for _ in range(2):
         done = subprocess.run(

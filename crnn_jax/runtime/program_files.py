@@ -1,0 +1,175 @@
+"""The folder of stored programs: see program_store.py.
+
+`<digest of the key>.key` has the digest of a lowered program, and `<digest>.program` the compiled
+program. A folder stands for all else that a compiled program depends on: the versions, the
+configuration of jax, and the processor.
+
+A program is machine code, like those in jax's cache, and a pickle that describes it: the folder
+must be one that only the user can write. See `compilation_cache.keep_programs`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+import pickle
+import platform
+import re
+import shutil
+import sys
+import time
+import zlib
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+import jaxlib.version
+
+from crnn_jax.runtime import cpu_devices, files
+
+FOLDER = "CRNN_JAX_PROGRAM_STORE"  # the variable with the folder; without it, nothing is stored
+_PACKAGE = Path(__file__).parents[1]
+_CHECKSUM = 32  # bytes of the SHA-256 that the file of a program begins with
+_OF_XLA = {"TopK"}  # functions that XLA itself provides
+_UNUSED = 30 * 24 * 3600.0  # seconds after which programs of another environment are removed
+
+
+def find(key: str) -> str | None:
+    """Returns the digest of the program for a key, if it is known."""
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        return files.read(_key_file(key)).decode()
+    return None
+
+
+def remember(key: str, digest: str) -> None:
+    """Notes the digest of the program for a key."""
+    with contextlib.suppress(Exception):  # a full disk
+        _make_folder()
+        files.write(_key_file(key), digest.encode())
+
+
+def load(digest: str, tree: Any, devices: Sequence[jax.Device]) -> jax.stages.Compiled | None:
+    """Returns a program, or None if it is missing, damaged, refused, or not accepted by jax.
+
+    Args:
+      digest: of the lowered program.
+      tree: the structure of the arguments.
+      devices: those of the arguments.
+    """
+    from jax.experimental import serialize_executable
+
+    with contextlib.suppress(Exception):
+        content = files.read(_program_file(digest))
+        checksum, body = content[:_CHECKSUM], content[_CHECKSUM:]
+        if hashlib.sha256(body).digest() == checksum and not is_refused(digest):
+            payload, out_tree = pickle.loads(zlib.decompress(body))
+            program: jax.stages.Compiled = serialize_executable.deserialize_and_load(
+                payload, tree, out_tree, execution_devices=devices
+            )
+            return program
+    return None
+
+
+def store(digest: str, compiled: jax.stages.Compiled) -> bool:
+    """Writes a program. Returns False if the disk is full or the program cannot be stored."""
+    from jax.experimental import serialize_executable
+
+    with contextlib.suppress(Exception):
+        # Functions of other libraries, such as LAPACK, are set up only when a program that calls
+        # them is lowered. Without that, the call would end the process.
+        targets = re.findall(r'custom_call_target="([^"]*)"', compiled.as_text() or "")
+        if _OF_XLA.issuperset(targets):
+            payload, _, out_tree = serialize_executable.serialize(compiled)
+            body = zlib.compress(pickle.dumps((payload, out_tree)), 1)  # to a fifth of the size
+            _make_folder()
+            files.write(_program_file(digest), hashlib.sha256(body).digest() + body)
+            return True
+    return False
+
+
+def refuse(digest: str) -> None:
+    """Notes that a stored program failed, so that it is not tried again."""
+    with contextlib.suppress(OSError):
+        (_folder() / f"{digest}.refused").touch()
+
+
+def is_refused(digest: str) -> bool:
+    """Whether a stored program has failed."""
+    return (_folder() / f"{digest}.refused").exists()
+
+
+def leave_cache(name: str) -> None:
+    """Removes the programs of the function `name` from jax's cache."""
+    if folder := jax.config.values.get("jax_compilation_cache_dir"):
+        for file in Path(folder).glob(f"jit_{name}-*"):
+            file.unlink(missing_ok=True)
+
+
+def _program_file(digest: str) -> Path:
+    return _folder() / f"{digest}.program"
+
+
+def _key_file(key: str) -> Path:
+    digest = hashlib.sha256(f"{_sources()}\n{key}".encode()).hexdigest()[:32]
+    return _folder() / f"{digest}.key"
+
+
+def _make_folder() -> None:
+    """Makes the folder, and removes those that have not been used for a month."""
+    folder = _folder()
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        for other in folder.parent.iterdir():
+            if other.stat().st_mtime < time.time() - _UNUSED:
+                shutil.rmtree(other, ignore_errors=True)
+
+
+@functools.cache
+def _folder() -> Path:
+    """Returns the folder for programs of this environment, and marks it as used."""
+    folder = Path(os.environ[FOLDER]) / _environment()
+    with contextlib.suppress(OSError):
+        os.utime(folder)
+    return folder
+
+
+def _environment() -> str:
+    """Returns a digest of all that a compiled program depends on besides the lowered one."""
+    versions = [sys.version, jax.__version__, jaxlib.version.__version__, metadata.version("flax")]
+    # The cache's own keys change where programs are, and not what they are.
+    config = sorted((k, repr(v)) for k, v in jax.config.values.items() if "cache" not in k)
+    flags = sorted((k, v) for k, v in os.environ.items() if k.startswith("XLA_"))
+    cores = cpu_devices.available()  # XLA splits operations for this number of threads
+    parts = versions, config, flags, cores, _processor()
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
+
+
+@functools.cache
+def _sources() -> str:
+    """Returns a digest of the package, and of the files that could replace its functions.
+
+    These are the modules that are not installed, and the Python files of the command line.
+    """
+    installed = (sys.prefix, sys.base_prefix, os.path.dirname(os.__file__))
+    modules = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+    own = {file for file in modules if file and not file.startswith(installed)}
+    named = {word.split("=")[-1].split(":")[0] for word in sys.argv}
+    own |= {name for name in named if name.endswith(".py")}
+    digest = hashlib.sha256()
+    for path in sorted({*map(os.fspath, _PACKAGE.rglob("*.py")), *own}):
+        with contextlib.suppress(OSError):
+            digest.update(Path(path).read_bytes())
+    return digest.hexdigest()
+
+
+def _processor() -> list[str]:
+    """Returns the model and the instruction sets of the processor, where the system tells them."""
+    found = [platform.machine(), platform.processor()]
+    with contextlib.suppress(OSError):
+        text = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
+        found += re.findall(r"(?m)^(?:model name|flags|Features)\s*:.*$", text)
+    return found
