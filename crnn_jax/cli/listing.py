@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from crnn_jax.data import label_rows, unread_images
+from crnn_jax.data import unread_images
 from crnn_jax.data.image_io import IMAGE_SUFFIXES
 from crnn_jax.data.tree import Tree
 from crnn_jax.errors import DataError, for_terminal, one_line
@@ -84,6 +84,8 @@ def _images(folder: str) -> list[str]:
         return []
     unread = unread_images.find(found)
     if unread:
+        from crnn_jax.data import label_rows  # imports the readers of all kinds of label files
+
         names = label_rows.examples(list(unread))
         what = f"{label_rows.count(len(unread), 'image')} of {one_line(folder)} left out, such as"
         print(f"note: {what} {names}: {next(iter(unread.values()))}", file=sys.stderr)

@@ -58,8 +58,6 @@ def as_paths(arguments: list[str], commands: Mapping[str, argparse.ArgumentParse
 
 def predict(options: argparse.Namespace) -> int:
     """Reads images, and prints a row for each. Returns 1 if some cannot be read."""
-    from tqdm import tqdm
-
     from crnn_jax.cli import listing
     from crnn_jax.errors import DataError
     from crnn_jax.inference import recognizer
@@ -81,12 +79,7 @@ def predict(options: argparse.Namespace) -> int:
 
     def rows() -> Iterator[dict[str, Any]]:
         nonlocal failed
-        for path, reading in tqdm(
-            _readings(reader, decoder, options),
-            unit=" files",
-            # No progress bar among readings on a terminal, or in a log file.
-            disable=sys.stdout.isatty() or not sys.stderr.isatty(),
-        ):
+        for path, reading in _with_progress(_readings(reader, decoder, options)):
             if isinstance(reading, DataError):
                 failed = True
                 line = f"error: {errors.one_line(path)}: {listing.reason(path, reading)}"
@@ -115,6 +108,15 @@ def _readings(
         found = reader.stream(remember(part), decoder, options.explain, frame=options.frame)
         for reading in found:
             yield paths.pop(0) if paths else "the list of paths", reading
+
+
+def _with_progress(readings: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """Shows a progress bar, but not among readings on a terminal, or in a log file."""
+    if sys.stdout.isatty() or not sys.stderr.isatty():
+        return readings
+    from tqdm import tqdm
+
+    return iter(tqdm(readings, unit=" files"))
 
 
 def _row(path: str, reading: Any, options: argparse.Namespace) -> dict[str, Any]:
