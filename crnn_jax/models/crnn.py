@@ -21,6 +21,7 @@ from jaxtyping import Float, Key, Real
 
 from crnn_jax.charset import Charset
 from crnn_jax.config import DataConfig, ModelConfig
+from crnn_jax.runtime import program_store
 
 if TYPE_CHECKING:
     from crnn_jax.models.network import CRNN, Dropout
@@ -89,11 +90,11 @@ def build(
 def init(model: Model, key: Key[Array, ""], config: DataConfig) -> Any:
     """Returns fresh parameters, which depend on the key only."""
     shape = (1, config.width, config.height, config.channels)
-    return _init(key, model.network, shape)
+    return _init(key, network=model.network, shape=shape)
 
 
-@functools.partial(jax.jit, static_argnums=(1, 2))
-def _init(key: Array, network: CRNN, shape: tuple[int, ...]) -> Any:
+@functools.partial(program_store.of_module, static_argnames=("network", "shape"))
+def _init(key: Array, *, network: CRNN, shape: tuple[int, ...]) -> Any:
     return network.init(key, jnp.zeros(shape))["params"]
 
 

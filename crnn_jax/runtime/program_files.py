@@ -27,7 +27,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import jaxlib.version
+import numpy as np
 
 from crnn_jax.runtime import cpu_devices, files
 
@@ -35,6 +37,7 @@ FOLDER = "CRNN_JAX_PROGRAM_STORE"  # the variable with the folder; without it, n
 _PACKAGE = Path(__file__).parents[1]
 _CHECKSUM = 32  # bytes of the SHA-256 that the file of a program begins with
 _OF_XLA = {"TopK"}  # functions that XLA itself provides
+_QR = {"lapack_sgeqrf_ffi", "lapack_sorgqr_ffi"}  # LAPACK's QR decomposition, in 32 bits
 _UNUSED = 30 * 24 * 3600.0  # seconds after which programs of another environment are removed
 
 
@@ -66,7 +69,9 @@ def load(digest: str, tree: Any, devices: Sequence[jax.Device]) -> jax.stages.Co
         content = files.read(_program_file(digest))
         checksum, body = content[:_CHECKSUM], content[_CHECKSUM:]
         if hashlib.sha256(body).digest() == checksum and not is_refused(digest):
-            payload, out_tree = pickle.loads(zlib.decompress(body))
+            payload, out_tree, calls_qr = pickle.loads(zlib.decompress(body))
+            if calls_qr:
+                _set_up_qr()
             program: jax.stages.Compiled = serialize_executable.deserialize_and_load(
                 payload, tree, out_tree, execution_devices=devices
             )
@@ -79,16 +84,23 @@ def store(digest: str, compiled: jax.stages.Compiled) -> bool:
     from jax.experimental import serialize_executable
 
     with contextlib.suppress(Exception):
-        # Functions of other libraries, such as LAPACK, are set up only when a program that calls
-        # them is lowered. Without that, the call would end the process.
-        targets = re.findall(r'custom_call_target="([^"]*)"', compiled.as_text() or "")
-        if _OF_XLA.issuperset(targets):
+        # Functions of other libraries are set up only when a program that calls them is lowered.
+        # Without that, the call would end the process.
+        targets = set(re.findall(r'custom_call_target="([^"]*)"', compiled.as_text() or ""))
+        if targets <= _OF_XLA | _QR:
             payload, _, out_tree = serialize_executable.serialize(compiled)
-            body = zlib.compress(pickle.dumps((payload, out_tree)), 1)  # to a fifth of the size
+            parts = payload, out_tree, not targets.isdisjoint(_QR)
+            body = zlib.compress(pickle.dumps(parts), 1)  # to a fifth of the size
             _make_folder()
             files.write(_program_file(digest), hashlib.sha256(body).digest() + body)
             return True
     return False
+
+
+@functools.cache
+def _set_up_qr() -> None:
+    """Sets up LAPACK's QR decomposition in this process."""
+    jax.jit(jnp.linalg.qr).lower(jax.ShapeDtypeStruct((2, 2), np.float32))
 
 
 def refuse(digest: str) -> None:

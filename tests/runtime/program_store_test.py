@@ -258,16 +258,48 @@ def test_what_no_other_process_would_find_is_not_stored(store: Path) -> None:
     assert programs(store) == []
 
 
-def orthogonal(x: Any) -> Any:
-    return jnp.abs(jnp.linalg.qr(x)[0])
+def root(x: Any) -> Any:
+    return jnp.linalg.cholesky(x)
 
 
 def test_a_program_that_calls_another_library_is_not_stored(store: Path) -> None:
     """A process that loaded it would end with a segmentation fault."""
     for _ in range(2):
-        found = process(orthogonal)(np.array([[0, 2], [3, 0]], np.float32))
-        np.testing.assert_allclose(found, [[0, 1], [1, 0]], atol=1e-6)
+        found = process(root)(np.array([[4, 2], [2, 2]], np.float32))
+        np.testing.assert_allclose(found, [[2, 0], [1, 1]], atol=1e-6)
     assert programs(store) == []
+
+
+START = """
+from crnn_jax import runtime
+runtime.configure()
+import jax
+from crnn_jax import config
+from crnn_jax.charset import Charset
+from crnn_jax.models import crnn
+values = config.from_changes({"model.lstm_units": (4,)})
+model = crnn.build(values.model, Charset("ab"), [0.0], [1.0], False)
+params = crnn.init(model, jax.random.key(0), values.data)
+print(crnn.params_sha256(params))
+"""
+
+
+def test_orthogonal_weights_are_drawn_by_a_stored_program(tmp_path: Path) -> None:
+    """It calls LAPACK, which a process has to set up before: else it ends without a word."""
+    script = tmp_path / "start.py"
+    script.write_text(START)
+    environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": os.fspath(tmp_path / "cache")}
+    environment |= {"PYTHONPATH": os.fspath(Path(__file__).parents[2]), "JAX_LOG_COMPILES": "1"}
+    del environment[program_files.FOLDER]
+    outputs = []
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, script], env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        outputs.append((done.stdout, "Finished tracing _init" in done.stderr))
+    digest = outputs[0][0]
+    assert outputs == [(digest, True), (digest, False)]
 
 
 def test_a_full_disk_costs_nothing(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
