@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 )
 @dataclasses.dataclass(frozen=True, eq=False)
 class Model:
-    """A network and the normalization of its images.
+    """The sizes of a network, and the normalization of its images.
 
     A pytree with the leaves `mean` and `std`: compiled programs take them as arguments, so that
     runs whose training sets differ share one program. `apply` always normalizes.
