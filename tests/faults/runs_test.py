@@ -17,7 +17,7 @@ from crnn_jax.errors import CrnnError, RunError
 from crnn_jax.inference import exported, recognizer
 from crnn_jax.interop import keras_file
 from crnn_jax.runs import checkpoint, run_dir
-from crnn_jax.runtime import program_store
+from crnn_jax.runtime import program_files
 from tests.faults import strangers
 
 _VALUES: tuple[Any, ...] = (
@@ -216,7 +216,7 @@ def test_nothing_that_executes_is_imported() -> None:
     paths = list(Path(run_dir.__file__).parents[1].rglob("*.py"))
     assert Path(run_dir.__file__) in paths
     # Its folder has machine code, so it is trusted anyway: see docs/explanation/security.md.
-    paths.remove(Path(program_store.__file__))
+    paths.remove(Path(program_files.__file__))
     for path in paths:
         lines = path.read_text().splitlines()
         # numpy formats are allowed, because numpy then refuses pickles.
