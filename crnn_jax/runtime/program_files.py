@@ -17,7 +17,6 @@ import os
 import pickle
 import platform
 import re
-import shutil
 import sys
 import time
 import zlib
@@ -38,13 +37,27 @@ _PACKAGE = Path(__file__).parents[1]
 _CHECKSUM = 32  # bytes of the SHA-256 that the file of a program begins with
 _OF_XLA = {"TopK"}  # functions that XLA itself provides
 _QR = {"lapack_sgeqrf_ffi", "lapack_sorgqr_ffi"}  # LAPACK's QR decomposition, in 32 bits
-_UNUSED = 30 * 24 * 3600.0  # seconds after which programs of another environment are removed
+_TRACED = ("flax", "optax", "numpy")  # packages that jax traces, or that make constants
+_UNUSED = 30 * 24 * 3600.0  # seconds after which a file is removed
+
+
+def is_command() -> bool:
+    """Whether this process runs a command of the package, and no script of a user.
+
+    A script may replace functions of the package in ways that no key shows.
+    """
+    file = getattr(sys.modules["__main__"], "__file__", None)
+    if not file:
+        return False
+    path = Path(os.path.abspath(file))
+    own = (_PACKAGE / "__main__.py", _PACKAGE.parent / "run.py")
+    return path in own or path.stem.removesuffix("-script") == "crnn-jax"
 
 
 def find(key: str) -> str | None:
     """Returns the digest of the program for a key, if it is known."""
     with contextlib.suppress(OSError, UnicodeDecodeError):
-        return files.read(_key_file(key)).decode()
+        return _read(_key_file(key)).decode()
     return None
 
 
@@ -66,7 +79,7 @@ def load(digest: str, tree: Any, devices: Sequence[jax.Device]) -> jax.stages.Co
     from jax.experimental import serialize_executable
 
     with contextlib.suppress(Exception):
-        content = files.read(_program_file(digest))
+        content = _read(_program_file(digest))
         checksum, body = content[:_CHECKSUM], content[_CHECKSUM:]
         if hashlib.sha256(body).digest() == checksum and not is_refused(digest):
             payload, out_tree, calls_qr = pickle.loads(zlib.decompress(body))
@@ -110,15 +123,18 @@ def refuse(digest: str) -> None:
 
 
 def is_refused(digest: str) -> bool:
-    """Whether a stored program has failed."""
-    return (_folder() / f"{digest}.refused").exists()
+    """Whether a stored program has failed, or nobody can tell."""
+    with contextlib.suppress(OSError):
+        return (_folder() / f"{digest}.refused").exists()
+    return True
 
 
 def leave_cache(name: str) -> None:
     """Removes the programs of the function `name` from jax's cache."""
     if folder := jax.config.values.get("jax_compilation_cache_dir"):
         for file in Path(folder).glob(f"jit_{name}-*"):
-            file.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                file.unlink(missing_ok=True)
 
 
 def _program_file(digest: str) -> Path:
@@ -130,14 +146,21 @@ def _key_file(key: str) -> Path:
     return _folder() / f"{digest}.key"
 
 
+def _read(path: Path) -> bytes:
+    """Returns the content of a file, and marks it as used. OSError: it cannot be read."""
+    content = files.read(path)
+    with contextlib.suppress(OSError):
+        os.utime(path)
+    return content
+
+
 def _make_folder() -> None:
-    """Makes the folder, and removes those that have not been used for a month."""
+    """Makes the folder, and removes files and other folders that were not used for a month."""
     folder = _folder()
-    if not folder.exists():
-        folder.mkdir(parents=True)
-        for other in folder.parent.iterdir():
-            if other.stat().st_mtime < time.time() - _UNUSED:
-                shutil.rmtree(other, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in (*folder.parent.iterdir(), *folder.iterdir()):
+        if old.stat().st_mtime < time.time() - _UNUSED:
+            files.discard(old)
 
 
 @functools.cache
@@ -151,7 +174,8 @@ def _folder() -> Path:
 
 def _environment() -> str:
     """Returns a digest of all that a compiled program depends on besides the lowered one."""
-    versions = [sys.version, jax.__version__, jaxlib.version.__version__, metadata.version("flax")]
+    versions = [sys.version, jax.__version__, jaxlib.version.__version__]
+    versions += map(metadata.version, _TRACED)
     # The cache's own keys change where programs are, and not what they are.
     config = sorted((k, repr(v)) for k, v in jax.config.values.items() if "cache" not in k)
     flags = sorted((k, v) for k, v in os.environ.items() if k.startswith("XLA_"))
@@ -166,7 +190,8 @@ def _sources() -> str:
 
     These are the modules that are not installed, and the Python files of the command line.
     """
-    installed = (sys.prefix, sys.base_prefix, os.path.dirname(os.__file__))
+    folders = sys.prefix, sys.base_prefix, os.path.dirname(os.__file__)
+    installed = tuple(folder + os.sep for folder in folders)
     modules = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
     own = {file for file in modules if file and not file.startswith(installed)}
     named = {word.split("=")[-1].split(":")[0] for word in sys.argv}

@@ -15,7 +15,6 @@ import functools
 import hashlib
 import os
 import re
-import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -70,7 +69,7 @@ def jit(
         # The last program for such arguments refuses others than its own, before it runs. This
         # takes a tenth of the time of the whole key.
         shapes = tuple([getattr(value, "shape", None) for value in args])
-        quick = shapes, tuple(static.items())
+        quick = shapes, jax.tree.structure((args, kwargs)), tuple(static.items())
         if quick in latest:
             with contextlib.suppress(TypeError, ValueError):
                 return latest[quick](*args, **kwargs)
@@ -109,14 +108,9 @@ def of_module(
 
 
 def _is_on() -> bool:
-    """Whether programs are stored: for the CPU, if the run has one process.
-
-    Not in an interactive session, where anything may have been replaced.
-    """
-    is_wanted = os.environ.get(program_files.FOLDER) and hasattr(
-        sys.modules["__main__"], "__file__"
-    )
-    return bool(is_wanted) and jax.default_backend() == "cpu" and jax.process_count() == 1
+    """Whether programs are stored: by commands, for the CPU, if the run has one process."""
+    is_wanted = bool(os.environ.get(program_files.FOLDER)) and program_files.is_command()
+    return is_wanted and jax.default_backend() == "cpu" and jax.process_count() == 1
 
 
 def _kind(leaf: Any) -> tuple[Any, ...]:
@@ -139,8 +133,9 @@ def _devices(leaves: Iterable[Any]) -> list[jax.Device] | None:
 
 def _first(program: Program, key: str, call: _Call) -> tuple[Callable[..., Any], Any]:
     """Loads the program for a key, or compiles and stores it. Also returns its results."""
+    failed: set[str] = set()
     digest = program_files.find(key)
-    if digest and (done := _try_stored(program, digest, call)):
+    if digest and (done := _try_stored(program, digest, call, failed)):
         return done
 
     def function(*args: Any, **kwargs: Any) -> Any:
@@ -153,24 +148,32 @@ def _first(program: Program, key: str, call: _Call) -> tuple[Callable[..., Any],
     lowered = jitted.lower(*call.args, **call.kwargs)
     parts = lowered.as_text(), lowered.out_tree, sorted(options.items()), call.devices
     digest = hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()[:32]
-    if done := _try_stored(program, digest, call):
+    if digest not in failed and (done := _try_stored(program, digest, call, failed)):
         program_files.remember(key, digest)
         return done
     with _cache_hits() as hits:
         compiled = lowered.compile()
     # A program that comes from jax's cache cannot be stored: serialized again, it lacks a part of
     # its machine code (jax 0.10.2). So a program leaves that cache when it is stored.
-    is_whole = not hits and not program_files.is_refused(digest)
+    is_whole = not hits and digest not in failed and not program_files.is_refused(digest)
     if is_whole and program_files.store(digest, compiled):
         program_files.remember(key, digest)
         program_files.leave_cache(function.__name__)
-    return compiled, compiled(*call.args, **call.kwargs)
+    results = compiled(*call.args, **call.kwargs)
+    if failed:
+        jax.block_until_ready(results)  # raises if it was not the fault of the stored program
+        for digest in failed:
+            program_files.refuse(digest)
+    return compiled, results
 
 
 def _try_stored(
-    program: Program, digest: str, call: _Call
+    program: Program, digest: str, call: _Call, failed: set[str]
 ) -> tuple[Callable[..., Any], Any] | None:
-    """Returns a stored program and its results; None if there is none or it fails."""
+    """Returns a stored program and its results; None if there is none or it fails.
+
+    A program that fails is added to `failed`.
+    """
     tree = jax.tree.structure((tuple(call.args), call.kwargs))
     loaded = program_files.load(digest, tree, call.devices)
     if loaded is None:
@@ -181,10 +184,15 @@ def _try_stored(
         for place, value in enumerate(call.args)
     ]
     try:
-        return loaded, jax.block_until_ready(loaded(*args, **call.kwargs))
+        results = jax.block_until_ready(loaded(*args, **call.kwargs))
     except Exception:  # jaxlib raises its own types, which vary between releases
-        program_files.refuse(digest)
+        failed.add(digest)
         return None
+    for place in program.donated:
+        for leaf in jax.tree.leaves(call.args[place]):
+            if isinstance(leaf, jax.Array):
+                leaf.delete()  # as if it had been donated
+    return loaded, results
 
 
 @contextlib.contextmanager

@@ -52,8 +52,8 @@ def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """A store, and a cache of jax that the tests do not share."""
     folder = tmp_path / "programs"
     monkeypatch.setenv(program_files.FOLDER, os.fspath(folder))
-    # As of a command. A worker of pytest-xdist has no file.
-    monkeypatch.setattr(sys.modules["__main__"], "__file__", __file__, raising=False)
+    command = program_files._PACKAGE / "__main__.py"
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", os.fspath(command), raising=False)
     forget()
     traced.clear()
     cache = jax.config.jax_compilation_cache_dir
@@ -136,7 +136,7 @@ def test_two_programs_that_take_turns_keep_apart(store: Path) -> None:
     assert len(traced) == 3
 
 
-@pytest.mark.parametrize("change", ["config", "flags", "processor", "cores"])
+@pytest.mark.parametrize("change", ["config", "flags", "processor", "cores", "optax"])
 def test_another_environment_finds_no_program(
     store: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -149,6 +149,11 @@ def test_another_environment_finds_no_program(
         jax.config.update("jax_default_matmul_precision", "highest")
     elif change == "flags":
         monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=false")
+    elif change == "optax":
+        version = program_files.metadata.version
+        monkeypatch.setattr(
+            program_files.metadata, "version", lambda name: version(name) + "9" * (name == "optax")
+        )
     elif change == "processor":
         monkeypatch.setattr(program_files, "_processor", lambda: ["another"])
     else:
@@ -169,6 +174,8 @@ def test_a_change_of_a_source_file_is_seen(
     file.write_text("FACTOR = 2\n")
     if place == "package":
         monkeypatch.setattr(program_files, "_PACKAGE", tmp_path / place)
+        command = tmp_path / place / "__main__.py"
+        monkeypatch.setattr(sys.modules["__main__"], "__file__", os.fspath(command))
     elif place == "module":  # a script that replaces a function of the package
         monkeypatch.setitem(sys.modules, "script", types.SimpleNamespace(__file__=str(file)))
     else:
@@ -271,6 +278,8 @@ def test_a_program_that_calls_another_library_is_not_stored(store: Path) -> None
 
 
 START = """
+import __main__, crnn_jax
+__main__.__file__ = crnn_jax.__path__[0] + "/__main__.py"  # as a command
 from crnn_jax import runtime
 runtime.configure()
 import jax
@@ -310,6 +319,19 @@ def test_a_full_disk_costs_nothing(store: Path, monkeypatch: pytest.MonkeyPatch)
     assert process(twice)(np.float32(3)) == 6
 
 
+@pytest.mark.parametrize("call", ["exists", "unlink"])
+def test_a_folder_of_another_user_costs_nothing(
+    store: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def denied(*_: object, **__: object) -> None:
+        raise PermissionError("Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(program_files.Path, call, denied)
+        found = process(twice)(np.float32(3))
+    assert found == 6
+
+
 def test_a_call_inside_another_function_is_traced_with_it(store: Path) -> None:
     inner = process(twice)
     assert jax.jit(lambda x: inner(x) + 1)(jnp.float32(3)) == 7
@@ -318,7 +340,7 @@ def test_a_call_inside_another_function_is_traced_with_it(store: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", ["no folder", "several processes", "another backend", "interactive"]
+    "change", ["no folder", "several processes", "another backend", "interactive", "a script"]
 )
 def test_nothing_is_stored(store: Path, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
     if change == "no folder":
@@ -327,8 +349,10 @@ def test_nothing_is_stored(store: Path, monkeypatch: pytest.MonkeyPatch, change:
         monkeypatch.setattr(jax, "process_count", lambda: 2)
     elif change == "another backend":
         monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    else:
+    elif change == "interactive":
         monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
+    else:
+        monkeypatch.setattr(sys.modules["__main__"], "__file__", "/home/me/train.py")
     assert process(twice)(np.float32(3)) == 6
     assert programs(store) == []
 
@@ -340,9 +364,43 @@ def test_programs_of_environments_that_are_not_used_any_more_are_removed(store: 
         (store / name / "x.program").write_bytes(b"")
         os.utime(store / name, (time.time() - age,) * 2)
     process(twice)(np.float32(3))
+    (folder,) = (path.parent for path in programs(store) if path.parent.name != "recent")
+    unused = folder / "unused.program"
+    unused.write_bytes(b"")
+    os.utime(unused, (time.time() - month,) * 2)
+    process(power, ("n",))({"a": np.float32(1)}, np.float32(3), n=2)
+    assert not unused.exists()
+    unused.write_bytes(b"")
     assert not (store / "old").exists()
     assert (store / "recent").exists()
+    assert len(programs(store)) == 4
+
+
+def test_a_program_that_is_used_is_kept(store: Path) -> None:
+    process(twice)(np.float32(3))
+    month = 31 * 24 * 3600
+    for file in store.rglob("*.*"):
+        os.utime(file, (time.time() - month,) * 2)
+    process(twice)(np.float32(3))
+    process(power, ("n",))({"a": np.float32(1)}, np.float32(3), n=2)
     assert len(programs(store)) == 2
+
+
+def test_an_error_of_the_arguments_refuses_no_program(store: Path) -> None:
+    """Here, memory that is exhausted whatever program runs."""
+    process(twice)(np.float32(3))
+
+    class Loaded:
+        def __call__(self, *_: Any) -> None:
+            raise RuntimeError("RESOURCE_EXHAUSTED")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(program_files, "load", lambda *_: Loaded())
+        patch.setattr(jax.stages.Compiled, "__call__", Loaded.__call__)
+        with pytest.raises(RuntimeError, match="EXHAUSTED"):
+            process(twice)(np.float32(3))
+    assert list(store.rglob("*.refused")) == []
+    assert process(twice)(np.float32(3)) == 6
 
 
 def test_the_second_command_traces_no_model(tmp_path: Path, trained: Path, captchas: Path) -> None:
