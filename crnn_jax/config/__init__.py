@@ -65,10 +65,10 @@ def from_changes(config: Changes) -> Config:
 
     ConfigError names the wrong keys.
     """
-    from ml_collections import ConfigDict  # not needed to read with a trained model
-
     if isinstance(config, Config):
         return config
+    from ml_collections import ConfigDict  # not needed to read with a trained model
+
     if isinstance(config, ConfigDict):
         return from_config_dict(config)
     if not isinstance(config, Mapping):

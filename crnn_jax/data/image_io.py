@@ -33,9 +33,8 @@ UNSUPPORTED_SUFFIXES = frozenset(
 MOST_BYTES = 2**24  # bytes of a file
 MOST_PIXELS = 2**22  # pixels of an image: 2048x2048; the default model reads 200x50
 MOST_FRAME_PIXELS = 2**24  # pixels of all frames of an animation
-# Pillow supports more formats, among them PostScript, which it passes to an interpreter.
 SEVERAL_FRAMES = "it has several frames"  # begins the error that refuses an animation
-
+# Pillow supports more formats, among them PostScript, which it passes to an interpreter.
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
 _MODES = frozenset(
     [

@@ -21,7 +21,7 @@ _TEMPERATURES = tuple(1.02**i for i in range(-100, 101))
 _PRIOR_STD = 0.5
 
 
-@program_store.of_module
+@program_store.jit
 def fit_temperature(logits: Float[Array, "N T K"], labels: Int[Array, "N L"]) -> Float[Array, ""]:
     """Returns the most probable temperature given the labels, from 0.14 to 7.2 in steps of 2 %.
 

@@ -174,7 +174,7 @@ def read(
     return found
 
 
-@functools.partial(xla_options.jit_reading, stored=True)
+@xla_options.jit_reading
 def _read_greedily(
     params: Any, images: Array, temperature: Any, *, model: crnn.Model
 ) -> tuple[Array, Array, Array]:
@@ -182,12 +182,12 @@ def _read_greedily(
     return *decode(logits, temperature, GREEDY), typicality.energy(logits)
 
 
-@functools.partial(xla_options.jit_reading, stored=True)
+@xla_options.jit_reading
 def _logits(params: Any, images: Array, *, model: crnn.Model) -> Array:
     return crnn.apply(model, params, images)
 
 
-@functools.partial(xla_options.jit_reading, static_argnames=("decoder",), stored=True)
+@functools.partial(xla_options.jit_reading, static_argnames=("decoder",))
 def _decoded(logits: Array, temperature: Any, *, decoder: Decoder) -> tuple[Array, Array, Array]:
     return *decode(logits, temperature, decoder), typicality.energy(logits)
 
@@ -208,14 +208,14 @@ def read_and_score(
     return found
 
 
-@functools.partial(xla_options.jit_reading, static_argnames=("decoder",), stored=True)
+@functools.partial(xla_options.jit_reading, static_argnames=("decoder",))
 def _scored(
     logits: Array, labels: Array, indices: Array, temperature: Any, *, decoder: Decoder
 ) -> tuple[Array, Array, Array]:
     return *decode(logits, temperature, decoder), ctc_loss.ctc_loss(logits, labels[indices])
 
 
-@functools.partial(xla_options.jit_reading, stored=True)
+@xla_options.jit_reading
 def logits_of(
     params: Any,
     images: UInt8[Array, "N W H C"],

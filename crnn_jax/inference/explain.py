@@ -43,7 +43,7 @@ class Explanation(NamedTuple):
     answered: bool = True
 
 
-@functools.partial(xla_options.jit_reading, static_argnames=("decoder",), stored=True)
+@functools.partial(xla_options.jit_reading, static_argnames=("decoder",))
 def explain(
     params: Any,
     images: UInt8[Array, "B W H C"],

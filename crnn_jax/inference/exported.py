@@ -157,15 +157,13 @@ def read(folder: str | os.PathLike[str]) -> tuple[Parsed, Any]:
         why = brief(error) or type(error).__name__
         raise RunError(f"{folder} is not a readable safetensors export: {why}") from error
     parsed = parse(description, os.fspath(folder))
-    params: dict[str, Any] = {}
-    for key, array in arrays.items():
-        *path, name = key.split(".")
-        layer: Any = params
-        for part in path[:_MOST_DEPTH]:
-            layer = layer.setdefault(part, {}) if isinstance(layer, dict) else None
-        if len(path) > _MOST_DEPTH or not isinstance(layer, dict) or name in layer:
-            raise RunError(f"{folder / WEIGHTS}: {quote(key[:100])} is not a valid array name")
-        layer[name] = array
+    try:
+        if deep := [key for key in arrays if key.count(".") > _MOST_DEPTH]:
+            raise ValueError(deep[0])
+        params = crnn.of_names(arrays, ".")
+    except ValueError as error:
+        key = quote(str(error)[:100])
+        raise RunError(f"{folder / WEIGHTS}: {key} is not a valid array name") from error
     parsed.check_digest(params, os.fspath(folder / WEIGHTS))
     return parsed, params
 

@@ -73,9 +73,10 @@ def run_parts(directory: run_dir.RunDir, epoch: int | None) -> Parts:
     if epoch is None and result is not None:
         found = reader_file.read(directory, result.params_sha256, config)
         if found is not None:
-            meta, params = found[0], jax.device_put(found[1])
-            place = f"the file {os.fspath(run / reader_file.FILE)}"
-            return _parts(meta, params, result.best_epoch, config, result, place)
+            meta, params = found
+            source = f"the file {os.fspath(run / reader_file.FILE)}"
+            parts = _without_params(meta, result.best_epoch, config, result, source)
+            return _with_params(parts, jax.device_put(params), source)
 
     from crnn_jax.runs.checkpoint import Checkpoints  # imports Orbax, which takes long
 
@@ -124,16 +125,24 @@ def exported_parts(folder: str | os.PathLike[str], epoch: int | None) -> Parts:
 
 def _restore(checkpoints: Checkpoints, epoch: int, config: Config, result: Result | None) -> Parts:
     """Restores the reader of a checkpoint."""
-    meta = checkpoints.meta(epoch)
-    path = f"the checkpoint {os.fspath(checkpoints.directory / str(epoch))}"
-    model = _model(meta, config, path)[1]
-    shapes = jax.eval_shape(lambda: crnn.init(model, jax.random.key(0), config.data))
-    params = checkpoints.restore(epoch, {"params": shapes})["params"]
-    return _parts(meta, params, epoch, config, result, path)
+    source = f"the checkpoint {os.fspath(checkpoints.directory / str(epoch))}"
+    parts = _without_params(checkpoints.meta(epoch), epoch, config, result, source)
+    shapes = jax.eval_shape(lambda: crnn.init(parts.model, jax.random.key(0), config.data))
+    return _with_params(parts, checkpoints.restore(epoch, {"params": shapes})["params"], source)
 
 
-def _model(meta: Any, config: Config, source: str) -> tuple[Charset, crnn.Model]:
-    """Returns the symbols and the model of a checkpoint's metadata."""
+def _without_params(
+    meta: Any, epoch: int, config: Config, result: Result | None, source: str
+) -> Parts:
+    """Returns a reader that lacks its parameters.
+
+    Args:
+      meta: the metadata of a checkpoint.
+      epoch: its epoch.
+      config: the config of the run.
+      result: the result of the run, if it is finished.
+      source: the checkpoint or the file, for error messages.
+    """
     try:
         schema.check(meta, record_types.ReaderMeta)
         kind = config.data.direction, config.data.marks
@@ -142,27 +151,6 @@ def _model(meta: Any, config: Config, source: str) -> tuple[Charset, crnn.Model]
         raise DamageError(f"{source} is damaged: {error}") from error
     moments = Normalization.from_record(meta)
     normalization.check(moments, config.data.channels, source)
-    return charset, crnn.build(config.model, charset, *moments)
-
-
-def _parts(
-    meta: Any, params: Any, epoch: int, config: Config, result: Result | None, source: str
-) -> Parts:
-    """Returns the reader of these parameters.
-
-    Args:
-      meta: the metadata of their checkpoint.
-      params: the parameters.
-      epoch: their epoch.
-      config: the config of the run.
-      result: its result, if it is finished.
-      source: the checkpoint or the file, for error messages.
-    """
-    charset, model = _model(meta, config, source)
-    if name := crnn.first_not_finite(params):
-        raise RunError(
-            f"{source}: {name} has values that are not finite; choose another epoch with --epoch"
-        )
     temperature, energies = meta.get("temperature", 1.0), meta.get("typicality")
     # Only the best weights are calibrated. An import keeps the result of its original run.
     if result and epoch in (result.best_epoch, 0):
@@ -170,8 +158,8 @@ def _parts(
     return Parts(
         config,
         charset,
-        model,
-        params,
+        crnn.build(config.model, charset, *moments),
+        None,
         epoch,
         fingerprint=meta["fingerprint"],
         temperature=temperature,
@@ -179,6 +167,15 @@ def _parts(
         typical=Typical(*energies) if energies else None,
         result=result,
     )
+
+
+def _with_params(parts: Parts, params: Any, source: str) -> Parts:
+    """Adds the parameters. RunError: some are not finite."""
+    if name := crnn.first_not_finite(params):
+        raise RunError(
+            f"{source}: {name} has values that are not finite; choose another epoch with --epoch"
+        )
+    return parts._replace(params=params)
 
 
 def _is_intact(checkpoints: Checkpoints, epoch: int, config: Config) -> bool:

@@ -93,7 +93,7 @@ def init(model: Model, key: Key[Array, ""], config: DataConfig) -> Any:
     return _init(key, network=model.network, shape=shape)
 
 
-@functools.partial(program_store.of_module, static_argnames=("network", "shape"))
+@functools.partial(program_store.jit, static_argnames=("network", "shape"))
 def _init(key: Array, *, network: CRNN, shape: tuple[int, ...]) -> Any:
     return network.init(key, jnp.zeros(shape))["params"]
 
@@ -130,18 +130,18 @@ def by_name(params: Any) -> dict[str, Any]:
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
-def of_names(arrays: Mapping[str, Any]) -> dict[str, Any]:
+def of_names(arrays: Mapping[str, Any], separator: str = "/") -> dict[str, Any]:
     """The inverse of `by_name`. ValueError: a name is that of a layer and of a parameter."""
     tree: dict[str, Any] = {}
     for name, array in arrays.items():
-        *path, last = name.split("/")
+        *path, last = name.split(separator)
         layer = tree
         for part in path:
             layer = layer.setdefault(part, {})
             if not isinstance(layer, dict):
-                raise ValueError(f"{name} lies in an array")
+                raise ValueError(name)
         if last in layer:
-            raise ValueError(f"{name} is also a layer")
+            raise ValueError(name)
         layer[last] = array
     return tree
 

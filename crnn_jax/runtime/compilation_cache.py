@@ -12,6 +12,8 @@ from pathlib import Path
 
 import platformdirs
 
+# The variable with the folder of program_store.py; if it is empty, nothing is stored.
+PROGRAMS = "CRNN_JAX_PROGRAM_STORE"
 _SWEPT = "swept"  # a file whose age is that of the last sweep
 _SUFFIX = "-cache"  # suffix of jax's cache files
 _OFF = ("0", "n", "no", "f", "false", "off")  # values of jax's variables
@@ -23,9 +25,9 @@ def keep_programs() -> None:
     On Linux the folder is `$XDG_CACHE_HOME/crnn_jax`, by default `~/.cache/crnn_jax`.
 
     As everywhere in jax, JAX_COMPILATION_CACHE_DIR names another folder and
-    JAX_ENABLE_COMPILATION_CACHE=0 turns the cache off. The subfolder `programs` has those of
-    program_store.py; an empty CRNN_JAX_PROGRAM_STORE turns it off. If the folder cannot be written,
-    a note is printed and the run goes on.
+    JAX_ENABLE_COMPILATION_CACHE=0 turns the cache off. program_store.py keeps its programs in the
+    subfolder `programs`, unless CRNN_JAX_PROGRAM_STORE is empty or names another folder. If the
+    folder cannot be written, a note is printed and the run goes on.
     """
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         os.environ["JAX_COMPILATION_CACHE_DIR"] = platformdirs.user_cache_dir("crnn_jax", False)
@@ -38,7 +40,7 @@ def keep_programs() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         sweep(folder)
         if os.environ.get("JAX_ENABLE_COMPILATION_CACHE", "1").lower() not in _OFF:
-            os.environ.setdefault("CRNN_JAX_PROGRAM_STORE", os.fspath(folder / "programs"))
+            os.environ.setdefault(PROGRAMS, os.fspath(folder / "programs"))
     except OSError as error:
         print(
             f"note: compiled programs cannot be cached in {folder} ({error.strerror}); every start "

@@ -30,17 +30,18 @@ import jax.numpy as jnp
 import jaxlib.version
 import numpy as np
 
+from crnn_jax.errors import RunError
 from crnn_jax.runtime import cpu_devices, files
+from crnn_jax.runtime.compilation_cache import PROGRAMS
 
-FOLDER = "CRNN_JAX_PROGRAM_STORE"  # the variable with the folder; without it, nothing is stored
 _PACKAGE = Path(__file__).parents[1]
-_CHECKSUM = 32  # bytes of the SHA-256 that the file of a program begins with
 _OF_XLA = {"TopK"}  # functions that XLA itself provides
 _QR = {"lapack_sgeqrf_ffi", "lapack_sorgqr_ffi"}  # LAPACK's QR decomposition, in 32 bits
 _TRACED = ("flax", "optax", "numpy")  # packages that jax traces, or that make constants
 _UNUSED = 30 * 24 * 3600.0  # seconds after which a file is removed
 
 
+@functools.cache
 def is_command() -> bool:
     """Whether this process runs a command of the package, and no script of a user.
 
@@ -63,7 +64,7 @@ def find(key: str) -> str | None:
 
 def remember(key: str, digest: str) -> None:
     """Notes the digest of the program for a key."""
-    with contextlib.suppress(Exception):  # a full disk
+    with contextlib.suppress(OSError, RunError):  # a full disk
         _make_folder()
         files.write(_key_file(key), digest.encode())
 
@@ -78,11 +79,10 @@ def load(digest: str, tree: Any, devices: Sequence[jax.Device]) -> jax.stages.Co
     """
     from jax.experimental import serialize_executable
 
-    with contextlib.suppress(Exception):
-        content = _read(_program_file(digest))
-        checksum, body = content[:_CHECKSUM], content[_CHECKSUM:]
-        if hashlib.sha256(body).digest() == checksum and not is_refused(digest):
-            payload, out_tree, calls_qr = pickle.loads(zlib.decompress(body))
+    with contextlib.suppress(Exception):  # pickle and jaxlib raise many types
+        content = zlib.decompress(_read(_program_file(digest)))  # zlib detects damage
+        if not is_refused(digest):
+            payload, out_tree, calls_qr = pickle.loads(content)
             if calls_qr:
                 _set_up_qr()
             program: jax.stages.Compiled = serialize_executable.deserialize_and_load(
@@ -96,16 +96,15 @@ def store(digest: str, compiled: jax.stages.Compiled) -> bool:
     """Writes a program. Returns False if the disk is full or the program cannot be stored."""
     from jax.experimental import serialize_executable
 
-    with contextlib.suppress(Exception):
+    with contextlib.suppress(Exception):  # also those of jaxlib
         # Functions of other libraries are set up only when a program that calls them is lowered.
         # Without that, the call would end the process.
         targets = set(re.findall(r'custom_call_target="([^"]*)"', compiled.as_text() or ""))
         if targets <= _OF_XLA | _QR:
             payload, _, out_tree = serialize_executable.serialize(compiled)
             parts = payload, out_tree, not targets.isdisjoint(_QR)
-            body = zlib.compress(pickle.dumps(parts), 1)  # to a fifth of the size
             _make_folder()
-            files.write(_program_file(digest), hashlib.sha256(body).digest() + body)
+            files.write(_program_file(digest), zlib.compress(pickle.dumps(parts), level=1))
             return True
     return False
 
@@ -166,7 +165,7 @@ def _make_folder() -> None:
 @functools.cache
 def _folder() -> Path:
     """Returns the folder for programs of this environment, and marks it as used."""
-    folder = Path(os.environ[FOLDER]) / _environment()
+    folder = Path(os.environ[PROGRAMS]) / _environment()
     with contextlib.suppress(OSError):
         os.utime(folder)
     return folder

@@ -23,51 +23,77 @@ import jax
 import jax.numpy as jnp
 
 from crnn_jax.runtime import program_files
+from crnn_jax.runtime.compilation_cache import PROGRAMS
 
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # in the repr of an object: no process finds it again
 
 
-class Program(NamedTuple):
-    """A function whose compiled programs are stored."""
+class _Program(NamedTuple):
+    """A function whose compiled programs are stored; see `jit`."""
 
     function: Callable[..., Any]
-    name: str  # with the static arguments, all that determines the function; see `jit`
-    options: Callable[[], dict[str, Any]]  # the compiler options, chosen by the environment
-    donated: tuple[int, ...] = ()  # positional arguments whose memory the results may take
+    name: str
+    options: Callable[[], dict[str, Any]]
+    donated: Sequence[int]
 
 
 class _Call(NamedTuple):
     """The first call of a program."""
 
-    args: Sequence[Any]
+    args: tuple[Any, ...]
     kwargs: dict[str, Any]
     static: dict[str, Any]  # the static arguments
+    tree: Any  # the structure of the other arguments
     devices: Sequence[jax.Device]
 
 
 def jit(
-    program: Program, jitted: Callable[[], Callable[..., Any]], static_argnames: Sequence[str] = ()
+    function: Callable[..., Any],
+    name: str = "",
+    *,
+    static_argnames: Sequence[str] = (),
+    donated: Sequence[int] = (),
+    options: Callable[[], dict[str, Any]] = dict,
+    wrapped: Callable[[Any], Callable[..., Any]] = lambda call: call,
 ) -> Callable[..., Any]:
-    """Returns a function that calls a stored program if there is one, and else stores it.
+    """Like `jax.jit`, but a program is called without tracing if an earlier process has stored it.
 
     Without a store, and while jax traces the call as a part of another function, it calls
-    `jitted()`.
+    `wrapped(jax.jit(function))`.
 
     Args:
-      program: the function. If it is a closure, its name must determine the values in it.
-      jitted: returns `jax.jit(function)` with the static arguments.
+      function: a function of a module or, with a name, any function.
+      name: determines the function, with all values that it encloses. By default the name of a
+        function of a module.
       static_argnames: the names of the static arguments, which are passed by keyword. Their `repr`
-        must determine them.
+        determines them.
+      donated: the positional arguments whose memory the results may take.
+      options: returns the compiler options, which depend on the environment only. It is called when
+        a function is compiled, because querying the backend initializes it.
+      wrapped: wraps the function where no programs are stored.
     """
+    name = name or f"{function.__module__}.{function.__qualname__}"
+    program = _Program(function, name, options, donated)
     latest: dict[Any, Callable[..., Any]] = {}
     known: dict[Any, Callable[..., Any]] = {}
 
+    @functools.cache
+    def jitted() -> Any:
+        return wrapped(
+            jax.jit(
+                function,
+                static_argnames=static_argnames,
+                donate_argnums=donated,
+                compiler_options=options(),
+            )
+        )
+
+    @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         if not _is_on():
             return jitted()(*args, **kwargs)
         static = {name: kwargs.pop(name) for name in static_argnames if name in kwargs}
-        # The last program for such arguments refuses others than its own, before it runs. This
-        # takes a tenth of the time of the whole key.
+        # The last program for such arguments refuses others than its own, before it runs.
         shapes = tuple([getattr(value, "shape", None) for value in args])
         quick = shapes, jax.tree.structure((args, kwargs)), tuple(static.items())
         if quick in latest:
@@ -75,41 +101,25 @@ def jit(
                 return latest[quick](*args, **kwargs)
         leaves, tree = jax.tree.flatten((args, kwargs))
         devices = _devices(leaves)
-        if devices is None:
-            return jitted()(*args, **kwargs, **static)
         key = tree, tuple(map(_kind, leaves)), tuple(static.items()), tuple(devices)
-        if key not in known:
-            text = f"{program.name}\n{key!r}"
-            if _ADDRESS.search(text):
-                return jitted()(*args, **kwargs, **static)
-            known[key], results = _first(program, text, _Call(args, kwargs, static, devices))
+        text = f"{name}\n{key!r}"
+        if not devices or _ADDRESS.search(text):
+            return jitted()(*args, **kwargs, **static)
+        if key in known:
             latest[quick] = known[key]
-            return results
+            return known[key](*args, **kwargs)
+        first = _Call(args, kwargs, static, tree, devices)
+        known[key], results = _first(program, text, first)
         latest[quick] = known[key]
-        return known[key](*args, **kwargs)
+        return results
 
-    def lower(*args: Any, **kwargs: Any) -> Any:
-        return jitted().lower(*args, **kwargs)  # type: ignore[attr-defined]
-
-    call.lower = lower  # type: ignore[attr-defined]  # as of a jitted function
+    call.lower = lambda *args, **kwargs: jitted().lower(*args, **kwargs)  # type: ignore[attr-defined]
     return call
-
-
-def of_module(
-    function: Callable[..., Any], static_argnames: Sequence[str] = ()
-) -> Callable[..., Any]:
-    """Returns `jax.jit(function)` for a function of a module, with stored programs.
-
-    Static arguments are passed by keyword, and their `repr` determines them.
-    """
-    program = Program(function, f"{function.__module__}.{function.__qualname__}", dict)
-    jitted = functools.cache(lambda: jax.jit(function, static_argnames=static_argnames))
-    return functools.wraps(function)(jit(program, jitted, static_argnames))
 
 
 def _is_on() -> bool:
     """Whether programs are stored: by commands, for the CPU, if the run has one process."""
-    is_wanted = bool(os.environ.get(program_files.FOLDER)) and program_files.is_command()
+    is_wanted = bool(os.environ.get(PROGRAMS)) and program_files.is_command()
     return is_wanted and jax.default_backend() == "cpu" and jax.process_count() == 1
 
 
@@ -120,18 +130,18 @@ def _kind(leaf: Any) -> tuple[Any, ...]:
     return getattr(leaf, "shape", ()), dtype, *(getattr(leaf, name, None) for name in names)
 
 
-def _devices(leaves: Iterable[Any]) -> list[jax.Device] | None:
-    """Returns the devices of the arrays, the first one by default; None during tracing."""
+def _devices(leaves: Iterable[Any]) -> list[jax.Device]:
+    """Returns the devices of the arrays, the first one by default; none during tracing."""
     found: set[jax.Device] = set()
     for leaf in leaves:
         if isinstance(leaf, jax.core.Tracer):
-            return None
+            return []
         if isinstance(leaf, jax.Array):
             found |= leaf.sharding.device_set
     return sorted(found, key=lambda device: device.id) or jax.local_devices()[:1]
 
 
-def _first(program: Program, key: str, call: _Call) -> tuple[Callable[..., Any], Any]:
+def _first(program: _Program, key: str, call: _Call) -> tuple[Callable[..., Any], Any]:
     """Loads the program for a key, or compiles and stores it. Also returns its results."""
     failed: set[str] = set()
     digest = program_files.find(key)
@@ -168,14 +178,13 @@ def _first(program: Program, key: str, call: _Call) -> tuple[Callable[..., Any],
 
 
 def _try_stored(
-    program: Program, digest: str, call: _Call, failed: set[str]
+    program: _Program, digest: str, call: _Call, failed: set[str]
 ) -> tuple[Callable[..., Any], Any] | None:
     """Returns a stored program and its results; None if there is none or it fails.
 
     A program that fails is added to `failed`.
     """
-    tree = jax.tree.structure((tuple(call.args), call.kwargs))
-    loaded = program_files.load(digest, tree, call.devices)
+    loaded = program_files.load(digest, call.tree, call.devices)
     if loaded is None:
         return None
     # Copies, because a program that fails may already have taken the memory of the arguments.

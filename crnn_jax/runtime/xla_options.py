@@ -34,37 +34,12 @@ def options(wanted: dict[str, Any]) -> dict[str, Any]:
 
 
 def jit_reading(
-    function: Callable[..., Any], *, static_argnames: Sequence[str] = (), stored: bool = False
+    function: Callable[..., Any], *, static_argnames: Sequence[str] = ()
 ) -> Callable[..., Any]:
-    """Returns `jax.jit(function)` with the options for inference.
-
-    The options are chosen at the first call, because querying the backend initializes it.
-
-    Args:
-      function: the function.
-      static_argnames: as in `jax.jit`.
-      stored: whether its programs are stored, so that another process calls them without tracing;
-        see `program_store.jit` for what that requires of the function.
-    """
-
-    @functools.cache
-    def chosen() -> dict[str, Any]:
-        return options(READING)
-
-    @functools.cache
-    def jitted() -> Callable[..., Any]:
-        return jax.jit(function, compiler_options=chosen(), static_argnames=static_argnames)
-
-    if stored:
-        name = f"{function.__module__}.{function.__qualname__}"
-        program = program_store.Program(function, name, chosen)
-        return functools.wraps(function)(program_store.jit(program, jitted, static_argnames))
-
-    @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        return jitted()(*args, **kwargs)
-
-    return call
+    """Returns `program_store.jit(function)` with the options for inference."""
+    return program_store.jit(
+        function, static_argnames=static_argnames, options=lambda: options(READING)
+    )
 
 
 @functools.cache

@@ -222,7 +222,7 @@ class TrainContext(NamedTuple):
         return evaluate.evaluate(reader, data, indices, batch_size)
 
 
-_energy = program_store.of_module(typicality.energy)
+_energy = program_store.jit(typicality.energy)
 
 
 def _passes(config: Config, num_train: int) -> int:

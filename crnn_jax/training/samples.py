@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import jax
 import numpy as np
+from jax import Array
 from PIL import Image
 
 from crnn_jax.config import AugmentConfig
@@ -17,8 +17,8 @@ from crnn_jax.training.context import TrainContext
 _IMAGES, _COPIES, _GAP = 6, 4, 4
 
 
-@functools.partial(program_store.of_module, static_argnames=("config",))
-def _augmented(keys: Any, images: Any, *, config: AugmentConfig) -> Any:
+@functools.partial(program_store.jit, static_argnames=("config",))
+def _augmented(keys: Array, images: Array, *, config: AugmentConfig) -> Array:
     return augment(keys, images, config)
 
 

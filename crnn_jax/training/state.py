@@ -43,7 +43,7 @@ def init_state(context: TrainContext) -> TrainState:
 
 
 # Jitted as one program: otherwise each array of zeros would be a separate program.
-@functools.partial(program_store.of_module, static_argnames=("optimizer", "config"))
+@functools.partial(program_store.jit, static_argnames=("optimizer", "config"))
 def _fresh(params: Any, *, optimizer: OptimizerConfig, config: FlatStartConfig) -> TrainState:
     ema = jax.tree.map(jnp.copy, params)  # the step donates its arguments
     return TrainState(

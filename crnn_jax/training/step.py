@@ -277,9 +277,10 @@ def _jitted(recipe: Recipe, in_axes: Any) -> Steps:
     def steps(state: TrainState, batch: Batch, constants: Constants) -> tuple[TrainState, Array]:
         return train_steps(state, batch, constants, recipe)
 
-    function = jax.vmap(steps, in_axes) if in_axes else steps
-    options = functools.partial(xla_options.options, xla_options.TRAINING)
-    call = jax.jit(function, donate_argnums=0, compiler_options=options())
-    name = f"{steps.__module__}.steps {recipe!r} {in_axes!r}"
-    program = program_store.Program(function, name, options, donated=(0,))
-    return program_store.jit(program, functools.cache(lambda: compiled_by_all(call)))
+    return program_store.jit(
+        jax.vmap(steps, in_axes) if in_axes else steps,
+        f"{steps.__module__}.steps {recipe!r} {in_axes!r}",
+        donated=(0,),
+        options=lambda: xla_options.options(xla_options.TRAINING),
+        wrapped=compiled_by_all,
+    )

@@ -1,0 +1,34 @@
+"""A store of programs for the tests of it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import pytest
+from jax.experimental.compilation_cache import compilation_cache
+
+from crnn_jax.runtime import program_files
+from crnn_jax.runtime.compilation_cache import PROGRAMS
+from tests.helpers import stored_programs
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """A store, as of a command, and a cache of jax that the tests do not share."""
+    folder = tmp_path / "programs"
+    monkeypatch.setenv(PROGRAMS, os.fspath(folder))
+    command = program_files._PACKAGE / "__main__.py"
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", os.fspath(command), raising=False)
+    stored_programs.forget()
+    stored_programs.traced.clear()
+    cache = jax.config.jax_compilation_cache_dir
+    compilation_cache.reset_cache()
+    jax.config.update("jax_compilation_cache_dir", os.fspath(tmp_path / "cache"))
+    yield folder
+    jax.config.update("jax_compilation_cache_dir", cache)
+    compilation_cache.reset_cache()
+    stored_programs.forget()
