@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import runpy
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ from crnn_jax.models import crnn
 from crnn_jax.models.greedy import CAPTCHA_V2
 from crnn_jax.training import context, state
 
-BASE = Path(__file__).resolve().parents[1] / "experiments" / "sgd.py"
+_ROOT = Path(__file__).resolve().parents[1]
+BASE = _ROOT / "experiments" / "sgd.py"
+sys.path.append(os.fspath(_ROOT))  # which a config imports others from
 
 
 def draw(folder: Path, count: int) -> None:

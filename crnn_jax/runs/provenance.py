@@ -14,9 +14,10 @@ from typing import Any
 from crnn_jax import __version__
 from crnn_jax import config as config_lib
 from crnn_jax.errors import one_line, quote
+from crnn_jax.runtime import native
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow")
-# Settings of JAX that change numbers, with the defaults, which older runs are taken to have had.
+# Settings of JAX that change numbers, with the defaults.
 _JAX_SETTINGS: Mapping[str, Any] = {
     "default_matmul_precision": None,
     "default_prng_impl": "threefry2x32",
@@ -25,10 +26,12 @@ _JAX_SETTINGS: Mapping[str, Any] = {
 }
 # Fields that can change results; the commit can too, but seldom does.
 _DECISIVE = (
-    *("version", "processor", "cores", "devices", "processes", "xla_flags"),
+    *("version", "processor", "cores", "devices", "native", "processes", "xla_flags"),
     *(f"packages.{name}" for name in _PACKAGES if name != "orbax-checkpoint"),
     *(f"jax_settings.{name}" for name in _JAX_SETTINGS),
 )
+# The values that older runs are taken to have had.
+_DEFAULTS = {"jax_settings": _JAX_SETTINGS, "native": False}
 _NOT_COMPARED = ("command", "data", "earlier")
 
 
@@ -52,6 +55,7 @@ def here(devices: Iterable[str], processes: int = 1) -> dict[str, Any]:
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         "devices": list(devices),
+        "native": jax.default_backend() == "cpu" and native.library() is not None,
         **({"processes": processes} if processes > 1 else {}),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "jax_settings": {name: getattr(jax.config, f"jax_{name}") for name in _JAX_SETTINGS},
@@ -84,10 +88,7 @@ def _processor() -> str:
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
     """Returns the differences between two environments: a sentence for each dotted key."""
     old, new = (
-        config_lib.flatten(
-            {"jax_settings": _JAX_SETTINGS}
-            | {k: v for k, v in values.items() if k not in _NOT_COMPARED}
-        )
+        config_lib.flatten(_DEFAULTS | {k: v for k, v in values.items() if k not in _NOT_COMPARED})
         for values in (then, now)
     )
     return {

@@ -100,6 +100,7 @@ class Environment(TypedDict, total=False):
     processor: Text
     cores: Count | None
     devices: list[Text]
+    native: bool  # whether convolutions are computed by functions in C++
     processes: Count
     xla_flags: Text
     jax_settings: JaxSettings

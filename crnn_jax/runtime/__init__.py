@@ -16,16 +16,17 @@ def configure(batch_size: int = 1) -> None:
     """Sets up the process. Call it before jax is imported; it cannot be undone.
 
     Python collects garbage less often, glibc keeps freed memory, and jax keeps compiled programs on
-    disk. For training, jax sees the processor as several devices, so that a batch can be split over
-    its cores.
+    disk. The functions in C++ are compiled in the background if they are not yet. For training, jax
+    sees the processor as several devices, so that a batch can be split over its cores.
 
     Args:
       batch_size: the training batch size; 1 for commands that do not train and use one device.
     """
-    from crnn_jax.runtime import allocator, compilation_cache, cpu_devices
+    from crnn_jax.runtime import allocator, compilation_cache, cpu_devices, native
 
     objects, *others = gc.get_threshold()
     if 0 < objects < _GC_THRESHOLD:  # 0 disables collection
         gc.set_threshold(_GC_THRESHOLD, *others)
     allocator.keep_memory(cpu_devices.use(batch_size) if batch_size > 1 else 1)
     compilation_cache.keep_programs()
+    native.start()

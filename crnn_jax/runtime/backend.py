@@ -10,7 +10,7 @@ import jax
 class Choices(NamedTuple):
     """The choices for a kind of device."""
 
-    windows: bool  # convolution and pooling by windows (conv_pool.py), not as in the definition
+    windows: bool  # convolution and pooling by windows, not as in the definition (conv_pool.py)
     xla_options: bool  # compile with the options of xla_options.py
     steps: int  # updates sent to the device in one call
     unroll: int  # time steps of the LSTM in one iteration of its loop

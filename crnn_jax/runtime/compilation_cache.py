@@ -16,7 +16,13 @@ import platformdirs
 PROGRAMS = "CRNN_JAX_PROGRAM_STORE"
 _SWEPT = "swept"  # a file whose age is that of the last sweep
 _SUFFIX = "-cache"  # suffix of jax's cache files
-_OFF = ("0", "n", "no", "f", "false", "off")  # values of jax's variables
+OFF = ("0", "n", "no", "f", "false", "off")  # values of variables, as jax reads them
+
+
+def folder() -> Path:
+    """Returns the folder for compiled programs. Others may use it, too."""
+    named = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    return Path(named or platformdirs.user_cache_dir("crnn_jax", False))
 
 
 def keep_programs() -> None:
@@ -29,21 +35,20 @@ def keep_programs() -> None:
     subfolder `programs`, unless CRNN_JAX_PROGRAM_STORE is empty or names another folder. If the
     folder cannot be written, a note is printed and the run goes on.
     """
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        os.environ["JAX_COMPILATION_CACHE_DIR"] = platformdirs.user_cache_dir("crnn_jax", False)
+    place = folder()
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.fspath(place))
     # Small programs are kept too: a run has dozens of them, and their compile times add up.
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     # jax would print a warning for each program.
     warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
-    folder = Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        sweep(folder)
-        if os.environ.get("JAX_ENABLE_COMPILATION_CACHE", "1").lower() not in _OFF:
-            os.environ.setdefault(PROGRAMS, os.fspath(folder / "programs"))
+        place.mkdir(parents=True, exist_ok=True)
+        sweep(place)
+        if os.environ.get("JAX_ENABLE_COMPILATION_CACHE", "1").lower() not in OFF:
+            os.environ.setdefault(PROGRAMS, os.fspath(place / "programs"))
     except OSError as error:
         print(
-            f"note: compiled programs cannot be cached in {folder} ({error.strerror}); every start "
+            f"note: compiled programs cannot be cached in {place} ({error.strerror}); every start "
             "compiles them again",
             file=sys.stderr,
         )

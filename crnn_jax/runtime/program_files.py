@@ -15,7 +15,6 @@ import functools
 import hashlib
 import os
 import pickle
-import platform
 import re
 import sys
 import time
@@ -31,7 +30,7 @@ import jaxlib.version
 import numpy as np
 
 from crnn_jax.errors import RunError
-from crnn_jax.runtime import cpu_devices, files
+from crnn_jax.runtime import cpu_devices, files, native, processor
 from crnn_jax.runtime.compilation_cache import PROGRAMS
 
 _PACKAGE = Path(__file__).parents[1]
@@ -82,9 +81,11 @@ def load(digest: str, tree: Any, devices: Sequence[jax.Device]) -> jax.stages.Co
     with contextlib.suppress(Exception):  # pickle and jaxlib raise many types
         content = zlib.decompress(_read(_program_file(digest)))  # zlib detects damage
         if not is_refused(digest):
-            payload, out_tree, calls_qr = pickle.loads(content)
+            payload, out_tree, calls_qr, calls_native = pickle.loads(content)
             if calls_qr:
                 _set_up_qr()
+            if calls_native and native.library() is None:
+                return None
             program: jax.stages.Compiled = serialize_executable.deserialize_and_load(
                 payload, tree, out_tree, execution_devices=devices
             )
@@ -100,9 +101,10 @@ def store(digest: str, compiled: jax.stages.Compiled) -> bool:
         # Functions of other libraries are set up only when a program that calls them is lowered.
         # Without that, the call would end the process.
         targets = set(re.findall(r'custom_call_target="([^"]*)"', compiled.as_text() or ""))
-        if targets <= _OF_XLA | _QR:
+        own = {target for target in targets if target.startswith(native.PREFIX)}
+        if targets - own <= _OF_XLA | _QR:
             payload, _, out_tree = serialize_executable.serialize(compiled)
-            parts = payload, out_tree, not targets.isdisjoint(_QR)
+            parts = payload, out_tree, not targets.isdisjoint(_QR), bool(own)
             _make_folder()
             files.write(_program_file(digest), zlib.compress(pickle.dumps(parts), level=1))
             return True
@@ -179,7 +181,7 @@ def _environment() -> str:
     config = sorted((k, repr(v)) for k, v in jax.config.values.items() if "cache" not in k)
     flags = sorted((k, v) for k, v in os.environ.items() if k.startswith("XLA_"))
     cores = cpu_devices.available()  # XLA splits operations for this number of threads
-    parts = versions, config, flags, cores, _processor()
+    parts = versions, config, flags, cores, processor.describe(), native.key()
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 
@@ -200,12 +202,3 @@ def _sources() -> str:
         with contextlib.suppress(OSError):
             digest.update(Path(path).read_bytes())
     return digest.hexdigest()
-
-
-def _processor() -> list[str]:
-    """Returns the model and the instruction sets of the processor, where the system tells them."""
-    found = [platform.machine(), platform.processor()]
-    with contextlib.suppress(OSError):
-        text = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
-        found += re.findall(r"(?m)^(?:model name|flags|Features)\s*:.*$", text)
-    return found

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from crnn_jax.models import conv_pool
 from crnn_jax.runtime import program_files, program_store
 
 traced: list[str] = []  # the functions that were traced, in order
@@ -25,6 +26,11 @@ def scaled(x: Any) -> Any:
 def accumulated(total: Any, x: Any) -> tuple[Any, Any]:
     traced.append("accumulated")
     return total + x.sum(), x
+
+
+def convolved(x: Any, kernel: Any) -> Any:
+    traced.append("convolved")
+    return conv_pool.conv(x, kernel)
 
 
 def process(function: Callable[..., Any], donated: Sequence[int] = ()) -> Callable[..., Any]:

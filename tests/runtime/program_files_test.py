@@ -22,7 +22,7 @@ from tests.helpers.stored_programs import forget, power, process, programs, scal
 MONTH = 31 * 24 * 3600  # seconds
 
 
-@pytest.mark.parametrize("change", ["config", "flags", "processor", "cores", "optax"])
+@pytest.mark.parametrize("change", ["config", "flags", "processor", "cores", "optax", "native"])
 def test_another_environment_finds_no_program(
     store: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -41,7 +41,9 @@ def test_another_environment_finds_no_program(
             program_files.metadata, "version", lambda name: version(name) + "9" * (name == "optax")
         )
     elif change == "processor":
-        monkeypatch.setattr(program_files, "_processor", lambda: ["another"])
+        monkeypatch.setattr(program_files.processor, "describe", lambda: ["another"])
+    elif change == "native":
+        monkeypatch.setattr(program_files.native, "key", lambda: "another")
     else:
         monkeypatch.setattr(program_files.cpu_devices, "available", lambda: 64)
     forget()

@@ -1,0 +1,189 @@
+"""The library of functions in C++: compiled once, and done without where that is not possible."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from crnn_jax.models import conv_pool
+from crnn_jax.runtime import native
+from tests.helpers import stored_programs
+
+COMPILER = shutil.which(shlex.split(os.environ.get("CXX", "g++"))[0])
+needs_compiler = pytest.mark.skipif(COMPILER is None, reason="no compiler for C++")
+DAY = 25 * 3600  # seconds, and some more
+
+
+def forget() -> None:
+    """Makes this process find out again what there is."""
+    for function in (native.key, native._library, native._compiler):
+        function.cache_clear()
+    native._building.clear()
+
+
+@pytest.fixture
+def compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Makes a script the compiler, with an empty cache. Returns the file that lists its calls."""
+
+    def use(script: str) -> Path:
+        calls, file = tmp_path / "calls", tmp_path / "compiler"
+        calls.write_text("")
+        file.write_text(f"#!/bin/sh\necho call >> {calls}\n{script}\n")
+        file.chmod(0o755)
+        monkeypatch.setenv("CXX", os.fspath(file))
+        return calls
+
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", os.fspath(tmp_path / "cache"))
+    monkeypatch.delenv(native.ENABLED, raising=False)
+    forget()
+    yield use
+    forget()
+
+
+def lowered() -> str:
+    """Returns the program of a convolution."""
+    x, kernel = jnp.zeros((1, 4, 4, 32)), jnp.zeros((3, 3, 32, 64))
+    return jax.jit(lambda x, kernel: conv_pool.conv(x, kernel)).lower(x, kernel).as_text()
+
+
+@needs_compiler
+def test_it_is_compiled_once(compiler: Callable[[str], Path], tmp_path: Path) -> None:
+    calls = compiler(f'exec {COMPILER} "$@"')
+    library = native.library()
+    assert library is not None
+    assert native.library() is library
+    forget()
+    native.start()  # as another process
+    assert native.key() == library.digest
+    assert calls.read_text() == "call\n"
+    assert [file.name for file in (tmp_path / "cache" / "native").iterdir()] == [
+        f"{library.digest}.so"
+    ]
+
+
+def test_a_compiler_that_fails_is_named_once_a_day(
+    compiler: Callable[[str], Path], capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    calls = compiler("echo unknown option >&2; exit 1")
+    assert native.library() is None
+    note = capfd.readouterr().err
+    assert note.startswith(f"note: {tmp_path}/compiler cannot compile the functions in C++ (see ")
+    (report,) = (tmp_path / "cache" / "native").iterdir()
+    assert os.fspath(report) in note
+    assert report.read_text().endswith("unknown option\n")
+    assert native.PREFIX not in lowered()
+    forget()
+    assert native.library() is None
+    assert calls.read_text() == "call\n"
+    assert capfd.readouterr().err == ""
+    os.utime(report, (time.time() - DAY,) * 2)
+    forget()
+    assert native.library() is None
+    assert calls.read_text() == "call\n" * 2
+
+
+def test_an_interrupted_compiler_is_called_again(compiler: Callable[[str], Path]) -> None:
+    calls = compiler("kill -INT $$")
+    for count in (1, 2):
+        assert native.library() is None
+        assert calls.read_text() == "call\n" * count
+        forget()
+
+
+@pytest.mark.parametrize("content", ["", "not a library"])
+def test_a_damaged_library_is_not_used(compiler: Callable[[str], Path], content: str) -> None:
+    compiler(f'for last; do :; done; printf "{content}" > "$last"')
+    assert native.library() is None
+    assert native.PREFIX not in lowered()
+
+
+@needs_compiler
+def test_a_library_of_another_user_is_not_used(
+    compiler: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiler(f'exec {COMPILER} "$@"')
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    assert native.library() is None
+
+
+def test_without_a_compiler_there_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("PATH", os.fspath(tmp_path))
+    forget()
+    assert native.key() is None
+    assert native.library() is None
+    monkeypatch.undo()
+    forget()
+
+
+@pytest.mark.parametrize("value", ["0", "off"])
+def test_a_variable_turns_it_off(
+    compiler: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    calls = compiler("exit 1")
+    monkeypatch.setenv(native.ENABLED, value)
+    assert native.library() is None
+    assert calls.read_text() == ""
+
+
+def test_a_folder_that_cannot_be_written_is_no_error(
+    compiler: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    calls = compiler("exit 1")
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", os.fspath(tmp_path / "file"))
+    assert native.library() is None
+    assert calls.read_text() == ""
+
+
+@needs_compiler
+@pytest.mark.parametrize("change", ["options", "processor", "sources"])
+def test_what_the_code_depends_on_gives_another_library(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, change: str
+) -> None:
+    monkeypatch.delenv(native.ENABLED, raising=False)
+    forget()
+    before = native.key()
+    assert before is not None
+    if change == "options":
+        monkeypatch.setenv("CXX", f"{COMPILER} -mno-fma")
+    elif change == "processor":
+        monkeypatch.setattr(native.processor, "describe", lambda: ["another"])
+    else:
+        shutil.copytree(native._SOURCES, tmp_path / "native")
+        (tmp_path / "native" / "windows.h").write_text("// changed")
+        monkeypatch.setattr(native, "_SOURCES", tmp_path / "native")
+    forget()
+    assert native.key() not in (None, before)
+    monkeypatch.undo()
+    forget()
+
+
+@needs_compiler
+def test_a_stored_program_calls_it(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(native.ENABLED, raising=False)
+    forget()
+    rng = np.random.default_rng(0)
+    x, kernel = (
+        np.float32(rng.normal(size=(1, 4, 4, 32))),
+        np.float32(rng.normal(size=(3, 3, 32, 64))),
+    )
+    convolve = stored_programs.convolved
+    first = stored_programs.process(convolve)(x, kernel)
+    np.testing.assert_array_equal(stored_programs.process(convolve)(x, kernel), first)
+    assert stored_programs.traced == ["convolved"]
+    assert len(stored_programs.programs(store)) == 1
+    # Without the library, the program is not called.
+    monkeypatch.setattr(native, "library", lambda: None)
+    third = stored_programs.process(convolve)(x, kernel)
+    np.testing.assert_allclose(third, first, atol=1e-4)
+    assert stored_programs.traced == ["convolved"] * 2
