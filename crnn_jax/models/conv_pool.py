@@ -27,10 +27,9 @@ def conv_relu_pool(
     x: Float[Array, "B W H C"], kernel: Float[Array, "3 3 C D"], bias: Float[Array, " D"]
 ) -> Float[Array, "B W//2 H//2 D"]:
     """Computes relu(max over 2x2 of (x * kernel) + bias) in the fastest form on the backend."""
-    # A batch of unknown size, as in an export, cannot be cut into pieces.
-    if not backend.choices().windows or not isinstance(x.shape[0], int):
+    if not _is_by_windows(x):
         return plain(x, kernel, bias)
-    if native_conv.can_compute(x, kernel):
+    if native_conv.can_compute(x, kernel, bias):
         return native_conv.conv_relu_pool(x, kernel, bias)
     return window_conv.conv_relu_pool(x, kernel, bias)
 
@@ -46,11 +45,18 @@ def plain(
 def conv(x: Float[Array, "B W H C"], kernel: Float[Array, "3 3 C D"]) -> Float[Array, "B W H D"]:
     """Computes x * kernel in the fastest form on the backend."""
     is_even = x.shape[1] % 2 == x.shape[2] % 2 == 0
-    if not backend.choices().windows or not isinstance(x.shape[0], int) or not is_even:
+    if not _is_by_windows(x) or not is_even:
         return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=_LAYOUT)
     if native_conv.can_compute(x, kernel):
         return native_conv.conv(x, kernel)
     return window_conv.conv(x, kernel)
+
+
+def _is_by_windows(x: Array) -> bool:
+    """Whether x should be convolved by windows, and has one."""
+    # A batch of unknown size, as in an export, cannot be cut into pieces.
+    is_known = isinstance(x.shape[0], int) and x.shape[0] > 0
+    return backend.choices().windows and is_known and min(x.shape[1:3]) >= 2
 
 
 def max_pool(

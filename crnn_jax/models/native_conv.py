@@ -4,6 +4,9 @@ They compute the formulas of window_conv.py. XLA computes one formula for a whol
 before the next one, so the transformed pixels and the products go through memory. In native/, a few
 windows go through all formulas while they are in the cache of a core. The threads of the device
 share the images.
+
+A gradient cannot be differentiated again, and `jax.export` refuses these functions. With
+`CRNN_JAX_NATIVE=0`, XLA computes the operations (runtime/native.py).
 """
 
 from __future__ import annotations
@@ -23,14 +26,15 @@ _FEW = (1, 3)  # the numbers of channels of images
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
-def can_compute(x: Array, kernel: Array) -> bool:
-    """Whether these functions can convolve such arrays here."""
+def can_compute(x: Array, kernel: Array, *bias: Array) -> bool:
+    """Whether these functions can convolve such arrays here. They check nothing themselves."""
     found = native.library()
-    if found is None or x.dtype != jnp.float32 or kernel.dtype != jnp.float32:
+    if found is None or any(array.dtype != jnp.float32 for array in (x, kernel, *bias)):
         return False
     channels, depth = kernel.shape[2:]
-    fits = channels in _FEW or channels % found.columns == 0
-    return fits and depth % found.columns == 0 and min(x.shape[1:3]) >= 2
+    fits = channels in _FEW or (channels > 0 and channels % found.columns == 0)
+    fits = fits and depth % found.columns == 0 and kernel.shape == (3, 3, x.shape[-1], depth)
+    return fits and all(array.shape == (depth,) for array in bias)
 
 
 @jax.custom_vjp
@@ -102,14 +106,14 @@ def _pooled(x: Array, kernel: Array) -> jax.ShapeDtypeStruct:
 
 
 def _gradients(x: Array, kernel: Array) -> list[jax.ShapeDtypeStruct]:
-    """Returns the shapes of the gradients of kernel and bias, and of x if it is no image."""
+    """Returns the shapes of the gradients of kernel and bias, and of x, unless x is an image."""
     shapes = [kernel.shape, kernel.shape[-1:]]
     shapes += [] if x.shape[-1] in _FEW else [x.shape]
     return [jax.ShapeDtypeStruct(shape, x.dtype) for shape in shapes]
 
 
 def _call(function: str, results: Any, *arrays: Array) -> Any:
-    """Calls a function in C++. Under `jax.vmap`, it is called for one after another."""
+    """Calls a function in C++. Under `jax.vmap`, it is called once for each example."""
     found = native.library()
     assert found is not None  # see `can_compute`
     # The devices of a process share its threads.

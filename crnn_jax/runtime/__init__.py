@@ -16,8 +16,8 @@ def configure(batch_size: int = 1) -> None:
     """Sets up the process. Call it before jax is imported; it cannot be undone.
 
     Python collects garbage less often, glibc keeps freed memory, and jax keeps compiled programs on
-    disk. The functions in C++ are compiled in the background if they are not yet. For training, jax
-    sees the processor as several devices, so that a batch can be split over its cores.
+    disk. For training, jax sees the processor as several devices, so that a batch can be split over
+    its cores, and the functions in C++ are compiled in the background if they are not yet.
 
     Args:
       batch_size: the training batch size; 1 for commands that do not train and use one device.
@@ -29,4 +29,5 @@ def configure(batch_size: int = 1) -> None:
         gc.set_threshold(_GC_THRESHOLD, *others)
     allocator.keep_memory(cpu_devices.use(batch_size) if batch_size > 1 else 1)
     compilation_cache.keep_programs()
-    native.start()
+    if batch_size > 1:
+        native.start()

@@ -20,7 +20,7 @@ OFF = ("0", "n", "no", "f", "false", "off")  # values of variables, as jax reads
 
 
 def folder() -> Path:
-    """Returns the folder for compiled programs. Others may use it, too."""
+    """Returns the folder for compiled programs, which only this user should be able to write."""
     named = os.environ.get("JAX_COMPILATION_CACHE_DIR")
     return Path(named or platformdirs.user_cache_dir("crnn_jax", False))
 

@@ -2,7 +2,7 @@
 
 `<digest of the key>.key` has the digest of a lowered program, and `<digest>.program` the compiled
 program. A folder stands for all else that a compiled program depends on: the versions, the
-configuration of jax, and the processor.
+configuration of jax, the processor, and the library of functions in C++ (native.py).
 
 A program is machine code, like those in jax's cache, and a pickle that describes it: the folder
 must be one that only the user can write. See `compilation_cache.keep_programs`.
@@ -81,11 +81,9 @@ def load(digest: str, tree: Any, devices: Sequence[jax.Device]) -> jax.stages.Co
     with contextlib.suppress(Exception):  # pickle and jaxlib raise many types
         content = zlib.decompress(_read(_program_file(digest)))  # zlib detects damage
         if not is_refused(digest):
-            payload, out_tree, calls_qr, calls_native = pickle.loads(content)
+            payload, out_tree, calls_qr = pickle.loads(content)
             if calls_qr:
                 _set_up_qr()
-            if calls_native and native.library() is None:
-                return None
             program: jax.stages.Compiled = serialize_executable.deserialize_and_load(
                 payload, tree, out_tree, execution_devices=devices
             )
@@ -104,7 +102,7 @@ def store(digest: str, compiled: jax.stages.Compiled) -> bool:
         own = {target for target in targets if target.startswith(native.PREFIX)}
         if targets - own <= _OF_XLA | _QR:
             payload, _, out_tree = serialize_executable.serialize(compiled)
-            parts = payload, out_tree, not targets.isdisjoint(_QR), bool(own)
+            parts = payload, out_tree, not targets.isdisjoint(_QR)
             _make_folder()
             files.write(_program_file(digest), zlib.compress(pickle.dumps(parts), level=1))
             return True
@@ -181,7 +179,7 @@ def _environment() -> str:
     config = sorted((k, repr(v)) for k, v in jax.config.values.items() if "cache" not in k)
     flags = sorted((k, v) for k, v in os.environ.items() if k.startswith("XLA_"))
     cores = cpu_devices.available()  # XLA splits operations for this number of threads
-    parts = versions, config, flags, cores, processor.describe(), native.key()
+    parts = versions, config, flags, cores, processor.describe(), native.library()
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from crnn_jax.models import conv_pool
+from crnn_jax.models import conv_pool, native_conv
 from crnn_jax.runtime import backend, native
 from tests.helpers import convolution
 
@@ -67,5 +67,29 @@ def test_functions_in_c_are_used_where_they_can_be(
     assert not is_used(32, 5)
     assert not is_used(5, 32)
     assert not is_used(32, 64, "bfloat16")
+    assert not native_conv.can_compute(jnp.zeros((1, 4, 4, 0)), jnp.zeros((3, 3, 0, 32)))
     monkeypatch.setattr(backend, "CPU", backend.ACCELERATOR)
     assert not is_used(32, 64)
+
+
+@pytest.mark.parametrize(
+    ("x", "kernel", "bias"),
+    [
+        ((1, 4, 4, 32), (3, 3, 32, 64), (32,)),
+        ((1, 4, 4, 64), (3, 3, 32, 64), (64,)),
+        ((1, 4, 4, 32), (5, 5, 32, 64), (64,)),
+    ],
+)
+def test_shapes_that_do_not_fit_are_errors(
+    x: tuple[int, ...], kernel: tuple[int, ...], bias: tuple[int, ...]
+) -> None:
+    """The functions in C++ would read beyond the end of the arrays."""
+    with pytest.raises((TypeError, ValueError)):
+        jax.block_until_ready(conv_pool.conv_relu_pool(*map(jnp.zeros, (x, kernel, bias))))
+
+
+@pytest.mark.parametrize("shape", [(0, 4, 4, 1), (2, 1, 4, 1), (2, 4, 1, 1)])
+def test_without_a_window_the_result_is_empty(shape: tuple[int, ...]) -> None:
+    out = conv_pool.conv_relu_pool(jnp.zeros(shape), jnp.ones((3, 3, 1, 32)), jnp.zeros(32))
+    assert out.shape == (shape[0], shape[1] // 2, shape[2] // 2, 32)
+    assert conv_pool.conv(jnp.zeros(shape), jnp.ones((3, 3, 1, 32))).shape == (*shape[:3], 32)

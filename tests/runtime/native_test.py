@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +26,7 @@ DAY = 25 * 3600  # seconds, and some more
 
 def forget() -> None:
     """Makes this process find out again what there is."""
-    for function in (native.key, native._library, native._compiler):
+    for function in (native._digest, native._library, native._compiler):
         function.cache_clear()
     native._building.clear()
 
@@ -63,7 +64,7 @@ def test_it_is_compiled_once(compiler: Callable[[str], Path], tmp_path: Path) ->
     assert native.library() is library
     forget()
     native.start()  # as another process
-    assert native.key() == library.digest
+    assert native._digest() == library.digest
     assert calls.read_text() == "call\n"
     assert [file.name for file in (tmp_path / "cache" / "native").iterdir()] == [
         f"{library.digest}.so"
@@ -76,7 +77,7 @@ def test_a_compiler_that_fails_is_named_once_a_day(
     calls = compiler("echo unknown option >&2; exit 1")
     assert native.library() is None
     note = capfd.readouterr().err
-    assert note.startswith(f"note: {tmp_path}/compiler cannot compile the functions in C++ (see ")
+    assert note.startswith("note: the functions in C++ cannot be compiled or loaded (see ")
     (report,) = (tmp_path / "cache" / "native").iterdir()
     assert os.fspath(report) in note
     assert report.read_text().endswith("unknown option\n")
@@ -100,8 +101,24 @@ def test_an_interrupted_compiler_is_called_again(compiler: Callable[[str], Path]
 
 
 @pytest.mark.parametrize("content", ["", "not a library"])
-def test_a_damaged_library_is_not_used(compiler: Callable[[str], Path], content: str) -> None:
-    compiler(f'for last; do :; done; printf "{content}" > "$last"')
+def test_a_damaged_library_is_not_used_and_compiled_again_a_day_later(
+    compiler: Callable[[str], Path], capfd: pytest.CaptureFixture[str], tmp_path: Path, content: str
+) -> None:
+    calls = compiler(f'for last; do :; done; printf "{content}" > "$last"')
+    assert native.library() is None
+    assert native.PREFIX not in lowered()
+    (report,) = (tmp_path / "cache" / "native").iterdir()
+    assert os.fspath(report) in capfd.readouterr().err
+    os.utime(report, (time.time() - DAY,) * 2)
+    forget()
+    assert native.library() is None
+    assert calls.read_text() == "call\n" * 2
+
+
+@needs_compiler
+def test_a_library_without_the_functions_is_not_used(compiler: Callable[[str], Path]) -> None:
+    other = "echo 'int other() { return 1; }'"
+    compiler(f'for last; do :; done; {other} | {COMPILER} -x c++ -shared -fPIC - -o "$last"')
     assert native.library() is None
     assert native.PREFIX not in lowered()
 
@@ -115,14 +132,70 @@ def test_a_library_of_another_user_is_not_used(
     assert native.library() is None
 
 
+@needs_compiler
+@pytest.mark.parametrize("change", ["writable", "link"])
+def test_a_library_that_others_can_write_is_not_used(
+    compiler: Callable[[str], Path], tmp_path: Path, change: str
+) -> None:
+    compiler(f'exec {COMPILER} "$@"')
+    assert native.library() is not None
+    (file,) = (tmp_path / "cache" / "native").iterdir()
+    if change == "writable":
+        file.chmod(0o722)
+    else:
+        file.rename(tmp_path / "elsewhere")
+        file.symlink_to(tmp_path / "elsewhere")
+    forget()
+    assert native.library() is None
+
+
 def test_without_a_compiler_there_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setenv("PATH", os.fspath(tmp_path))
     forget()
-    assert native.key() is None
+    assert native._digest() is None
     assert native.library() is None
     monkeypatch.undo()
     forget()
+
+
+def test_a_variable_without_sense_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "g++ '")
+    forget()
+    assert native.library() is None
+    monkeypatch.undo()
+    forget()
+
+
+def test_a_system_without_threads_is_no_error(
+    compiler: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(thread: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    calls = compiler("exit 1")
+    monkeypatch.setattr(native.threading.Thread, "start", refuse)
+    native.start()
+    assert native.library() is None
+    assert calls.read_text() == ""
+
+
+def test_a_bucket_holds_no_library(
+    compiler: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = compiler("exit 1")
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "gs://bucket/cache")
+    assert native.library() is None
+    assert calls.read_text() == ""
+
+
+def test_files_that_were_left_are_removed(compiler: Callable[[str], Path], tmp_path: Path) -> None:
+    compiler("exit 1")
+    old = tmp_path / "cache" / "native" / "tmp123"
+    old.mkdir(parents=True)
+    os.utime(old, (time.time() - 100 * DAY,) * 2)
+    assert native.library() is None
+    assert not old.exists()
 
 
 @pytest.mark.parametrize("value", ["0", "off"])
@@ -152,7 +225,7 @@ def test_what_the_code_depends_on_gives_another_library(
 ) -> None:
     monkeypatch.delenv(native.ENABLED, raising=False)
     forget()
-    before = native.key()
+    before = native._digest()
     assert before is not None
     if change == "options":
         monkeypatch.setenv("CXX", f"{COMPILER} -mno-fma")
@@ -163,7 +236,7 @@ def test_what_the_code_depends_on_gives_another_library(
         (tmp_path / "native" / "windows.h").write_text("// changed")
         monkeypatch.setattr(native, "_SOURCES", tmp_path / "native")
     forget()
-    assert native.key() not in (None, before)
+    assert native._digest() not in (None, before)
     monkeypatch.undo()
     forget()
 
@@ -182,8 +255,15 @@ def test_a_stored_program_calls_it(store: Path, monkeypatch: pytest.MonkeyPatch)
     np.testing.assert_array_equal(stored_programs.process(convolve)(x, kernel), first)
     assert stored_programs.traced == ["convolved"]
     assert len(stored_programs.programs(store)) == 1
-    # Without the library, the program is not called.
+    # Without the library, another program is stored, and each is found again.
+    library = native.library
     monkeypatch.setattr(native, "library", lambda: None)
-    third = stored_programs.process(convolve)(x, kernel)
-    np.testing.assert_allclose(third, first, atol=1e-4)
+    for _ in range(2):
+        stored_programs.forget()
+        without = stored_programs.process(convolve)(x, kernel)
+        np.testing.assert_allclose(without, first, atol=1e-4)
+    assert stored_programs.traced == ["convolved"] * 2
+    monkeypatch.setattr(native, "library", library)
+    stored_programs.forget()
+    np.testing.assert_array_equal(stored_programs.process(convolve)(x, kernel), first)
     assert stored_programs.traced == ["convolved"] * 2

@@ -43,7 +43,7 @@ def test_another_environment_finds_no_program(
     elif change == "processor":
         monkeypatch.setattr(program_files.processor, "describe", lambda: ["another"])
     elif change == "native":
-        monkeypatch.setattr(program_files.native, "key", lambda: "another")
+        monkeypatch.setattr(program_files.native, "library", lambda: "another")
     else:
         monkeypatch.setattr(program_files.cpu_devices, "available", lambda: 64)
     forget()

@@ -10,6 +10,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <type_traits>
 
 #include "few_channels.h"
@@ -57,8 +58,9 @@ class Call {
   // Calls work(i) for each i below `count`, on this thread and on those of the pool that are free.
   void in_parallel(int64_t count, std::function<void(int64_t)> work) const {
     auto state = std::make_shared<State>(count, std::move(work));
-    for (int64_t i = 1; i < std::min(threads(), count); ++i) {
-      auto* shared = new std::shared_ptr<State>(state);
+    for (int64_t helpers = std::min(threads(), count) - 1; helpers > 0; --helpers) {
+      auto* shared = new (std::nothrow) std::shared_ptr<State>(state);
+      if (shared == nullptr) break;  // an exception here would not wait for those that have begun
       XLA_FFI_ThreadPool_Schedule_Args args{};
       args.struct_size = XLA_FFI_ThreadPool_Schedule_Args_STRUCT_SIZE;
       args.ctx = frame_->ctx;
@@ -161,7 +163,8 @@ void differentiate(const Call& call, const Gradient& gradient) {
     ut = transposed(u.data(), s.in, s.out);
   }
   // Each part has sums of its own, which are added in order. So the result does not depend on time.
-  const int64_t parts = std::max<int64_t>(1, std::min(call.threads(), s.batch));
+  const int64_t most = (int64_t{256} << 20) / (sizeof(float) * (sums_size + s.out));  // 256 MiB
+  const int64_t parts = std::max<int64_t>(1, std::min({call.threads(), s.batch, most}));
   std::vector<float> sums(parts * (sums_size + s.out));
   call.in_parallel(parts, [&](int64_t part) {
     float* own = &sums[part * (sums_size + s.out)];
