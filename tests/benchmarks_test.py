@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from jax.experimental import rnn
 
-from benchmarks import cudnn_lstm, figures, process
+from benchmarks import cudnn_lstm, figures, material, process
 from benchmarks.contenders import worker
 from crnn_jax.models import lstm
 
@@ -44,6 +44,36 @@ def test_cudnn_s_weights_are_ours() -> None:
             )
         h = h[0] if i == 0 else h[0][:, ::-1]
         np.testing.assert_allclose(h, expected[..., i * units : (i + 1) * units], atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def small_job(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
+    """A job of reading four images with layers a sixteenth as wide."""
+    scratch = tmp_path_factory.mktemp("contest")
+    material.draw(scratch / "images", worker.CHECKED)
+    return material.job("read", scratch / "images", scratch, worker.CHECKED, 1 / 16)
+
+
+@pytest.mark.parametrize("variant", ["", "texts", "predict"])
+def test_variants_of_this_package_take_part(variant: str, small_job: Mapping[str, Any]) -> None:
+    """The process reports logits like those of plain Flax, and makes a turn."""
+    ready = {}
+    for name in ("ours", "flax_plain"):
+        found = subprocess.run(
+            [
+                sys.executable,
+                process.ROOT / "benchmarks" / "contenders" / f"{name}.py",
+                json.dumps({**small_job, "threads": 1, "variant": variant}),
+            ],
+            env={**os.environ, "PYTHONPATH": os.fspath(process.ROOT)},
+            input='{"untimed": 0, "count": 1}\n',
+            capture_output=True,
+            text=True,
+        )
+        assert found.returncode == 0, found.stderr
+        ready[name], turn = map(json.loads, found.stdout.splitlines())
+        assert turn["seconds"] > 0
+    assert not figures.disagreement(ready["ours"], ready["flax_plain"])
 
 
 def test_summary_divides_medians() -> None:

@@ -103,7 +103,8 @@ def read_turn(
             for start in range(0, len(pixels), evaluate.BATCH):
                 batch = pixels[start : start + evaluate.BATCH]
                 outputs = evaluate.read(params, batch, 1.0, model=task_.model)
-                answers += evaluate.to_readings(task_.charset, *jax.device_get(outputs))
+                ids, log_probability, _ = jax.device_get(outputs)
+                answers += evaluate.to_readings(task_.charset, ids, log_probability)
             return answers
 
         return worker.timed(texts)
