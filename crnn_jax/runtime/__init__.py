@@ -16,11 +16,12 @@ def configure(batch_size: int = 1) -> None:
     """Sets up the process. Call it before jax is imported; it cannot be undone.
 
     Python collects garbage less often, glibc keeps freed memory, and jax keeps compiled programs on
-    disk. For training, jax sees the processor as several devices, so that a batch can be split over
-    its cores, and the functions in C++ are compiled in the background if they are not yet.
+    disk. For training with large batches, jax sees the processor as several devices, so that a
+    batch is split over its cores. For any training, the functions in C++ are compiled in the
+    background if they are not yet.
 
     Args:
-      batch_size: the training batch size; 1 for commands that do not train and use one device.
+      batch_size: the training batch size; 1 for commands that do not train.
     """
     from crnn_jax.runtime import allocator, compilation_cache, cpu_devices, native
 
