@@ -1,9 +1,9 @@
 """XLA's compiler options for a CPU: faster compilation and inference.
 
 The names are XLA's own, and a value in XLA_FLAGS takes precedence. Without the fusion emitters and
-at LLVM's second optimization level, a training step compiles in 0.7 of the time and takes 1.03
-times as long to run. At the second level alone, inference takes 0.94 of the time. Both were
-measured by benchmarks/compiling.py on a busy core (results/speed/compiling.txt). Other backends
+at LLVM's second optimization level, a training step compiles in 0.78 of the time and takes 0.97 of
+the time to run. At the second level alone, reading 64 images takes 0.85 of the time. Both were
+measured by benchmarks/compiling.py on one core (results/speed/xla_options.txt). Other backends
 keep their defaults.
 """
 
