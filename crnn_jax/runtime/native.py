@@ -85,6 +85,11 @@ def _library() -> Library | None:
         return None
 
 
+def is_expected() -> bool:
+    """Whether there is a compiler that has not failed, and the library is not turned off."""
+    return _digest() is not None
+
+
 def start() -> None:
     """Starts to compile the library in the background, unless it exists."""
     with _lock:

@@ -48,5 +48,6 @@ def test_jax_has_a_device_for_each_part_unless_the_user_says_otherwise() -> None
     flag = "--xla_force_host_platform_device_count=4"
     assert devices(96) == 3  # 32 images each
     assert devices(95) == devices(60) == 1
+    assert devices(24, CRNN_JAX_NATIVE="0") == 3  # eight images each
     assert devices(96, JAX_NUM_CPU_DEVICES="1") == 1
     assert devices(24, XLA_FLAGS=flag) == 4
