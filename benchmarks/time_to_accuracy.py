@@ -2,9 +2,10 @@
 
     python benchmarks/time_to_accuracy.py FOLDER --cores 0,1 --config experiments/base.py
 
-Compares with the captcha_ocr example of Keras as published (contenders/keras_example.py), on the
-same split: fold 0 of ten. In each round the package runs twice: with an empty compilation cache,
-and with the cache that the first run filled. Its evaluations count as time. Evaluations of the
+Compares with the captcha_ocr example of Keras as published (contenders/keras_example.py) and with
+the recipe of experiments/fast.py in PyTorch (contenders/torch_recipe.py), on the same split: fold 0
+of ten. In each round the package runs twice: with an empty compilation cache, and with the cache
+that the first run filled. Its evaluations and those of PyTorch count as time. Evaluations of the
 Keras example do not, because the example does not make them. Round i has seed i.
 """
 
@@ -22,6 +23,7 @@ import environment
 import figures
 import process
 
+PYTORCH = "PyTorch, the recipe of fast.py"
 ONEDNN = {"TF_ENABLE_ONEDNN_OPTS": "1"}  # by default only on CPUs with AVX512-VNNI
 
 
@@ -34,6 +36,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=100, help="maximum epochs of the example")
     parser.add_argument("--onednn", action="store_true", help="also run the example with oneDNN")
     parser.add_argument("--without-keras", action="store_true")
+    parser.add_argument("--without-pytorch", action="store_true")
     options = parser.parse_args()
     options.load = os.getloadavg()
     options.folder = options.folder.resolve()
@@ -51,8 +54,11 @@ def main() -> None:
                 cache = Path(scratch) / f"cache-{number}-{Path(config).stem}"
                 for state in ("empty cache", "warm cache"):
                     report(runs, package(config, state, cache, number, options))
+            if not options.without_pytorch:
+                report(runs, other(PYTORCH, "torch_recipe.py", {}, split, number, options.reach))
             for name, variables in keras.items():
-                report(runs, example(name, variables, split, number, options))
+                limits = options.reach, options.epochs
+                report(runs, other(name, "keras_example.py", variables, split, number, *limits))
     names = list(dict.fromkeys(run["name"] for run in runs))
     # A run that never reached it took longer than any other.
     series: dict[str, list[float]] = {name: [] for name in names}
@@ -100,18 +106,21 @@ def package(config: str, state: str, cache: Path, seed: int, options: Any) -> di
     return {"name": f"{config}, {state}", "seed": seed, **facts(outcome, 0.0)}
 
 
-def example(
-    name: str, variables: dict[str, str], split: Path, seed: int, options: Any
+def other(
+    name: str,
+    program: str,
+    variables: dict[str, str],
+    split: Path,
+    seed: int,
+    reach: float,
+    *more: int,
 ) -> dict[str, Any]:
-    script = contest.CONTENDERS / "keras_example.py"
+    script = contest.CONTENDERS / program
     with tempfile.TemporaryDirectory() as folder:
         lines = Path(folder) / "report.jsonl"
         outcome = process.until(
-            [
-                *(environment.python(), script, split, lines),
-                *(str(seed), str(options.reach), str(options.epochs)),
-            ],
-            lambda line: (process.value(line, "exact_match") or 0) >= options.reach,
+            [environment.python(), script, split, lines, *map(str, (seed, reach, *more))],
+            lambda line: (process.value(line, "exact_match") or 0) >= reach,
             lines,
             variables,
         )
