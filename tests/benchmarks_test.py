@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -46,34 +46,30 @@ def test_cudnn_s_weights_are_ours() -> None:
         np.testing.assert_allclose(h, expected[..., i * units : (i + 1) * units], atol=1e-5)
 
 
-@pytest.fixture(scope="module")
-def small_job(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
-    """A job of reading four images with layers a sixteenth as wide."""
-    scratch = tmp_path_factory.mktemp("contest")
-    material.draw(scratch / "images", worker.CHECKED)
-    return material.job("read", scratch / "images", scratch, worker.CHECKED, 1 / 16)
+def test_variants_of_this_package_take_part(tmp_path: Path) -> None:
+    """Each is a process that reports logits like those of plain Flax, and makes a turn."""
+    material.draw(tmp_path / "images", worker.CHECKED)
+    job = material.job("read", tmp_path / "images", tmp_path, worker.CHECKED, scale=1 / 16)
 
-
-@pytest.mark.parametrize("variant", ["", "texts", "predict"])
-def test_variants_of_this_package_take_part(variant: str, small_job: Mapping[str, Any]) -> None:
-    """The process reports logits like those of plain Flax, and makes a turn."""
-    ready = {}
-    for name in ("ours", "flax_plain"):
-        found = subprocess.run(
+    def start(name: str, variant: str = "") -> subprocess.Popen[str]:
+        return subprocess.Popen(
             [
                 sys.executable,
                 process.ROOT / "benchmarks" / "contenders" / f"{name}.py",
-                json.dumps({**small_job, "threads": 1, "variant": variant}),
+                json.dumps({**job, "threads": 1, "variant": variant}),
             ],
             env={**os.environ, "PYTHONPATH": os.fspath(process.ROOT)},
-            input='{"untimed": 0, "count": 1}\n',
-            capture_output=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             text=True,
         )
-        assert found.returncode == 0, found.stderr
-        ready[name], turn = map(json.loads, found.stdout.splitlines())
+
+    started = [start("flax_plain"), *(start("ours", v) for v in ("", "texts", "predict"))]
+    answers = [contender.communicate('{"untimed": 0, "count": 1}\n')[0] for contender in started]
+    (plain, _), *ours = ([json.loads(line) for line in a.splitlines()] for a in answers)
+    for ready, turn in ours:
+        assert not figures.disagreement(ready, plain)
         assert turn["seconds"] > 0
-    assert not figures.disagreement(ready["ours"], ready["flax_plain"])
 
 
 def test_summary_divides_medians() -> None:
