@@ -43,13 +43,13 @@ def compare(
     compiled, seconds = {}, {}
     wanted = {"without": {}, "with": options}
     for tried in sys.argv[1:]:
-        name, value = tried.split("=")
-        wanted[f"with, {tried}"] = {**options, name: value}
+        option, value = tried.split("=", 1)
+        wanted[f"with, {tried}"] = {**options, option: value}
     for name, chosen in wanted.items():
         begun = time.perf_counter()
         try:
             compiled[name] = program.compile(compiler_options=chosen)
-        except Exception as error:  # jaxlib's own types; an option it does not have, or cannot use
+        except Exception as error:  # jaxlib's own types; it lacks the option, or refuses it
             print(f"| {title} | {name} | {str(error).splitlines()[0]} | |", flush=True)
         seconds[name] = time.perf_counter() - begun
     times: dict[str, list[float]] = {name: [] for name in compiled}

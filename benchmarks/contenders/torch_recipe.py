@@ -2,10 +2,11 @@
 
     python torch_recipe.py SPLIT REPORT SEED REACH
 
-Model, initial distributions, flat start, learning rates, clipping, dropout rates, moving average of
-the weights, and batches are those of the package. Random numbers and dropout masks are those of
-PyTorch. The split is that of SPLIT (JSON). A JSON line is appended to REPORT after the first step
-and after each epoch. As in the package, evaluations count as time.
+Model, flat start, learning rates, clipping, dropout rates, and moving average of the weights are
+those of the package. Random numbers and dropout masks are those of PyTorch, initial kernels of the
+convolutions are from a normal distribution that is not truncated, and the last batch of an epoch is
+left out if it is not full. The split is that of SPLIT (JSON). A JSON line is appended to REPORT
+after each epoch. As in the package, evaluations count as time.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import json
 import math
 import os
 import sys
-from typing import Any
 
 import numpy as np
 import torch
@@ -60,7 +60,7 @@ def segmentation(images: torch.Tensor, labels: torch.Tensor, steps: int) -> torc
 
 
 def initialize(model: torch_.CRNN) -> None:
-    """Draws parameters from the distributions of Keras' layers."""
+    """Draws parameters as Keras' layers do."""
     for name, parameter in model.named_parameters():
         if "bias" in name:
             nn.init.zeros_(parameter)
@@ -117,12 +117,7 @@ def main(split: str, report: str, seed: str, reach: str) -> None:
     steps, step = EPOCHS * per_epoch, 0
     flat_loss, weight = 1.0, 1.0  # running mean of the flat-start loss, and its weight
 
-    def say(**values: Any) -> None:
-        with open(report, "a") as file:
-            file.write(json.dumps(values) + "\n")
-
     for epoch in range(EPOCHS):
-        model.train()
         for rows in torch.randperm(len(images))[: per_epoch * BATCH].split(BATCH):
             for dropout in (model.dropout, model.lstm_dropout):
                 dropout.p = 0.0 if weight else DROPOUT
@@ -148,11 +143,10 @@ def main(split: str, report: str, seed: str, reach: str) -> None:
             if weight < 1 or flat_loss < UNTIL or step >= min(MAX_STEPS, steps // 3):
                 weight *= 1 - 1 / max(1.0, min(FADE_STEPS, steps / 6 / math.log(100)))
                 weight = weight if weight >= 0.01 else 0.0
-            if step == 0:
-                say(step=1)
             step += 1
         share = exact_match(averaged, val_images, val_labels)
-        say(epoch=epoch + 1, exact_match=share)
+        with open(report, "a") as file:
+            file.write(json.dumps({"epoch": epoch + 1, "exact_match": share}) + "\n")
         if share >= float(reach):
             break
 

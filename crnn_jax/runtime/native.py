@@ -86,7 +86,7 @@ def _library() -> Library | None:
 
 
 def is_expected() -> bool:
-    """Whether there is a compiler that has not failed, and the library is not turned off."""
+    """Whether the library is turned on and there is a compiler that has not failed."""
     return _digest() is not None
 
 

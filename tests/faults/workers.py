@@ -28,7 +28,7 @@ from tests.faults.commands import (
 from tests.faults.forks import Attempt, Command, Forks, tail
 
 EPOCHS = 4
-BATCH = 16  # split over two devices: of cpu_devices.FEWEST images each
+BATCH = 16  # split over two devices, cpu_devices.FEWEST images each
 
 
 class Combination(NamedTuple):

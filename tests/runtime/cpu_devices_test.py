@@ -35,7 +35,9 @@ def devices(batch_size: Any, **environment: Any) -> int:
         "from crnn_jax.runtime import cpu_devices as cores; cores.available = lambda: 3; "
         f"used = cores.use({batch_size}); import jax; print(used, jax.device_count())"
     )
-    clean = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_NUM_CPU_DEVICES")}
+    set_by_users = ("XLA_FLAGS", "JAX_NUM_CPU_DEVICES", "CRNN_JAX_NATIVE")
+    clean = {k: v for k, v in os.environ.items() if k not in set_by_users}
+    clean["CXX"] = sys.executable  # any program: it is not run, and a machine may have no compiler
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env={**clean, **environment}
     )
@@ -49,5 +51,6 @@ def test_jax_has_a_device_for_each_part_unless_the_user_says_otherwise() -> None
     assert devices(96) == 3  # 32 images each
     assert devices(95) == devices(60) == 1
     assert devices(24, CRNN_JAX_NATIVE="0") == 3  # eight images each
+    assert devices(24, CXX="no-such-compiler") == 3
     assert devices(96, JAX_NUM_CPU_DEVICES="1") == 1
     assert devices(24, XLA_FLAGS=flag) == 4
