@@ -13,10 +13,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
-from crnn_jax.errors import RunError, one_line
+from crnn_jax.config import flatten
+from crnn_jax.errors import RunError, one_line, quote
 from crnn_jax.inference import metrics
 from crnn_jax.inference.held_out import TEST_FILE, HeldOut, Match
-from crnn_jax.runs import markup, record_types
+from crnn_jax.runs import config_migrations, markup, record_types
 from crnn_jax.runs.run_dir import RunDir
 
 ZERO_FILE = "zero_labels.json"
@@ -79,17 +80,20 @@ def read(workdir: str | os.PathLike[str]) -> list[Row]:
       A row for each scheme, number of labels, and way to compare; runs are pooled.
 
     Raises:
-      RunError: there are no finished runs, a record cannot be read, or the runs of a scheme have
-        different images or test parts.
+      RunError: there are no finished runs, a record cannot be read, the runs of a scheme have
+        different images or test parts, or those with a number of labels were trained differently.
     """
     workdir = Path(workdir)
     found: dict[tuple[str, str], list[HeldOut]] = {}
+    trained: dict[str, tuple[Path, dict[str, Any]]] = {}
     if (workdir / ZERO_FILE).exists():
         zero = record_types.read(workdir / ZERO_FILE, ZeroLabels)
         found |= {(scheme, "0"): [scores] for scheme, scores in zero["schemes"].items()}
     for path in run_directories(workdir):
         scheme, labels = path.parts[-3:-1]
         found.setdefault((scheme, labels), []).append(record_types.read(path / TEST_FILE, HeldOut))
+        recipe = _recipe(path)
+        _check_same_recipe(labels, trained.setdefault(labels, (path, recipe)), (path, recipe))
     if not found:
         raise RunError(f"{workdir} contains no finished runs (SCHEME/LABELS/CELL/{TEST_FILE})")
     _check_same_images(found)
@@ -203,6 +207,30 @@ def _row(
     # All seeds read the same images.
     low, high = metrics.wilson_interval(exact, examples, runs[0]["num_examples"])
     return Row(scheme, labels, way, len(runs), exact, examples, exact / examples, low, high)
+
+
+def _recipe(path: Path) -> dict[str, Any]:
+    """Returns the keys of a run's config that say how it was trained, by dotted key."""
+    keys = flatten(config_migrations.up_to_date(RunDir(path).read_json("config.json")))
+    return {
+        key: value
+        for key, value in keys.items()
+        if key == "data.unlabeled" or not (key == "seed" or key.startswith(("data.", "log.")))
+    }
+
+
+def _check_same_recipe(
+    labels: str, first: tuple[Path, Mapping[str, Any]], other: tuple[Path, Mapping[str, Any]]
+) -> None:
+    (path, recipe), (other_path, other_recipe) = first, other
+    for key in sorted({*recipe, *other_recipe}):
+        value, other_value = (of.get(key, "absent") for of in (recipe, other_recipe))
+        if value != other_value:
+            raise RunError(
+                f"the runs with {one_line(labels)} labels were not trained alike: {key} is "
+                f"{quote(value)} in {one_line(str(path))} and {quote(other_value)} in "
+                f"{one_line(str(other_path))}; give each recipe its own --workdir"
+            )
 
 
 def _check_same_images(found: Mapping[tuple[str, str], Sequence[HeldOut]]) -> None:

@@ -47,6 +47,8 @@ def _leave(folder: Path, scheme: Any, labels: Any, seed: int, *counts: Any, **ch
     run = RunDir(path)
     run.write_json("test.json", _scores(*counts, **changes))
     run.write_json("result.json", dataclasses.asdict(RESULT))
+    data = {"dir": scheme, "train_size": labels, "width": len(scheme), "unlabeled": ""}
+    run.write_json("config.json", {"seed": seed, "data": data, "train": {"epochs": 4}})
 
 
 @pytest.fixture
@@ -142,6 +144,33 @@ def test_runs_of_a_scheme_have_the_same_test_part(
     _leave(grid, "easy", "10", 0, 20, 1, 1, 1, **changes)
     with pytest.raises(RunError, match=f"easy with 10 labels: {message}"):
         scheme_report.read(grid)
+
+
+@pytest.mark.parametrize(
+    ("section", "changes", "message"),
+    [
+        ("train", {"epochs": 8}, r"train\.epochs is 4 in .*cs4243/50/.* and 8 in .*easy/50/"),
+        ("data", {"unlabeled": "rest"}, r"data\.unlabeled is '' in .* and 'rest' in "),
+        ("optimizer", {"name": "sgd"}, r"optimizer\.name is 'absent' in .* and 'sgd' in "),
+    ],
+)
+def test_runs_with_a_number_of_labels_are_of_one_recipe(
+    grid: Path, section: str, changes: dict[str, Any], message: str
+) -> None:
+    path = grid / "easy" / "50" / "seed0-fold0" / "config.json"
+    values = json.loads(path.read_text())
+    values[section] = values.get(section, {}) | changes
+    path.write_text(json.dumps(values))
+    with pytest.raises(RunError, match=f"with 50 labels were not trained alike: {message}"):
+        scheme_report.read(grid)
+
+
+def test_a_record_of_an_earlier_version_is_of_the_same_recipe(grid: Path) -> None:
+    path = grid / "easy" / "50" / "seed0-fold0" / "config.json"
+    values = json.loads(path.read_text())
+    del values["data"]["unlabeled"]  # a key that did not exist then
+    path.write_text(json.dumps(values))
+    assert scheme_report.read(grid)
 
 
 def test_a_record_that_contradicts_itself_or_is_damaged_is_named(grid: Path) -> None:
