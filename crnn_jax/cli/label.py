@@ -44,7 +44,7 @@ def add_to(commands: Any) -> None:
     command.add_argument(
         "--open", action="store_true", help="open the page in the default web browser"
     )
-    command.set_defaults(call=label)
+    command.set_defaults(call=label, computes=True)
 
 
 def label(options: argparse.Namespace) -> int:

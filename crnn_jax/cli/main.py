@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     terminal.prepare()
     given = sys.argv[1:] if arguments is None else arguments
     options = command_line.parse_args(predict.as_paths(given, commands.choices))
-    runtime.configure()
+    runtime.configure(computes=getattr(options, "computes", False))
     return terminal.conclude(lambda: options.call(options), failure=2)
 
 

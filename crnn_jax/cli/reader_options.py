@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # the commands that need jax import it
 
 def add_to(command: argparse.ArgumentParser) -> None:
     """Adds the options that choose the weights and the decoder of a reader."""
+    command.set_defaults(computes=True)  # for `runtime.configure`
     command.add_argument(
         "--epoch",
         metavar="N",

@@ -12,16 +12,17 @@ import gc
 _GC_THRESHOLD = 50_000
 
 
-def configure(batch_size: int = 1) -> None:
+def configure(batch_size: int = 1, computes: bool = False) -> None:
     """Sets up the process. Call it before jax is imported; it cannot be undone.
 
     Python collects garbage less often, glibc keeps freed memory, and jax keeps compiled programs on
     disk. For training with large batches, jax sees the processor as several devices, so that a
-    batch is split over its cores. For any training, the functions in C++ are compiled in the
-    background if they are not yet.
+    batch is split over its cores. The functions in C++ are compiled in the background if a model
+    will be computed and they are not yet compiled.
 
     Args:
       batch_size: the training batch size; 1 for commands that do not train.
+      computes: whether a model will be computed even though the batch size is 1.
     """
     from crnn_jax.runtime import allocator, compilation_cache, cpu_devices, native
 
@@ -30,5 +31,5 @@ def configure(batch_size: int = 1) -> None:
         gc.set_threshold(_GC_THRESHOLD, *others)
     allocator.keep_memory(cpu_devices.use(batch_size) if batch_size > 1 else 1)
     compilation_cache.keep_programs()
-    if batch_size > 1:
+    if computes or batch_size > 1:
         native.start()

@@ -302,3 +302,23 @@ def test_keys_lists_every_declared_key_with_its_range(capsys: pytest.CaptureFixt
     ]
     assert main.main(["keys", "nothing"]) == 2
     assert "no config key begins with 'nothing'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("predict", "nowhere", "x.png"), "True"),
+        (("label", "nowhere"), "True"),
+        (("report", "nowhere"), "False"),
+    ],
+)
+def test_the_compiler_starts_before_jax_is_imported(
+    arguments: tuple[str, ...], expected: str
+) -> None:
+    code = (
+        "import sys; from crnn_jax.cli import main; from crnn_jax.runtime import native\n"
+        "native.start = lambda: calls.append('jax' in sys.modules)\n"
+        f"calls = []; main.main({list(arguments)}); print(calls == [False])"
+    )
+    done = run("-c", code)
+    assert done.stdout.splitlines()[-1] == expected, done.stderr
