@@ -8,11 +8,11 @@
 All weights of the general reader are trained further. Its symbols are matched to those of the
 labels; a symbol that it does not know gets new weights. If the labels ignore case, letters are
 recognized in both cases (train.detect_case). The adapted reader reads only texts of the lengths
-that the labels have, see data.length. An epoch makes at least 10 steps and three passes over the
-labels, so that fifty labels, like a thousand, are seen about twelve times; twice as often if the
-reader does not know some of their symbols. With few labels, the learning rate is lower and the
-weights stay closer to those of the reader, because ten labels at the full rate make it worse
-(results/general/README.md).
+that the labels have and, if these differ, one shorter and one longer (data.length). An epoch makes
+at least 10 steps and three passes over the labels, so that fifty labels, like a thousand, are seen
+about twelve times; twice as often if the reader does not know some of their symbols. With few
+labels, the learning rate is lower and the weights stay closer to those of the reader, because ten
+labels at the full rate make it worse (results/general/README.md).
 
 With data.unlabeled, the reader labels the images of another folder before each epoch but the first,
 and trains on its confident readings. With `adapt.py:unlabeled` all images are unlabeled, whatever

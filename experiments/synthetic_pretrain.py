@@ -1,4 +1,4 @@
-"""A reader without any labels: the base recipe on an endless stream of generated images.
+"""A reader without any labels: the SGD recipe on an endless stream of generated images.
 
     python run.py --config experiments/synthetic_pretrain.py --workdir runs/pretrain
     crnn-jax evaluate runs/pretrain --data data/captcha_images_v2

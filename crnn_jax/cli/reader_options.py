@@ -138,5 +138,5 @@ def add_min_confidence_to(command: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         type=argument_types.share,
         help="leave the text of an image blank if the confidence is lower, or if the image is not "
-        "like the training images; without this option, all texts are shown",
+        "like the validation images; without this option, all texts are shown",
     )
