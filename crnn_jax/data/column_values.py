@@ -6,13 +6,14 @@ import re
 from collections.abc import Iterable
 
 _MOST = 10_000  # different values after which no others are kept
+_FOLDERS = re.compile(r".*[/\\]", re.DOTALL)
 _NUMBER = re.compile("0|[1-9][0-9]{0,8}")
 
 
 class Values:
     """The values of a column without the empty ones. The first different ones are kept."""
 
-    __slots__ = ("count", "different", "first", "is_typed_number")
+    __slots__ = ("count", "different", "first", "is_typed_number", "trail")
 
     def __init__(self, is_typed_number: bool = False) -> None:
         """Starts without values.
@@ -24,6 +25,7 @@ class Values:
         self.first = ""
         self.count = 0
         self.different: set[str] = set()
+        self.trail = 0  # a hash of the values in their order, without folders
 
     def add(self, values: Iterable[str]) -> None:
         """Adds values, in their order in the file."""
@@ -31,6 +33,8 @@ class Values:
         if filled:
             self.first = self.first or filled[0]
             self.count += len(filled)
+            for value in filled:
+                self.trail = hash((self.trail, _FOLDERS.sub("", value)))
             if self.is_whole:
                 self.different.update(filled)
 

@@ -12,6 +12,7 @@ TO_FILE = "; put the labels into a label file (labels.csv with the header file,l
 IN_FILE = (
     f"{TO_FILE}, or set data.label_pattern to a regular expression whose one group is the label"
 )
+_LONGEST = 60  # characters of a file name in a message
 _OF_ONE = {"have": "has", "are": "is", "end": "ends", "mix": "mixes"}
 CORRECT = "; correct the label file"
 RENAME = "; rename these files by their texts, or remove them"
@@ -44,4 +45,8 @@ def examples_of(names: Mapping[str, str], most: int = 3) -> str:
 
 
 def example_of(file: str, label: str) -> str:
-    return f"{one_line(file)[-60:]} is {quote(label)}"
+    name = one_line(file)
+    if len(name) > _LONGEST:  # the label is often at the beginning of the name or at its end
+        start = min(name.rfind("/") + 1, len(name) - _LONGEST)
+        name = f"{name[start : start + 28]}...{name[-29:]}"
+    return f"{name} is {quote(label)}"

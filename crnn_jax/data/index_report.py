@@ -12,7 +12,7 @@ from crnn_jax.errors import quote
 HASH = re.compile(r"(?=.*\d)([0-9a-f]{8,}|[0-9a-f-]{36})", re.IGNORECASE)
 INDEX = re.compile(rf"\d+|{HASH.pattern}", re.IGNORECASE)
 # Signs of arithmetic, also the wide and other forms that file names can have.
-SIGN = r"[-+x*/\u00d7\u00f7\u2044\u2212\u2215\uff0a\uff0b\uff0d\uff0f]"
+SIGN = r"[-+xX*/\u00d7\u00f7\u2044\u2212\u2215\uff0a\uff0b\uff0d\uff0f]"
 SUM_END = re.compile("( ?[=?\uff1d\uff1f])+")
 EQUALS = r"[=\uff1d] ?[?\uff1f]?"
 # A captcha of arithmetic, such as 13+4=
@@ -105,7 +105,7 @@ def series(labels: Sequence[str]) -> list[int]:
     found = [i for places in counted.values() for i in places]
     if len(found) == len(labels) >= _SERIES * len(counted):
         return sorted(found)
-    words = {prefix for prefix in counted if len(prefix) > 2 and prefix.isalpha()}
+    words = {prefix for prefix in counted if len(prefix) > 2 and prefix.rstrip().isalpha()}
     found = [i for prefix in words for i in counted[prefix]]
     others = [len(label) for label in labels if not _NUMBER.fullmatch(label)]
     if others and min(others) > 2:
@@ -137,7 +137,7 @@ def is_numbered(labels: Sequence[str]) -> bool:
 def are_counted(names: Sequence[str]) -> bool:
     """Whether names are running numbers. Three or four must be counted from 0 or 1."""
     are_few = 2 < len(names) < FEW and all(map(str.isdecimal, names))
-    return _is_counted(names) if are_few else is_running(names, False)
+    return counts_up(names) if are_few else is_running(names, False)
 
 
 def is_running(names: Sequence[str], has_prefix: bool, least: int = FEW) -> bool:
@@ -284,10 +284,10 @@ def _count_images(numbers: Sequence[str]) -> bool:
     """Whether these number the images. A few random numbers can be dense by chance."""
     if not all(map(str.isdecimal, numbers)):
         return False
-    return is_running(numbers, False, 0) if len(numbers) >= _SERIES else _is_counted(numbers)
+    return is_running(numbers, False, 0) if len(numbers) >= _SERIES else counts_up(numbers)
 
 
-def _is_counted(numbers: Sequence[str]) -> bool:
+def counts_up(numbers: Sequence[str]) -> bool:
     """Whether these are all the numbers from 0 or 1 on, in any order."""
     values = sorted(map(int, numbers))
     return values[0] <= 1 and values == list(range(values[0], values[0] + len(values)))
@@ -298,4 +298,4 @@ def _are_repeats(texts: Sequence[str], numbers: Sequence[str]) -> bool:
     groups: dict[str, list[str]] = {}
     for text, number in zip(texts, numbers, strict=True):
         groups.setdefault(text, []).append(number)
-    return 2 * len(groups) >= len(texts) and all(map(_is_counted, groups.values()))
+    return 2 * len(groups) >= len(texts) and all(map(counts_up, groups.values()))

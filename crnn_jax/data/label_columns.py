@@ -85,8 +85,11 @@ def choose(
         files = [keys.index("file")]
     elif len(files) != 1:
         files = [i for i in files or range(len(keys)) if i in shown]
-        if len(files) > 1:
-            files = [i for i in files if keys[i] not in _NUMBERS] or files
+        for others in _NUMBERS, LABELS:
+            if len(files) > 1:
+                files = [i for i in files if keys[i] not in others] or files
+        if len({values[i].trail for i in files}) == 1:  # the same names, perhaps with folders
+            files = files[:1]
     if len(files) != 1:
         return "no column is named file" if not files else _several("file", names, files)
     labels = [i for i, key in enumerate(keys) if key in LABELS and i != files[0]]

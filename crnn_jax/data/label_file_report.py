@@ -31,7 +31,7 @@ def doubts(names: dict[str, str]) -> list[Doubt]:
     if len(labels) >= FEW and name_report.are_kinds(labels):
         what = f"the {len(labels)} images have only {len(set(labels))} different labels, such as"
         return [Doubt(f"{what} {examples_of(names)}", f"{CORRECT} if these are not their texts")]
-    if doubt := _columns(names):
+    if doubt := _columns(names) or _numbers(names):
         return [doubt]
     return (_affixes(names) or _padding(names)) + _marks(names) + _of_other_length(names)
 
@@ -153,6 +153,17 @@ def _columns(names: dict[str, str]) -> Doubt | None:
         return None
     what = f"all labels have {number} words, one of which is a number, such as {examples_of(names)}"
     return Doubt(what, "; if these are columns, leave only that of the texts")
+
+
+def _numbers(names: dict[str, str]) -> Doubt | None:
+    """Warns of labels that are lists of numbers, such as `5 53 52 60`, as of symbols of a list."""
+    lists = [label.split() for label in names.values()]
+    if len(lists) < FEW or not all(map(_are_numbers, lists)):
+        return None
+    if 2 * sum(len(numbers) >= _MANY for numbers in lists) < len(lists):
+        return None
+    what = f"all labels are lists of numbers, such as {examples_of(names)}"
+    return Doubt(what, "; if these number the symbols of a list, write the texts instead")
 
 
 def _is_column(numbers: Sequence[str]) -> bool:

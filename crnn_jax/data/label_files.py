@@ -31,6 +31,7 @@ from crnn_jax.data import (
     text_files,
 )
 from crnn_jax.data.label_columns import IsImage
+from crnn_jax.data.label_lists import NoLabelsError
 from crnn_jax.data.label_rows import Listing
 from crnn_jax.data.label_tables import LABELS_FILE, DamagedError, Labels, UnrelatedTableError
 from crnn_jax.data.tree import Tree
@@ -103,9 +104,11 @@ def search(tree: Tree) -> Found:
     errors = [reason for reason in reasons.values() if isinstance(reason, DataError)]
     if errors and not tree.images:
         raise errors[0]
-    beside = tree.foreign()
+    beside = [name for name in tree.foreign() if not isinstance(reasons.get(name), NoLabelsError)]
     unused = _unused({name: reasons[name] for name in reasons.keys() - set(beside)})
-    foreign = {name: _why_foreign(name, reasons.get(name)) for name in beside}
+    foreign = {
+        name: _why_foreign(name, reasons.get(name)) + _by_position(tree, name) for name in beside
+    }
     if texts:
         share = f"fewer than half of the images ({len(texts)} of {len(tree.images)}) have one"
         why = f"the text file of an image, but {share}; write the others"
@@ -167,7 +170,8 @@ def _open_all(
             if labels := _opened(tree, name, is_image):
                 if label_file_names.is_submission(name):
                     raise DataError(
-                        "it looks like a sample submission for Kaggle; its labels are placeholders"
+                        "by its name it is a submission to Kaggle, with placeholders or readings; "
+                        "if these are labels, rename it to labels.csv"
                     )
                 readers.append((name, labels))
             elif reason := _why_unknown(name, is_image):
@@ -241,6 +245,24 @@ def _why_foreign(name: str, reason: DataError | str | None) -> str:
     return f"not an image, and {_UNKNOWN}" if suffix in SUFFIXES else "not an image"
 
 
+def _by_position(tree: Tree, name: str) -> str:
+    """Says what to do with a text file that has a line for each image beside it."""
+    folder = os.path.dirname(name)
+    count = sum(os.path.dirname(image) == folder for image in tree.images)
+    if label_file_names.suffix_of(name) not in _READERS or count < 2:
+        return ""
+    try:
+        text = files.read(tree.folder / name, _SMALL).decode()
+    except (OSError, UnicodeDecodeError):
+        return ""
+    if sum(bool(line.strip()) for line in text.splitlines()) != count:
+        return ""
+    return (
+        f". It has a line for each of the {count} images: if they are in the same order, write the "
+        "name of the image and a comma before each text, below the header file,label"
+    )
+
+
 def is_image_of(tree: Tree) -> IsImage:
     """Returns a function that says whether a field can be the name of an image of the folder."""
 
@@ -267,11 +289,11 @@ def _opened(tree: Tree, name: str, is_image: IsImage) -> Labels | None:
 
 
 def _unused(reasons: Mapping[str, DataError | str]) -> list[str]:
-    """Says why label files are not used. Tables without labels are not mentioned."""
+    """Says why label files are not used. Other tables are not mentioned."""
     return [
         f"{one_line(name)[:100]} is not used: {brief(reason)}"
         for name, reason in sorted(reasons.items())
-        if not isinstance(reason, UnrelatedTableError)
+        if not isinstance(reason, UnrelatedTableError) or label_file_names.may_have_labels(name)
     ]
 
 

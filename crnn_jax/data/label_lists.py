@@ -17,8 +17,15 @@ from crnn_jax.errors import DataError
 _SUFFIX = "|".join(sorted(re.escape(suffix) for suffix in IMAGE_SUFFIXES))
 _BY_SPACE = re.compile(rf"(.+?(?:{_SUFFIX}))[ \t]+(\S.*)", re.IGNORECASE)
 _MJSYNTH = re.compile(r"\d+_(.+)_(0|[1-9]\d{0,4})")
+_QUOTED_IMAGE = re.compile(rf"""["'][^"']+({_SUFFIX})["'] *:""", re.IGNORECASE)
+_LINE = 1000  # characters of a line that are looked at
+_FIRST = 1000  # lines that are looked at
 _LEXICON = 90_000  # MJSynth has 88,172 words
 _YOLO = re.compile(r"\d+( \d?\.\d+){4}")
+
+
+class NoLabelsError(DataError):
+    """A file only lists images."""
 
 
 def lines(text: str, path: str, is_image: IsImage) -> Labels | None:
@@ -46,9 +53,15 @@ def lines(text: str, path: str, is_image: IsImage) -> Labels | None:
         found = _of_rows(rows[1:], path, is_image) or _by_space(rows[1:], is_image)
         if found:
             return found
+    if text.lstrip().startswith("{") and _QUOTED_IMAGE.search(first[:_LINE]):
+        raise DataError(f"{path} is a dictionary of a program; save it as JSON, with double quotes")
+    listed = [line.strip() for _, line in rows[:_FIRST]]
+    are_different = 1 < len(listed) == len(set(listed))
+    if are_different and all(map(is_image, listed)):
+        raise NoLabelsError(f"{path} names images without labels")
     fields = re.split(r"[\s,;|]+", first)
     if len(fields) == 1 and label_tables.has_image_suffix(first):
-        raise DataError(f"{path} names images without labels")
+        raise NoLabelsError(f"{path} names images without labels")
     if any(map(label_tables.has_image_suffix, fields)):
         raise problem
     return None
@@ -75,6 +88,9 @@ def _by_space(rows: list[tuple[int, str]], is_image: IsImage) -> Labels | None:
     _, first = rows[0]
     head, _, rest = first.strip().partition(" ")
     has_suffix = _BY_SPACE.fullmatch(first.strip())
+    if has_suffix and "\t" in has_suffix[1]:
+        columns = first.count("\t") + 1
+        raise DataError(f"its lines have {columns} columns; leave only image and label")
     if not has_suffix and not (rest and is_image(head)):
         return None
     if has_suffix and (texts := _mjsynth(rows)):

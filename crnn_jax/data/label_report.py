@@ -56,6 +56,7 @@ def summary(files: Sequence[str], labels: Sequence[str], marks: str = "separate"
     each = ", ".join(f"{length}: {count}" for length, count in lengths[:12])
     if len(lengths) > 12:
         each += ", ..."
+    unit = "character" if span == "1" else "characters"
     split = (clusters.split(label, marks) for label in labels)
     symbols = Counter(itertools.chain.from_iterable(split)).most_common()
     shown = " ".join(
@@ -66,7 +67,7 @@ def summary(files: Sequence[str], labels: Sequence[str], marks: str = "separate"
     examples = ", ".join(example_of(files[i], labels[i]) for i in places)
     distinct = f"{len(set(labels))} of them distinct"
     return [
-        f"labels: {len(labels)}, {distinct}, {span} characters long ({each})",
+        f"labels: {len(labels)}, {distinct}, {span} {unit} long ({each})",
         f"symbols by frequency: {shown}{more}",
         f"examples: {examples}",
     ]

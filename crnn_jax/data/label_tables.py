@@ -43,7 +43,7 @@ _BOMS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-
+_NO_TEXT = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # ZIP, as of .xlsx and .ods; old .xls
 _RULE = re.compile(r"\s*:?-+:?\s*")
 _EXCEL_TEXT = re.compile('="(.*)"')  # keeps the zeros of digits in a spreadsheet
 
@@ -80,6 +80,8 @@ def decode(content: bytes, path: str) -> str:
     Raises:
       DamagedError: the content is none of them; the message gives the line.
     """
+    if content.startswith(_NO_TEXT):
+        raise DamagedError(f"{path} is a spreadsheet or an archive; save it as CSV in UTF-8")
     encoding = next((name for bom, name in _BOMS.items() if content.startswith(bom)), "utf-8")
     start = content[:64]
     if encoding == "utf-8" and len(start) > 7:

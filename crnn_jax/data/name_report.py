@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from crnn_jax.data import ending_report, index_report
+from crnn_jax.data import class_report, ending_report, index_report
 from crnn_jax.data.doubt import (
     FEW,
     IN_FILE,
@@ -35,6 +35,7 @@ _NAMELESS = frozenset([
     "captcha", "download", "image", "images", "index", "screenshot", "unnamed", "untitled",
 ])  # fmt: skip
 _MOST_KINDS = 10
+_DECIMAL = re.compile(r"\d+\.\d+")  # a random number, as of a program
 
 
 def identifiers(files: Sequence[str], labels: Sequence[str]) -> Doubt | None:
@@ -46,19 +47,7 @@ def identifiers(files: Sequence[str], labels: Sequence[str]) -> Doubt | None:
     if len(files) >= FEW and _are_random(stems, num_folders >= FEW):
         what = f"the names look like random identifiers, not like labels, such as {shown}"
         return Doubt(what, TO_FILE)
-    of_folder = ""
-    # Folders of one character are of single characters, unless they only sort the labels.
-    are_symbols = num_folders > 1 and all(len(folder) == 1 for folder in folders)
-    are_symbols &= not all(s[0] == folder for s, folder in zip(stems, folders, strict=True))
-    numbered = all(re.fullmatch(r"\D*\d{1,6}\D*", stem) for stem in stems)
-    if num_folders and numbered and (len(set(stems)) <= len(stems) / 2 or are_symbols):
-        of_folder = "number the images of each folder"
-    elif num_folders >= FEW > len(set(stems)):
-        of_folder = "are the same in each folder"
-    if not of_folder:
-        return None
-    what = f"the names {of_folder}, and the labels seem to be the names of the folders"
-    return Doubt(f"{what}, such as {shown}", TO_FILE)  # a pattern is not searched in folders
+    return class_report.of_folders(stems, dict(zip(files, labels, strict=True)))
 
 
 def _are_random(stems: Sequence[str], is_sorted: bool) -> bool:
@@ -128,9 +117,15 @@ def structure(names: dict[str, str], pattern: str) -> Doubt | None:
     stems = list(map(stem, files))
     if len(index_report.series(labels)) == len(labels):
         return index_report.running(names)
+    if not pattern and (
+        doubt := class_report.counted(labels, names) or class_report.letters(stems, names)
+    ):
+        return doubt
     if doubt := _fields(labels, names):
         return doubt._replace(patterns=()) if pattern else doubt
     if doubt := index_report.separated(stems, names, pattern):
+        return doubt
+    if not pattern and (doubt := class_report.between(stems, names)):
         return doubt
     last = [re.split(r"[_\-. ]", stem)[-1] for stem in stems]
     if len(set(labels)) == 1 and index_report.is_running(last, True):
@@ -186,7 +181,7 @@ def _kinds(stems: Sequence[str], labels: Sequence[str], names: dict[str, str]) -
     what = f"the {len(stems)} images have only {few} different labels, such as {examples_of(names)}"
     if len(seconds) < len(stems):
         return None
-    if all(map(index_report.INDEX.fullmatch, seconds)):
+    if all(map(index_report.INDEX.fullmatch, seconds)) or all(map(_DECIMAL.fullmatch, seconds)):
         return Doubt(what, IN_FILE) if are_kinds(labels) else None
     if 4 * few > len(stems) or 2 * many < len(stems):
         return None

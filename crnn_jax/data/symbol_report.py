@@ -120,21 +120,26 @@ def odd(names: dict[str, str], from_names: bool) -> list[Doubt]:
             for c in punctuation
             if c not in "'-." and 3 * counts[c] < len(names) and _changes_length(c, names)
         }
-    if from_names:
-        for kind in (str.isdigit, str.isalpha):
-            members = {c for c in counts if kind(c)}
-            having = sum(bool(members & set(label)) for label in names.values())
-            if 0 < 5 * having < len(names):
-                odd |= members
+    kinds = []  # all digits or all letters, if few labels have them
+    for kind in (str.isdigit, str.isalpha) if from_names else ():
+        members = {c for c in counts if kind(c)}
+        having = sum(bool(members & set(label)) for label in names.values())
+        if 0 < 5 * having < len(names):
+            odd |= members
+            kinds.append(members)
     if not odd:
         return []
     rare = {f: t for f, t in names.items() if odd & set(t)}
+    if 2 * len(rare) > len(names):  # each is rare, but not all together
+        return []
     symbols = quote("".join(sorted(odd)))
     count = count_labels(rare, "have", f" of {len(names)}")
     what = f"only {count} one of the symbols {symbols}, such as {examples_of(rare)}"
     if not from_names:
         return [Doubt(what, "; check these labels")]
     marks = "".join(re.escape(c) for c in sorted(odd) if not c.isalnum())
+    if not marks and not any(odd >= members for members in kinds):
+        return [Doubt(what, "; check these labels")]
     return [with_patterns(what, rare, *[f"^([^{marks}_]+)"] * bool(marks))]
 
 

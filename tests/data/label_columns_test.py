@@ -192,3 +192,27 @@ def test_numbers_of_entries_are_no_files_beside_a_column_of_files(
     entries = [{"id": 7 - i, name: f, "text": t} for i, (f, t) in enumerate(rows)]
     create(tmp_path, "", {"x.json": json.dumps(entries)})
     assert listed(tmp_path).labels == dict(zip(FILES, NUMBERS, strict=True))
+
+
+def test_a_column_of_labels_is_not_the_file_because_images_have_such_names(tmp_path: Path) -> None:
+    """Here each label is also the name of an image."""
+    create(tmp_path, " ".join(FILES), {"labels.csv": table("img_dir,label", FILES, CLASSES)})
+    assert listed(tmp_path).labels == dict(zip(FILES, CLASSES, strict=True))
+
+
+@pytest.mark.parametrize("folder", ["images/", "C:\\set\\", ""])
+def test_two_columns_with_the_same_file_names_are_one(tmp_path: Path, folder: str) -> None:
+    text = table("image_path,label,file_name", [f"{folder}{f}" for f in FILES], WORDS, FILES)
+    create(tmp_path, " ".join(FILES), {"labels.csv": text})
+    if folder.startswith("images"):
+        create(tmp_path, " ".join(f"images/{f}" for f in FILES))
+        assert set(listed(tmp_path).labels) == {f"images/{f}" for f in FILES}
+    else:
+        assert listed(tmp_path).labels == dict(zip(FILES, WORDS, strict=True))
+
+
+def test_two_columns_of_different_files_are_refused(tmp_path: Path) -> None:
+    text = table("image_path,label,file_name", FILES, WORDS, FILES[::-1])
+    create(tmp_path, " ".join(FILES), {"labels.csv": text})
+    with pytest.raises(DataError, match="'image_path' and 'file_name' can be the file"):
+        listed(tmp_path)

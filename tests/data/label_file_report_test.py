@@ -86,6 +86,10 @@ def test_a_file_that_contradicts_correct_names_is_reported(labels: list[str], sa
             "",
         ),
         ([f"{k} {k * 7 % 40}" for k in range(40)], ""),
+        (
+            [" ".join(["5", *map(str, map(ord, name[k % 2 :]))]) for k, name in enumerate(MIXED)],
+            "all labels are lists of numbers",
+        ),
         ([str(k % 10) for k in range(40)], ""),
     ],
 )

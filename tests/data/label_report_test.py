@@ -173,4 +173,5 @@ def test_the_summary_counts() -> None:
     labels = ["a" * n for n in range(1, 14)]
     lines = label_report.summary([f"{'x' * 100}.png"] * 13, labels)
     assert lines[0].endswith("11: 1, 12: 1, ...)")
-    assert lines[2].startswith(f"examples: {'x' * 56}.png is 'a', ")
+    # The beginning and the end of a long name; the label can be in either.
+    assert lines[2].startswith(f"examples: {'x' * 28}...{'x' * 25}.png is 'a', ")

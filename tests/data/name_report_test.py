@@ -1,6 +1,7 @@
 """What looks wrong in labels from file names: some of the names, folders, dates and kinds."""
 
 import random
+import re
 import uuid
 from collections.abc import Sequence
 
@@ -172,3 +173,61 @@ def test_labels_with_an_ending_are_reported_if_they_are_a_tenth(
     labels += [f"{label}-blur" for label in labels[:5]]
     found = ending_report.endings({f"{label}.png": label for label in labels})
     assert (found is not None) is is_reported
+
+
+CLASSES = "0379hy"  # of single characters
+CUT = [f"{name}_{c}" for name in MIXED for c in sorted(set(name))]
+
+
+@pytest.mark.parametrize(
+    ("names", "said", "meant"),
+    [
+        ([f"{c}-{k}-{name[1:]}{c}" for c in CLASSES for k, name in enumerate(MIXED)],
+         "a counter between '-'", None),
+        ([f"{c}-{k}-{name}" for c in "xz1" for k, name in enumerate(MIXED)],
+         "a counter between '-'", MIXED * 3),
+        (CUT, "a text and one of its characters", [name[-1] for name in CUT]),
+        ([f"{c}{k:05d}" for c in "1258" for k in range(1, 12)], "1 digit and a counter",
+         [c for c in "1258" for _ in range(11)]),
+        ([*(f"CPT {k}" for k in range(1, 24)), *MIXED], "23 labels look like running numbers",
+         None),
+        ([f"{c}/{k}" for c in ["N", "y1", *"abcdefgh"] for k in range(130, 200, 7)],
+         "number the images of each folder", None),
+        ([f"{c}/letter{k}" for c in "0123456abc" for k in range(130, 200, 7)],
+         "number the images of each folder", None),
+        ([f"{c}/{k * 7919 + 10**8}" for c in "0123456abc" for k in range(10)],
+         "number the images of each folder", None),
+    ],
+)  # fmt: skip
+def test_sets_for_classifiers_are_reported(
+    names: list[str], said: str, meant: list[str] | None
+) -> None:
+    (warning,) = warn(names)
+    assert said in warning
+    found = re.search(r"data\.label_pattern='(.+?)' \(", warning)
+    assert (found is None) == (meant is None)
+    if found and meant:
+        assert [label_of(f"{name}.png", found[1]) for name in names] == meant
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [
+            f"{size}/{'1' * (size - 4)}{name[:4]}" for size in (4, 5, 6) for name in DIGITS
+        ],  # lengths
+        [f"{name[-1]}/{name}" for name in MIXED],  # sorted by the last character
+        [f"{a}{sign}{b}=_{a * 8 + b:04x}6d2f1b3c" for a, b in PAIRS for sign in "xX"],
+        [f"{c}_0.{name}" for c in "abc2345678" for name in DIGITS[:9]],  # single characters
+        [f"{name}_{c}" for name, c in zip(MIXED, "abcd" * 10, strict=True)],
+    ],
+)
+def test_other_sets_give_no_warning(names: list[str]) -> None:
+    assert warn(names) == []
+
+
+def test_rare_letters_are_to_be_checked_and_not_renamed() -> None:
+    numbers = random.Random(1).sample(range(100_000), 120)
+    (warning,) = warn([*(f"A{n:05d}" for n in numbers), "Q12345"])
+    assert warning.startswith("only 1 label of 121 has one of the symbols 'Q'")
+    assert warning.endswith("; check these labels")

@@ -213,12 +213,12 @@ def test_the_label_is_the_text_of_the_image(
         ("q7ka.json", '{"objects": []}', 'in the form of a label file, such as {"a.png": "label"}'),
         ("annotations.xml", "<a/>", "save it as CSV"),
         ("train/q7ka.xml", "<a/>", "save it as CSV"),
-        ("sample_submission.csv", "id,label\nq7ka,aaaa\n", "a sample submission for Kaggle"),
+        ("sample_submission.csv", "id,label\nq7ka,aaaa\n", "a submission to Kaggle"),
         ("out.json", json.dumps(READINGS), "readings, not labels; rename it to labels.json to use"),
         ("out.jsonl", json.dumps(READINGS[0]), "not labels; rename it to labels.jsonl to use it"),
         ("Label.txt", f"abcd.png\t{BOXES}\n", "a list for text detection"),
-        ("sampleSubmission.csv", "id,label\nq7ka,aaaa\n", "a sample submission for Kaggle"),
-        ("mysubmission.csv", "id,label\nq7ka,aaaa\n", "a sample submission for Kaggle"),
+        ("sampleSubmission.csv", "id,label\nq7ka,aaaa\n", "a submission to Kaggle"),
+        ("mysubmission.csv", "id,label\nq7ka,aaaa\n", "a submission to Kaggle"),
         ("notes.txt", "see (q7ka.png) and others\n", "in the form of a label file"),
         ("list.dat", "q7ka.png\tAAAA\n", "in the form of a label file"),
         ("labels", "q7ka.png\tAAAA\n", "its format is not known"),
@@ -346,3 +346,28 @@ def test_a_member_may_repeat_the_name_of_its_image(tmp_path: Path) -> None:
 def test_quotes_around_labels_keep_leading_zeros(tmp_path: Path, rows: str, is_text: bool) -> None:
     found = label_tables.read(f'"file","label"\n{rows}', "labels.csv", lambda name: True)
     assert found.is_text == is_text
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("names.txt", "C:\\set\\ab3d.png\nC:\\set\\x7kq.png\n"),
+        ("names.txt", "ab3d\nx7kq\n"),
+        ("list.lst", "ab3d.png\nx7kq.png\n"),
+    ],
+)
+def test_a_list_of_images_does_not_replace_their_names(
+    tmp_path: Path, name: str, text: str
+) -> None:
+    create(tmp_path, "ab3d.png x7kq.png", {name: text})
+    found = listed(tmp_path)
+    assert found.labels == {"ab3d.png": "ab3d", "x7kq.png": "x7kq"}
+    (warning,) = found.warnings
+    assert warning.startswith(f"{name} is not used: ")
+    assert warning.endswith("names images without labels")
+
+
+def test_a_table_named_like_a_label_file_is_mentioned_if_it_cannot_be_used(tmp_path: Path) -> None:
+    create(tmp_path, "a/1.png b/1.png a/2.png b/2.png", {"data_labels.csv": "1,gkc663\n2,h4kd93\n"})
+    (warning,) = listed(tmp_path).warnings
+    assert warning.startswith("data_labels.csv is not used: ")
