@@ -102,7 +102,7 @@ def _align(log_p: Array, label: Array) -> Array:
 
     def step(state: Array, at: tuple[Array, Array]) -> tuple[Array, Array]:
         emit, after = at  # [K], [S]
-        nexts = jnp.minimum(state + jnp.arange(3), len(classes) - 1)
+        nexts = jnp.minimum(state + jnp.arange(3, dtype=jnp.int32), len(classes) - 1)
         allowed = (state + jnp.arange(3) < len(classes)).at[2].min(can_skip[nexts[2]])
         values = jnp.where(allowed, emit[classes[nexts]] + after[nexts], -jnp.inf)
         state = nexts[jnp.argmax(values)]

@@ -85,10 +85,10 @@ def _best_path(log_p: Array, shortest: int, allowed: Array) -> tuple[Array, Arra
                 jnp.where(jnp.arange(classes - 1) == k, -jnp.inf, begin[n]),
             ]
         )
-        best = jnp.argmax(options)
+        best = jnp.argmax(options).astype(jnp.int32)  # also with 64 bits
         begins = best >= 2
         k = jnp.where(begins, best - 2, jnp.where(best == 1, blank, k))
-        return (n + begins, k), jnp.where(begins, k, PAD)
+        return (n + begins.astype(jnp.int32), k), jnp.where(begins, k, PAD)
 
     begun = jax.lax.scan(follow, (jnp.int32(0), jnp.int32(blank)), (log_p, afters))[1]  # [T]
     score = values[0, 0, blank]

@@ -55,7 +55,7 @@ def conv(x: Float[Array, "B W H C"], kernel: Float[Array, "3 3 C D"]) -> Float[A
 def _is_by_windows(x: Array) -> bool:
     """Whether x should be convolved by windows, and has one."""
     # A batch of unknown size, as in an export, cannot be cut into pieces.
-    is_known = isinstance(x.shape[0], int) and x.shape[0] > 0
+    is_known = isinstance(x.shape[0], int) and x.shape[0] > 0 and x.dtype == jnp.float32
     return backend.choices().windows and is_known and min(x.shape[1:3]) >= 2
 
 

@@ -33,7 +33,12 @@ def can_compute(x: Array, kernel: Array, *bias: Array) -> bool:
         return False
     channels, depth = kernel.shape[2:]
     fits = channels in _FEW or (channels > 0 and channels % found.columns == 0)
-    fits = fits and depth % found.columns == 0 and kernel.shape == (3, 3, x.shape[-1], depth)
+    fits = (
+        fits
+        and depth > 0
+        and depth % found.columns == 0
+        and kernel.shape == (3, 3, x.shape[-1], depth)
+    )
     return fits and all(array.shape == (depth,) for array in bias)
 
 

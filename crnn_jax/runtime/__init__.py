@@ -6,6 +6,7 @@ Imports no other package.
 from __future__ import annotations
 
 import gc
+import os
 
 # Objects between two garbage collections. Imports and tracing make hundreds of thousands of objects
 # that stay alive, so with Python's default, 700, collecting is slow: results/structure/README.md.
@@ -31,5 +32,6 @@ def configure(batch_size: int = 1, computes: bool = False) -> None:
         gc.set_threshold(_GC_THRESHOLD, *others)
     allocator.keep_memory(cpu_devices.use(batch_size) if batch_size > 1 else 1)
     compilation_cache.keep_programs()
-    if computes or batch_size > 1:
+    platforms = os.environ.get("JAX_PLATFORMS", "")
+    if (computes or batch_size > 1) and (not platforms or "cpu" in platforms.split(",")):
         native.start()

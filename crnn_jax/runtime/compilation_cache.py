@@ -41,6 +41,8 @@ def keep_programs() -> None:
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     # jax would print a warning for each program.
     warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
+    if "://" in os.environ["JAX_COMPILATION_CACHE_DIR"]:
+        return  # a bucket, to which only jax can write
     try:
         place.mkdir(parents=True, exist_ok=True)
         sweep(place)
@@ -64,12 +66,13 @@ def sweep(folder: Path) -> None:
     since = mark.stat().st_mtime - 10 if mark.exists() else 0.0
     now = time.time()
     for entry in os.scandir(folder):
-        with contextlib.suppress(FileNotFoundError):  # another process removed it
+        with contextlib.suppress(OSError):  # another process removed it, or owns it
             if entry.name.endswith(_SUFFIX) and since <= entry.stat().st_mtime < now - 5:
                 path = Path(entry.path)
                 if not _is_whole(path.read_bytes()):
                     path.unlink()
-    mark.touch()
+    with contextlib.suppress(OSError):  # another user's
+        mark.touch()
 
 
 def _is_whole(content: bytes) -> bool:

@@ -27,12 +27,16 @@ def use(batch_size: int) -> int:
     Call before jax is imported. JAX_NUM_CPU_DEVICES or XLA's flag for the number of devices takes
     precedence; 1 turns the split off.
     """
-    fewest = WORTHWHILE if native.is_expected() else FEWEST
-    count = parts(batch_size, available(), fewest)
+    named = os.environ.get("JAX_NUM_CPU_DEVICES")
+    if named is not None:  # jax takes it before the flag
+        return max(1, int(named)) if named.strip().isdecimal() else 1
     flag = re.search(r"xla_force_host_platform_device_count=(\d+)", os.environ.get("XLA_FLAGS", ""))
     if flag:
         return int(flag[1])
-    return int(os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(count)))
+    fewest = WORTHWHILE if native.is_expected() else FEWEST
+    count = parts(batch_size, available(), fewest)
+    os.environ["JAX_NUM_CPU_DEVICES"] = str(count)
+    return count
 
 
 def parts(batch_size: int, devices: int, fewest: int = FEWEST) -> int:
@@ -42,7 +46,7 @@ def parts(batch_size: int, devices: int, fewest: int = FEWEST) -> int:
 
 
 def available() -> int:
-    """Returns the number of cores that this process may use."""
+    """Returns the number of cores that this process may use. A container's quota is not seen."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -154,6 +154,19 @@ def remove(path: Path) -> None:
         raise unwritable(path, error) from error
 
 
+def is_private(path: Path) -> bool:
+    """Whether this user owns a file or directory, and no other user can write it.
+
+    Where files have no owner, as on Windows, only links are refused. OSError: it does not exist.
+    """
+    about = os.lstat(path)
+    if stat.S_ISLNK(about.st_mode):
+        return False
+    return not hasattr(os, "getuid") or (
+        about.st_uid == os.getuid() and not about.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    )
+
+
 def discard(path: Path) -> None:
     """Removes a file or a directory, or as much of it as can be removed. Ignores errors."""
     with contextlib.suppress(OSError):

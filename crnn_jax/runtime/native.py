@@ -2,7 +2,7 @@
 
 Where there is no compiler, or `CRNN_JAX_NATIVE=0` is set, the same functions are computed by XLA,
 which takes longer. A library is kept in the folder of compiled programs, under a digest of its
-source files, the compiler, jaxlib and the processor.
+source files, the compiler, jaxlib and the processor, and a digest of its content.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import functools
 import hashlib
 import importlib.util
 import os
+import re
 import shlex
 import shutil
-import stat
 import subprocess
 import sys
 import tempfile
@@ -24,7 +24,7 @@ import time
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from crnn_jax.runtime import compilation_cache, files, processor
 
@@ -33,6 +33,9 @@ _SOURCES = Path(__file__).parents[1] / "models" / "native"
 # XLA on a CPU also fuses a product and a sum into one rounding.
 _OPTIONS = ["-std=c++17", "-O2", "-march=native", "-fno-fast-math", "-fno-trapping-math"]
 _OPTIONS += ["-fPIC", "-shared"]
+_STATIC = ["-static-libstdc++", "-static-libgcc"]
+_PREFIX = "build-"  # of the folders in which the compiler writes
+_OWN = re.compile(rf"{_PREFIX}\w+|[0-9a-f]{{16}}(-[0-9a-f]{{16}})?\.(so|failed)")
 _FUNCTIONS = ("pooled", "pooled_and_winner", "pooled_gradient", "whole", "whole_gradient")
 PREFIX = "crnn_jax_"  # of the names of functions
 _SECONDS = 120  # after which the compiler is stopped
@@ -44,7 +47,7 @@ class Library(NamedTuple):
     """A library whose functions jax knows: see `crnn_jax/models/native/handlers.cc`."""
 
     digest: str
-    columns: int  # the channels of a convolution must be a multiple of it
+    columns: int  # the channels of a convolution must be a multiple of it, or those of an image
 
     def target(self, function: str) -> str:
         """Returns the name by which jax calls a function."""
@@ -54,7 +57,8 @@ class Library(NamedTuple):
 def library() -> Library | None:
     """Returns the library, with its functions known to jax; None if there is none.
 
-    The first call waits until it is compiled. If that fails, it prints a note, once a day.
+    The first call waits until it is compiled. If there is a compiler, but no library, it prints a
+    note; if the compiler fails, once a day.
     """
     with _lock:
         return _library()
@@ -65,24 +69,34 @@ def _library() -> Library | None:
     digest = _digest()
     if digest is None:
         return None
-    start()
-    if digest in _building:
-        _building[digest].join()
-    file, failure = _file(digest), _failure(digest)
     try:
-        return _load(digest) if _is_own(file) else None
-    except (OSError, AttributeError) as error:  # it could not be compiled, or is damaged
-        with contextlib.suppress(OSError):
-            if file.exists():
-                failure.write_text(str(error))
-                file.unlink()
-            if failure.exists():
-                print(
-                    f"note: the functions in C++ cannot be compiled or loaded (see {failure}), so "
-                    "XLA computes convolutions, which takes longer",
-                    file=sys.stderr,
-                )
+        return _load(digest, _compiled(digest))
+    except (OSError, AttributeError) as error:  # in this process; another one may load it
+        print(
+            f"note: the functions in C++ cannot be compiled or loaded ({error}), so XLA computes "
+            "convolutions, which takes longer",
+            file=sys.stderr,
+        )
         return None
+
+
+def _compiled(digest: str) -> Path:
+    """Returns the file of the library, once it is compiled. OSError: there is none to be used."""
+    for _ in range(2):  # a damaged file is compiled again, once
+        start()
+        if digest in _building:
+            _building[digest].join()
+        if (file := _find(digest)) is None:
+            failure = _failure(digest)
+            reason = _problems.get(digest, "the system allows no more threads")
+            raise OSError(f"see {failure}" if failure.exists() else reason)
+        if not files.is_private(file):
+            raise OSError(f"other users can change {file}")
+        if _is_whole(file):
+            return file
+        files.discard(file)
+        _building.pop(digest, None)
+    raise OSError(f"{file} is damaged")
 
 
 def is_expected() -> bool:
@@ -94,8 +108,8 @@ def start() -> None:
     """Starts to compile the library in the background, unless it exists."""
     with _lock:
         digest = _digest()
-        if digest and digest not in _building and not _file(digest).exists():
-            # Not a daemon: a process that ends soon leaves a library for the next one.
+        if digest and digest not in _building and _find(digest) is None:
+            # Not a daemon: a process that ends soon waits, to leave a library for the next one.
             thread = threading.Thread(target=_build, args=(digest,))
             with contextlib.suppress(RuntimeError):  # the system allows no more threads
                 thread.start()
@@ -104,18 +118,36 @@ def start() -> None:
 
 _lock = threading.RLock()
 _building: dict[str, threading.Thread] = {}
+_problems: dict[str, str] = {}  # why nothing could be compiled, by digest
 
 
-def _load(digest: str) -> Library:
-    """Loads a library, and registers its functions. OSError, AttributeError: it is damaged."""
+def _load(digest: str, file: Path) -> Library:
+    """Loads a library, and registers its functions. OSError, AttributeError: it cannot be used."""
     import jax
 
-    loaded = ctypes.CDLL(os.fspath(_file(digest)))
+    loaded, *functions = _functions(file)
+    with contextlib.suppress(OSError):
+        os.utime(file)  # it is in use
     found = Library(digest, int(loaded.crnn_jax_columns()))
-    for name in _FUNCTIONS:
-        function = jax.ffi.pycapsule(getattr(loaded, PREFIX + name))
+    for name, pointer in zip(_FUNCTIONS, functions, strict=True):
+        function = jax.ffi.pycapsule(pointer)
         jax.ffi.register_ffi_target(found.target(name), function, platform="cpu")
     return found
+
+
+def _functions(file: Path) -> list[Any]:
+    """Returns a library and its functions. OSError, AttributeError: it cannot be used."""
+    loaded = ctypes.CDLL(os.fspath(file))
+    return [loaded, *(getattr(loaded, PREFIX + name) for name in _FUNCTIONS)]
+
+
+def _is_whole(file: Path) -> bool:
+    """Whether a library is what the compiler wrote, by the digest in its name. OSError: no file."""
+    return file.stem.partition("-")[2] == _digest_of(file.read_bytes())
+
+
+def _digest_of(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 @functools.cache
@@ -131,32 +163,61 @@ def _digest() -> str | None:
         program = compiler, about.st_size, about.st_mtime_ns, _OPTIONS
         parts = [repr((program, processor.describe(), metadata.version("jaxlib"))).encode()]
         parts += [path.read_bytes() for path in sorted(_SOURCES.iterdir()) if path.is_file()]
-        digest = hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+        digest = _digest_of(b"\0".join(parts))
         failure = _failure(digest)
         if not failure.exists() or failure.stat().st_mtime < time.time() - _FAILED:
-            failure.unlink(missing_ok=True)
+            files.discard(failure)
             return digest
     return None
 
 
 def _build(digest: str) -> None:
     """Compiles a library, or notes what the compiler said."""
-    file, compiler = _file(digest), _compiler()
-    assert compiler is not None
-    with contextlib.suppress(OSError):  # a full disk, or a folder that cannot be written
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for old in file.parent.iterdir():
-            if old.stat().st_mtime < time.time() - _UNUSED:
-                files.discard(old)
-        with tempfile.TemporaryDirectory(dir=file.parent) as folder:
-            part = Path(folder) / file.name
-            command = [*compiler, *_OPTIONS, f"-I{_headers()}", os.fspath(_SOURCES / "handlers.cc")]
-            problem = _run([*command, "-o", os.fspath(part)])
-            if problem is None:
-                part.chmod(0o700)
-                part.replace(file)  # another process may have compiled it, too
-            else:
+    folder = _folder()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _remove_unused(folder)
+        with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=folder) as place:
+            part = Path(place) / "library.so"
+            if problem := _compile(part):
                 _failure(digest).write_text(problem)
+                return
+            part.chmod(0o700)
+            with part.open("rb") as file:
+                content = file.read()
+                os.fsync(file.fileno())  # the new name must not precede the content
+            part.replace(folder / f"{digest}-{_digest_of(content)}.so")
+    except OSError as error:  # a full disk, or a folder that cannot be written
+        _problems[digest] = str(error)
+
+
+def _remove_unused(folder: Path) -> None:
+    for old in folder.iterdir():
+        with contextlib.suppress(OSError):  # another process has removed it
+            if _OWN.fullmatch(old.name) and old.stat().st_mtime < time.time() - _UNUSED:
+                files.discard(old)
+
+
+def _compile(file: Path) -> str | None:
+    """Compiles a library that can be loaded. Returns what is wrong otherwise.
+
+    OSError: the compiler was interrupted.
+    """
+    compiler = _compiler()
+    assert compiler is not None
+    command = [*compiler, *_OPTIONS, f"-I{_headers()}", os.fspath(_SOURCES / "handlers.cc")]
+    output = ["-o", os.fspath(file)]
+    # Without libraries of the compiler, which can be newer than those that the process has loaded.
+    problem = _run([*command, *_STATIC, *output])
+    if problem and any(word in problem for word in ("libstdc++", "lstdc++", "static")):
+        problem = _run([*command, *output])
+    if problem:
+        return f"{shlex.join(command)}\n{problem}"
+    try:
+        _functions(file)
+    except (OSError, AttributeError) as error:
+        return f"{shlex.join(command)}\n{error}"
+    return None
 
 
 def _run(command: Sequence[str]) -> str | None:
@@ -169,17 +230,7 @@ def _run(command: Sequence[str]) -> str | None:
         return str(error)
     if done.returncode < 0:
         raise OSError("the compiler was interrupted")
-    return f"{shlex.join(command)}\n{done.stderr}" if done.returncode else None
-
-
-def _is_own(file: Path) -> bool:
-    """Whether only this user can write a file, which this process would execute.
-
-    OSError: there is no such file.
-    """
-    about = os.lstat(file)
-    is_mine = not hasattr(os, "getuid") or about.st_uid == os.getuid()
-    return is_mine and stat.S_ISREG(about.st_mode) and not about.st_mode & 0o022
+    return (done.stderr or f"status {done.returncode}") if done.returncode else None
 
 
 @functools.cache
@@ -203,10 +254,15 @@ def _headers() -> Path:
     return Path(found.submodule_search_locations[0]) / "include"
 
 
-def _file(digest: str) -> Path:
-    return compilation_cache.folder() / "native" / f"{digest}.so"
+def _folder() -> Path:
+    return compilation_cache.folder() / "native"
+
+
+def _find(digest: str) -> Path | None:
+    """Returns the file of a library, whose name has the digest of its content, too."""
+    return next(iter(sorted(_folder().glob(f"{digest}-*.so"))), None)
 
 
 def _failure(digest: str) -> Path:
     """Returns the file with what the compiler said if it could not compile the library."""
-    return _file(digest).with_suffix(".failed")
+    return _folder() / f"{digest}.failed"

@@ -37,6 +37,7 @@ _PACKAGE = Path(__file__).parents[1]
 _OF_XLA = {"TopK"}  # functions that XLA itself provides
 _QR = {"lapack_sgeqrf_ffi", "lapack_sorgqr_ffi"}  # LAPACK's QR decomposition, in 32 bits
 _TRACED = ("flax", "optax", "numpy")  # packages that jax traces, or that make constants
+_OWN = re.compile(r"[0-9a-f]{32,64}(\.(key|program|refused)(\.partial)?)?")  # names of entries
 _UNUSED = 30 * 24 * 3600.0  # seconds after which a file is removed
 
 
@@ -154,12 +155,30 @@ def _read(path: Path) -> bytes:
 
 
 def _make_folder() -> None:
-    """Makes the folder, and removes files and other folders that were not used for a month."""
+    """Makes the folder, and removes files and folders of this store that no process has used."""
     folder = _folder()
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
     for old in (*folder.parent.iterdir(), *folder.iterdir()):
-        if old.stat().st_mtime < time.time() - _UNUSED:
-            files.discard(old)
+        with contextlib.suppress(OSError):  # another process has removed it
+            if _OWN.fullmatch(old.name) and old.stat().st_mtime < time.time() - _UNUSED:
+                files.discard(old)
+
+
+@functools.cache
+def is_usable() -> bool:
+    """Whether the folder can be made, and only this user can write it."""
+    try:
+        _make_folder()
+        unsafe = [path for path in (_folder().parent, _folder()) if not files.is_private(path)]
+    except OSError:
+        return False
+    if unsafe:
+        print(
+            f"note: other users can write {unsafe[0]}, so no compiled programs are read from it",
+            file=sys.stderr,
+        )
+    return not unsafe
 
 
 @functools.cache
@@ -177,8 +196,9 @@ def _environment() -> str:
     versions += map(metadata.version, _TRACED)
     # The cache's own keys change where programs are, and not what they are.
     config = sorted((k, repr(v)) for k, v in jax.config.values.items() if "cache" not in k)
-    flags = sorted((k, v) for k, v in os.environ.items() if k.startswith("XLA_"))
-    cores = cpu_devices.available()  # XLA splits operations for this number of threads
+    # XLA splits operations for its number of threads, which NPROC sets.
+    flags = sorted((k, v) for k, v in os.environ.items() if k.startswith("XLA_") or k == "NPROC")
+    cores = cpu_devices.available()
     parts = versions, config, flags, cores, processor.describe(), native.library()
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 

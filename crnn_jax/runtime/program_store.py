@@ -93,9 +93,11 @@ def jit(
         if not _is_on():
             return jitted()(*args, **kwargs)
         static = {name: kwargs.pop(name) for name in static_argnames if name in kwargs}
-        # The last program for such arguments refuses others than its own, before it runs.
+        # The last program for such arguments refuses others than its own, before it runs; but not
+        # arrays whose type is weak.
         shapes = tuple([getattr(value, "shape", None) for value in args])
-        quick = shapes, jax.tree.structure((args, kwargs)), tuple(static.items())
+        weak = tuple([getattr(value, "weak_type", None) for value in args])
+        quick = shapes, weak, jax.tree.structure((args, kwargs)), tuple(static.items())
         if quick in latest:
             with contextlib.suppress(TypeError, ValueError):
                 return latest[quick](*args, **kwargs)
@@ -120,7 +122,8 @@ def jit(
 def _is_on() -> bool:
     """Whether programs are stored: by commands, for the CPU, if the run has one process."""
     is_wanted = bool(os.environ.get(PROGRAMS)) and program_files.is_command()
-    return is_wanted and jax.default_backend() == "cpu" and jax.process_count() == 1
+    is_wanted = is_wanted and jax.default_backend() == "cpu" and jax.process_count() == 1
+    return is_wanted and program_files.is_usable()
 
 
 def _kind(leaf: Any) -> tuple[Any, ...]:

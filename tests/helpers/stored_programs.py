@@ -47,4 +47,5 @@ def forget() -> None:
     """Makes this process find out again what it runs, and in which environment."""
     program_files.is_command.cache_clear()
     program_files._folder.cache_clear()
+    program_files.is_usable.cache_clear()
     program_files._sources.cache_clear()

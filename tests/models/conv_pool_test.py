@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -93,3 +95,12 @@ def test_without_a_window_the_result_is_empty(shape: tuple[int, ...]) -> None:
     out = conv_pool.conv_relu_pool(jnp.zeros(shape), jnp.ones((3, 3, 1, 32)), jnp.zeros(32))
     assert out.shape == (shape[0], shape[1] // 2, shape[2] // 2, 32)
     assert conv_pool.conv(jnp.zeros(shape), jnp.ones((3, 3, 1, 32))).shape == (*shape[:3], 32)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_16_bits_are_convolved_by_definition(dtype: Any) -> None:
+    rng = np.random.default_rng(0)
+    x, kernel = (jnp.asarray(rng.normal(size=s), dtype) for s in ((1, 4, 4, 3), (3, 3, 3, 32)))
+    bias = jnp.zeros(32, dtype)
+    found = conv_pool.conv_relu_pool(x, kernel, bias)
+    np.testing.assert_array_equal(found, conv_pool.plain(x, kernel, bias))

@@ -13,7 +13,7 @@ import pytest
 
 from crnn_jax.charset import Charset
 from crnn_jax.inference import evaluate
-from crnn_jax.models import beam_search, best_path, ctc_loss, decoding, greedy
+from crnn_jax.models import alignment, beam_search, best_path, ctc_loss, decoding, greedy
 
 STEPS, CLASSES = 5, 4  # symbols 0, 1, 2 and the blank 3
 
@@ -279,3 +279,18 @@ def test_without_a_merge_the_program_is_that_of_the_formulas() -> None:
             for f in (by_hand, lambda x, t, made=made: evaluate.decode(x, t, made))
         ]
         assert programs[0] == programs[1]
+
+
+def test_the_best_path_of_a_length_is_the_same_with_64_bits() -> None:
+    logits = jnp.float32(np.random.default_rng(0).normal(size=(3, 12, 6)))
+    expected = jax.jit(lambda x: best_path.best_path(x, 2, 4))(logits)
+    labels = jnp.int32([[0, 1, -1], [2, 2, 3], [4, -1, -1]])
+    aligned = alignment.align(logits, labels)
+    jax.config.update("jax_enable_x64", True)
+    try:
+        found = jax.jit(lambda x: best_path.best_path(x, 2, 4))(logits)
+        np.testing.assert_array_equal(alignment.align(logits, labels), aligned)
+    finally:
+        jax.config.update("jax_enable_x64", False)
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_array_equal(one, other)

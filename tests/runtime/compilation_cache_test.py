@@ -68,6 +68,44 @@ def test_a_folder_that_cannot_be_made_costs_a_note(
     assert f"{tmp_path}/file/cache" in said
 
 
+def test_a_bucket_makes_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "gs://bucket/cache")
+    monkeypatch.delenv(compilation_cache.PROGRAMS, raising=False)
+    with warnings.catch_warnings():
+        compilation_cache.keep_programs()
+    assert list(tmp_path.iterdir()) == []
+    assert compilation_cache.PROGRAMS not in os.environ
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("entry", ["swept", "old-cache"])
+def test_entries_that_cannot_be_changed_cost_nothing(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    entry: str,
+) -> None:
+    """As in a folder that several users share."""
+    if entry == "swept":
+        monkeypatch.setattr(compilation_cache.Path, "touch", _denied)
+    else:
+        (tmp_path / entry).mkdir()
+        os.utime(tmp_path / entry, (10**9, 10**9))
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", os.fspath(tmp_path))
+    monkeypatch.delenv(compilation_cache.PROGRAMS, raising=False)
+    with warnings.catch_warnings():
+        compilation_cache.keep_programs()
+    assert capsys.readouterr().err == ""
+    assert os.environ[compilation_cache.PROGRAMS] == os.fspath(tmp_path / "programs")
+
+
+def _denied(_: Path) -> None:
+    raise PermissionError("Permission denied")
+
+
 def test_the_smallest_program_is_kept(tmp_path: Path) -> None:
     code = "from crnn_jax.runtime import compilation_cache; compilation_cache.keep_programs()"
     code += "; import jax; jax.numpy.zeros(3)"

@@ -1,5 +1,6 @@
 """What `runtime.configure` sets up that no other test of this folder sees."""
 
+import os
 import subprocess
 import sys
 
@@ -31,3 +32,22 @@ def test_lists_that_live_on_are_not_searched_for_garbage(
         assert done.stdout.strip() == expected
     else:  # 20,000 / 700 is 28
         assert 25 <= int(done.stdout.split()[0]) <= 30
+
+
+@pytest.mark.parametrize(
+    ("platforms", "is_started"), [("", True), ("cpu", True), ("cuda,cpu", True), ("cuda", False)]
+)
+def test_the_compiler_starts_only_if_jax_may_use_the_cpu(platforms: str, is_started: bool) -> None:
+    code = (
+        "from crnn_jax import runtime; from crnn_jax.runtime import native\n"
+        "native.start = lambda: calls.append(1)\n"
+        "calls = []; runtime.configure(computes=True); print(calls == [1])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "JAX_PLATFORMS": platforms},
+    )
+    assert done.stdout.strip() == str(is_started)

@@ -54,3 +54,5 @@ def test_jax_has_a_device_for_each_part_unless_the_user_says_otherwise() -> None
     assert devices(24, CXX="no-such-compiler") == 3
     assert devices(96, JAX_NUM_CPU_DEVICES="1") == 1
     assert devices(24, XLA_FLAGS=flag) == 4
+    assert devices(24, XLA_FLAGS=flag, JAX_NUM_CPU_DEVICES="2") == 2
+    assert devices(96, JAX_NUM_CPU_DEVICES="-1") == 1  # jax: not set

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shlex
 import shutil
@@ -66,9 +67,9 @@ def test_it_is_compiled_once(compiler: Callable[[str], Path], tmp_path: Path) ->
     native.start()  # as another process
     assert native._digest() == library.digest
     assert calls.read_text() == "call\n"
-    assert [file.name for file in (tmp_path / "cache" / "native").iterdir()] == [
-        f"{library.digest}.so"
-    ]
+    (file,) = (tmp_path / "cache" / "native").iterdir()
+    content = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert file.name == f"{library.digest}-{content[:16]}.so"
 
 
 def test_a_compiler_that_fails_is_named_once_a_day(
@@ -112,6 +113,63 @@ def test_a_damaged_library_is_not_used_and_compiled_again_a_day_later(
     os.utime(report, (time.time() - DAY,) * 2)
     forget()
     assert native.library() is None
+    assert calls.read_text() == "call\n" * 2
+
+
+@needs_compiler
+@pytest.mark.parametrize("change", ["cut", "zeros"])
+def test_a_library_that_was_damaged_later_is_compiled_again(
+    compiler: Callable[[str], Path], tmp_path: Path, change: str
+) -> None:
+    """Loading it would end the process."""
+    calls = compiler(f'exec {COMPILER} "$@"')
+    library = native.library()
+    (file,) = (tmp_path / "cache" / "native").iterdir()
+    content = file.read_bytes()
+    file.unlink()  # this process has loaded it
+    half = len(content) // 2
+    file.write_bytes(content[:half] + (b"" if change == "cut" else bytes(len(content) - half)))
+    file.chmod(0o700)
+    forget()
+    assert native.library() == library
+    assert calls.read_text() == "call\n" * 2
+    assert file.read_bytes() == content
+
+
+@needs_compiler
+def test_a_library_that_one_process_cannot_load_is_kept_for_others(
+    compiler: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    calls = compiler(f'exec {COMPILER} "$@"')
+    library = native.library()
+    assert library is not None
+    forget()
+    with monkeypatch.context() as patch:
+        patch.setattr(native.ctypes, "CDLL", raising(OSError("failed to map segment")))
+        assert native.library() is None
+    assert "(failed to map segment), so XLA" in capfd.readouterr().err
+    forget()
+    assert native.library() == library
+    assert calls.read_text() == "call\n"
+
+
+def raising(error: Exception) -> Callable[..., Any]:
+    def call(*_: Any) -> Any:
+        raise error
+
+    return call
+
+
+@needs_compiler
+def test_a_compiler_without_static_libraries_is_called_without_them(
+    compiler: Callable[[str], Path],
+) -> None:
+    missing = "echo cannot find -lstdc++ >&2; exit 1"
+    calls = compiler(f'case "$*" in *-static-*) {missing};; esac; exec {COMPILER} "$@"')
+    assert native.library() is not None
     assert calls.read_text() == "call\n" * 2
 
 
@@ -191,11 +249,18 @@ def test_a_bucket_holds_no_library(
 
 def test_files_that_were_left_are_removed(compiler: Callable[[str], Path], tmp_path: Path) -> None:
     compiler("exit 1")
-    old = tmp_path / "cache" / "native" / "tmp123"
-    old.mkdir(parents=True)
-    os.utime(old, (time.time() - 100 * DAY,) * 2)
+    folder = tmp_path / "cache" / "native"
+    left = [folder / "build-abc123", folder / f"{'0f' * 8}.so", folder / f"{'0f' * 8}.failed"]
+    foreign = [folder / "thesis.tex", folder / "kernel.so", folder / "src"]
+    for path in (left[0], foreign[2]):
+        path.mkdir(parents=True)
+    for path in (*left[1:], *foreign[:2]):
+        path.write_text("")
+    for path in (*left, *foreign):
+        os.utime(path, (time.time() - 100 * DAY,) * 2)
     assert native.library() is None
-    assert not old.exists()
+    assert not any(path.exists() for path in left)
+    assert all(path.exists() for path in foreign)
 
 
 @pytest.mark.parametrize("value", ["0", "off"])
@@ -208,14 +273,19 @@ def test_a_variable_turns_it_off(
     assert calls.read_text() == ""
 
 
-def test_a_folder_that_cannot_be_written_is_no_error(
-    compiler: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_a_folder_that_cannot_be_written_costs_a_note(
+    compiler: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
     calls = compiler("exit 1")
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", os.fspath(tmp_path / "file"))
     assert native.library() is None
     assert calls.read_text() == ""
+    note = capfd.readouterr().err
+    assert note.startswith("note: the functions in C++ cannot be compiled or loaded ([Errno ")
 
 
 @needs_compiler

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 import time
 import types
@@ -22,7 +23,9 @@ from tests.helpers.stored_programs import forget, power, process, programs, scal
 MONTH = 31 * 24 * 3600  # seconds
 
 
-@pytest.mark.parametrize("change", ["config", "flags", "processor", "cores", "optax", "native"])
+@pytest.mark.parametrize(
+    "change", ["config", "flags", "nproc", "processor", "cores", "optax", "native"]
+)
 def test_another_environment_finds_no_program(
     store: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -35,6 +38,8 @@ def test_another_environment_finds_no_program(
         jax.config.update("jax_default_matmul_precision", "highest")
     elif change == "flags":
         monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=false")
+    elif change == "nproc":
+        monkeypatch.setenv("NPROC", "1")
     elif change == "optax":
         version = program_files.metadata.version
         monkeypatch.setattr(
@@ -139,12 +144,15 @@ def test_an_entry_of_jax_s_cache_that_cannot_be_removed_costs_nothing(
 
 
 def test_files_and_environments_that_were_not_used_for_a_month_are_removed(store: Path) -> None:
-    for name, age in {"old": MONTH, "recent": 60}.items():
-        (store / name).mkdir(parents=True)
+    old, recent = "0f" * 16, "f0" * 16
+    for name, age in {old: MONTH, recent: 60, "thesis": MONTH}.items():
+        (store / name).mkdir(mode=0o700, parents=True)
         os.utime(store / name, (time.time() - age,) * 2)
+    store.chmod(0o700)
     process(scaled)(np.float32(3))
-    assert not (store / "old").exists()
-    assert (store / "recent").exists()
+    assert not (store / old).exists()
+    assert (store / recent).exists()
+    assert (store / "thesis").exists()  # of the user
     (first,) = programs(store)
     os.utime(first, (time.time() - MONTH,) * 2)
     process(power)({"a": np.float32(1)}, np.float32(3), n=2)
@@ -159,3 +167,25 @@ def test_a_program_that_is_used_is_kept(store: Path) -> None:
     process(scaled)(np.float32(3))
     process(power)({"a": np.float32(1)}, np.float32(3), n=2)
     assert len(programs(store)) == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="files have no owner")
+@pytest.mark.parametrize("change", ["folder", "store", "owner"])
+def test_programs_that_others_could_have_written_are_not_read(
+    store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], change: str
+) -> None:
+    process(scaled)(np.float32(3))
+    (folder,) = store.iterdir()
+    assert stat.S_IMODE(folder.stat().st_mode) == stat.S_IMODE(store.stat().st_mode) == 0o700
+    if change == "owner":
+        monkeypatch.setattr(os, "getuid", lambda: 12345)
+    else:
+        (folder if change == "folder" else store).chmod(0o770)
+    forget()
+    read: list[Path] = []
+    monkeypatch.setattr(program_files, "_read", read.append)
+    assert process(scaled)(np.float32(3)) == 6
+    assert read == []
+    said = capsys.readouterr().err
+    assert said.startswith("note: other users can write ")
+    assert said.count("\n") == 1

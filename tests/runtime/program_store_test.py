@@ -218,3 +218,14 @@ def test_the_second_command_traces_nothing(
         found.append((done.stdout, f"Finished tracing {function}" in done.stderr))
     text = found[0][0]
     assert found == [(text, True), (text, False)]
+
+
+def test_weak_types_are_promoted_as_in_jax(store: Path) -> None:
+    call = process(multiplied)
+    x = jnp.ones(3, jnp.bfloat16)
+    for factor in (jnp.float32(2.5), jnp.asarray(2.5), jnp.float32(2.5)):
+        assert call(x, factor).dtype == jax.jit(multiplied)(x, factor).dtype
+
+
+def multiplied(x: Any, factor: Any) -> Any:
+    return x * factor

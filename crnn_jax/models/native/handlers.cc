@@ -241,4 +241,4 @@ CRNN_JAX_HANDLER(pooled_gradient)
 CRNN_JAX_HANDLER(whole)
 CRNN_JAX_HANDLER(whole_gradient)
 
-extern "C" int crnn_jax_columns() { return kStep; }  // C and D are multiples of it
+extern "C" int crnn_jax_columns() { return kStep; }  // D is a multiple of it, and C unless it is 1 or 3

@@ -7,7 +7,8 @@
 // Without a name, so that each library has its own functions.
 namespace {
 
-// The registers of a processor hold kRows x kVectors sums and a row of kVectors factors.
+// The registers of a processor hold kRows x kVectors sums and a row of kVectors factors, but for
+// x86 without AVX.
 #if defined(__AVX512F__)
 constexpr int kLanes = 16, kRows = 12, kVectors = 2;
 #elif defined(__AVX__)
