@@ -120,5 +120,6 @@ def _between(fields: Sequence[str], names: dict[str, str], separator: str) -> Do
         what = f"the names have a counter between {separator!r}, such as {examples_of(names)}"
         if all(part[0].casefold() in part[-1].casefold() for part in parts):
             return Doubt(what, IN_FILE)  # the first part is a character of the last one
-        return with_patterns(what, names, f"{mark}([^{mark}_]+)$", f"^([^{mark}]+)")
+        inside = mark if separator == "_" else f"{mark}_"
+        return with_patterns(what, names, f"{mark}([^{inside}]+)$", f"^([^{mark}]+)")
     return None
