@@ -11,8 +11,8 @@
     python studies/zero_labels.py general FOLDER... --out runs/schemes/zero_labels.json
     crnn-jax report runs/schemes
 
-Give each recipe its own --workdir; a report refuses to pool several recipes. It reads
-zero_labels.json from its directory.
+Give each recipe its own --workdir; a report refuses runs of several recipes with the same
+number of labels. It reads zero_labels.json from its directory.
 
 A scheme is a folder of labeled images. Without FOLDERs the schemes are those of ../shared/data.
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from crnn_jax.config import flatten
+from crnn_jax.config.data_keys import LEFT_TO_DATA, NO_EFFECT_ON_RESULTS
 from crnn_jax.errors import RunError, one_line, quote
 from crnn_jax.inference import metrics
 from crnn_jax.inference.held_out import TEST_FILE, HeldOut, Match
@@ -29,6 +30,10 @@ TITLES: Mapping[str, str] = {
     "merged": "Exact match, case-folded, with 0 = o and 1 = l = i",
     "form_given": "Without training, case-folded, with alphabet and length given",
 }
+# What can differ between the runs of a recipe: the images, and how their labels are read.
+_OF_A_RUN = {"seed", "data.dir", "data.train_size", "data.fold", "data.height", "data.channels"}
+_OF_A_RUN |= {f"data.{name}" for name in ("label_pattern", "alphabet", "frame", "marks")}
+_OF_A_RUN |= {*LEFT_TO_DATA, *NO_EFFECT_ON_RESULTS}
 WAYS = tuple(metrics.WAYS)
 
 
@@ -215,7 +220,7 @@ def _recipe(path: Path) -> dict[str, Any]:
     return {
         key: value
         for key, value in keys.items()
-        if key == "data.unlabeled" or not (key == "seed" or key.startswith(("data.", "log.")))
+        if key not in _OF_A_RUN and not key.startswith("log.")
     }
 
 

@@ -17,6 +17,8 @@ from crnn_jax.data.doubt import FEW, IN_FILE, TO_FILE, Doubt, examples_of, with_
 _COUNTER = re.compile(r"([^\W\d_]{3,})?[-_ .()]*\d[-_ .()\d]*")
 _NUMBER = re.compile(r"\D*\d{1,6}\D*")
 _MANY = 8  # folders
+_LONGEST_CLASS = 2  # characters
+_GROUPS = 4  # fewer classes may be batches
 
 
 def of_folders(stems: Sequence[str], names: dict[str, str]) -> Doubt | None:
@@ -44,7 +46,11 @@ def _are_symbols(folders: Sequence[str], stems: Sequence[str]) -> bool:
     """
     different = set(folders)
     single = sum(len(folder) == 1 for folder in different)
-    if len(different) < 2 or max(map(len, different)) > 2 or 5 * single < 4 * len(different):
+    if len(different) < 2 or max(map(len, different)) > _LONGEST_CLASS:
+        return False
+    if single < len(different) and (
+        5 * single < 4 * len(different) or not any(map(str.isalpha, different))
+    ):
         return False
     pairs = list(zip(folders, stems, strict=True))
     by_first = all(stem.startswith(folder) for folder, stem in pairs)
@@ -52,10 +58,7 @@ def _are_symbols(folders: Sequence[str], stems: Sequence[str]) -> bool:
 
 
 def _are_counters(stems: Sequence[str], folders: set[str]) -> bool:
-    """Whether names in folders of characters are numbers, which are no texts of digits.
-
-    Texts of digits can be in folders of digits, but they are not in those of letters.
-    """
+    """Whether names in folders of characters are short numbers, or any ones beside letters."""
     if all(map(_NUMBER.fullmatch, stems)):
         return True
     found = [match for match in map(_COUNTER.fullmatch, stems) if match]
@@ -89,6 +92,8 @@ def counted(labels: Sequence[str], names: dict[str, str]) -> Doubt | None:
         if have_zeros and len(groups) > 1 and all(map(index_report.counts_up, groups.values())):
             what = f"the names are {size} digit{'s' * (size > 1)} and a counter"
             what = f"{what}, such as {examples_of(names)}"
+            if len(groups) < _GROUPS:
+                return Doubt(what, IN_FILE)
             return with_patterns(what, names, f"^([0-9]{{{size}}})")
     return None
 
@@ -108,6 +113,10 @@ def _between(fields: Sequence[str], names: dict[str, str], separator: str) -> Do
     if number < 3 or any(len(part) != number or not all(part) for part in parts):
         return None
     if all(map(index_report.SUM.fullmatch, fields)):
+        return None
+    last = [part[-1] for part in parts]
+    are_texts = 2 * len(set(last)) > len(last) and not all(map(index_report.INDEX.fullmatch, last))
+    if not are_texts or max(len(part[0]) for part in parts) > _LONGEST_CLASS:
         return None
     for place in range(1, number - 1):
         groups: dict[str, list[str]] = {}

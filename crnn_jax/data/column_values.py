@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable
 
 _MOST = 10_000  # different values after which no others are kept
-_FOLDERS = re.compile(r".*[/\\]", re.DOTALL)
 _NUMBER = re.compile("0|[1-9][0-9]{0,8}")
 
 
@@ -25,7 +24,7 @@ class Values:
         self.first = ""
         self.count = 0
         self.different: set[str] = set()
-        self.trail = 0  # a hash of the values in their order, without folders
+        self.trail = 0  # a hash of the values in the order they were added, without folders
 
     def add(self, values: Iterable[str]) -> None:
         """Adds values, in their order in the file."""
@@ -34,7 +33,7 @@ class Values:
             self.first = self.first or filled[0]
             self.count += len(filled)
             for value in filled:
-                self.trail = hash((self.trail, _FOLDERS.sub("", value)))
+                self.trail = hash((self.trail, value.replace("\\", "/").rpartition("/")[2]))
             if self.is_whole:
                 self.different.update(filled)
 
@@ -42,6 +41,10 @@ class Values:
     def is_whole(self) -> bool:
         """Whether all different values are known."""
         return len(self.different) < _MOST
+
+    @property
+    def has_folders(self) -> bool:
+        return any("/" in value or "\\" in value for value in self.different)
 
     @property
     def has_digits_alone(self) -> bool:

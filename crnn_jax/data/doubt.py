@@ -46,7 +46,8 @@ def examples_of(names: Mapping[str, str], most: int = 3) -> str:
 
 def example_of(file: str, label: str) -> str:
     name = one_line(file)
-    if len(name) > _LONGEST:  # the label is often at the beginning of the name or at its end
-        start = min(name.rfind("/") + 1, len(name) - _LONGEST)
-        name = f"{name[start : start + 28]}...{name[-29:]}"
+    base = name.rpartition("/")[2]
+    if len(base) > _LONGEST:  # the label is often at the beginning of the name or at its end
+        name = f"{base[:28]}...{base[-29:]}"
+    name = name[-_LONGEST:]
     return f"{name} is {quote(label)}"

@@ -88,7 +88,9 @@ def choose(
         for others in _NUMBERS, LABELS:
             if len(files) > 1:
                 files = [i for i in files if keys[i] not in others] or files
-        if len({values[i].trail for i in files}) == 1:  # the same names, perhaps with folders
+        # One column has the same names as another one, with their folders.
+        are_same = len({values[i].trail for i in files}) == 1
+        if are_same and sum(values[i].has_folders for i in files) < 2:
             files = files[:1]
     if len(files) != 1:
         return "no column is named file" if not files else _several("file", names, files)

@@ -59,6 +59,13 @@ def may_have_labels(name: str) -> bool:
     return bool(words & _OF_LABELS or of_folders & _CERTAIN)
 
 
+def is_certain(name: str) -> bool:
+    """Whether a file or a folder above it has a name that only labels have."""
+    path = PurePath(name)
+    words = {word for part in (*path.parts[:-1], path.stem) for word in part_names.words(part)}
+    return bool(words & _CERTAIN) and not words & _OF_RESULTS
+
+
 def is_document(name: str) -> bool:
     """Whether a file is a program, a model, an image, or a text about the data."""
     if is_progress(name) or suffix_of(name) in _PROGRAMS | UNSUPPORTED_SUFFIXES:
@@ -80,5 +87,5 @@ def suffix_of(name: str) -> str:
 
 
 def is_submission(name: str) -> bool:
-    """Whether a file is a sample submission for Kaggle, such as sampleSubmission.csv."""
+    """Whether a file is a submission to Kaggle by its name, such as sampleSubmission.csv."""
     return "submission" in PurePath(name).stem.lower()

@@ -162,6 +162,8 @@ def _numbers(names: dict[str, str]) -> Doubt | None:
         return None
     if 2 * sum(len(numbers) >= _MANY for numbers in lists) < len(lists):
         return None
+    if len({len(number) for numbers in lists for number in numbers}) == 1:
+        return None  # groups of a text
     what = f"all labels are lists of numbers, such as {examples_of(names)}"
     return Doubt(what, "; if these number the symbols of a list, write the texts instead")
 

@@ -28,6 +28,7 @@ from crnn_jax.data import (
     label_rows,
     label_tables,
     parquet,
+    part_names,
     text_files,
 )
 from crnn_jax.data.label_columns import IsImage
@@ -104,7 +105,12 @@ def search(tree: Tree) -> Found:
     errors = [reason for reason in reasons.values() if isinstance(reason, DataError)]
     if errors and not tree.images:
         raise errors[0]
-    beside = [name for name in tree.foreign() if not isinstance(reasons.get(name), NoLabelsError)]
+    # A list of images does not hide their names, unless it is that of a part, which is not used.
+    beside = [
+        name
+        for name in tree.foreign()
+        if not isinstance(reasons.get(name), NoLabelsError) or part_names.of_file(name)
+    ]
     unused = _unused({name: reasons[name] for name in reasons.keys() - set(beside)})
     foreign = {
         name: _why_foreign(name, reasons.get(name)) + _by_position(tree, name) for name in beside
@@ -246,16 +252,18 @@ def _why_foreign(name: str, reason: DataError | str | None) -> str:
 
 
 def _by_position(tree: Tree, name: str) -> str:
-    """Says what to do with a text file that has a line for each image beside it."""
+    """Says what to do with a list or table of one line for each image beside it, without names."""
     folder = os.path.dirname(name)
     count = sum(os.path.dirname(image) == folder for image in tree.images)
-    if label_file_names.suffix_of(name) not in _READERS or count < 2:
+    if PurePath(name).suffix.lower() not in (".csv", ".tsv", ".txt", ".list") or count < 2:
         return ""
     try:
         text = files.read(tree.folder / name, _SMALL).decode()
     except (OSError, UnicodeDecodeError):
         return ""
-    if sum(bool(line.strip()) for line in text.splitlines()) != count:
+    lines = list(filter(None, map(str.strip, text.splitlines())))
+    fields = (field.strip("\"'") for line in lines for field in re.split(r"[\s,;|]+", line))
+    if len(lines) != count or any(map(label_tables.has_image_suffix, fields)):
         return ""
     return (
         f". It has a line for each of the {count} images: if they are in the same order, write the "
@@ -293,7 +301,7 @@ def _unused(reasons: Mapping[str, DataError | str]) -> list[str]:
     return [
         f"{one_line(name)[:100]} is not used: {brief(reason)}"
         for name, reason in sorted(reasons.items())
-        if not isinstance(reason, UnrelatedTableError) or label_file_names.may_have_labels(name)
+        if not isinstance(reason, UnrelatedTableError) or label_file_names.is_certain(name)
     ]
 
 

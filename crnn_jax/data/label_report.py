@@ -171,7 +171,7 @@ def _advice(doubt: Doubt, names: dict[str, str], num_doubts: int) -> str:
     for pattern in filter(str.isprintable, doubt.patterns):
         found = {file: label_of(file, pattern) for file in names}
         labels = list(found.values())
-        if not all(labels) or all(map(index_report.HASH.fullmatch, labels)):
+        if found == names or not all(labels) or all(map(index_report.HASH.fullmatch, labels)):
             continue
         doubted = [found[file] for file in doubt.files]
         # Copies of one image are rarer than three screenshots.

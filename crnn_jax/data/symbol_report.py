@@ -130,7 +130,8 @@ def odd(names: dict[str, str], from_names: bool) -> list[Doubt]:
     if not odd:
         return []
     rare = {f: t for f, t in names.items() if odd & set(t)}
-    if 2 * len(rare) > len(names):  # each is rare, but not all together
+    is_one_length = len(set(map(len, names.values()))) == 1
+    if 2 * len(rare) > len(names) and is_one_length:  # these are characters, not marks
         return []
     symbols = quote("".join(sorted(odd)))
     count = count_labels(rare, "have", f" of {len(names)}")

@@ -32,8 +32,9 @@ def keep_programs() -> None:
 
     As everywhere in jax, JAX_COMPILATION_CACHE_DIR names another folder and
     JAX_ENABLE_COMPILATION_CACHE=0 turns the cache off. program_store.py keeps its programs in the
-    subfolder `programs`, unless CRNN_JAX_PROGRAM_STORE is empty or names another folder. If the
-    folder cannot be written, a note is printed and the run goes on.
+    subfolder `programs`, unless CRNN_JAX_PROGRAM_STORE is empty or names another folder, or the
+    folder is a bucket such as gs://NAME. If the folder cannot be written, a note is printed and the
+    run goes on.
     """
     place = folder()
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.fspath(place))

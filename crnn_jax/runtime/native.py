@@ -24,7 +24,7 @@ import time
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from crnn_jax.runtime import compilation_cache, files, processor
 
@@ -34,6 +34,7 @@ _SOURCES = Path(__file__).parents[1] / "models" / "native"
 _OPTIONS = ["-std=c++17", "-O2", "-march=native", "-fno-fast-math", "-fno-trapping-math"]
 _OPTIONS += ["-fPIC", "-shared"]
 _STATIC = ["-static-libstdc++", "-static-libgcc"]
+_MAGIC = (b"\x7fELF", b"\xcf\xfa\xed\xfe")  # how a library begins, on Linux and on macOS
 _PREFIX = "build-"  # of the folders in which the compiler writes
 _OWN = re.compile(rf"{_PREFIX}\w+|[0-9a-f]{{16}}(-[0-9a-f]{{16}})?\.(so|failed)")
 _FUNCTIONS = ("pooled", "pooled_and_winner", "pooled_gradient", "whole", "whole_gradient")
@@ -47,7 +48,7 @@ class Library(NamedTuple):
     """A library whose functions jax knows: see `crnn_jax/models/native/handlers.cc`."""
 
     digest: str
-    columns: int  # the channels of a convolution must be a multiple of it, or those of an image
+    columns: int  # the channels of a convolution must be a multiple of it, or 1 or 3 as in an image
 
     def target(self, function: str) -> str:
         """Returns the name by which jax calls a function."""
@@ -90,8 +91,9 @@ def _compiled(digest: str) -> Path:
             failure = _failure(digest)
             reason = _problems.get(digest, "the system allows no more threads")
             raise OSError(f"see {failure}" if failure.exists() else reason)
-        if not files.is_private(file):
-            raise OSError(f"other users can change {file}")
+        for path in _folder(), file:
+            if not files.is_private(path):
+                raise OSError(f"{path} is a link, or other users can change it")
         if _is_whole(file):
             return file
         files.discard(file)
@@ -109,8 +111,8 @@ def start() -> None:
     with _lock:
         digest = _digest()
         if digest and digest not in _building and _find(digest) is None:
-            # Not a daemon: a process that ends soon waits, to leave a library for the next one.
-            thread = threading.Thread(target=_build, args=(digest,))
+            # A daemon, so that a command that fails at once does not wait for the compiler.
+            thread = threading.Thread(target=_build, args=(digest,), daemon=True)
             with contextlib.suppress(RuntimeError):  # the system allows no more threads
                 thread.start()
                 _building[digest] = thread
@@ -125,20 +127,14 @@ def _load(digest: str, file: Path) -> Library:
     """Loads a library, and registers its functions. OSError, AttributeError: it cannot be used."""
     import jax
 
-    loaded, *functions = _functions(file)
+    loaded = ctypes.CDLL(os.fspath(file))
     with contextlib.suppress(OSError):
         os.utime(file)  # it is in use
     found = Library(digest, int(loaded.crnn_jax_columns()))
-    for name, pointer in zip(_FUNCTIONS, functions, strict=True):
-        function = jax.ffi.pycapsule(pointer)
+    for name in _FUNCTIONS:
+        function = jax.ffi.pycapsule(getattr(loaded, PREFIX + name))
         jax.ffi.register_ffi_target(found.target(name), function, platform="cpu")
     return found
-
-
-def _functions(file: Path) -> list[Any]:
-    """Returns a library and its functions. OSError, AttributeError: it cannot be used."""
-    loaded = ctypes.CDLL(os.fspath(file))
-    return [loaded, *(getattr(loaded, PREFIX + name) for name in _FUNCTIONS)]
 
 
 def _is_whole(file: Path) -> bool:
@@ -180,7 +176,7 @@ def _build(digest: str) -> None:
         with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=folder) as place:
             part = Path(place) / "library.so"
             if problem := _compile(part):
-                _failure(digest).write_text(problem)
+                _failure(digest).write_bytes(problem.encode(errors="replace"))
                 return
             part.chmod(0o700)
             with part.open("rb") as file:
@@ -209,15 +205,11 @@ def _compile(file: Path) -> str | None:
     output = ["-o", os.fspath(file)]
     # Without libraries of the compiler, which can be newer than those that the process has loaded.
     problem = _run([*command, *_STATIC, *output])
-    if problem and any(word in problem for word in ("libstdc++", "lstdc++", "static")):
+    if problem and re.search(r"lstdc\+\+|static-lib", problem):
         problem = _run([*command, *output])
-    if problem:
-        return f"{shlex.join(command)}\n{problem}"
-    try:
-        _functions(file)
-    except (OSError, AttributeError) as error:
-        return f"{shlex.join(command)}\n{error}"
-    return None
+    if not problem and (not file.exists() or files.start(file, 4) not in _MAGIC):
+        problem = "the compiler wrote no library"
+    return f"{shlex.join(command)}\n{problem}" if problem else None
 
 
 def _run(command: Sequence[str]) -> str | None:
@@ -226,8 +218,8 @@ def _run(command: Sequence[str]) -> str | None:
         done = subprocess.run(
             command, capture_output=True, text=True, errors="replace", timeout=_SECONDS
         )
-    except subprocess.TimeoutExpired as error:
-        return str(error)
+    except subprocess.TimeoutExpired:
+        return f"the compiler was stopped after {_SECONDS} seconds"
     if done.returncode < 0:
         raise OSError("the compiler was interrupted")
     return (done.stderr or f"status {done.returncode}") if done.returncode else None

@@ -155,7 +155,7 @@ def _read(path: Path) -> bytes:
 
 
 def _make_folder() -> None:
-    """Makes the folder, and removes files and folders of this store that no process has used."""
+    """Makes the folder, and removes its files and folders that no process has used for a month."""
     folder = _folder()
     folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -170,12 +170,14 @@ def is_usable() -> bool:
     """Whether the folder can be made, and only this user can write it."""
     try:
         _make_folder()
-        unsafe = [path for path in (_folder().parent, _folder()) if not files.is_private(path)]
+        folder = _folder().resolve()
+        unsafe = [path for path in (folder.parent, folder) if not files.is_private(path)]
     except OSError:
         return False
     if unsafe:
         print(
-            f"note: other users can write {unsafe[0]}, so no compiled programs are read from it",
+            f"note: other users can write {unsafe[0]}, so no compiled programs are read from it; "
+            f"run chmod go-w {unsafe[0]} to use it",
             file=sys.stderr,
         )
     return not unsafe

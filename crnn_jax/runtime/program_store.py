@@ -96,12 +96,12 @@ def jit(
         # The last program for such arguments refuses others than its own, before it runs; but not
         # arrays whose type is weak.
         shapes = tuple([getattr(value, "shape", None) for value in args])
-        weak = tuple([getattr(value, "weak_type", None) for value in args])
-        quick = shapes, weak, jax.tree.structure((args, kwargs)), tuple(static.items())
+        leaves, tree = jax.tree.flatten((args, kwargs))
+        weak = tuple([getattr(leaf, "weak_type", None) for leaf in leaves])
+        quick = shapes, weak, tree, tuple(static.items())
         if quick in latest:
             with contextlib.suppress(TypeError, ValueError):
                 return latest[quick](*args, **kwargs)
-        leaves, tree = jax.tree.flatten((args, kwargs))
         devices = _devices(leaves)
         key = tree, tuple(map(_kind, leaves)), tuple(static.items()), tuple(devices)
         text = f"{name}\n{key!r}"

@@ -151,6 +151,7 @@ def test_runs_of_a_scheme_have_the_same_test_part(
     [
         ("train", {"epochs": 8}, r"train\.epochs is 4 in .*cs4243/50/.* and 8 in .*easy/50/"),
         ("data", {"unlabeled": "rest"}, r"data\.unlabeled is '' in .* and 'rest' in "),
+        ("data", {"crop": True}, r"data\.crop is False in .* and True in "),
         ("optimizer", {"name": "sgd"}, r"optimizer\.name is 'absent' in .* and 'sgd' in "),
     ],
 )

@@ -211,8 +211,14 @@ def test_two_columns_with_the_same_file_names_are_one(tmp_path: Path, folder: st
         assert listed(tmp_path).labels == dict(zip(FILES, WORDS, strict=True))
 
 
-def test_two_columns_of_different_files_are_refused(tmp_path: Path) -> None:
-    text = table("image_path,label,file_name", FILES, WORDS, FILES[::-1])
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(FILES, FILES[::-1]), ([f"clean/{f}" for f in FILES], [f"noisy/{f}" for f in FILES])],
+)
+def test_two_columns_of_different_files_are_refused(
+    tmp_path: Path, first: list[str], second: list[str]
+) -> None:
+    text = table("image_path,label,file_name", first, WORDS, second)
     create(tmp_path, " ".join(FILES), {"labels.csv": text})
     with pytest.raises(DataError, match="'image_path' and 'file_name' can be the file"):
         listed(tmp_path)

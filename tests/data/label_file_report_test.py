@@ -90,6 +90,7 @@ def test_a_file_that_contradicts_correct_names_is_reported(labels: list[str], sa
             [" ".join(["5", *map(str, map(ord, name[k % 2 :]))]) for k, name in enumerate(MIXED)],
             "all labels are lists of numbers",
         ),
+        ([" ".join(str(10 + (k * j) % 90) for j in range(1, 5)) for k in range(9, 40)], ""),
         ([str(k % 10) for k in range(40)], ""),
     ],
 )

@@ -5,7 +5,7 @@ import uuid
 
 import pytest
 
-from crnn_jax.data import label_report, label_texts
+from crnn_jax.data import doubt, label_report, label_texts
 from tests.helpers.label_names import DIGITS, MIXED, SUMS, hashed, png, warn
 
 
@@ -174,4 +174,5 @@ def test_the_summary_counts() -> None:
     lines = label_report.summary([f"{'x' * 100}.png"] * 13, labels)
     assert lines[0].endswith("11: 1, 12: 1, ...)")
     # The beginning and the end of a long name; the label can be in either.
+    assert doubt.example_of(f"{'y' * 40}/{'x' * 50}.png", "a") == f"yyyyy/{'x' * 50}.png is 'a'"
     assert lines[2].startswith(f"examples: {'x' * 28}...{'x' * 25}.png is 'a', ")

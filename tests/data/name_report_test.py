@@ -184,11 +184,12 @@ CUT = [f"{name}_{c}" for name in MIXED for c in sorted(set(name))]
     [
         ([f"{c}-{k}-{name[1:]}{c}" for c in CLASSES for k, name in enumerate(MIXED)],
          "a counter between '-'", None),
-        ([f"{c}-{k}-{name}" for c in "xz1" for k, name in enumerate(MIXED)],
-         "a counter between '-'", MIXED * 3),
+        ([f"{'xz'[k % 2]}-{k // 2}-{name}" for k, name in enumerate(MIXED)],
+         "a counter between '-'", MIXED),
         (CUT, "a text and one of its characters", [name[-1] for name in CUT]),
         ([f"{c}{k:05d}" for c in "1258" for k in range(1, 12)], "1 digit and a counter",
          [c for c in "1258" for _ in range(11)]),
+        ([f"{c}{k:03d}" for c in "12" for k in range(1, 31)], "1 digit and a counter", None),
         ([*(f"CPT {k}" for k in range(1, 24)), *MIXED], "23 labels look like running numbers",
          None),
         ([f"{c}/{k}" for c in ["N", "y1", *"abcdefgh"] for k in range(130, 200, 7)],
@@ -220,6 +221,9 @@ def test_sets_for_classifiers_are_reported(
         [f"{a}{sign}{b}=_{a * 8 + b:04x}6d2f1b3c" for a, b in PAIRS for sign in "xX"],
         [f"{c}_0.{name}" for c in "abc2345678" for name in DIGITS[:9]],  # single characters
         [f"{name}_{c}" for name, c in zip(MIXED, "abcd" * 10, strict=True)],
+        [f"{name}_{k}_{kind}" for name in MIXED[:10] for k, kind in enumerate(["a", "rot", "b"])],
+        [f"{name}_{k}_{drawn(k, '0123456789abcdef', 16)}7" for name in MIXED[:9] for k in range(5)],
+        [f"{k}/{n:06d}" for k in range(1, 11) for n in random.Random(k).sample(range(10**6), 20)],
     ],
 )
 def test_other_sets_give_no_warning(names: list[str]) -> None:
@@ -231,3 +235,8 @@ def test_rare_letters_are_to_be_checked_and_not_renamed() -> None:
     (warning,) = warn([*(f"A{n:05d}" for n in numbers), "Q12345"])
     assert warning.startswith("only 1 label of 121 has one of the symbols 'Q'")
     assert warning.endswith("; check these labels")
+
+
+def test_marks_of_two_kinds_are_reported_if_most_labels_have_one() -> None:
+    (warning,) = warn([f"{name}{('-a', '.b', '')[k % 3]}" for k, name in enumerate(MIXED)])
+    assert warning.startswith("only 27 labels of 40 have one of the symbols '-.'")

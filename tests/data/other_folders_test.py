@@ -367,6 +367,28 @@ def test_a_list_of_images_does_not_replace_their_names(
     assert warning.endswith("names images without labels")
 
 
+def test_a_list_of_a_part_is_not_ignored(tmp_path: Path) -> None:
+    """Its images would be trained on."""
+    create(tmp_path, "ab3d.png x7kq.png", {"test.txt": "x7kq.png\n"})
+    with pytest.raises(DataError, match=r"test\.txt names images without labels"):
+        listed(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["train_log.csv", "words.csv", "label_stats.csv"])
+def test_other_tables_are_not_mentioned(tmp_path: Path, name: str) -> None:
+    create(tmp_path, "images/ab3d.png images/x7kq.png", {name: "epoch,loss\n1,2\n2,1\n"})
+    assert listed(tmp_path).warnings == ()
+
+
+def test_a_list_with_the_names_of_the_images_lacks_none(tmp_path: Path) -> None:
+    boxes = '[{"transcription": "a", "points": []}]'
+    create(tmp_path, "1.png 2.png", {"Label.txt": f"1.png\t{boxes}\n2.png\t{boxes}\n"})
+    with pytest.raises(DataError) as raised:
+        listed(tmp_path)
+    assert "line 1 has boxes" in str(raised.value)
+    assert "a line for each" not in str(raised.value)
+
+
 def test_a_table_named_like_a_label_file_is_mentioned_if_it_cannot_be_used(tmp_path: Path) -> None:
     create(tmp_path, "a/1.png b/1.png a/2.png b/2.png", {"data_labels.csv": "1,gkc663\n2,h4kd93\n"})
     (warning,) = listed(tmp_path).warnings

@@ -150,10 +150,22 @@ def test_a_library_that_one_process_cannot_load_is_kept_for_others(
     with monkeypatch.context() as patch:
         patch.setattr(native.ctypes, "CDLL", raising(OSError("failed to map segment")))
         assert native.library() is None
+        assert native.is_expected()
     assert "(failed to map segment), so XLA" in capfd.readouterr().err
     forget()
     assert native.library() == library
     assert calls.read_text() == "call\n"
+
+
+def test_a_compiler_that_takes_too_long_is_stopped_once(
+    compiler: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    calls = compiler("exec sleep 60")
+    monkeypatch.setattr(native, "_SECONDS", 1)
+    assert native.library() is None
+    assert calls.read_text() == "call\n"
+    (report,) = (tmp_path / "cache" / "native").iterdir()
+    assert report.read_text().endswith("the compiler was stopped after 1 seconds")
 
 
 def raising(error: Exception) -> Callable[..., Any]:
@@ -191,7 +203,7 @@ def test_a_library_of_another_user_is_not_used(
 
 
 @needs_compiler
-@pytest.mark.parametrize("change", ["writable", "link"])
+@pytest.mark.parametrize("change", ["writable", "link", "folder"])
 def test_a_library_that_others_can_write_is_not_used(
     compiler: Callable[[str], Path], tmp_path: Path, change: str
 ) -> None:
@@ -200,6 +212,8 @@ def test_a_library_that_others_can_write_is_not_used(
     (file,) = (tmp_path / "cache" / "native").iterdir()
     if change == "writable":
         file.chmod(0o722)
+    elif change == "folder":
+        file.parent.chmod(0o770)
     else:
         file.rename(tmp_path / "elsewhere")
         file.symlink_to(tmp_path / "elsewhere")

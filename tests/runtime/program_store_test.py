@@ -224,8 +224,9 @@ def test_weak_types_are_promoted_as_in_jax(store: Path) -> None:
     call = process(multiplied)
     x = jnp.ones(3, jnp.bfloat16)
     for factor in (jnp.float32(2.5), jnp.asarray(2.5), jnp.float32(2.5)):
-        assert call(x, factor).dtype == jax.jit(multiplied)(x, factor).dtype
+        tree = {"a": factor}
+        assert call(tree, x).dtype == jax.jit(multiplied)(tree, x).dtype
 
 
-def multiplied(x: Any, factor: Any) -> Any:
-    return x * factor
+def multiplied(tree: dict[str, Any], x: Any) -> Any:
+    return tree["a"] * x

@@ -7,7 +7,7 @@
 // Without a name, so that each library has its own functions.
 namespace {
 
-// The registers of a processor hold kRows x kVectors sums and a row of kVectors factors, but for
+// The registers of a processor hold kRows x kVectors sums and a row of kVectors factors, except on
 // x86 without AVX.
 #if defined(__AVX512F__)
 constexpr int kLanes = 16, kRows = 12, kVectors = 2;
