@@ -105,6 +105,7 @@ def store(digest: str, compiled: jax.stages.Compiled) -> bool:
             payload, _, out_tree = serialize_executable.serialize(compiled)
             parts = payload, out_tree, not targets.isdisjoint(_QR)
             _make_folder()
+            _sweep()
             files.write(_program_file(digest), zlib.compress(pickle.dumps(parts), level=1))
             return True
     return False
@@ -155,10 +156,14 @@ def _read(path: Path) -> bytes:
 
 
 def _make_folder() -> None:
-    """Makes the folder, and removes its files and folders that no process has used for a month."""
     folder = _folder()
     folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def _sweep() -> None:
+    """Removes files and folders of this store that no process has used for a month."""
+    folder = _folder()
     for old in (*folder.parent.iterdir(), *folder.iterdir()):
         with contextlib.suppress(OSError):  # another process has removed it
             if _OWN.fullmatch(old.name) and old.stat().st_mtime < time.time() - _UNUSED:
