@@ -17,7 +17,7 @@ import errno
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -163,7 +163,7 @@ class Checkpoints:
         abstract = jax.tree.map(_abstract, dict(like))
         stragglers.silence()
         with self._reading(epoch) as place:
-            found = ocp.checkpointables_metadata(place).metadata
+            found = _arrays(place, like)
             if empty := [name for name in like if not found.get(name)]:
                 raise DamageError(f"it contains no arrays of {empty[0]}")
             if _in_large_pieces({name: found[name] for name in like}):
@@ -244,6 +244,7 @@ class Checkpoints:
             if isinstance(error, RunError) and not isinstance(error, DamageError):
                 raise
             stragglers.close_forgotten()
+            _raise_interrupt(error)
             raise self._failure(epoch, error) from error
 
     def _failure(self, epoch: int, error: Exception) -> RunError:
@@ -263,6 +264,7 @@ class Checkpoints:
             raise
         except Exception as error:
             stragglers.close_forgotten()
+            _raise_interrupt(error)
             held.check(self.directory)
             why = self._first_line(error)
             if "No space left" in str(error) or "quota exceeded" in str(error):
@@ -310,11 +312,30 @@ def _check_written(place: Path, trees: Mapping[str, Any], meta: Mapping[str, Any
       OSError: metadata or arrays are missing.
     """
     written = json.loads(files.read(place / _METADATA, stored.MOST_METADATA))
-    found = ocp.checkpointables_metadata(place).metadata
+    found = _arrays(place, trees)
     missing = [name for name in trees if not found.get(name)]
     if missing or digests.of_json(written["custom_metadata"]) != digests.of_json(meta):
         what = f"the written checkpoint has no {missing[0] if missing else 'metadata'}"
         raise OSError(errno.EIO, what)
+
+
+def _arrays(place: Path, names: Iterable[str]) -> Mapping[str, Any]:
+    """Returns Orbax's metadata of the arrays by name; nothing for a name without arrays.
+
+    Orbax takes Ctrl-C for a missing tree, so what is missing is looked for again.
+    """
+    found: Mapping[str, Any] = ocp.checkpointables_metadata(place).metadata
+    if not all(found.get(name) for name in names):
+        found = ocp.checkpointables_metadata(place).metadata
+    return found
+
+
+def _raise_interrupt(error: BaseException | None) -> None:
+    """Raises KeyboardInterrupt if Orbax has converted one to this error."""
+    while error:
+        if isinstance(error, KeyboardInterrupt):
+            raise KeyboardInterrupt
+        error = error.__cause__
 
 
 def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:

@@ -1,5 +1,6 @@
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -123,3 +124,51 @@ def test_reading_needs_a_directory_and_makes_none(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="nothing has been trained"):
         Checkpoints(tmp_path / "none", read_only=True)
     assert not (tmp_path / "none").exists()
+
+
+@pytest.fixture
+def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Returns a function that makes Ctrl-C arrive in the next call of a method of Orbax."""
+
+    module = "orbax.checkpoint.experimental.v1._src.handlers.pytree_handler"
+    handler = pytest.importorskip(module).PyTreeHandler
+
+    async def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    def arrange(name: str) -> None:
+        method = getattr(handler, name)
+        calls: list[int] = []
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            calls.append(1)
+            if len(calls) > 1:
+                return await method(*args, **kwargs)
+            if name == "load":
+                return interrupted()  # which Orbax awaits later
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(handler, name, call)
+
+    return arrange
+
+
+def test_ctrl_c_while_arrays_are_listed_is_no_damage(
+    tmp_path: Path, interrupt: Callable[[str], None]
+) -> None:
+    with Checkpoints(tmp_path) as checkpoints:
+        interrupt("metadata")
+        checkpoints.save(1, PARAMS, _training(1), META, 1)  # they are listed to check them
+        interrupt("metadata")
+        restored = checkpoints.restore(1, {"params": PARAMS})
+    jax.tree.map(np.testing.assert_array_equal, restored, {"params": PARAMS})
+
+
+def test_ctrl_c_while_arrays_are_read_is_no_damage(
+    tmp_path: Path, interrupt: Callable[[str], None]
+) -> None:
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, PARAMS, _training(1), META, 1)
+        interrupt("load")
+        with pytest.raises(KeyboardInterrupt):
+            checkpoints.restore(1, {"params": PARAMS})
