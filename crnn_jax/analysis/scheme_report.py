@@ -86,7 +86,8 @@ def read(workdir: str | os.PathLike[str]) -> list[Row]:
 
     Raises:
       RunError: there are no finished runs, a record cannot be read, the runs of a scheme have
-        different images or test parts, or those with a number of labels were trained differently.
+        different images or test parts, or runs with the same number of labels were not trained
+        alike.
     """
     workdir = Path(workdir)
     found: dict[tuple[str, str], list[HeldOut]] = {}

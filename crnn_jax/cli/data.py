@@ -138,7 +138,7 @@ def _add_robustness(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--workdir", metavar="DIR", help="the folder for the report; default RUN/robustness"
     )
-    command.set_defaults(call=robustness)
+    command.set_defaults(call=robustness, computes=True)
 
 
 def inspect(options: argparse.Namespace) -> int:

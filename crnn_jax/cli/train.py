@@ -43,7 +43,7 @@ def add_to(commands: Any) -> None:
         action="store_true",
         help="save and stop when standard input is closed; a sweep stops its runs this way",
     )
-    command.set_defaults(call=train)
+    command.set_defaults(call=train, computes=True)
 
     command = commands.add_parser("reproduce", help="repeat a finished run and compare the weights")
     command.add_argument(
@@ -53,7 +53,7 @@ def add_to(commands: Any) -> None:
     command.add_argument(
         "--workdir", metavar="DIR", help="the directory of the new run; default a folder in runs/"
     )
-    command.set_defaults(call=reproduce)
+    command.set_defaults(call=reproduce, computes=True)
 
 
 def train(options: argparse.Namespace) -> int:

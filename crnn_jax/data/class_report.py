@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from crnn_jax.data import index_report
 from crnn_jax.data.doubt import FEW, IN_FILE, TO_FILE, Doubt, examples_of, with_patterns
+from crnn_jax.errors import quote
 
 # A number, perhaps after a word.
 _COUNTER = re.compile(r"([^\W\d_]{3,})?[-_ .()]*\d[-_ .()\d]*")
@@ -48,9 +49,8 @@ def _are_symbols(folders: Sequence[str], stems: Sequence[str]) -> bool:
     single = sum(len(folder) == 1 for folder in different)
     if len(different) < 2 or max(map(len, different)) > _LONGEST_CLASS:
         return False
-    if single < len(different) and (
-        5 * single < 4 * len(different) or not any(map(str.isalpha, different))
-    ):
+    are_most = 5 * single >= 4 * len(different) and any(map(str.isalpha, different))
+    if single < len(different) and not are_most:
         return False
     pairs = list(zip(folders, stems, strict=True))
     by_first = all(stem.startswith(folder) for folder, stem in pairs)
@@ -81,13 +81,15 @@ def letters(stems: Sequence[str], names: dict[str, str]) -> Doubt | None:
 
 def counted(labels: Sequence[str], names: dict[str, str]) -> Doubt | None:
     """Warns of one or two digits before a counter with zeros, such as 700013."""
-    if len(labels) < 2 * FEW or len(set(map(len, labels))) > 1 or not all(map(_is_digits, labels)):
+    if (
+        len(labels) < 2 * FEW
+        or len(set(map(len, labels))) > 1
+        or not all(map(str.isdecimal, labels))
+    ):
         return None
     for size in 1, 2:
-        groups: dict[str, list[str]] = {}
-        for label in labels:
-            groups.setdefault(label[:size], []).append(label[size:])
-        tails = [tail for group in groups.values() for tail in group]
+        tails = [label[size:] for label in labels]
+        groups = index_report.grouped([label[:size] for label in labels], tails)
         have_zeros = len(tails[0]) > 2 and all(tail.startswith("0") for tail in tails)
         if have_zeros and len(groups) > 1 and all(map(index_report.counts_up, groups.values())):
             what = f"the names are {size} digit{'s' * (size > 1)} and a counter"
@@ -96,10 +98,6 @@ def counted(labels: Sequence[str], names: dict[str, str]) -> Doubt | None:
                 return Doubt(what, IN_FILE)
             return with_patterns(what, names, f"^([0-9]{{{size}}})")
     return None
-
-
-def _is_digits(label: str) -> bool:
-    return label.isascii() and label.isdecimal()
 
 
 def between(stems: Sequence[str], names: dict[str, str]) -> Doubt | None:
@@ -119,14 +117,14 @@ def _between(fields: Sequence[str], names: dict[str, str], separator: str) -> Do
     if not are_texts or max(len(part[0]) for part in parts) > _LONGEST_CLASS:
         return None
     for place in range(1, number - 1):
-        groups: dict[str, list[str]] = {}
-        for part in parts:
-            groups.setdefault(part[0], []).append(part[place])
+        counters = [part[place] for part in parts]
+        groups = index_report.grouped([part[0] for part in parts], counters)
         runs = [group for group in groups.values() if index_report.is_running(group, True, 3)]
         if 2 * sum(map(len, runs)) < len(parts) or not 1 < len(groups) <= len(parts) / 4:
             continue
         mark = re.escape(separator)
-        what = f"the names have a counter between {separator!r}, such as {examples_of(names)}"
+        what = f"the names have a counter between {quote(separator)}"
+        what = f"{what}, such as {examples_of(names)}"
         if all(part[0].casefold() in part[-1].casefold() for part in parts):
             return Doubt(what, IN_FILE)  # the first part is a character of the last one
         inside = mark if separator == "_" else f"{mark}_"

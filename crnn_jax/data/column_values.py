@@ -6,13 +6,14 @@ import re
 from collections.abc import Iterable
 
 _MOST = 10_000  # different values after which no others are kept
+_STARTING = 1000  # values at the start
 _NUMBER = re.compile("0|[1-9][0-9]{0,8}")
 
 
 class Values:
     """The values of a column without the empty ones. The first different ones are kept."""
 
-    __slots__ = ("count", "different", "first", "is_typed_number", "trail")
+    __slots__ = ("count", "different", "first", "is_typed_number", "start")
 
     def __init__(self, is_typed_number: bool = False) -> None:
         """Starts without values.
@@ -24,7 +25,7 @@ class Values:
         self.first = ""
         self.count = 0
         self.different: set[str] = set()
-        self.trail = 0  # a hash of the values in the order they were added, without folders
+        self.start: list[str] = []  # the first values, with repetitions
 
     def add(self, values: Iterable[str]) -> None:
         """Adds values, in their order in the file."""
@@ -32,8 +33,7 @@ class Values:
         if filled:
             self.first = self.first or filled[0]
             self.count += len(filled)
-            for value in filled:
-                self.trail = hash((self.trail, value.replace("\\", "/").rpartition("/")[2]))
+            self.start += filled[: _STARTING - len(self.start)]
             if self.is_whole:
                 self.different.update(filled)
 
@@ -41,10 +41,6 @@ class Values:
     def is_whole(self) -> bool:
         """Whether all different values are known."""
         return len(self.different) < _MOST
-
-    @property
-    def has_folders(self) -> bool:
-        return any("/" in value or "\\" in value for value in self.different)
 
     @property
     def has_digits_alone(self) -> bool:

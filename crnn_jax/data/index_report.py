@@ -287,6 +287,14 @@ def _count_images(numbers: Sequence[str]) -> bool:
     return is_running(numbers, False, 0) if len(numbers) >= _SERIES else counts_up(numbers)
 
 
+def grouped(keys: Sequence[str], values: Sequence[str]) -> dict[str, list[str]]:
+    """Returns the values of each key, in their order."""
+    groups: dict[str, list[str]] = {}
+    for key, value in zip(keys, values, strict=True):
+        groups.setdefault(key, []).append(value)
+    return groups
+
+
 def counts_up(numbers: Sequence[str]) -> bool:
     """Whether these are all the numbers from 0 or 1 on, in any order."""
     values = sorted(map(int, numbers))
@@ -295,7 +303,5 @@ def counts_up(numbers: Sequence[str]) -> bool:
 
 def _are_repeats(texts: Sequence[str], numbers: Sequence[str]) -> bool:
     """Whether the numbers count the images of each text, of which there are many."""
-    groups: dict[str, list[str]] = {}
-    for text, number in zip(texts, numbers, strict=True):
-        groups.setdefault(text, []).append(number)
+    groups = grouped(texts, numbers)
     return 2 * len(groups) >= len(texts) and all(map(counts_up, groups.values()))

@@ -88,9 +88,7 @@ def choose(
         for others in _NUMBERS, LABELS:
             if len(files) > 1:
                 files = [i for i in files if keys[i] not in others] or files
-        # One column has the same names as another one, with their folders.
-        are_same = len({values[i].trail for i in files}) == 1
-        if are_same and sum(values[i].has_folders for i in files) < 2:
+        if _name_the_same([values[i].start for i in files]):
             files = files[:1]
     if len(files) != 1:
         return "no column is named file" if not files else _several("file", names, files)
@@ -109,6 +107,14 @@ def choose(
     if len(labels) != 1:
         return "no column is named label" if not labels else _several("label", names, labels)
     return Columns(files[0], labels[0], split, parts)
+
+
+def _name_the_same(columns: Sequence[Sequence[str]]) -> bool:
+    """Whether columns have the same file names, and at most one of them with folders."""
+    paths = [[value.replace("\\", "/") for value in column] for column in columns]
+    names = [[path.rpartition("/")[2] for path in column] for column in paths]
+    are_same = all(own == names[0] for own in names)
+    return are_same and sum(own != column for own, column in zip(names, paths, strict=True)) < 2
 
 
 def _split(

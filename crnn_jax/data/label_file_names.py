@@ -60,7 +60,7 @@ def may_have_labels(name: str) -> bool:
 
 
 def is_certain(name: str) -> bool:
-    """Whether a file or a folder above it has a name that only labels have."""
+    """Whether a file or a folder above it has a name that only labels have, and none of results."""
     path = PurePath(name)
     words = {word for part in (*path.parts[:-1], path.stem) for word in part_names.words(part)}
     return bool(words & _CERTAIN) and not words & _OF_RESULTS

@@ -17,8 +17,9 @@ import itertools
 import os
 import re
 import types
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from crnn_jax.data import (
@@ -112,9 +113,13 @@ def search(tree: Tree) -> Found:
         if not isinstance(reasons.get(name), NoLabelsError) or part_names.of_file(name)
     ]
     unused = _unused({name: reasons[name] for name in reasons.keys() - set(beside)})
-    foreign = {
-        name: _why_foreign(name, reasons.get(name)) + _by_position(tree, name) for name in beside
-    }
+    foreign = {name: _why_foreign(name, reasons.get(name)) for name in beside}
+    if len(beside) <= _MOST_SEARCHED:
+        counts = Counter(map(os.path.dirname, tree.images))
+        foreign = {
+            name: why + _by_position(tree.folder / name, counts[os.path.dirname(name)])
+            for name, why in foreign.items()
+        }
     if texts:
         share = f"fewer than half of the images ({len(texts)} of {len(tree.images)}) have one"
         why = f"the text file of an image, but {share}; write the others"
@@ -176,8 +181,8 @@ def _open_all(
             if labels := _opened(tree, name, is_image):
                 if label_file_names.is_submission(name):
                     raise DataError(
-                        "by its name it is a submission to Kaggle, with placeholders or readings; "
-                        "if these are labels, rename it to labels.csv"
+                        f"{tree.folder / name} is named like a submission to Kaggle, with "
+                        "placeholders or readings; if these are labels, rename it to labels.csv"
                     )
                 readers.append((name, labels))
             elif reason := _why_unknown(name, is_image):
@@ -251,14 +256,15 @@ def _why_foreign(name: str, reason: DataError | str | None) -> str:
     return f"not an image, and {_UNKNOWN}" if suffix in SUFFIXES else "not an image"
 
 
-def _by_position(tree: Tree, name: str) -> str:
-    """Says what to do with a list or table of one line for each image beside it, without names."""
-    folder = os.path.dirname(name)
-    count = sum(os.path.dirname(image) == folder for image in tree.images)
-    if PurePath(name).suffix.lower() not in (".csv", ".tsv", ".txt", ".list") or count < 2:
+def _by_position(path: Path, count: int) -> str:
+    """Says what to do with a list or table without names that has `count` lines, as many as images.
+
+    Returns an empty string for other files.
+    """
+    if path.suffix.lower() not in (".csv", ".tsv", ".txt", ".list") or count < 2:
         return ""
     try:
-        text = files.read(tree.folder / name, _SMALL).decode()
+        text = files.read(path, _SMALL).decode()
     except (OSError, UnicodeDecodeError):
         return ""
     lines = list(filter(None, map(str.strip, text.splitlines())))

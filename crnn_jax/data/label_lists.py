@@ -46,15 +46,15 @@ def lines(text: str, path: str, is_image: IsImage) -> Labels | None:
         return label_tables.read(text, path, is_image)
     except DataError as error:
         problem = error
-    if found := _by_space(rows, is_image):
+    if found := _by_space(rows, path, is_image):
         return found
     _, first = rows[0]
     if len(rows) > 1 and _is_head(first):
-        found = _of_rows(rows[1:], path, is_image) or _by_space(rows[1:], is_image)
+        found = _of_rows(rows[1:], path, is_image) or _by_space(rows[1:], path, is_image)
         if found:
             return found
     if text.lstrip().startswith("{") and _QUOTED_IMAGE.search(first[:_LINE]):
-        raise DataError(f"{path} is a dictionary of a program; save it as JSON, with double quotes")
+        raise DataError(f"{path} has a dictionary; save it as a .json file, with double quotes")
     listed = [line.strip() for _, line in rows[:_FIRST]]
     are_different = 1 < len(listed) == len(set(listed))
     if are_different and all(map(is_image, listed)):
@@ -83,14 +83,14 @@ def _of_rows(rows: list[tuple[int, str]], path: str, is_image: IsImage) -> Label
     return Labels("a list of lines: image, tab, label", _by_tab(rows), True)
 
 
-def _by_space(rows: list[tuple[int, str]], is_image: IsImage) -> Labels | None:
+def _by_space(rows: list[tuple[int, str]], path: str, is_image: IsImage) -> Labels | None:
     """Reads lines of an image, spaces and a label; None if the first line has another form."""
     _, first = rows[0]
     head, _, rest = first.strip().partition(" ")
     has_suffix = _BY_SPACE.fullmatch(first.strip())
     if has_suffix and "\t" in has_suffix[1]:
         columns = first.count("\t") + 1
-        raise DataError(f"its lines have {columns} columns; leave only image and label")
+        raise DataError(f"the lines of {path} have {columns} columns; leave only image and label")
     if not has_suffix and not (rest and is_image(head)):
         return None
     if has_suffix and (texts := _mjsynth(rows)):

@@ -120,13 +120,13 @@ def odd(names: dict[str, str], from_names: bool) -> list[Doubt]:
             for c in punctuation
             if c not in "'-." and 3 * counts[c] < len(names) and _changes_length(c, names)
         }
-    kinds = []  # all digits or all letters, if few labels have them
+    has_kind = False  # few labels have digits, or few have letters
     for kind in (str.isdigit, str.isalpha) if from_names else ():
         members = {c for c in counts if kind(c)}
         having = sum(bool(members & set(label)) for label in names.values())
         if 0 < 5 * having < len(names):
             odd |= members
-            kinds.append(members)
+            has_kind = True
     if not odd:
         return []
     rare = {f: t for f, t in names.items() if odd & set(t)}
@@ -139,7 +139,7 @@ def odd(names: dict[str, str], from_names: bool) -> list[Doubt]:
     if not from_names:
         return [Doubt(what, "; check these labels")]
     marks = "".join(re.escape(c) for c in sorted(odd) if not c.isalnum())
-    if not marks and not any(odd >= members for members in kinds):
+    if not marks and not has_kind:
         return [Doubt(what, "; check these labels")]
     return [with_patterns(what, rare, *[f"^([^{marks}_]+)"] * bool(marks))]
 

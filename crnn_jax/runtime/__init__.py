@@ -23,7 +23,7 @@ def configure(batch_size: int = 1, computes: bool = False) -> None:
 
     Args:
       batch_size: the training batch size; 1 for commands that do not train.
-      computes: whether a model will be computed even though the batch size is 1.
+      computes: whether a model will be computed, even if the batch size is 1.
     """
     from crnn_jax.runtime import allocator, compilation_cache, cpu_devices, native
 

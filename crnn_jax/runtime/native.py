@@ -156,7 +156,7 @@ def _digest() -> str | None:
         return None
     with contextlib.suppress(OSError, metadata.PackageNotFoundError):
         about = os.stat(compiler[0])
-        program = compiler, about.st_size, about.st_mtime_ns, _OPTIONS
+        program = compiler, about.st_size, about.st_mtime_ns, _OPTIONS, _STATIC
         parts = [repr((program, processor.describe(), metadata.version("jaxlib"))).encode()]
         parts += [path.read_bytes() for path in sorted(_SOURCES.iterdir()) if path.is_file()]
         digest = _digest_of(b"\0".join(parts))
@@ -195,7 +195,7 @@ def _remove_unused(folder: Path) -> None:
 
 
 def _compile(file: Path) -> str | None:
-    """Compiles a library that can be loaded. Returns what is wrong otherwise.
+    """Compiles a library. Returns what went wrong, or None.
 
     OSError: the compiler was interrupted.
     """

@@ -195,8 +195,16 @@ def test_text_files_that_are_no_labels_are_refused(images: Path) -> None:
         ("gt.txt", 'img_0.png\t[{"transcription": "a", "points": []}]\n', r"line 1 has boxes"),
         ("labels.xlsx", "PK", r"labels\.xlsx: .* save it as CSV in UTF-8"),
         ("gt.csv", "PK\x03\x04...", r"gt\.csv is a spreadsheet or an archive; save it as CSV"),
-        ("gt.txt", "{'img_0.png': '39', 'img_1.png': '75'}", "a dictionary of a program; save"),
-        ("gt.txt", "09:26\timg_0.png\ta\tb\n", "its lines have 4 columns; leave only image and"),
+        (
+            "gt.txt",
+            "{'img_0.png': '39', 'img_1.png': '75'}",
+            "has a dictionary; save it as a .json file",
+        ),
+        (
+            "gt.txt",
+            "09:26\timg_0.png\ta\tb\n",
+            r"the lines of .*gt\.txt have 4 columns; leave only",
+        ),
         ("gt.txt", "a1\nb2\n\nc3\nd4\n", "It has a line for each of the 4 images: if they are in"),
         (
             "results.csv",

@@ -214,9 +214,7 @@ def test_sets_for_classifiers_are_reported(
 @pytest.mark.parametrize(
     "names",
     [
-        [
-            f"{size}/{'1' * (size - 4)}{name[:4]}" for size in (4, 5, 6) for name in DIGITS
-        ],  # lengths
+        [f"{size}/{'1' * (size - 4)}{name[:4]}" for size in (4, 5, 6) for name in DIGITS],
         [f"{name[-1]}/{name}" for name in MIXED],  # sorted by the last character
         [f"{a}{sign}{b}=_{a * 8 + b:04x}6d2f1b3c" for a, b in PAIRS for sign in "xX"],
         [f"{c}_0.{name}" for c in "abc2345678" for name in DIGITS[:9]],  # single characters

@@ -241,4 +241,5 @@ CRNN_JAX_HANDLER(pooled_gradient)
 CRNN_JAX_HANDLER(whole)
 CRNN_JAX_HANDLER(whole_gradient)
 
-extern "C" int crnn_jax_columns() { return kStep; }  // D is a multiple of it, and C unless it is 1 or 3
+// D is a multiple of it, and so is C unless it is 1 or 3.
+extern "C" int crnn_jax_columns() { return kStep; }
