@@ -114,7 +114,7 @@ def search(tree: Tree) -> Found:
     ]
     unused = _unused({name: reasons[name] for name in reasons.keys() - set(beside)})
     foreign = {name: _why_foreign(name, reasons.get(name)) for name in beside}
-    if len(beside) <= _MOST_SEARCHED:
+    if 0 < len(beside) <= _MOST_SEARCHED:
         counts = Counter(map(os.path.dirname, tree.images))
         foreign = {
             name: why + _by_position(tree.folder / name, counts[os.path.dirname(name)])
